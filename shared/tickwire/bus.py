@@ -1,0 +1,377 @@
+"""The bus: one NATS connection per process, with the traps of nats-py 2.16 behind it.
+
+- An exception in a callback would go to `error_cb` only: here it ends the process loudly (`Bus` fails).
+- `flush()` is no barrier, so leaving the block drains the connection.
+- `connect()` can hang for ever on a bad certificate, so it is bounded.
+- A micro service's `stop()` loses replies in flight, so endpoints are drained and their tasks awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import nats
+import nats.errors
+import nats.js.errors
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig, DeliverPolicy, PubAck
+from nats.micro import add_service
+from nats.micro.request import Request
+
+from tickwire import logs, messages
+from tickwire.config import NatsSettings
+from tickwire.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    InternalError,
+    NoSuchService,
+    RequestTimeout,
+    TickwireError,
+    from_code,
+)
+
+log = logs.get(__name__)
+
+VERSION = "0.1.0"
+CHUNK_BYTES = 512 * 1024
+"""Size of one chunk of a bulk reply: half of nats-server's default `max_payload` of 1 MiB."""
+PUBLISH_PATIENCE_S = 15.0
+"""How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
+
+ERROR_CODE = "Nats-Service-Error-Code"
+ERROR_TEXT = "Nats-Service-Error"
+
+Q = TypeVar("Q", bound=Struct)
+R = TypeVar("R", bound=Struct)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a handler sees it: answer with `reply`, more than once for a chunked reply."""
+
+    subject: str
+    reply_to: str
+    headers: Mapping[str, str]
+    data: bytes
+    publish: Callable[..., Awaitable[None]] = field(repr=False)
+
+    async def reply(self, message: Struct | bytes) -> None:
+        """Send a reply: a message as JSON, or bytes as they stand."""
+        if self.reply_to:
+            await self.publish(self.reply_to, message if isinstance(message, bytes) else messages.encode(message))
+
+    async def refuse(self, error: TickwireError) -> None:
+        """Send a typed error as the reply."""
+        if self.reply_to:
+            await self.publish(
+                self.reply_to,
+                messages.encode(messages.error_reply(error)),
+                headers={ERROR_CODE: str(error.status), ERROR_TEXT: error.message[:500]},
+            )
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Q]):
+    """A subject that a service answers. `handle` returns the reply, or None when it replied by itself."""
+
+    subject: str
+    request: type[Q]
+    handle: Callable[[Q, Call], Awaitable[Struct | None]]
+
+
+class Bus:
+    """A connection to the broker. Made by `connect`; everything here raises BrokerUnavailable when it is lost."""
+
+    def __init__(self, client: Client, url: str, group: asyncio.TaskGroup) -> None:
+        self.client = client
+        self.url = url
+        self.jetstream: JetStreamContext = client.jetstream(timeout=5)
+        self._group = group
+
+    async def publish(self, subject: str, message: Struct) -> None:
+        """Publish without confirmation."""
+        await self.client.publish(subject, messages.encode(message))
+
+    async def append(self, subject: str, data: bytes, *, message_id: str) -> PubAck:
+        """Publish to a stream and wait for its confirmation, repeating for up to 15 s.
+
+        Repeating is harmless: the stream drops a second message of the same `message_id`. Raises
+        BrokerUnavailable; the message of that says why, for instance that the stream is full.
+        """
+        headers = {"Nats-Msg-Id": message_id}
+        try:
+            async with asyncio.timeout(PUBLISH_PATIENCE_S):
+                while True:
+                    try:
+                        return await self.jetstream.publish(subject, data, headers=headers)
+                    except (nats.errors.Error, nats.js.errors.Error) as error:
+                        reason = error
+                        await asyncio.sleep(0.2)
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"the broker did not confirm a message on {subject} within {PUBLISH_PATIENCE_S:.0f} s: {reason!r}",
+                "is JetStream up, and does the stream have room?",
+            ) from error
+
+    async def request(self, subject: str, message: Struct, reply: type[R], *, timeout_s: float = 10.0) -> R:
+        """Ask a service and wait for its one reply.
+
+        Raises the typed error that the service answered with, NoSuchService when nobody serves the subject,
+        RequestTimeout when it does not answer.
+        """
+        try:
+            answer = await self.client.request(subject, messages.encode(message), timeout=timeout_s)
+        except nats.errors.NoRespondersError as error:
+            raise no_such_service(subject) from error
+        except nats.errors.TimeoutError as error:
+            raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log") from error
+        except nats.errors.Error as error:
+            raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
+        return messages.decode(checked(answer), reply)
+
+    async def request_chunks(
+        self, subject: str, message: Struct, decode: Callable[[bytes], R], *, timeout_s: float = 10.0
+    ) -> AsyncIterator[R]:
+        """Ask a service for a chunked reply; yields the chunks in order. `timeout_s` is for each chunk.
+
+        `decode` makes a chunk of bytes; a chunk has `chunk` (its number from 0) and `more`. Raises as
+        `request` does, and RequestTimeout when a chunk went missing.
+        """
+        queue: asyncio.Queue[Msg] = asyncio.Queue()
+        inbox = self.client.new_inbox()
+        subscription = await self.client.subscribe(inbox, cb=queue.put)
+        try:
+            await self.client.publish(subject, messages.encode(message), reply=inbox)
+            expected = 0
+            while True:
+                try:
+                    async with asyncio.timeout(timeout_s):
+                        answer = await queue.get()
+                except TimeoutError as error:
+                    raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
+                if (answer.headers or {}).get("Status") == "503":
+                    raise no_such_service(subject)
+                part: Any = decode(checked(answer))
+                if part.chunk != expected:
+                    raise RequestTimeout(f"chunk {expected} of the reply from {subject} went missing", "ask again")
+                yield part
+                if not part.more:
+                    return
+                expected += 1
+        finally:
+            await subscription.unsubscribe()
+
+    async def ordered(
+        self,
+        subject: str,
+        stream: str,
+        callback: Callable[[Msg], Awaitable[None]],
+        *,
+        policy: DeliverPolicy = DeliverPolicy.ALL,
+        start_sequence: int | None = None,
+    ) -> JetStreamContext.PushSubscription:
+        """Follow a stream in order, without acks, by callback.
+
+        The heartbeat of 1 s is what lets it notice a broker restart at once (about 14 s deaf without).
+        """
+        return await self.jetstream.subscribe(
+            subject,
+            stream=stream,
+            cb=callback,
+            ordered_consumer=True,
+            idle_heartbeat=1,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE if start_sequence else policy,
+            config=ConsumerConfig(opt_start_seq=start_sequence) if start_sequence else None,
+        )
+
+    async def subscribe(
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+    ) -> Subscription:
+        """A plain subscription by callback."""
+        return await self.client.subscribe(subject, queue=queue, cb=callback)
+
+
+@asynccontextmanager
+async def connect(settings: NatsSettings, *, name: str, url: str | None = None) -> AsyncIterator[Bus]:
+    """Connect to `url`, else to `settings.url`; drain on the way out.
+
+    Raises BrokerUnavailable when nothing listens there, or it refuses us. A bug in a callback ends the block
+    with that exception.
+    """
+    address = url or settings.url
+    if address is None:
+        raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
+    bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def on_error(error: Exception) -> None:
+        if isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
+            log.warning("broker", error=repr(error))
+        elif not bug.done():
+            bug.set_exception(error)
+
+    async def on_disconnect() -> None:
+        log.warning("disconnected from the broker", url=address)
+
+    async def on_reconnect() -> None:
+        log.info("connected to the broker again", url=address)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            client = await _open(settings, address, name, on_error, on_disconnect, on_reconnect)
+            watch = group.create_task(_raise(bug))
+            try:
+                yield Bus(client, address, group)
+            finally:
+                watch.cancel()
+                await _drain(client)
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from None
+        raise
+
+
+async def _raise(bug: asyncio.Future[None]) -> None:
+    await bug
+
+
+async def _open(
+    settings: NatsSettings,
+    address: str,
+    name: str,
+    on_error: Callable[[Exception], Awaitable[None]],
+    on_disconnect: Callable[[], Awaitable[None]],
+    on_reconnect: Callable[[], Awaitable[None]],
+) -> Client:
+    client = Client()
+    login: dict[str, Any] = {}
+    if settings.user is not None:
+        login["user"] = settings.user
+    if settings.password is not None:
+        login["password"] = settings.password.get_secret_value()
+    try:
+        async with asyncio.timeout(settings.connect_timeout_s):
+            # The first connection fails at once rather than being retried: a wrong URL should say so.
+            await client.connect(
+                address,
+                name=name,
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnect,
+                allow_reconnect=True,
+                max_reconnect_attempts=0,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]
+                connect_timeout=settings.connect_timeout_s,  # type: ignore[arg-type]
+                drain_timeout=10,
+                **login,
+            )
+    except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
+        raise BrokerUnavailable(
+            f"no NATS server answers at {address} ({type(error).__name__})", "start one, or correct nats.url"
+        ) from error
+    client.options["max_reconnect_attempts"] = -1
+    return client
+
+
+async def _drain(client: Client) -> None:
+    if client.is_connected:
+        try:
+            await client.drain()
+        except (nats.errors.Error, TimeoutError) as error:
+            log.warning("could not drain", error=repr(error))
+    if not client.is_closed:
+        await client.close()
+
+
+@asynccontextmanager
+async def serve(
+    bus: Bus,
+    service: str,
+    endpoints: Sequence[Endpoint[Any]],
+    *,
+    instance: str,
+    queue: str = "q",
+) -> AsyncIterator[None]:
+    """Answer requests for as long as the block lasts; at its end those accepted are still answered.
+
+    A TickwireError of a handler is the reply. Any other exception is a bug: the caller is told so, and the
+    block ends with it. `$SRV.PING/INFO/STATS` answer for the instance.
+    """
+    async with asyncio.TaskGroup() as group:
+        micro = await add_service(
+            bus.client,
+            name=service,
+            version=VERSION,
+            description=f"tickwire {service}",
+            metadata={"instance": instance},
+        )
+        for endpoint in endpoints:
+            await micro.add_endpoint(
+                name=endpoint.subject.replace(".", "-"),
+                subject=endpoint.subject,
+                queue_group=queue,
+                handler=_in_task(bus, endpoint, group),
+            )
+        try:
+            yield
+        finally:
+            # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.
+            await asyncio.gather(*(_drained(point._subscription) for point in micro._endpoints))
+
+
+async def _drained(subscription: Subscription | None) -> None:
+    if subscription is not None:
+        try:
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        except nats.errors.Error as error:
+            log.debug("endpoint was gone", error=repr(error))
+
+
+def _in_task(bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup) -> Callable[[Request], Awaitable[None]]:
+    async def handler(request: Request) -> None:
+        call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
+        group.create_task(answer(endpoint, call))
+
+    return handler
+
+
+async def answer(endpoint: Endpoint[Any], call: Call) -> None:
+    """Handle one request: the reply, a typed error, or a bug that is told to the caller and raised."""
+    try:
+        reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
+        if reply is not None:
+            await call.reply(reply)
+    except TickwireError as error:
+        log.debug("refused", subject=call.subject, error=str(error))
+        await call.refuse(error)
+    except Exception as error:
+        await call.refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
+        raise
+
+
+def checked(answer: Msg) -> bytes:
+    """The payload of a reply. Raises the typed error when the reply is one."""
+    headers = answer.headers or {}
+    if ERROR_CODE in headers:
+        try:
+            error = messages.decode(answer.data, messages.ErrorReply)
+        except BadRequest:
+            raise TickwireError(headers.get(ERROR_TEXT, "the service answered an error")) from None
+        raise from_code(error.code, error.message, error.remedy)
+    return answer.data
+
+
+def no_such_service(subject: str) -> NoSuchService:
+    """Nobody serves `subject`, by the name of the service that would."""
+    service = subject.split(".", 1)[0]
+    return NoSuchService(
+        f"no {service} is running, so nothing answers {subject}",
+        f"start it with `tickwire service {service}`",
+    )

@@ -1,0 +1,220 @@
+"""Settings: one `tickwire.toml` and `TICKWIRE_*` environment variables, validated, unknown keys refused.
+
+A variable names its setting by the path with `_` for `.` (`TICKWIRE_NATS_URL` is `nats.url`) and wins over the
+file. API credentials come from the environment only: `TICKWIRE_BINANCE_API_KEY`, `TICKWIRE_BINANCE_SECRET` and
+so on, and never appear in a log or a message.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from tickwire.errors import ConfigError
+
+Level = Literal["debug", "info", "warning", "error"]
+
+CREDENTIALS = {
+    "API_KEY": "apiKey",
+    "SECRET": "secret",
+    "PASSWORD": "password",
+    "UID": "uid",
+    "PRIVATE_KEY": "privateKey",
+    "WALLET_ADDRESS": "walletAddress",
+    "TOKEN": "token",
+}
+"""Endings of credential variables, and the names ccxt has for them (`Exchange.requiredCredentials`)."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class NatsSettings(_Section):
+    """The broker. Without `url`, `tickwire up` embeds one."""
+
+    url: str | None = None
+    server: Path | None = Field(default=None, description="nats-server binary to embed instead of the packaged one")
+    user: str | None = None
+    password: SecretStr | None = None
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+
+    @field_validator("url")
+    @classmethod
+    def _has_scheme(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("nats://", "tls://", "ws://", "wss://")):
+            raise ValueError("write it as nats://host:port")
+        return url
+
+
+class CacheSettings(_Section):
+    """The candle cache. `dir` defaults to `<data_dir>/cache`; `partitions` is fixed once data exists."""
+
+    dir: Path | None = None
+    partitions: int = Field(default=8, ge=1, le=1024)
+
+
+class FetcherSettings(_Section):
+    """Fetching. A candle counts as closed `settle_ms` after its end by the exchange's clock."""
+
+    settle_ms: int = Field(default=1000, ge=0)
+    attempts: int = Field(default=8, ge=1)
+    backoff_s: float = Field(default=0.5, gt=0)
+    max_backoff_s: float = Field(default=30.0, gt=0)
+    timeout_s: float = Field(default=30.0, gt=0)
+
+
+class LeaseSettings(_Section):
+    """Leases end this long after their holder's last sign of life."""
+
+    ttl_s: float = Field(default=2.0, ge=1.0, le=60.0)
+
+
+class LogSettings(_Section):
+    """Logs: `auto` is text on a terminal and JSON elsewhere; `levels` overrides single loggers."""
+
+    level: Level = "info"
+    format: Literal["auto", "text", "json"] = "auto"
+    levels: dict[str, Level] = Field(default_factory=dict)
+
+
+class ExchangeSettings(_Section):
+    """One exchange: `ccxt` is handed to ccxt as it stands.
+
+    `gateway` ("http://host:port") takes the place of every host of the venue: `https://HOST/PATH` is asked as
+    `<gateway>/HOST/PATH`.
+    """
+
+    ccxt: dict[str, Any] = Field(default_factory=dict)
+    gateway: str | None = None
+    concurrency: int = Field(default=5, ge=1, le=100)
+
+    @field_validator("gateway")
+    @classmethod
+    def _is_http(cls, gateway: str | None) -> str | None:
+        if gateway is not None and not gateway.startswith(("http://", "https://")):
+            raise ValueError("write it as http://host:port")
+        return gateway.rstrip("/") if gateway else None
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured."""
+
+    model_config = SettingsConfigDict(
+        extra="forbid", frozen=True, env_prefix="TICKWIRE_", env_nested_delimiter="_", env_nested_max_split=1
+    )
+
+    data_dir: Path = Path("tickwire-data")
+    nats: NatsSettings = NatsSettings()
+    cache: CacheSettings = CacheSettings()
+    fetcher: FetcherSettings = FetcherSettings()
+    leases: LeaseSettings = LeaseSettings()
+    log: LogSettings = LogSettings()
+    exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where the CSV files are."""
+        return self.cache.dir or self.data_dir / "cache"
+
+    def of_exchange(self, exchange: str) -> ExchangeSettings:
+        """The settings of one exchange, all defaults where it is not configured."""
+        return self.exchange.get(exchange, ExchangeSettings())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over what `load` read from the file."""
+        return EnvSettingsSource(settings_cls), init_settings
+
+
+def load(path: Path | None = None) -> Settings:
+    """Read the settings: `path`, else `$TICKWIRE_CONFIG`, else `./tickwire.toml` where it exists.
+
+    Raises ConfigError, one line with the key's path, for an unreadable file, an unknown key, a bad value.
+    """
+    named = path or (Path(os.environ["TICKWIRE_CONFIG"]) if os.environ.get("TICKWIRE_CONFIG") else None)
+    source = named or Path("tickwire.toml")
+    table = _read(source) if named or source.exists() else {}
+    _refuse_unknown_variables(os.environ)
+    try:
+        return Settings(**table)
+    except ValidationError as error:
+        raise _explain(error, str(source) if table else "the environment") from error
+
+
+def credentials(exchange: str) -> dict[str, str]:
+    """The API credentials of an exchange from the environment, under ccxt's names."""
+    prefix = f"TICKWIRE_{exchange.upper()}_"
+    return {name: os.environ[prefix + end] for end, name in CREDENTIALS.items() if os.environ.get(prefix + end)}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no configuration file {path}", "check --config and TICKWIRE_CONFIG") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read {path}: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+
+
+def _explain(error: ValidationError, source: str) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    path = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        near = _nearest(str(first["loc"][-1]), _names(first["loc"][:-1]))
+        return ConfigError(f"{source}: unknown key {path}", f"did you mean {near}?" if near else "remove it")
+    return ConfigError(f"{source}: {path}: {first['msg']}", "correct the value")
+
+
+def _names(loc: tuple[int | str, ...]) -> Iterable[str]:
+    """The keys that exist in the table at `loc`."""
+    if loc[:1] == ("exchange",):
+        return ExchangeSettings.model_fields
+    if not loc:
+        return Settings.model_fields
+    section = Settings.model_fields[str(loc[0])].annotation
+    return section.model_fields if isinstance(section, type) and issubclass(section, BaseModel) else ()
+
+
+def _variables() -> set[str]:
+    names = {"TICKWIRE_CONFIG"}
+    for name, info in Settings.model_fields.items():
+        names.add(f"TICKWIRE_{name.upper()}")
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            names.update(f"TICKWIRE_{name.upper()}_{key.upper()}" for key in section.model_fields)
+    return names
+
+
+def _refuse_unknown_variables(environ: Mapping[str, str]) -> None:
+    known = _variables()
+    for name in sorted(environ):
+        if not name.startswith("TICKWIRE_") or name.upper() in known:
+            continue
+        if any(name.endswith(f"_{end}") for end in CREDENTIALS):
+            continue
+        near = _nearest(name, known)
+        raise ConfigError(f"unknown environment variable {name}", f"did you mean {near}?" if near else "unset it")
+
+
+def _nearest(name: str, names: Iterable[str]) -> str | None:
+    return next(iter(difflib.get_close_matches(name, list(names), 1)), None)
+
+
+LEVELS: tuple[Level, ...] = get_args(Level)

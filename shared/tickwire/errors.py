@@ -1,0 +1,146 @@
+"""Every failure that tickwire foresees, as one typed exception each.
+
+The same errors travel over the bus (`tickwire.messages.ErrorReply`) and end a command: `str(error)` is
+always one line, what is wrong and then the remedy.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class TickwireError(Exception):
+    """A foreseen failure. `message` says what is wrong, `remedy` what to do; both are one line."""
+
+    code: ClassVar[str] = "error"
+    """The error's name on the wire; stable."""
+    status: ClassVar[int] = 500
+    """`Nats-Service-Error-Code`, by HTTP's numbers."""
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.message = " ".join(message.split())
+        self.remedy = " ".join(remedy.split())
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message}; {self.remedy}" if self.remedy else self.message
+
+
+class BadRequest(TickwireError):
+    """A request that cannot be meant: a missing field, `since` after `until`, an unreadable date."""
+
+    code = "bad_request"
+    status = 400
+
+
+class UnknownExchange(TickwireError):
+    """No exchange has this ccxt id."""
+
+    code = "unknown_exchange"
+    status = 404
+
+
+class UnknownSymbol(TickwireError):
+    """The exchange does not list this symbol."""
+
+    code = "unknown_symbol"
+    status = 404
+
+
+class UnsupportedTimeframe(TickwireError):
+    """The exchange has no candles of this timeframe, or it is no timeframe at all."""
+
+    code = "unsupported_timeframe"
+    status = 400
+
+
+class UnsupportedKind(TickwireError):
+    """The exchange does not offer this kind of feed."""
+
+    code = "unsupported_kind"
+    status = 400
+
+
+class NotCached(TickwireError):
+    """The cache holds nothing of this key."""
+
+    code = "not_cached"
+    status = 404
+
+
+class ConfigError(TickwireError):
+    """The configuration does not say anything tickwire can run with."""
+
+    code = "config"
+    status = 400
+
+
+class BrokerUnavailable(TickwireError):
+    """No NATS server answers at the configured URL, or it refuses us."""
+
+    code = "broker_unavailable"
+    status = 503
+
+
+class NoSuchService(TickwireError):
+    """Nobody serves this subject: the service is not running."""
+
+    code = "no_such_service"
+    status = 503
+
+
+class RequestTimeout(TickwireError):
+    """The service is there and did not answer in time."""
+
+    code = "timeout"
+    status = 504
+
+
+class ExchangeFailed(TickwireError):
+    """The exchange could not be asked, or refused, after all retries that make sense."""
+
+    code = "exchange_failed"
+    status = 502
+
+
+class CacheFileError(TickwireError):
+    """A file in the cache folder is not one that the cache wrote. `line` counts from 1; 0 is the whole file."""
+
+    code = "cache_file"
+    status = 409
+
+    def __init__(self, message: str, remedy: str = "", *, path: str = "", line: int = 0) -> None:
+        super().__init__(message, remedy)
+        self.path = path
+        self.line = line
+
+
+class StorageError(TickwireError):
+    """The disk refused: full, read-only, unwritable or broken."""
+
+    code = "storage"
+    status = 507
+
+
+class Fenced(TickwireError):
+    """Another instance has taken over what this one still believed to hold."""
+
+    code = "fenced"
+    status = 409
+
+
+class InternalError(TickwireError):
+    """A bug: the service that met it ends and is restarted."""
+
+    code = "internal"
+    status = 500
+
+
+def _all_errors() -> dict[str, type[TickwireError]]:
+    kinds: list[type[TickwireError]] = [TickwireError, *TickwireError.__subclasses__()]
+    return {kind.code: kind for kind in kinds}
+
+
+def from_code(code: str, message: str, remedy: str) -> TickwireError:
+    """Rebuild the error that a service answered with; an unknown code becomes a plain TickwireError."""
+    return _all_errors().get(code, TickwireError)(message, remedy)

@@ -1,0 +1,346 @@
+"""Leases: exactly one process does it.
+
+A lease is a key in the KV bucket LEASES, claimed and renewed by compare-and-set on its revision; the revision of
+the claim, together with the bucket's creation time, is the lease's epoch and grows for ever. An entry that is not
+renewed expires after the TTL, and the marker of the expiry wakes those who wait. Who claims first is rendezvous
+hashing over the live instances, so that leases spread, and few move when instances come and go.
+
+A lease steers, it does not fence: a paused holder resumes with work in hand. What it writes must be fenced by the
+epoch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import msgspec
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy
+
+from tickwire import logs, messages, streams
+from tickwire.bus import Bus
+from tickwire.messages import Instance, LeaseHolder
+
+log = logs.get(__name__)
+
+_PREFIX = f"$KV.{streams.LEASES}."
+_WRONG_SEQUENCE = 10071
+"""JetStream's error code for a failed compare-and-set."""
+SELF_DENIAL = 0.8
+"""A holder that could not renew for this share of the TTL stops by itself, before anyone can follow."""
+RENEWALS_PER_TTL = 4
+
+
+class Epoch(NamedTuple):
+    """Orders the holders of a lease: `generation` is when the bucket was made (ms), `revision` its sequence.
+
+    A wiped broker counts revisions from 1 again; its later generation keeps the order.
+    """
+
+    generation: int
+    revision: int
+
+
+@dataclass(frozen=True)
+class Lease:
+    """A lease that this instance holds. When `release` is set, finish and return; others wait for it."""
+
+    key: str
+    epoch: Epoch
+    release: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+Body = Callable[[Lease], Awaitable[None]]
+
+
+class Leases:
+    """The leases of one service, seen from one instance. Made by `open_leases`."""
+
+    def __init__(self, bus: Bus, service: str, instance: str, ttl_s: float, generation: int) -> None:
+        self.instance = instance
+        self.service = service
+        self._bus = bus
+        self._ttl_s = ttl_s
+        self._generation = generation
+        self._holders: dict[str, str] = {}
+        self._members: set[str] = {instance}
+        self._changed = asyncio.Event()
+        self._held: dict[str, Lease] = {}
+
+    def holder(self, key: str) -> str | None:
+        """The instance that holds a lease, as far as is known here."""
+        return self._holders.get(key)
+
+    @property
+    def held(self) -> dict[str, Lease]:
+        """The leases that this instance holds, by key."""
+        return dict(self._held)
+
+    @property
+    def members(self) -> set[str]:
+        """The live instances of the service."""
+        return set(self._members)
+
+    async def changed(self) -> None:
+        """Wait until any lease or member changes."""
+        await self._changed.wait()
+
+    async def hold(self, key: str, body: Body, stop: asyncio.Event) -> None:
+        """Contend for a lease until `stop`; whenever it is held, run `body(lease)`.
+
+        `body` ends when `lease.release` is set (by `stop`, or because another instance should have it), and the
+        lease is then given up. When the lease is lost, `body` is cancelled. An exception of `body` is raised.
+        When `body` returns by itself, the lease is given up and contended for again after a TTL.
+        """
+        while not stop.is_set():
+            await self._turn(key, stop)
+            if stop.is_set():
+                return
+            revision = await self._claim(key)
+            if revision is not None:
+                await self._run(Lease(key, Epoch(self._generation, revision)), revision, body, stop)
+            if not stop.is_set():
+                await self._wait(self._ttl_s / RENEWALS_PER_TTL, stop)
+
+    # ---- claiming
+
+    async def _turn(self, key: str, stop: asyncio.Event) -> None:
+        """Return when the lease looks free and it is this instance's turn to claim it."""
+        while not stop.is_set():
+            if key in self._holders:
+                await self._wait(self._ttl_s, stop)
+                # An expiry whose marker was missed (the broker was down) must not block for ever.
+                if key in self._holders and not await self._exists(key):
+                    self._holders.pop(key, None)
+                continue
+            rank = self._rank(key)
+            if rank == 0:
+                return
+            # The better ranked go first; each place waits a little longer in case they cannot.
+            await self._wait(min(rank, 4) * self._ttl_s / 4, stop)
+            if key not in self._holders:
+                return
+
+    def _rank(self, key: str) -> int:
+        order = sorted(self._members, key=lambda member: _weight(member, key), reverse=True)
+        return order.index(self.instance)
+
+    async def _wait(self, seconds: float, stop: asyncio.Event) -> None:
+        """Wait for a change, a stop, or so many seconds."""
+        waiters = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(stop.wait())]
+        try:
+            await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+
+    async def _claim(self, key: str) -> int | None:
+        value = messages.encode(LeaseHolder(holder=self.instance, since=int(time.time() * 1000)))
+        try:
+            last = await self._last(self._subject(key))
+            if last is not None and not _is_gone(last.headers):
+                self._holders[key] = msgspec.json.decode(last.data or b"", type=LeaseHolder).holder
+                if self._holders[key] != self.instance:
+                    return None
+            # An expiry marker is an entry too: it is claimed over by its own revision.
+            return await self._put(self._subject(key), value, expected=last.seq if last else 0)
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.debug("claim failed", lease=key, error=repr(error))
+            return None
+
+    # ---- holding
+
+    async def _run(self, lease: Lease, revision: int, body: Body, stop: asyncio.Event) -> None:
+        log.info("lease held", lease=lease.key, epoch=lease.epoch.revision)
+        self._holders[lease.key] = self.instance
+        self._held[lease.key] = lease
+        latest = [revision]
+        worker = asyncio.ensure_future(body(lease))
+        keeper = asyncio.ensure_future(self._renew(lease, latest))
+        mover = asyncio.ensure_future(self._watch_release(lease, stop))
+        try:
+            await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
+            if not worker.done():
+                log.warning("lease lost", lease=lease.key, epoch=lease.epoch.revision)
+        finally:
+            self._held.pop(lease.key, None)
+            for task in (worker, mover, keeper):
+                task.cancel()
+            await asyncio.wait({worker, mover, keeper})
+        if not worker.cancelled():
+            await self._release(lease, latest[0])
+            worker.result()
+
+    async def _renew(self, lease: Lease, latest: list[int]) -> None:
+        """Renew until it fails for 0.8 of the TTL, or someone else holds the lease; then return."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + SELF_DENIAL * self._ttl_s
+        while True:
+            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
+            began = loop.time()
+            if began >= deadline:
+                return
+            try:
+                async with asyncio.timeout_at(deadline):
+                    latest[0] = await self._renewed(lease, latest[0])
+                deadline = began + SELF_DENIAL * self._ttl_s
+            except _TakenOver:
+                return
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+                log.debug("renewal failed", lease=lease.key, error=repr(error))
+
+    async def _renewed(self, lease: Lease, revision: int) -> int:
+        value = messages.encode(LeaseHolder(holder=self.instance, since=int(time.time() * 1000)))
+        try:
+            return await self._put(self._subject(lease.key), value, expected=revision)
+        except nats.js.errors.BadRequestError as error:
+            if error.err_code != _WRONG_SEQUENCE:
+                raise
+        # Either another instance has it, or our own last renewal arrived though its ack did not.
+        last = await self._last(self._subject(lease.key))
+        if last is None or _is_gone(last.headers) or last.seq is None:
+            raise _TakenOver
+        if msgspec.json.decode(last.data or b"", type=LeaseHolder).holder != self.instance:
+            raise _TakenOver
+        return last.seq
+
+    async def _watch_release(self, lease: Lease, stop: asyncio.Event) -> None:
+        while not stop.is_set() and self._rank(lease.key) == 0:
+            await self._wait(self._ttl_s, stop)
+        lease.release.set()
+
+    async def _release(self, lease: Lease, revision: int) -> None:
+        try:
+            await self._put(self._subject(lease.key), b"", expected=revision, headers={"KV-Operation": "DEL"})
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.debug("lease will expire by itself", lease=lease.key, error=repr(error))
+        if self._holders.get(lease.key) == self.instance:
+            self._holders.pop(lease.key, None)
+            self._notify()
+
+    # ---- the bucket
+
+    def _subject(self, key: str) -> str:
+        return f"{_PREFIX}{self.service}.lease.{key}"
+
+    @property
+    def _member_subject(self) -> str:
+        return f"{_PREFIX}{self.service}.instance.{self.instance}"
+
+    async def _put(
+        self, subject: str, value: bytes, *, expected: int | None, headers: dict[str, str] | None = None
+    ) -> int:
+        sent = dict(headers or {})
+        if expected is not None:
+            sent["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+        ack = await self._bus.jetstream.publish(subject, value, headers=sent, timeout=self._ttl_s)
+        return ack.seq
+
+    async def _last(self, subject: str) -> nats.js.api.RawStreamMsg | None:
+        try:
+            # Not `direct`: a replica may lag behind, and a claim needs the leader's word.
+            return await self._bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject)
+        except nats.js.errors.NotFoundError:
+            return None
+
+    async def _exists(self, key: str) -> bool:
+        try:
+            last = await self._last(self._subject(key))
+        except (nats.errors.Error, nats.js.errors.Error):
+            return True
+        return last is not None and not _is_gone(last.headers)
+
+    async def observe(self, message: Msg) -> None:
+        """Take in one entry of the bucket."""
+        kind, _, name = message.subject.removeprefix(f"{_PREFIX}{self.service}.").partition(".")
+        gone = _is_gone(message.headers)
+        if kind == "instance" and name != self.instance:
+            known = name in self._members
+            if gone:
+                self._members.discard(name)
+            else:
+                self._members.add(name)
+            if known == gone:
+                self._notify()
+        elif kind == "lease":
+            before = self._holders.get(name)
+            if gone:
+                self._holders.pop(name, None)
+            else:
+                self._holders[name] = msgspec.json.decode(message.data, type=LeaseHolder).holder
+            if self._holders.get(name) != before:
+                self._notify()
+
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def keep_alive(self) -> None:
+        """Register this instance as live, for ever."""
+        value = messages.encode(
+            Instance(
+                instance=self.instance,
+                service=self.service,
+                host=socket.gethostname(),
+                pid=os.getpid(),
+                started=int(time.time() * 1000),
+            )
+        )
+        while True:
+            try:
+                await self._put(self._member_subject, value, expected=None)
+            except (nats.errors.Error, nats.js.errors.Error) as error:
+                log.debug("could not register", error=repr(error))
+            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
+
+    async def leave(self) -> None:
+        """Say that this instance is gone, so that others need not wait for the TTL."""
+        try:
+            await self._put(self._member_subject, b"", expected=None, headers={"KV-Operation": "DEL"})
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.debug("will expire by itself", error=repr(error))
+
+
+class _TakenOver(Exception):
+    pass
+
+
+@asynccontextmanager
+async def open_leases(bus: Bus, service: str, instance: str, ttl_s: float) -> AsyncIterator[Leases]:
+    """Join the instances of a service. Leave every `hold` before leaving the block."""
+    generation = await streams.created(bus.jetstream, f"KV_{streams.LEASES}")
+    leases = Leases(bus, service, instance, ttl_s, generation)
+    subscription = await bus.ordered(
+        f"{_PREFIX}{service}.>",
+        f"KV_{streams.LEASES}",
+        leases.observe,
+        policy=DeliverPolicy.LAST_PER_SUBJECT,
+    )
+    async with asyncio.TaskGroup() as group:
+        alive = group.create_task(leases.keep_alive())
+        try:
+            yield leases
+        finally:
+            alive.cancel()
+            await leases.leave()
+            if not bus.client.is_closed:
+                await subscription.unsubscribe()
+
+
+def _is_gone(headers: dict[str, str] | None) -> bool:
+    """Whether an entry says that the key is no more: deleted, purged, or expired (a marker of the server)."""
+    return headers is not None and ("KV-Operation" in headers or "Nats-Marker-Reason" in headers)
+
+
+def _weight(member: str, key: str) -> bytes:
+    return hashlib.blake2b(f"{member}/{key}".encode(), digest_size=8).digest()

@@ -1,0 +1,67 @@
+"""Structured logs on standard error, for people or as JSON; levels can be changed while running.
+
+Loggers are named like modules (`tickwire.fetcher`), and levels are inherited as in the standard library.
+Exchange, symbol and subject are fields, not text. Nothing is logged per row or per message above debug.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Any, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+from tickwire.config import LogSettings
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+]
+
+
+def configure(settings: LogSettings, **fields: Any) -> None:
+    """Send all logs of this process to standard error; `fields` (service, instance) go with every line."""
+    as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
+    renderers: list[Processor] = (
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        if as_text
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=_SHARED,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.WARNING)
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    structlog.contextvars.bind_contextvars(**fields)
+    set_level(settings.level)
+    for name, level in settings.levels.items():
+        set_level(level, name)
+
+
+def set_level(level: str, logger: str = "tickwire") -> None:
+    """Change the level of a logger and of those below it that have none of their own."""
+    logging.getLogger(logger).setLevel(level.upper())
+
+
+def get(name: str) -> FilteringBoundLogger:
+    """The logger of a module: `log = logs.get(__name__)`."""
+    return cast(FilteringBoundLogger, structlog.stdlib.get_logger(name))

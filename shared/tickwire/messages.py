@@ -1,0 +1,306 @@
+"""Every message on the bus, as a frozen Struct. Payloads are JSON; `docs/schemas/` has a schema for each.
+
+Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
+`[open time, open, high, low, close, volume]`. Unknown fields are ignored, so that fields can be added.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, TypeVar
+
+import msgspec
+from msgspec import Struct, field
+
+from tickwire.errors import BadRequest, TickwireError
+from tickwire.ranges import Range
+from tickwire.subjects import Key
+
+Row = tuple[int, float, float, float, float, float]
+"""Open time (ms), open, high, low, close, volume."""
+
+
+class ErrorReply(Struct, frozen=True, kw_only=True):
+    """What a service answers instead of a reply, with the header `Nats-Service-Error-Code`."""
+
+    code: str
+    message: str
+    remedy: str = ""
+
+
+class CandlePage(Struct, frozen=True, kw_only=True):
+    """`tape.ohlcv.<exchange>.<token>.<timeframe>`: closed candles to be cached.
+
+    `rows` are all candles that open in `[since, until)`: where there is none, nothing was traded.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    since: int
+    until: int
+    rows: list[Row]
+    source: Literal["rest", "live"] = "rest"
+
+    @property
+    def key(self) -> Key:
+        """The key that the page belongs to."""
+        return Key(self.exchange, self.symbol, self.timeframe)
+
+
+class Stored(Struct, frozen=True, kw_only=True):
+    """`md.stored.<exchange>.<token>.<timeframe>`: the cache made `[since, until)` durable.
+
+    `rows` is how many candles the pages held, `total_rows` how many the file has now.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    since: int
+    until: int
+    rows: int
+    total_rows: int
+
+
+class FetchRequest(Struct, frozen=True, kw_only=True):
+    """`fetcher.fetch`: have `[since, until)` fetched into the cache; without `until`, up to now.
+
+    `refresh` asks the exchange again for what is known. With an `id` of one's own (1 to 64 of
+    `[A-Za-z0-9_-]`), `md.job.<id>` can be subscribed to before asking, and asking twice makes one job.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    since: int
+    until: int | None = None
+    refresh: bool = False
+    id: str | None = None
+
+    @property
+    def key(self) -> Key:
+        """The key to fetch."""
+        return Key(self.exchange, self.symbol, self.timeframe)
+
+
+class FetchAccepted(Struct, frozen=True, kw_only=True):
+    """The reply to `fetcher.fetch`: the job is queued; follow `md.job.<id>`."""
+
+    id: str
+
+
+class Job(Struct, frozen=True, kw_only=True):
+    """`md.job.<id>`: progress, and at the end the result, of a fetch job.
+
+    `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
+    `[since, until)`. `missing` is what is still not known; `complete` means that nothing is.
+    `error` is set when the job stopped early.
+    """
+
+    id: str
+    exchange: str
+    symbol: str
+    timeframe: str
+    state: Literal["queued", "running", "done", "failed"]
+    since: int
+    until: int
+    rows_from_cache: int = 0
+    rows_fetched: int = 0
+    rows_expected: int = 0
+    pages: int = 0
+    retries: int = 0
+    complete: bool = False
+    missing: list[Range] = field(default_factory=list)
+    error: ErrorReply | None = None
+    instance: str = ""
+
+    @property
+    def key(self) -> Key:
+        """The key that is fetched."""
+        return Key(self.exchange, self.symbol, self.timeframe)
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is the job's last message."""
+        return self.state in ("done", "failed")
+
+
+class KeyRequest(Struct, frozen=True, kw_only=True):
+    """`cache.coverage`, `cache.verify` and `cache.repair`: one key."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+
+    @property
+    def key(self) -> Key:
+        """The key asked about."""
+        return Key(self.exchange, self.symbol, self.timeframe)
+
+
+class Coverage(Struct, frozen=True, kw_only=True):
+    """What the cache knows of a key. `first` and `last` are open times, absent without rows.
+
+    `verified` are the ranges known to be complete; `holes` counts candles absent within them (nothing was
+    traded then); `bytes` is the size of the data file.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    rows: int = 0
+    first: int | None = None
+    last: int | None = None
+    verified: list[Range] = field(default_factory=list)
+    holes: int = 0
+    bytes: int = 0
+
+    @property
+    def key(self) -> Key:
+        """The key that this is about."""
+        return Key(self.exchange, self.symbol, self.timeframe)
+
+
+class CandlesRequest(Struct, frozen=True, kw_only=True):
+    """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them.
+
+    `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns).
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    since: int | None = None
+    until: int | None = None
+    limit: int | None = None
+    format: Literal["rows", "columns"] = "rows"
+
+    @property
+    def key(self) -> Key:
+        """The key asked for."""
+        return Key(self.exchange, self.symbol, self.timeframe)
+
+
+class Candles(Struct, frozen=True, kw_only=True):
+    """A reply to `cache.get`: one chunk of at most 512 KiB. `more` says that chunk + 1 follows it."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    rows: list[Row]
+    chunk: int = 0
+    more: bool = False
+
+
+class CandleColumns(Struct, frozen=True, kw_only=True):
+    """A reply to `cache.get` with `"format":"columns"`, in MessagePack.
+
+    `dates` is raw little-endian int64, the others are raw little-endian float64, `count` values each.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    count: int
+    dates: bytes
+    opens: bytes
+    highs: bytes
+    lows: bytes
+    closes: bytes
+    volumes: bytes
+    chunk: int = 0
+    more: bool = False
+
+
+class ListRequest(Struct, frozen=True, kw_only=True):
+    """`cache.list`: every key that the cache holds, of one exchange if it is named."""
+
+    exchange: str | None = None
+
+
+class CacheList(Struct, frozen=True, kw_only=True):
+    """A reply to `cache.list`: one chunk. `damaged` names files that are refused, with the reason."""
+
+    keys: list[Coverage]
+    damaged: list[str] = field(default_factory=list)
+    chunk: int = 0
+    more: bool = False
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """One finding of `cache.verify`. `line` counts from 1; 0 is the file as a whole."""
+
+    line: int
+    message: str
+
+
+class Verification(Struct, frozen=True, kw_only=True):
+    """The reply to `cache.verify`: clean when there is no problem. At most the first 100 are listed."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    rows: int
+    holes: int
+    problems: list[Problem] = field(default_factory=list)
+    problem_count: int = 0
+
+
+class Repair(Struct, frozen=True, kw_only=True):
+    """The reply to `cache.repair`: where the damaged file was moved, what was kept, what must be fetched again."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    moved_to: str
+    rows_kept: int
+    lines_dropped: int
+    unverified: list[Range] = field(default_factory=list)
+
+
+class LogLevel(Struct, frozen=True, kw_only=True):
+    """`control.log`: every process sets the level of a logger (`tickwire` is the root) until it ends."""
+
+    level: Literal["debug", "info", "warning", "error"]
+    logger: str = "tickwire"
+
+
+class LeaseHolder(Struct, frozen=True, kw_only=True):
+    """The value of a lease in bucket LEASES: who holds it, since when (ms)."""
+
+    holder: str
+    since: int
+
+
+class Instance(Struct, frozen=True, kw_only=True):
+    """The value of a member in bucket LEASES: a live service process."""
+
+    instance: str
+    service: str
+    host: str
+    pid: int
+    started: int
+
+
+M = TypeVar("M")
+
+
+def encode(message: Struct) -> bytes:
+    """A message as JSON."""
+    return _encoder.encode(message)
+
+
+def decode(data: bytes, kind: type[M]) -> M:
+    """A message from JSON. Raises BadRequest, naming the field, when it does not fit."""
+    try:
+        return msgspec.json.decode(data, type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise BadRequest(f"the {kind.__name__} message does not fit: {error}", "see docs/schemas") from error
+
+
+def error_reply(error: TickwireError) -> ErrorReply:
+    """An error as it travels."""
+    return ErrorReply(code=error.code, message=error.message, remedy=error.remedy)
+
+
+_encoder = msgspec.json.Encoder()
