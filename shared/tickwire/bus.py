@@ -210,27 +210,35 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     if address is None:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
     bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    refusals: list[Exception] = []
+    leaving = asyncio.Event()
+    client = Client()
 
     async def on_error(error: Exception) -> None:
-        if isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
+        if not isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
+            if not bug.done():
+                bug.set_exception(error)
+        elif client.is_connected:
             log.warning("broker", error=repr(error))
-        elif not bug.done():
-            bug.set_exception(error)
+        else:
+            refusals[:] = [error]
 
     async def on_disconnect() -> None:
-        log.warning("disconnected from the broker", url=address)
+        if not leaving.is_set():
+            log.warning("disconnected from the broker", url=address)
 
     async def on_reconnect() -> None:
         log.info("connected to the broker again", url=address)
 
     try:
         async with asyncio.TaskGroup() as group:
-            client = await _open(settings, address, name, on_error, on_disconnect, on_reconnect)
+            await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect)
             watch = group.create_task(_raise(bug))
             try:
                 yield Bus(client, address, group)
             finally:
                 watch.cancel()
+                leaving.set()
                 await _drain(client)
     except BaseExceptionGroup as errors:
         if len(errors.exceptions) == 1:
@@ -243,14 +251,15 @@ async def _raise(bug: asyncio.Future[None]) -> None:
 
 
 async def _open(
+    client: Client,
     settings: NatsSettings,
     address: str,
     name: str,
+    refusals: list[Exception],
     on_error: Callable[[Exception], Awaitable[None]],
     on_disconnect: Callable[[], Awaitable[None]],
     on_reconnect: Callable[[], Awaitable[None]],
-) -> Client:
-    client = Client()
+) -> None:
     login: dict[str, Any] = {}
     if settings.user is not None:
         login["user"] = settings.user
@@ -265,19 +274,21 @@ async def _open(
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,
                 reconnected_cb=on_reconnect,
-                allow_reconnect=True,
-                max_reconnect_attempts=0,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]
                 connect_timeout=settings.connect_timeout_s,  # type: ignore[arg-type]
                 drain_timeout=10,
                 **login,
             )
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
+        reason = refusals[-1] if refusals else error
         raise BrokerUnavailable(
-            f"no NATS server answers at {address} ({type(error).__name__})", "start one, or correct nats.url"
+            f"no NATS server answers at {address} ({str(reason) or type(reason).__name__})",
+            "start one, or correct nats.url",
         ) from error
+    client.options["allow_reconnect"] = True
     client.options["max_reconnect_attempts"] = -1
-    return client
 
 
 async def _drain(client: Client) -> None:

@@ -76,6 +76,7 @@ class Leases:
         self._members: set[str] = {instance}
         self._changed = asyncio.Event()
         self._held: dict[str, Lease] = {}
+        self._leaving = asyncio.Event()
 
     def holder(self, key: str) -> str | None:
         """The instance that holds a lease, as far as is known here."""
@@ -103,19 +104,21 @@ class Leases:
         When `body` returns by itself, the lease is given up and contended for again after a TTL.
         """
         while not stop.is_set():
-            await self._turn(key, stop)
+            rivals = await self._turn(key, stop)
             if stop.is_set():
-                return
+                break
             revision = await self._claim(key)
             if revision is not None:
-                await self._run(Lease(key, Epoch(self._generation, revision)), revision, body, stop)
+                await self._run(Lease(key, Epoch(self._generation, revision)), revision, rivals, body, stop)
             if not stop.is_set():
                 await self._wait(self._ttl_s / RENEWALS_PER_TTL, stop)
+        # Nobody should wait for an instance that no longer claims.
+        self.leave()
 
     # ---- claiming
 
-    async def _turn(self, key: str, stop: asyncio.Event) -> None:
-        """Return when the lease looks free and it is this instance's turn to claim it."""
+    async def _turn(self, key: str, stop: asyncio.Event) -> frozenset[str]:
+        """Return when the lease looks free and it is this instance's turn; with those who had theirs before."""
         while not stop.is_set():
             if key in self._holders:
                 await self._wait(self._ttl_s, stop)
@@ -123,13 +126,14 @@ class Leases:
                 if key in self._holders and not await self._exists(key):
                     self._holders.pop(key, None)
                 continue
-            rank = self._rank(key)
+            rank, rivals = self._rank(key), frozenset(self._members)
             if rank == 0:
-                return
+                return rivals
             # The better ranked go first; each place waits a little longer in case they cannot.
             await self._wait(min(rank, 4) * self._ttl_s / 4, stop)
             if key not in self._holders:
-                return
+                return rivals
+        return frozenset()
 
     def _rank(self, key: str) -> int:
         order = sorted(self._members, key=lambda member: _weight(member, key), reverse=True)
@@ -160,14 +164,14 @@ class Leases:
 
     # ---- holding
 
-    async def _run(self, lease: Lease, revision: int, body: Body, stop: asyncio.Event) -> None:
+    async def _run(self, lease: Lease, revision: int, rivals: frozenset[str], body: Body, stop: asyncio.Event) -> None:
         log.info("lease held", lease=lease.key, epoch=lease.epoch.revision)
         self._holders[lease.key] = self.instance
         self._held[lease.key] = lease
         latest = [revision]
         worker = asyncio.ensure_future(body(lease))
         keeper = asyncio.ensure_future(self._renew(lease, latest))
-        mover = asyncio.ensure_future(self._watch_release(lease, stop))
+        mover = asyncio.ensure_future(self._watch_release(lease, rivals, stop))
         try:
             await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if not worker.done():
@@ -214,8 +218,13 @@ class Leases:
             raise _TakenOver
         return last.seq
 
-    async def _watch_release(self, lease: Lease, stop: asyncio.Event) -> None:
-        while not stop.is_set() and self._rank(lease.key) == 0:
+    async def _watch_release(self, lease: Lease, rivals: frozenset[str], stop: asyncio.Event) -> None:
+        # Only those who came later move a lease: a better ranked one that let its turn pass will not claim now.
+        mine = _weight(self.instance, lease.key)
+        while not stop.is_set():
+            if any(_weight(member, lease.key) > mine for member in self._members - rivals):
+                break
+            rivals &= self._members
             await self._wait(self._ttl_s, stop)
         lease.release.set()
 
@@ -286,7 +295,7 @@ class Leases:
         self._changed = asyncio.Event()
 
     async def keep_alive(self) -> None:
-        """Register this instance as live, for ever."""
+        """Register this instance as live until it leaves, and then say so: others need not wait for the TTL."""
         value = messages.encode(
             Instance(
                 instance=self.instance,
@@ -296,15 +305,19 @@ class Leases:
                 started=int(time.time() * 1000),
             )
         )
-        while True:
+        while not self._leaving.is_set():
             try:
                 await self._put(self._member_subject, value, expected=None)
             except (nats.errors.Error, nats.js.errors.Error) as error:
                 log.debug("could not register", error=repr(error))
-            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
+            await self._wait(self._ttl_s / RENEWALS_PER_TTL, self._leaving)
+        await self._leave()
 
-    async def leave(self) -> None:
-        """Say that this instance is gone, so that others need not wait for the TTL."""
+    def leave(self) -> None:
+        """Stop being counted as live."""
+        self._leaving.set()
+
+    async def _leave(self) -> None:
         try:
             await self._put(self._member_subject, b"", expected=None, headers={"KV-Operation": "DEL"})
         except (nats.errors.Error, nats.js.errors.Error) as error:
@@ -327,12 +340,11 @@ async def open_leases(bus: Bus, service: str, instance: str, ttl_s: float) -> As
         policy=DeliverPolicy.LAST_PER_SUBJECT,
     )
     async with asyncio.TaskGroup() as group:
-        alive = group.create_task(leases.keep_alive())
+        group.create_task(leases.keep_alive())
         try:
             yield leases
         finally:
-            alive.cancel()
-            await leases.leave()
+            leases.leave()
             if not bus.client.is_closed:
                 await subscription.unsubscribe()
 
