@@ -1,0 +1,53 @@
+"""What every test stands on: a real nats-server, real processes, the recorded data where it is."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from support.processes import SimulatorProcess, running_simulator
+from tickwire import broker as embedded_broker
+from tickwire import streams
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings
+
+# A shared machine may stall for a second in mid-example; the suite's own timeout catches what hangs.
+settings.register_profile("tickwire", deadline=None)
+settings.load_profile("tickwire")
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+PARTITIONS = 8
+LEASE_TTL_S = 1.0
+
+
+@pytest.fixture
+async def broker(tmp_path: Path) -> AsyncIterator[str]:
+    """The URL of a nats-server of this test's own."""
+    async with embedded_broker.embedded(tmp_path / "nats") as url:
+        yield url
+
+
+@pytest.fixture
+async def bus(broker: str) -> AsyncIterator[Bus]:
+    """A connection to the test's broker, with all streams declared (8 partitions, leases of 1 s)."""
+    async with connect(NatsSettings(url=broker), name="test") as connection:
+        await streams.declare(connection.jetstream, PARTITIONS, LEASE_TTL_S)
+        yield connection
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[SimulatorProcess]:
+    """A simulator process of this test's own."""
+    async with running_simulator() as process:
+        yield process
+
+
+@pytest.fixture
+def recorded() -> Path:
+    """The folder of recorded market data; absent on a user's machine."""
+    if not DATA.is_dir():
+        pytest.skip("the recorded market data is not beside this checkout (../shared/data)")
+    return DATA

@@ -1,0 +1,104 @@
+"""Settings: what is read, what wins, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tickwire import config
+from tickwire.errors import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty folder, and none of the developer's own variables."""
+    monkeypatch.chdir(tmp_path)
+    for name in list(config.os.environ):
+        if name.startswith("TICKWIRE_"):
+            monkeypatch.delenv(name)
+
+
+def written(text: str) -> Path:
+    path = Path("given.toml")
+    path.write_text(text)
+    return path
+
+
+def test_without_any_configuration_the_defaults_hold() -> None:
+    settings = config.load()
+    assert settings.nats.url is None
+    assert settings.cache_dir == Path("tickwire-data/cache")
+
+
+def test_a_file_in_the_current_folder_is_found() -> None:
+    Path("tickwire.toml").write_text('[cache]\ndir = "elsewhere"')
+    assert config.load().cache_dir == Path("elsewhere")
+
+
+def test_the_file_that_the_environment_names_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKWIRE_CONFIG", str(written("[cache]\npartitions = 3")))
+    assert config.load().cache.partitions == 3
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKWIRE_NATS_URL", "nats://there:4222")
+    monkeypatch.setenv("TICKWIRE_LEASES_TTL_S", "1.5")
+    monkeypatch.setenv("TICKWIRE_DATA_DIR", "data")
+    settings = config.load(written('data_dir = "file"\n[nats]\nurl = "nats://here:4222"\nconnect_timeout_s = 2'))
+    assert settings.nats.url == "nats://there:4222"
+    assert settings.nats.connect_timeout_s == 2
+    assert settings.leases.ttl_s == 1.5
+    assert settings.data_dir == Path("data")
+
+
+def test_a_ccxt_table_is_handed_on_as_it_stands() -> None:
+    settings = config.load(
+        written('[exchange.okx]\ngateway = "http://127.0.0.1:1/"\n[exchange.okx.ccxt]\noptions = {a = {b = 1}}')
+    )
+    assert settings.of_exchange("okx").ccxt == {"options": {"a": {"b": 1}}}
+    assert settings.of_exchange("okx").gateway == "http://127.0.0.1:1"
+    assert settings.of_exchange("kraken").ccxt == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[cache]\ndirr = 1", "unknown key cache.dirr; did you mean dir"),
+        ("natts = 1", "unknown key natts; did you mean nats"),
+        ("[exchange.okx]\ngatway = 1", "unknown key exchange.okx.gatway; did you mean gateway"),
+        ("[cache]\npartitions = 0", "cache.partitions"),
+        ("[nats]\nurl = 'here'", "nats://host:port"),
+        ("[nats\n", "not valid TOML"),
+    ],
+)
+def test_a_bad_file_is_refused_in_one_line_with_the_path(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config.load(written(text))
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert "given.toml" in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"no configuration file nowhere\.toml"):
+        config.load(Path("nowhere.toml"))
+
+
+def test_a_misspelt_variable_is_refused_with_the_nearest_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKWIRE_NATS_ULR", "nats://there:4222")
+    with pytest.raises(ConfigError, match=r"TICKWIRE_NATS_ULR; did you mean TICKWIRE_NATS_URL\?"):
+        config.load()
+
+
+def test_credentials_come_from_the_environment_and_stay_out_of_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKWIRE_BINANCE_API_KEY", "k-e-y")
+    monkeypatch.setenv("TICKWIRE_BINANCE_SECRET", "s-e-c-r-e-t")
+    assert config.credentials("binance") == {"apiKey": "k-e-y", "secret": "s-e-c-r-e-t"}
+    assert config.credentials("okx") == {}
+    assert "k-e-y" not in repr(config.load())
+
+
+def test_a_password_never_shows_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TICKWIRE_NATS_PASSWORD", "hidden")
+    assert "hidden" not in repr(config.load())

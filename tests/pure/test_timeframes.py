@@ -1,0 +1,53 @@
+"""Timeframes against the calendar."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tickwire import timeframes
+from tickwire.errors import UnsupportedTimeframe
+
+names = st.sampled_from(["1s", "1m", "3m", "15m", "1h", "4h", "12h", "1d", "3d", "1w", "1M", "3M", "1y"])
+moments = st.integers(0, 4_000_000_000_000)
+
+
+def ms(*date: int) -> int:
+    return int(datetime(*date, tzinfo=UTC).timestamp()) * 1000  # type: ignore[misc,arg-type]
+
+
+@given(names, moments)
+def test_a_moment_lies_in_the_candle_that_opened_last(name: str, moment: int) -> None:
+    opened = timeframes.open_of(name, moment)
+    assert opened <= moment < timeframes.next_open(name, opened)
+    assert timeframes.open_of(name, opened) == opened
+    assert timeframes.ceil_open(name, opened) == opened
+
+
+@given(names, moments, st.integers(0, 500))
+def test_counting_is_the_inverse_of_advancing(name: str, moment: int, candles: int) -> None:
+    first = timeframes.open_of(name, moment)
+    assert timeframes.count(name, first, timeframes.advance(name, first, candles)) == candles
+
+
+@pytest.mark.parametrize(
+    ("name", "moment", "opened", "closed"),
+    [
+        ("1w", ms(2024, 2, 29, 13), ms(2024, 2, 26), ms(2024, 3, 4)),  # Mondays
+        ("1M", ms(2024, 2, 29, 13), ms(2024, 2, 1), ms(2024, 3, 1)),
+        ("4h", ms(2024, 2, 29, 13), ms(2024, 2, 29, 12), ms(2024, 2, 29, 16)),
+        ("1d", ms(2024, 12, 31, 23), ms(2024, 12, 31), ms(2025, 1, 1)),
+    ],
+)
+def test_candles_open_where_exchanges_open_them(name: str, moment: int, opened: int, closed: int) -> None:
+    assert timeframes.open_of(name, moment) == opened
+    assert timeframes.next_open(name, opened) == closed
+
+
+@pytest.mark.parametrize("name", ["", "m", "0m", "1", "-1m", "1x", "1.5h", "1m\n", "60", "99999m"])
+def test_what_is_no_timeframe_is_refused_with_the_remedy(name: str) -> None:
+    with pytest.raises(UnsupportedTimeframe, match="not a timeframe"):
+        timeframes.parse(name)
