@@ -283,6 +283,7 @@ async def _open(
             )
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
         reason = refusals[-1] if refusals else error
+        await client.close()
         raise BrokerUnavailable(
             f"no NATS server answers at {address} ({str(reason) or type(reason).__name__})",
             "start one, or correct nats.url",
@@ -331,6 +332,8 @@ async def serve(
                 handler=_in_task(bus, endpoint, group),
             )
         try:
+            # Inside the block the server knows of the endpoints: a request from anywhere is answered.
+            await bus.client.flush()
             yield
         finally:
             # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.

@@ -1,0 +1,79 @@
+"""The embedded broker: a real nats-server as a child process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tickwire import broker, children
+from tickwire.bus import connect
+from tickwire.config import NatsSettings
+from tickwire.errors import ConfigError, StorageError
+
+OWNER = """
+import asyncio, pathlib, sys
+from tickwire import broker
+async def main():
+    async with broker.embedded(pathlib.Path(sys.argv[1])) as url:
+        print(url, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+async def gone(pid: int) -> None:
+    """Wait until a process has ended."""
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        await asyncio.sleep(0.01)
+
+
+async def test_it_is_ready_when_its_url_is_known(tmp_path: Path) -> None:
+    async with broker.embedded(tmp_path) as url, connect(NatsSettings(url=url), name="test") as bus:
+        assert (await bus.jetstream.account_info()).streams == 0
+
+
+async def test_what_it_stored_is_there_after_a_restart(tmp_path: Path) -> None:
+    async with broker.embedded(tmp_path) as url, connect(NatsSettings(url=url), name="test") as bus:
+        await bus.jetstream.add_stream(name="KEPT", subjects=["kept"])
+        await bus.append("kept", b"a", message_id="1")
+    async with broker.embedded(tmp_path) as url, connect(NatsSettings(url=url), name="test") as bus:
+        assert (await bus.jetstream.stream_info("KEPT")).state.messages == 1
+
+
+async def test_a_second_owner_of_its_data_folder_is_refused(tmp_path: Path) -> None:
+    async with broker.embedded(tmp_path):
+        with pytest.raises(StorageError, match="in use by another tickwire"):
+            async with broker.embedded(tmp_path):
+                pass
+
+
+async def test_an_unwritable_data_folder_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="cannot use the data folder"):
+        async with broker.embedded(tmp_path / "file" / "nats"):
+            pass
+
+
+async def test_a_configured_server_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nats\.server"):
+        async with broker.embedded(tmp_path, server=tmp_path / "absent"):
+            pass
+
+
+async def test_no_server_is_left_when_its_owner_is_killed(tmp_path: Path) -> None:
+    async with children.child([sys.executable, "-c", OWNER, tmp_path], stdout=children.PIPE) as owner:
+        assert owner.stdout is not None
+        assert (await owner.stdout.readline()).startswith(b"nats://")
+        servers = [p.pid for p in psutil.Process(owner.pid).children(recursive=True) if p.name() == "nats-server"]
+        assert len(servers) == 1
+        os.kill(owner.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            await gone(servers[0])
+    async with broker.embedded(tmp_path):
+        """The folder is free again."""

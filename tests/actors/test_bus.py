@@ -1,0 +1,248 @@
+"""The bus against a real nats-server: the traps of nats-py, each with what is done about it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats
+import pytest
+from msgspec import Struct
+from nats.aio.msg import Msg
+
+from tickwire import broker as embedded_broker
+from tickwire import messages, streams
+from tickwire.bus import Bus, Call, Endpoint, connect, serve
+from tickwire.config import NatsSettings
+from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, UnknownSymbol
+from tickwire.messages import Candles, Coverage, KeyRequest
+from tickwire.subjects import Key, ohlcv, partition_of
+
+ASK = KeyRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m")
+
+
+def coverage(request: KeyRequest) -> Coverage:
+    return Coverage(exchange=request.exchange, symbol=request.symbol, timeframe=request.timeframe, rows=7)
+
+
+@asynccontextmanager
+async def another(url: str) -> AsyncIterator[Bus]:
+    async with connect(NatsSettings(url=url), name="another") as bus:
+        yield bus
+
+
+async def test_where_nothing_listens_connecting_says_so_at_once() -> None:
+    async with asyncio.timeout(3):
+        with pytest.raises(BrokerUnavailable, match=r"no NATS server answers at nats://127\.0\.0\.1:1 .*nats\.url"):
+            async with connect(NatsSettings(url="nats://127.0.0.1:1"), name="test"):
+                pass
+
+
+async def test_where_something_else_listens_connecting_gives_up() -> None:
+    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(silent, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        with pytest.raises(BrokerUnavailable):
+            async with connect(NatsSettings(url=f"nats://127.0.0.1:{port}", connect_timeout_s=0.5), name="test"):
+                pass
+
+
+async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with another(broker) as service, serve(
+        service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"
+    ):
+        assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
+
+
+async def test_a_typed_error_arrives_as_the_same_type(bus: Bus) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        raise UnknownSymbol("no such symbol", "did you mean BTC/USDT?")
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        with pytest.raises(UnknownSymbol, match=r"no such symbol; did you mean BTC/USDT\?"):
+            await bus.request("cache.coverage", ASK, Coverage)
+
+
+async def test_a_request_that_does_not_fit_is_refused_and_the_service_goes_on(bus: Bus) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        with pytest.raises(BadRequest):
+            await bus.request("cache.coverage", messages.ListRequest(), Coverage)
+        assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
+
+
+async def test_a_bug_in_a_handler_is_told_to_the_caller_and_ends_the_service(bus: Bus, broker: str) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ExceptionGroup) as caught:
+        async with another(broker) as service:
+            async with serve(service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+                with pytest.raises(Exception, match="ZeroDivisionError"):
+                    await bus.request("cache.coverage", ASK, Coverage)
+                await asyncio.Event().wait()
+    assert caught.group_contains(ZeroDivisionError)
+
+
+async def test_an_exception_in_a_callback_ends_the_connection_loudly(bus: Bus, broker: str) -> None:
+    async def broken(_message: Msg) -> None:
+        raise ZeroDivisionError("a bug")
+
+    with pytest.raises(ZeroDivisionError):
+        async with another(broker) as listening:
+            await listening.subscribe("anything", broken)
+            await listening.client.flush()
+            await bus.client.publish("anything", b"")
+            await asyncio.Event().wait()
+
+
+async def test_without_the_service_a_request_says_which_one_to_start(bus: Bus) -> None:
+    with pytest.raises(NoSuchService, match="no cache is running.*tickwire service cache"):
+        await bus.request("cache.coverage", ASK, Coverage)
+    with pytest.raises(NoSuchService):
+        async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
+            pass
+
+
+async def test_a_service_that_does_not_answer_is_a_timeout(bus: Bus) -> None:
+    async def never(_message: Msg) -> None:
+        await asyncio.sleep(0)
+
+    await bus.subscribe("cache.coverage", never)
+    with pytest.raises(RequestTimeout):
+        await bus.request("cache.coverage", ASK, Coverage, timeout_s=0.2)
+
+
+async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> None:
+    def chunk(number: int, more: bool) -> Candles:
+        return Candles(exchange="a", symbol="b", timeframe="1m", rows=[], chunk=number, more=more)
+
+    async def handle(request: KeyRequest, call: Call) -> None:
+        numbers = [0, 1, 2] if request.symbol == "whole" else [0, 2]
+        for number in numbers:
+            await call.reply(chunk(number, number < 2))
+
+    async def ask(symbol: str) -> list[int]:
+        request = KeyRequest(exchange="a", symbol=symbol, timeframe="1m")
+        decode = lambda data: messages.decode(data, Candles)  # noqa: E731
+        return [part.chunk async for part in bus.request_chunks("cache.get", request, decode)]
+
+    async with serve(bus, "cache", [Endpoint("cache.get", KeyRequest, handle)], instance="one"):
+        assert await ask("whole") == [0, 1, 2]
+        with pytest.raises(RequestTimeout, match="chunk 1 .* went missing"):
+            await ask("torn")
+
+
+async def test_requests_in_work_are_answered_when_the_service_stops(bus: Bus, broker: str) -> None:
+    accepted, finish = asyncio.Semaphore(0), asyncio.Event()
+
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        accepted.release()
+        await finish.wait()
+        return coverage(request)
+
+    async def run(stop: asyncio.Event) -> None:
+        async with another(broker) as service, serve(
+            service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"
+        ):
+            await stop.wait()
+
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        service = group.create_task(run(stop))
+        while not await _served(bus):
+            await asyncio.sleep(0.01)
+        asked = [group.create_task(bus.request("cache.coverage", ASK, Coverage)) for _ in range(5)]
+        for _ in asked:
+            await accepted.acquire()
+        stop.set()
+        finish.set()
+        assert [await task for task in asked] == [coverage(ASK)] * 5
+        await service
+
+
+async def _served(bus: Bus) -> bool:
+    try:
+        return bool(await bus.client.request("$SRV.PING.cache", b"", timeout=1))
+    except nats.errors.NoRespondersError:
+        return False
+
+
+async def test_what_was_published_before_leaving_arrives(bus: Bus, broker: str) -> None:
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def keep(message: Msg) -> None:
+        got.put_nowait(message.data)
+
+    await bus.subscribe("many", keep)
+    await bus.client.flush()
+    async with another(broker) as leaving:
+        for number in range(12_000):
+            await leaving.client.publish("many", b"%d" % number)
+    async with asyncio.timeout(10):
+        assert [await got.get() for _ in range(12_000)] == [b"%d" % number for number in range(12_000)]
+
+
+async def test_every_instance_answers_the_services_api(bus: Bus) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        for verb in ("PING", "INFO", "STATS"):
+            answer = await bus.client.request(f"$SRV.{verb}.cache", b"", timeout=2)
+            assert b'"instance": "one"' in answer.data or b'"instance":"one"' in answer.data
+
+
+async def test_the_broker_partitions_keys_as_we_do(bus: Bus) -> None:
+    for symbol in ("BTC/USDT", "ETH/USDT", "BTC/USDT:USDT-260327", "币/USDT"):
+        for timeframe in ("1m", "5m", "1h", "1d", "1M"):
+            key = Key("binance", symbol, timeframe)
+            ack = await bus.append(ohlcv(key), b"{}", message_id=str(key))
+            stored = await bus.jetstream.get_msg(streams.OHLCV, ack.seq)
+            assert stored.subject is not None
+            assert stored.subject.split(".")[1] == str(partition_of(key, 8))
+
+
+async def test_appending_the_same_message_twice_stores_it_once(bus: Bus) -> None:
+    subject = ohlcv(Key("binance", "BTC/USDT", "1m"))
+    first = await bus.append(subject, b"{}", message_id="same")
+    again = await bus.append(subject, b"{}", message_id="same")
+    assert (again.seq, again.duplicate) == (first.seq, True)
+
+
+async def test_declaring_the_streams_again_or_with_another_ttl_is_harmless(bus: Bus) -> None:
+    await streams.declare(bus.jetstream, 8, 1.0)
+    await streams.declare(bus.jetstream, 8, 3.0)
+    assert (await bus.jetstream.stream_info("KV_LEASES")).config.max_age == 3.0
+
+
+async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path: Path) -> None:
+    got: asyncio.Queue[bytes] = asyncio.Queue()
+
+    async def keep(message: Msg) -> None:
+        got.put_nowait(message.data)
+
+    async with embedded_broker.embedded(tmp_path) as url:
+        port = int(url.rsplit(":", 1)[1])
+        stack = connect(NatsSettings(url=url), name="test")
+        bus = await stack.__aenter__()
+        await streams.declare(bus.jetstream, 8, 1.0)
+        await bus.ordered("ohlcv.>", streams.OHLCV, keep)
+        await bus.append("tape.ohlcv.a.B.1m", b"before", message_id="1")
+        assert await got.get() == b"before"
+    async with embedded_broker.embedded(tmp_path, port=port):
+        async with asyncio.timeout(10):
+            await bus.append("tape.ohlcv.a.B.1m", b"after", message_id="2")
+            assert await got.get() == b"after"
+        await stack.__aexit__(None, None, None)
