@@ -299,6 +299,8 @@ async def _drain(client: Client) -> None:
         except (nats.errors.Error, TimeoutError) as error:
             log.warning("could not drain", error=repr(error))
     if not client.is_closed:
+        # nats-py would write what is pending to the closed socket, which uvloop refuses.
+        client._pending, client._pending_data_size = [], 0
         await client.close()
 
 

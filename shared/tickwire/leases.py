@@ -190,7 +190,7 @@ class Leases:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + SELF_DENIAL * self._ttl_s
         while True:
-            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
+            await asyncio.sleep(min(self._ttl_s / RENEWALS_PER_TTL, max(0.0, deadline - loop.time())))
             began = loop.time()
             if began >= deadline:
                 return
@@ -345,7 +345,7 @@ async def open_leases(bus: Bus, service: str, instance: str, ttl_s: float) -> As
             yield leases
         finally:
             leases.leave()
-            if not bus.client.is_closed:
+            if bus.client.is_connected:
                 await subscription.unsubscribe()
 
 

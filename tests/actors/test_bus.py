@@ -57,8 +57,9 @@ async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
     async def handle(request: KeyRequest, _call: Call) -> Struct:
         return coverage(request)
 
-    async with another(broker) as service, serve(
-        service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"
+    async with (
+        another(broker) as service,
+        serve(service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"),
     ):
         assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
 
@@ -153,8 +154,9 @@ async def test_requests_in_work_are_answered_when_the_service_stops(bus: Bus, br
         return coverage(request)
 
     async def run(stop: asyncio.Event) -> None:
-        async with another(broker) as service, serve(
-            service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"
+        async with (
+            another(broker) as service,
+            serve(service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"),
         ):
             await stop.wait()
 

@@ -1,0 +1,41 @@
+"""A process that contends for one lease and prints what happens: `contender.py URL INSTANCE KEY TTL_S`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from tickwire import lifecycle, logs
+from tickwire.bus import connect
+from tickwire.config import LogSettings, NatsSettings
+from tickwire.leases import Lease, open_leases
+
+
+def say(*words: object) -> None:
+    print(*words, time.time(), flush=True)
+
+
+async def main(stop: asyncio.Event) -> None:
+    url, instance, key, ttl_s = sys.argv[1:]
+    logs.configure(LogSettings(), instance=instance)
+
+    async def body(lease: Lease) -> None:
+        say("held", lease.epoch.revision)
+        try:
+            await lease.release.wait()
+        except asyncio.CancelledError:
+            say("lost", lease.epoch.revision)
+            raise
+        say("released", lease.epoch.revision)
+
+    async with (
+        connect(NatsSettings(url=url), name=instance) as bus,
+        open_leases(bus, "test", instance, float(ttl_s)) as leases,
+    ):
+        say("joined", 0)
+        await leases.hold(key, body, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(lifecycle.run(main))
