@@ -109,7 +109,7 @@ async def test_an_exception_in_a_callback_ends_the_connection_loudly(bus: Bus, b
 
 
 async def test_without_the_service_a_request_says_which_one_to_start(bus: Bus) -> None:
-    with pytest.raises(NoSuchService, match="no cache is running.*tickwire service cache"):
+    with pytest.raises(NoSuchService, match=r"no cache is running.*tickwire service cache"):
         await bus.request("cache.coverage", ASK, Coverage)
     with pytest.raises(NoSuchService):
         async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
@@ -136,12 +136,12 @@ async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> Non
 
     async def ask(symbol: str) -> list[int]:
         request = KeyRequest(exchange="a", symbol=symbol, timeframe="1m")
-        decode = lambda data: messages.decode(data, Candles)  # noqa: E731
+        decode = lambda data: messages.decode(data, Candles)
         return [part.chunk async for part in bus.request_chunks("cache.get", request, decode)]
 
     async with serve(bus, "cache", [Endpoint("cache.get", KeyRequest, handle)], instance="one"):
         assert await ask("whole") == [0, 1, 2]
-        with pytest.raises(RequestTimeout, match="chunk 1 .* went missing"):
+        with pytest.raises(RequestTimeout, match=r"chunk 1 .* went missing"):
             await ask("torn")
 
 

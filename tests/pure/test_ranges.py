@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +22,7 @@ def test_merged_ranges_are_the_same_instants_ascending_disjoint_and_apart(ranges
     merged = merge(ranges)
     assert instants(merged) == instants(ranges)
     assert all(r.since < r.until for r in merged)
-    assert all(a.until < b.since for a, b in zip(merged, merged[1:], strict=False))
+    assert all(a.until < b.since for a, b in itertools.pairwise(merged))
 
 
 @given(one, many)
