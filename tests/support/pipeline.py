@@ -1,0 +1,168 @@
+"""The whole candle pipeline as real processes: broker, simulator, fetchers, caches, and how to ask them."""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from support.processes import SimulatorProcess, environment, running_service
+from tickwire import children, messages, streams, subjects
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings
+from tickwire.messages import FetchAccepted, FetchRequest, Job, Row, Stored
+from tickwire.subjects import Key
+
+CONFIG = """
+[cache]
+partitions = 8
+[exchange.binance]
+gateway = "{gateway}"
+[exchange.binance.ccxt]
+enableRateLimit = false
+options = {{ fetchMarkets = {{ types = ["spot"] }} }}
+[fetcher]
+backoff_s = 0.05
+max_backoff_s = 0.5
+timeout_s = 5
+"""
+
+
+@dataclass
+class Pipeline:
+    """Running services, by name and number, and a connection to their broker."""
+
+    bus: Bus
+    simulator: SimulatorProcess
+    folder: Path
+    env: dict[str, str]
+    running: dict[str, tuple[children.Process, AsyncExitStack]] = field(default_factory=dict)
+    stored: list[Stored] = field(default_factory=list)
+
+    @property
+    def cache_dir(self) -> Path:
+        """Where the CSV files are."""
+        return self.folder / "cache"
+
+    async def start(self, service: str, number: int = 0) -> children.Process:
+        """Start one instance of a service; its log is `<service>-<number>.log`."""
+        stack = AsyncExitStack()
+        process = await stack.enter_async_context(
+            running_service(service, self.env, log=self.folder / f"{service}-{number}.log")
+        )
+        self.running[f"{service}-{number}"] = (process, stack)
+        return process
+
+    async def kill(self, service: str, number: int = 0) -> None:
+        """kill -9 one instance."""
+        process, stack = self.running.pop(f"{service}-{number}")
+        process.kill()
+        await process.wait()
+        await stack.aclose()
+
+    async def stop(self, service: str, number: int = 0) -> int:
+        """SIGTERM one instance, and its exit code."""
+        process, stack = self.running.pop(f"{service}-{number}")
+        code = await children.stop(process)
+        await stack.aclose()
+        return code
+
+    async def ready(self, service: str) -> None:
+        """Wait until an instance of the service answers."""
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await self.bus.client.request(f"$SRV.PING.{service}", b"", timeout=1)
+                except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+                    await asyncio.sleep(0.02)
+                else:
+                    return
+
+    async def submit(self, key: Key, since: int, until: int | None = None, *, refresh: bool = False) -> JobWatch:
+        """Order a fetch, and follow it."""
+        watch = JobWatch(secrets.token_hex(8), asyncio.Queue())
+        await self.bus.subscribe(subjects.job(watch.id), watch.take)
+        request = FetchRequest(
+            exchange=key.exchange,
+            symbol=key.symbol,
+            timeframe=key.timeframe,
+            since=since,
+            until=until,
+            refresh=refresh,
+            id=watch.id,
+        )
+        await self.bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=15)
+        return watch
+
+    async def fetch(self, key: Key, since: int, until: int | None = None, *, refresh: bool = False) -> Job:
+        """Order a fetch and wait for its result."""
+        return await (await self.submit(key, since, until, refresh=refresh)).result()
+
+    def rows(self, key: Key) -> list[Row]:
+        """What the cache file of a key holds, read by Python's own csv module."""
+        path = self.cache_dir / f"{subjects.file_stem(key)}.csv"
+        return read_csv(path) if path.exists() else []
+
+    async def observe_stored(self) -> None:
+        """From now on, keep what the caches announce as durable."""
+
+        async def take(message: Msg) -> None:
+            self.stored.append(messages.decode(message.data, Stored))
+
+        await self.bus.subscribe("md.stored.>", take)
+
+
+@dataclass(frozen=True)
+class JobWatch:
+    """The messages of one job."""
+
+    id: str
+    said: asyncio.Queue[Job]
+
+    async def take(self, message: Msg) -> None:
+        """Keep a message of the job."""
+        self.said.put_nowait(messages.decode(message.data, Job))
+
+    async def result(self, timeout_s: float = 90) -> Job:
+        """Wait for the job's last message."""
+        async with asyncio.timeout(timeout_s):
+            while not (job := await self.said.get()).ended:
+                pass
+        return job
+
+
+@asynccontextmanager
+async def pipeline(
+    broker: str, simulator: SimulatorProcess, folder: Path, services: Sequence[str] = ("cache", "fetcher")
+) -> AsyncIterator[Pipeline]:
+    """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end."""
+    config = folder / "tickwire.toml"
+    config.write_text(CONFIG.format(gateway=simulator.url))
+    env = environment(folder, TICKWIRE_CONFIG=str(config), TICKWIRE_NATS_URL=broker)
+    async with connect(NatsSettings(url=broker), name="pipeline") as bus:
+        await streams.declare(bus.jetstream, 8, 1.0)
+        line = Pipeline(bus, simulator, folder, env)
+        try:
+            for service in services:
+                await line.start(service)
+            for service in services:
+                await line.ready(service)
+            yield line
+        finally:
+            for _, stack in list(line.running.values()):
+                await stack.aclose()
+
+
+def read_csv(path: Path) -> list[Row]:
+    """The rows of a candle file: six columns, the first an integer."""
+    with path.open(newline="") as file:
+        lines = csv.reader(file)
+        next(lines)
+        return [(int(r[0]), float(r[1]), float(r[2]), float(r[3]), float(r[4]), float(r[5])) for r in lines]
