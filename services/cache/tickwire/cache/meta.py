@@ -1,0 +1,42 @@
+"""`<exchange>_<token>_<timeframe>.meta.json`: what a data file cannot say about itself; no I/O."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.ranges import Range, merge
+from tickwire.subjects import Key
+
+
+class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """The key, and the ranges known to be complete: a candle absent there was never traded.
+
+    `rows`, `bytes` and `inode` are the data file's when this was written; bytes beyond `bytes` were appended since.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    verified: list[Range]
+    rows: int
+    bytes: int
+    inode: int
+
+
+def encode(meta: Meta) -> bytes:
+    """A meta file's contents."""
+    return msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n"
+
+
+def decode(data: bytes, key: Key) -> Meta:
+    """Raises ValueError, in one line, when `data` is not the meta file of `key`."""
+    try:
+        meta = msgspec.json.decode(data, type=Meta)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"is not a meta file: {error}") from error
+    if (meta.exchange, meta.symbol, meta.timeframe) != key:
+        raise ValueError(f"belongs to {meta.exchange} {meta.symbol} {meta.timeframe}")
+    if merge(meta.verified) != meta.verified:
+        raise ValueError("has verified ranges that are not ascending and apart")
+    return meta

@@ -1,0 +1,412 @@
+"""One partition of the cache on disk: the only code that writes candle files.
+
+Per key `<exchange>_<token>_<timeframe>.csv` and `.meta.json`; per partition `.partition-<p>.lock` and `.json`.
+One thread at a time, except `read` and `read_lines`, which may run beside everything else.
+
+What makes it exact after any crash:
+- Nothing is announced before it is durable, and nothing durable depends on bytes that are not synced.
+- A data file is made and spliced under a temporary name, so bytes can only be torn behind `Meta.bytes`.
+- A page without holes need not wait for its meta file: its rows prove its range, and are found behind `Meta.bytes`.
+- The checkpoint is written last; what is read again because of it changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tickwire import subjects
+from tickwire.cache import csvfile, fence, verify
+from tickwire.cache.csvfile import START
+from tickwire.cache.disk import Disk, explained
+from tickwire.cache.fence import Checkpoint, Fence
+from tickwire.cache.files import Files
+from tickwire.cache.keyfile import KeyFile, State, refused_line
+from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
+from tickwire.errors import CacheFileError, ConfigError, NotCached, StorageError, TickwireError
+from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification
+from tickwire.ranges import Range
+from tickwire.subjects import Key
+
+PENDING_ROWS = 250_000
+"""Rows collected for splicing, over all keys of a partition, before the fullest key is spliced (about 50 MB)."""
+
+LOCK_TIMEOUT_S = 10.0
+"""How long a commit waits for the partition's lock, which is only ever held for the length of one commit."""
+
+
+class Rejected(NamedTuple):
+    """A page that cannot be stored, and why."""
+
+    seq: int
+    page: CandlePage
+    error: TickwireError
+
+
+class Commit(NamedTuple):
+    """The outcome of a commit: what is durable now, and what was refused for good."""
+
+    stored: list[Stored]
+    rejected: list[Rejected]
+
+
+@dataclass(slots=True)
+class _Pending:
+    """Pages of a key that wait for a splice; `last` is the newest date among them."""
+
+    lines: dict[int, bytes] = field(default_factory=dict)
+    pages: dict[int, CandlePage] = field(default_factory=dict)
+    last: int = -(2**62)
+
+
+class Store:
+    """The files of one partition, under one claim on it. Made by `Store.open`."""
+
+    def __init__(self, files: Files, partition: int, partitions: int, claim: Fence, stream: str) -> None:
+        self.files = files
+        self.partition = partition
+        self.partitions = partitions
+        self.claim = claim
+        self.stream = stream
+        self._files_of: dict[Key, KeyFile] = {}
+        self._pending: dict[Key, _Pending] = {}
+        self._applied = 0
+        self._checkpointed = 0
+
+    @classmethod
+    def open(
+        cls, directory: Path, partition: int, *, partitions: int, claim: Fence, stream: str, disk: Disk | None = None
+    ) -> Store:
+        """Take the partition over: from here on every earlier claim is refused.
+
+        `stream` identifies the stream whose sequence numbers the pages carry; with another one than the
+        checkpoint's, `position` starts at 0. Raises Fenced, StorageError, ConfigError (the folder was made for
+        another number of partitions), CacheFileError (the checkpoint is unreadable).
+        """
+        files = Files(disk or Disk(), str(directory))
+        self = cls(files, partition, partitions, claim, stream)
+        with explained(f"use the cache folder {directory}"):
+            files.disk.make_dir(str(directory))
+            self._refuse_other_partitioning()
+            with files.disk.lock(files.lock(partition), LOCK_TIMEOUT_S):
+                before = self._read_checkpoint(partition)
+                fence.refuse_if_older(claim, before, partition)
+                if before is not None and before.stream == stream:
+                    self._applied = before.seq
+                self._write_checkpoint(self._applied)
+                files.sweep(partition)
+        return self
+
+    @property
+    def position(self) -> int:
+        """Everything up to this sequence number is applied; pages that wait for a splice hold it back."""
+        waiting = [min(pending.pages) for pending in self._pending.values()]
+        return min(waiting) - 1 if waiting else self._applied
+
+    @property
+    def waiting(self) -> list[Key]:
+        """The keys that have pages waiting for a splice."""
+        return list(self._pending)
+
+    def commit(self, batch: Sequence[tuple[int, CandlePage]]) -> Commit:
+        """Make a batch of (stream sequence, page) durable, in this order, with one sync a file.
+
+        Pages that touch older rows wait for `flush`, and are not in the outcome yet. Raises Fenced, StorageError;
+        the store is consistent then, nothing was announced, and the same batch can be committed again.
+        """
+        rejected: list[Rejected] = []
+        accepted: dict[Key, list[tuple[int, CandlePage, list[Row]]]] = {}
+        for seq, page in batch:
+            try:
+                rows = checked(page)
+                subjects.file_stem(page.key)
+            except TickwireError as error:
+                rejected.append(Rejected(seq, page, error))
+            else:
+                accepted.setdefault(page.key, []).append((seq, page, rows))
+        stored: list[Stored] = []
+        with self._writing("store candles", accepted):
+            unproven: list[Key] = []
+            for key, pages in accepted.items():
+                try:
+                    durable = self._append(key, pages)
+                except CacheFileError as error:
+                    self._file(key).forget()
+                    rejected += [Rejected(seq, page, error) for seq, page, _ in pages]
+                    continue
+                stored += [self._stored(page) for page, _ in durable]
+                if not all(proved for _, proved in durable):
+                    unproven.append(key)
+            self._write_metas(unproven)
+            self._applied = max([self._applied, *(seq for seq, _ in batch)])
+        while sum(len(pending.lines) for pending in self._pending.values()) > PENDING_ROWS:
+            spliced = self.flush([max(self._pending, key=lambda key: len(self._pending[key].lines))])
+            stored += spliced.stored
+            rejected += spliced.rejected
+        return Commit(stored, rejected)
+
+    def flush(self, keys: Iterable[Key] | None = None) -> Commit:
+        """Splice what waits, of `keys` or of all. Raises Fenced, StorageError, and can be repeated then."""
+        wanted = [key for key in (self.waiting if keys is None else keys) if key in self._pending]
+        if not wanted:
+            return Commit([], [])
+        stored: list[Stored] = []
+        rejected: list[Rejected] = []
+        with self._writing("splice candles", wanted):
+            done: list[Key] = []
+            for key in wanted:
+                pending = self._pending[key]
+                file = self._file(key)
+                try:
+                    file.load()
+                    file.splice(pending.lines, [Range(p.since, p.until) for p in pending.pages.values()])
+                except CacheFileError as error:
+                    file.forget()
+                    rejected += [Rejected(seq, page, error) for seq, page in pending.pages.items()]
+                    continue
+                done.append(key)
+                stored += [self._stored(page) for page in pending.pages.values()]
+            self._write_metas(done)
+        for key in wanted:
+            del self._pending[key]
+        return Commit(stored, rejected)
+
+    def checkpoint(self) -> int:
+        """Write what is only in memory (stale meta files, then the position), and return the position.
+
+        The stream's messages up to there are not needed any more. Raises Fenced, StorageError.
+        """
+        position = self.position
+        stale = [key for key, file in self._files_of.items() if file.state is not None and file.state.stale]
+        if stale or position != self._checkpointed:
+            with self._writing("write the checkpoint", stale):
+                self._write_metas(stale)
+                self._write_checkpoint(position)
+        return position
+
+    def read(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> Columns:
+        """The rows that open in `[since, until)`, the first `limit` of them. Raises like `read_lines`."""
+        return columns(self.read_lines(key, since, until, limit))
+
+    def read_lines(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> bytes:
+        """The same as lines of the file, nothing parsed. Raises like `ensure`."""
+        state = self.ensure(key)
+        with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
+            if fd is None:
+                raise self.files.refused(key, self.files.data(key), "the file is gone")
+            view = self.files.disk.view(fd, min(state.size, self.files.disk.stat(fd)[1]))
+            end = len(view)
+            try:
+                start = START if since is None else csvfile.bisect(view, since, START, end)
+                stop = end if until is None else csvfile.bisect(view, until, start, end)
+            except csvfile.MalformedLine as error:
+                raise refused_line(self.files, key, view, error) from error
+            if limit is not None:
+                stop = csvfile.cut_after(view, start, stop, max(limit, 0))
+            return view[start:stop]
+
+    def ensure(self, key: Key) -> State:
+        """Check a key's files on first use, and cut off what a crash left torn.
+
+        Raises NotCached, CacheFileError, StorageError, Fenced.
+        """
+        file = self._file(key)
+        if (state := file.state) is None:
+            with self._writing(f"open {key}", [key]):
+                state = file.load()
+        if state is None:
+            del self._files_of[key]
+            raise NotCached(f"{key} is not cached", f"tickwire candles fetch {' '.join(key)} --since ...")
+        return state
+
+    def coverage(self, key: Key) -> Coverage:
+        """What is durable of a key, in constant time once it was used. Raises like `ensure`."""
+        state = self.ensure(key)
+        return Coverage(
+            exchange=key.exchange,
+            symbol=key.symbol,
+            timeframe=key.timeframe,
+            rows=state.rows,
+            first=state.first,
+            last=state.last,
+            verified=list(state.verified),
+            holes=verify.candles(key, state.verified) - state.rows,
+            bytes=state.size,
+        )
+
+    def keys(self) -> list[Key]:
+        """The keys of this partition that have files, sorted. Raises StorageError."""
+        with explained(f"list {self.files.directory}"):
+            found = self.files.keys()
+        return sorted(key for key in found if subjects.partition_of(key, self.partitions) == self.partition)
+
+    def listing(self, exchange: str | None = None) -> tuple[list[Coverage], list[str]]:
+        """The coverage of every key of this partition, and one line for each file that is refused."""
+        covered: list[Coverage] = []
+        damaged: list[str] = []
+        for key in self.keys():
+            if exchange is None or key.exchange == exchange:
+                try:
+                    covered.append(self.coverage(key))
+                except NotCached:
+                    continue
+                except (CacheFileError, StorageError) as error:
+                    damaged.append(str(error))
+        return covered, damaged
+
+    def verify(self, key: Key) -> Verification:
+        """Read the whole file: order, duplicates, malformed lines, rows against the verified ranges.
+
+        Raises NotCached, StorageError, Fenced.
+        """
+        problems: list[Problem] = []
+        known: Sequence[Range] = ()
+        size: int | None = None
+        if file := self._files_of.get(key):
+            file.forget()
+        try:
+            state = self.ensure(key)
+            known, size = state.verified, state.size
+        except CacheFileError as error:
+            problems.append(Problem(line=error.line, message=error.message))
+        with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
+            view = self.files.disk.view(fd, self.files.disk.stat(fd)[1] if size is None else size) if fd else b""
+            return verify.verification(key, view, known, problems)
+
+    def repair(self, key: Key) -> Repair:
+        """Move a damaged file aside and keep its well-formed rows in a fresh one; a sound one stays as it is.
+
+        `moved_to` is empty when there was nothing to repair. Raises NotCached, StorageError, Fenced.
+        """
+        found = self.verify(key)
+        if not found.problem_count:
+            return Repair(
+                exchange=key.exchange,
+                symbol=key.symbol,
+                timeframe=key.timeframe,
+                moved_to="",
+                rows_kept=found.rows,
+                lines_dropped=0,
+            )
+        with self._writing(f"repair {key}", [key]):
+            return self._file(key).rebuild()
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    def _append(self, key: Key, pages: list[tuple[int, CandlePage, list[Row]]]) -> list[tuple[CandlePage, bool]]:
+        """Append what is newer than the last row, keep for a splice what is not.
+
+        Returns the pages that are durable with the rows, and whether the rows alone prove each page's range.
+        """
+        file = self._file(key)
+        state = file.load()
+        last = state.last if state else None
+        fresh: list[bytes] = []
+        fresh_rows: list[Row] = []
+        done: list[tuple[CandlePage, bool]] = []
+        for seq, page, rows in pages:
+            pending = self._pending.get(key)
+            newest = last if pending is None else max(pending.last, pending.last if last is None else last)
+            older = [row for row in rows if newest is not None and row[0] <= newest]
+            newer = rows[len(older) :]
+            if older and (pending or fresh or not file.holds(older, format_rows(older))):
+                self._keep(key, seq, page, rows)
+                continue
+            fresh.append(format_rows(newer))
+            fresh_rows += newer
+            last = newer[-1][0] if newer else last
+            done.append((page, state is not None and proves(rows, page)))
+        first = fresh_rows[0][0] if fresh_rows else None
+        if done or state is None:
+            known = [Range(page.since, page.until) for page, _ in done]
+            file.append(b"".join(fresh), first, fresh_rows[-1][0] if fresh_rows else None, known)
+        return done
+
+    def _keep(self, key: Key, seq: int, page: CandlePage, rows: list[Row]) -> None:
+        pending = self._pending.setdefault(key, _Pending())
+        lines = format_rows(rows).split(b"\n")
+        pending.lines.update((row[0], line + b"\n") for row, line in zip(rows, lines, strict=False))
+        pending.pages[seq] = page
+        pending.last = max(pending.last, rows[-1][0])
+
+    def _stored(self, page: CandlePage) -> Stored:
+        state = self._file(page.key).state
+        assert state is not None
+        return Stored(
+            exchange=page.exchange,
+            symbol=page.symbol,
+            timeframe=page.timeframe,
+            since=page.since,
+            until=page.until,
+            rows=len(page.rows),
+            total_rows=state.rows,
+        )
+
+    def _file(self, key: Key) -> KeyFile:
+        if (file := self._files_of.get(key)) is None:
+            if subjects.partition_of(key, self.partitions) != self.partition:
+                raise ValueError(f"{key} is not in partition {self.partition} of {self.partitions}")
+            file = self._files_of[key] = KeyFile(self.files, self.partition, key)
+        return file
+
+    @contextmanager
+    def _writing(self, what: str, keys: Iterable[Key]) -> Iterator[None]:
+        """Hold the partition's lock, as long as nobody later has taken it; forget `keys` where the body fails."""
+        disk = self.files.disk
+        try:
+            with explained(what), disk.lock(self.files.lock(self.partition), LOCK_TIMEOUT_S):
+                on_disk = self._read_checkpoint(self.partition)
+                fence.refuse_if_older(self.claim, on_disk, self.partition)
+                if on_disk is None or on_disk.fence != self.claim:
+                    self._write_checkpoint(self._checkpointed)
+                yield
+        except (StorageError, CacheFileError):
+            for key in keys:
+                if file := self._files_of.get(key):
+                    file.forget()
+            raise
+
+    def _write_metas(self, keys: Iterable[Key]) -> None:
+        written = False
+        for key in keys:
+            self._file(key).write_meta()
+            written = True
+        if written:
+            self.files.sync()
+
+    def _read_checkpoint(self, partition: int) -> Checkpoint | None:
+        path = self.files.checkpoint(partition)
+        data = self.files.read(path)
+        if data is None:
+            return None
+        try:
+            return fence.decode(data)
+        except ValueError as error:
+            raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
+
+    def _write_checkpoint(self, seq: int) -> None:
+        checkpoint = Checkpoint(
+            partitions=self.partitions,
+            generation=self.claim.generation,
+            epoch=self.claim.epoch,
+            stream=self.stream,
+            seq=seq,
+        )
+        self.files.replace(self.partition, self.files.checkpoint(self.partition), fence.encode(checkpoint))
+        self.files.sync()
+        self._checkpointed = seq
+
+    def _refuse_other_partitioning(self) -> None:
+        for name in self.files.disk.names(self.files.directory):
+            number = name.removeprefix(".partition-").removesuffix(".json")
+            if name == f".partition-{number}.json" and number.isdigit():
+                other = self._read_checkpoint(int(number))
+                if other is not None and other.partitions != self.partitions:
+                    raise ConfigError(
+                        f"{self.files.directory} was made for {other.partitions} partitions, not {self.partitions}",
+                        f"set cache.partitions = {other.partitions}, or remove the .partition-* files while "
+                        "nothing runs",
+                    )

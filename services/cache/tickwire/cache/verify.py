@@ -1,0 +1,62 @@
+"""A whole file against the rules and against what is known of it; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from tickwire import timeframes
+from tickwire.cache.csvfile import START, Scan, scan
+from tickwire.cache.disk import Buffer
+from tickwire.cache.rows import HEADER
+from tickwire.messages import Problem, Verification
+from tickwire.ranges import Range
+from tickwire.subjects import Key
+
+PROBLEMS_LISTED = 100
+
+
+def verification(key: Key, view: Buffer, verified: Sequence[Range], refused_for: Sequence[Problem]) -> Verification:
+    """Read every line of a file: order, duplicates, form, and rows outside the verified ranges.
+
+    `refused_for` is why the file could not be opened, where it could not; `verified` means nothing then.
+    """
+    found = scan(view, START, len(view), key.timeframe, keep=PROBLEMS_LISTED) if view[:START] == HEADER else Scan()
+    problems = list(refused_for)
+    named = {problem.line for problem in problems}
+    problems += [
+        Problem(line=flaw.line, message=f"line {flaw.line} {flaw.message}")
+        for flaw in found.flaws
+        if flaw.line not in named
+    ]
+    inside = candles(key, _common(found.runs, verified))
+    if not refused_for and inside != found.rows:
+        problems.append(Problem(line=0, message=f"{found.rows - inside} rows lie outside the verified ranges"))
+    return Verification(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        rows=found.rows,
+        holes=candles(key, verified) - inside,
+        problems=problems[:PROBLEMS_LISTED],
+        problem_count=len(problems) + found.flaw_count - len(found.flaws),
+    )
+
+
+def candles(key: Key, ranges: Iterable[Range]) -> int:
+    """How many candles open in the ranges."""
+    return sum(timeframes.count(key.timeframe, since, until) for since, until in ranges)
+
+
+def _common(one: Sequence[Range], other: Sequence[Range]) -> list[Range]:
+    """What lies in both; each ascending and apart."""
+    common: list[Range] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        since, until = max(one[i].since, other[j].since), min(one[i].until, other[j].until)
+        if since < until:
+            common.append(Range(since, until))
+        if one[i].until < other[j].until:
+            i += 1
+        else:
+            j += 1
+    return common
