@@ -63,7 +63,9 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class FetchRequest(Struct, frozen=True, kw_only=True):
-    """`fetcher.fetch`: have `[since, until)` fetched into the cache; without `until`, up to now.
+    """`fetcher.fetch`, and `jobs.fetch.<exchange>` once it has an `id`: have `[since, until)` fetched into the cache.
+
+    Without `until`, up to now.
 
     `refresh` asks the exchange again for what is known. With an `id` of one's own (1 to 64 of
     `[A-Za-z0-9_-]`), `md.job.<id>` can be subscribed to before asking, and asking twice makes one job.
@@ -91,6 +93,9 @@ class FetchAccepted(Struct, frozen=True, kw_only=True):
 
 class Job(Struct, frozen=True, kw_only=True):
     """`md.job.<id>`: progress, and at the end the result, of a fetch job.
+
+    `since` and `until` are the request's, moved up to where candles open. A request without `until` gets the end
+    of the newest closed candle, by the exchange's clock, once the job runs.
 
     `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
     `[since, until)`. `missing` is what is still not known; `complete` means that nothing is.
@@ -126,11 +131,17 @@ class Job(Struct, frozen=True, kw_only=True):
 
 
 class KeyRequest(Struct, frozen=True, kw_only=True):
-    """`cache.coverage`, `cache.verify` and `cache.repair`: one key."""
+    """`cache.coverage`, `cache.verify` and `cache.repair`: one key.
+
+    With `since` or `until`, a coverage counts `rows` and `holes` only within `[since, until)`, and `verified`
+    is clipped to it; `first`, `last` and `bytes` stay those of the whole file.
+    """
 
     exchange: str
     symbol: str
     timeframe: str
+    since: int | None = None
+    until: int | None = None
 
     @property
     def key(self) -> Key:

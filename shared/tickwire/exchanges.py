@@ -1,0 +1,243 @@
+"""Opening exchanges: which there are, which timeframes they have, one connection to each with the traps covered.
+
+ccxt is imported on first use, because that takes seconds of CPU: services do it before they serve (`preload`).
+
+Traps of ccxt 4.5.90 that are covered here:
+- Truncated JSON, an empty body and an HTML page with status 200 all become an empty list of candles (measured):
+  here they raise BadResponse.
+- A body that breaks off becomes ExchangeError, the class of what must not be retried: here it is NetworkError.
+- `Retry-After` is not looked at: here no request leaves while it runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import importlib.util
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from tickwire.config import ExchangeSettings
+from tickwire.errors import ConfigError, UnknownExchange, UnsupportedTimeframe
+
+_CLOCK_S = 1.0
+"""How long the exchange's clock is trusted before it is asked again."""
+
+
+class Gate:
+    """Shut while the exchange wants to be left alone."""
+
+    def __init__(self) -> None:
+        self._until = 0.0
+
+    def shut(self, seconds: float) -> None:
+        """Let nothing through for so long, or longer if it is already shut for longer."""
+        self._until = max(self._until, time.monotonic() + seconds)
+
+    @property
+    def remaining_s(self) -> float:
+        """How long it stays shut, 0.0 when it is open."""
+        return max(0.0, self._until - time.monotonic())
+
+    async def passed(self) -> None:
+        """Wait until it is open."""
+        while (remaining := self.remaining_s) > 0:
+            await asyncio.sleep(remaining)
+
+
+def retry_after_s(value: str, now: float) -> float | None:
+    """The seconds that a `Retry-After` header asks for (RFC 9110, 10.2.3): a number, or a date after `now` (s)."""
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except ValueError:
+        return None
+
+
+@lru_cache(maxsize=1)
+def ids() -> tuple[str, ...]:
+    """Every exchange id, without importing ccxt."""
+    spec = importlib.util.find_spec("ccxt")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    folder = Path(spec.submodule_search_locations[0]) / "async_support"
+    return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
+
+
+def known(exchange: str) -> str:
+    """The exchange id itself. Raises UnknownExchange, with the nearest name, when ccxt has no such exchange."""
+    if exchange not in ids():
+        near = difflib.get_close_matches(exchange.lower(), ids(), n=1)
+        raise UnknownExchange(
+            f"there is no exchange {exchange!r}",
+            f"did you mean {near[0]}?" if near else "use a ccxt id, such as binance or okx",
+        )
+    return exchange
+
+
+def preload() -> None:
+    """Import ccxt now (about four seconds on a slow machine) rather than in the middle of serving."""
+    importlib.import_module("ccxt.async_support")
+
+
+@lru_cache(maxsize=256)
+def timeframes(exchange: str) -> tuple[str, ...]:
+    """The timeframes that an exchange offers, by ccxt's description of it. Raises UnknownExchange."""
+    described = _class(known(exchange))({})
+    return tuple(described.timeframes or ()) if described.has.get("fetchOHLCV") else ()
+
+
+def check_timeframe(exchange: str, timeframe: str) -> None:
+    """Raises UnsupportedTimeframe when the exchange has no candles of this length."""
+    offered = timeframes(exchange)
+    if timeframe not in offered:
+        raise UnsupportedTimeframe(
+            f"{exchange} has no {timeframe} candles",
+            f"it has {', '.join(offered)}" if offered else "it offers no candles at all",
+        )
+
+
+@asynccontextmanager
+async def open_exchange(
+    exchange: str, settings: ExchangeSettings, credentials: Mapping[str, str] | None = None, *, pro: bool = False
+) -> AsyncIterator[Any]:
+    """An exchange of `ccxt.async_support` (of `ccxt.pro` with `pro`), closed on the way out; its `gate` is a Gate.
+
+    `settings.ccxt` is handed over as it stands, and every URL goes through `settings.gateway` where there is one.
+    Raises UnknownExchange, and ConfigError when ccxt refuses the table.
+    """
+    kind = _class(known(exchange), pro=pro)
+    try:
+        opened = _careful(kind)({**(credentials or {}), **settings.ccxt})
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ConfigError(f"ccxt refuses the table exchange.{exchange}.ccxt: {error!r}", "correct it") from error
+    if settings.gateway is not None:
+        opened.urls = through_gateway(opened.urls, settings.gateway, opened.hostname)
+    # Two loops in one process (tests) must not share what ccxt keeps at class level.
+    opened.clients = {}
+    # Grace for sockets of ccxt.pro; REST alone has none to wait for.
+    opened.timeout_on_exit = opened.timeout_on_exit if pro else 0
+    try:
+        yield opened
+    finally:
+        await opened.close()
+
+
+def through_gateway(urls: Any, gateway: str, hostname: str | None = None) -> Any:
+    """Every URL of a nested table as `<gateway>/<host>/<path>`, ws for wss; everything else as it is.
+
+    The original host stays in the path, because ccxt looks for words in URLs (`/stream`, `spot`).
+    """
+    if isinstance(urls, dict):
+        return {name: through_gateway(url, gateway, hostname) for name, url in urls.items()}
+    if isinstance(urls, list):
+        return [through_gateway(url, gateway, hostname) for url in urls]
+    if not isinstance(urls, str):
+        return urls
+    target = urls.replace("{hostname}", hostname or "{hostname}")
+    scheme = urlsplit(target).scheme
+    if scheme not in ("http", "https", "ws", "wss"):
+        return urls
+    rest = target.split("://", 1)[1]
+    base = gateway if scheme.startswith("http") else "ws" + gateway.removeprefix("http")
+    return f"{base}/{rest}"
+
+
+class Clock:
+    """The exchange's clock: its distance from ours, asked for where the exchange tells the time."""
+
+    def __init__(self, opened: Any) -> None:
+        self._exchange = opened
+        self._offset = 0
+        self._asked = float("-inf")
+
+    async def ask(self) -> None:
+        """Compare the clocks, unless that was done just now. Raises ccxt's errors."""
+        if not self._exchange.has.get("fetchTime") or time.monotonic() - self._asked < _CLOCK_S:
+            return
+        began = time.time()
+        told = await self._exchange.fetch_time()
+        if isinstance(told, int | float):
+            # The answer was made somewhere between: the later bound never makes an open candle look closed.
+            self._offset = int(told - time.time() * 1000)
+            self._asked = time.monotonic()
+        else:
+            raise _errors().BadResponse(f"{self._exchange.id} tells the time as {told!r}, after {time.time() - began}")
+
+    def now(self) -> int:
+        """The exchange's time, ms."""
+        return int(time.time() * 1000) + self._offset
+
+
+def exchange_now(opened: Any) -> int:
+    """The time (ms) of the exchange as last compared by `opened.clock.ask()`; our own before that."""
+    clock: Clock = opened.clock
+    return clock.now()
+
+
+@lru_cache(maxsize=256)
+def _careful(kind: type[Any]) -> type[Any]:
+    """The exchange class with the traps covered."""
+    errors = _errors()
+    import aiohttp
+
+    class Careful(kind):  # type: ignore[misc]
+        def __init__(self, config: dict[str, Any]) -> None:
+            self.gate = Gate()
+            self.clock = Clock(self)
+            self._answered = 0
+            super().__init__(config)
+
+        async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
+            await self.gate.passed()
+            try:
+                return await super().fetch(url, method, headers, body)
+            except errors.ExchangeError as error:
+                if isinstance(error.__cause__, aiohttp.ClientError):
+                    raise errors.NetworkError(f"{error}: {error.__cause__!r}") from error
+                raise
+
+        def on_rest_response(
+            self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *request: Any
+        ) -> Any:
+            self._answered = int(code)
+            asked = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
+            if asked is not None and code >= 400:
+                self.gate.shut(retry_after_s(asked, time.time()) or 0.0)
+            text = super().on_rest_response(code, reason, url, method, headers, body, *request)
+            if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
+                raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")
+            return text
+
+        def on_json_response(self, body: str) -> Any:
+            try:
+                return super().on_json_response(body)
+            except ValueError as error:
+                # With an error status, the status says more than the broken body.
+                if 200 <= self._answered < 300:
+                    raise errors.BadResponse(f"{self.id} answered broken JSON: {error}") from error
+                raise
+
+    Careful.__name__ = kind.__name__
+    return Careful
+
+
+def _class(exchange: str, *, pro: bool = False) -> type[Any]:
+    package = importlib.import_module("ccxt.pro" if pro else "ccxt.async_support")
+    kind: type[Any] | None = getattr(package, exchange, None)
+    if kind is None:
+        raise UnknownExchange(f"ccxt has no streaming for {exchange}", "see `has` in ccxt's manual")
+    return kind
+
+
+def _errors() -> Any:
+    return importlib.import_module("ccxt.base.errors")
