@@ -1,0 +1,331 @@
+"""Candles, derived from trades: any timeframe, any moment, each computed from its own trades and nothing else."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tickwire import timeframes
+from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Ints, Trades, Units
+
+_BLOCK_TRADES = 40_000
+_BLOCKS_KEPT = 4_000
+
+INTERVALS = ("1s", "1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "6h", "8h", "12h", "1d", "3d", "1w", "1M")
+"""Binance's kline intervals (its spot API documentation, "ENUM definitions")."""
+
+Row = list[int | str]
+"""One kline as Binance sends it: 12 values, numbers other than times and counts as decimal text."""
+
+
+class CandleSource(Protocol):
+    """Where a symbol's candles come from."""
+
+    def page(self, interval: str, start: int | None, end: int | None, limit: int, now: int) -> list[Row]:
+        """Klines that open in `[start, end]` (ms), at most `limit`: the first ones after `start`, else the last ones.
+
+        The one that is open at `now` is the last there is.
+        """
+
+    def window(self, since: int, until: int, now: int) -> Window | None:
+        """What happened in `[since, until)` (ms) up to now, as one candle; None where nothing did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """One candle of any length, as texts and counts."""
+
+    open: str
+    high: str
+    low: str
+    close: str
+    volume: str
+    quote: str
+    count: int
+    first_id: int
+    last_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bars:
+    """Columns of candles. Prices and volumes are integers in the market's units, quote volumes in their product."""
+
+    time: Ints
+    open: Ints
+    high: Ints
+    low: Ints
+    close: Ints
+    volume: Ints
+    quote: Ints
+    count: Ints
+    buy_volume: Ints
+    buy_quote: Ints
+    first_id: Ints
+    last_id: Ints
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def columns(self) -> tuple[Ints, ...]:
+        """The arrays, in the order of the fields."""
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+    def grouped(self, time: Ints) -> Bars:
+        """One bar for all bars of each open time in `time`, given per bar and sorted."""
+        if not len(time):
+            return self
+        starts = np.flatnonzero(np.diff(time, prepend=time[0] - 1))
+        ends = np.append(starts[1:], len(time)) - 1
+        return Bars(
+            time[starts],
+            self.open[starts],
+            np.maximum.reduceat(self.high, starts),
+            np.minimum.reduceat(self.low, starts),
+            self.close[ends],
+            *(
+                np.add.reduceat(column, starts)
+                for column in (self.volume, self.quote, self.count, self.buy_volume, self.buy_quote)
+            ),
+            self.first_id[starts],
+            self.last_id[ends],
+        )
+
+
+def bars_of(trades: Trades, width_ms: int) -> Bars:
+    """Bars of `width_ms`; where nobody traded there is none."""
+    price, amount = trades.price, trades.amount
+    bought = np.where(trades.sell, 0, amount)
+    cost = price * amount
+    each = Bars(
+        trades.timestamp,
+        price,
+        price,
+        price,
+        price,
+        amount,
+        cost,
+        np.ones(len(trades), np.int64),
+        bought,
+        np.where(trades.sell, 0, cost),
+        trades.id,
+        trades.id,
+    )
+    return each.grouped(trades.timestamp // width_ms * width_ms)
+
+
+def joined(parts: list[Bars]) -> Bars:
+    """Consecutive parts as one."""
+    return Bars(*(np.concatenate(columns) for columns in zip(*(part.columns() for part in parts), strict=True)))
+
+
+class Tape(Protocol):
+    """Trades by time and by id."""
+
+    units: Units
+    first_time: int
+    first_id: int
+
+    def id_at(self, timestamp: int) -> int:
+        """The id of the first trade at or after `timestamp` (ms)."""
+
+    def by_id(self, first: int, end: int) -> Trades:
+        """Trades with ids in `[first, end)`."""
+
+    def between(self, since: int, until: int) -> Trades:
+        """Trades in `[since, until)` (ms)."""
+
+    def id_of_aggregate(self, agg: int) -> int:
+        """The id of the first trade in an aggregate trade."""
+
+
+class DerivedCandles:
+    """Candles of a tape of trades. Minutes are kept in blocks, everything coarser is put together from them."""
+
+    def __init__(self, tape: Tape) -> None:
+        self._tape = tape
+        self._kept: OrderedDict[tuple[int, int], Bars] = OrderedDict()
+
+    def forget(self) -> None:
+        """The rate of trades has changed: compute again."""
+        self._kept.clear()
+
+    def page(self, interval: str, start: int | None, end: int | None, limit: int, now: int) -> list[Row]:
+        """See CandleSource.page."""
+        last = min(now, now if end is None else end)
+        first_open = timeframes.open_of(interval, self._tape.first_time)
+        if start is None:
+            since = timeframes.advance(interval, timeframes.open_of(interval, last), 1 - limit)
+        else:
+            since = timeframes.ceil_open(interval, start)
+        since = max(since, first_open)
+        if since > last:
+            return []
+        until = min(timeframes.advance(interval, since, limit), timeframes.next_open(interval, last))
+        if timeframes.open_of(interval, last) < since:
+            return []
+        return self.rows(interval, since, until, now)
+
+    def rows(self, interval: str, since: int, until: int, now: int) -> list[Row]:
+        """Klines that open in `[since, until)`, both open times of the interval."""
+        opens = self._opens(interval, since, until)
+        bars = self._bars(interval, opens, until, now)
+        return _rows(bars, interval, self._tape.units) if len(opens) else []
+
+    def latest(self, interval: str, now: int) -> tuple[Row, int, int]:
+        """The open kline with the ids of its first and last trade (-1 where there is none)."""
+        opened = timeframes.open_of(interval, now)
+        until = timeframes.next_open(interval, opened)
+        bars = self._bars(interval, self._opens(interval, opened, until), until, now)
+        if not len(bars):
+            raise LookupError(interval)
+        return _rows(bars, interval, self._tape.units)[0], int(bars.first_id[0]), int(bars.last_id[0])
+
+    def window(self, since: int, until: int, now: int) -> Window | None:
+        """See CandleSource.window."""
+        until = min(until, now + 1)
+        if since >= until:
+            return None
+        inner, outer = -(-since // MINUTE_MS) * MINUTE_MS, until // MINUTE_MS * MINUTE_MS
+        if inner >= outer:
+            parts = [bars_of(self._tape.between(since, until), MINUTE_MS)]
+        else:
+            parts = [
+                bars_of(self._tape.between(since, inner), MINUTE_MS),
+                self._minutes(inner, outer),
+                bars_of(self._tape.between(outer, until), MINUTE_MS),
+            ]
+        bars = joined(parts)
+        whole = bars.grouped(np.zeros(len(bars), np.int64))
+        if not len(whole):
+            return None
+        row = _rows(whole, "1m", self._tape.units)[0]
+        texts = [str(row[place]) for place in (1, 2, 3, 4, 5, 7)]
+        return Window(*texts, int(whole.count[0]), int(whole.first_id[0]), int(whole.last_id[0]))
+
+    def _opens(self, interval: str, since: int, until: int) -> Ints:
+        if interval.endswith("M"):
+            opens = []
+            while since < until:
+                opens.append(since)
+                since = timeframes.next_open(interval, since)
+            return np.array(opens, np.int64)
+        return np.arange(since, until, timeframes.duration_ms(interval), dtype=np.int64)
+
+    def _bars(self, interval: str, opens: Ints, until: int, now: int) -> Bars:
+        """A bar for each open time, flat at the price before where nobody traded."""
+        since, cut = int(opens[0]), min(until, now + 1)
+        if interval == "1s":
+            return self._filled(bars_of(self._tape.between(since, cut), 1_000), opens)
+        whole = cut // MINUTE_MS * MINUTE_MS
+        rest = bars_of(self._tape.between(max(whole, since), cut), MINUTE_MS)
+        bars = joined([self._minutes(since, whole), rest])
+        return self._filled(bars.grouped(opens[np.searchsorted(opens, bars.time, "right") - 1]), opens)
+
+    def _filled(self, bars: Bars, opens: Ints) -> Bars:
+        if len(bars) == len(opens):
+            return bars
+        before = self._tape.id_at(int(opens[0])) - 1
+        earlier = self._tape.by_id(before, before + 1)
+        place = np.searchsorted(bars.time, opens, "right") - 1
+        traded = np.zeros(len(opens), np.bool_)
+        traded[np.searchsorted(opens, bars.time)] = True
+        if not len(earlier):
+            # Before its first trade a market has no candles.
+            known = place >= 0
+            opens, place, traded = opens[known], place[known], traded[known]
+            earlier_close = 0
+        else:
+            earlier_close = int(earlier.price[0])
+        close = np.where(place >= 0, np.append(bars.close, earlier_close)[place], earlier_close)
+
+        def column(values: Ints, otherwise: Ints | int) -> Ints:
+            return np.where(traded, np.append(values, 0)[place], otherwise)
+
+        return Bars(
+            opens,
+            column(bars.open, close),
+            column(bars.high, close),
+            column(bars.low, close),
+            close,
+            *(column(each, 0) for each in (bars.volume, bars.quote, bars.count, bars.buy_volume, bars.buy_quote)),
+            column(bars.first_id, -1),
+            column(bars.last_id, -1),
+        )
+
+    def _minutes(self, since: int, until: int) -> Bars:
+        """Minute bars in `[since, until)`, both whole minutes."""
+        parts = [bars_of(self._tape.between(0, 0), MINUTE_MS)]
+        for number, (origin, end, width) in enumerate(self._stretches()):
+            start, stop = max(since, origin // MINUTE_MS * MINUTE_MS), until if end is None else min(until, end)
+            for block in range(start // width, -(-stop // width) if start < stop else start // width):
+                closed = (block + 1) * width if end is None else min(end, (block + 1) * width)
+                bars = self._block(number, block, max(origin, block * width), closed)
+                low, high = np.searchsorted(bars.time, (start, stop))
+                parts.append(Bars(*(column[low:high] for column in bars.columns())))
+        # Where the rate changes within a minute, two parts have a bar of it.
+        bars = joined(parts)
+        return bars.grouped(bars.time)
+
+    def _block(self, number: int, block: int, since: int, until: int) -> Bars:
+        kept = self._kept.get((number, block))
+        if kept is None:
+            kept = self._kept[number, block] = bars_of(self._tape.between(since, until), MINUTE_MS)
+            if len(self._kept) > _BLOCKS_KEPT:
+                self._kept.popitem(last=False)
+        return kept
+
+    def _stretches(self) -> list[tuple[int, int | None, int]]:
+        """(from, until, width of a block) of each stretch of time with one rate; a day or less of trades a block."""
+        if not isinstance(self._tape, GeneratedTrades):
+            return [(self._tape.first_time, None, 86_400_000)]
+        stretches = []
+        for each in self._tape.segments:
+            a_minute = each.per_block * MINUTE_MS / each.block_ms
+            minutes = max(
+                width for width in (1, 5, 15, 60, 240, 1440) if width == 1 or width * a_minute < _BLOCK_TRADES
+            )
+            stretches.append((each.origin, each.end, minutes * MINUTE_MS))
+        return stretches
+
+
+def texts(values: Ints, decimals: int) -> list[str]:
+    """Integers in units of 10**-decimals as decimal texts with at least eight decimals, as Binance writes them."""
+    if decimals == 0:
+        return [f"{value}.00000000" for value in values.tolist()]
+    pad = "0" * (8 - decimals)
+    width = decimals + 1
+    padded = [f"{value:0{width}d}" for value in values.tolist()]
+    return [f"{text[:-decimals]}.{text[-decimals:]}{pad}" for text in padded]
+
+
+def text(value: int, decimals: int) -> str:
+    """One number as `texts` writes them."""
+    return texts(np.array([value]), decimals)[0]
+
+
+def _rows(bars: Bars, interval: str, units: Units) -> list[Row]:
+    price, amount = units.price_decimals, units.amount_decimals
+    # Binance writes quote volumes with eight decimals; further ones are cut.
+    quote, excess = min(8, price + amount), 10 ** max(0, price + amount - 8)
+    opens = bars.time.tolist()
+    if interval.endswith("M"):
+        closes = [timeframes.next_open(interval, opened) - 1 for opened in opens]
+    else:
+        closes = (bars.time + (timeframes.duration_ms(interval) - 1)).tolist()
+    columns = (
+        opens,
+        texts(bars.open, price),
+        texts(bars.high, price),
+        texts(bars.low, price),
+        texts(bars.close, price),
+        texts(bars.volume, amount),
+        closes,
+        texts(bars.quote // excess, quote),
+        bars.count.tolist(),
+        texts(bars.buy_volume, amount),
+        texts(bars.buy_quote // excess, quote),
+    )
+    return [[*row, "0"] for row in zip(*columns, strict=True)]

@@ -1,0 +1,39 @@
+"""The exchange's clock: the wall clock, or one that stands, is set, or runs at another speed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+class Clock:
+    """Milliseconds epoch at a speed: 1 keeps up with the wall clock, 0 stands still."""
+
+    def __init__(self, now: int | None, speed: float) -> None:
+        self._listeners: set[asyncio.Event] = set()
+        self.set(time.time_ns() // 1_000_000 if now is None else now, speed)
+
+    def now(self) -> int:
+        """The exchange's time (ms)."""
+        return self._base + int((time.monotonic() - self._anchor) * 1000 * self.speed)
+
+    def set(self, now: int, speed: float | None = None) -> None:
+        """Let it be `now` (ms), and run on at `speed`."""
+        self._base = now
+        self._anchor = time.monotonic()
+        if speed is not None:
+            self.speed = speed
+        for listener in self._listeners:
+            listener.set()
+
+    async def passes(self, ms: float) -> None:
+        """Wait until about `ms` of its time have passed, or somebody set it; for ever where it stands."""
+        changed = asyncio.Event()
+        self._listeners.add(changed)
+        try:
+            async with asyncio.timeout(max(0.001, ms / 1000 / self.speed) if self.speed else None):
+                await changed.wait()
+        except TimeoutError:
+            return
+        finally:
+            self._listeners.remove(changed)

@@ -1,0 +1,192 @@
+"""Control over HTTP, under `/_sim/`: faults, the log, the clock, rates, and the market's exact truth."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+import msgspec
+from aiohttp import web
+from msgspec import Struct
+
+from tickwire import timeframes
+from tickwire.errors import BadRequest, TickwireError
+from tickwire.simulator import faults as orders
+from tickwire.simulator.candles import texts
+from tickwire.simulator.exchange import Exchange, Instrument
+from tickwire.simulator.faults import Faults
+from tickwire.simulator.journal import Journal
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[Any]]
+
+
+class ClockOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """Set the clock, move it, or change its speed. A clock that is set stands still unless `speed` is given."""
+
+    now: int | None = None
+    advance: int = 0
+    speed: float | None = None
+
+
+class RateOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """Trade at `rate` per second from now on."""
+
+    symbol: str
+    rate: float
+
+
+class Control:
+    """The handlers. Each returns a JSON value, or raises a TickwireError that becomes status 400."""
+
+    def __init__(self, exchange: Exchange, faults: Faults, journal: Journal) -> None:
+        self._exchange = exchange
+        self._faults = faults
+        self._journal = journal
+        self.on_fault: Callable[[orders.Fault], None] = lambda fault: None
+
+    async def order_fault(self, request: web.Request) -> Any:
+        """POST /_sim/faults"""
+        fault = orders.parse(await request.read())
+        self._faults.order(fault)
+        self.on_fault(fault)
+        return self._faults.listed()
+
+    async def list_faults(self, request: web.Request) -> Any:
+        """GET /_sim/faults"""
+        return self._faults.listed()
+
+    async def clear_faults(self, request: web.Request) -> Any:
+        """DELETE /_sim/faults"""
+        self._faults.clear()
+        return []
+
+    async def log(self, request: web.Request) -> Any:
+        """GET /_sim/log?since_index=N"""
+        return self._journal.since(_integer(request, "since_index", 0))
+
+    async def clear_log(self, request: web.Request) -> Any:
+        """DELETE /_sim/log"""
+        self._journal.clear()
+        return []
+
+    async def clock(self, request: web.Request) -> Any:
+        """GET /_sim/clock"""
+        return {"now": self._exchange.clock.now(), "speed": self._exchange.clock.speed}
+
+    async def set_clock(self, request: web.Request) -> Any:
+        """POST /_sim/clock"""
+        order = _decode(await request.read(), ClockOrder)
+        clock = self._exchange.clock
+        speed = order.speed if order.speed is not None else (None if order.now is None else 0.0)
+        clock.set((clock.now() if order.now is None else order.now) + order.advance, speed)
+        return await self.clock(request)
+
+    async def set_rate(self, request: web.Request) -> Any:
+        """POST /_sim/rate"""
+        order = _decode(await request.read(), RateOrder)
+        if not 0.01 <= order.rate <= 20_000:
+            raise BadRequest(f"rate {order.rate} is not between 0.01 and 20000 trades a second")
+        try:
+            return {"since": self._exchange.set_rate(self._instrument(order.symbol), order.rate)}
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+
+    async def candles(self, request: web.Request) -> Any:
+        """GET /_sim/truth/candles: closed candles as [time, open, high, low, close, volume], numbers."""
+        instrument = self._instrument(request.query.get("symbol", ""))
+        timeframe = request.query.get("timeframe", "1m")
+        if timeframe not in instrument.intervals:
+            raise BadRequest(f"{instrument.id} has no {timeframe} candles")
+        now = self._exchange.clock.now()
+        since = _integer(request, "since", 0)
+        until = min(_integer(request, "until", now + 1), timeframes.open_of(timeframe, now + 1))
+        rows: list[Any] = []
+        start = timeframes.ceil_open(timeframe, since)
+        while page := instrument.candles.page(timeframe, start, until - 1, 10_000, now):
+            rows += ([row[0], *(msgspec.Raw(_shortest(row[place])) for place in range(1, 6))] for row in page)
+            start = int(page[-1][0]) + 1
+        return rows
+
+    async def trades(self, request: web.Request) -> Any:
+        """GET /_sim/truth/trades: {id, agg, timestamp, side, price, amount}, numbers; up to now."""
+        instrument = self._instrument(request.query.get("symbol", ""))
+        if instrument.tape is None:
+            raise BadRequest(f"{instrument.id} is played from candles, it has no trades")
+        now = self._exchange.clock.now()
+        until = min(_integer(request, "until", now + 1), now + 1)
+        found = instrument.tape.between(_integer(request, "since", 0), until)
+        units = instrument.units
+        columns = zip(
+            found.id.tolist(),
+            found.agg.tolist(),
+            found.timestamp.tolist(),
+            found.sell.tolist(),
+            texts(found.price, units.price_decimals),
+            texts(found.amount, units.amount_decimals),
+            strict=True,
+        )
+        return [
+            {"id": id_, "agg": agg, "timestamp": time, "side": "sell" if sell else "buy",
+             "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
+            for id_, agg, time, sell, price, amount in columns
+        ]  # fmt: skip
+
+    def _instrument(self, symbol: str) -> Instrument:
+        found = self._exchange.instrument(symbol)
+        if found is None:
+            known = ", ".join(f"{each.base}/{each.quote}" for each in self._exchange.instruments.values())
+            raise BadRequest(f"no such symbol {symbol!r}", f"there are {known}")
+        return found
+
+
+def _shortest(number: int | str) -> bytes:
+    # The number's own digits: JSON readers find the double that is nearest to it.
+    digits = str(number)
+    return (digits.rstrip("0").rstrip(".") if "." in digits and "e" not in digits else digits).encode()
+
+
+def _integer(request: web.Request, name: str, default: int) -> int:
+    value = request.query.get(name, "")
+    if not value:
+        return default
+    if not value.lstrip("-").isdigit():
+        raise BadRequest(f"{name} {value!r} is not a whole number")
+    return int(value)
+
+
+def _decode(body: bytes, type_: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BadRequest(f"not understood: {error}") from error
+
+
+def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, journal: Journal) -> Control:
+    """Serve the control API."""
+    control = Control(exchange, faults, journal)
+    for method, path, handler in (
+        ("POST", "faults", control.order_fault),
+        ("GET", "faults", control.list_faults),
+        ("DELETE", "faults", control.clear_faults),
+        ("GET", "log", control.log),
+        ("DELETE", "log", control.clear_log),
+        ("GET", "clock", control.clock),
+        ("POST", "clock", control.set_clock),
+        ("POST", "rate", control.set_rate),
+        ("GET", "truth/candles", control.candles),
+        ("GET", "truth/trades", control.trades),
+    ):
+        router.add_route(method, f"/_sim/{path}", _json(handler))
+    return control
+
+
+def _json(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(request: web.Request) -> web.Response:
+        try:
+            body, status = msgspec.json.encode(await handler(request)), 200
+        except TickwireError as error:
+            body, status = msgspec.json.encode({"error": str(error)}), 400
+        return web.Response(body=body, status=status, content_type="application/json")
+
+    return answer

@@ -1,0 +1,96 @@
+"""The exchange behind the protocols: its symbols, where their trades and candles come from, and its clock."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tickwire.simulator.candles import INTERVALS, DerivedCandles, Tape
+from tickwire.simulator.clock import Clock
+from tickwire.simulator.config import SimulatorConfig, pair
+from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Units, key_of
+from tickwire.simulator.played import PlayedCandles, PlayedTrades
+
+
+@dataclass(frozen=True, slots=True)
+class Instrument:
+    """One symbol. `tape` is absent where only candles are played."""
+
+    base: str
+    quote: str
+    key: int
+    """What its random numbers besides trades (the book's sizes) depend on."""
+    units: Units
+    candles: DerivedCandles | PlayedCandles
+    tape: Tape | None
+    intervals: tuple[str, ...] = INTERVALS
+
+    @property
+    def id(self) -> str:
+        """Binance's name for it: `BTCUSDT`."""
+        return self.base + self.quote
+
+
+class Exchange:
+    """All symbols and the clock."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        """Make or read the markets. Raises ConfigError for a file that is not what it should be."""
+        self.instruments: dict[str, Instrument] = {}
+        spans = []
+        for candles in config.play:
+            played = PlayedCandles(Path(candles.path), candles.timeframe)
+            spans.append(played.span)
+            self._add(config, candles.symbol, Units(8, 1, 8, 1), played, None, played.intervals())
+        for trades in config.play_trades:
+            tape = PlayedTrades(Path(trades.path))
+            spans.append(tape.span)
+            self._add(config, trades.symbol, tape.units, DerivedCandles(tape), tape)
+        self.clock = _clock(config, spans)
+        now = self.clock.now()
+        for spec in config.symbols:
+            base, quote = pair(spec.symbol)
+            if base + quote in self.instruments:
+                continue
+            made = GeneratedTrades(config.seed, spec, config.listed, spec.history_rate or config.history_rate)
+            rate = spec.live_rate or config.live_rate
+            if rate is not None:
+                since = now if config.live_from is None else config.live_from
+                made.set_rate(rate, since // MINUTE_MS * MINUTE_MS)
+            self._add(config, spec.symbol, made.units, DerivedCandles(made), made)
+
+    def _add(
+        self,
+        config: SimulatorConfig,
+        symbol: str,
+        units: Units,
+        candles: DerivedCandles | PlayedCandles,
+        tape: Tape | None,
+        intervals: tuple[str, ...] = INTERVALS,
+    ) -> None:
+        base, quote = pair(symbol)
+        key = key_of(config.seed, symbol, "book")
+        self.instruments[base + quote] = Instrument(base, quote, key, units, candles, tape, intervals)
+
+    def instrument(self, symbol: str) -> Instrument | None:
+        """By Binance's name or by ccxt's."""
+        return self.instruments.get(symbol.replace("/", ""))
+
+    def set_rate(self, instrument: Instrument, rate: float) -> int:
+        """Trade at `rate` per second from the next block of trades on; that time (ms). Generated markets only."""
+        if not isinstance(instrument.tape, GeneratedTrades) or not isinstance(instrument.candles, DerivedCandles):
+            raise ValueError(f"{instrument.id} is played from a file")
+        since = instrument.tape.set_rate(rate, self.clock.now() + 1)
+        instrument.candles.forget()
+        return since
+
+
+def _clock(config: SimulatorConfig, spans: list[tuple[int, int]]) -> Clock:
+    now, speed = config.now, config.speed
+    if now is None and spans:
+        # Files are played to their end at once, or from their beginning at the speed asked for.
+        now = min(since for since, _ in spans) if speed else max(until for _, until in spans)
+    if speed is None:
+        speed = 1.0 if now is None else 0.0
+    return Clock(now if now is not None else time.time_ns() // 1_000_000, speed)

@@ -1,0 +1,160 @@
+"""Faults on command: what they are, which requests they hit, and what they make of an answer. No I/O."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import msgspec
+from msgspec import Struct
+
+from tickwire import timeframes
+from tickwire.errors import BadRequest
+
+Kind = Literal[
+    "status", "delay", "hang", "truncated", "empty", "same_last", "short", "drop", "listing",
+    "ws_cut", "ws_malformed", "ws_split", "ws_silent",
+]  # fmt: skip
+
+_ENDPOINTS = ("klines", "depth", "trades", "aggTrades", "historicalTrades", "exchangeInfo", "time", "ping", "ticker")
+
+
+class Fault(Struct, frozen=True, forbid_unknown_fields=True):
+    """One order. `match` is an endpoint's name (`klines`), else a part of `/host/path?query`; empty matches all.
+
+    `count` requests are hit (None: all from now on), after `after` others have passed unharmed.
+    """
+
+    kind: Kind
+    match: str = ""
+    count: int | None = None
+    after: int = 0
+    code: int = 500
+    """status: the HTTP status."""
+    retry_after: int | None = None
+    """status: seconds, sent as `Retry-After`."""
+    body: Any = None
+    """status: the JSON body, or text where it is a string; absent: an empty body."""
+    seconds: float = 0.0
+    """delay, ws_cut: for how long; ws_split, ws_silent: until it ends by itself (0: never)."""
+    rows: int = 1
+    """short: how many rows a page still has."""
+    since: int = 0
+    """listing: the listing date (ms)."""
+    text: str = '{"e":"trade","E":17'
+    """ws_malformed: the frame."""
+    size: int = 7
+    """ws_split: bytes of payload in each fragment."""
+
+
+def parse(body: bytes) -> Fault:
+    """The fault that a request orders. Raises BadRequest with one line."""
+    try:
+        fault = msgspec.json.decode(body, type=Fault)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        hint = f"kinds are {', '.join(get_args(Kind))}" if "$.kind" in str(error) else ""
+        raise BadRequest(f"not a fault: {error}", hint) from error
+    numbers = (fault.after, fault.seconds, fault.rows, 0 if fault.count is None else fault.count)
+    if min(numbers) < 0 or fault.size < 1 or not 100 <= fault.code <= 599:
+        raise BadRequest("not a fault: a count, a time or a size is below zero, or code is no HTTP status")
+    return fault
+
+
+class _Order:
+    def __init__(self, fault: Fault) -> None:
+        self.fault = fault
+        self.passing = fault.after
+        self.left = fault.count
+        self.ends = time.monotonic() + fault.seconds if fault.seconds and fault.kind.startswith("ws_") else None
+        self.memory: Any = None
+        """same_last: the candle."""
+
+    @property
+    def over(self) -> bool:
+        return self.left == 0 or (self.ends is not None and time.monotonic() >= self.ends)
+
+
+class Hit:
+    """A fault that applies to one request."""
+
+    def __init__(self, order: _Order) -> None:
+        self._order = order
+        self.fault = order.fault
+
+    def changed(self, value: Any, query: Mapping[str, str]) -> Any:
+        """What the fault makes of the JSON value that the exchange would have answered."""
+        fault = self.fault
+        if not isinstance(value, list):
+            return value
+        match fault.kind:
+            case "empty":
+                return []
+            case "short":
+                return value[: fault.rows]
+            case "same_last":
+                if self._order.memory is None and value:
+                    self._order.memory = value[-1]
+                return value if self._order.memory is None else [self._order.memory]
+            case "listing":
+                return _listed(value, query, fault.since)
+            case _:
+                return value
+
+
+def _listed(rows: list[Any], query: Mapping[str, str], listing: int) -> list[Any]:
+    """Nothing for a window that lies wholly before the listing, as venues answer that do not jump to it."""
+    if query.get("startTime", "").isdigit():
+        until = timeframes.advance(query["interval"], int(query["startTime"]), int(query.get("limit", "500")))
+        if query.get("endTime", "").isdigit():
+            until = min(until, int(query["endTime"]) + 1)
+        return [row for row in rows if listing <= row[0] < until]
+    return [row for row in rows if row[0] >= listing]
+
+
+class Faults:
+    """The orders in force, in the order they were given: the first that applies to a request hits it."""
+
+    def __init__(self) -> None:
+        self._orders: list[_Order] = []
+
+    def order(self, fault: Fault) -> None:
+        """Put a fault in force."""
+        self._orders.append(_Order(fault))
+
+    def clear(self) -> None:
+        """Call all of them off."""
+        self._orders.clear()
+
+    def listed(self) -> list[dict[str, Any]]:
+        """What is in force."""
+        self._orders = [order for order in self._orders if not order.over]
+        return [msgspec.to_builtins(order.fault) | {"count": order.left} for order in self._orders]
+
+    def hit(self, target: str) -> Hit | None:
+        """The fault, if any, that a request for `/host/path?query` meets."""
+        for order in self._orders:
+            if order.fault.kind.startswith("ws_") or order.over or not matches(order.fault.match, target):
+                continue
+            if order.passing:
+                order.passing -= 1
+                continue
+            if order.left is not None:
+                order.left -= 1
+            return Hit(order)
+        return None
+
+    def socket(self, kind: Kind, target: str) -> Fault | None:
+        """The fault of a `ws_` kind that is in force for a socket."""
+        for order in self._orders:
+            if order.fault.kind == kind and not order.over and matches(order.fault.match, target):
+                return order.fault
+        return None
+
+
+def matches(match: str, target: str) -> bool:
+    """Whether a fault's `match` means a request for `/host/path?query`."""
+    path, _, _ = target.partition("?")
+    if match in _ENDPOINTS:
+        return match in path.split("/")[2:]
+    return match in target

@@ -1,0 +1,52 @@
+"""The log of what the exchange was asked, for tests to assert on."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from msgspec import Struct
+
+
+class Entry(Struct):
+    """One request or socket event. `status` is None while unanswered, 0 when it was left without an answer."""
+
+    index: int
+    time_ms: float
+    """Our wall clock when it arrived, whatever the exchange's clock says."""
+    event: str
+    """request, connect, disconnect, subscribe or unsubscribe."""
+    host: str
+    path: str
+    query: str = ""
+    status: int | None = None
+    streams: list[str] = []
+    """subscribe, unsubscribe: the streams that were named."""
+
+
+class Journal:
+    """Entries in order; the index goes on after the log is emptied."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+        self._next = 0
+
+    def add(self, event: str, host: str, path: str, query: str = "", streams: list[str] | None = None) -> Entry:
+        """Log what has just happened."""
+        entry = Entry(self._next, time.time() * 1000, event, host, path, query, streams=streams or [])
+        self._next += 1
+        self._entries.append(entry)
+        return entry
+
+    def since(self, index: int) -> list[Entry]:
+        """Entries from an index on."""
+        return [entry for entry in self._entries if entry.index >= index]
+
+    def clear(self) -> None:
+        """Empty it."""
+        self._entries.clear()
+
+
+def as_json(entries: list[Entry]) -> Any:
+    """What `GET /_sim/log` answers."""
+    return entries

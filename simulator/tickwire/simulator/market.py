@@ -1,0 +1,249 @@
+"""The trades of a generated market: a pure function of seed, symbol and time.
+
+Time is cut into blocks, each with a fixed number of trades, so that ids are consecutive and the trades of any
+moment, past or future, are computed without those before it. Prices are a fractal value noise of time. Prices
+and amounts are integers in units of 10**-decimals; nothing here is rounded twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from bisect import bisect_right
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+
+from tickwire.simulator.config import SymbolConfig
+
+Ints = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float64]
+
+MINUTE_MS = 60_000
+_CHUNK_TRADES = 20_000
+_CHUNKS_KEPT = 64
+
+# Octaves of the price noise: period (ms) and amplitude, which grows with the square root of the period as a random
+# walk's does: 2 % in a day. Four seconds to two years.
+_OCTAVES = tuple((4_000 * 4**k, 0.02 * math.sqrt(4_000 * 4**k / 86_400_000)) for k in range(13))
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """How a market writes numbers: decimals of price and amount, and the steps in those units."""
+
+    price_decimals: int
+    price_step: int
+    amount_decimals: int
+    amount_step: int
+
+    @classmethod
+    def of(cls, tick: str, lot: str) -> Units:
+        """From steps as decimal texts."""
+        return cls(*_decimals(tick), *_decimals(lot))
+
+
+def _decimals(step: str) -> tuple[int, int]:
+    exponent = min(0, int(Decimal(step).normalize().as_tuple().exponent))
+    return -exponent, int(Decimal(step).scaleb(-exponent))
+
+
+@dataclass(frozen=True, slots=True)
+class Trades:
+    """Columns of consecutive trades, ordered by id, hence by timestamp (ms).
+
+    `agg` is the id of the aggregate trade that each belongs to; `sell` says that the taker sold.
+    """
+
+    id: Ints
+    agg: Ints
+    timestamp: Ints
+    price: Ints
+    amount: Ints
+    sell: npt.NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __getitem__(self, part: slice) -> Trades:
+        return Trades(*(column[part] for column in self.columns()))
+
+    def columns(self) -> tuple[npt.NDArray[np.generic], ...]:
+        """The arrays, in the order of the fields."""
+        return (self.id, self.agg, self.timestamp, self.price, self.amount, self.sell)  # type: ignore[return-value]
+
+
+def joined(parts: list[Trades]) -> Trades:
+    """Consecutive parts as one."""
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        empty = np.empty(0, np.int64)
+        return Trades(empty, empty, empty, empty, empty, np.empty(0, np.bool_))
+    return Trades(*(np.concatenate(columns) for columns in zip(*(part.columns() for part in parts), strict=True)))
+
+
+def key_of(seed: int, *names: str) -> int:
+    """A 64-bit key for a stream of random numbers."""
+    return int.from_bytes(hashlib.blake2b(repr((seed, *names)).encode(), digest_size=8).digest())
+
+
+def uniform(key: int, index: Ints) -> Floats:
+    """A number in [0, 1) for each index: splitmix64 (Steele, Lea, Flood 2014) of the index under the key."""
+    x = index.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    x += np.uint64(key)
+    x ^= x >> np.uint64(30)
+    x *= np.uint64(0xBF58476D1CE4E5B9)
+    x ^= x >> np.uint64(27)
+    x *= np.uint64(0x94D049BB133111EB)
+    x ^= x >> np.uint64(31)
+    return (x >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def noise(key: int, timestamp: Ints) -> Floats:
+    """The logarithm of the price around its base at sorted times (ms)."""
+    total = np.zeros(len(timestamp))
+    first, last = int(timestamp[0]), int(timestamp[-1])
+    for octave, (period, amplitude) in enumerate(_OCTAVES):
+        origin = first // period
+        lattice = uniform(key ^ octave, np.arange(origin, last // period + 3, dtype=np.int64))
+        lattice = (lattice * 2 - 1) * amplitude
+        x = (timestamp - origin * period) * (1.0 / period)
+        cell = x.astype(np.int64)
+        x -= cell
+        left = lattice[cell]
+        total += left + (lattice[cell + 1] - left) * (x * x * (3 - 2 * x))
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of time with one rate: blocks of `block_ms` from `origin` on, `per_block` trades in each."""
+
+    origin: int
+    block_ms: int
+    per_block: int
+    first_id: int
+    first_agg: int
+    end: int | None = None
+
+    @property
+    def aggregates(self) -> int:
+        """Aggregate trades in a block: of every three trades the last two are one."""
+        return self.per_block - self.per_block // 3
+
+
+def _block(rate: float) -> tuple[int, int]:
+    """(block_ms, trades in it) for a rate in trades per second, exact at whole rates."""
+    if rate >= 1:
+        return 1_000, round(rate)
+    return round(1_000 / rate), 1
+
+
+class GeneratedTrades:
+    """The trades of one generated market. Rates may change, but only ahead of the clock."""
+
+    def __init__(self, seed: int, spec: SymbolConfig, listed: int, history_rate: int) -> None:
+        self.units = Units.of(spec.tick, spec.lot)
+        self._keys = {name: key_of(seed, spec.symbol, name) for name in ("time", "price", "side", "amount")}
+        self._spec = spec
+        # Amounts are drawn in lots.
+        self._mean_lots = spec.amount / float(Decimal(spec.lot))
+        self._chunks: OrderedDict[tuple[int, int], Trades] = OrderedDict()
+        self.first_time = listed // MINUTE_MS * MINUTE_MS
+        self.first_id = 1
+        self.segments = [Segment(self.first_time, MINUTE_MS, history_rate, 1, 1)]
+
+    def set_rate(self, rate: float, since: int) -> int:
+        """Trade at `rate` per second from the first block that opens at or after `since`; that time (ms)."""
+        last = self.segments[-1]
+        blocks = max(0, -((last.origin - since) // last.block_ms))
+        origin = last.origin + blocks * last.block_ms
+        block_ms, per_block = _block(rate)
+        following = Segment(
+            origin,
+            block_ms,
+            per_block,
+            last.first_id + blocks * last.per_block,
+            last.first_agg + blocks * last.aggregates,
+        )
+        self.segments[-1:] = [replace(last, end=origin), following] if blocks else [following]
+        if not blocks:
+            self._chunks.clear()
+        return origin
+
+    def id_at(self, timestamp: int) -> int:
+        """The id of the first trade at or after `timestamp` (ms)."""
+        number = max(0, bisect_right(self.segments, timestamp, key=lambda each: each.origin) - 1)
+        segment = self.segments[number]
+        block = max(0, timestamp - segment.origin) // segment.block_ms
+        chunk, blocks = self._chunk_of(segment, block)
+        trades = self._chunk(number, chunk)
+        first = segment.first_id + chunk * blocks * segment.per_block
+        return first + int(np.searchsorted(trades.timestamp, timestamp))
+
+    def by_id(self, first: int, end: int) -> Trades:
+        """Trades with ids in `[first, end)`."""
+        parts = []
+        first = max(first, 1)
+        number = bisect_right(self.segments, first, key=lambda each: each.first_id) - 1
+        while first < end:
+            segment = self.segments[number]
+            limit = end if number + 1 == len(self.segments) else min(end, self.segments[number + 1].first_id)
+            while first < limit:
+                chunk, blocks = self._chunk_of(segment, (first - segment.first_id) // segment.per_block)
+                start = segment.first_id + chunk * blocks * segment.per_block
+                part = self._chunk(number, chunk)[first - start : limit - start]
+                parts.append(part)
+                first += len(part)
+            number += 1
+        return joined(parts)
+
+    def between(self, since: int, until: int) -> Trades:
+        """Trades in `[since, until)` (ms)."""
+        return self.by_id(self.id_at(since), self.id_at(until)) if since < until else joined([])
+
+    def id_of_aggregate(self, agg: int) -> int:
+        """The id of the first trade in an aggregate trade."""
+        segment = self.segments[max(0, bisect_right(self.segments, agg, key=lambda each: each.first_agg) - 1)]
+        block, place = divmod(max(agg, 1) - segment.first_agg, segment.aggregates)
+        return segment.first_id + block * segment.per_block + place + place // 2
+
+    def _chunk_of(self, segment: Segment, block: int) -> tuple[int, int]:
+        blocks = max(1, _CHUNK_TRADES // segment.per_block)
+        return block // blocks, blocks
+
+    def _chunk(self, number: int, chunk: int) -> Trades:
+        kept = self._chunks.get((number, chunk))
+        if kept is None:
+            kept = self._chunks[number, chunk] = self._generate(self.segments[number], chunk)
+            if len(self._chunks) > _CHUNKS_KEPT:
+                self._chunks.popitem(last=False)
+        else:
+            self._chunks.move_to_end((number, chunk))
+        return kept
+
+    def _generate(self, segment: Segment, chunk: int) -> Trades:
+        n = segment.per_block
+        _, blocks = self._chunk_of(segment, 0)
+        block = np.arange(chunk * blocks, (chunk + 1) * blocks, dtype=np.int64)
+        place = np.arange(n, dtype=np.int64)
+        id_ = (segment.first_id + block[:, None] * n + place).ravel()
+        agg = (segment.first_agg + block[:, None] * segment.aggregates + place - (place + 1) // 3).ravel()
+        offset = np.sort((uniform(self._keys["time"], id_) * segment.block_ms).astype(np.int64).reshape(-1, n))
+        second, third = slice(1, n - 1, 3), slice(2, n, 3)
+        offset[:, third] = offset[:, second]
+        timestamp = (segment.origin + block[:, None] * segment.block_ms + offset).ravel()
+        sell = (uniform(self._keys["side"], id_) < 0.5).reshape(-1, n)
+        sell[:, third] = sell[:, second]
+        units = self.units
+        middle = self._spec.price * np.exp(noise(self._keys["price"], timestamp))
+        steps = np.rint(middle * (10**units.price_decimals / units.price_step)).astype(np.int64)
+        # The taker who buys pays the ask, one step above the bid.
+        price = (np.maximum(steps, 1) + ~sell.ravel()) * units.price_step
+        lots = -np.log1p(-uniform(self._keys["amount"], id_)) * self._mean_lots
+        amount = (1 + lots.astype(np.int64)) * units.amount_step
+        return Trades(id_, agg, timestamp, price, amount, sell.ravel())

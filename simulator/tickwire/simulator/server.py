@@ -1,0 +1,151 @@
+"""The exchange on a port: requests in, answers and faults out.
+
+Every path is `/<original host>/<path>`, such as `/api.binance.com/api/v3/klines`; `/_sim/` is the control.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import msgspec
+from aiohttp import web
+
+from tickwire.errors import ConfigError
+from tickwire.simulator import control, rest
+from tickwire.simulator.config import SimulatorConfig
+from tickwire.simulator.exchange import Exchange
+from tickwire.simulator.faults import Faults, Hit
+from tickwire.simulator.journal import Entry, Journal
+
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True, slots=True)
+class Simulator:
+    """A simulator that listens. `url` is `http://host:port`."""
+
+    url: str
+    exchange: Exchange
+    faults: Faults
+    journal: Journal
+
+
+class _Gate:
+    """Turns HTTP requests into calls of the protocols, and lets faults have their way."""
+
+    def __init__(self, config: SimulatorConfig) -> None:
+        self.exchange = Exchange(config)
+        self.faults = Faults()
+        self.journal = Journal()
+        self._limit = config.weight_limit
+        self._weights: dict[tuple[str, int], int] = {}
+        self.app = web.Application()
+        control.add_routes(self.app.router, self.exchange, self.faults, self.journal)
+        self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        host, path, query = request.match_info["host"], request.match_info["path"], request.query_string
+        entry = self.journal.add("request", host, f"/{path}", query)
+        hit = self.faults.hit(f"/{host}/{path}?{query}" if query else f"/{host}/{path}")
+        response = await self._faulty(request, hit) if hit else None
+        if response is None:
+            response = self._answer(request, host, path, hit)
+        if request.transport is None or request.transport.is_closing():
+            entry.status = 0
+        else:
+            entry.status = response.status
+        return response
+
+    async def _faulty(self, request: web.Request, hit: Hit) -> web.Response | None:
+        """The answer of a fault that has one; None where the exchange answers after all."""
+        fault = hit.fault
+        if fault.kind == "delay":
+            await asyncio.sleep(fault.seconds)
+        elif fault.kind == "hang":
+            # The connection's end cancels this.
+            await asyncio.Event().wait()
+        elif fault.kind == "drop":
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+        elif fault.kind == "status":
+            headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+            if isinstance(fault.body, str):
+                return web.Response(status=fault.code, text=fault.body, content_type="text/html", headers=headers)
+            body = b"" if fault.body is None else _encode(fault.body)
+            return web.Response(status=fault.code, body=body, content_type="application/json", headers=headers)
+        return None
+
+    def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
+        query = request.query
+        try:
+            found = rest.answer(self.exchange, path, query) if request.method == "GET" else None
+            if found is None:
+                return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
+            value, weight = found
+            status = 200
+            body = _encode(hit.changed(value, query) if hit else value)
+        except rest.Refused as refused:
+            weight, status = 1, 400
+            body = _encode({"code": refused.code, "msg": refused.message})
+        if hit and hit.fault.kind == "truncated":
+            body = body[: len(body) // 2]
+        used = self._used(host, weight)
+        headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
+        if self._limit is not None and used > self._limit:
+            status, headers["Retry-After"] = 429, str(60 - int(time.time()) % 60)
+            body = _encode({"code": -1003, "msg": f"Too much request weight used; current limit is {self._limit} "
+                            "request weight per 1 MINUTE."})  # fmt: skip
+        return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+    def _used(self, host: str, weight: int) -> int:
+        minute = int(time.time()) // 60
+        used = self._weights.get((host, minute), 0) + weight
+        if used == weight:
+            self._weights = {key: value for key, value in self._weights.items() if key[1] == minute}
+        self._weights[host, minute] = used
+        return used
+
+
+@asynccontextmanager
+async def simulator(config: SimulatorConfig) -> AsyncIterator[Simulator]:
+    """An exchange that listens as long as the block lasts.
+
+    Raises ConfigError where a file to be played is not what it should be or the port is taken.
+    """
+    gate = _Gate(config)
+    # A request that hangs by order ends with its client, and does not hold up the end.
+    runner = web.AppRunner(gate.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, config.host, config.port)
+        try:
+            await site.start()
+        except OSError as error:
+            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+        port = runner.addresses[0][1]
+        yield Simulator(f"http://{config.host}:{port}", gate.exchange, gate.faults, gate.journal)
+    finally:
+        await runner.cleanup()
+
+
+async def serve(config: SimulatorConfig, stop: asyncio.Event | None = None) -> None:
+    """Listen until `stop` is set (absent: until SIGTERM or SIGINT); print `{"url": ...}` once it listens."""
+    if stop is None:
+        from tickwire.lifecycle import stopping_on_signals
+
+        stop = asyncio.Event()
+        with stopping_on_signals(stop):
+            await serve(config, stop)
+        return
+    async with simulator(config) as running:
+        print(json.dumps({"url": running.url}), flush=True)
+        await stop.wait()
+
+
+__all__ = ["Entry", "Simulator", "serve", "simulator"]
