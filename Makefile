@@ -14,7 +14,7 @@ test: .venv/.installed
 
 # The long forms of the fault tests.
 soak: .venv/.installed
-	$(BIN)/pytest -n 2 -m soak --timeout 3600 --override-ini "addopts=--strict-markers --import-mode=importlib"
+	$(BIN)/pytest -n 2 -m soak
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -78,11 +78,15 @@ class LeaseSettings(_Section):
 
 
 class LogSettings(_Section):
-    """Logs: `auto` is text on a terminal and JSON elsewhere; `levels` overrides single loggers."""
+    """Logs: `auto` is text on a terminal and JSON elsewhere; `levels` overrides single loggers.
+
+    With `stalls`, a service says at its end how long its event loop was held up at most.
+    """
 
     level: Level = "info"
     format: Literal["auto", "text", "json"] = "auto"
     levels: dict[str, Level] = Field(default_factory=dict)
+    stalls: bool = False
 
 
 class ExchangeSettings(_Section):

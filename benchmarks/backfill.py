@@ -1,0 +1,159 @@
+"""Backfill through the whole pipeline against the bare ccxt paging loop, in one run: `python benchmarks/backfill.py`.
+
+Both ask the same simulator, without throttle. The loop is what a script would do: `await fetch_ohlcv`, advance,
+repeat, and throw the rows away. The pipeline validates them, sends them over the broker, and makes them durable in
+files. Rounds alternate; medians and ratios are what to quote. Also printed: the longest event-loop stall that each
+service saw (what its log says at its end).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import secrets
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from tickwire import broker, children, exchanges, messages, streams, subjects
+from tickwire.bus import Bus, connect
+from tickwire.config import ExchangeSettings, NatsSettings
+from tickwire.messages import FetchAccepted, FetchRequest, Job
+from tickwire.subjects import Key
+
+MINUTE = 60_000
+OPTIONS = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
+CONFIG = """
+[log]
+stalls = true
+[exchange.binance]
+gateway = "{gateway}"
+[exchange.binance.ccxt]
+enableRateLimit = false
+options = {{ fetchMarkets = {{ types = ["spot"] }} }}
+"""
+
+
+async def bare_loop(gateway: str, key: Key, since: int, until: int) -> float:
+    """Seconds that the plain ccxt loop takes for `[since, until)`."""
+    async with exchanges.open_exchange(
+        key.exchange, ExchangeSettings(ccxt=OPTIONS, gateway=gateway), {}
+    ) as exchange:
+        await exchange.load_markets()
+        began, cursor, rows = time.perf_counter(), since, 0
+        while cursor < until:
+            page = await exchange.fetch_ohlcv(key.symbol, key.timeframe, cursor, 1000)
+            rows += len(page)
+            cursor = page[-1][0] + MINUTE
+        return time.perf_counter() - began
+
+
+async def through_pipeline(bus: Bus, key: Key, since: int, until: int) -> float:
+    """Seconds from the order to the job's durable result."""
+    ended: asyncio.Queue[Job] = asyncio.Queue()
+
+    async def take(message: object) -> None:
+        job = messages.decode(message.data, Job)  # type: ignore[attr-defined]
+        if job.ended:
+            ended.put_nowait(job)
+
+    name = secrets.token_hex(8)
+    subscription = await bus.subscribe(subjects.job(name), take)
+    request = FetchRequest(
+        exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, since=since, until=until, id=name
+    )
+    began = time.perf_counter()
+    await bus.request("fetcher.fetch", request, FetchAccepted)
+    job = await ended.get()
+    took = time.perf_counter() - began
+    assert job.complete, job
+    await subscription.unsubscribe()
+    return took
+
+
+async def ready(bus: Bus, service: str) -> None:
+    while True:
+        answer = await bus.client.request(f"$SRV.PING.{service}", b"", timeout=1) if await _served(bus, service) else None
+        if answer:
+            return
+        await asyncio.sleep(0.05)
+
+
+async def _served(bus: Bus, service: str) -> bool:
+    import nats.errors
+
+    try:
+        await bus.client.request(f"$SRV.PING.{service}", b"", timeout=1)
+    except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+        return False
+    return True
+
+
+async def main(rows: int, rounds: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="tickwire-bench-"))
+    config = folder / "tickwire.toml"
+    async with (
+        children.child(
+            [sys.executable, "-m", "tickwire.simulator", "--port", "0"], stdout=children.PIPE
+        ) as simulator,
+        broker.embedded(folder / "nats") as url,
+        connect(NatsSettings(url=url), name="benchmark") as bus,
+    ):
+        assert simulator.stdout is not None
+        gateway = json.loads(await simulator.stdout.readline())["url"]
+        config.write_text(CONFIG.format(gateway=gateway))
+        await streams.declare(bus.jetstream, 8, 2.0)
+        env = os.environ | {
+            "TICKWIRE_CONFIG": str(config),
+            "TICKWIRE_NATS_URL": url,
+            "TICKWIRE_DATA_DIR": str(folder),
+        }
+        until = int(time.time() * 1000) // MINUTE * MINUTE - 60 * MINUTE
+        since = until - rows * MINUTE
+        loops, lines = [], []
+        with (folder / "log").open("wb") as log:
+            services = [
+                children.child([sys.executable, "-m", "tickwire.cli.main", "service", name], env=env, stderr=log.fileno())
+                for name in ("cache", "fetcher")
+            ]
+            async with services[0], services[1]:
+                await ready(bus, "cache")
+                await ready(bus, "fetcher")
+                # One of each unmeasured: imports, markets, the simulator's own candles.
+                warm = Key("binance", "BTC/USDT", "1m")
+                await bare_loop(gateway, warm, since, until)
+                await through_pipeline(bus, warm, since, since + 1000 * MINUTE)
+                for symbol in ("ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT")[:rounds]:
+                    key = Key("binance", symbol, "1m")
+                    await bare_loop(gateway, key, since, until)
+                    loops.append(await bare_loop(gateway, key, since, until))
+                    lines.append(await through_pipeline(bus, key, since, until))
+        report(rows, loops, lines, (folder / "log").read_text())
+
+
+def report(rows: int, loops: list[float], lines: list[float], log: str) -> None:
+    loop, line = statistics.median(loops), statistics.median(lines)
+    table = Table("", "median s", "rows/s", "of the bare loop", title=f"{rows:,} one-minute candles, {len(loops)} rounds")
+    table.add_row("bare ccxt loop", f"{loop:.2f}", f"{rows / loop:,.0f}", "1.00")
+    table.add_row("fetch, send, make durable", f"{line:.2f}", f"{rows / line:,.0f}", f"{loop / line:.2f}")
+    Console().print(table)
+    for service, stall in re.findall(r'"service": ?"(\w+)".*?"longest_stall_ms": ?([\d.]+)', log) or re.findall(
+        r'"longest_stall_ms": ?([\d.]+).*?"service": ?"(\w+)"', log
+    ):
+        print(f"longest event-loop stall: {service} {stall} ms")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=45_000)
+    parser.add_argument("--rounds", type=int, default=5, choices=range(1, 6))
+    options = parser.parse_args()
+    asyncio.run(main(options.rows, options.rounds))
