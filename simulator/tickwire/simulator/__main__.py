@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tickwire import lifecycle
-from tickwire.errors import ConfigError
+from tickwire.errors import ConfigError, TickwireError
 from tickwire.simulator.config import SimulatorConfig, checked, load
 
 
@@ -63,13 +64,28 @@ def _play_trades(text: str) -> dict[str, str]:
     return {"symbol": symbol, "path": path}
 
 
-async def _main(stop: Any) -> None:
-    # Imported here: --help and wrong arguments need no server.
-    config = configured(sys.argv[1:])
-    from tickwire.simulator.server import serve
+def main() -> int:
+    """Serve until SIGTERM or SIGINT. Exit code 2 for settings that cannot be."""
+    # The project's own `lifecycle` is not used: settings and logs behind it double the time to start.
+    try:
+        config = configured(sys.argv[1:])
+        from tickwire.simulator.server import serve
 
-    await serve(config, stop)
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            runner.run(serve(config))
+    except TickwireError as error:
+        print(f"tickwire.simulator: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
 
 
 if __name__ == "__main__":
-    sys.exit(lifecycle.run(_main))
+    sys.exit(main())

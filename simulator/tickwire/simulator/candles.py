@@ -80,17 +80,18 @@ class Bars:
         starts = np.flatnonzero(np.diff(time, prepend=time[0] - 1))
         ends = np.append(starts[1:], len(time)) - 1
         return Bars(
-            time[starts],
-            self.open[starts],
-            np.maximum.reduceat(self.high, starts),
-            np.minimum.reduceat(self.low, starts),
-            self.close[ends],
-            *(
-                np.add.reduceat(column, starts)
-                for column in (self.volume, self.quote, self.count, self.buy_volume, self.buy_quote)
-            ),
-            self.first_id[starts],
-            self.last_id[ends],
+            time=time[starts],
+            open=self.open[starts],
+            high=np.maximum.reduceat(self.high, starts),
+            low=np.minimum.reduceat(self.low, starts),
+            close=self.close[ends],
+            volume=np.add.reduceat(self.volume, starts),
+            quote=np.add.reduceat(self.quote, starts),
+            count=np.add.reduceat(self.count, starts),
+            buy_volume=np.add.reduceat(self.buy_volume, starts),
+            buy_quote=np.add.reduceat(self.buy_quote, starts),
+            first_id=self.first_id[starts],
+            last_id=self.last_id[ends],
         )
 
 
@@ -171,17 +172,16 @@ class DerivedCandles:
     def rows(self, interval: str, since: int, until: int, now: int) -> list[Row]:
         """Klines that open in `[since, until)`, both open times of the interval."""
         opens = self._opens(interval, since, until)
-        bars = self._bars(interval, opens, until, now)
-        return _rows(bars, interval, self._tape.units) if len(opens) else []
+        return _rows(self._bars(interval, opens, until, now), interval, self._tape.units) if len(opens) else []
 
-    def latest(self, interval: str, now: int) -> tuple[Row, int, int]:
-        """The open kline with the ids of its first and last trade (-1 where there is none)."""
-        opened = timeframes.open_of(interval, now)
-        until = timeframes.next_open(interval, opened)
-        bars = self._bars(interval, self._opens(interval, opened, until), until, now)
-        if not len(bars):
-            raise LookupError(interval)
-        return _rows(bars, interval, self._tape.units)[0], int(bars.first_id[0]), int(bars.last_id[0])
+    def numbered(self, interval: str, since: int, until: int, now: int) -> list[tuple[Row, int, int]]:
+        """Those klines with the ids of their first and last trade (-1 where there is none)."""
+        opens = self._opens(interval, since, until)
+        if not len(opens):
+            return []
+        bars = self._bars(interval, opens, until, now)
+        rows = _rows(bars, interval, self._tape.units)
+        return list(zip(rows, bars.first_id.tolist(), bars.last_id.tolist(), strict=True))
 
     def window(self, since: int, until: int, now: int) -> Window | None:
         """See CandleSource.window."""
@@ -202,8 +202,9 @@ class DerivedCandles:
         if not len(whole):
             return None
         row = _rows(whole, "1m", self._tape.units)[0]
-        texts = [str(row[place]) for place in (1, 2, 3, 4, 5, 7)]
-        return Window(*texts, int(whole.count[0]), int(whole.first_id[0]), int(whole.last_id[0]))
+        opened, high, low, close, volume, quote = (str(row[place]) for place in (1, 2, 3, 4, 5, 7))
+        ids = int(whole.first_id[0]), int(whole.last_id[0])
+        return Window(opened, high, low, close, volume, quote, int(whole.count[0]), *ids)
 
     def _opens(self, interval: str, since: int, until: int) -> Ints:
         if interval.endswith("M"):
@@ -245,14 +246,18 @@ class DerivedCandles:
             return np.where(traded, np.append(values, 0)[place], otherwise)
 
         return Bars(
-            opens,
-            column(bars.open, close),
-            column(bars.high, close),
-            column(bars.low, close),
-            close,
-            *(column(each, 0) for each in (bars.volume, bars.quote, bars.count, bars.buy_volume, bars.buy_quote)),
-            column(bars.first_id, -1),
-            column(bars.last_id, -1),
+            time=opens,
+            open=column(bars.open, close),
+            high=column(bars.high, close),
+            low=column(bars.low, close),
+            close=close,
+            volume=column(bars.volume, 0),
+            quote=column(bars.quote, 0),
+            count=column(bars.count, 0),
+            buy_volume=column(bars.buy_volume, 0),
+            buy_quote=column(bars.buy_quote, 0),
+            first_id=column(bars.first_id, -1),
+            last_id=column(bars.last_id, -1),
         )
 
     def _minutes(self, since: int, until: int) -> Bars:

@@ -44,8 +44,10 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     """listing: the listing date (ms)."""
     text: str = '{"e":"trade","E":17'
     """ws_malformed: the frame."""
+    mode: Literal["fragments", "torn"] = "fragments"
+    """ws_split: each message in continuation frames, or each write cut within its last frame."""
     size: int = 7
-    """ws_split: bytes of payload in each fragment."""
+    """ws_split: bytes of payload in a fragment, or bytes held back until the next write."""
 
 
 def parse(body: bytes) -> Fault:

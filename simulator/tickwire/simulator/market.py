@@ -69,11 +69,14 @@ class Trades:
         return len(self.id)
 
     def __getitem__(self, part: slice) -> Trades:
-        return Trades(*(column[part] for column in self.columns()))
-
-    def columns(self) -> tuple[npt.NDArray[np.generic], ...]:
-        """The arrays, in the order of the fields."""
-        return (self.id, self.agg, self.timestamp, self.price, self.amount, self.sell)  # type: ignore[return-value]
+        return Trades(
+            self.id[part],
+            self.agg[part],
+            self.timestamp[part],
+            self.price[part],
+            self.amount[part],
+            self.sell[part],
+        )
 
 
 def joined(parts: list[Trades]) -> Trades:
@@ -83,7 +86,14 @@ def joined(parts: list[Trades]) -> Trades:
     if not parts:
         empty = np.empty(0, np.int64)
         return Trades(empty, empty, empty, empty, empty, np.empty(0, np.bool_))
-    return Trades(*(np.concatenate(columns) for columns in zip(*(part.columns() for part in parts), strict=True)))
+    return Trades(
+        np.concatenate([part.id for part in parts]),
+        np.concatenate([part.agg for part in parts]),
+        np.concatenate([part.timestamp for part in parts]),
+        np.concatenate([part.price for part in parts]),
+        np.concatenate([part.amount for part in parts]),
+        np.concatenate([part.sell for part in parts]),
+    )
 
 
 def key_of(seed: int, *names: str) -> int:

@@ -91,14 +91,18 @@ class PlayedCandles:
         """Klines that open in `[since, until)`."""
         return self.page(interval, since, until - 1, len(self.times), now)
 
+    def numbered(self, interval: str, since: int, until: int, now: int) -> list[tuple[Row, int, int]]:
+        """Those klines with trade ids, which are not known (-1)."""
+        return [(row, -1, -1) for row in self.rows(interval, since, until, now)]
+
     def window(self, since: int, until: int, now: int) -> Window | None:
         """See CandleSource.window."""
         first, stop = bisect_left(self.times, since), bisect_left(self.times, min(until, now + 1))
         if first >= stop:
             return None
-        values = _together(self.values[first:stop])
-        quote = f"{float(values[3]) * float(values[4]):.8f}"
-        return Window(*values, quote, stop - first, -1, -1)
+        opened, high, low, close, volume = _together(self.values[first:stop])
+        quote = f"{float(close) * float(volume):.8f}"
+        return Window(opened, high, low, close, volume, quote, stop - first, -1, -1)
 
     def _row(self, place: int) -> Row:
         time, values = self.times[place], self.values[place]
@@ -139,7 +143,7 @@ class PlayedTrades:
 
     def __init__(self, path: Path) -> None:
         """Read the file. Raises ConfigError naming its first wrong line."""
-        rows = []
+        rows: list[tuple[int, int, bool, Decimal, Decimal]] = []
         for line, row in _lines(path, TRADE_COLUMNS, _trade):
             if rows and row[1] != rows[-1][1] + 1:
                 raise ConfigError(f"{path}:{line}: trade {row[1]} does not follow {rows[-1][1]}")
@@ -153,21 +157,15 @@ class PlayedTrades:
         if price_decimals > 8 or amount_decimals > 8:
             raise ConfigError(f"{path} has prices or amounts with more than eight decimals")
         self.units = Units(price_decimals, 1, amount_decimals, 1)
-        prices, amounts = (
-            [int(x.scaleb(d)) for x in c] for c, d in ((price, price_decimals), (amount, amount_decimals))
-        )
+        prices = [int(value.scaleb(price_decimals)) for value in price]
+        amounts = [int(value.scaleb(amount_decimals)) for value in amount]
         if sum(p * a for p, a in zip(prices, amounts, strict=True)) >= 2**63:
             raise ConfigError(f"{path}: prices and amounts have too many decimals to be summed exactly")
-        self.first_time = timestamp[0]
-        self.first_id = id_[0]
-        ids = np.array(id_, np.int64)
+        self.first_time: int = timestamp[0]
+        self.first_id: int = id_[0]
+        ids, times = np.array(id_, np.int64), np.array(timestamp, np.int64)
         self.trades = Trades(
-            ids,
-            ids,
-            np.array(timestamp, np.int64),
-            np.array(prices, np.int64),
-            np.array(amounts, np.int64),
-            np.array(sell),
+            ids, ids, times, np.array(prices, np.int64), np.array(amounts, np.int64), np.array(sell, np.bool_)
         )
 
     @property

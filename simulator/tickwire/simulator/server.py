@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,6 +22,7 @@ from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
 from tickwire.simulator.journal import Entry, Journal
+from tickwire.simulator.sockets import Feed
 
 _encode = msgspec.json.encode
 
@@ -44,21 +46,31 @@ class _Gate:
         self.journal = Journal()
         self._limit = config.weight_limit
         self._weights: dict[tuple[str, int], int] = {}
+        self.feed = Feed(self.exchange, self.faults, self.journal)
         self.app = web.Application()
-        control.add_routes(self.app.router, self.exchange, self.faults, self.journal)
+        control.add_routes(self.app.router, self.exchange, self.faults, self.journal).on_fault = self.feed.ordered
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         host, path, query = request.match_info["host"], request.match_info["path"], request.query_string
-        entry = self.journal.add("request", host, f"/{path}", query)
-        hit = self.faults.hit(f"/{host}/{path}?{query}" if query else f"/{host}/{path}")
-        response = await self._faulty(request, hit) if hit else None
-        if response is None:
-            response = self._answer(request, host, path, hit)
-        if request.transport is None or request.transport.is_closing():
-            entry.status = 0
-        else:
-            entry.status = response.status
+        socket = request.headers.get("Upgrade", "").lower() == "websocket"
+        entry = self.journal.add("connect" if socket else "request", host, f"/{path}", query)
+        target = f"/{host}/{path}?{query}" if query else f"/{host}/{path}"
+        hit = self.faults.hit(target)
+        try:
+            response: web.StreamResponse | None = await self._faulty(request, hit) if hit else None
+            if socket and self.feed.refuses(target):
+                response = self._dropped(request)
+            if response is None and socket and path.partition("/")[0] in ("ws", "stream"):
+                entry.status = 101
+                return await self.feed.serve(request, host, path)
+            if response is None:
+                response = self._answer(request, host, path, hit)
+            entry.status = 0 if request.transport is None or request.transport.is_closing() else response.status
+        except asyncio.CancelledError:
+            # The client has gone without an answer.
+            entry.status = entry.status or 0
+            raise
         return response
 
     async def _faulty(self, request: web.Request, hit: Hit) -> web.Response | None:
@@ -70,9 +82,7 @@ class _Gate:
             # The connection's end cancels this.
             await asyncio.Event().wait()
         elif fault.kind == "drop":
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
+            return self._dropped(request)
         elif fault.kind == "status":
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             if isinstance(fault.body, str):
@@ -80,6 +90,12 @@ class _Gate:
             body = b"" if fault.body is None else _encode(fault.body)
             return web.Response(status=fault.code, body=body, content_type="application/json", headers=headers)
         return None
+
+    @staticmethod
+    def _dropped(request: web.Request) -> web.Response:
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response()
 
     def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
         query = request.query
@@ -123,26 +139,33 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[Simulator]:
     runner = web.AppRunner(gate.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, config.host, config.port)
-        try:
-            await site.start()
-        except OSError as error:
-            raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
-        port = runner.addresses[0][1]
-        yield Simulator(f"http://{config.host}:{port}", gate.exchange, gate.faults, gate.journal)
+        async with asyncio.TaskGroup() as group:
+            site = web.TCPSite(runner, config.host, config.port)
+            try:
+                await site.start()
+            except OSError as error:
+                raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
+            feed = group.create_task(gate.feed.run())
+            yield Simulator(f"http://{config.host}:{runner.addresses[0][1]}", gate.exchange, gate.faults, gate.journal)
+            feed.cancel()
+    except BaseExceptionGroup as error:
+        # One failure, the body's or the feed's, goes on as itself.
+        raise (error.exceptions[0] if len(error.exceptions) == 1 else error) from None
     finally:
         await runner.cleanup()
 
 
+def _stop_on_signals() -> asyncio.Event:
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
+    for each in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(each, stop.set)
+    return stop
+
+
 async def serve(config: SimulatorConfig, stop: asyncio.Event | None = None) -> None:
     """Listen until `stop` is set (absent: until SIGTERM or SIGINT); print `{"url": ...}` once it listens."""
-    if stop is None:
-        from tickwire.lifecycle import stopping_on_signals
-
-        stop = asyncio.Event()
-        with stopping_on_signals(stop):
-            await serve(config, stop)
-        return
+    # Signals count from the beginning: one that comes before the line is printed ends it, too.
+    stop = stop or _stop_on_signals()
     async with simulator(config) as running:
         print(json.dumps({"url": running.url}), flush=True)
         await stop.wait()
