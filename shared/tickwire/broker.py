@@ -50,7 +50,7 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
     """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
 
     It ends with the block, and with this process however that dies. Raises StorageError when the folder is
-    unwritable or in use, BrokerUnavailable when the server does not start.
+    unwritable or in use, BrokerUnavailable when the server does not start, or ends before the block does.
     """
     binary = server_path(server)
     lock = _lock(folder)
@@ -63,6 +63,7 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
             f"max_payload: 1MB\n"
         )
         async with (
+            _unwrapped(),
             children.child([binary, "-c", config], stderr=children.PIPE, pass_fds=[lock]) as process,
             asyncio.TaskGroup() as group,
         ):
@@ -74,8 +75,10 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
                 raise BrokerUnavailable(
                     f"the embedded nats-server did not start within {_START_TIMEOUT_S:.0f} s", f"see {folder}"
                 ) from error
-            reader = group.create_task(_forward(process.stderr))
+            leaving = asyncio.Event()
+            reader = group.create_task(_forward(process.stderr, leaving))
             yield url
+            leaving.set()
             await children.stop(process)
             await reader
     finally:
@@ -93,10 +96,40 @@ async def _until_ready(output: asyncio.StreamReader) -> str:
     raise BrokerUnavailable(f"the embedded nats-server ended at once: {last.decode(errors='replace').strip()}")
 
 
-async def _forward(output: asyncio.StreamReader) -> None:
+async def _forward(output: asyncio.StreamReader, leaving: asyncio.Event) -> None:
     async for line in output:
         if found := _LEVEL.search(line):
             log.warning("nats-server", level_there=found[1].decode(), said=found[2].decode(errors="replace"))
+    if not leaving.is_set():
+        raise BrokerUnavailable("the embedded nats-server ended by itself", "see its last words in the log")
+
+
+@asynccontextmanager
+async def _unwrapped() -> AsyncIterator[None]:
+    """One error alone needs no exception group around it."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        if len(errors.exceptions) == 1:
+            raise errors.exceptions[0] from None
+        raise
+
+
+def in_use(folder: Path) -> bool:
+    """Whether a broker runs on this folder."""
+    try:
+        descriptor = os.open(folder / "lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # A shared lock: it must not keep the folder from anyone else who asks.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    else:
+        return False
+    finally:
+        os.close(descriptor)
 
 
 def _lock(folder: Path) -> int:

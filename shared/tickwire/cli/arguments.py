@@ -1,0 +1,91 @@
+"""What people type: times, comma-separated lists, keys. Pure; raises BadRequest with the remedy."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import product
+
+from tickwire import subjects, timeframes
+from tickwire.errors import BadRequest
+from tickwire.subjects import Key
+
+DEFAULT_SINCE = "30d"
+TIME_FORMS = "write 2024-01-31, 2024-01-31T12:00, a number of milliseconds, or an age such as 30d or 12h"
+
+_AGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])\Z")
+_AGE_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
+_COMPACT_DATE_DIGITS = 8
+_OLDEST_MS = 100_000_000_000
+"""Numbers between 0 and this (1973) are taken for a slip: seconds instead of milliseconds."""
+
+
+def time_ms(text: str, now: int, option: str = "time") -> int:
+    """A moment as ms epoch: ISO 8601 (UTC unless it says otherwise), ms epoch, or an age before `now` (ms).
+
+    Raises BadRequest, naming the option.
+    """
+    text = text.strip()
+    if match := _AGE.match(text):
+        moment = now - round(float(match[1]) * _AGE_MS[match[2]])
+        if moment < 0:
+            raise BadRequest(f"{option} {text} is before 1970", "choose a shorter age")
+        return moment
+    if text.isascii() and text.isdigit() and len(text) != _COMPACT_DATE_DIGITS:
+        number = int(text) if len(text) <= 16 else -1
+        if number == 0 or _OLDEST_MS <= number <= 10**14:
+            return number
+        raise BadRequest(f"{option} {text} is not a time in milliseconds", TIME_FORMS)
+    try:
+        moment_ = datetime.fromisoformat(text)
+        if moment_.tzinfo is None:
+            moment_ = moment_.replace(tzinfo=UTC)
+        value = round(moment_.timestamp() * 1000)
+    except (ValueError, OverflowError) as error:
+        raise BadRequest(f"{option} {text!r} is not a time", TIME_FORMS) from error
+    if value < 0:
+        raise BadRequest(f"{option} {text} is before 1970", "choose a later time")
+    return value
+
+
+def span(since: str | None, until: str | None, now: int) -> tuple[int | None, int | None]:
+    """Both ends of a range of time (ms), each absent when it was not given. Raises BadRequest."""
+    start = None if since is None else time_ms(since, now, "--since")
+    end = None if until is None else time_ms(until, now, "--until")
+    if start is not None and end is not None and start >= end:
+        raise BadRequest(f"--since {since} is not before --until {until}", "swap them, or choose an earlier --since")
+    if start is not None and end is None and start >= now:
+        raise BadRequest(f"--since {since} is in the future", "choose an earlier --since")
+    return start, end
+
+
+def items(text: str, what: str) -> list[str]:
+    """`a,b,c` as a list without repetitions. Raises BadRequest for an empty item."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise BadRequest(f"{what} {text!r} has an empty name", "separate names by single commas, without spaces")
+    return list(dict.fromkeys(parts))
+
+
+def keys(exchanges: str, symbols: str, timeframes_: str) -> list[Key]:
+    """Every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
+    found = [
+        Key(*parts)
+        for parts in product(items(exchanges, "EXCHANGES"), items(symbols, "SYMBOLS"), items(timeframes_, "TIMEFRAMES"))
+    ]
+    for key in found:
+        timeframes.parse(key.timeframe)
+        subjects.key_path(key)
+    return found
+
+
+def chosen(known: Sequence[Key], exchanges: str | None, symbols: str | None, timeframes_: str | None) -> list[Key]:
+    """Those of the known keys that the comma-separated names let through; a name left out lets all through."""
+    wanted = [
+        None if text is None else set(items(text, what))
+        for text, what in ((exchanges, "EXCHANGES"), (symbols, "SYMBOLS"), (timeframes_, "TIMEFRAMES"))
+    ]
+    return [
+        key for key in known if all(names is None or part in names for part, names in zip(key, wanted, strict=True))
+    ]

@@ -1,0 +1,209 @@
+"""`tickwire candles get`: read candles from the cache into a table, CSV, JSON lines or Parquet."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from array import array
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from tickwire.bus import Bus
+from tickwire.cli import arguments, render
+from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.options import Format
+from tickwire.errors import BadRequest, StorageError
+from tickwire.lifecycle import Exit
+from tickwire.messages import CandleColumns, CandlesRequest, Row
+from tickwire.subjects import Key
+
+COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
+KEY_COLUMNS = ("exchange", "symbol", "timeframe")
+TABLE_ENDS = 20
+"""A long table shows so many rows of its beginning and of its end."""
+
+_decode = msgspec.msgpack.Decoder(CandleColumns).decode
+
+
+def rows_of(columns: CandleColumns) -> Iterator[Row]:
+    """The rows of a chunk."""
+    dates = array("q")
+    dates.frombytes(columns.dates)
+    floats = [array("d") for _ in range(5)]
+    for values, data in zip(
+        floats, (columns.opens, columns.highs, columns.lows, columns.closes, columns.volumes), strict=True
+    ):
+        values.frombytes(data)
+    if sys.byteorder == "big":
+        for each in (dates, *floats):
+            each.byteswap()
+    return zip(dates, *floats, strict=True)
+
+
+async def chunks(
+    bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None
+) -> AsyncIterator[CandleColumns]:
+    """The candles of a key, as they come from the cache."""
+    request = CandlesRequest(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        since=since,
+        until=until,
+        limit=limit,
+        format="columns",
+    )
+    async for chunk in bus.request_chunks("cache.get", request, _decode):
+        yield chunk
+
+
+async def get(
+    stop: asyncio.Event,
+    config: Path | None,
+    exchanges: str,
+    symbols: str,
+    timeframes: str,
+    since: str | None,
+    until: str | None,
+    limit: int | None,
+    form: Format,
+    output: Path | None,
+) -> int:
+    """Read every combination, in the order given."""
+    keys = arguments.keys(exchanges, symbols, timeframes)
+    start, end = arguments.span(since, until, now_ms())
+    if form is Format.parquet and output is None:
+        raise BadRequest("Parquet is not for a terminal", "name a file with --output FILE.parquet")
+    if limit is not None and limit < 1:
+        raise BadRequest(f"--limit {limit} is less than 1", "leave it out to get everything")
+    async with connected(settings_of(config)) as bus:
+        counts = {key: 0 for key in keys}
+
+        async def rows() -> AsyncIterator[tuple[Key, CandleColumns]]:
+            for key in keys:
+                async for chunk in chunks(bus, key, start, end, limit):
+                    counts[key] += chunk.count
+                    yield key, chunk
+                    if stop.is_set():
+                        raise asyncio.CancelledError
+
+        if form is Format.parquet and output is not None:
+            await _parquet(rows(), output, with_keys=len(keys) > 1)
+        else:
+            with _target(output) as file:
+                if form is Format.table:
+                    await _table(rows(), file, with_keys=len(keys) > 1)
+                else:
+                    await _lines(rows(), file, form, with_keys=len(keys) > 1)
+    for key, count in counts.items():
+        if count == 0:
+            render.say(f"nothing is cached of {key} in this range; fetch it with `tickwire candles fetch`")
+    if output is not None:
+        render.say(f"{render.plural(sum(counts.values()), 'candle')} in {output}")
+    return Exit.OK
+
+
+async def _lines(
+    rows: AsyncIterator[tuple[Key, CandleColumns]], file: TextIO, form: Format, *, with_keys: bool
+) -> None:
+    if form is Format.csv:
+        print(*(KEY_COLUMNS if with_keys else ()), *COLUMNS, sep=",", file=file)
+    encoder = msgspec.json.Encoder()
+    async for key, chunk in rows:
+        if form is Format.csv:
+            # No exchange id, symbol or timeframe of ccxt has a comma or a quote in it.
+            lead = ",".join(key) + "," if with_keys else ""
+            lines = [lead + ",".join(map(repr, row)) for row in rows_of(chunk)]
+        else:
+            named = dict(zip(KEY_COLUMNS, key, strict=True)) if with_keys else {}
+            lines = [encoder.encode(named | dict(zip(COLUMNS, row, strict=True))).decode() for row in rows_of(chunk)]
+        if lines:
+            print("\n".join(lines), file=file)
+
+
+async def _table(rows: AsyncIterator[tuple[Key, CandleColumns]], file: TextIO, *, with_keys: bool) -> None:
+    """A table; of a long one, its beginning and its end."""
+    head: list[tuple[Key, Row]] = []
+    tail: deque[tuple[Key, Row]] = deque(maxlen=TABLE_ENDS)
+    count = 0
+    async for key, chunk in rows:
+        count += chunk.count
+        for row in rows_of(chunk):
+            if len(head) < TABLE_ENDS:
+                head.append((key, row))
+            else:
+                tail.append((key, row))
+    if not count:
+        return
+    columns = (*(KEY_COLUMNS if with_keys else ()), "time (UTC)", *COLUMNS[1:])
+    table = render.table("", columns, right=COLUMNS)
+    hidden = count - len(head) - len(tail)
+
+    def add(key: Key, row: Row) -> None:
+        table.add_row(*(key if with_keys else ()), render.moment(row[0]), *(f"{value:,.10g}" for value in row[1:]))
+
+    for each in head:
+        add(*each)
+    if hidden:
+        table.add_row(*("..." for _ in columns))
+    for each in tail:
+        add(*each)
+    console = render.out()
+    console.file = file
+    console.print(table)
+    if hidden:
+        console.print(f"{render.plural(hidden, 'row')} of {count:,} not shown; --format csv prints them all")
+
+
+async def _parquet(rows: AsyncIterator[tuple[Key, CandleColumns]], output: Path, *, with_keys: bool) -> None:
+    import numpy
+    import pandas
+
+    frames = []
+    async for key, chunk in rows:
+        data = (chunk.dates, chunk.opens, chunk.highs, chunk.lows, chunk.closes, chunk.volumes)
+        frame = pandas.DataFrame(
+            {
+                name: numpy.frombuffer(values, dtype="<i8" if name == "timestamp" else "<f8")
+                for name, values in zip(COLUMNS, data, strict=True)
+            }
+        )
+        if with_keys:
+            for at, (name, value) in enumerate(zip(KEY_COLUMNS, key, strict=True)):
+                frame.insert(at, name, value)
+        frames.append(frame)
+    whole = pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=list(COLUMNS))
+    with _replacing(output) as temporary:
+        whole.to_parquet(temporary, index=False)
+
+
+@contextmanager
+def _target(output: Path | None) -> Iterator[TextIO]:
+    """Standard output, or a file that appears whole or not at all."""
+    if output is None:
+        yield sys.stdout
+        return
+    with _replacing(output) as temporary, temporary.open("w") as file:
+        yield file
+
+
+@contextmanager
+def _replacing(output: Path) -> Iterator[Path]:
+    temporary = output.with_name(f".{output.name}.partial")
+    try:
+        # Asked first, so that an unwritable folder is found before anything is read.
+        temporary.touch()
+        yield temporary
+        temporary.replace(output)
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise StorageError(f"cannot write {output}: {error.strerror or error}", "name another --output") from error
+    finally:
+        if temporary.exists():
+            temporary.unlink()

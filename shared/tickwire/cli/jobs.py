@@ -1,0 +1,127 @@
+"""Ordering fetch jobs and following them to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from tickwire import messages, streams, subjects
+from tickwire.bus import Bus
+from tickwire.cli.progress import Show
+from tickwire.errors import BadRequest, NoSuchService, TickwireError
+from tickwire.messages import FetchAccepted, FetchRequest, Job
+from tickwire.subjects import Key
+
+SILENCE_S = 2.0
+"""After so long without a word the last word of each job is read from its stream: one may have been missed."""
+ORDER_TIMEOUT_S = 60.0
+"""The first order for an exchange waits until its markets are loaded."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A fetch job that was ordered: its key and id, and the error if it was refused."""
+
+    key: Key
+    id: str
+    error: TickwireError | None = None
+
+
+@dataclass
+class Followed:
+    """Jobs that are listened to, and how they ended."""
+
+    bus: Bus
+    words: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
+    ended: dict[str, Job] = field(default_factory=dict)
+
+    async def until_ended(self, ids: Iterable[str], show: Show, stop: asyncio.Event) -> None:
+        """Show all that is said of the jobs until each has ended, or `stop` is set."""
+        waiting = set(ids) - self.ended.keys()
+        stopped = asyncio.ensure_future(stop.wait())
+        try:
+            while waiting and not stop.is_set():
+                word = asyncio.ensure_future(self.words.get())
+                await asyncio.wait({word, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
+                if word.done():
+                    self._take(word.result(), show)
+                else:
+                    word.cancel()
+                    for each in waiting if not stop.is_set() else ():
+                        if last := await last_word(self.bus, each):
+                            self._take(last, show)
+                waiting -= self.ended.keys()
+        finally:
+            stopped.cancel()
+
+    def _take(self, job: Job, show: Show) -> None:
+        if job.id not in self.ended:
+            show(job)
+            if job.ended:
+                self.ended[job.id] = job
+
+
+@asynccontextmanager
+async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[Followed]:
+    """Listen to jobs from now on: enter before ordering them, and no word is missed."""
+    jobs = Followed(bus)
+
+    async def take(message: Msg) -> None:
+        jobs.words.put_nowait(messages.decode(message.data, Job))
+
+    subscriptions = [await bus.subscribe(subjects.job(each), take) for each in ids]
+    try:
+        yield jobs
+    finally:
+        for subscription in subscriptions:
+            if bus.client.is_connected:
+                await subscription.unsubscribe()
+
+
+def new_id() -> str:
+    """An id for a job of one's own."""
+    return secrets.token_hex(8)
+
+
+async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
+    """Order one job. A refusal is part of the answer; raises NoSuchService when no fetcher runs."""
+    request = FetchRequest(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        since=since,
+        until=until,
+        refresh=refresh,
+        id=job_id,
+    )
+    try:
+        await bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=ORDER_TIMEOUT_S)
+    except NoSuchService:
+        raise
+    except TickwireError as error:
+        return Order(key, job_id, error)
+    return Order(key, job_id)
+
+
+async def last_word(bus: Bus, job_id: str) -> Job | None:
+    """The newest message of a job, which is kept for an hour; None when there is none, or the broker is away."""
+    try:
+        last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id))
+    except (nats.errors.Error, nats.js.errors.Error):
+        return None
+    return messages.decode(last.data or b"", Job)
+
+
+async def known(bus: Bus, job_id: str) -> Job:
+    """The newest message of a job. Raises BadRequest when nothing is known of it."""
+    job = await last_word(bus, job_id)
+    if job is None:
+        raise BadRequest(f"nothing is known of a job {job_id!r}", "results are kept for an hour; fetch again")
+    return job

@@ -1,0 +1,275 @@
+"""The command line. Everything heavy is imported by the command that needs it, so that help is instant."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
+
+from tickwire.cli.options import Format, Level, Service
+
+if TYPE_CHECKING:
+    import asyncio
+
+_GROUP: dict[str, Any] = {
+    "rich_markup_mode": None,
+    "no_args_is_help": True,
+    "add_completion": False,
+    "pretty_exceptions_enable": False,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+app = typer.Typer(
+    help="Exchange market data on a bus: candles from any exchange, over NATS, into a CSV cache.\n\n"
+    "Start with `tickwire demo`, which needs no network, or `tickwire up` and then `tickwire candles fetch`.",
+    epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is still missing, 130 interrupted.",
+    **_GROUP,
+)
+candles = typer.Typer(help="Fetch, read and check candles.", **_GROUP)
+app.add_typer(candles, name="candles")
+
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", metavar="PATH", help="Settings; else $TICKWIRE_CONFIG, else ./tickwire.toml."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
+Exchanges = Annotated[str, typer.Argument(metavar="EXCHANGES", help="ccxt ids: binance,okx")]
+Symbols = Annotated[str, typer.Argument(metavar="SYMBOLS", help="ccxt symbols: BTC/USDT,ETH/USDT")]
+Timeframes = Annotated[str, typer.Argument(metavar="TIMEFRAMES", help="1m,1h,1d")]
+SomeExchanges = Annotated[str | None, typer.Argument(metavar="[EXCHANGES]", help="Only these; all by default.")]
+SomeSymbols = Annotated[str | None, typer.Argument(metavar="[SYMBOLS]", help="Only these; all by default.")]
+SomeTimeframes = Annotated[str | None, typer.Argument(metavar="[TIMEFRAMES]", help="Only these; all by default.")]
+TIME = "ISO 8601 (UTC unless it says otherwise), ms epoch, or an age: 30d, 12h, 90m, 2w."
+
+
+def _run(command: Callable[..., Awaitable[int | None]], *arguments: object) -> int:
+    from tickwire import lifecycle
+
+    async def main(stop: asyncio.Event) -> int | None:
+        return await command(stop, *arguments)
+
+    return lifecycle.run(main)
+
+
+@app.command()
+def up(
+    config: Config = None,
+    cache: Annotated[int, typer.Option("--cache", metavar="N", help="How many cache processes.")] = 1,
+    fetcher: Annotated[int, typer.Option("--fetcher", metavar="N", help="How many fetcher processes.")] = 1,
+) -> int:
+    """Run everything in this terminal, kept alive.
+
+    That is a broker unless nats.url is set, and every service. Other commands on the same data folder find the broker by themselves. Ctrl-C stops all.
+    """
+    from tickwire.cli import services
+
+    return _run(services.up, config, cache, fetcher)
+
+
+@app.command()
+def demo(config: Config = None) -> int:
+    """Show it all on a simulated exchange, without a network.
+
+    A backfill of several keys, what is cached, a chart, a check of every file: about half a minute. Everything it makes is in the folder demo of the data folder. A second run fetches only what is missing.
+    """
+    from tickwire.cli import demo as module
+
+    return _run(module.demo, config)
+
+
+@app.command()
+def service(
+    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher or cache")],
+    config: Config = None,
+    instance: Annotated[
+        str | None, typer.Option("--instance", metavar="ID", help="Unique name of this process; made up by default.")
+    ] = None,
+) -> int:
+    """Run one service in this process, as containers do."""
+    from tickwire.cli import services
+
+    return _run(services.service, config, name.value, instance)
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
+    add_help_option=False,
+)
+def simulator(context: typer.Context) -> int:
+    """Run a simulated exchange on loopback."""
+    from tickwire.cli import services
+
+    return _run(services.simulator, context.args)
+
+
+@app.command()
+def status(config: Config = None, json: Json = False) -> int:
+    """Print what runs, and how much is cached."""
+    from tickwire.cli import status as module
+
+    return _run(module.status, config, json)
+
+
+@app.command()
+def log(
+    level: Annotated[Level, typer.Argument(metavar="LEVEL", help="debug, info, warning or error")],
+    logger: Annotated[str, typer.Argument(metavar="[LOGGER]", help="Such as tickwire.fetcher.")] = "tickwire",
+    config: Config = None,
+) -> int:
+    """Change how much the running services log."""
+    from tickwire.cli import status as module
+
+    return _run(module.log, config, level.value, logger)
+
+
+@candles.command()
+def fetch(
+    exchanges: Exchanges,
+    symbols: Symbols,
+    timeframes: Timeframes,
+    since: Annotated[str, typer.Option("--since", metavar="T", help=TIME)] = "30d",
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help="As --since; now by default.")] = None,
+    refresh: Annotated[bool, typer.Option("--refresh", help="Ask the exchange again for what is cached.")] = False,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Have candles fetched into the cache.
+
+    Every combination of the comma-separated names is one job. Only what is missing is asked of the exchange. Ctrl-C detaches; the jobs go on. Exit code 0 when all is
+    complete, 3 when candles are missing that the exchange did not give, 1 when something failed.
+
+    Example: tickwire candles fetch binance,okx BTC/USDT,ETH/USDT 1m,1h --since 2024-01-01
+    """
+    from tickwire.cli import fetch as module
+
+    return _run(module.fetch, config, exchanges, symbols, timeframes, since, until, refresh, json)
+
+
+@candles.command()
+def follow(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids that a detached fetch printed.")],
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Follow fetch jobs to their end.
+
+    Their results are kept for an hour.
+    """
+    from tickwire.cli import fetch as module
+
+    return _run(module.follow, config, jobs, json)
+
+
+@candles.command()
+def get(
+    exchanges: Exchanges,
+    symbols: Symbols,
+    timeframes: Timeframes,
+    since: Annotated[str | None, typer.Option("--since", metavar="T", help=TIME)] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help="As --since; not included.")] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", metavar="N", help="At most so many of each, oldest first.")
+    ] = None,
+    form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
+    config: Config = None,
+) -> int:
+    """Read candles from the cache.
+
+    As a table, CSV, JSON lines, or a Parquet file. Columns are timestamp (ms, UTC, when the candle opens), open, high, low, close, volume; before them exchange,
+    symbol and timeframe where more than one key is read. A long table shows its beginning and end only.
+    """
+    from tickwire.cli import get as module
+
+    return _run(module.get, config, exchanges, symbols, timeframes, since, until, limit, form, output)
+
+
+@candles.command("list")
+def list_(
+    exchanges: SomeExchanges = None,
+    symbols: SomeSymbols = None,
+    timeframes: SomeTimeframes = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Print what is cached.
+
+    Exit code 1 when a file is damaged.
+    """
+    from tickwire.cli import inventory
+
+    return _run(inventory.list_, config, exchanges, symbols, timeframes, json)
+
+
+@candles.command()
+def verify(
+    exchanges: SomeExchanges = None,
+    symbols: SomeSymbols = None,
+    timeframes: SomeTimeframes = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Check the cached files.
+
+    Order, duplicates, holes, malformed lines. Exit code 1 when there is a problem.
+    """
+    from tickwire.cli import inventory
+
+    return _run(inventory.verify, config, exchanges, symbols, timeframes, json)
+
+
+@candles.command()
+def repair(
+    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ccxt symbol.")],
+    timeframe: Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Such as 1m.")],
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Move a damaged file aside and keep its good rows.
+
+    Says which ranges to fetch again.
+    """
+    from tickwire.cli import inventory
+
+    return _run(inventory.repair, config, exchange, symbol, timeframe, json)
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command; its exit code. A wrong usage is one line on standard error."""
+    try:
+        code = app(args=arguments, prog_name="tickwire", standalone_mode=False)
+        sys.stdout.flush()
+    except NoArgsIsHelpError as error:
+        print(error.message)
+        return 0
+    except ClickException as error:
+        print(f"tickwire: {_one_line(error)}", file=sys.stderr)
+        return 2
+    except BaseException as error:
+        if not _is_broken_pipe(error):
+            raise
+        # Whoever read our output has seen enough. The interpreter would complain about the rest on exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code if isinstance(code, int) else 0
+
+
+def _one_line(error: ClickException) -> str:
+    message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
+    context = error.ctx if isinstance(error, UsageError) else None
+    return f"{message}; see `{context.command_path if context else 'tickwire'} --help`"
+
+
+def _is_broken_pipe(error: BaseException) -> bool:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return isinstance(error, BrokenPipeError)
+
+
+if __name__ == "__main__":
+    sys.exit(run())

@@ -1,0 +1,129 @@
+"""Progress of fetch jobs on standard error: live bars on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from tickwire.cli import render
+from tickwire.messages import Job
+from tickwire.subjects import Key
+
+LINE_EVERY_S = 2.0
+
+
+class Show(Protocol):
+    """Takes in what is said of a job."""
+
+    def __call__(self, job: Job) -> None: ...
+
+
+@dataclass
+class Pace:
+    """How fast a job is: rows fetched since its first message, per second."""
+
+    clock: float = field(default_factory=time.monotonic)
+    began: float | None = None
+    first: int = 0
+    rows_per_s: float = 0.0
+
+    def take(self, job: Job, now: float) -> float:
+        """The pace after this message, rows/s."""
+        if self.began is None:
+            if job.state == "queued":
+                return 0.0
+            # The wait for a turn is not part of it, but the first page is.
+            self.began, self.first = (now, job.rows_fetched) if job.rows_fetched == 0 else (self.clock, 0)
+        if job.rows_fetched > self.first and now > self.began:
+            self.rows_per_s = (job.rows_fetched - self.first) / (now - self.began)
+        return self.rows_per_s
+
+
+@contextmanager
+def shown(keys: list[Key]) -> Iterator[Show]:
+    """Show the progress of these keys' jobs while the block lasts."""
+    if sys.stderr.isatty():
+        with _bars(keys) as show:
+            yield show
+    else:
+        yield _Lines()
+
+
+@contextmanager
+def _bars(keys: list[Key]) -> Iterator[Show]:
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TextColumn("{task.fields[rows]}", justify="right"),
+        TextColumn("{task.fields[pace]}", justify="right"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[state]}"),
+        console=render.err(),
+        expand=True,
+    ) as progress:
+        yield _Bars(progress, keys)
+
+
+class _Bars:
+    def __init__(self, progress: Progress, keys: list[Key]) -> None:
+        self._progress = progress
+        self._tasks: dict[Key, TaskID] = {
+            key: progress.add_task(str(key), total=None, start=False, rows="", pace="", state="waiting") for key in keys
+        }
+        self._paces = {key: Pace() for key in keys}
+
+    def __call__(self, job: Job) -> None:
+        task = self._tasks.get(job.key)
+        if task is None:
+            return
+        pace = self._paces[job.key].take(job, time.monotonic())
+        done = job.rows_from_cache + job.rows_fetched
+        if job.state != "queued":
+            self._progress.start_task(task)
+        # Complete is full, whatever was expected: there may be holes. Incomplete never looks full.
+        total = max(job.rows_expected, done, 1)
+        if job.ended:
+            total = max(done, 1) if job.complete else total
+            done = total if job.complete else done
+        self._progress.update(
+            task,
+            completed=done,
+            total=total,
+            rows=f"{job.rows_from_cache + job.rows_fetched:,} rows",
+            pace=f"{pace:,.0f} rows/s" if pace else "",
+            state=_word(job),
+        )
+        if job.ended:
+            self._progress.stop_task(task)
+
+
+class _Lines:
+    """A line when a job ends, and at most one every two seconds while it runs."""
+
+    def __init__(self) -> None:
+        self._paces: dict[Key, Pace] = {}
+        self._told: dict[Key, float] = {}
+
+    def __call__(self, job: Job) -> None:
+        now = time.monotonic()
+        pace = self._paces.setdefault(job.key, Pace()).take(job, now)
+        if not job.ended and now - self._told.setdefault(job.key, now) < LINE_EVERY_S:
+            return
+        self._told[job.key] = now
+        done = job.rows_from_cache + job.rows_fetched
+        of = f" of {job.rows_expected:,}" if job.rows_expected > done and not job.ended else ""
+        speed = f", {pace:,.0f} rows/s" if pace else ""
+        print(f"{job.key}: {done:,}{of} rows{speed}, {_word(job)}", file=sys.stderr, flush=True)
+
+
+def _word(job: Job) -> str:
+    if not job.ended:
+        return "waiting" if job.state == "queued" else f"{job.retries} retries" if job.retries else "fetching"
+    return "failed" if job.state == "failed" else "complete" if job.complete else "incomplete"

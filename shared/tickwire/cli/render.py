@@ -1,0 +1,135 @@
+"""How facts look in a terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from tickwire.messages import Coverage, Job
+from tickwire.ranges import Range
+from tickwire.subjects import Key
+
+_PIPED_WIDTH = 200
+_RANGES_SHOWN = 3
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Let the command end as for any other output, rather than with rich's own exit."""
+        raise BrokenPipeError
+
+
+def out() -> Console:
+    """Standard output: facts. Not wrapped at 80 columns where nobody looks."""
+    return _Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def err() -> Console:
+    """Standard error: progress and remarks."""
+    return _Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH, highlight=False)
+
+
+def say(text: str) -> None:
+    """A remark of one line on standard error."""
+    print(f"tickwire: {text}", file=sys.stderr, flush=True)
+
+
+def as_json(value: object) -> None:
+    """A fact on standard output, as indented JSON."""
+    print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def moment(timestamp: int | None) -> str:
+    """A time in UTC as short as it can be: `2024-01-31 12:00`."""
+    if timestamp is None:
+        return "-"
+    date = datetime.fromtimestamp(timestamp / 1000, UTC)
+    if timestamp % 1000:
+        return date.strftime("%Y-%m-%d %H:%M:%S.") + f"{timestamp % 1000:03d}"
+    return date.strftime("%Y-%m-%d %H:%M:%S" if timestamp % 60_000 else "%Y-%m-%d %H:%M")
+
+
+def size(count: int) -> str:
+    """A number of bytes: `3.4 MB`."""
+    amount = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if amount < 1000:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} TB"
+
+
+def plural(count: int, noun: str, many: str = "") -> str:
+    """`1 key`, `2 keys`; `many` where an s is not enough."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {many or noun + 's'}"
+
+
+def ranges(parts: Sequence[Range]) -> str:
+    """Ranges of time, the first three of them."""
+    shown = ", ".join(f"{moment(part.since)} to {moment(part.until)}" for part in parts[:_RANGES_SHOWN])
+    more = len(parts) - _RANGES_SHOWN
+    return f"{shown} and {plural(more, 'more range')}" if more > 0 else shown
+
+
+def table(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
+    """An empty table; the columns named in `right` hold numbers."""
+    numbers = set(right)
+    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in columns:
+        made.add_column(
+            column, justify="right" if column in numbers else "left", no_wrap=True, header_style="bold cyan"
+        )
+    return made
+
+
+def key_cells(key: Key) -> tuple[str, str, str]:
+    """The first three cells of a row about a key."""
+    return key.exchange, key.symbol, key.timeframe
+
+
+def coverage_table(found: Sequence[Coverage], title: str = "") -> Table:
+    """What is cached, a row for each key."""
+    made = table(
+        title,
+        ("exchange", "symbol", "timeframe", "rows", "from", "to", "holes", "file"),
+        ("rows", "holes", "file"),
+    )
+    for each in found:
+        made.add_row(
+            *key_cells(each.key),
+            f"{each.rows:,}",
+            moment(each.first),
+            moment(each.last),
+            f"{each.holes:,}",
+            size(each.bytes),
+        )
+    return made
+
+
+def job_state(job: Job) -> str:
+    """How a job ended, in words."""
+    if job.state == "failed":
+        reason = f"failed: {job.error.message}" if job.error else "failed"
+    else:
+        reason = "complete" if job.complete else "incomplete" if job.ended else job.state
+    return f"{reason}; missing {ranges(job.missing)}" if job.missing and not job.complete else reason
+
+
+def job_table(jobs: Sequence[Job]) -> Table:
+    """What was fetched, a row for each key."""
+    made = table(
+        "",
+        ("exchange", "symbol", "timeframe", "from cache", "fetched", "retries", "result"),
+        ("from cache", "fetched", "retries"),
+    )
+    made.columns[-1].no_wrap = False
+    for job in jobs:
+        made.add_row(
+            *key_cells(job.key), f"{job.rows_from_cache:,}", f"{job.rows_fetched:,}", f"{job.retries:,}", job_state(job)
+        )
+    return made

@@ -1,0 +1,188 @@
+"""`tickwire service`, `up` and `simulator`: the processes that stay.
+
+A service process subscribes to `control.log` besides what the service itself speaks (see there).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import nats.errors
+from nats.aio.msg import Msg
+
+from tickwire import config as configuration
+from tickwire import logs, messages, runfile, streams, supervisor
+from tickwire.bus import Bus, connect
+from tickwire.cli import render
+from tickwire.cli.connection import broker_url
+from tickwire.config import Settings
+from tickwire.errors import BadRequest, StorageError
+from tickwire.lifecycle import until_stopped
+from tickwire.messages import LogLevel
+
+CONTROL_LOG = "control.log"
+SERVICES = ("fetcher", "cache")
+READY_POLL_S = 0.05
+COMMAND = (sys.executable, "-m", "tickwire.cli.main")
+
+log = logs.get(__name__)
+
+
+async def service(stop: asyncio.Event, config: Path | None, name: str, instance: str | None) -> None:
+    """One service in this process, until it is told to stop."""
+    settings = configuration.load(config)
+    identity = instance or f"{name}-{secrets.token_hex(3)}"
+    logs.configure(settings.log, service=name, instance=identity)
+    url = broker_url(settings)
+    # Only the chosen service is imported.
+    serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
+    async with connect(settings.nats, name=identity, url=url) as bus:
+        await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
+        await follow_log_level(bus)
+        log.info("started", broker=url, pid=os.getpid())
+        await serve(bus, settings, identity, stop)
+        log.info("stopped")
+
+
+async def follow_log_level(bus: Bus) -> None:
+    """From now on set the levels that `control.log` asks for, and confirm where a confirmation is asked for."""
+
+    async def take(message: Msg) -> None:
+        try:
+            wanted = messages.decode(message.data, LogLevel)
+        except BadRequest as error:
+            log.warning("control.log", error=str(error))
+            return
+        logs.set_level(wanted.level, wanted.logger)
+        if message.reply:
+            await bus.publish(message.reply, wanted)
+
+    await bus.subscribe(CONTROL_LOG, take)
+
+
+async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: int) -> None:
+    """A broker if none is configured, and every service, until stopped."""
+    settings = configuration.load(config)
+    logs.configure(settings.log)
+    if caches < 1 or fetchers < 1:
+        raise BadRequest("at least one cache and one fetcher are needed", "leave --cache and --fetcher out")
+    check_writable(settings.cache_dir)
+    counts = {"cache": caches, "fetcher": fetchers}
+    async with AsyncExitStack() as stack:
+        publish = stack.enter_context(runfile.held(settings.data_dir))
+        url = settings.nats.url or await stack.enter_async_context(
+            supervisor.kept_broker(settings.data_dir / "nats", settings.nats.server, render.say)
+        )
+        # A wrong URL should end this command, not make every service try for ever.
+        bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", url=url))
+        publish(url)
+        render.say(f"broker at {url}, data in {settings.data_dir}")
+        env = child_environment(os.environ, TICKWIRE_NATS_URL=url)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(supervisor.keep(service_programs(counts, config, env), stop, render.say))
+            await until_stopped(stop, _welcome(bus, settings, config, counts))
+            if stop.is_set():
+                render.say("stopping")
+
+
+async def _welcome(bus: Bus, settings: Settings, config: Path | None, counts: Mapping[str, int]) -> None:
+    for name, count in counts.items():
+        await ready(bus, name, count)
+    option = f" --config {config}" if config else ""
+    render.say(f"ready: {', '.join(render.plural(count, name) for name, count in counts.items())}. Ctrl-C stops all")
+    print(
+        "Next, in another terminal:\n"
+        f"  tickwire candles fetch{option} binance BTC/USDT 1h --since 30d\n"
+        f"  tickwire candles get{option} binance BTC/USDT 1h --since 2d\n"
+        f"  tickwire status{option}",
+        file=sys.stderr,
+        flush=True,
+    )
+    await asyncio.Event().wait()
+
+
+def service_programs(
+    counts: Mapping[str, int], config: Path | None, env: Mapping[str, str], log_dir: Path | None = None
+) -> list[supervisor.Program]:
+    """So many processes of each service; their logs in `log_dir`, else on our standard error."""
+    option = ["--config", str(config)] if config else []
+    return [
+        supervisor.Program(
+            name=name if count == 1 else f"{name} {number}",
+            argv=[*COMMAND, "service", name, *option],
+            env=env,
+            log=log_dir / f"{name}.log" if log_dir else None,
+        )
+        for name, count in counts.items()
+        for number in range(1, count + 1)
+    ]
+
+
+def child_environment(environ: Mapping[str, str], **variables: str) -> dict[str, str]:
+    """The environment of a child: ours, and these variables."""
+    return {**environ, **variables}
+
+
+async def ready(bus: Bus, service: str, count: int = 1) -> None:
+    """Wait until so many instances of a service answer."""
+    while len(await instances(bus, service, count)) < count:
+        await asyncio.sleep(READY_POLL_S)
+
+
+async def instances(bus: Bus, service: str, count: int) -> set[bytes]:
+    """The distinct answers to a ping of a service within half a second, at most `count`."""
+    answers: set[bytes] = set()
+    enough = asyncio.Event()
+
+    async def take(message: Msg) -> None:
+        if (message.headers or {}).get("Status") != "503":
+            answers.add(message.data)
+        if len(answers) >= count or (message.headers or {}).get("Status") == "503":
+            enough.set()
+
+    inbox = bus.client.new_inbox()
+    subscription = await bus.subscribe(inbox, take)
+    try:
+        async with asyncio.timeout(0.5):
+            await bus.client.publish(f"$SRV.PING.{service}", b"", reply=inbox)
+            await enough.wait()
+    except (TimeoutError, nats.errors.Error):
+        return answers
+    finally:
+        if bus.client.is_connected:
+            await subscription.unsubscribe()
+    return answers
+
+
+def check_writable(folder: Path) -> None:
+    """Make a folder if it is not there. Raises StorageError when files cannot be made in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".writable-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise StorageError(
+            f"cannot write to the folder {folder}: {error.strerror}", "set data_dir or cache.dir, or its permissions"
+        ) from error
+
+
+async def simulator(stop: asyncio.Event, arguments: Sequence[str]) -> None:
+    """The simulated exchange in this process, until it is told to stop."""
+    configured = importlib.import_module("tickwire.simulator.__main__").configured
+    settings = configured(list(arguments))
+    serve = importlib.import_module("tickwire.simulator.server").serve
+    try:
+        await serve(settings, stop)
+    except OSError as error:
+        raise StorageError(
+            f"the simulator cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            "choose another --port; 0 is any free one",
+        ) from error

@@ -1,0 +1,159 @@
+"""Supervision: several processes kept alive together, and the broker beneath them.
+
+A process that ends is started again, at once the first time and then with a growing delay. Ending them is ordered:
+services first, so that they can still say what they have to say, and the broker last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tickwire import broker, children
+from tickwire.errors import BrokerUnavailable, ConfigError
+from tickwire.lifecycle import Exit
+
+Say = Callable[[str], None]
+"""Tells the person at the terminal one line."""
+
+FIRST_DELAY_S = 0.2
+MAX_DELAY_S = 15.0
+HEALTHY_AFTER_S = 10.0
+"""A process that lived so long starts again with the first delay."""
+TAKEOVER_PATIENCE_S = 5.0
+"""How long a killed supervisor's broker may take to follow it."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to keep alive. Its standard output's first line goes to `first_line` if that is given."""
+
+    name: str
+    argv: Sequence[str | Path]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    log: Path | None = None
+    """Where its standard error goes; absent: to ours."""
+    first_line: asyncio.Future[bytes] | None = None
+
+
+def delay_s(failures: int) -> float:
+    """How long to wait before the start after so many failures in a row: doubling, capped."""
+    return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 16))
+
+
+async def keep(programs: Sequence[Program], stop: asyncio.Event, say: Say) -> None:
+    """Run every program until `stop` is set, then end them all, each with SIGTERM first.
+
+    Raises ConfigError when one of them refuses its configuration: starting it again would change nothing.
+    """
+    async with asyncio.TaskGroup() as group:
+        for program in programs:
+            group.create_task(_keep(program, stop, say))
+
+
+async def _keep(program: Program, stop: asyncio.Event, say: Say) -> None:
+    failures = 0
+    while not stop.is_set():
+        began = time.monotonic()
+        code = await _run(program, stop)
+        if code is None:
+            return
+        if code == Exit.USAGE:
+            raise ConfigError(f"{program.name} refused to start", "its message is above")
+        failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
+        pause = delay_s(failures)
+        say(f"{program.name} ended ({describe(code)}); starting it again in {pause:g} s")
+        await _pause(stop, pause)
+
+
+async def _run(program: Program, stop: asyncio.Event) -> int | None:
+    """One life of a program: its exit code, or None when it was stopped."""
+    wants_line = program.first_line is not None and not program.first_line.done()
+    with open(program.log, "ab") if program.log else _nothing() as log:
+        async with children.child(
+            program.argv,
+            env=program.env or None,
+            stdout=children.PIPE if wants_line else None,
+            stderr=log.fileno() if log else None,
+        ) as process:
+            stopped = asyncio.ensure_future(stop.wait())
+            ended = asyncio.ensure_future(_life(process, program.first_line if wants_line else None))
+            try:
+                await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+                return ended.result() if ended.done() and not stop.is_set() else None
+            finally:
+                stopped.cancel()
+                ended.cancel()
+
+
+async def _life(process: children.Process, first_line: asyncio.Future[bytes] | None) -> int:
+    if first_line is not None and process.stdout is not None:
+        line = await process.stdout.readline()
+        if line and not first_line.done():
+            first_line.set_result(line)
+    return await process.wait()
+
+
+@asynccontextmanager
+async def kept_broker(folder: Path, server: Path | None, say: Say) -> AsyncIterator[str]:
+    """An embedded broker that is started again, on the same port, when it dies; yields its URL.
+
+    Raises as `broker.embedded` does when it cannot be started the first time.
+    """
+    stop = asyncio.Event()
+    ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    await _predecessor_gone(folder)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_keep_broker(folder, server, stop, ready, say))
+        try:
+            yield await ready
+        finally:
+            stop.set()
+
+
+async def _keep_broker(
+    folder: Path, server: Path | None, stop: asyncio.Event, ready: asyncio.Future[str], say: Say
+) -> None:
+    port, failures = -1, 0
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            async with broker.embedded(folder, server=server, port=port) as url:
+                port = int(url.rpartition(":")[2])
+                if not ready.done():
+                    ready.set_result(url)
+                await stop.wait()
+        except BrokerUnavailable:
+            if not ready.done():
+                raise
+            failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
+            pause = delay_s(failures)
+            say(f"the broker ended; starting it again in {pause:g} s")
+            await _pause(stop, pause)
+
+
+async def _predecessor_gone(folder: Path) -> None:
+    """Wait while the broker of a killed supervisor is on its way out."""
+    deadline = time.monotonic() + TAKEOVER_PATIENCE_S
+    while broker.in_use(folder) and time.monotonic() < deadline:
+        await asyncio.sleep(0.05)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+    except TimeoutError:
+        return
+
+
+def describe(code: int) -> str:
+    """How a process ended, in words: `exit code 1`, `SIGKILL`."""
+    if code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
