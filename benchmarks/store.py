@@ -42,16 +42,17 @@ def main() -> None:
             store, took = filled(directory, size)
             path = directory / "binance_BTC-USDT_1m.csv"
             copy = directory / "copy.csv"
-            copy.write_bytes(path.read_bytes())
+            contents = path.read_bytes()
             table.add_row(
                 f"{size:,}", f"backfill in pages of {PAGE:,}", f"{took * 1e3:,.0f}", "", f"{size / took:,.0f} rows/s"
             )
             for count in (1, PAGE):
                 ours = median(Appender(store, count))
-                theirs = median(PandasAppender(copy, path.read_bytes(), count))
+                theirs = median(PandasAppender(copy, contents, count))
                 table.add_row(
                     f"{size:,}", f"append {count:,}", f"{ours:,.3f}", f"{theirs:,.1f}", f"{theirs / ours:,.0f}"
                 )
+            copy.write_bytes(contents)
             since = size // 2 * MINUTE
             ours = median(partial(store.read, KEY, since, None, PAGE))
             lines = median(partial(store.read_lines, KEY, since, None, PAGE))

@@ -18,7 +18,7 @@ from tickwire.ranges import Range, merge
 START = len(HEADER)
 """Where the first row is."""
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 18
 _LONGEST_DATE = 24
 _TORN_CHARACTERS = frozenset(b"0123456789.,e+-")
 

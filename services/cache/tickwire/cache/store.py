@@ -26,7 +26,7 @@ from tickwire.cache.fence import Checkpoint, Fence
 from tickwire.cache.files import Files
 from tickwire.cache.keyfile import KeyFile, State, refused_line
 from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
-from tickwire.errors import CacheFileError, ConfigError, NotCached, StorageError, TickwireError
+from tickwire.errors import BadRequest, CacheFileError, ConfigError, NotCached, StorageError, TickwireError
 from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification
 from tickwire.ranges import Range
 from tickwire.subjects import Key
@@ -111,9 +111,10 @@ class Store:
         """The keys that have pages waiting for a splice."""
         return list(self._pending)
 
-    def commit(self, batch: Sequence[tuple[int, CandlePage]]) -> Commit:
+    def commit(self, batch: Sequence[tuple[int, CandlePage]], up_to: int = 0) -> Commit:
         """Make a batch of (stream sequence, page) durable, in this order, with one sync a file.
 
+        `up_to` moves the position even where the batch ends before it (messages that were no pages).
         Pages that touch older rows wait for `flush`, and are not in the outcome yet. Raises Fenced, StorageError;
         the store is consistent then, nothing was announced, and the same batch can be committed again.
         """
@@ -122,7 +123,7 @@ class Store:
         for seq, page in batch:
             try:
                 rows = checked(page)
-                subjects.file_stem(page.key)
+                self._refuse_foreign(page.key)
             except TickwireError as error:
                 rejected.append(Rejected(seq, page, error))
             else:
@@ -141,7 +142,7 @@ class Store:
                 if not all(proved for _, proved in durable):
                     unproven.append(key)
             self._write_metas(unproven)
-            self._applied = max([self._applied, *(seq for seq, _ in batch)])
+            self._applied = max([self._applied, up_to, *(seq for seq, _ in batch)])
         while sum(len(pending.lines) for pending in self._pending.values()) > PENDING_ROWS:
             spliced = self.flush([max(self._pending, key=lambda key: len(self._pending[key].lines))])
             stored += spliced.stored
@@ -347,10 +348,13 @@ class Store:
 
     def _file(self, key: Key) -> KeyFile:
         if (file := self._files_of.get(key)) is None:
-            if subjects.partition_of(key, self.partitions) != self.partition:
-                raise ValueError(f"{key} is not in partition {self.partition} of {self.partitions}")
+            self._refuse_foreign(key)
             file = self._files_of[key] = KeyFile(self.files, self.partition, key)
         return file
+
+    def _refuse_foreign(self, key: Key) -> None:
+        if subjects.partition_of(key, self.partitions) != self.partition:
+            raise BadRequest(f"{key} is not in partition {self.partition} of {self.partitions}")
 
     @contextmanager
     def _writing(self, what: str, keys: Iterable[Key]) -> Iterator[None]:

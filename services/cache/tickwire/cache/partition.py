@@ -1,0 +1,252 @@
+"""One partition while this instance holds its lease: stream OHLCV in, durable files and announcements out.
+
+| subject | here | what |
+|---|---|---|
+| `ohlcv.<p>.<exchange>.<token>.<timeframe>` (stream OHLCV) | read | pages of closed candles, from the checkpoint on |
+| `md.stored.<exchange>.<token>.<timeframe>` | published | what became durable |
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from tickwire import logs, messages, streams, subjects
+from tickwire.bus import Bus
+from tickwire.cache.fence import Fence
+from tickwire.cache.store import Commit, Store
+from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
+from tickwire.leases import Lease
+from tickwire.messages import CandlePage
+from tickwire.subjects import Key
+
+log = logs.get(__name__)
+
+IDLE_S = 0.2
+"""Older candles wait this long for more of their key, so that a backfill is spliced in once and not page by page."""
+CHECKPOINT_S = 1.0
+"""How much is read again at most after a crash; reading again is harmless, and the checkpoint costs two syncs."""
+QUEUED_BYTES = 16 << 20
+"""Pages taken from the stream and not yet stored; beyond this the broker holds them back (flow control)."""
+BATCH_BYTES = 2 << 20
+"""Pages in one group commit: large enough that the sync vanishes, small enough to announce within milliseconds."""
+RETRY_S = (0.1, 5.0)
+"""First and longest wait before a refused write is tried again."""
+
+T = TypeVar("T")
+
+
+class Partition:
+    """A partition of the cache, as this instance sees it. `store` is there while the lease is held."""
+
+    def __init__(self, bus: Bus, directory: Path, number: int, partitions: int) -> None:
+        self.bus = bus
+        self.directory = directory
+        self.number = number
+        self.partitions = partitions
+        self.owned = False
+        self.store: Store | None = None
+        self.trouble: TickwireError | None = None
+        """Why nothing can be stored at present, if so."""
+        self.changed = asyncio.Event()
+        """Set when the store was opened or given up, or trouble came or went; a new one each time."""
+        self._queue: deque[tuple[int, bytes]] = deque()
+        self._queued = 0
+        self._woken = asyncio.Event()
+        self._room = asyncio.Event()
+        self._worker: ThreadPoolExecutor | None = None
+
+    async def own(self, lease: Lease) -> None:
+        """Apply the partition's pages until the lease is to be released; then leave everything durable.
+
+        Cancelled when the lease is lost: what is in a thread then runs into the fence. Raises ConfigError when
+        the folder was made for another number of partitions.
+        """
+        self._queue.clear()
+        self._queued = 0
+        # One thread, because the store takes one at a time; its own, because a splice may take seconds.
+        self._worker = ThreadPoolExecutor(1, f"partition-{self.number}")
+        self.owned = True
+        try:
+            stream = str(await streams.created(self.bus.jetstream, streams.OHLCV))
+            claim = Fence(lease.epoch.generation, lease.epoch.revision)
+            store = await self._until_done(
+                lease,
+                lambda: Store.open(self.directory, self.number, partitions=self.partitions, claim=claim, stream=stream),
+            )
+            self.store = store
+            self._notify()
+            await self._apply(store, lease)
+        except Fenced as error:
+            log.warning("partition was taken over", partition=self.number, reason=str(error))
+        except (StorageError, CacheFileError) as error:
+            log.warning("partition given up", partition=self.number, reason=str(error))
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.warning("partition given up", partition=self.number, reason=repr(error))
+        finally:
+            self.owned = False
+            self.store = None
+            self.trouble = None
+            self._worker.shutdown(wait=False)
+            self._notify()
+
+    async def ready(self) -> Store:
+        """The store, as soon as it is open. Raises Fenced when the lease is not held, or what is in its way."""
+        while self.owned and self.store is None and self.trouble is None:
+            await self.changed.wait()
+        if self.owned and self.trouble is not None and self.store is None:
+            raise self.trouble
+        if self.store is None:
+            raise Fenced(f"partition {self.number} is not held here")
+        return self.store
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Run a call of the store in the partition's thread. Raises Fenced when the lease was just lost."""
+        worker = self._worker
+        if worker is None or self.store is None:
+            raise Fenced(f"partition {self.number} is not held any more")
+        try:
+            return await asyncio.get_running_loop().run_in_executor(worker, call)
+        except RuntimeError as error:
+            if self._worker is worker and self.store is not None:
+                raise
+            raise Fenced(f"partition {self.number} is not held any more") from error
+
+    async def flush(self, keys: Iterable[Key]) -> None:
+        """Splice what waits for these keys, now. Raises Fenced, StorageError."""
+        store = self.store
+        if store is not None and (wanted := [key for key in keys if key in store.waiting]):
+            await self._announce(await self.run(lambda: store.flush(wanted)))
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    async def _apply(self, store: Store, lease: Lease) -> None:
+        loop = asyncio.get_running_loop()
+        touched: dict[Key, float] = {}
+        checkpointed, checkpoint_at = store.position, loop.time() + CHECKPOINT_S
+        subscription = await self.bus.ordered(
+            f"ohlcv.{self.number}.>", streams.OHLCV, self._take, start_sequence=store.position + 1
+        )
+        try:
+            while True:
+                self._woken.clear()
+                if batch := self._next_batch():
+                    keys, outcome = await self._until_done(lease, partial(_commit, store, batch))
+                    touched.update(dict.fromkeys(keys, loop.time()))
+                    await self._announce(outcome)
+                due = [key for key in store.waiting if touched.get(key, 0.0) + IDLE_S <= loop.time()]
+                if due:
+                    await self._announce(await self._until_done(lease, partial(store.flush, due)))
+                if loop.time() >= checkpoint_at:
+                    checkpointed = await self._checkpoint(store, lease, checkpointed)
+                    checkpoint_at = loop.time() + CHECKPOINT_S
+                if lease.release.is_set() and not self._queue:
+                    break
+                if not self._queue:
+                    idle = store.position == checkpointed and not store.waiting
+                    pause = None if idle else IDLE_S if store.waiting else checkpoint_at - loop.time()
+                    await first_of(pause, self._woken.wait(), lease.release.wait())
+            await self._announce(await self._until_done(lease, store.flush))
+            await self._checkpoint(store, lease, checkpointed)
+        finally:
+            if self.bus.client.is_connected:
+                await subscription.unsubscribe()
+
+    async def _take(self, message: Msg) -> None:
+        while self._queued > QUEUED_BYTES:
+            self._room.clear()
+            await self._room.wait()
+        self._queue.append((message.metadata.sequence.stream, message.data))
+        self._queued += len(message.data)
+        self._woken.set()
+
+    def _next_batch(self) -> list[tuple[int, bytes]]:
+        batch: list[tuple[int, bytes]] = []
+        size = 0
+        while self._queue and size < BATCH_BYTES:
+            batch.append(self._queue.popleft())
+            size += len(batch[-1][1])
+        self._queued -= size
+        self._room.set()
+        return batch
+
+    async def _until_done(self, lease: Lease, call: Callable[[], T]) -> T:
+        """Run a call in the partition's thread, again and again while the disk refuses.
+
+        Raises StorageError or CacheFileError only when the lease is to be released meanwhile.
+        """
+        assert self._worker is not None
+        pause, longest = RETRY_S
+        while True:
+            try:
+                result = await asyncio.get_running_loop().run_in_executor(self._worker, call)
+            except (StorageError, CacheFileError) as error:
+                if self.trouble is None or str(self.trouble) != str(error):
+                    log.warning("cannot store candles", partition=self.number, reason=str(error))
+                self.trouble = error
+                self._notify()
+                if lease.release.is_set():
+                    raise
+                await first_of(pause, lease.release.wait())
+                pause = min(pause * 2, longest)
+            else:
+                if self.trouble is not None:
+                    log.info("candles can be stored again", partition=self.number)
+                    self.trouble = None
+                    self._notify()
+                return result
+
+    async def _checkpoint(self, store: Store, lease: Lease, before: int) -> int:
+        position = await self._until_done(lease, store.checkpoint)
+        if position != before:
+            try:
+                await self.bus.jetstream.purge_stream(streams.OHLCV, seq=position + 1, subject=f"ohlcv.{self.number}.>")
+            except (nats.errors.Error, nats.js.errors.Error) as error:
+                # It is done again with the next checkpoint.
+                log.debug("could not purge what is stored", partition=self.number, error=repr(error))
+        return position
+
+    async def _announce(self, outcome: Commit) -> None:
+        for _, page, refusal in outcome.rejected:
+            log.warning("page refused", key=str(page.key), since=page.since, reason=str(refusal))
+        for stored in outcome.stored:
+            key = Key(stored.exchange, stored.symbol, stored.timeframe)
+            try:
+                await self.bus.publish(subjects.stored(key), stored)
+            except nats.errors.Error as error:
+                # Whoever waits for it asks for the coverage in the end.
+                log.debug("could not announce", key=str(key), error=repr(error))
+
+    def _notify(self) -> None:
+        self.changed.set()
+        self.changed = asyncio.Event()
+
+
+async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> None:
+    """Wait for the first of these, or so many seconds."""
+    waiters = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
+    try:
+        await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()
+
+
+def _commit(store: Store, batch: list[tuple[int, bytes]]) -> tuple[set[Key], Commit]:
+    """Commit a batch of messages; what is no page is logged and left out."""
+    pages = []
+    for seq, data in batch:
+        try:
+            pages.append((seq, messages.decode(data, CandlePage)))
+        except BadRequest as error:
+            log.warning("message refused", sequence=seq, reason=str(error))
+    return {page.key for _, page in pages}, store.commit(pages, batch[-1][0])

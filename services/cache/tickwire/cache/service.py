@@ -1,0 +1,286 @@
+"""The cache: candles in plain CSV files, written by exactly one process a partition, read by anyone over the bus.
+
+| subject | here | what |
+|---|---|---|
+| `cache.get` | answered | candles of a key, in chunks |
+| `cache.coverage` | answered | what is known of a key; of an unknown one, nothing |
+| `cache.list` | answered | the coverage of every key, in chunks |
+| `cache.verify`, `cache.repair` | answered | a key's files checked; damaged ones moved aside |
+| `cache.partition.<p>.<endpoint>` | answered by the owner, asked by the others | a request handed on |
+| `ohlcv.<p>.>` (stream OHLCV) | read | see partition.py |
+| `md.stored.<exchange>.<token>.<timeframe>` | published | see partition.py |
+| `$KV.LEASES.cache.>` | leases | who owns which partition |
+
+Any instance answers any request. One that does not own the key's partition hands the request on with the original
+reply subject; the owner says at once that it has it, and then answers the asker directly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+import nats.errors
+from msgspec import Struct
+from nats.aio.msg import Msg
+
+from tickwire import logs, messages, streams, subjects
+from tickwire.bus import Bus, Call, Endpoint, answer, connect, serve
+from tickwire.cache import replies
+from tickwire.cache.disk import explained
+from tickwire.cache.partition import Partition, first_of
+from tickwire.cache.store import Store
+from tickwire.config import Settings
+from tickwire.errors import BadRequest, Fenced, NoSuchService, NotCached, RequestTimeout, StorageError, TickwireError
+from tickwire.leases import Lease, Leases, open_leases
+from tickwire.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.subjects import Key
+
+log = logs.get(__name__)
+
+SERVICE = "cache"
+PATIENCE_S = 10.0
+"""How long a request waits for its partition to have an owner; a takeover takes about one lease TTL."""
+HANDSHAKE_S = 0.5
+"""How long an owner may take to say that it has a request, before it counts as gone."""
+REPLY_TO = "Tickwire-Reply-To"
+EXPIRES = "Tickwire-Expires"
+"""When (ms) the asker gave up on a handshake: an owner that was suspended must not answer a second time."""
+VERIFIED_RANGES = 20_000
+"""Verified ranges in one reply, about 600 KB of JSON; the broker's limit for a message is 1 MiB."""
+
+
+async def run(settings: Settings, stop: asyncio.Event, *, instance: str | None = None, url: str | None = None) -> None:
+    """Be one instance of the cache until `stop`.
+
+    Raises StorageError when the cache folder cannot be used, BrokerUnavailable, ConfigError.
+    """
+    name = instance or f"cache-{socket.gethostname()}-{os.getpid()}".replace(".", "-")
+    _probe_folder(settings)
+    async with connect(settings.nats, name=name, url=url) as bus:
+        await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
+        async with open_leases(bus, SERVICE, name, settings.leases.ttl_s) as leases, asyncio.TaskGroup() as tasks:
+            cache = Cache(bus, leases, settings, stop, tasks)
+            async with serve(bus, SERVICE, cache.endpoints(), instance=name), asyncio.TaskGroup() as holding:
+                log.info("cache is up", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
+                for partition in cache.partitions:
+                    holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
+    log.info("cache has stopped")
+
+
+def _probe_folder(settings: Settings) -> None:
+    """Fail at once, in one line, where nothing could ever be stored."""
+    probe = settings.cache_dir / f".probe-{os.getpid()}"
+    with explained(f"write to the cache folder {settings.cache_dir}"):
+        settings.cache_dir.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+
+
+class Cache:
+    """One instance: its partitions, and the requests it answers or hands on."""
+
+    def __init__(
+        self, bus: Bus, leases: Leases, settings: Settings, stop: asyncio.Event, tasks: asyncio.TaskGroup
+    ) -> None:
+        self.bus = bus
+        self.leases = leases
+        self.stop = stop
+        count = settings.cache.partitions
+        self.partitions = [Partition(bus, settings.cache_dir, number, count) for number in range(count)]
+        self._tasks = tasks
+
+    def endpoints(self) -> list[Endpoint[Any]]:
+        """What the service answers."""
+        return [
+            *(self._routed(name, request) for name, (request, _) in _OF_KEY.items()),
+            Endpoint("cache.list", ListRequest, self._list),
+        ]
+
+    async def own(self, partition: Partition, lease: Lease) -> None:
+        """Hold a partition: apply its pages, and answer what is handed on."""
+        async with self._taking_over_requests(partition):
+            await partition.own(lease)
+
+    # -- answering -----------------------------------------------------------------------------------------------
+
+    def _routed(self, name: str, request: type[Any]) -> Endpoint[Any]:
+        return Endpoint(f"cache.{name}", request, partial(self._route, name))
+
+    async def _route(self, name: str, request: Any, call: Call) -> Struct | None:
+        """Answer here where the partition is ours, else hand the request to its owner."""
+        if not call.reply_to:
+            return None
+        key: Key = request.key
+        partition = self.partitions[subjects.partition_of(key, len(self.partitions))]
+        async for _ in self._tries(partition):
+            if partition.owned:
+                try:
+                    return await _OF_KEY[name][1](partition, request, call)
+                except Fenced:
+                    continue
+            if not partition.owned and await self._hand_on(f"cache.partition.{partition.number}.{name}", call):
+                return None
+        raise self._nobody(partition)
+
+    async def _hand_on(self, subject: str, call: Call) -> bool:
+        expires = int((time.time() + HANDSHAKE_S) * 1000)
+        try:
+            await self.bus.client.request(
+                subject, call.data, timeout=HANDSHAKE_S, headers={REPLY_TO: call.reply_to, EXPIRES: str(expires)}
+            )
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            return False
+        return True
+
+    async def _list(self, request: ListRequest, call: Call) -> None:
+        """The listings of all partitions, each from its owner."""
+        parts = await asyncio.gather(*(self._listing(partition, request) for partition in self.partitions))
+        keys = sorted((coverage for part in parts for coverage in part.keys), key=lambda coverage: coverage.key)
+        damaged = sorted(note for part in parts for note in part.damaged)
+        for chunk in replies.as_list(keys, damaged):
+            await call.reply(chunk)
+
+    async def _listing(self, partition: Partition, request: ListRequest) -> CacheList:
+        async for _ in self._tries(partition):
+            try:
+                if partition.owned:
+                    return await _listed(partition, request)
+                keys: list[Coverage] = []
+                damaged: list[str] = []
+                decode = partial(messages.decode, kind=CacheList)
+                subject = f"cache.partition.{partition.number}.list"
+                async for chunk in self.bus.request_chunks(subject, request, decode, timeout_s=PATIENCE_S / 4):
+                    keys += chunk.keys
+                    damaged += chunk.damaged
+                return CacheList(keys=keys, damaged=damaged)
+            except (Fenced, NoSuchService, RequestTimeout):
+                continue
+        raise self._nobody(partition)
+
+    async def _tries(self, partition: Partition) -> AsyncIterator[None]:
+        """Once, and again whenever the partition's owner may have changed, for PATIENCE_S at most."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + PATIENCE_S
+        while True:
+            yield
+            if loop.time() >= deadline or (self.stop.is_set() and len(self.leases.members) == 1):
+                return
+            await first_of(0.1, partition.changed.wait(), self.leases.changed())
+
+    def _nobody(self, partition: Partition) -> TickwireError:
+        return RequestTimeout(
+            f"partition {partition.number} of the cache has no owner that answers",
+            "the cache is starting or stopping, or its folder cannot be used: see its log and try again",
+        )
+
+    # -- what the other instances hand on ------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _taking_over_requests(self, partition: Partition) -> AsyncIterator[None]:
+        handed = await self.bus.subscribe(f"cache.partition.{partition.number}.*", self._handed)
+        try:
+            yield
+        finally:
+            if self.bus.client.is_connected:
+                await handed.unsubscribe()
+
+    async def _handed(self, message: Msg) -> None:
+        headers = message.headers or {}
+        name = message.subject.rsplit(".", 1)[1]
+        publish = self.bus.client.publish
+        if name == "list":
+            partition = self.partitions[int(message.subject.split(".")[2])]
+            call = Call(message.subject, message.reply, headers, message.data, publish)
+            endpoint: Endpoint[Any] = Endpoint(message.subject, ListRequest, partial(self._list_part, partition))
+        elif name in _OF_KEY and REPLY_TO in headers and int(headers[EXPIRES]) >= time.time() * 1000:
+            await message.respond(b"")
+            call = Call(message.subject, headers[REPLY_TO], headers, message.data, publish)
+            endpoint = self._routed(name, _OF_KEY[name][0])
+        else:
+            return
+        self._tasks.create_task(answer(endpoint, call))
+
+    async def _list_part(self, partition: Partition, request: ListRequest, call: Call) -> None:
+        listing = await _listed(partition, request)
+        for chunk in replies.as_list(listing.keys, listing.damaged):
+            await call.reply(chunk)
+
+
+# -- what an owner answers ---------------------------------------------------------------------------------------
+
+
+async def _get(partition: Partition, request: CandlesRequest, call: Call) -> None:
+    if request.since is not None and request.until is not None and request.since > request.until:
+        raise BadRequest(f"since {request.since} is after until {request.until}", "swap them")
+    if request.limit is not None and request.limit < 0:
+        raise BadRequest(f"the limit {request.limit} is negative", "ask for 0 rows or more")
+    key = request.key
+    store = await _flushed(partition, [key])
+    await partition.run(lambda: store.ensure(key))
+
+    def read() -> list[bytes]:
+        lines = store.read_lines(key, request.since, request.until, request.limit)
+        return list((replies.as_columns if request.format == "columns" else replies.as_rows)(key, lines))
+
+    # Not in the partition's own thread: readers need not wait for a splice.
+    for chunk in await asyncio.to_thread(read):
+        await call.reply(chunk)
+
+
+async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> Coverage:
+    key = request.key
+    store = await _flushed(partition, [key])
+    if partition.trouble is not None:
+        # Whoever asks what is missing is about to fetch it, and it could not be stored.
+        raise partition.trouble
+    try:
+        coverage = await partition.run(lambda: store.coverage(key))
+    except NotCached:
+        return Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    if len(coverage.verified) > VERIFIED_RANGES:
+        raise TickwireError(
+            f"{key} is known in {len(coverage.verified):,} separate ranges, too many for one message",
+            "fetch its whole range once: then they are one",
+        )
+    return coverage
+
+
+async def _verify(partition: Partition, request: KeyRequest, _call: Call) -> Verification:
+    store = await _flushed(partition, [request.key])
+    return await partition.run(lambda: store.verify(request.key))
+
+
+async def _repair(partition: Partition, request: KeyRequest, _call: Call) -> Repair:
+    store = await _flushed(partition, [request.key])
+    return await partition.run(lambda: store.repair(request.key))
+
+
+async def _listed(partition: Partition, request: ListRequest) -> CacheList:
+    store = await _flushed(partition, None)
+    keys, damaged = await partition.run(lambda: store.listing(request.exchange))
+    return CacheList(keys=keys, damaged=damaged)
+
+
+async def _flushed(partition: Partition, keys: Sequence[Key] | None) -> Store:
+    """The partition's store, with what waits for these keys (or for all) spliced in where the disk lets it."""
+    store = await partition.ready()
+    with suppress(StorageError):
+        await partition.flush(store.waiting if keys is None else keys)
+    return store
+
+
+_Handle = Callable[[Partition, Any, Call], Awaitable[Struct | None]]
+_OF_KEY: dict[str, tuple[type[Any], _Handle]] = {
+    "get": (CandlesRequest, _get),
+    "coverage": (KeyRequest, _coverage),
+    "verify": (KeyRequest, _verify),
+    "repair": (KeyRequest, _repair),
+}
+"""The endpoints about one key: what is asked, and how its owner answers."""
