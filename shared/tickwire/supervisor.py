@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from tickwire import broker, children
 from tickwire.errors import BrokerUnavailable, ConfigError
@@ -74,7 +75,7 @@ async def _keep(program: Program, stop: asyncio.Event, say: Say) -> None:
 async def _run(program: Program, stop: asyncio.Event) -> int | None:
     """One life of a program: its exit code, or None when it was stopped."""
     wants_line = program.first_line is not None and not program.first_line.done()
-    with open(program.log, "ab") if program.log else _nothing() as log:
+    with _log_of(program) as log:
         async with children.child(
             program.argv,
             env=program.env or None,
@@ -89,6 +90,15 @@ async def _run(program: Program, stop: asyncio.Event) -> int | None:
             finally:
                 stopped.cancel()
                 ended.cancel()
+
+
+@contextmanager
+def _log_of(program: Program) -> Iterator[BinaryIO | None]:
+    if program.log is None:
+        yield None
+    else:
+        with program.log.open("ab") as file:
+            yield file
 
 
 async def _life(process: children.Process, first_line: asyncio.Future[bytes] | None) -> int:
@@ -140,7 +150,8 @@ async def _keep_broker(
 async def _predecessor_gone(folder: Path) -> None:
     """Wait while the broker of a killed supervisor is on its way out."""
     deadline = time.monotonic() + TAKEOVER_PATIENCE_S
-    while broker.in_use(folder) and time.monotonic() < deadline:
+    # Polled: a lock of another process says nothing when it is released.
+    while broker.in_use(folder) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)
 
 

@@ -40,7 +40,8 @@ def rows_of(columns: CandleColumns) -> Iterator[Row]:
     ):
         values.frombytes(data)
     if sys.byteorder == "big":
-        for each in (dates, *floats):
+        dates.byteswap()
+        for each in floats:
             each.byteswap()
     return zip(dates, *floats, strict=True)
 
@@ -82,7 +83,7 @@ async def get(
     if limit is not None and limit < 1:
         raise BadRequest(f"--limit {limit} is less than 1", "leave it out to get everything")
     async with connected(settings_of(config)) as bus:
-        counts = {key: 0 for key in keys}
+        counts = dict.fromkeys(keys, 0)
 
         async def rows() -> AsyncIterator[tuple[Key, CandleColumns]]:
             for key in keys:

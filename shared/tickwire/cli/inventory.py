@@ -73,8 +73,9 @@ async def verify(
 ) -> int:
     """Have files checked, all by default; a problem makes it fail."""
     async with connected(settings_of(config)) as bus:
+        damaged: list[str] = []
         if exchanges and symbols and timeframes:
-            keys, damaged = arguments.keys(exchanges, symbols, timeframes), []
+            keys = arguments.keys(exchanges, symbols, timeframes)
         else:
             found, damaged = await inventory(bus)
             keys = arguments.chosen([each.key for each in found], exchanges, symbols, timeframes)

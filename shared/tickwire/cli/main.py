@@ -63,7 +63,8 @@ def up(
 ) -> int:
     """Run everything in this terminal, kept alive.
 
-    That is a broker unless nats.url is set, and every service. Other commands on the same data folder find the broker by themselves. Ctrl-C stops all.
+    That is a broker unless nats.url is set, and every service. Other commands on the same data folder find the
+    broker by themselves. Ctrl-C stops all.
     """
     from tickwire.cli import services
 
@@ -74,7 +75,8 @@ def up(
 def demo(config: Config = None) -> int:
     """Show it all on a simulated exchange, without a network.
 
-    A backfill of several keys, what is cached, a chart, a check of every file: about half a minute. Everything it makes is in the folder demo of the data folder. A second run fetches only what is missing.
+    A backfill of several keys, what is cached, a chart, a check of every file: about half a minute. Everything it
+    makes is in the folder demo of the data folder. A second run fetches only what is missing.
     """
     from tickwire.cli import demo as module
 
@@ -139,7 +141,8 @@ def fetch(
 ) -> int:
     """Have candles fetched into the cache.
 
-    Every combination of the comma-separated names is one job. Only what is missing is asked of the exchange. Ctrl-C detaches; the jobs go on. Exit code 0 when all is
+    Every combination of the comma-separated names is one job. Only what is missing is asked of the exchange. Ctrl-C
+    detaches; the jobs go on. Exit code 0 when all is
     complete, 3 when candles are missing that the exchange did not give, 1 when something failed.
 
     Example: tickwire candles fetch binance,okx BTC/USDT,ETH/USDT 1m,1h --since 2024-01-01
@@ -180,7 +183,8 @@ def get(
 ) -> int:
     """Read candles from the cache.
 
-    As a table, CSV, JSON lines, or a Parquet file. Columns are timestamp (ms, UTC, when the candle opens), open, high, low, close, volume; before them exchange,
+    As a table, CSV, JSON lines, or a Parquet file. Columns are timestamp (ms, UTC, when the candle opens), open,
+    high, low, close, volume; before them exchange,
     symbol and timeframe where more than one key is read. A long table shows its beginning and end only.
     """
     from tickwire.cli import get as module

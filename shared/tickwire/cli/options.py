@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from enum import StrEnum
 
 
-class Format(str, Enum):
+class Format(StrEnum):
     """How candles are written."""
 
     table = "table"
@@ -14,14 +14,14 @@ class Format(str, Enum):
     parquet = "parquet"
 
 
-class Service(str, Enum):
+class Service(StrEnum):
     """The services that can be run."""
 
     fetcher = "fetcher"
     cache = "cache"
 
 
-class Level(str, Enum):
+class Level(StrEnum):
     """Levels of log messages."""
 
     debug = "debug"

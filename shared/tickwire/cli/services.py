@@ -77,9 +77,10 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
     counts = {"cache": caches, "fetcher": fetchers}
     async with AsyncExitStack() as stack:
         publish = stack.enter_context(runfile.held(settings.data_dir))
-        url = settings.nats.url or await stack.enter_async_context(
-            supervisor.kept_broker(settings.data_dir / "nats", settings.nats.server, render.say)
-        )
+        url = settings.nats.url
+        if url is None:
+            kept = supervisor.kept_broker(settings.data_dir / "nats", settings.nats.server, render.say)
+            url = await stack.enter_async_context(kept)
         # A wrong URL should end this command, not make every service try for ever.
         bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", url=url))
         publish(url)
@@ -132,7 +133,8 @@ def child_environment(environ: Mapping[str, str], **variables: str) -> dict[str,
 
 async def ready(bus: Bus, service: str, count: int = 1) -> None:
     """Wait until so many instances of a service answer."""
-    while len(await instances(bus, service, count)) < count:
+    # Polled: nothing announces that an endpoint is there.
+    while len(await instances(bus, service, count)) < count:  # noqa: ASYNC110
         await asyncio.sleep(READY_POLL_S)
 
 

@@ -1,0 +1,196 @@
+"""`tickwire demo`: the whole system on a simulated exchange, in its own folder, in one go."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tickwire import config as configuration
+from tickwire import logs, runfile, supervisor
+from tickwire.bus import Bus, connect
+from tickwire.cli import arguments, chart, get, inventory, jobs, progress, render
+from tickwire.cli.connection import now_ms
+from tickwire.cli.services import check_writable, ready, service_programs
+from tickwire.config import NatsSettings
+from tickwire.lifecycle import Exit, until_stopped
+from tickwire.messages import Coverage, Job, Row
+from tickwire.subjects import Key
+
+EXCHANGES = "binance,binanceus"
+SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT"
+DAY_MS = 86_400_000
+DAYS = {"1m": 32, "5m": 60, "1h": 365}
+"""How far back each timeframe goes, in whole days before today: 32 days are 46,080 minutes."""
+CHARTED = Key("binance", "BTC/USDT", "1h")
+START_TIMEOUT_S = 60.0
+
+CONFIG = """\
+# Made by `tickwire demo`, anew each time.
+data_dir = {data_dir}
+
+[exchange.binance]
+gateway = "{gateway}"
+ccxt = {{ enableRateLimit = false, options = {{ fetchMarkets = {{ types = ["spot"] }} }} }}
+
+[exchange.binanceus]
+gateway = "{gateway}"
+ccxt = {{ enableRateLimit = false }}
+"""
+
+
+async def demo(stop: asyncio.Event, config: Path | None) -> int:
+    """Start everything, backfill, show what is there, verify it, stop everything."""
+    began = time.monotonic()
+    folder = configuration.load(config).data_dir / "demo"
+    logs.configure(configuration.LogSettings(level="error"))
+    check_writable(folder)
+    code = [int(Exit.INTERRUPTED)]
+    async with AsyncExitStack() as stack:
+        publish = stack.enter_context(runfile.held(folder))
+        for old in folder.glob("*.log"):
+            old.unlink()
+        say = render.say
+        url = await stack.enter_async_context(supervisor.kept_broker(folder / "nats", None, say))
+        publish(url)
+        down = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            stage = _Stage(folder, url, down, group)
+            try:
+                await until_stopped(stop, _play(stage, began, code))
+            finally:
+                down.set()
+    return code[0]
+
+
+class _Stage:
+    """Where the demo plays: its folder, broker, and the processes under its supervisor."""
+
+    def __init__(self, folder: Path, url: str, down: asyncio.Event, group: asyncio.TaskGroup) -> None:
+        self.folder = folder
+        self.url = url
+        self.config = folder / "tickwire.toml"
+        self._down = down
+        self._group = group
+
+    async def start(self) -> None:
+        """Start the simulator, and with its address in the configuration, the services."""
+        listening: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        simulator = supervisor.Program(
+            name="simulator",
+            argv=[sys.executable, "-m", "tickwire.simulator", "--port", "0"],
+            env=_environment(),
+            log=self.folder / "simulator.log",
+            first_line=listening,
+        )
+        self._group.create_task(supervisor.keep([simulator], self._down, render.say))
+        async with asyncio.timeout(START_TIMEOUT_S):
+            gateway = json.loads(await listening)["url"]
+        self.config.write_text(CONFIG.format(data_dir=json.dumps(str(self.folder)), gateway=gateway))
+        env = {**_environment(), "TICKWIRE_NATS_URL": self.url}
+        services = service_programs({"cache": 1, "fetcher": 1}, self.config, env, self.folder)
+        self._group.create_task(supervisor.keep(services, self._down, render.say))
+
+
+async def _play(stage: _Stage, began: float, code: list[int]) -> None:
+    render.say(f"demo in {stage.folder}: starting a broker, a simulated exchange, a fetcher and a cache")
+    await stage.start()
+    async with connect(NatsSettings(url=stage.url), name="tickwire-demo") as bus:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await ready(bus, "cache")
+            await ready(bus, "fetcher")
+        render.say(f"ready after {time.monotonic() - began:.1f} s")
+        results, seconds = await _backfill(bus)
+        print(told(results, seconds), flush=True)
+        found, _ = await inventory.inventory(bus)
+        wanted = {job.key for job in results}
+        found = [each for each in found if each.key in wanted]
+        print()
+        render.out().print(render.coverage_table(found, "Cached"))
+        print()
+        print(await _chart(bus, found), flush=True)
+        checks = [await inventory.verified(bus, each.key) for each in found]
+        bad = [each for each in checks if each.problem_count]
+        if bad:
+            inventory.print_verifications(bad)
+        else:
+            rows = sum(each.rows for each in checks)
+            print(f"verified: {render.plural(len(checks), 'file')}, {render.plural(rows, 'candle')}, no problem")
+    complete = all(job.complete for job in results) and len(results) == len(_keys())
+    code[0] = Exit.FAILED if bad or any(job.state == "failed" for job in results) else Exit.OK
+    if code[0] == Exit.OK and not complete:
+        code[0] = Exit.INCOMPLETE
+    print(f"total time: {time.monotonic() - began:.1f} s")
+    print(f"the files are in {stage.folder / 'cache'}; run it again, and only what is missing is fetched")
+
+
+def _keys() -> list[Key]:
+    return arguments.keys(EXCHANGES, SYMBOLS, ",".join(DAYS))
+
+
+async def _backfill(bus: Bus) -> tuple[list[Job], float]:
+    """Order all keys at once and show how they get on; the results, and how long it took (s)."""
+    today = now_ms() // DAY_MS * DAY_MS
+    ids = {key: jobs.new_id() for key in _keys()}
+    began = time.monotonic()
+    async with jobs.followed(bus, ids.values()) as following:
+        with progress.shown(list(ids)) as show:
+            async with asyncio.TaskGroup() as group:
+                orders = [
+                    group.create_task(
+                        jobs.order(bus, key, job_id, today - DAYS[key.timeframe] * DAY_MS, None, refresh=False)
+                    )
+                    for key, job_id in ids.items()
+                ]
+            for order in orders:
+                if (error := order.result().error) is not None:
+                    raise error
+            await following.until_ended(ids.values(), show, asyncio.Event())
+    results = [following.ended[job_id] for job_id in ids.values()]
+    for job in results:
+        if not job.complete:
+            render.say(f"{job.key}: {render.job_state(job)}")
+    return results, time.monotonic() - began
+
+
+def told(results: Sequence[Job], seconds: float) -> str:
+    """What a backfill did, in one line; the second time, what was there already."""
+    fetched = sum(job.rows_fetched for job in results)
+    cached = sum(job.rows_from_cache for job in results)
+    started = [job for job in results if job.rows_from_cache]
+    if not started:
+        return (
+            f"fetched {render.plural(fetched, 'candle')} of {render.plural(len(results), 'key')} "
+            f"in {seconds:.1f} s: {fetched / max(seconds, 0.001):,.0f} rows/s, stored durably"
+        )
+    idle = sum(job.complete and not job.rows_fetched for job in results)
+    touched = sum(bool(job.rows_fetched) for job in results)
+    done = f"{idle} of {len(results)} keys complete in the cache ({render.plural(cached, 'candle')} known)"
+    if not fetched:
+        return f"{done}; nothing to fetch, checked in {seconds:.1f} s"
+    return (
+        f"{done}; fetched only {render.plural(fetched, 'candle')} of {render.plural(touched, 'key')} "
+        f"that were missing, in {seconds:.1f} s"
+    )
+
+
+async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
+    charted = next((each for each in found if each.key == CHARTED), None)
+    if charted is None or charted.last is None:
+        return f"no chart: nothing is cached of {CHARTED}"
+    width = min(120, shutil.get_terminal_size((100, 24)).columns)
+    rows: list[Row] = []
+    async for chunk in get.chunks(bus, CHARTED, charted.last - width * 3_600_000, None, None):
+        rows += get.rows_of(chunk)
+    return chart.candles(f"{CHARTED} (simulated)", rows, width)
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours, without any settings: the demo is the same everywhere."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
