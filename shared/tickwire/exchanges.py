@@ -15,12 +15,12 @@ import asyncio
 import difflib
 import importlib.util
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tickwire.config import ExchangeSettings
@@ -47,7 +47,8 @@ class Gate:
 
     async def passed(self) -> None:
         """Wait until it is open."""
-        while (remaining := self.remaining_s) > 0:
+        while (remaining := self.remaining_s) > 0:  # noqa: ASYNC110
+            # It may be shut for longer meanwhile.
             await asyncio.sleep(remaining)
 
 
@@ -117,7 +118,7 @@ async def open_exchange(
     """
     kind = _class(known(exchange), pro=pro)
     try:
-        opened = _careful(kind)({**(credentials or {}), **settings.ccxt})
+        opened = _careful(cast(Hashable, kind))({**(credentials or {}), **settings.ccxt})
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(f"ccxt refuses the table exchange.{exchange}.ccxt: {error!r}", "correct it") from error
     if settings.gateway is not None:
@@ -184,8 +185,8 @@ def exchange_now(opened: Any) -> int:
     return clock.now()
 
 
-@lru_cache(maxsize=256)
-def _careful(kind: type[Any]) -> type[Any]:
+@cache
+def _careful(kind: Any) -> type[Any]:
     """The exchange class with the traps covered."""
     errors = _errors()
     import aiohttp

@@ -1,0 +1,117 @@
+"""Calls to one exchange: at most so many at once, repeated where that makes sense, errors in our own words.
+
+Repeated are ccxt's `OperationFailed` and everything below it (network, rate limit, maintenance, timeout, bad
+response), and nothing else. The semaphore is held for the call alone: waiting happens outside it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, TypeVar
+
+import stamina
+from ccxt.base import errors
+
+from tickwire import logs
+from tickwire.config import FetcherSettings
+from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
+
+log = logs.get(__name__)
+
+T = TypeVar("T")
+
+PATIENCE_S = 900.0
+"""The longest `Retry-After` that a job waits for; bans of hours and days end it instead."""
+
+
+class Calls:
+    """The calls to one exchange, an exchange of `tickwire.exchanges.open_exchange`."""
+
+    def __init__(self, exchange: Any, settings: FetcherSettings, concurrency: int, secrets: Iterable[str] = ()) -> None:
+        self._exchange = exchange
+        self._settings = settings
+        self._free = asyncio.Semaphore(concurrency)
+        self._secrets = tuple(secrets)
+
+    async def __call__(
+        self, what: str, call: Callable[[], Awaitable[T]], on_retry: Callable[[], None] = lambda: None
+    ) -> T:
+        """The result of `call`. `what` names it in errors; `on_retry` is told of every repetition.
+
+        Raises ExchangeFailed or UnknownSymbol.
+        """
+        settings = self._settings
+        try:
+            async for attempt in stamina.retry_context(
+                on=retried,
+                attempts=settings.attempts,
+                timeout=None,
+                wait_initial=settings.backoff_s,
+                wait_max=settings.max_backoff_s,
+                wait_jitter=settings.backoff_s,
+            ):
+                with attempt:
+                    if attempt.num > 1:
+                        on_retry()
+                    await self._may_ask(what)
+                    async with self._free:
+                        return await _parsed(call)
+        except errors.BaseError as error:
+            raise self._in_our_words(what, error) from error
+        raise AssertionError("stamina either returns or raises")
+
+    async def _may_ask(self, what: str) -> None:
+        remaining = self._exchange.gate.remaining_s
+        if remaining > PATIENCE_S:
+            raise ExchangeFailed(
+                f"{self._exchange.id} wants to be left alone for {remaining:.0f} s, so {what} was not asked",
+                "wait that long, and lower exchange.<id>.concurrency",
+            )
+        await self._exchange.gate.passed()
+
+    def _in_our_words(self, what: str, error: errors.BaseError) -> TickwireError:
+        text = str(error) or type(error).__name__
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = f"{self._exchange.id}: {what}: {type(error).__name__}: {text[:300]}"
+        if isinstance(error, errors.BadSymbol):
+            return UnknownSymbol(text, "see the exchange's list of symbols")
+        if retried(error):
+            return ExchangeFailed(f"{text} (after {self._settings.attempts} attempts)", "fetch again later")
+        return ExchangeFailed(text, _remedy(error, self._exchange.id))
+
+
+def retried(error: Exception) -> bool:
+    """Whether asking again makes sense."""
+    return isinstance(error, errors.OperationFailed)
+
+
+async def _parsed(call: Callable[[], Awaitable[T]]) -> T:
+    try:
+        return await call()
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+        # ccxt's parsers trip like this over answers that are not what they should be.
+        raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+
+
+def _remedy(error: errors.BaseError, exchange: str) -> str:
+    match error:
+        case errors.AuthenticationError():
+            return f"check TICKWIRE_{exchange.upper()}_API_KEY and its companions"
+        case errors.RestrictedLocation():
+            return f"the exchange does not serve this location; exchange.{exchange}.ccxt takes a proxy"
+        case errors.NotSupported():
+            return "ask for something that the exchange offers"
+        case _:
+            return "asking again would not help"
+
+
+def unknown_symbol(exchange: str, symbol: str, symbols: Iterable[str]) -> UnknownSymbol:
+    """The error for a symbol that is not listed, with the nearest that are."""
+    near = difflib.get_close_matches(symbol.upper(), list(symbols), n=3, cutoff=0.5)
+    return UnknownSymbol(
+        f"{exchange} does not list {symbol}",
+        f"did you mean {' or '.join(near)}?" if near else "write symbols as ccxt does, such as BTC/USDT",
+    )

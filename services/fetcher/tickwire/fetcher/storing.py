@@ -1,0 +1,161 @@
+"""The way of proven pages into the cache: sent in order, a few ahead, and followed until they are durable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from nats.aio.msg import Msg
+
+from tickwire import messages, subjects
+from tickwire.bus import Bus
+from tickwire.errors import NoSuchService, RequestTimeout, StorageError
+from tickwire.fetcher.paging import Proven
+from tickwire.messages import CandlePage, Coverage, KeyRequest, Stored
+from tickwire.ranges import Range, covers, merge
+from tickwire.subjects import Key
+
+SENDING = 4
+"""Pages that wait for the broker's confirmation while the next is fetched."""
+UNSTORED = 64
+"""Pages that may be on their way to the cache; with more, fetching waits."""
+PATIENCE_S = 30.0
+"""How long nothing may become durable before the job says so: a cache needs a few seconds to be taken over."""
+ASK_AGAIN_S = 2.0
+"""How long without news of what is stored before the cache is asked: news is not repeated after a reconnect."""
+
+
+class Storing:
+    """The pages of one job on their way. Made by `storing`."""
+
+    def __init__(self, bus: Bus, key: Key, run: str, *, refresh: bool) -> None:
+        self._bus = bus
+        self._key = key
+        self._run = run
+        self._refresh = refresh
+        self._to_send: asyncio.Queue[Proven | None] = asyncio.Queue(SENDING)
+        self._on_the_way: deque[tuple[Range, int]] = deque()
+        self._durable: list[Range] = []
+        self._news = asyncio.Event()
+        self.rows = 0
+        """How many rows of this job are durable."""
+
+    async def put(self, page: Proven) -> None:
+        """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
+        if len(self._on_the_way) >= UNSTORED:
+            await self._until(lambda: len(self._on_the_way) < UNSTORED)
+        self._on_the_way.append((Range(page.since, page.until), len(page.rows)))
+        await self._to_send.put(page)
+
+    async def settled(self) -> None:
+        """Wait until all pages are durable.
+
+        Raises StorageError when for 30 s nothing becomes so, and what the cache says when it refuses the key.
+        """
+        await self._until(lambda: not self._on_the_way)
+
+    async def coverage(self, since: int, until: int) -> Coverage:
+        """What the cache knows of `[since, until)`. Waits up to 30 s for a cache that is just coming up."""
+        deadline = asyncio.get_running_loop().time() + PATIENCE_S
+        while True:
+            try:
+                return await self._coverage(since, until)
+            except (NoSuchService, RequestTimeout):
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.2)
+
+    async def _coverage(self, since: int, until: int) -> Coverage:
+        request = KeyRequest(
+            exchange=self._key.exchange,
+            symbol=self._key.symbol,
+            timeframe=self._key.timeframe,
+            since=since,
+            until=until,
+        )
+        return await self._bus.request("cache.coverage", request, Coverage, timeout_s=5)
+
+    async def _until(self, reached: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        left, progress = len(self._on_the_way), loop.time()
+        while not reached():
+            self._news.clear()
+            try:
+                async with asyncio.timeout(ASK_AGAIN_S):
+                    await self._news.wait()
+            except TimeoutError:
+                await self._ask_the_cache()
+            if len(self._on_the_way) != left:
+                left, progress = len(self._on_the_way), loop.time()
+            elif loop.time() - progress > PATIENCE_S:
+                raise StorageError(
+                    f"of {self._key}, {left} pages were not stored within {PATIENCE_S:.0f} s",
+                    "is a cache running, and has its disk room? what was sent is kept and will be stored",
+                )
+
+    async def _ask_the_cache(self) -> None:
+        # In a refresh the range was known before: that it is known says nothing.
+        if not self._on_the_way or self._refresh:
+            return
+        whole = Range(min(page.since for page, _ in self._on_the_way), max(page.until for page, _ in self._on_the_way))
+        try:
+            self._became_durable((await self._coverage(*whole)).verified)
+        except (NoSuchService, RequestTimeout):
+            return
+
+    def _became_durable(self, ranges: list[Range]) -> None:
+        self._durable = merge([*self._durable, *ranges])
+        waiting = deque[tuple[Range, int]]()
+        for page, rows in self._on_the_way:
+            if covers(self._durable, page):
+                self.rows += rows
+            else:
+                waiting.append((page, rows))
+        self._on_the_way = waiting
+        self._news.set()
+
+    async def on_stored(self, message: Msg) -> None:
+        """Take in `md.stored`."""
+        stored = messages.decode(message.data, Stored)
+        self._became_durable([Range(stored.since, stored.until)])
+
+    async def send(self) -> None:
+        """Send pages in order until the None that ends them. Raises BrokerUnavailable."""
+        while (page := await self._to_send.get()) is not None:
+            data = messages.encode(
+                CandlePage(
+                    exchange=self._key.exchange,
+                    symbol=self._key.symbol,
+                    timeframe=self._key.timeframe,
+                    since=page.since,
+                    until=page.until,
+                    rows=page.rows,
+                )
+            )
+            digest = hashlib.blake2b(data, digest_size=12).hexdigest()
+            await self._bus.append(subjects.ohlcv(self._key), data, message_id=f"{self._run}.{digest}")
+
+    def end(self) -> Awaitable[None]:
+        """Have `send` return after what it has."""
+        return self._to_send.put(None)
+
+
+@asynccontextmanager
+async def storing(bus: Bus, key: Key, run: str, *, refresh: bool = False) -> AsyncIterator[Storing]:
+    """Send pages of a key within the block. On the way out, those put are sent, unless it is cancelled.
+
+    The same page sent twice under the same `run` is stored once.
+    """
+    way = Storing(bus, key, run, refresh=refresh)
+    subscription = await bus.subscribe(subjects.stored(key), way.on_stored)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(way.send())
+            yield way
+            await way.end()
+    finally:
+        if bus.client.is_connected:
+            await subscription.unsubscribe()

@@ -1,0 +1,95 @@
+"""One opened exchange as the fetcher uses it: its clock, its symbols, its pages of candles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from ccxt.base import errors
+
+from tickwire import config, exchanges
+from tickwire.config import Settings
+from tickwire.errors import UnsupportedTimeframe
+from tickwire.fetcher import paging
+from tickwire.fetcher.calls import Calls, unknown_symbol
+
+DEFAULT_PAGE = 100
+"""Candles per page where ccxt does not say: what every exchange grants."""
+
+WINDOWED = frozenset({"coinbase", "coinbaseexchange", "gate", "gateio", "kucoin", "mexc", "okx", "okxus", "myokx"})
+"""Where ccxt 4.5.90 asks for `limit` candles' time after `since` rather than for `limit` candles (read there)."""
+RECENT_ONLY = frozenset({"kraken"})
+"""Where nothing older than one page before now is to be had, whatever `since` says (measured)."""
+
+Told = Callable[[], None]
+
+
+class Venue:
+    """An exchange, opened. Everything here raises ExchangeFailed when the exchange cannot be asked."""
+
+    def __init__(self, exchange: Any, calls: Calls) -> None:
+        self._exchange = exchange
+        self._calls = calls
+        self._loading = asyncio.Lock()
+        self._loaded = False
+
+    async def now(self, on_retry: Told) -> int:
+        """The exchange's time, ms."""
+        await self._calls("its clock", self._exchange.clock.ask, on_retry)
+        return exchanges.exchange_now(self._exchange)
+
+    async def paging_of(self, symbol: str, timeframe: str, on_retry: Told) -> paging.Venue:
+        """How the candles of a symbol are paged. Raises UnknownSymbol, UnsupportedTimeframe."""
+        async with self._loading:
+            if not self._loaded:
+                await self._calls("its markets", self._exchange.load_markets, on_retry)
+                self._loaded = True
+        market = self._exchange.markets.get(symbol)
+        if market is None:
+            raise unknown_symbol(self._exchange.id, symbol, self._exchange.markets)
+        if timeframe not in self._exchange.timeframes:
+            raise UnsupportedTimeframe(f"{self._exchange.id} has no {timeframe} candles")
+        return paging.Venue(
+            limit=page_limit(self._exchange.features, market),
+            timeframes=frozenset(self._exchange.timeframes),
+            windowed=self._exchange.id in WINDOWED,
+            recent_only=self._exchange.id in RECENT_ONLY,
+        )
+
+    async def page(self, pager: paging.Pager, symbol: str, on_retry: Told) -> paging.Proven | None:
+        """Ask what `pager` asks, and have it take the answer."""
+        ask = pager.ask
+        assert ask is not None
+        what = f"{symbol} {ask.timeframe} candles from {ask.since}"
+        return await self._calls(what, partial(self._taken, pager, ask, symbol), on_retry)
+
+    async def _taken(self, pager: paging.Pager, ask: paging.Ask, symbol: str) -> paging.Proven | None:
+        rows = await self._exchange.fetch_ohlcv(symbol, ask.timeframe, ask.since, ask.limit)
+        try:
+            return pager.take(rows)
+        except paging.BadRows as error:
+            raise errors.BadResponse(f"{self._exchange.id} {symbol} {ask.timeframe}: {error}") from error
+
+
+def page_limit(features: Any, market: Any) -> int:
+    """The largest page of candles of a market, by ccxt's `features`."""
+    branch = (features or {}).get(market.get("type") or "spot") or {}
+    if not market.get("spot") and "fetchOHLCV" not in branch:
+        branch = branch.get("linear" if market.get("linear") else "inverse") or {}
+    limit = (branch.get("fetchOHLCV") or {}).get("limit")
+    return limit if isinstance(limit, int) and limit >= 2 else DEFAULT_PAGE
+
+
+@asynccontextmanager
+async def open_venue(exchange: str, settings: Settings) -> AsyncIterator[Venue]:
+    """The exchange by its settings, with credentials from the environment. Raises ConfigError."""
+    own = settings.of_exchange(exchange)
+    credentials = config.credentials(exchange)
+    # ccxt's own timeout bounds the request alone, not the waiting for our turn.
+    timeout_ms = int(settings.fetcher.timeout_s * 1000)
+    table = own.model_copy(update={"ccxt": {"timeout": timeout_ms, **own.ccxt}})
+    async with exchanges.open_exchange(exchange, table, credentials) as opened:
+        yield Venue(opened, Calls(opened, settings.fetcher, own.concurrency, credentials.values()))
