@@ -211,7 +211,9 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
     bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     refusals: list[Exception] = []
+    # Not there yet is no disconnection either.
     leaving = asyncio.Event()
+    leaving.set()
     client = Client()
 
     async def on_error(error: Exception) -> None:
@@ -233,6 +235,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     try:
         async with asyncio.TaskGroup() as group:
             await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect)
+            leaving.clear()
             watch = group.create_task(_raise(bug))
             try:
                 yield Bus(client, address, group)
