@@ -23,8 +23,10 @@ from tickwire.ranges import Range, subtract
 
 LADDER = ("1M", "1w", "1d", "1h", "15m")
 """Timeframes worth asking for the next trade, the largest first."""
-MAX_STRIDES = 8
-"""How many windows in a row may be empty before a range ends, where exchanges answer window by window."""
+MAX_STRIDES = 24
+"""How many windows in a row are looked into, where exchanges answer window by window, before a range ends."""
+MAX_OVERLAPS = 2
+"""How often a lone candle after a gap is checked."""
 
 
 class BadRows(ValueError):
@@ -73,6 +75,7 @@ class _Mode(Enum):
     LADDER = auto()
     NEWEST = auto()
     CONFIRM = auto()
+    OVERLAP = auto()
     STRIDE = auto()
     STRIDE_AGAIN = auto()
     END = auto()
@@ -102,6 +105,9 @@ class Pager:
         self._exists_at: int | None = None
         self._strides = 0
         self._stride_at = 0
+        self._stride_rung = 0
+        self._overlaps = 0
+        self._lone = 0
 
     @property
     def missing(self) -> list[Range]:
@@ -121,7 +127,12 @@ class Pager:
                 needed = timeframes.count(self._timeframe, self._at, self._wanted.until) + 1
                 return Ask(self._timeframe, self._at, limit if self._full else min(limit, max(needed, 2)))
             case _Mode.STRIDE | _Mode.STRIDE_AGAIN:
-                return Ask(self._timeframe, self._stride_at, limit)
+                rung = self._stride_timeframe
+                return Ask(rung, timeframes.open_of(rung, self._stride_at), limit)
+            case _Mode.OVERLAP:
+                gap = timeframes.count(self._timeframe, self._at, self._lone) + 1
+                back = limit - gap if gap < limit and self._venue.windowed else limit // 2
+                return Ask(self._timeframe, timeframes.advance(self._timeframe, self._at, -back), limit)
             case _Mode.LADDER:
                 # From one candle earlier: exchanges open days, weeks and months at midnights of their own, and the
                 # candle that this place falls into must be among the answer.
@@ -143,9 +154,14 @@ class Pager:
         ask = self.ask
         assert ask is not None
         match self._mode:
-            case _Mode.PAGE | _Mode.AGAIN | _Mode.STRIDE | _Mode.STRIDE_AGAIN:
-                rows = checked(answer, self._timeframe)
-                return self._page(ask, rows)
+            case _Mode.PAGE | _Mode.AGAIN:
+                return self._page(ask, checked(answer, self._timeframe))
+            case _Mode.OVERLAP:
+                return self._overlapped(ask, checked(answer, self._timeframe))
+            case _Mode.STRIDE | _Mode.STRIDE_AGAIN if ask.timeframe == self._timeframe:
+                return self._page(ask, checked(answer, self._timeframe))
+            case _Mode.STRIDE | _Mode.STRIDE_AGAIN:
+                return self._strode(ask, opens(answer))
             case _:
                 return self._climb(ask, opens(answer))
 
@@ -166,10 +182,35 @@ class Pager:
                 self._start_climb()
                 return None
             since = min(later[0][0], self._wanted.until)
-        end = min(timeframes.next_open(self._timeframe, later[-1][0]), self._wanted.until)
-        page = [row for row in later if row[0] < end]
+        elif len(later) == 1 and later[0][0] > self._at:
+            # A lone candle after a gap is what an exchange answers that repeats its last one.
+            self._lone, self._mode = later[0][0], _Mode.OVERLAP
+            return None
         self._full = len(rows) < ask.limit
-        return self._advance(since, end, page)
+        return self._accept(since, later)
+
+    def _overlapped(self, ask: Ask, rows: list[Row]) -> Proven | None:
+        """A candle from before the gap, in the same answer, proves the gap."""
+        assert ask.since is not None
+        asked = ask.since
+        earlier = [row for row in rows if asked <= row[0] < self._at]
+        later = [row for row in rows if row[0] >= self._at]
+        self._full = True
+        if later and (earlier or len(later) > 1):
+            return self._accept(self._at, later)
+        self._overlaps += 1
+        if self._overlaps < MAX_OVERLAPS:
+            return None
+        # What opens at the lone candle may be asked for; the gap before it stays unproven.
+        lone = min(self._lone, self._wanted.until)
+        return self._accept(lone, [row for row in later if row[0] == lone]) if later else self._advance(lone, lone, [])
+
+    def _accept(self, since: int, later: list[Row]) -> Proven | None:
+        """The candles in `later` are all that open from `since` to the last of them."""
+        end = since
+        if later:
+            end = min(timeframes.next_open(self._timeframe, later[-1][0]), self._wanted.until)
+        return self._advance(since, end, [row for row in later if row[0] < end])
 
     def _starts_late(self, ask: Ask, later: Sequence[Row]) -> bool:
         """Whether an answer looks like the newest candles whatever was asked.
@@ -190,7 +231,7 @@ class Pager:
 
     def _advance(self, since: int, end: int, page: list[Row]) -> Proven | None:
         self._at = end
-        self._strides = 0
+        self._strides = self._overlaps = 0
         self._mode = _Mode.PAGE if end < self._wanted.until else _Mode.END
         if end <= since:
             return None
@@ -217,18 +258,48 @@ class Pager:
         if beyond is not None and self._at < beyond < self._wanted.until:
             self._at = beyond
             self._mode, self._full = _Mode.PAGE, True
-        elif self._venue.windowed and self._strides == 0:
-            self._stride_at = self._at
+        elif self._venue.windowed and not self._venue.recent_only and self._strides == 0:
+            self._stride_at, self._stride_rung = self._at, 0
             self._stride()
         else:
             self._mode = _Mode.END
 
+    # -- windows further on ---------------------------------------------------------------------------------------
+
+    @property
+    def _stride_timeframe(self) -> str:
+        return self._ladder[-self._stride_rung] if self._stride_rung else self._timeframe
+
     def _stride(self) -> None:
-        """Look in the next window. A candle there proves the empty ones before it."""
+        """The window was empty twice: look in the next one, of candles ever larger. A candle there proves them all."""
+        rung = self._stride_timeframe
+        self._stride_at = timeframes.advance(rung, timeframes.open_of(rung, self._stride_at), self._venue.limit)
+        # The candle that the next place falls into must not reach back to before the empty windows.
+        if self._stride_rung < len(self._ladder):
+            larger = self._ladder[-self._stride_rung - 1]
+            if timeframes.open_of(larger, self._stride_at) >= self._at:
+                self._stride_rung += 1
+        self._look_there()
+
+    def _look_there(self) -> None:
         self._strides += 1
-        self._stride_at = timeframes.advance(self._timeframe, self._stride_at, self._venue.limit)
         out_of_reach = self._strides > MAX_STRIDES or self._stride_at >= self._closed
         self._mode = _Mode.END if out_of_reach else _Mode.STRIDE
+
+    def _strode(self, ask: Ask, found: list[int]) -> Proven | None:
+        assert ask.since is not None
+        asked = ask.since
+        later = [at for at in found if at >= asked]
+        if not later:
+            self._nothing_new()
+            return None
+        # From here on the key's own candles; up to here there is none.
+        end = min(timeframes.open_of(self._timeframe, later[0]), self._wanted.until)
+        if end > self._stride_at and len(later) > 1:
+            return self._advance(self._at, end, [])
+        self._stride_rung = 0
+        self._look_there()
+        return None
 
     # -- candles of larger timeframes -----------------------------------------------------------------------------
 
@@ -243,12 +314,16 @@ class Pager:
     def _climb(self, ask: Ask, found: list[int]) -> Proven | None:
         since = ask.since
         later = [at for at in found if since is None or at >= since]
+        if self._venue.recent_only and timeframes.count(ask.timeframe, self._at, self._closed) >= ask.limit:
+            self._down()
+            return None
         if self._mode is _Mode.LADDER:
             length = _longest_ms(ask.timeframe)
             reaching = [at for at in later if at + length > self._at]
-            if reaching:
+            # A lone one proves nothing: it may be the same for whatever is asked.
+            if len(reaching) > 1:
                 return self._skip_to(reaching[0])
-            if self._rung == 0:
+            if not later and self._rung == 0:
                 # Some exchanges answer empty to a `since` before the listing date: see what they have at all.
                 self._mode = _Mode.NEWEST
                 return None
