@@ -155,18 +155,13 @@ class DerivedCandles:
 
     def page(self, interval: str, start: int | None, end: int | None, limit: int, now: int) -> list[Row]:
         """See CandleSource.page."""
-        last = min(now, now if end is None else end)
-        first_open = timeframes.open_of(interval, self._tape.first_time)
+        last_open = timeframes.open_of(interval, min(now, now if end is None else end))
         if start is None:
-            since = timeframes.advance(interval, timeframes.open_of(interval, last), 1 - limit)
+            since = timeframes.advance(interval, last_open, 1 - limit)
         else:
             since = timeframes.ceil_open(interval, start)
-        since = max(since, first_open)
-        if since > last:
-            return []
-        until = min(timeframes.advance(interval, since, limit), timeframes.next_open(interval, last))
-        if timeframes.open_of(interval, last) < since:
-            return []
+        since = max(since, timeframes.open_of(interval, self._tape.first_time))
+        until = min(timeframes.advance(interval, since, limit), timeframes.next_open(interval, last_open))
         return self.rows(interval, since, until, now)
 
     def rows(self, interval: str, since: int, until: int, now: int) -> list[Row]:

@@ -98,7 +98,7 @@ class Hit:
                 if self._order.memory is None and value:
                     self._order.memory = value[-1]
                 return value if self._order.memory is None else [self._order.memory]
-            case "listing":
+            case "listing" if "interval" in query:
                 return _listed(value, query, fault.since)
             case _:
                 return value
