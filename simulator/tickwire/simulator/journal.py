@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from msgspec import Struct
 
@@ -45,8 +44,3 @@ class Journal:
     def clear(self) -> None:
         """Empty it."""
         self._entries.clear()
-
-
-def as_json(entries: list[Entry]) -> Any:
-    """What `GET /_sim/log` answers."""
-    return entries

@@ -21,7 +21,7 @@ from tickwire.simulator import control, rest
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
-from tickwire.simulator.journal import Entry, Journal
+from tickwire.simulator.journal import Journal
 from tickwire.simulator.sockets import Feed
 
 _encode = msgspec.json.encode
@@ -171,4 +171,4 @@ async def serve(config: SimulatorConfig, stop: asyncio.Event | None = None) -> N
         await stop.wait()
 
 
-__all__ = ["Entry", "Simulator", "serve", "simulator"]
+__all__ = ["Simulator", "serve", "simulator"]
