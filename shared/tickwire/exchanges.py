@@ -219,6 +219,12 @@ def _careful(kind: Any) -> type[Any]:
                 raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")
             return text
 
+        def parse_ohlcvs(self, ohlcvs: Any, *arguments: Any, **options: Any) -> Any:
+            # ccxt takes a text for a list of letters, each of which is no candle: an empty page.
+            if ohlcvs is not None and not isinstance(ohlcvs, list):
+                raise errors.BadResponse(f"{self.id} answered {str(ohlcvs)[:60]!r} for candles")
+            return super().parse_ohlcvs(ohlcvs, *arguments, **options)
+
         def on_json_response(self, body: str) -> Any:
             try:
                 return super().on_json_response(body)

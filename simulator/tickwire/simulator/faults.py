@@ -104,18 +104,15 @@ class Hit:
                 return value
 
 
-_CLOSE = 6
-"""Where a kline has its close time: the candle that the listing falls into is there."""
-
-
 def _listed(rows: list[Any], query: Mapping[str, str], listing: int) -> list[Any]:
     """Nothing for a window that lies wholly before the listing, as venues answer that do not jump to it."""
     if query.get("startTime", "").isdigit():
         until = timeframes.advance(query["interval"], int(query["startTime"]), int(query.get("limit", "500")))
         if query.get("endTime", "").isdigit():
             until = min(until, int(query["endTime"]) + 1)
-        return [row for row in rows if listing <= row[_CLOSE] and row[0] < until]
-    return [row for row in rows if listing <= row[_CLOSE]]
+        rows = [row for row in rows if row[0] < until]
+    # The candle that the listing falls into is there.
+    return [row for row in rows if timeframes.next_open(query["interval"], row[0]) > listing]
 
 
 class Faults:

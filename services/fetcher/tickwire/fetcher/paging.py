@@ -103,6 +103,9 @@ class Pager:
         self._climbed_at: int | None = None
         self._newest = 0
         self._exists_at: int | None = None
+        self._hint: int | None = None
+        self._hint_from = 0
+        self._contained = False
         self._strides = 0
         self._stride_at = 0
         self._stride_rung = 0
@@ -137,7 +140,7 @@ class Pager:
                 # From one candle earlier: exchanges open days, weeks and months at midnights of their own, and the
                 # candle that this place falls into must be among the answer.
                 rung = self._ladder[self._rung]
-                floor = timeframes.open_of(rung, self._at)
+                floor = timeframes.open_of(rung, self._climbing_at)
                 return Ask(rung, timeframes.advance(rung, floor, -1), limit)
             case _Mode.NEWEST:
                 return Ask(self._ladder[self._rung], None, limit)
@@ -174,6 +177,12 @@ class Pager:
         if not later:
             self._nothing_new()
             return None
+        if self._hint is not None and asked > self._at:
+            if later[0][0] <= self._hint - timeframes.duration_ms(self._timeframe) or len(later) == 1:
+                self._hint = None
+                self._give_up_here()
+                return None
+            self._hint = None
         since = self._at
         if self._starts_late(ask, later):
             # It may be only what the exchange still has: the gap before it is for the ladder to prove.
@@ -272,6 +281,9 @@ class Pager:
 
     def _stride(self) -> None:
         """The window was empty twice: look in the next one, of candles ever larger. A candle there proves them all."""
+        if not self._venue.windowed:
+            self._mode = _Mode.END
+            return
         rung = self._stride_timeframe
         self._stride_at = timeframes.advance(rung, timeframes.open_of(rung, self._stride_at), self._venue.limit)
         # The candle that the next place falls into must not reach back to before the empty windows.
@@ -303,8 +315,12 @@ class Pager:
 
     # -- candles of larger timeframes -----------------------------------------------------------------------------
 
+    @property
+    def _climbing_at(self) -> int:
+        return self._at if self._hint is None else self._hint_from
+
     def _start_climb(self) -> None:
-        self._climbed_at = self._at
+        self._climbed_at, self._hint, self._contained = self._at, None, False
         self._rung = 0
         if self._ladder:
             self._mode = _Mode.LADDER
@@ -319,10 +335,18 @@ class Pager:
             return None
         if self._mode is _Mode.LADDER:
             length = _longest_ms(ask.timeframe)
-            reaching = [at for at in later if at + length > self._at]
-            # A lone one proves nothing: it may be the same for whatever is asked.
+            reaching = [at for at in later if at + length > self._climbing_at]
+            if reaching and self._hint is not None and reaching[0] <= self._hint - length:
+                # There is something before the lone one, so that was wrong.
+                self._hint = None
+                self._down()
+                return None
             if len(reaching) > 1:
                 return self._skip_to(reaching[0])
+            self._contained |= bool(reaching) and reaching[0] <= self._at
+            if reaching and not self._contained:
+                # A lone one may be the same for whatever is asked: smaller candles around it have to confirm it.
+                self._hint, self._hint_from = reaching[0], max(self._at, reaching[0] - length)
             if not later and self._rung == 0:
                 # Some exchanges answer empty to a `since` before the listing date: see what they have at all.
                 self._mode = _Mode.NEWEST
@@ -340,7 +364,7 @@ class Pager:
 
     def _skip_to(self, opened: int) -> Proven | None:
         """A candle of a larger timeframe opens at `opened`, and none before it."""
-        since = self._at
+        since, self._hint = self._at, None
         # One candle is kept back, because an exchange may leave out one that was cut short by the listing.
         rung = self._ladder[self._rung]
         before = timeframes.open_of(self._timeframe, opened - _longest_ms(rung))
@@ -362,7 +386,10 @@ class Pager:
         self._rung += 1
         if self._rung < len(self._ladder):
             self._mode = _Mode.LADDER
-        elif self._climbed_at is not None:
+        elif self._hint is not None:
+            self._stride_at, self._stride_rung = timeframes.ceil_open(self._timeframe, self._hint_from), 0
+            self._look_there()
+        else:
             self._mode, self._full = _Mode.AGAIN, True
 
 
