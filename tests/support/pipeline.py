@@ -29,6 +29,7 @@ gateway = "{gateway}"
 enableRateLimit = false
 options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 [fetcher]
+settle_ms = 0
 backoff_s = 0.05
 max_backoff_s = 0.5
 timeout_s = 5
