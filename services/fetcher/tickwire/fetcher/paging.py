@@ -13,9 +13,11 @@ found, and how a hole longer than an exchange's window is crossed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+
+import msgspec
 
 from tickwire import timeframes
 from tickwire.messages import Row
@@ -401,19 +403,29 @@ def checked(answer: object, timeframe: str) -> list[Row]:
     """
     if not isinstance(answer, list):
         raise BadRows(f"a page of candles is a list, and this is {type(answer).__name__}")
+    try:
+        candles = msgspec.convert(answer, list[Row])
+    except msgspec.ValidationError as error:
+        raise BadRows(f"that is no page of candles: {error}") from error
+    on_grid = _grid(timeframe)
     rows: dict[int, Row] = {}
-    for each in answer:
-        if not isinstance(each, list | tuple) or len(each) < 6:
-            raise BadRows(f"{each!r} is not a candle")
-        at, *values = each[:6]
-        if isinstance(at, bool) or not isinstance(at, int):
-            raise BadRows(f"{at!r} is not an open time")
-        if not _all_finite(values):
-            raise BadRows(f"{each!r} is not made of finite numbers")
-        if timeframes.open_of(timeframe, at) != at:
+    for row in candles:
+        at, opened, high, low, close, volume = row
+        # One infinity or NaN is enough to make the sum so.
+        if not math.isfinite(opened + high + low + close + volume):
+            raise BadRows(f"{row} is not made of finite numbers")
+        if not on_grid(at):
             raise BadRows(f"no {timeframe} candle opens at {at}")
-        rows[at] = (at, *(float(value) for value in values))  # type: ignore[assignment]
+        rows[at] = row
     return [rows[at] for at in sorted(rows)]
+
+
+def _grid(timeframe: str) -> Callable[[int], bool]:
+    """Whether candles of this timeframe open at a time; made once for a page."""
+    if timeframes.parse(timeframe)[1] in "My":
+        return lambda at: timeframes.open_of(timeframe, at) == at
+    length, origin = timeframes.duration_ms(timeframe), timeframes.ceil_open(timeframe, 0)
+    return lambda at: (at - origin) % length == 0
 
 
 def opens(answer: object) -> list[int]:
@@ -433,9 +445,3 @@ def _longest_ms(timeframe: str) -> int:
     number, unit = timeframes.parse(timeframe)
     days = {"M": 31, "y": 366}.get(unit)
     return number * days * 86_400_000 if days else timeframes.duration_ms(timeframe)
-
-
-def _all_finite(values: Iterable[object]) -> bool:
-    return all(
-        isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) for value in values
-    )
