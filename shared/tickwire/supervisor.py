@@ -65,7 +65,9 @@ async def _keep(program: Program, stop: asyncio.Event, say: Say) -> None:
         if code is None:
             return
         if code == Exit.USAGE:
-            raise ConfigError(f"{program.name} refused to start", "its message is above")
+            raise ConfigError(
+                f"{program.name} refused to start", f"see {program.log}" if program.log else "its message is above"
+            )
         failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
         pause = delay_s(failures)
         say(f"{program.name} ended ({describe(code)}); starting it again in {pause:g} s")

@@ -6,9 +6,10 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -26,8 +27,11 @@ from tickwire.subjects import Key
 EXCHANGES = "binance,binanceus"
 SYMBOLS = "BTC/USDT,ETH/USDT,SOL/USDT"
 DAY_MS = 86_400_000
-DAYS = {"1m": 32, "5m": 60, "1h": 365}
-"""How far back each timeframe goes, in whole days before today: 32 days are 46,080 minutes."""
+DAYS = {"1m": 8, "5m": 30, "1h": 365}
+"""How far back each timeframe goes, in whole days before today."""
+LONG = ("BTC/USDT", "1m")
+LONG_DAYS = 32
+"""46,080 minutes."""
 CHARTED = Key("binance", "BTC/USDT", "1h")
 START_TIMEOUT_S = 60.0
 
@@ -56,53 +60,48 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
         publish = stack.enter_context(runfile.held(folder))
         for old in folder.glob("*.log"):
             old.unlink()
-        say = render.say
-        url = await stack.enter_async_context(supervisor.kept_broker(folder / "nats", None, say))
+        url = await stack.enter_async_context(supervisor.kept_broker(folder / "nats", None, render.say))
         publish(url)
+        render.say(f"demo in {folder}: starting a broker, a simulated exchange, a fetcher and a cache")
+        listening: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         down = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            stage = _Stage(folder, url, down, group)
+            group.create_task(supervisor.keep(_programs(folder, url, listening), down, render.say))
             try:
-                await until_stopped(stop, _play(stage, began, code))
+                await until_stopped(stop, _play(folder, url, listening, began, code))
             finally:
                 down.set()
     return code[0]
 
 
-class _Stage:
-    """Where the demo plays: its folder, broker, and the processes under its supervisor."""
+def _programs(folder: Path, url: str, listening: asyncio.Future[bytes]) -> list[supervisor.Program]:
+    """The simulated exchange, and the services with its address in their configuration."""
+    port = _free_port()
+    config = folder / "tickwire.toml"
+    config.write_text(CONFIG.format(data_dir=json.dumps(str(folder)), gateway=f"http://127.0.0.1:{port}"))
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
+    simulator = supervisor.Program(
+        name="simulator",
+        argv=[sys.executable, "-m", "tickwire.simulator", "--port", str(port)],
+        env=plain,
+        log=folder / "simulator.log",
+        first_line=listening,
+    )
+    services = service_programs({"cache": 1, "fetcher": 1}, config, {**plain, "TICKWIRE_NATS_URL": url}, folder)
+    return [simulator, *services]
 
-    def __init__(self, folder: Path, url: str, down: asyncio.Event, group: asyncio.TaskGroup) -> None:
-        self.folder = folder
-        self.url = url
-        self.config = folder / "tickwire.toml"
-        self._down = down
-        self._group = group
 
-    async def start(self) -> None:
-        """Start the simulator, and with its address in the configuration, the services."""
-        listening: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        simulator = supervisor.Program(
-            name="simulator",
-            argv=[sys.executable, "-m", "tickwire.simulator", "--port", "0"],
-            env=_environment(),
-            log=self.folder / "simulator.log",
-            first_line=listening,
-        )
-        self._group.create_task(supervisor.keep([simulator], self._down, render.say))
+def _free_port() -> int:
+    """A port for the simulator to listen on, the same when it has to be started again."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port: int = probe.getsockname()[1]
+        return port
+
+
+async def _play(folder: Path, url: str, listening: asyncio.Future[bytes], began: float, code: list[int]) -> None:
+    async with connect(NatsSettings(url=url), name="tickwire-demo") as bus:
         async with asyncio.timeout(START_TIMEOUT_S):
-            gateway = json.loads(await listening)["url"]
-        self.config.write_text(CONFIG.format(data_dir=json.dumps(str(self.folder)), gateway=gateway))
-        env = {**_environment(), "TICKWIRE_NATS_URL": self.url}
-        services = service_programs({"cache": 1, "fetcher": 1}, self.config, env, self.folder)
-        self._group.create_task(supervisor.keep(services, self._down, render.say))
-
-
-async def _play(stage: _Stage, began: float, code: list[int]) -> None:
-    render.say(f"demo in {stage.folder}: starting a broker, a simulated exchange, a fetcher and a cache")
-    await stage.start()
-    async with connect(NatsSettings(url=stage.url), name="tickwire-demo") as bus:
-        async with asyncio.timeout(START_TIMEOUT_S):
+            await listening
             await ready(bus, "cache")
             await ready(bus, "fetcher")
         render.say(f"ready after {time.monotonic() - began:.1f} s")
@@ -127,11 +126,15 @@ async def _play(stage: _Stage, began: float, code: list[int]) -> None:
     if code[0] == Exit.OK and not complete:
         code[0] = Exit.INCOMPLETE
     print(f"total time: {time.monotonic() - began:.1f} s")
-    print(f"the files are in {stage.folder / 'cache'}; run it again, and only what is missing is fetched")
+    print(f"the files are in {folder / 'cache'}; run it again, and only what is missing is fetched")
 
 
 def _keys() -> list[Key]:
     return arguments.keys(EXCHANGES, SYMBOLS, ",".join(DAYS))
+
+
+def _days(key: Key) -> int:
+    return LONG_DAYS if (key.symbol, key.timeframe) == LONG else DAYS[key.timeframe]
 
 
 async def _backfill(bus: Bus) -> tuple[list[Job], float]:
@@ -143,9 +146,7 @@ async def _backfill(bus: Bus) -> tuple[list[Job], float]:
         with progress.shown(list(ids)) as show:
             async with asyncio.TaskGroup() as group:
                 orders = [
-                    group.create_task(
-                        jobs.order(bus, key, job_id, today - DAYS[key.timeframe] * DAY_MS, None, refresh=False)
-                    )
+                    group.create_task(jobs.order(bus, key, job_id, today - _days(key) * DAY_MS, None, refresh=False))
                     for key, job_id in ids.items()
                 ]
             for order in orders:
@@ -189,8 +190,3 @@ async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
     async for chunk in get.chunks(bus, CHARTED, charted.last - width * 3_600_000, None, None):
         rows += get.rows_of(chunk)
     return chart.candles(f"{CHARTED} (simulated)", rows, width)
-
-
-def _environment() -> Mapping[str, str]:
-    """Ours, without any settings: the demo is the same everywhere."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}

@@ -15,7 +15,7 @@ from tickwire.cli import render
 from tickwire.messages import Job
 from tickwire.subjects import Key
 
-LINE_EVERY_S = 2.0
+LINE_EVERY_S = 5.0
 
 
 class Show(Protocol):
@@ -105,7 +105,7 @@ class _Bars:
 
 
 class _Lines:
-    """A line when a job ends, and at most one every two seconds while it runs."""
+    """A line when a job ends, and at most one every five seconds while it runs."""
 
     def __init__(self) -> None:
         self._paces: dict[Key, Pace] = {}

@@ -11,14 +11,14 @@ import os
 import secrets
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 
 import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire import config as configuration
-from tickwire import logs, messages, runfile, streams, supervisor
+from tickwire import logs, messages, runfile, stalls, streams, supervisor
 from tickwire.bus import Bus, connect
 from tickwire.cli import render
 from tickwire.cli.connection import broker_url
@@ -47,7 +47,10 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
         await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
         await follow_log_level(bus)
         log.info("started", broker=url, pid=os.getpid())
-        await serve(bus, settings, identity, stop)
+        async with stalls.measured() if settings.log.stalls else nullcontext() as meter:
+            await serve(bus, settings, identity, stop)
+        if meter is not None:
+            log.info("stalls", longest_stall_ms=round(meter.longest_ms, 1))
         log.info("stopped")
 
 
@@ -181,10 +184,4 @@ async def simulator(stop: asyncio.Event, arguments: Sequence[str]) -> None:
     configured = importlib.import_module("tickwire.simulator.__main__").configured
     settings = configured(list(arguments))
     serve = importlib.import_module("tickwire.simulator.server").serve
-    try:
-        await serve(settings, stop)
-    except OSError as error:
-        raise StorageError(
-            f"the simulator cannot listen on {settings.host}:{settings.port}: {error.strerror}",
-            "choose another --port; 0 is any free one",
-        ) from error
+    await serve(settings, stop)
