@@ -80,7 +80,7 @@ class LeaseSettings(_Section):
 class LogSettings(_Section):
     """Logs: `auto` is text on a terminal and JSON elsewhere; `levels` overrides single loggers.
 
-    With `stalls`, a service says at its end how long its event loop was held up at most.
+    With `stalls`, a service says each second how long its event loop was held up at most.
     """
 
     level: Level = "info"

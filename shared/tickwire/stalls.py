@@ -1,37 +1,34 @@
-"""How long the event loop was held up: the one number that says whether something blocks it."""
+"""How long the event loop is held up: the one number that says whether something blocks it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 INTERVAL_S = 0.005
-
-
-@dataclass
-class Stalls:
-    """The longest stall so far, in milliseconds; at most 5 ms of it is the meter's own interval."""
-
-    longest_ms: float = 0.0
+REPORT_EVERY_S = 1.0
 
 
 @asynccontextmanager
-async def measured() -> AsyncIterator[Stalls]:
-    """Measure the running loop while the block lasts, by how late a timer of 5 ms fires."""
-    stalls = Stalls()
+async def measured(report: Callable[[float], None]) -> AsyncIterator[None]:
+    """While the block lasts, report each second's longest stall (ms), by how late a timer of 5 ms fires."""
 
     async def tick() -> None:
         loop = asyncio.get_running_loop()
+        longest, began = 0.0, loop.time()
         while True:
-            began = loop.time()
+            before = loop.time()
             await asyncio.sleep(INTERVAL_S)
-            stalls.longest_ms = max(stalls.longest_ms, (loop.time() - began - INTERVAL_S) * 1000)
+            now = loop.time()
+            longest = max(longest, now - before - INTERVAL_S)
+            if now - began >= REPORT_EVERY_S:
+                report(round(longest * 1000, 1))
+                longest, began = 0.0, now
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(tick())
         try:
-            yield stalls
+            yield
         finally:
             task.cancel()

@@ -47,10 +47,9 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
         await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
         await follow_log_level(bus)
         log.info("started", broker=url, pid=os.getpid())
-        async with stalls.measured() if settings.log.stalls else nullcontext() as meter:
+        meter = stalls.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
+        async with meter if settings.log.stalls else nullcontext():
             await serve(bus, settings, identity, stop)
-        if meter is not None:
-            log.info("stalls", longest_stall_ms=round(meter.longest_ms, 1))
         log.info("stopped")
 
 
