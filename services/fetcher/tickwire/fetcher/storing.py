@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+import nats.errors
+import nats.js.errors
 from nats.aio.msg import Msg
 
-from tickwire import messages, subjects
+from tickwire import messages, streams, subjects
 from tickwire.bus import Bus
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
 from tickwire.fetcher.paging import Proven
@@ -28,6 +30,15 @@ ASK_AGAIN_S = 2.0
 """How long without news of what is stored before the cache is asked: news is not repeated after a reconnect."""
 
 
+@dataclass
+class _Sent:
+    """A page on its way; `sequence` is its place in stream OHLCV once the broker has it."""
+
+    range: Range
+    rows: int
+    sequence: int | None = None
+
+
 class Storing:
     """The pages of one job on their way. Made by `storing`."""
 
@@ -36,8 +47,8 @@ class Storing:
         self._key = key
         self._run = run
         self._refresh = refresh
-        self._to_send: asyncio.Queue[Proven | None] = asyncio.Queue(SENDING)
-        self._on_the_way: deque[tuple[Range, int]] = deque()
+        self._to_send: asyncio.Queue[tuple[Proven, _Sent] | None] = asyncio.Queue(SENDING)
+        self._on_the_way: list[_Sent] = []
         self._durable: list[Range] = []
         self._news = asyncio.Event()
         self.rows = 0
@@ -47,8 +58,9 @@ class Storing:
         """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
         if len(self._on_the_way) >= UNSTORED:
             await self._until(lambda: len(self._on_the_way) < UNSTORED)
-        self._on_the_way.append((Range(page.since, page.until), len(page.rows)))
-        await self._to_send.put(page)
+        sent = _Sent(Range(page.since, page.until), len(page.rows))
+        self._on_the_way.append(sent)
+        await self._to_send.put((page, sent))
 
     async def settled(self) -> None:
         """Wait until all pages are durable.
@@ -97,23 +109,38 @@ class Storing:
                 )
 
     async def _ask_the_cache(self) -> None:
-        # In a refresh the range was known before: that it is known says nothing.
-        if not self._on_the_way or self._refresh:
+        if not self._on_the_way:
             return
-        whole = Range(min(page.since for page, _ in self._on_the_way), max(page.until for page, _ in self._on_the_way))
+        if self._refresh:
+            # The range was known before, so that it is known says nothing; but the cache removes what it has stored.
+            self._became_durable([sent.range for sent in list(self._on_the_way) if await self._is_gone(sent)])
+            return
+        since = min(sent.range.since for sent in self._on_the_way)
+        until = max(sent.range.until for sent in self._on_the_way)
         try:
-            self._became_durable((await self._coverage(*whole)).verified)
+            self._became_durable((await self._coverage(since, until)).verified)
         except (NoSuchService, RequestTimeout):
             return
 
+    async def _is_gone(self, sent: _Sent) -> bool:
+        if sent.sequence is None:
+            return False
+        try:
+            await self._bus.jetstream.get_msg(streams.OHLCV, sent.sequence)
+        except nats.js.errors.NotFoundError:
+            return True
+        except (nats.errors.Error, nats.js.errors.Error):
+            return False
+        return False
+
     def _became_durable(self, ranges: list[Range]) -> None:
         self._durable = merge([*self._durable, *ranges])
-        waiting = deque[tuple[Range, int]]()
-        for page, rows in self._on_the_way:
-            if covers(self._durable, page):
-                self.rows += rows
+        waiting = []
+        for sent in self._on_the_way:
+            if covers(self._durable, sent.range):
+                self.rows += sent.rows
             else:
-                waiting.append((page, rows))
+                waiting.append(sent)
         self._on_the_way = waiting
         self._news.set()
 
@@ -124,7 +151,8 @@ class Storing:
 
     async def send(self) -> None:
         """Send pages in order until the None that ends them. Raises BrokerUnavailable."""
-        while (page := await self._to_send.get()) is not None:
+        while (each := await self._to_send.get()) is not None:
+            page, sent = each
             data = messages.encode(
                 CandlePage(
                     exchange=self._key.exchange,
@@ -136,7 +164,8 @@ class Storing:
                 )
             )
             digest = hashlib.blake2b(data, digest_size=12).hexdigest()
-            await self._bus.append(subjects.ohlcv(self._key), data, message_id=f"{self._run}.{digest}")
+            ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=f"{self._run}.{digest}")
+            sent.sequence = ack.seq
 
     def end(self) -> Awaitable[None]:
         """Have `send` return after what it has."""
