@@ -82,6 +82,8 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
             await children.stop(process)
             await reader
     finally:
+        # In so many words, and not only by closing it: the child's guard may hold it a moment longer.
+        fcntl.flock(lock, fcntl.LOCK_UN)
         os.close(lock)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -11,13 +10,12 @@ from pathlib import Path
 
 # The child's standard input is a pipe that nobody writes to. It closes when the parent is gone, even by kill -9,
 # and a shell left behind in the background then ends the child ($$ is the child itself after exec).
-# The background shell gives up inherited descriptors, so that it never holds the child's locks or outputs.
+# The background shell gives up the child's outputs; descriptors above 9 it cannot close (dash), so whoever passes a
+# lock unlocks it in so many words.
 _GUARD = """
 exec 7<&0 </dev/null
-( exec </dev/null >/dev/null 2>&1; for fd in $TICKWIRE_GUARD_CLOSES; do eval "exec $fd>&-"; done
-  read -r _ <&7; kill -TERM $$ ) &
+( exec </dev/null >/dev/null 2>&1; read -r _ <&7; kill -TERM $$ ) &
 exec 7<&-
-unset TICKWIRE_GUARD_CLOSES
 exec "$@"
 """
 
@@ -37,8 +35,6 @@ async def child(
     `stdout` and `stderr` are as for `asyncio.create_subprocess_exec`. Raises FileNotFoundError through the
     shell's exit code 127, which the caller sees as a process that ended.
     """
-    environment = dict(os.environ if env is None else env)
-    environment["TICKWIRE_GUARD_CLOSES"] = " ".join(str(fd) for fd in pass_fds)
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
         "-c",
@@ -49,7 +45,7 @@ async def child(
         stdout=stdout,
         stderr=stderr,
         pass_fds=tuple(pass_fds),
-        env=environment,
+        env=None if env is None else dict(env),
         # Ctrl-C in the terminal is for the parent, which then stops its children in order.
         start_new_session=True,
     )
