@@ -46,6 +46,8 @@ CHUNK_BYTES = 512 * 1024
 PUBLISH_PATIENCE_S = 15.0
 """How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
 
+REQUEST_TRIES = 3
+
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
 
@@ -122,20 +124,32 @@ class Bus:
             ) from error
 
     async def request(self, subject: str, message: Struct, reply: type[R], *, timeout_s: float = 10.0) -> R:
-        """Ask a service and wait for its one reply.
+        """Ask a service and wait for its one reply; asked again when a third of the time passed without one.
 
-        Raises the typed error that the service answered with, NoSuchService when nobody serves the subject,
-        RequestTimeout when it does not answer.
+        A request that an instance took with it when it was killed is so answered by another. Requests must be
+        harmless to repeat. Raises the typed error that the service answered with, NoSuchService when nobody serves
+        the subject, RequestTimeout when it does not answer within `timeout_s`.
         """
+        queue: asyncio.Queue[Msg] = asyncio.Queue()
         try:
-            answer = await self.client.request(subject, messages.encode(message), timeout=timeout_s)
-        except nats.errors.NoRespondersError as error:
-            raise no_such_service(subject) from error
-        except nats.errors.TimeoutError as error:
-            raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log") from error
+            inbox = self.client.new_inbox()
+            subscription = await self.client.subscribe(inbox, cb=queue.put)
+            try:
+                for _ in range(REQUEST_TRIES):
+                    await self.client.publish(subject, messages.encode(message), reply=inbox)
+                    try:
+                        async with asyncio.timeout(timeout_s / REQUEST_TRIES):
+                            answer = await queue.get()
+                    except TimeoutError:
+                        continue
+                    if (answer.headers or {}).get("Status") == "503":
+                        raise no_such_service(subject)
+                    return messages.decode(checked(answer), reply)
+            finally:
+                await subscription.unsubscribe()
         except nats.errors.Error as error:
             raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
-        return messages.decode(checked(answer), reply)
+        raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log")
 
     async def request_chunks(
         self, subject: str, message: Struct, decode: Callable[[bytes], R], *, timeout_s: float = 10.0

@@ -125,6 +125,18 @@ async def test_a_service_that_does_not_answer_is_a_timeout(bus: Bus) -> None:
         await bus.request("cache.coverage", ASK, Coverage, timeout_s=0.2)
 
 
+async def test_a_request_that_was_lost_with_its_instance_is_answered_by_another(bus: Bus) -> None:
+    async def lose_the_first(message: Msg) -> None:
+        asked.append(message.reply)
+        if len(asked) > 1:
+            await message.respond(messages.encode(coverage(ASK)))
+
+    asked: list[str] = []
+    await bus.subscribe("cache.coverage", lose_the_first)
+    assert await bus.request("cache.coverage", ASK, Coverage, timeout_s=0.6) == coverage(ASK)
+    assert len(asked) == 2
+
+
 async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> None:
     def chunk(number: int, more: bool) -> Candles:
         return Candles(exchange="a", symbol="b", timeframe="1m", rows=[], chunk=number, more=more)

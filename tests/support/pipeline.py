@@ -61,6 +61,13 @@ class Pipeline:
         self.running[f"{service}-{number}"] = (process, stack)
         return process
 
+    async def started(self, service: str, number: int = 0) -> None:
+        """Wait until an instance says in its log that it has started."""
+        log = self.folder / f"{service}-{number}.log"
+        async with asyncio.timeout(30):
+            while '"event": "started"' not in log.read_text():
+                await asyncio.sleep(0.02)
+
     async def kill(self, service: str, number: int = 0) -> None:
         """kill -9 one instance."""
         process, stack = self.running.pop(f"{service}-{number}")
