@@ -77,10 +77,13 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
                 ) from error
             leaving = asyncio.Event()
             reader = group.create_task(_forward(process.stderr, leaving))
+            # uvloop sees the end of the process first, asyncio that of its output.
+            watcher = group.create_task(_ended(process, leaving))
             yield url
             leaving.set()
             await children.stop(process)
             await reader
+            watcher.cancel()
     finally:
         # In so many words, and not only by closing it: the child's guard may hold it a moment longer.
         fcntl.flock(lock, fcntl.LOCK_UN)
@@ -104,6 +107,12 @@ async def _forward(output: asyncio.StreamReader, leaving: asyncio.Event) -> None
             log.warning("nats-server", level_there=found[1].decode(), said=found[2].decode(errors="replace"))
     if not leaving.is_set():
         raise BrokerUnavailable("the embedded nats-server ended by itself", "see its last words in the log")
+
+
+async def _ended(process: children.Process, leaving: asyncio.Event) -> None:
+    code = await process.wait()
+    if not leaving.is_set():
+        raise BrokerUnavailable(f"the embedded nats-server ended by itself ({code})", "see its last words in the log")
 
 
 @asynccontextmanager

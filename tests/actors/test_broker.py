@@ -14,7 +14,7 @@ import pytest
 from tickwire import broker, children
 from tickwire.bus import connect
 from tickwire.config import NatsSettings
-from tickwire.errors import ConfigError, StorageError
+from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
 
 OWNER = """
 import asyncio, pathlib, sys
@@ -77,3 +77,25 @@ async def test_no_server_is_left_when_its_owner_is_killed(tmp_path: Path) -> Non
             await gone(servers[0])
     async with broker.embedded(tmp_path):
         """The folder is free again."""
+
+
+async def test_a_server_that_ends_by_itself_ends_the_block(tmp_path: Path) -> None:
+    with pytest.raises(BrokerUnavailable, match="ended by itself"):
+        async with broker.embedded(tmp_path):
+            (server,) = [p for p in psutil.Process().children(recursive=True) if p.name() == "nats-server"]
+            server.kill()
+            await asyncio.Event().wait()
+    async with broker.embedded(tmp_path):
+        """The folder is free again."""
+
+
+async def test_no_server_is_left_when_its_owner_has_many_files_open(tmp_path: Path) -> None:
+    """A lock on a descriptor above 9 once was the end of the guard."""
+    owner_code = "files = [open('/dev/null') for _ in range(20)]\n" + OWNER
+    async with children.child([sys.executable, "-c", owner_code, tmp_path], stdout=children.PIPE) as owner:
+        assert owner.stdout is not None
+        assert (await owner.stdout.readline()).startswith(b"nats://")
+        servers = [p.pid for p in psutil.Process(owner.pid).children(recursive=True) if p.name() == "nats-server"]
+        os.kill(owner.pid, signal.SIGKILL)
+        async with asyncio.timeout(10):
+            await gone(servers[0])

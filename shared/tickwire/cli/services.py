@@ -71,10 +71,10 @@ async def follow_log_level(bus: Bus) -> None:
 
 async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: int) -> None:
     """A broker if none is configured, and every service, until stopped."""
-    settings = configuration.load(config)
-    logs.configure(settings.log)
     if caches < 1 or fetchers < 1:
         raise BadRequest("at least one cache and one fetcher are needed", "leave --cache and --fetcher out")
+    settings = configuration.load(config)
+    logs.configure(settings.log)
     check_writable(settings.cache_dir)
     counts = {"cache": caches, "fetcher": fetchers}
     async with AsyncExitStack() as stack:
