@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from nats.aio.msg import Msg
 
-from support.cache_process import settings
+from support.cache_process import run, settings
 from tickwire import messages, streams, subjects
 from tickwire.bus import Bus
-from tickwire.cache import service
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError
 from tickwire.messages import (
     CacheList,
@@ -44,7 +43,7 @@ async def running(broker: str, folder: Path, instance: str = "one") -> AsyncIter
     """A cache instance in this process, on a connection of its own."""
     stop = asyncio.Event()
     async with asyncio.timeout(60), asyncio.TaskGroup() as group:
-        group.create_task(service.run(settings(broker, folder), stop, instance=instance))
+        group.create_task(run(settings(broker, folder), instance, stop))
         try:
             yield
         finally:
@@ -263,5 +262,5 @@ async def test_a_request_during_start_up_waits_for_the_partition_and_is_answered
 async def test_a_folder_that_cannot_be_written_is_refused_at_the_start_in_one_line(broker: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="cannot write to the cache folder") as failure:
-        await service.run(settings(broker, tmp_path / "file"), asyncio.Event())
+        await run(settings(broker, tmp_path / "file"), "one", asyncio.Event())
     assert "\n" not in str(failure.value)

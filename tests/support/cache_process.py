@@ -6,7 +6,8 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tickwire import lifecycle, logs
+from tickwire import lifecycle, logs, streams
+from tickwire.bus import connect
 from tickwire.cache import service
 from tickwire.config import CacheSettings, LeaseSettings, LogSettings, NatsSettings, Settings
 
@@ -18,11 +19,18 @@ def settings(url: str, folder: Path) -> Settings:
     )
 
 
+async def run(configured: Settings, instance: str, stop: asyncio.Event) -> None:
+    """One instance, on a connection of its own."""
+    async with connect(configured.nats, name=instance) as bus:
+        await streams.declare(bus.jetstream, configured.cache.partitions, configured.leases.ttl_s)
+        await service.serve_cache(bus, configured, instance, stop)
+
+
 async def main(stop: asyncio.Event) -> None:
     """Run until a signal."""
     url, folder, instance = sys.argv[1:]
     logs.configure(LogSettings(format="text"), instance=instance)
-    await service.run(settings(url, Path(folder)), stop, instance=instance)
+    await run(settings(url, Path(folder)), instance, stop)
 
 
 if __name__ == "__main__":

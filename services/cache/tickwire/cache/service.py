@@ -19,19 +19,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import Any
 
+import msgspec
 import nats.errors
 from msgspec import Struct
 from nats.aio.msg import Msg
 
-from tickwire import logs, messages, streams, subjects
-from tickwire.bus import Bus, Call, Endpoint, answer, connect, serve
+from tickwire import logs, messages, subjects, timeframes
+from tickwire.bus import Bus, Call, Endpoint, answer, serve
 from tickwire.cache import replies
 from tickwire.cache.disk import explained
 from tickwire.cache.partition import Partition, first_of
@@ -40,6 +40,7 @@ from tickwire.config import Settings
 from tickwire.errors import BadRequest, Fenced, NoSuchService, NotCached, RequestTimeout, StorageError, TickwireError
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.ranges import Range, clip
 from tickwire.subjects import Key
 
 log = logs.get(__name__)
@@ -56,21 +57,18 @@ VERIFIED_RANGES = 20_000
 """Verified ranges in one reply, about 600 KB of JSON; the broker's limit for a message is 1 MiB."""
 
 
-async def run(settings: Settings, stop: asyncio.Event, *, instance: str | None = None, url: str | None = None) -> None:
+async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
     """Be one instance of the cache until `stop`.
 
-    Raises StorageError when the cache folder cannot be used, BrokerUnavailable, ConfigError.
+    Raises StorageError when the cache folder cannot be used.
     """
-    name = instance or f"cache-{socket.gethostname()}-{os.getpid()}".replace(".", "-")
     _probe_folder(settings)
-    async with connect(settings.nats, name=name, url=url) as bus:
-        await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
-        async with open_leases(bus, SERVICE, name, settings.leases.ttl_s) as leases, asyncio.TaskGroup() as tasks:
-            cache = Cache(bus, leases, settings, stop, tasks)
-            async with serve(bus, SERVICE, cache.endpoints(), instance=name), asyncio.TaskGroup() as holding:
-                log.info("cache is up", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
-                for partition in cache.partitions:
-                    holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
+    async with open_leases(bus, SERVICE, instance, settings.leases.ttl_s) as leases, asyncio.TaskGroup() as tasks:
+        cache = Cache(bus, leases, settings, stop, tasks)
+        async with serve(bus, SERVICE, cache.endpoints(), instance=instance), asyncio.TaskGroup() as holding:
+            log.info("cache is up", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
+            for partition in cache.partitions:
+                holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
     log.info("cache has stopped")
 
 
@@ -244,12 +242,30 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
         coverage = await partition.run(lambda: store.coverage(key))
     except NotCached:
         return Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    if request.since is not None or request.until is not None:
+        coverage = await _within(store, coverage, request)
     if len(coverage.verified) > VERIFIED_RANGES:
         raise TickwireError(
             f"{key} is known in {len(coverage.verified):,} separate ranges, too many for one message",
             "fetch its whole range once: then they are one",
         )
     return coverage
+
+
+async def _within(store: Store, whole: Coverage, request: KeyRequest) -> Coverage:
+    """The coverage of a part of a key: `rows`, `holes` and `verified` of that part alone."""
+    ends = [whole.verified[-1].until] if whole.verified else []
+    ends += [whole.last + 1] if whole.last is not None else []
+    since = 0 if request.since is None else request.since
+    until = max([since, *ends]) if request.until is None else request.until
+    verified = clip(whole.verified, Range(since, until))
+    rows = whole.rows
+    if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
+        # Not in the partition's own thread: readers need not wait for a splice.
+        lines = await asyncio.to_thread(store.read_lines, whole.key, since, until, None)
+        rows = lines.count(b"\n")
+    holes = max(0, sum(timeframes.count(whole.timeframe, *each) for each in verified) - rows)
+    return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes)
 
 
 async def _verify(partition: Partition, request: KeyRequest, _call: Call) -> Verification:
