@@ -94,6 +94,7 @@ async def coverage(line: Pipeline, key: Key) -> Coverage:
 
 async def test_a_killed_instance_is_followed_within_the_ttl_and_every_request_is_answered(line: Pipeline) -> None:
     await line.start("cache", 1)
+    await line.started("cache", 1)
     for key in KEYS:
         await publish(line, key, 0)
     await all_stored(line, 1)
@@ -128,6 +129,7 @@ async def test_a_paused_instance_writes_nothing_when_it_continues(line: Pipeline
     await all_stored(line, 1)
     first, _ = line.running["cache-0"]
     await line.start("cache", 1)
+    await line.started("cache", 1)
     async with probe(line.cache_dir):
         first.send_signal(signal.SIGSTOP)
         for key in KEYS:
@@ -166,6 +168,7 @@ async def test_instances_that_come_and_go_under_load_lose_nothing(line: Pipeline
 
 async def test_a_reply_over_the_limit_comes_in_chunks_from_whichever_instance_is_asked(line: Pipeline) -> None:
     await line.start("cache", 1)
+    await line.started("cache", 1)
     key = KEYS[0]
     for number in range(20):
         sent = page(key, number, rows=1000)

@@ -62,10 +62,10 @@ class Pipeline:
         return process
 
     async def started(self, service: str, number: int = 0) -> None:
-        """Wait until an instance says in its log that it has started."""
+        """Wait until an instance says in its log that it answers requests."""
         log = self.folder / f"{service}-{number}.log"
         async with asyncio.timeout(30):
-            while '"event": "started"' not in log.read_text():
+            while '"event": "serving"' not in log.read_text():
                 await asyncio.sleep(0.02)
 
     async def kill(self, service: str, number: int = 0) -> None:

@@ -149,7 +149,8 @@ class Partition:
                 if loop.time() >= checkpoint_at:
                     checkpointed = await self._checkpoint(store, lease, checkpointed)
                     checkpoint_at = loop.time() + CHECKPOINT_S
-                if lease.release.is_set() and not self._queue:
+                if lease.release.is_set():
+                    # What is queued is still in the stream, and the next owner's: under load there is always more.
                     break
                 if not self._queue:
                     idle = store.position == checkpointed and not store.waiting

@@ -66,7 +66,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
     async with open_leases(bus, SERVICE, instance, settings.leases.ttl_s) as leases, asyncio.TaskGroup() as tasks:
         cache = Cache(bus, leases, settings, stop, tasks)
         async with serve(bus, SERVICE, cache.endpoints(), instance=instance), asyncio.TaskGroup() as holding:
-            log.info("cache is up", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
+            log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
             for partition in cache.partitions:
                 holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
     log.info("cache has stopped")
