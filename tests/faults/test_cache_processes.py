@@ -170,6 +170,9 @@ async def kill_and_compare(bus: Bus, broker: str, tmp_path: Path, kills: int, pa
             publishing = group.create_task(_spread(bus, pages, kills))
             for number in range(kills):
                 await asyncio.sleep(draw.uniform(0.05, 0.6))
+                if number % 3 == 0:
+                    # Otherwise a busy machine may never have one that is up.
+                    await persistently(bus, draw.choice(KEYS))
                 victim = number % 2
                 processes[victim].send_signal(signal.SIGKILL)
                 await processes[victim].wait()
