@@ -61,7 +61,7 @@ def report(ids: Sequence[str], ended: dict[str, Job], *, refused: bool, json: bo
     results = [ended[each] for each in ids if each in ended]
     if json:
         render.as_json(results)
-    elif results:
+    elif any(job.state != "failed" or job.rows_from_cache or job.rows_fetched for job in results):
         render.out().print(render.job_table(results))
     for job in results:
         if job.error is not None:

@@ -6,8 +6,8 @@ import asyncio
 import sys
 from array import array
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -48,7 +48,7 @@ def rows_of(columns: CandleColumns) -> Iterator[Row]:
 
 async def chunks(
     bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None
-) -> AsyncIterator[CandleColumns]:
+) -> AsyncGenerator[CandleColumns, None]:
     """The candles of a key, as they come from the cache."""
     request = CandlesRequest(
         exchange=key.exchange,
@@ -59,8 +59,9 @@ async def chunks(
         limit=limit,
         format="columns",
     )
-    async for chunk in bus.request_chunks("cache.get", request, _decode):
-        yield chunk
+    async with aclosing(bus.request_chunks("cache.get", request, _decode)) as parts:
+        async for part in parts:
+            yield part
 
 
 async def get(
@@ -85,22 +86,25 @@ async def get(
     async with connected(settings_of(config)) as bus:
         counts = dict.fromkeys(keys, 0)
 
-        async def rows() -> AsyncIterator[tuple[Key, CandleColumns]]:
+        async def rows() -> AsyncGenerator[tuple[Key, CandleColumns], None]:
             for key in keys:
-                async for chunk in chunks(bus, key, start, end, limit):
-                    counts[key] += chunk.count
-                    yield key, chunk
-                    if stop.is_set():
-                        raise asyncio.CancelledError
+                async with aclosing(chunks(bus, key, start, end, limit)) as parts:
+                    async for chunk in parts:
+                        counts[key] += chunk.count
+                        yield key, chunk
+                        if stop.is_set():
+                            raise asyncio.CancelledError
 
-        if form is Format.parquet and output is not None:
-            await _parquet(rows(), output, with_keys=len(keys) > 1)
-        else:
-            with _target(output) as file:
-                if form is Format.table:
-                    await _table(rows(), file, with_keys=len(keys) > 1)
-                else:
-                    await _lines(rows(), file, form, with_keys=len(keys) > 1)
+        # Closed while the connection is there, also when whoever reads our output has seen enough.
+        async with aclosing(rows()) as found:
+            if form is Format.parquet and output is not None:
+                await _parquet(found, output, with_keys=len(keys) > 1)
+            else:
+                with _target(output) as file:
+                    if form is Format.table:
+                        await _table(found, file, with_keys=len(keys) > 1)
+                    else:
+                        await _lines(found, file, form, with_keys=len(keys) > 1)
     for key, count in counts.items():
         if count == 0:
             render.say(f"nothing is cached of {key} in this range; fetch it with `tickwire candles fetch`")
@@ -110,7 +114,7 @@ async def get(
 
 
 async def _lines(
-    rows: AsyncIterator[tuple[Key, CandleColumns]], file: TextIO, form: Format, *, with_keys: bool
+    rows: AsyncGenerator[tuple[Key, CandleColumns], None], file: TextIO, form: Format, *, with_keys: bool
 ) -> None:
     if form is Format.csv:
         print(*(KEY_COLUMNS if with_keys else ()), *COLUMNS, sep=",", file=file)
@@ -127,7 +131,7 @@ async def _lines(
             print("\n".join(lines), file=file)
 
 
-async def _table(rows: AsyncIterator[tuple[Key, CandleColumns]], file: TextIO, *, with_keys: bool) -> None:
+async def _table(rows: AsyncGenerator[tuple[Key, CandleColumns], None], file: TextIO, *, with_keys: bool) -> None:
     """A table; of a long one, its beginning and its end."""
     head: list[tuple[Key, Row]] = []
     tail: deque[tuple[Key, Row]] = deque(maxlen=TABLE_ENDS)
@@ -161,7 +165,7 @@ async def _table(rows: AsyncIterator[tuple[Key, CandleColumns]], file: TextIO, *
         console.print(f"{render.plural(hidden, 'row')} of {count:,} not shown; --format csv prints them all")
 
 
-async def _parquet(rows: AsyncIterator[tuple[Key, CandleColumns]], output: Path, *, with_keys: bool) -> None:
+async def _parquet(rows: AsyncGenerator[tuple[Key, CandleColumns], None], output: Path, *, with_keys: bool) -> None:
     import numpy
     import pandas
 

@@ -118,6 +118,9 @@ class _Lines:
             return
         self._told[job.key] = now
         done = job.rows_from_cache + job.rows_fetched
+        if job.state == "failed" and not done:
+            # The error itself follows.
+            return
         of = f" of {job.rows_expected:,}" if job.rows_expected > done and not job.ended else ""
         speed = f", {pace:,.0f} rows/s" if pace else ""
         print(f"{job.key}: {done:,}{of} rows{speed}, {_word(job)}", file=sys.stderr, flush=True)
