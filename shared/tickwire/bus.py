@@ -3,13 +3,15 @@
 - An exception in a callback would go to `error_cb` only: here it ends the process loudly (`Bus` fails).
 - `flush()` is no barrier, so leaving the block drains the connection.
 - `connect()` can hang for ever on a bad certificate, so it is bounded.
+- nats-py waits with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that arrives together with
+  the answer; the task would then go on for ever (`cancellable`).
 - A micro service's `stop()` loses replies in flight, so endpoints are drained and their tasks awaited.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -53,6 +55,7 @@ ERROR_TEXT = "Nats-Service-Error"
 
 Q = TypeVar("Q", bound=Struct)
 R = TypeVar("R", bound=Struct)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ class Bus:
             async with asyncio.timeout(PUBLISH_PATIENCE_S):
                 while True:
                     try:
-                        return await self.jetstream.publish(subject, data, headers=headers)
+                        return await cancellable(self.jetstream.publish(subject, data, headers=headers))
                     except (nats.errors.Error, nats.js.errors.Error) as error:
                         reason = error
                         await asyncio.sleep(0.2)
@@ -153,7 +156,7 @@ class Bus:
 
     async def request_chunks(
         self, subject: str, message: Struct, decode: Callable[[bytes], R], *, timeout_s: float = 10.0
-    ) -> AsyncIterator[R]:
+    ) -> AsyncGenerator[R, None]:
         """Ask a service for a chunked reply; yields the chunks in order. `timeout_s` is for each chunk.
 
         `decode` makes a chunk of bytes; a chunk has `chunk` (its number from 0) and `more`. Raises as
@@ -261,6 +264,20 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         if len(errors.exceptions) == 1:
             raise errors.exceptions[0] from None
         raise
+
+
+async def cancellable(call: Awaitable[T]) -> T:
+    """Await a call of nats-py: a cancellation that arrives together with its answer is not forgotten.
+
+    Source: https://github.com/python/cpython/issues/86296, `asyncio.wait_for` of Python 3.11.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    try:
+        return await call
+    finally:
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
 
 
 async def _raise(bug: asyncio.Future[None]) -> None:

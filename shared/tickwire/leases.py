@@ -28,7 +28,7 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
 from tickwire import logs, messages, streams
-from tickwire.bus import Bus
+from tickwire.bus import Bus, cancellable
 from tickwire.messages import Instance, LeaseHolder
 
 log = logs.get(__name__)
@@ -211,7 +211,11 @@ class Leases:
             if error.err_code != _WRONG_SEQUENCE:
                 raise
         # Either another instance has it, or our own last renewal arrived though its ack did not.
-        last = await self._last(self._subject(lease.key))
+        return await self._mine(lease.key)
+
+    async def _mine(self, key: str) -> int:
+        """The revision of a lease that this instance holds. Raises _TakenOver when it does not."""
+        last = await self._last(self._subject(key))
         if last is None or _is_gone(last.headers) or last.seq is None:
             raise _TakenOver
         if msgspec.json.decode(last.data or b"", type=LeaseHolder).holder != self.instance:
@@ -229,9 +233,15 @@ class Leases:
         lease.release.set()
 
     async def _release(self, lease: Lease, revision: int) -> None:
+        gone = {"KV-Operation": "DEL"}
         try:
-            await self._put(self._subject(lease.key), b"", expected=revision, headers={"KV-Operation": "DEL"})
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+            try:
+                await self._put(self._subject(lease.key), b"", expected=revision, headers=gone)
+            except nats.js.errors.BadRequestError:
+                # A renewal that was cancelled on its way may have arrived.
+                revision = await self._mine(lease.key)
+                await self._put(self._subject(lease.key), b"", expected=revision, headers=gone)
+        except (nats.errors.Error, nats.js.errors.Error, _TakenOver) as error:
             log.debug("lease will expire by itself", lease=lease.key, error=repr(error))
         if self._holders.get(lease.key) == self.instance:
             self._holders.pop(lease.key, None)
@@ -252,13 +262,13 @@ class Leases:
         sent = dict(headers or {})
         if expected is not None:
             sent["Nats-Expected-Last-Subject-Sequence"] = str(expected)
-        ack = await self._bus.jetstream.publish(subject, value, headers=sent, timeout=self._ttl_s)
+        ack = await cancellable(self._bus.jetstream.publish(subject, value, headers=sent, timeout=self._ttl_s))
         return ack.seq
 
     async def _last(self, subject: str) -> nats.js.api.RawStreamMsg | None:
         try:
             # Not `direct`: a replica may lag behind, and a claim needs the leader's word.
-            return await self._bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject)
+            return await cancellable(self._bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject))
         except nats.js.errors.NotFoundError:
             return None
 

@@ -49,12 +49,12 @@ async def exchange() -> AsyncIterator[SimulatorProcess]:
 def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Settings:
     own = ExchangeSettings(
         gateway=exchange.url,
-        ccxt={"enableRateLimit": False, "timeout": 1_000, "options": {"fetchMarkets": {"types": ["spot"]}}},
+        ccxt={"enableRateLimit": False, "timeout": 3_000, "options": {"fetchMarkets": {"types": ["spot"]}}},
     )
     return Settings(
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache"),
-        fetcher=FetcherSettings(attempts=4, backoff_s=0.02, max_backoff_s=0.1),
+        fetcher=FetcherSettings(attempts=3, backoff_s=0.02, max_backoff_s=0.1),
         leases=LeaseSettings(ttl_s=1.0),
         exchange={"binance": own, "binanceus": own},
     )
@@ -219,7 +219,7 @@ async def test_an_exchange_that_stays_broken_fails_the_job_which_keeps_what_it_h
     assert job.state == "failed"
     assert job.error is not None
     assert job.error.code == "exchange_failed"
-    assert job.retries == 3
+    assert job.retries == 2
     fetched = timeframes.advance("1m", NOW - 2 * DAY, 1000)
     assert job.missing == [Range(fetched, NOW)]
     assert await cached(bus) == await truth(exchange, NOW - 2 * DAY, fetched)

@@ -13,7 +13,7 @@ import msgspec
 import nats.js.errors
 
 from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
-from tickwire.bus import Bus
+from tickwire.bus import Bus, cancellable
 from tickwire.config import FetcherSettings
 from tickwire.errors import BadRequest, InternalError, TickwireError
 from tickwire.fetcher.paging import Pager
@@ -35,7 +35,7 @@ class Stopped(Exception):
 async def last_message(bus: Bus, job_id: str) -> Job | None:
     """The newest message of a job, as long as it is kept (an hour)."""
     try:
-        kept = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id))
+        kept = await cancellable(bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id)))
     except nats.js.errors.NotFoundError:
         return None
     return messages.decode(kept.data or b"", Job)

@@ -33,7 +33,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
 from tickwire import exchanges, logs, messages, streams, subjects, timeframes
-from tickwire.bus import Bus, Call, Endpoint, serve
+from tickwire.bus import Bus, Call, Endpoint, cancellable, serve
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.fetcher import jobs
@@ -201,7 +201,7 @@ class _Queue:
         """The next job; None when the consumer is gone: another instance took over."""
         while True:
             try:
-                return (await source.fetch(1, timeout=PULL_S))[0]
+                return (await cancellable(source.fetch(1, timeout=PULL_S)))[0]
             except (nats.errors.Error, nats.js.errors.Error) as error:
                 if await self._gone(source):
                     return None
@@ -212,7 +212,7 @@ class _Queue:
 
     async def _gone(self, source: JetStreamContext.PullSubscription) -> bool:
         try:
-            await source.consumer_info()
+            await cancellable(source.consumer_info())
         except nats.js.errors.NotFoundError:
             return True
         except (nats.errors.Error, nats.js.errors.Error) as error:

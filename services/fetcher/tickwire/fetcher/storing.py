@@ -13,7 +13,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 
 from tickwire import messages, streams, subjects
-from tickwire.bus import Bus
+from tickwire.bus import Bus, cancellable
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
 from tickwire.fetcher.paging import Proven
 from tickwire.messages import CandlePage, Coverage, KeyRequest, Stored
@@ -126,7 +126,7 @@ class Storing:
         if sent.sequence is None:
             return False
         try:
-            await self._bus.jetstream.get_msg(streams.OHLCV, sent.sequence)
+            await cancellable(self._bus.jetstream.get_msg(streams.OHLCV, sent.sequence))
         except nats.js.errors.NotFoundError:
             return True
         except (nats.errors.Error, nats.js.errors.Error):
