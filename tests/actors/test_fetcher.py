@@ -97,10 +97,8 @@ async def ask(bus: Bus, request: FetchRequest) -> FetchAccepted:
 
 async def fetch(bus: Bus, timeout_s: float = 30, **request: Any) -> Job:
     """Have a range fetched; the job's last message."""
-    wanted = FetchRequest(
-        **{"exchange": "binance", "symbol": SYMBOL, "timeframe": "1m", "since": NOW - DAY, "id": f"j{time.time_ns()}"}
-        | request
-    )
+    usual: dict[str, Any] = {"exchange": "binance", "symbol": SYMBOL, "timeframe": "1m", "since": NOW - DAY}
+    wanted = FetchRequest(**usual | {"id": f"j{time.time_ns()}"} | request)
     ended: asyncio.Future[Job] = asyncio.get_running_loop().create_future()
 
     async def follow(message: Msg) -> None:
@@ -292,7 +290,7 @@ async def test_candles_that_are_not_closed_yet_are_missing(bus: Bus, exchange: S
 
 @pytest.mark.usefixtures("services")
 async def test_what_cannot_be_meant_is_refused_at_once(bus: Bus) -> None:
-    good = {"exchange": "binance", "symbol": SYMBOL, "timeframe": "1m", "since": NOW - DAY}
+    good: dict[str, Any] = {"exchange": "binance", "symbol": SYMBOL, "timeframe": "1m", "since": NOW - DAY}
     await ask(bus, FetchRequest(**good))
     for change, error, words in (
         ({"exchange": "binanse"}, UnknownExchange, "did you mean binance"),

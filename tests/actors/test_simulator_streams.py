@@ -242,7 +242,7 @@ async def test_a_silent_socket_stays_open_and_says_nothing_until_the_fault_is_ca
 async def test_several_messages_come_in_one_write_and_none_is_lost_at_ten_thousand_a_second() -> None:
     async with simulated(now=NOW, live_rate=10_000) as running, socket(running) as connection:
         await ask(connection, "SUBSCRIBE", "btcusdt@trade")
-        got = []
+        got: list[int] = []
         for step in range(1, 11):
             advance(running, 100)
             expected = await truth(running, NOW + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from tickwire.errors import ConfigError
 def nothing_configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder, and none of the developer's own variables."""
     monkeypatch.chdir(tmp_path)
-    for name in list(config.os.environ):
+    for name in list(os.environ):
         if name.startswith("TICKWIRE_"):
             monkeypatch.delenv(name)
 

@@ -128,7 +128,7 @@ def test_every_candle_is_what_its_trades_say(interval: str) -> None:
     assert [read(row) for row in found] == expected(
         made.between(since, until), interval, since, until, Decimal(int(earlier.price[0])) / 100
     )
-    assert [row[6] for row in found] == [timeframes.next_open(interval, row[0]) - 1 for row in found]
+    assert [row[6] for row in found] == [timeframes.next_open(interval, int(row[0])) - 1 for row in found]
 
 
 @settings(max_examples=60)

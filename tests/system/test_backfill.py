@@ -76,7 +76,7 @@ async def test_recorded_candles_arrive_value_for_value_and_holes_are_not_asked_f
         assert [tuple(known) for known in coverage.verified] == [(expected[0][0], expected[-1][0] + step)]
         meta = json.loads((line.cache_dir / f"{file_stem(key)}.meta.json").read_text())
         assert meta["verified"] == [[expected[0][0], expected[-1][0] + step]]
-        assert (meta["exchange"], meta["symbol"], meta["timeframe"]) == key
+        assert Key(meta["exchange"], meta["symbol"], meta["timeframe"]) == key
 
         await simulator.forget_log()
         again = await line.fetch(key, expected[0][0], expected[-1][0] + step)
