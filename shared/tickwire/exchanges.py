@@ -89,7 +89,7 @@ def known(exchange: str) -> str:
 def preload() -> None:
     """Import ccxt now (about four seconds on a slow machine) rather than in the middle of serving."""
     importlib.import_module("ccxt.async_support")
-    # Its million objects live for ever; a full collection over them was measured to hold up the loop for 0.2 s.
+    # Its very many objects live for ever; a full collection over them was measured to hold up the loop for 0.2 s.
     gc.collect()
     gc.freeze()
 
