@@ -7,8 +7,6 @@ one store folder both run and ruin it, so the folder is locked here.
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
 import re
 import shutil
 import sys
@@ -17,7 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tickwire import children, logs
+from tickwire import children, filelock, lifecycle, logs
 from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
 
 log = logs.get(__name__)
@@ -63,7 +61,7 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
             f"max_payload: 1MB\n"
         )
         async with (
-            _unwrapped(),
+            lifecycle.unwrapped(),
             children.child([binary, "-c", config], stderr=children.PIPE, pass_fds=[lock]) as process,
             asyncio.TaskGroup() as group,
         ):
@@ -86,8 +84,7 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
             watcher.cancel()
     finally:
         # In so many words, and not only by closing it: the child's guard may hold it a moment longer.
-        fcntl.flock(lock, fcntl.LOCK_UN)
-        os.close(lock)
+        filelock.release(lock)
 
 
 async def _until_ready(output: asyncio.StreamReader) -> str:
@@ -115,47 +112,14 @@ async def _ended(process: children.Process, leaving: asyncio.Event) -> None:
         raise BrokerUnavailable(f"the embedded nats-server ended by itself ({code})", "see its last words in the log")
 
 
-@asynccontextmanager
-async def _unwrapped() -> AsyncIterator[None]:
-    """One error alone needs no exception group around it."""
-    try:
-        yield
-    except BaseExceptionGroup as errors:
-        if len(errors.exceptions) == 1:
-            raise errors.exceptions[0] from None
-        raise
-
-
 def in_use(folder: Path) -> bool:
     """Whether a broker runs on this folder."""
-    try:
-        descriptor = os.open(folder / "lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        # A shared lock: it must not keep the folder from anyone else who asks.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)
+    return filelock.is_held(folder / "lock")
 
 
 def _lock(folder: Path) -> int:
     """An exclusive lock that the server inherits, so that it lasts as long as either process."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot use the data folder {folder}: {error.strerror}", "set data_dir") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StorageError(
-            f"the data folder {folder} is in use by another tickwire",
-            "stop that one, or set another data_dir",
-        ) from error
-    return descriptor
+    taken = StorageError(
+        f"the data folder {folder} is in use by another tickwire", "stop that one, or set another data_dir"
+    )
+    return filelock.exclusive(folder / "lock", taken)

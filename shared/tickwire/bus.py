@@ -28,7 +28,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy, PubAck
 from nats.micro import add_service
 from nats.micro.request import Request
 
-from tickwire import logs, messages
+from tickwire import lifecycle, logs, messages
 from tickwire.config import NatsSettings
 from tickwire.errors import (
     BadRequest,
@@ -95,11 +95,10 @@ class Endpoint(Generic[Q]):
 class Bus:
     """A connection to the broker. Made by `connect`; everything here raises BrokerUnavailable when it is lost."""
 
-    def __init__(self, client: Client, url: str, group: asyncio.TaskGroup) -> None:
+    def __init__(self, client: Client, url: str) -> None:
         self.client = client
         self.url = url
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
-        self._group = group
 
     async def publish(self, subject: str, message: Struct) -> None:
         """Publish without confirmation."""
@@ -249,21 +248,16 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     async def on_reconnect() -> None:
         log.info("connected to the broker again", url=address)
 
-    try:
-        async with asyncio.TaskGroup() as group:
-            await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect)
-            leaving.clear()
-            watch = group.create_task(_raise(bug))
-            try:
-                yield Bus(client, address, group)
-            finally:
-                watch.cancel()
-                leaving.set()
-                await _drain(client)
-    except BaseExceptionGroup as errors:
-        if len(errors.exceptions) == 1:
-            raise errors.exceptions[0] from None
-        raise
+    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect)
+        leaving.clear()
+        watch = group.create_task(_raise(bug))
+        try:
+            yield Bus(client, address)
+        finally:
+            watch.cancel()
+            leaving.set()
+            await _drain(client)
 
 
 async def cancellable(call: Awaitable[T]) -> T:

@@ -184,6 +184,10 @@ class Leases:
         if not worker.cancelled():
             await self._release(lease, latest[0])
             worker.result()
+        for task in (keeper, mover):
+            if not task.cancelled():
+                # Both return None; an exception here is a bug, and a lost lease must not hide it.
+                task.result()
 
     async def _renew(self, lease: Lease, latest: list[int]) -> None:
         """Renew until it fails for 0.8 of the TTL, or someone else holds the lease; then return."""

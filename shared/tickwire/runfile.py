@@ -6,7 +6,6 @@ so a file left behind by a killed one is told from a living one, and nobody is f
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
+from tickwire import filelock
 from tickwire.errors import BrokerUnavailable, StorageError
 
 _START = "run `tickwire up`, or set nats.url"
@@ -33,7 +33,8 @@ def held(data_dir: Path) -> Iterator[Callable[[str], None]]:
 
     Raises StorageError when the folder is owned already, or unwritable.
     """
-    lock = _lock(data_dir)
+    taken = StorageError(f"tickwire is up on {data_dir} already", "use that one, stop it, or set another data_dir")
+    lock = filelock.exclusive(data_dir / "run.lock", taken)
     path = data_dir / "run.json"
 
     def publish(nats_url: str) -> None:
@@ -45,7 +46,7 @@ def held(data_dir: Path) -> Iterator[Callable[[str], None]]:
         yield publish
     finally:
         path.unlink(missing_ok=True)
-        os.close(lock)
+        filelock.release(lock)
 
 
 def read(data_dir: Path) -> Run:
@@ -57,38 +58,6 @@ def read(data_dir: Path) -> Run:
         raise BrokerUnavailable(f"no tickwire is running on {data_dir}", _START) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise BrokerUnavailable(f"cannot read {path}: {error}", _START) from error
-    if not _is_held(data_dir):
+    if not filelock.is_held(data_dir / "run.lock"):
         raise BrokerUnavailable(f"the tickwire that ran on {data_dir} (process {run.pid}) is gone", _START)
     return run
-
-
-def _lock(data_dir: Path) -> int:
-    try:
-        data_dir.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(data_dir / "run.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise StorageError(f"cannot use the data folder {data_dir}: {error.strerror}", "set data_dir") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise StorageError(
-            f"tickwire is up on {data_dir} already", "use that one, stop it, or set another data_dir"
-        ) from error
-    return descriptor
-
-
-def _is_held(data_dir: Path) -> bool:
-    try:
-        descriptor = os.open(data_dir / "run.lock", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        # A shared lock: several commands may look at the same moment.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    else:
-        return False
-    finally:
-        os.close(descriptor)

@@ -13,7 +13,7 @@ import pytest
 
 from support.pipeline import Pipeline, pipeline
 from support.processes import running_simulator
-from tickwire.messages import Coverage, KeyRequest, ListRequest, Row, Verification
+from tickwire.messages import Coverage, KeyRequest, Row, Verification
 from tickwire.subjects import Key, file_stem
 
 MINUTE = 60_000
@@ -134,4 +134,3 @@ async def test_several_keys_at_once_arrive_whole(broker: str, tmp_path: Path) ->
             assert [list(row) for row in line.rows(key)] == [[float(value) for value in row[:6]] for row in truth]
         listed = json.loads((await line.bus.client.request("cache.list", b"{}", timeout=10)).data)
         assert {(k["exchange"], k["symbol"], k["timeframe"]) for k in listed["keys"]} == set(keys)
-        assert ListRequest().exchange is None
