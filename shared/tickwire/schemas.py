@@ -8,15 +8,16 @@ from pathlib import Path
 
 import msgspec
 
-from tickwire import messages
+from tickwire import feeds, messages
 
 
 def structs() -> list[type[msgspec.Struct]]:
-    """Every message, in the order of the module."""
+    """Every message, in the order of the modules."""
     return [
         item
-        for item in vars(messages).values()
-        if isinstance(item, type) and issubclass(item, msgspec.Struct) and item.__module__ == messages.__name__
+        for module in (messages, feeds)
+        for item in vars(module).values()
+        if isinstance(item, type) and issubclass(item, msgspec.Struct) and item.__module__ == module.__name__
     ]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from nats.js import JetStreamContext
 from nats.js.api import (
     DiscardPolicy,
+    RePublish,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -15,18 +16,28 @@ from nats.js.api import (
 )
 from nats.js.errors import BadRequestError, NotFoundError
 
+from tickwire.config import TapeSettings
+
 OHLCV = "OHLCV"
 JOBS = "JOBS"
 JOB_RESULTS = "JOB_RESULTS"
 LEASES = "LEASES"
+INTEREST = "INTEREST"
+TRADES = "TRADES"
+BOOKS = "BOOKS"
+BOOK_DELTAS = "BOOK_DELTAS"
+TICKERS = "TICKERS"
+CANDLES = "CANDLES"
+STATUS = "STATUS"
 
 _MIB = 1 << 20
+_RETENTION = TapeSettings()
 _ALREADY_EXISTS = 10058
 """JetStream's error code for a stream of this name with another configuration."""
 
 
-def declared(partitions: int, lease_ttl_s: float) -> list[StreamConfig]:
-    """All streams, for so many cache partitions and this lease TTL in seconds."""
+def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[StreamConfig]:
+    """All streams, for so many cache partitions, this lease TTL in seconds and this retention of the tape."""
     return [
         # Pages on their way to the cache. The partition's owner purges what it has applied, so a full stream
         # means that no cache runs: then publishing fails, and nothing is lost.
@@ -79,12 +90,52 @@ def declared(partitions: int, lease_ttl_s: float) -> list[StreamConfig]:
             allow_msg_ttl=True,
             subject_delete_marker_ttl=max(lease_ttl_s, 1),
         ),
+        # The KV bucket of interests in feeds; each has the TTL its subscriber asked for, or none.
+        StreamConfig(
+            name=f"KV_{INTEREST}",
+            subjects=[f"$KV.{INTEREST}.>"],
+            storage=StorageType.FILE,
+            max_msgs_per_subject=1,
+            max_bytes=64 * _MIB,
+            discard=DiscardPolicy.NEW,
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+            allow_direct=True,
+            allow_msg_ttl=True,
+            subject_delete_marker_ttl=max(lease_ttl_s, 1),
+        ),
+        # The tape: one writer per subject, held to it by the expected sequence; republished to be read by all.
+        _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
+        _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
+        # The newest of each, so that a late joiner has the present state at once.
+        _tape(BOOKS, "book", 2, max_msgs_per_subject=1, max_bytes=256 * _MIB),
+        _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=64 * _MIB),
+        _tape(CANDLES, "candle", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
+        _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
     ]
 
 
-async def declare(jetstream: JetStreamContext, partitions: int, lease_ttl_s: float) -> None:
+def _tape(
+    name: str, kind: str, tokens: int, *, max_bytes: int, max_age: float = 0, max_msgs_per_subject: int = -1
+) -> StreamConfig:
+    return StreamConfig(
+        name=name,
+        subjects=[f"tape.{kind}" + ".*" * tokens],
+        republish=RePublish(src=f"tape.{kind}.>", dest=f"md.{kind}.>"),
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.OLD,
+        max_age=max_age,
+        max_bytes=max_bytes,
+        max_msgs_per_subject=max_msgs_per_subject,
+        allow_direct=True,
+    )
+
+
+async def declare(
+    jetstream: JetStreamContext, partitions: int, lease_ttl_s: float, tape: TapeSettings = _RETENTION
+) -> None:
     """Make or update every stream. Safe to call from any number of processes at once."""
-    for config in declared(partitions, lease_ttl_s):
+    for config in declared(partitions, lease_ttl_s, tape):
         try:
             await jetstream.add_stream(config)
         except BadRequestError as error:

@@ -68,13 +68,13 @@ def exchange_name(exchange: str) -> str:
 
 def key_path(key: Key) -> str:
     """`binance.BTC-USDT.1m`: the last three tokens of every subject about a key."""
-    return f"{exchange_name(key.exchange)}.{token(key.symbol)}.{_timeframe(key.timeframe)}"
+    return f"{exchange_name(key.exchange)}.{token(key.symbol)}.{timeframe_name(key.timeframe)}"
 
 
 def key_of(path: str) -> Key:
     """The key of a subject's last three tokens; the inverse of `key_path`. Raises BadRequest."""
     exchange, token_, timeframe = _three(path, ".")
-    return Key(exchange_name(exchange), symbol_of(token_), _timeframe(timeframe))
+    return Key(exchange_name(exchange), symbol_of(token_), timeframe_name(timeframe))
 
 
 def ohlcv(key: Key) -> str:
@@ -99,13 +99,13 @@ def jobs(exchange: str) -> str:
 
 def file_stem(key: Key) -> str:
     """`binance_BTC-USDT_1m`: the name of a key's files without extension."""
-    return f"{exchange_name(key.exchange)}_{token(key.symbol)}_{_timeframe(key.timeframe)}"
+    return f"{exchange_name(key.exchange)}_{token(key.symbol)}_{timeframe_name(key.timeframe)}"
 
 
 def key_of_stem(stem: str) -> Key:
     """The inverse of `file_stem`. Raises BadRequest when no key has this name."""
     exchange, token_, timeframe = _three(stem, "_")
-    return Key(exchange_name(exchange), symbol_of(token_), _timeframe(timeframe))
+    return Key(exchange_name(exchange), symbol_of(token_), timeframe_name(timeframe))
 
 
 def partition_of(key: Key, partitions: int) -> int:
@@ -120,7 +120,8 @@ def partition_of(key: Key, partitions: int) -> int:
     return value % partitions
 
 
-def _timeframe(timeframe: str) -> str:
+def timeframe_name(timeframe: str) -> str:
+    """The timeframe itself, once it is safe in a subject and a file name. Raises BadRequest."""
     if not re.fullmatch(r"[0-9]{1,4}[A-Za-z]", timeframe):
         raise BadRequest(f"{timeframe!r} is not a timeframe", "write a number and a unit, such as 1m or 4h")
     return timeframe

@@ -44,7 +44,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     # Only the chosen service is imported.
     serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
     async with connect(settings.nats, name=identity, url=url) as bus:
-        await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
+        await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
         await follow_log_level(bus)
         log.info("started", broker=url, pid=os.getpid())
         meter = stalls.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))

@@ -63,7 +63,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     exchanges.preload()
     # Retries are counted in the job and logged there; stamina would log each with its arguments.
     stamina.instrumentation.set_on_retry_hooks([])
-    await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s)
+    await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s) as leases,
         asyncio.TaskGroup() as group,

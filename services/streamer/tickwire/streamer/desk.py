@@ -1,0 +1,184 @@
+"""What the watch loop of a feed works with: its market, its venue, its wishes, and the board it reports on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from tickwire import messages, streams
+from tickwire.bus import Bus
+from tickwire.config import StreamerSettings
+from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
+from tickwire.streamer.tape import Tape, open_tape
+
+
+class Diff(Struct, frozen=True, kw_only=True):
+    """A change of a book as the exchange sends it: updates `first` to `last`; `previous` is the `last` before it.
+
+    `previous` is absent where the exchange numbers without gaps.
+    """
+
+    first: int
+    last: int
+    timestamp: int | None
+    bids: list[Level]
+    asks: list[Level]
+    previous: int | None = None
+
+
+class BookView(Struct, frozen=True, kw_only=True):
+    """A whole book as ccxt keeps it. `bids` and `asks` change under the reader: take a slice."""
+
+    timestamp: int | None
+    nonce: int | None
+    bids: Any
+    asks: Any
+
+
+class Sink(Protocol):
+    """Where a venue puts what a feed says. Called from the socket's reader: none of it may block or raise."""
+
+    def take(self, items: Sequence[Any], received: int) -> None:
+        """What one frame said.
+
+        trade: `feeds.Trade`, in the exchange's order; book: `Diff` or `BookView`; ticker: dicts with some of
+        Ticker's fields; candle: `feeds.Candle` as the exchange makes it.
+        """
+
+    def connected(self) -> None:
+        """From now on, what happens arrives; what happened before may be missing."""
+
+    def disconnected(self, reason: str) -> None:
+        """Nothing arrives until `connected` is called again."""
+
+    def rejected(self, reason: str) -> None:
+        """A message that may have concerned the feed could not be used."""
+
+
+class Venue(Protocol):
+    """One opened exchange, shared by the feeds of this process."""
+
+    exchange: str
+    rest: Any
+    """The opened ccxt.pro exchange: for its REST."""
+    counted: bool
+    """Whether trade ids of a symbol are integers that count up by one, so that a hole shows by itself."""
+
+    async def now(self) -> int:
+        """The exchange's clock, ms, as compared at most a minute ago."""
+
+    def watching(self, feed: Feed, sink: Sink) -> AbstractAsyncContextManager[None]:
+        """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it."""
+
+
+@dataclass
+class Wishes:
+    """What the subscribers of a feed want of it, all together. `changed` is set anew with each change."""
+
+    depth: int
+    cadence_ms: int
+    deltas: bool = False
+    timeframes: frozenset[str] = frozenset()
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Board:
+    """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
+
+    def __init__(self, feed: Feed, owner: str, tape: Tape) -> None:
+        self.feed = feed
+        self.owner = owner
+        self.state: State = "starting"
+        self.items = 0
+        self.messages = 0
+        self.last_message: int | None = None
+        self.reconnects = 0
+        self.gaps = 0
+        self.repaired = 0
+        self.duplicates = 0
+        self.rejected = 0
+        self.conflated = 0
+        self._tape = tape
+        self._to_say: asyncio.Queue[Status | None] = asyncio.Queue()
+
+    def say(self, event: Event, message: str = "", *, gap: Gap | None = None, trades: int = 0) -> None:
+        """Publish a status in due course, in order."""
+        self._to_say.put_nowait(
+            Status(
+                kind=self.feed.kind,
+                exchange=self.feed.exchange,
+                symbol=self.feed.symbol,
+                event=event,
+                at=int(time.time() * 1000),
+                message=message,
+                owner=self.owner,
+                trades=trades,
+                gap=gap,
+            )
+        )
+
+    def published(self, items: int) -> None:
+        """Count a message that is on the tape, with so many items."""
+        self.items += items
+        self.messages += 1
+        self.last_message = int(time.time() * 1000)
+
+    def report(self, subscribers: int) -> FeedReport:
+        """The feed as it is now."""
+        return FeedReport(
+            kind=self.feed.kind,
+            exchange=self.feed.exchange,
+            symbol=self.feed.symbol,
+            timeframe=self.feed.timeframe,
+            state=self.state,
+            owner=self.owner,
+            subscribers=subscribers,
+            items=self.items,
+            messages=self.messages,
+            last_message=self.last_message,
+            reconnects=self.reconnects,
+            gaps=self.gaps,
+            repaired=self.repaired,
+            duplicates=self.duplicates,
+            rejected=self.rejected,
+            conflated=self.conflated,
+        )
+
+    async def run(self) -> None:
+        """Publish statuses until `end`. Raises Fenced when another owner has published one."""
+        while (status := await self._to_say.get()) is not None:
+            await self._tape.append(messages.encode(status))
+
+    def end(self) -> None:
+        """Have `run` return after what was said."""
+        self._to_say.put_nowait(None)
+
+
+async def open_board(bus: Bus, feed: Feed, owner: str) -> Board:
+    """The board of a feed that this instance now owns."""
+    tape, _ = await open_tape(bus, streams.STATUS, feed.status)
+    return Board(feed, owner, tape)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """All that a feed's body needs.
+
+    A body runs until `stop` is set, then finishes what it accepted and returns. It raises Fenced when another owner
+    has taken over, and typed errors of `tickwire.errors` when the feed cannot go on.
+    """
+
+    feed: Feed
+    """Without timeframe."""
+    bus: Bus
+    venue: Venue
+    settings: StreamerSettings
+    wishes: Wishes
+    board: Board
+    stop: asyncio.Event

@@ -1,0 +1,94 @@
+"""The one writer of a tape subject: one publish in flight, each bound to the sequence of the one before.
+
+The stream itself refuses a publish whose expected last sequence is not the subject's, so whoever has been overtaken
+learns it with the next publish, and nobody else ever sees that one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+
+import nats.errors
+import nats.js.errors
+from nats.js.api import RawStreamMsg
+
+from tickwire import logs
+from tickwire.bus import Bus, cancellable
+from tickwire.errors import Fenced
+
+log = logs.get(__name__)
+
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+PUBLISH = "Tickwire-Publish"
+"""Names a publish, so that one whose confirmation was lost is recognised on the tape."""
+ACK_S = 2.0
+RETRY_S = 0.1
+_WRONG_SEQUENCE = 10071
+"""JetStream's error code for an expected sequence that is not the subject's."""
+
+
+class Tape:
+    """A subject to append to. Made by `open_tape`; one `append` at a time."""
+
+    def __init__(self, bus: Bus, stream: str, subject: str, last: RawStreamMsg | None) -> None:
+        self.subject = subject
+        self.sequence = (last.seq or 0) if last else 0
+        """Of the subject's last message, 0 where there is none."""
+        self._bus = bus
+        self._stream = stream
+        self._writer = secrets.token_hex(6)
+        self._count = 0
+
+    async def append(self, data: bytes) -> int:
+        """Append a message, repeating while the broker is away, until cancelled; its sequence.
+
+        Raises Fenced when the subject's last message is not the one that this tape knows: somebody else writes.
+        """
+        self._count += 1
+        name = f"{self._writer}.{self._count}"
+        headers = {EXPECTED: str(self.sequence), PUBLISH: name}
+        while True:
+            try:
+                ack = await cancellable(
+                    self._bus.jetstream.publish(self.subject, data, timeout=ACK_S, headers=dict(headers))
+                )
+            except nats.js.errors.APIError as error:
+                if error.err_code == _WRONG_SEQUENCE:
+                    self.sequence = await self._found(name)
+                    return self.sequence
+                log.warning("the tape refuses", subject=self.subject, error=repr(error))
+            except nats.errors.Error as error:
+                log.debug("not on the tape yet", subject=self.subject, error=repr(error))
+            else:
+                self.sequence = ack.seq
+                return ack.seq
+            await asyncio.sleep(RETRY_S)
+
+    async def _found(self, name: str) -> int:
+        """The sequence of a publish whose confirmation was lost. Raises Fenced when the last one is another."""
+        last = await last_message(self._bus, self._stream, self.subject)
+        if last is None or last.seq is None or (last.headers or {}).get(PUBLISH) != name:
+            raise Fenced(f"another writes {self.subject}", "it has taken over")
+        return last.seq
+
+
+async def last_message(bus: Bus, stream: str, subject: str) -> RawStreamMsg | None:
+    """The last message of a subject by the stream leader's word, repeating while the broker is away."""
+    while True:
+        try:
+            return await cancellable(bus.jetstream.get_last_msg(stream, subject))
+        except nats.js.errors.NotFoundError:
+            return None
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.debug("the tape does not answer", subject=subject, error=repr(error))
+        await asyncio.sleep(RETRY_S)
+
+
+async def open_tape(bus: Bus, stream: str, subject: str) -> tuple[Tape, bytes | None]:
+    """The tape of a subject, and its last message where there is one.
+
+    Until something was appended, an earlier writer may append as well: append at once to shut it out.
+    """
+    last = await last_message(bus, stream, subject)
+    return Tape(bus, stream, subject, last), last.data if last else None

@@ -1,0 +1,330 @@
+"""Feeds: their names on the bus, and every message about them.
+
+A feed is (kind, exchange, symbol) and, for candles, a timeframe. Whatever a feed says goes to its tape subject, a
+subject of a stream that refuses whoever is not the feed's one writer; what the stream accepted, the broker republishes
+on the public `md.` subject of the same name. Times are integer milliseconds UTC: `timestamp` by the exchange's clock,
+`received` by ours. Unknown fields are ignored, so that fields can be added.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, get_args
+
+from msgspec import Struct, field
+
+from tickwire.errors import BadRequest
+from tickwire.subjects import exchange_name, symbol_of, timeframe_name, token
+
+Kind = Literal["trade", "book", "ticker", "candle"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Level = tuple[float, float]
+"""Price and amount of a level of an order book."""
+
+
+class Feed(NamedTuple):
+    """What can be followed. `timeframe` belongs to candles only."""
+
+    kind: Kind
+    exchange: str
+    symbol: str
+    timeframe: str | None = None
+
+    def __str__(self) -> str:
+        return " ".join(filter(None, self))
+
+    @property
+    def path(self) -> str:
+        """`trade.binance.BTC-USDT`, `candle.binance.BTC-USDT.1m`. Raises BadRequest."""
+        path = f"{self.kind}.{exchange_name(self.exchange)}.{token(self.symbol)}"
+        return path if self.timeframe is None else f"{path}.{timeframe_name(self.timeframe)}"
+
+    @property
+    def tape(self) -> str:
+        """The subject that its one writer publishes to."""
+        return f"tape.{self.path}"
+
+    @property
+    def public(self) -> str:
+        """The subject that consumers subscribe to."""
+        return f"md.{self.path}"
+
+    @property
+    def market(self) -> Feed:
+        """The same without timeframe: all candles of a symbol have one owner and one status."""
+        return self._replace(timeframe=None)
+
+    @property
+    def status(self) -> str:
+        """The tape subject of its status; public as `md.status.<kind>.<exchange>.<token>`."""
+        return f"tape.status.{self.market.path}"
+
+
+def feed(kind: str, exchange: str, symbol: str, timeframe: str | None = None) -> Feed:
+    """A feed, checked for form. Raises BadRequest with what would be right."""
+    if kind not in KINDS:
+        raise BadRequest(f"{kind!r} is not a kind of feed", f"it is one of {', '.join(KINDS)}")
+    if kind == "candle" and timeframe is None:
+        raise BadRequest("a candle feed needs a timeframe", "name it, such as 1m")
+    if kind != "candle" and timeframe is not None:
+        raise BadRequest(f"a {kind} feed has no timeframe", "leave it out")
+    named = Feed(kind, exchange, symbol, timeframe)
+    # The names are checked here rather than at first use.
+    _ = named.path
+    return named
+
+
+def feed_of(path: str) -> Feed:
+    """The inverse of `Feed.path`. Raises BadRequest."""
+    parts = path.split(".")
+    if len(parts) not in (3, 4):
+        raise BadRequest(f"{path!r} does not name a feed", "it is kind.exchange.token and, for candles, .timeframe")
+    return feed(parts[0], parts[1], symbol_of(parts[2]), parts[3] if len(parts) == 4 else None)
+
+
+# ---- what feeds say
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """One trade. `id` is the exchange's (binance: of the aggregate trade); `side` is the taker's."""
+
+    id: str | None
+    timestamp: int
+    side: Literal["buy", "sell"] | None
+    price: float
+    amount: float
+
+
+class Gap(Struct, frozen=True, kw_only=True):
+    """What could not be had: trades after `since`/`after_id` and before `until`/`before_id`, all exclusive.
+
+    A bound is absent where it is not known.
+    """
+
+    since: int | None
+    until: int | None
+    after_id: str | None = None
+    before_id: str | None = None
+    reason: str = ""
+
+
+class Trades(Struct, frozen=True, kw_only=True):
+    """`md.trade.<exchange>.<token>`: trades in the exchange's order, each once.
+
+    `source` is `rest` for what was fetched after an interruption. `gap` names what is missing before the first of
+    them. Every trade before `until` (exclusive) is on the tape up to and including this message, or within a gap; a
+    message without trades says only that, or that a new owner begins.
+    """
+
+    exchange: str
+    symbol: str
+    trades: list[Trade]
+    received: int
+    source: Literal["live", "rest"] = "live"
+    gap: Gap | None = None
+    until: int | None = None
+
+    @property
+    def feed(self) -> Feed:
+        """The feed that says this."""
+        return Feed("trade", self.exchange, self.symbol)
+
+
+class Book(Struct, frozen=True, kw_only=True):
+    """`md.book.<exchange>.<token>`: the best `depth` levels of each side, best first.
+
+    While `state` is `resyncing` there is no book, and both sides are empty. `sequence` is the exchange's number of the
+    last change included. `conflated` counts the changes since the message before that had none of their own.
+    """
+
+    exchange: str
+    symbol: str
+    state: Literal["live", "resyncing"]
+    timestamp: int | None
+    received: int
+    sequence: int | None = None
+    bids: list[Level] = field(default_factory=list)
+    asks: list[Level] = field(default_factory=list)
+    depth: int = 0
+    conflated: int = 0
+
+
+class BookDelta(Struct, frozen=True, kw_only=True):
+    """One change of a book: levels with their new amounts, 0 for those that are gone.
+
+    It takes the book from the exchange's number `first - 1` to `last`. With `snapshot` it is the whole book, and what
+    came before it is void.
+    """
+
+    first: int
+    last: int
+    timestamp: int | None
+    bids: list[Level]
+    asks: list[Level]
+    snapshot: bool = False
+
+
+class BookDeltas(Struct, frozen=True, kw_only=True):
+    """`md.book_delta.<exchange>.<token>`: every change of a book, in order."""
+
+    exchange: str
+    symbol: str
+    received: int
+    deltas: list[BookDelta]
+
+
+class Ticker(Struct, frozen=True, kw_only=True):
+    """`md.ticker.<exchange>.<token>`: best prices and the last 24 hours; absent is what the exchange does not say.
+
+    `conflated` counts the updates since the message before that had none of their own.
+    """
+
+    exchange: str
+    symbol: str
+    timestamp: int | None
+    received: int
+    last: float | None = None
+    bid: float | None = None
+    bid_amount: float | None = None
+    ask: float | None = None
+    ask_amount: float | None = None
+    open: float | None = None
+    high: float | None = None
+    low: float | None = None
+    volume: float | None = None
+    quote_volume: float | None = None
+    conflated: int = 0
+
+
+class Candle(Struct, frozen=True, kw_only=True):
+    """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
+
+    Published at a bounded rate while it is open, and once `closed`. `complete` is false where its interval was not
+    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 where the
+    exchange made it.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    timestamp: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: float
+    trades: int
+    closed: bool
+    complete: bool
+    sequence: int = 0
+
+
+Event = Literal["starting", "connected", "disconnected", "gap", "repaired", "rejected", "silent", "late", "stopped"]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """`md.status.<kind>.<exchange>.<token>`: what happened to a feed; the last one is kept.
+
+    `rejected` is a message of the exchange that could not be used, `silent` a feed or socket given up for lack of
+    signs of life, `repaired` says how many `trades` were fetched, `late` is a trade of a candle already closed.
+    """
+
+    kind: Kind
+    exchange: str
+    symbol: str
+    event: Event
+    at: int
+    message: str = ""
+    owner: str = ""
+    trades: int = 0
+    gap: Gap | None = None
+
+
+# ---- control
+
+
+class StartRequest(Struct, frozen=True, kw_only=True):
+    """`streamer.start`, and the value of an interest in bucket INTEREST.
+
+    `subscriber` is any name of one's own. The interest ends `ttl_s` (whole seconds) after it was last registered, or
+    with `streamer.stop`; without `ttl_s` only so. `depth` (levels a side), `cadence_ms` and `deltas` are for books:
+    of several wishes the largest depth and the shortest cadence are met.
+    """
+
+    kind: Kind
+    exchange: str
+    symbol: str
+    subscriber: str
+    timeframe: str | None = None
+    ttl_s: int | None = None
+    depth: int | None = None
+    cadence_ms: int | None = None
+    deltas: bool = False
+
+    @property
+    def feed(self) -> Feed:
+        """The feed that it is about. Raises BadRequest."""
+        return feed(self.kind, self.exchange, self.symbol, self.timeframe)
+
+
+class StopRequest(Struct, frozen=True, kw_only=True):
+    """`streamer.stop`: withdraw the interest of a subscriber."""
+
+    kind: Kind
+    exchange: str
+    symbol: str
+    subscriber: str
+    timeframe: str | None = None
+
+    @property
+    def feed(self) -> Feed:
+        """The feed that it is about. Raises BadRequest."""
+        return feed(self.kind, self.exchange, self.symbol, self.timeframe)
+
+
+State = Literal["waiting", "starting", "live", "repairing", "resyncing", "disconnected", "stopped"]
+
+
+class FeedReport(Struct, frozen=True, kw_only=True):
+    """A feed as its owner sees it, and the reply to `streamer.start` and `streamer.stop`.
+
+    `waiting` has no owner yet. `items` counts trades, book changes, ticker updates or candles; `messages` those
+    published; the rest counts since the owner began.
+    """
+
+    kind: Kind
+    exchange: str
+    symbol: str
+    timeframe: str | None = None
+    state: State = "waiting"
+    owner: str | None = None
+    subscribers: int = 0
+    items: int = 0
+    messages: int = 0
+    last_message: int | None = None
+    reconnects: int = 0
+    gaps: int = 0
+    repaired: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    conflated: int = 0
+
+    @property
+    def feed(self) -> Feed:
+        """The feed."""
+        return Feed(self.kind, self.exchange, self.symbol, self.timeframe)
+
+
+class FeedsRequest(Struct, frozen=True, kw_only=True):
+    """`streamer.list`: every feed that somebody is interested in, of one exchange if it is named."""
+
+    exchange: str | None = None
+
+
+class FeedList(Struct, frozen=True, kw_only=True):
+    """A reply to `streamer.list`: one chunk. `silent` names instances that did not answer in time."""
+
+    feeds: list[FeedReport]
+    silent: list[str] = field(default_factory=list)
+    chunk: int = 0
+    more: bool = False
