@@ -17,7 +17,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -66,7 +66,9 @@ Body = Callable[[Lease], Awaitable[None]]
 class Leases:
     """The leases of one service, seen from one instance. Made by `open_leases`."""
 
-    def __init__(self, bus: Bus, service: str, instance: str, ttl_s: float, generation: int) -> None:
+    def __init__(
+        self, bus: Bus, service: str, instance: str, ttl_s: float, generation: int, leaving: asyncio.Event
+    ) -> None:
         self.instance = instance
         self.service = service
         self._bus = bus
@@ -75,8 +77,10 @@ class Leases:
         self._holders: dict[str, str] = {}
         self._members: set[str] = {instance}
         self._changed = asyncio.Event()
+        # Of each lease by itself: a change of one among hundreds must not wake those who wait for the others.
+        self._concerned: dict[str, asyncio.Event] = {}
         self._held: dict[str, Lease] = {}
-        self._leaving = asyncio.Event()
+        self._leaving = leaving
 
     def holder(self, key: str) -> str | None:
         """The instance that holds a lease, as far as is known here."""
@@ -111,9 +115,7 @@ class Leases:
             if revision is not None:
                 await self._run(Lease(key, Epoch(self._generation, revision)), revision, rivals, body, stop)
             if not stop.is_set():
-                await self._wait(self._ttl_s / RENEWALS_PER_TTL, stop)
-        # Nobody should wait for an instance that no longer claims.
-        self.leave()
+                await self._wait(key, self._ttl_s / RENEWALS_PER_TTL, stop)
 
     # ---- claiming
 
@@ -121,7 +123,7 @@ class Leases:
         """Return when the lease looks free and it is this instance's turn; with those who had theirs before."""
         while not stop.is_set():
             if key in self._holders:
-                await self._wait(self._ttl_s, stop)
+                await self._wait(key, self._ttl_s, stop)
                 # An expiry whose marker was missed (the broker was down) must not block for ever.
                 if key in self._holders and not await self._exists(key):
                     self._holders.pop(key, None)
@@ -130,7 +132,7 @@ class Leases:
             if rank == 0:
                 return rivals
             # The better ranked go first; each place waits a little longer in case they cannot.
-            await self._wait(min(rank, 4) * self._ttl_s / 4, stop)
+            await self._wait(key, min(rank, 4) * self._ttl_s / 4, stop)
             if key not in self._holders:
                 return rivals
         return frozenset()
@@ -139,9 +141,10 @@ class Leases:
         order = sorted(self._members, key=lambda member: _weight(member, key), reverse=True)
         return order.index(self.instance)
 
-    async def _wait(self, seconds: float, stop: asyncio.Event) -> None:
-        """Wait for a change, a stop, or so many seconds."""
-        waiters = [asyncio.ensure_future(self._changed.wait()), asyncio.ensure_future(stop.wait())]
+    async def _wait(self, key: str, seconds: float, stop: asyncio.Event) -> None:
+        """Wait for a change that concerns a lease, a stop, or so many seconds."""
+        changed = self._concerned.setdefault(key, asyncio.Event())
+        waiters = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(stop.wait())]
         try:
             await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -233,7 +236,7 @@ class Leases:
             if any(_weight(member, lease.key) > mine for member in self._members - rivals):
                 break
             rivals &= self._members
-            await self._wait(self._ttl_s, stop)
+            await self._wait(lease.key, self._ttl_s, stop)
         lease.release.set()
 
     async def _release(self, lease: Lease, revision: int) -> None:
@@ -249,7 +252,7 @@ class Leases:
             log.debug("lease will expire by itself", lease=lease.key, error=repr(error))
         if self._holders.get(lease.key) == self.instance:
             self._holders.pop(lease.key, None)
-            self._notify()
+            self._notify(lease.key)
 
     # ---- the bucket
 
@@ -294,7 +297,7 @@ class Leases:
             else:
                 self._members.add(name)
             if known == gone:
-                self._notify()
+                self._notify(*self._concerned)
         elif kind == "lease":
             before = self._holders.get(name)
             if gone:
@@ -302,11 +305,14 @@ class Leases:
             else:
                 self._holders[name] = msgspec.json.decode(message.data, type=LeaseHolder).holder
             if self._holders.get(name) != before:
-                self._notify()
+                self._notify(name)
 
-    def _notify(self) -> None:
+    def _notify(self, *keys: str) -> None:
         self._changed.set()
         self._changed = asyncio.Event()
+        for key in keys:
+            if (concerned := self._concerned.pop(key, None)) is not None:
+                concerned.set()
 
     async def keep_alive(self) -> None:
         """Register this instance as live until it leaves, and then say so: others need not wait for the TTL."""
@@ -324,12 +330,13 @@ class Leases:
                 await self._put(self._member_subject, value, expected=None)
             except (nats.errors.Error, nats.js.errors.Error) as error:
                 log.debug("could not register", error=repr(error))
-            await self._wait(self._ttl_s / RENEWALS_PER_TTL, self._leaving)
+            await self._pause(self._ttl_s / RENEWALS_PER_TTL)
         await self._leave()
 
-    def leave(self) -> None:
-        """Stop being counted as live."""
-        self._leaving.set()
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._leaving.wait()
 
     async def _leave(self) -> None:
         try:
@@ -343,10 +350,17 @@ class _TakenOver(Exception):
 
 
 @asynccontextmanager
-async def open_leases(bus: Bus, service: str, instance: str, ttl_s: float) -> AsyncIterator[Leases]:
-    """Join the instances of a service. Leave every `hold` before leaving the block."""
+async def open_leases(
+    bus: Bus, service: str, instance: str, ttl_s: float, stop: asyncio.Event
+) -> AsyncIterator[Leases]:
+    """Join the instances of a service, until `stop`: nobody should wait for an instance that no longer claims.
+
+    Leave every `hold` before leaving the block.
+    """
     generation = await streams.created(bus.jetstream, f"KV_{streams.LEASES}")
-    leases = Leases(bus, service, instance, ttl_s, generation)
+    # Leaving the block ends the membership as well, and must not stop others.
+    leaving = asyncio.Event()
+    leases = Leases(bus, service, instance, ttl_s, generation, leaving)
     subscription = await bus.ordered(
         f"{_PREFIX}{service}.>",
         f"KV_{streams.LEASES}",
@@ -355,12 +369,19 @@ async def open_leases(bus: Bus, service: str, instance: str, ttl_s: float) -> As
     )
     async with asyncio.TaskGroup() as group:
         group.create_task(leases.keep_alive())
+        stopped = group.create_task(_forward(stop, leaving))
         try:
             yield leases
         finally:
-            leases.leave()
+            stopped.cancel()
+            leaving.set()
             if bus.client.is_connected:
                 await subscription.unsubscribe()
+
+
+async def _forward(one: asyncio.Event, other: asyncio.Event) -> None:
+    await one.wait()
+    other.set()
 
 
 def _is_gone(headers: dict[str, str] | None) -> bool:

@@ -48,7 +48,8 @@ async def contender(url: str, instance: str, key: str = "k") -> AsyncIterator[Co
 
 @asynccontextmanager
 async def instance(url: str, name: str) -> AsyncIterator[tuple[Bus, Leases]]:
-    async with connect(NatsSettings(url=url), name=name) as bus, open_leases(bus, "test", name, TTL_S) as leases:
+    left = asyncio.Event()
+    async with connect(NatsSettings(url=url), name=name) as bus, open_leases(bus, "test", name, TTL_S, left) as leases:
         yield bus, leases
 
 

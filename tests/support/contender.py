@@ -31,7 +31,7 @@ async def main(stop: asyncio.Event) -> None:
 
     async with (
         connect(NatsSettings(url=url), name=instance) as bus,
-        open_leases(bus, "test", instance, float(ttl_s)) as leases,
+        open_leases(bus, "test", instance, float(ttl_s), stop) as leases,
     ):
         say("joined", 0)
         await leases.hold(key, body, stop)

@@ -63,7 +63,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
     Raises StorageError when the cache folder cannot be used.
     """
     _probe_folder(settings)
-    async with open_leases(bus, SERVICE, instance, settings.leases.ttl_s) as leases, asyncio.TaskGroup() as tasks:
+    async with open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases, asyncio.TaskGroup() as tasks:
         cache = Cache(bus, leases, settings, stop, tasks)
         async with serve(bus, SERVICE, cache.endpoints(), instance=instance), asyncio.TaskGroup() as holding:
             log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)

@@ -65,7 +65,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     stamina.instrumentation.set_on_retry_hooks([])
     await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
     async with (
-        open_leases(bus, SERVICE, instance, settings.leases.ttl_s) as leases,
+        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases,
         asyncio.TaskGroup() as group,
     ):
         fetcher = _Fetcher(bus, settings, instance, leases, group, stop)
