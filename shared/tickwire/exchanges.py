@@ -86,9 +86,9 @@ def known(exchange: str) -> str:
     return exchange
 
 
-def preload() -> None:
+def preload(*, pro: bool = False) -> None:
     """Import ccxt now (about four seconds on a slow machine) rather than in the middle of serving."""
-    importlib.import_module("ccxt.async_support")
+    importlib.import_module("ccxt.pro" if pro else "ccxt.async_support")
     # Its very many objects live for ever; a full collection over them was measured to hold up the loop for 0.2 s.
     gc.collect()
     gc.freeze()

@@ -88,6 +88,9 @@ class Wishes:
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+_MOST_UNSAID = 1000
+
+
 class Board:
     """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
 
@@ -108,7 +111,9 @@ class Board:
         self._to_say: asyncio.Queue[Status | None] = asyncio.Queue()
 
     def say(self, event: Event, message: str = "", *, gap: Gap | None = None, trades: int = 0) -> None:
-        """Publish a status in due course, in order."""
+        """Publish a status in due course, in order; not while very many wait for the broker to come back."""
+        if self._to_say.qsize() >= _MOST_UNSAID:
+            return
         self._to_say.put_nowait(
             Status(
                 kind=self.feed.kind,

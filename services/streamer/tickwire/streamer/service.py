@@ -1,0 +1,359 @@
+"""The streamer: live trades, books, tickers and candles, from exchanges to the tape.
+
+| subject | | |
+|---|---|---|
+| `streamer.start` | answers | StartRequest -> FeedReport: register or renew an interest |
+| `streamer.stop` | answers | StopRequest -> FeedReport: withdraw it |
+| `streamer.list` | answers | FeedsRequest -> FeedList in chunks: every feed of every instance |
+| `streamer.reports.<instance>` | answers, asks | FeedsRequest -> FeedList: what one instance owns |
+| `$KV.INTEREST.>` | interests | who wants what; entries expire with their TTL |
+| `$KV.LEASES.streamer.>` | leases | which instance owns which feed |
+| `tape.trade.<exchange>.<token>` | publishes, reads | Trades; public as `md.trade.…` |
+| `tape.book.<exchange>.<token>` | publishes | Book; public as `md.book.…` |
+| `tape.book_delta.<exchange>.<token>` | publishes | BookDeltas; public as `md.book_delta.…` |
+| `tape.ticker.<exchange>.<token>` | publishes | Ticker; public as `md.ticker.…` |
+| `tape.candle.<exchange>.<token>.<timeframe>` | publishes | Candle; public as `md.candle.…` |
+| `tape.status.<kind>.<exchange>.<token>` | publishes | Status; public as `md.status.…` |
+| `tape.ohlcv.<exchange>.<token>.<timeframe>` | publishes | CandlePage: complete candles, to be cached |
+| `fetcher.fetch` | asks | for candles that were not wholly observed |
+
+Every instance knows all interests. A feed that somebody wants is a lease, `<kind>.<exchange>.<token>`, for which all
+instances contend; whoever holds it runs the feed's body. Interest in a candle is interest in its trades as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import msgspec
+
+from tickwire import exchanges, feeds, logs, messages, streams
+from tickwire.bus import Bus, Call, Endpoint, serve
+from tickwire.config import Settings, StreamerSettings
+from tickwire.errors import (
+    ConfigError,
+    Fenced,
+    NoSuchService,
+    RequestTimeout,
+    TickwireError,
+    UnknownExchange,
+    UnknownSymbol,
+    UnsupportedKind,
+    UnsupportedTimeframe,
+)
+from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
+from tickwire.leases import Lease, Leases, open_leases
+from tickwire.lifecycle import leaf
+from tickwire.streamer import books, candles, tickers, trades
+from tickwire.streamer.desk import Board, Desk, Wishes, open_board
+from tickwire.streamer.interest import Interests, check, open_interests
+from tickwire.streamer.venues import Venues, open_venues
+
+log = logs.get(__name__)
+
+SERVICE = "streamer"
+ASK_S = 1.0
+"""How long another instance may take to say what it owns."""
+PINNED_TTL_S = 30
+"""Feeds of the configuration are kept alive by whoever has them configured."""
+AGAIN_S = 5.0
+"""How long a feed that the venue failed waits before it is tried again."""
+FEEDS_A_CHUNK = 500
+"""A report is at most 500 bytes or so: half the broker's limit."""
+
+BODIES = {"trade": trades.run, "book": books.run, "ticker": tickers.run, "candle": candles.run}
+_HOPELESS = (UnknownExchange, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe, ConfigError)
+
+
+async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then hand all feeds on. Raises ConfigError when the pinned feeds cannot be meant."""
+    pinned_feeds = pinned(settings.streamer, instance)
+    exchanges.preload(pro=True)
+    await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
+    async with (
+        open_venues(settings) as venues,
+        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases,
+        asyncio.TaskGroup() as group,
+    ):
+        streamer = _Streamer(bus, settings, instance, venues, leases, group, stop)
+        async with open_interests(bus, settings.streamer, streamer.reconcile) as interests:
+            streamer.follow(interests)
+            endpoints: list[Endpoint[Any]] = [
+                Endpoint("streamer.start", StartRequest, streamer.start),
+                Endpoint("streamer.stop", StopRequest, streamer.withdraw),
+                Endpoint("streamer.list", FeedsRequest, streamer.listed),
+                Endpoint(f"streamer.reports.{instance}", FeedsRequest, streamer.reports),
+            ]
+            async with serve(bus, SERVICE, endpoints, instance=instance):
+                keeper = group.create_task(_keep(interests, pinned_feeds, stop))
+                log.info("serving")
+                await stop.wait()
+            keeper.cancel()
+            streamer.end()
+
+
+def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
+    """The interests that the configuration asks for. Raises ConfigError."""
+    requests = []
+    for line in settings.feeds:
+        words = line.split()
+        if len(words) not in (3, 4):
+            raise ConfigError(
+                f"streamer.feeds: {line!r} is not a feed", "write it as `trade binance BTC/USDT` or `candle … 1m`"
+            )
+        try:
+            named = feeds.feed(words[0], exchanges.known(words[1]), words[2], words[3] if len(words) == 4 else None)
+        except TickwireError as error:
+            raise ConfigError(f"streamer.feeds: {line!r}: {error.message}", error.remedy) from error
+        requests.append(
+            StartRequest(
+                kind=named.kind,
+                exchange=named.exchange,
+                symbol=named.symbol,
+                timeframe=named.timeframe,
+                subscriber=f"configuration of {instance}",
+                ttl_s=PINNED_TTL_S,
+            )
+        )
+    return requests
+
+
+async def _keep(interests: Interests, requests: Sequence[StartRequest], stop: asyncio.Event) -> None:
+    """Keep the configuration's interests alive."""
+    while requests and not stop.is_set():
+        for request in requests:
+            await interests.register(request)
+        await asyncio.sleep(PINNED_TTL_S / 3)
+
+
+@dataclass
+class _Running:
+    """A wanted feed on this instance, which owns it (then it has a board) or stands by."""
+
+    wishes: Wishes
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    board: Board | None = None
+
+
+class _Streamer:
+    def __init__(
+        self,
+        bus: Bus,
+        settings: Settings,
+        instance: str,
+        venues: Venues,
+        leases: Leases,
+        group: asyncio.TaskGroup,
+        stop: asyncio.Event,
+    ) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._instance = instance
+        self._venues = venues
+        self._leases = leases
+        self._group = group
+        self._stop = stop
+        self._running: dict[Feed, _Running] = {}
+        self._early: set[Feed] = set()
+        self._interests: Interests | None = None
+
+    def follow(self, interests: Interests) -> None:
+        """From here on act on interests, those known already too."""
+        self._interests = interests
+        for market in self._early:
+            self.reconcile(market)
+        self._early.clear()
+
+    # -- feeds ----------------------------------------------------------------------------------------------------
+
+    def reconcile(self, market: Feed) -> None:
+        """Make what runs what is wanted."""
+        if self._interests is None:
+            self._early.add(market)
+            return
+        running = self._running.get(market)
+        if not self._interests.wanted(market) or self._stop.is_set():
+            if running is not None:
+                running.stop.set()
+            return
+        depth, cadence_ms, deltas, timeframes = self._interests.wishes(market)
+        if running is None:
+            running = _Running(Wishes(depth, cadence_ms, deltas, timeframes))
+            self._running[market] = running
+            self._group.create_task(self._contend(market, running))
+            return
+        wishes = running.wishes
+        if (wishes.depth, wishes.cadence_ms, wishes.deltas, wishes.timeframes) != (
+            depth,
+            cadence_ms,
+            deltas,
+            timeframes,
+        ):
+            wishes.depth, wishes.cadence_ms, wishes.deltas, wishes.timeframes = depth, cadence_ms, deltas, timeframes
+            changed, wishes.changed = wishes.changed, asyncio.Event()
+            changed.set()
+
+    def end(self) -> None:
+        """Give everything up; the group waits for it."""
+        for running in self._running.values():
+            running.stop.set()
+
+    async def _contend(self, market: Feed, running: _Running) -> None:
+        try:
+            await self._leases.hold(market.path, partial(self._own, market, running), running.stop)
+        finally:
+            del self._running[market]
+        # It may have been wanted again while it ended.
+        self.reconcile(market)
+
+    async def _own(self, market: Feed, running: _Running, lease: Lease) -> None:
+        """Run a feed while this instance holds its lease."""
+        running.board = board = await open_board(self._bus, market, self._instance)
+        board.say("starting")
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(board.run())
+                await self._attempt(market, running, board, lease)
+                board.end()
+        except* Fenced as group_error:
+            log.warning("another instance took the feed over", feed=str(market), error=str(leaf(group_error)))
+        finally:
+            running.board = None
+
+    async def _attempt(self, market: Feed, running: _Running, board: Board, lease: Lease) -> None:
+        """Run the body of a feed, again and again where the venue fails it, until the lease is to be released."""
+        while not lease.release.is_set():
+            pause = AGAIN_S
+            try:
+                venue = await self._venues.get(market.exchange)
+                await venue.market(market.symbol)
+                desk = Desk(
+                    feed=market,
+                    bus=self._bus,
+                    venue=venue,
+                    settings=self._settings.streamer,
+                    wishes=running.wishes,
+                    board=board,
+                    stop=lease.release,
+                )
+                await BODIES[market.kind](desk)
+            except* Fenced:
+                raise
+            except* TickwireError as errors:
+                error = leaf(errors)
+                board.state = "disconnected"
+                board.say("disconnected", str(error))
+                log.warning("feed failed", feed=str(market), error=str(error))
+                if isinstance(error, _HOPELESS):
+                    # Nothing but another request can help: it is refused, this one was there before.
+                    pause = self._settings.leases.ttl_s * 30
+            await _first_of(lease.release, pause)
+
+    # -- requests -------------------------------------------------------------------------------------------------
+
+    async def start(self, request: StartRequest, _call: Call) -> FeedReport:
+        """Register an interest that can be met."""
+        check(request)
+        exchanges.known(request.exchange)
+        venue = await self._venues.get(request.exchange)
+        await venue.check(request.feed)
+        assert self._interests is not None
+        await self._interests.register(request)
+        return await self._report(request.feed)
+
+    async def withdraw(self, request: StopRequest, _call: Call) -> FeedReport:
+        """Withdraw an interest."""
+        check(request)
+        assert self._interests is not None
+        await self._interests.withdraw(request)
+        return await self._report(request.feed)
+
+    async def _report(self, feed: Feed) -> FeedReport:
+        """One feed as its owner sees it."""
+        assert self._interests is not None
+        subscribers = self._interests.subscribers(feed)
+        owner = self._leases.holder(feed.market.path)
+        if owner is None or subscribers == 0:
+            return _bare(feed, subscribers, owner)
+        found = await self._ask(owner, FeedsRequest(exchange=feed.exchange))
+        of_market = [each for each in found or () if each.feed.market == feed.market]
+        if not of_market:
+            return _bare(feed, subscribers, owner)
+        return _of(of_market[0], feed, subscribers)
+
+    async def listed(self, request: FeedsRequest, call: Call) -> None:
+        """Every wanted feed; from its owner what only that one knows."""
+        assert self._interests is not None
+        members = sorted(self._leases.members)
+        answers = await asyncio.gather(*(self._ask(member, request) for member in members))
+        owned = {report.feed.market: report for answer in answers for report in answer or ()}
+        silent = [member for member, answer in zip(members, answers, strict=True) if answer is None]
+        found = []
+        wanted = {*self._interests.feeds(), *(market for market in owned if market.kind == "trade")}
+        for feed in sorted(wanted, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")):
+            if request.exchange is not None and feed.exchange != request.exchange:
+                continue
+            subscribers = self._interests.subscribers(feed)
+            report = owned.get(feed.market)
+            found.append(_of(report, feed, subscribers) if report else _bare(feed, subscribers, None))
+        chunks = [found[start : start + FEEDS_A_CHUNK] for start in range(0, len(found), FEEDS_A_CHUNK)] or [[]]
+        for number, chunk in enumerate(chunks):
+            await call.reply(FeedList(feeds=chunk, silent=silent, chunk=number, more=number + 1 < len(chunks)))
+
+    async def reports(self, request: FeedsRequest, call: Call) -> None:
+        """What this instance owns, by market."""
+        found = [
+            running.board.report(0)
+            for market, running in self._running.items()
+            if running.board is not None and request.exchange in (None, market.exchange)
+        ]
+        chunks = [found[start : start + FEEDS_A_CHUNK] for start in range(0, len(found), FEEDS_A_CHUNK)] or [[]]
+        for number, chunk in enumerate(chunks):
+            await call.reply(FeedList(feeds=chunk, chunk=number, more=number + 1 < len(chunks)))
+
+    async def _ask(self, instance: str, request: FeedsRequest) -> list[FeedReport] | None:
+        """What an instance owns; None when it does not answer."""
+        found: list[FeedReport] = []
+        try:
+            async with asyncio.timeout(ASK_S):
+                async for part in self._bus.request_chunks(
+                    f"streamer.reports.{instance}", request, partial(_decoded), timeout_s=ASK_S
+                ):
+                    found += part.feeds
+        except (NoSuchService, RequestTimeout, TimeoutError) as error:
+            log.debug("an instance is silent", other=instance, error=repr(error))
+            return None
+        return found
+
+
+def _decoded(data: bytes) -> FeedList:
+    return messages.decode(data, FeedList)
+
+
+def _bare(feed: Feed, subscribers: int, owner: str | None) -> FeedReport:
+    """A feed of which nothing is known but who wants it."""
+    return FeedReport(
+        kind=feed.kind,
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
+        state="waiting" if subscribers else "stopped",
+        owner=owner,
+        subscribers=subscribers,
+    )
+
+
+def _of(report: FeedReport, feed: Feed, subscribers: int) -> FeedReport:
+    """A market's report as that of one of its feeds."""
+    return msgspec.structs.replace(report, timeframe=feed.timeframe, subscribers=subscribers)
+
+
+async def _first_of(event: asyncio.Event, seconds: float) -> None:
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

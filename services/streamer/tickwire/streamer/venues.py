@@ -1,0 +1,51 @@
+"""The opened exchanges of this process: each opened at first use, and shared by all its feeds."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from tickwire.config import Settings
+from tickwire.streamer.venue import Venue, open_venue
+
+
+class Venues:
+    """Made by `open_venues`."""
+
+    def __init__(self, settings: Settings, group: asyncio.TaskGroup, closing: asyncio.Event) -> None:
+        self._settings = settings
+        self._group = group
+        self._closing = closing
+        self._opened: dict[str, asyncio.Future[Venue]] = {}
+
+    async def get(self, exchange: str) -> Venue:
+        """The opened exchange. Raises UnknownExchange, and ConfigError when ccxt refuses its table."""
+        if exchange not in self._opened:
+            self._opened[exchange] = asyncio.get_running_loop().create_future()
+            self._group.create_task(self._run(exchange, self._opened[exchange]))
+        return await asyncio.shield(self._opened[exchange])
+
+    async def _run(self, exchange: str, ready: asyncio.Future[Venue]) -> None:
+        # What is opened in a task must be closed in the same one.
+        try:
+            async with open_venue(exchange, self._settings) as venue:
+                ready.set_result(venue)
+                await self._closing.wait()
+        except Exception as error:
+            if ready.done():
+                raise
+            del self._opened[exchange]
+            # Told to whoever waits, and tried again for the next who asks.
+            ready.set_exception(error)
+
+
+@asynccontextmanager
+async def open_venues(settings: Settings) -> AsyncIterator[Venues]:
+    """Exchanges that stay open as long as the block lasts."""
+    closing = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        try:
+            yield Venues(settings, group, closing)
+        finally:
+            closing.set()
