@@ -1,0 +1,183 @@
+"""Every trade once, in order, whatever is taken away: the socket, the exchange's REST, the broker, the streamer."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from nats.aio.msg import Msg
+
+from support import live
+from support.pipeline import Pipeline, pipeline
+from support.processes import SimulatorProcess, running_simulator
+from tickwire import broker as embedded_broker
+from tickwire import messages, streams
+from tickwire.feeds import Feed, Status, Trades
+
+BTC = Feed("trade", "binance", "BTC/USDT")
+SOCKET = "/ws/"
+RATE = 500
+"""Trades per second."""
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[SimulatorProcess]:
+    """A simulator where 500 trades happen each second."""
+    async with running_simulator("--live-rate", f"{RATE}/s") as process:
+        yield process
+
+
+@pytest.fixture
+async def line(broker: str, busy: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    """One streamer on that simulator."""
+    async with pipeline(broker, busy, tmp_path, ("streamer",)) as running:
+        yield running
+
+
+async def test_ten_cuts_of_three_seconds_lose_and_repeat_nothing(line: Pipeline, busy: SimulatorProcess) -> None:
+    async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
+        await live.start(line.bus, BTC)
+        await seen.until(lambda: len(seen.trades) > RATE)
+        for cut in range(1, 11):
+            await busy.fault(SOCKET, "ws_cut", seconds=3)
+            repaired = await heard.until("repaired", cut)
+            assert repaired.trades > RATE
+            enough = len(seen.trades) + RATE
+            await seen.until(lambda enough=enough: len(seen.trades) > enough)  # type: ignore[misc]
+        tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+        assert tape.repaired > 10 * 2 * RATE
+        assert seen.broken == []
+        assert seen.ids == tape.ids[: len(seen.ids)]
+
+
+async def test_a_cut_while_rest_fails_as_well_loses_nothing(line: Pipeline, busy: SimulatorProcess) -> None:
+    async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
+        await live.start(line.bus, BTC)
+        await seen.until(lambda: len(seen.trades) > RATE)
+        for code in (500, 429, 418):
+            await busy.fault("aggTrades", "status", code=code, count=2)
+        await busy.fault("aggTrades", "drop", count=1)
+        await busy.fault("aggTrades", "truncated", count=1)
+        await busy.fault(SOCKET, "ws_cut", seconds=1)
+        await heard.until("repaired")
+        enough = len(seen.trades) + RATE
+        await seen.until(lambda: len(seen.trades) > enough)
+        tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+        assert seen.ids == tape.ids[: len(seen.ids)]
+
+
+async def test_what_rest_cannot_give_back_is_a_gap_with_its_bounds(line: Pipeline, busy: SimulatorProcess) -> None:
+    async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
+        await live.start(line.bus, BTC)
+        await seen.until(lambda: len(seen.trades) > RATE)
+        first = seen.ids[-1] + RATE
+        last = first + RATE
+        await busy.fault("rest", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=last)
+        await busy.fault(SOCKET, "ws_cut", seconds=3)
+        said = await heard.until("gap")
+        await seen.until(lambda: seen.ids[-1] > last + 2 * RATE)
+        before, after = (await live.truth(busy, "BTCUSDT", each, each) for each in (first - 1, last + 1))
+        expected = (before[0].timestamp, after[0].timestamp, str(first - 1), str(last + 1))
+        assert said.gap is not None
+        for gap in (said.gap, seen.gaps[0]):
+            assert (gap.since, gap.until, gap.after_id, gap.before_id) == expected
+        assert len(seen.gaps) == 1
+        assert seen.ids == [each for each in range(seen.ids[0], seen.ids[-1] + 1) if not first <= each <= last]
+
+
+async def test_a_restart_of_the_broker_loses_nothing(busy: SimulatorProcess, tmp_path: Path) -> None:
+    broker = embedded_broker.embedded(tmp_path / "nats")
+    url = await broker.__aenter__()
+    port = int(url.rsplit(":", 1)[1])
+    async with pipeline(url, busy, tmp_path, ("streamer",)) as line, live.seeing(line.bus, BTC) as seen:
+        await live.start(line.bus, BTC)
+        await seen.until(lambda: len(seen.trades) > RATE)
+        await broker.__aexit__(None, None, None)
+        async with embedded_broker.embedded(tmp_path / "nats", port=port):
+            last = seen.ids[-1]
+            await seen.until(lambda: seen.ids[-1] > last + 3 * RATE)
+            await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+
+
+async def test_kill_9_of_the_streamer_loses_nothing_when_another_takes_over(
+    line: Pipeline, busy: SimulatorProcess
+) -> None:
+    async with live.seeing(line.bus, BTC) as seen:
+        await live.start(line.bus, BTC)
+        await seen.until(lambda: len(seen.trades) > RATE)
+        for number in (1, 2):
+            await line.start("streamer", number)
+            await line.started("streamer", number)
+            await line.kill("streamer", number - 1)
+            last = seen.ids[-1]
+            await seen.until(lambda last=last: seen.ids[-1] > last + 3 * RATE)  # type: ignore[misc]
+        tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+        assert seen.broken == []
+        assert seen.ids == tape.ids[: len(seen.ids)]
+
+
+async def test_a_zombie_adds_nothing_to_any_public_subject(line: Pipeline, busy: SimulatorProcess) -> None:
+    public: list[tuple[str, str]] = []
+    starts: asyncio.Queue[str] = asyncio.Queue()
+
+    async def take(message: Msg) -> None:
+        public.append((message.subject, (message.headers or {})["Tickwire-Publish"].split(".")[0]))
+        if message.subject.startswith("md.status."):
+            status = messages.decode(message.data, Status)
+            if status.event == "starting":
+                starts.put_nowait(status.kind)
+
+    feeds = [
+        BTC,
+        Feed("book", "binance", "BTC/USDT"),
+        Feed("ticker", "binance", "BTC/USDT"),
+        Feed("candle", "binance", "BTC/USDT", "1m"),
+    ]
+    async with live.seeing(line.bus, BTC) as seen:
+        await line.bus.client.subscribe("md.>", cb=take)
+        for feed in feeds:
+            await live.start(line.bus, feed)
+        async with asyncio.timeout(30):
+            assert {await starts.get() for _ in feeds} == {feed.kind for feed in feeds}
+        await seen.until(lambda: len(seen.trades) > RATE)
+        zombie = line.running["streamer-0"][0]
+        zombie.send_signal(signal.SIGSTOP)
+        of_the_zombie = {writer for _, writer in public}
+        await line.start("streamer", 1)
+        async with asyncio.timeout(30):
+            assert {await starts.get() for _ in feeds} == {feed.kind for feed in feeds}
+        last = seen.ids[-1]
+        await seen.until(lambda: seen.ids[-1] > last + RATE)
+        taken_over = len(public)
+        zombie.send_signal(signal.SIGCONT)
+        last = seen.ids[-1]
+        await seen.until(lambda: seen.ids[-1] > last + 4 * RATE)
+        assert {subject.split(".")[1] for subject, _ in public[taken_over:]} >= {"trade", "book"}
+        assert [each for each in public[taken_over:] if each[1] in of_the_zombie] == []
+        tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+        assert seen.ids == tape.ids[: len(seen.ids)]
+
+
+async def test_a_slow_consumer_sees_the_hole_and_reads_it_back(line: Pipeline) -> None:
+    """By the sequence headers, without any client library."""
+    async with live.seeing(line.bus, BTC) as seen:
+        await live.start(line.bus, BTC)
+        await seen.until(lambda: len(seen.trades) > RATE)
+        before = seen.sequences[-1]
+    # Away for as long as it takes for more trades to come.
+    async with live.seeing(line.bus, BTC) as other:
+        await other.until(lambda: len(other.trades) > RATE)
+        first = other.sequences[0]
+    missed = []
+    sequence = before
+    while True:
+        message = await line.bus.jetstream.get_msg(streams.TRADES, seq=sequence + 1, subject=BTC.tape, next=True)
+        assert message.seq is not None
+        if message.seq >= first:
+            break
+        sequence = message.seq
+        missed += [int(trade.id or "") for trade in messages.decode(message.data or b"", Trades).trades]
+    assert [*seen.ids, *missed, *other.ids] == list(range(seen.ids[0], other.ids[-1] + 1))

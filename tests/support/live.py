@@ -1,0 +1,176 @@
+"""Live feeds in tests: what is on the tape, what a consumer saw, and what the exchange says is true."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+
+from support.processes import SimulatorProcess
+from tickwire import messages, streams
+from tickwire.bus import Bus
+from tickwire.feeds import Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
+
+
+@dataclass
+class Seen:
+    """What one feed said to a plain NATS subscriber, and whether the broker's chain of sequences broke."""
+
+    trades: list[Trade] = field(default_factory=list)
+    gaps: list[Gap] = field(default_factory=list)
+    sequences: list[int] = field(default_factory=list)
+    broken: list[tuple[int, int]] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    repaired: int = 0
+
+    async def take(self, message: Msg) -> None:
+        """Keep one message."""
+        headers = message.headers or {}
+        sequence, before = int(headers["Nats-Sequence"]), int(headers["Nats-Last-Sequence"])
+        if self.sequences and before != self.sequences[-1]:
+            self.broken.append((self.sequences[-1], before))
+        self.sequences.append(sequence)
+        said = messages.decode(message.data, Trades)
+        self.trades += said.trades
+        self.repaired += len(said.trades) if said.source == "rest" else 0
+        if said.gap is not None:
+            self.gaps.append(said.gap)
+        self.news.set()
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Wait until `condition()` holds, looked at after each message."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self.news.clear()
+                await self.news.wait()
+
+    @property
+    def ids(self) -> list[int]:
+        """The ids of the trades, in the order of arrival."""
+        return [int(trade.id or "") for trade in self.trades]
+
+
+@asynccontextmanager
+async def seeing(bus: Bus, feed: Feed) -> AsyncIterator[Seen]:
+    """Subscribe to a trade feed as any NATS client would."""
+    seen = Seen()
+    subscription = await bus.client.subscribe(feed.public, cb=seen.take)
+    await bus.client.flush()
+    yield seen
+    if bus.client.is_connected:
+        await subscription.unsubscribe()
+
+
+async def on_tape(bus: Bus, feed: Feed) -> Seen:
+    """Everything that stream TRADES holds of a feed, in order."""
+    seen = Seen()
+    last = await bus.jetstream.get_last_msg(streams.TRADES, feed.tape)
+    done = asyncio.Event()
+    before = 0
+
+    async def take(message: Msg) -> None:
+        nonlocal before
+        sequence = message.metadata.sequence.stream
+        message.headers = {"Nats-Sequence": str(sequence), "Nats-Last-Sequence": str(before)}
+        before = sequence
+        await seen.take(message)
+        if sequence == last.seq:
+            done.set()
+
+    subscription = await bus.ordered(feed.tape, streams.TRADES, take)
+    async with asyncio.timeout(30):
+        await done.wait()
+    await subscription.unsubscribe()
+    return seen
+
+
+async def start(bus: Bus, feed: Feed, subscriber: str = "", ttl_s: int | None = None) -> FeedReport:
+    """Ask for a feed; a subscriber of its own where none is named."""
+    request = StartRequest(
+        kind=feed.kind,
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
+        subscriber=subscriber or secrets.token_hex(4),
+        ttl_s=ttl_s,
+    )
+    return await bus.request("streamer.start", request, FeedReport, timeout_s=30)
+
+
+async def stop(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
+    """Withdraw an interest."""
+    request = StopRequest(
+        kind=feed.kind,
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
+        subscriber=subscriber,
+    )
+    return await bus.request("streamer.stop", request, FeedReport, timeout_s=30)
+
+
+@dataclass
+class Statuses:
+    """The statuses of feeds, as they are published."""
+
+    said: list[Status] = field(default_factory=list)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def take(self, message: Msg) -> None:
+        """Keep one."""
+        self.said.append(messages.decode(message.data, Status))
+        self.news.set()
+
+    async def until(self, event: str, count: int = 1, timeout_s: float = 30) -> Status:
+        """Wait for the `count`-th status of a kind."""
+        async with asyncio.timeout(timeout_s):
+            while len(found := [each for each in self.said if each.event == event]) < count:
+                self.news.clear()
+                await self.news.wait()
+        return found[count - 1]
+
+
+@asynccontextmanager
+async def statuses(bus: Bus, feed: Feed) -> AsyncIterator[Statuses]:
+    """Follow `md.status` of a feed."""
+    heard = Statuses()
+    subscription = await bus.client.subscribe(feed.status.replace("tape.", "md.", 1), cb=heard.take)
+    await bus.client.flush()
+    yield heard
+    if bus.client.is_connected:
+        await subscription.unsubscribe()
+
+
+async def truth(simulator: SimulatorProcess, symbol: str, first: int, last: int) -> list[Trade]:
+    """The exchange's own aggregate trades from `first` to `last`, both included."""
+    found: list[Trade] = []
+    while first <= last:
+        page = await simulator.truth("aggregates", symbol=symbol, fromId=first, limit=min(1000, last - first + 1))
+        assert page, f"the exchange knows no aggregate trade {first}"
+        found += [
+            Trade(
+                id=str(each["a"]),
+                timestamp=each["T"],
+                side="sell" if each["m"] else "buy",
+                price=float(each["p"]),
+                amount=float(each["q"]),
+            )
+            for each in page
+        ]
+        first = page[-1]["a"] + 1
+    return found
+
+
+async def assert_every_trade_once(bus: Bus, simulator: SimulatorProcess, feed: Feed, market_id: str) -> Seen:
+    """The tape of a feed has each trade of the exchange exactly once, in order, from its first to its last."""
+    tape = await on_tape(bus, feed)
+    ids = tape.ids
+    assert ids, "there is no trade on the tape"
+    assert tape.gaps == []
+    assert ids == list(range(ids[0], ids[-1] + 1))
+    assert tape.trades == await truth(simulator, market_id, ids[0], ids[-1])
+    return tape

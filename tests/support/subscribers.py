@@ -1,0 +1,45 @@
+"""A client that keeps interests in one feed alive, then prints `ready`: `subscribers.py URL PATH COUNT TTL_S`."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from tickwire import feeds, lifecycle
+from tickwire.bus import connect
+from tickwire.config import NatsSettings
+from tickwire.feeds import FeedReport, StartRequest
+
+
+async def main(stop: asyncio.Event) -> None:
+    url, path, count, ttl_s = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    feed = feeds.feed_of(path)
+
+    async def keep(number: int) -> None:
+        request = StartRequest(
+            kind=feed.kind,
+            exchange=feed.exchange,
+            symbol=feed.symbol,
+            timeframe=feed.timeframe,
+            subscriber=f"subscriber-{number}",
+            ttl_s=ttl_s,
+        )
+        while True:
+            await bus.request("streamer.start", request, FeedReport, timeout_s=30)
+            if number == count - 1:
+                print("ready", flush=True)
+            await asyncio.sleep(ttl_s / 3)
+
+    async with connect(NatsSettings(url=url), name="subscribers") as bus:
+        await lifecycle.until_stopped(stop, _all(keep, count))
+
+
+async def _all(keep: object, count: int) -> None:
+    assert callable(keep)
+    async with asyncio.TaskGroup() as group:
+        for number in range(count):
+            group.create_task(keep(number))
+
+
+if __name__ == "__main__":
+    sys.exit(lifecycle.run(main))
