@@ -79,7 +79,8 @@ async def test_what_rest_cannot_give_back_is_a_gap_with_its_bounds(line: Pipelin
         await busy.fault(SOCKET, "ws_cut", seconds=3)
         said = await heard.until("gap")
         await seen.until(lambda: seen.ids[-1] > last + 2 * RATE)
-        before, after = (await live.truth(busy, "BTCUSDT", each, each) for each in (first - 1, last + 1))
+        before = await live.truth(busy, "BTCUSDT", first - 1, first - 1)
+        after = await live.truth(busy, "BTCUSDT", last + 1, last + 1)
         expected = (before[0].timestamp, after[0].timestamp, str(first - 1), str(last + 1))
         assert said.gap is not None
         for gap in (said.gap, seen.gaps[0]):
