@@ -99,6 +99,8 @@ class Bus:
         self.client = client
         self.url = url
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
+        self.doubts: set[Callable[[], None]] = set()
+        """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
 
     async def publish(self, subject: str, message: Struct) -> None:
         """Publish without confirmation."""
@@ -238,6 +240,8 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
                 bug.set_exception(error)
         elif client.is_connected:
             log.warning("broker", error=repr(error))
+            if isinstance(error, nats.errors.SlowConsumerError):
+                in_doubt()
         else:
             refusals[:] = [error]
 
@@ -247,13 +251,20 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
 
     async def on_reconnect() -> None:
         log.info("connected to the broker again", url=address)
+        in_doubt()
+
+    bus = Bus(client, address)
+
+    def in_doubt() -> None:
+        for doubt in list(bus.doubts):
+            doubt()
 
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect)
         leaving.clear()
         watch = group.create_task(_raise(bug))
         try:
-            yield Bus(client, address)
+            yield bus
         finally:
             watch.cancel()
             leaving.set()

@@ -1,0 +1,322 @@
+"""Following a feed: every message of its tape in order, each exactly once, whatever happens to the connection.
+
+| subject | how |
+|---|---|
+| `md.…` | plain subscription; each message tells its own sequence and that of the one before it on the subject |
+| `$JS.API.DIRECT.GET.<stream>` | reads back what was missed, and what was there before |
+
+A plain subscription is fast, and loses what is published while the connection is away, the broker restarts or we are
+too slow. None of that goes unnoticed: the broker's republish headers `Nats-Sequence` and `Nats-Last-Sequence` chain
+the messages of a subject. Where the chain breaks, what is in between is read from the stream before anything later is
+handed on. What has no successor to give it away is asked for after a reconnection, after a drop, and after a silence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+
+from tickwire import lifecycle, logs, streams
+from tickwire.bus import Bus
+from tickwire.errors import BadRequest, BrokerUnavailable
+
+log = logs.get(__name__)
+
+HELD = 65_536
+"""Messages that wait for a slow callback before they are dropped, to be read back later."""
+QUIET_S = 15.0
+PAGE = 256
+PAGE_BYTES = 4 << 20
+ANSWER_S = 2.0
+RETRY_S = 0.2
+OPEN_PATIENCE_S = 5.0
+
+_STREAMS = {
+    "trade": streams.TRADES,
+    "book": streams.BOOKS,
+    "book_delta": streams.BOOK_DELTAS,
+    "ticker": streams.TICKERS,
+    "candle": streams.CANDLES,
+    "status": streams.STATUS,
+}
+_SEQUENCE = "Nats-Sequence"
+_STAMP = "Nats-Time-Stamp"
+_LAST = "Nats-Last-Sequence"
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_PENDING = "Nats-Num-Pending"
+
+
+@dataclass(frozen=True, slots=True)
+class Taped:
+    """A message of a tape.
+
+    `sequence` is its place in the stream. `read_back` tells that it was read from the stream, not heard live.
+    `skipped` tells that messages between the one handed on before and this are no longer kept: for books, tickers and
+    open candles, of which only the newest is kept, that is a matter of course; for trades it is a loss.
+    """
+
+    sequence: int
+    data: bytes
+    read_back: bool = False
+    skipped: bool = False
+
+
+@dataclass
+class Chain:
+    """How far a subject has been followed: the last sequence, and the newest time stamp of the stream so far."""
+
+    last: int = 0
+    newest: str = ""
+
+    def begins_anew(self, sequence: int, stamp: str) -> bool:
+        """Whether a message is of another stream of the same name: an earlier place, though written later."""
+        return sequence <= self.last and stamp > self.newest
+
+    def advance(self, sequence: int, stamp: str) -> None:
+        """Go on to a message."""
+        self.last = sequence
+        self.newest = max(self.newest, stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """A message and its place in the chain; `previous` is absent where it is not told."""
+
+    sequence: int
+    previous: int | None
+    stamp: str
+    data: bytes
+
+
+class Following:
+    """A feed being followed. Made by `follow`."""
+
+    def __init__(self, bus: Bus, subject: str, take: Callable[[Taped], Awaitable[None]]) -> None:
+        kind = subject.split(".")[1:2]
+        if not subject.startswith("md.") or not kind or kind[0] not in _STREAMS or "*" in subject or ">" in subject:
+            raise BadRequest(f"{subject!r} is not the public subject of one feed", "such as md.trade.binance.BTC-USDT")
+        self.subject = subject
+        self.read_back = 0
+        """Messages that were missed and read from the stream."""
+        self.skipped = 0
+        """How often messages were no longer kept."""
+        self._bus = bus
+        self._tape = "tape." + subject.removeprefix("md.")
+        self._stream = _STREAMS[kind[0]]
+        self._take = take
+        self._chain = Chain()
+        self._turn = asyncio.Lock()
+        self._doubt = asyncio.Event()
+        self._heard = time.monotonic()
+
+    @property
+    def sequence(self) -> int:
+        """Of the last message handed on, 0 before the first."""
+        return self._chain.last
+
+    async def catch_up(self) -> None:
+        """Hand on everything that is on the tape by now."""
+        async with self._turn:
+            if (newest := await self._newest()) is None:
+                return
+            if self._chain.begins_anew(newest.sequence, newest.stamp):
+                self._begin_anew()
+            await self._read_back_to(newest.sequence)
+
+    async def hear(self, message: Msg) -> None:
+        """Take in a message of the subscription."""
+        link = _link(message)
+        if link is None:
+            # Only the broker's republish can speak for the tape.
+            log.warning("not from the tape", subject=self.subject)
+            return
+        self._heard = time.monotonic()
+        async with self._turn:
+            if self._chain.begins_anew(link.sequence, link.stamp):
+                self._begin_anew()
+            if link.previous is not None and link.previous > self._chain.last:
+                await self._read_back_to(link.previous)
+            await self._hand_on(link, read_back=False)
+
+    @asynccontextmanager
+    async def subscribed(self, back: int, after: int | None, held: int) -> AsyncIterator[None]:
+        """Listen within the block; before it, hand on what was there already, by the rules of `follow`."""
+        subscription = None
+        try:
+            # What is heard meanwhile waits until what was before is through.
+            async with self._turn:
+                subscription = await self._bus.client.subscribe(self.subject, cb=self.hear, pending_msgs_limit=held)
+                self._bus.doubts.add(self.doubt)
+                await self._begin(back, after)
+            yield
+        finally:
+            self._bus.doubts.discard(self.doubt)
+            if subscription is not None and self._bus.client.is_connected:
+                await subscription.unsubscribe()
+
+    async def _begin(self, back: int, after: int | None) -> None:
+        try:
+            async with asyncio.timeout(OPEN_PATIENCE_S):
+                newest = await self._newest()
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"stream {self._stream} cannot be read", "start a streamer, with `tickwire up` for instance"
+            ) from error
+        if newest is None:
+            return
+        if after is not None:
+            # A stream that has not come so far is another one.
+            self._chain = Chain(after, newest.stamp) if after <= newest.sequence else Chain()
+            await self._read_back_to(newest.sequence)
+            return
+        links = [newest][:back]
+        while 0 < len(links) < back and links[0].previous:
+            earlier = await self._answered({"seq": links[0].previous})
+            if not earlier:
+                break
+            links[:0] = earlier
+        if not links:
+            self._chain.advance(newest.sequence, newest.stamp)
+        for link in links:
+            await self._hand_on(link, read_back=True, first=True)
+
+    async def check(self, quiet_s: float) -> None:
+        """Look for messages without successor: when in doubt, and after each silence. Until cancelled."""
+        while True:
+            try:
+                async with asyncio.timeout(quiet_s):
+                    await self._doubt.wait()
+            except TimeoutError:
+                if time.monotonic() - self._heard < quiet_s:
+                    continue
+            self._doubt.clear()
+            await self.catch_up()
+
+    def doubt(self) -> None:
+        """Something may have been missed."""
+        self._doubt.set()
+
+    def _begin_anew(self) -> None:
+        log.warning("the stream was made anew", stream=self._stream, subject=self.subject)
+        self._chain = Chain()
+
+    async def _hand_on(self, link: _Link, *, read_back: bool, first: bool = False) -> None:
+        if link.sequence <= self._chain.last:
+            return
+        known = self._chain.last > 0 and not first
+        skipped = known and link.previous is not None and link.previous > self._chain.last
+        # Before the call: it is not repeated, whatever becomes of it.
+        self._chain.advance(link.sequence, link.stamp)
+        self.skipped += skipped
+        self.read_back += read_back and not first
+        await self._take(Taped(link.sequence, link.data, read_back, skipped))
+
+    async def _read_back_to(self, sequence: int) -> None:
+        """Hand on what the stream keeps of the subject after the last one, at least up to a sequence."""
+        while self._chain.last < sequence:
+            page = await self._answered(
+                {
+                    "next_by_subj": self._tape,
+                    "seq": self._chain.last + 1,
+                    "batch": PAGE,
+                    "max_bytes": PAGE_BYTES,
+                }
+            )
+            if not page:
+                return
+            for link in page:
+                await self._hand_on(link, read_back=True)
+
+    async def _newest(self) -> _Link | None:
+        return next(iter(await self._answered({"last_by_subj": self._tape})), None)
+
+    async def _answered(self, request: dict[str, Any]) -> list[_Link]:
+        """What the stream answers, asked until it does."""
+        while True:
+            try:
+                return await self._ask(request)
+            except (nats.errors.Error, TimeoutError) as error:
+                log.debug("the tape does not answer", subject=self.subject, error=repr(error))
+            await asyncio.sleep(RETRY_S)
+
+    async def _ask(self, request: dict[str, Any]) -> list[_Link]:
+        answers: asyncio.Queue[Msg] = asyncio.Queue()
+        client = self._bus.client
+        inbox = client.new_inbox()
+        subscription = await client.subscribe(inbox, cb=answers.put)
+        try:
+            subject = f"$JS.API.DIRECT.GET.{self._stream}"
+            await client.publish(subject, msgspec.json.encode(request), reply=inbox)
+            found: list[_Link] = []
+            while True:
+                async with asyncio.timeout(ANSWER_S):
+                    answer = await answers.get()
+                status = (answer.headers or {}).get("Status")
+                if status in ("204", "404"):
+                    # The end of a batch; there is none.
+                    return found
+                link = _link(answer, stored=True)
+                if link is None:
+                    raise nats.errors.Error(f"{subject} answered {status}")
+                found.append(link)
+                # A single answer, or a broker before 2.11, which knows no batches.
+                if _PENDING not in (answer.headers or {}):
+                    return found
+        finally:
+            if client.is_connected:
+                await subscription.unsubscribe()
+
+
+def _link(message: Msg, *, stored: bool = False) -> _Link | None:
+    headers = message.headers or {}
+    sequence = headers.get(_SEQUENCE)
+    if sequence is None:
+        return None
+    # What its writer expected is what the stream enforced. In a stored message the other header speaks of the batch.
+    previous = headers.get(_EXPECTED) or (None if stored else headers.get(_LAST))
+    return _Link(
+        int(sequence), None if previous is None else int(previous), stamp_of(headers.get(_STAMP, "")), message.data
+    )
+
+
+def stamp_of(text: str) -> str:
+    """A time as nats-server writes it (RFC 3339, nanoseconds without trailing zeros), so that texts compare."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    return f"{seconds}.{fraction:0<9}" if seconds else ""
+
+
+@asynccontextmanager
+async def follow(
+    bus: Bus,
+    subject: str,
+    take: Callable[[Taped], Awaitable[None]],
+    *,
+    back: int = 1,
+    after: int | None = None,
+    quiet_s: float = QUIET_S,
+    held: int = HELD,
+) -> AsyncIterator[Following]:
+    """Call `take` for each message of a feed's public subject (`Feed.public`), in order, one at a time, each once.
+
+    First come the `back` newest messages that are there already (1: the present state, 0: none), or everything after
+    sequence `after`, of a message that was handed on in an earlier life. Inside the block, those before are through.
+
+    While `take` works, up to `held` messages wait; what comes beyond is read from the stream when its turn comes.
+    An exception of `take` is a bug and ends the connection's block or this one. Raises BadRequest when the subject is
+    not that of one feed, BrokerUnavailable when its stream cannot be read.
+    """
+    following = Following(bus, subject, take)
+    async with following.subscribed(back, after, held), lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        checking = group.create_task(following.check(quiet_s))
+        try:
+            yield following
+        finally:
+            checking.cancel()
