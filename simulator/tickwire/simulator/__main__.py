@@ -35,6 +35,12 @@ def configured(arguments: list[str]) -> SimulatorConfig:
     parser.add_argument("--weight-limit", type=int, metavar="N", help="answer 429 above it, per minute")
     parser.add_argument("--play", action="append", metavar="SYMBOL:TIMEFRAME=CSV", help="play candles from a file")
     parser.add_argument("--play-trades", action="append", metavar="SYMBOL=CSV", help="play trades from a file")
+    parser.add_argument(
+        "--play-wire",
+        action="append",
+        metavar="PREFIX",
+        help="play recorded answers and messages, PREFIX.0 and so on, when POST /_sim/wire says so",
+    )
     try:
         given, unknown = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:

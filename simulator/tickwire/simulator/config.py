@@ -82,6 +82,8 @@ class SimulatorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """Answer 429 above this request weight per minute, as Binance does at 6000; absent: never."""
     play: tuple[PlayCandles, ...] = ()
     play_trades: tuple[PlayTrades, ...] = ()
+    play_wire: tuple[str, ...] = ()
+    """Recordings of raw answers and messages, each named by what its files begin with; see `wire`."""
 
 
 def load(path: Path) -> dict[str, Any]:

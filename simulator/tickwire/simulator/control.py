@@ -78,7 +78,7 @@ class Control:
 
     async def set_clock(self, request: web.Request) -> Any:
         """POST /_sim/clock"""
-        order = _decode(await request.read(), ClockOrder)
+        order = decoded(await request.read(), ClockOrder)
         clock = self._exchange.clock
         speed = order.speed if order.speed is not None else (None if order.now is None else 0.0)
         clock.set((clock.now() if order.now is None else order.now) + order.advance, speed)
@@ -86,7 +86,7 @@ class Control:
 
     async def set_rate(self, request: web.Request) -> Any:
         """POST /_sim/rate"""
-        order = _decode(await request.read(), RateOrder)
+        order = decoded(await request.read(), RateOrder)
         if not 0.01 <= order.rate <= 20_000:
             raise BadRequest(f"rate {order.rate} is not between 0.01 and 20000 trades a second")
         try:
@@ -157,7 +157,8 @@ def _integer(request: web.Request, name: str, default: int) -> int:
     return int(value)
 
 
-def _decode(body: bytes, type_: type[T]) -> T:
+def decoded(body: bytes, type_: type[T]) -> T:
+    """A request's body. Raises BadRequest with one line."""
     try:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -179,11 +180,13 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
         ("GET", "truth/candles", control.candles),
         ("GET", "truth/trades", control.trades),
     ):
-        router.add_route(method, f"/_sim/{path}", _json(handler))
+        router.add_route(method, f"/_sim/{path}", json_handler(handler))
     return control
 
 
-def _json(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+def json_handler(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """A handler's value as JSON; a TickwireError as status 400."""
+
     async def answer(request: web.Request) -> web.Response:
         try:
             body, status = msgspec.json.encode(await handler(request)), 200

@@ -7,7 +7,7 @@ Source of paths, parameters, limits, weights and error codes: Binance's spot API
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
@@ -16,19 +16,9 @@ from tickwire.simulator.book import book_at, frame_of, last_update_id
 from tickwire.simulator.candles import text, texts
 from tickwire.simulator.exchange import Exchange, Instrument
 from tickwire.simulator.market import Trades
-
-Query = Mapping[str, str]
+from tickwire.simulator.protocol import Query, Refused, integer, limit
 
 _HOUR_MS = 3_600_000
-
-
-class Refused(Exception):
-    """An answer of Binance's that is an error: HTTP 400 with a code and a message."""
-
-    def __init__(self, code: int, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
 
 
 def answer(exchange: Exchange, path: str, query: Query) -> tuple[Any, int] | None:
@@ -57,24 +47,6 @@ def _instrument(exchange: Exchange, query: Query) -> Instrument:
     if found is None:
         raise Refused(-1121, "Invalid symbol.")
     return found
-
-
-def _integer(query: Query, name: str) -> int | None:
-    value = query.get(name)
-    if value is None:
-        return None
-    if not value:
-        raise Refused(-1105, f"Parameter '{name}' was empty.")
-    if not re.fullmatch(r"[0-9]{1,20}", value):
-        raise Refused(-1100, f"Illegal characters found in parameter '{name}'; legal range is '^[0-9]{{1,20}}$'.")
-    return int(value)
-
-
-def _limit(query: Query, default: int, most: int) -> int:
-    value = _integer(query, "limit")
-    if value == 0:
-        raise Refused(-1130, "Data sent for parameter 'limit' is not valid.")
-    return min(default if value is None else value, most)
 
 
 def _ping(exchange: Exchange, query: Query) -> tuple[Any, int]:
@@ -139,42 +111,42 @@ def _klines(exchange: Exchange, query: Query) -> tuple[Any, int]:
         raise Refused(-1102, "Mandatory parameter 'interval' was not sent, was empty/null, or malformed.")
     if interval not in instrument.intervals:
         raise Refused(-1120, "Invalid interval.")
-    start, end = _integer(query, "startTime"), _integer(query, "endTime")
-    limit = _limit(query, 500, 1000)
-    return instrument.candles.page(interval, start, end, limit, exchange.clock.now()), 2
+    start, end = integer(query, "startTime"), integer(query, "endTime")
+    most = limit(query, 500, 1000)
+    return instrument.candles.page(interval, start, end, most, exchange.clock.now()), 2
 
 
 def _depth(exchange: Exchange, query: Query) -> tuple[Any, int]:
     instrument = _instrument(exchange, query)
-    limit = _limit(query, 100, 5000)
-    weight = next(weight for most, weight in ((100, 5), (500, 25), (1000, 50), (5000, 250)) if limit <= most)
+    count = limit(query, 100, 5000)
+    weight = next(weight for most, weight in ((100, 5), (500, 25), (1000, 50), (5000, 250)) if count <= most)
     frame = frame_of(exchange.clock.now())
     book = book_at(instrument, frame)
     price, amount = instrument.units.price_decimals, instrument.units.amount_decimals
 
     def side(levels: tuple[Any, Any]) -> list[list[str]]:
         prices, sizes = levels
-        return [list(pair) for pair in zip(texts(prices[:limit], price), texts(sizes[:limit], amount), strict=True)]
+        return [list(pair) for pair in zip(texts(prices[:count], price), texts(sizes[:count], amount), strict=True)]
 
     return {"lastUpdateId": last_update_id(frame), "bids": side(book.bids), "asks": side(book.asks)}, weight
 
 
 def _recent(exchange: Exchange, query: Query) -> tuple[Any, int]:
     instrument = _instrument(exchange, query)
-    return _trades(exchange, instrument, None, _limit(query, 500, 1000)), 25
+    return _trades(exchange, instrument, None, limit(query, 500, 1000)), 25
 
 
 def _historical(exchange: Exchange, query: Query) -> tuple[Any, int]:
     instrument = _instrument(exchange, query)
-    return _trades(exchange, instrument, _integer(query, "fromId"), _limit(query, 500, 1000)), 25
+    return _trades(exchange, instrument, integer(query, "fromId"), limit(query, 500, 1000)), 25
 
 
-def _trades(exchange: Exchange, instrument: Instrument, first: int | None, limit: int) -> list[dict[str, Any]]:
+def _trades(exchange: Exchange, instrument: Instrument, first: int | None, most: int) -> list[dict[str, Any]]:
     if instrument.tape is None:
         return []
     end = instrument.tape.id_at(exchange.clock.now() + 1)
-    first = end - limit if first is None else max(first, instrument.tape.first_id)
-    trades = instrument.tape.by_id(first, min(end, first + limit))
+    first = end - most if first is None else max(first, instrument.tape.first_id)
+    trades = instrument.tape.by_id(first, min(end, first + most))
     units = instrument.units
     excess = 10 ** max(0, units.price_decimals + units.amount_decimals - 8)
     columns = zip(
@@ -195,8 +167,8 @@ def _trades(exchange: Exchange, instrument: Instrument, first: int | None, limit
 
 def _aggregate(exchange: Exchange, query: Query) -> tuple[Any, int]:
     instrument = _instrument(exchange, query)
-    start, end, first = _integer(query, "startTime"), _integer(query, "endTime"), _integer(query, "fromId")
-    limit = _limit(query, 500, 1000)
+    start, end, first = integer(query, "startTime"), integer(query, "endTime"), integer(query, "fromId")
+    most = limit(query, 500, 1000)
     if first is not None and (start is not None or end is not None):
         raise Refused(-1128, "Combination of optional parameters invalid.")
     if start is not None and end is not None and end - start > _HOUR_MS:
@@ -212,10 +184,10 @@ def _aggregate(exchange: Exchange, query: Query) -> tuple[Any, int]:
         lowest = tape.id_of_aggregate(first)
     else:
         # Two trades at most make one aggregate trade.
-        lowest = stop - 2 * limit
+        lowest = stop - 2 * most
     newest = start is None and first is None
-    found = aggregates(tape.by_id(lowest, min(stop, lowest + 2 * limit)))
-    found = found[-limit:] if newest else found[:limit]
+    found = aggregates(tape.by_id(lowest, min(stop, lowest + 2 * most)))
+    found = found[-most:] if newest else found[:most]
     return [_aggregate_json(instrument, trades) for trades in found], 4
 
 

@@ -12,17 +12,20 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, rest
+from tickwire.simulator import control, hosts, rest
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
 from tickwire.simulator.journal import Journal
+from tickwire.simulator.protocol import Query, Refused
 from tickwire.simulator.sockets import Feed
+from tickwire.simulator.wires import Wires
 
 _encode = msgspec.json.encode
 
@@ -47,7 +50,9 @@ class _Gate:
         self._limit = config.weight_limit
         self._weights: dict[tuple[str, int], int] = {}
         self.feed = Feed(self.exchange, self.faults, self.journal)
+        self.wires = Wires(config.play_wire, self.feed)
         self.app = web.Application()
+        self.wires.add_routes(self.app.router)
         control.add_routes(self.app.router, self.exchange, self.faults, self.journal).on_fault = self.feed.ordered
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
 
@@ -61,9 +66,9 @@ class _Gate:
             response: web.StreamResponse | None = await self._faulty(request, hit) if hit else None
             if socket and self.feed.refuses(target):
                 response = self._dropped(request)
-            if response is None and socket and path.partition("/")[0] in ("ws", "stream"):
+            if response is None and socket and hosts.socket_path(host, path):
                 entry.status = 101
-                return await self.feed.serve(request, host, path)
+                return await self.feed.serve(request, host, path, self.wires.house(host) or hosts.side(host))
             if response is None:
                 response = self._answer(request, host, path, hit)
             entry.status = 0 if request.transport is None or request.transport.is_closing() else response.status
@@ -100,13 +105,13 @@ class _Gate:
     def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
         query = request.query
         try:
-            found = rest.answer(self.exchange, path, query) if request.method == "GET" else None
+            found = self._found(host, path, query) if request.method == "GET" else None
             if found is None:
                 return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
             value, weight = found
             status = 200
             body = _encode(hit.changed(value, query) if hit else value)
-        except rest.Refused as refused:
+        except Refused as refused:
             weight, status = 1, 400
             body = _encode({"code": refused.code, "msg": refused.message})
         if hit and hit.fault.kind == "truncated":
@@ -118,6 +123,12 @@ class _Gate:
             body = _encode({"code": -1003, "msg": f"Too much request weight used; current limit is {self._limit} "
                             "request weight per 1 MINUTE."})  # fmt: skip
         return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+    def _found(self, host: str, path: str, query: Query) -> tuple[Any, int] | None:
+        """(JSON value, weight), or None where there is no such endpoint. Raises Refused."""
+        if recorded := self.wires.answers(host):
+            return recorded.answer(path, query)
+        return rest.answer(self.exchange, path, query)
 
     def _used(self, host: str, weight: int) -> int:
         minute = int(time.time()) // 60
@@ -145,9 +156,10 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[Simulator]:
                 await site.start()
             except OSError as error:
                 raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
-            feed = group.create_task(gate.feed.run())
+            tasks = [group.create_task(gate.feed.run()), *map(group.create_task, gate.wires.runs())]
             yield Simulator(f"http://{config.host}:{runner.addresses[0][1]}", gate.exchange, gate.faults, gate.journal)
-            feed.cancel()
+            for task in tasks:
+                task.cancel()
     except BaseExceptionGroup as error:
         # One failure, the body's or the feed's, goes on as itself.
         raise (error.exceptions[0] if len(error.exceptions) == 1 else error) from None
