@@ -1,0 +1,346 @@
+"""Order books: kept here from changes where the exchange sends those, by ccxt elsewhere.
+
+| subject | direction | what |
+|---|---|---|
+| `tape.book.<exchange>.<token>` | publishes | `Book`, at most every `cadence_ms`; public as `md.book.…` |
+| `tape.book_delta.<exchange>.<token>` | publishes | `BookDeltas`, for those who ask; public as `md.book_delta.…` |
+| `tape.status.book.<exchange>.<token>` | publishes | `Status`, by the feed's board; public as `md.status.book.…` |
+
+A book that may be wrong is `resyncing` at once, without levels, until it is right again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from ccxt.base import errors
+from msgspec import Struct
+
+from tickwire import lifecycle, logs, messages, streams
+from tickwire.feeds import Book, Level
+from tickwire.streamer.deltas import open_deltas
+from tickwire.streamer.desk import BookView, Desk, Diff
+from tickwire.streamer.orderbook import OrderBook, OutOfStep
+from tickwire.streamer.pacing import Bell, Complaints
+from tickwire.streamer.tape import Tape, open_tape
+
+log = logs.get(__name__)
+
+LEVELS = 1000
+"""Levels of a side in a snapshot: the most that binance's usd-m market gives (spot: 5,000, at five times the cost)."""
+BUFFERED = 5_000
+"""Changes kept while a snapshot is on its way: those of eight minutes. Older ones are in any snapshot."""
+BACKOFF_S = 0.2
+MAX_BACKOFF_S = 10.0
+REFUSED_S = 30.0
+"""Wait before a snapshot is asked for again that the exchange refused for a reason that may last."""
+CALM_S = 10.0
+"""A book that was right for so long ends the series of failures before it."""
+
+
+async def run(desk: Desk) -> None:
+    """Keep and publish the book of `desk.feed` until `desk.stop`; see Desk for what is raised."""
+    tape, _ = await open_tape(desk.bus, streams.BOOKS, desk.feed.tape)
+    body = _Body(desk, tape)
+    await tape.append(messages.encode(body.nothing()))
+    desk.board.say("starting")
+    await body.run()
+    desk.board.state = "stopped"
+    desk.board.say("stopped")
+
+
+class _View(Struct, frozen=True):
+    """What a BookView said when it was taken."""
+
+    timestamp: int | None
+    nonce: int | None
+    bids: list[Level]
+    asks: list[Level]
+
+
+class _Body:
+    """The book and whoever works on it: the venue puts changes in (a `desk.Sink`), the publisher takes it out."""
+
+    def __init__(self, desk: Desk, tape: Tape) -> None:
+        self._desk = desk
+        self._board = desk.board
+        self._tape = tape
+        self._bell = Bell()
+        self._complaints = Complaints(desk.board)
+        self._book: OrderBook | None = None
+        self._view: _View | None = None
+        self._received = 0
+        # Since the last message.
+        self._changes = 0
+        self._live_on_tape = False
+        self._connected = False
+        self._connections = 0
+        # Whether the venue sends changes: known with the first one.
+        self._by_diffs = False
+        self._wanted = asyncio.Event()
+        self._buffer: deque[Diff] = deque(maxlen=BUFFERED)
+        # Whether it was said that the book is not right.
+        self._broken = False
+        self._proofs: list[asyncio.Future[None]] = []
+        # No book is published any more; nothing at all is.
+        self._ended = False
+        self._finished = False
+
+    async def run(self) -> None:
+        """All of the feed's work, until the desk says stop."""
+        self._deltas = await open_deltas(self._desk, lambda: self._book, self._prove)
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            publisher = group.create_task(self._publish())
+            deltas = group.create_task(self._deltas.run())
+            helpers = [group.create_task(self._resync()), group.create_task(self._follow_wishes())]
+            async with self._desk.venue.watching(self._desk.feed, self):
+                await self._desk.stop.wait()
+            self._ended = True
+            self._bell.ring_now()
+            for helper in helpers:
+                helper.cancel()
+            # A publish in flight is never cancelled: the tape would not know where it stands.
+            self._deltas.end()
+            await deltas
+            self._finished = True
+            self._bell.ring_now()
+            await publisher
+
+    # ---- what the venue says
+
+    def take(self, items: Sequence[Any], received: int) -> None:
+        """Changes of the book, or the book as it is."""
+        for item in items:
+            if isinstance(item, Diff):
+                self._take_diff(item, received)
+            elif isinstance(item, BookView):
+                self._take_view(item, received)
+            else:
+                self._complaints.add(f"{type(item).__name__} is nothing that a book is made of")
+
+    def connected(self) -> None:
+        """The book of before is not known to be right any more."""
+        if self._connections:
+            self._board.reconnects += 1
+            self._broken = True
+        self._connections += 1
+        self._connected = True
+        self._forget()
+        self._board.state = "resyncing"
+        self._board.say("connected")
+        if self._by_diffs:
+            self._wanted.set()
+
+    def disconnected(self, reason: str) -> None:
+        """There is no book until there is a connection again."""
+        self._connected = False
+        self._forget()
+        self._wanted.clear()
+        self._broken = True
+        self._board.state = "disconnected"
+        self._board.say("disconnected", reason)
+
+    def rejected(self, reason: str) -> None:
+        """A change that could not be read shows as a hole in the numbers, where it was one."""
+        self._complaints.add(reason)
+
+    def _take_diff(self, diff: Diff, received: int) -> None:
+        if not self._by_diffs:
+            self._by_diffs = True
+            self._wanted.set()
+        if self._wanted.is_set():
+            self._buffer.append(diff)
+        book = self._book
+        if book is None:
+            return
+        before = book.sequence
+        try:
+            if not book.apply(diff):
+                return
+        except OutOfStep as gap:
+            self._forget()
+            self._buffer.append(diff)
+            self._wanted.set()
+            self._broken = True
+            self._board.state = "resyncing"
+            self._board.gaps += 1
+            self._board.say("gap", str(gap))
+            return
+        self._deltas.add(diff, before, received)
+        self._received = received
+        self._changes += 1
+        self._bell.ring()
+
+    def _take_view(self, view: BookView, received: int) -> None:
+        depth = self._desk.wishes.depth
+        try:
+            # Copied: ccxt goes on changing the lists, and empties them when it loses track.
+            bids = [(float(level[0]), float(level[1])) for level in view.bids[:depth]]
+            asks = [(float(level[0]), float(level[1])) for level in view.asks[:depth]]
+            crossed = bool(bids and asks and bids[0][0] >= asks[0][0])
+        except (TypeError, ValueError, IndexError, KeyError) as error:
+            self._complaints.add(f"a book that cannot be read: {error!r}")
+            return
+        if crossed:
+            self._complaints.add(f"the best bid {bids[0][0]} is not below the best ask {asks[0][0]}")
+            self._forget()
+            self._board.state = "resyncing"
+            return
+        became_live = self._view is None
+        self._view = _View(view.timestamp, view.nonce, bids, asks)
+        self._received = received
+        self._changes += 1
+        self._bell.ring()
+        if became_live:
+            self._is_live(view.nonce)
+
+    def _forget(self) -> None:
+        if self._book is not None or self._view is not None:
+            self._book = self._view = None
+            self._deltas.void()
+            self._bell.ring_now()
+        self._buffer.clear()
+
+    def _is_live(self, sequence: int | None) -> None:
+        self._board.state = "live"
+        self._bell.ring_now()
+        if self._broken:
+            self._broken = False
+            self._board.repaired += 1
+            self._board.say("repaired", f"live again{'' if sequence is None else f' from update {sequence} on'}")
+
+    # ---- snapshots
+
+    async def _resync(self) -> None:
+        """Whenever a snapshot is wanted, have one and put the changes since on top of it."""
+        failures, connection, right_since = 0, 0, 0.0
+        while not self._ended:
+            await self._wanted.wait()
+            if connection != self._connections or (right_since and time.monotonic() - right_since > CALM_S):
+                failures = 0
+            if failures:
+                await asyncio.sleep(min(MAX_BACKOFF_S, BACKOFF_S * 2**failures) * random.uniform(0.5, 1))
+                if not self._wanted.is_set():
+                    continue
+            connection, right_since = self._connections, 0.0
+            failures += 1
+            try:
+                book = await self._snapshot()
+                if connection != self._connections or not self._connected:
+                    continue
+                for diff in self._buffer:
+                    book.apply(diff)
+                if self._book is not None and book.sequence < self._book.sequence:
+                    raise OutOfStep(f"the snapshot of update {book.sequence} is older than the book")
+            except (errors.OperationFailed, OutOfStep) as error:
+                log.info("no snapshot yet", feed=str(self._desk.feed), error=repr(error))
+                self._complaints.add(f"no snapshot of the book yet: {_words(error)}")
+            except errors.BaseError as error:
+                self._complaints.add(f"no snapshot of the book, asked again in {REFUSED_S:g} s: {_words(error)}")
+                await asyncio.sleep(REFUSED_S)
+            else:
+                self._wanted.clear()
+                self._buffer.clear()
+                self._book = book
+                self._deltas.void()
+                self._received = int(time.time() * 1000)
+                self._changes += 1
+                right_since = time.monotonic()
+                self._is_live(book.sequence)
+
+    async def _snapshot(self) -> OrderBook:
+        answer = await self._desk.venue.rest.fetch_order_book(self._desk.feed.symbol, LEVELS)
+        try:
+            return OrderBook(
+                int(answer["nonce"]),
+                [(float(price), float(amount)) for price, amount, *_ in answer["bids"]],
+                [(float(price), float(amount)) for price, amount, *_ in answer["asks"]],
+                timestamp=answer["timestamp"],
+                limit=LEVELS,
+            )
+        except (TypeError, ValueError, KeyError) as error:
+            raise errors.BadResponse(f"a snapshot that cannot be read: {error!r}") from error
+
+    # ---- publishing
+
+    async def _publish(self) -> None:
+        """The newest state at the wished cadence; at once when the book breaks, heals or ends."""
+        while True:
+            await self._bell.heard(self._desk.wishes.cadence_ms / 1000)
+            proofs, self._proofs = self._proofs, []
+            message, changes = self._message()
+            live = message.state == "live"
+            if live or self._live_on_tape or proofs:
+                await self._tape.append(messages.encode(message))
+                self._board.published(changes)
+                self._board.conflated += message.conflated
+                self._live_on_tape = live
+            for proof in proofs:
+                if not proof.done():
+                    proof.set_result(None)
+            if self._finished:
+                return
+
+    def _message(self) -> tuple[Book, int]:
+        """The book as it is, and how many changes it brings."""
+        feed, depth = self._desk.feed, self._desk.wishes.depth
+        if self._ended or (self._book is None and self._view is None):
+            return self.nothing(), 0
+        changes, self._changes = self._changes, 0
+        sequence: int | None
+        if self._book is not None:
+            bids, asks = self._book.top(depth)
+            timestamp, sequence = self._book.timestamp, self._book.sequence
+            if not self._book.covers(min(depth, LEVELS // 2)):
+                # The market has moved to where the snapshot did not reach. What is published is right, and too short.
+                self._wanted.set()
+        else:
+            assert self._view is not None
+            bids, asks = self._view.bids[:depth], self._view.asks[:depth]
+            timestamp, sequence = self._view.timestamp, self._view.nonce
+        message = Book(
+            exchange=feed.exchange,
+            symbol=feed.symbol,
+            state="live",
+            timestamp=timestamp,
+            received=self._received,
+            sequence=sequence,
+            bids=bids,
+            asks=asks,
+            depth=depth,
+            conflated=max(0, changes - 1),
+        )
+        return message, changes
+
+    def nothing(self) -> Book:
+        """What is said while there is no book."""
+        return Book(
+            exchange=self._desk.feed.exchange,
+            symbol=self._desk.feed.symbol,
+            state="resyncing",
+            timestamp=None,
+            received=int(time.time() * 1000),
+        )
+
+    async def _prove(self) -> None:
+        """Return after the next confirmed publish of the book, which an overtaken owner does not get."""
+        proof: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._proofs.append(proof)
+        self._bell.ring_now()
+        await proof
+
+    async def _follow_wishes(self) -> None:
+        while not self._ended:
+            await self._desk.wishes.changed.wait()
+            self._desk.wishes.changed.clear()
+            self._deltas.want(self._desk.wishes.deltas)
+            self._bell.ring_now()
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

@@ -1,0 +1,134 @@
+"""Tickers: what an exchange says of a market piece by piece, put together.
+
+| subject | direction | what |
+|---|---|---|
+| `tape.ticker.<exchange>.<token>` | publishes | `Ticker`, at most every `cadence_ms`; public as `md.ticker.…` |
+| `tape.status.ticker.<exchange>.<token>` | publishes | `Status`, by the feed's board; public as `md.status.ticker.…` |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from tickwire import lifecycle, messages, streams
+from tickwire.errors import BadRequest
+from tickwire.feeds import Ticker
+from tickwire.streamer.desk import Desk
+from tickwire.streamer.pacing import Bell, Complaints
+from tickwire.streamer.tape import Tape, open_tape
+
+PRICES = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
+"""The fields that an update may have, besides `timestamp`; others are ignored."""
+
+
+async def run(desk: Desk) -> None:
+    """Publish the ticker of `desk.feed` until `desk.stop`; see Desk for what is raised."""
+    tape, last = await open_tape(desk.bus, streams.TICKERS, desk.feed.tape)
+    await tape.append(messages.encode(_again(desk, last)))
+    desk.board.say("starting")
+    await _Body(desk, tape).run()
+    desk.board.state = "stopped"
+    desk.board.say("stopped")
+
+
+def _again(desk: Desk, last: bytes | None) -> Ticker:
+    """The last message as it was; an empty one where there is none, or none that can be read."""
+    if last is not None:
+        try:
+            return msgspec.structs.replace(messages.decode(last, Ticker), conflated=0)
+        except BadRequest:
+            pass
+    return Ticker(
+        exchange=desk.feed.exchange, symbol=desk.feed.symbol, timestamp=None, received=int(time.time() * 1000)
+    )
+
+
+class _Body:
+    """The ticker: the venue puts updates in (a `desk.Sink`), the publisher takes the newest state out."""
+
+    def __init__(self, desk: Desk, tape: Tape) -> None:
+        self._desk = desk
+        self._board = desk.board
+        self._tape = tape
+        self._bell = Bell()
+        self._complaints = Complaints(desk.board)
+        self._said: dict[str, float] = {}
+        self._timestamp: int | None = None
+        self._received = 0
+        self._updates = 0
+        self._connections = 0
+        self._ended = False
+
+    async def run(self) -> None:
+        """All of the feed's work, until the desk says stop."""
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            publisher = group.create_task(self._publish())
+            async with self._desk.venue.watching(self._desk.feed, self):
+                await self._desk.stop.wait()
+            self._ended = True
+            self._bell.ring_now()
+            await publisher
+
+    def take(self, items: Sequence[Any], received: int) -> None:
+        """Updates: dicts with some of the fields. One that is None says nothing."""
+        for item in items:
+            try:
+                said = {name: float(item[name]) for name in PRICES & item.keys() if item[name] is not None}
+                timestamp = item.get("timestamp")
+                timestamp = None if timestamp is None else int(timestamp)
+            except (TypeError, ValueError, AttributeError) as error:
+                self._complaints.add(f"an update that cannot be read: {error!r}")
+                continue
+            self._said |= said
+            # Binance's best prices of the spot market come without a time: the last one said stays.
+            self._timestamp = timestamp or self._timestamp
+            self._received = received
+            self._updates += 1
+            self._bell.ring()
+            if self._board.state != "live":
+                self._board.state = "live"
+
+    def connected(self) -> None:
+        """What was said before is not put together with what comes: it may be long past."""
+        if self._connections:
+            self._board.reconnects += 1
+        self._connections += 1
+        self._board.state = "live"
+        self._board.say("connected")
+
+    def disconnected(self, reason: str) -> None:
+        """The last message stays, with the time it is of."""
+        self._said = {}
+        self._timestamp = None
+        self._updates = 0
+        self._board.state = "disconnected"
+        self._board.say("disconnected", reason)
+
+    def rejected(self, reason: str) -> None:
+        """Say so."""
+        self._complaints.add(reason)
+
+    async def _publish(self) -> None:
+        """The newest state, one publish in flight, at most every `settings.cadence_ms`."""
+        while True:
+            await self._bell.heard(self._desk.settings.cadence_ms / 1000)
+            if self._updates:
+                updates, self._updates = self._updates, 0
+                message = Ticker(
+                    exchange=self._desk.feed.exchange,
+                    symbol=self._desk.feed.symbol,
+                    timestamp=self._timestamp,
+                    received=self._received,
+                    conflated=updates - 1,
+                    **self._said,
+                )
+                await self._tape.append(messages.encode(message))
+                self._board.published(updates)
+                self._board.conflated += updates - 1
+            if self._ended and not self._updates:
+                return
