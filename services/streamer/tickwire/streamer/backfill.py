@@ -1,0 +1,151 @@
+"""What to ask REST for what is missing from a feed of trades, how long, and how its answers are read.
+
+Where ids count: from the next id on, until what has arrived live is reached. Elsewhere: from the time of the last
+trade on, one millisecond more so that pages overlap what is known whether the exchange means `since` inclusively or
+not. Source of the paging parameters: Binance's API documentation, "Compressed/Aggregate trades list" (`fromId`
+inclusive, at most 1,000, without a key) and "Old trade lookup".
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any, Literal, NamedTuple
+
+from ccxt.base import errors
+
+from tickwire.feeds import Trade
+from tickwire.streamer.sequence import Ordering
+
+PAGE = 1000
+FIRST_DELAY_S = 0.1
+LONGEST_DELAY_S = 5.0
+CONFIRMATIONS = 4
+"""How often REST is asked before its word is taken that it lacks a trade though it has later ones: in about 0.7 s."""
+
+_RAW = {
+    "spot": "publicGetHistoricalTrades",
+    "linear": "fapiPublicGetHistoricalTrades",
+    "inverse": "dapiPublicGetHistoricalTrades",
+}
+
+
+class Ask(NamedTuple):
+    """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for."""
+
+    since: int | None
+    limit: int | None
+    first_id: int | None = None
+    cut: bool = False
+
+
+def next_ask(ordering: Ordering, oldest: int) -> Ask:
+    """What to ask next; nothing that happened before `oldest` (ms) is asked for."""
+    assert ordering.last is not None
+    cut = ordering.last.timestamp < oldest
+    if ordering.next_id is not None:
+        return Ask(oldest, PAGE, cut=True) if cut else Ask(None, PAGE, ordering.next_id)
+    return Ask(oldest if cut else ordering.last.timestamp - 1, None, cut=cut)
+
+
+class Patience:
+    """How long to go on asking. Times are of the monotonic clock, seconds."""
+
+    def __init__(self, repair_s: float) -> None:
+        self._repair_s = repair_s
+        self._since: float | None = None
+        self._tries = 0
+        self._absent = 0
+
+    def waiting(self, now: float, trades: int) -> None:
+        """So many trades wait for those that are missing."""
+        if not trades:
+            self._since = None
+        elif self._since is None:
+            self._since = now
+
+    def progressed(self, now: float) -> None:
+        """Some of what is missing came: those that wait do so for the next from now on."""
+        if self._since is not None:
+            self._since = now
+        self._tries = self._absent = 0
+
+    def left_s(self, now: float) -> float:
+        """For how long those that wait go on waiting; without end while none wait."""
+        return math.inf if self._since is None else self._since + self._repair_s - now
+
+    def absent(self) -> bool:
+        """REST says that it lacks a trade: whether it has said so often enough."""
+        self._absent += 1
+        return self._absent >= CONFIRMATIONS
+
+    def delay_s(self) -> float:
+        """How long to wait before asking again: exponential, with jitter."""
+        longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._tries, 30))
+        self._tries += 1
+        return longest * random.uniform(0.5, 1.0)
+
+
+class Unanswered(Exception):
+    """REST gave no page. `kind`: `failed` may be asked again, `refused` would be again."""
+
+    def __init__(self, kind: Literal["failed", "refused"], message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
+    """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered."""
+    try:
+        try:
+            rows = await rest.fetch_trades(symbol, since=ask.since, limit=ask.limit, params=_params(rest, symbol, ask))
+            trades = [_trade(row) for row in rows]
+        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+            # ccxt's parsers trip like this over answers that are not what they should be.
+            raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+    except errors.BaseError as error:
+        kind: Literal["failed", "refused"] = "failed" if isinstance(error, errors.OperationFailed) else "refused"
+        raise Unanswered(kind, f"{type(error).__name__}: {_without_secrets(rest, str(error))[:200]}") from error
+    if ask.first_id is not None:
+        # ccxt sorts by time and then by id as a text, so 10 before 9.
+        trades.sort(key=_number)
+    return trades
+
+
+def _params(rest: Any, symbol: str, ask: Ask) -> dict[str, Any]:
+    if ask.first_id is None:
+        return {}
+    params: dict[str, Any] = {"fromId": ask.first_id}
+    if (getattr(rest, "options", {}).get("watchTrades") or {}).get("name") == "trade":
+        market = rest.market(symbol)
+        kind = "spot" if market.get("spot") else "linear" if market.get("linear") else "inverse"
+        params["fetchTradesMethod"] = _RAW[kind]
+    return params
+
+
+def _trade(row: Any) -> Trade:
+    price, amount = float(row["price"]), float(row["amount"])
+    if not (math.isfinite(price) and math.isfinite(amount)):
+        raise ValueError(f"a price of {price}, an amount of {amount}")
+    side = row.get("side")
+    return Trade(
+        id=None if row["id"] is None else str(row["id"]),
+        timestamp=int(row["timestamp"]),
+        side=side if side in ("buy", "sell") else None,
+        price=price,
+        amount=amount,
+    )
+
+
+def _number(trade: Trade) -> int:
+    try:
+        return int(trade.id or 0)
+    except ValueError:
+        return 0
+
+
+def _without_secrets(rest: Any, text: str) -> str:
+    for name in ("apiKey", "secret", "password", "uid", "privateKey", "token"):
+        if secret := getattr(rest, name, None):
+            text = text.replace(str(secret), "***")
+    return " ".join(text.split())

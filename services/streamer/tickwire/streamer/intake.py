@@ -1,0 +1,166 @@
+"""Where a venue puts the trades of a feed, and the order in which they leave."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence
+
+from tickwire import logs
+from tickwire.feeds import Trade
+from tickwire.streamer.desk import Board
+from tickwire.streamer.sequence import Ordering, Run
+
+log = logs.get(__name__)
+
+BATCH_TRADES = 2000
+REJECTED_EVERY_S = 1.0
+
+
+class _Interrupted:
+    """In the inbox: what follows may not adjoin what came before."""
+
+
+_INTERRUPTED = _Interrupted()
+
+
+class Intake:
+    """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing."""
+
+    def __init__(self, board: Board, ordering: Ordering, held: int) -> None:
+        self.ordering = ordering
+        self.wake = asyncio.Event()
+        """Set when there is something new."""
+        self.is_connected = False
+        self._board = board
+        self._held = held
+        self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted] = deque()
+        self._queued = 0
+        self._connected_at: float | None = None
+        self._unsure = False
+        """Connected anew, and not compared with what was before."""
+        self._said = float("-inf")
+        self._unsaid = 0
+
+    def __bool__(self) -> bool:
+        """Whether anything is in the inbox."""
+        return bool(self._inbox)
+
+    # ---- what the venue calls
+
+    def take(self, items: Sequence[Trade], received: int) -> None:
+        count = len(items)
+        if self._queued + self.ordering.waiting + count > self._held:
+            self._overflow()
+        self._inbox.append((items, received))
+        self._queued += count
+        self.wake.set()
+
+    def connected(self) -> None:
+        self._board.reconnects += self._connected_at is not None
+        self.is_connected, self._connected_at = True, time.monotonic()
+        self._interrupt()
+        self._board.say("connected")
+
+    def disconnected(self, reason: str) -> None:
+        self.is_connected = False
+        self._interrupt()
+        self._board.say("disconnected", reason)
+
+    def rejected(self, reason: str) -> None:
+        self._reject(1, reason)
+
+    def _interrupt(self) -> None:
+        self._inbox.append(_INTERRUPTED)
+        self._unsure = self.is_connected and self.ordering.last is not None
+        self.show()
+        self.wake.set()
+
+    def _reject(self, count: int, reason: str) -> None:
+        self._board.rejected += count
+        self._unsaid += count
+        now = time.monotonic()
+        if now - self._said >= REJECTED_EVERY_S:
+            more = f" ({self._unsaid} since this was last said)" if self._unsaid > 1 else ""
+            self._board.say("rejected", reason + more)
+            self._said, self._unsaid = now, 0
+
+    def _overflow(self) -> None:
+        """Too many wait. REST has them, too."""
+        dropped = self._queued + self.ordering.forget()
+        log.warning("too many trades wait, to be fetched later", feed=str(self._board.feed), dropped=dropped)
+        self._board.conflated += dropped
+        self._inbox.clear()
+        self._queued = 0
+        self._interrupt()
+
+    # ---- what the feed's one coroutine calls
+
+    @property
+    def missing(self) -> bool:
+        """Whether something is, or may be, missing between what is on the tape and what arrives."""
+        return self._unsure or self.ordering.missing
+
+    @property
+    def repairable(self) -> bool:
+        """Whether it is time to ask REST for it."""
+        return self.missing and (self.is_connected or self.ordering.waiting > 0)
+
+    @property
+    def connected_for_s(self) -> float:
+        """How long it has been connected."""
+        return time.monotonic() - self._connected_at if self.is_connected and self._connected_at is not None else 0.0
+
+    def show(self) -> None:
+        """Have the board show the state."""
+        if self.is_connected:
+            self._board.state = "repairing" if self.missing else "live"
+        else:
+            self._board.state = "starting" if self._connected_at is None else "disconnected"
+
+    def ordered(self) -> list[Run]:
+        """The next batch of the inbox, in order, without what was there before."""
+        ordering, inbox = self.ordering, self._inbox
+        batch: list[Trade] = []
+        received = 0
+        while inbox and len(batch) < BATCH_TRADES:
+            entry = inbox[0]
+            if isinstance(entry, _Interrupted):
+                if batch:
+                    break
+                self._board.conflated += ordering.interrupted()
+                self._unsure = self.is_connected and ordering.last is not None
+            else:
+                items, received = entry
+                batch += items
+            inbox.popleft()
+        self._queued -= len(batch)
+        if not batch:
+            return []
+        runs = ordering.offer(batch, received)
+        self._board.duplicates = ordering.duplicates
+        if ordering.malformed:
+            count, ordering.malformed = ordering.malformed, 0
+            self._reject(count, "the id of a trade is not a number")
+        if runs and not ordering.missing:
+            # Where ids count, the very next one came by itself: then nothing is missing before it.
+            self._unsure = False
+        return runs
+
+    def all_ordered(self) -> list[Run]:
+        """Everything of the inbox likewise."""
+        runs: list[Run] = []
+        while self._inbox:
+            runs += self.ordered()
+        return runs
+
+    def resumed(self) -> list[Run]:
+        """Nothing is missing, by REST's word."""
+        self._unsure = False
+        return self.ordering.resume() if self.ordering.missing and not self.ordering.waiting else []
+
+    def gave_up(self, reason: str) -> list[Run]:
+        """Go on after a gap, with those that wait: there must be some."""
+        self._unsure = False
+        return self.ordering.give_up(reason)

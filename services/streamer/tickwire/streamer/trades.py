@@ -1,0 +1,289 @@
+"""The body of a feed of trades: every trade on the tape once, in order, or a gap with its bounds.
+
+| subject | |
+|---|---|
+| `tape.trade.<exchange>.<token>` | read back at first; then appended to: trades, gaps, how far the tape is complete |
+| `tape.status.trade.<exchange>.<token>` | what happens to the feed, by the board |
+
+The venue puts frames into the intake; one coroutine takes them from there, asks REST for what is missing, and appends.
+While an append is under way the next batch gathers, so batches are as large as they must be and no larger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from ccxt.base import errors
+
+from tickwire import lifecycle, logs, messages, streams
+from tickwire.errors import ExchangeFailed
+from tickwire.feeds import Gap, Trade, Trades
+from tickwire.streamer import backfill
+from tickwire.streamer.backfill import Ask, Patience, Unanswered
+from tickwire.streamer.desk import Desk
+from tickwire.streamer.history import recent_trades
+from tickwire.streamer.intake import BATCH_TRADES, Intake
+from tickwire.streamer.sequence import Answer, Counted, Run, Source, Uncounted
+from tickwire.streamer.tape import Tape, open_tape
+
+log = logs.get(__name__)
+
+BATCH_BYTES = 512 * 1024
+"""Half of nats-server's default `max_payload`."""
+READ_BACK = 1000
+"""Trades read back where ids do not count: as many as a page of REST may hold."""
+MINUTE_MS = 60_000
+RECHECK_S = 1.0
+CALL_S = 30.0
+"""A call of REST is given up after this: ccxt's own timeout leaves out the waiting for its turn."""
+
+NOT_IN_TIME = "the exchange's REST did not give them in time"
+NOT_THERE = "the exchange's REST does not have them"
+NOT_SO_FAR = "the exchange's REST does not go back far enough"
+TOO_FAR = "further back than repair_span_s"
+
+
+async def run(desk: Desk) -> None:
+    """Follow the feed until `desk.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
+    desk.board.say("starting")
+    tape, _ = await open_tape(desk.bus, streams.TRADES, desk.feed.tape)
+    body = _Body(desk, tape)
+    # Shuts an earlier writer out, so that what is read back is all there is.
+    end = await body.append_message([], _now())
+    counted = desk.venue.counted
+    recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
+    intake = Intake(desk.board, Counted(recent) if counted else Uncounted(recent), desk.settings.held)
+    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(desk, intake))]
+        async with desk.venue.watching(desk.feed, intake):
+            await body.follow(intake)
+        # What waits for something missing, the next owner fetches.
+        await body.append(intake.all_ordered())
+        for task in beside:
+            task.cancel()
+    desk.board.state = "stopped"
+    desk.board.say("stopped")
+
+
+async def _wake_to_stop(desk: Desk, intake: Intake) -> None:
+    await desk.stop.wait()
+    intake.wake.set()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+class _Body:
+    def __init__(self, desk: Desk, tape: Tape) -> None:
+        self._desk = desk
+        self._board = desk.board
+        self._tape = tape
+        self._boundary: int | None = None
+        """The minute up to which the tape is to be declared complete."""
+
+    async def follow(self, intake: Intake) -> None:
+        """Append what arrives, until stopped."""
+        stop = self._desk.stop
+        while not stop.is_set():
+            await intake.wake.wait()
+            intake.wake.clear()
+            while (intake or intake.repairable) and not stop.is_set():
+                await self.append(intake.ordered())
+                if intake.repairable:
+                    await self._repair(intake)
+            await self._mark(intake)
+
+    # ---- the tape
+
+    async def append(self, runs: Sequence[Run]) -> None:
+        """Append them in messages of bounded size."""
+        for run in runs:
+            if run.gap is not None:
+                self._board.gaps += 1
+                self._board.say("gap", run.gap.reason, gap=run.gap)
+            for start in range(0, len(run.trades), BATCH_TRADES):
+                await self.append_message(
+                    run.trades[start : start + BATCH_TRADES],
+                    run.received,
+                    source=run.source,
+                    gap=None if start else run.gap,
+                )
+
+    async def append_message(
+        self,
+        trades: list[Trade],
+        received: int,
+        *,
+        source: Source = "live",
+        gap: Gap | None = None,
+        until: int | None = None,
+    ) -> int:
+        """Append one message, or several where its trades take too many bytes; the sequence of the last."""
+        if trades and self._desk.venue.counted:
+            # Where ids count, nothing can come before a trade that is on the tape.
+            until = trades[-1].timestamp
+        message = Trades(
+            exchange=self._desk.feed.exchange,
+            symbol=self._desk.feed.symbol,
+            trades=trades,
+            received=received,
+            source=source,
+            gap=gap,
+            until=until,
+        )
+        data = messages.encode(message)
+        if len(data) > BATCH_BYTES and len(trades) > 1:
+            half = len(trades) // 2
+            await self.append_message(trades[:half], received, source=source, gap=gap)
+            return await self.append_message(trades[half:], received, source=source)
+        sequence = await self._tape.append(data)
+        self._board.published(len(trades))
+        return sequence
+
+    # ---- repair
+
+    async def _repair(self, intake: Intake) -> None:
+        """Have REST fill in what is missing, until nothing is, or nobody waits for it, or it is stopped."""
+        ordering = intake.ordering
+        patience = Patience(self._desk.settings.repair_s)
+        oldest: int | None = None
+        reason, refused = NOT_IN_TIME, False
+        fetched = 0
+        intake.show()
+        while not self._desk.stop.is_set():
+            await self.append(intake.all_ordered())
+            if not intake.repairable:
+                break
+            now = time.monotonic()
+            patience.waiting(now, ordering.waiting)
+            if ordering.waiting and (refused or patience.left_s(now) <= 0):
+                await self.append(intake.gave_up(reason))
+                break
+            if refused:
+                await _woken(intake)
+                continue
+            try:
+                if oldest is None:
+                    oldest = await self._oldest(patience)
+                ask = backfill.next_ask(ordering, oldest)
+                page = await self._asked(ask, patience)
+            except Unanswered as error:
+                reason, refused = str(error), error.kind == "refused"
+                if not refused:
+                    await self._pause(patience)
+                continue
+            # What arrived meanwhile, first: the page may reach it.
+            await self.append(intake.all_ordered())
+            reason = NOT_IN_TIME
+            runs, answer = ordering.page(page, _now(), TOO_FAR if ask.cut else NOT_SO_FAR)
+            if runs:
+                patience.progressed(time.monotonic())
+            brought = sum(len(run.trades) for run in runs if run.source == "rest")
+            fetched += brought
+            self._board.repaired += brought
+            await self.append(runs)
+            if answer is Answer.COMPLETE:
+                if await self._settled(intake):
+                    await self.append(intake.resumed())
+                    break
+            elif answer is Answer.MORE:
+                continue
+            elif ask.cut and page and ordering.waiting:
+                await self.append(ordering.give_up(TOO_FAR))
+            elif (answer is Answer.ABSENT or ask.cut) and patience.absent():
+                reason, refused = TOO_FAR if ask.cut else NOT_THERE, True
+            else:
+                await self._pause(patience)
+        if not intake.missing:
+            self._board.say("repaired", trades=fetched)
+        intake.show()
+
+    async def _settled(self, intake: Intake) -> bool:
+        """Whether REST's word that nothing is missing counts: just after a connection it does not, unless ids do."""
+        if self._desk.venue.counted or not intake.ordering.missing:
+            return True
+        wait = self._desk.settings.settle_ms / 1000 - intake.connected_for_s
+        if wait <= 0:
+            return not intake.ordering.waiting
+        await _woken(intake, wait)
+        return False
+
+    async def _oldest(self, patience: Patience) -> int:
+        """What happened before, by the exchange's clock, is not asked for."""
+        try:
+            async with asyncio.timeout(min(CALL_S, max(0.0, patience.left_s(time.monotonic())))):
+                now = await self._desk.venue.now()
+        except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
+            raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
+        return now - int(self._desk.settings.repair_span_s * 1000)
+
+    async def _asked(self, ask: Ask, patience: Patience) -> list[Trade]:
+        """A page. Raises Unanswered, also when stopped before it came."""
+        rest = self._desk.venue.rest
+        left = patience.left_s(time.monotonic())
+        if rest.gate.remaining_s > left:
+            raise Unanswered("refused", f"the exchange wants to be left alone for {rest.gate.remaining_s:.0f} s")
+        call = asyncio.ensure_future(backfill.fetch(rest, self._desk.feed.symbol, ask))
+        stopped = asyncio.ensure_future(self._desk.stop.wait())
+        try:
+            await asyncio.wait({call, stopped}, timeout=min(left, CALL_S), return_when=asyncio.FIRST_COMPLETED)
+            if not call.done():
+                raise Unanswered("failed", NOT_IN_TIME)
+            return call.result()
+        finally:
+            call.cancel()
+            stopped.cancel()
+            await asyncio.gather(call, stopped, return_exceptions=True)
+
+    async def _pause(self, patience: Patience) -> None:
+        seconds = min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
+        try:
+            async with asyncio.timeout(seconds):
+                await self._desk.stop.wait()
+        except TimeoutError:
+            return
+
+    # ---- how far the tape is complete
+
+    async def minutes(self, intake: Intake) -> None:
+        """After each UTC minute, by the exchange's clock, have the tape say that it is complete up to there."""
+        settle_ms = self._desk.settings.settle_ms
+        marked: int | None = None
+        while True:
+            try:
+                now = await self._desk.venue.now()
+            except (errors.BaseError, ExchangeFailed) as error:
+                log.debug("the exchange does not tell the time", feed=str(self._desk.feed), error=repr(error))
+                await asyncio.sleep(RECHECK_S)
+                continue
+            boundary = (now - settle_ms) // MINUTE_MS * MINUTE_MS
+            if marked is not None and boundary > marked:
+                self._boundary = boundary
+            marked = boundary
+            if self._boundary is not None:
+                intake.wake.set()
+            until_next = (boundary + MINUTE_MS + settle_ms - now) / 1000
+            await asyncio.sleep(until_next if self._boundary is None else min(until_next, RECHECK_S))
+
+    async def _mark(self, intake: Intake) -> None:
+        boundary, last = self._boundary, intake.ordering.last
+        if boundary is None or intake or intake.missing:
+            return
+        if intake.connected_for_s * 1000 < max(1, self._desk.settings.settle_ms):
+            return
+        self._boundary = None
+        if last is None or last.timestamp < boundary:
+            await self.append_message([], _now(), until=boundary)
+
+
+async def _woken(intake: Intake, seconds: float | None = None) -> None:
+    """Until something new is in the intake, at most so long."""
+    try:
+        async with asyncio.timeout(seconds):
+            await intake.wake.wait()
+    except TimeoutError:
+        return
+    intake.wake.clear()
