@@ -16,7 +16,7 @@ import difflib
 import gc
 import importlib.util
 import time
-from collections.abc import AsyncIterator, Hashable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from email.utils import parsedate_to_datetime
 from functools import cache, lru_cache
@@ -113,16 +113,23 @@ def check_timeframe(exchange: str, timeframe: str) -> None:
 
 @asynccontextmanager
 async def open_exchange(
-    exchange: str, settings: ExchangeSettings, credentials: Mapping[str, str] | None = None, *, pro: bool = False
+    exchange: str,
+    settings: ExchangeSettings,
+    credentials: Mapping[str, str] | None = None,
+    *,
+    pro: bool = False,
+    extended: Callable[[type[Any]], type[Any]] = lambda kind: kind,
 ) -> AsyncIterator[Any]:
     """An exchange of `ccxt.async_support` (of `ccxt.pro` with `pro`), closed on the way out; its `gate` is a Gate.
+
+    `extended` makes the class that is instantiated of the one that covers the traps.
 
     `settings.ccxt` is handed over as it stands, and every URL goes through `settings.gateway` where there is one.
     Raises UnknownExchange, and ConfigError when ccxt refuses the table.
     """
-    kind = _class(known(exchange), pro=pro)
+    kind = extended(_careful(cast(Hashable, _class(known(exchange), pro=pro))))
     try:
-        opened = _careful(cast(Hashable, kind))({**(credentials or {}), **settings.ccxt})
+        opened = kind({**(credentials or {}), **settings.ccxt})
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(f"ccxt refuses the table exchange.{exchange}.ccxt: {error!r}", "correct it") from error
     if settings.gateway is not None:

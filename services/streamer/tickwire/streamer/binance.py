@@ -1,0 +1,200 @@
+"""Binance's market streams, decoded from the frame's text with typed decoders, before ccxt parses any JSON.
+
+For spot and USD-M futures, bare and combined (`{"stream":..,"data":..}`) frames. Source of names and fields:
+Binance's API documentation, "WebSocket Streams" (spot) and "Websocket Market Streams" (USD-M).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+from msgspec import Struct, field
+
+from tickwire.feeds import Candle, Level, Trade
+from tickwire.streamer.desk import Diff
+
+EXCHANGES = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
+
+
+class Said(NamedTuple):
+    """What a frame says: `market` is the exchange's id; items are as a Sink takes them, `Kline` for candles."""
+
+    kind: str
+    market: str
+    item: Any
+    timeframe: str | None = None
+
+
+class Kline(Struct, frozen=True, gc=False):
+    """A candle as the exchange makes it; `closed` once it is."""
+
+    timestamp: int = field(name="t")
+    timeframe: str = field(name="i")
+    open: float = field(name="o")
+    high: float = field(name="h")
+    low: float = field(name="l")
+    close: float = field(name="c")
+    volume: float = field(name="v")
+    trades: int = field(name="n")
+    closed: bool = field(name="x")
+
+    def candle(self, exchange: str, symbol: str) -> Candle:
+        """The same as a message."""
+        return Candle(
+            exchange=exchange,
+            symbol=symbol,
+            timeframe=self.timeframe,
+            timestamp=self.timestamp,
+            open=self.open,
+            high=self.high,
+            low=self.low,
+            close=self.close,
+            volume=self.volume,
+            trades=self.trades,
+            closed=self.closed,
+            complete=True,
+        )
+
+
+class _Aggregate(Struct, gc=False):
+    s: str
+    a: int
+    p: float
+    q: float
+    T: int
+    m: bool
+
+
+class _Trade(Struct, gc=False):
+    s: str
+    t: int
+    p: float
+    q: float
+    T: int
+    m: bool
+
+
+class _Depth(Struct):
+    s: str
+    E: int
+    U: int
+    u: int
+    b: list[Level]
+    a: list[Level]
+    pu: int | None = None
+
+
+class _Best(Struct, gc=False):
+    s: str
+    b: float
+    B: float
+    a: float
+    A: float
+    T: int | None = None
+
+
+class _KlineEvent(Struct, gc=False):
+    s: str
+    k: Kline
+
+
+class _Day(Struct, gc=False):
+    """24hrTicker and 24hrMiniTicker; the former's best prices are left out, because bookTicker knows them sooner."""
+
+    s: str
+    E: int
+    c: float
+    o: float
+    h: float
+    l: float  # noqa: E741
+    v: float
+    q: float
+
+
+class _Name(Struct, gc=False):
+    e: str | None = None
+
+
+def _decoder(type_: Any) -> Callable[[str | bytes], Any]:
+    # Not strict: numbers come as text.
+    return msgspec.json.Decoder(type_, strict=False).decode
+
+
+_aggregate, _trade, _depth, _best = _decoder(_Aggregate), _decoder(_Trade), _decoder(_Depth), _decoder(_Best)
+_kline, _day, _name = _decoder(_KlineEvent), _decoder(_Day), _decoder(_Name)
+
+
+def _of_aggregate(text: str) -> Said:
+    t = _aggregate(text)
+    made = Trade(id=str(t.a), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
+    return Said("trade", t.s, made)
+
+
+def _of_trade(text: str) -> Said:
+    t = _trade(text)
+    made = Trade(id=str(t.t), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
+    return Said("trade", t.s, made)
+
+
+def _of_depth(text: str) -> Said:
+    d = _depth(text)
+    return Said("book", d.s, Diff(first=d.U, last=d.u, timestamp=d.E, bids=d.b, asks=d.a, previous=d.pu))
+
+
+def _of_best(text: str) -> Said:
+    b = _best(text)
+    said: dict[str, Any] = {"bid": b.b, "bid_amount": b.B, "ask": b.a, "ask_amount": b.A}
+    if b.T is not None:
+        said["timestamp"] = b.T
+    return Said("ticker", b.s, said)
+
+
+def _of_kline(text: str) -> Said:
+    event = _kline(text)
+    return Said("candle", event.s, event.k, event.k.timeframe)
+
+
+def _of_day(text: str) -> Said:
+    d = _day(text)
+    return Said(
+        "ticker",
+        d.s,
+        {"timestamp": d.E, "last": d.c, "open": d.o, "high": d.h, "low": d.l, "volume": d.v, "quote_volume": d.q},
+    )
+
+
+_EVENTS: dict[str, Callable[[str], Said]] = {
+    "aggTrade": _of_aggregate,
+    "trade": _of_trade,
+    "depthUpdate": _of_depth,
+    "bookTicker": _of_best,
+    "kline": _of_kline,
+    "24hrTicker": _of_day,
+    "24hrMiniTicker": _of_day,
+}
+_EIGHT = {f'{name}","E":'[:8]: decode for name, decode in _EVENTS.items()}
+"""By the eight characters that follow `{"e":"`."""
+_ANSWERS = ('{"result":', '{"id":', '{"error":')
+
+
+def decode(text: str) -> Said | None:
+    """What a frame says, None where that is for ccxt to find out. Raises msgspec.DecodeError over a malformed one."""
+    if text.startswith('{"stream":"'):
+        start = text.find('"data":') + 7
+        if start == 6:
+            return None
+        text = text[start:-1]
+    if text.startswith('{"e":"'):
+        found = _EIGHT.get(text[6:14])
+        if found is not None:
+            return found(text)
+    elif text.startswith('{"u":'):
+        # Spot's bookTicker alone does not say what it is.
+        return _of_best(text)
+    if text.startswith(_ANSWERS) or not text.startswith("{"):
+        return None
+    # The order of fields is nowhere promised.
+    found = _EVENTS.get(_name(text).e or "")
+    return found(text) if found is not None else None

@@ -1,0 +1,319 @@
+"""Who gets what the sockets of one exchange say, and who is told when they break."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any
+
+from tickwire import logs
+from tickwire.feeds import Feed
+from tickwire.streamer import binance
+from tickwire.streamer.desk import Sink
+from tickwire.streamer.hooks import Hooks, Uses, attach
+from tickwire.streamer.unified import Mapper, Subject, subject
+from tickwire.streamer.watch import described
+
+log = logs.get(__name__)
+
+SETTLE_S = 2.0
+"""Where the exchange does not confirm a subscription, it counts as made this long after it was sent, at the latest."""
+
+arming: ContextVar[Part | None] = ContextVar("arming", default=None)
+"""The subscription on whose behalf ccxt works in this task, and in those that it starts."""
+
+
+class Part:
+    """One subscription of a feed: most have one, a ticker may have its best prices from another."""
+
+    def __init__(self, watched: Watched, name: str) -> None:
+        self.watched = watched
+        self.name = name
+        self.client: Any = None
+        """The socket it was last put on."""
+        self.request: str | None = None
+        """The id of the request that is to be confirmed."""
+        self.is_up: bool | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def up(self) -> None:
+        """Data flows."""
+        self._cancel_timer()
+        if not self.is_up:
+            self.is_up = True
+            self.watched.changed("")
+
+    def down(self, reason: str) -> None:
+        """Nothing arrives; told once per outage."""
+        self._cancel_timer()
+        self.request = None
+        if self.is_up is not False:
+            self.is_up = False
+            self.watched.changed(reason)
+
+    def settles(self) -> None:
+        """It has been sent, and nobody will confirm it."""
+        self._cancel_timer()
+        self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self.up)
+
+    def end(self) -> None:
+        """No timer of it goes off any more."""
+        self._cancel_timer()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Watched:
+    """A feed that somebody watches. Calls its sink, and survives what the sink raises."""
+
+    def __init__(self, feed: Feed, sink: Sink) -> None:
+        self.feed = feed
+        self.parts: list[Part] = []
+        self.mapper = Mapper(feed)
+        self.last = int(time.time() * 1000)
+        """When the last item came, or the feed was subscribed (ms, our clock)."""
+        self._sink = sink
+        self._told: bool | None = None
+        """What the sink was told last: connected, or not."""
+
+    def changed(self, reason: str) -> None:
+        """A subscription came up or went down, for this reason."""
+        if self._told is not True and all(part.is_up for part in self.parts):
+            self._told = True
+            self.last = int(time.time() * 1000)
+            self._call(self._sink.connected)
+        elif self._told is not False and any(part.is_up is False for part in self.parts):
+            self._told = False
+            self._call(self._sink.disconnected, reason)
+
+    def take(self, client: Any, items: Sequence[Any], received: int) -> None:
+        """What a socket said, or an await returned (no socket)."""
+        for part in self.parts:
+            if not part.is_up and (client is None or part.client is client):
+                part.up()
+        self.last = received
+        try:
+            self._sink.take(items, received)
+        except Exception as error:  # noqa: BLE001
+            self.rejected(f"not taken: {error!r}")
+
+    def found(self, result: Any) -> None:
+        """What an await returned: what of it did not come through a hook."""
+        try:
+            items = self.mapper.new(result)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            self.rejected(f"{error!r} over {str(result)[:200]}")
+            return
+        if items:
+            self.take(None, items, int(time.time() * 1000))
+
+    def rejected(self, reason: str) -> None:
+        """Something that may have concerned it could not be used."""
+        self._call(self._sink.rejected, reason)
+
+    def _call(self, told: Callable[..., None], *arguments: str) -> None:
+        try:
+            told(*arguments)
+        except Exception as error:
+            log.exception("a sink failed", feed=str(self.feed), error=repr(error))
+
+
+class Sockets:
+    """The sockets of one ccxt.pro exchange made by `listening`, and the feeds watched on them."""
+
+    def __init__(self, exchange: Any, hooks: Hooks) -> None:
+        self.hooks = hooks
+        self.typed = hooks.text and exchange.id in binance.EXCHANGES
+        self.rejected = 0
+        """Messages that could not be used."""
+        self._exchange = exchange
+        self._watched: dict[Subject, Watched] = {}
+        self._markets: dict[tuple[bool, str, str, str | None], Watched] = {}
+        """By whether it is spot, kind, the exchange's id of the market, and timeframe."""
+
+    def __iter__(self) -> Iterator[Watched]:
+        return iter(list(self._watched.values()))
+
+    def add(self, watched: Watched) -> None:
+        """Give it from now on what concerns it. Raises RuntimeError where it is watched already."""
+        key = Subject(watched.feed.kind, watched.feed.symbol, watched.feed.timeframe)
+        if key in self._watched:
+            raise RuntimeError(f"{watched.feed} is watched already")
+        self._watched[key] = watched
+
+    def locate(self, watched: Watched) -> None:
+        """Find it by the exchange's own id too, once the markets are known."""
+        market = self._exchange.market(watched.feed.symbol)
+        is_spot = bool(market.get("spot"))
+        self._markets[is_spot, watched.feed.kind, market["id"], watched.feed.timeframe] = watched
+
+    def remove(self, watched: Watched) -> None:
+        """Give it nothing any more."""
+        self._watched = {key: each for key, each in self._watched.items() if each is not watched}
+        for market in [market for market, each in self._markets.items() if each is watched]:
+            # In place: the decoders of the open sockets look into it.
+            del self._markets[market]
+        for part in watched.parts:
+            part.end()
+
+    # ---- told by ccxt
+
+    def made(self, client: Any) -> None:
+        """A socket was made: put the hooks on it."""
+        typed = self._typed(client) if self.typed else None
+        result = (lambda found: self._take_result(client, found)) if self.hooks.result else None
+        attach(client, Uses(typed, result, lambda reason: self.refused(client, reason)))
+        send = client.send
+
+        async def sent(message: Any) -> Any:
+            part = arming.get()
+            if part is not None:
+                self._sending(part, message)
+            return await send(message)
+
+        client.send = sent
+
+    def used(self, client: Any) -> None:
+        """ccxt looks up a socket: for the subscription that it works for."""
+        part = arming.get()
+        # Its receive loop runs in the context of whoever opened the socket, but in no task.
+        if part is None or asyncio.current_task() is None:
+            return
+        if part.client is client and part.is_up:
+            return
+        part.client = client
+        if not self.typed and client.isConnected:
+            part.settles()
+
+    def _sending(self, part: Part, message: Any) -> None:
+        if self._exchange.id in binance.EXCHANGES and isinstance(message, dict) and "id" in message:
+            part.request = str(message["id"])
+        else:
+            part.settles()
+
+    def acknowledged(self, client: Any, request: str) -> None:
+        """The exchange confirmed a request."""
+        for part in self._on(client):
+            if part.request == request:
+                part.request = None
+                part.up()
+
+    def lost(self, client: Any, reason: str) -> None:
+        """A socket broke."""
+        for part in self._on(client):
+            part.down(reason)
+
+    def refused(self, client: Any, reason: str, request: str | None = None) -> None:
+        """A message on a socket could not be used, or was an error: about a request, or nobody knows what."""
+        self.rejected += 1
+        log.warning("a message could not be used", exchange=self._exchange.id, reason=reason)
+        parts = [part for part in self._on(client) if request is None or part.request == request]
+        for watched in {id(part.watched): part.watched for part in parts}.values():
+            watched.rejected(reason)
+
+    def _on(self, client: Any) -> list[Part]:
+        return [part for watched in self for part in watched.parts if part.client is client]
+
+    # ---- data
+
+    def _typed(self, client: Any) -> Callable[[str | bytes, int], bool]:
+        is_spot = self._exchange.is_spot_url(client)
+        exchange, decode, find = self._exchange.id, binance.decode, self._markets.get
+
+        def take(data: str | bytes, received: int) -> bool:
+            said = decode(data if isinstance(data, str) else data.decode())
+            if said is None:
+                return False
+            kind, market, item, timeframe = said
+            watched = find((is_spot, kind, market, timeframe))
+            # Of what nobody watches any more, ccxt must not keep any either.
+            if watched is not None:
+                if kind == "candle":
+                    item = item.candle(exchange, watched.feed.symbol)
+                watched.take(client, (item,), received)
+            return True
+
+        return take
+
+    def _take_result(self, client: Any, result: Any) -> bool:
+        taken = False
+        for key in subject(result, self._exchange):
+            watched = self._watched.get(key)
+            if watched is None:
+                continue
+            taken = True
+            items = watched.mapper.new(result)
+            if items:
+                watched.take(client, items, int(time.time() * 1000))
+        return taken
+
+
+def listening(kind: type[Any]) -> type[Any]:
+    """An exchange class of ccxt.pro whose instances report to their `sockets` (absent: to nobody)."""
+
+    class Listening(kind):  # type: ignore[misc]
+        sockets: Sockets | None = None
+
+        def client(self, url: str) -> Any:
+            is_new = url not in (self.clients or {})
+            client = super().client(url)
+            if self.sockets is not None:
+                if is_new:
+                    self.sockets.made(client)
+                self.sockets.used(client)
+            return client
+
+        def on_close(self, client: Any, code: Any) -> None:
+            super().on_close(client, code)
+            if self.sockets is not None:
+                self.sockets.lost(client, f"the exchange closed the socket ({code})")
+
+        def on_error(self, client: Any, error: Any) -> None:
+            super().on_error(client, error)
+            if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
+                self.ws_dial_backoff[client.url]["asked"] = True
+            if self.sockets is not None:
+                self.sockets.lost(client, described(error))
+
+        def ws_dial_delay(self, url: str) -> float:
+            # ccxt goes up to 30 s per URL; here all sockets together dial once a second at most.
+            delay: float = super().ws_dial_delay(url)
+            state = self.ws_dial_backoff.get(url) or {}
+            return delay if state.get("asked") else min(delay, max(5.0, len(self.ws_dial_backoff)))
+
+        # ---- binance
+
+        def handle_subscription_status(self, client: Any, message: Any, *more: Any) -> Any:
+            answer = super().handle_subscription_status(client, message, *more)
+            if self.sockets is not None and isinstance(message, dict) and "id" in message:
+                self.sockets.acknowledged(client, str(message["id"]))
+            return answer
+
+        def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
+            if self.sockets is not None and self.sockets.typed:
+                # The book is kept by us: no snapshot is needed here.
+                return None
+            return super().handle_order_book_subscription(client, message, subscription, *more)
+
+        def handle_ws_error(self, client: Any, message: Any, *more: Any) -> Any:
+            if self.sockets is None or self.id not in binance.EXCHANGES:
+                return super().handle_ws_error(client, message, *more)
+            request = message.get("id")
+            self.sockets.refused(client, f"the exchange says {message}", None if request is None else str(request))
+            if request is None and not str((message.get("error") or {}).get("code")).startswith("5"):
+                # Nobody asked: ccxt would fail everything on this socket, though all of it goes on.
+                return None
+            answer = super().handle_ws_error(client, message, *more)
+            for name, subscription in list(client.subscriptions.items()):
+                # Refused, so that it has to be asked for again.
+                if isinstance(subscription, dict) and str(subscription.get("id")) == str(request):
+                    del client.subscriptions[name]
+            return answer
+
+    Listening.__name__ = kind.__name__
+    return Listening

@@ -1,0 +1,182 @@
+"""The path of every venue that has no decoder here: what ccxt made of the exchange's messages, in our words.
+
+ccxt resolves the same growing cache with each message, and sometimes one message under several names; what is new is
+told by identity, so that every item is taken once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
+from ccxt.async_support.base.ws.order_book import OrderBook
+
+from tickwire.errors import TickwireError
+from tickwire.feeds import Candle, Feed, Trade
+from tickwire.streamer.desk import BookView
+
+_TICKER = (
+    ("timestamp", "timestamp"),
+    ("last", "last"),
+    ("bid", "bid"),
+    ("bidVolume", "bid_amount"),
+    ("ask", "ask"),
+    ("askVolume", "ask_amount"),
+    ("open", "open"),
+    ("high", "high"),
+    ("low", "low"),
+    ("baseVolume", "volume"),
+    ("quoteVolume", "quote_volume"),
+)
+"""ccxt's names of a ticker's fields, and ours."""
+
+
+class Subject(NamedTuple):
+    """What a result is about: the fields of a Feed without its exchange."""
+
+    kind: str
+    symbol: str
+    timeframe: str | None = None
+
+
+def subject(result: Any, exchange: Any) -> list[Subject]:
+    """What a result of ccxt's parsing is about; nothing where it is no market data."""
+    if isinstance(result, OrderBook):
+        symbol = result.get("symbol") or _name_of(result, exchange.orderbooks)
+        return [Subject("book", symbol)] if symbol else []
+    if isinstance(result, ArrayCacheByTimestamp):
+        return [
+            Subject("candle", symbol, timeframe)
+            for symbol, caches in (exchange.ohlcvs or {}).items()
+            if (timeframe := _name_of(result, caches))
+        ]
+    if type(result) is ArrayCache or (type(result) is list and result and isinstance(result[-1], dict)):
+        last = result[-1] if len(result) else {}
+        if isinstance(last, dict) and last.get("symbol") and {"price", "amount", "side"} <= last.keys():
+            return [Subject("trade", last["symbol"])]
+        return []
+    if type(result) is list and len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp):
+        return [Subject("candle", result[0], result[1])]
+    if type(result) is dict:
+        if result.get("symbol") and _is_ticker(result):
+            return [Subject("ticker", result["symbol"])]
+        return [Subject("ticker", name) for name, each in result.items() if isinstance(each, dict) and _is_ticker(each)]
+    return []
+
+
+def _is_ticker(found: dict[str, Any]) -> bool:
+    return {"bid", "ask", "last"} <= found.keys()
+
+
+def _name_of(wanted: Any, named: Any) -> str | None:
+    return next((name for name, each in (named or {}).items() if each is wanted), None)
+
+
+class Mapper:
+    """What is new in each result about one feed."""
+
+    def __init__(self, feed: Feed) -> None:
+        self._feed = feed
+        self._last: Any = None
+        """trade: the last one taken; ticker: the last one taken, and what it said."""
+        self._open: int | None = None
+        """candle: the open time of the newest."""
+
+    def new(self, result: Any) -> Sequence[Any]:
+        """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read."""
+        match self._feed.kind:
+            case "trade":
+                return self._trades(result)
+            case "book":
+                return self._book(result)
+            case "ticker":
+                return self._ticker(result)
+            case "candle":
+                return self._candles(result)
+
+    def _trades(self, result: Any) -> list[Trade]:
+        fresh: list[Any] = []
+        for each in reversed(result):
+            if each is self._last:
+                break
+            fresh.append(each)
+        if fresh:
+            self._last = fresh[0]
+        fresh.reverse()
+        return [trade(each) for each in fresh if each.get("symbol") in (None, self._feed.symbol)]
+
+    def _book(self, book: Any) -> list[BookView]:
+        nonce, timestamp = book.get("nonce"), book.get("timestamp")
+        if nonce is not None and self._last == (nonce, timestamp):
+            return []
+        self._last = (nonce, timestamp)
+        return [BookView(timestamp=timestamp, nonce=nonce, bids=book["bids"], asks=book["asks"])]
+
+    def _ticker(self, result: Any) -> list[dict[str, Any]]:
+        found = result if result.get("symbol") == self._feed.symbol else result.get(self._feed.symbol)
+        if found is None:
+            return []
+        said = ticker(found)
+        # An exchange class may change one dict for ever, so that identity alone does not tell.
+        if self._last is not None and self._last[0] is found and self._last[1] == said:
+            return []
+        self._last = (found, said)
+        return [said]
+
+    def _candles(self, result: Any) -> list[Candle]:
+        rows = result[2] if len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp) else result
+        fresh: list[Any] = []
+        for row in reversed(rows):
+            if self._open is not None and row[0] < self._open:
+                break
+            fresh.append(row)
+            if self._open is None:
+                break
+        if not fresh:
+            return []
+        self._open = fresh[0][0]
+        fresh.reverse()
+        return [candle(self._feed, row, closed=row is not fresh[-1]) for row in fresh]
+
+
+def trade(found: dict[str, Any]) -> Trade:
+    """A trade of ccxt's. Raises KeyError, TypeError and ValueError."""
+    side = found.get("side")
+    return Trade(
+        id=None if found.get("id") is None else str(found["id"]),
+        timestamp=int(found["timestamp"]),
+        side=side if side in ("buy", "sell") else None,
+        price=float(found["price"]),
+        amount=float(found["amount"]),
+    )
+
+
+def trades(found: Iterable[dict[str, Any]]) -> list[Trade]:
+    """Trades of ccxt's, as of `fetch_trades`, in the order given. Raises KeyError, TypeError and ValueError."""
+    return [trade(each) for each in found]
+
+
+def ticker(found: dict[str, Any]) -> dict[str, Any]:
+    """What a ticker of ccxt's says, by the names of `feeds.Ticker`."""
+    return {ours: found[theirs] for theirs, ours in _TICKER if found.get(theirs) is not None}
+
+
+def candle(feed: Feed, row: Sequence[Any], *, closed: bool) -> Candle:
+    """A candle of ccxt's. Raises TypeError and ValueError."""
+    if feed.timeframe is None:
+        raise TickwireError(f"{feed} has no timeframe")
+    return Candle(
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
+        timestamp=int(row[0]),
+        open=float(row[1]),
+        high=float(row[2]),
+        low=float(row[3]),
+        close=float(row[4]),
+        volume=float(row[5]),
+        trades=0,
+        closed=closed,
+        complete=True,
+    )

@@ -1,0 +1,332 @@
+"""One exchange as the streamer uses it: its markets, its clock, its REST, and feeds pushed into sinks.
+
+ccxt is the control plane: a parked `await watch_*` per subscription subscribes, and raises when the connection
+breaks. The data is taken at the hooks (`tickwire.streamer.hooks`), before anybody awaits it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, NamedTuple
+
+from ccxt.base import errors
+
+from tickwire import logs, timeframes
+from tickwire.config import ExchangeSettings, Settings, StreamerSettings, credentials
+from tickwire.errors import (
+    ExchangeFailed,
+    TickwireError,
+    UnknownSymbol,
+    UnsupportedKind,
+    UnsupportedTimeframe,
+)
+from tickwire.exchanges import open_exchange
+from tickwire.feeds import Feed
+from tickwire.lifecycle import unwrapped
+from tickwire.streamer import binance
+from tickwire.streamer.desk import Sink
+from tickwire.streamer.hooks import Hooks, prove
+from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
+from tickwire.streamer.watch import Ended, described, watch
+
+log = logs.get(__name__)
+
+CLOCK_S = 60.0
+LEAVE_S = 5.0
+"""How long the exchange has to confirm that a feed was unsubscribed."""
+_DAY_MS = 86_400_000
+_NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
+_TRADES_LIMIT = 20_000
+_KEEP_ALIVE_MS = 15_000
+
+
+class _Way(NamedTuple):
+    """How a subscription is made, and unmade where the exchange can."""
+
+    name: str
+    arm: Callable[[], Awaitable[Any]]
+    leave: Callable[[], Awaitable[Any]] | None
+
+
+class Venue:
+    """An opened exchange: `desk.Venue`. Made by `open_venue`."""
+
+    def __init__(self, opened: Any, sockets: Sockets, settings: StreamerSettings) -> None:
+        self.exchange: str = opened.id
+        self.rest = opened
+        self.counted = opened.id in binance.EXCHANGES
+        self.sockets = sockets
+        self._settings = settings
+        self._loading = asyncio.Lock()
+        self._comparing = asyncio.Lock()
+        self._compared = float("-inf")
+
+    async def now(self) -> int:
+        """The exchange's clock, ms, as compared at most a minute ago; our own where it cannot be asked."""
+        async with self._comparing:
+            if time.monotonic() - self._compared >= CLOCK_S:
+                try:
+                    await self.rest.clock.ask()
+                    self._compared = time.monotonic()
+                except errors.BaseError as error:
+                    log.warning("the exchange does not tell the time", exchange=self.exchange, error=described(error))
+                    self._compared = time.monotonic() - CLOCK_S + LEAVE_S
+        now: int = self.rest.clock.now()
+        return now
+
+    async def market(self, symbol: str) -> Any:
+        """ccxt's description of a market. Raises UnknownSymbol, and ExchangeFailed when the venue cannot be asked."""
+        try:
+            await self._load()
+        except errors.BaseError as error:
+            raise ExchangeFailed(f"{self.exchange}: markets: {described(error)}", "try again later") from error
+        found = self.rest.markets.get(symbol)
+        if found is None:
+            raise self._unknown(symbol)
+        return found
+
+    async def check(self, feed: Feed) -> None:
+        """Raises UnsupportedKind, UnsupportedTimeframe, UnknownSymbol or ExchangeFailed where it cannot be watched.
+
+        Candles are built from trades for every timeframe that divides a day, and are the exchange's own otherwise.
+        """
+        has = self.rest.has
+        if feed.kind != "candle" or feed.timeframe is None:
+            if not has.get(_NEEDS[feed.kind]):
+                raise UnsupportedKind(f"{self.exchange} has no {feed.kind} feeds", self._offered())
+        else:
+            length = timeframes.duration_ms(feed.timeframe)
+            if not (has.get("watchTrades") and _DAY_MS % length == 0):
+                own = self.rest.timeframes or {}
+                if not has.get("watchOHLCV"):
+                    if has.get("watchTrades"):
+                        raise UnsupportedTimeframe(
+                            f"{feed.timeframe} does not divide a day", "candles here are built from trades"
+                        )
+                    raise UnsupportedKind(f"{self.exchange} has no candle feeds", self._offered())
+                if feed.timeframe not in own:
+                    raise UnsupportedTimeframe(
+                        f"{self.exchange} has no {feed.timeframe} candles", f"it has {', '.join(own)}"
+                    )
+        await self.market(feed.symbol)
+
+    @asynccontextmanager
+    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+        """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it.
+
+        Reconnects by itself. Raises UnknownSymbol, UnsupportedKind or ExchangeFailed out of the block when the
+        exchange refuses for good.
+        """
+        watched = Watched(feed, sink)
+        ways = self._ways(feed)
+        watched.parts = [Part(watched, way.name) for way in ways]
+        self.sockets.add(watched)
+        stop = asyncio.Event()
+        try:
+            async with unwrapped(), asyncio.TaskGroup() as group:
+                for way, part in zip(ways, list(watched.parts), strict=True):
+                    group.create_task(self._supervise(way, part, stop))
+                try:
+                    yield
+                finally:
+                    stop.set()
+        finally:
+            parts = watched.parts
+            self.sockets.remove(watched)
+            for way in ways:
+                client = next((part.client for part in parts if part.name == way.name), None)
+                if client is not None and client in (self.rest.clients or {}).values():
+                    await self._leave(way)
+
+    async def guard(self) -> None:
+        """Open silent sockets and silent feeds again, until cancelled."""
+        silence, feed_silence = self._settings.silence_s * 1000, self._settings.feed_silence_s * 1000
+        due = float("inf")
+        while True:
+            # Nothing that does not exist yet can be due sooner.
+            await asyncio.sleep(max(0.05, (min(due - time.time() * 1000, silence, feed_silence)) / 1000))
+            now, due = time.time() * 1000, float("inf")
+            for client in list((self.rest.clients or {}).values()):
+                if not client.isConnected or client.error:
+                    continue
+                last = max(client.last_message_at or 0, client.connectionEstablished or 0)
+                if now - last >= silence:
+                    # ccxt closes it, and every await on it raises this.
+                    client.on_error(errors.RequestTimeout(f"silent for {(now - last) / 1000:.0f} s"))
+                else:
+                    due = min(due, last + silence)
+            for watched in self.sockets:
+                if now - watched.last >= feed_silence and all(part.is_up for part in watched.parts):
+                    await self._resubscribe(watched, f"silent for {(now - watched.last) / 1000:.0f} s")
+                    watched.last = int(now)
+                due = min(due, watched.last + feed_silence)
+
+    async def _resubscribe(self, watched: Watched, reason: str) -> None:
+        for way, part in zip(self._ways(watched.feed), list(watched.parts), strict=False):
+            client = part.client
+            part.down(reason)
+            # Its parked await raises UnsubscribeError, and is armed again at once.
+            if not await self._leave(way) and client in (self.rest.clients or {}).values():
+                client.on_error(errors.RequestTimeout(reason))
+
+    async def _supervise(self, way: _Way, part: Part, stop: asyncio.Event) -> None:
+        watched = part.watched
+        arming.set(part)
+
+        async def arm() -> Any:
+            await self._load()
+            if watched.feed.symbol not in self.rest.markets:
+                raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
+            self.sockets.locate(watched)
+            return await way.arm()
+
+        def handle(result: Any) -> None:
+            # The cache has more than the answer, where more came meanwhile.
+            cache = (self.rest.trades or {}).get(watched.feed.symbol) if watched.feed.kind == "trade" else None
+            watched.found(result if cache is None else cache)
+
+        def failed(error: errors.BaseError, wait: float) -> None:
+            log.info("watched again", feed=str(watched.feed), way=way.name, error=described(error), wait_s=wait)
+            part.down(described(error))
+
+        ended = await watch(arm, handle, stop, failed=failed)
+        if ended.error is None:
+            return
+        if part is watched.parts[0]:
+            part.down(ended.reason)
+            raise self._refusal(watched.feed, ended)
+        log.warning("part of a feed is not to be had", feed=str(watched.feed), way=way.name, reason=ended.reason)
+        watched.parts = [each for each in watched.parts if each is not part]
+        watched.changed("")
+
+    async def _leave(self, way: _Way) -> bool:
+        if way.leave is None:
+            return False
+        try:
+            async with asyncio.timeout(LEAVE_S):
+                await way.leave()
+        except (errors.BaseError, TimeoutError) as error:
+            log.warning("not unsubscribed", exchange=self.exchange, way=way.name, error=described(error))
+            return False
+        return True
+
+    def _ways(self, feed: Feed) -> list[_Way]:
+        """The subscriptions that a feed takes, the one it cannot be without first."""
+        rest, has, symbol = self.rest, self.rest.has, feed.symbol
+        # Each call gets a table of its own: ccxt writes into its defaults.
+        match feed.kind:
+            case "trade":
+                name = self._named("watchTrades")
+                return [
+                    self._way("trades", lambda: rest.watch_trades(symbol, params={}), "unWatchTrades",
+                              lambda: rest.un_watch_trades(symbol, dict(name)))
+                ]  # fmt: skip
+            case "book":
+                return [
+                    self._way("book", lambda: rest.watch_order_book(symbol, params={}), "unWatchOrderBook",
+                              lambda: rest.un_watch_order_book(symbol, {}))
+                ]  # fmt: skip
+            case "ticker":
+                name = self._named("watchTicker")
+                ways = [
+                    self._way("ticker", lambda: rest.watch_ticker(symbol, params={}), "unWatchTicker",
+                              lambda: rest.un_watch_ticker(symbol, dict(name)))
+                ]  # fmt: skip
+                if has.get("watchBidsAsks"):
+                    ways.append(
+                        self._way("best prices", lambda: rest.watch_bids_asks([symbol], params={}), "unWatchBidsAsks",
+                                  lambda: rest.un_watch_bids_asks([symbol], {}))
+                    )  # fmt: skip
+                return ways
+            case "candle":
+                return [
+                    self._way("candles", lambda: rest.watch_ohlcv(symbol, feed.timeframe, params={}), "unWatchOHLCV",
+                              lambda: rest.un_watch_ohlcv(symbol, feed.timeframe, {}))
+                ]  # fmt: skip
+
+    def _way(self, name: str, arm: Any, un_watch: str, leave: Any) -> _Way:
+        return _Way(name, arm, leave if self.rest.has.get(un_watch) else None)
+
+    def _named(self, method: str) -> dict[str, Any]:
+        """The name of the stream that binance's `watch_*` takes by its options, which its `un_watch_*` does not."""
+        name = (self.rest.options.get(method) or {}).get("name")
+        return {"name": name} if name and self.exchange in binance.EXCHANGES else {}
+
+    async def _load(self) -> None:
+        async with self._loading:
+            if not self.rest.markets:
+                await self.rest.load_markets()
+
+    def _offered(self) -> str:
+        kinds = [kind for kind, need in _NEEDS.items() if self.rest.has.get(need)]
+        return f"it has {', '.join(kinds)}" if kinds else "it has none"
+
+    def _unknown(self, symbol: str) -> UnknownSymbol:
+        near = difflib.get_close_matches(symbol.upper(), list(self.rest.markets), n=3, cutoff=0.5)
+        return UnknownSymbol(
+            f"{self.exchange} does not list {symbol}",
+            f"did you mean {' or '.join(near)}?" if near else "write symbols as ccxt does, such as BTC/USDT",
+        )
+
+    def _refusal(self, feed: Feed, ended: Ended) -> TickwireError:
+        match ended.error:
+            case errors.BadSymbol():
+                return self._unknown(feed.symbol)
+            case errors.NotSupported():
+                return UnsupportedKind(f"{self.exchange}: {feed}: {ended.reason}", self._offered())
+            case _:
+                return ExchangeFailed(f"{self.exchange}: {feed}: {ended.reason}", "asking again would not help")
+
+
+@asynccontextmanager
+async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None = None) -> AsyncIterator[Venue]:
+    """An exchange opened with ccxt.pro; nothing is connected until something is watched.
+
+    `hooks` are those that work on the installed ccxt, unless others are chosen. Raises UnknownExchange and ConfigError.
+    """
+    own = settings.of_exchange(exchange)
+    table = merged(_defaults(exchange, settings.streamer), own.ccxt)
+    opening = open_exchange(
+        exchange,
+        ExchangeSettings(ccxt=table, gateway=own.gateway, concurrency=own.concurrency),
+        credentials(exchange),
+        pro=True,
+        extended=listening,
+    )
+    async with AsyncExitStack() as stack:
+        opened = await stack.enter_async_context(opening)
+        # Nothing is lost by going at once: feeds were left before.
+        opened.timeout_on_exit = 0
+        sockets = Sockets(opened, hooks or prove(opened))
+        opened.sockets = sockets
+        venue = Venue(opened, sockets, settings.streamer)
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        guard = group.create_task(venue.guard())
+        try:
+            yield venue
+        finally:
+            guard.cancel()
+
+
+def _defaults(exchange: str, settings: StreamerSettings) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "tradesLimit": _TRADES_LIMIT,
+        "ws": {"keepAlive": min(_KEEP_ALIVE_MS, int(settings.silence_s * 500))},
+    }
+    if exchange in binance.EXCHANGES:
+        # Their ids count up by one, and REST gives them back by id without a key.
+        options["watchTrades"] = {"name": "aggTrade"}
+    return {"rateLimiterAlgorithm": "rollingWindow", "options": options}
+
+
+def merged(defaults: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:
+    """`chosen` over `defaults`, table by table."""
+    table = dict(defaults)
+    for name, value in chosen.items():
+        known = table.get(name)
+        table[name] = merged(known, value) if isinstance(known, dict) and isinstance(value, dict) else value
+    return table
