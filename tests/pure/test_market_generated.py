@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickwire import timeframes
+from tickwire.simulator.aggregates import aggregates
 from tickwire.simulator.candles import INTERVALS, DerivedCandles
 from tickwire.simulator.config import SymbolConfig
 from tickwire.simulator.market import GeneratedTrades, Trades
-from tickwire.simulator.rest import aggregates
 
 LISTED = 1_700_000_040_000
 SPEC = SymbolConfig("BTC/USDT", 60_000, "0.05", "0.0002", 0.01)
@@ -109,11 +109,47 @@ def test_the_price_moves_a_few_per_cent_in_a_day() -> None:
 
 def test_trades_of_an_aggregate_trade_share_time_price_and_side() -> None:
     made = market(history_rate=11)
-    together = aggregates(made.by_id(1, 10_000))
+    trades = made.by_id(1, 10_000)
+    found = aggregates(trades)
+    together = [rows(trades[first - 1 : last]) for first, last in zip(found.first_id, found.last_id, strict=True)]
+    assert [row for each in together for row in each] == rows(trades)
     assert {len(each) for each in together} == {1, 2}
-    for each in together:
-        assert len({row[2:4] + row[5:] for row in rows(each)}) == 1
-        assert made.id_of_aggregate(int(each.agg[0])) == each.id[0]
+    for place, each in enumerate(together):
+        assert {row[1:4] + row[5:] for row in each} == {
+            (found.id[place], found.timestamp[place], found.price[place], found.sell[place])
+        }
+        assert sum(row[4] for row in each) == found.amount[place]
+        assert made.id_of_aggregate(int(found.id[place])) == each[0][0]
+    assert found.id.tolist() == list(range(1, len(found) + 1))
+
+
+@given(st.integers(0, DAY), st.integers(1, 3_000), st.integers(1, 3_000), st.integers(0, 120_000))
+def test_a_burst_is_its_number_of_trades_in_its_time_and_everything_else_goes_on_around_it(
+    start: int, count: int, ms: int, ahead: int
+) -> None:
+    calm, made = market(), market()
+    for each in (calm, made):
+        each.set_rate(3, LISTED + DAY // 2)
+    since = LISTED + 1 + start
+    changed = made.set_rate(11, since + ahead)
+    burst = made.burst(count, ms, since)
+    assert len(burst) == count
+    assert since <= burst.timestamp[0] <= burst.timestamp[-1] < since + ms
+    assert burst.agg.tolist() == list(range(burst.agg[0], burst.agg[0] + count))
+    assert (np.diff(burst.sell) == 1).all()
+    assert rows(made.between(0, since)) == rows(calm.between(0, since))
+    after = max(changed, since + ms)
+    everything = made.between(0, after + 10_000)
+    assert everything.id.tolist() == list(range(1, len(everything) + 1))
+    assert (np.diff(everything.timestamp) >= 0).all()
+    assert set(np.diff(everything.agg).tolist()) == {0, 1}
+    assert len(made.between(after, after + 10_000)) == 110
+    found = aggregates(everything)
+    for place in range(0, len(found), 97):
+        assert made.id_of_aggregate(int(found.id[place])) == found.first_id[place]
+    second = made.burst(count, ms, since)
+    assert second.id[0] == burst.id[-1] + 1
+    assert len(second) == count
 
 
 @pytest.mark.parametrize("interval", INTERVALS)

@@ -1,4 +1,4 @@
-"""Control over HTTP, under `/_sim/`: faults, the log, the clock, rates, and the market's exact truth."""
+"""Control over HTTP, under `/_sim/`: faults, the log, the clock, rates and bursts, and the market's exact truth."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from msgspec import Struct
 from tickwire import timeframes
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.simulator import faults as orders
+from tickwire.simulator.aggregates import aggregates, rows
 from tickwire.simulator.candles import texts
 from tickwire.simulator.exchange import Exchange, Instrument
 from tickwire.simulator.faults import Faults
@@ -34,6 +35,14 @@ class RateOrder(Struct, frozen=True, forbid_unknown_fields=True):
 
     symbol: str
     rate: float
+
+
+class BurstOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """Trade `count` times, evenly, within the next `ms` of the exchange's time; each is an aggregate trade."""
+
+    symbol: str
+    count: int
+    ms: int = 1_000
 
 
 class Control:
@@ -94,6 +103,20 @@ class Control:
         except ValueError as error:
             raise BadRequest(str(error)) from error
 
+    async def burst(self, request: web.Request) -> Any:
+        """POST /_sim/burst: when it is (ms, half-open), and the first and last ids of its trades and aggregates."""
+        order = decoded(await request.read(), BurstOrder)
+        if not (1 <= order.count <= 1_000_000 and 1 <= order.ms <= 3_600_000):
+            raise BadRequest("a burst has 1 to 1000000 trades in 1 to 3600000 ms")
+        try:
+            trades = self._exchange.burst(self._instrument(order.symbol), order.count, order.ms)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+        since = int(trades.timestamp[0])
+        ends = {f"{end}_{name}": int(ids[place]) for name, ids in (("id", trades.id), ("aggregate", trades.agg))
+                for end, place in (("first", 0), ("last", -1))}  # fmt: skip
+        return {"since": since, "until": since + order.ms} | ends
+
     async def candles(self, request: web.Request) -> Any:
         """GET /_sim/truth/candles: closed candles as [time, open, high, low, close, volume], numbers."""
         instrument = self._instrument(request.query.get("symbol", ""))
@@ -103,12 +126,12 @@ class Control:
         now = self._exchange.clock.now()
         since = _integer(request, "since", 0)
         until = min(_integer(request, "until", now + 1), timeframes.open_of(timeframe, now + 1))
-        rows: list[Any] = []
+        found: list[Any] = []
         start = timeframes.ceil_open(timeframe, since)
         while page := instrument.candles.page(timeframe, start, until - 1, 10_000, now):
-            rows += ([row[0], *(msgspec.Raw(_shortest(row[place])) for place in range(1, 6))] for row in page)
+            found += ([row[0], *(msgspec.Raw(_shortest(row[place])) for place in range(1, 6))] for row in page)
             start = int(page[-1][0]) + 1
-        return rows
+        return found
 
     async def trades(self, request: web.Request) -> Any:
         """GET /_sim/truth/trades: {id, agg, timestamp, side, price, amount}, numbers; up to now."""
@@ -132,6 +155,25 @@ class Control:
             {"id": id_, "agg": agg, "timestamp": time, "side": "sell" if sell else "buy",
              "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
             for id_, agg, time, sell, price, amount in columns
+        ]  # fmt: skip
+
+    async def aggregates(self, request: web.Request) -> Any:
+        """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: as `aggTrades` should tell them, but typed; up to now."""
+        instrument = self._instrument(request.query.get("symbol", ""))
+        tape, units = instrument.tape, instrument.units
+        if tape is None:
+            raise BadRequest(f"{instrument.id} is played from candles, it has no trades")
+        first = _integer(request, "fromId", 1)
+        end = tape.id_at(self._exchange.clock.now() + 1)
+        limit = _integer(request, "limit", 10_000)
+        since = tape.id_of_aggregate(first)
+        # Two trades at most make one aggregate trade.
+        found = aggregates(tape.by_id(since, min(end, since + 2 * limit)))[:limit]
+        return [
+            {"id": row["a"], "first_id": row["f"], "last_id": row["l"], "timestamp": row["T"],
+             "side": "sell" if row["m"] else "buy",
+             "price": msgspec.Raw(_shortest(row["p"])), "amount": msgspec.Raw(_shortest(row["q"]))}
+            for row in rows(found, units)
         ]  # fmt: skip
 
     def _instrument(self, symbol: str) -> Instrument:
@@ -177,6 +219,8 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
         ("GET", "clock", control.clock),
         ("POST", "clock", control.set_clock),
         ("POST", "rate", control.set_rate),
+        ("POST", "burst", control.burst),
+        ("GET", "truth/aggregates", control.aggregates),
         ("GET", "truth/candles", control.candles),
         ("GET", "truth/trades", control.trades),
     ):

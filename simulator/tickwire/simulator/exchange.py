@@ -9,7 +9,7 @@ from pathlib import Path
 from tickwire.simulator.candles import INTERVALS, DerivedCandles, Tape
 from tickwire.simulator.clock import Clock
 from tickwire.simulator.config import SimulatorConfig, pair
-from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Units, key_of
+from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Trades, Units, key_of
 from tickwire.simulator.played import PlayedCandles, PlayedTrades
 
 
@@ -84,6 +84,14 @@ class Exchange:
         since = instrument.tape.set_rate(rate, self.clock.now() + 1)
         instrument.candles.forget()
         return since
+
+    def burst(self, instrument: Instrument, count: int, ms: int) -> Trades:
+        """Trade `count` times within the next `ms`; those trades. Generated markets only."""
+        if not isinstance(instrument.tape, GeneratedTrades) or not isinstance(instrument.candles, DerivedCandles):
+            raise ValueError(f"{instrument.id} is played from a file")
+        trades = instrument.tape.burst(count, ms, self.clock.now() + 1)
+        instrument.candles.forget()
+        return trades
 
 
 def _clock(config: SimulatorConfig, spans: list[tuple[int, int]]) -> Clock:

@@ -131,7 +131,10 @@ def noise(key: int, timestamp: Ints) -> Floats:
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of time with one rate: blocks of `block_ms` from `origin` on, `per_block` trades in each."""
+    """A stretch of time with one rate: blocks of `block_ms` from `origin` on, `per_block` trades in each.
+
+    A burst is one block: its trades come at even intervals, from alternating sides, and aggregate with no other.
+    """
 
     origin: int
     block_ms: int
@@ -139,11 +142,12 @@ class Segment:
     first_id: int
     first_agg: int
     end: int | None = None
+    burst: bool = False
 
     @property
     def aggregates(self) -> int:
-        """Aggregate trades in a block: of every three trades the last two are one."""
-        return self.per_block - self.per_block // 3
+        """Aggregate trades in a block: of every three trades the last two are one, but for bursts."""
+        return self.per_block if self.burst else self.per_block - self.per_block // 3
 
 
 def _block(rate: float) -> tuple[int, int]:
@@ -185,6 +189,34 @@ class GeneratedTrades:
             self._chunks.clear()
         return origin
 
+    def burst(self, count: int, ms: int, since: int) -> Trades:
+        """Trade `count` times within `ms` from `since` on, or from the end of an earlier burst; those trades.
+
+        Whatever else was to come in that time is not traded; what comes after it keeps its rate.
+        """
+        since = max([since, *(each.end for each in self.segments if each.burst and each.end is not None)])
+        number = max(0, bisect_right(self.segments, since, key=lambda each: each.origin) - 1)
+        rest = self.segments[number:]
+        self.segments[number:] = [replace(rest[0], end=None)]
+        self._chunks.clear()
+        self._follow(Segment(since, ms, count, 0, 0, burst=True))
+        for each in rest:
+            if each.end is None or each.end > since + ms:
+                self._follow(replace(each, origin=max(each.origin, since + ms), end=None))
+        return self.between(since, since + ms)
+
+    def _follow(self, following: Segment) -> None:
+        """Let the last segment end where this one begins, and give this one the ids that follow."""
+        last = self.segments[-1]
+        first = self.id_at(following.origin)
+        before = self.by_id(first - 1, first)
+        agg = int(before.agg[0]) + 1 if len(before) else 1
+        following = replace(following, first_id=first, first_agg=agg)
+        ended = [replace(last, end=following.origin)] if last.origin < following.origin else []
+        self.segments[-1:] = [*ended, following]
+        if not ended:
+            self._chunks.clear()
+
     def id_at(self, timestamp: int) -> int:
         """The id of the first trade at or after `timestamp` (ms)."""
         number = max(0, bisect_right(self.segments, timestamp, key=lambda each: each.origin) - 1)
@@ -220,7 +252,7 @@ class GeneratedTrades:
         """The id of the first trade in an aggregate trade."""
         segment = self.segments[max(0, bisect_right(self.segments, agg, key=lambda each: each.first_agg) - 1)]
         block, place = divmod(max(agg, 1) - segment.first_agg, segment.aggregates)
-        return segment.first_id + block * segment.per_block + place + place // 2
+        return segment.first_id + block * segment.per_block + place + (0 if segment.burst else place // 2)
 
     def _chunk_of(self, segment: Segment, block: int) -> tuple[int, int]:
         blocks = max(1, _CHUNK_TRADES // segment.per_block)
@@ -242,13 +274,18 @@ class GeneratedTrades:
         block = np.arange(chunk * blocks, (chunk + 1) * blocks, dtype=np.int64)
         place = np.arange(n, dtype=np.int64)
         id_ = (segment.first_id + block[:, None] * n + place).ravel()
-        agg = (segment.first_agg + block[:, None] * segment.aggregates + place - (place + 1) // 3).ravel()
-        offset = np.sort((uniform(self._keys["time"], id_) * segment.block_ms).astype(np.int64).reshape(-1, n))
-        second, third = slice(1, n - 1, 3), slice(2, n, 3)
-        offset[:, third] = offset[:, second]
+        agg = segment.first_agg + block[:, None] * segment.aggregates + place
+        if segment.burst:
+            offset = np.broadcast_to(place * segment.block_ms // n, agg.shape)
+            sell = (id_ % 2 == 1).reshape(-1, n)
+        else:
+            agg -= (place + 1) // 3
+            offset = np.sort((uniform(self._keys["time"], id_) * segment.block_ms).astype(np.int64).reshape(-1, n))
+            sell = (uniform(self._keys["side"], id_) < 0.5).reshape(-1, n)
+            second, third = slice(1, n - 1, 3), slice(2, n, 3)
+            offset[:, third] = offset[:, second]
+            sell[:, third] = sell[:, second]
         timestamp = (segment.origin + block[:, None] * segment.block_ms + offset).ravel()
-        sell = (uniform(self._keys["side"], id_) < 0.5).reshape(-1, n)
-        sell[:, third] = sell[:, second]
         units = self.units
         middle = self._spec.price * np.exp(noise(self._keys["price"], timestamp))
         steps = np.rint(middle * (10**units.price_decimals / units.price_step)).astype(np.int64)
@@ -256,4 +293,4 @@ class GeneratedTrades:
         price = (np.maximum(steps, 1) + ~sell.ravel()) * units.price_step
         lots = -np.log1p(-uniform(self._keys["amount"], id_)) * self._mean_lots
         amount = (1 + lots.astype(np.int64)) * units.amount_step
-        return Trades(id_, agg, timestamp, price, amount, sell.ravel())
+        return Trades(id_, agg.ravel(), timestamp, price, amount, sell.ravel())

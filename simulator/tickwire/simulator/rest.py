@@ -12,10 +12,10 @@ from decimal import Decimal
 from typing import Any
 
 from tickwire.simulator import tickers
+from tickwire.simulator.aggregates import aggregates, rows
 from tickwire.simulator.book import book_at, frame_of, last_update_id
-from tickwire.simulator.candles import text, texts
+from tickwire.simulator.candles import texts
 from tickwire.simulator.exchange import Exchange, Instrument
-from tickwire.simulator.market import Trades
 from tickwire.simulator.protocol import Query, Refused, integer, limit
 
 _HOUR_MS = 3_600_000
@@ -187,28 +187,7 @@ def _aggregate(exchange: Exchange, query: Query) -> tuple[Any, int]:
         lowest = stop - 2 * most
     newest = start is None and first is None
     found = aggregates(tape.by_id(lowest, min(stop, lowest + 2 * most)))
-    found = found[-most:] if newest else found[:most]
-    return [_aggregate_json(instrument, trades) for trades in found], 4
-
-
-def aggregates(trades: Trades) -> list[Trades]:
-    """The aggregate trades that these trades make up, each as its trades. A first one that is cut is left out."""
-    starts = [0, *(place for place in range(1, len(trades)) if trades.agg[place] != trades.agg[place - 1])]
-    return [trades[a:b] for a, b in zip(starts, [*starts[1:], len(trades)], strict=True)] if len(trades) else []
-
-
-def _aggregate_json(instrument: Instrument, trades: Trades) -> dict[str, Any]:
-    units = instrument.units
-    return {
-        "a": int(trades.agg[0]),
-        "p": text(int(trades.price[0]), units.price_decimals),
-        "q": text(int(trades.amount.sum()), units.amount_decimals),
-        "f": int(trades.id[0]),
-        "l": int(trades.id[-1]),
-        "T": int(trades.timestamp[0]),
-        "m": bool(trades.sell[0]),
-        "M": True,
-    }
+    return rows(found[-most:] if newest else found[:most], instrument.units), 4
 
 
 def _ticker(form: Callable[[Instrument, int], dict[str, Any]], one: int, all_: int) -> Callable[..., tuple[Any, int]]:

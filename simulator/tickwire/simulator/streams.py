@@ -13,10 +13,10 @@ import msgspec
 
 from tickwire import timeframes
 from tickwire.simulator import tickers
+from tickwire.simulator.aggregates import aggregates, rows
 from tickwire.simulator.book import FRAME_MS, Side, book_at, changes, frame_of, last_update_id
-from tickwire.simulator.candles import INTERVALS, text, texts
+from tickwire.simulator.candles import INTERVALS, texts
 from tickwire.simulator.exchange import Exchange, Instrument
-from tickwire.simulator.rest import aggregates
 
 _NAME = re.compile(r"([a-z0-9]+)@(trade|aggTrade|kline|depth|miniTicker|ticker|bookTicker)(\w*)(?:@(100|1000)ms)?\Z")
 _ALL = re.compile(r"!(miniTicker|ticker)@arr\Z")
@@ -86,6 +86,8 @@ class _Trades:
         if tape is None:
             return
         end = tape.id_at(now + 1)
+        if end == self._next:
+            return
         trades = tape.by_id(self._next, end)
         self._next = end
         columns = zip(
@@ -112,22 +114,12 @@ class _Aggregates:
         if tape is None:
             return
         end = tape.id_at(now + 1)
-        for trades in aggregates(tape.by_id(self._next, end)):
-            time = int(trades.timestamp[0])
-            yield {
-                "e": "aggTrade",
-                "E": time,
-                "s": self._instrument.id,
-                "a": int(trades.agg[0]),
-                "p": text(int(trades.price[0]), units.price_decimals),
-                "q": text(int(trades.amount.sum()), units.amount_decimals),
-                "f": int(trades.id[0]),
-                "l": int(trades.id[-1]),
-                "T": time,
-                "m": bool(trades.sell[0]),
-                "M": True,
-            }
+        if end == self._next:
+            return
+        found = rows(aggregates(tape.by_id(self._next, end)), units)
         self._next = end
+        for row in found:
+            yield {"e": "aggTrade", "E": row["T"], "s": self._instrument.id} | row
 
 
 class _Depth:
