@@ -85,8 +85,9 @@ class _Body:
                 self._complaints.add(f"an update that cannot be read: {error!r}")
                 continue
             self._said |= said
-            # Binance's best prices of the spot market come without a time: the last one said stays.
-            self._timestamp = timestamp or self._timestamp
+            # Binance's best prices of the spot market come without a time: the newest one said stays.
+            if timestamp is not None:
+                self._timestamp = max(timestamp, self._timestamp or 0)
             self._received = received
             self._updates += 1
             self._bell.ring()
