@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from itertools import product
 
 from tickwire import subjects, timeframes
 from tickwire.errors import BadRequest
+from tickwire.feeds import KINDS, Feed, feed
 from tickwire.subjects import Key
 
 DEFAULT_SINCE = "30d"
@@ -77,6 +79,22 @@ def keys(exchanges: str, symbols: str, timeframes_: str) -> list[Key]:
     for key in found:
         timeframes.parse(key.timeframe)
         subjects.key_path(key)
+    return found
+
+
+def feeds(kind: str, exchanges: str, symbols: str, timeframes_: str | None) -> list[Feed]:
+    """Every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
+        raise BadRequest(
+            f"{kind!r} is not a kind of feed",
+            f"did you mean {near[0]}?" if near else f"it is one of {', '.join(KINDS)}",
+        )
+    lengths: list[str | None] = [None] if timeframes_ is None else [*items(timeframes_, "TIMEFRAMES")]
+    found = [feed(kind, *parts) for parts in product(items(exchanges, "EXCHANGES"), items(symbols, "SYMBOLS"), lengths)]
+    for each in found:
+        if each.timeframe is not None:
+            timeframes.parse(each.timeframe)
     return found
 
 

@@ -24,8 +24,9 @@ _GROUP: dict[str, Any] = {
     "context_settings": {"help_option_names": ["-h", "--help"]},
 }
 app = typer.Typer(
-    help="Exchange market data on a bus: candles from any exchange, over NATS, into a CSV cache.\n\n"
-    "Start with `tickwire demo`, which needs no network, or `tickwire up` and then `tickwire candles fetch`.",
+    help="Exchange market data on a bus: live feeds and candles from any exchange, over NATS, into a CSV cache.\n\n"
+    "Start with `tickwire demo`, which needs no network, or `tickwire up` and then `tickwire watch` or "
+    "`tickwire candles fetch`.",
     epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is still missing, 130 interrupted.",
     **_GROUP,
 )
@@ -43,6 +44,11 @@ Timeframes = Annotated[str, typer.Argument(metavar="TIMEFRAMES", help="1m,1h,1d"
 SomeExchanges = Annotated[str | None, typer.Argument(metavar="[EXCHANGES]", help="Only these; all by default.")]
 SomeSymbols = Annotated[str | None, typer.Argument(metavar="[SYMBOLS]", help="Only these; all by default.")]
 SomeTimeframes = Annotated[str | None, typer.Argument(metavar="[TIMEFRAMES]", help="Only these; all by default.")]
+Kind = Annotated[str, typer.Argument(metavar="KIND", help="trade, book, ticker or candle")]
+OfCandles = Annotated[str | None, typer.Argument(metavar="[TIMEFRAMES]", help="For candles: 1m,1h")]
+Subscriber = Annotated[str, typer.Option("--subscriber", metavar="NAME", help="On whose behalf; any name.")]
+Depth = Annotated[int | None, typer.Option("--depth", metavar="N", min=1, help="Levels a side of a book.")]
+Cadence = Annotated[int | None, typer.Option("--cadence", metavar="MS", min=0, help="How often a book is published.")]
 TIME = "ISO 8601 (UTC unless it says otherwise), ms epoch, or an age: 30d, 12h, 90m, 2w."
 
 
@@ -60,6 +66,7 @@ def up(
     config: Config = None,
     cache: Annotated[int, typer.Option("--cache", metavar="N", help="How many cache processes.")] = 1,
     fetcher: Annotated[int, typer.Option("--fetcher", metavar="N", help="How many fetcher processes.")] = 1,
+    streamer: Annotated[int, typer.Option("--streamer", metavar="N", help="How many streamer processes.")] = 1,
 ) -> int:
     """Run everything in this terminal, kept alive.
 
@@ -68,15 +75,16 @@ def up(
     """
     from tickwire.cli import services
 
-    return _run(services.up, config, cache, fetcher)
+    return _run(services.up, config, cache, fetcher, streamer)
 
 
 @app.command()
 def demo(config: Config = None) -> int:
     """Show it all on a simulated exchange, without a network.
 
-    A backfill of several keys, what is cached, a chart, a check of every file: about half a minute. Everything it
-    makes is in the folder demo of the data folder. A second run fetches only what is missing.
+    A backfill of several keys, what is cached, a chart, a check of every file; then live trades, book and candles,
+    with the exchange's WebSocket cut for three seconds, and a count of what is on the tape: about half a minute.
+    Everything it makes is in the folder demo of the data folder. A second run fetches only what is missing.
     """
     from tickwire.cli import demo as module
 
@@ -85,7 +93,7 @@ def demo(config: Config = None) -> int:
 
 @app.command()
 def service(
-    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher or cache")],
+    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher, streamer or cache")],
     config: Config = None,
     instance: Annotated[
         str | None, typer.Option("--instance", metavar="ID", help="Unique name of this process; made up by default.")
@@ -114,6 +122,92 @@ def status(config: Config = None, json: Json = False) -> int:
     from tickwire.cli import status as module
 
     return _run(module.status, config, json)
+
+
+@app.command()
+def watch(
+    kind: Kind,
+    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")],
+    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ccxt symbol.")],
+    timeframe: Annotated[str | None, typer.Argument(metavar="[TIMEFRAME]", help="For candles: 1m")] = None,
+    depth: Depth = None,
+    cadence: Cadence = None,
+    count: Annotated[int | None, typer.Option("--count", metavar="N", help="End after so many lines.")] = None,
+    seconds: Annotated[float | None, typer.Option("--for", metavar="SECONDS", help="End after so long.")] = None,
+    config: Config = None,
+    json: Annotated[bool, typer.Option("--json", help="Print messages as they are on the bus, one a line.")] = False,
+) -> int:
+    """Show a feed as it happens.
+
+    Trades scroll, a book is a ladder, candles are a moving chart; where nobody looks, each message is a line. The feed
+    runs as long as somebody watches it. What is missed on the way is read back: every trade is shown, once.
+
+    Example: tickwire watch candle binance BTC/USDT 1m
+    """
+    from tickwire.cli import watch as module
+
+    return _run(module.watch, config, kind, exchange, symbol, timeframe, depth, cadence, count, seconds, json)
+
+
+@app.command()
+def start(
+    kind: Kind,
+    exchanges: Exchanges,
+    symbols: Symbols,
+    timeframes: OfCandles = None,
+    subscriber: Subscriber = "cli",
+    ttl: Annotated[
+        int | None, typer.Option("--ttl", metavar="SECONDS", min=1, help="Forget it after so long; else until stopped.")
+    ] = None,
+    depth: Depth = None,
+    cadence: Cadence = None,
+    deltas: Annotated[bool, typer.Option("--deltas", help="Publish every change of a book as well.")] = False,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Have feeds run until they are stopped.
+
+    Every combination of the comma-separated names is one feed. Prints the subject that each is published on.
+
+    Example: tickwire start candle binance,okx BTC/USDT,ETH/USDT 1m,1h
+    """
+    from tickwire.cli import feeds
+
+    return _run(
+        feeds.start, config, kind, exchanges, symbols, timeframes, subscriber, ttl, depth, cadence, deltas, json
+    )
+
+
+@app.command()
+def stop(
+    kind: Kind,
+    exchanges: Exchanges,
+    symbols: Symbols,
+    timeframes: OfCandles = None,
+    subscriber: Subscriber = "cli",
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Withdraw what was started.
+
+    A feed ends with its last subscriber.
+    """
+    from tickwire.cli import feeds
+
+    return _run(feeds.stop, config, kind, exchanges, symbols, timeframes, subscriber, json)
+
+
+@app.command()
+def ps(
+    exchange: Annotated[str | None, typer.Argument(metavar="[EXCHANGE]", help="Only this one.")] = None,
+    watching: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Print the feeds that somebody is interested in."""
+    from tickwire.cli import feeds
+
+    return _run(feeds.ps, config, exchange, watching, json)
 
 
 @app.command()

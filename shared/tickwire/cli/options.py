@@ -18,6 +18,7 @@ class Service(StrEnum):
     """The services that can be run."""
 
     fetcher = "fetcher"
+    streamer = "streamer"
     cache = "cache"
 
 

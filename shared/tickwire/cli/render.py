@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 
 import msgspec
 from rich.console import Console
 from rich.table import Table
 
+from tickwire.feeds import Feed, FeedReport
 from tickwire.messages import Coverage, Job
 from tickwire.ranges import Range
 from tickwire.subjects import Key
@@ -52,6 +54,33 @@ def moment(timestamp: int | None) -> str:
     if timestamp % 1000:
         return date.strftime("%Y-%m-%d %H:%M:%S.") + f"{timestamp % 1000:03d}"
     return date.strftime("%Y-%m-%d %H:%M:%S" if timestamp % 60_000 else "%Y-%m-%d %H:%M")
+
+
+def clock(timestamp: int) -> str:
+    """A time of day in UTC: `12:00:00.250`."""
+    return datetime.fromtimestamp(timestamp / 1000, UTC).strftime("%H:%M:%S.") + f"{timestamp % 1000:03d}"
+
+
+def age(milliseconds: int) -> str:
+    """How long ago something was: `0.3 s`, `12 s`, `5 min`, `3 h`."""
+    seconds = max(0, milliseconds) / 1000
+    if seconds < 120:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def number(value: float, decimals: int = 0) -> str:
+    """A price or an amount with all its digits, at least so many decimals, and no exponent: `60,000.10`."""
+    exact = Decimal(repr(float(value)))
+    if exact == exact.to_integral_value():
+        return f"{exact:,.{decimals}f}"
+    return f"{exact:,.{max(decimals, decimals_of(value))}f}"
+
+
+def decimals_of(value: float) -> int:
+    """How many decimals a number has, in its shortest form."""
+    exact = Decimal(repr(float(value))).normalize()
+    return max(0, -int(exact.as_tuple().exponent))
 
 
 def size(count: int) -> str:
@@ -132,4 +161,41 @@ def job_table(jobs: Sequence[Job]) -> Table:
         made.add_row(
             *key_cells(job.key), f"{job.rows_from_cache:,}", f"{job.rows_fetched:,}", f"{job.retries:,}", job_state(job)
         )
+    return made
+
+
+STATE_STYLES = {"live": "green", "disconnected": "red", "stopped": "dim"}
+
+
+def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float] | None = None) -> Table:
+    """The feeds at a time (ms), a row for each; with their messages per second where those are known."""
+    numbers = ("items", "messages", "reconnects", "gaps", "repaired", "rejected", "conflated")
+    pace = () if paces is None else ("messages/s",)
+    made = table(
+        "",
+        ("feed", "state", "owner", "subscribers", *numbers[:2], *pace, "last message", *numbers[2:]),
+        ("subscribers", *numbers, *pace, "last message"),
+    )
+    for each in feeds:
+        counts = (each.reconnects, each.gaps, each.repaired, each.rejected, each.conflated)
+        rate = () if paces is None else (f"{paces[each.feed]:,.1f}" if each.feed in paces else "-",)
+        made.add_row(
+            str(each.feed),
+            f"[{STATE_STYLES.get(each.state, 'yellow')}]{each.state}[/]",
+            each.owner or "-",
+            f"{each.subscribers:,}",
+            f"{each.items:,}",
+            f"{each.messages:,}",
+            *rate,
+            "-" if each.last_message is None else f"{age(now - each.last_message)} ago",
+            *(f"{count:,}" for count in counts),
+        )
+    return made
+
+
+def started_table(feeds: Sequence[FeedReport]) -> Table:
+    """Feeds that were asked for: what they are at, and where to listen."""
+    made = table("", ("feed", "state", "owner", "subscribers", "subject"), ("subscribers",))
+    for each in feeds:
+        made.add_row(str(each.feed), each.state, each.owner or "-", f"{each.subscribers:,}", each.feed.public)
     return made

@@ -28,7 +28,6 @@ from tickwire.lifecycle import until_stopped
 from tickwire.messages import LogLevel
 
 CONTROL_LOG = "control.log"
-SERVICES = ("fetcher", "cache")
 READY_POLL_S = 0.05
 COMMAND = (sys.executable, "-m", "tickwire.cli.main")
 
@@ -69,14 +68,16 @@ async def follow_log_level(bus: Bus) -> None:
     await bus.subscribe(CONTROL_LOG, take)
 
 
-async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: int) -> None:
+async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: int, streamers: int) -> None:
     """A broker if none is configured, and every service, until stopped."""
-    if caches < 1 or fetchers < 1:
-        raise BadRequest("at least one cache and one fetcher are needed", "leave --cache and --fetcher out")
+    counts = {"cache": caches, "fetcher": fetchers, "streamer": streamers}
+    if min(counts.values()) < 1:
+        raise BadRequest(
+            "at least one cache, one fetcher and one streamer are needed", "leave --cache, --fetcher and --streamer out"
+        )
     settings = configuration.load(config)
     logs.configure(settings.log)
     check_writable(settings.cache_dir)
-    counts = {"cache": caches, "fetcher": fetchers}
     async with AsyncExitStack() as stack:
         publish = stack.enter_context(runfile.held(settings.data_dir))
         url = settings.nats.url
@@ -104,6 +105,7 @@ async def _welcome(bus: Bus, settings: Settings, config: Path | None, counts: Ma
         "Next, in another terminal:\n"
         f"  tickwire candles fetch{option} binance BTC/USDT 1h --since 30d\n"
         f"  tickwire candles get{option} binance BTC/USDT 1h --since 2d\n"
+        f"  tickwire watch{option} trade binance BTC/USDT\n"
         f"  tickwire status{option}",
         file=sys.stderr,
         flush=True,
