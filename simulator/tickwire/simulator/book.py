@@ -39,6 +39,11 @@ def last_update_id(frame: int) -> int:
     return frame * _UPDATES
 
 
+def time_of_update(update: int) -> int:
+    """When (ms) the frame with this last update id began."""
+    return update // _UPDATES * FRAME_MS
+
+
 def book_at(instrument: Instrument, frame: int) -> Book:
     """The book of a frame: its best prices are around the last trade before the frame began."""
     tape = instrument.tape

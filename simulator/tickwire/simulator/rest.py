@@ -28,12 +28,12 @@ def answer(exchange: Exchange, path: str, query: Query) -> tuple[Any, int] | Non
     """
     version, _, endpoint = path.rpartition("/v")
     endpoint = endpoint.partition("/")[2]
-    if version in ("fapi", "dapi", "eapi") and endpoint == "exchangeInfo":
+    if version in ("dapi", "eapi") and endpoint == "exchangeInfo":
         return {"timezone": "UTC", "serverTime": exchange.clock.now(), "rateLimits": [], "symbols": [],
                 "optionSymbols": []}, 1  # fmt: skip
-    if version != "api" or endpoint not in _ENDPOINTS:
+    if version != "api" or endpoint not in ENDPOINTS:
         return None
-    return _ENDPOINTS[endpoint](exchange, query)
+    return ENDPOINTS[endpoint](exchange, query)
 
 
 def _instrument(exchange: Exchange, query: Query) -> Instrument:
@@ -104,7 +104,8 @@ def _symbol(instrument: Instrument) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _klines(exchange: Exchange, query: Query) -> tuple[Any, int]:
+def klines(exchange: Exchange, query: Query, longest: int = 1000) -> tuple[Any, int]:
+    """Candles, at most `longest` of them. Raises Refused."""
     instrument = _instrument(exchange, query)
     interval = query.get("interval", "")
     if not interval:
@@ -112,7 +113,7 @@ def _klines(exchange: Exchange, query: Query) -> tuple[Any, int]:
     if interval not in instrument.intervals:
         raise Refused(-1120, "Invalid interval.")
     start, end = integer(query, "startTime"), integer(query, "endTime")
-    most = limit(query, 500, 1000)
+    most = limit(query, 500, longest)
     return instrument.candles.page(interval, start, end, most, exchange.clock.now()), 2
 
 
@@ -203,11 +204,11 @@ def _ticker(form: Callable[[Instrument, int], dict[str, Any]], one: int, all_: i
     return endpoint
 
 
-_ENDPOINTS: dict[str, Callable[[Exchange, Query], tuple[Any, int]]] = {
+ENDPOINTS: dict[str, Callable[[Exchange, Query], tuple[Any, int]]] = {
     "ping": _ping,
     "time": _time,
     "exchangeInfo": _exchange_info,
-    "klines": _klines,
+    "klines": klines,
     "depth": _depth,
     "trades": _recent,
     "historicalTrades": _historical,

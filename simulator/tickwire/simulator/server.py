@@ -18,7 +18,7 @@ import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, hosts, rest
+from tickwire.simulator import control, futures, hosts, rest
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
@@ -128,6 +128,8 @@ class _Gate:
         """(JSON value, weight), or None where there is no such endpoint. Raises Refused."""
         if recorded := self.wires.answers(host):
             return recorded.answer(path, query)
+        if path.startswith("fapi/"):
+            return futures.answer(self.exchange, path, query)
         return rest.answer(self.exchange, path, query)
 
     def _used(self, host: str, weight: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
-from tickwire.simulator import hosts, streams
+from tickwire.simulator import futures, hosts, streams
 from tickwire.simulator.connection import Socket
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Fault, Faults, Kind, matches
@@ -148,7 +148,10 @@ class Feed:
             self._wanted.set()
 
     def _source(self, house: str, name: str) -> streams.Source | None:
-        return streams.source(self._exchange, name) if house == "spot" else None
+        if house == "spot":
+            return streams.source(self._exchange, name)
+        # A recording says what it says when it is played.
+        return futures.source(self._exchange, name) if house == "linear" else None
 
     def _unsubscribe(self, socket: Socket, host: str, names: list[str]) -> None:
         self._journal.add("unsubscribe", host, socket.target.removeprefix(f"/{host}"), streams=names).status = 200

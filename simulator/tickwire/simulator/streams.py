@@ -38,7 +38,7 @@ def source(exchange: Exchange, name: str) -> Source | None:
     kind, detail, cadence = found[2], found[3], found[4]
     if kind == "depth" and detail in ("", "5", "10", "20"):
         width = int(cadence or 1_000)
-        return _partial(instrument, now, width, int(detail)) if detail else _Depth(instrument, now, width)
+        return _partial(instrument, now, width, int(detail)) if detail else Depth(instrument, now, width)
     if cadence:
         return None
     if kind == "kline" and detail[:1] == "_" and detail[1:] in instrument.intervals and detail[1:] in INTERVALS:
@@ -122,7 +122,7 @@ class _Aggregates:
             yield {"e": "aggTrade", "E": row["T"], "s": self._instrument.id} | row
 
 
-class _Depth:
+class Depth:
     """Differences of the book, each from where the one before ended."""
 
     def __init__(self, instrument: Instrument, now: int, width_ms: int) -> None:
@@ -146,12 +146,13 @@ class _Depth:
             "s": self._instrument.id,
             "U": first,
             "u": last_update_id(frame),
-            "b": _levels(self._instrument, changes(before.bids, self._book.bids)),
-            "a": _levels(self._instrument, changes(before.asks, self._book.asks)),
+            "b": levels(self._instrument, changes(before.bids, self._book.bids)),
+            "a": levels(self._instrument, changes(before.asks, self._book.asks)),
         }
 
 
-def _levels(instrument: Instrument, side: Side, limit: int | None = None) -> list[tuple[str, str]]:
+def levels(instrument: Instrument, side: Side, limit: int | None = None) -> list[tuple[str, str]]:
+    """(price, size) of the best levels, as texts."""
     prices = texts(side[0][:limit], instrument.units.price_decimals)
     return list(zip(prices, texts(side[1][:limit], instrument.units.amount_decimals), strict=True))
 
@@ -160,7 +161,7 @@ def _partial(instrument: Instrument, now: int, width_ms: int, limit: int) -> Sou
     def top(now: int) -> Any:
         frame = frame_of(now)
         book = book_at(instrument, frame)
-        bids, asks = _levels(instrument, book.bids, limit), _levels(instrument, book.asks, limit)
+        bids, asks = levels(instrument, book.bids, limit), levels(instrument, book.asks, limit)
         return {"lastUpdateId": last_update_id(frame), "bids": bids, "asks": asks}
 
     return _every(width_ms, now, top)
