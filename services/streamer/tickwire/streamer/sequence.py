@@ -160,7 +160,7 @@ class Counted:
             return runs, Answer.COMPLETE if waited or len(trades) < SHORT else Answer.MORE
         if self._next != before:
             return runs, Answer.MORE
-        later = any((number_of(trade) or 0) > (before or 0) for trade in trades)
+        later = any((number_of(trade) or 0) >= (before or 0) for trade in trades)
         return runs, Answer.ABSENT if later else Answer.LAGS
 
     def interrupted(self) -> int:

@@ -1,0 +1,201 @@
+"""Which pages are asked for, how long, and that they bring the tape back to what the exchange traded."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from ccxt.base import errors
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.trading import START, Rest, by_id, by_time, row, trade, trades
+from tickwire.feeds import Trade
+from tickwire.streamer import backfill
+from tickwire.streamer.backfill import Ask, Patience, Unanswered, next_ask
+from tickwire.streamer.sequence import Answer, Counted, Ordering, Run, Uncounted
+
+
+def test_where_ids_count_the_next_id_is_asked_for() -> None:
+    assert next_ask(Counted([trade(41)]), 0) == Ask(None, 1000, 42)
+
+
+def test_elsewhere_a_page_is_asked_that_overlaps_the_last_trade() -> None:
+    assert next_ask(Uncounted([trade(41)]), 0) == Ask(START + 4099, None)
+
+
+@pytest.mark.parametrize("form", [Counted, Uncounted])
+def test_nothing_older_than_the_span_is_asked_for(form: type[Counted] | type[Uncounted]) -> None:
+    ask = next_ask(form([trade(41)]), START + 10_000)
+    assert (ask.since, ask.first_id, ask.cut) == (START + 10_000, None, True)
+
+
+def test_patience_ends_after_so_long_without_progress_while_trades_wait() -> None:
+    patience = Patience(60.0)
+    patience.waiting(100.0, 0)
+    assert patience.left_s(10_000.0) == math.inf
+    patience.waiting(200.0, 5)
+    patience.waiting(230.0, 7)
+    assert patience.left_s(230.0) == 30.0
+    patience.progressed(250.0)
+    assert patience.left_s(260.0) == 50.0
+
+
+def test_delays_grow_to_a_bound_and_begin_anew_with_progress() -> None:
+    patience = Patience(60.0)
+    delays = [patience.delay_s() for _ in range(2000)]
+    assert 0.05 <= delays[0] <= 0.1
+    assert all(2.5 <= delay <= 5.0 for delay in delays[7:])
+    patience.progressed(0.0)
+    assert patience.delay_s() <= 0.1
+
+
+def test_rests_word_that_it_lacks_a_trade_is_taken_within_two_seconds() -> None:
+    patience = Patience(60.0)
+    spent = 0.0
+    while not patience.absent():
+        spent += patience.delay_s()
+    assert 0 < spent < 2
+
+
+async def test_a_page_is_asked_by_id_and_sorted_as_numbers() -> None:
+    rest = Rest([])
+    rest.script = [[row(trade(10)), row(trade(9))]]
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(None, 1000, 9)) == [trade(9), trade(10)]
+    assert rest.calls == [{"symbol": "BTC/USDT", "since": None, "limit": 1000, "fromId": 9}]
+
+
+async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
+    rest: Any = Rest([])
+    rest.options = {"watchTrades": {"name": "trade"}}
+    rest.market = lambda symbol: {"spot": False, "linear": True}
+    await backfill.fetch(rest, "BTC/USDT:USDT", Ask(None, 1000, 9))
+    assert rest.calls[0]["fetchTradesMethod"] == "fapiPublicGetHistoricalTrades"
+
+
+def subclasses(kind: type[BaseException]) -> list[type[BaseException]]:
+    """A class and all below it."""
+    return [kind, *(lower for each in kind.__subclasses__() for lower in subclasses(each))]
+
+
+@pytest.mark.parametrize("error", subclasses(errors.BaseError))
+async def test_only_operations_that_failed_are_asked_again(error: type[BaseException]) -> None:
+    rest = Rest([])
+    rest.script = [error("no")]
+    with pytest.raises(Unanswered) as raised:
+        await backfill.fetch(rest, "BTC/USDT", Ask(None, 1000, 9))
+    assert raised.value.kind == ("failed" if error in subclasses(errors.OperationFailed) else "refused")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [["text"], [{}], [{**row(trade(1)), "price": None}], [{**row(trade(1)), "amount": math.nan}], [{"id": "1"}]],
+)
+async def test_an_answer_that_cannot_be_read_is_a_failure_and_no_empty_page(rows: list[Any]) -> None:
+    rest = Rest([])
+    rest.script = [rows]
+    with pytest.raises(Unanswered, match="BadResponse") as raised:
+        await backfill.fetch(rest, "BTC/USDT", Ask(1, None))
+    assert raised.value.kind == "failed"
+
+
+async def test_secrets_are_not_repeated() -> None:
+    rest: Any = Rest([])
+    rest.apiKey = "hush"
+    rest.script = [errors.ExchangeError("key hush is bad")]
+    with pytest.raises(Unanswered, match=r"key \*\*\* is bad"):
+        await backfill.fetch(rest, "BTC/USDT", Ask(1, None))
+
+
+# ---- a feed's life, played
+
+
+class Life:
+    """A feed and its exchange: what arrives live, what is lost, what REST gives back, in pages and late."""
+
+    def __init__(self, form: str, times: list[int], page: int) -> None:
+        self.market = [
+            trade(number, timestamp=time, named=form != "anonymous", amount=float(number % 3))
+            for number, time in enumerate(times)
+        ]
+        self.order: Ordering = Counted() if form == "counted" else Uncounted()
+        self.tape: list[Trade] = []
+        # A page by time must hold more than one millisecond's trades, or nobody could get past it.
+        self.page = page if form == "counted" else max(page, 2 + 2 * max(times.count(time) for time in times))
+        self.anonymous = form == "anonymous"
+
+    def border(self, place: int) -> int:
+        """The place itself; without ids the next between two milliseconds, as equal trades cut apart look repeated."""
+        place = min(place, len(self.market))
+        while self.anonymous and 0 < place < len(self.market) and self._together(place):
+            place += 1
+        return place
+
+    def _together(self, place: int) -> bool:
+        return self.market[place].timestamp == self.market[place - 1].timestamp
+
+    def arrives(self, first: int, end: int, frame: int) -> None:
+        """These trades, so many a frame."""
+        for start in range(first, end, frame):
+            self._append(self.order.offer(self.market[start : min(start + frame, end)], 1))
+
+    def repair(self, until: int, lag: int) -> None:
+        """REST has what happened before place `until`, at first without the last few."""
+        for _ in range(1000):
+            ask = next_ask(self.order, 0)
+            there = self.market[: max(0, until - lag)]
+            if ask.first_id is not None:
+                rows = by_id(there, ask.first_id, self.page)
+            else:
+                rows = by_time(there, ask.since or 0, self.page)
+            runs, answer = self.order.page(rows, 2, "")
+            self._append(runs)
+            if answer is Answer.COMPLETE and (lag == 0 or not self.order.missing):
+                self._append(self.order.resume())
+                return
+            if answer is not Answer.MORE:
+                lag = 0
+        raise AssertionError("the repair does not end")
+
+    def _append(self, runs: list[Run]) -> None:
+        for run in runs:
+            assert run.gap is None
+            self.tape += run.trades
+
+
+times = st.lists(st.integers(0, 3), min_size=2, max_size=80).map(
+    lambda steps: [START + sum(steps[: place + 1]) for place in range(len(steps))]
+)
+outages = st.lists(st.tuples(st.integers(1, 15), st.integers(0, 10), st.integers(0, 8), st.integers(0, 5)), max_size=6)
+
+
+@given(st.sampled_from(["counted", "named", "anonymous"]), times, outages, st.integers(5, 30), st.integers(0, 3))
+def test_after_any_outages_each_trade_is_on_the_tape_once_in_order(
+    form: str, happened: list[int], interruptions: list[tuple[int, int, int, int]], page: int, lag: int
+) -> None:
+    """Each outage: trades that arrive before it, that it loses, that are repeated after it, that come before REST."""
+    life = Life(form, happened, page)
+    at = 0
+    for before, lost, repeated, early in interruptions:
+        end = life.border(at + before)
+        life.arrives(at, end, 3)
+        back = life.border(end + lost)
+        at = life.border(back + early)
+        life.order.interrupted()
+        life.arrives(life.border(max(0, back - repeated)) if early else back, at, 4)
+        if life.order.last is not None:
+            life.repair(at, lag)
+    life.arrives(at, len(life.market), 3)
+    assert life.tape == life.market
+
+
+def test_a_page_by_id_reaches_what_is_held() -> None:
+    order = Counted([trade(0)])
+    order.offer(trades(2500, 2510), 1)
+    asked = []
+    while order.missing:
+        ask = next_ask(order, 0)
+        asked.append(ask.first_id)
+        order.page(by_id(trades(0, 2600), ask.first_id or 0, ask.limit or 0), 1, "")
+    assert asked == [1, 1001, 2001]

@@ -1,0 +1,219 @@
+"""Trades in order, each once: by ids that count, and by what tells trades apart where they do not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from support.trading import START, trade, trades
+from tickwire.feeds import Gap, Trade
+from tickwire.streamer import sequence
+from tickwire.streamer.sequence import Answer, Counted, Run, Uncounted
+
+
+def numbers(runs: Iterable[Run]) -> list[int]:
+    """The ids of the trades of some runs."""
+    return [int(each.id or -1) for run in runs for each in run.trades]
+
+
+# ---- ids that count
+
+
+def test_the_first_trade_of_a_new_tape_is_where_it_begins() -> None:
+    order = Counted()
+    assert numbers(order.offer(trades(7, 10), 1)) == [7, 8, 9]
+    assert not order.missing
+
+
+def test_trades_that_were_there_are_counted_and_dropped() -> None:
+    order = Counted(trades(1, 6))
+    assert numbers(order.offer([*trades(3, 8), trade(7)], 1)) == [6, 7]
+    assert order.duplicates == 4
+
+
+def test_trades_after_a_hole_wait_for_it_to_be_filled() -> None:
+    order = Counted(trades(1, 3))
+    assert order.offer(trades(5, 7), 10) == []
+    assert (order.missing, order.waiting, order.next_id) == (True, 2, 3)
+    runs, answer = order.page(trades(3, 6), 20, "")
+    assert [(run.source, run.received) for run in runs] == [("rest", 20), ("live", 10)]
+    assert numbers(runs) == [3, 4, 5, 6]
+    assert answer is Answer.COMPLETE
+
+
+def test_a_batch_with_the_right_ends_and_a_wrong_middle_is_no_batch_in_order() -> None:
+    order = Counted(trades(1, 3))
+    assert numbers(order.offer([trade(3), trade(4), trade(4), trade(6)], 1)) == [3, 4]
+    assert order.missing
+
+
+def test_a_gap_is_named_by_its_neighbours() -> None:
+    order = Counted([trade(5)])
+    order.offer([trade(9)], 1)
+    (run,) = order.give_up("gone")
+    assert run.gap == Gap(since=START + 500, until=START + 900, after_id="5", before_id="9", reason="gone")
+    assert numbers([run]) == [9]
+
+
+def test_an_id_that_is_no_number_is_rejected_and_the_rest_goes_on() -> None:
+    order = Counted(trades(1, 3))
+    odd = Trade(id="abc", timestamp=START, side=None, price=1.0, amount=1.0)
+    assert numbers(order.offer([trade(3), odd, Trade(id=None, timestamp=0, side=None, price=1.0, amount=1.0)], 1)) == [
+        3
+    ]
+    assert order.malformed == 2
+
+
+def test_an_exchange_that_numbers_anew_is_followed_after_a_gap() -> None:
+    order = Counted(trades(1000, 1003))
+    runs = order.offer([trade(1, timestamp=START + 86_400_000), trade(2, timestamp=START + 86_400_001)], 1)
+    assert numbers(runs) == [1, 2]
+    assert runs[0].gap is not None
+    assert (runs[0].gap.after_id, runs[0].gap.before_id) == ("1002", "1")
+
+
+def test_a_page_from_another_numbering_is_not_taken() -> None:
+    order = Counted([trade(10_000)])
+    order.offer([trade(10_005)], 1)
+    runs, answer = order.page([trade(10_001, timestamp=START)], 1, "")
+    assert (runs, answer) == ([], Answer.ABSENT)
+
+
+def test_a_tape_whose_ids_do_not_count_is_followed_by_a_gap() -> None:
+    order = Counted([Trade(id="x-1", timestamp=START, side=None, price=1.0, amount=1.0)])
+    (run,) = order.offer([trade(5)], 1)
+    assert run.gap is not None
+    assert (run.gap.after_id, run.gap.before_id) == ("x-1", "5")
+
+
+def test_pages_say_what_they_prove() -> None:
+    order = Counted([trade(1)])
+    assert order.page([], 1, "")[1] is Answer.COMPLETE
+    order.offer([trade(2000)], 1)
+    assert order.page([], 1, "")[1] is Answer.LAGS
+    assert order.page(trades(2, 1002), 1, "")[1] is Answer.MORE
+    assert order.page(trades(1500, 1510), 1, "")[1] is Answer.ABSENT
+    assert order.page(trades(1002, 2002), 1, "")[1] is Answer.COMPLETE
+    assert order.page(trades(2002, 3002), 1, "")[1] is Answer.MORE, "a full page, and nothing live yet"
+
+
+slices = st.tuples(st.integers(0, 59), st.integers(1, 20)).map(lambda s: range(s[0], min(60, s[0] + s[1])))
+steps = st.lists(
+    st.tuples(st.sampled_from(["live", "rest", "shuffled", "give up", "forget"]), slices, st.randoms()), max_size=40
+)
+
+
+@given(st.integers(0, 10), steps)
+def test_whatever_arrives_in_whatever_order_each_id_goes_on_once_in_order_or_is_within_a_gap(
+    first: int, arrivals: list[tuple[str, range, object]]
+) -> None:
+    order = Counted([trade(first)])
+    runs: list[Run] = []
+    for how, part, random in arrivals:
+        some = [trade(number) for number in part]
+        if how == "live":
+            runs += order.offer(some, 1)
+        elif how == "shuffled":
+            random.shuffle(some)  # type: ignore[attr-defined]
+            runs += order.offer(some, 1)
+        elif how == "rest":
+            runs += order.page(some, 1, "")[0]
+        elif how == "forget":
+            order.forget()
+        elif order.waiting:
+            runs += order.give_up("test")
+    runs += order.page(trades(0, 60), 1, "")[0]
+    accounted: list[int] = []
+    for run in runs:
+        if run.gap is not None:
+            accounted += range(int(run.gap.after_id or 0) + 1, int(run.gap.before_id or 0))
+        accounted += numbers([run])
+    assert accounted == list(range(first + 1, 60))
+    assert order.waiting == 0
+
+
+# ---- ids that only tell apart
+
+
+def named(*ids: str, at: int = 0) -> list[Trade]:
+    """Trades a millisecond apart."""
+    return [
+        Trade(id=each, timestamp=START + at + place, side="buy", price=1.0, amount=1.0)
+        for place, each in enumerate(ids)
+    ]
+
+
+def anonymous(*amounts: float, at: int = 0) -> list[Trade]:
+    """Trades without ids in one millisecond."""
+    return [Trade(id=None, timestamp=START + at, side="buy", price=1.0, amount=amount) for amount in amounts]
+
+
+def test_repeated_ids_are_dropped_within_a_frame_and_between_frames() -> None:
+    order = Uncounted()
+    assert order.offer(named("a", "b"), 1)[0].trades == named("a", "b")
+    (run,) = order.offer([*named("b", at=1), *named("c", "c", "d", at=2)], 1)
+    assert [each.id for each in run.trades] == ["c", "d"]
+    assert order.duplicates == 2
+
+
+def test_equal_trades_without_ids_are_each_one_of_their_own() -> None:
+    order = Uncounted()
+    assert len(order.offer(anonymous(1, 2, 1, 1), 1)[0].trades) == 4
+    assert len(order.offer(anonymous(1), 1)[0].trades) == 1
+
+
+def test_a_snapshot_after_a_reconnect_brings_only_what_is_new() -> None:
+    order = Uncounted()
+    order.offer(anonymous(1, 1), 1)
+    order.interrupted()
+    assert order.offer(anonymous(1, 1, 1), 2) == []
+    assert order.waiting == 1
+    runs, answer = order.page(anonymous(1, 1, 1), 3, "")
+    assert answer is Answer.COMPLETE
+    assert [(run.source, len(run.trades)) for run in runs] == [("live", 1)]
+
+
+def test_ids_that_only_rest_has_are_not_relied_on() -> None:
+    order = Uncounted()
+    order.offer(anonymous(1, 2), 1)
+    order.interrupted()
+    order.offer(anonymous(4, at=5), 1)
+    page = [
+        Trade(id=str(place), timestamp=each.timestamp, side="buy", price=1.0, amount=each.amount)
+        for place, each in enumerate([*anonymous(1, 2), *anonymous(3, at=2), *anonymous(4, at=5)])
+    ]
+    runs, answer = order.page(page, 1, "")
+    assert answer is Answer.COMPLETE
+    assert [each.amount for run in runs for each in run.trades] == [3, 4]
+
+
+def test_a_page_that_does_not_overlap_the_tape_comes_after_a_gap() -> None:
+    order = Uncounted(named("a", "b"))
+    order.interrupted()
+    order.offer(named("g", at=6), 1)
+    runs, answer = order.page(named("e", "f", "g", at=4), 2, "too old")
+    assert answer is Answer.COMPLETE
+    assert [(run.source, [each.id for each in run.trades]) for run in runs] == [("rest", ["e", "f"]), ("live", ["g"])]
+    assert runs[0].gap == Gap(since=START + 1, until=START + 4, after_id="b", before_id="e", reason="too old")
+    assert runs[1].gap is None
+
+
+def test_live_trades_wait_until_a_page_reaches_them() -> None:
+    order = Uncounted(named("a"))
+    order.interrupted()
+    assert order.offer(named("d", at=3), 1) == []
+    runs, answer = order.page(named("a", "b"), 1, "")
+    assert (answer, [each.id for run in runs for each in run.trades]) == (Answer.MORE, ["b"])
+    assert order.page(named("b", at=1), 1, "") == ([], Answer.LAGS)
+    assert order.page([*named("b", at=1), *named("x", at=9)], 1, "") == ([], Answer.ABSENT)
+    (run,) = order.give_up("gone")
+    assert run.gap == Gap(since=START + 1, until=START + 3, after_id="b", before_id="d", reason="gone")
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    order = Uncounted()
+    for start in range(0, 20_000, 500):
+        order.offer([trade(number) for number in range(start, start + 500)], 1)
+    assert len(order._known) == len(order._remembered) == sequence.REMEMBERED

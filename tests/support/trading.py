@@ -1,0 +1,84 @@
+"""A market of one symbol for tests of the trade feed: its trades, and its REST as a scripted exchange of ccxt's."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from tickwire.exchanges import Gate
+from tickwire.feeds import Trade
+
+START = 1_700_000_000_000
+
+
+def trade(number: int, *, timestamp: int | None = None, named: bool = True, amount: float = 1.0) -> Trade:
+    """Trade `number`, ten a second unless said otherwise."""
+    return Trade(
+        id=str(number) if named else None,
+        timestamp=START + number * 100 if timestamp is None else timestamp,
+        side="buy" if number % 2 else "sell",
+        price=100.0 + number % 7,
+        amount=amount,
+    )
+
+
+def trades(first: int, end: int) -> list[Trade]:
+    """Trades `first` to `end - 1`."""
+    return [trade(number) for number in range(first, end)]
+
+
+def row(of: Trade) -> dict[str, Any]:
+    """A trade as ccxt's fetch_trades gives it."""
+    return {
+        "id": of.id,
+        "timestamp": of.timestamp,
+        "side": of.side,
+        "price": of.price,
+        "amount": of.amount,
+        "info": {},
+        "symbol": "BTC/USDT",
+    }
+
+
+def by_id(happened: Sequence[Trade], first: int, limit: int) -> list[Trade]:
+    """What an exchange answers that is asked by id."""
+    return [each for each in happened if int(each.id or 0) >= first][:limit]
+
+
+def by_time(happened: Sequence[Trade], since: int, limit: int) -> list[Trade]:
+    """What an exchange answers that is asked by time."""
+    return [each for each in happened if each.timestamp >= since][:limit]
+
+
+class Rest:
+    """An opened exchange whose `fetch_trades` answers what `happened`, unless `script` has something else to say.
+
+    Each entry of `script` serves one call: an exception to raise, rows to answer, or a coroutine function of the
+    call's arguments.
+    """
+
+    def __init__(self, happened: list[Trade] | None = None, *, page: int = 1000) -> None:
+        self.happened: list[Trade] = [] if happened is None else happened
+        self.page = page
+        self.gate = Gate()
+        self.script: list[BaseException | list[Any] | Callable[..., Awaitable[Any]]] = []
+        self.always: BaseException | None = None
+        self.calls: list[dict[str, Any]] = []
+
+    async def fetch_trades(
+        self, symbol: str, since: int | None = None, limit: int | None = None, params: Any = None
+    ) -> Any:
+        """As ccxt's."""
+        params = params or {}
+        self.calls.append({"symbol": symbol, "since": since, "limit": limit, **params})
+        if self.script:
+            said = self.script.pop(0)
+            if isinstance(said, BaseException):
+                raise said
+            return said if isinstance(said, list) else await said(symbol, since, limit, params)
+        if self.always is not None:
+            raise self.always
+        size = min(limit or self.page, self.page)
+        if "fromId" in params:
+            return [row(each) for each in by_id(self.happened, params["fromId"], size)]
+        return [row(each) for each in by_time(self.happened, since or 0, size)]
