@@ -74,7 +74,7 @@ class Watched:
     def __init__(self, feed: Feed, sink: Sink) -> None:
         self.feed = feed
         self.parts: list[Part] = []
-        self.mapper = Mapper(feed)
+        self.mapper = Mapper(feed, self.rejected)
         self.last = int(time.time() * 1000)
         """When the last item came, or the feed was subscribed (ms, our clock)."""
         self._sink = sink

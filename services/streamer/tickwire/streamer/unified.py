@@ -6,7 +6,7 @@ told by identity, so that every item is taken once.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
@@ -74,10 +74,11 @@ def _name_of(wanted: Any, named: Any) -> str | None:
 
 
 class Mapper:
-    """What is new in each result about one feed."""
+    """What is new in each result about one feed. `rejected` is told of a trade that cannot be read."""
 
-    def __init__(self, feed: Feed) -> None:
+    def __init__(self, feed: Feed, rejected: Callable[[str], None] = lambda reason: None) -> None:
         self._feed = feed
+        self._rejected = rejected
         self._last: Any = None
         """trade: the last one taken; ticker: the last one taken, and what it said."""
         self._open: int | None = None
@@ -104,7 +105,15 @@ class Mapper:
         if fresh:
             self._last = fresh[0]
         fresh.reverse()
-        return [trade(each) for each in fresh if each.get("symbol") in (None, self._feed.symbol)]
+        made: list[Trade] = []
+        for each in fresh:
+            try:
+                if each.get("symbol") in (None, self._feed.symbol):
+                    made.append(trade(each))
+            except (KeyError, TypeError, ValueError) as error:
+                # The others are good.
+                self._rejected(f"{error!r} over {str(each)[:200]}")
+        return made
 
     def _book(self, book: Any) -> list[BookView]:
         nonce, timestamp = book.get("nonce"), book.get("timestamp")

@@ -222,7 +222,7 @@ class Venue:
             case "trade":
                 name = self._named("watchTrades")
                 return [
-                    self._way("trades", lambda: rest.watch_trades(symbol, params={}), "unWatchTrades",
+                    self._way("trades", lambda: rest.watch_trades(symbol, params=dict(name)), "unWatchTrades",
                               lambda: rest.un_watch_trades(symbol, dict(name)))
                 ]  # fmt: skip
             case "book":
@@ -233,7 +233,7 @@ class Venue:
             case "ticker":
                 name = self._named("watchTicker")
                 ways = [
-                    self._way("ticker", lambda: rest.watch_ticker(symbol, params={}), "unWatchTicker",
+                    self._way("ticker", lambda: rest.watch_ticker(symbol, dict(name)), "unWatchTicker",
                               lambda: rest.un_watch_ticker(symbol, dict(name)))
                 ]  # fmt: skip
                 if has.get("watchBidsAsks"):
@@ -252,7 +252,7 @@ class Venue:
         return _Way(name, arm, leave if self.rest.has.get(un_watch) else None)
 
     def _named(self, method: str) -> dict[str, Any]:
-        """The name of the stream that binance's `watch_*` takes by its options, which its `un_watch_*` does not."""
+        """The name of the stream by the options, said outright: binance's methods do not agree on where to look."""
         name = (self.rest.options.get(method) or {}).get("name")
         return {"name": name} if name and self.exchange in binance.EXCHANGES else {}
 
@@ -304,6 +304,7 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         sockets = Sockets(opened, hooks or prove(opened))
         opened.sockets = sockets
         venue = Venue(opened, sockets, settings.streamer)
+        await stack.enter_async_context(unwrapped())
         group = await stack.enter_async_context(asyncio.TaskGroup())
         guard = group.create_task(venue.guard())
         try:

@@ -12,6 +12,8 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ccxt.base import errors
 
+from tickwire.lifecycle import unwrapped
+
 T = TypeVar("T")
 
 FIRST_S = 0.05
@@ -71,7 +73,7 @@ async def watch(
     """
     backoff = backoff or Backoff()
     loop = asyncio.get_running_loop()
-    async with asyncio.TaskGroup() as group:
+    async with unwrapped(), asyncio.TaskGroup() as group:
         stopping = group.create_task(stop.wait())
         try:
             while not stop.is_set():

@@ -1,0 +1,81 @@
+"""A venue on a simulated exchange, and a sink that remembers what it was given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from tickwire.config import ExchangeSettings, Settings, StreamerSettings
+from tickwire.streamer.hooks import Hooks
+from tickwire.streamer.venue import Venue, open_venue
+
+
+class Memory:
+    """A sink."""
+
+    def __init__(self) -> None:
+        self.items: list[Any] = []
+        self.told: list[str] = []
+        """connected, disconnected, rejected: in order."""
+        self.reasons: list[str] = []
+        self._news = asyncio.Event()
+
+    def take(self, items: Sequence[Any], received: int) -> None:
+        self.items.extend(items)
+        self._news.set()
+
+    def connected(self) -> None:
+        self._tell("connected", "")
+
+    def disconnected(self, reason: str) -> None:
+        self._tell("disconnected", reason)
+
+    def rejected(self, reason: str) -> None:
+        self._tell("rejected", reason)
+
+    def _tell(self, what: str, reason: str) -> None:
+        self.told.append(what)
+        self.reasons.append(reason)
+        self._news.set()
+
+    async def until(self, fulfilled: Callable[[], bool], timeout_s: float = 20) -> None:
+        """Wait for something to be so, looking again with each piece of news."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not fulfilled():
+                    self._news.clear()
+                    await self._news.wait()
+        except TimeoutError:
+            raise AssertionError(
+                f"did not come: {len(self.items)} items, the last {self.items[-1:]}, told {self.told} {self.reasons}"
+            ) from None
+
+    async def get(self, count: int) -> list[Any]:
+        """The items, at least so many."""
+        await self.until(lambda: len(self.items) >= count)
+        return self.items
+
+
+def settings(url: str, exchange: str = "binance", types: Sequence[str] = ("spot",), **streamer: Any) -> Settings:
+    """Settings with an exchange that is served at `url`."""
+    own = ExchangeSettings(
+        gateway=url,
+        ccxt={"enableRateLimit": False, "timeout": 3_000, "options": {"fetchMarkets": {"types": list(types)}}},
+    )
+    return Settings(streamer=StreamerSettings(**streamer), exchange={exchange: own})
+
+
+@asynccontextmanager
+async def venue_at(
+    url: str,
+    exchange: str = "binance",
+    *,
+    hooks: Hooks | None = None,
+    types: Sequence[str] = ("spot",),
+    **streamer: Any,
+) -> AsyncIterator[Venue]:
+    """An exchange opened at a simulator."""
+    async with open_venue(exchange, settings(url, exchange, types, **streamer), hooks=hooks) as venue:
+        yield venue
