@@ -1,0 +1,156 @@
+"""A body of a trade feed on a real broker, with a venue whose every word the test says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from nats.aio.msg import Msg
+
+from support.trading import START, Rest
+from tickwire import messages, streams
+from tickwire.bus import Bus
+from tickwire.config import StreamerSettings
+from tickwire.feeds import Feed, Gap, Status, Trade, Trades
+from tickwire.streamer import trades
+from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
+
+FEED = Feed("trade", "binance", "BTC/USDT")
+QUICK = StreamerSettings(repair_s=1.0, settle_ms=0)
+
+
+@dataclass
+class ScriptedVenue:
+    """An exchange that the test plays: it pushes into `sink`, and `rest` answers as told."""
+
+    rest: Rest = field(default_factory=Rest)
+    counted: bool = True
+    exchange: str = "binance"
+    clock: Callable[[], int] = lambda: START + 3_600_000
+    sink: Sink | None = None
+    opened: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def now(self) -> int:
+        """The exchange's clock."""
+        return self.clock()
+
+    @asynccontextmanager
+    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+        """Lend the sink to the test."""
+        assert feed == FEED
+        self.sink = sink
+        self.opened.set()
+        try:
+            yield
+        finally:
+            self.closed.set()
+
+
+class Witness:
+    """Reads a feed's tape and its public statuses as they come."""
+
+    def __init__(self) -> None:
+        self.messages: list[Trades] = []
+        self.statuses: list[Status] = []
+        self._news = asyncio.Event()
+
+    async def tape(self, message: Msg) -> None:
+        """A message of stream TRADES."""
+        self.messages.append(messages.decode(message.data, Trades))
+        self._news.set()
+
+    async def status(self, message: Msg) -> None:
+        """A public status."""
+        self.statuses.append(messages.decode(message.data, Status))
+        self._news.set()
+
+    @property
+    def trades(self) -> list[Trade]:
+        """All trades so far."""
+        return [each for message in self.messages for each in message.trades]
+
+    @property
+    def ids(self) -> list[int]:
+        """Their ids."""
+        return [int(each.id or -1) for each in self.trades]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """All gaps so far."""
+        return [message.gap for message in self.messages if message.gap is not None]
+
+    def events(self) -> list[str]:
+        """What was said."""
+        return [status.event for status in self.statuses]
+
+    async def until(self, condition: Callable[[], bool], seconds: float = 20.0) -> None:
+        """Wait for news that make it true."""
+        async with asyncio.timeout(seconds):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+
+@asynccontextmanager
+async def witness(bus: Bus) -> AsyncIterator[Witness]:
+    """One for the feed, from the tape's beginning."""
+    seen = Witness()
+    status = await bus.subscribe(FEED.status.replace("tape.", "md.", 1), seen.status)
+    tape = await bus.ordered(FEED.tape, streams.TRADES, seen.tape)
+    await bus.client.flush()
+    yield seen
+    await tape.unsubscribe()
+    await status.unsubscribe()
+
+
+@dataclass
+class Running:
+    """A body that runs."""
+
+    desk: Desk
+    venue: ScriptedVenue
+    sink: Sink
+    task: asyncio.Task[None]
+
+    @property
+    def state(self) -> str:
+        """As the board shows it."""
+        return self.desk.board.state
+
+    async def stop(self) -> None:
+        """As its service would."""
+        self.desk.stop.set()
+        async with asyncio.timeout(10):
+            await self.task
+
+
+@asynccontextmanager
+async def running(
+    bus: Bus, venue: ScriptedVenue, settings: StreamerSettings = QUICK, owner: str = "one"
+) -> AsyncIterator[Running]:
+    """A body within the block, connected; stopped at its end unless it ended before."""
+    board = await open_board(bus, FEED, owner)
+    desk = Desk(FEED, bus, venue, settings, Wishes(depth=20, cadence_ms=100), board, asyncio.Event())
+    async with asyncio.TaskGroup() as group:
+        speaking = group.create_task(board.run())
+        task = asyncio.create_task(trades.run(desk))
+        opened = asyncio.ensure_future(venue.opened.wait())
+        try:
+            await asyncio.wait({task, opened}, return_when=asyncio.FIRST_COMPLETED)
+            assert venue.sink is not None, "the body ended before it watched"
+            venue.sink.connected()
+            body = Running(desk, venue, venue.sink, task)
+            yield body
+            if not task.done():
+                await body.stop()
+            board.end()
+            await speaking
+        finally:
+            opened.cancel()
+            if not task.done():
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+            speaking.cancel()
