@@ -16,7 +16,7 @@ from pathlib import Path
 from tickwire import config as configuration
 from tickwire import logs, runfile, supervisor
 from tickwire.bus import Bus, connect
-from tickwire.cli import arguments, chart, get, inventory, jobs, progress, render
+from tickwire.cli import arguments, chart, demo_live, get, inventory, jobs, progress, render
 from tickwire.cli.connection import now_ms
 from tickwire.cli.services import check_writable, ready, service_programs
 from tickwire.config import NatsSettings
@@ -34,6 +34,15 @@ LONG_DAYS = 32
 """46,080 minutes."""
 CHARTED = Key("binance", "BTC/USDT", "1h")
 START_TIMEOUT_S = 60.0
+
+SIMULATED = """\
+# Made by `tickwire demo`, anew each time.
+symbols = [
+    "BTC/USDT", "ETH/USDT", "SOL/USDT",
+    {{ symbol = {symbol}, price = 500, tick = "0.1", lot = "0.001", amount = 3, history_rate = {rate} }},
+]
+"""
+"""A market that is a function of time alone, so that every run of the demo goes on where the one before ended."""
 
 CONFIG = """\
 # Made by `tickwire demo`, anew each time.
@@ -62,32 +71,35 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
             old.unlink()
         url = await stack.enter_async_context(supervisor.kept_broker(folder / "nats", None, render.say))
         publish(url)
-        render.say(f"demo in {folder}: starting a broker, a simulated exchange, a fetcher and a cache")
+        render.say(f"demo in {folder}: starting a broker, a simulated exchange, a fetcher, a streamer and a cache")
         listening: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         down = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(supervisor.keep(_programs(folder, url, listening), down, render.say))
+            gateway = f"http://127.0.0.1:{_free_port()}"
+            group.create_task(supervisor.keep(_programs(folder, url, gateway, listening), down, render.say))
             try:
-                await until_stopped(stop, _play(folder, url, listening, began, code))
+                await until_stopped(stop, _play(folder, url, gateway, listening, began, code))
             finally:
                 down.set()
     return code[0]
 
 
-def _programs(folder: Path, url: str, listening: asyncio.Future[bytes]) -> list[supervisor.Program]:
+def _programs(folder: Path, url: str, gateway: str, listening: asyncio.Future[bytes]) -> list[supervisor.Program]:
     """The simulated exchange, and the services with its address in their configuration."""
-    port = _free_port()
-    config = folder / "tickwire.toml"
-    config.write_text(CONFIG.format(data_dir=json.dumps(str(folder)), gateway=f"http://127.0.0.1:{port}"))
+    config, market = folder / "tickwire.toml", folder / "simulator.toml"
+    config.write_text(CONFIG.format(data_dir=json.dumps(str(folder)), gateway=gateway))
+    market.write_text(SIMULATED.format(symbol=json.dumps(demo_live.SYMBOL), rate=demo_live.TRADES_A_MINUTE))
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
     simulator = supervisor.Program(
         name="simulator",
-        argv=[sys.executable, "-m", "tickwire.simulator", "--port", str(port)],
+        argv=[sys.executable, "-m", "tickwire.simulator", "--config", market, "--port", gateway.rpartition(":")[2]],
         env=plain,
         log=folder / "simulator.log",
         first_line=listening,
     )
-    services = service_programs({"cache": 1, "fetcher": 1}, config, {**plain, "TICKWIRE_NATS_URL": url}, folder)
+    services = service_programs(
+        {"cache": 1, "fetcher": 1, "streamer": 1}, config, {**plain, "TICKWIRE_NATS_URL": url}, folder
+    )
     return [simulator, *services]
 
 
@@ -98,7 +110,9 @@ def _free_port() -> int:
         return port
 
 
-async def _play(folder: Path, url: str, listening: asyncio.Future[bytes], began: float, code: list[int]) -> None:
+async def _play(
+    folder: Path, url: str, gateway: str, listening: asyncio.Future[bytes], began: float, code: list[int]
+) -> None:
     async with connect(NatsSettings(url=url), name="tickwire-demo") as bus:
         async with asyncio.timeout(START_TIMEOUT_S):
             await listening
@@ -120,9 +134,15 @@ async def _play(folder: Path, url: str, listening: asyncio.Future[bytes], began:
             inventory.print_verifications(bad)
         else:
             rows = sum(each.rows for each in checks)
-            print(f"verified: {render.plural(len(checks), 'file')}, {render.plural(rows, 'candle')}, no problem")
+            print(
+                f"verified: {render.plural(len(checks), 'file')}, {render.plural(rows, 'candle')}, no problem\n",
+                flush=True,
+            )
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await ready(bus, "streamer")
+        whole = await demo_live.live(bus, gateway)
     complete = all(job.complete for job in results) and len(results) == len(_keys())
-    code[0] = Exit.FAILED if bad or any(job.state == "failed" for job in results) else Exit.OK
+    code[0] = Exit.FAILED if bad or not whole or any(job.state == "failed" for job in results) else Exit.OK
     if code[0] == Exit.OK and not complete:
         code[0] = Exit.INCOMPLETE
     print(f"total time: {time.monotonic() - began:.1f} s")
@@ -185,7 +205,7 @@ async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
     charted = next((each for each in found if each.key == CHARTED), None)
     if charted is None or charted.last is None:
         return f"no chart: nothing is cached of {CHARTED}"
-    width = min(120, shutil.get_terminal_size((100, 24)).columns)
+    width = min(120, shutil.get_terminal_size().columns)
     rows: list[Row] = []
     async for chunk in get.chunks(bus, CHARTED, charted.last - width * 3_600_000, None, None):
         rows += get.rows_of(chunk)
