@@ -26,6 +26,7 @@ def configured(arguments: list[str]) -> SimulatorConfig:
     parser.add_argument("--port", type=int, help="0: any free port")
     parser.add_argument("--seed", type=int, help="another seed, another market (1)")
     parser.add_argument("--symbol", action="append", dest="symbols", help="make only these markets; may be repeated")
+    parser.add_argument("--symbols", type=int, dest="markets", metavar="N", help="make more markets until there are N")
     parser.add_argument("--listed", type=int, metavar="MS", help="when the made markets began")
     parser.add_argument("--history-rate", type=int, metavar="N", help="trades a minute (12)")
     parser.add_argument("--live-rate", type=float, metavar="N", help="trades a second from now on")

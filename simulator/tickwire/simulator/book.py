@@ -14,7 +14,6 @@ from tickwire.simulator.exchange import Instrument
 from tickwire.simulator.market import Ints, uniform
 
 FRAME_MS = 100
-LEVELS = 500
 _UPDATES = 16
 
 Side = tuple[Ints, Ints]
@@ -57,7 +56,7 @@ def book_at(instrument: Instrument, frame: int) -> Book:
     step = instrument.units.price_step
     # Who sold hit the bid; who bought paid the ask, one step above it.
     bid = int(last.price[0]) - (0 if last.sell[0] else step)
-    away = np.arange(LEVELS, dtype=np.int64) * step
+    away = np.arange(instrument.levels, dtype=np.int64) * step
     bids, asks = bid - away, bid + step + away
     bids = bids[bids > 0]
     return Book((bids, _sizes(instrument, bids // step, frame)), (asks, _sizes(instrument, asks // step, frame)))

@@ -25,6 +25,8 @@ class SymbolConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """The mean amount of a trade, in base units."""
     history_rate: int | None = None
     live_rate: float | None = None
+    levels: int = 500
+    """How many levels each side of the book has."""
 
 
 DEFAULT_SYMBOLS = (
@@ -63,6 +65,8 @@ class SimulatorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     """0: any free port."""
     seed: int = 1
     symbols: tuple[SymbolConfig, ...] = DEFAULT_SYMBOLS
+    markets: int = 0
+    """Where there are fewer than this, more are made: `T001/USDT` and so on, with books of 20 levels."""
     listed: int = 1_672_531_200_000
     """The first trade of every generated market comes in this minute (default: 2023-01-01)."""
     history_rate: int = 12
@@ -114,11 +118,19 @@ def checked(settings: dict[str, Any]) -> SimulatorConfig:
     for spec in config.symbols:
         _check_symbol(spec)
     _check_rates(config.history_rate, config.live_rate)
+    if not 0 <= config.markets <= 2_000:
+        raise ConfigError(f"markets {config.markets} is not between 0 and 2000")
     if not 0 <= config.port < 65_536:
         raise ConfigError(f"port {config.port} is not between 0 and 65535")
     if config.speed is not None and not 0 <= config.speed <= 1_000_000:
         raise ConfigError(f"speed {config.speed} is not between 0 and 1000000")
     return config
+
+
+def made(config: SimulatorConfig) -> tuple[SymbolConfig, ...]:
+    """The generated markets: those that are named, and as many more as are asked for."""
+    missing = max(0, config.markets - len(config.symbols))
+    return (*config.symbols, *(SymbolConfig(f"T{n:03}/USDT", price=1.0 + n, levels=20) for n in range(1, missing + 1)))
 
 
 def pair(symbol: str) -> tuple[str, str]:
@@ -138,6 +150,8 @@ def _check_symbol(spec: SymbolConfig) -> None:
             step = Decimal(0)
         if not (step > 0 and -8 <= int(step.normalize().as_tuple().exponent) <= 4):
             raise ConfigError(f"{spec.symbol}: {name} {text!r} is not a step between 0.00000001 and 10000")
+    if not 1 <= spec.levels <= 5_000:
+        raise ConfigError(f"{spec.symbol}: levels {spec.levels} is not between 1 and 5000")
     if spec.price <= 0 or spec.amount <= 0:
         raise ConfigError(f"{spec.symbol}: price and amount are above zero")
     _check_rates(spec.history_rate, spec.live_rate)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tickwire.simulator.candles import INTERVALS, DerivedCandles, Tape
 from tickwire.simulator.clock import Clock
-from tickwire.simulator.config import SimulatorConfig, pair
+from tickwire.simulator.config import SimulatorConfig, made, pair
 from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Trades, Units, key_of
 from tickwire.simulator.played import PlayedCandles, PlayedTrades
 
@@ -25,6 +25,8 @@ class Instrument:
     candles: DerivedCandles | PlayedCandles
     tape: Tape | None
     intervals: tuple[str, ...] = INTERVALS
+    levels: int = 500
+    """How many levels each side of the book has."""
 
     @property
     def id(self) -> str:
@@ -49,16 +51,16 @@ class Exchange:
             self._add(config, trades.symbol, tape.units, DerivedCandles(tape), tape)
         self.clock = _clock(config, spans)
         now = self.clock.now()
-        for spec in config.symbols:
+        for spec in made(config):
             base, quote = pair(spec.symbol)
             if base + quote in self.instruments:
                 continue
-            made = GeneratedTrades(config.seed, spec, config.listed, spec.history_rate or config.history_rate)
+            market = GeneratedTrades(config.seed, spec, config.listed, spec.history_rate or config.history_rate)
             rate = spec.live_rate or config.live_rate
             if rate is not None:
                 since = now if config.live_from is None else config.live_from
-                made.set_rate(rate, since // MINUTE_MS * MINUTE_MS)
-            self._add(config, spec.symbol, made.units, DerivedCandles(made), made)
+                market.set_rate(rate, since // MINUTE_MS * MINUTE_MS)
+            self._add(config, spec.symbol, market.units, DerivedCandles(market), market, levels=spec.levels)
 
     def _add(
         self,
@@ -68,10 +70,11 @@ class Exchange:
         candles: DerivedCandles | PlayedCandles,
         tape: Tape | None,
         intervals: tuple[str, ...] = INTERVALS,
+        levels: int = 500,
     ) -> None:
         base, quote = pair(symbol)
         key = key_of(config.seed, symbol, "book")
-        self.instruments[base + quote] = Instrument(base, quote, key, units, candles, tape, intervals)
+        self.instruments[base + quote] = Instrument(base, quote, key, units, candles, tape, intervals, levels)
 
     def instrument(self, symbol: str) -> Instrument | None:
         """By Binance's name or by ccxt's."""
