@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -87,7 +89,7 @@ def test_a_snapshot_in_parts_continues_without_a_hole_and_has_every_level(levels
     asks = [(float(n), 1.0) for n in range(100_000, 100_000 + others)]
     parts = snapshot(OrderBook(7, bids, asks))
     assert [part.snapshot for part in parts] == [True] + [False] * (len(parts) - 1)
-    assert all(before.last + 1 == after.first for before, after in zip(parts, parts[1:], strict=False))
+    assert all(before.last + 1 == after.first for before, after in pairwise(parts))
     assert {part.last for part in parts} == {7}
     assert sorted(level for part in parts for level in part.bids) == bids
     assert [level for part in parts for level in part.asks] == asks

@@ -224,7 +224,7 @@ class _Body:
             if connection != self._connections or (right_since and time.monotonic() - right_since > CALM_S):
                 failures = 0
             if failures:
-                await asyncio.sleep(min(MAX_BACKOFF_S, BACKOFF_S * 2**failures) * random.uniform(0.5, 1))
+                await asyncio.sleep(min(MAX_BACKOFF_S, BACKOFF_S * 2 ** (failures - 1)) * random.uniform(0.5, 1))
                 if not self._wanted.is_set():
                     continue
             connection, right_since = self._connections, 0.0
