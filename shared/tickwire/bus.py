@@ -200,7 +200,7 @@ class Bus:
 
         The heartbeat of 1 s is what lets it notice a broker restart at once (about 14 s deaf without).
         """
-        return await self.jetstream.subscribe(
+        subscription = await self.jetstream.subscribe(
             subject,
             stream=stream,
             cb=callback,
@@ -209,6 +209,11 @@ class Bus:
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if start_sequence else policy,
             config=ConsumerConfig(opt_start_seq=start_sequence) if start_sequence else None,
         )
+        consumer = subscription._sub._jsi
+        if start_sequence and consumer is not None:
+            # Reset before its first message, nats-py would begin with the stream's first.
+            consumer._sseq = max(consumer._sseq, start_sequence - 1)
+        return subscription
 
     async def subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = ""

@@ -1,0 +1,318 @@
+"""Candles from trades. No I/O.
+
+Trades are cut into runs that fall into one interval of every timeframe, so that what a run costs is paid once for all
+timeframes. An interval ends when a trade at or after its end is on the tape, or the tape says that it is complete
+beyond it. Volumes are added as decimals, because an exchange's own volume is a decimal sum: 0.1 + 0.2 is 0.3 there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Context, Decimal
+from functools import reduce
+from math import gcd
+from typing import NamedTuple
+
+from tickwire import timeframes
+from tickwire.feeds import Candle, Gap, Trade, Trades
+from tickwire.messages import Row
+
+DAY_MS = 86_400_000
+
+_EXACT = Context(prec=200)
+"""Wide enough for the sum of any doubles that are written with 17 digits."""
+
+
+def divides_a_day(timeframe: str) -> bool:
+    """Whether candles of this timeframe are built from trades: those that begin anew with each day (UTC)."""
+    return DAY_MS % timeframes.duration_ms(timeframe) == 0
+
+
+def grain_of(names: Iterable[str]) -> int:
+    """The longest span (ms) that every one of these timeframes consists of; a day where there is none."""
+    return reduce(gcd, (timeframes.duration_ms(name) for name in names), DAY_MS)
+
+
+class Run(NamedTuple):
+    """Trades that follow each other within one grain. `at` is where the grain begins (ms)."""
+
+    at: int
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: Decimal
+    trades: int
+
+
+def runs_of(trades: Sequence[Trade], grain: int) -> list[Run]:
+    """Trades in the order of the tape, as runs."""
+    if not trades:
+        return []
+    grains = [trade.timestamp // grain for trade in trades]
+    if grains.count(grains[0]) == len(grains):
+        return [_run(grains[0] * grain, trades)]
+    runs, start = [], 0
+    for index in range(1, len(grains) + 1):
+        if index == len(grains) or grains[index] != grains[start]:
+            runs.append(_run(grains[start] * grain, trades[start:index]))
+            start = index
+    return runs
+
+
+def _run(at: int, trades: Sequence[Trade]) -> Run:
+    if len(trades) == 1:
+        trade = trades[0]
+        price = trade.price
+        return Run(at, price, price, price, price, Decimal(repr(trade.amount)), 1)
+    prices = [trade.price for trade in trades]
+    volume = reduce(_EXACT.add, [Decimal(repr(trade.amount)) for trade in trades])
+    return Run(at, prices[0], max(prices), min(prices), prices[-1], volume, len(prices))
+
+
+@dataclass(slots=True)
+class Bar:
+    """A candle being built. `sequence` is that of the last message of stream TRADES with a trade in it."""
+
+    open: float
+    high: float
+    low: float
+    close: float
+    volume: Decimal
+    trades: int
+    sequence: int
+
+
+class Ended(NamedTuple):
+    """`[since, until)` is over. `bar` is its candle; without one nothing was traded, and it may be many intervals.
+
+    Where it is not `complete`, not all of it was observed, and both may be wrong.
+    """
+
+    since: int
+    until: int
+    bar: Bar | None
+    complete: bool
+
+
+class Late(NamedTuple):
+    """Something of `[since, until)`, which had ended before: so many trades, or none where a gap reaches so far."""
+
+    since: int
+    until: int
+    trades: int
+
+
+class Building:
+    """The candles of one timeframe. Made by `begin` or `resume`.
+
+    `position` is the sequence of the last message taken: earlier ones are ignored.
+    """
+
+    def __init__(self, timeframe: str, position: int) -> None:
+        self.timeframe = timeframe
+        self.duration = timeframes.duration_ms(timeframe)
+        self.position = position
+        self.since: int | None = None
+        """Where the present interval begins; absent until something was observed."""
+        self.complete = False
+        """Whether the present interval was wholly observed so far."""
+        self.bar: Bar | None = None
+        self._end = 0
+        self._target = 0
+        self._floor = 0
+        """What is earlier never was ours."""
+        self._again = -1
+        """A message that is read a second time: what is early in it is known."""
+        self._unknown_since: int | None = None
+        """Where a gap begins whose end is still to be seen."""
+
+    @classmethod
+    def begin(cls, timeframe: str, position: int, target: int) -> Building:
+        """From the message after `position` on; what is before `target` (ms, an open time) is of no interest.
+
+        The interval at `target` is complete when the tape turns out to reach back to before it.
+        """
+        building = cls(timeframe, position)
+        building._target = target
+        return building
+
+    @classmethod
+    def resume(cls, candle: Candle) -> Building:
+        """From where a candle was published that an earlier owner built.
+
+        After a closed one, its last message is read again, because it may hold trades of the next interval too.
+        """
+        if candle.closed:
+            building = cls(candle.timeframe, candle.sequence - 1)
+            building._again = candle.sequence
+            building._enter(candle.timestamp + building.duration, complete=True)
+            return building
+        building = cls(candle.timeframe, candle.sequence)
+        building._enter(candle.timestamp, complete=candle.complete)
+        building.bar = Bar(
+            candle.open,
+            candle.high,
+            candle.low,
+            candle.close,
+            Decimal(repr(candle.volume)),
+            candle.trades,
+            candle.sequence,
+        )
+        return building
+
+    def fold(
+        self, sequence: int, runs: Sequence[Run], first: int | None, gap: Gap | None, until: int | None
+    ) -> list[Ended | Late]:
+        """Take in a message: its runs, the time of its first trade, its gap and how far it is complete.
+
+        Gives what has ended by it, in order, and what came late.
+        """
+        said: list[Ended | Late] = []
+        if sequence <= self.position:
+            return said
+        self.position = sequence
+        if gap is not None or self._unknown_since is not None:
+            self._miss(gap, first, until, said)
+        for run in runs:
+            if self.since is None:
+                self._begin(run.at, exactly=False)
+            if run.at >= self._end:
+                self._advance(run.at, said)
+            elif run.at < (self.since or 0):
+                if run.at >= self._floor and sequence != self._again:
+                    opened = run.at - run.at % self.duration
+                    said.append(Late(opened, opened + self.duration, run.trades))
+                continue
+            self._add(run, sequence)
+        if until is not None:
+            if self.since is None:
+                self._begin(until, exactly=True)
+            elif until >= self._end:
+                self._advance(until, said)
+        return said
+
+    def _add(self, run: Run, sequence: int) -> None:
+        bar = self.bar
+        if bar is None:
+            self.bar = Bar(run.open, run.high, run.low, run.close, run.volume, run.trades, sequence)
+            return
+        if run.high > bar.high:
+            bar.high = run.high
+        if run.low < bar.low:
+            bar.low = run.low
+        bar.close = run.close
+        bar.volume = _EXACT.add(bar.volume, run.volume)
+        bar.trades += run.trades
+        bar.sequence = sequence
+
+    def _begin(self, at: int, *, exactly: bool) -> None:
+        """The first sign, at this time; `exactly`: from this very time on, all is observed."""
+        if at < self._target:
+            self._enter(self._target, complete=True)
+        else:
+            opened = at - at % self.duration
+            self._enter(opened, complete=exactly and at == opened)
+        assert self.since is not None
+        self._floor = self.since
+
+    def _enter(self, since: int, *, complete: bool) -> None:
+        self.since = since
+        self._end = since + self.duration
+        self.complete = complete
+        self.bar = None
+
+    def _advance(self, to: int, said: list[Ended | Late]) -> None:
+        """All was observed up to `to`, which lies after the present interval."""
+        assert self.since is not None
+        opened = to - to % self.duration
+        said.append(Ended(self.since, self._end, self.bar, self.complete))
+        if opened > self._end:
+            said.append(Ended(self._end, opened, None, True))
+        self._enter(opened, complete=True)
+
+    def _miss(self, gap: Gap | None, first: int | None, until: int | None, said: list[Ended | Late]) -> None:
+        """Work out from when to when trades are missing, both inclusive."""
+        if self.since is None:
+            return
+        since = self.since
+        if gap is not None and gap.since is not None:
+            # Where the last known trade is named, others of its millisecond may be missing.
+            since = gap.since + (gap.after_id is None)
+        if self._unknown_since is not None:
+            since = min(since, self._unknown_since)
+        if gap is not None and gap.until is not None:
+            last = gap.until - (gap.before_id is None)
+        elif first is not None:
+            last = first
+        elif until is not None:
+            last = until - 1
+        else:
+            self._unknown_since = since
+            return
+        self._unknown_since = None
+        if last >= since:
+            self._missing(since, last, said)
+
+    def _missing(self, since: int, last: int, said: list[Ended | Late]) -> None:
+        assert self.since is not None
+        if since < self.since and self.position != self._again:
+            begun = max(since - since % self.duration, self._floor)
+            ended = min(last - last % self.duration + self.duration, self.since)
+            if begun < ended:
+                said.append(Late(begun, ended, 0))
+        if last < self.since:
+            return
+        if since >= self._end:
+            self._advance(since, said)
+        self.complete = False
+        opened = last - last % self.duration
+        if opened > self.since:
+            said.append(Ended(self.since, self._end, self.bar, False))
+            if opened > self._end:
+                said.append(Ended(self._end, opened, None, False))
+            self._enter(opened, complete=False)
+
+
+def fold(
+    buildings: Mapping[str, Building], grain: int, sequence: int, message: Trades
+) -> list[tuple[str, Ended | Late]]:
+    """Take a message of the tape into all candles; what each timeframe has to say, in order.
+
+    `grain` is `grain_of` their timeframes.
+    """
+    trades = message.trades
+    runs = runs_of(trades, grain)
+    first = trades[0].timestamp if trades else None
+    said: list[tuple[str, Ended | Late]] = []
+    for timeframe, building in buildings.items():
+        for each in building.fold(sequence, runs, first, message.gap, message.until):
+            said.append((timeframe, each))
+    return said
+
+
+def candle_of(
+    exchange: str, symbol: str, timeframe: str, since: int, bar: Bar, *, closed: bool, complete: bool
+) -> Candle:
+    """A bar as it is published."""
+    return Candle(
+        exchange=exchange,
+        symbol=symbol,
+        timeframe=timeframe,
+        timestamp=since,
+        open=bar.open,
+        high=bar.high,
+        low=bar.low,
+        close=bar.close,
+        volume=float(bar.volume),
+        trades=bar.trades,
+        closed=closed,
+        complete=complete,
+        sequence=bar.sequence,
+    )
+
+
+def row_of(candle: Candle) -> Row:
+    """A candle as it is cached."""
+    return (candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume)
