@@ -167,17 +167,19 @@ def job_table(jobs: Sequence[Job]) -> Table:
 STATE_STYLES = {"live": "green", "disconnected": "red", "stopped": "dim"}
 
 
+COUNTS = ("reconnects", "gaps", "repaired", "rejected", "conflated")
+
+
 def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float] | None = None) -> Table:
-    """The feeds at a time (ms), a row for each; with their messages per second where those are known."""
-    numbers = ("items", "messages", "reconnects", "gaps", "repaired", "rejected", "conflated")
+    """The feeds at a time (ms), a row for each; with their messages per second where those are known.
+
+    Of what rarely happens, only what has happened is a column.
+    """
+    counts = [name for name in COUNTS if any(getattr(each, name) for each in feeds)]
     pace = () if paces is None else ("messages/s",)
-    made = table(
-        "",
-        ("feed", "state", "owner", "subscribers", *numbers[:2], *pace, "last message", *numbers[2:]),
-        ("subscribers", *numbers, *pace, "last message"),
-    )
+    numbers = ("subscribers", "items", "messages", *pace, "last", *counts)
+    made = table("", ("feed", "state", "owner", *numbers), numbers)
     for each in feeds:
-        counts = (each.reconnects, each.gaps, each.repaired, each.rejected, each.conflated)
         rate = () if paces is None else (f"{paces[each.feed]:,.1f}" if each.feed in paces else "-",)
         made.add_row(
             str(each.feed),
@@ -188,7 +190,7 @@ def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float
             f"{each.messages:,}",
             *rate,
             "-" if each.last_message is None else f"{age(now - each.last_message)} ago",
-            *(f"{count:,}" for count in counts),
+            *(f"{getattr(each, name):,}" for name in counts),
         )
     return made
 
