@@ -263,6 +263,17 @@ async def test_a_crossed_or_unreadable_book_is_not_published(bus: Bus) -> None:
         assert [status.event for status in running.statuses.messages].count("rejected") == 1
 
 
+async def test_a_venue_may_change_between_changes_and_whole_books(bus: Bus) -> None:
+    async with body(bus, books.run, FEED, Book) as running:
+        await made_live(running)
+        sink = await running.venue.sink()
+        sink.take([BookView(timestamp=5, nonce=7, bids=[[50.0, 1.0]], asks=[[51.0, 1.0]])], 1000)
+        assert (await running.public.until(at(7))).bids == [(50.0, 1.0)]
+        sink.take([diff(90)], 1000)
+        running.venue.rest.answers.put_nowait(answer(90))
+        assert (await running.public.until(at(90))).bids == BIDS
+
+
 async def test_an_overtaken_owner_adds_nothing(bus: Bus) -> None:
     wishes = Wishes(depth=20, cadence_ms=0, deltas=True)
     deltas = await listening(bus, DELTAS, BookDeltas)

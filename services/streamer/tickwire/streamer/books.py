@@ -78,7 +78,6 @@ class _Body:
         # Since the last message.
         self._changes = 0
         self._live_on_tape = False
-        self._connected = False
         self._connections = 0
         # Whether the venue sends changes: known with the first one.
         self._by_diffs = False
@@ -129,7 +128,6 @@ class _Body:
             self._board.reconnects += 1
             self._broken = True
         self._connections += 1
-        self._connected = True
         self._forget()
         self._board.state = "resyncing"
         self._board.say("connected")
@@ -138,7 +136,6 @@ class _Body:
 
     def disconnected(self, reason: str) -> None:
         """There is no book until there is a connection again."""
-        self._connected = False
         self._forget()
         self._wanted.clear()
         self._broken = True
@@ -151,6 +148,7 @@ class _Body:
 
     def _take_diff(self, diff: Diff, received: int) -> None:
         if not self._by_diffs:
+            self._forget()
             self._by_diffs = True
             self._wanted.set()
         if self._wanted.is_set():
@@ -191,6 +189,11 @@ class _Body:
             self._forget()
             self._board.state = "resyncing"
             return
+        if self._by_diffs:
+            # The venue has fallen back to ccxt's own books.
+            self._by_diffs = False
+            self._wanted.clear()
+            self._forget()
         became_live = self._view is None
         self._view = _View(view.timestamp, view.nonce, bids, asks)
         self._received = received
@@ -231,7 +234,7 @@ class _Body:
             failures += 1
             try:
                 book = await self._snapshot()
-                if connection != self._connections or not self._connected:
+                if connection != self._connections or not self._wanted.is_set():
                     continue
                 for diff in self._buffer:
                     book.apply(diff)
