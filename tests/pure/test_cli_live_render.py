@@ -17,9 +17,16 @@ NOON = 1_767_268_800_000
 """`date -u -d 2026-01-01T12:00 +%s000`."""
 
 
-def drawn(what: RenderableType, *, colour: bool = False) -> str:
+def wide(what: RenderableType) -> list[str]:
+    """The lines of a table on a wide terminal."""
+    return drawn(what, width=200).splitlines()
+
+
+def drawn(what: RenderableType, *, colour: bool = False, width: int = 120) -> str:
     """What stands on a terminal."""
-    console = Console(file=io.StringIO(), width=120, force_terminal=colour, color_system="standard" if colour else None)
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
     console.print(what)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -39,16 +46,10 @@ def book(**more: Any) -> Book:
 
 
 def candle(at: int = NOON, **more: Any) -> Candle:
-    told: dict[str, Any] = {
-        "open": 1,
-        "high": 4,
-        "low": 0.5,
-        "close": 2,
-        "volume": 7,
-        "closed": False,
-        "complete": True,
-    }
-    return Candle(exchange="binance", symbol="BTC/USDT", timeframe="1m", timestamp=at, trades=3, **(told | more))
+    told: dict[str, Any] = {"open": 1, "high": 4, "low": 0.5, "close": 2, "volume": 7, "trades": 3, "closed": False}
+    return Candle(
+        exchange="binance", symbol="BTC/USDT", timeframe="1m", timestamp=at, **({"complete": True} | told | more)
+    )
 
 
 @pytest.mark.parametrize(
@@ -245,33 +246,20 @@ def test_feeds_are_a_table() -> None:
         conflated=5,
     )
     waiting = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT")
-    head, first, second = drawn(render.feed_table([report, waiting], NOON)).splitlines()
-    assert head.split()[:4] == ["feed", "state", "owner", "subscribers"]
-    assert first.split() == (
-        [
-            "candle",
-            "binance",
-            "BTC/USDT",
-            "1m",
-            "live",
-            "streamer-1",
-            "2",
-            "1,234",
-            "99",
-            "0.3",
-            "s",
-            "ago",
-            "1",
-            "2",
-            "3",
-            "4",
-            "5",
-        ]
-    )
-    assert second.split()[:5] == ["trade", "okx", "BTC/USDT:USDT", "waiting", "-"]
-    paced = drawn(render.feed_table([report, waiting], NOON, {report.feed: 12.5})).splitlines()
+    head, first, second = wide(render.feed_table([report, waiting], NOON))
+    names = "feed state owner subscribers items messages last reconnects gaps repaired rejected conflated"
+    assert head.split() == names.split()
+    assert " ".join(first.split()) == "candle binance BTC/USDT 1m live streamer-1 2 1,234 99 0.3 s ago 1 2 3 4 5"
+    assert " ".join(second.split()) == "trade okx BTC/USDT:USDT waiting - 0 0 0 - 0 0 0 0 0"
+    paced = wide(render.feed_table([report, waiting], NOON, {report.feed: 12.5}))
     assert "messages/s" in paced[0]
     assert "12.5" in paced[1]
+
+
+def test_what_never_happened_is_no_column() -> None:
+    quiet = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT", gaps=1)
+    head, _ = wide(render.feed_table([quiet], NOON))
+    assert " ".join(head.split()) == "feed state owner subscribers items messages last gaps"
 
 
 def test_started_feeds_say_where_to_listen() -> None:
