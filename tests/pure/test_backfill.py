@@ -66,6 +66,13 @@ async def test_a_page_is_asked_by_id_and_sorted_as_numbers() -> None:
     assert rest.calls == [{"symbol": "BTC/USDT", "since": None, "limit": 1000, "fromId": 9}]
 
 
+async def test_trades_of_one_millisecond_are_in_the_order_of_their_ids() -> None:
+    rest = Rest([])
+    rest.script = [[row(trade(number, timestamp=START)) for number in (10, 11, 9)]]
+    page = await backfill.fetch(rest, "BTC/USDT", Ask(START, None))
+    assert [each.id for each in page] == ["9", "10", "11"]
+
+
 async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
     rest: Any = Rest([])
     rest.options = {"watchTrades": {"name": "trade"}}

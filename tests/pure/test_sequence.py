@@ -217,3 +217,16 @@ def test_what_is_remembered_is_bounded() -> None:
     for start in range(0, 20_000, 500):
         order.offer([trade(number) for number in range(start, start + 500)], 1)
     assert len(order._known) == len(order._remembered) == sequence.REMEMBERED
+
+
+def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
+    order = Uncounted()
+    order.offer(anonymous(3), 1)
+    order.interrupted()
+    runs, answer = order.page([*anonymous(1, at=-1), *anonymous(2, 3, 4)], 1, "")
+    assert (answer, [each.amount for run in runs for each in run.trades]) == (Answer.MORE, [4])
+
+
+def test_a_successor_holds_back_what_arrives_before_it_is_connected() -> None:
+    order = Uncounted(named("a"))
+    assert order.offer(named("c", at=2), 1) == []

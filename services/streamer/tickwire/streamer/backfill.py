@@ -106,9 +106,8 @@ async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     except errors.BaseError as error:
         kind: Literal["failed", "refused"] = "failed" if isinstance(error, errors.OperationFailed) else "refused"
         raise Unanswered(kind, f"{type(error).__name__}: {_without_secrets(rest, str(error))[:200]}") from error
-    if ask.first_id is not None:
-        # ccxt sorts by time and then by id as a text, so 10 before 9.
-        trades.sort(key=_number)
+    # ccxt sorts by time and then by id as a text: 10 before 9.
+    trades.sort(key=_number if ask.first_id is not None else _time_and_id)
     return trades
 
 
@@ -142,6 +141,12 @@ def _number(trade: Trade) -> int:
         return int(trade.id or 0)
     except ValueError:
         return 0
+
+
+def _time_and_id(trade: Trade) -> tuple[int, int, str]:
+    """Texts of one length are in the order of the numbers that they may be."""
+    text = trade.id or ""
+    return trade.timestamp, len(text), text
 
 
 def _without_secrets(rest: Any, text: str) -> str:

@@ -245,7 +245,7 @@ class Uncounted:
         self._remembered: deque[tuple[Hashable, Trade]] = deque()
         self._known: set[Hashable] = set()
         self._held: dict[Hashable, tuple[Trade, int]] = {}
-        self._holding = False
+        self._holding = bool(recent)
         self._seen: dict[Content, int] = {}
         self._remember(self._keys(recent, {}), recent)
 
@@ -287,9 +287,11 @@ class Uncounted:
         overlaps = reached = beyond = False
         page_keys = self._keys(trades, {})
         oldest = self._oldest
+        # In one millisecond with the first trade that is remembered, there may be some from before it.
+        older = page_keys.index(self._remembered[0][0]) if self._remembered[0][0] in page_keys else 0
         first_held = next(iter(self._held.values()))[0] if self._held else None
-        for key, trade in zip(page_keys, trades, strict=True):
-            if key in self._known or trade.timestamp < oldest:
+        for place, (key, trade) in enumerate(zip(page_keys, trades, strict=True)):
+            if place < older or key in self._known or trade.timestamp < oldest:
                 overlaps = True
             elif key in self._held:
                 reached = True

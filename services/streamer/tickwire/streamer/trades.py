@@ -101,9 +101,6 @@ class _Body:
     async def append(self, runs: Sequence[Run]) -> None:
         """Append them in messages of bounded size."""
         for run in runs:
-            if run.gap is not None:
-                self._board.gaps += 1
-                self._board.say("gap", run.gap.reason, gap=run.gap)
             for start in range(0, len(run.trades), BATCH_TRADES):
                 await self.append_message(
                     run.trades[start : start + BATCH_TRADES],
@@ -111,6 +108,9 @@ class _Body:
                     source=run.source,
                     gap=None if start else run.gap,
                 )
+            if run.gap is not None:
+                self._board.gaps += 1
+                self._board.say("gap", run.gap.reason, gap=run.gap)
 
     async def append_message(
         self,
