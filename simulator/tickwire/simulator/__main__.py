@@ -33,6 +33,7 @@ def configured(arguments: list[str]) -> SimulatorConfig:
     parser.add_argument("--live-from", type=int, metavar="MS", help="when the live rate begins")
     parser.add_argument("--now", type=int, metavar="MS", help="the exchange's clock, which then stands")
     parser.add_argument("--speed", type=float, help="how fast that clock runs")
+    parser.add_argument("--ping", type=float, dest="ping_s", metavar="S", help="seconds between pings to sockets (20)")
     parser.add_argument("--weight-limit", type=int, metavar="N", help="answer 429 above it, per minute")
     parser.add_argument("--play", action="append", metavar="SYMBOL:TIMEFRAME=CSV", help="play candles from a file")
     parser.add_argument("--play-trades", action="append", metavar="SYMBOL=CSV", help="play trades from a file")

@@ -71,6 +71,10 @@ def _sizes(instrument: Instrument, level: Ints, frame: int) -> Ints:
 
 def changes(before: Side, after: Side) -> Side:
     """Levels that differ between two frames, with their new sizes; 0 for those that are gone."""
+    if np.array_equal(before[0], after[0]):
+        # The price has not moved, which is the common case of quiet markets.
+        places = np.flatnonzero(before[1] != after[1])
+        return after[0][places], after[1][places]
     gone = np.setdiff1d(before[0], after[0])
     _, old, new = np.intersect1d(before[0], after[0], assume_unique=True, return_indices=True)
     changed = new[before[1][old] != after[1][new]]

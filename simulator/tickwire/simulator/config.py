@@ -82,6 +82,8 @@ class SimulatorConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     Where a speed is given and files are played, the clock starts at their beginning instead.
     """
+    ping_s: float = 20.0
+    """Seconds between pings to a socket, which is cut when it has left three of them unanswered (Binance's times)."""
     weight_limit: int | None = None
     """Answer 429 above this request weight per minute, as Binance does at 6000; absent: never."""
     play: tuple[PlayCandles, ...] = ()
@@ -120,6 +122,8 @@ def checked(settings: dict[str, Any]) -> SimulatorConfig:
     _check_rates(config.history_rate, config.live_rate)
     if not 0 <= config.markets <= 2_000:
         raise ConfigError(f"markets {config.markets} is not between 0 and 2000")
+    if not 0.01 <= config.ping_s <= 86_400:
+        raise ConfigError(f"ping_s {config.ping_s} is not between 0.01 and 86400 seconds")
     if not 0 <= config.port < 65_536:
         raise ConfigError(f"port {config.port} is not between 0 and 65535")
     if config.speed is not None and not 0 <= config.speed <= 1_000_000:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import struct
+import time
 
 from tickwire.simulator.faults import Faults
 
 _MOST_UNSENT = 32 * 2**20
-_TEXT, _CONTINUATION, _FINAL = 1, 0, 0x80
+_CONTINUATION, _TEXT, _CLOSE, _PING, _FINAL = 0, 1, 8, 9, 0x80
 
 
 def frames(payload: bytes, fragment: int | None = None) -> bytes:
@@ -39,10 +40,13 @@ class Socket:
         self._transport = transport
         self._faults = faults
         self._held = b""
+        self._closing = False
+        self.heard = time.monotonic()
+        """When the last answer to a ping came, or the connection."""
 
     def send(self, payloads: list[bytes]) -> None:
         """Send text messages, as faults will have it: not at all, in fragments, or cut within a frame."""
-        if self.silent or self._transport.is_closing():
+        if self.silent or self._closing or self._transport.is_closing():
             return
         split = self._faults.socket("ws_split", self.target)
         fragment = split.size if split and split.mode == "fragments" else None
@@ -60,6 +64,21 @@ class Socket:
     def silent(self) -> bool:
         """Whether it has been ordered to say nothing."""
         return self._faults.socket("ws_silent", self.target) is not None
+
+    def ping(self, payload: bytes) -> None:
+        """Ask whether the client is there."""
+        self._control(_PING, payload)
+
+    def close(self, code: int) -> None:
+        """Say goodbye with a close code; nothing is sent after it."""
+        self._control(_CLOSE, code.to_bytes(2, "big"))
+        self._closing = True
+
+    def _control(self, kind: int, payload: bytes) -> None:
+        if not self._closing and not self._transport.is_closing():
+            # Between whole frames: the end of one that is held back goes first.
+            self._transport.write(self._held + _head(_FINAL | kind, len(payload)) + payload)
+            self._held = b""
 
     def abort(self) -> None:
         """Cut the connection without a word."""

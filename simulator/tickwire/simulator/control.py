@@ -57,8 +57,7 @@ class Control:
     async def order_fault(self, request: web.Request) -> Any:
         """POST /_sim/faults"""
         fault = orders.parse(await request.read())
-        if fault.kind != "ws_malformed":
-            # That one is over as soon as it is ordered.
+        if fault.kind not in orders.MOMENTARY:
             self._faults.order(fault)
         self.on_fault(fault)
         return self._faults.listed()

@@ -14,8 +14,11 @@ from tickwire.errors import BadRequest
 
 Kind = Literal[
     "status", "delay", "hang", "truncated", "empty", "same_last", "short", "drop", "listing",
-    "ws_cut", "ws_malformed", "ws_split", "ws_silent",
+    "ws_cut", "ws_malformed", "ws_split", "ws_silent", "ws_close", "ws_error", "ws_duplicate", "rest_forgets",
 ]  # fmt: skip
+
+MOMENTARY = ("ws_malformed", "ws_close", "ws_error", "ws_duplicate")
+"""Kinds that hit the sockets that are open when they are ordered, and are over then."""
 
 _ENDPOINTS = ("klines", "depth", "trades", "aggTrades", "historicalTrades", "exchangeInfo", "time", "ping", "ticker")
 
@@ -30,8 +33,8 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     match: str = ""
     count: int | None = None
     after: int = 0
-    code: int = 500
-    """status: the HTTP status."""
+    code: int | None = None
+    """status: the HTTP status (500); ws_close: the close code (1000); ws_error: the error's code (2)."""
     retry_after: int | None = None
     """status: seconds, sent as `Retry-After`."""
     body: Any = None
@@ -42,12 +45,17 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     """short: how many rows a page still has."""
     since: int = 0
     """listing: the listing date (ms)."""
-    text: str = '{"e":"trade","E":17'
-    """ws_malformed: the frame."""
+    text: str | None = None
+    """ws_malformed: the frame (a message that is cut); ws_error: the error's message."""
     mode: Literal["fragments", "torn"] = "fragments"
     """ws_split: each message in continuation frames, or each write cut within its last frame."""
     size: int = 7
     """ws_split: bytes of payload in a fragment, or bytes held back until the next write."""
+    symbol: str = ""
+    """rest_forgets: whose trades are forgotten, spot and futures alike (`match` can tell them apart)."""
+    from_id: int = 0
+    to_id: int = -1
+    """rest_forgets: the first and the last id, of aggregate trades in `aggTrades`, of trades elsewhere."""
 
 
 def parse(body: bytes) -> Fault:
@@ -57,9 +65,15 @@ def parse(body: bytes) -> Fault:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         hint = f"kinds are {', '.join(get_args(Kind))}" if "$.kind" in str(error) else ""
         raise BadRequest(f"not a fault: {error}", hint) from error
+    if fault.kind == "rest_forgets" and not (fault.symbol and 0 <= fault.from_id <= fault.to_id):
+        raise BadRequest("not a fault: rest_forgets needs symbol, from_id and to_id, the last not below the first")
     numbers = (fault.after, fault.seconds, fault.rows, 0 if fault.count is None else fault.count)
-    if min(numbers) < 0 or fault.size < 1 or not 100 <= fault.code <= 599:
-        raise BadRequest("not a fault: a count, a time or a size is below zero, or code is no HTTP status")
+    if min(numbers) < 0 or fault.size < 1:
+        raise BadRequest("not a fault: a count, a time or a size is below zero")
+    if fault.kind == "status" and not 100 <= (fault.code or 500) <= 599:
+        raise BadRequest("not a fault: code is no HTTP status")
+    if fault.kind == "ws_close" and (not 1000 <= (fault.code or 1000) <= 4999 or fault.code in (1005, 1006, 1015)):
+        raise BadRequest("not a fault: code is none that a close frame may have (RFC 6455, 7.4)")
     return fault
 
 
@@ -137,7 +151,11 @@ class Faults:
     def hit(self, target: str) -> Hit | None:
         """The fault, if any, that a request for `/host/path?query` meets."""
         for order in self._orders:
-            if order.fault.kind.startswith("ws_") or order.over or not matches(order.fault.match, target):
+            if (
+                order.fault.kind.startswith(("ws_", "rest_forgets"))
+                or order.over
+                or not matches(order.fault.match, target)
+            ):
                 continue
             if order.passing:
                 order.passing -= 1
@@ -146,6 +164,16 @@ class Faults:
                 order.left -= 1
             return Hit(order)
         return None
+
+    def forgotten(self, target: str, symbol: str) -> list[range]:
+        """The ids that a request for this symbol's trades is not told of."""
+        return [
+            range(order.fault.from_id, order.fault.to_id + 1)
+            for order in self._orders
+            if order.fault.kind == "rest_forgets"
+            and order.fault.symbol.replace("/", "") == symbol
+            and matches(order.fault.match, target)
+        ]
 
     def socket(self, kind: Kind, target: str) -> Fault | None:
         """The fault of a `ws_` kind that is in force for a socket."""

@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from tickwire.simulator import control, futures, hosts, rest
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
+from tickwire.simulator.forgetting import remembered
 from tickwire.simulator.journal import Journal
 from tickwire.simulator.protocol import Query, Refused
 from tickwire.simulator.sockets import Feed
@@ -49,7 +51,7 @@ class _Gate:
         self.journal = Journal()
         self._limit = config.weight_limit
         self._weights: dict[tuple[str, int], int] = {}
-        self.feed = Feed(self.exchange, self.faults, self.journal)
+        self.feed = Feed(self.exchange, self.faults, self.journal, config.ping_s)
         self.wires = Wires(config.play_wire, self.feed)
         self.app = web.Application()
         self.wires.add_routes(self.app.router)
@@ -91,9 +93,11 @@ class _Gate:
         elif fault.kind == "status":
             headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
             if isinstance(fault.body, str):
-                return web.Response(status=fault.code, text=fault.body, content_type="text/html", headers=headers)
+                return web.Response(
+                    status=fault.code or 500, text=fault.body, content_type="text/html", headers=headers
+                )
             body = b"" if fault.body is None else _encode(fault.body)
-            return web.Response(status=fault.code, body=body, content_type="application/json", headers=headers)
+            return web.Response(status=fault.code or 500, body=body, content_type="application/json", headers=headers)
         return None
 
     @staticmethod
@@ -127,10 +131,11 @@ class _Gate:
     def _found(self, host: str, path: str, query: Query) -> tuple[Any, int] | None:
         """(JSON value, weight), or None where there is no such endpoint. Raises Refused."""
         if recorded := self.wires.answers(host):
-            return recorded.answer(path, query)
-        if path.startswith("fapi/"):
-            return futures.answer(self.exchange, path, query)
-        return rest.answer(self.exchange, path, query)
+            ask = partial(recorded.answer, path)
+        else:
+            ask = partial((futures if path.startswith("fapi/") else rest).answer, self.exchange, path)
+        holes = self.faults.forgotten(f"/{host}/{path}", query.get("symbol", ""))
+        return remembered(ask, path.rpartition("/")[2], query, holes)
 
     def _used(self, host: str, weight: int) -> int:
         minute = int(time.time()) // 60

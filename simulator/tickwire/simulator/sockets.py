@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import msgspec
@@ -18,17 +20,22 @@ from tickwire.simulator.wire import Message
 
 TICK_MS = 10
 """How often, on the wall clock, the feed looks for news."""
+REPEATABLE = 200
+"""How many of a stream's last frames can be repeated."""
+_CUT_FRAME = '{"e":"trade","E":17'
 
 
 class Feed:
     """All open sockets, and what the streams they subscribed to have to say."""
 
-    def __init__(self, exchange: Exchange, faults: Faults, journal: Journal) -> None:
+    def __init__(self, exchange: Exchange, faults: Faults, journal: Journal, ping_s: float) -> None:
         self._exchange = exchange
+        self._ping_s = ping_s
         self._faults = faults
         self._journal = journal
         self._sockets: set[Socket] = set()
         self._sources: dict[tuple[str, str], streams.Source] = {}
+        self._said: defaultdict[tuple[str, str], deque[bytes]] = defaultdict(lambda: deque(maxlen=REPEATABLE))
         self._wanted = asyncio.Event()
 
     async def run(self) -> None:
@@ -50,9 +57,14 @@ class Feed:
 
     def _deliver(self, news: list[tuple[str, str, bytes]]) -> None:
         """Write (house, stream, payload) in this order to whoever subscribed."""
+        for house, name, payload in news:
+            self._said[house, name].append(payload)
+        self._write(news, self._sockets)
+
+    def _write(self, news: list[tuple[str, str, bytes]], sockets: Iterable[Socket]) -> None:
         if not news:
             return
-        for socket in list(self._sockets):
+        for socket in list(sockets):
             found = [
                 streams.wrapped(name, payload) if socket.combined else payload
                 for house, name, payload in news
@@ -71,9 +83,18 @@ class Feed:
         if fault.kind == "ws_cut":
             for socket in hit:
                 socket.abort()
-        elif fault.kind == "ws_malformed":
+        elif fault.kind == "ws_close":
             for socket in hit:
-                socket.send([fault.text.encode()] * (1 if fault.count is None else fault.count))
+                socket.close(fault.code or 1000)
+        elif fault.kind in ("ws_malformed", "ws_error"):
+            error = {"error": {"code": 2 if fault.code is None else fault.code, "msg": fault.text or "Internal error"}}
+            frame = (fault.text or _CUT_FRAME).encode() if fault.kind == "ws_malformed" else msgspec.json.encode(error)
+            for socket in hit:
+                socket.send([frame] * (1 if fault.count is None else fault.count))
+        elif fault.kind == "ws_duplicate":
+            count = 1 if fault.count is None else fault.count
+            again = [(*key, payload) for key, said in self._said.items() for payload in list(said)[-count:] if count]
+            self._write(again, hit)
 
     def refuses(self, target: str) -> bool:
         """Whether a new socket is cut at once."""
@@ -90,12 +111,15 @@ class Feed:
         root, rest = hosts.socket_path(host, path) or ("", "")
         socket = Socket(target, house, transport, root == "stream", self._faults)
         self._sockets.add(socket)
+        asyncio.get_running_loop().call_later(self._ping_s, self._ping, socket)
         try:
             named = rest if root == "ws" else request.query.get("streams", "")
             self._subscribe(socket, host, [name for name in named.split("/") if "@" in name])
             async for message in response:
                 if message.type is WSMsgType.PING and not socket.silent:
                     await response.pong(message.data)
+                elif message.type is WSMsgType.PONG:
+                    socket.heard = time.monotonic()
                 elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                     socket.send([self._reply(socket, host, message.data)])
         except ConnectionError:
@@ -106,6 +130,19 @@ class Feed:
             self._forget(socket.house, list(socket.names))
             self._journal.add("disconnect", host, f"/{path}").status = 0
         return response
+
+    def _ping(self, socket: Socket) -> None:
+        """Ping a socket now and again as long as it is open; cut it when it does not answer."""
+        if socket not in self._sockets:
+            return
+        if socket.silent:
+            # It may answer, but is not asked.
+            socket.heard = time.monotonic()
+        elif time.monotonic() - socket.heard > 3.5 * self._ping_s:
+            socket.abort()
+        else:
+            socket.ping(str(time.time_ns() // 1_000_000).encode())
+        asyncio.get_running_loop().call_later(self._ping_s, self._ping, socket)
 
     def _reply(self, socket: Socket, host: str, text: str | bytes) -> bytes:
         try:
