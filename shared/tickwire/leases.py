@@ -29,6 +29,7 @@ from nats.js.api import DeliverPolicy
 
 from tickwire import logs, messages, streams
 from tickwire.bus import Bus, cancellable
+from tickwire.errors import Fenced
 from tickwire.messages import Instance, LeaseHolder
 
 log = logs.get(__name__)
@@ -95,6 +96,19 @@ class Leases:
     def members(self) -> set[str]:
         """The live instances of the service."""
         return set(self._members)
+
+    async def confirm(self, key: str) -> None:
+        """Returns when this instance holds a lease by the broker's word, waiting for the broker. Raises Fenced."""
+        while True:
+            try:
+                await self._mine(key)
+            except _TakenOver as error:
+                raise Fenced(f"the lease {key} is not ours", "another instance has it") from error
+            except (nats.errors.Error, nats.js.errors.Error) as error:
+                log.debug("the lease cannot be confirmed yet", lease=key, error=repr(error))
+            else:
+                return
+            await asyncio.sleep(self._ttl_s / RENEWALS_PER_TTL)
 
     async def changed(self) -> None:
         """Wait until any lease or member changes."""

@@ -26,7 +26,7 @@ RATE = 500
 @pytest.fixture
 async def busy() -> AsyncIterator[SimulatorProcess]:
     """A simulator where 500 trades happen each second."""
-    async with running_simulator("--live-rate", f"{RATE}/s") as process:
+    async with running_simulator("--live-rate", str(RATE)) as process:
         yield process
 
 

@@ -153,15 +153,15 @@ async def truth(simulator: SimulatorProcess, symbol: str, first: int, last: int)
         assert page, f"the exchange knows no aggregate trade {first}"
         found += [
             Trade(
-                id=str(each["a"]),
-                timestamp=each["T"],
-                side="sell" if each["m"] else "buy",
-                price=float(each["p"]),
-                amount=float(each["q"]),
+                id=str(each["id"]),
+                timestamp=each["timestamp"],
+                side=each["side"],
+                price=float(each["price"]),
+                amount=float(each["amount"]),
             )
             for each in page
         ]
-        first = page[-1]["a"] + 1
+        first = page[-1]["id"] + 1
     return found
 
 

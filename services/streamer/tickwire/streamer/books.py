@@ -45,7 +45,7 @@ CALM_S = 10.0
 
 async def run(desk: Desk) -> None:
     """Keep and publish the book of `desk.feed` until `desk.stop`; see Desk for what is raised."""
-    tape, _ = await open_tape(desk.bus, streams.BOOKS, desk.feed.tape)
+    tape, _ = await open_tape(desk.bus, streams.BOOKS, desk.feed.tape, desk.confirm)
     body = _Body(desk, tape)
     await tape.append(messages.encode(body.nothing()))
     desk.board.say("starting")

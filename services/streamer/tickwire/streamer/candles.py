@@ -166,7 +166,7 @@ class _Body:
     async def _tape(self, feed: Feed) -> tuple[Tape, Candle | None, datetime | None]:
         """A tape of candles, shut to earlier writers; its last candle, and when that was published."""
         last = await last_message(self._desk.bus, streams.CANDLES, feed.tape)
-        tape = Tape(self._desk.bus, streams.CANDLES, feed.tape, last)
+        tape = Tape(self._desk.bus, streams.CANDLES, feed.tape, last, self._desk.confirm)
         if last is None or last.data is None:
             return tape, None, None
         await tape.append(last.data)

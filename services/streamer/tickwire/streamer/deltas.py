@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 
 from tickwire import messages, streams
-from tickwire.errors import Fenced
 from tickwire.feeds import BookDelta, BookDeltas
 from tickwire.streamer.desk import Desk, Diff
 from tickwire.streamer.orderbook import OrderBook
-from tickwire.streamer.tape import Tape, last_message, open_tape
+from tickwire.streamer.tape import Tape, open_tape
 
 PART = 5_000
 """Levels in one delta at most, where we make it: some 200 kB of JSON."""
@@ -119,15 +118,7 @@ class Deltas:
         )
         if not self._tape.sequence:
             await self._prove()
-        try:
-            await self._tape.append(messages.encode(message))
-        except Fenced:
-            # The stream drops its oldest, which may have been this subject's last: that is nobody else's doing.
-            if await last_message(self._desk.bus, streams.BOOK_DELTAS, self._tape.subject) is not None:
-                raise
-            await self._prove()
-            self._tape, _ = await open_tape(self._desk.bus, streams.BOOK_DELTAS, self._tape.subject)
-            await self._tape.append(messages.encode(message))
+        await self._tape.append(messages.encode(message))
 
 
 async def open_deltas(
@@ -135,7 +126,8 @@ async def open_deltas(
 ) -> Deltas:
     """The changes of a book whose owner has just begun: an earlier owner is shut out where it has published any."""
     feed = desk.feed
-    tape, last = await open_tape(desk.bus, streams.BOOK_DELTAS, feed.tape.replace("tape.book.", "tape.book_delta.", 1))
+    subject = feed.tape.replace("tape.book.", "tape.book_delta.", 1)
+    tape, last = await open_tape(desk.bus, streams.BOOK_DELTAS, subject, prove)
     deltas = Deltas(desk, tape, present, prove)
     if last is not None or desk.wishes.deltas:
         empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=int(time.time() * 1000), deltas=[])

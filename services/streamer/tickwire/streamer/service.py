@@ -213,8 +213,9 @@ class _Streamer:
 
     async def _own(self, market: Feed, running: _Running, lease: Lease) -> None:
         """Run a feed while this instance holds its lease."""
-        running.board = board = await open_board(self._bus, market, self._instance)
-        board.say("starting")
+        running.board = board = await open_board(
+            self._bus, market, self._instance, partial(self._leases.confirm, market.path)
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(board.run())
@@ -240,6 +241,7 @@ class _Streamer:
                     wishes=running.wishes,
                     board=board,
                     stop=lease.release,
+                    confirm=partial(self._leases.confirm, market.path),
                 )
                 await BODIES[market.kind](desk)
             except* Fenced:

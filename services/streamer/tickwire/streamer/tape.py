@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Awaitable, Callable
 
 import nats.errors
 import nats.js.errors
@@ -28,11 +29,23 @@ _WRONG_SEQUENCE = 10071
 """JetStream's error code for an expected sequence that is not the subject's."""
 
 
+Confirm = Callable[[], Awaitable[None]]
+"""Returns when this instance still owns the feed, by the broker's word; raises Fenced when it does not."""
+
+
+async def not_asked() -> None:
+    """The Confirm of those who have no lease to ask about."""
+    raise Fenced("the subject was emptied", "nothing proves that it is ours")
+
+
 class Tape:
     """A subject to append to. Made by `open_tape`; one `append` at a time."""
 
-    def __init__(self, bus: Bus, stream: str, subject: str, last: RawStreamMsg | None) -> None:
+    def __init__(
+        self, bus: Bus, stream: str, subject: str, last: RawStreamMsg | None, confirm: Confirm = not_asked
+    ) -> None:
         self.subject = subject
+        self._confirm = confirm
         self.sequence = (last.seq or 0) if last else 0
         """Of the subject's last message, 0 where there is none."""
         self._bus = bus
@@ -47,15 +60,19 @@ class Tape:
         """
         self._count += 1
         name = f"{self._writer}.{self._count}"
-        headers = {EXPECTED: str(self.sequence), PUBLISH: name}
         while True:
+            headers = {EXPECTED: str(self.sequence), PUBLISH: name}
             try:
-                ack = await cancellable(
-                    self._bus.jetstream.publish(self.subject, data, timeout=ACK_S, headers=dict(headers))
-                )
+                ack = await cancellable(self._bus.jetstream.publish(self.subject, data, timeout=ACK_S, headers=headers))
             except nats.js.errors.APIError as error:
                 if error.err_code == _WRONG_SEQUENCE:
-                    self.sequence = await self._found(name)
+                    last = await last_message(self._bus, self._stream, self.subject)
+                    if last is None and self.sequence:
+                        # Retention took the last message, which says nothing of who may write the next.
+                        await self._confirm()
+                        self.sequence = 0
+                        continue
+                    self.sequence = self._found(last, name)
                     return self.sequence
                 log.warning("the tape refuses", subject=self.subject, error=repr(error))
             except nats.errors.Error as error:
@@ -65,9 +82,8 @@ class Tape:
                 return ack.seq
             await asyncio.sleep(RETRY_S)
 
-    async def _found(self, name: str) -> int:
+    def _found(self, last: RawStreamMsg | None, name: str) -> int:
         """The sequence of a publish whose confirmation was lost. Raises Fenced when the last one is another."""
-        last = await last_message(self._bus, self._stream, self.subject)
         if last is None or last.seq is None or (last.headers or {}).get(PUBLISH) != name:
             raise Fenced(f"another writes {self.subject}", "it has taken over")
         return last.seq
@@ -85,10 +101,10 @@ async def last_message(bus: Bus, stream: str, subject: str) -> RawStreamMsg | No
         await asyncio.sleep(RETRY_S)
 
 
-async def open_tape(bus: Bus, stream: str, subject: str) -> tuple[Tape, bytes | None]:
+async def open_tape(bus: Bus, stream: str, subject: str, confirm: Confirm = not_asked) -> tuple[Tape, bytes | None]:
     """The tape of a subject, and its last message where there is one.
 
     Until something was appended, an earlier writer may append as well: append at once to shut it out.
     """
     last = await last_message(bus, stream, subject)
-    return Tape(bus, stream, subject, last), last.data if last else None
+    return Tape(bus, stream, subject, last, confirm), last.data if last else None

@@ -28,7 +28,7 @@ PRICES = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp
 
 async def run(desk: Desk) -> None:
     """Publish the ticker of `desk.feed` until `desk.stop`; see Desk for what is raised."""
-    tape, last = await open_tape(desk.bus, streams.TICKERS, desk.feed.tape)
+    tape, last = await open_tape(desk.bus, streams.TICKERS, desk.feed.tape, desk.confirm)
     await tape.append(messages.encode(_again(desk, last)))
     desk.board.say("starting")
     await _Body(desk, tape).run()

@@ -48,7 +48,7 @@ TOO_FAR = "further back than repair_span_s"
 async def run(desk: Desk) -> None:
     """Follow the feed until `desk.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
     desk.board.say("starting")
-    tape, _ = await open_tape(desk.bus, streams.TRADES, desk.feed.tape)
+    tape, _ = await open_tape(desk.bus, streams.TRADES, desk.feed.tape, desk.confirm)
     body = _Body(desk, tape)
     # Shuts an earlier writer out, so that what is read back is all there is.
     end = await body.append_message([], _now())
