@@ -32,7 +32,7 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
         facts = json.loads(ended.out)
         assert ended.code == 0
         assert facts["nats_url"] in " ".join(running.lines)
-        assert {each["service"] for each in facts["services"]} == {"cache", "fetcher"}
+        assert {each["service"] for each in facts["services"]} == {"cache", "fetcher", "streamer"}
         assert len([each for each in facts["leases"] if each["service"] == "cache"]) == 8
         assert {"OHLCV", "JOBS", "JOB_RESULTS"} <= {each["stream"] for each in facts["streams"]}
         assert (facts["keys"], facts["jobs_waiting"]) == (0, 0)
@@ -48,7 +48,7 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
         assert "nothing is cached yet" in empty.err
 
         level = await running.run("log", "debug", "tickwire.bus")
-        assert (level.code, level.out) == (0, "tickwire.bus is at debug in 2 service processes\n")
+        assert (level.code, level.out) == (0, "tickwire.bus is at debug in 3 service processes\n")
         assert not any('"refused"' in line for line in running.lines)
         unknown = await running.run("candles", "repair", "nosuch", "BTC/USDT", "1m")
         assert unknown.code == 1
@@ -56,9 +56,9 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
 
 
 async def test_ctrl_c_ends_everything_in_order(tmp_path: Path) -> None:
-    async with up(tmp_path, None, "--cache", "2") as running:
+    async with up(tmp_path, None, "--cache", "2", "--streamer", "2") as running:
         facts = json.loads((await running.run("status", "--json")).out)
-        assert [each["service"] for each in facts["services"]] == ["cache", "cache", "fetcher"]
+        assert [each["service"] for each in facts["services"]] == ["cache", "cache", "fetcher", "streamer", "streamer"]
         below = running.descendants()
         assert await running.stop(signal.SIGINT) == 0
         await gone(below)
@@ -95,7 +95,7 @@ async def test_what_dies_is_started_again_and_that_is_said(tmp_path: Path) -> No
     """A service, and the broker on its old port."""
     async with up(tmp_path) as running:
         url = json.loads((await running.run("status", "--json")).out)["nats_url"]
-        cache, fetcher = service(running, "cache"), service(running, "fetcher")
+        cache, fetcher, streamer = (service(running, name) for name in ("cache", "fetcher", "streamer"))
         cache.kill()
         await running.says("cache ended (SIGKILL); starting it again in 0.2 s")
         next(each for each in running.descendants() if each.name() == "nats-server").kill()
@@ -107,3 +107,4 @@ async def test_what_dies_is_started_again_and_that_is_said(tmp_path: Path) -> No
         assert json.loads(ended.out)["nats_url"] == url
         assert service(running, "cache") != cache
         assert service(running, "fetcher") == fetcher
+        assert service(running, "streamer") == streamer

@@ -140,6 +140,7 @@ async def _play(
             )
         async with asyncio.timeout(START_TIMEOUT_S):
             await ready(bus, "streamer")
+        await demo_live.prepared(bus)
         whole = await demo_live.live(bus, gateway)
     complete = all(job.complete for job in results) and len(results) == len(_keys())
     code[0] = Exit.FAILED if bad or not whole or any(job.state == "failed" for job in results) else Exit.OK

@@ -21,11 +21,13 @@ from rich.text import Text
 
 from tickwire import lifecycle, messages
 from tickwire.bus import Bus
-from tickwire.cli import interest, lines, render, screens
+from tickwire.cli import interest, jobs, lines, render, screens
+from tickwire.cli.connection import now_ms
 from tickwire.cli.lines import Digits
-from tickwire.cli.watch import FRAME_S, followed_status, history
+from tickwire.cli.watch import FRAME_S, HISTORY, followed_status, history
 from tickwire.feeds import Book, Candle, Feed, Status, Trades
 from tickwire.follow import Following, Taped, follow
+from tickwire.subjects import Key
 
 EXCHANGE, SYMBOL = "binance", "BNB/USDT"
 TRADES_A_MINUTE = 1200
@@ -181,9 +183,12 @@ class Scene:
         last = self.trades[-1].trades[-1] if self.trades else None
         parts = [f"{render.plural(trades, 'trade')}" + (f", last {self.digits.prices(last.price)}" if last else "")]
         if self.book is not None:
-            parts.append(lines.book(self.book, self.digits).plain.partition("  ")[2].rpartition("  levels")[0])
+            live = lines.book(self.book, self.digits).plain.partition("  ")[2].rpartition("  levels")[0]
+            parts.append(live if self.book.state == "live" else "the book is resyncing")
         if self.minute.last is not None:
             parts.append(f"1m {lines.candle(self.minute.last, self.digits).plain.partition('  ')[2]}")
+        # The gaps between columns are for lines below each other.
+        parts = [" ".join(part.split()) for part in parts]
         return " | ".join(parts)
 
     def render(self, width: int, height: int) -> RenderableType:
@@ -205,6 +210,16 @@ class Scene:
         else:
             below = lines.candle(self.minute.last, self.digits) if self.minute.last else Text("")
         return Group(Text(f"{EXCHANGE} {SYMBOL}: {self.phase}", "bold"), panels, below, *said)
+
+
+async def prepared(bus: Bus) -> None:
+    """Have something to show to the left of the first live candle: the minutes before it, from the exchange."""
+    job = jobs.new_id()
+    key = Key(EXCHANGE, SYMBOL, "1m")
+    async with jobs.followed(bus, [job]) as following:
+        order = await jobs.order(bus, key, job, now_ms() - HISTORY * 60_000, None, refresh=False)
+        if order.error is None:
+            await following.until_ended([job], lambda job: None, asyncio.Event())
 
 
 async def live(bus: Bus, gateway: str) -> bool:

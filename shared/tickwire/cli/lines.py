@@ -113,7 +113,7 @@ def ticker(message: Ticker, digits: Digits) -> Text:
             parts.append(f"  {name} {digits.prices(value)}")
     if message.volume is not None:
         parts.append(f"  volume {render.number(message.volume)}")
-    return Text.assemble(*parts)
+    return Text.assemble(*parts) if len(parts) > 1 else note("nothing known yet", "yellow", message.received)
 
 
 def change(message: Ticker) -> float | None:
