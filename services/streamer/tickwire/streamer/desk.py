@@ -165,7 +165,7 @@ class Board:
         self._to_say.put_nowait(None)
 
 
-async def open_board(bus: Bus, feed: Feed, owner: str, confirm: Confirm) -> Board:
+async def open_board(bus: Bus, feed: Feed, owner: str, confirm: Confirm = not_asked) -> Board:
     """The board of a feed that this instance now owns."""
     tape, _ = await open_tape(bus, streams.STATUS, feed.status, confirm)
     return Board(feed, owner, tape)
