@@ -6,19 +6,21 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
+import aiohttp
 import pytest
+import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
-from support.venues import Memory, venue_at
+from support.venues import Memory, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
 from tickwire.feeds import Feed, Trade
+from tickwire.streamer import desk
 from tickwire.streamer.desk import BookView, Diff
 from tickwire.streamer.hooks import Hooks
-from tickwire.streamer.venue import Venue
+from tickwire.streamer.venue import Venue, merged, open_venue
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 PATHS = {
@@ -28,33 +30,50 @@ PATHS = {
 }
 
 
-@pytest.fixture
-async def exchange() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange where BTC/USDT trades 200 times a second."""
-    async with running_simulator("--live-rate", "200") as process:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[SimulatorProcess]:
+    """A simulated exchange where each symbol trades 800 times a second."""
+    async with running_simulator("--live-rate", "800") as process:
         yield process
 
 
+@pytest.fixture
+async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
+    """The same, without faults, with an empty log, and with a connection of this test's own to its control."""
+    async with aiohttp.ClientSession() as http:
+        process = SimulatorProcess(running.url, running.process, http)
+        await process.clear()
+        await process.forget_log()
+        yield process
+
+
+async def burst(exchange: SimulatorProcess, symbol: str, count: int) -> tuple[int, int]:
+    """Have it trade so many times within a second from now on: the first and the last id of the aggregate trades."""
+    order = {"symbol": symbol, "count": count}
+    async with exchange.http.post(f"{exchange.url}/_sim/burst", json=order) as response:
+        assert response.status == 200, await response.text()
+        answer = await response.json()
+        return answer["first_aggregate"], answer["last_aggregate"]
+
+
 async def truth(exchange: SimulatorProcess, symbol: str, ids: Sequence[str | None]) -> list[Trade]:
-    """The aggregate trades of these ids as the simulator itself has them, summed up per id by the exchange's rule."""
-    rows = await exchange.truth("trades", symbol=symbol, since=0 if not ids else await _since(exchange))
-    found: dict[str, list[Any]] = {}
-    for row in rows:
-        found.setdefault(str(row["agg"]), []).append(row)
+    """The aggregate trades from the first to the last of these ids, as the simulator itself has them."""
+    first, last = int(ids[0] or 0), int(ids[-1] or 0)
+    found: list[Any] = []
+    while first <= last:
+        page = await exchange.truth("aggregates", symbol=symbol, fromId=first, limit=min(1_000, last + 1 - first))
+        found += page
+        first = page[-1]["id"] + 1
     return [
         Trade(
-            id=str(id_),
-            timestamp=found[str(id_)][0]["timestamp"],
-            side=found[str(id_)][0]["side"],
-            price=found[str(id_)][0]["price"],
-            amount=float(sum(Decimal(str(row["amount"])) for row in found[str(id_)])),
+            id=str(row["id"]),
+            timestamp=row["timestamp"],
+            side=row["side"],
+            price=row["price"],
+            amount=row["amount"],
         )
-        for id_ in ids
+        for row in found
     ]
-
-
-async def _since(exchange: SimulatorProcess) -> int:
-    return int((await exchange.clock())["now"]) - 60_000
 
 
 def counted(trades: Sequence[Trade]) -> list[int]:
@@ -74,8 +93,8 @@ async def test_every_trade_arrives_once_as_it_was(exchange: SimulatorProcess, ho
     assert memory.told == ["connected"]
 
 
-async def test_differences_of_a_book_follow_one_another() -> None:
-    async with running_simulator("--live-rate", "50") as exchange, venue_at(exchange.url) as venue:
+async def test_differences_of_a_book_follow_one_another(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
         memory = Memory()
         async with venue.watching(Feed("book", "binance", "BTC/USDT"), memory):
             diffs = list(await memory.get(10))
@@ -125,9 +144,9 @@ async def test_candles_of_the_exchange_are_its_own(exchange: SimulatorProcess, h
 
 
 @pytest.mark.parametrize("hooks", [PATHS["typed"], PATHS["resolve"]], ids=["typed", "resolve"])
-async def test_six_symbols_on_one_socket_all_arrive(hooks: Hooks) -> None:
+async def test_six_symbols_on_one_socket_all_arrive(exchange: SimulatorProcess, hooks: Hooks) -> None:
     symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT"]
-    async with running_simulator("--live-rate", "200") as exchange, venue_at(exchange.url, hooks=hooks) as venue:
+    async with venue_at(exchange.url, hooks=hooks) as venue:
         # All on one socket, so that their frames share TCP segments.
         venue.rest.options["streamLimits"]["spot"] = 1
         memories = {symbol: Memory() for symbol in symbols}
@@ -141,21 +160,58 @@ async def test_six_symbols_on_one_socket_all_arrive(hooks: Hooks) -> None:
             counted(memory.items)
 
 
+@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
+async def test_what_comes_while_we_are_busy_arrives_whole(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory, loop = Memory(), asyncio.get_running_loop()
+    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC, memory):
+        await memory.get(10)
+        # Two thousand trades a second, in few segments, because nobody reads meanwhile.
+        _, last = await burst(exchange, "BTC/USDT", 2_000)
+        for _ in range(2):
+            busy = loop.time() + 0.3
+            while loop.time() < busy:
+                pass
+            await memory.get(len(memory.items) + 100)
+        await memory.until(lambda: int(memory.items[-1].id) >= last)
+        trades = list(memory.items)
+    assert len(counted(trades)) > 2_000
+    assert trades == await truth(exchange, "BTC/USDT", [trade.id for trade in trades])
+
+
 @pytest.mark.parametrize("hooks", [PATHS["typed"], PATHS["resolve"]], ids=["typed", "resolve"])
-async def test_a_burst_of_two_thousand_trades_a_second_arrives_whole(hooks: Hooks) -> None:
-    async with running_simulator("--live-rate", "2000") as exchange, venue_at(exchange.url, hooks=hooks) as venue:
-        memory = Memory()
-        async with venue.watching(BTC, memory):
-            await memory.get(100)
-            # What queues up while we are busy comes in few segments.
-            for _ in range(3):
-                held = asyncio.get_running_loop().time() + 0.3
-                while asyncio.get_running_loop().time() < held:
-                    pass
-                await memory.get(len(memory.items) + 600)
-            trades = list(memory.items)
-        counted(trades)
-        assert trades == await truth(exchange, "BTC/USDT", [trade.id for trade in trades])
+async def test_twenty_thousand_trades_in_a_second_arrive_whole(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC._replace(symbol="ETH/USDT"), memory):
+        await memory.get(1)
+        _, last = await burst(exchange, "ETH/USDT", 20_000)
+        await memory.until(lambda: int(memory.items[-1].id) >= last)
+        trades = list(memory.items)
+    assert len(counted(trades)) > 20_000
+
+
+async def test_spot_and_futures_of_one_name_are_two(exchange: SimulatorProcess) -> None:
+    spot, future = Memory(), Memory()
+    async with venue_at(exchange.url, types=["spot", "linear"]) as venue:
+        assert (await venue.market("BTC/USDT"))["id"] == (await venue.market("BTC/USDT:USDT"))["id"]
+        async with venue.watching(BTC, spot):
+            async with venue.watching(BTC._replace(symbol="BTC/USDT:USDT"), future):
+                await future.get(50)
+            await spot.get(50)
+    for memory in (spot, future):
+        counted(memory.items)
+        assert memory.told == ["connected"]
+    assert {entry["host"].partition(":")[0] for entry in await exchange.log("/ws/")} == {
+        "stream.binance.com",
+        "fstream.binance.com",
+    }
+
+
+async def test_differences_of_a_future_s_book_name_the_one_before(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, "binanceusdm", types=["linear"]) as venue:
+        async with venue.watching(Feed("book", "binanceusdm", "BTC/USDT:USDT"), memory):
+            diffs = list(await memory.get(5))
+    assert all(after.previous == before.last for before, after in pairwise(diffs))
 
 
 async def test_a_malformed_frame_is_told_and_the_stream_goes_on(exchange: SimulatorProcess) -> None:
@@ -334,10 +390,46 @@ async def test_the_clock_is_the_exchange_s_and_asked_for_once_a_minute(exchange:
     assert len(await exchange.log("/time")) == 1
 
 
-async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
-    from support.venues import settings
-    from tickwire.streamer.venue import merged, open_venue
+async def test_one_that_is_left_by_force_is_unsubscribed_too(exchange: SimulatorProcess) -> None:
+    memory = Memory()
 
+    async def watch(venue: Venue) -> None:
+        async with venue.watching(BTC, memory):
+            await asyncio.Event().wait()
+
+    async with venue_at(exchange.url) as venue:
+        watching = asyncio.ensure_future(watch(venue))
+        await memory.get(1)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        log = await exchange.log("/ws/")
+        assert [entry["event"] for entry in log if entry.get("streams")] == ["subscribe", "unsubscribe"]
+
+
+async def test_an_error_within_the_block_comes_out_as_it_is(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
+        with pytest.raises(ZeroDivisionError):
+            async with venue.watching(BTC, Memory()):
+                raise ZeroDivisionError
+
+
+async def test_a_socket_is_not_asked_more_often_than_the_exchange_allows(exchange: SimulatorProcess) -> None:
+    chosen = settings(exchange.url)
+    own = chosen.exchange["binance"]
+    table = merged(own.ccxt, {"enableRateLimit": True, "options": {"streamLimits": {"spot": 1}}})
+    changed = chosen.model_copy(update={"exchange": {"binance": own.model_copy(update={"ccxt": table})}})
+    async with open_venue("binance", changed) as venue, AsyncExitStack() as stack:
+        began = asyncio.get_running_loop().time()
+        for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT"):
+            memory = Memory()
+            await stack.enter_async_context(venue.watching(BTC._replace(symbol=symbol), memory))
+        await memory.until(lambda: memory.told == ["connected"])
+        # Binance's limit is five messages a second on one socket.
+        assert asyncio.get_running_loop().time() - began >= 1.0
+
+
+async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
     chosen = settings(exchange.url)
     own = chosen.exchange["binance"]
     table = merged(own.ccxt, {"options": {"watchTrades": {"name": "trade"}}})
@@ -353,10 +445,18 @@ async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
         ] * 2
 
 
-def test_a_venue_is_what_the_desk_expects() -> None:
-    from tickwire.streamer import desk
+async def test_a_subscription_that_the_exchange_refuses_is_asked_for_again(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url) as venue, venue.watching(BTC, memory):
+        await memory.get(10)
+        # The first request on this socket had the id 1.
+        refusal = json.dumps({"error": {"code": 2, "msg": "Invalid request: too many streams"}, "id": 1})
+        await exchange.fault("stream", "ws_malformed", count=1, text=refusal)
+        await memory.until(lambda: memory.told == ["connected", "disconnected", "connected"])
+        await memory.get(len(memory.items) + 10)
+    assert "too many streams" in memory.reasons[1]
 
-    def expected(venue: desk.Venue) -> None: ...
 
-    def given(venue: Venue) -> None:
-        expected(venue)
+def as_the_desk_expects(venue: Venue) -> desk.Venue:
+    """For mypy: a venue is one."""
+    return venue

@@ -81,8 +81,8 @@ def test_a_trade_without_side_and_id_is_one_all_the_same() -> None:
 def test_a_trade_that_cannot_be_read_is_told_once_and_the_others_are_taken() -> None:
     told: list[str] = []
     cache, mapper = ArrayCache(10), Mapper(TRADES, told.append)
-    for number, more in ((1, {}), (2, {"price": None}), (3, {})):
-        cache.append(raw(number, **more))
+    for trade in (raw(1), raw(2, price=None), raw(3)):
+        cache.append(trade)
     assert mapper.new(cache) == [ours(1), ours(3)]
     cache.append(raw(4))
     assert mapper.new(cache) == [ours(4)]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from ccxt.async_support.base.throttler import Throttler
+
 from tickwire import logs
 from tickwire.feeds import Feed
 from tickwire.streamer import binance
@@ -168,6 +170,8 @@ class Sockets:
         typed = self._typed(client) if self.typed else None
         result = (lambda found: self._take_result(client, found)) if self.hooks.result else None
         attach(client, Uses(typed, result, lambda reason: self.refused(client, reason)))
+        # Venues cut sockets that say too much in a second (binance: 5 messages), whatever a minute's budget allows.
+        client.throttle = Throttler({**self._exchange.tokenBucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
         send = client.send
 
         async def sent(message: Any) -> Any:

@@ -160,10 +160,12 @@ class Venue:
                 else:
                     due = min(due, last + silence)
             for watched in self.sockets:
-                if now - watched.last >= feed_silence and all(part.is_up for part in watched.parts):
+                if not all(part.is_up for part in watched.parts):
+                    continue
+                if now - watched.last >= feed_silence:
                     await self._resubscribe(watched, f"silent for {(now - watched.last) / 1000:.0f} s")
-                    watched.last = int(now)
-                due = min(due, watched.last + feed_silence)
+                else:
+                    due = min(due, watched.last + feed_silence)
 
     async def _resubscribe(self, watched: Watched, reason: str) -> None:
         for way, part in zip(self._ways(watched.feed), list(watched.parts), strict=False):
