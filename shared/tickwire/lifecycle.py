@@ -107,10 +107,11 @@ def leaf(error: BaseException) -> BaseException:
 
 @asynccontextmanager
 async def unwrapped() -> AsyncIterator[None]:
-    """One error alone needs no exception group around it."""
+    """One error alone needs no exception group around it, nor do several foreseen ones of one kind."""
     try:
         yield
     except BaseExceptionGroup as errors:
-        if len(errors.exceptions) == 1:
+        kinds = {type(error) for error in errors.exceptions}
+        if len(errors.exceptions) == 1 or (len(kinds) == 1 and issubclass(kinds.pop(), TickwireError)):
             raise errors.exceptions[0] from None
         raise
