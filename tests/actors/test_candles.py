@@ -1,0 +1,423 @@
+"""The body of a candle feed: built from the tape, closed once, cached when complete, fetched when not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from support.candle_feed import (
+    FEED,
+    MINUTE,
+    START,
+    ScriptedVenue,
+    fetching,
+    running,
+    trade,
+    trade_tape,
+    witness,
+)
+from tickwire import exchanges, messages, streams
+from tickwire.bus import Bus
+from tickwire.config import StreamerSettings
+from tickwire.errors import Fenced
+from tickwire.feeds import Candle, Gap
+from tickwire.streamer.tape import last_message
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _imported() -> None:
+    """ccxt takes seconds to import: services do that before they serve."""
+    exchanges.timeframes("binance")
+
+
+def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, bool]:
+    """Open time after START in minutes, and what it is made of."""
+    opened = (candle.timestamp - START) // MINUTE
+    return opened, candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades, candle.complete
+
+
+async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> None:
+    """By a later trade or, in a quiet market, by the tape's word; minutes without trades are known to be empty."""
+    tape = await trade_tape(bus)
+    await tape.say(trade(-1))
+    async with witness(bus) as seen, running(bus, "1m"):
+        await tape.say(trade(0, 10.0, 0.1), trade(1, 12.0, 0.2), trade(59_999, 9.0, 0.3))
+        await seen.until(lambda: seen.open())
+        assert not seen.closed()
+        await tape.say(trade(MINUTE, 11.0))
+        await tape.say(until=2 * MINUTE)
+        await tape.say(until=4 * MINUTE)
+        await tape.say(trade(4 * MINUTE + 5, 8.0))
+        await tape.say(trade(5 * MINUTE, 7.0))
+        await seen.until(lambda: len(seen.closed()) == 3)
+        await seen.until(lambda: seen.pages and seen.pages[-1].until == START + 5 * MINUTE)
+        assert [facts(each) for each in seen.closed()] == [
+            (0, 10.0, 12.0, 9.0, 9.0, 0.6, 3, True),
+            (1, 11.0, 11.0, 11.0, 11.0, 1.0, 1, True),
+            (4, 8.0, 8.0, 8.0, 8.0, 1.0, 1, True),
+        ]
+        assert [row for page in seen.pages for row in page.rows] == [
+            (START, 10.0, 12.0, 9.0, 9.0, 0.6),
+            (START + MINUTE, 11.0, 11.0, 11.0, 11.0, 1.0),
+            (START + 4 * MINUTE, 8.0, 8.0, 8.0, 8.0, 1.0),
+        ]
+        # The pages follow each other without a hole or an overlap.
+        assert [page.since for page in seen.pages] == [START, *(page.until for page in seen.pages[:-1])]
+        assert {page.source for page in seen.pages} == {"live"}
+        assert seen.said("connected")
+    assert seen.statuses[-1].event == "stopped"
+
+
+async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(bus: Bus) -> None:
+    """What they lack is counted."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    slow = StreamerSettings(candle_ms=200)
+    async with witness(bus) as seen, running(bus, "1m", settings=slow) as body:
+        began = time.monotonic()
+        for number in range(300):
+            await tape.say(trade(number, float(number)))
+        await seen.until(lambda: seen.open() and seen.open()[-1].trades == 300)
+        took = time.monotonic() - began
+        assert len(seen.open()) <= took / 0.2 + 2
+        assert seen.open()[-1].close == 299.0
+        assert len(seen.open()) + body.desk.board.conflated == 300
+
+
+@pytest.mark.parametrize("end", ["stop", "cancel"])
+async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: Bus, end: str) -> None:
+    """The open candle is repeated first, and trades count once, whoever saw them."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen:
+        async with running(bus, "1m") as first:
+            await tape.say(trade(0, 5.0, 0.1), trade(1, 6.0, 0.2))
+            await tape.say(trade(MINUTE, 4.0, 0.1))
+            await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + MINUTE)
+            if end == "stop":
+                await first.stop()
+            else:
+                first.task.cancel()
+                await asyncio.gather(first.task, return_exceptions=True)
+        before = len(seen.candles)
+        await tape.say(trade(MINUTE + 1, 9.0, 0.2))
+        async with running(bus, "1m", owner="two"):
+            await tape.say(trade(2 * MINUTE - 1, 3.0, 0.4))
+            await tape.say(until=2 * MINUTE)
+            await seen.until(lambda: len(seen.closed()) == 2)
+        assert seen.candles[before] == seen.candles[before - 1]
+        assert [facts(each) for each in seen.closed()] == [
+            (0, 5.0, 6.0, 5.0, 6.0, 0.3, 2, True),
+            (1, 4.0, 9.0, 3.0, 3.0, 0.7, 3, True),
+        ]
+        await seen.until(lambda: sum(len(page.rows) for page in seen.pages) == 2)
+
+
+async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next(bus: Bus) -> None:
+    """A message may close a minute and hold trades of the next, and its reader may have ended in between."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen:
+        async with running(bus, "1m"):
+            await tape.say(trade(0, 5.0))
+            await tape.say(trade(1, 6.0), trade(MINUTE, 7.0), trade(2 * MINUTE, 8.0))
+            await seen.until(lambda: len(seen.closed()) == 2)
+        # As if its owner had died before it published anything more than the first closed candle.
+        closed = seen.closed()[0]
+        await bus.jetstream.publish(f"{FEED.tape}.1m", messages.encode(closed))
+        await seen.until(lambda: len(seen.closed()) == 3)
+        seen.candles.clear()
+        seen.pages.clear()
+        async with running(bus, "1m", owner="two"):
+            await tape.say(until=3 * MINUTE)
+            await seen.until(lambda: len(seen.closed()) == 3)
+        assert [facts(each) for each in seen.closed()] == [
+            (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
+            (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
+            (2, 8.0, 8.0, 8.0, 8.0, 1.0, 1, True),
+        ]
+
+
+async def test_a_zombie_adds_nothing(bus: Bus) -> None:
+    """The marker of its successor makes the stream refuse it."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen, running(bus, "1m") as first:
+        await tape.say(trade(0, 5.0))
+        await seen.until(lambda: seen.open())
+        async with running(bus, "1m", owner="two"):
+            await seen.until(lambda: len(seen.open()) == 2)
+            await tape.say(trade(1, 6.0))
+            await tape.say(trade(MINUTE, 7.0))
+            with pytest.raises(Fenced):
+                await first.task
+            await seen.until(lambda: seen.closed())
+            await tape.say(trade(2 * MINUTE, 7.0))
+            await seen.until(lambda: len(seen.closed()) == 2)
+        assert [facts(each)[0] for each in seen.closed()] == [0, 1]
+
+
+async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> None:
+    """So is what lies wholly within the gap, in one request."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    settling = StreamerSettings(candle_ms=0, settle_ms=500)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", settings=settling) as body:
+        await tape.say(trade(10, 5.0))
+        gap = Gap(since=START + 10, until=START + 2 * MINUTE + 7)
+        await tape.say(trade(2 * MINUTE + 7, 6.0), gap=gap)
+        await tape.say(trade(3 * MINUTE, 7.0))
+        await tape.say(trade(4 * MINUTE, 8.0))
+        await fetcher.until(1)
+        await seen.until(lambda: len(seen.closed()) == 3 and seen.pages)
+        assert [(facts(each)[0], each.complete) for each in seen.closed()] == [(0, False), (2, False), (3, True)]
+        assert seen.ranges() == [(3 * MINUTE, 4 * MINUTE, 1)]
+        assert fetcher.asked == [("1m", 0, 3 * MINUTE, False)]
+    assert body.desk.board.gaps == 3
+
+
+async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) -> None:
+    """Until it is complete."""
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen, fetching(bus, fails=1) as fetcher, running(bus, "1m") as body:
+        await seen.until(lambda: seen.said("starting"))
+        await tape.say(trade(10))
+        await tape.say(trade(MINUTE))
+        await fetcher.until(2)
+        assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
+        assert fetcher.requests[0].id != fetcher.requests[1].id
+        await tape.say(trade(2 * MINUTE))
+        await seen.until(lambda: seen.pages)
+    assert body.desk.board.repaired == 1
+
+
+async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:
+    """It is told once, and candles go on meanwhile."""
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen, running(bus, "1m"):
+        await seen.until(lambda: seen.said("starting"))
+        await tape.say(trade(10))
+        await tape.say(trade(MINUTE))
+        await seen.until(lambda: seen.said("gap"))
+        await tape.say(trade(2 * MINUTE))
+        await seen.until(lambda: len(seen.closed()) == 2)
+        async with fetching(bus) as fetcher:
+            await fetcher.until(1)
+        assert fetcher.asked == [("1m", 0, MINUTE, False)]
+        assert len(seen.said("gap")) == 1
+
+
+async def test_what_still_waits_is_handed_over_when_the_feed_stops(bus: Bus) -> None:
+    """Without waiting for what becomes of it."""
+    tape = await trade_tape(bus)
+    patient = StreamerSettings(candle_ms=0, settle_ms=60_000)
+    async with witness(bus) as seen, fetching(bus) as fetcher:
+        async with running(bus, "1m", settings=patient):
+            await seen.until(lambda: seen.said("starting"))
+            await tape.say(trade(10))
+            await tape.say(trade(MINUTE))
+            await seen.until(lambda: seen.closed())
+            assert fetcher.asked == []
+        assert fetcher.asked == [("1m", 0, MINUTE, False)]
+
+
+async def test_a_trade_after_its_candle_was_closed_has_the_minute_fetched_again(bus: Bus) -> None:
+    """It is told, and counted nowhere else."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", "1h"):
+        await tape.say(trade(1, 5.0), trade(MINUTE, 6.0))
+        await tape.say(trade(2, 100.0), trade(MINUTE + 1, 7.0))
+        await tape.say(until=2 * MINUTE)
+        await fetcher.until(1)
+        assert fetcher.asked == [("1m", 0, MINUTE, True)]
+        await seen.until(lambda: len(seen.closed()) == 2 and seen.said("late"))
+        assert [facts(each)[1:6] for each in seen.closed()] == [(5.0, 5.0, 5.0, 5.0, 1.0), (6.0, 7.0, 6.0, 7.0, 2.0)]
+        assert seen.said("late")[0].trades == 1
+        # Within the hour it is not late.
+        await seen.until(lambda: seen.open("1h") and seen.open("1h")[-1].trades == 4)
+
+
+async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> None:
+    """And one that nobody wants any more is built no longer; wanted again, it goes on without a hole."""
+    tape = await trade_tape(bus)
+    await tape.say(trade(-5_000, 99.0))
+    venue = ScriptedVenue()
+    async with witness(bus) as seen, running(bus, "1m", venue=venue) as body:
+        await tape.say(trade(0, 5.0), trade(MINUTE, 6.0))
+        await tape.say(trade(2 * MINUTE + 500, 7.0))
+        await seen.until(lambda: len(seen.closed()) == 2)
+        venue.at = 2 * MINUTE + 500
+        body.want("1m", "5m", "1s")
+        await seen.until(lambda: seen.open("5m") and seen.open("1s"))
+        assert facts(seen.open("5m")[-1])[1:] == (5.0, 7.0, 5.0, 7.0, 3.0, 3, True)
+        # The second was begun by the trade itself, within the second that the exchange's clock tells.
+        assert seen.open("1s")[-1].complete
+        await tape.say(trade(3 * MINUTE, 8.0))
+        await seen.until(lambda: len(seen.closed()) == 3 and seen.closed("1s"))
+        body.want("5m", "1h")
+        # What goes, goes before something comes.
+        await seen.until(lambda: seen.open("1h"))
+        await tape.say(trade(4 * MINUTE, 9.0))
+        await seen.until(lambda: seen.open("5m")[-1].trades == 5)
+        assert len(seen.closed()) == 3
+        body.want("1m", "5m")
+        await tape.say(until=5 * MINUTE)
+        await seen.until(lambda: len(seen.closed()) == 5 and seen.closed("5m"))
+        assert [facts(each)[0] for each in seen.closed()] == [0, 1, 2, 3, 4]
+        assert facts(seen.closed("5m")[0]) == (0, 5.0, 9.0, 5.0, 9.0, 5.0, 5, True)
+        assert all(each.complete for each in seen.closed())
+        assert body.desk.board.gaps == 0
+
+
+async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: Bus) -> None:
+    """The next one is complete."""
+    tape = await trade_tape(bus)
+    await tape.say(trade(30_000))
+    async with witness(bus) as seen, running(bus, "1m", venue=ScriptedVenue(at=31_000)):
+        await tape.say(trade(59_000), trade(MINUTE), trade(2 * MINUTE))
+        await seen.until(lambda: len(seen.closed()) == 2)
+        assert [facts(each) for each in seen.closed()] == [
+            (0, 1.0, 1.0, 1.0, 1.0, 2.0, 2, False),
+            (1, 1.0, 1.0, 1.0, 1.0, 1.0, 1, True),
+        ]
+
+
+@pytest.mark.parametrize("lost", ["purged", "recreated"])
+async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost: str) -> None:
+    """Sequences of another stream say nothing, even where they exist there."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen:
+        async with running(bus, "1m"):
+            await tape.say(trade(1, 5.0))
+            await seen.until(lambda: seen.open())
+        await tape.say(trade(2, 6.0))
+        if lost == "purged":
+            await bus.jetstream.purge_stream(streams.TRADES)
+            tape = await trade_tape(bus)
+        else:
+            await bus.jetstream.delete_stream(streams.TRADES)
+            await streams.declare(bus.jetstream, 8, 1.0)
+            tape = await trade_tape(bus)
+            for number in range(4):
+                await tape.say(trade(3 + number, 7.0))
+        async with running(bus, "1m", owner="two", venue=ScriptedVenue(at=1_000)) as body:
+            await seen.until(lambda: len(seen.said("starting")) == 2)
+            await tape.say(trade(30_000, 8.0))
+            await tape.say(trade(MINUTE, 8.0))
+            await seen.until(lambda: seen.closed())
+            assert not seen.closed()[0].complete
+            assert seen.closed()[0].open == (8.0 if lost == "purged" else 7.0)
+            assert body.desk.board.gaps == 1
+
+
+async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bus) -> None:
+    """When it takes them again, it gets them all."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen, running(bus, "1m"):
+        await bus.jetstream.delete_stream(streams.OHLCV)
+        for number in range(6):
+            await tape.say(trade(number * MINUTE, float(number + 1)))
+        await seen.until(lambda: len(seen.closed()) == 5)
+        await streams.declare(bus.jetstream, 8, 1.0)
+        async with witness(bus) as cache:
+            await cache.until(lambda: cache.pages and cache.pages[-1].until == START + 5 * MINUTE)
+            assert [row[1] for page in cache.pages for row in page.rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
+            # What waited came together.
+            assert len(cache.pages) == 2
+
+
+async def test_timeframes_that_the_exchange_does_not_have_are_published_and_not_cached(bus: Bus) -> None:
+    """Nobody could fetch them."""
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "2m", "1m"):
+        await seen.until(lambda: seen.said("starting"))
+        await tape.say(trade(10))
+        await tape.say(until=2 * MINUTE)
+        await tape.say(trade(2 * MINUTE))
+        await tape.say(until=4 * MINUTE)
+        await seen.until(lambda: len(seen.closed("2m")) == 2 and len(seen.closed()) == 2)
+        await seen.until(lambda: seen.ranges("1m"))
+        await fetcher.until(1)
+    assert {each[0] for each in fetcher.asked} == {"1m"}
+    assert seen.ranges("2m") == []
+
+
+async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
+    """In three timeframes, over twenty seconds of the exchange's time."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen, running(bus, "1s", "5s", "1m", settings=StreamerSettings()) as body:
+        for start in range(0, 20_000, 500):
+            await tape.say(*(trade(number, 1.0 + number % 97, 0.1) for number in range(start, start + 500)))
+        await tape.say(until=MINUTE)
+        await seen.until(lambda: seen.closed("1m"))
+        assert seen.closed("1m")[0].trades == 20_000
+        assert seen.closed("1m")[0].volume == 2000.0
+        await seen.until(lambda: len(seen.closed("1s")) == 20 and len(seen.closed("5s")) == 4)
+        assert [(each.trades, each.volume) for each in seen.closed("1s")] == [(1000, 100.0)] * 20
+        assert [(each.trades, each.volume) for each in seen.closed("5s")] == [(5000, 500.0)] * 4
+        await seen.until(lambda: seen.ranges("1s") and seen.ranges("1s")[-1][1] == MINUTE)
+        assert body.desk.board.gaps == 0
+
+
+def week(number: int, close: float, *, closed: bool = False) -> Candle:
+    """A weekly candle of the exchange's."""
+    return Candle(
+        exchange="binance",
+        symbol="BTC/USDT",
+        timeframe="1w",
+        timestamp=START + number * 7 * 86_400_000,
+        open=1.0,
+        high=9.0,
+        low=1.0,
+        close=close,
+        volume=3.0,
+        trades=0,
+        closed=closed,
+        complete=True,
+    )
+
+
+async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bus) -> None:
+    """Each closed once, whether the exchange says so or goes on to the next; they are not for the cache."""
+    venue = ScriptedVenue()
+    async with witness(bus) as seen, running(bus, "1w", venue=venue):
+        await venue.watched.wait()
+        sink = venue.sinks["1w"]
+        sink.connected()
+        sink.take([week(0, 2.0)], 0)
+        await seen.until(lambda: seen.open("1w"))
+        sink.take([week(0, 3.0, closed=True), week(0, 3.0, closed=True), week(1, 4.0)], 0)
+        sink.take([week(2, 5.0)], 0)
+        await seen.until(lambda: len(seen.closed("1w")) == 2)
+        sink.disconnected("the line is cut")
+        sink.connected()
+        sink.take([week(3, 6.0), week(1, 4.0)], 0)
+        await seen.until(lambda: len(seen.closed("1w")) == 3)
+        assert [(each.close, each.complete) for each in seen.closed("1w")] == [(3.0, True), (4.0, True), (5.0, False)]
+        assert {each.sequence for each in seen.candles} == {0}
+    assert venue.sinks == {}
+    assert seen.pages == []
+
+
+async def test_a_new_owner_does_not_close_again_what_the_exchange_tells_again(bus: Bus) -> None:
+    """The last closed candle is on the tape."""
+    async with witness(bus) as seen:
+        for owner in ("one", "two"):
+            venue = ScriptedVenue()
+            async with running(bus, "1w", venue=venue, owner=owner):
+                await venue.watched.wait()
+                sink = venue.sinks["1w"]
+                sink.connected()
+                sink.take([week(0, 3.0, closed=True)], 0)
+                if owner == "one":
+                    await seen.until(lambda: seen.closed("1w"))
+        last = await last_message(bus, streams.CANDLES, f"{FEED.tape}.1w")
+        assert last is not None
+        # Once by its first owner, and repeated by the second as its mark.
+        assert [each.timestamp for each in seen.closed("1w")] == [START, START]
