@@ -3,31 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
-import aiohttp
 import pytest
 import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
-from support.venues import Memory, settings, venue_at
+from support.venues import BTC, PATHS, Memory, as_new, counted, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
 from tickwire.feeds import Feed, Trade
 from tickwire.streamer import desk
 from tickwire.streamer.desk import BookView, Diff
 from tickwire.streamer.hooks import Hooks
 from tickwire.streamer.venue import Venue, merged, open_venue
-
-BTC = Feed("trade", "binance", "BTC/USDT")
-PATHS = {
-    "typed": Hooks(),
-    "resolve": Hooks(text=False),
-    "awaits": Hooks(text=False, result=False),
-}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -39,11 +30,8 @@ async def running() -> AsyncIterator[SimulatorProcess]:
 
 @pytest.fixture
 async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
-    """The same, without faults, with an empty log, and with a connection of this test's own to its control."""
-    async with aiohttp.ClientSession() as http:
-        process = SimulatorProcess(running.url, running.process, http)
-        await process.clear()
-        await process.forget_log()
+    """The same, as new."""
+    async with as_new(running) as process:
         yield process
 
 
@@ -74,13 +62,6 @@ async def truth(exchange: SimulatorProcess, symbol: str, ids: Sequence[str | Non
         )
         for row in found
     ]
-
-
-def counted(trades: Sequence[Trade]) -> list[int]:
-    """Their ids, checked to count up by one."""
-    ids = [int(trade.id or -1) for trade in trades]
-    assert ids == list(range(ids[0], ids[0] + len(ids)))
-    return ids
 
 
 @pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
@@ -214,74 +195,6 @@ async def test_differences_of_a_future_s_book_name_the_one_before(exchange: Simu
     assert all(after.previous == before.last for before, after in pairwise(diffs))
 
 
-async def test_a_malformed_frame_is_told_and_the_stream_goes_on(exchange: SimulatorProcess) -> None:
-    memory = Memory()
-    async with venue_at(exchange.url) as venue, venue.watching(BTC, memory):
-        await memory.get(10)
-        await exchange.fault("stream", "ws_malformed", count=2)
-        await exchange.fault("stream", "ws_malformed", count=1, text='{"neither":')
-        await memory.until(lambda: memory.told.count("rejected") == 3)
-        await memory.get(len(memory.items) + 50)
-        assert venue.sockets.rejected == 3
-    counted(memory.items)
-    assert memory.told == ["connected", "rejected", "rejected", "rejected"]
-
-
-@pytest.mark.parametrize("hooks", [PATHS["typed"], PATHS["resolve"]], ids=["typed", "resolve"])
-async def test_an_error_message_of_the_exchange_is_told_and_the_stream_goes_on(
-    exchange: SimulatorProcess, hooks: Hooks
-) -> None:
-    memory = Memory()
-    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC, memory):
-        await memory.get(10)
-        error = json.dumps({"error": {"code": 2, "msg": "Invalid request: no reason"}})
-        await exchange.fault("stream", "ws_malformed", count=1, text=error)
-        await memory.until(lambda: "rejected" in memory.told)
-        await memory.get(len(memory.items) + 50)
-    counted(memory.items)
-    assert memory.told == ["connected", "rejected"]
-    assert "Invalid request: no reason" in memory.reasons[1]
-
-
-@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
-async def test_a_sink_that_raises_is_told_and_gets_the_next_ones(exchange: SimulatorProcess, hooks: Hooks) -> None:
-    class Clumsy(Memory):
-        def take(self, items: Sequence[Any], received: int) -> None:
-            if not self.told.count("rejected"):
-                raise ZeroDivisionError("clumsy")
-            super().take(items, received)
-
-    memory = Clumsy()
-    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC, memory):
-        counted(await memory.get(50))
-    assert memory.told == ["connected", "rejected"]
-    assert "clumsy" in memory.reasons[1]
-
-
-@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
-async def test_a_cut_is_told_at_once_and_data_comes_again(exchange: SimulatorProcess, hooks: Hooks) -> None:
-    memory = Memory()
-    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC, memory):
-        for cut in range(1, 4):
-            await memory.get(len(memory.items) + 10)
-            await exchange.fault("stream", "ws_cut", seconds=0.3)
-            await memory.until(lambda: memory.told.count("connected") == cut + 1)  # noqa: B023
-            await memory.get(len(memory.items) + 10)
-    assert memory.told == ["connected"] + ["disconnected", "connected"] * 3
-
-
-async def test_all_feeds_of_a_socket_are_told_of_its_end(exchange: SimulatorProcess) -> None:
-    memories = [Memory(), Memory()]
-    async with venue_at(exchange.url) as venue:
-        venue.rest.options["streamLimits"]["spot"] = 1
-        async with venue.watching(BTC, memories[0]), venue.watching(BTC._replace(symbol="ETH/USDT"), memories[1]):
-            for memory in memories:
-                await memory.get(5)
-            await exchange.fault("stream", "ws_cut", seconds=0.2)
-            for memory in memories:
-                await memory.until(lambda: memory.told == ["connected", "disconnected", "connected"])  # noqa: B023
-
-
 @pytest.mark.parametrize(
     ("kind", "streams"),
     [
@@ -308,37 +221,6 @@ async def test_what_nobody_watches_any_more_is_unsubscribed_and_can_be_watched_a
             had = len(memory.items)
             await venue.now()
             assert len(memory.items) == had
-
-
-async def test_a_silent_socket_is_opened_again(exchange: SimulatorProcess) -> None:
-    memory = Memory()
-    async with venue_at(exchange.url, silence_s=0.5) as venue, venue.watching(BTC, memory):
-        await memory.get(10)
-        await exchange.fault("stream", "ws_silent")
-        await memory.until(lambda: "disconnected" in memory.told)
-        assert "silent for" in memory.reasons[1]
-        await exchange.clear()
-        await memory.until(lambda: memory.told[-1] == "connected")
-        await memory.get(len(memory.items) + 10)
-
-
-async def test_a_feed_that_falls_silent_on_a_living_socket_is_subscribed_again() -> None:
-    async with running_simulator("--live-rate", "0.01") as exchange:
-        memory = Memory()
-        async with venue_at(exchange.url, feed_silence_s=0.5) as venue, venue.watching(BTC, memory):
-            await memory.until(lambda: memory.told[:3] == ["connected", "disconnected", "connected"])
-        assert "silent for" in memory.reasons[1]
-        events = [entry["event"] for entry in await exchange.log("/ws/") if entry.get("streams")]
-        assert events[:3] == ["subscribe", "unsubscribe", "subscribe"]
-
-
-async def test_a_socket_that_only_answers_pings_is_alive() -> None:
-    async with running_simulator("--live-rate", "0.01") as exchange:
-        memory = Memory()
-        async with venue_at(exchange.url, silence_s=0.4) as venue, venue.watching(BTC, memory):
-            await memory.until(lambda: memory.told == ["connected"])
-            with pytest.raises(AssertionError, match="did not come"):
-                await memory.until(lambda: len(memory.told) > 1, timeout_s=1.5)
 
 
 async def test_what_is_not_there_is_refused_with_what_is(exchange: SimulatorProcess) -> None:
@@ -443,18 +325,6 @@ async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
         assert [entry["streams"] for entry in log if entry["event"] in ("subscribe", "unsubscribe")] == [
             ["btcusdt@trade"]
         ] * 2
-
-
-async def test_a_subscription_that_the_exchange_refuses_is_asked_for_again(exchange: SimulatorProcess) -> None:
-    memory = Memory()
-    async with venue_at(exchange.url) as venue, venue.watching(BTC, memory):
-        await memory.get(10)
-        # The first request on this socket had the id 1.
-        refusal = json.dumps({"error": {"code": 2, "msg": "Invalid request: too many streams"}, "id": 1})
-        await exchange.fault("stream", "ws_malformed", count=1, text=refusal)
-        await memory.until(lambda: memory.told == ["connected", "disconnected", "connected"])
-        await memory.get(len(memory.items) + 10)
-    assert "too many streams" in memory.reasons[1]
 
 
 def as_the_desk_expects(venue: Venue) -> desk.Venue:

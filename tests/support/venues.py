@@ -7,9 +7,38 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
+import aiohttp
+
+from support.processes import SimulatorProcess
 from tickwire.config import ExchangeSettings, Settings, StreamerSettings
+from tickwire.feeds import Feed, Trade
 from tickwire.streamer.hooks import Hooks
 from tickwire.streamer.venue import Venue, open_venue
+
+BTC = Feed("trade", "binance", "BTC/USDT")
+PATHS = {
+    "typed": Hooks(),
+    "resolve": Hooks(text=False),
+    "awaits": Hooks(text=False, result=False),
+}
+"""The ways that data takes, from the fastest: frames, ccxt's results, and what its awaits return."""
+
+
+@asynccontextmanager
+async def as_new(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
+    """A simulator that other tests use too: without faults, its log empty, with a connection to its control."""
+    async with aiohttp.ClientSession() as http:
+        process = SimulatorProcess(running.url, running.process, http)
+        await process.clear()
+        await process.forget_log()
+        yield process
+
+
+def counted(trades: Sequence[Trade]) -> list[int]:
+    """Their ids, checked to count up by one."""
+    ids = [int(trade.id or -1) for trade in trades]
+    assert ids == list(range(ids[0], ids[0] + len(ids)))
+    return ids
 
 
 class Memory:
