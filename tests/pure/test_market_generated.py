@@ -123,6 +123,7 @@ def test_trades_of_an_aggregate_trade_share_time_price_and_side() -> None:
     assert found.id.tolist() == list(range(1, len(found) + 1))
 
 
+@settings(max_examples=30)
 @given(st.integers(0, DAY), st.integers(1, 3_000), st.integers(1, 3_000), st.integers(0, 120_000))
 def test_a_burst_is_its_number_of_trades_in_its_time_and_everything_else_goes_on_around_it(
     start: int, count: int, ms: int, ahead: int
