@@ -25,7 +25,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tickwire.config import ExchangeSettings
-from tickwire.errors import ConfigError, UnknownExchange, UnsupportedTimeframe
+from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 
 _CLOCK_S = 1.0
 """How long the exchange's clock is trusted before it is asked again."""
@@ -125,7 +125,7 @@ async def open_exchange(
     `extended` makes the class that is instantiated of the one that covers the traps.
 
     `settings.ccxt` is handed over as it stands, and every URL goes through `settings.gateway` where there is one.
-    Raises UnknownExchange, and ConfigError when ccxt refuses the table.
+    Raises UnknownExchange, UnsupportedKind where `pro` is not to be had, and ConfigError when ccxt refuses the table.
     """
     kind = extended(_careful(cast(Hashable, _class(known(exchange), pro=pro))))
     try:
@@ -253,7 +253,7 @@ def _class(exchange: str, *, pro: bool = False) -> type[Any]:
     package = importlib.import_module("ccxt.pro" if pro else "ccxt.async_support")
     kind: type[Any] | None = getattr(package, exchange, None)
     if kind is None:
-        raise UnknownExchange(f"ccxt has no streaming for {exchange}", "see `has` in ccxt's manual")
+        raise UnsupportedKind(f"{exchange} has no live feeds", "its candles can be fetched")
     return kind
 
 

@@ -167,7 +167,7 @@ async def test_feeds_spread_over_two_streamers_and_move_without_a_hole_when_one_
 ) -> None:
     await line.start("streamer", 1)
     await line.started("streamer", 1)
-    symbols = ["BTC/USDT", "ETH/USDT", "XRP/USDT", "SOL/USDT", "ADA/USDT", "DOGE/USDT"]
+    symbols = ["BTC/USDT", "ETH/USDT", "XRP/USDT", "SOL/USDT", "DOGE/USDT"]
     feeds = [Feed("trade", "binance", symbol) for symbol in symbols]
     for feed in feeds:
         await live.start(line.bus, feed, "one")
