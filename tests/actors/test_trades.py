@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
 import time
 from pathlib import Path
@@ -395,6 +396,45 @@ async def test_without_counting_ids_more_trades_than_may_wait_are_fetched_later(
         venue.rest.happened += trades(0, 5000)
         await seen.until(lambda: consecutive(seen, 0, 5000))
         assert body.desk.board.conflated >= 3990
+
+
+# ---- everything at once
+
+
+@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("seed", range(3))
+async def test_an_unreliable_exchange_is_followed_trade_by_trade(bus: Bus, counted: bool, seed: int) -> None:
+    """Cuts, repetitions, snapshots after reconnects, REST that fails and lags: 6,000 trades, each once, in order."""
+    chance = random.Random(seed)
+    venue = ScriptedVenue(Rest(page=200), counted=counted)
+    known: list[Trade] = []
+    kinds = [errors.NetworkError, errors.RateLimitExceeded, errors.ExchangeNotAvailable, errors.RequestTimeout]
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        connected = True
+        for start in range(0, 6000, 20):
+            now = trades(start, start + 20)
+            known += now
+            # REST shows what the socket showed a frame ago, or so.
+            venue.rest.happened = known[: len(known) - chance.choice([0, 0, 20, 40])]
+            if chance.random() < 0.1:
+                venue.rest.script = [chance.choice(kinds)("scripted") for _ in range(chance.randrange(3))]
+            if connected and start and chance.random() < 0.08:
+                body.sink.disconnected("cut")
+                connected = False
+            elif not connected and chance.random() < 0.3:
+                body.sink.connected()
+                connected = True
+                body.sink.take(known[-chance.randrange(20, 60) :], 1)
+            elif connected:
+                again = chance.choice([0, 0, 0, 7, 30]) if start else 0
+                body.sink.take(known[max(0, len(known) - 20 - again) :], 1)
+            await asyncio.sleep(chance.choice([0, 0, 0.002, 0.01]))
+        venue.rest.happened, venue.rest.script = known, []
+        if not connected:
+            body.sink.connected()
+        await seen.until(lambda: seen.ids[-1:] == [5999])
+        assert consecutive(seen, 0, 6000)
+        assert seen.gaps == []
 
 
 # ---- how far the tape is complete

@@ -33,6 +33,8 @@ class Intake:
         self.wake = asyncio.Event()
         """Set when there is something new."""
         self.is_connected = False
+        self.interruptions = 0
+        """How many have been met among what was ordered."""
         self._board = board
         self._held = held
         self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted] = deque()
@@ -129,12 +131,16 @@ class Intake:
             if isinstance(entry, _Interrupted):
                 if batch:
                     break
+                self.interruptions += 1
                 self._board.conflated += ordering.interrupted()
                 self._unsure = self.is_connected and ordering.last is not None
             else:
                 items, received = entry
                 batch += items
             inbox.popleft()
+            if batch and ordering.missing:
+                # What came first after an interruption is looked at by itself.
+                break
         self._queued -= len(batch)
         if not batch:
             return []

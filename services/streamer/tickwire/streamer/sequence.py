@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 from enum import Enum, auto
+from itertools import groupby
 from operator import attrgetter
 from typing import Literal, NamedTuple, Protocol
 
@@ -17,14 +18,13 @@ from tickwire.feeds import Gap, Trade
 
 Source = Literal["live", "rest"]
 
-SHORT = 500
-"""A page of fewer trades was not cut off: binance gives 1,000 aggregate trades, 500 where contracts' raw ones."""
 RENUMBERED_MS = 60_000
 """Trades with ids and times this far in different orders belong to different numberings."""
 REMEMBERED = 4096
 """Trades whose identity is kept where ids do not count: four of the largest pages."""
 
 _id = attrgetter("id")
+_time = attrgetter("timestamp")
 
 
 class Run(NamedTuple):
@@ -157,7 +157,8 @@ class Counted:
         before, waited = self._next, bool(self._ahead)
         runs = self._sort_in(trades, received, "rest")
         if not self._ahead:
-            return runs, Answer.COMPLETE if waited or len(trades) < SHORT else Answer.MORE
+            # However short a page is, it may have been cut off.
+            return runs, Answer.MORE if runs and not waited else Answer.COMPLETE
         if self._next != before:
             return runs, Answer.MORE
         later = any((number_of(trade) or 0) >= (before or 0) for trade in trades)
@@ -245,6 +246,8 @@ class Uncounted:
         self._remembered: deque[tuple[Hashable, Trade]] = deque()
         self._known: set[Hashable] = set()
         self._held: dict[Hashable, tuple[Trade, int]] = {}
+        self._anchor = 0
+        """The time from which on the feed itself is whole: that of the first trades it brought."""
         self._holding = bool(recent)
         self._seen: dict[Content, int] = {}
         self._remember(self._keys(recent, {}), recent)
@@ -264,12 +267,14 @@ class Uncounted:
     def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
         keys = self._keys(trades, self._seen)
         if self._holding:
-            oldest = self._oldest
+            oldest, held_before = self._oldest, len(self._held)
             for key, trade in zip(keys, trades, strict=True):
                 if key in self._known or key in self._held or trade.timestamp < oldest:
                     self.duplicates += 1
                 else:
                     self._held[key] = (trade, received)
+            if not held_before and self._held:
+                self._anchor = min(trade.timestamp for trade, _ in self._held.values())
             return []
         fresh: Sequence[Trade] = trades
         if not (len(set(keys)) == len(keys) and self._known.isdisjoint(keys)):
@@ -282,35 +287,37 @@ class Uncounted:
         return self._accepted(keys, fresh, received, "live", None)
 
     def page(self, trades: Sequence[Trade], received: int, reason: str) -> tuple[list[Run], Answer]:
-        keys: list[Hashable] = []
-        fresh: list[Trade] = []
-        overlaps = reached = beyond = False
-        page_keys = self._keys(trades, {})
-        oldest = self._oldest
+        keys = self._keys(trades, {})
+        held, oldest = self._held, self._oldest
         # In one millisecond with the first trade that is remembered, there may be some from before it.
-        older = page_keys.index(self._remembered[0][0]) if self._remembered[0][0] in page_keys else 0
-        first_held = next(iter(self._held.values()))[0] if self._held else None
-        for place, (key, trade) in enumerate(zip(page_keys, trades, strict=True)):
-            if place < older or key in self._known or trade.timestamp < oldest:
+        older = keys.index(self._remembered[0][0]) if self._remembered[0][0] in keys else 0
+        # Trades after the last that is also held are left to the feed, which has them or will.
+        last_held = max((place for place, key in enumerate(keys) if key in held), default=-1)
+        end = min((trade.timestamp for trade, _ in held.values()), default=None) if last_held < 0 else self._anchor
+        overlaps = beyond = False
+        found: list[tuple[Hashable, Trade, Source]] = []
+        for place, (key, trade) in enumerate(zip(keys, trades, strict=True)):
+            if key in held:
+                found.append((key, trade, "live"))
+            elif place < older or key in self._known or trade.timestamp < oldest:
                 overlaps = True
-            elif key in self._held:
-                reached = True
-                break
-            elif first_held is not None and trade.timestamp > first_held.timestamp:
-                beyond = True
+            elif place < last_held or end is None or trade.timestamp <= end:
+                found.append((key, trade, "rest"))
             else:
-                keys.append(key)
-                fresh.append(trade)
-        gap = None
-        if not overlaps and (fresh or reached):
-            after = fresh[0] if fresh else next(iter(self._held.values()))[0]
-            gap = gap_between(self.last, after, reason)
-        runs = self._accepted(keys, fresh, received, "rest", gap)
+                beyond = True
+        reached = last_held >= 0 and trades[last_held].timestamp >= self._anchor
+        gap = gap_between(self.last, found[0][1], reason) if found and not overlaps else None
+        runs: list[Run] = []
+        for source, group in groupby(found, key=lambda each: each[2]):
+            part = list(group)
+            at = max(held.pop(key)[1] for key, _, _ in part) if source == "live" else received
+            runs += self._accepted([each[0] for each in part], [each[1] for each in part], at, source, gap)
+            gap = None
         if reached:
-            return runs + self._released(None if fresh else gap), Answer.COMPLETE
-        if fresh:
+            return runs + self._released(None), Answer.COMPLETE
+        if runs:
             return runs, Answer.MORE
-        if not self._held:
+        if not held:
             return runs, Answer.COMPLETE
         return runs, Answer.ABSENT if beyond else Answer.LAGS
 
@@ -323,7 +330,7 @@ class Uncounted:
         return self._released(None)
 
     def give_up(self, reason: str) -> list[Run]:
-        first, _ = next(iter(self._held.values()))
+        first = min((trade for trade, _ in self._held.values()), key=_time)
         return self._released(gap_between(self.last, first, reason))
 
     def forget(self) -> int:
@@ -337,10 +344,11 @@ class Uncounted:
         return self._remembered[0][1].timestamp if self._remembered else 0
 
     def _released(self, gap: Gap | None) -> list[Run]:
+        """Those that waited, in order of time: some may have been repeats of what was missing."""
         self._holding = False
-        held, self._held = self._held, {}
-        received = next(reversed(held.values()))[1] if held else 0
-        return self._accepted(list(held), [trade for trade, _ in held.values()], received, "live", gap)
+        held, self._held = sorted(self._held.items(), key=lambda each: each[1][0].timestamp), {}
+        received = max((at for _, (_, at) in held), default=0)
+        return self._accepted([key for key, _ in held], [trade for _, (trade, _) in held], received, "live", gap)
 
     def _accepted(
         self, keys: list[Hashable], trades: Sequence[Trade], received: int, source: Source, gap: Gap | None

@@ -165,6 +165,7 @@ class _Body:
             if refused:
                 await _woken(intake)
                 continue
+            interruptions = intake.interruptions
             try:
                 if oldest is None:
                     oldest = await self._oldest(patience)
@@ -186,7 +187,8 @@ class _Body:
             self._board.repaired += brought
             await self.append(runs)
             if answer is Answer.COMPLETE:
-                if await self._settled(intake):
+                # A page asked for before an interruption knows nothing of it.
+                if intake.interruptions == interruptions and await self._settled(intake):
                     await self.append(intake.resumed())
                     break
             elif answer is Answer.MORE:
