@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from contextlib import AsyncExitStack
+from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.candle_feed import (
     FEED,
     MINUTE,
     START,
+    TRADES,
     ScriptedVenue,
     fetching,
     running,
@@ -18,11 +22,11 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire import exchanges, messages, streams
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
+from tickwire import broker, exchanges, messages, streams
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Candle, Gap
+from tickwire.feeds import Candle, Gap, Trades
 from tickwire.streamer.tape import last_message
 
 
@@ -331,6 +335,31 @@ async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bu
             assert len(cache.pages) == 2
 
 
+async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
+    """What comes after it counts once."""
+    async with AsyncExitStack() as first:
+        url = await first.enter_async_context(broker.embedded(tmp_path / "nats"))
+        async with connect(NatsSettings(url=url), name="test") as bus:
+            await streams.declare(bus.jetstream, 8, 1.0)
+            tape = await trade_tape(bus)
+            await tape.say(until=0)
+            async with witness(bus) as seen, running(bus, "1m") as body:
+                await tape.say(trade(0, 5.0))
+                await seen.until(lambda: seen.open())
+                await first.aclose()
+                async with broker.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2])):
+                    await tape.say(trade(1, 6.0))
+                    await tape.say(trade(MINUTE, 7.0))
+                    await tape.say(trade(2 * MINUTE, 7.0))
+                    await seen.until(lambda: len(seen.closed()) == 2)
+                    assert [facts(each) for each in seen.closed()] == [
+                        (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
+                        (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
+                    ]
+                    await seen.until(lambda: seen.ranges()[-1:] and seen.ranges()[-1][1] == 2 * MINUTE)
+                    await body.stop()
+
+
 async def test_timeframes_that_the_exchange_does_not_have_are_published_and_not_cached(bus: Bus) -> None:
     """Nobody could fetch them."""
     tape = await trade_tape(bus)
@@ -363,6 +392,50 @@ async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
         assert [(each.trades, each.volume) for each in seen.closed("5s")] == [(5000, 500.0)] * 4
         await seen.until(lambda: seen.ranges("1s") and seen.ranges("1s")[-1][1] == MINUTE)
         assert body.desk.board.gaps == 0
+
+
+async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
+    """In all timeframes at once, and every candle goes to the cache."""
+    for number in range(3_000):
+        message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number * 5_000, amount=0.1)], received=0)
+        await bus.client.publish(TRADES.tape, messages.encode(message))
+    # Confirmed, so that those before it are on the tape too.
+    end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
+    await bus.jetstream.publish(TRADES.tape, messages.encode(end))
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen:
+        # As if an owner had died hours ago.
+        first = message_of_the_past()
+        for timeframe in ("1m", "5m", "1h"):
+            past = msgspec.structs.replace(first, timeframe=timeframe)
+            await bus.jetstream.publish(f"{FEED.tape}.{timeframe}", messages.encode(past))
+        async with running(bus, "1m", "5m", "1h") as body:
+            await tape.say(until=5 * 60 * MINUTE)
+            counts = {"1m": 250, "5m": 50, "1h": 5}
+            await seen.until(lambda: all(len(seen.closed(each)) == count for each, count in counts.items()))
+            await seen.until(lambda: all(sum(n for *_, n in seen.ranges(e)) == count for e, count in counts.items()))
+            assert [each.trades for each in seen.closed("1m")] == [12] * 250
+            assert [each.volume for each in seen.closed("1h")] == [72.0, 72.0, 72.0, 72.0, 12.0]
+            assert body.desk.board.gaps == 0
+
+
+def message_of_the_past() -> Candle:
+    """An open candle of which the tape's first message is all that there is."""
+    return Candle(
+        exchange="binance",
+        symbol="BTC/USDT",
+        timeframe="1m",
+        timestamp=START,
+        open=1.0,
+        high=1.0,
+        low=1.0,
+        close=1.0,
+        volume=0.1,
+        trades=1,
+        closed=False,
+        complete=True,
+        sequence=1,
+    )
 
 
 def week(number: int, close: float, *, closed: bool = False) -> Candle:

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from tickwire import messages, streams
 from tickwire.bus import Bus, Call, Endpoint, serve
 from tickwire.config import StreamerSettings
+from tickwire.errors import Fenced
 from tickwire.feeds import Candle, Feed, Gap, Status, Trade, Trades
 from tickwire.messages import CandlePage, FetchAccepted, FetchRequest, Job
 from tickwire.ranges import Range
@@ -197,6 +198,9 @@ async def running(
         yield body
         if not task.done():
             await body.stop()
+        elif not task.cancelled() and not isinstance(task.exception(), Fenced):
+            # A bug of the body shows, though the test may have seen enough.
+            task.result()
         board.end()
         await asyncio.gather(speaking, return_exceptions=True)
     finally:

@@ -132,7 +132,7 @@ class Caching:
         while True:
             await self._to_send.wait()
             self._to_send.clear()
-            for timeframe, waiting in self._pages.items():
+            for timeframe, waiting in list(self._pages.items()):
                 while waiting:
                     batch = _contiguous(waiting)
                     try:
@@ -280,7 +280,7 @@ class Caching:
 
     async def _part(self) -> None:
         """Hand what is left to a fetcher, if there is one."""
-        for timeframe, wanted in self._wanted.items():
+        for timeframe, wanted in list(self._wanted.items()):
             while wanted:
                 missing, refresh = wanted.take()
                 request = self._request(timeframe, missing, refresh=refresh)
