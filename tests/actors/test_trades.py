@@ -402,7 +402,7 @@ async def test_without_counting_ids_more_trades_than_may_wait_are_fetched_later(
 
 
 @pytest.mark.parametrize("counted", [True, False])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(4))
 async def test_an_unreliable_exchange_is_followed_trade_by_trade(bus: Bus, counted: bool, seed: int) -> None:
     """Cuts, repetitions, snapshots after reconnects, REST that fails and lags: 6,000 trades, each once, in order."""
     chance = random.Random(seed)

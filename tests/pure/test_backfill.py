@@ -194,6 +194,10 @@ def test_after_any_outages_each_trade_is_on_the_tape_once_in_order(
         if life.order.last is not None:
             life.repair(at, lag)
     life.arrives(at, len(life.market), 3)
+    # What REST did not have in time shows at the next opportunity.
+    life.order.interrupted()
+    if life.order.last is not None:
+        life.repair(len(life.market), 0)
     assert life.tape == life.market
 
 

@@ -42,6 +42,8 @@ class Intake:
         self._connected_at: float | None = None
         self._unsure = False
         """Connected anew, and not compared with what was before."""
+        self._newest: Trade | None = None
+        """What arrived last since then."""
         self._said = float("-inf")
         self._unsaid = 0
 
@@ -105,6 +107,11 @@ class Intake:
         return self._unsure or self.ordering.missing
 
     @property
+    def arrived(self) -> bool:
+        """Whether the order has come to what arrived last since an interruption: then nothing is missing before it."""
+        return not self.ordering.missing and self._newest is not None and self.ordering.last == self._newest
+
+    @property
     def repairable(self) -> bool:
         """Whether it is time to ask REST for it."""
         return self.missing and (self.is_connected or self.ordering.waiting > 0)
@@ -132,6 +139,7 @@ class Intake:
                 if batch:
                     break
                 self.interruptions += 1
+                self._newest = None
                 self._board.conflated += ordering.interrupted()
                 self._unsure = self.is_connected and ordering.last is not None
             else:
@@ -149,8 +157,8 @@ class Intake:
         if ordering.malformed:
             count, ordering.malformed = ordering.malformed, 0
             self._reject(count, "the id of a trade is not a number")
-        if runs and not ordering.missing:
-            # Where ids count, the very next one came by itself: then nothing is missing before it.
+        self._newest = batch[-1]
+        if runs and self.arrived:
             self._unsure = False
         return runs
 

@@ -187,8 +187,9 @@ class _Body:
             self._board.repaired += brought
             await self.append(runs)
             if answer is Answer.COMPLETE:
-                # A page asked for before an interruption knows nothing of it.
-                if intake.interruptions == interruptions and await self._settled(intake):
+                # A page asked for before an interruption knows nothing of it, nor do trades that came before it.
+                proven = intake.interruptions == interruptions and (intake.arrived or not runs)
+                if proven and await self._settled(intake):
                     await self.append(intake.resumed())
                     break
             elif answer is Answer.MORE:
