@@ -199,6 +199,15 @@ async def test_rest_that_lags_behind_the_socket_is_asked_again(bus: Bus) -> None
         assert seen.gaps == []
 
 
+async def test_a_quiet_market_is_asked_again_when_rest_may_have_caught_up(bus: Bus) -> None:
+    await on_tape(bus, trades(0, 10))
+    venue = ScriptedVenue(Rest(trades(0, 12)))
+    venue.rest.script = [[]]
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=200)) as body:
+        await seen.until(lambda: consecutive(seen, 0, 12) and "repaired" in seen.events())
+        assert body.state == "live"
+
+
 async def test_rest_that_hangs_holds_live_trades_no_longer_than_is_allowed(bus: Bus) -> None:
     async def hang(*arguments: Any) -> Any:
         await asyncio.Event().wait()

@@ -205,8 +205,8 @@ class _Body:
         intake.show()
 
     async def _settled(self, intake: Intake) -> bool:
-        """Whether REST's word that nothing is missing counts: just after a connection it does not, unless ids do."""
-        if self._desk.venue.counted or not intake.ordering.missing:
+        """Whether REST's word that nothing is missing counts: just after a connection it may lag behind."""
+        if intake.arrived:
             return True
         wait = self._desk.settings.settle_ms / 1000 - intake.connected_for_s
         if wait <= 0:
