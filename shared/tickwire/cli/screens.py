@@ -9,7 +9,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tickwire.cli import chart, lines, render
+from tickwire.cli import lines, render
 from tickwire.cli.lines import Digits
 from tickwire.feeds import Book, Candle, Level, Ticker
 from tickwire.messages import Row
@@ -129,6 +129,9 @@ class Candles:
 
     def render(self, title: str, digits: Digits, width: int, height: int) -> RenderableType:
         """A chart that fits, and the newest candle in words."""
+        # Half a second, which other feeds need not wait.
+        from tickwire.cli import chart
+
         rows = self.rows
         if not rows:
             return Text("waiting for the first candle", "yellow")

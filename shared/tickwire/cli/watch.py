@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
@@ -27,7 +28,7 @@ from tickwire.messages import Row
 from tickwire.subjects import Key
 
 BACK = 20
-"""Messages of trades shown at first."""
+"""Trades shown at first."""
 HISTORY = 100
 """Candles shown at first, where the cache has them."""
 FRAME_S = 0.125
@@ -49,6 +50,8 @@ class View:
     ended: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
     changed: asyncio.Event = field(default_factory=asyncio.Event)
     digits: Digits = field(default_factory=Digits)
+    before: deque[Text] | None = None
+    """The last lines of what was there before, while it comes."""
     shown: int = 0
     """Lines."""
     items: int = 0
@@ -79,6 +82,16 @@ class View:
         else:
             if taped.skipped and self.feed.kind == "trade":
                 found.insert(0, lines.note("some messages are no longer on the tape", "bold red", now_ms()))
+            if self.before is not None:
+                self.before += found
+            else:
+                self._print(found)
+
+    def begin(self) -> None:
+        """What was there before is through: show the end of it."""
+        if self.before is not None:
+            found, self.before = list(self.before), None
+            self.items, self.repaired, self.gaps = len(found), 0, 0
             self._print(found)
 
     async def take_status(self, taped: Taped) -> None:
@@ -182,7 +195,8 @@ async def watch(
     async with connected(settings_of(config)) as bus:
         await until_stopped(stop, _watch(bus, view, depth, cadence, seconds))
     noun = {"trade": "trade", "candle": "update"}.get(kind, "message")
-    told = [f"{feed}: {render.plural(view.items, noun)} in {time.monotonic() - began:.0f} s"]
+    items = view.items if view.painted or json else view.shown
+    told = [f"{feed}: {render.plural(items, noun)} in {time.monotonic() - began:.0f} s"]
     if view.repaired:
         told.append(f"{view.repaired:,} of them fetched after an interruption")
     if view.gaps:
@@ -202,8 +216,10 @@ async def _watch(bus: Bus, view: View, depth: int | None, cadence: int | None, s
         if feed.timeframe is not None:
             view.candles = screens.Candles(await history(bus, feed))
         back = 1 if feed.kind != "trade" else 0 if view.json else BACK
+        view.before = deque(maxlen=BACK) if feed.kind == "trade" and not view.json else None
         await stack.enter_async_context(followed_status(bus, feed, view.take_status))
         await stack.enter_async_context(follow(bus, feed.public, view.take, back=back))
+        view.begin()
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             painter = group.create_task(_paint(view)) if view.painted else None
             # Not awaited itself: a timeout would cancel it.
