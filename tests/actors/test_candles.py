@@ -7,16 +7,14 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from support.candle_feed import (
     FEED,
     MINUTE,
     START,
-    TRADES,
     ScriptedVenue,
-    fetching,
+    facts,
     running,
     trade,
     trade_tape,
@@ -26,7 +24,7 @@ from tickwire import broker, exchanges, messages, streams
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Candle, Gap, Trades
+from tickwire.feeds import Candle
 from tickwire.streamer.tape import last_message
 
 
@@ -34,12 +32,6 @@ from tickwire.streamer.tape import last_message
 def _imported() -> None:
     """ccxt takes seconds to import: services do that before they serve."""
     exchanges.timeframes("binance")
-
-
-def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, bool]:
-    """Open time after START in minutes, and what it is made of."""
-    opened = (candle.timestamp - START) // MINUTE
-    return opened, candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades, candle.complete
 
 
 async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> None:
@@ -163,87 +155,6 @@ async def test_a_zombie_adds_nothing(bus: Bus) -> None:
         assert [facts(each)[0] for each in seen.closed()] == [0, 1]
 
 
-async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> None:
-    """So is what lies wholly within the gap, in one request."""
-    tape = await trade_tape(bus)
-    await tape.say(until=0)
-    settling = StreamerSettings(candle_ms=0, settle_ms=500)
-    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", settings=settling) as body:
-        await tape.say(trade(10, 5.0))
-        gap = Gap(since=START + 10, until=START + 2 * MINUTE + 7)
-        await tape.say(trade(2 * MINUTE + 7, 6.0), gap=gap)
-        await tape.say(trade(3 * MINUTE, 7.0))
-        await tape.say(trade(4 * MINUTE, 8.0))
-        await fetcher.until(1)
-        await seen.until(lambda: len(seen.closed()) == 3 and seen.pages)
-        assert [(facts(each)[0], each.complete) for each in seen.closed()] == [(0, False), (2, False), (3, True)]
-        assert seen.ranges() == [(3 * MINUTE, 4 * MINUTE, 1)]
-        assert fetcher.asked == [("1m", 0, 3 * MINUTE, False)]
-    assert body.desk.board.gaps == 3
-
-
-async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) -> None:
-    """Until it is complete."""
-    tape = await trade_tape(bus)
-    async with witness(bus) as seen, fetching(bus, fails=1) as fetcher, running(bus, "1m") as body:
-        await seen.until(lambda: seen.said("starting"))
-        await tape.say(trade(10))
-        await tape.say(trade(MINUTE))
-        await fetcher.until(2)
-        assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
-        assert fetcher.requests[0].id != fetcher.requests[1].id
-        await tape.say(trade(2 * MINUTE))
-        await seen.until(lambda: seen.pages)
-    assert body.desk.board.repaired == 1
-
-
-async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:
-    """It is told once, and candles go on meanwhile."""
-    tape = await trade_tape(bus)
-    async with witness(bus) as seen, running(bus, "1m"):
-        await seen.until(lambda: seen.said("starting"))
-        await tape.say(trade(10))
-        await tape.say(trade(MINUTE))
-        await seen.until(lambda: seen.said("gap"))
-        await tape.say(trade(2 * MINUTE))
-        await seen.until(lambda: len(seen.closed()) == 2)
-        async with fetching(bus) as fetcher:
-            await fetcher.until(1)
-        assert fetcher.asked == [("1m", 0, MINUTE, False)]
-        assert len(seen.said("gap")) == 1
-
-
-async def test_what_still_waits_is_handed_over_when_the_feed_stops(bus: Bus) -> None:
-    """Without waiting for what becomes of it."""
-    tape = await trade_tape(bus)
-    patient = StreamerSettings(candle_ms=0, settle_ms=60_000)
-    async with witness(bus) as seen, fetching(bus) as fetcher:
-        async with running(bus, "1m", settings=patient):
-            await seen.until(lambda: seen.said("starting"))
-            await tape.say(trade(10))
-            await tape.say(trade(MINUTE))
-            await seen.until(lambda: seen.closed())
-            assert fetcher.asked == []
-        assert fetcher.asked == [("1m", 0, MINUTE, False)]
-
-
-async def test_a_trade_after_its_candle_was_closed_has_the_minute_fetched_again(bus: Bus) -> None:
-    """It is told, and counted nowhere else."""
-    tape = await trade_tape(bus)
-    await tape.say(until=0)
-    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", "1h"):
-        await tape.say(trade(1, 5.0), trade(MINUTE, 6.0))
-        await tape.say(trade(2, 100.0), trade(MINUTE + 1, 7.0))
-        await tape.say(until=2 * MINUTE)
-        await fetcher.until(1)
-        assert fetcher.asked == [("1m", 0, MINUTE, True)]
-        await seen.until(lambda: len(seen.closed()) == 2 and seen.said("late"))
-        assert [facts(each)[1:6] for each in seen.closed()] == [(5.0, 5.0, 5.0, 5.0, 1.0), (6.0, 7.0, 6.0, 7.0, 2.0)]
-        assert seen.said("late")[0].trades == 1
-        # Within the hour it is not late.
-        await seen.until(lambda: seen.open("1h") and seen.open("1h")[-1].trades == 4)
-
-
 async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> None:
     """And one that nobody wants any more is built no longer; wanted again, it goes on without a hole."""
     tape = await trade_tape(bus)
@@ -318,62 +229,29 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost
             assert body.desk.board.gaps == 1
 
 
-async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bus) -> None:
-    """When it takes them again, it gets them all."""
-    tape = await trade_tape(bus)
-    await tape.say(until=0)
-    async with witness(bus) as seen, running(bus, "1m"):
-        await bus.jetstream.delete_stream(streams.OHLCV)
-        for number in range(6):
-            await tape.say(trade(number * MINUTE, float(number + 1)))
-        await seen.until(lambda: len(seen.closed()) == 5)
-        await streams.declare(bus.jetstream, 8, 1.0)
-        async with witness(bus) as cache:
-            await cache.until(lambda: cache.pages and cache.pages[-1].until == START + 5 * MINUTE)
-            assert [row[1] for page in cache.pages for row in page.rows] == [1.0, 2.0, 3.0, 4.0, 5.0]
-            # What waited came together.
-            assert len(cache.pages) == 2
-
-
 async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
     """What comes after it counts once."""
-    async with AsyncExitStack() as first:
+    async with AsyncExitStack() as second, AsyncExitStack() as first:
         url = await first.enter_async_context(broker.embedded(tmp_path / "nats"))
         async with connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
             tape = await trade_tape(bus)
             await tape.say(until=0)
-            async with witness(bus) as seen, running(bus, "1m") as body:
+            async with witness(bus) as seen, running(bus, "1m"):
                 await tape.say(trade(0, 5.0))
                 await seen.until(lambda: seen.open())
                 await first.aclose()
-                async with broker.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2])):
-                    await tape.say(trade(1, 6.0))
-                    await tape.say(trade(MINUTE, 7.0))
-                    await tape.say(trade(2 * MINUTE, 7.0))
-                    await seen.until(lambda: len(seen.closed()) == 2)
-                    assert [facts(each) for each in seen.closed()] == [
-                        (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
-                        (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
-                    ]
-                    await seen.until(lambda: seen.ranges()[-1:] and seen.ranges()[-1][1] == 2 * MINUTE)
-                    await body.stop()
-
-
-async def test_timeframes_that_the_exchange_does_not_have_are_published_and_not_cached(bus: Bus) -> None:
-    """Nobody could fetch them."""
-    tape = await trade_tape(bus)
-    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "2m", "1m"):
-        await seen.until(lambda: seen.said("starting"))
-        await tape.say(trade(10))
-        await tape.say(until=2 * MINUTE)
-        await tape.say(trade(2 * MINUTE))
-        await tape.say(until=4 * MINUTE)
-        await seen.until(lambda: len(seen.closed("2m")) == 2 and len(seen.closed()) == 2)
-        await seen.until(lambda: seen.ranges("1m"))
-        await fetcher.until(1)
-    assert {each[0] for each in fetcher.asked} == {"1m"}
-    assert seen.ranges("2m") == []
+                again = broker.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2]))
+                await second.enter_async_context(again)
+                await tape.say(trade(1, 6.0))
+                await tape.say(trade(MINUTE, 7.0))
+                await tape.say(trade(2 * MINUTE, 7.0))
+                await seen.until(lambda: len(seen.closed()) == 2)
+                assert [facts(each) for each in seen.closed()] == [
+                    (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
+                    (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
+                ]
+                await seen.until(lambda: seen.ranges()[-1:] and seen.ranges()[-1][1] == 2 * MINUTE)
 
 
 async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
@@ -392,50 +270,6 @@ async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
         assert [(each.trades, each.volume) for each in seen.closed("5s")] == [(5000, 500.0)] * 4
         await seen.until(lambda: seen.ranges("1s") and seen.ranges("1s")[-1][1] == MINUTE)
         assert body.desk.board.gaps == 0
-
-
-async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
-    """In all timeframes at once, and every candle goes to the cache."""
-    for number in range(3_000):
-        message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number * 5_000, amount=0.1)], received=0)
-        await bus.client.publish(TRADES.tape, messages.encode(message))
-    # Confirmed, so that those before it are on the tape too.
-    end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
-    await bus.jetstream.publish(TRADES.tape, messages.encode(end))
-    tape = await trade_tape(bus)
-    async with witness(bus) as seen:
-        # As if an owner had died hours ago.
-        first = message_of_the_past()
-        for timeframe in ("1m", "5m", "1h"):
-            past = msgspec.structs.replace(first, timeframe=timeframe)
-            await bus.jetstream.publish(f"{FEED.tape}.{timeframe}", messages.encode(past))
-        async with running(bus, "1m", "5m", "1h") as body:
-            await tape.say(until=5 * 60 * MINUTE)
-            counts = {"1m": 250, "5m": 50, "1h": 5}
-            await seen.until(lambda: all(len(seen.closed(each)) == count for each, count in counts.items()))
-            await seen.until(lambda: all(sum(n for *_, n in seen.ranges(e)) == count for e, count in counts.items()))
-            assert [each.trades for each in seen.closed("1m")] == [12] * 250
-            assert [each.volume for each in seen.closed("1h")] == [72.0, 72.0, 72.0, 72.0, 12.0]
-            assert body.desk.board.gaps == 0
-
-
-def message_of_the_past() -> Candle:
-    """An open candle of which the tape's first message is all that there is."""
-    return Candle(
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1m",
-        timestamp=START,
-        open=1.0,
-        high=1.0,
-        low=1.0,
-        close=1.0,
-        volume=0.1,
-        trades=1,
-        closed=False,
-        complete=True,
-        sequence=1,
-    )
 
 
 def week(number: int, close: float, *, closed: bool = False) -> Candle:

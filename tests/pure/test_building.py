@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import Decimal, localcontext
 from itertools import pairwise
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -338,6 +339,11 @@ def test_a_message_read_twice_counts_once() -> None:
         # From a boundary on, and up to one: exclusive bounds.
         (missing(59_999, 120_000), [(0, 1, True), (1, 2, False), (2, 3, True)]),
         (missing(59_998, 60_001), [(0, 1, False), (1, 2, False)]),
+        # Where trades are named, others of their millisecond may be missing.
+        (
+            msgspec.structs.replace(missing(59_999, 120_000), after_id="1", before_id="2"),
+            [(0, 1, False), (1, 2, False), (2, 3, False)],
+        ),
         # Unknown bounds: from the open minute on, and up to the trade that follows (at 3:20).
         (missing(None, 70_000), [(0, 1, False), (1, 2, False), (2, 3, True)]),
         (missing(10_000, None), [(0, 1, False), (1, 3, False), (3, 4, False)]),
@@ -352,6 +358,17 @@ def test_what_a_gap_touches_is_incomplete(gap: Gap, expected: list[tuple[int, in
         told = [(since, until, complete) for since, until, _, complete in minutes(said)]
         assert told[: len(expected)] == expected
         assert all(complete for _, _, complete in told[len(expected) :])
+
+
+def test_a_gap_without_end_lasts_until_the_next_sign_whatever_other_gap_is_named_before_it() -> None:
+    """From 0:10 on nothing is known."""
+    gaps = message(gap=missing(10_000, None)), message(gap=missing(70_000, 130_000))
+    said = run(begun("1m"), START, message(trade(5_000)), *gaps, message(trade(200_000)))
+    assert [(since, until, complete) for since, until, _, complete in minutes(said)] == [
+        (0, 1, False),
+        (1, 2, False),
+        (2, 3, False),
+    ]
 
 
 def test_a_gap_that_reaches_into_an_interval_that_is_over_is_late() -> None:

@@ -35,6 +35,12 @@ def trade(timestamp: int, price: float = 1.0, amount: float = 1.0) -> Trade:
     return Trade(id=None, timestamp=START + timestamp, side="buy", price=price, amount=amount)
 
 
+def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, bool]:
+    """Open time after START in minutes, and what it is made of."""
+    opened = (candle.timestamp - START) // MINUTE
+    return opened, candle.open, candle.high, candle.low, candle.close, candle.volume, candle.trades, candle.complete
+
+
 class TradeTape:
     """The one writer of the tape of trades."""
 
