@@ -1,6 +1,7 @@
 """Opening exchanges: which there are, which timeframes they have, one connection to each with the traps covered.
 
-ccxt is imported on first use, because that takes seconds of CPU: services do it before they serve (`preload`).
+ccxt is imported on first use, only the exchanges that are used, because that takes CPU (`tickwire.lightccxt`);
+services import its base before they serve (`preload`).
 
 Traps of ccxt 4.5.90 that are covered here:
 - Truncated JSON, an empty body and an HTML page with status 200 all become an empty list of candles (measured):
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from tickwire import lightccxt
 from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 
@@ -87,8 +89,11 @@ def known(exchange: str) -> str:
 
 
 def preload(*, pro: bool = False) -> None:
-    """Import ccxt now (about four seconds on a slow machine) rather than in the middle of serving."""
-    importlib.import_module("ccxt.pro" if pro else "ccxt.async_support")
+    """Import what all exchanges need now rather than in the middle of serving."""
+    lightccxt.install()
+    importlib.import_module("ccxt.async_support.base.exchange")
+    if pro:
+        importlib.import_module("ccxt.async_support.base.ws.client")
     # Its very many objects live for ever; a full collection over them was measured to hold up the loop for 0.2 s.
     gc.collect()
     gc.freeze()
@@ -250,6 +255,7 @@ def _careful(kind: Any) -> type[Any]:
 
 
 def _class(exchange: str, *, pro: bool = False) -> type[Any]:
+    lightccxt.install()
     package = importlib.import_module("ccxt.pro" if pro else "ccxt.async_support")
     kind: type[Any] | None = getattr(package, exchange, None)
     if kind is None:
@@ -258,4 +264,5 @@ def _class(exchange: str, *, pro: bool = False) -> type[Any]:
 
 
 def _errors() -> Any:
+    lightccxt.install()
     return importlib.import_module("ccxt.base.errors")

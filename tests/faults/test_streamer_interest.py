@@ -12,7 +12,7 @@ import pytest
 
 from support import live
 from support.pipeline import Pipeline, pipeline
-from support.processes import SimulatorProcess
+from support.processes import SimulatorProcess, running_simulator
 from tickwire import children
 from tickwire.errors import BadRequest, TickwireError, UnknownExchange, UnknownSymbol, UnsupportedKind
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest
@@ -21,6 +21,13 @@ from tickwire.messages import decode
 SUBSCRIBERS = str(Path(__file__).parents[1] / "support" / "subscribers.py")
 BTC = Feed("trade", "binance", "BTC/USDT")
 ETH = Feed("trade", "binance", "ETH/USDT")
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[SimulatorProcess]:
+    """One where something is always going on."""
+    async with running_simulator("--live-rate", "50") as process:
+        yield process
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ async def test_ten_cuts_of_three_seconds_lose_and_repeat_nothing(line: Pipeline,
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
         assert tape.repaired > 10 * 2 * RATE
         assert seen.broken == []
-        assert seen.ids == tape.ids[: len(seen.ids)]
+        assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 
 
 async def test_a_cut_while_rest_fails_as_well_loses_nothing(line: Pipeline, busy: SimulatorProcess) -> None:
@@ -66,7 +66,7 @@ async def test_a_cut_while_rest_fails_as_well_loses_nothing(line: Pipeline, busy
         enough = len(seen.trades) + RATE
         await seen.until(lambda: len(seen.trades) > enough)
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
-        assert seen.ids == tape.ids[: len(seen.ids)]
+        assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 
 
 async def test_what_rest_cannot_give_back_is_a_gap_with_its_bounds(line: Pipeline, busy: SimulatorProcess) -> None:
@@ -75,7 +75,7 @@ async def test_what_rest_cannot_give_back_is_a_gap_with_its_bounds(line: Pipelin
         await seen.until(lambda: len(seen.trades) > RATE)
         first = seen.ids[-1] + RATE
         last = first + RATE
-        await busy.fault("rest", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=last)
+        await busy.fault("aggTrades", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=last)
         await busy.fault(SOCKET, "ws_cut", seconds=3)
         said = await heard.until("gap")
         await seen.until(lambda: seen.ids[-1] > last + 2 * RATE)
@@ -117,7 +117,7 @@ async def test_kill_9_of_the_streamer_loses_nothing_when_another_takes_over(
             await seen.until(lambda last=last: seen.ids[-1] > last + 3 * RATE)  # type: ignore[misc]
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
         assert seen.broken == []
-        assert seen.ids == tape.ids[: len(seen.ids)]
+        assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 
 
 async def test_a_zombie_adds_nothing_to_any_public_subject(line: Pipeline, busy: SimulatorProcess) -> None:
@@ -159,7 +159,7 @@ async def test_a_zombie_adds_nothing_to_any_public_subject(line: Pipeline, busy:
         assert {subject.split(".")[1] for subject, _ in public[taken_over:]} >= {"trade", "book"}
         assert [each for each in public[taken_over:] if each[1] in of_the_zombie] == []
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
-        assert seen.ids == tape.ids[: len(seen.ids)]
+        assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 
 
 async def test_a_slow_consumer_sees_the_hole_and_reads_it_back(line: Pipeline) -> None:

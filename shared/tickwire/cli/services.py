@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire import config as configuration
-from tickwire import logs, messages, runfile, stalls, streams, supervisor
+from tickwire import lightccxt, logs, messages, runfile, stalls, streams, supervisor
 from tickwire.bus import Bus, connect
 from tickwire.cli import render
 from tickwire.cli.connection import broker_url
@@ -40,7 +40,8 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     identity = instance or f"{name}-{secrets.token_hex(3)}"
     logs.configure(settings.log, service=name, instance=identity)
     url = broker_url(settings)
-    # Only the chosen service is imported.
+    # Only the chosen service is imported, and of ccxt only what that one uses.
+    lightccxt.install()
     serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
     async with connect(settings.nats, name=identity, url=url) as bus:
         await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
