@@ -148,12 +148,19 @@ class JobWatch:
 
 @asynccontextmanager
 async def pipeline(
-    broker: str, simulator: SimulatorProcess, folder: Path, services: Sequence[str] = ("cache", "fetcher")
+    broker: str,
+    simulator: SimulatorProcess,
+    folder: Path,
+    services: Sequence[str] = ("cache", "fetcher"),
+    config: str = CONFIG,
 ) -> AsyncIterator[Pipeline]:
-    """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end."""
-    config = folder / "tickwire.toml"
-    config.write_text(CONFIG.format(gateway=simulator.url))
-    env = environment(folder, TICKWIRE_CONFIG=str(config), TICKWIRE_NATS_URL=broker)
+    """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end.
+
+    `config` is a tickwire.toml with `{gateway}` for where the simulator is.
+    """
+    file = folder / "tickwire.toml"
+    file.write_text(config.format(gateway=simulator.url))
+    env = environment(folder, TICKWIRE_CONFIG=str(file), TICKWIRE_NATS_URL=broker)
     async with connect(NatsSettings(url=broker), name="pipeline") as bus:
         await streams.declare(bus.jetstream, 8, 1.0)
         line = Pipeline(bus, simulator, folder, env)

@@ -51,6 +51,10 @@ class SimulatorProcess:
         """Set or advance the exchange's clock (ms)."""
         return await self._json("POST", "clock", json=body)
 
+    async def order(self, what: str, **body: Any) -> Any:
+        """Order something else of `/_sim/`: `burst`, `rate`, `wire`."""
+        return await self._json("POST", what, json=body)
+
     async def _json(self, method: str, what: str, **options: Any) -> Any:
         async with self.http.request(method, f"{self.url}/_sim/{what}", **options) as response:
             assert response.status < 300, await response.text()
