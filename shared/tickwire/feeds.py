@@ -199,9 +199,9 @@ class Ticker(Struct, frozen=True, kw_only=True):
 class Candle(Struct, frozen=True, kw_only=True):
     """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
 
-    Published at a bounded rate while it is open, and once `closed`. `complete` is false where its interval was not
-    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 where the
-    exchange made it.
+    Published at a bounded rate while it is open, and once `closed`; a new owner repeats the last message. `complete`
+    is false where its interval was not wholly observed. `sequence` is that of the last message of stream TRADES that
+    it was built from, 0 where the exchange made it.
     """
 
     exchange: str

@@ -20,7 +20,7 @@ from tickwire.messages import CandlePage, FetchAccepted, FetchRequest, Job
 from tickwire.ranges import Range
 from tickwire.streamer import candles
 from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
-from tickwire.streamer.tape import Tape, not_asked, open_tape
+from tickwire.streamer.tape import Tape, open_tape
 
 FEED = Feed("candle", "binance", "BTC/USDT")
 TRADES = Feed("trade", "binance", "BTC/USDT")
@@ -194,7 +194,7 @@ async def running(
     owner: str = "one",
 ) -> AsyncIterator[Running]:
     """A body within the block; stopped at its end unless it ended before."""
-    board = await open_board(bus, FEED, owner, not_asked)
+    board = await open_board(bus, FEED, owner)
     wishes = Wishes(depth=20, cadence_ms=100, timeframes=frozenset(timeframes))
     desk = Desk(FEED, bus, venue or ScriptedVenue(), settings, wishes, board, asyncio.Event())
     speaking = asyncio.create_task(board.run())

@@ -135,6 +135,10 @@ class Running:
         return found
 
 
+async def ours() -> None:
+    """There is no lease that could be another's."""
+
+
 @asynccontextmanager
 async def body(
     bus: Bus,
@@ -157,6 +161,7 @@ async def body(
         wishes=wishes or Wishes(depth=20, cadence_ms=0),
         board=await open_board(bus, feed, "one"),
         stop=asyncio.Event(),
+        confirm=ours,
     )
     running = Running(desk, scripted, public, statuses)
 

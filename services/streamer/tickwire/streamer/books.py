@@ -85,14 +85,13 @@ class _Body:
         self._buffer: deque[Diff] = deque(maxlen=BUFFERED)
         # Whether it was said that the book is not right.
         self._broken = False
-        self._proofs: list[asyncio.Future[None]] = []
         # No book is published any more; nothing at all is.
         self._ended = False
         self._finished = False
 
     async def run(self) -> None:
         """All of the feed's work, until the desk says stop."""
-        self._deltas = await open_deltas(self._desk, lambda: self._book, self._prove)
+        self._deltas = await open_deltas(self._desk, lambda: self._book)
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             publisher = group.create_task(self._publish())
             deltas = group.create_task(self._deltas.run())
@@ -275,17 +274,13 @@ class _Body:
         """The newest state at the wished cadence; at once when the book breaks, heals or ends."""
         while True:
             await self._bell.heard(self._desk.wishes.cadence_ms / 1000)
-            proofs, self._proofs = self._proofs, []
             message, changes = self._message()
             live = message.state == "live"
-            if live or self._live_on_tape or proofs:
+            if live or self._live_on_tape:
                 await self._tape.append(messages.encode(message))
                 self._board.published(changes)
                 self._board.conflated += message.conflated
                 self._live_on_tape = live
-            for proof in proofs:
-                if not proof.done():
-                    proof.set_result(None)
             if self._finished:
                 return
 
@@ -329,13 +324,6 @@ class _Body:
             timestamp=None,
             received=int(time.time() * 1000),
         )
-
-    async def _prove(self) -> None:
-        """Return after the next confirmed publish of the book, which an overtaken owner does not get."""
-        proof: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._proofs.append(proof)
-        self._bell.ring_now()
-        await proof
 
     async def _follow_wishes(self) -> None:
         while not self._ended:

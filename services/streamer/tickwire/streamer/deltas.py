@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from tickwire import messages, streams
 from tickwire.feeds import BookDelta, BookDeltas
@@ -23,19 +23,12 @@ BATCH = 8_000
 
 
 class Deltas:
-    """What waits to be published. `present` gives the book as it is, None while there is none.
+    """What waits to be published. `present` gives the book as it is, None while there is none."""
 
-    `prove` returns once the feed's owner has published its book: until a message of ours is on the subject of the
-    changes, nothing else shuts out an owner that has been overtaken.
-    """
-
-    def __init__(
-        self, desk: Desk, tape: Tape, present: Callable[[], OrderBook | None], prove: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, desk: Desk, tape: Tape, present: Callable[[], OrderBook | None]) -> None:
         self._desk = desk
         self._tape = tape
         self._present = present
-        self._prove = prove
         self._waiting: deque[BookDelta] = deque()
         self._weight = 0
         self._void = True
@@ -116,19 +109,15 @@ class Deltas:
             received=self._received or int(time.time() * 1000),
             deltas=batch,
         )
-        if not self._tape.sequence:
-            await self._prove()
         await self._tape.append(messages.encode(message))
 
 
-async def open_deltas(
-    desk: Desk, present: Callable[[], OrderBook | None], prove: Callable[[], Awaitable[None]]
-) -> Deltas:
+async def open_deltas(desk: Desk, present: Callable[[], OrderBook | None]) -> Deltas:
     """The changes of a book whose owner has just begun: an earlier owner is shut out where it has published any."""
     feed = desk.feed
     subject = feed.tape.replace("tape.book.", "tape.book_delta.", 1)
-    tape, last = await open_tape(desk.bus, streams.BOOK_DELTAS, subject, prove)
-    deltas = Deltas(desk, tape, present, prove)
+    tape, last = await open_tape(desk.bus, streams.BOOK_DELTAS, subject, desk.confirm)
+    deltas = Deltas(desk, tape, present)
     if last is not None or desk.wishes.deltas:
         empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=int(time.time() * 1000), deltas=[])
         await tape.append(messages.encode(empty))

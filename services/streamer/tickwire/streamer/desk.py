@@ -15,7 +15,7 @@ from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
-from tickwire.streamer.tape import Confirm, Tape, not_asked, open_tape
+from tickwire.streamer.tape import Confirm, Tape, open_tape
 
 
 class Diff(Struct, frozen=True, kw_only=True):
@@ -165,7 +165,7 @@ class Board:
         self._to_say.put_nowait(None)
 
 
-async def open_board(bus: Bus, feed: Feed, owner: str, confirm: Confirm = not_asked) -> Board:
+async def open_board(bus: Bus, feed: Feed, owner: str, confirm: Confirm | None = None) -> Board:
     """The board of a feed that this instance now owns."""
     tape, _ = await open_tape(bus, streams.STATUS, feed.status, confirm)
     return Board(feed, owner, tape)
@@ -187,4 +187,4 @@ class Desk:
     wishes: Wishes
     board: Board
     stop: asyncio.Event
-    confirm: Confirm = not_asked
+    confirm: Confirm | None = None

@@ -36,6 +36,7 @@ from tickwire import exchanges, feeds, logs, messages, streams
 from tickwire.bus import Bus, Call, Endpoint, serve
 from tickwire.config import Settings, StreamerSettings
 from tickwire.errors import (
+    BadRequest,
     ConfigError,
     Fenced,
     NoSuchService,
@@ -264,6 +265,8 @@ class _Streamer:
         exchanges.known(request.exchange)
         venue = await self._venues.get(request.exchange)
         await venue.check(request.feed)
+        if request.deltas and not venue.has_diffs:
+            raise BadRequest(f"the changes of books of {request.exchange} are not to be had", "leave deltas out")
         assert self._interests is not None
         await self._interests.register(request)
         return await self._report(request.feed)

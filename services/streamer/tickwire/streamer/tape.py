@@ -33,16 +33,11 @@ Confirm = Callable[[], Awaitable[None]]
 """Returns when this instance still owns the feed, by the broker's word; raises Fenced when it does not."""
 
 
-async def not_asked() -> None:
-    """The Confirm of those who have no lease to ask about."""
-    raise Fenced("the subject was emptied", "nothing proves that it is ours")
-
-
 class Tape:
     """A subject to append to. Made by `open_tape`; one `append` at a time."""
 
     def __init__(
-        self, bus: Bus, stream: str, subject: str, last: RawStreamMsg | None, confirm: Confirm = not_asked
+        self, bus: Bus, stream: str, subject: str, last: RawStreamMsg | None, confirm: Confirm | None = None
     ) -> None:
         self.subject = subject
         self._confirm = confirm
@@ -58,6 +53,9 @@ class Tape:
 
         Raises Fenced when the subject's last message is not the one that this tape knows: somebody else writes.
         """
+        if not self.sequence and self._confirm is not None:
+            # No sequence shuts anybody out of a subject without messages.
+            await self._confirm()
         self._count += 1
         name = f"{self._writer}.{self._count}"
         while True:
@@ -67,7 +65,7 @@ class Tape:
             except nats.js.errors.APIError as error:
                 if error.err_code == _WRONG_SEQUENCE:
                     last = await last_message(self._bus, self._stream, self.subject)
-                    if last is None and self.sequence:
+                    if last is None and self.sequence and self._confirm is not None:
                         # Retention took the last message, which says nothing of who may write the next.
                         await self._confirm()
                         self.sequence = 0
@@ -101,7 +99,7 @@ async def last_message(bus: Bus, stream: str, subject: str) -> RawStreamMsg | No
         await asyncio.sleep(RETRY_S)
 
 
-async def open_tape(bus: Bus, stream: str, subject: str, confirm: Confirm = not_asked) -> tuple[Tape, bytes | None]:
+async def open_tape(bus: Bus, stream: str, subject: str, confirm: Confirm | None = None) -> tuple[Tape, bytes | None]:
     """The tape of a subject, and its last message where there is one.
 
     Until something was appended, an earlier writer may append as well: append at once to shut it out.

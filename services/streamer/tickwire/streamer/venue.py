@@ -60,6 +60,8 @@ class Venue:
         self.rest = opened
         self.counted = opened.id in binance.EXCHANGES
         self.sockets = sockets
+        self.has_diffs = self.counted and sockets.typed
+        """Whether books arrive as changes, rather than whole as ccxt keeps them."""
         self._settings = settings
         self._loading = asyncio.Lock()
         self._comparing = asyncio.Lock()
