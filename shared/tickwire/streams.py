@@ -14,9 +14,10 @@ from nats.js.api import (
     StreamConfig,
     SubjectTransform,
 )
-from nats.js.errors import BadRequestError, NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
 from tickwire.config import TapeSettings
+from tickwire.errors import StorageError
 
 OHLCV = "OHLCV"
 JOBS = "JOBS"
@@ -34,6 +35,8 @@ _MIB = 1 << 20
 _RETENTION = TapeSettings()
 _ALREADY_EXISTS = 10058
 """JetStream's error code for a stream of this name with another configuration."""
+_NO_ROOM = 10047
+"""JetStream's error code for storage that is not there to be reserved."""
 
 
 def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[StreamConfig]:
@@ -50,7 +53,7 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[St
             ),
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
-            max_bytes=1024 * _MIB,
+            max_bytes=512 * _MIB,
             duplicate_window=120,
             allow_direct=True,
         ),
@@ -108,7 +111,7 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[St
         _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
         _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
         # The newest of each, so that a late joiner has the present state at once.
-        _tape(BOOKS, "book", 2, max_msgs_per_subject=1, max_bytes=256 * _MIB),
+        _tape(BOOKS, "book", 2, max_msgs_per_subject=1, max_bytes=128 * _MIB),
         _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=64 * _MIB),
         _tape(CANDLES, "candle", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
@@ -134,14 +137,33 @@ def _tape(
 async def declare(
     jetstream: JetStreamContext, partitions: int, lease_ttl_s: float, tape: TapeSettings = _RETENTION
 ) -> None:
-    """Make or update every stream. Safe to call from any number of processes at once."""
+    """Make or update every stream. Safe to call from any number of processes at once.
+
+    Raises StorageError when the broker has no room for one.
+    """
     for config in declared(partitions, lease_ttl_s, tape):
         try:
-            await jetstream.add_stream(config)
-        except BadRequestError as error:
-            if error.err_code != _ALREADY_EXISTS:
+            await _declare(jetstream, config)
+        except APIError as error:
+            if error.err_code != _NO_ROOM:
                 raise
+            raise StorageError(
+                f"the broker has no room for {(config.max_bytes or 0) / _MIB:.0f} MiB of stream {config.name}",
+                "free space on its disk, or lower tape.trades_bytes and tape.deltas_bytes",
+            ) from error
+
+
+async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
+    try:
+        await jetstream.add_stream(config)
+    except APIError as error:
+        # The room of a stream that is there already is counted twice here.
+        if error.err_code not in (_ALREADY_EXISTS, _NO_ROOM):
+            raise
+        try:
             await jetstream.update_stream(config)
+        except NotFoundError:
+            raise error from None
 
 
 async def created(jetstream: JetStreamContext, stream: str) -> int:

@@ -15,8 +15,15 @@ from nats.aio.msg import Msg
 from tickwire import broker as embedded_broker
 from tickwire import messages, streams
 from tickwire.bus import Bus, Call, Endpoint, connect, serve
-from tickwire.config import NatsSettings
-from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, UnknownSymbol
+from tickwire.config import NatsSettings, TapeSettings
+from tickwire.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    NoSuchService,
+    RequestTimeout,
+    StorageError,
+    UnknownSymbol,
+)
 from tickwire.messages import Candles, Coverage, KeyRequest
 from tickwire.subjects import Key, ohlcv, partition_of
 
@@ -260,3 +267,11 @@ async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path
             await bus.append("tape.ohlcv.a.B.1m", b"after", message_id="2")
             assert await got.get() == b"after"
         await stack.__aexit__(None, None, None)
+
+
+async def test_a_broker_without_room_for_a_stream_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    async with embedded_broker.embedded(tmp_path) as url, connect(NatsSettings(url=url), name="test") as bus:
+        with pytest.raises(StorageError, match=r"stream TRADES.*trades_bytes"):
+            await streams.declare(bus.jetstream, 8, 1.0, TapeSettings(trades_bytes=1 << 60))
+        # What was declared before is no obstacle to declaring it again.
+        await streams.declare(bus.jetstream, 8, 1.0)
