@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from tickwire import broker as embedded_broker
 from tickwire import messages, streams
-from tickwire.bus import Bus, Call, Endpoint, connect, serve
+from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, TapeSettings
 from tickwire.errors import (
     BadRequest,
@@ -25,6 +25,7 @@ from tickwire.errors import (
     UnknownSymbol,
 )
 from tickwire.messages import Candles, Coverage, KeyRequest
+from tickwire.serving import Call, Endpoint, serve
 from tickwire.subjects import Key, ohlcv, partition_of
 
 ASK = KeyRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m")

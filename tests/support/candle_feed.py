@@ -12,12 +12,13 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from tickwire import messages, streams
-from tickwire.bus import Bus, Call, Endpoint, serve
+from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
 from tickwire.errors import Fenced
 from tickwire.feeds import Candle, Feed, Gap, Status, Trade, Trades
 from tickwire.messages import CandlePage, FetchAccepted, FetchRequest, Job
 from tickwire.ranges import Range
+from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import candles
 from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
 from tickwire.streamer.tape import Tape, open_tape

@@ -31,7 +31,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 
 from tickwire import logs, messages, subjects, timeframes
-from tickwire.bus import Bus, Call, Endpoint, answer, serve
+from tickwire.bus import Bus
 from tickwire.cache import replies
 from tickwire.cache.disk import explained
 from tickwire.cache.partition import Partition, first_of
@@ -41,6 +41,7 @@ from tickwire.errors import BadRequest, Fenced, NoSuchService, NotCached, Reques
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
 from tickwire.ranges import Range, clip
+from tickwire.serving import Call, Endpoint, answer, serve
 from tickwire.subjects import Key
 
 log = logs.get(__name__)

@@ -33,13 +33,14 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
 from tickwire import exchanges, logs, messages, streams, subjects, timeframes
-from tickwire.bus import Bus, Call, Endpoint, cancellable, serve
+from tickwire.bus import Bus, cancellable
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.fetcher import jobs
 from tickwire.fetcher.venue import Venue, open_venue
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import FetchAccepted, FetchRequest
+from tickwire.serving import Call, Endpoint, serve
 from tickwire.subjects import Key
 
 log = logs.get(__name__)

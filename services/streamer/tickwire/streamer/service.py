@@ -33,7 +33,7 @@ from typing import Any
 import msgspec
 
 from tickwire import exchanges, feeds, logs, messages, streams
-from tickwire.bus import Bus, Call, Endpoint, serve
+from tickwire.bus import Bus
 from tickwire.config import Settings, StreamerSettings
 from tickwire.errors import (
     BadRequest,
@@ -50,6 +50,7 @@ from tickwire.errors import (
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.lifecycle import leaf
+from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import books, candles, tickers, trades
 from tickwire.streamer.desk import Board, Desk, Wishes, open_board
 from tickwire.streamer.interest import Interests, check, open_interests

@@ -1,0 +1,130 @@
+"""Answering requests: the endpoints of a service, as a NATS micro service.
+
+A micro service's `stop()` loses replies in flight, so endpoints are drained and their tasks awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import nats.errors
+from msgspec import Struct
+from nats.aio.subscription import Subscription
+from nats.micro import add_service
+from nats.micro.request import Request
+
+from tickwire import logs, messages
+from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
+from tickwire.errors import InternalError, TickwireError
+
+log = logs.get(__name__)
+
+VERSION = "0.1.0"
+
+Q = TypeVar("Q", bound=Struct)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a handler sees it: answer with `reply`, more than once for a chunked reply."""
+
+    subject: str
+    reply_to: str
+    headers: Mapping[str, str]
+    data: bytes
+    publish: Callable[..., Awaitable[None]] = field(repr=False)
+
+    async def reply(self, message: Struct | bytes) -> None:
+        """Send a reply: a message as JSON, or bytes as they stand."""
+        if self.reply_to:
+            await self.publish(self.reply_to, message if isinstance(message, bytes) else messages.encode(message))
+
+    async def refuse(self, error: TickwireError) -> None:
+        """Send a typed error as the reply."""
+        if self.reply_to:
+            await self.publish(
+                self.reply_to,
+                messages.encode(messages.error_reply(error)),
+                headers={ERROR_CODE: str(error.status), ERROR_TEXT: error.message[:500]},
+            )
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Q]):
+    """A subject that a service answers. `handle` returns the reply, or None when it replied by itself."""
+
+    subject: str
+    request: type[Q]
+    handle: Callable[[Q, Call], Awaitable[Struct | None]]
+
+
+@asynccontextmanager
+async def serve(
+    bus: Bus,
+    service: str,
+    endpoints: Sequence[Endpoint[Any]],
+    *,
+    instance: str,
+    queue: str = "q",
+) -> AsyncIterator[None]:
+    """Answer requests for as long as the block lasts; at its end those accepted are still answered.
+
+    A TickwireError of a handler is the reply. Any other exception is a bug: the caller is told so, and the
+    block ends with it. `$SRV.PING/INFO/STATS` answer for the instance.
+    """
+    async with asyncio.TaskGroup() as group:
+        micro = await add_service(
+            bus.client,
+            name=service,
+            version=VERSION,
+            description=f"tickwire {service}",
+            metadata={"instance": instance},
+        )
+        for endpoint in endpoints:
+            await micro.add_endpoint(
+                name=endpoint.subject.replace(".", "-"),
+                subject=endpoint.subject,
+                queue_group=queue,
+                handler=_in_task(bus, endpoint, group),
+            )
+        try:
+            # Inside the block the server knows of the endpoints: a request from anywhere is answered.
+            await bus.client.flush()
+            yield
+        finally:
+            # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.
+            await asyncio.gather(*(_drained(point._subscription) for point in micro._endpoints))
+
+
+async def _drained(subscription: Subscription | None) -> None:
+    if subscription is not None:
+        try:
+            await subscription.drain()  # type: ignore[no-untyped-call]
+        except nats.errors.Error as error:
+            log.debug("endpoint was gone", error=repr(error))
+
+
+def _in_task(bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup) -> Callable[[Request], Awaitable[None]]:
+    async def handler(request: Request) -> None:
+        call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
+        group.create_task(answer(endpoint, call))
+
+    return handler
+
+
+async def answer(endpoint: Endpoint[Any], call: Call) -> None:
+    """Handle one request: the reply, a typed error, or a bug that is told to the caller and raised."""
+    try:
+        reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
+        if reply is not None:
+            await call.reply(reply)
+    except TickwireError as error:
+        log.debug("refused", subject=call.subject, error=str(error))
+        await call.refuse(error)
+    except Exception as error:
+        await call.refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
+        raise
