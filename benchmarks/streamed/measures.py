@@ -1,0 +1,152 @@
+"""One measurement of a process that takes frames and publishes: a burst, or a steady rate.
+
+The functions `of_…` give the numbers of the trades or changes that a message has.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+from msgspec import Struct
+from streamed.harness import Sent, Venue, cpu_ns, latencies_ms, percentile
+
+
+class _Item(Struct):
+    id: str
+
+
+class _Trades(Struct):
+    symbol: str
+    trades: list[_Item]
+
+
+class _Delta(Struct):
+    last: int
+
+
+class _Deltas(Struct):
+    deltas: list[_Delta]
+
+
+_trades, _deltas = msgspec.json.Decoder(_Trades).decode, msgspec.json.Decoder(_Deltas).decode
+
+
+def of_trades(data: bytes) -> list[int]:
+    """Of `md.trade`."""
+    return [int(trade.id) for trade in _trades(data).trades]
+
+
+def of_deltas(data: bytes) -> list[int]:
+    """Of `md.book_delta`."""
+    return [delta.last for delta in _deltas(data).deltas]
+
+
+def of_plain_trade(data: bytes) -> list[int]:
+    """Of the loop's trades."""
+    return [int(json.loads(data)["id"])]
+
+
+def of_plain_book(data: bytes) -> list[int]:
+    """Of the loop's books: the last change that each includes."""
+    return [json.loads(data)["sequence"]]
+
+
+class Follower(Protocol):
+    """Sees what a process publishes."""
+
+    async def clear(self) -> None:
+        """Forget what was seen."""
+
+    async def until(self, kind: str, last: int) -> None:
+        """Wait until the item of this number was seen, or nothing comes any more."""
+
+    async def got(self) -> tuple[list[tuple[int, int]], int]:
+        """The numbers of the items with their times of arrival (monotonic ns), and how many messages had them."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured: a process, on a venue of its own, and who sees what it publishes."""
+
+    name: str
+    pid: int
+    venue: Venue
+    follower: Follower
+    log: Path = Path(os.devnull)
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement. `delivered` are different numbers; `in_order` is whether each came once, one after the other."""
+
+    sent: int
+    delivered: int
+    late: int
+    """Of them so many more came only when one more item was sent."""
+    in_order: bool
+    messages: int
+    cpu_us: float
+    """Of the process, for each item that was sent."""
+    wall_us: float
+    """From the first write to the last arrival, for each item that was sent."""
+    p50_ms: float
+    p99_ms: float
+    cpu_share: float
+    """Of one core, while it lasted."""
+
+
+async def measured(subject: Subject, kind: str, count: int, rate: float | None) -> Result:
+    """Have the venue send, and follow it to the consumer."""
+    follower = subject.follower
+    await follower.clear()
+    before = cpu_ns(subject.pid)
+    sent = await subject.venue.send(kind, count, rate)
+    last = sent.last[0]
+    await follower.until(kind, last)
+    cpu = cpu_ns(subject.pid) - before
+    got, messages = await follower.got()
+    got = [(number, at) for number, at in got if number >= sent.first]
+    ended = max((at for _, at in got), default=sent.began_ns)
+    took_ns = max(1, ended - sent.began_ns)
+    latency = latencies_ms(sent.sent, got)
+    # A loop may hold things back until something else comes.
+    await follower.clear()
+    extra = await subject.venue.send(kind, 1)
+    await follower.until(kind, extra.last[0])
+    late = [number for number, _ in (await follower.got())[0] if sent.first <= number <= last]
+    return Result(
+        sent=sent.count,
+        delivered=len({number for number, _ in got}),
+        late=len(set(late)),
+        in_order=[number for number, _ in got] == list(range(sent.first, last + 1)),
+        messages=messages,
+        cpu_us=cpu / 1e3 / sent.count,
+        wall_us=took_ns / 1e3 / sent.count,
+        p50_ms=percentile(latency, 0.5),
+        p99_ms=percentile(latency, 0.99),
+        cpu_share=cpu / took_ns,
+    )
+
+
+def of_many(sent: Sent, names: Sequence[str], arrived: Sequence[tuple[int, bytes]]) -> dict[tuple[str, int], float]:
+    """Milliseconds from write to arrival by symbol and number, where items of many symbols were sent in turns."""
+    each = sent.count // len(names)
+    place = {f"{name}/USDT": (index, sent.last[index] - each + 1) for index, name in enumerate(names)}
+    starts = [0, *accumulate(count for _, count, _ in sent.sent)]
+    found = {}
+    for at, data in arrived:
+        message = _trades(data)
+        index, first = place[message.symbol]
+        for trade in message.trades:
+            if (number := int(trade.id)) >= first:
+                written = sent.sent[bisect_right(starts, (number - first) * len(names) + index) - 1][2]
+                found[message.symbol, number] = (at - written) / 1e6
+    return found

@@ -1,0 +1,295 @@
+"""The streamer against plain loops, in one run: `python benchmarks/streaming.py`; `--help` for what can be chosen.
+
+A stand-in of Binance (`streamed/venue.py`) writes the same frames to the sockets of each: the real streamer process,
+whose items count as delivered when they come back from the tape, which is to say from the broker's disk; and a loop
+around ccxt.pro's awaits that publishes to the same broker, unconfirmed. With `--cryptofeed`, cryptofeed's newest
+release with its Redis backend too. Each has a venue of its own, and is fed alone, in turns.
+
+CPU is that of the one process, divided by the items sent, also by those that it lost. Latency is from the write to the
+socket to the callback of a plain consumer. Everything runs on one machine: venue, streamer, broker and consumer share
+its cores, so what is said of time is an upper bound; CPU is not concerned.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from streamed import harness, micro
+from streamed.harness import Consumer, median
+from streamed.measures import (
+    Result,
+    Subject,
+    measured,
+    of_deltas,
+    of_many,
+    of_plain_book,
+    of_plain_trade,
+    of_trades,
+)
+from streamed.redised import NotInstalled, cryptofeed, installed
+from streamed.venue import symbols
+
+from tickwire import broker, children, streams
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings
+
+PARTS = ("micro", "trades", "books", "memory", "feeds")
+SYMBOL = "BTC/USDT"
+CONSOLE = Console(width=None if sys.stdout.isatty() else 130)
+
+
+class Bench:
+    """The broker that all use, and the folder of those that need one."""
+
+    def __init__(self, bus: Bus, url: str, folder: Path, options: argparse.Namespace) -> None:
+        self.bus = bus
+        self.url = url
+        self.folder = folder
+        self.options = options
+
+    async def ours(self, stack: AsyncExitStack, subject: str, consumer: Consumer, symbols: int = 1) -> Subject:
+        """The streamer on a venue of its own; no feed is started."""
+        venue = await stack.enter_async_context(harness.open_venue(symbols))
+        folder = Path(tempfile.mkdtemp(dir=self.folder))
+        pid = await stack.enter_async_context(harness.streamer(folder, venue.url, self.url))
+        await self.bus.subscribe(subject, consumer.take)
+        return Subject("tickwire", pid, venue, consumer, folder / "log")
+
+    async def plain(self, stack: AsyncExitStack, kind: str, consumer: Consumer) -> Subject:
+        """The loop on a venue of its own."""
+        venue = await stack.enter_async_context(harness.open_venue())
+        argv: list[str | Path] = [sys.executable, harness.HERE / "ccxt_loop.py", kind, venue.url, self.url]
+        process = await stack.enter_async_context(children.child(argv))
+        await self.bus.subscribe(f"plain.{kind}", consumer.take)
+        await venue.subscribed(1)
+        return Subject("ccxt.pro loop", process.pid, venue, consumer)
+
+    async def trades(self) -> None:
+        """Bursts and steady rates of trades."""
+        options = self.options
+        async with AsyncExitStack() as stack:
+            plain = await self.plain(stack, "trade", Consumer(of_plain_trade))
+            ours = await self.ours(stack, "md.trade.binance.BTC-USDT", Consumer(of_trades))
+            await harness.start(self.bus, "trade", SYMBOL)
+            await ours.venue.subscribed(1)
+            subjects = [plain, ours, *await self.cryptofeeds(stack)]
+            cases = [(options.burst, None, options.rounds)]
+            cases += [(int(rate * options.seconds), rate, options.steady_rounds) for rate in options.rates]
+            await self.compare("trades", "aggTrade", subjects, cases)
+
+    async def books(self) -> None:
+        """Bursts and steady rates of changes of a book, 20 levels each."""
+        options = self.options
+        async with AsyncExitStack() as stack:
+            plain = await self.plain(stack, "book", Consumer(of_plain_book))
+            ours = await self.ours(stack, "md.book_delta.binance.BTC-USDT", Consumer(of_deltas))
+            await harness.start(self.bus, "book", SYMBOL, deltas=True)
+            await ours.venue.subscribed(1)
+            cases = [(options.burst // 4, None, options.rounds), (int(1000 * options.seconds), 1000.0, 1)]
+            await self.compare("changes of a book", "depth", [plain, ours], cases)
+
+    async def compare(
+        self, what: str, kind: str, subjects: Sequence[Subject], cases: Sequence[tuple[int, float | None, int]]
+    ) -> None:
+        """Each case, each subject in turn, in rounds; a table."""
+        for subject in subjects:
+            # Unmeasured: first imports, snapshots, whatever is done once.
+            await measured(subject, kind, 1000, 500.0)
+        table = Table(
+            what,
+            "by",
+            "delivered",
+            "CPU us each",
+            "of the loop's",
+            "wall us each",
+            "p50 ms",
+            "p99 ms",
+            "core",
+            "messages",
+        )
+        for count, rate, rounds in cases:
+            results: dict[str, list[Result]] = {subject.name: [] for subject in subjects}
+            for _ in range(rounds):
+                for subject in subjects:
+                    results[subject.name].append(await measured(subject, kind, count, rate))
+            baseline = median([result.cpu_us for result in results[subjects[0].name]])
+            name = f"{count:,} at once" if rate is None else f"{rate:,.0f}/s"
+            for subject in subjects:
+                row(table, name, subject.name, results[subject.name], baseline)
+            table.add_section()
+        CONSOLE.print(table)
+
+    async def cryptofeeds(self, stack: AsyncExitStack) -> list[Subject]:
+        """cryptofeed twice: as it comes, and with a queue that holds a burst."""
+        if self.options.cryptofeed is None:
+            return []
+        try:
+            python, version = await installed(Path(self.options.cryptofeed or self.folder / "cryptofeed"))
+        except NotInstalled as error:
+            print(f"cryptofeed cannot be installed here ({error}): not measured")
+            return []
+        print(f"cryptofeed {version}, {python}")
+        subjects = []
+        for name, depth in (("cryptofeed+redis", []), ("cryptofeed, long queue", ["1000000"])):
+            venue = await stack.enter_async_context(harness.open_venue())
+            pid, follower = await stack.enter_async_context(cryptofeed(python, venue, *depth))
+            subjects.append(Subject(name, pid, venue, follower))
+        return subjects
+
+    async def memory(self) -> None:
+        """Resident memory before and after so many trades, in portions that the consumer has seen."""
+        total, portion = self.options.hour, 10_000
+        async with AsyncExitStack() as stack:
+            consumer = Consumer(of_trades)
+            ours = await self.ours(stack, "md.trade.binance.BTC-USDT", consumer)
+            await harness.start(self.bus, "trade", SYMBOL)
+            await ours.venue.subscribed(1)
+            await measured(ours, "aggTrade", portion, None)
+            marks = [harness.rss_mib(ours.pid)]
+            began, cpu, done = time.monotonic(), harness.cpu_ns(ours.pid), 0
+            while done < total:
+                await consumer.clear()
+                sent = await ours.venue.send("aggTrade", portion)
+                await consumer.until("aggTrade", sent.last[0])
+                done += portion
+                if done % max(portion, total // 4) < portion:
+                    marks.append(harness.rss_mib(ours.pid))
+            took, cpu = time.monotonic() - began, harness.cpu_ns(ours.pid) - cpu
+        print(
+            f"memory: {done:,} trades (an hour at {done / 3600:.0f}/s) in {took:.1f} s, "
+            f"{cpu / done / 1e3:.1f} us of CPU each; resident {' -> '.join(f'{mark:.0f}' for mark in marks)} MiB"
+        )
+
+    async def feeds(self) -> None:
+        """One process with ever more feeds of trades, each with a few messages a second."""
+        counts, rate, seconds = self.options.feeds, self.options.feed_rate, self.options.seconds
+        table = Table(
+            "feeds",
+            "messages/s",
+            "delivered",
+            "of one core",
+            "CPU us each",
+            "p50 ms",
+            "p99 ms",
+            "worst stall ms",
+            "MiB",
+        )
+        async with AsyncExitStack() as stack:
+            consumer = Consumer(of_trades)
+            ours = await self.ours(stack, "md.trade.binance.*", consumer, max(counts))
+            started = 0
+            for count in sorted(counts):
+                names = symbols(count)
+                for start in range(started, count, 20):
+                    part = names[start : start + 20]
+                    await asyncio.gather(*(harness.start(self.bus, "trade", f"{name}/USDT") for name in part))
+                await ours.venue.subscribed(count)
+                started = count
+                # Until REST has said what there was before, and what beginning took has been done.
+                await asyncio.sleep(1.5)
+                await consumer.clear()
+                since, began, cpu = datetime.now(UTC).isoformat(), time.monotonic(), harness.cpu_ns(ours.pid)
+                sent = await ours.venue.send("aggTrade", int(rate * seconds), rate, count)
+                took, cpu = time.monotonic() - began, harness.cpu_ns(ours.pid) - cpu
+                await consumer.settled()
+                took_ms = of_many(sent, names, consumer.raw())
+                held = harness.stalls(ours.log, since)
+                table.add_row(
+                    f"{count:,}",
+                    f"{sent.count / took:,.0f}",
+                    f"{len(took_ms):,} of {sent.count:,}",
+                    f"{cpu / took / 1e9:.0%}",
+                    f"{cpu / 1e3 / sent.count:.0f}",
+                    f"{harness.percentile(list(took_ms.values()), 0.5):.1f}",
+                    f"{harness.percentile(list(took_ms.values()), 0.99):.1f}",
+                    f"{max(held, default=float('nan')):.0f}",
+                    f"{harness.rss_mib(ours.pid):.0f}",
+                )
+        CONSOLE.print(table)
+
+
+def row(table: Table, case: str, name: str, results: Sequence[Result], baseline: float) -> None:
+    """Medians of the rounds of one subject; the worst of deliveries."""
+    worst = min(results, key=lambda result: result.delivered)
+    cpu = median([result.cpu_us for result in results])
+    missed = f"{worst.delivered:,} of {worst.sent:,}" + (f", {worst.late:,} late" if worst.late else "")
+    in_order = all(result.in_order for result in results)
+    table.add_row(
+        case,
+        name,
+        "all, in order" if in_order else missed,
+        f"{cpu:.1f}",
+        f"{cpu / baseline:.2f}",
+        f"{median([result.wall_us for result in results]):.1f}",
+        f"{median([result.p50_ms for result in results]):.2f}",
+        f"{median([result.p99_ms for result in results]):.2f}",
+        f"{median([result.cpu_share for result in results]):.0%}",
+        f"{worst.messages:,}",
+    )
+
+
+async def parts() -> None:
+    """What needs no process."""
+    table = Table("pure parts", "us an item", "baseline", "us an item", "times faster")
+    for what, ours, name, theirs in await micro.all_rows():
+        table.add_row(what, f"{ours:.2f}", name, *((f"{theirs:.2f}", f"{theirs / ours:.1f}") if theirs else ("", "")))
+    CONSOLE.print(table)
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Measure what was chosen."""
+    print(f"{os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
+    if "micro" in options.only:
+        await parts()
+    # The consumer's pauses would be counted as latency.
+    gc.freeze()
+    gc.disable()
+    with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
+        for part in options.only:
+            if part != "micro":
+                # A broker each: nothing left over by one is met by the next.
+                async with (
+                    broker.embedded(Path(folder, part)) as url,
+                    connect(NatsSettings(url=url), name="benchmark") as bus,
+                ):
+                    await streams.declare(bus.jetstream, 8, 2.0)
+                    await getattr(Bench(bus, url, Path(folder), options), part)()
+                gc.collect()
+
+
+def numbers(text: str) -> list[int]:
+    """`50,200`."""
+    return [int(each) for each in text.split(",")]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", type=lambda text: text.split(","), default=PARTS, help=f"of {','.join(PARTS)}")
+    parser.add_argument("--rounds", type=int, default=3, help="of bursts")
+    parser.add_argument("--steady-rounds", type=int, default=1, help="of steady rates")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of steady rates")
+    parser.add_argument("--burst", type=int, default=20_000, help="trades at once")
+    parser.add_argument("--rates", type=numbers, default=[1000, 10_000], help="trades a second")
+    parser.add_argument("--feeds", type=numbers, default=[50, 200, 500])
+    parser.add_argument("--feed-rate", type=float, default=5.0, help="messages a second of each feed")
+    parser.add_argument("--hour", type=int, default=720_000, help="trades for the look at memory")
+    parser.add_argument(
+        "--cryptofeed",
+        nargs="?",
+        const="",
+        metavar="FOLDER",
+        help="measure cryptofeed too, installed into FOLDER, or else into a temporary one",
+    )
+    asyncio.run(main(parser.parse_args()))
