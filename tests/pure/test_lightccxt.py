@@ -35,7 +35,7 @@ for name in ("binance", "binanceusdm", "okx", "bybit", "kraken", "coinbase"):
     print(kind.__module__, end=" ")
 print(ccxt.NetworkError is NetworkError)
 """
-    modules = "binance binanceusdm okx bybit kraken coinbase".split()
+    modules = ["binance", "binanceusdm", "okx", "bybit", "kraken", "coinbase"]
     assert said(code) == " ".join([*(f"ccxt.pro.{name}" for name in modules), "True"])
 
 
