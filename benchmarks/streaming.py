@@ -47,7 +47,7 @@ from tickwire.config import NatsSettings
 
 PARTS = ("micro", "trades", "books", "memory", "feeds")
 SYMBOL = "BTC/USDT"
-CONSOLE = Console(width=None if sys.stdout.isatty() else 130)
+CONSOLE = Console(width=None if sys.stdout.isatty() else 150)
 
 
 class Bench:

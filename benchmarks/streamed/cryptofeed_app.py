@@ -4,8 +4,9 @@
 """
 
 import sys
+from typing import Any
 
-from cryptofeed import FeedHandler  # type: ignore[import-not-found]
+from cryptofeed import FeedHandler, connection  # type: ignore[import-not-found]
 from cryptofeed.backends.redis import TradeStream  # type: ignore[import-not-found]
 from cryptofeed.connection import RestEndpoint, Routes, WebsocketEndpoint  # type: ignore[import-not-found]
 from cryptofeed.defines import TRADES  # type: ignore[import-not-found]
@@ -14,11 +15,18 @@ from cryptofeed.exchanges import Binance  # type: ignore[import-not-found]
 
 def main(url: str, port: int, max_depth: int | None) -> None:
     """Run until the process is ended."""
-    Binance.websocket_endpoints = [WebsocketEndpoint(url.replace("http", "ws", 1))]
+    # It takes wss addresses only, and the venue here has no certificate.
+    connect = connection.connect
+
+    def plain(address: str, **options: Any) -> Any:
+        return connect(address.replace("wss", "ws", 1), **options)
+
+    connection.connect = plain
+    Binance.websocket_endpoints = [WebsocketEndpoint(url.replace("http", "wss", 1))]
     Binance.rest_endpoints = [
         RestEndpoint(url, routes=Routes("/api/v3/exchangeInfo", l2book="/api/v3/depth?symbol={}&limit={}"))
     ]
-    handler = FeedHandler()
+    handler = FeedHandler(config={"log": {"disabled": True}})
     backend = TradeStream(host="127.0.0.1", port=port, max_depth=max_depth)
     handler.add_feed(Binance(symbols=["BTC-USDT"], channels=[TRADES], callbacks={TRADES: backend}))
     handler.run()

@@ -86,12 +86,13 @@ class Venue:
             return Sent(**await answer.json())
 
     async def subscribed(self, count: int) -> None:
-        """Wait until it has so many subscriptions."""
-        while True:
-            async with self._session.post(f"{self.url}/do", json={}) as answer:
-                if await answer.json() == count:
-                    return
-            await asyncio.sleep(0.05)
+        """Wait until it has so many subscriptions. Raises TimeoutError after half a minute."""
+        async with asyncio.timeout(30):
+            while True:
+                async with self._session.post(f"{self.url}/do", json={}) as answer:
+                    if await answer.json() == count:
+                        return
+                await asyncio.sleep(0.05)
 
 
 @asynccontextmanager
