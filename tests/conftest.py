@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from support import programs
 from support.processes import SimulatorProcess, running_simulator
 from tickwire import broker as embedded_broker
 from tickwire import streams
@@ -21,6 +22,16 @@ settings.load_profile("tickwire")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PARTITIONS = 8
 LEASE_TTL_S = 1.0
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a program that is not there, or fail where that was asked for."""
+    for mark in item.iter_markers("needs"):
+        for program in mark.args:
+            if reason := programs.absent(program):
+                if programs.required():
+                    pytest.fail(reason, pytrace=False)
+                pytest.skip(reason)
 
 
 @pytest.fixture

@@ -1,0 +1,32 @@
+"""Programs beyond Python that some tests need, and the one command that installs each."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+REQUIRED = "REQUIRE_PROGRAMS"
+"""With this variable set, a program that is absent is a failure."""
+
+INSTALL = {
+    "node": f"apt-get install -y nodejs npm && npm ci --prefix {EXAMPLES.name}",
+    "chromium": f"apt-get install -y chromium nodejs npm && npm ci --prefix {EXAMPLES.name}",
+    "influxdb": "apt-get install -y influxdb",
+}
+
+
+def absent(program: str) -> str | None:
+    """Why a test that needs `program` cannot run here, with the command that helps; None where it can."""
+    found = {
+        "node": lambda: shutil.which("node") and (EXAMPLES / "node_modules").is_dir(),
+        "chromium": lambda: shutil.which("chromium") and (EXAMPLES / "node_modules").is_dir(),
+        "influxdb": lambda: shutil.which("influxd"),
+    }[program]()
+    return None if found else f"{program} is not installed: {INSTALL[program]}"
+
+
+def required() -> bool:
+    """Whether what is absent is a failure rather than a reason to skip."""
+    return bool(os.environ.get(REQUIRED))
