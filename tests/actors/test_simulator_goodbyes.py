@@ -40,8 +40,8 @@ async def get(running: Simulator, path: str, **query: Any) -> Any:
 
 
 async def test_a_socket_is_pinged_with_the_time_and_stays_while_it_answers() -> None:
-    async with simulated(now=NOW, ping_s=0.05) as running, socket(running, autoping=False) as connection:
-        for _ in range(6):
+    async with simulated(now=NOW, ping_s=0.4) as running, socket(running, autoping=False) as connection:
+        for _ in range(5):
             message = await connection.receive(timeout=5)
             assert message.type is aiohttp.WSMsgType.PING
             assert abs(int(message.data) - time.time() * 1000) < 5_000

