@@ -54,10 +54,11 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease that this instance holds. When `release` is set, finish and return; others wait for it."""
+    """A lease that this instance holds since `since` (ms). When `release` is set, finish; others wait for it."""
 
     key: str
     epoch: Epoch
+    since: int
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -125,9 +126,10 @@ class Leases:
             rivals = await self._turn(key, stop)
             if stop.is_set():
                 break
-            revision = await self._claim(key)
+            since = time.time_ns() // 1_000_000
+            revision = await self._claim(key, since)
             if revision is not None:
-                await self._run(Lease(key, Epoch(self._generation, revision)), revision, rivals, body, stop)
+                await self._run(Lease(key, Epoch(self._generation, revision), since), revision, rivals, body, stop)
             if not stop.is_set():
                 await self._wait(key, self._ttl_s / RENEWALS_PER_TTL, stop)
 
@@ -165,8 +167,8 @@ class Leases:
             for waiter in waiters:
                 waiter.cancel()
 
-    async def _claim(self, key: str) -> int | None:
-        value = messages.encode(LeaseHolder(holder=self.instance, since=int(time.time() * 1000)))
+    async def _claim(self, key: str, since: int) -> int | None:
+        value = messages.encode(LeaseHolder(holder=self.instance, since=since))
         try:
             last = await self._last(self._subject(key))
             if last is not None and not _is_gone(last.headers):
@@ -225,7 +227,7 @@ class Leases:
                 log.debug("renewal failed", lease=lease.key, error=repr(error))
 
     async def _renewed(self, lease: Lease, revision: int) -> int:
-        value = messages.encode(LeaseHolder(holder=self.instance, since=int(time.time() * 1000)))
+        value = messages.encode(LeaseHolder(holder=self.instance, since=lease.since))
         try:
             return await self._put(self._subject(lease.key), value, expected=revision)
         except nats.js.errors.BadRequestError as error:

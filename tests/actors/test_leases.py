@@ -11,12 +11,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from tickwire import broker as embedded_broker
-from tickwire import children, streams
+from tickwire import children, messages, streams
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings
 from tickwire.leases import Epoch, Lease, Leases, open_leases
+from tickwire.messages import LeaseHolder
 
 CONTENDER = Path(__file__).parents[1] / "support" / "contender.py"
 TTL_S = 1.0
@@ -196,6 +198,25 @@ async def test_a_holder_cut_off_from_the_broker_stops_by_itself_and_claims_again
         later, _ = await one.says("held")
         assert later > epoch
         await stack.__aexit__(None, None, None)
+
+
+async def test_a_lease_says_since_when_it_is_held_however_often_it_was_renewed(bus: Bus, broker: str) -> None:
+    said: asyncio.Queue[int] = asyncio.Queue()
+
+    async def observe(message: Msg) -> None:
+        said.put_nowait(messages.decode(message.data, LeaseHolder).since)
+
+    await bus.ordered("$KV.LEASES.test.lease.k", "KV_LEASES", observe)
+    stop = asyncio.Event()
+
+    async def body(lease: Lease) -> None:
+        async with asyncio.timeout(5):
+            heard = [await said.get() for _ in range(4)]
+        assert heard == [lease.since] * 4
+        stop.set()
+
+    async with instance(broker, "one") as (_, leases):
+        await leases.hold("k", body, stop)
 
 
 async def test_an_expired_lease_whose_marker_is_the_last_entry_can_be_claimed(bus: Bus, broker: str) -> None:
