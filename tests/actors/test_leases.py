@@ -22,6 +22,7 @@ from tickwire.messages import LeaseHolder
 
 CONTENDER = Path(__file__).parents[1] / "support" / "contender.py"
 TTL_S = 1.0
+# The names matter: "holder" outranks "standby" for the lease "k", so a newcomer of that name does not move it.
 
 
 class Contender:
@@ -148,9 +149,9 @@ async def test_a_failure_of_the_body_is_raised_and_frees_the_lease(bus: Bus, bro
 
 
 async def test_a_graceful_end_hands_over_at_once(bus: Bus, broker: str) -> None:
-    async with contender(broker, "one") as one:
+    async with contender(broker, "holder") as one:
         await one.says("held")
-        async with contender(broker, "two") as two:
+        async with contender(broker, "standby") as two:
             await two.says("joined")
             one.process.send_signal(signal.SIGTERM)
             _, released = await one.says("released")
@@ -160,9 +161,9 @@ async def test_a_graceful_end_hands_over_at_once(bus: Bus, broker: str) -> None:
 
 
 async def test_after_kill_9_another_takes_over_soon_after_the_ttl(bus: Bus, broker: str) -> None:
-    async with contender(broker, "one") as one:
+    async with contender(broker, "holder") as one:
         epoch, _ = await one.says("held")
-        async with contender(broker, "two") as two:
+        async with contender(broker, "standby") as two:
             await two.says("joined")
             one.process.kill()
             killed = time.time()
@@ -173,9 +174,9 @@ async def test_after_kill_9_another_takes_over_soon_after_the_ttl(bus: Bus, brok
 
 
 async def test_a_paused_holder_finds_itself_replaced_when_it_continues(bus: Bus, broker: str) -> None:
-    async with contender(broker, "one") as one:
+    async with contender(broker, "holder") as one:
         epoch, _ = await one.says("held")
-        async with contender(broker, "two") as two:
+        async with contender(broker, "standby") as two:
             await two.says("joined")
             one.process.send_signal(signal.SIGSTOP)
             later, _ = await two.says("held")
