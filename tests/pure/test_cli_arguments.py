@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickwire import times
 from tickwire.cli import arguments
 from tickwire.errors import BadRequest, TickwireError, UnsupportedTimeframe
 from tickwire.subjects import Key
@@ -37,7 +38,7 @@ NOW = 1_767_225_600_000
     ],
 )
 def test_a_time_is_iso_8601_or_milliseconds_or_an_age(text: str, expected: int) -> None:
-    assert arguments.time_ms(text, NOW) == expected
+    assert times.time_ms(text, NOW) == expected
 
 
 @pytest.mark.parametrize(
@@ -46,21 +47,21 @@ def test_a_time_is_iso_8601_or_milliseconds_or_an_age(text: str, expected: int) 
 )
 def test_a_time_that_cannot_be_read_is_refused_with_the_forms_it_may_have(text: str) -> None:
     with pytest.raises(BadRequest, match="2024-01-31") as refused:
-        arguments.time_ms(text, NOW, "--since")
+        times.time_ms(text, NOW, "--since")
     assert "--since" in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["9999w", "1969-12-31", "0001-01-01"])
 def test_a_time_before_1970_is_refused(text: str) -> None:
     with pytest.raises(BadRequest, match="before 1970"):
-        arguments.time_ms(text, NOW)
+        times.time_ms(text, NOW)
 
 
 @given(st.datetimes(min_value=datetime(1973, 3, 4), max_value=datetime(5000, 1, 1)))
 def test_a_moment_written_as_iso_and_as_milliseconds_is_the_same(moment: datetime) -> None:
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000, tzinfo=UTC)
-    written = arguments.time_ms(moment.isoformat(), NOW)
-    assert arguments.time_ms(str(written), NOW) == written
+    written = times.time_ms(moment.isoformat(), NOW)
+    assert times.time_ms(str(written), NOW) == written
     assert abs(written / 1000 - moment.timestamp()) < 0.001
 
 
@@ -68,7 +69,7 @@ def test_a_moment_written_as_iso_and_as_milliseconds_is_the_same(moment: datetim
 def test_any_text_is_a_time_or_a_refusal_of_one_line(text: str) -> None:
     said = ""
     try:
-        assert arguments.time_ms(text, NOW) >= 0
+        assert times.time_ms(text, NOW) >= 0
     except BadRequest as error:
         said = str(error)
     assert "\n" not in said

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+from tickwire import columns, jobs, logs, progress, runfile, supervisor
 from tickwire import config as configuration
-from tickwire import logs, runfile, supervisor
 from tickwire.bus import Bus, connect
-from tickwire.cli import arguments, chart, demo_live, get, inventory, jobs, progress, render
+from tickwire.cli import arguments, chart, demo_live, inventory, render
 from tickwire.cli.connection import now_ms
 from tickwire.cli.services import check_writable, ready, service_programs
 from tickwire.config import NatsSettings
@@ -208,6 +208,6 @@ async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
         return f"no chart: nothing is cached of {CHARTED}"
     width = min(120, shutil.get_terminal_size().columns)
     rows: list[Row] = []
-    async for chunk in get.chunks(bus, CHARTED, charted.last - width * 3_600_000, None, None):
-        rows += get.rows_of(chunk)
+    async for chunk in columns.chunks(bus, CHARTED, charted.last - width * 3_600_000, None, None):
+        rows += columns.rows_of(chunk)
     return chart.candles(f"{CHARTED} (simulated)", rows, width)

@@ -19,9 +19,9 @@ from rich.live import Live
 from rich.panel import Panel
 from rich.text import Text
 
-from tickwire import lifecycle, messages
+from tickwire import interest, jobs, lifecycle, messages
 from tickwire.bus import Bus
-from tickwire.cli import interest, jobs, lines, render, screens
+from tickwire.cli import lines, render, screens
 from tickwire.cli.connection import now_ms
 from tickwire.cli.lines import Digits
 from tickwire.cli.watch import FRAME_S, HISTORY, followed_status, history

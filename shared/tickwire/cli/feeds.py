@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 from rich.live import Live
 
-from tickwire import messages
+from tickwire import interest, messages
 from tickwire.bus import Bus
-from tickwire.cli import arguments, interest, render
+from tickwire.cli import arguments, render
 from tickwire.cli.connection import connected, now_ms, settings_of
-from tickwire.cli.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, NoSuchService, TickwireError
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest
+from tickwire.interest import START_TIMEOUT_S
 from tickwire.lifecycle import Exit, until_stopped
 
 WATCH_S = 1.0

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 
-from tickwire.cli import arguments, jobs, progress, render
+from tickwire import jobs, progress
+from tickwire.cli import arguments, render
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.errors import from_code
 from tickwire.lifecycle import Exit

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from array import array
 from collections import deque
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
@@ -13,55 +12,19 @@ from typing import TextIO
 
 import msgspec
 
-from tickwire.bus import Bus
 from tickwire.cli import arguments, render
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.options import Format
+from tickwire.columns import chunks, rows_of
 from tickwire.errors import BadRequest, StorageError
 from tickwire.lifecycle import Exit
-from tickwire.messages import CandleColumns, CandlesRequest, Row
+from tickwire.messages import CandleColumns, Row
 from tickwire.subjects import Key
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")
 KEY_COLUMNS = ("exchange", "symbol", "timeframe")
 TABLE_ENDS = 20
 """A long table shows so many rows of its beginning and of its end."""
-
-_decode = msgspec.msgpack.Decoder(CandleColumns).decode
-
-
-def rows_of(columns: CandleColumns) -> Iterator[Row]:
-    """The rows of a chunk."""
-    dates = array("q")
-    dates.frombytes(columns.dates)
-    floats = [array("d") for _ in range(5)]
-    for values, data in zip(
-        floats, (columns.opens, columns.highs, columns.lows, columns.closes, columns.volumes), strict=True
-    ):
-        values.frombytes(data)
-    if sys.byteorder == "big":
-        dates.byteswap()
-        for each in floats:
-            each.byteswap()
-    return zip(dates, *floats, strict=True)
-
-
-async def chunks(
-    bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None
-) -> AsyncGenerator[CandleColumns, None]:
-    """The candles of a key, as they come from the cache."""
-    request = CandlesRequest(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
-        since=since,
-        until=until,
-        limit=limit,
-        format="columns",
-    )
-    async with aclosing(bus.request_chunks("cache.get", request, _decode)) as parts:
-        async for part in parts:
-            yield part
 
 
 async def get(

@@ -15,9 +15,9 @@ from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from tickwire import lifecycle, messages, timeframes
+from tickwire import columns, interest, lifecycle, messages, timeframes
 from tickwire.bus import Bus
-from tickwire.cli import arguments, get, interest, lines, render, screens
+from tickwire.cli import arguments, lines, render, screens
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.lines import Digits
 from tickwire.errors import BadRequest, TickwireError
@@ -210,7 +210,9 @@ async def _watch(bus: Bus, view: View, depth: int | None, cadence: int | None, s
     feed = view.feed
     name = interest.subscriber("watch")
     async with AsyncExitStack() as stack:
-        report = await stack.enter_async_context(interest.interested(bus, feed, name, depth=depth, cadence_ms=cadence))
+        report = await stack.enter_async_context(
+            interest.interested(bus, feed, name, depth=depth, cadence_ms=cadence, say=render.say)
+        )
         # What the tape says of a feed that did not run is of the past, not the present state.
         view.trusted = feed.kind in ("trade", "candle") or report.state in ("live", "resyncing")
         if feed.timeframe is not None:
@@ -243,8 +245,8 @@ async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:
     since = now_ms() - count * timeframes.duration_ms(feed.timeframe)
     rows: list[Row] = []
     try:
-        async for chunk in get.chunks(bus, Key(feed.exchange, feed.symbol, feed.timeframe), since, None, None):
-            rows += get.rows_of(chunk)
+        async for chunk in columns.chunks(bus, Key(feed.exchange, feed.symbol, feed.timeframe), since, None, None):
+            rows += columns.rows_of(chunk)
     except TickwireError:
         return rows
     return rows

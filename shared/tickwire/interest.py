@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 import secrets
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
-from tickwire import lifecycle
+from tickwire import lifecycle, logs
 from tickwire.bus import Bus
-from tickwire.cli import render
 from tickwire.errors import TickwireError
 from tickwire.feeds import Feed, FeedReport, StartRequest, StopRequest
 
@@ -20,6 +19,8 @@ STOP_TIMEOUT_S = 3.0
 TTL_S = 10
 SUBSCRIBER = "cli"
 """On whose behalf `tickwire start` asks by default."""
+
+log = logs.get(__name__)
 
 
 def subscriber(command: str) -> str:
@@ -50,10 +51,12 @@ async def interested(
     ttl_s: int = TTL_S,
     depth: int | None = None,
     cadence_ms: int | None = None,
+    say: Callable[[str], None] | None = None,
 ) -> AsyncIterator[FeedReport]:
     """Have a feed run for as long as the block lasts; the report of its start.
 
-    The interest is renewed each third of `ttl_s`, so that it ends by itself should we die. Raises as `start` does.
+    The interest is renewed each third of `ttl_s`, so that it ends by itself should we die. `say` is told when no
+    streamer answers any more, and when one does again. Raises as `start` does.
     """
     request = StartRequest(
         kind=feed.kind,
@@ -68,7 +71,7 @@ async def interested(
     try:
         report = await start(bus, request)
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-            renewing = group.create_task(_renew(bus, request, ttl_s / 3))
+            renewing = group.create_task(_renew(bus, request, ttl_s / 3, say or log.warning))
             try:
                 yield report
             finally:
@@ -80,7 +83,7 @@ async def interested(
                 await stop(bus, feed, name, STOP_TIMEOUT_S)
 
 
-async def _renew(bus: Bus, request: StartRequest, every_s: float) -> None:
+async def _renew(bus: Bus, request: StartRequest, every_s: float, say: Callable[[str], None]) -> None:
     silent = False
     while True:
         await asyncio.sleep(every_s)
@@ -88,9 +91,9 @@ async def _renew(bus: Bus, request: StartRequest, every_s: float) -> None:
             await bus.request("streamer.start", request, FeedReport, timeout_s=every_s)
         except TickwireError as error:
             if not silent:
-                render.say(f"{request.feed}: {error}")
+                say(f"{request.feed}: {error}")
             silent = True
         else:
             if silent:
-                render.say(f"{request.feed}: a streamer answers again")
+                say(f"{request.feed}: a streamer answers again")
             silent = False

@@ -7,21 +7,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Protocol
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from tickwire.cli import render
+from tickwire.jobs import Show
 from tickwire.messages import Job
 from tickwire.subjects import Key
 
 LINE_EVERY_S = 5.0
-
-
-class Show(Protocol):
-    """Takes in what is said of a job."""
-
-    def __call__(self, job: Job) -> None: ...
 
 
 @dataclass
@@ -48,15 +42,16 @@ class Pace:
 @contextmanager
 def shown(keys: list[Key]) -> Iterator[Show]:
     """Show the progress of these keys' jobs while the block lasts."""
-    if sys.stderr.isatty():
-        with _bars(keys) as show:
+    console = Console(stderr=True)
+    if sys.stderr.isatty() or console.is_jupyter:
+        with _bars(keys, console) as show:
             yield show
     else:
         yield _Lines()
 
 
 @contextmanager
-def _bars(keys: list[Key]) -> Iterator[Show]:
+def _bars(keys: list[Key], console: Console) -> Iterator[Show]:
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
@@ -65,7 +60,7 @@ def _bars(keys: list[Key]) -> Iterator[Show]:
         TextColumn("{task.fields[pace]}", justify="right"),
         TimeElapsedColumn(),
         TextColumn("{task.fields[state]}"),
-        console=render.err(),
+        console=console,
         expand=True,
     ) as progress:
         yield _Bars(progress, keys)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -14,10 +14,12 @@ from nats.aio.msg import Msg
 
 from tickwire import messages, streams, subjects
 from tickwire.bus import Bus
-from tickwire.cli.progress import Show
 from tickwire.errors import BadRequest, NoSuchService, TickwireError
 from tickwire.messages import FetchAccepted, FetchRequest, Job
 from tickwire.subjects import Key
+
+Show = Callable[[Job], object]
+"""Takes in what is said of a job."""
 
 SILENCE_S = 2.0
 """After so long without a word the last word of each job is read from its stream: one may have been missed."""
