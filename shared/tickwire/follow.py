@@ -18,6 +18,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -162,6 +163,27 @@ class Following:
             if subscription is not None and self._bus.client.is_connected:
                 await subscription.unsubscribe()
 
+    async def place(self, since: int) -> tuple[int, bool]:
+        """See `place`."""
+        oldest = await self._answered({"next_by_subj": self._tape, "seq": 1})
+        moment = datetime.fromtimestamp(since / 1000, UTC).isoformat().replace("+00:00", "Z")
+        first = await self._answered({"next_by_subj": self._tape, "start_time": moment}) or await self._answered(
+            {"last_by_subj": self._tape}
+        )
+        if not oldest or not first:
+            return 0, False
+        after = first[0].sequence - 1 if first[0].stamp >= stamp_of(moment) else first[0].sequence
+        return after, oldest[0].sequence <= after
+
+    async def page(self, after: int) -> list[Taped]:
+        """The next messages that the stream keeps after a sequence, up to 256 of them or 4 MiB."""
+        return [Taped(link.sequence, link.data, read_back=True) for link in await self._page(after)]
+
+    async def _page(self, after: int) -> list[_Link]:
+        return await self._answered(
+            {"next_by_subj": self._tape, "seq": after + 1, "batch": PAGE, "max_bytes": PAGE_BYTES}
+        )
+
     async def _begin(self, back: int, after: int | None) -> None:
         try:
             async with asyncio.timeout(OPEN_PATIENCE_S):
@@ -222,14 +244,7 @@ class Following:
     async def _read_back_to(self, sequence: int) -> None:
         """Hand on what the stream keeps of the subject after the last one, at least up to a sequence."""
         while self._chain.last < sequence:
-            page = await self._answered(
-                {
-                    "next_by_subj": self._tape,
-                    "seq": self._chain.last + 1,
-                    "batch": PAGE,
-                    "max_bytes": PAGE_BYTES,
-                }
-            )
+            page = await self._page(self._chain.last)
             if not page:
                 return
             for link in page:
@@ -320,3 +335,24 @@ async def follow(
             yield following
         finally:
             checking.cancel()
+
+
+async def place(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
+    """Where a time (ms) is on the tape of a feed's public subject, by when messages were stored.
+
+    The sequence after which everything was stored at `since` or later, and whether the stream still has something
+    from before it: else what it has begins later, or there is nothing.
+    """
+    return await Following(bus, subject, _nowhere).place(since)
+
+
+async def pages(bus: Bus, subject: str, after: int) -> AsyncIterator[list[Taped]]:
+    """What the stream keeps of a feed's public subject after a sequence, in order, until there is no more for now."""
+    tape = Following(bus, subject, _nowhere)
+    while page := await tape.page(after):
+        yield page
+        after = page[-1].sequence
+
+
+async def _nowhere(taped: Taped) -> None:
+    raise AssertionError("this one is not subscribed")

@@ -57,6 +57,16 @@ def configure(settings: LogSettings, **fields: Any) -> None:
         set_level(level, name)
 
 
+def in_a_library() -> None:
+    """Leave logging to the program, which may have none: warnings then come as Python shows them by default."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
+            logger_factory=structlog.stdlib.LoggerFactory(),
+            wrapper_class=structlog.stdlib.BoundLogger,
+        )
+
+
 def set_level(level: str, logger: str = "tickwire") -> None:
     """Change the level of a logger and of those below it that have none of their own."""
     logging.getLogger(logger).setLevel(level.upper())

@@ -1,0 +1,63 @@
+"""The Python client: market data in DataFrames and iterators.
+
+    from tickwire.client import connect
+
+    async with connect() as client:
+        frame = await client.candles("binance", "BTC/USDT", "1h", since="30d")
+        async for trade in client.trades("binance", "BTC/USDT"):
+            print(trade.price, trade.amount)
+
+`connect_sync` is the same for notebooks and scripts without a loop. Every foreseen failure is a TickwireError.
+"""
+
+from tickwire.client.connection import Client, connect
+from tickwire.client.history import CandlesFailed, IncompleteCandles
+from tickwire.client.live import Subscription
+from tickwire.client.sync import SyncClient, connect_sync
+from tickwire.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    ConfigError,
+    ExchangeFailed,
+    NoSuchService,
+    RequestTimeout,
+    StorageError,
+    TickwireError,
+    UnknownExchange,
+    UnknownSymbol,
+    UnsupportedKind,
+    UnsupportedTimeframe,
+)
+from tickwire.feeds import Book, Candle, Gap, Ticker, Trade, Trades
+from tickwire.messages import Job
+from tickwire.subjects import Key
+
+__all__ = [
+    "BadRequest",
+    "Book",
+    "BrokerUnavailable",
+    "Candle",
+    "CandlesFailed",
+    "Client",
+    "ConfigError",
+    "ExchangeFailed",
+    "Gap",
+    "IncompleteCandles",
+    "Job",
+    "Key",
+    "NoSuchService",
+    "RequestTimeout",
+    "StorageError",
+    "Subscription",
+    "SyncClient",
+    "Ticker",
+    "TickwireError",
+    "Trade",
+    "Trades",
+    "UnknownExchange",
+    "UnknownSymbol",
+    "UnsupportedKind",
+    "UnsupportedTimeframe",
+    "connect",
+    "connect_sync",
+]

@@ -1,0 +1,50 @@
+"""The tape again: trades as they happened, at a chosen speed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from tickwire.bus import Bus
+from tickwire.client.live import CLOCKS_MS, TradeItems
+from tickwire.errors import BadRequest
+from tickwire.feeds import Feed, Gap, Trade
+from tickwire.follow import pages, place
+
+
+class Clock:
+    """When each item of a replay is due: `speed` times as fast as the exchange's clock went."""
+
+    def __init__(self, speed: float) -> None:
+        self._speed = speed
+        self._began: int | None = None
+        self._seconds = 0.0
+
+    def due(self, item: Trade | Gap) -> float:
+        """Seconds after the first trade; never earlier than the item before, whatever the exchange's clock did."""
+        if isinstance(item, Trade):
+            self._began = item.timestamp if self._began is None else self._began
+            self._seconds = max(self._seconds, (item.timestamp - self._began) / 1000 / self._speed)
+        return self._seconds
+
+
+async def replayed(
+    bus: Bus, feed: Feed, since: int, until: int | None, speed: float
+) -> AsyncGenerator[Trade | Gap, None]:
+    """What the tape has of a feed in `[since, until)` (ms), in order, at `speed` times the pace it happened."""
+    if not speed > 0:
+        raise BadRequest(f"speed {speed} is not above 0", "1.0 is as it happened, math.inf as fast as possible")
+    after, whole = await place(bus, feed.public, since - CLOCKS_MS)
+    items = TradeItems(feed, since, yielded=True)
+    items.begins_late = not whole
+    loop = asyncio.get_running_loop()
+    clock, started = Clock(speed), loop.time()
+    async for page in pages(bus, feed.public, after):
+        for taped in page:
+            for item in items(taped):
+                if isinstance(item, Trade) and until is not None and item.timestamp >= until:
+                    return
+                wait = started + clock.due(item) - loop.time()
+                if wait > 0:
+                    await asyncio.sleep(wait)
+                yield item
