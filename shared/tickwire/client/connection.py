@@ -161,7 +161,7 @@ class Client:
         if since is not None and after is not None:
             raise BadRequest("both since and after are given", "choose one")
         wanted = feed("trade", exchange, symbol)
-        start, _ = _span(since, None)
+        start = _ms(since, _now(), "since")
         items = TradeItems(wanted, start, yielded=gaps)
         begin = Start(back=0, after=after, since=start)
         return TradeSubscription(self._subscriptions, wanted, items, items, begin)
@@ -211,14 +211,18 @@ def _key(exchange: str, symbol: str, timeframe: str) -> Key:
 
 
 def _span(since: Time | None, until: Time | None) -> tuple[int | None, int | None]:
-    """Both as ms. Raises BadRequest."""
-    now = time.time_ns() // 1_000_000
+    """Both as ms, the first one earlier. Raises BadRequest."""
+    now = _now()
     start, end = _ms(since, now, "since"), _ms(until, now, "until")
     if start is not None and start >= (now if end is None else end):
         raise BadRequest(
             f"since {since} is not before {'now' if until is None else f'until {until}'}", "choose an earlier since"
         )
     return start, end
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _ms(moment: Time | None, now: int, what: str) -> int | None:

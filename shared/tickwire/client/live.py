@@ -14,7 +14,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
 from tickwire import interest, lifecycle, logs, messages
 from tickwire.bus import Bus
@@ -116,7 +116,7 @@ class Subscription(Generic[T]):
         """Messages that were missed live, and read from the tape."""
         return self._following.read_back if self._following else 0
 
-    async def __aenter__(self) -> Subscription[T]:
+    async def __aenter__(self) -> Self:
         self._entered = True
         self.open()
         return self
@@ -226,8 +226,10 @@ class TradeItems:
             found += self._gap(message.gap)
         if self.begins_late and trades:
             self.begins_late = False
-            reason = "the tape does not go back so far"
-            found[:0] = self._gap(Gap(since=self._since, until=trades[0].timestamp, reason=reason))
+            # A little earlier than asked for may be all that there is.
+            if self._since is not None and trades[0].timestamp > self._since:
+                reason = "the tape does not go back so far"
+                found[:0] = self._gap(Gap(since=self._since, until=trades[0].timestamp, reason=reason))
         if trades:
             self._last = trades[-1]
             if not self._reached:
