@@ -102,6 +102,40 @@ class StreamerSettings(_Section):
     candle_ms: int = Field(default=250, ge=0)
 
 
+class SinkSettings(_Section):
+    """Writing to an InfluxDB at `url`, of `version` 1 (1.x), 2 or 3; `up` runs a sink when there is a URL.
+
+    `database` is the bucket of an InfluxDB 2, which wants `org` too. Credentials come from the environment:
+    TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_SINK_PASSWORD for 1.x. Books and candles wait for a
+    database that is away for `held_age_s`, or up to `held_bytes`; trades wait on the tape.
+    """
+
+    url: str | None = None
+    version: Literal[1, 2, 3] = 2
+    database: str = Field(default="tickwire", pattern=r'^[^"\\\n]+$')
+    org: str | None = None
+    token: SecretStr | None = None
+    username: str | None = None
+    password: SecretStr | None = None
+    kinds: list[Literal["trade", "book", "candle"]] = Field(default=["trade", "book", "candle"], min_length=1)
+    batch: int = Field(default=5000, ge=1, le=100_000, description="points in one request at most")
+    held_age_s: float = Field(default=3600.0, ge=60)
+    held_bytes: int = Field(default=512 << 20, ge=1 << 20)
+
+    @field_validator("url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("write it as http://host:8086")
+        return url
+
+    @field_validator("version", mode="before")
+    @classmethod
+    def _from_text(cls, version: object) -> object:
+        # The environment has texts only.
+        return int(version) if isinstance(version, str) and version.isdigit() else version
+
+
 class LeaseSettings(_Section):
     """Leases end this long after their holder's last sign of life."""
 
@@ -152,6 +186,7 @@ class Settings(BaseSettings):
     fetcher: FetcherSettings = FetcherSettings()
     streamer: StreamerSettings = StreamerSettings()
     tape: TapeSettings = TapeSettings()
+    sink: SinkSettings = SinkSettings()
     leases: LeaseSettings = LeaseSettings()
     log: LogSettings = LogSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)

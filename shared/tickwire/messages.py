@@ -276,6 +276,27 @@ class LogLevel(Struct, frozen=True, kw_only=True):
     logger: str = "tickwire"
 
 
+class SinkRequest(Struct, frozen=True, kw_only=True):
+    """`sink.report`."""
+
+
+class SinkReport(Struct, frozen=True, kw_only=True):
+    """The reply to `sink.report`: what this instance did since it started.
+
+    Only the `active` one writes. `trades` were written and acknowledged, in `points`, which count the other
+    measurements too; the database refused `rejected` of them. `failures` are writes that it did not take at once.
+    `missed` counts where the tape let go of messages before they could be written.
+    """
+
+    instance: str
+    active: bool
+    trades: int = 0
+    points: int = 0
+    rejected: int = 0
+    failures: int = 0
+    missed: int = 0
+
+
 class LeaseHolder(Struct, frozen=True, kw_only=True):
     """The value of a lease in bucket LEASES: who holds it, since when (ms)."""
 

@@ -12,11 +12,12 @@ from nats.js.api import (
     RetentionPolicy,
     StorageType,
     StreamConfig,
+    StreamSource,
     SubjectTransform,
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.config import TapeSettings
+from tickwire.config import SinkSettings, TapeSettings
 from tickwire.errors import StorageError
 
 OHLCV = "OHLCV"
@@ -30,6 +31,7 @@ BOOK_DELTAS = "BOOK_DELTAS"
 TICKERS = "TICKERS"
 CANDLES = "CANDLES"
 STATUS = "STATUS"
+SINK = "SINK"
 
 _MIB = 1 << 20
 _RETENTION = TapeSettings()
@@ -141,7 +143,11 @@ async def declare(
 
     Raises StorageError when the broker has no room for one.
     """
-    for config in declared(partitions, lease_ttl_s, tape):
+    await _made(jetstream, declared(partitions, lease_ttl_s, tape), "tape.trades_bytes and tape.deltas_bytes")
+
+
+async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes: str) -> None:
+    for config in configs:
         try:
             await _declare(jetstream, config)
         except APIError as error:
@@ -149,8 +155,41 @@ async def declare(
                 raise
             raise StorageError(
                 f"the broker has no room for {(config.max_bytes or 0) / _MIB:.0f} MiB of stream {config.name}",
-                "free space on its disk, or lower tape.trades_bytes and tape.deltas_bytes",
+                f"free space on its disk, or lower {sizes}",
             ) from error
+
+
+async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings) -> None:
+    """Make or update what a sink needs besides: its totals, and books and candles that wait for its database.
+
+    BOOKS and CANDLES keep only the newest of each; here all of them are kept. Raises StorageError.
+    """
+    await _made(
+        jetstream,
+        [
+            StreamConfig(
+                name=f"KV_{SINK}",
+                subjects=[f"$KV.{SINK}.>"],
+                storage=StorageType.FILE,
+                max_msgs_per_subject=1,
+                max_bytes=64 * _MIB,
+                discard=DiscardPolicy.NEW,
+                allow_rollup_hdrs=True,
+                deny_delete=True,
+                allow_direct=True,
+            ),
+            StreamConfig(
+                name=SINK,
+                sources=[StreamSource(name=BOOKS), StreamSource(name=CANDLES)],
+                storage=StorageType.FILE,
+                discard=DiscardPolicy.OLD,
+                max_age=settings.held_age_s,
+                max_bytes=settings.held_bytes,
+                allow_direct=True,
+            ),
+        ],
+        "sink.held_bytes",
+    )
 
 
 async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:

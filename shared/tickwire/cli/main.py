@@ -70,8 +70,8 @@ def up(
 ) -> int:
     """Run everything in this terminal, kept alive.
 
-    That is a broker unless nats.url is set, and every service. Other commands on the same data folder find the
-    broker by themselves. Ctrl-C stops all.
+    That is a broker unless nats.url is set, and every service; the sink only where sink.url is set. Other commands on
+    the same data folder find the broker by themselves. Ctrl-C stops all.
     """
     from tickwire.cli import services
 
@@ -93,7 +93,7 @@ def demo(config: Config = None) -> int:
 
 @app.command()
 def service(
-    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher, streamer or cache")],
+    name: Annotated[Service, typer.Argument(metavar="NAME", help="fetcher, streamer, cache or sink")],
     config: Config = None,
     instance: Annotated[
         str | None, typer.Option("--instance", metavar="ID", help="Unique name of this process; made up by default.")

@@ -20,6 +20,7 @@ class Service(StrEnum):
     fetcher = "fetcher"
     streamer = "streamer"
     cache = "cache"
+    sink = "sink"
 
 
 class Level(StrEnum):

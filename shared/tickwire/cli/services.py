@@ -77,6 +77,8 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
             "at least one cache, one fetcher and one streamer are needed", "leave --cache, --fetcher and --streamer out"
         )
     settings = configuration.load(config)
+    if settings.sink.url is not None:
+        counts["sink"] = 1
     logs.configure(settings.log)
     check_writable(settings.cache_dir)
     async with AsyncExitStack() as stack:

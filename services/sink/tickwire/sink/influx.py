@@ -1,0 +1,152 @@
+"""An InfluxDB over HTTP: 1.x, 2 and 3 differ in path, authorization and names, and take the same lines.
+
+Sources: `/write` of InfluxDB 1.8, `/api/v2/write` of 2 and `/api/v3/write_lp` of 3 in InfluxData's API references.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import stamina
+
+from tickwire import logs
+from tickwire.config import SinkSettings
+from tickwire.errors import ConfigError
+
+log = logs.get(__name__)
+
+TIMEOUT_S = 30.0
+MAX_WAIT_S = 5.0
+"""The longest pause between two tries, and so how soon after its return a database is written to again."""
+
+
+class Unavailable(Exception):
+    """The database did not take it now, and may later."""
+
+
+class Refused(Exception):
+    """The database does not want these lines, now or later; `str()` says why."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """How one version of InfluxDB is written to."""
+
+    url: str
+    params: dict[str, str]
+    headers: dict[str, str]
+    auth: aiohttp.BasicAuth | None = None
+
+
+def target(settings: SinkSettings) -> Target:
+    """Where lines go. Raises ConfigError, naming the setting that is missing."""
+    if settings.url is None:
+        raise ConfigError("sink.url is not set", 'say where InfluxDB is: sink.url = "http://localhost:8086"')
+    url, secret = settings.url.rstrip("/"), settings.token.get_secret_value() if settings.token else None
+    if settings.version == 1:
+        auth = None
+        if settings.username is not None:
+            password = settings.password.get_secret_value() if settings.password else ""
+            auth = aiohttp.BasicAuth(settings.username, password)
+        return Target(f"{url}/write", {"db": settings.database, "precision": "ns"}, {}, auth)
+    if secret is None:
+        raise ConfigError(f"InfluxDB {settings.version} wants a token", "set TICKWIRE_SINK_TOKEN in the environment")
+    if settings.version == 2:
+        if settings.org is None:
+            raise ConfigError("sink.org is not set", "InfluxDB 2 wants the name of the organization")
+        params = {"org": settings.org, "bucket": settings.database, "precision": "ns"}
+        return Target(f"{url}/api/v2/write", params, {"Authorization": f"Token {secret}"})
+    params = {"db": settings.database, "precision": "nanosecond", "accept_partial": "false"}
+    return Target(f"{url}/api/v3/write_lp", params, {"Authorization": f"Bearer {secret}"})
+
+
+class Influx:
+    """A database that is written to. Made by `open_influx`."""
+
+    def __init__(self, settings: SinkSettings, session: aiohttp.ClientSession) -> None:
+        self.rejected = 0
+        """Lines that it refused."""
+        self.failures = 0
+        """Writes that it did not take at once."""
+        self._settings = settings
+        self._target = target(settings)
+        self._session = session
+
+    async def prepare(self) -> None:
+        """Make the database of a 1.x where it is absent; the others want theirs made by hand."""
+        if self._settings.version == 1:
+            query = f'CREATE DATABASE "{self._settings.database}"'
+            url = self._target.url.removesuffix("/write") + "/query"
+            await self._until_taken(lambda: self._post(url, {"q": query}, b""))
+
+    async def write(self, lines: Sequence[str]) -> None:
+        """Return once it has taken the lines, however long it is away.
+
+        Lines that it refuses are found, logged and counted in `rejected`, and the others written. Raises ConfigError
+        when it does not let us write at all: wrong credentials, no such database or bucket.
+        """
+        try:
+            data = "\n".join(lines).encode()
+            await self._until_taken(lambda: self._post(self._target.url, self._target.params, data))
+        except Refused as error:
+            if len(lines) == 1:
+                self.rejected += 1
+                log.warning("the database refuses a point", line=lines[0], reason=str(error))
+                return
+            # What was taken of them already is overwritten by itself.
+            middle = len(lines) // 2
+            await self.write(lines[:middle])
+            await self.write(lines[middle:])
+
+    async def _until_taken(self, post: Any) -> None:
+        # Without a limit: the lines wait on the tape, and nobody waits for them.
+        async for attempt in stamina.retry_context(
+            on=Unavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=MAX_WAIT_S
+        ):
+            with attempt:
+                try:
+                    await post()
+                except Unavailable as error:
+                    self.failures += 1
+                    if attempt.num == 1:
+                        log.warning("the database does not take points", reason=str(error))
+                    raise
+                if attempt.num > 1:
+                    log.info("the database takes points again", tries=attempt.num)
+
+    async def _post(self, url: str, params: dict[str, str], data: bytes) -> None:
+        target_ = self._target
+        try:
+            async with self._session.post(
+                url, params=params, data=data, headers=target_.headers, auth=target_.auth
+            ) as answer:
+                status, text = answer.status, " ".join((await answer.text(errors="replace")).split())[:500]
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise Unavailable(str(error) or repr(error)) from error
+        if status < 300:
+            return
+        if status in (401, 403):
+            raise ConfigError(f"InfluxDB at {self._settings.url} refuses us ({status}: {text})", _CREDENTIALS)
+        if status == 404:
+            raise ConfigError(
+                f"InfluxDB at {self._settings.url} does not know what is asked for ({text or 'not found'})",
+                "see sink.version, sink.org and sink.database",
+            )
+        if status in (400, 413, 422):
+            raise Refused(text)
+        raise Unavailable(f"{status}: {text}")
+
+
+_CREDENTIALS = "see TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_SINK_PASSWORD"
+
+
+@asynccontextmanager
+async def open_influx(settings: SinkSettings) -> AsyncIterator[Influx]:
+    """A connection to the configured database, which need not be up. Raises ConfigError."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
+        influx = Influx(settings, session)
+        yield influx

@@ -1,0 +1,120 @@
+"""What is written of each message, as points in line protocol. Pure.
+
+InfluxDB knows a point by its measurement, its tags and its time: one written twice is there once, and two alike would
+be one. So the time of a point, in nanoseconds, is the exchange's millisecond and below it a number that is the same
+whenever the point is made again and differs from its neighbours': for trades the running number of the trade in its
+feed, for what a whole message says the message's sequence on the tape, both modulo a million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import msgspec
+from influxdb_client.client.write.point import Point
+from influxdb_client.domain.write_precision import WritePrecision
+
+from tickwire.feeds import Book, Candle, Gap, Level, Trade, Trades
+from tickwire.sink.totals import Totals, class_of
+
+MS = 1_000_000
+"""Nanoseconds."""
+Fields = dict[str, Any]
+
+
+def of_trades(message: Trades, sequence: int, before: Totals) -> tuple[list[str], Totals]:
+    """The points of a message of trades at `sequence` of the tape, and the feed's totals after it.
+
+    `trades`: a point for each, tagged by side. `trade_sizes`: a point for each size class that it touched, with the
+    amounts of quote currency bought and sold by takers, and their running difference. `gaps`: what is missing.
+    """
+    tags = {"exchange": message.exchange, "symbol": message.symbol}
+    lines = [
+        _trade(trade, tags, number, message.source) for number, trade in enumerate(message.trades, start=before.count)
+    ]
+    if message.gap is not None:
+        lines.append(of_gap(message.gap, tags, message.received, sequence))
+    after = before.after(message.trades, sequence)
+    if message.trades:
+        lines += _sizes(message.trades, tags, _unique(message.trades[-1].timestamp, sequence), after)
+    return lines, after
+
+
+def _trade(trade: Trade, tags: Fields, number: int, source: str) -> str:
+    fields: Fields = {"price": trade.price, "amount": trade.amount, "quote": trade.price * trade.amount}
+    fields |= {"id": trade.id, "source": source}
+    return _line("trades", tags | {"side": trade.side or "unknown"}, fields, _unique(trade.timestamp, number))
+
+
+def _sizes(trades: Sequence[Trade], tags: Fields, time: int, after: Totals) -> Iterator[str]:
+    classes: dict[str, list[Trade]] = {}
+    for trade in trades:
+        classes.setdefault(class_of(trade.price * trade.amount), []).append(trade)
+    for name, those in classes.items():
+        fields = {
+            "trades": len(those),
+            "volume": _quote(those),
+            "buy": _quote(trade for trade in those if trade.side == "buy"),
+            "sell": _quote(trade for trade in those if trade.side == "sell"),
+            "cvd": after.cvd[name],
+        }
+        yield _line("trade_sizes", tags | {"size": name}, fields, time)
+
+
+def _quote(trades: Iterable[Trade]) -> float:
+    return sum((trade.price * trade.amount for trade in trades), 0.0)
+
+
+def of_gap(missing: Gap, tags: Fields, received: int, sequence: int) -> str:
+    """A point of `gaps`, at the beginning of what is missing where that is known."""
+    time = _unique(received if missing.since is None else missing.since, sequence)
+    return _line("gaps", tags, msgspec.structs.asdict(missing), time)
+
+
+def of_book(book: Book, sequence: int) -> str:
+    """A point of `books`: the best prices, and what lies within the published depth.
+
+    `imbalance` is (B - A) / (B + A), from -1 to 1, where B and A are the amounts of the sides, each level's divided by
+    its rank (1 for the best). While a book resyncs, only `live` is written.
+    """
+    fields: Fields = {"live": book.state == "live"}
+    if book.bids and book.asks:
+        (bid, bid_amount), (ask, ask_amount) = book.bids[0], book.asks[0]
+        fields |= {"bid": bid, "bid_amount": bid_amount, "ask": ask, "ask_amount": ask_amount}
+        fields |= {"spread": ask - bid, "mid": (bid + ask) / 2}
+        fields |= {"bid_depth": _depth(book.bids), "ask_depth": _depth(book.asks)}
+        fields |= {"imbalance": imbalance(book.bids, book.asks)}
+    time = _unique(book.received if book.timestamp is None else book.timestamp, sequence)
+    return _line("books", {"exchange": book.exchange, "symbol": book.symbol}, fields, time)
+
+
+def imbalance(bids: Sequence[Level], asks: Sequence[Level]) -> float:
+    """See `of_book`; 0 where there is nothing on either side."""
+    bid, ask = (sum(amount / rank for rank, (_, amount) in enumerate(side, 1)) for side in (bids, asks))
+    return (bid - ask) / (bid + ask) if bid + ask else 0.0
+
+
+def _depth(levels: Sequence[Level]) -> float:
+    return sum(amount for _, amount in levels)
+
+
+def of_candle(candle: Candle) -> str | None:
+    """A point of `candles` at the candle's open time; nothing while it is open."""
+    if not candle.closed:
+        return None
+    tags = {"exchange": candle.exchange, "symbol": candle.symbol, "timeframe": candle.timeframe}
+    fields: Fields = {name: float(getattr(candle, name)) for name in ("open", "high", "low", "close", "volume")}
+    fields |= {"trades": candle.trades, "complete": candle.complete}
+    return _line("candles", tags, fields, candle.timestamp * MS)
+
+
+def _unique(timestamp: int, number: int) -> int:
+    return timestamp * MS + number % MS
+
+
+def _line(measurement: str, tags: Fields, fields: Fields, time: int) -> str:
+    """Fields that are None are left out."""
+    point = {"measurement": measurement, "tags": tags, "fields": fields, "time": time}
+    line: str = Point.from_dict(point, WritePrecision.NS).to_line_protocol()
+    return line

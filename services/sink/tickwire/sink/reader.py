@@ -1,0 +1,95 @@
+"""A stream read in order by a durable consumer, each message acknowledged once what came of it is safe.
+
+A durable consumer hands on what was lost on the way, or held by an instance that died, again: later than what follows
+it. Here order matters, and acknowledging a message acknowledges all before it. So the consumer is made anew behind the
+last acknowledged message whenever another instance begins, or its own numbering shows that something is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.client import JetStreamContext
+
+from tickwire import logs
+from tickwire.bus import Bus, cancellable
+
+log = logs.get(__name__)
+
+WAIT_S = 1.0
+ACK_WAIT_S = 60.0
+RETRY_S = 0.5
+_DURABLE = "sink"
+
+
+class Reader:
+    """Reads `stream`; `filters` are the subjects wanted."""
+
+    def __init__(self, bus: Bus, stream: str, filters: list[str]) -> None:
+        self.stream = stream
+        self._bus = bus
+        self._filters = filters
+        self._subscription: JetStreamContext.PullSubscription | None = None
+        self._expected = 1
+        """The consumer's own number of the next message."""
+
+    async def batch(self, limit: int) -> list[Msg]:
+        """The next messages in order, at most so many; none when there are none for a while."""
+        try:
+            if self._subscription is None:
+                self._subscription = await self._opened()
+            found = await cancellable(self._subscription.fetch(limit, timeout=WAIT_S))
+        except nats.errors.TimeoutError:
+            return []
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            # The broker is away, or the consumer is gone with it.
+            log.warning("the stream cannot be read", stream=self.stream, error=repr(error))
+            self._subscription = None
+            await asyncio.sleep(RETRY_S)
+            return []
+        numbers = [message.metadata.sequence.consumer for message in found]
+        if numbers != list(range(self._expected, self._expected + len(found))):
+            log.info("messages were lost on the way, reading them again", stream=self.stream)
+            self._subscription = None
+            return []
+        self._expected += len(found)
+        return found
+
+    async def done(self, last: Msg) -> None:
+        """What came of a message and of all before it is safe. Where that cannot be said, they come again."""
+        try:
+            await cancellable(last.ack_sync())
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.warning("could not acknowledge", stream=self.stream, error=repr(error))
+            self._subscription = None
+
+    async def pending(self) -> int:
+        """How many messages wait, by the broker's count."""
+        info = await self._bus.jetstream.consumer_info(self.stream, _DURABLE)
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
+    async def _opened(self) -> JetStreamContext.PullSubscription:
+        jetstream = self._bus.jetstream
+        start = 1
+        try:
+            info = await jetstream.consumer_info(self.stream, _DURABLE)
+            start = (info.ack_floor.stream_seq if info.ack_floor else 0) + 1
+            await jetstream.delete_consumer(self.stream, _DURABLE)
+        except nats.js.errors.NotFoundError:
+            pass
+        config = ConsumerConfig(
+            durable_name=_DURABLE,
+            ack_policy=AckPolicy.ALL,
+            ack_wait=ACK_WAIT_S,
+            deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+            opt_start_seq=start,
+            filter_subjects=self._filters,
+            max_ack_pending=-1,
+        )
+        await jetstream.add_consumer(self.stream, config)
+        self._expected = 1
+        return await jetstream.pull_subscribe_bind(durable=_DURABLE, stream=self.stream)

@@ -1,0 +1,156 @@
+"""The sink: what is on the tape, into an InfluxDB, each once however often it has to be written.
+
+| subject | | |
+|---|---|---|
+| `sink.report` | answers | SinkRequest -> SinkReport: whether it is the active one, and what it wrote |
+| `tape.trade.>` | consumes | Trades; stream TRADES, durable consumer `sink`, acknowledged once the database took them |
+| `tape.book.>`, `tape.candle.>` | consumes | Book, Candle; stream SINK, which sources BOOKS and CANDLES, likewise |
+| `$KV.SINK.>` | reads, publishes | Totals: how far each feed of trades is written |
+
+One instance, which holds the lease `influxdb`, writes; others stand by. After a batch is in the database, its feeds'
+totals are stored, and then it is acknowledged: after a crash anywhere between, what comes again makes the same points.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from nats.aio.msg import Msg
+
+from tickwire import lifecycle, logs, messages, streams
+from tickwire.bus import Bus
+from tickwire.config import Settings, SinkSettings
+from tickwire.feeds import Book, Candle, Gap, Trades
+from tickwire.leases import Lease, open_leases
+from tickwire.messages import SinkReport, SinkRequest
+from tickwire.serving import Call, Endpoint, serve
+from tickwire.sink import points
+from tickwire.sink.influx import Influx, open_influx
+from tickwire.sink.ledger import Ledger
+from tickwire.sink.reader import Reader
+
+log = logs.get(__name__)
+
+SERVICE = "sink"
+LEASE = "influxdb"
+TAKEN = 500
+"""Messages read at once."""
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+
+
+async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
+    """Serve until `stop`, then finish the batch in hand if the database takes it. Raises ConfigError."""
+    async with open_influx(settings.sink) as influx:
+        await streams.declare_sink(bus.jetstream, settings.sink)
+        sink = Sink(bus, settings.sink, influx, instance)
+        async with (
+            open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases,
+            # Each instance answers for itself.
+            serve(bus, SERVICE, [Endpoint("sink.report", SinkRequest, sink.report)], instance=instance, queue=instance),
+            lifecycle.unwrapped(),
+        ):
+            log.info("serving", database=settings.sink.url)
+            await leases.hold(LEASE, sink.write, stop)
+
+
+class Sink:
+    """Writes what the tape says, while it holds the lease."""
+
+    def __init__(self, bus: Bus, settings: SinkSettings, influx: Influx, instance: str) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._influx = influx
+        self._instance = instance
+        self._active = False
+        self._trades = self._points = self._missed = 0
+
+    async def report(self, _request: SinkRequest, _call: Call) -> SinkReport:
+        """What this instance did since it started."""
+        return SinkReport(
+            instance=self._instance,
+            active=self._active,
+            trades=self._trades,
+            points=self._points,
+            rejected=self._influx.rejected,
+            failures=self._influx.failures,
+            missed=self._missed,
+        )
+
+    async def write(self, lease: Lease) -> None:
+        """Write until the lease is to be given up."""
+        self._active = True
+        try:
+            await lifecycle.until_stopped(lease.release, self._influx.prepare())
+            async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+                states = [f"tape.{kind}.>" for kind in ("book", "candle") if kind in self._settings.kinds]
+                if "trade" in self._settings.kinds:
+                    reader = Reader(self._bus, streams.TRADES, ["tape.trade.>"])
+                    group.create_task(self._write_trades(reader, lease.release))
+                if states:
+                    group.create_task(self._write_states(Reader(self._bus, streams.SINK, states), lease.release))
+        finally:
+            self._active = False
+
+    async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
+        ledger = Ledger(self._bus)
+        while not stop.is_set():
+            if found := await reader.batch(TAKEN):
+                await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
+
+    async def _write_batch(self, reader: Reader, ledger: Ledger, found: Sequence[Msg]) -> None:
+        lines: list[str] = []
+        touched: set[str] = set()
+        trades = 0
+        for message in found:
+            path, sequence = message.subject.removeprefix("tape."), message.metadata.sequence.stream
+            before = await ledger.of(path)
+            if sequence <= before.sequence:
+                # Written in an earlier life.
+                continue
+            said = messages.decode(message.data, Trades)
+            lines += self._lost(message, said, before.sequence, sequence)
+            made, after = points.of_trades(said, sequence, before)
+            lines += made
+            trades += len(said.trades)
+            ledger.keep(path, after)
+            touched.add(path)
+        await self._send(lines)
+        await ledger.save(touched)
+        await reader.done(found[-1])
+        self._trades += trades
+
+    def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
+        """A gap where the tape let go of messages before they were read."""
+        previous = int((message.headers or {}).get(_EXPECTED, 0))
+        if not last or previous <= last:
+            return []
+        self._missed += 1
+        log.error("the tape was shorter than the outage", subject=message.subject, after=last, before=sequence)
+        until = said.trades[0].timestamp if said.trades else None
+        lost = Gap(since=None, until=until, reason="no longer on the tape when it could be written")
+        return [points.of_gap(lost, {"exchange": said.exchange, "symbol": said.symbol}, said.received, sequence)]
+
+    async def _write_states(self, reader: Reader, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            if found := await reader.batch(TAKEN):
+                lines = [line for message in found if (line := _state(message)) is not None]
+                await lifecycle.until_stopped(stop, self._write_lines(reader, lines, found[-1]))
+
+    async def _write_lines(self, reader: Reader, lines: Sequence[str], last: Msg) -> None:
+        await self._send(lines)
+        await reader.done(last)
+
+    async def _send(self, lines: Sequence[str]) -> None:
+        for start in range(0, len(lines), self._settings.batch):
+            part = lines[start : start + self._settings.batch]
+            await self._influx.write(part)
+            self._points += len(part)
+            log.debug("written", points=len(part))
+
+
+def _state(message: Msg) -> str | None:
+    """The point of a book or a candle."""
+    if message.subject.startswith("tape.candle."):
+        return points.of_candle(messages.decode(message.data, Candle))
+    return points.of_book(messages.decode(message.data, Book), message.metadata.sequence.stream)
