@@ -33,6 +33,9 @@ CANDLES = "CANDLES"
 STATUS = "STATUS"
 SINK = "SINK"
 
+SOURCED = 8
+"""Messages kept of a book or candle: the broker takes up to a second to connect a stream that sources them."""
+
 _MIB = 1 << 20
 _RETENTION = TapeSettings()
 _ALREADY_EXISTS = 10058
@@ -112,10 +115,11 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[St
         # The tape: one writer per subject, held to it by the expected sequence; republished to be read by all.
         _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
         _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
-        # The newest of each, so that a late joiner has the present state at once.
-        _tape(BOOKS, "book", 2, max_msgs_per_subject=1, max_bytes=128 * _MIB),
+        # The newest of each, so that a late joiner has the present state at once; and a few before it, so that a
+        # stream that sources these, a little behind, has them all.
+        _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_bytes=128 * _MIB),
         _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=64 * _MIB),
-        _tape(CANDLES, "candle", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
+        _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=64 * _MIB),
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
     ]
 

@@ -1,0 +1,146 @@
+"""InfluxDB 2 and 3, which cannot be installed here, by their HTTP interface: a server that takes what their API
+references say, and parses every line by itself."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from tickwire.config import SinkSettings
+from tickwire.errors import ConfigError
+from tickwire.sink.influx import open_influx
+
+LINE = re.compile(r"(?P<series>(?:[^ \\]|\\.)+) (?P<fields>(?:[^ \"]|\"(?:[^\"\\]|\\.)*\")+) (?P<time>-?\d+)\Z")
+LINES = [f"trades,symbol=BTC/USDT price={n},amount=0.5 {1_700_000_000_000_000_000 + n}" for n in range(5)]
+
+
+@dataclass
+class Server:
+    """Takes lines; `answers` are statuses to give before that, one a request; `poison` is refused wherever it stands."""
+
+    token: str
+    path: str
+    wanted: dict[str, str]
+    answers: list[int] = field(default_factory=list)
+    poison: str = "\0"
+    url: str = ""
+    requests: int = 0
+    taken: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    async def take(self, request: web.Request) -> web.Response:
+        """A write."""
+        self.requests += 1
+        if request.path != self.path or dict(request.query) != self.wanted:
+            return web.json_response({"message": f"bucket not found: {request.path_qs}"}, status=404)
+        if request.headers.get("Authorization") != self.token:
+            return web.json_response({"message": "unauthorized access"}, status=401)
+        if self.answers:
+            return web.json_response({"message": "later"}, status=self.answers.pop(0))
+        lines = (await request.text()).split("\n")
+        if any(self.poison in line or not LINE.match(line) for line in lines):
+            return web.json_response({"message": "unable to parse"}, status=400)
+        for line in lines:
+            found = LINE.match(line)
+            assert found is not None
+            self.taken[found["series"], found["time"]] = found["fields"]
+        return web.Response(status=204)
+
+
+V2 = ("Token s3cret", "/api/v2/write", {"org": "desk", "bucket": "ticks", "precision": "ns"})
+V3 = ("Bearer s3cret", "/api/v3/write_lp", {"db": "ticks", "precision": "nanosecond", "accept_partial": "false"})
+
+
+@asynccontextmanager
+async def serving(made: Server) -> AsyncIterator[Server]:
+    app = web.Application()
+    app.router.add_post("/{path:.*}", made.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield made
+    finally:
+        await runner.cleanup()
+
+
+def settings(server: Server, version: int, **changes: object) -> SinkSettings:
+    known = {"url": server.url, "version": version, "database": "ticks", "org": "desk", "token": SecretStr("s3cret")}
+    return SinkSettings(**(known | changes))  # type: ignore[arg-type]
+
+
+versions = pytest.mark.parametrize(("version", "make"), [(2, lambda: Server(*V2)), (3, lambda: Server(*V3))])
+Make = Callable[[], Server]
+
+
+@versions
+async def test_lines_arrive_at_the_versions_own_path_with_its_authorization(version: int, make: Make) -> None:
+    async with serving(make()) as server, open_influx(settings(server, version)) as influx:
+        await influx.prepare()
+        await influx.write(LINES)
+        assert len(server.taken) == 5
+        assert server.requests == 1
+
+
+@versions
+async def test_what_is_refused_for_a_while_is_written_later(version: int, make: Make) -> None:
+    async with serving(make()) as server, open_influx(settings(server, version)) as influx:
+        server.answers = [503, 429, 500]
+        await influx.write(LINES)
+        assert len(server.taken) == 5
+        assert influx.failures == 3
+
+
+@versions
+async def test_a_point_that_is_refused_for_good_is_counted_and_the_others_are_written(version: int, make: Make) -> None:
+    async with serving(make()) as server, open_influx(settings(server, version)) as influx:
+        server.poison = "price=3,"
+        await influx.write(LINES)
+        assert sorted(fields.split(",")[0] for fields in server.taken.values()) == [
+            "price=0",
+            "price=1",
+            "price=2",
+            "price=4",
+        ]
+        assert influx.rejected == 1
+
+
+@versions
+async def test_a_wrong_token_or_database_is_a_typed_error_that_names_the_setting(version: int, make: Make) -> None:
+    async with serving(make()) as server:
+        async with open_influx(settings(server, version, token=SecretStr("wrong"))) as influx:
+            with pytest.raises(ConfigError, match="401") as refused:
+                await influx.write(LINES)
+        assert "TICKWIRE_SINK_TOKEN" in str(refused.value)
+        assert "wrong" not in str(refused.value)
+        async with open_influx(settings(server, version, database="other")) as influx:
+            with pytest.raises(ConfigError, match="bucket not found") as unknown:
+                await influx.write(LINES)
+        assert "sink.database" in str(unknown.value)
+
+
+async def test_a_server_that_is_not_there_is_waited_for() -> None:
+    async with serving(Server(*V2)) as server:
+        port = int(server.url.rsplit(":", 1)[1])
+    async with open_influx(settings(server, 2)) as influx:
+        writing = asyncio.create_task(influx.write(LINES))
+        async with asyncio.timeout(10):
+            while influx.failures == 0:
+                await asyncio.sleep(0.01)
+        app = web.Application()
+        app.router.add_post("/{path:.*}", server.take)
+        runner = web.AppRunner(app)
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        async with asyncio.timeout(15):
+            await writing
+        await runner.cleanup()
+        assert len(server.taken) == 5
