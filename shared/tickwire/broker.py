@@ -7,12 +7,14 @@ one store folder both run and ruin it, so the folder is locked here.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import shutil
 import sys
 import sysconfig
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tickwire import children, filelock, lifecycle, logs
@@ -24,6 +26,19 @@ _LISTENING = re.compile(rb"Listening for client connections on \S*:(\d+)")
 _READY = b"Server is ready"
 _LEVEL = re.compile(rb"\[(WRN|ERR|FTL)\] (.*)")
 _START_TIMEOUT_S = 15.0
+
+
+@dataclass(frozen=True)
+class WebSocket:
+    """Where WebSockets are taken, on loopback, and from pages of which origins; "*" is any."""
+
+    port: int
+    origins: tuple[str, ...]
+
+    @property
+    def url(self) -> str:
+        """For clients in a browser."""
+        return f"ws://127.0.0.1:{self.port}"
 
 
 def server_path(configured: Path | None = None) -> Path:
@@ -44,7 +59,9 @@ def server_path(configured: Path | None = None) -> Path:
 
 
 @asynccontextmanager
-async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) -> AsyncIterator[str]:
+async def embedded(
+    folder: Path, *, server: Path | None = None, port: int = -1, websocket: WebSocket | None = None
+) -> AsyncIterator[str]:
     """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
 
     It ends with the block, and with this process however that dies. Raises StorageError when the folder is
@@ -58,7 +75,7 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
             f'listen: "127.0.0.1:{port}"\n'
             f'server_name: "tickwire"\n'
             f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: "5s" }}\n'
-            f"max_payload: 1MB\n"
+            f"max_payload: 1MB\n" + _websocket(websocket)
         )
         async with (
             lifecycle.unwrapped(),
@@ -85,6 +102,13 @@ async def embedded(folder: Path, *, server: Path | None = None, port: int = -1) 
     finally:
         # In so many words, and not only by closing it: the child's guard may hold it a moment longer.
         filelock.release(lock)
+
+
+def _websocket(websocket: WebSocket | None) -> str:
+    if websocket is None:
+        return ""
+    origins = "" if "*" in websocket.origins else f", allowed_origins: {json.dumps(websocket.origins)}"
+    return f'websocket {{ listen: "127.0.0.1:{websocket.port}", no_tls: true{origins} }}\n'
 
 
 async def _until_ready(output: asyncio.StreamReader) -> str:

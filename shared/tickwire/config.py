@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tickwire.errors import ConfigError
@@ -38,13 +38,26 @@ class _Section(BaseModel):
 
 
 class NatsSettings(_Section):
-    """The broker. Without `url`, `tickwire up` embeds one."""
+    """The broker. Without `url`, `tickwire up` embeds one.
+
+    With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
+    `websocket_origins`, such as "http://localhost:8000": any page that a browser shows could connect otherwise, and
+    "*" lets it.
+    """
 
     url: str | None = None
     server: Path | None = Field(default=None, description="nats-server binary to embed instead of the packaged one")
     user: str | None = None
     password: SecretStr | None = None
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    websocket_port: int | None = Field(default=None, ge=1, le=65535)
+    websocket_origins: list[str] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _names_origins(self) -> NatsSettings:
+        if self.websocket_port is not None and not self.websocket_origins:
+            raise ValueError('say which pages may connect, such as websocket_origins = ["http://localhost:8000"]')
+        return self
 
     @field_validator("url")
     @classmethod

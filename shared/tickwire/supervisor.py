@@ -112,7 +112,9 @@ async def _life(process: children.Process, first_line: asyncio.Future[bytes] | N
 
 
 @asynccontextmanager
-async def kept_broker(folder: Path, server: Path | None, say: Say) -> AsyncIterator[str]:
+async def kept_broker(
+    folder: Path, server: Path | None, say: Say, websocket: broker.WebSocket | None = None
+) -> AsyncIterator[str]:
     """An embedded broker that is started again, on the same port, when it dies; yields its URL.
 
     Raises as `broker.embedded` does when it cannot be started the first time.
@@ -121,7 +123,7 @@ async def kept_broker(folder: Path, server: Path | None, say: Say) -> AsyncItera
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await _predecessor_gone(folder)
     async with asyncio.TaskGroup() as group:
-        group.create_task(_keep_broker(folder, server, stop, ready, say))
+        group.create_task(_keep_broker(folder, server, stop, ready, say, websocket))
         try:
             yield await ready
         finally:
@@ -129,13 +131,18 @@ async def kept_broker(folder: Path, server: Path | None, say: Say) -> AsyncItera
 
 
 async def _keep_broker(
-    folder: Path, server: Path | None, stop: asyncio.Event, ready: asyncio.Future[str], say: Say
+    folder: Path,
+    server: Path | None,
+    stop: asyncio.Event,
+    ready: asyncio.Future[str],
+    say: Say,
+    websocket: broker.WebSocket | None,
 ) -> None:
     port, failures = -1, 0
     while not stop.is_set():
         began = time.monotonic()
         try:
-            async with broker.embedded(folder, server=server, port=port) as url:
+            async with broker.embedded(folder, server=server, port=port, websocket=websocket) as url:
                 port = int(url.rpartition(":")[2])
                 if not ready.done():
                     ready.set_result(url)

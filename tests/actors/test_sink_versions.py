@@ -23,7 +23,7 @@ LINES = [f"trades,symbol=BTC/USDT price={n},amount=0.5 {1_700_000_000_000_000_00
 
 @dataclass
 class Server:
-    """Takes lines; `answers` are statuses to give before that, one a request; `poison` is refused wherever it stands."""
+    """Takes lines, after giving each of `answers` (statuses) once; `poison` is refused wherever it stands."""
 
     token: str
     path: str

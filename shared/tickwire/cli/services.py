@@ -19,6 +19,7 @@ from nats.aio.msg import Msg
 
 from tickwire import config as configuration
 from tickwire import lightccxt, logs, messages, runfile, stalls, streams, supervisor
+from tickwire.broker import WebSocket
 from tickwire.bus import Bus, connect
 from tickwire.cli import render
 from tickwire.cli.connection import broker_url
@@ -83,14 +84,16 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
     check_writable(settings.cache_dir)
     async with AsyncExitStack() as stack:
         publish = stack.enter_context(runfile.held(settings.data_dir))
-        url = settings.nats.url
+        url, websocket = settings.nats.url, None
         if url is None:
-            kept = supervisor.kept_broker(settings.data_dir / "nats", settings.nats.server, render.say)
+            websocket = websocket_of(settings)
+            kept = supervisor.kept_broker(settings.data_dir / "nats", settings.nats.server, render.say, websocket)
             url = await stack.enter_async_context(kept)
         # A wrong URL should end this command, not make every service try for ever.
         bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", url=url))
         publish(url)
-        render.say(f"broker at {url}, data in {settings.data_dir}")
+        also = f" and {websocket.url}" if websocket is not None else ""
+        render.say(f"broker at {url}{also}, data in {settings.data_dir}")
         env = child_environment(os.environ, TICKWIRE_NATS_URL=url)
         async with asyncio.TaskGroup() as group:
             group.create_task(supervisor.keep(service_programs(counts, config, env), stop, render.say))
@@ -131,6 +134,13 @@ def service_programs(
         for name, count in counts.items()
         for number in range(1, count + 1)
     ]
+
+
+def websocket_of(settings: Settings) -> WebSocket | None:
+    """Where the embedded broker takes WebSockets, if it does."""
+    if settings.nats.websocket_port is None:
+        return None
+    return WebSocket(settings.nats.websocket_port, tuple(settings.nats.websocket_origins))
 
 
 def child_environment(environ: Mapping[str, str], **variables: str) -> dict[str, str]:
