@@ -1,0 +1,106 @@
+// NATS over a WebSocket in a browser, as much of it as following a feed takes: the text protocol, and nothing else.
+// https://docs.nats.io/reference/reference-protocols/nats-protocol; for more, bundle @nats-io/nats-core.
+
+const text = new TextDecoder("utf-8", { fatal: true });
+const bytes = new TextEncoder();
+
+export class Nats {
+  /** Connect, and be ready once the server has answered. */
+  static open(url) {
+    return new Promise((resolve, reject) => {
+      const nats = new Nats(new WebSocket(url));
+      nats.opened = () => resolve(nats);
+      nats.failed = reject;
+    });
+  }
+
+  constructor(socket) {
+    this.socket = socket;
+    this.buffer = new Uint8Array();
+    this.callbacks = new Map();
+    this.inbox = `_INBOX.${crypto.randomUUID()}`;
+    this.next = 1;
+    socket.binaryType = "arraybuffer";
+    socket.onmessage = ({ data }) => this.received(new Uint8Array(data));
+    socket.onclose = socket.onerror = () => this.failed(new Error(`no connection to ${socket.url}`));
+  }
+
+  /** Call back with `{data, headers}` for each message; returns the number to unsubscribe with. */
+  subscribe(subject, callback) {
+    this.callbacks.set(String(this.next), callback);
+    this.send(`SUB ${subject} ${this.next}\r\n`);
+    return this.next++;
+  }
+
+  unsubscribe(number) {
+    this.callbacks.delete(String(number));
+    this.send(`UNSUB ${number}\r\n`);
+  }
+
+  publish(subject, message, reply = "") {
+    const data = JSON.stringify(message);
+    this.send(`PUB ${subject} ${reply} ${bytes.encode(data).length}\r\n${data}\r\n`);
+  }
+
+  /** The replies to a request, until `last(reply)`; an error of the service is thrown. */
+  request(subject, message, last = () => true) {
+    return new Promise((resolve, reject) => {
+      const replies = [];
+      const inbox = `${this.inbox}.${this.next}`;
+      const number = this.subscribe(inbox, (reply) => {
+        replies.push(reply);
+        const failed = reply.headers["nats-service-error-code"] || (reply.headers.status === "503" && "nobody answers");
+        if (!failed && !last(reply)) return;
+        this.unsubscribe(number);
+        if (failed) reject(new Error(reply.data?.message ?? failed));
+        else resolve(replies);
+      });
+      this.publish(subject, message, inbox);
+    });
+  }
+
+  send(line) {
+    this.socket.send(bytes.encode(line));
+  }
+
+  received(more) {
+    const all = new Uint8Array(this.buffer.length + more.length);
+    all.set(this.buffer);
+    all.set(more, this.buffer.length);
+    let at = 0;
+    for (;;) {
+      const end = all.indexOf(10, at);
+      if (end < 0) break;
+      const [verb, ...words] = text.decode(all.subarray(at, end)).trim().split(" ");
+      const size = /^H?MSG$/.test(verb) ? Number(words.at(-1)) + 2 : 0;
+      if (end + 1 + size > all.length) break;
+      if (size) this.message(verb, words, all.subarray(end + 1, end + size - 1));
+      else this.control(verb, words.join(" "));
+      at = end + 1 + size;
+    }
+    this.buffer = all.slice(at);
+  }
+
+  control(verb, rest) {
+    if (verb === "INFO") this.send('CONNECT {"verbose":false,"headers":true,"no_responders":true,"lang":"js"}\r\nPING\r\n');
+    else if (verb === "PING") this.send("PONG\r\n");
+    else if (verb === "PONG") this.opened();
+    else if (verb === "-ERR") this.failed(new Error(rest));
+  }
+
+  message(verb, words, payload) {
+    const headers = {};
+    if (verb === "HMSG") {
+      const length = Number(words.at(-2));
+      const [first, ...lines] = text.decode(payload.subarray(0, length)).trim().split("\r\n");
+      headers.status = first.split(" ")[1];
+      for (const line of lines) {
+        const colon = line.indexOf(":");
+        headers[line.slice(0, colon).toLowerCase()] = line.slice(colon + 1).trim();
+      }
+      payload = payload.subarray(length);
+    }
+    const data = payload.length ? JSON.parse(text.decode(payload)) : null;
+    this.callbacks.get(words[1])?.({ data, headers });
+  }
+}
