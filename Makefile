@@ -31,6 +31,7 @@ bench: .venv/.installed
 
 schemas: .venv/.installed
 	$(BIN)/python -m tickwire.schemas docs/schemas
+	$(BIN)/python -m tickwire.asyncapi docs/asyncapi.json
 
 # After a change of dependencies in pyproject.toml.
 lock:

@@ -297,6 +297,18 @@ class SinkReport(Struct, frozen=True, kw_only=True):
     missed: int = 0
 
 
+class SinkTotals(Struct, frozen=True, kw_only=True):
+    """`$KV.SINK.trade.<exchange>.<token>`: a feed as the sink wrote it, up to the message at `sequence` of TRADES.
+
+    `count` trades were written; `cvd` is the cumulative volume delta by size class: quote currency bought less that
+    sold by takers, since the sink first saw the feed.
+    """
+
+    sequence: int = 0
+    count: int = 0
+    cvd: dict[str, float] = field(default_factory=dict)
+
+
 class LeaseHolder(Struct, frozen=True, kw_only=True):
     """The value of a lease in bucket LEASES: who holds it, since when (ms)."""
 

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.feeds import Book, Candle, Gap, Trade, Trades
+from tickwire.messages import SinkTotals
 from tickwire.sink import points
-from tickwire.sink.totals import CLASSES, Totals, class_of
+from tickwire.sink.totals import CLASSES, class_of
 
 AT = 1_700_000_000_123
 
@@ -26,7 +27,7 @@ def trades(*items: Trade, gap: Gap | None = None, symbol: str = "BTC/USDT") -> T
 
 def test_trades_of_one_millisecond_are_points_of_their_own_and_each_size_class_has_one() -> None:
     message = trades(trade("1", 60000.5, 0.5), trade("2", 60000.0, 0.1, "sell"), trade("3", 60000.0, 0.05))
-    before = Totals(sequence=6, count=41, cvd={"0-10k": 100.0})
+    before = SinkTotals(sequence=6, count=41, cvd={"0-10k": 100.0})
     lines, after = points.of_trades(message, 7, before)
     assert lines == [
         "trades,exchange=binance,side=buy,symbol=BTC/USDT "
@@ -40,22 +41,22 @@ def test_trades_of_one_millisecond_are_points_of_their_own_and_each_size_class_h
         "trade_sizes,exchange=binance,size=0-10k,symbol=BTC/USDT "
         "buy=3000,cvd=-2900,sell=6000,trades=2i,volume=9000 1700000000123000007",
     ]
-    assert after == Totals(sequence=7, count=44, cvd={"0-10k": -2900.0, "10k-100k": 30000.25})
+    assert after == SinkTotals(sequence=7, count=44, cvd={"0-10k": -2900.0, "10k-100k": 30000.25})
 
 
 def test_a_gap_is_a_point_where_it_begins() -> None:
     gap = Gap(since=AT, until=AT + 9, after_id="4", before_id="9", reason='said "no"')
-    lines, after = points.of_trades(trades(gap=gap), 8, Totals(sequence=7, count=3))
+    lines, after = points.of_trades(trades(gap=gap), 8, SinkTotals(sequence=7, count=3))
     assert lines == [
         "gaps,exchange=binance,symbol=BTC/USDT "
         'after_id="4",before_id="9",reason="said \\"no\\"",since=1700000000123i,until=1700000000132i '
         "1700000000123000008"
     ]
-    assert after == Totals(sequence=8, count=3)
+    assert after == SinkTotals(sequence=8, count=3)
 
 
 def test_a_trade_without_side_or_id_is_of_unknown_side_and_moves_no_delta() -> None:
-    lines, after = points.of_trades(trades(trade(None, 2.0, 3.0, None)), 1, Totals())
+    lines, after = points.of_trades(trades(trade(None, 2.0, 3.0, None)), 1, SinkTotals())
     assert lines[0] == (
         "trades,exchange=binance,side=unknown,symbol=BTC/USDT "
         'amount=3,price=2,quote=6,source="live" 1700000000123000000'
@@ -64,7 +65,7 @@ def test_a_trade_without_side_or_id_is_of_unknown_side_and_moves_no_delta() -> N
 
 
 def test_a_symbol_with_colon_comma_or_blank_is_escaped() -> None:
-    (line, _), _ = points.of_trades(trades(trade("1", 1.0, 1.0), symbol="A B,C/USDT:USDT=X"), 1, Totals())
+    (line, _), _ = points.of_trades(trades(trade("1", 1.0, 1.0), symbol="A B,C/USDT:USDT=X"), 1, SinkTotals())
     assert line.startswith("trades,exchange=binance,side=buy,symbol=A\\ B\\,C/USDT:USDT\\=X ")
 
 
@@ -162,7 +163,7 @@ def test_no_two_points_are_the_same_to_the_database_and_sums_are_the_trades_own(
     batches: list[list[Trade]],
 ) -> None:
     """And made again from the totals before them, they are the same."""
-    totals = Totals(count=999_990)
+    totals = SinkTotals(count=999_990)
     lines: list[str] = []
     for sequence, batch in enumerate(batches, 1):
         made, after = points.of_trades(trades(*batch), sequence, totals)

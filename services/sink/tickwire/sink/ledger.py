@@ -11,7 +11,7 @@ import nats.js.errors
 
 from tickwire import messages, streams
 from tickwire.bus import Bus, cancellable
-from tickwire.sink.totals import Totals
+from tickwire.messages import SinkTotals
 
 RETRY_S = 0.5
 
@@ -21,15 +21,15 @@ class Ledger:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._known: dict[str, Totals] = {}
+        self._known: dict[str, SinkTotals] = {}
 
-    async def of(self, path: str) -> Totals:
+    async def of(self, path: str) -> SinkTotals:
         """The totals of a feed, such as `trade.binance.BTC-USDT`; a new one starts at nothing."""
         if path not in self._known:
             self._known[path] = await self._read(path)
         return self._known[path]
 
-    def keep(self, path: str, totals: Totals) -> None:
+    def keep(self, path: str, totals: SinkTotals) -> None:
         """From now on these; `save` makes it last."""
         self._known[path] = totals
 
@@ -49,13 +49,13 @@ class Ledger:
             else:
                 return
 
-    async def _read(self, path: str) -> Totals:
+    async def _read(self, path: str) -> SinkTotals:
         while True:
             try:
                 last = await self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path))
-                return msgspec.json.decode(last.data or b"", type=Totals)
+                return msgspec.json.decode(last.data or b"", type=SinkTotals)
             except nats.js.errors.NotFoundError:
-                return Totals()
+                return SinkTotals()
             except (nats.errors.Error, nats.js.errors.Error):
                 await asyncio.sleep(RETRY_S)
 

@@ -16,14 +16,16 @@ from influxdb_client.client.write.point import Point
 from influxdb_client.domain.write_precision import WritePrecision
 
 from tickwire.feeds import Book, Candle, Gap, Level, Trade, Trades
-from tickwire.sink.totals import Totals, class_of
+from tickwire.messages import SinkTotals
+from tickwire.sink import totals
+from tickwire.sink.totals import class_of
 
 MS = 1_000_000
 """Nanoseconds."""
 Fields = dict[str, Any]
 
 
-def of_trades(message: Trades, sequence: int, before: Totals) -> tuple[list[str], Totals]:
+def of_trades(message: Trades, sequence: int, before: SinkTotals) -> tuple[list[str], SinkTotals]:
     """The points of a message of trades at `sequence` of the tape, and the feed's totals after it.
 
     `trades`: a point for each, tagged by side. `trade_sizes`: a point for each size class that it touched, with the
@@ -35,7 +37,7 @@ def of_trades(message: Trades, sequence: int, before: Totals) -> tuple[list[str]
     ]
     if message.gap is not None:
         lines.append(of_gap(message.gap, tags, message.received, sequence))
-    after = before.after(message.trades, sequence)
+    after = totals.after(before, message.trades, sequence)
     if message.trades:
         lines += _sizes(message.trades, tags, _unique(message.trades[-1].timestamp, sequence), after)
     return lines, after
@@ -47,7 +49,7 @@ def _trade(trade: Trade, tags: Fields, number: int, source: str) -> str:
     return _line("trades", tags | {"side": trade.side or "unknown"}, fields, _unique(trade.timestamp, number))
 
 
-def _sizes(trades: Sequence[Trade], tags: Fields, time: int, after: Totals) -> Iterator[str]:
+def _sizes(trades: Sequence[Trade], tags: Fields, time: int, after: SinkTotals) -> Iterator[str]:
     classes: dict[str, list[Trade]] = {}
     for trade in trades:
         classes.setdefault(class_of(trade.price * trade.amount), []).append(trade)

@@ -5,7 +5,7 @@
 | `sink.report` | answers | SinkRequest -> SinkReport: whether it is the active one, and what it wrote |
 | `tape.trade.>` | consumes | Trades; stream TRADES, durable consumer `sink`, acknowledged once the database took them |
 | `tape.book.>`, `tape.candle.>` | consumes | Book, Candle; stream SINK, which sources BOOKS and CANDLES, likewise |
-| `$KV.SINK.>` | reads, publishes | Totals: how far each feed of trades is written |
+| `$KV.SINK.>` | reads, publishes | SinkTotals: how far each feed of trades is written |
 
 One instance, which holds the lease `influxdb`, writes; others stand by. After a batch is in the database, its feeds'
 totals are stored, and then it is acknowledged: after a crash anywhere between, what comes again makes the same points.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from msgspec import Struct, field
-
 from tickwire.feeds import Trade
+from tickwire.messages import SinkTotals
 
 BOUNDS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 CLASSES = ("0-10k", "10k-100k", "100k-1m", "1m-10m", "10m-100m", "100m+")
@@ -19,23 +18,12 @@ def class_of(quote: float) -> str:
     return CLASSES[bisect_right(BOUNDS, quote)]
 
 
-class Totals(Struct, frozen=True, kw_only=True):
-    """A feed up to and including the message at `sequence` of the tape.
-
-    `count` trades were written; `cvd` is the cumulative volume delta by size class: quote currency bought less that
-    sold by takers, since the sink first saw the feed.
-    """
-
-    sequence: int = 0
-    count: int = 0
-    cvd: dict[str, float] = field(default_factory=dict)
-
-    def after(self, trades: Sequence[Trade], sequence: int) -> Totals:
-        """The totals with the trades of one more message."""
-        cvd = dict(self.cvd)
-        for trade in trades:
-            quote = trade.price * trade.amount
-            delta = quote if trade.side == "buy" else -quote if trade.side == "sell" else 0.0
-            name = class_of(quote)
-            cvd[name] = cvd.get(name, 0.0) + delta
-        return Totals(sequence=sequence, count=self.count + len(trades), cvd=cvd)
+def after(totals: SinkTotals, trades: Sequence[Trade], sequence: int) -> SinkTotals:
+    """The totals with the trades of one more message, at `sequence` of the tape."""
+    cvd = dict(totals.cvd)
+    for trade in trades:
+        quote = trade.price * trade.amount
+        delta = quote if trade.side == "buy" else -quote if trade.side == "sell" else 0.0
+        name = class_of(quote)
+        cvd[name] = cvd.get(name, 0.0) + delta
+    return SinkTotals(sequence=sequence, count=totals.count + len(trades), cvd=cvd)
