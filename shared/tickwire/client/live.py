@@ -73,9 +73,9 @@ class Subscriptions:
 class Subscription(Generic[T]):
     """A feed, to be iterated: `async for item in client.trades(...)`.
 
-    Leaving the loop, the block, or the client releases the feed; `async with` says exactly when. Iterate it once at a
-    time. The first step raises what the streamer refuses: UnknownExchange, UnknownSymbol, UnsupportedKind,
-    NoSuchService where none runs.
+    Leaving the loop, the block, or the client releases the feed; `async with` says exactly when, and at its beginning
+    waits until the feed is followed. That, or else the first step, raises what the streamer refuses: UnknownExchange,
+    UnknownSymbol, UnsupportedKind, NoSuchService where none runs. Iterate it once at a time.
     """
 
     def __init__(
@@ -97,6 +97,7 @@ class Subscription(Generic[T]):
         self._cadence_ms = cadence_ms
         self._mailbox: Mailbox[Taped] = Mailbox(1 if newest_only else WAITING, newest_only=newest_only)
         self._closing = asyncio.Event()
+        self._started = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._entered = False
         self._following: Following | None = None
@@ -119,6 +120,8 @@ class Subscription(Generic[T]):
     async def __aenter__(self) -> Self:
         self._entered = True
         self.open()
+        await self._started.wait()
+        self._mailbox.check()
         return self
 
     async def __aexit__(
@@ -168,8 +171,9 @@ class Subscription(Generic[T]):
                 await lifecycle.until_stopped(self._closing, self._follow())
         except TickwireError as error:
             self._mailbox.close(error)
-        else:
+        finally:
             self._mailbox.close()
+            self._started.set()
 
     async def _follow(self) -> None:
         bus, feed, start = self._subscriptions.bus, self.feed, self._start
@@ -189,7 +193,11 @@ class Subscription(Generic[T]):
                     self._begins_late(start.since)
             # What the tape says of a feed that did not run is of the past, not the present state.
             back = start.back if report.state in RUNNING else 0
+            if after is not None:
+                # What comes before the present may be more than waits at once.
+                self._started.set()
             async with follow(bus, feed.public, self._mailbox.put, back=back, after=after) as self._following:
+                self._started.set()
                 await asyncio.Event().wait()
 
 

@@ -39,16 +39,20 @@ class Mailbox(Generic[M]):
 
     def close(self, error: BaseException | None = None) -> None:
         """No more comes: whoever takes gets what waits, then `error`, or nothing."""
-        self._closed, self._error = True, error
+        self._closed, self._error = True, self._error or error
         self._room.set()
         self._changed.set()
+
+    def check(self) -> None:
+        """Raises the error it was closed with, if it was and nothing waits before that."""
+        if self._error is not None and not self._waiting:
+            raise self._error
 
     async def take(self) -> list[M]:
         """All that waits, at least one message; empty once it is closed. Raises the error it was closed with."""
         while not self._waiting:
             if self._closed:
-                if self._error is not None:
-                    raise self._error
+                self.check()
                 return []
             self._changed.clear()
             await self._changed.wait()
