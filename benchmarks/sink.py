@@ -1,0 +1,185 @@
+"""The sink into a real InfluxDB 1.x, in one run: `python benchmarks/sink.py`; needs influxd (Debian: influxdb).
+
+Trades that are on the tape already, of several symbols, until the sink has acknowledged them all; against a loop that
+posts each trade by itself over one kept connection, as first attempts do, into the same database.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import nats.js.errors
+from rich.console import Console
+from rich.table import Table
+
+from tickwire import broker, children, messages, streams
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings
+from tickwire.feeds import Feed, Trade, Trades
+from tickwire.messages import SinkTotals
+from tickwire.sink import points
+
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
+START = 1_700_000_000_000
+CONFIG = """
+reporting-disabled = true
+bind-address = "127.0.0.1:{rpc}"
+[meta]
+  dir = "{folder}/meta"
+[data]
+  dir = "{folder}/data"
+  wal-dir = "{folder}/wal"
+[http]
+  bind-address = "127.0.0.1:{port}"
+  log-enabled = false
+[monitor]
+  store-enabled = false
+"""
+CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def influxdb(folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[str]:
+    """Run it; yields its URL."""
+    folder.mkdir()
+    port = free_port()
+    config = folder / "influxdb.conf"
+    config.write_text(CONFIG.format(rpc=free_port(), port=port, folder=folder))
+    with (folder / "log").open("wb") as log:
+        async with children.child(["influxd", "-config", config], stdout=log.fileno(), stderr=log.fileno()):
+            url = f"http://127.0.0.1:{port}"
+            while True:
+                try:
+                    async with http.get(f"{url}/ping"):
+                        break
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.05)
+            yield url
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of a process, by Linux's word."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
+
+
+def trade(number: int) -> Trade:
+    """One like any other."""
+    return Trade(id=str(number), timestamp=START + number, side="buy", price=60_000.5, amount=0.001 + number % 97)
+
+
+async def fill(bus: Bus, count: int, each: int) -> None:
+    """So many trades on the tape, some a message."""
+    for first in range(0, count, each):
+        symbol = SYMBOLS[first // each % len(SYMBOLS)]
+        message = Trades(
+            exchange="binance", symbol=symbol, trades=[trade(n) for n in range(first, first + each)], received=START
+        )
+        await bus.jetstream.publish(Feed("trade", "binance", symbol).tape, messages.encode(message))
+
+
+async def acknowledged(bus: Bus) -> None:
+    """Wait until the sink has written the tape."""
+    while True:
+        try:
+            info = await bus.jetstream.consumer_info(streams.TRADES, "sink")
+            state = (await bus.jetstream.stream_info(streams.TRADES)).state
+            if info.ack_floor and info.ack_floor.stream_seq == state.last_seq:
+                return
+        except nats.js.errors.NotFoundError:
+            pass
+        await asyncio.sleep(0.02)
+
+
+async def sunk(bus: Bus, folder: Path, url: str, count: int, each: int) -> tuple[float, float]:
+    """Trades a second, and CPU a trade (us) of the sink."""
+    await bus.jetstream.purge_stream(streams.TRADES)
+    env = {
+        **os.environ,
+        "TICKWIRE_NATS_URL": bus.url,
+        "TICKWIRE_DATA_DIR": str(folder),
+        "TICKWIRE_SINK_URL": url,
+        "TICKWIRE_SINK_VERSION": "1",
+    }
+    argv = [sys.executable, "-m", "tickwire.cli.main", "service", "sink"]
+    with (folder / "log").open("ab") as log:
+        async with children.child(argv, env=env, stderr=log.fileno()) as process:
+            # Warm: connected, the database made, a first batch through.
+            await fill(bus, each, each)
+            await acknowledged(bus)
+            process.send_signal(signal.SIGSTOP)
+            await fill(bus, count, each)
+            began, cpu = time.monotonic(), cpu_ns(process.pid)
+            process.send_signal(signal.SIGCONT)
+            await acknowledged(bus)
+            took = time.monotonic() - began
+            return count / took, (cpu_ns(process.pid) - cpu) / 1000 / count
+
+
+async def one_by_one(http: aiohttp.ClientSession, url: str, count: int) -> tuple[float, float]:
+    """Trades a second, and CPU a trade (us) of a loop that posts each."""
+    began, cpu = time.monotonic(), time.process_time_ns()
+    for number in range(count):
+        message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number)], received=START)
+        lines, _ = points.of_trades(message, number, SinkTotals(count=number))
+        params = {"db": "tickwire", "precision": "ns"}
+        async with http.post(f"{url}/write", params=params, data="\n".join(lines)) as done:
+            assert done.status == 204, await done.text()
+    return count / (time.monotonic() - began), (time.process_time_ns() - cpu) / 1000 / count
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Measure both."""
+    if shutil.which("influxd") is None:
+        print("influxd is not installed: apt-get install influxdb; not measured")
+        return
+    print(f"{os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}; medians of {options.rounds} rounds")
+    with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
+        async with (
+            aiohttp.ClientSession() as http,
+            influxdb(Path(folder, "influx"), http) as url,
+            broker.embedded(Path(folder, "nats")) as nats_url,
+            connect(NatsSettings(url=nats_url), name="benchmark") as bus,
+        ):
+            await streams.declare(bus.jetstream, 8, 2.0)
+            results: dict[str, list[tuple[float, float]]] = {}
+            for _ in range(options.rounds):
+                for each in (100, 10, 1):
+                    name = f"sink, {each} trades a message"
+                    count = options.trades if each > 1 else options.trades // 5
+                    results.setdefault(name, []).append(await sunk(bus, Path(folder), url, count, each))
+                results.setdefault("a request for each trade", []).append(await one_by_one(http, url, 1000))
+    table = Table("", "trades/s", "times the loop's", "us of CPU a trade")
+    base = statistics.median(speed for speed, _ in results["a request for each trade"])
+    for name, found in results.items():
+        speed = statistics.median(each for each, _ in found)
+        table.add_row(name, f"{speed:,.0f}", f"{speed / base:.1f}", f"{statistics.median(cpu for _, cpu in found):.0f}")
+    CONSOLE.print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trades", type=int, default=50_000)
+    parser.add_argument("--rounds", type=int, default=3)
+    asyncio.run(main(parser.parse_args()))
