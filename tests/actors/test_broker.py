@@ -8,10 +8,12 @@ import signal
 import sys
 from pathlib import Path
 
+import aiohttp
 import psutil
 import pytest
 
-from tickwire import broker, children
+from support.influx import free_port
+from tickwire import broker, children, config
 from tickwire.bus import connect
 from tickwire.config import NatsSettings
 from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
@@ -99,3 +101,22 @@ async def test_no_server_is_left_when_its_owner_has_many_files_open(tmp_path: Pa
         os.kill(owner.pid, signal.SIGKILL)
         async with asyncio.timeout(10):
             await gone(servers[0])
+
+
+async def test_websockets_are_taken_from_pages_of_the_named_origins_only(tmp_path: Path) -> None:
+    websocket = broker.WebSocket(free_port(), ("http://localhost:8000",))
+    async with broker.embedded(tmp_path, websocket=websocket), aiohttp.ClientSession() as http:
+        async with http.ws_connect(websocket.url, origin="http://localhost:8000") as socket:
+            assert (await socket.receive(timeout=5)).data.startswith(b"INFO {")
+        with pytest.raises(aiohttp.WSServerHandshakeError, match="403"):
+            async with http.ws_connect(websocket.url, origin="http://elsewhere.example"):
+                pass
+
+
+def test_a_websocket_port_without_origins_is_refused_with_the_remedy(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TICKWIRE_NATS_WEBSOCKET_PORT", "8443")
+    with pytest.raises(ConfigError, match="websocket_origins"):
+        config.load()
