@@ -172,8 +172,9 @@ class Leases:
         try:
             last = await self._last(self._subject(key))
             if last is not None and not _is_gone(last.headers):
-                self._holders[key] = msgspec.json.decode(last.data or b"", type=LeaseHolder).holder
-                if self._holders[key] != self.instance:
+                holder = msgspec.json.decode(last.data or b"", type=LeaseHolder).holder
+                if holder != self.instance:
+                    # Not noted: its release may have been observed while this answer was on its way.
                     return None
             # An expiry marker is an entry too: it is claimed over by its own revision.
             return await self._put(self._subject(key), value, expected=last.seq if last else 0)
