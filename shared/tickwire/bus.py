@@ -302,8 +302,11 @@ async def _drain(client: Client) -> None:
         except (nats.errors.Error, TimeoutError) as error:
             log.warning("could not drain", error=repr(error))
     if not client.is_closed:
+        if client._reconnection_task is not None and not client._reconnection_task.done():
+            client._reconnection_task.cancel()
+            await asyncio.wait({client._reconnection_task})
         # nats-py would write what is pending to the closed socket, which uvloop refuses.
-        client._pending, client._pending_data_size = [], 0
+        client._current_server = None
         await client.close()
 
 

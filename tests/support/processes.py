@@ -123,5 +123,10 @@ async def tickwire(env: Mapping[str, str], *arguments: str, cwd: Path | None = N
         process.kill()
         out, err = await process.communicate()
         raise AssertionError(f"{arguments} did not end:\n{out.decode()}\n{err.decode()}") from None
+    finally:
+        if process.returncode is None:
+            # The test that waited for it was done with it.
+            process.kill()
+            await process.wait()
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import aclosing
 
 from nats.aio.msg import Msg
 
@@ -94,9 +95,10 @@ class Sink:
 
     async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
         ledger = Ledger(self._bus)
-        while not stop.is_set():
-            if found := await reader.batch(TAKEN):
-                await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
+        async with aclosing(reader):
+            while not stop.is_set():
+                if found := await reader.batch(TAKEN):
+                    await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
 
     async def _write_batch(self, reader: Reader, ledger: Ledger, found: Sequence[Msg]) -> None:
         lines: list[str] = []
@@ -132,10 +134,11 @@ class Sink:
         return [points.of_gap(lost, {"exchange": said.exchange, "symbol": said.symbol}, said.received, sequence)]
 
     async def _write_states(self, reader: Reader, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            if found := await reader.batch(TAKEN):
-                lines = [line for message in found if (line := _state(message)) is not None]
-                await lifecycle.until_stopped(stop, self._write_lines(reader, lines, found[-1]))
+        async with aclosing(reader):
+            while not stop.is_set():
+                if found := await reader.batch(TAKEN):
+                    lines = [line for message in found if (line := _state(message)) is not None]
+                    await lifecycle.until_stopped(stop, self._write_lines(reader, lines, found[-1]))
 
     async def _write_lines(self, reader: Reader, lines: Sequence[str], last: Msg) -> None:
         await self._send(lines)
