@@ -167,6 +167,13 @@ class LogSettings(_Section):
     stalls: bool = False
 
 
+class MetricsSettings(_Section):
+    """Metrics for Prometheus and health over HTTP, off without `port`; `up` gives each process the next port."""
+
+    port: int | None = Field(default=None, ge=1, le=65535)
+    host: str = "127.0.0.1"
+
+
 class ExchangeSettings(_Section):
     """One exchange: `ccxt` is handed to ccxt as it stands.
 
@@ -202,6 +209,7 @@ class Settings(BaseSettings):
     sink: SinkSettings = SinkSettings()
     leases: LeaseSettings = LeaseSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     exchange: dict[str, ExchangeSettings] = Field(default_factory=dict)
 
     @property

@@ -34,6 +34,11 @@ class Feed(NamedTuple):
         return " ".join(filter(None, self))
 
     @property
+    def fields(self) -> dict[str, str]:
+        """What a log says of it."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+    @property
     def path(self) -> str:
         """`trade.binance.BTC-USDT`, `candle.binance.BTC-USDT.1m`. Raises BadRequest."""
         path = f"{self.kind}.{exchange_name(self.exchange)}.{token(self.symbol)}"

@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -31,6 +32,7 @@ from tickwire import logs, messages, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import Fenced
 from tickwire.messages import Instance, LeaseHolder
+from tickwire.metrics import Metrics, of_leases
 
 log = logs.get(__name__)
 
@@ -83,6 +85,8 @@ class Leases:
         self._concerned: dict[str, asyncio.Event] = {}
         self._held: dict[str, Lease] = {}
         self._leaving = leaving
+        self.changes = {"gained": 0, "given up": 0, "lost": 0}
+        """How often leases came to this instance and left it."""
 
     def holder(self, key: str) -> str | None:
         """The instance that holds a lease, as far as is known here."""
@@ -188,6 +192,7 @@ class Leases:
         log.info("lease held", lease=lease.key, epoch=lease.epoch.revision)
         self._holders[lease.key] = self.instance
         self._held[lease.key] = lease
+        self.changes["gained"] += 1
         latest = [revision]
         worker = asyncio.ensure_future(body(lease))
         keeper = asyncio.ensure_future(self._renew(lease, latest))
@@ -196,6 +201,7 @@ class Leases:
             await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if not worker.done():
                 log.warning("lease lost", lease=lease.key, epoch=lease.epoch.revision)
+            self.changes["given up" if worker.done() else "lost"] += 1
         finally:
             self._held.pop(lease.key, None)
             for task in (worker, mover, keeper):
@@ -368,11 +374,11 @@ class _TakenOver(Exception):
 
 @asynccontextmanager
 async def open_leases(
-    bus: Bus, service: str, instance: str, ttl_s: float, stop: asyncio.Event
+    bus: Bus, service: str, instance: str, ttl_s: float, stop: asyncio.Event, metrics: Metrics | None = None
 ) -> AsyncIterator[Leases]:
     """Join the instances of a service, until `stop`: nobody should wait for an instance that no longer claims.
 
-    Leave every `hold` before leaving the block.
+    Leave every `hold` before leaving the block. `metrics` has the leases among what Prometheus asks for.
     """
     generation = await streams.created(bus.jetstream, f"KV_{streams.LEASES}")
     # Leaving the block ends the membership as well, and must not stop others.
@@ -388,7 +394,8 @@ async def open_leases(
         group.create_task(leases.keep_alive())
         stopped = group.create_task(_forward(stop, leaving))
         try:
-            yield leases
+            with (metrics or Metrics()).reading(partial(of_leases, leases)):
+                yield leases
         finally:
             stopped.cancel()
             leaving.set()

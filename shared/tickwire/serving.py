@@ -6,6 +6,7 @@ A micro service's `stop()` loses replies in flight, so endpoints are drained and
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from nats.micro.request import Request
 from tickwire import logs, messages
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
 from tickwire.errors import InternalError, TickwireError
+from tickwire.metrics import Metrics
 
 log = logs.get(__name__)
 
@@ -70,12 +72,14 @@ async def serve(
     *,
     instance: str,
     queue: str = "q",
+    metrics: Metrics | None = None,
 ) -> AsyncIterator[None]:
     """Answer requests for as long as the block lasts; at its end those accepted are still answered.
 
     A TickwireError of a handler is the reply. Any other exception is a bug: the caller is told so, and the
-    block ends with it. `$SRV.PING/INFO/STATS` answer for the instance.
+    block ends with it. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks for.
     """
+    counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
         micro = await add_service(
             bus.client,
@@ -89,13 +93,15 @@ async def serve(
                 name=endpoint.subject.replace(".", "-"),
                 subject=endpoint.subject,
                 queue_group=queue,
-                handler=_in_task(bus, endpoint, group),
+                handler=_in_task(bus, endpoint, group, counted),
             )
         try:
             # Inside the block the server knows of the endpoints: a request from anywhere is answered.
             await bus.client.flush()
+            counted.serving = True
             yield
         finally:
+            counted.serving = False
             # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.
             await asyncio.gather(*(_drained(point._subscription) for point in micro._endpoints))
 
@@ -108,23 +114,30 @@ async def _drained(subscription: Subscription | None) -> None:
             log.debug("endpoint was gone", error=repr(error))
 
 
-def _in_task(bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup) -> Callable[[Request], Awaitable[None]]:
+def _in_task(
+    bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
+) -> Callable[[Request], Awaitable[None]]:
     async def handler(request: Request) -> None:
         call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
-        group.create_task(answer(endpoint, call))
+        group.create_task(answer(endpoint, call, metrics))
 
     return handler
 
 
-async def answer(endpoint: Endpoint[Any], call: Call) -> None:
+async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
     """Handle one request: the reply, a typed error, or a bug that is told to the caller and raised."""
+    began, name = time.perf_counter(), ".".join(endpoint.subject.split(".")[:2])
     try:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
         if reply is not None:
             await call.reply(reply)
     except TickwireError as error:
         log.debug("refused", subject=call.subject, error=str(error))
+        metrics.refused.labels(name, error.code).inc()
         await call.refuse(error)
     except Exception as error:
+        metrics.refused.labels(name, InternalError.code).inc()
         await call.refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
         raise
+    finally:
+        metrics.requests.labels(name).observe(time.perf_counter() - began)

@@ -29,6 +29,7 @@ from tickwire.errors import BadRequest, NoSuchService, UnknownExchange, Unsuppor
 from tickwire.fetcher import jobs
 from tickwire.fetcher import service as fetcher_service
 from tickwire.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest, Job
+from tickwire.metrics import Metrics
 from tickwire.ranges import Range
 
 HOUR = 3_600_000
@@ -68,7 +69,7 @@ async def running(serve: Serve, settings: Settings, instance: str) -> AsyncItera
     """One instance of a service on a connection of its own, stopped on the way out."""
     stop = asyncio.Event()
     async with connect(settings.nats, name=instance) as own, asyncio.TaskGroup() as group:
-        group.create_task(serve(own, settings, instance, stop))
+        group.create_task(serve(own, settings, instance, stop, Metrics()))
         try:
             yield
         finally:

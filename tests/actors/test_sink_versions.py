@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from tickwire.config import SinkSettings
 from tickwire.errors import ConfigError
 from tickwire.sink.influx import open_influx
+from tickwire.sink.metrics import SinkMetrics
 
 LINE = re.compile(r"(?P<series>(?:[^ \\]|\\.)+) (?P<fields>(?:[^ \"]|\"(?:[^\"\\]|\\.)*\")+) (?P<time>-?\d+)\Z")
 LINES = [f"trades,symbol=BTC/USDT price={n},amount=0.5 {1_700_000_000_000_000_000 + n}" for n in range(5)]
@@ -83,7 +85,10 @@ Make = Callable[[], Server]
 
 @versions
 async def test_lines_arrive_at_the_versions_own_path_with_its_authorization(version: int, make: Make) -> None:
-    async with serving(make()) as server, open_influx(settings(server, version)) as influx:
+    async with (
+        serving(make()) as server,
+        open_influx(settings(server, version), SinkMetrics(CollectorRegistry())) as influx,
+    ):
         await influx.prepare()
         await influx.write(LINES)
         assert len(server.taken) == 5
@@ -92,7 +97,10 @@ async def test_lines_arrive_at_the_versions_own_path_with_its_authorization(vers
 
 @versions
 async def test_what_is_refused_for_a_while_is_written_later(version: int, make: Make) -> None:
-    async with serving(make()) as server, open_influx(settings(server, version)) as influx:
+    async with (
+        serving(make()) as server,
+        open_influx(settings(server, version), SinkMetrics(CollectorRegistry())) as influx,
+    ):
         server.answers = [503, 429, 500]
         await influx.write(LINES)
         assert len(server.taken) == 5
@@ -101,7 +109,10 @@ async def test_what_is_refused_for_a_while_is_written_later(version: int, make: 
 
 @versions
 async def test_a_point_that_is_refused_for_good_is_counted_and_the_others_are_written(version: int, make: Make) -> None:
-    async with serving(make()) as server, open_influx(settings(server, version)) as influx:
+    async with (
+        serving(make()) as server,
+        open_influx(settings(server, version), SinkMetrics(CollectorRegistry())) as influx,
+    ):
         server.poison = "price=3,"
         await influx.write(LINES)
         assert sorted(fields.split(",")[0] for fields in server.taken.values()) == [
@@ -116,12 +127,14 @@ async def test_a_point_that_is_refused_for_good_is_counted_and_the_others_are_wr
 @versions
 async def test_a_wrong_token_or_database_is_a_typed_error_that_names_the_setting(version: int, make: Make) -> None:
     async with serving(make()) as server:
-        async with open_influx(settings(server, version, token=SecretStr("wrong"))) as influx:
+        async with open_influx(
+            settings(server, version, token=SecretStr("wrong")), SinkMetrics(CollectorRegistry())
+        ) as influx:
             with pytest.raises(ConfigError, match="401") as refused:
                 await influx.write(LINES)
         assert "TICKWIRE_SINK_TOKEN" in str(refused.value)
         assert "wrong" not in str(refused.value)
-        async with open_influx(settings(server, version, database="other")) as influx:
+        async with open_influx(settings(server, version, database="other"), SinkMetrics(CollectorRegistry())) as influx:
             with pytest.raises(ConfigError, match="bucket not found") as unknown:
                 await influx.write(LINES)
         assert "sink.database" in str(unknown.value)
@@ -130,7 +143,7 @@ async def test_a_wrong_token_or_database_is_a_typed_error_that_names_the_setting
 async def test_a_server_that_is_not_there_is_waited_for() -> None:
     async with serving(Server(*V2)) as server:
         port = int(server.url.rsplit(":", 1)[1])
-    async with open_influx(settings(server, 2)) as influx:
+    async with open_influx(settings(server, 2), SinkMetrics(CollectorRegistry())) as influx:
         writing = asyncio.create_task(influx.write(LINES))
         async with asyncio.timeout(10):
             while influx.failures == 0:

@@ -8,11 +8,13 @@ from typing import Any
 
 import pytest
 from ccxt.base import errors
+from prometheus_client import CollectorRegistry
 
 from tickwire.config import FetcherSettings
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchanges import Gate
 from tickwire.fetcher.calls import PATIENCE_S, Calls, unknown_symbol
+from tickwire.fetcher.metrics import FetcherMetrics
 
 
 def below(tree: dict[str, Any], *, retried: bool = False) -> Iterator[tuple[str, bool]]:
@@ -37,7 +39,7 @@ class Exchange:
 
 def calls(exchange: Exchange, secrets: list[str] | None = None) -> Calls:
     settings = FetcherSettings(attempts=3, backoff_s=0.001, max_backoff_s=0.002)
-    return Calls(exchange, settings, concurrency=1, secrets=secrets or [])
+    return Calls(exchange, settings, concurrency=1, metrics=FetcherMetrics(CollectorRegistry()), secrets=secrets or [])
 
 
 def test_the_hierarchy_is_the_whole_of_ccxt_s_errors() -> None:

@@ -10,6 +10,7 @@ from tickwire import lifecycle, logs, streams
 from tickwire.bus import connect
 from tickwire.cache import service
 from tickwire.config import CacheSettings, LeaseSettings, LogSettings, NatsSettings, Settings
+from tickwire.metrics import Metrics
 
 
 def settings(url: str, folder: Path) -> Settings:
@@ -23,7 +24,7 @@ async def run(configured: Settings, instance: str, stop: asyncio.Event) -> None:
     """One instance, on a connection of its own."""
     async with connect(configured.nats, name=instance) as bus:
         await streams.declare(bus.jetstream, configured.cache.partitions, configured.leases.ttl_s)
-        await service.serve_cache(bus, configured, instance, stop)
+        await service.serve_cache(bus, configured, instance, stop, Metrics())
 
 
 async def main(stop: asyncio.Event) -> None:

@@ -27,6 +27,8 @@ from tickwire.config import Settings
 from tickwire.errors import BadRequest, StorageError
 from tickwire.lifecycle import until_stopped
 from tickwire.messages import LogLevel
+from tickwire.metrics import Metrics
+from tickwire.monitoring import monitored
 
 CONTROL_LOG = "control.log"
 READY_POLL_S = 0.05
@@ -49,8 +51,9 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
         await follow_log_level(bus)
         log.info("started", broker=url, pid=os.getpid())
         meter = stalls.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
-        async with meter if settings.log.stalls else nullcontext():
-            await serve(bus, settings, identity, stop)
+        metrics = Metrics()
+        async with monitored(settings.metrics, metrics, bus.client), meter if settings.log.stalls else nullcontext():
+            await serve(bus, settings, identity, stop, metrics)
         log.info("stopped")
 
 
@@ -96,7 +99,8 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
         render.say(f"broker at {url}{also}, data in {settings.data_dir}")
         env = child_environment(os.environ, TICKWIRE_NATS_URL=url)
         async with asyncio.TaskGroup() as group:
-            group.create_task(supervisor.keep(service_programs(counts, config, env), stop, render.say))
+            programs = service_programs(counts, config, env, metrics_port=settings.metrics.port)
+            group.create_task(supervisor.keep(programs, stop, render.say))
             await until_stopped(stop, _welcome(bus, settings, config, counts))
             if stop.is_set():
                 render.say("stopping")
@@ -120,19 +124,26 @@ async def _welcome(bus: Bus, settings: Settings, config: Path | None, counts: Ma
 
 
 def service_programs(
-    counts: Mapping[str, int], config: Path | None, env: Mapping[str, str], log_dir: Path | None = None
+    counts: Mapping[str, int],
+    config: Path | None,
+    env: Mapping[str, str],
+    log_dir: Path | None = None,
+    metrics_port: int | None = None,
 ) -> list[supervisor.Program]:
-    """So many processes of each service; their logs in `log_dir`, else on our standard error."""
+    """So many processes of each service; their logs in `log_dir`, else on our standard error.
+
+    From `metrics_port` on, each gets the next port.
+    """
     option = ["--config", str(config)] if config else []
+    instances = [(name, number) for name, count in counts.items() for number in range(1, count + 1)]
     return [
         supervisor.Program(
-            name=name if count == 1 else f"{name} {number}",
+            name=name if counts[name] == 1 else f"{name} {number}",
             argv=[*COMMAND, "service", name, *option],
-            env=env,
+            env=env if metrics_port is None else {**env, "TICKWIRE_METRICS_PORT": str(metrics_port + place)},
             log=log_dir / f"{name}.log" if log_dir else None,
         )
-        for name, count in counts.items()
-        for number in range(1, count + 1)
+        for place, (name, number) in enumerate(instances)
     ]
 
 

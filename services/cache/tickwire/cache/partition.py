@@ -23,6 +23,7 @@ from nats.aio.msg import Msg
 from tickwire import logs, messages, streams, subjects
 from tickwire.bus import Bus
 from tickwire.cache.fence import Fence
+from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
 from tickwire.cache.store import Commit, Store
 from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
 from tickwire.leases import Lease
@@ -48,7 +49,7 @@ T = TypeVar("T")
 class Partition:
     """A partition of the cache, as this instance sees it. `store` is there while the lease is held."""
 
-    def __init__(self, bus: Bus, directory: Path, number: int, partitions: int) -> None:
+    def __init__(self, bus: Bus, directory: Path, number: int, partitions: int, metrics: CacheMetrics) -> None:
         self.bus = bus
         self.directory = directory
         self.number = number
@@ -59,11 +60,18 @@ class Partition:
         """Why nothing can be stored at present, if so."""
         self.changed = asyncio.Event()
         """Set when the store was opened or given up, or trouble came or went; a new one each time."""
+        self._metrics = metrics
+        self._disk = CountingDisk(metrics)
         self._queue: deque[tuple[int, bytes]] = deque()
         self._queued = 0
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
         self._worker: ThreadPoolExecutor | None = None
+
+    @property
+    def queued(self) -> int:
+        """Bytes of pages taken from the stream that are not applied yet."""
+        return self._queued
 
     async def own(self, lease: Lease) -> None:
         """Apply the partition's pages until the lease is to be released; then leave everything durable.
@@ -81,7 +89,14 @@ class Partition:
             claim = Fence(lease.epoch.generation, lease.epoch.revision)
             store = await self._until_done(
                 lease,
-                lambda: Store.open(self.directory, self.number, partitions=self.partitions, claim=claim, stream=stream),
+                lambda: Store.open(
+                    self.directory,
+                    self.number,
+                    partitions=self.partitions,
+                    claim=claim,
+                    stream=stream,
+                    disk=self._disk,
+                ),
             )
             self.store = store
             self._notify()
@@ -189,7 +204,8 @@ class Partition:
         pause, longest = RETRY_S
         while True:
             try:
-                result = await asyncio.get_running_loop().run_in_executor(self._worker, call)
+                with timed(self._metrics.commits):
+                    result = await asyncio.get_running_loop().run_in_executor(self._worker, call)
             except (StorageError, CacheFileError) as error:
                 if self.trouble is None or str(self.trouble) != str(error):
                     log.warning("cannot store candles", partition=self.number, reason=str(error))
@@ -217,15 +233,18 @@ class Partition:
         return position
 
     async def _announce(self, outcome: Commit) -> None:
+        self._metrics.refused.inc(len(outcome.rejected))
+        self._metrics.pages.inc(len(outcome.stored))
+        self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
         for _, page, refusal in outcome.rejected:
-            log.warning("page refused", key=str(page.key), since=page.since, reason=str(refusal))
+            log.warning("page refused", **page.key._asdict(), since=page.since, reason=str(refusal))
         for stored in outcome.stored:
             key = Key(stored.exchange, stored.symbol, stored.timeframe)
             try:
                 await self.bus.publish(subjects.stored(key), stored)
             except nats.errors.Error as error:
                 # Whoever waits for it asks for the coverage in the end.
-                log.debug("could not announce", key=str(key), error=repr(error))
+                log.debug("could not announce", **key._asdict(), error=repr(error))
 
     def _notify(self) -> None:
         self.changed.set()

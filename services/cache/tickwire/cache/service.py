@@ -29,17 +29,20 @@ import msgspec
 import nats.errors
 from msgspec import Struct
 from nats.aio.msg import Msg
+from prometheus_client.core import Metric
 
 from tickwire import logs, messages, subjects, timeframes
 from tickwire.bus import Bus
 from tickwire.cache import replies
 from tickwire.cache.disk import explained
+from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition, first_of
 from tickwire.cache.store import Store
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, Fenced, NoSuchService, NotCached, RequestTimeout, StorageError, TickwireError
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.metrics import Metrics, gauge
 from tickwire.ranges import Range, clip
 from tickwire.serving import Call, Endpoint, answer, serve
 from tickwire.subjects import Key
@@ -58,18 +61,25 @@ VERIFIED_RANGES = 20_000
 """Verified ranges in one reply, about 600 KB of JSON; the broker's limit for a message is 1 MiB."""
 
 
-async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
+async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Be one instance of the cache until `stop`.
 
     Raises StorageError when the cache folder cannot be used.
     """
     _probe_folder(settings)
-    async with open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases, asyncio.TaskGroup() as tasks:
-        cache = Cache(bus, leases, settings, stop, tasks)
-        async with serve(bus, SERVICE, cache.endpoints(), instance=instance), asyncio.TaskGroup() as holding:
-            log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
-            for partition in cache.partitions:
-                holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
+    async with (
+        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        asyncio.TaskGroup() as tasks,
+    ):
+        cache = Cache(bus, leases, settings, stop, tasks, metrics)
+        with metrics.reading(cache.measured):
+            async with (
+                serve(bus, SERVICE, cache.endpoints(), instance=instance, metrics=metrics),
+                asyncio.TaskGroup() as holding,
+            ):
+                log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
+                for partition in cache.partitions:
+                    holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
     log.info("cache has stopped")
 
 
@@ -86,20 +96,37 @@ class Cache:
     """One instance: its partitions, and the requests it answers or hands on."""
 
     def __init__(
-        self, bus: Bus, leases: Leases, settings: Settings, stop: asyncio.Event, tasks: asyncio.TaskGroup
+        self,
+        bus: Bus,
+        leases: Leases,
+        settings: Settings,
+        stop: asyncio.Event,
+        tasks: asyncio.TaskGroup,
+        metrics: Metrics,
     ) -> None:
         self.bus = bus
         self.leases = leases
         self.stop = stop
         count = settings.cache.partitions
-        self.partitions = [Partition(bus, settings.cache_dir, number, count) for number in range(count)]
+        counts = CacheMetrics(metrics.registry)
+        self.partitions = [Partition(bus, settings.cache_dir, number, count, counts) for number in range(count)]
         self._tasks = tasks
+        self._metrics = metrics
 
     def endpoints(self) -> list[Endpoint[Any]]:
         """What the service answers."""
         return [
             *(self._routed(name, request) for name, (request, _) in _OF_KEY.items()),
             Endpoint("cache.list", ListRequest, self._list),
+        ]
+
+    def measured(self) -> list[Metric]:
+        """How much waits to be stored, and whether it can be."""
+        queued = sum(partition.queued for partition in self.partitions)
+        troubled = sum(partition.trouble is not None for partition in self.partitions)
+        return [
+            gauge("tickwire_cache_queued_bytes", "Pages taken from the stream and not applied yet", queued),
+            gauge("tickwire_cache_troubled_partitions", "Partitions that cannot be stored at present", troubled),
         ]
 
     async def own(self, partition: Partition, lease: Lease) -> None:
@@ -204,7 +231,7 @@ class Cache:
             endpoint = self._routed(name, _OF_KEY[name][0])
         else:
             return
-        self._tasks.create_task(answer(endpoint, call))
+        self._tasks.create_task(answer(endpoint, call, self._metrics))
 
     async def _list_part(self, partition: Partition, request: ListRequest, call: Call) -> None:
         listing = await _listed(partition, request)

@@ -17,6 +17,7 @@ from ccxt.base import errors
 from tickwire import logs
 from tickwire.config import FetcherSettings
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
+from tickwire.fetcher.metrics import FetcherMetrics
 
 log = logs.get(__name__)
 
@@ -29,9 +30,17 @@ PATIENCE_S = 900.0
 class Calls:
     """The calls to one exchange, an exchange of `tickwire.exchanges.open_exchange`."""
 
-    def __init__(self, exchange: Any, settings: FetcherSettings, concurrency: int, secrets: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        exchange: Any,
+        settings: FetcherSettings,
+        concurrency: int,
+        metrics: FetcherMetrics,
+        secrets: Iterable[str] = (),
+    ) -> None:
         self._exchange = exchange
         self._settings = settings
+        self._metrics = metrics
         self._free = asyncio.Semaphore(concurrency)
         self._secrets = tuple(secrets)
 
@@ -54,13 +63,22 @@ class Calls:
             ):
                 with attempt:
                     if attempt.num > 1:
+                        self._metrics.retries.labels(self._exchange.id).inc()
                         on_retry()
                     await self._may_ask(what)
                     async with self._free:
-                        return await _parsed(call)
+                        return await self._counted(call)
         except errors.BaseError as error:
             raise self._in_our_words(what, error) from error
         raise AssertionError("stamina either returns or raises")
+
+    async def _counted(self, call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            with self._metrics.requests.labels(self._exchange.id).time():
+                return await _parsed(call)
+        except errors.BaseError as error:
+            self._metrics.failures.labels(self._exchange.id, type(error).__name__).inc()
+            raise
 
     async def _may_ask(self, what: str) -> None:
         remaining = self._exchange.gate.remaining_s

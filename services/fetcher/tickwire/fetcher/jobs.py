@@ -16,6 +16,7 @@ from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
 from tickwire.bus import Bus, cancellable
 from tickwire.config import FetcherSettings
 from tickwire.errors import BadRequest, InternalError, TickwireError
+from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.paging import Pager
 from tickwire.fetcher.storing import Storing, storing
 from tickwire.fetcher.venue import Venue
@@ -69,9 +70,11 @@ class Run:
         *,
         instance: str,
         stop: asyncio.Event,
+        metrics: FetcherMetrics,
         delivered: int = 1,
     ) -> None:
         assert request.id is not None
+        self._metrics = metrics
         self._bus = bus
         self._venue = venue
         self._settings = settings
@@ -100,7 +103,7 @@ class Run:
                 raise first from error
             if not isinstance(first, TickwireError):
                 raise
-            log.warning("job failed", job=self._job.id, key=str(self._job.key), error=str(first))
+            log.warning("job failed", job=self._job.id, **self._job.key._asdict(), error=str(first))
             await self._publish_end("failed", first)
 
     async def fail(self, error: Exception) -> None:
@@ -160,7 +163,9 @@ class Run:
                         raise Stopped
                     page = await self._venue.page(pager, self._job.symbol, self._retried)
                     self._note(pages=self._job.pages + 1)
+                    self._metrics.pages.labels(self._job.exchange).inc()
                     if page is not None:
+                        self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
                         await way.put(page)
                     await self._progress(way)
         except TickwireError as error:
@@ -191,10 +196,13 @@ class Run:
     async def _publish_end(self, state: str, error: TickwireError | None = None) -> None:
         self._note(state=state, error=messages.error_reply(error) if error is not None else None)
         await self._publish_durably()
+        self._metrics.ended.labels(self._job.exchange, state).inc()
         log.info(
             "job ended",
             job=self._job.id,
-            key=str(self._job.key),
+            exchange=self._job.exchange,
+            symbol=self._job.symbol,
+            timeframe=self._job.timeframe,
             state=state,
             complete=self._job.complete,
             fetched=self._job.rows_fetched,

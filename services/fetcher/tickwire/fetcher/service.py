@@ -37,9 +37,11 @@ from tickwire.bus import Bus, cancellable
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.fetcher import jobs
+from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.venue import Venue, open_venue
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import FetchAccepted, FetchRequest
+from tickwire.metrics import Metrics
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.subjects import Key
 
@@ -59,22 +61,22 @@ PULL_S = 5.0
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
-async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
+async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then hand on what is not finished. Raises BrokerUnavailable when the broker is lost."""
     exchanges.preload()
     # Retries are counted in the job and logged there; stamina would log each with its arguments.
     stamina.instrumentation.set_on_retry_hooks([])
     await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
     async with (
-        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases,
+        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as group,
     ):
-        fetcher = _Fetcher(bus, settings, instance, leases, group, stop)
+        fetcher = _Fetcher(bus, settings, instance, leases, group, stop, FetcherMetrics(metrics.registry))
         await bus.subscribe("jobs.fetch.*", fetcher.on_job)
         for exchange in await _waiting(bus.jetstream):
             fetcher.contend(exchange)
         endpoint = Endpoint("fetcher.fetch", FetchRequest, fetcher.accept)
-        async with serve(bus, SERVICE, [endpoint], instance=instance):
+        async with serve(bus, SERVICE, [endpoint], instance=instance, metrics=metrics):
             log.info("serving")
             await stop.wait()
 
@@ -94,10 +96,12 @@ class _Fetcher:
         leases: Leases,
         group: asyncio.TaskGroup,
         stop: asyncio.Event,
+        metrics: FetcherMetrics,
     ) -> None:
         self._bus = bus
         self._settings = settings
         self._instance = instance
+        self._metrics = metrics
         self._leases = leases
         self._group = group
         self._stop = stop
@@ -158,10 +162,10 @@ class _Fetcher:
         consumer = await take_over(self._bus.jetstream, exchange, lease)
         if consumer is None:
             return
-        async with open_venue(exchange, self._settings) as venue:
+        async with open_venue(exchange, self._settings, self._metrics) as venue:
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
-                await _Queue(self._bus, self._settings, self._instance, venue, lease.release).work(jobs_)
+                await _Queue(self._bus, self._settings, self._instance, venue, lease.release, self._metrics).work(jobs_)
             finally:
                 if self._bus.client.is_connected:
                     await jobs_.unsubscribe()
@@ -170,7 +174,16 @@ class _Fetcher:
 class _Queue:
     """The jobs of one exchange on its holder: some at once, those of one key one after another."""
 
-    def __init__(self, bus: Bus, settings: Settings, instance: str, venue: Venue, release: asyncio.Event) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        settings: Settings,
+        instance: str,
+        venue: Venue,
+        release: asyncio.Event,
+        metrics: FetcherMetrics,
+    ) -> None:
+        self._metrics = metrics
         self._bus = bus
         self._settings = settings
         self._instance = instance
@@ -224,6 +237,8 @@ class _Queue:
         """Run a job, showing signs of life; acknowledge it when it ended, hand it on when it did not."""
         work = asyncio.ensure_future(self._run(message))
         released = asyncio.ensure_future(self._release.wait())
+        taken = self._metrics.taken.labels(self._venue.exchange)
+        taken.inc()
         ended = False
         try:
             while True:
@@ -240,6 +255,7 @@ class _Queue:
             await asyncio.wait({work, released})
             await self._say(message.ack if ended else message.nak)
             self._taken.release()
+            taken.dec()
 
     async def _say(self, acknowledge: object) -> None:
         assert callable(acknowledge)
@@ -268,9 +284,11 @@ class _Queue:
                 instance=self._instance,
                 stop=self._release,
                 delivered=message.metadata.num_delivered or 1,
+                metrics=self._metrics,
             )
             try:
-                await run.run()
+                with self._metrics.running.labels(self._venue.exchange).track_inprogress():
+                    await run.run()
             except jobs.Stopped:
                 return False
             except (BrokerUnavailable, nats.errors.Error, nats.js.errors.Error) as error:

@@ -15,6 +15,7 @@ from tickwire.config import Settings
 from tickwire.errors import UnsupportedTimeframe
 from tickwire.fetcher import paging
 from tickwire.fetcher.calls import Calls, unknown_symbol
+from tickwire.fetcher.metrics import FetcherMetrics
 
 DEFAULT_PAGE = 100
 """Candles per page where ccxt does not say: what every exchange grants."""
@@ -31,6 +32,7 @@ class Venue:
     """An exchange, opened. Everything here raises ExchangeFailed when the exchange cannot be asked."""
 
     def __init__(self, exchange: Any, calls: Calls) -> None:
+        self.exchange: str = exchange.id
         self._exchange = exchange
         self._calls = calls
         self._loading = asyncio.Lock()
@@ -84,7 +86,7 @@ def page_limit(features: Any, market: Any) -> int:
 
 
 @asynccontextmanager
-async def open_venue(exchange: str, settings: Settings) -> AsyncIterator[Venue]:
+async def open_venue(exchange: str, settings: Settings, metrics: FetcherMetrics) -> AsyncIterator[Venue]:
     """The exchange by its settings, with credentials from the environment. Raises ConfigError."""
     own = settings.of_exchange(exchange)
     credentials = config.credentials(exchange)
@@ -92,4 +94,5 @@ async def open_venue(exchange: str, settings: Settings) -> AsyncIterator[Venue]:
     timeout_ms = int(settings.fetcher.timeout_s * 1000)
     table = own.model_copy(update={"ccxt": {"timeout": timeout_ms, **own.ccxt}})
     async with exchanges.open_exchange(exchange, table, credentials) as opened:
-        yield Venue(opened, Calls(opened, settings.fetcher, own.concurrency, credentials.values()))
+        calls = Calls(opened, settings.fetcher, own.concurrency, metrics, credentials.values())
+        yield Venue(opened, calls)

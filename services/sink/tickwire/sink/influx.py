@@ -16,6 +16,7 @@ import stamina
 from tickwire import logs
 from tickwire.config import SinkSettings
 from tickwire.errors import ConfigError
+from tickwire.sink.metrics import SinkMetrics
 
 log = logs.get(__name__)
 
@@ -67,11 +68,12 @@ def target(settings: SinkSettings) -> Target:
 class Influx:
     """A database that is written to. Made by `open_influx`."""
 
-    def __init__(self, settings: SinkSettings, session: aiohttp.ClientSession) -> None:
+    def __init__(self, settings: SinkSettings, session: aiohttp.ClientSession, metrics: SinkMetrics) -> None:
         self.rejected = 0
         """Lines that it refused."""
         self.failures = 0
         """Writes that it did not take at once."""
+        self._metrics = metrics
         self._settings = settings
         self._target = target(settings)
         self._session = session
@@ -121,10 +123,11 @@ class Influx:
     async def _post(self, url: str, params: dict[str, str], data: bytes) -> None:
         target_ = self._target
         try:
-            async with self._session.post(
-                url, params=params, data=data, headers=target_.headers, auth=target_.auth
-            ) as answer:
-                status, text = answer.status, " ".join((await answer.text(errors="replace")).split())[:500]
+            with self._metrics.writes.time():
+                async with self._session.post(
+                    url, params=params, data=data, headers=target_.headers, auth=target_.auth
+                ) as answer:
+                    status, text = answer.status, " ".join((await answer.text(errors="replace")).split())[:500]
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(str(error) or repr(error)) from error
         if status < 300:
@@ -145,8 +148,8 @@ _CREDENTIALS = "see TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_
 
 
 @asynccontextmanager
-async def open_influx(settings: SinkSettings) -> AsyncIterator[Influx]:
+async def open_influx(settings: SinkSettings, metrics: SinkMetrics) -> AsyncIterator[Influx]:
     """A connection to the configured database, which need not be up. Raises ConfigError."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
-        influx = Influx(settings, session)
+        influx = Influx(settings, session, metrics)
         yield influx

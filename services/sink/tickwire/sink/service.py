@@ -14,10 +14,11 @@ totals are stored, and then it is acknowledged: after a crash anywhere between, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
 from nats.aio.msg import Msg
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from tickwire import lifecycle, logs, messages, streams
 from tickwire.bus import Bus
@@ -25,10 +26,12 @@ from tickwire.config import Settings, SinkSettings
 from tickwire.feeds import Book, Candle, Gap, Trades
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest
+from tickwire.metrics import Metrics, counter, gauge
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.sink import points
 from tickwire.sink.influx import Influx, open_influx
 from tickwire.sink.ledger import Ledger
+from tickwire.sink.metrics import SinkMetrics
 from tickwire.sink.reader import Reader
 
 log = logs.get(__name__)
@@ -40,19 +43,21 @@ TAKEN = 500
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
-async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
+async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then finish the batch in hand if the database takes it. Raises ConfigError."""
-    async with open_influx(settings.sink) as influx:
+    async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
         await streams.declare_sink(bus.jetstream, settings.sink)
         sink = Sink(bus, settings.sink, influx, instance)
+        endpoint = Endpoint("sink.report", SinkRequest, sink.report)
         async with (
-            open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases,
+            open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
             # Each instance answers for itself.
-            serve(bus, SERVICE, [Endpoint("sink.report", SinkRequest, sink.report)], instance=instance, queue=instance),
+            serve(bus, SERVICE, [endpoint], instance=instance, queue=instance, metrics=metrics),
             lifecycle.unwrapped(),
         ):
             log.info("serving", database=settings.sink.url)
-            await leases.hold(LEASE, sink.write, stop)
+            with metrics.reading(sink.measured):
+                await leases.hold(LEASE, sink.write, stop)
 
 
 class Sink:
@@ -65,6 +70,7 @@ class Sink:
         self._instance = instance
         self._active = False
         self._trades = self._points = self._missed = 0
+        self._pending: dict[str, int] = {}
 
     async def report(self, _request: SinkRequest, _call: Call) -> SinkReport:
         """What this instance did since it started."""
@@ -77,6 +83,21 @@ class Sink:
             failures=self._influx.failures,
             missed=self._missed,
         )
+
+    def measured(self) -> Iterable[Metric]:
+        """What Prometheus is told."""
+        yield gauge("tickwire_sink_active", "1 while this instance is the one that writes", float(self._active))
+        yield counter("tickwire_sink_trades", "Trades written and acknowledged", self._trades)
+        yield counter("tickwire_sink_points", "Points written, of all measurements", self._points)
+        yield counter("tickwire_sink_rejected_points", "Points that the database refused", self._influx.rejected)
+        yield counter("tickwire_sink_failed_writes", "Writes that the database did not take", self._influx.failures)
+        yield counter(
+            "tickwire_sink_missed", "Times that the tape let go of messages before they were written", self._missed
+        )
+        pending = GaugeMetricFamily("tickwire_sink_pending_messages", "Messages that wait", labels=["stream"])
+        for stream, count in self._pending.items():
+            pending.add_metric([stream], count)
+        yield pending
 
     async def write(self, lease: Lease) -> None:
         """Write until the lease is to be given up."""
@@ -92,12 +113,14 @@ class Sink:
                     group.create_task(self._write_states(Reader(self._bus, streams.SINK, states), lease.release))
         finally:
             self._active = False
+            self._pending.clear()
 
     async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
         ledger = Ledger(self._bus)
         async with aclosing(reader):
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
+                    self._pending[reader.stream] = len(found) + (found[-1].metadata.num_pending or 0)
                     await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
 
     async def _write_batch(self, reader: Reader, ledger: Ledger, found: Sequence[Msg]) -> None:
@@ -120,6 +143,7 @@ class Sink:
         await self._send(lines)
         await ledger.save(touched)
         await reader.done(found[-1])
+        self._pending[reader.stream] = found[-1].metadata.num_pending or 0
         self._trades += trades
 
     def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
@@ -137,12 +161,14 @@ class Sink:
         async with aclosing(reader):
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
+                    self._pending[reader.stream] = len(found) + (found[-1].metadata.num_pending or 0)
                     lines = [line for message in found if (line := _state(message)) is not None]
                     await lifecycle.until_stopped(stop, self._write_lines(reader, lines, found[-1]))
 
     async def _write_lines(self, reader: Reader, lines: Sequence[str], last: Msg) -> None:
         await self._send(lines)
         await reader.done(last)
+        self._pending[reader.stream] = last.metadata.num_pending or 0
 
     async def _send(self, lines: Sequence[str]) -> None:
         for start in range(0, len(lines), self._settings.batch):

@@ -240,7 +240,7 @@ class _Body:
                 if self._book is not None and book.sequence < self._book.sequence:
                     raise OutOfStep(f"the snapshot of update {book.sequence} is older than the book")
             except (errors.OperationFailed, OutOfStep) as error:
-                log.info("no snapshot yet", feed=str(self._desk.feed), error=repr(error))
+                log.info("no snapshot yet", **self._desk.feed.fields, error=repr(error))
                 self._complaints.add(f"no snapshot of the book yet: {_words(error)}")
             except errors.BaseError as error:
                 self._complaints.add(f"no snapshot of the book, asked again in {REFUSED_S:g} s: {_words(error)}")
@@ -278,7 +278,7 @@ class _Body:
             live = message.state == "live"
             if live or self._live_on_tape:
                 await self._tape.append(messages.encode(message))
-                self._board.published(changes)
+                self._board.published(changes, received=message.received, timestamp=message.timestamp)
                 self._board.conflated += message.conflated
                 self._live_on_tape = live
             if self._finished:

@@ -91,6 +91,7 @@ class Caching:
         self._settle_s = settle_ms / 1000
         self._offered = frozenset(exchanges.timeframes(market.exchange))
         self._pages: dict[str, deque[Interval]] = {}
+        board.waiting = lambda: sum(map(len, self._pages.values()))
         self._wanted: dict[str, _Wanted] = {}
         self._to_send = asyncio.Event()
         self._to_ask = asyncio.Event()
@@ -139,11 +140,11 @@ class Caching:
                         await self._send_page(timeframe, batch)
                     except BrokerUnavailable as error:
                         if not refused:
-                            log.warning("pages wait for the cache's stream", market=str(self._market), error=str(error))
+                            log.warning("pages wait for the cache's stream", **self._market.fields, error=str(error))
                         refused = True
                         if self._ending.is_set():
                             # Coverage tells whoever fetches next.
-                            log.warning("pages are given up", market=str(self._market), pages=len(waiting))
+                            log.warning("pages are given up", **self._market.fields, pages=len(waiting))
                             return
                         continue
                     refused = False
@@ -208,7 +209,7 @@ class Caching:
         except (NoSuchService, RequestTimeout, BrokerUnavailable) as error:
             if not self._alone:
                 self._alone = True
-                log.warning("no fetcher takes what was missed", market=str(self._market), error=str(error))
+                log.warning("no fetcher takes what was missed", **self._market.fields, error=str(error))
                 self._board.say("gap", f"candles are incomplete and wait for a fetcher: {error}")
             wanted.failures += 1
             self._later(wanted, [missing], refresh=refresh)
@@ -260,7 +261,7 @@ class Caching:
         wanted.due = time.monotonic() + backoff
 
     def _give_up(self, timeframe: str, missing: Range, reason: str) -> None:
-        log.warning("incomplete candles stay", market=str(self._market), timeframe=timeframe, reason=reason)
+        log.warning("incomplete candles stay", **self._market.fields, timeframe=timeframe, reason=reason)
         self._board.say(
             "gap",
             f"{timeframe} candles are not in the cache: {reason}",
@@ -287,7 +288,7 @@ class Caching:
                 try:
                     await self._bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=PARTING_S)
                 except TickwireError as error:
-                    log.warning("incomplete candles stay", market=str(self._market), reason=str(error))
+                    log.warning("incomplete candles stay", **self._market.fields, reason=str(error))
                     return
 
 

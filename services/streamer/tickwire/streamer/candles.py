@@ -173,7 +173,7 @@ class _Body:
         try:
             return tape, messages.decode(last.data, Candle), last.time
         except BadRequest as error:
-            log.warning("the last candle cannot be read", feed=str(feed), error=str(error))
+            log.warning("the last candle cannot be read", **feed.fields, error=str(error))
             return tape, None, None
 
     async def _info(self) -> StreamInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
+from tickwire.metrics import Lag
 from tickwire.streamer.tape import Confirm, Tape, open_tape
 
 
@@ -107,6 +108,10 @@ class Board:
         self.duplicates = 0
         self.rejected = 0
         self.conflated = 0
+        self.waiting: Callable[[], int] = lambda: 0
+        """How many items wait for the broker or for a repair."""
+        self.receipt_lag = Lag()
+        self.publish_lag = Lag()
         self._tape = tape
         self._to_say: asyncio.Queue[Status | None] = asyncio.Queue()
 
@@ -128,11 +133,19 @@ class Board:
             )
         )
 
-    def published(self, items: int) -> None:
-        """Count a message that is on the tape, with so many items."""
+    def published(self, items: int, *, received: int | None = None, timestamp: int | None = None) -> None:
+        """Count a message that is on the tape, with so many items.
+
+        Of a live one, `received` is when it came and `timestamp` the exchange's time of its newest item, both ms.
+        """
         self.items += items
         self.messages += 1
-        self.last_message = int(time.time() * 1000)
+        now = time.time() * 1000
+        self.last_message = int(now)
+        if received is not None:
+            self.publish_lag.observe((now - received) / 1000)
+            if timestamp is not None:
+                self.receipt_lag.observe((received - timestamp) / 1000)
 
     def report(self, subscribers: int) -> FeedReport:
         """The feed as it is now."""

@@ -36,6 +36,7 @@ class Intake:
         self.interruptions = 0
         """How many have been met among what was ordered."""
         self._board = board
+        board.waiting = lambda: self._queued + self.ordering.waiting
         self._held = held
         self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted] = deque()
         self._queued = 0
@@ -93,7 +94,7 @@ class Intake:
     def _overflow(self) -> None:
         """Too many wait. REST has them, too."""
         dropped = self._queued + self.ordering.forget()
-        log.warning("too many trades wait, to be fetched later", feed=str(self._board.feed), dropped=dropped)
+        log.warning("too many trades wait, to be fetched later", **self._board.feed.fields, dropped=dropped)
         self._board.conflated += dropped
         self._inbox.clear()
         self._queued = 0

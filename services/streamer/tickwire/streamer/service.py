@@ -24,13 +24,14 @@ instances contend; whoever holds it runs the feed's body. Interest in a candle i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import msgspec
+from prometheus_client.core import Metric
 
 from tickwire import exchanges, feeds, logs, messages, streams
 from tickwire.bus import Bus
@@ -50,10 +51,12 @@ from tickwire.errors import (
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.lifecycle import leaf
+from tickwire.metrics import Metrics
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import books, candles, tickers, trades
 from tickwire.streamer.desk import Board, Desk, Wishes, open_board
 from tickwire.streamer.interest import Interests, check, open_interests
+from tickwire.streamer.metrics import of_feeds
 from tickwire.streamer.venues import Venues, open_venues
 
 log = logs.get(__name__)
@@ -72,14 +75,15 @@ BODIES = {"trade": trades.run, "book": books.run, "ticker": tickers.run, "candle
 _HOPELESS = (UnknownExchange, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe, ConfigError)
 
 
-async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event) -> None:
+async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then hand all feeds on. Raises ConfigError when the pinned feeds cannot be meant."""
     pinned_feeds = pinned(settings.streamer, instance)
     exchanges.preload(pro=True)
     await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
     async with (
+        AsyncExitStack() as stack,
         open_venues(settings) as venues,
-        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop) as leases,
+        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as group,
     ):
         streamer = _Streamer(bus, settings, instance, venues, leases, group, stop)
@@ -91,7 +95,9 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
                 Endpoint("streamer.list", FeedsRequest, streamer.listed),
                 Endpoint(f"streamer.reports.{instance}", FeedsRequest, streamer.reports),
             ]
-            async with serve(bus, SERVICE, endpoints, instance=instance):
+            # Read until the last feed has ended.
+            stack.enter_context(metrics.reading(streamer.measured))
+            async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
                 keeper = group.create_task(_keep(interests, pinned_feeds, stop))
                 log.info("serving")
                 await stop.wait()
@@ -224,7 +230,7 @@ class _Streamer:
                 await self._attempt(market, running, board, lease)
                 board.end()
         except* Fenced as group_error:
-            log.warning("another instance took the feed over", feed=str(market), error=str(leaf(group_error)))
+            log.warning("another instance took the feed over", **market.fields, error=str(leaf(group_error)))
         finally:
             running.board = None
 
@@ -252,11 +258,15 @@ class _Streamer:
                 error = leaf(errors)
                 board.state = "disconnected"
                 board.say("disconnected", str(error))
-                log.warning("feed failed", feed=str(market), error=str(error))
+                log.warning("feed failed", **market.fields, error=str(error))
                 if isinstance(error, _HOPELESS):
                     # Nothing but another request can help: it is refused, this one was there before.
                     pause = self._settings.leases.ttl_s * 30
             await _first_of(lease.release, pause)
+
+    def measured(self) -> Iterable[Metric]:
+        """What Prometheus is told."""
+        return of_feeds(running.board for running in self._running.values() if running.board is not None)
 
     # -- requests -------------------------------------------------------------------------------------------------
 

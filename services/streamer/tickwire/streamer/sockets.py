@@ -122,7 +122,7 @@ class Watched:
         try:
             told(*arguments)
         except Exception as error:
-            log.exception("a sink failed", feed=str(self.feed), error=repr(error))
+            log.exception("a sink failed", **self.feed.fields, error=repr(error))
 
 
 class Sockets:

@@ -129,7 +129,7 @@ class _Body:
                     **self._said,
                 )
                 await self._tape.append(messages.encode(message))
-                self._board.published(updates)
+                self._board.published(updates, received=message.received, timestamp=message.timestamp)
                 self._board.conflated += updates - 1
             if self._ended and not self._updates:
                 return

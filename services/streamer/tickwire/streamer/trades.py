@@ -140,7 +140,10 @@ class _Body:
             await self.append_message(trades[:half], received, source=source, gap=gap)
             return await self.append_message(trades[half:], received, source=source)
         sequence = await self._tape.append(data)
-        self._board.published(len(trades))
+        if trades and source == "live":
+            self._board.published(len(trades), received=received, timestamp=trades[-1].timestamp)
+        else:
+            self._board.published(len(trades))
         return sequence
 
     # ---- repair
@@ -259,7 +262,7 @@ class _Body:
             try:
                 now = await self._desk.venue.now()
             except (errors.BaseError, ExchangeFailed) as error:
-                log.debug("the exchange does not tell the time", feed=str(self._desk.feed), error=repr(error))
+                log.debug("the exchange does not tell the time", **self._desk.feed.fields, error=repr(error))
                 await asyncio.sleep(RECHECK_S)
                 continue
             boundary = (now - settle_ms) // MINUTE_MS * MINUTE_MS

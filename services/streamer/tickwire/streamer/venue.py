@@ -194,7 +194,7 @@ class Venue:
             watched.found(result if cache is None else cache)
 
         def failed(error: errors.BaseError, wait: float) -> None:
-            log.info("watched again", feed=str(watched.feed), way=way.name, error=described(error), wait_s=wait)
+            log.info("watched again", **watched.feed.fields, way=way.name, error=described(error), wait_s=wait)
             part.down(described(error))
 
         ended = await watch(arm, handle, stop, failed=failed)
@@ -203,7 +203,7 @@ class Venue:
         if part is watched.parts[0]:
             part.down(ended.reason)
             raise self._refusal(watched.feed, ended)
-        log.warning("part of a feed is not to be had", feed=str(watched.feed), way=way.name, reason=ended.reason)
+        log.warning("part of a feed is not to be had", **watched.feed.fields, way=way.name, reason=ended.reason)
         watched.parts = [each for each in watched.parts if each is not part]
         watched.changed("")
 

@@ -1,0 +1,61 @@
+"""What the cache counts."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from tickwire.cache.disk import Disk
+from tickwire.metrics import SECONDS
+
+
+class CacheMetrics:
+    """Made once per process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.pages = Counter("tickwire_cache_pages", "Pages made durable", registry=registry)
+        self.rows = Counter("tickwire_cache_rows", "Candles in the pages made durable", registry=registry)
+        self.refused = Counter("tickwire_cache_pages_refused", "Pages that cannot be stored", registry=registry)
+        self.commits = Histogram(
+            "tickwire_cache_commit_seconds",
+            "Time to apply and sync a batch of pages, a splice or a checkpoint",
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.syncs = Histogram(
+            "tickwire_cache_sync_seconds", "Time of one fsync or fdatasync", buckets=SECONDS, registry=registry
+        )
+        self.written = Counter("tickwire_cache_written_bytes", "Bytes written to files", registry=registry)
+
+
+class CountingDisk(Disk):
+    """The file system, with its writes and syncs counted."""
+
+    def __init__(self, metrics: CacheMetrics) -> None:
+        self._metrics = metrics
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        """Write as Disk does."""
+        super().write(fd, data, offset)
+        self._metrics.written.inc(len(data))
+
+    def fdatasync(self, fd: int) -> None:
+        """Sync as Disk does."""
+        with timed(self._metrics.syncs):
+            super().fdatasync(fd)
+
+    def fsync(self, fd: int) -> None:
+        """Sync as Disk does."""
+        with timed(self._metrics.syncs):
+            super().fsync(fd)
+
+
+@contextmanager
+def timed(histogram: Histogram) -> Iterator[None]:
+    """Count what is inside if it succeeds, and how long it took."""
+    began = time.perf_counter()
+    yield
+    histogram.observe(time.perf_counter() - began)

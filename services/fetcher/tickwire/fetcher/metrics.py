@@ -1,0 +1,41 @@
+"""What the fetcher counts."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from tickwire.metrics import SECONDS
+
+
+class FetcherMetrics:
+    """Made once per process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        exchange = ["exchange"]
+        self.requests = Histogram(
+            "tickwire_fetcher_exchange_request_seconds",
+            "Time of one request to an exchange, answered or not",
+            exchange,
+            buckets=SECONDS,
+            registry=registry,
+        )
+        self.failures = Counter(
+            "tickwire_fetcher_exchange_failures",
+            "Requests to an exchange that failed, by ccxt's class of the error",
+            ["exchange", "error"],
+            registry=registry,
+        )
+        self.retries = Counter(
+            "tickwire_fetcher_retries", "Requests to an exchange that were repeated", exchange, registry=registry
+        )
+        self.pages = Counter(
+            "tickwire_fetcher_pages", "Pages of candles that an exchange answered", exchange, registry=registry
+        )
+        self.rows = Counter(
+            "tickwire_fetcher_rows", "Candles in pages that were proven complete", exchange, registry=registry
+        )
+        self.taken = Gauge("tickwire_fetcher_jobs_taken", "Jobs in hand, running or not", exchange, registry=registry)
+        self.running = Gauge("tickwire_fetcher_jobs_running", "Jobs that run", exchange, registry=registry)
+        self.ended = Counter(
+            "tickwire_fetcher_jobs_ended", "Jobs that ended, done or failed", ["exchange", "state"], registry=registry
+        )

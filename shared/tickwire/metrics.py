@@ -1,0 +1,123 @@
+"""What a process counts, for Prometheus: one registry per process, passed to whatever counts.
+
+Names are `tickwire_<part>_<what>_<unit>`, times are in seconds; docs/metrics.md lists all of them. Labels are bounded:
+services, subjects, exchanges, the feeds that run; never ids. What is counted anyway is read when Prometheus asks, so
+that it costs nothing meanwhile (`reading`).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+from nats.aio.client import Client
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+if TYPE_CHECKING:
+    from tickwire.leases import Leases
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
+"""Upper bounds of the buckets of durations: from what one append takes to what a ban takes."""
+
+
+class Metrics:
+    """What every service counts, and the registry for what only one of them does."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.serving = False
+        """Whether the service answers requests."""
+        self.requests = Histogram(
+            "tickwire_request_seconds",
+            "Time to answer a request, by endpoint",
+            ["endpoint"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.refused = Counter(
+            "tickwire_requests_refused",
+            "Requests answered with an error, by endpoint and error",
+            ["endpoint", "error"],
+            registry=self.registry,
+        )
+        self.stalls = Histogram(
+            "tickwire_loop_stall_seconds",
+            "Longest time of each second that the event loop was held up",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    @contextmanager
+    def reading(self, collect: Callable[[], Iterable[Metric]]) -> Iterator[None]:
+        """While inside, what `collect` returns is part of every scrape."""
+        collector = _Collector(collect)
+        self.registry.register(collector)
+        try:
+            yield
+        finally:
+            self.registry.unregister(collector)
+
+
+class _Collector:
+    def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
+        self._collect = collect
+
+    def collect(self) -> Iterable[Metric]:
+        return self._collect()
+
+
+class Lag:
+    """A histogram of durations (s) that belongs to something that ends, such as a feed, and goes with it."""
+
+    def __init__(self) -> None:
+        self._counts = [0] * (len(SECONDS) + 1)
+        self._sum = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Count one. Clocks that disagree make it negative, which counts among the shortest."""
+        self._counts[bisect_left(SECONDS, seconds)] += 1
+        self._sum += seconds
+
+    def add_to(self, family: HistogramMetricFamily, labels: list[str]) -> None:
+        """Add the counts so far to a metric."""
+        bounds = [*(str(bound) for bound in SECONDS), "+Inf"]
+        family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+
+
+def counter(name: str, text: str, value: float) -> Metric:
+    """A counter without labels, as it is now; `_total` is appended to its name."""
+    return CounterMetricFamily(name, text, value=value)
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    """A gauge without labels, as it is now."""
+    return GaugeMetricFamily(name, text, value=value)
+
+
+def of_broker(client: Client) -> Iterable[Metric]:
+    """What the connection to the broker counts by itself."""
+    stats = client.stats
+    yield gauge("tickwire_broker_connected", "1 while connected to the broker", float(client.is_connected))
+    yield counter("tickwire_broker_reconnects", "Connections to the broker after the first", stats["reconnects"])
+    messages = CounterMetricFamily("tickwire_broker_messages", "Messages to and from the broker", labels=["direction"])
+    size = CounterMetricFamily("tickwire_broker_bytes", "Bytes to and from the broker", labels=["direction"])
+    for direction in ("in", "out"):
+        messages.add_metric([direction], stats[f"{direction}_msgs"])
+        size.add_metric([direction], stats[f"{direction}_bytes"])
+    yield messages
+    yield size
+
+
+def of_leases(leases: Leases) -> Iterable[Metric]:
+    """Which share of the work an instance has, and how it changes."""
+    yield gauge("tickwire_leases_held", "Leases that this instance holds", len(leases.held))
+    yield gauge("tickwire_instances", "Live instances of the service, as seen from this one", len(leases.members))
+    changes = CounterMetricFamily("tickwire_lease_changes", "Leases gained, given up and lost", labels=["change"])
+    for change, count in leases.changes.items():
+        changes.add_metric([change], count)
+    yield changes

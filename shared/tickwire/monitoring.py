@@ -1,0 +1,71 @@
+"""The HTTP side of a service process: its metrics, whether it is alive, and whether it is ready.
+
+| path | answer |
+|---|---|
+| `/metrics` | what `tickwire.metrics` counts, in Prometheus' text format |
+| `/health/live` | 200 while the event loop turns |
+| `/health/ready` | 200 when requests are served and the broker is connected, else 503; the reason as JSON |
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from aiohttp import web
+from nats.aio.client import Client
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from tickwire import metrics as measures
+from tickwire import stalls
+from tickwire.config import MetricsSettings
+from tickwire.errors import ConfigError
+from tickwire.metrics import Metrics
+
+
+@asynccontextmanager
+async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client) -> AsyncIterator[None]:
+    """Answer within the block, where a port is configured. Raises ConfigError when it is taken."""
+    if settings.port is None:
+        yield
+        return
+    application = web.Application()
+    application.add_routes(
+        [
+            web.get("/metrics", partial(_scrape, metrics)),
+            web.get("/health/live", _live),
+            web.get("/health/ready", partial(_ready, metrics, client)),
+        ]
+    )
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        try:
+            await web.TCPSite(runner, settings.host, settings.port).start()
+        except OSError as error:
+            raise ConfigError(
+                f"metrics cannot be served at {settings.host}:{settings.port}: {error.strerror or error}",
+                "choose another metrics.port, or leave it out",
+            ) from error
+        with metrics.reading(partial(measures.of_broker, client)):
+            async with stalls.measured(lambda ms: metrics.stalls.observe(ms / 1000)):
+                yield
+    finally:
+        await runner.cleanup()
+
+
+async def _scrape(metrics: Metrics, _request: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _live(_request: web.Request) -> web.Response:
+    return web.json_response({"live": True})
+
+
+async def _ready(metrics: Metrics, client: Client, _request: web.Request) -> web.Response:
+    if not client.is_connected:
+        return web.json_response({"ready": False, "reason": "not connected to the broker"}, status=503)
+    if not metrics.serving:
+        return web.json_response({"ready": False, "reason": "starting or stopping"}, status=503)
+    return web.json_response({"ready": True})
