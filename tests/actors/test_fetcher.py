@@ -61,7 +61,7 @@ def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Setting
     )
 
 
-Serve = Callable[[Bus, Settings, str, asyncio.Event], Any]
+Serve = Callable[[Bus, Settings, str, asyncio.Event, Metrics], Any]
 
 
 @asynccontextmanager
