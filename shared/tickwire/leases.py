@@ -85,7 +85,7 @@ class Leases:
         self._concerned: dict[str, asyncio.Event] = {}
         self._held: dict[str, Lease] = {}
         self._leaving = leaving
-        self.changes = {"gained": 0, "given up": 0, "lost": 0}
+        self.changes = {"gained": 0, "given_up": 0, "lost": 0}
         """How often leases came to this instance and left it."""
 
     def holder(self, key: str) -> str | None:
@@ -201,7 +201,7 @@ class Leases:
             await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if not worker.done():
                 log.warning("lease lost", lease=lease.key, epoch=lease.epoch.revision)
-            self.changes["given up" if worker.done() else "lost"] += 1
+            self.changes["given_up" if worker.done() else "lost"] += 1
         finally:
             self._held.pop(lease.key, None)
             for task in (worker, mover, keeper):

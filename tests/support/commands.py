@@ -101,12 +101,14 @@ async def command(folder: Path, env: Mapping[str, str], *arguments: str) -> Asyn
 
 
 @asynccontextmanager
-async def up(folder: Path, simulator: SimulatorProcess | None = None, *arguments: str) -> AsyncIterator[Command]:
+async def up(
+    folder: Path, simulator: SimulatorProcess | None = None, *arguments: str, env: Mapping[str, str] | None = None
+) -> AsyncIterator[Command]:
     """`tickwire up` on a folder, ready."""
     config = folder / "tickwire.toml"
     config.write_text(CONFIG.format(gateway=simulator.url) if simulator else "")
-    env = environment(folder / "data", TICKWIRE_CONFIG=str(config))
-    async with command(folder, env, "up", *arguments) as running:
+    variables = environment(folder / "data", TICKWIRE_CONFIG=str(config), **(env or {}))
+    async with command(folder, variables, "up", *arguments) as running:
         await running.says("ready:")
         yield running
 

@@ -108,6 +108,8 @@ class _Body:
                     source=run.source,
                     gap=None if start else run.gap,
                 )
+            if run.source == "rest":
+                self._board.repaired += len(run.trades)
             if run.gap is not None:
                 self._board.gaps += 1
                 self._board.say("gap", run.gap.reason, gap=run.gap)
@@ -154,7 +156,7 @@ class _Body:
         patience = Patience(self._desk.settings.repair_s)
         oldest: int | None = None
         reason, refused = NOT_IN_TIME, False
-        fetched = 0
+        repaired = self._board.repaired
         intake.show()
         while not self._desk.stop.is_set():
             await self.append(intake.all_ordered())
@@ -185,9 +187,6 @@ class _Body:
             runs, answer = ordering.page(page, _now(), TOO_FAR if ask.cut else NOT_SO_FAR)
             if runs:
                 patience.progressed(time.monotonic())
-            brought = sum(len(run.trades) for run in runs if run.source == "rest")
-            fetched += brought
-            self._board.repaired += brought
             await self.append(runs)
             if answer is Answer.COMPLETE:
                 # A page asked for before an interruption knows nothing of it, nor do trades that came before it.
@@ -204,7 +203,7 @@ class _Body:
             else:
                 await self._pause(patience)
         if not intake.missing:
-            self._board.say("repaired", trades=fetched)
+            self._board.say("repaired", trades=self._board.repaired - repaired)
         intake.show()
 
     async def _settled(self, intake: Intake) -> bool:
