@@ -67,7 +67,8 @@ class Lines:
         """Read on until a line has the pattern; the line."""
         try:
             async with asyncio.timeout(timeout_s):
-                while line := (await self._stream.readline()).decode().rstrip("\n"):
+                while raw := await self._stream.readline():
+                    line = raw.decode().rstrip("\n")
                     self.found.append(line)
                     if re.search(pattern, line):
                         return line
@@ -324,3 +325,32 @@ def on_terminal(env: dict[str, str], *arguments: str, expected: list[str]) -> Sc
     finally:
         process.kill()
         os.close(ours)
+
+
+async def test_status_has_services_leases_feeds_and_the_jobs_that_run_in_one(
+    running: Command, exchange: SimulatorProcess
+) -> None:
+    await running.run("start", "ticker", *BTC, "--subscriber", "here")
+    await exchange.fault("klines", "hang")
+    fetching = asyncio.create_task(
+        running.run("candles", "fetch", *BTC, "1h", "--since", "2024-01-01", "--until", "2024-01-02")
+    )
+    async with asyncio.timeout(30):
+        while not (found := json.loads((await running.run("status", "--json")).out))["jobs"]:
+            pass
+    (job,) = found["jobs"]
+    assert (job["symbol"], job["timeframe"]) == ("BTC/USDT", "1h")
+    assert job["state"] in ("queued", "running")
+    assert [(feed["kind"], feed["symbol"]) for feed in found["feeds"]] == [("ticker", "BTC/USDT")]
+    shown = (await running.run("status")).out
+    for part in (job["id"], "ticker binance BTC/USDT", "streamer", "TICKERS", "ticker.binance.BTC-USDT"):
+        assert part in shown
+    async with command(running.folder, running.env, "status", "--watch") as watching:
+        lines = Lines(watching)
+        await lines.until("^broker ")
+        await lines.until("^broker ")
+        watching.process.send_signal(signal.SIGINT)
+        assert await watching.process.wait() == 0
+    await exchange.clear()
+    assert (await fetching).code == 0
+    await running.run("stop", "ticker", *BTC, "--subscriber", "here")

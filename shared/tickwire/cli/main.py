@@ -37,6 +37,7 @@ Config = Annotated[
     Path | None,
     typer.Option("--config", metavar="PATH", help="Settings; else $TICKWIRE_CONFIG, else ./tickwire.toml."),
 ]
+Watching = Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")]
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON.")]
 Exchanges = Annotated[str, typer.Argument(metavar="EXCHANGES", help="ccxt ids: binance,okx")]
 Symbols = Annotated[str, typer.Argument(metavar="SYMBOLS", help="ccxt symbols: BTC/USDT,ETH/USDT")]
@@ -117,11 +118,11 @@ def simulator(context: typer.Context) -> int:
 
 
 @app.command()
-def status(config: Config = None, json: Json = False) -> int:
-    """Print what runs, and how much is cached."""
+def status(config: Config = None, watching: Watching = False, json: Json = False) -> int:
+    """Print what runs: services, leases, jobs, feeds, streams, and how much is cached."""
     from tickwire.cli import status as module
 
-    return _run(module.status, config, json)
+    return _run(module.status, config, watching, json)
 
 
 @app.command()
@@ -200,7 +201,7 @@ def stop(
 @app.command()
 def ps(
     exchange: Annotated[str | None, typer.Argument(metavar="[EXCHANGE]", help="Only this one.")] = None,
-    watching: Annotated[bool, typer.Option("--watch", help="Again each second, until Ctrl-C.")] = False,
+    watching: Watching = False,
     config: Config = None,
     json: Json = False,
 ) -> int:
