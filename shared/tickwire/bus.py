@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 import nats
@@ -24,16 +24,18 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy, PubAck
 
-from tickwire import lifecycle, logs, messages
+from tickwire import lifecycle, logs, messages, secure
 from tickwire.config import NatsSettings
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
+    Forbidden,
     NoSuchService,
     RequestTimeout,
     TickwireError,
     from_code,
 )
+from tickwire.secure import SecureClient
 
 log = logs.get(__name__)
 
@@ -43,6 +45,8 @@ PUBLISH_PATIENCE_S = 15.0
 """How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
 
 REQUEST_TRIES = 3
+CLOSE_S = 1.0
+"""How long a connection that failed may take to be given up."""
 
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
@@ -185,46 +189,63 @@ class Bus:
 async def connect(settings: NatsSettings, *, name: str, url: str | None = None) -> AsyncIterator[Bus]:
     """Connect to `url`, else to `settings.url`; drain on the way out.
 
-    Raises BrokerUnavailable when nothing listens there, or it refuses us. A bug in a callback ends the block
-    with that exception.
+    Raises BrokerUnavailable when nothing listens there, Forbidden when it does not know us, ConfigError when TLS does
+    not come about. A bug in a callback ends the block with that exception, and so does what the broker does not permit
+    (Forbidden): it says so apart from any request, which would only time out.
     """
     address = url or settings.url
-    if address is None:
+    if not address:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
     bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     refusals: list[Exception] = []
     # Not there yet is no disconnection either.
     leaving = asyncio.Event()
     leaving.set()
-    client = Client()
+    client = SecureClient()
+
+    def fail(error: Exception) -> None:
+        if not bug.done():
+            bug.set_exception(error)
 
     async def on_error(error: Exception) -> None:
-        if not isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
-            if not bug.done():
-                bug.set_exception(error)
+        if (forbidden := secure.denied(error, settings)) is not None:
+            if secure.is_reply(error):
+                log.warning("a reply is not permitted", error=str(forbidden))
+            else:
+                fail(forbidden)
+        elif not isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
+            fail(error)
         elif client.is_connected:
             log.warning("broker", error=repr(error))
             if isinstance(error, nats.errors.SlowConsumerError):
                 in_doubt()
         else:
             refusals[:] = [error]
+            if not leaving.is_set() and isinstance(refusal := secure.refused(error, settings, address), Forbidden):
+                # It would be tried again for ever.
+                fail(refusal)
 
     async def on_disconnect() -> None:
         if not leaving.is_set():
-            log.warning("disconnected from the broker", url=address)
+            log.warning("disconnected from the broker", url=bus.url)
+
+    async def on_closed() -> None:
+        if not leaving.is_set():
+            # What the broker has against us it may say again and again; a new process begins anew.
+            fail(secure.refused(client.last_error or nats.errors.ConnectionClosedError(), settings, address))
 
     async def on_reconnect() -> None:
-        log.info("connected to the broker again", url=address)
+        log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
-    bus = Bus(client, address)
+    bus = Bus(client, secure.shown(address))
 
     def in_doubt() -> None:
         for doubt in list(bus.doubts):
             doubt()
 
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect)
+        await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect, on_closed)
         leaving.clear()
         watch = group.create_task(_raise(bug))
         try:
@@ -254,7 +275,7 @@ async def _raise(bug: asyncio.Future[None]) -> None:
 
 
 async def _open(
-    client: Client,
+    client: SecureClient,
     settings: NatsSettings,
     address: str,
     name: str,
@@ -262,21 +283,30 @@ async def _open(
     on_error: Callable[[Exception], Awaitable[None]],
     on_disconnect: Callable[[], Awaitable[None]],
     on_reconnect: Callable[[], Awaitable[None]],
+    on_closed: Callable[[], Awaitable[None]],
 ) -> None:
     login: dict[str, Any] = {}
     if settings.user is not None:
         login["user"] = settings.user
+        # So that a user can be kept from the replies to another.
+        login["inbox_prefix"] = secure.inbox_of(settings.user)
     if settings.password is not None:
         login["password"] = settings.password.get_secret_value()
+    if secure.wants_tls(settings, address):
+        client.encrypted = True
+        login["tls"] = secure.tls_context(settings)
+    if settings.tls_hostname is not None:
+        login["tls_hostname"] = settings.tls_hostname
     try:
         async with asyncio.timeout(settings.connect_timeout_s):
             # The first connection fails at once rather than being retried: a wrong URL should say so.
             await client.connect(
-                address,
+                secure.servers(address),
                 name=name,
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,
                 reconnected_cb=on_reconnect,
+                closed_cb=on_closed,
                 allow_reconnect=False,
                 max_reconnect_attempts=1,
                 reconnect_time_wait=0.2,  # type: ignore[arg-type]
@@ -285,12 +315,10 @@ async def _open(
                 **login,
             )
     except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
-        reason = refusals[-1] if refusals else error
-        await client.close()
-        raise BrokerUnavailable(
-            f"no NATS server answers at {address} ({str(reason) or type(reason).__name__})",
-            "start one, or correct nats.url",
-        ) from error
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await client.close()
+        raise secure.refused(refusals[-1] if refusals else error, settings, address) from error
     client.options["allow_reconnect"] = True
     client.options["max_reconnect_attempts"] = -1
 

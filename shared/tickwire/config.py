@@ -38,7 +38,12 @@ class _Section(BaseModel):
 
 
 class NatsSettings(_Section):
-    """The broker. Without `url`, `tickwire up` embeds one.
+    """The broker. Without `url`, `tickwire up` embeds one; a cluster's URLs have commas between them.
+
+    With `tls_ca`, or a URL with tls://, nothing is said in plain text: the broker's certificate must come from that
+    authority (else the system's), for `tls_hostname` (else the URL's host); `tls_cert` and `tls_key` are our own. The
+    streams are kept by so many servers of a cluster as `replicas` says. The password comes from the environment best:
+    TICKWIRE_NATS_PASSWORD.
 
     With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
     `websocket_origins`, such as "http://localhost:8000": any page that a browser shows could connect otherwise, and
@@ -49,6 +54,11 @@ class NatsSettings(_Section):
     server: Path | None = Field(default=None, description="nats-server binary to embed instead of the packaged one")
     user: str | None = None
     password: SecretStr | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_hostname: str | None = None
+    replicas: int = Field(default=1, ge=1, le=5)
     connect_timeout_s: float = Field(default=5.0, gt=0)
     websocket_port: int | None = Field(default=None, ge=1, le=65535)
     websocket_origins: list[str] = Field(default_factory=list)
@@ -62,8 +72,9 @@ class NatsSettings(_Section):
     @field_validator("url")
     @classmethod
     def _has_scheme(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("nats://", "tls://", "ws://", "wss://")):
-            raise ValueError("write it as nats://host:port")
+        for each in url.split(",") if url is not None else ():
+            if not each.strip().startswith(("nats://", "tls://", "ws://", "wss://")):
+                raise ValueError("write it as nats://host:port, with commas between those of a cluster")
         return url
 
 

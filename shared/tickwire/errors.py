@@ -75,6 +75,13 @@ class ConfigError(TickwireError):
     status = 400
 
 
+class Forbidden(TickwireError):
+    """The broker does not know us, or does not permit what was tried."""
+
+    code = "forbidden"
+    status = 403
+
+
 class BrokerUnavailable(TickwireError):
     """No NATS server answers at the configured URL, or it refuses us."""
 

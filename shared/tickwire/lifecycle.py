@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
 from tickwire import logs
-from tickwire.errors import BadRequest, ConfigError, TickwireError
+from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError
 
 log = logs.get(__name__)
 
@@ -38,7 +38,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
         first = leaf(error)
         if isinstance(first, TickwireError):
             print(f"tickwire: {first}", file=sys.stderr)
-            return Exit.USAGE if isinstance(first, BadRequest | ConfigError) else Exit.FAILED
+            return Exit.USAGE if isinstance(first, BadRequest | ConfigError | Forbidden) else Exit.FAILED
         if isinstance(first, KeyboardInterrupt | asyncio.CancelledError):
             return Exit.INTERRUPTED
         raise

@@ -39,6 +39,8 @@ def held(data_dir: Path) -> Iterator[Callable[[str], None]]:
 
     def publish(nats_url: str) -> None:
         temporary = path.with_suffix(".json.new")
+        # A URL may have a password.
+        temporary.touch(mode=0o600)
         temporary.write_bytes(msgspec.json.encode(Run(nats_url=nats_url, pid=os.getpid())))
         temporary.replace(path)
 

@@ -27,6 +27,9 @@ log = logs.get(__name__)
 
 VERSION = "0.1.0"
 
+_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink"})
+"""What our subjects begin with."""
+
 Q = TypeVar("Q", bound=Struct)
 
 
@@ -118,10 +121,18 @@ def _in_task(
     bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
 ) -> Callable[[Request], Awaitable[None]]:
     async def handler(request: Request) -> None:
+        if _is_ours(request._msg.reply):
+            log.warning("a request asks for its reply where tickwire itself speaks", subject=request.subject)
+            return
         call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
         group.create_task(answer(endpoint, call, metrics))
 
     return handler
+
+
+def _is_ours(reply: str) -> bool:
+    """Whether a reply there would be taken for something else: we may say what the asker may not."""
+    return reply.split(".", 1)[0] in _OURS or reply.startswith("$")
 
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:

@@ -5,6 +5,8 @@ File storage throughout: memory streams are gone after a broker restart, and mea
 
 from __future__ import annotations
 
+from typing import Any
+
 from nats.js import JetStreamContext
 from nats.js.api import (
     DiscardPolicy,
@@ -17,8 +19,8 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.config import SinkSettings, TapeSettings
-from tickwire.errors import StorageError
+from tickwire.config import Settings, SinkSettings, TapeSettings
+from tickwire.errors import ConfigError, StorageError
 
 OHLCV = "OHLCV"
 JOBS = "JOBS"
@@ -40,13 +42,18 @@ _MIB = 1 << 20
 _RETENTION = TapeSettings()
 _ALREADY_EXISTS = 10058
 """JetStream's error code for a stream of this name with another configuration."""
+_NO_PEERS = (10005, 10074)
+"""JetStream's error codes for more replicas than there are servers, in a cluster and without one."""
 _NO_ROOM = 10047
 """JetStream's error code for storage that is not there to be reserved."""
 
 
-def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[StreamConfig]:
-    """All streams, for so many cache partitions, this lease TTL in seconds and this retention of the tape."""
-    return [
+def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: int = 1) -> list[StreamConfig]:
+    """All streams, for so many cache partitions, this lease TTL in seconds and this retention of the tape.
+
+    Each is kept by `replicas` servers of a cluster.
+    """
+    configs = [
         # Pages on their way to the cache. The partition's owner purges what it has applied, so a full stream
         # means that no cache runs: then publishing fails, and nothing is lost.
         StreamConfig(
@@ -122,6 +129,7 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings) -> list[St
         _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=64 * _MIB),
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
     ]
+    return [config.evolve(num_replicas=replicas) for config in configs]
 
 
 def _tape(
@@ -141,13 +149,23 @@ def _tape(
 
 
 async def declare(
-    jetstream: JetStreamContext, partitions: int, lease_ttl_s: float, tape: TapeSettings = _RETENTION
+    jetstream: JetStreamContext,
+    partitions: int,
+    lease_ttl_s: float,
+    tape: TapeSettings = _RETENTION,
+    replicas: int = 1,
 ) -> None:
     """Make or update every stream. Safe to call from any number of processes at once.
 
-    Raises StorageError when the broker has no room for one.
+    Raises StorageError when the broker has no room for one, ConfigError when it has not so many servers.
     """
-    await _made(jetstream, declared(partitions, lease_ttl_s, tape), "tape.trades_bytes and tape.deltas_bytes")
+    wanted = declared(partitions, lease_ttl_s, tape, replicas)
+    await _made(jetstream, wanted, "tape.trades_bytes and tape.deltas_bytes")
+
+
+async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:
+    """Make or update every stream as the settings want them. Raises as `declare` does."""
+    await declare(jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape, settings.nats.replicas)
 
 
 async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes: str) -> None:
@@ -155,6 +173,11 @@ async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes:
         try:
             await _declare(jetstream, config)
         except APIError as error:
+            if error.err_code in _NO_PEERS:
+                raise ConfigError(
+                    f"stream {config.name} cannot be kept {config.num_replicas} times: {error.description}",
+                    "lower nats.replicas, or start the cluster's other servers",
+                ) from error
             if error.err_code != _NO_ROOM:
                 raise
             raise StorageError(
@@ -163,40 +186,49 @@ async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes:
             ) from error
 
 
-async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings) -> None:
+async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, replicas: int = 1) -> None:
     """Make or update what a sink needs besides: its totals, and books and candles that wait for its database.
 
     BOOKS and CANDLES keep only the newest of each; here all of them are kept. Raises StorageError.
     """
-    await _made(
-        jetstream,
-        [
-            StreamConfig(
-                name=f"KV_{SINK}",
-                subjects=[f"$KV.{SINK}.>"],
-                storage=StorageType.FILE,
-                max_msgs_per_subject=1,
-                max_bytes=64 * _MIB,
-                discard=DiscardPolicy.NEW,
-                allow_rollup_hdrs=True,
-                deny_delete=True,
-                allow_direct=True,
-            ),
-            StreamConfig(
-                name=SINK,
-                sources=[StreamSource(name=BOOKS), StreamSource(name=CANDLES)],
-                storage=StorageType.FILE,
-                discard=DiscardPolicy.OLD,
-                max_age=settings.held_age_s,
-                max_bytes=settings.held_bytes,
-                allow_direct=True,
-            ),
-        ],
-        "sink.held_bytes",
-    )
+    configs = [
+        StreamConfig(
+            name=f"KV_{SINK}",
+            subjects=[f"$KV.{SINK}.>"],
+            storage=StorageType.FILE,
+            max_msgs_per_subject=1,
+            max_bytes=64 * _MIB,
+            discard=DiscardPolicy.NEW,
+            allow_rollup_hdrs=True,
+            deny_delete=True,
+            allow_direct=True,
+        ),
+        StreamConfig(
+            name=SINK,
+            sources=[StreamSource(name=BOOKS), StreamSource(name=CANDLES)],
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,
+            max_age=settings.held_age_s,
+            max_bytes=settings.held_bytes,
+            allow_direct=True,
+        ),
+    ]
+    await _made(jetstream, [config.evolve(num_replicas=replicas) for config in configs], "sink.held_bytes")
 
 
 async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
+    """Make a stream or update it; ask for nothing where it is as it should be, which needs less of a permission."""
+    assert config.name is not None
+    try:
+        found = (await jetstream.stream_info(config.name)).config
+    except NotFoundError:
+        found = None
+    wanted = config.as_dict()
+    if not wanted["duplicate_window"]:
+        # The server chooses one.
+        del wanted["duplicate_window"]
+    if found is not None and _covers(found.as_dict(), wanted):
+        return
     try:
         await jetstream.add_stream(config)
     except APIError as error:
@@ -207,6 +239,15 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
             await jetstream.update_stream(config)
         except NotFoundError:
             raise error from None
+
+
+def _covers(found: Any, wanted: Any) -> bool:
+    """Whether a configuration says all that is wanted; what is empty the server leaves out."""
+    if isinstance(wanted, dict) and isinstance(found, dict):
+        return all(_covers(found.get(name), value) for name, value in wanted.items())
+    if isinstance(wanted, list) and isinstance(found, list):
+        return len(wanted) == len(found) and all(map(_covers, found, wanted))
+    return bool(found == wanted) or (found is None and not wanted)
 
 
 async def created(jetstream: JetStreamContext, stream: str) -> int:

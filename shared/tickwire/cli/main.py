@@ -106,6 +106,22 @@ def service(
     return _run(services.service, config, name.value, instance)
 
 
+@app.command()
+def declare(config: Config = None) -> int:
+    """Make the broker's streams as configured, where services are not permitted to do so by themselves."""
+    from tickwire.cli import services
+
+    return _run(services.declare, config)
+
+
+@app.command()
+def health(config: Config = None) -> int:
+    """Ask the service at metrics.port of this machine whether it is ready: 0 when it is, 1 when not."""
+    from tickwire.cli import services
+
+    return _run(services.health, config)
+
+
 @app.command(
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []},
     add_help_option=False,

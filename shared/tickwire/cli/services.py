@@ -24,11 +24,11 @@ from tickwire.bus import Bus, connect
 from tickwire.cli import render
 from tickwire.cli.connection import broker_url
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, StorageError
-from tickwire.lifecycle import until_stopped
+from tickwire.errors import BadRequest, ConfigError, StorageError
+from tickwire.lifecycle import Exit, until_stopped
 from tickwire.messages import LogLevel
 from tickwire.metrics import Metrics
-from tickwire.monitoring import monitored
+from tickwire.monitoring import asked_whether_ready, monitored
 
 CONTROL_LOG = "control.log"
 READY_POLL_S = 0.05
@@ -47,14 +47,36 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     lightccxt.install()
     serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
     async with connect(settings.nats, name=identity, url=url) as bus:
-        await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
+        await streams.declare_for(bus.jetstream, settings)
         await follow_log_level(bus)
-        log.info("started", broker=url, pid=os.getpid())
+        log.info("started", broker=bus.url, pid=os.getpid())
         meter = stalls.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
         metrics = Metrics()
         async with monitored(settings.metrics, metrics, bus.client), meter if settings.log.stalls else nullcontext():
             await serve(bus, settings, identity, stop, metrics)
         log.info("stopped")
+
+
+async def declare(stop: asyncio.Event, config: Path | None) -> None:
+    """Make every stream as the configuration wants it, for services that may not."""
+    settings = configuration.load(config)
+    logs.configure(settings.log)
+    async with connect(settings.nats, name="tickwire-declare", url=broker_url(settings)) as bus:
+        await streams.declare_for(bus.jetstream, settings)
+        await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
+    copies = f", each kept by {settings.nats.replicas} servers" if settings.nats.replicas > 1 else ""
+    render.say(f"the streams at {bus.url} are as the configuration wants them{copies}")
+
+
+async def health(stop: asyncio.Event, config: Path | None) -> int:
+    """Say whether the service that has metrics.port here is ready."""
+    settings = configuration.load(config).metrics
+    if settings.port is None:
+        raise ConfigError("metrics.port is not set, so nothing can be asked", "set it for the service, and here")
+    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
+    found = await asked_whether_ready(host, settings.port)
+    print(found or "ready")
+    return Exit.FAILED if found else Exit.OK
 
 
 async def follow_log_level(bus: Bus) -> None:
@@ -96,7 +118,7 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
         bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", url=url))
         publish(url)
         also = f" and {websocket.url}" if websocket is not None else ""
-        render.say(f"broker at {url}{also}, data in {settings.data_dir}")
+        render.say(f"broker at {bus.url}{also}, data in {settings.data_dir}")
         env = child_environment(os.environ, TICKWIRE_NATS_URL=url)
         async with asyncio.TaskGroup() as group:
             programs = service_programs(counts, config, env, metrics_port=settings.metrics.port)

@@ -66,7 +66,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     exchanges.preload()
     # Retries are counted in the job and logged there; stamina would log each with its arguments.
     stamina.instrumentation.set_on_retry_hooks([])
-    await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
+    await streams.declare_for(bus.jetstream, settings)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as group,

@@ -46,7 +46,7 @@ _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then finish the batch in hand if the database takes it. Raises ConfigError."""
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
-        await streams.declare_sink(bus.jetstream, settings.sink)
+        await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
         sink = Sink(bus, settings.sink, influx, instance)
         endpoint = Endpoint("sink.report", SinkRequest, sink.report)
         async with (

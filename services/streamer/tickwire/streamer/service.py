@@ -79,7 +79,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
     """Serve until `stop`, then hand all feeds on. Raises ConfigError when the pinned feeds cannot be meant."""
     pinned_feeds = pinned(settings.streamer, instance)
     exchanges.preload(pro=True)
-    await streams.declare(bus.jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape)
+    await streams.declare_for(bus.jetstream, settings)
     async with (
         AsyncExitStack() as stack,
         open_venues(settings) as venues,

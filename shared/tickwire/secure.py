@@ -1,0 +1,126 @@
+"""Who may connect to the broker, and how: TLS, refusals in our own words, and no password in plain text.
+
+Facts about nats-py 2.16: a `tls://` URL of a server without TLS connects in plain text, password and all; a permission
+that is missing is told by the server some time after the publish, and to the error callback only; `close()` after a
+failed TLS handshake never returns.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.transport import TcpTransport
+
+from tickwire.config import NatsSettings
+from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
+
+_DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"", re.IGNORECASE)
+_UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
+_TLS_SCHEMES = ("tls", "wss")
+INBOX = "_INBOX."
+
+
+class PlainText(nats.errors.Error):
+    """The server does not speak TLS, and it was asked for."""
+
+
+class SecureClient(Client):
+    """With `encrypted`, it tells a server who it is through TLS only, at every connection again."""
+
+    encrypted = False
+
+    def _connect_command(self) -> bytes:
+        # What the server gets is made here, after TLS is set up where the server offers it.
+        transport = self._transport
+        if self.encrypted and isinstance(transport, TcpTransport):
+            writer = transport._io_writer
+            if writer is None or writer.get_extra_info("ssl_object") is None:
+                # nats-py would leave it open, and open the next.
+                transport.close()
+                raise PlainText("the server does not speak TLS")
+        return super()._connect_command()
+
+
+def inbox_of(user: str) -> str:
+    """Where replies to a user go. Raises ConfigError for a name that is no part of a subject."""
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", user):
+        raise ConfigError(f"nats.user: {user!r} cannot be part of a subject", "use letters, digits, - and _")
+    return f"{INBOX}{user}"
+
+
+def servers(address: str) -> list[str]:
+    """The URLs of an address: one, or those of a cluster with commas between them."""
+    return [url.strip() for url in address.split(",") if url.strip()]
+
+
+def shown(address: str) -> str:
+    """An address without the user and password that its URLs may have."""
+    return ",".join(re.sub(r"//[^/@]*@", "//", url) for url in servers(address))
+
+
+def wants_tls(settings: NatsSettings, address: str) -> bool:
+    """Whether nothing may be said in plain text."""
+    return settings.tls_ca is not None or any(urlsplit(url).scheme in _TLS_SCHEMES for url in servers(address))
+
+
+def tls_context(settings: NatsSettings) -> ssl.SSLContext:
+    """What the broker's certificate is checked against, and our own where the broker wants one. Raises ConfigError."""
+    try:
+        context = ssl.create_default_context(cafile=settings.tls_ca)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(f"nats.tls_ca: {settings.tls_ca} cannot be used: {error}", "name a PEM file") from error
+    if settings.tls_cert is not None:
+        try:
+            context.load_cert_chain(settings.tls_cert, settings.tls_key)
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigError(
+                f"nats.tls_cert: {settings.tls_cert} cannot be used: {error}", "name PEM files, and the key in tls_key"
+            ) from error
+    return context
+
+
+def refused(error: BaseException, settings: NatsSettings, address: str) -> TickwireError:
+    """Why there is no connection, in one line with the remedy."""
+    where, said = shown(address), str(error) or type(error).__name__
+    if isinstance(error, PlainText):
+        return ConfigError(
+            f"the broker at {where} does not speak TLS, so it was told nothing",
+            "use nats:// without tls_ca, or its TLS port",
+        )
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ConfigError(
+            f"the certificate of the broker at {where} is not trusted: {error.verify_message}",
+            "see nats.tls_ca, and nats.tls_hostname where its name is not that of the URL",
+        )
+    if isinstance(error, ssl.SSLError):
+        return ConfigError(
+            f"no TLS with the broker at {where}: {error.reason or said}",
+            "does it want a client certificate? see nats.tls_cert and nats.tls_key",
+        )
+    if _UNAUTHORIZED.search(said):
+        who = f"user {settings.user}" if settings.user else "us without a user"
+        return Forbidden(f"the broker at {where} refuses {who}", "check nats.user and TICKWIRE_NATS_PASSWORD")
+    return BrokerUnavailable(f"no NATS server answers at {where} ({said})", "start one, or correct nats.url")
+
+
+def denied(error: Exception, settings: NatsSettings) -> Forbidden | None:
+    """What the broker does not permit, if an error says that: of a publish or a subscription."""
+    found = _DENIED.search(str(error))
+    if found is None:
+        return None
+    doing = "publish to" if found[1].lower() == "publish" else "subscribe to"
+    streams_ = found[2].upper().startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
+    return Forbidden(
+        f"the broker does not let user {settings.user or '(none)'} {doing} {found[2]}",
+        "run `tickwire declare` as the user that may" if streams_ else "give it the permission, or use another user",
+    )
+
+
+def is_reply(error: Exception) -> bool:
+    """Whether what is forbidden is a reply to an inbox that the asker chose."""
+    found = _DENIED.search(str(error))
+    return found is not None and found[1].lower() == "publish" and found[2].upper().startswith(INBOX)
