@@ -48,6 +48,10 @@ REQUEST_TRIES = 3
 CLOSE_S = 1.0
 """How long a connection that failed may take to be given up."""
 
+AGAIN_S = 0.2
+_ELECTING = frozenset({None, 10008, 10009, 10118})
+"""JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
+
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
 
@@ -268,6 +272,27 @@ async def cancellable(call: Awaitable[T]) -> T:
     finally:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """The answer of JetStream to a call, asked again while the broker is away or a cluster elects a leader.
+
+    Raises what JetStream answers when it says no (NotFoundError, BadRequestError), and BrokerUnavailable after 15 s.
+    """
+    deadline = asyncio.get_running_loop().time() + PUBLISH_PATIENCE_S
+    while True:
+        try:
+            return await cancellable(call())
+        except (nats.js.errors.NotFoundError, nats.js.errors.BadRequestError):
+            raise
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            if isinstance(error, nats.js.errors.ServerError) and error.err_code not in _ELECTING:
+                raise
+            if asyncio.get_running_loop().time() > deadline:
+                raise BrokerUnavailable(
+                    f"JetStream does not answer: {error!r}", "is it enabled, and are most of its servers up?"
+                ) from error
+        await asyncio.sleep(AGAIN_S)
 
 
 async def _raise(bug: asyncio.Future[None]) -> None:

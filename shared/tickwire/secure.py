@@ -40,7 +40,7 @@ class SecureClient(Client):
             writer = transport._io_writer
             if writer is None or writer.get_extra_info("ssl_object") is None:
                 # nats-py would leave it open, and open the next.
-                transport.close()
+                transport.close()  # type: ignore[no-untyped-call]
                 raise PlainText("the server does not speak TLS")
         return super()._connect_command()
 

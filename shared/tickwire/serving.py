@@ -20,7 +20,7 @@ from nats.micro.request import Request
 
 from tickwire import logs, messages
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
-from tickwire.errors import InternalError, TickwireError
+from tickwire.errors import BrokerUnavailable, InternalError, TickwireError
 from tickwire.metrics import Metrics
 
 log = logs.get(__name__)
@@ -142,7 +142,11 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
         if reply is not None:
             await call.reply(reply)
-    except TickwireError as error:
+    except (TickwireError, nats.errors.Error) as problem:
+        error = problem
+        if not isinstance(error, TickwireError):
+            # The broker restarts, or elects a leader.
+            error = BrokerUnavailable(f"{call.subject} could not be answered: {problem!r}", "ask again")
         log.debug("refused", subject=call.subject, error=str(error))
         metrics.refused.labels(name, error.code).inc()
         await call.refuse(error)

@@ -19,6 +19,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from tickwire.bus import patiently
 from tickwire.config import Settings, SinkSettings, TapeSettings
 from tickwire.errors import ConfigError, StorageError
 
@@ -218,9 +219,10 @@ async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, repl
 
 async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
     """Make a stream or update it; ask for nothing where it is as it should be, which needs less of a permission."""
-    assert config.name is not None
+    name = config.name
+    assert name is not None
     try:
-        found = (await jetstream.stream_info(config.name)).config
+        found = (await patiently(lambda: jetstream.stream_info(name))).config
     except NotFoundError:
         found = None
     wanted = config.as_dict()
@@ -230,13 +232,13 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
     if found is not None and _covers(found.as_dict(), wanted):
         return
     try:
-        await jetstream.add_stream(config)
+        await patiently(lambda: jetstream.add_stream(config))
     except APIError as error:
         # The room of a stream that is there already is counted twice here.
         if error.err_code not in (_ALREADY_EXISTS, _NO_ROOM):
             raise
         try:
-            await jetstream.update_stream(config)
+            await patiently(lambda: jetstream.update_stream(config))
         except NotFoundError:
             raise error from None
 
@@ -255,7 +257,7 @@ async def created(jetstream: JetStreamContext, stream: str) -> int:
 
     Raises nats.js.errors.NotFoundError when there is no such stream.
     """
-    info = await jetstream.stream_info(stream)
+    info = await patiently(lambda: jetstream.stream_info(stream))
     made = info.created
     if made is None:
         raise NotFoundError(description=f"stream {stream} has no creation time")

@@ -13,7 +13,7 @@ import msgspec
 import nats.js.errors
 
 from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
-from tickwire.bus import Bus, cancellable
+from tickwire.bus import Bus, patiently
 from tickwire.config import FetcherSettings
 from tickwire.errors import BadRequest, InternalError, TickwireError
 from tickwire.fetcher.metrics import FetcherMetrics
@@ -34,9 +34,9 @@ class Stopped(Exception):
 
 
 async def last_message(bus: Bus, job_id: str) -> Job | None:
-    """The newest message of a job, as long as it is kept (an hour)."""
+    """The newest message of a job, as long as it is kept (an hour). Raises BrokerUnavailable."""
     try:
-        kept = await cancellable(bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id)))
+        kept = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id)))
     except nats.js.errors.NotFoundError:
         return None
     return messages.decode(kept.data or b"", Job)

@@ -33,7 +33,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
 from tickwire import exchanges, logs, messages, streams, subjects, timeframes
-from tickwire.bus import Bus, cancellable
+from tickwire.bus import Bus, cancellable, patiently
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.fetcher import jobs
@@ -83,7 +83,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
 
 async def _waiting(jetstream: JetStreamContext) -> list[str]:
     """The exchanges that have jobs waiting."""
-    info = await jetstream.stream_info(streams.JOBS, subjects_filter="jobs.fetch.>")
+    info = await patiently(lambda: jetstream.stream_info(streams.JOBS, subjects_filter="jobs.fetch.>"))
     return [subject.removeprefix("jobs.fetch.") for subject in info.state.subjects or {}]
 
 
@@ -159,7 +159,11 @@ class _Fetcher:
 
     async def _work(self, exchange: str, lease: Lease) -> None:
         """Run jobs of an exchange for as long as the lease is held."""
-        consumer = await take_over(self._bus.jetstream, exchange, lease)
+        try:
+            consumer = await take_over(self._bus.jetstream, exchange, lease)
+        except BrokerUnavailable as error:
+            log.warning("cannot take the jobs over yet", exchange=exchange, error=str(error))
+            return
         if consumer is None:
             return
         async with open_venue(exchange, self._settings, self._metrics) as venue:
@@ -304,27 +308,25 @@ class _Queue:
 async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) -> str | None:
     """Make this epoch's consumer of an exchange's jobs and remove those of earlier epochs; its name.
 
-    None when a later epoch has one: the lease was lost meanwhile.
+    None when a later epoch has one: the lease was lost meanwhile. Raises BrokerUnavailable.
     """
     subject = subjects.jobs(exchange)
     mine = f"{SERVICE}-{exchange}-{lease.epoch.generation}-{lease.epoch.revision}"
-    for consumer in await jetstream.consumers_info(streams.JOBS):
+    for consumer in await patiently(lambda: jetstream.consumers_info(streams.JOBS)):
         if consumer.config.filter_subject != subject or consumer.name == mine:
             continue
         if _epoch_of(consumer.name) > tuple(lease.epoch):
             return None
         with suppress(nats.js.errors.NotFoundError):
-            await jetstream.delete_consumer(streams.JOBS, consumer.name)
-    await jetstream.add_consumer(
-        streams.JOBS,
-        ConsumerConfig(
-            durable_name=mine,
-            filter_subject=subject,
-            ack_policy=AckPolicy.EXPLICIT,
-            ack_wait=ACK_WAIT_S,
-            max_ack_pending=2 * TAKEN,
-        ),
+            await patiently(partial(jetstream.delete_consumer, streams.JOBS, consumer.name))
+    config = ConsumerConfig(
+        durable_name=mine,
+        filter_subject=subject,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ACK_WAIT_S,
+        max_ack_pending=2 * TAKEN,
     )
+    await patiently(lambda: jetstream.add_consumer(streams.JOBS, config))
     return mine
 
 

@@ -1,0 +1,161 @@
+"""deploy/nats/cluster.conf: three brokers, of which one after another is killed under load."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+import pytest
+
+from support import brokers, live
+from support.brokers import Server, as_user, variables_of
+from support.pipeline import CONFIG, Pipeline
+from support.processes import SimulatorProcess, environment, running_simulator, tickwire
+from tickwire import messages, streams
+from tickwire.bus import Bus
+from tickwire.bus import connect as to_bus
+from tickwire.client import connect
+from tickwire.feeds import Feed, Trade, Trades
+
+BTC = Feed("trade", "binance", "BTC/USDT")
+RATE = 200
+MINUTE = 60_000
+SINCE = 1_700_000_040_000
+ROWS = 5_000
+CLUSTER = """
+[nats]
+url = "{url}"
+user = "{user}"
+password = "p-{user}"
+replicas = 3
+"""
+
+
+@asynccontextmanager
+async def clustered(folder: Path, simulator: SimulatorProcess) -> AsyncIterator[tuple[list[Server], Pipeline]]:
+    """Three servers, streams kept by all of them, and each service once, as its own user."""
+    async with brokers.clustered(folder) as servers:
+        url = ",".join(server.url for server in servers)
+        file = folder / "tickwire.toml"
+        file.write_text(CONFIG.format(gateway=simulator.url))
+        env = environment(folder, TICKWIRE_CONFIG=str(file), TICKWIRE_NATS_REPLICAS="3", TICKWIRE_LEASES_TTL_S="10")
+        # A cluster takes a moment to agree on who leads it.
+        async with asyncio.timeout(30):
+            while (made := await tickwire(env | variables_of(url, "operator"), "declare")).code:
+                assert "tickwire: " in made.err, made.err
+        async with to_bus(as_user(url, "operator"), name="operator") as bus:
+            line = Pipeline(bus, simulator, folder, env)
+            try:
+                for service in ("cache", "fetcher", "streamer"):
+                    await line.start(service, 0, **variables_of(url, service))
+                for service in ("cache", "fetcher", "streamer"):
+                    await line.started(service)
+                yield servers, line
+            finally:
+                for _, stack in list(line.running.values()):
+                    await stack.aclose()
+
+
+async def until_all_have_everything(bus: Bus) -> None:
+    """Wait until every replica of every stream is current: only then may the next server die."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                infos = await bus.jetstream.streams_info()
+            except (nats.errors.Error, nats.js.errors.Error):
+                infos = []
+            replicas = [(info.cluster.replicas or []) if info.cluster else [] for info in infos]
+            if infos and all(len(each) == 2 and all(peer.current for peer in each) for each in replicas):
+                return
+            await asyncio.sleep(0.1)
+
+
+async def until_the_tape_goes_on(bus: Bus, since: float) -> float:
+    """Wait until a trade that was received after `since` (s) is on the tape; how long after that it was there, s."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                last = await bus.jetstream.get_last_msg(streams.TRADES, BTC.tape, direct=True)
+                if messages.decode(last.data or b"", Trades).received > since * 1000:
+                    return time.time() - since
+            except (nats.errors.Error, nats.js.errors.Error):
+                pass
+            await asyncio.sleep(0.02)
+
+
+async def lose_one_after_another(folder: Path, kills: int) -> list[float]:
+    """Kill so many servers, one at a time, under load, and compare everything; the recovery times, s."""
+    recovered: list[float] = []
+    received: list[Trade] = []
+    async with running_simulator("--live-rate", str(RATE)) as busy, clustered(folder, busy) as (servers, line):
+        config = folder / "desk.toml"
+        config.write_text(CLUSTER.format(url=",".join(server.url for server in servers), user="desk"))
+        enough = asyncio.Event()
+        async with connect(config=config) as client:
+
+            async def consume() -> None:
+                async for trade in client.trades("binance", "BTC/USDT"):
+                    received.append(trade)
+                    if len(received) >= RATE:
+                        enough.set()
+
+            async def backfill() -> int:
+                """Key after key, each compared with the exchange's own."""
+                done = 0
+                while True:
+                    since = SINCE + done * ROWS * MINUTE
+                    until = since + ROWS * MINUTE
+                    for symbol in ("BTC/USDT", "ETH/USDT"):
+                        frame = await client.candles("binance", symbol, "1m", since, until, progress=False)
+                        truth = await busy.truth("candles", symbol=symbol, timeframe="1m", since=since, until=until)
+                        assert frame.attrs["complete"]
+                        assert [int(at.timestamp() * 1000) for at in frame.index] == [row[0] for row in truth]
+                        assert frame.to_numpy().tolist() == [row[1:] for row in truth]
+                    done += 1
+                    if over.is_set():
+                        return done
+
+            over = asyncio.Event()
+            consumer = asyncio.create_task(consume())
+            fetching = asyncio.create_task(backfill())
+            await asyncio.wait({consumer, asyncio.ensure_future(enough.wait())}, return_when=asyncio.FIRST_COMPLETED)
+            for number in range(kills):
+                victim = servers[number % 3]
+                await victim.kill()
+                recovered.append(await until_the_tape_goes_on(line.bus, time.time()))
+                await victim.start()
+                await until_all_have_everything(line.bus)
+                assert not fetching.done() or fetching.result()
+            over.set()
+            assert await fetching > 0
+            tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+            async with asyncio.timeout(30):
+                while int(received[-1].id or 0) < tape.ids[-1]:
+                    await asyncio.sleep(0.05)
+            consumer.cancel()
+            await asyncio.wait({consumer})
+    ids = [int(trade.id or 0) for trade in received]
+    assert ids == list(range(ids[0], ids[-1] + 1))
+    print(
+        f"\n{kills} servers killed: the tape went on after {statistics.median(recovered):.1f} s (median), "
+        f"{max(recovered):.1f} s at most: {', '.join(f'{each:.1f}' for each in recovered)}"
+    )
+    return recovered
+
+
+async def test_a_cluster_that_loses_one_server_after_another_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """Each of the three once, among them every leader."""
+    await lose_one_after_another(tmp_path, 3)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+async def test_a_cluster_that_loses_a_server_ten_times_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """As above, ten times."""
+    await lose_one_after_another(tmp_path, 10)
