@@ -36,11 +36,13 @@ schemas: .venv/.installed
 # After a change of dependencies in pyproject.toml.
 lock:
 	uv lock
-	uv export --quiet --frozen --no-emit-project --all-groups --no-header --output-file requirements.lock
+	uv export --quiet --frozen --no-emit-project --all-groups --all-extras --no-header --output-file requirements.lock
+	for each in cache fetcher sink streamer; do uv export --quiet --frozen --no-emit-project --no-dev --extra $$each \
+		--no-header --no-annotate --output-file deploy/requirements/$$each.lock || exit 1; done
 
 .venv/.installed: pyproject.toml uv.lock requirements.lock
 ifneq ($(UV),)
-	uv sync --quiet --frozen --python $(PYTHON)
+	uv sync --quiet --frozen --all-extras --python $(PYTHON)
 else
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tickwire needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
@@ -48,6 +50,12 @@ else
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 endif
 	touch $@
+
+# Passwords for docker compose, made up once.
+.env:
+	@umask 077; for each in FETCHER STREAMER CACHE SINK_NATS DESK OPERATOR SYS ROUTE INFLUX GRAFANA; do \
+		echo "TICKWIRE_$${each}_PASSWORD=t$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(16))')"; done > $@
+	@echo "made $@: the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana"
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

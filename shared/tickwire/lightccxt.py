@@ -62,12 +62,12 @@ class _Package(ModuleType):
 
 
 def install() -> None:
-    """Put the light packages in place, unless ccxt was imported before. Idempotent."""
+    """Put the light packages in place, unless ccxt was imported before, or is not installed. Idempotent."""
     if "ccxt" in sys.modules:
         return
     found = importlib.util.find_spec("ccxt")
-    assert found is not None
-    assert found.origin is not None
+    if found is None or found.origin is None:
+        return
     root = Path(found.origin).parent
     for name in _PACKAGES:
         folder = root.joinpath(*name.split(".")[1:])

@@ -365,6 +365,16 @@ def run(arguments: list[str] | None = None) -> int:
     except ClickException as error:
         print(f"tickwire: {_one_line(error)}", file=sys.stderr)
         return 2
+    except ModuleNotFoundError as error:
+        absent = (error.name or "").partition(".")[0]
+        if absent in ("", "tickwire"):
+            raise
+        print(
+            f"tickwire: {absent} is not installed here, and this command needs it; "
+            "pip install 'tickwire[all]', or the extra that has the service's name",
+            file=sys.stderr,
+        )
+        return 2
     except BaseException as error:
         if not _is_broken_pipe(error):
             raise
