@@ -4,7 +4,7 @@ BIN := .venv/bin
 # uv where it is installed, else venv and pip: the same locked versions either way.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak lint format bench schemas lock clean
+.PHONY: demo test soak images lint format bench schemas lock clean
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -15,6 +15,10 @@ test: .venv/.installed
 # The long forms of the fault tests.
 soak: .venv/.installed
 	$(BIN)/pytest -n 2 -m soak
+
+# What each image would install, in a virtual environment of its own, and each service from there.
+images: .venv/.installed
+	$(BIN)/pytest -m images
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -1,0 +1,210 @@
+"""docker-compose.yml without Docker: what it says, and its commands, environments and health checks as processes.
+
+A container's path is the path that is mounted there; a container's host and port are a port of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import yaml
+
+from support.influx import free_port
+from tickwire import broker, children
+
+ROOT = Path(__file__).parents[2]
+SERVICES = ("cache", "fetcher", "streamer", "sink")
+_VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
+
+
+def composed(*files: str) -> dict[str, Any]:
+    """The services of compose files, a later one over an earlier one, as `docker compose --file` merges them."""
+    merged: dict[str, Any] = {}
+    for name in files or ("docker-compose.yml",):
+        merged = _over(merged, yaml.safe_load((ROOT / name).read_text()))
+    return merged
+
+
+def _over(below: Any, above: Any) -> Any:
+    if isinstance(below, dict) and isinstance(above, dict):
+        return below | {key: _over(below.get(key), value) for key, value in above.items()}
+    return above
+
+
+def passwords(folder: Path) -> dict[str, str]:
+    """What `make .env` makes, in a folder of the test's."""
+    make = ["make", "--silent", "--file", str(ROOT / "Makefile"), ".env", f"PYTHON={sys.executable}"]
+    subprocess.run(make, check=True, cwd=folder, capture_output=True)
+    assert (folder / ".env").stat().st_mode & 0o777 == 0o600
+    return dict(line.split("=", 1) for line in (folder / ".env").read_text().splitlines())
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """The instructions of the Dockerfile, each on one line."""
+    text = re.sub(r"\\\n\s*", " ", (ROOT / "Dockerfile").read_text())
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(line.split(None, 1)[0], line.split(None, 1)[1]) for line in lines]
+
+
+def image_environment() -> dict[str, str]:
+    """What the image sets, but for the path."""
+    variables: dict[str, str] = {}
+    for instruction, rest in dockerfile():
+        if instruction == "ENV":
+            variables |= dict(pair.split("=", 1) for pair in rest.split())
+    del variables["PATH"]
+    return variables
+
+
+@dataclass
+class Composed:
+    """The services of a compose file on this machine."""
+
+    folder: Path
+    services: dict[str, Any]
+    secrets: dict[str, str]
+    hosts: dict[str, str] = field(default_factory=dict)
+    """`host:port` in a container, and what it is here."""
+    monitors: dict[str, int] = field(default_factory=dict)
+    pythons: dict[str, Path] = field(default_factory=dict)
+    """The interpreter of each service's image; else the one of the tests."""
+
+    def here(self, value: str, mounts: Mapping[str, str]) -> str:
+        """A value of the file as it is on this machine."""
+        value = _VARIABLE.sub(lambda found: self.secrets[found[1]], value)
+        for container, host in sorted(mounts.items(), key=lambda each: -len(each[0])):
+            if value == container or value.startswith(f"{container}/"):
+                value = host + value.removeprefix(container)
+        for there, here in self.hosts.items():
+            value = value.replace(there, here)
+        return value
+
+    def mounts(self, name: str) -> dict[str, str]:
+        """Container path to path here; a named volume is a folder of the test's."""
+        found = {}
+        for volume in self.services[name].get("volumes", []):
+            source, target, *_ = volume.split(":")
+            if source.startswith("./"):
+                assert (ROOT / source).exists(), source
+                found[target] = str(ROOT / source)
+            else:
+                (self.folder / source).mkdir(exist_ok=True)
+                found[target] = str(self.folder / source)
+        return found
+
+    def environment(self, name: str) -> dict[str, str]:
+        """The environment of a container of a service, and nothing of ours but the path and the home."""
+        mounts = self.mounts(name)
+        own = {key: self.here(str(value), mounts) for key, value in self.services[name].get("environment", {}).items()}
+        image = image_environment() if name != "nats" else {}
+        if image:
+            port = self.monitors.setdefault(name, free_port())
+            data = self.folder / f"{name}-data"
+            data.mkdir(exist_ok=True)
+            image |= {"TICKWIRE_METRICS_PORT": str(port), "TICKWIRE_METRICS_HOST": "127.0.0.1"}
+            image["TICKWIRE_DATA_DIR"] = mounts.get("/data", str(data))
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder)} | image | own
+
+    def argv(self, name: str) -> list[str]:
+        """The command of a service: the image's entry point, and the file's command."""
+        command = [self.here(str(word), self.mounts(name)) for word in self.services[name]["command"]]
+        if name.startswith("nats"):
+            return [str(broker.server_path()), *command]
+        return [*self.tickwire(name), *command]
+
+    def tickwire(self, name: str) -> list[str]:
+        """The entry point of a service's image."""
+        (entry,) = [rest for instruction, rest in dockerfile() if instruction == "ENTRYPOINT"]
+        assert entry == '["tickwire"]'
+        service = self.services[name]["build"]["args"]["SERVICE"]
+        python = self.pythons.get(service)
+        return [sys.executable, "-m", "tickwire.cli.main"] if python is None else [str(python.parent / "tickwire")]
+
+    @asynccontextmanager
+    async def running(self, name: str) -> AsyncIterator[children.Process]:
+        """A service, until the end of the block; its output goes to `<name>.log`."""
+        with (self.folder / f"{name}.log").open("ab") as log:
+            async with children.child(
+                self.argv(name), env=self.environment(name), stdout=log.fileno(), stderr=log.fileno()
+            ) as process:
+                yield process
+
+    async def once(self, name: str, *command: str) -> tuple[int, str]:
+        """A command of a service's image, to its end: the exit code and all it said."""
+        argv = [*self.tickwire(name), *command] if command else self.argv(name)
+        process = await asyncio.create_subprocess_exec(
+            *argv, env=self.environment(name), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        )
+        async with asyncio.timeout(60):
+            said, _ = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, said.decode()
+
+    async def healthy(self, name: str, timeout_s: float = 60) -> None:
+        """Wait until the service's health check passes, run again and again as Docker runs it."""
+        async with asyncio.timeout(timeout_s):
+            while not await self._is_healthy(name):
+                await asyncio.sleep(0.2)
+
+    async def _is_healthy(self, name: str) -> bool:
+        test = self.services[name].get("healthcheck", {}).get("test")
+        if test is not None:
+            # The broker's image has wget, this machine need not.
+            assert test[:4] == ["CMD", "wget", "--quiet", "--output-document=-"]
+            try:
+                async with aiohttp.ClientSession() as http, http.get(self.here(test[4], {})) as answer:
+                    return answer.status == 200
+            except aiohttp.ClientError:
+                return False
+        (check,) = [rest for instruction, rest in dockerfile() if instruction == "HEALTHCHECK"]
+        assert check.endswith('CMD ["tickwire", "health"]')
+        code, _ = await self.once(name, "health")
+        return code == 0
+
+
+def image(service: str, folder: Path) -> Path:
+    """What the Dockerfile installs for a service, in a virtual environment of its own; its interpreter."""
+    steps = [rest for instruction, rest in dockerfile() if instruction == "RUN"]
+    assert any("--require-hashes --requirement /build/requirements.lock" in step for step in steps)
+    assert any("--no-deps /build" in step for step in steps)
+    lock = ROOT / "deploy" / "requirements" / f"{service}.lock"
+    source = folder / "source"
+    if not source.exists():
+        for instruction, rest in dockerfile():
+            if instruction == "COPY" and "--from" not in rest and "SERVICE" not in rest:
+                *names, target = rest.split()
+                for name in names:
+                    place = source / target.removeprefix("/build").strip("/")
+                    place = place / name if target.endswith("/") else place
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    if (ROOT / name).is_dir():
+                        shutil.copytree(ROOT / name, place, ignore=shutil.ignore_patterns("__pycache__"))
+                    else:
+                        shutil.copy(ROOT / name, place)
+    venv = folder / service
+    python = venv / "bin" / "python"
+    if uv := shutil.which("uv"):
+        install = [uv, "pip", "install", "--quiet", "--python", str(python)]
+        _run(uv, "venv", "--quiet", "--python", sys.executable, str(venv))
+    else:
+        install = [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"]
+        _run(sys.executable, "-m", "venv", str(venv))
+    _run(*install, "--no-deps", "--require-hashes", "--requirement", str(lock))
+    _run(*install, "--no-deps", str(source))
+    return python
+
+
+def _run(*argv: str) -> None:
+    done = subprocess.run(argv, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{argv}\n{done.stdout}\n{done.stderr}"

