@@ -22,10 +22,11 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, DeliverPolicy, PubAck
+from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from tickwire import lifecycle, logs, messages, secure
 from tickwire.config import NatsSettings
+from tickwire.confirmed import Ack, Confirmed
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -44,6 +45,8 @@ CHUNK_BYTES = 512 * 1024
 PUBLISH_PATIENCE_S = 15.0
 """How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
 
+ACK_S = 5.0
+"""How long one confirmation is waited for before the publish is repeated."""
 REQUEST_TRIES = 3
 CLOSE_S = 1.0
 """How long a connection that failed may take to be given up."""
@@ -66,6 +69,7 @@ class Bus:
         self.client = client
         self.url = url
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
+        self.confirmed = Confirmed(client)
         self.doubts: set[Callable[[], None]] = set()
         """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
 
@@ -73,7 +77,7 @@ class Bus:
         """Publish without confirmation."""
         await self.client.publish(subject, messages.encode(message))
 
-    async def append(self, subject: str, data: bytes, *, message_id: str) -> PubAck:
+    async def append(self, subject: str, data: bytes, *, message_id: str) -> Ack:
         """Publish to a stream and wait for its confirmation, repeating for up to 15 s.
 
         Repeating is harmless: the stream drops a second message of the same `message_id`. Raises
@@ -84,7 +88,7 @@ class Bus:
             async with asyncio.timeout(PUBLISH_PATIENCE_S):
                 while True:
                     try:
-                        return await cancellable(self.jetstream.publish(subject, data, headers=headers))
+                        return await self.confirmed.publish(subject, data, headers=headers, timeout_s=ACK_S)
                     except (nats.errors.Error, nats.js.errors.Error) as error:
                         reason = error
                         await asyncio.sleep(0.2)

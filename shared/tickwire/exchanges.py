@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from tickwire import lightccxt
+from tickwire import lightccxt, rawcandles
 from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 
@@ -235,11 +235,22 @@ def _careful(kind: Any) -> type[Any]:
                 raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")
             return text
 
-        def parse_ohlcvs(self, ohlcvs: Any, *arguments: Any, **options: Any) -> Any:
+        def parse_ohlcvs(
+            self,
+            ohlcvs: Any,
+            market: Any = None,
+            timeframe: str = "1m",
+            since: Any = None,
+            limit: Any = None,
+            tail: bool = False,
+        ) -> Any:
             # ccxt takes a text for a list of letters, each of which is no candle: an empty page.
             if ohlcvs is not None and not isinstance(ohlcvs, list):
                 raise errors.BadResponse(f"{self.id} answered {str(ohlcvs)[:60]!r} for candles")
-            return super().parse_ohlcvs(ohlcvs, *arguments, **options)
+            rows = rawcandles.by_position(ohlcvs, lambda row: self.parse_ohlcv(row, market))
+            if rows is None:
+                return super().parse_ohlcvs(ohlcvs, market, timeframe, since, limit, tail)
+            return self.filter_by_since_limit(self.sort_by(rows, 0), since, limit, 0, tail)
 
         def on_json_response(self, body: str) -> Any:
             try:

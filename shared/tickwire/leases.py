@@ -292,7 +292,7 @@ class Leases:
         sent = dict(headers or {})
         if expected is not None:
             sent["Nats-Expected-Last-Subject-Sequence"] = str(expected)
-        ack = await cancellable(self._bus.jetstream.publish(subject, value, headers=sent, timeout=self._ttl_s))
+        ack = await self._bus.confirmed.publish(subject, value, headers=sent, timeout_s=self._ttl_s)
         return ack.seq
 
     async def _last(self, subject: str) -> nats.js.api.RawStreamMsg | None:

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
 from tickwire import logs, messages, streams
-from tickwire.bus import PUBLISH_PATIENCE_S, Bus, cancellable
+from tickwire.bus import PUBLISH_PATIENCE_S, Bus
 from tickwire.config import StreamerSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.feeds import Feed, StartRequest, StopRequest
@@ -25,6 +25,7 @@ from tickwire.subjects import token
 log = logs.get(__name__)
 
 _PREFIX = f"$KV.{streams.INTEREST}."
+_ACK_S = 5.0
 _RETRY_S = 0.2
 _MOST_TTL_S = 86_400
 _TOMBSTONE_S = 60
@@ -107,7 +108,7 @@ class Interests:
     async def _published(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
         while True:
             try:
-                ack = await cancellable(self._bus.jetstream.publish(subject, data, headers=dict(headers)))
+                ack = await self._bus.confirmed.publish(subject, data, headers=headers, timeout_s=_ACK_S)
             except (nats.errors.Error, nats.js.errors.Error) as error:
                 log.debug("interest not registered yet", error=repr(error))
                 await asyncio.sleep(_RETRY_S)

@@ -61,7 +61,7 @@ class Tape:
         while True:
             headers = {EXPECTED: str(self.sequence), PUBLISH: name}
             try:
-                ack = await cancellable(self._bus.jetstream.publish(self.subject, data, timeout=ACK_S, headers=headers))
+                ack = await self._bus.confirmed.publish(self.subject, data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
                 if error.err_code == _WRONG_SEQUENCE:
                     last = await last_message(self._bus, self._stream, self.subject)

@@ -1,0 +1,279 @@
+"""The whole line under load: 8 symbols x 3 timeframes x 2 exchanges, history and live together.
+
+    python benchmarks/load.py                     # what each service costs, and its longest stall
+    python benchmarks/load.py --profile           # and where the time goes, by py-spy
+    python benchmarks/load.py --level debug       # what debug logs cost
+
+Live: trades, order books and candles of three timeframes of every symbol, at so many trades a second each. History: all
+48 keys are fetched meanwhile. docs/performance.md quotes it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+
+import nats.errors
+import psutil
+from nats.aio.msg import Msg
+from rich.console import Console
+from rich.table import Table
+
+from tickwire import broker, children, interest, messages, streams, subjects
+from tickwire import feeds as feeds_
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings
+from tickwire.feeds import FeedList, FeedsRequest, StartRequest
+from tickwire.messages import FetchAccepted, FetchRequest, Job
+from tickwire.subjects import Key
+
+MINUTE = 60_000
+EXCHANGES = ("binance", "binanceus")
+SYMBOLS = 8
+TIMEFRAMES = ("1m", "5m", "15m")
+SERVICES = ("cache", "fetcher", "streamer")
+CONFIG = """
+[log]
+stalls = true
+level = "{level}"
+[exchange.binance]
+gateway = "{gateway}"
+ccxt = {{ enableRateLimit = false, options = {{ fetchMarkets = {{ types = ["spot"] }} }} }}
+[exchange.binanceus]
+gateway = "{gateway}"
+ccxt = {{ enableRateLimit = false, options = {{ fetchMarkets = {{ types = ["spot"] }} }} }}
+"""
+
+
+@dataclass
+class Service:
+    """A service process, what it used before the load, and where its profile goes."""
+
+    name: str
+    pid: int
+    log: Path
+    profile: Path
+    cpu_s: float = 0.0
+    log_bytes: int = 0
+    rss: int = field(default=0)
+
+    def begin(self) -> None:
+        """The load begins."""
+        self.cpu_s, self.log_bytes = self.cpu(), self.log.stat().st_size
+
+    def cpu(self) -> float:
+        """CPU so far, s."""
+        times = psutil.Process(self.pid).cpu_times()
+        return times.user + times.system
+
+    def stalls(self) -> list[float]:
+        """The longest stall of each second since the load began, ms."""
+        text = self.log.read_bytes()[self.log_bytes :].decode(errors="replace")
+        return [float(each) for each in re.findall(r'"longest_stall_ms": ([\d.]+)', text)]
+
+
+async def ready(bus: Bus, service: str) -> None:
+    """Wait until the service answers."""
+    while True:
+        try:
+            await bus.client.request(f"$SRV.PING.{service}", b"", timeout=1)
+        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
+            await asyncio.sleep(0.05)
+        else:
+            return
+
+
+async def start_feeds(bus: Bus, symbols: list[str]) -> int:
+    """Have everything followed, and return once it is; how many feeds that are."""
+    feeds = [
+        feeds_.feed(kind, exchange, symbol, timeframe)
+        for exchange, symbol in product(EXCHANGES, symbols)
+        for kind, timeframe in (("trade", None), ("book", None), *(("candle", each) for each in TIMEFRAMES))
+    ]
+    for feed in feeds:
+        request = StartRequest(
+            kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol, timeframe=feed.timeframe, subscriber="load"
+        )
+        await interest.start(bus, request)
+    while True:
+        states: Counter[str] = Counter()
+        async for part in bus.request_chunks(
+            "streamer.list", FeedsRequest(), lambda data: messages.decode(data, FeedList)
+        ):
+            states.update(each.state for each in part.feeds)
+        if states["live"] == len(feeds):
+            return len(feeds)
+        await asyncio.sleep(0.5)
+
+
+async def backfill(bus: Bus, symbols: list[str], rows: int) -> tuple[float, int]:
+    """Fetch every key; the seconds until all are durable, and how many candles that are."""
+    until = int(time.time() * 1000) // (15 * MINUTE) * 15 * MINUTE - 120 * MINUTE
+    ended: asyncio.Queue[Job] = asyncio.Queue()
+
+    async def take(message: Msg) -> None:
+        job = messages.decode(message.data, Job)
+        if job.ended:
+            ended.put_nowait(job)
+
+    keys = [Key(*each) for each in product(EXCHANGES, symbols, TIMEFRAMES)]
+    began = time.perf_counter()
+    for key in keys:
+        name = secrets.token_hex(8)
+        await bus.subscribe(subjects.job(name), take)
+        request = FetchRequest(**key._asdict(), since=until - rows * MINUTE, until=until, id=name)
+        await bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=30)
+    fetched = 0
+    for _ in keys:
+        job = await ended.get()
+        assert job.complete, job
+        fetched += job.rows_fetched
+    return time.perf_counter() - began, fetched
+
+
+ROOT = Path(__file__).parents[1]
+# As py-spy names them: relative to the package.
+OURS = {
+    str(path.relative_to(root))
+    for root in (ROOT / "shared/tickwire", *ROOT.glob("services/*/tickwire"))
+    for path in root.rglob("*.py")
+    if "cli" not in path.parts and path.name != "lifecycle.py"
+}
+
+
+def report(service: Service, top: int) -> Table:
+    """Where a service's time went: by what of ours is on the stack, and by what is at its end."""
+    alone: Counter[str] = Counter()
+    ours: Counter[str] = Counter()
+    total = 0
+    for line in service.profile.read_text().splitlines():
+        stack, _, number = line.rpartition(" ")
+        frames, count = [re.sub(r":\d+\)", ")", frame) for frame in stack.split(";")], int(number)
+        total += count
+        alone[frames[-1]] += count
+        for frame in {each for each in frames if each.rpartition("(")[2].rstrip(")") in OURS}:
+            ours[frame] += count
+    table = Table(title=f"{service.name}: {total} samples")
+    table.add_column("with all it calls")
+    table.add_column("share", justify="right")
+    table.add_column("by itself")
+    table.add_column("share", justify="right")
+    for (one, count), (other, times) in zip(ours.most_common(top), alone.most_common(top), strict=False):
+        table.add_row(one, f"{count / total:.1%}", other, f"{times / total:.1%}")
+    return table
+
+
+async def main(rate: float, seconds: float, rows: int, level: str, profile: Path | None, top: int) -> None:
+    folder = Path(tempfile.mkdtemp(prefix="tickwire-load-"))
+    console = Console(width=200)
+    async with AsyncExitStack() as stack:
+        argv = [sys.executable, "-m", "tickwire.simulator", "--port", "0", "--live-rate", str(rate)]
+        simulator = await stack.enter_async_context(
+            children.child([*argv, "--symbols", str(SYMBOLS)], stdout=children.PIPE)
+        )
+        assert simulator.stdout is not None
+        gateway = json.loads(await simulator.stdout.readline())["url"]
+        url = await stack.enter_async_context(broker.embedded(folder / "nats"))
+        bus = await stack.enter_async_context(connect(NatsSettings(url=url), name="load"))
+        await streams.declare(bus.jetstream, 8, 2.0)
+        config = folder / "tickwire.toml"
+        config.write_text(CONFIG.format(gateway=gateway, level=level))
+        env = os.environ | {"TICKWIRE_CONFIG": str(config), "TICKWIRE_NATS_URL": url, "TICKWIRE_DATA_DIR": str(folder)}
+        services = []
+        for name in SERVICES:
+            log = folder / f"{name}.log"
+            with log.open("wb") as file:
+                process = await stack.enter_async_context(
+                    children.child(
+                        [sys.executable, "-m", "tickwire.cli.main", "service", name], env=env, stderr=file.fileno()
+                    )
+                )
+            services.append(Service(name, process.pid, log, (profile or folder) / f"{name}.raw"))
+        for name in SERVICES:
+            await ready(bus, name)
+        symbols = sorted(await known_symbols(gateway))[:SYMBOLS]
+        assert len(symbols) == SYMBOLS
+        feeds = await start_feeds(bus, symbols)
+        if profile is not None:
+            profile.mkdir(exist_ok=True)
+            spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+            if spy is None:
+                raise SystemExit("py-spy is not installed: pip install py-spy")
+            recorders = [
+                await asyncio.create_subprocess_exec(
+                    spy, "record", "--pid", str(each.pid), "--rate", "50", "--format", "raw", "--nonblocking",
+                    "--duration", str(int(seconds)), "--output", str(each.profile),
+                    stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+                )
+                for each in services
+            ]  # fmt: skip
+        for service in services:
+            service.begin()
+        before = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
+        began = time.perf_counter()
+        took, fetched = await backfill(bus, symbols, rows)
+        await asyncio.sleep(max(0.0, seconds - (time.perf_counter() - began)))
+        elapsed = time.perf_counter() - began
+        appended = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq - before
+        table = Table(title=f"{feeds} feeds at {rate:g} trades/s a symbol, {level} logs, {elapsed:.0f} s")
+        for column in ("service", "CPU s", "of a core", "memory MiB", "longest stall ms", "median stall ms", "log MiB"):
+            table.add_column(column, justify="left" if column == "service" else "right")
+        for service in services:
+            stalls = sorted(service.stalls()) or [0.0]
+            cpu = service.cpu() - service.cpu_s
+            table.add_row(
+                service.name,
+                f"{cpu:.1f}",
+                f"{cpu / elapsed:.0%}",
+                f"{psutil.Process(service.pid).memory_info().rss / 2**20:.0f}",
+                f"{stalls[-1]:.1f}",
+                f"{stalls[len(stalls) // 2]:.1f}",
+                f"{(service.log.stat().st_size - service.log_bytes) / 2**20:.1f}",
+            )
+        console.print(table)
+        console.print(f"history: {fetched:,} candles of 48 keys durable after {took:.1f} s ({fetched / took:,.0f}/s)")
+        console.print(f"live: {appended / elapsed:,.0f} messages of trades a second")
+        if profile is not None:
+            for recorder in recorders:
+                await recorder.wait()
+            for service in services:
+                console.print(report(service, top))
+    shutil.rmtree(folder)
+
+
+async def known_symbols(gateway: str) -> list[str]:
+    """The simulator's spot markets."""
+    import aiohttp
+
+    async with aiohttp.ClientSession() as http, http.get(f"{gateway}/api.binance.com/api/v3/exchangeInfo") as answer:
+        markets = (await answer.json())["symbols"]
+    return [f"{each['baseAsset']}/{each['quoteAsset']}" for each in markets]
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rate", type=float, default=50, help="trades a second of each symbol (50)")
+    parser.add_argument("--seconds", type=float, default=40, help="for how long at least (40)")
+    parser.add_argument("--rows", type=int, default=20_000, help="minutes of history of each key (20,000)")
+    parser.add_argument("--level", default="info", choices=["debug", "info", "warning"], help="of the logs (info)")
+    parser.add_argument(
+        "--profile", nargs="?", type=Path, const=Path("load-profile"), help="folder for py-spy's stacks"
+    )
+    parser.add_argument("--top", type=int, default=14, help="rows of a profile (14)")
+    given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    asyncio.run(main(given.rate, given.seconds, given.rows, given.level, given.profile, given.top))
