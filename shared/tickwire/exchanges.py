@@ -16,6 +16,7 @@ import asyncio
 import difflib
 import gc
 import importlib.util
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
@@ -132,13 +133,16 @@ async def open_exchange(
     `settings.ccxt` is handed over as it stands, and every URL goes through `settings.gateway` where there is one.
     Raises UnknownExchange, UnsupportedKind where `pro` is not to be had, and ConfigError when ccxt refuses the table.
     """
-    kind = extended(_careful(cast(Hashable, _class(known(exchange), pro=pro))))
+    # What takes longest, an import and the authorities of TLS, beside the loop.
+    kind = extended(_careful(cast(Hashable, await asyncio.to_thread(_class, known(exchange), pro=pro))))
     try:
         opened = kind({**(credentials or {}), **settings.ccxt})
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(f"ccxt refuses the table exchange.{exchange}.ccxt: {error!r}", "correct it") from error
     if settings.gateway is not None:
         opened.urls = through_gateway(opened.urls, settings.gateway, opened.hostname)
+    if opened.verify is True and opened.ssl_context is None and not opened.options.get("include_OS_certificates"):
+        opened.ssl_context = await asyncio.to_thread(_authorities, opened.cafile)
     # Two loops in one process (tests) must not share what ccxt keeps at class level.
     opened.clients = {}
     # Grace for sockets of ccxt.pro; REST alone has none to wait for.
@@ -147,6 +151,12 @@ async def open_exchange(
         yield opened
     finally:
         await opened.close()
+
+
+@cache
+def _authorities(cafile: str | None) -> ssl.SSLContext:
+    """As ccxt makes one for each exchange."""
+    return ssl.create_default_context(cafile=cafile)
 
 
 def through_gateway(urls: Any, gateway: str, hostname: str | None = None) -> Any:
