@@ -222,16 +222,21 @@ def _careful(kind: Any) -> type[Any]:
             self.gate = Gate()
             self.clock = Clock(self)
             self._answered = 0
+            self._turn = asyncio.Lock()
             super().__init__(config)
 
         async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
             await self.gate.passed()
             try:
-                return await super().fetch(url, method, headers, body)
+                answer = await super().fetch(url, method, headers, body)
             except errors.ExchangeError as error:
                 if isinstance(error.__cause__, aiohttp.ClientError):
                     raise errors.NetworkError(f"{error}: {error.__cause__!r}") from error
                 raise
+            # Pages that came together are parsed one at a time, and the loop turns between them.
+            async with self._turn:
+                await asyncio.sleep(0)
+            return answer
 
         def on_rest_response(
             self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *request: Any
