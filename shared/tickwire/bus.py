@@ -289,7 +289,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
             return await cancellable(call())
         except (nats.js.errors.NotFoundError, nats.js.errors.BadRequestError):
             raise
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
             if isinstance(error, nats.js.errors.ServerError) and error.err_code not in _ELECTING:
                 raise
             if asyncio.get_running_loop().time() > deadline:

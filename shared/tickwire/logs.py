@@ -11,7 +11,7 @@ import sys
 from typing import Any, cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from tickwire.config import LogSettings
 
@@ -41,6 +41,7 @@ def configure(settings: LogSettings, **fields: Any) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
+    # For libraries that use it.
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -51,20 +52,11 @@ def configure(settings: LogSettings, **fields: Any) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
+    _ours[:] = [True]
     structlog.contextvars.bind_contextvars(**fields)
     set_level(settings.level)
     for name, level in settings.levels.items():
         set_level(level, name)
-
-
-def in_a_library() -> None:
-    """Leave logging to the program, which may have none: warnings then come as Python shows them by default."""
-    if not structlog.is_configured():
-        structlog.configure(
-            processors=[structlog.stdlib.filter_by_level, structlog.stdlib.render_to_log_kwargs],
-            logger_factory=structlog.stdlib.LoggerFactory(),
-            wrapper_class=structlog.stdlib.BoundLogger,
-        )
 
 
 def set_level(level: str, logger: str = "tickwire") -> None:
@@ -73,5 +65,28 @@ def set_level(level: str, logger: str = "tickwire") -> None:
 
 
 def get(name: str) -> FilteringBoundLogger:
-    """The logger of a module: `log = logs.get(__name__)`."""
-    return cast(FilteringBoundLogger, structlog.stdlib.get_logger(name))
+    """The logger of a module: `log = logs.get(__name__)`.
+
+    In a program that uses tickwire as a library, and does not call `configure`, it is a logger of the standard library,
+    with the fields as `extra`; what the program does with structlog is its own affair.
+    """
+    logger = structlog.wrap_logger(
+        logging.getLogger(name),
+        processors=[structlog.stdlib.filter_by_level, _finished],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    return cast(FilteringBoundLogger, logger)
+
+
+_ours: list[bool] = []
+"""Whether this process is one of ours, with `configure` called."""
+
+
+def _finished(logger: Any, method: str, event: EventDict) -> Any:
+    """What goes on to the standard library's logger."""
+    if not _ours:
+        return structlog.stdlib.render_to_log_kwargs(logger, method, event)
+    for processor in _SHARED:
+        event = cast(EventDict, processor(logger, method, event))
+    return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, overload
 
 from tickwire import bus as buses
 from tickwire import config as configuration
-from tickwire import lifecycle, logs, runfile, subjects, timeframes, times
+from tickwire import lifecycle, runfile, subjects, timeframes, times
 from tickwire.bus import Bus
 from tickwire.client import history, live
 from tickwire.client.candles import Candles
@@ -41,7 +41,6 @@ async def connect(
 
     On leaving the block every feed is released. Raises BrokerUnavailable, ConfigError.
     """
-    logs.in_a_library()
     settings = configuration.load(Path(config) if config is not None else None)
     address = url or settings.nats.url or runfile.read(settings.data_dir).nats_url
     async with (

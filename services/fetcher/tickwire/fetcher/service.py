@@ -220,10 +220,11 @@ class _Queue:
         while True:
             try:
                 return (await cancellable(source.fetch(1, timeout=PULL_S)))[0]
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
                 if await self._gone(source):
                     return None
-                if not isinstance(error, nats.errors.TimeoutError):
+                # nats-py raises its own, or at times asyncio's.
+                if not isinstance(error, TimeoutError):
                     # The broker restarts.
                     log.debug("cannot take jobs", error=repr(error))
                     await asyncio.sleep(0.2)

@@ -43,7 +43,8 @@ class Reader:
             if self._subscription is None:
                 self._subscription = await self._opened()
             found = await cancellable(self._subscription.fetch(limit, timeout=WAIT_S))
-        except nats.errors.TimeoutError:
+        except TimeoutError:
+            # That of nats-py, or at times asyncio's own.
             return []
         except (nats.errors.Error, nats.js.errors.Error) as error:
             # The broker is away, or the consumer is gone with it.

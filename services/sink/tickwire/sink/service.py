@@ -17,6 +17,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
 
+import stamina.instrumentation
 from nats.aio.msg import Msg
 from prometheus_client.core import GaugeMetricFamily, Metric
 
@@ -45,6 +46,8 @@ _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then finish the batch in hand if the database takes it. Raises ConfigError."""
+    # Retries are logged where they are made, once; stamina would log each.
+    stamina.instrumentation.set_on_retry_hooks([])
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
         sink = Sink(bus, settings.sink, influx, instance)
