@@ -331,7 +331,7 @@ async def test_status_has_services_leases_feeds_and_the_jobs_that_run_in_one(
     running: Command, exchange: SimulatorProcess
 ) -> None:
     await running.run("start", "ticker", *BTC, "--subscriber", "here")
-    await exchange.fault("klines", "hang")
+    await exchange.fault("klines", "delay", seconds=5)
     fetching = asyncio.create_task(
         running.run("candles", "fetch", *BTC, "1h", "--since", "2024-01-01", "--until", "2024-01-02")
     )
