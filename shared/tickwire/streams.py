@@ -92,34 +92,9 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: 
         ),
         # The KV bucket of leases and live instances: an entry not renewed within the TTL expires, and the
         # marker that the expiry leaves wakes the watchers.
-        StreamConfig(
-            name=f"KV_{LEASES}",
-            subjects=[f"$KV.{LEASES}.>"],
-            storage=StorageType.FILE,
-            max_msgs_per_subject=1,
-            max_age=lease_ttl_s,
-            max_bytes=64 * _MIB,
-            discard=DiscardPolicy.NEW,
-            allow_rollup_hdrs=True,
-            deny_delete=True,
-            allow_direct=True,
-            allow_msg_ttl=True,
-            subject_delete_marker_ttl=max(lease_ttl_s, 1),
-        ),
+        _bucket(LEASES).evolve(max_age=lease_ttl_s, allow_msg_ttl=True, subject_delete_marker_ttl=max(lease_ttl_s, 1)),
         # The KV bucket of interests in feeds; each has the TTL its subscriber asked for, or none.
-        StreamConfig(
-            name=f"KV_{INTEREST}",
-            subjects=[f"$KV.{INTEREST}.>"],
-            storage=StorageType.FILE,
-            max_msgs_per_subject=1,
-            max_bytes=64 * _MIB,
-            discard=DiscardPolicy.NEW,
-            allow_rollup_hdrs=True,
-            deny_delete=True,
-            allow_direct=True,
-            allow_msg_ttl=True,
-            subject_delete_marker_ttl=max(lease_ttl_s, 1),
-        ),
+        _bucket(INTEREST).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=max(lease_ttl_s, 1)),
         # The tape: one writer per subject, held to it by the expected sequence; republished to be read by all.
         _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
         _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
@@ -131,6 +106,21 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: 
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
     ]
     return [config.evolve(num_replicas=replicas) for config in configs]
+
+
+def _bucket(name: str) -> StreamConfig:
+    """A KV bucket, as NATS' clients would make it."""
+    return StreamConfig(
+        name=f"KV_{name}",
+        subjects=[f"$KV.{name}.>"],
+        storage=StorageType.FILE,
+        max_msgs_per_subject=1,
+        max_bytes=64 * _MIB,
+        discard=DiscardPolicy.NEW,
+        allow_rollup_hdrs=True,
+        deny_delete=True,
+        allow_direct=True,
+    )
 
 
 def _tape(
@@ -193,17 +183,7 @@ async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, repl
     BOOKS and CANDLES keep only the newest of each; here all of them are kept. Raises StorageError.
     """
     configs = [
-        StreamConfig(
-            name=f"KV_{SINK}",
-            subjects=[f"$KV.{SINK}.>"],
-            storage=StorageType.FILE,
-            max_msgs_per_subject=1,
-            max_bytes=64 * _MIB,
-            discard=DiscardPolicy.NEW,
-            allow_rollup_hdrs=True,
-            deny_delete=True,
-            allow_direct=True,
-        ),
+        _bucket(SINK),
         StreamConfig(
             name=SINK,
             sources=[StreamSource(name=BOOKS), StreamSource(name=CANDLES)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from support import brokers, live
 from support.brokers import Server, as_user, serving, variables_of
 from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment, running_simulator, tickwire
+from support.recorder import recording
 from tickwire import messages, streams
 from tickwire.bus import connect
 from tickwire.config import NatsSettings, SinkSettings
@@ -391,78 +392,6 @@ async def test_plain_text_at_a_tls_port_is_refused_by_the_broker(authority: trus
         async with asyncio.timeout(10):
             assert b"PONG" not in await reader.read()
         writer.close()
-
-
-class Recorder:
-    """A wire between a client and a server: how often it was used, and what the client said."""
-
-    def __init__(self) -> None:
-        self.port = 0
-        self.connections = 0
-        self.sent = bytearray()
-        self._open: set[asyncio.StreamWriter] = set()
-
-    def cut(self) -> None:
-        """End every connection."""
-        for writer in self._open:
-            writer.close()
-
-    async def carry(self, target: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection."""
-        self.connections += 1
-        try:
-            back, forth = await asyncio.open_connection("127.0.0.1", target)
-        except OSError:
-            await _closed(writer)
-            return
-        self._open |= {writer, forth}
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, forth, self.sent))
-                group.create_task(self._pump(back, writer, bytearray()))
-        finally:
-            self._open -= {writer, forth}
-            await _closed(writer)
-            await _closed(forth)
-
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, record: bytearray) -> None:
-        try:
-            while data := await source.read(65_536):
-                record += data
-                target.write(data)
-                await target.drain()
-        except OSError:
-            pass
-        finally:
-            target.close()
-
-
-async def _closed(writer: asyncio.StreamWriter) -> None:
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-
-
-@asynccontextmanager
-async def recording(target: int) -> AsyncIterator[Recorder]:
-    """A wire to a port of this machine."""
-    recorder = Recorder()
-    carrying: set[asyncio.Task[None]] = set()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        carrying.add(task)
-        await recorder.carry(target, reader, writer)
-
-    listening = await asyncio.start_server(accept, "127.0.0.1", 0)
-    recorder.port = listening.sockets[0].getsockname()[1]
-    try:
-        yield recorder
-    finally:
-        listening.close()
-        recorder.cut()
-        await asyncio.gather(*carrying)
 
 
 @pytest.mark.parametrize("name", sorted(path.name for path in (brokers.DEPLOY / "nats").glob("*.conf")))

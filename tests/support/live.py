@@ -174,3 +174,12 @@ async def assert_every_trade_once(bus: Bus, simulator: SimulatorProcess, feed: F
     assert ids == list(range(ids[0], ids[-1] + 1))
     assert tape.trades == await truth(simulator, market_id, ids[0], ids[-1])
     return tape
+
+
+async def assert_received(received: list[Trade], tape: Seen) -> None:
+    """A consumer has, or is about to have, the tape's last trade, and each one before it since its first, once."""
+    async with asyncio.timeout(30):
+        while int(received[-1].id or 0) < tape.ids[-1]:
+            await asyncio.sleep(0.05)
+    ids = [int(trade.id or 0) for trade in received]
+    assert ids == list(range(ids[0], ids[-1] + 1))
