@@ -1,7 +1,7 @@
 """The bus: one NATS connection per process, with the traps of nats-py 2.16 behind it.
 
 - An exception in a callback would go to `error_cb` only: here it ends the process loudly (`Bus` fails).
-- `flush()` is no barrier, so leaving the block drains the connection.
+- `flush()` is no barrier, so leaving the block drains the connection (`parting`).
 - `connect()` can hang for ever on a bad certificate, so it is bounded.
 - nats-py waits with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that arrives together with
   the answer; the task would then go on for ever (`cancellable`).
@@ -24,7 +24,7 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from tickwire import lifecycle, logs, messages, secure
+from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
 from tickwire.confirmed import Ack, Confirmed
 from tickwire.errors import (
@@ -70,6 +70,8 @@ class Bus:
         self.url = url
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
         self.confirmed = Confirmed(client)
+        self.lost = asyncio.Event()
+        """Set while the connection is not there."""
         self.doubts: set[Callable[[], None]] = set()
         """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
 
@@ -234,6 +236,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
                 fail(refusal)
 
     async def on_disconnect() -> None:
+        bus.lost.set()
         if not leaving.is_set():
             log.warning("disconnected from the broker", url=bus.url)
 
@@ -243,6 +246,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             fail(secure.refused(client.last_error or nats.errors.ConnectionClosedError(), settings, address))
 
     async def on_reconnect() -> None:
+        bus.lost.clear()
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
@@ -261,7 +265,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         finally:
             watch.cancel()
             leaving.set()
-            await _drain(client)
+            await parting.leave(client, bus.lost)
 
 
 async def cancellable(call: Awaitable[T]) -> T:
@@ -350,21 +354,6 @@ async def _open(
         raise secure.refused(refusals[-1] if refusals else error, settings, address) from error
     client.options["allow_reconnect"] = True
     client.options["max_reconnect_attempts"] = -1
-
-
-async def _drain(client: Client) -> None:
-    if client.is_connected:
-        try:
-            await client.drain()
-        except (nats.errors.Error, TimeoutError) as error:
-            log.warning("could not drain", error=repr(error))
-    if not client.is_closed:
-        if client._reconnection_task is not None and not client._reconnection_task.done():
-            client._reconnection_task.cancel()
-            await asyncio.wait({client._reconnection_task})
-        # nats-py would write what is pending to the closed socket, which uvloop refuses.
-        client._current_server = None
-        await client.close()
 
 
 def checked(answer: Msg) -> bytes:

@@ -18,7 +18,7 @@ from nats.aio.subscription import Subscription
 from nats.micro import add_service
 from nats.micro.request import Request
 
-from tickwire import logs, messages
+from tickwire import logs, messages, parting
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
 from tickwire.errors import BrokerUnavailable, InternalError, TickwireError
 from tickwire.metrics import Metrics
@@ -106,13 +106,13 @@ async def serve(
         finally:
             counted.serving = False
             # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.
-            await asyncio.gather(*(_drained(point._subscription) for point in micro._endpoints))
+            await asyncio.gather(*(_drained(bus, point._subscription) for point in micro._endpoints))
 
 
-async def _drained(subscription: Subscription | None) -> None:
+async def _drained(bus: Bus, subscription: Subscription | None) -> None:
     if subscription is not None:
         try:
-            await subscription.drain()  # type: ignore[no-untyped-call]
+            await parting.unless_lost(bus.lost, subscription.drain())  # type: ignore[no-untyped-call]
         except nats.errors.Error as error:
             log.debug("endpoint was gone", error=repr(error))
 

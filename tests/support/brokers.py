@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import subprocess
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -63,6 +64,11 @@ class Server:
             while text not in self.log[after:]:
                 assert self._running is None or self._running[0].returncode is None, self.log
                 await asyncio.sleep(0.02)
+
+    def suspend(self) -> None:
+        """SIGSTOP: the connections stay, and nothing answers."""
+        assert self._running is not None
+        self._running[0].send_signal(signal.SIGSTOP)
 
     async def kill(self) -> None:
         """kill -9."""
