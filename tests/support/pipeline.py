@@ -52,11 +52,11 @@ class Pipeline:
         """Where the CSV files are."""
         return self.folder / "cache"
 
-    async def start(self, service: str, number: int = 0, **variables: str) -> children.Process:
+    async def start(self, service: str, number: int = 0, *arguments: str, **variables: str) -> children.Process:
         """Start one instance of a service; its log is `<service>-<number>.log`."""
         stack = AsyncExitStack()
         process = await stack.enter_async_context(
-            running_service(service, self.env | variables, log=self.folder / f"{service}-{number}.log")
+            running_service(service, self.env | variables, *arguments, log=self.folder / f"{service}-{number}.log")
         )
         self.running[f"{service}-{number}"] = (process, stack)
         return process

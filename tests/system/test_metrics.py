@@ -42,7 +42,9 @@ async def monitored(line: Pipeline, *services: str, **variables: str) -> AsyncIt
         scrapers = []
         for number, service in enumerate(services):
             port = free_port()
-            await line.start(service, number, TICKWIRE_METRICS_PORT=str(port), **variables)
+            # Named, so that leases always divide in the same way.
+            name = ("--instance", f"{service}-{number}")
+            await line.start(service, number, *name, TICKWIRE_METRICS_PORT=str(port), **variables)
             scrapers.append(await stack.enter_async_context(scraper(port)))
         for number, service in enumerate(services):
             await line.started(service, number)
