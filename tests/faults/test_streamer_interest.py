@@ -33,7 +33,7 @@ async def simulator() -> AsyncIterator[SimulatorProcess]:
 @pytest.fixture
 async def line(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """One streamer on a simulator."""
-    async with pipeline(broker, simulator, tmp_path, ("streamer",)) as running:
+    async with pipeline(broker, simulator, tmp_path, ("streamer",), lease_ttl_s=3) as running:
         yield running
 
 

@@ -153,16 +153,19 @@ async def pipeline(
     folder: Path,
     services: Sequence[str] = ("cache", "fetcher"),
     config: str = CONFIG,
+    lease_ttl_s: float = 1.0,
 ) -> AsyncIterator[Pipeline]:
     """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end.
 
-    `config` is a tickwire.toml with `{gateway}` for where the simulator is.
+    `config` is a tickwire.toml with `{gateway}` for where the simulator is. A loaded machine may stall for longer than
+    a lease of 1 s, which is then lost; that loses nothing, but a test that counts subscriptions wants a longer one.
     """
     file = folder / "tickwire.toml"
     file.write_text(config.format(gateway=simulator.url))
-    env = environment(folder, TICKWIRE_CONFIG=str(file), TICKWIRE_NATS_URL=broker)
+    variables = {"TICKWIRE_NATS_URL": broker, "TICKWIRE_LEASES_TTL_S": str(lease_ttl_s)}
+    env = environment(folder, TICKWIRE_CONFIG=str(file), **variables)
     async with connect(NatsSettings(url=broker), name="pipeline") as bus:
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, lease_ttl_s)
         line = Pipeline(bus, simulator, folder, env)
         try:
             for service in services:

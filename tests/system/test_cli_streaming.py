@@ -333,7 +333,8 @@ async def test_status_has_services_leases_feeds_and_the_jobs_that_run_in_one(
     await running.run("start", "ticker", *BTC, "--subscriber", "here")
     await exchange.fault("klines", "delay", seconds=5)
     fetching = asyncio.create_task(
-        running.run("candles", "fetch", *BTC, "1h", "--since", "2024-01-01", "--until", "2024-01-02")
+        # Six pages of up to a thousand, so that it goes on for half a minute.
+        running.run("candles", "fetch", *BTC, "1h", "--since", "2024-01-01", "--until", "2024-08-01")
     )
     async with asyncio.timeout(30):
         while not (found := json.loads((await running.run("status", "--json")).out))["jobs"]:

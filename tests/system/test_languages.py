@@ -47,7 +47,7 @@ async def line(tmp_path_factory: pytest.TempPathFactory, websocket: WebSocket) -
     async with (
         embedded_broker.embedded(folder / "nats", websocket=websocket) as url,
         running_simulator("--live-rate", "100") as exchange,
-        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer")) as running,
+        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), lease_ttl_s=10) as running,
     ):
         now = (await exchange.clock())["now"]
         await running.fetch(Key("binance", "BTC/USDT", "1m"), now - 3_600_000)
