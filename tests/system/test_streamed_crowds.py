@@ -86,7 +86,7 @@ async def test_six_markets_whose_frames_share_segments_lose_none_of_1200(broker:
     """All 1,200 are one write of the exchange; then in fragments; then a write torn within its last frame."""
     async with (
         running_simulator("--now", NOW) as simulator,
-        pipeline(broker, simulator, tmp_path, ("streamer",), ONE_SOCKET) as line,
+        pipeline(broker, simulator, tmp_path, ("streamer",), ONE_SOCKET, lease_ttl_s=10) as line,
         following(line.bus, SIX) as heard,
     ):
         sockets = {(entry["host"], entry["path"]) for entry in await simulator.log() if entry["event"] == "subscribe"}
@@ -108,7 +108,7 @@ async def test_six_markets_whose_frames_share_segments_lose_none_of_1200(broker:
 async def test_two_hundred_markets_lose_none_of_2000(broker: str, tmp_path: Path) -> None:
     async with (
         running_simulator("--now", NOW, "--symbols", "200") as simulator,
-        pipeline(broker, simulator, tmp_path, ("streamer",)) as line,
+        pipeline(broker, simulator, tmp_path, ("streamer",), lease_ttl_s=10) as line,
     ):
         symbols = [f"T{number:03}/USDT" for number in range(1, 192)]
         symbols += [*SIX, "ETH/BTC", "XMR/BTC", "XRP/ETH"]
@@ -122,7 +122,7 @@ async def test_two_hundred_markets_lose_none_of_2000(broker: str, tmp_path: Path
 async def test_twenty_thousand_trades_in_a_second_arrive_all_and_in_order(broker: str, tmp_path: Path) -> None:
     async with (
         running_simulator("--live-rate", "50") as simulator,
-        pipeline(broker, simulator, tmp_path, ("streamer",)) as line,
+        pipeline(broker, simulator, tmp_path, ("streamer",), lease_ttl_s=10) as line,
         live.seeing(line.bus, BTC) as seen,
     ):
         await live.start(line.bus, BTC)
@@ -153,7 +153,7 @@ async def test_frames_that_are_none_and_errors_are_counted_and_told_and_leave_no
 ) -> None:
     async with (
         running_simulator("--live-rate", "200") as simulator,
-        pipeline(broker, simulator, tmp_path, ("streamer",)) as line,
+        pipeline(broker, simulator, tmp_path, ("streamer",), lease_ttl_s=10) as line,
         live.seeing(line.bus, BTC) as seen,
         live.statuses(line.bus, BTC) as told,
     ):

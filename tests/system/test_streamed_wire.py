@@ -124,7 +124,7 @@ async def test_what_comes_out_is_what_was_recorded(
     config = CONFIG.replace("MARKETS", markets_type).replace("TYPE", default_type)
     async with (
         running_simulator("--play-wire", str(prefix)) as simulator,
-        pipeline(broker, simulator, tmp_path, ("streamer",), config) as line,
+        pipeline(broker, simulator, tmp_path, ("streamer",), config, lease_ttl_s=10) as line,
         AsyncExitStack() as stack,
     ):
         heard = await listen(line.bus, exchange, stack)
