@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
-import nats.errors
 import psutil
+from backfill import ready
 from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
@@ -84,17 +84,6 @@ class Service:
         """The longest stall of each second since the load began, ms."""
         text = self.log.read_bytes()[self.log_bytes :].decode(errors="replace")
         return [float(each) for each in re.findall(r'"longest_stall_ms": ([\d.]+)', text)]
-
-
-async def ready(bus: Bus, service: str) -> None:
-    """Wait until the service answers."""
-    while True:
-        try:
-            await bus.client.request(f"$SRV.PING.{service}", b"", timeout=1)
-        except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-            await asyncio.sleep(0.05)
-        else:
-            return
 
 
 async def start_feeds(bus: Bus, symbols: list[str]) -> int:
