@@ -204,9 +204,14 @@ class Ticker(Struct, frozen=True, kw_only=True):
 class Candle(Struct, frozen=True, kw_only=True):
     """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
 
-    Published at a bounded rate while it is open, and once `closed`; a new owner repeats the last message. `complete`
-    is false where its interval was not wholly observed. `sequence` is that of the last message of stream TRADES that
-    it was built from, 0 where the exchange made it.
+    Published at a bounded rate while it is open, and once `closed`. `complete` is false where its interval was not
+    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 where the
+    exchange made it.
+
+    `repeated` is what was said before already: a new owner begins with the last message of the one before. Whoever
+    counts closed candles leaves repeated ones out. `owed` is the open time (ms) of the oldest closed interval that
+    neither stream OHLCV nor a fetcher had accepted by then, `outdated` of the oldest one that is to be fetched anew
+    because trades came late: what a new owner has fetched.
     """
 
     exchange: str
@@ -222,6 +227,9 @@ class Candle(Struct, frozen=True, kw_only=True):
     closed: bool
     complete: bool
     sequence: int = 0
+    repeated: bool = False
+    owed: int | None = None
+    outdated: int | None = None
 
 
 Event = Literal["starting", "connected", "disconnected", "gap", "repaired", "rejected", "silent", "late", "stopped"]
@@ -294,7 +302,8 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     """A feed as its owner sees it, and the reply to `streamer.start` and `streamer.stop`.
 
     `waiting` has no owner yet. `items` counts trades, book changes, ticker updates or candles; `messages` those
-    published; the rest counts since the owner began.
+    published; the rest counts since the owner began. `built` are candles made here from the feed's trades: their state
+    is that of the trades; other candles are the exchange's own.
     """
 
     kind: Kind
@@ -313,6 +322,7 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     duplicates: int = 0
     rejected: int = 0
     conflated: int = 0
+    built: bool = False
 
     @property
     def feed(self) -> Feed:

@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.candle_feed import (
@@ -24,8 +25,6 @@ from tickwire import broker, exchanges, messages, streams
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Candle
-from tickwire.streamer.tape import last_message
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,7 +102,8 @@ async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: B
             await tape.say(trade(2 * MINUTE - 1, 3.0, 0.4))
             await tape.say(until=2 * MINUTE)
             await seen.until(lambda: len(seen.closed()) == 2)
-        assert seen.candles[before] == seen.candles[before - 1]
+        assert seen.candles[before] == msgspec.structs.replace(seen.candles[before - 1], repeated=True)
+        assert [each.repeated for each in seen.candles].count(True) == 1
         assert [facts(each) for each in seen.closed()] == [
             (0, 5.0, 6.0, 5.0, 6.0, 0.3, 2, True),
             (1, 4.0, 9.0, 3.0, 3.0, 0.7, 3, True),
@@ -270,61 +270,3 @@ async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
         assert [(each.trades, each.volume) for each in seen.closed("5s")] == [(5000, 500.0)] * 4
         await seen.until(lambda: seen.ranges("1s") and seen.ranges("1s")[-1][1] == MINUTE)
         assert body.desk.board.gaps == 0
-
-
-def week(number: int, close: float, *, closed: bool = False) -> Candle:
-    """A weekly candle of the exchange's."""
-    return Candle(
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1w",
-        timestamp=START + number * 7 * 86_400_000,
-        open=1.0,
-        high=9.0,
-        low=1.0,
-        close=close,
-        volume=3.0,
-        trades=0,
-        closed=closed,
-        complete=True,
-    )
-
-
-async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bus) -> None:
-    """Each closed once, whether the exchange says so or goes on to the next; they are not for the cache."""
-    venue = ScriptedVenue()
-    async with witness(bus) as seen, running(bus, "1w", venue=venue):
-        await venue.watched.wait()
-        sink = venue.sinks["1w"]
-        sink.connected()
-        sink.take([week(0, 2.0)], 0)
-        await seen.until(lambda: seen.open("1w"))
-        sink.take([week(0, 3.0, closed=True), week(0, 3.0, closed=True), week(1, 4.0)], 0)
-        sink.take([week(2, 5.0)], 0)
-        await seen.until(lambda: len(seen.closed("1w")) == 2)
-        sink.disconnected("the line is cut")
-        sink.connected()
-        sink.take([week(3, 6.0), week(1, 4.0)], 0)
-        await seen.until(lambda: len(seen.closed("1w")) == 3)
-        assert [(each.close, each.complete) for each in seen.closed("1w")] == [(3.0, True), (4.0, True), (5.0, False)]
-        assert {each.sequence for each in seen.candles} == {0}
-    assert venue.sinks == {}
-    assert seen.pages == []
-
-
-async def test_a_new_owner_does_not_close_again_what_the_exchange_tells_again(bus: Bus) -> None:
-    """The last closed candle is on the tape."""
-    async with witness(bus) as seen:
-        for owner in ("one", "two"):
-            venue = ScriptedVenue()
-            async with running(bus, "1w", venue=venue, owner=owner):
-                await venue.watched.wait()
-                sink = venue.sinks["1w"]
-                sink.connected()
-                sink.take([week(0, 3.0, closed=True)], 0)
-                if owner == "one":
-                    await seen.until(lambda: seen.closed("1w"))
-        last = await last_message(bus, streams.CANDLES, f"{FEED.tape}.1w")
-        assert last is not None
-        # Once by its first owner, and repeated by the second as its mark.
-        assert [each.timestamp for each in seen.closed("1w")] == [START, START]

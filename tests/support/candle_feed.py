@@ -221,6 +221,8 @@ class ScriptedFetcher:
 
     def __init__(self, bus: Bus, fails: int = 0) -> None:
         self.requests: list[FetchRequest] = []
+        self.silent = False
+        """Jobs are accepted, and end when the test says so."""
         self._bus = bus
         self._fails = fails
         self._news = asyncio.Event()
@@ -230,26 +232,40 @@ class ScriptedFetcher:
         self.requests.append(request)
         self._news.set()
         assert request.id is not None
+        if not self.silent:
+            await self.finish(request, failed=len(self.requests) <= self._fails)
+        return FetchAccepted(id=request.id)
+
+    async def finish(self, request: FetchRequest, *, failed: bool) -> None:
+        """Say how a job ended."""
+        assert request.id is not None
         assert request.until is not None
-        failing = len(self.requests) <= self._fails
         job = Job(
             id=request.id,
             exchange=request.exchange,
             symbol=request.symbol,
             timeframe=request.timeframe,
-            state="failed" if failing else "done",
+            state="failed" if failed else "done",
             since=request.since,
             until=request.until,
-            complete=not failing,
-            missing=[Range(request.since, request.until)] if failing else [],
+            complete=not failed,
+            missing=[Range(request.since, request.until)] if failed else [],
         )
         await self._bus.publish(f"md.job.{request.id}", job)
-        return FetchAccepted(id=request.id)
 
     @property
     def asked(self) -> list[tuple[str, int, int, bool]]:
         """Timeframe, since and until after START, refresh."""
         return [(each.timeframe, each.since - START, (each.until or 0) - START, each.refresh) for each in self.requests]
+
+    async def came(self, seconds: float) -> None:
+        """Wait for a request, so long at most."""
+        self._news.clear()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return
 
     async def until(self, count: int) -> None:
         """Wait for so many requests."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs
 
 from support import live
-from support.hearing import hearing
+from support.hearing import hearing, reports
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tickwire.feeds import Candle, Feed, Status
@@ -55,6 +55,10 @@ async def test_candles_reach_the_cache_by_themselves_through_a_cut_as_well(broke
         await live.start(line.bus, SECOND)
         await heard.until(lambda said: len(closed(said)) >= 3)
         await simulator.fault("/ws/", "ws_cut", seconds=CUT_S)
+        await told.until(lambda said: any(each.event == "disconnected" for each in said))
+        # Nor are candles live while trades cannot come.
+        states = {each.kind: each.state for each in await reports(line.bus)}
+        assert states["candle"] == states["trade"] == "disconnected"
         await told.until(lambda said: any(each.event == "repaired" and each.trades for each in said))
         enough = len(closed(heard.said)) + CUT_S + 2
         await heard.until(lambda said: len(closed(said)) >= enough)

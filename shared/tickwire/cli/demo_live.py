@@ -152,7 +152,7 @@ class Scene:
     async def take_second(self, taped: Taped) -> None:
         """Candles to be compared."""
         candle = messages.decode(taped.data, Candle)
-        if candle.closed and candle.complete:
+        if candle.closed and candle.complete and not candle.repeated:
             self.closed.append(candle)
 
     async def take_status(self, taped: Taped) -> None:

@@ -105,6 +105,11 @@ class Candles:
         self._rows: dict[int, Row] = {row[0]: row for row in history}
         self.last: Candle | None = None
 
+    def knows(self, message: Candle) -> bool:
+        """Whether it is a closed candle that a new owner repeats, and that the feed has told before."""
+        told = self.last
+        return message.closed and message.repeated and told is not None and told.timestamp >= message.timestamp
+
     def take(self, message: Candle) -> None:
         """A candle as it is now; a closed complete one is not changed by one that is not."""
         if self.last is None or message.timestamp >= self.last.timestamp:

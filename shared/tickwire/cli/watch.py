@@ -74,6 +74,8 @@ class View:
         if self.ended.done() or not (self.trusted or not taped.read_back):
             return
         self.trusted = True
+        if self.feed.kind == "candle" and self.candles.knows(messages.decode(taped.data, Candle)):
+            return
         found = self._told(taped.data)
         if self.json:
             self._print([taped.data.decode()])

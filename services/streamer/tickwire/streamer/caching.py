@@ -1,27 +1,24 @@
-"""The way of built candles into the cache: complete ones as pages, others by asking the fetcher.
+"""The way of closed candles into the cache: complete ones as pages, others by asking the fetcher.
 
 Nothing here holds up the candles themselves. What waits is bounded: intervals that wait too long in too great a number
-are asked of the fetcher later, as ranges, which melt together.
+are asked of the fetcher later, as ranges, which melt together. What has not been handed on yet dies with its owner, so
+the tape of the candles says where it begins (`Candle.owed`, `Candle.outdated`), and the next owner has it fetched.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
-import uuid
 from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-
-from nats.aio.msg import Msg
+from typing import NamedTuple
 
 from tickwire import exchanges, logs, messages, subjects
 from tickwire.bus import Bus
-from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
-from tickwire.feeds import Feed, Gap
-from tickwire.messages import CandlePage, FetchAccepted, FetchRequest, Job, Row
-from tickwire.ranges import Range, merge
+from tickwire.errors import BrokerUnavailable
+from tickwire.feeds import Candle, Feed
+from tickwire.messages import CandlePage, Row
+from tickwire.ranges import Range
+from tickwire.streamer.asking import Asking
 from tickwire.streamer.desk import Board
 from tickwire.subjects import Key
 
@@ -31,16 +28,6 @@ PAGE = 1000
 """Intervals that go in one page, where so many wait."""
 WAITING = 20_000
 """Intervals of one timeframe that may wait for the broker's room."""
-RANGES = 500
-"""Ranges of one timeframe that may wait for the fetcher; more become one that spans them."""
-BACKOFF_S = 1.0
-MAX_BACKOFF_S = 60.0
-ATTEMPTS = 10
-"""Jobs in a row that may leave something of a range missing before it is given up."""
-JOB_S = 300.0
-"""A job that says nothing for so long is no longer waited for: it is queued durably, and will run."""
-PARTING_S = 2.0
-"""How long a fetcher may take to accept what is left over when the feed stops."""
 
 
 class Interval:
@@ -54,31 +41,17 @@ class Interval:
         self.row = row
 
 
-@dataclass
-class _Wanted:
-    """What is to be fetched of one timeframe; `again`: although the cache may know it."""
+class Debts(NamedTuple):
+    """Where the intervals begin that were not handed on yet (ms): those to be cached, those to be fetched anew."""
 
-    missing: list[Range] = field(default_factory=list)
-    again: list[Range] = field(default_factory=list)
-    due: float = 0.0
-    failures: int = 0
+    owed: int | None = None
+    outdated: int | None = None
 
-    def add(self, ranges: Iterable[Range], *, refresh: bool) -> None:
-        kept = merge([*(self.again if refresh else self.missing), *ranges])
-        if len(kept) > RANGES:
-            kept = [Range(kept[0].since, kept[-1].until)]
-        if refresh:
-            self.again = kept
-        else:
-            self.missing = kept
-
-    def take(self) -> tuple[Range, bool]:
-        if self.missing:
-            return self.missing.pop(0), False
-        return self.again.pop(0), True
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.again)
+    def cover(self, others: Debts) -> bool:
+        """Whether whoever knows of these will do what the others ask for."""
+        return all(
+            theirs is None or (ours is not None and ours <= theirs) for ours, theirs in zip(self, others, strict=True)
+        )
 
 
 class Caching:
@@ -87,16 +60,15 @@ class Caching:
     def __init__(self, bus: Bus, market: Feed, board: Board, settle_ms: int) -> None:
         self._bus = bus
         self._market = market
-        self._board = board
-        self._settle_s = settle_ms / 1000
         self._offered = frozenset(exchanges.timeframes(market.exchange))
         self._pages: dict[str, deque[Interval]] = {}
         board.waiting = lambda: sum(map(len, self._pages.values()))
-        self._wanted: dict[str, _Wanted] = {}
         self._to_send = asyncio.Event()
-        self._to_ask = asyncio.Event()
         self._ending = asyncio.Event()
-        self._alone = False
+        self.owing = asyncio.Event()
+        """There is a debt that there was not before; to be cleared by whoever waits for that."""
+        self._asking = Asking(bus, market, board, settle_ms, self.owing.set)
+        self.ask = self._asking.run
 
     def observed(self, timeframe: str, since: int, until: int, row: Row | None) -> None:
         """Have an interval cached that was wholly observed, or several in which nothing was traded."""
@@ -107,23 +79,35 @@ class Caching:
         if len(waiting) > WAITING:
             oldest = waiting.popleft()
             self.missed(timeframe, Range(oldest.since, oldest.until))
+        self.owing.set()
         self._to_send.set()
 
     def missed(self, timeframe: str, missing: Range, *, refresh: bool = False) -> None:
         """Have a range fetched, once it has settled at the exchange; with `refresh`, although it was cached."""
-        if timeframe not in self._offered:
-            return
-        wanted = self._wanted.setdefault(timeframe, _Wanted())
-        if not wanted:
-            wanted.due = time.monotonic() + self._settle_s
-        wanted.add([missing], refresh=refresh)
-        self._to_ask.set()
+        if timeframe in self._offered:
+            self._asking.missed(timeframe, missing, refresh=refresh)
+
+    def debts(self, timeframe: str) -> Debts:
+        """What no stream or fetcher has accepted yet."""
+        waiting = self._pages.get(timeframe)
+        begins = [each for each in (self._asking.oldest(timeframe, refresh=False),) if each is not None]
+        if waiting:
+            begins.append(waiting[0].since)
+        return Debts(min(begins, default=None), self._asking.oldest(timeframe, refresh=True))
+
+    def inherit(self, last: Candle) -> None:
+        """Have done what an earlier owner owed when it published this."""
+        # A closed one is filed by whoever takes over; what is after it was not there yet.
+        if last.owed is not None and last.owed < last.timestamp:
+            self.missed(last.timeframe, Range(last.owed, last.timestamp))
+        if last.outdated is not None and last.outdated < last.timestamp:
+            self.missed(last.timeframe, Range(last.outdated, last.timestamp), refresh=True)
 
     def end(self) -> None:
         """Have `send` and `ask` hand over what they have, and return."""
         self._ending.set()
         self._to_send.set()
-        self._to_ask.set()
+        self._asking.end()
 
     # ---- pages
 
@@ -143,7 +127,7 @@ class Caching:
                             log.warning("pages wait for the cache's stream", **self._market.fields, error=str(error))
                         refused = True
                         if self._ending.is_set():
-                            # Coverage tells whoever fetches next.
+                            # The tape tells the next owner.
                             log.warning("pages are given up", **self._market.fields, pages=len(waiting))
                             return
                         continue
@@ -169,127 +153,6 @@ class Caching:
         # The page says its key and its open time itself.
         name = hashlib.blake2b(data, digest_size=16).hexdigest()
         await self._bus.append(subjects.ohlcv(key), data, message_id=f"live.{name}")
-
-    # ---- requests
-
-    async def ask(self) -> None:
-        """Have what was missed fetched, one job at a time; at the end, as far as a fetcher takes it at once."""
-        while not self._ending.is_set():
-            self._to_ask.clear()
-            timeframe, wanted = min(
-                ((name, each) for name, each in self._wanted.items() if each),
-                key=lambda item: item[1].due,
-                default=("", None),
-            )
-            pause = None if wanted is None else wanted.due - time.monotonic()
-            if wanted is not None and (pause is None or pause <= 0):
-                await self._fetch(timeframe, wanted)
-                continue
-            try:
-                async with asyncio.timeout(pause):
-                    await self._to_ask.wait()
-            except TimeoutError:
-                continue
-        await self._part()
-
-    async def _fetch(self, timeframe: str, wanted: _Wanted) -> None:
-        """One job. What it leaves missing is wanted again later."""
-        missing, refresh = wanted.take()
-        request = self._request(timeframe, missing, refresh=refresh)
-        news: asyncio.Queue[Job | None] = asyncio.Queue()
-
-        async def on_job(message: Msg) -> None:
-            news.put_nowait(messages.decode(message.data, Job))
-
-        subscription = await self._bus.subscribe(subjects.job(str(request.id)), on_job)
-        try:
-            await self._bus.request("fetcher.fetch", request, FetchAccepted)
-            self._alone = False
-            left = await self._result(missing, news)
-        except (NoSuchService, RequestTimeout, BrokerUnavailable) as error:
-            if not self._alone:
-                self._alone = True
-                log.warning("no fetcher takes what was missed", **self._market.fields, error=str(error))
-                self._board.say("gap", f"candles are incomplete and wait for a fetcher: {error}")
-            wanted.failures += 1
-            self._later(wanted, [missing], refresh=refresh)
-            return
-        except TickwireError as error:
-            self._give_up(timeframe, missing, str(error))
-            return
-        finally:
-            if self._bus.client.is_connected:
-                await subscription.unsubscribe()
-        if not left:
-            wanted.failures = 0
-            if wanted:
-                wanted.due = time.monotonic()
-        elif wanted.failures >= ATTEMPTS:
-            wanted.failures = 0
-            self._give_up(timeframe, Range(left[0].since, left[-1].until), "the fetcher could not get them")
-        else:
-            wanted.failures += 1
-            self._later(wanted, left, refresh=refresh)
-
-    async def _result(self, missing: Range, news: asyncio.Queue[Job | None]) -> list[Range]:
-        """What the job left missing; nothing as far as is known when it is not waited for any more."""
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._ending_news(news))
-            try:
-                while True:
-                    async with asyncio.timeout(JOB_S):
-                        job = await news.get()
-                    if job is None:
-                        return []
-                    if job.ended:
-                        if job.complete:
-                            self._board.repaired += 1
-                            return []
-                        return list(job.missing) or [missing]
-            except TimeoutError:
-                return []
-            finally:
-                watch.cancel()
-
-    async def _ending_news(self, news: asyncio.Queue[Job | None]) -> None:
-        await self._ending.wait()
-        news.put_nowait(None)
-
-    def _later(self, wanted: _Wanted, ranges: list[Range], *, refresh: bool) -> None:
-        wanted.add(ranges, refresh=refresh)
-        backoff: float = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** min(wanted.failures - 1, 10))
-        wanted.due = time.monotonic() + backoff
-
-    def _give_up(self, timeframe: str, missing: Range, reason: str) -> None:
-        log.warning("incomplete candles stay", **self._market.fields, timeframe=timeframe, reason=reason)
-        self._board.say(
-            "gap",
-            f"{timeframe} candles are not in the cache: {reason}",
-            gap=Gap(since=missing.since - 1, until=missing.until, reason=reason),
-        )
-
-    def _request(self, timeframe: str, missing: Range, *, refresh: bool) -> FetchRequest:
-        return FetchRequest(
-            exchange=self._market.exchange,
-            symbol=self._market.symbol,
-            timeframe=timeframe,
-            since=missing.since,
-            until=missing.until,
-            refresh=refresh,
-            id=uuid.uuid4().hex,
-        )
-
-    async def _part(self) -> None:
-        """Hand what is left to a fetcher, if there is one."""
-        for timeframe, wanted in list(self._wanted.items()):
-            while wanted:
-                missing, refresh = wanted.take()
-                request = self._request(timeframe, missing, refresh=refresh)
-                try:
-                    await self._bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=PARTING_S)
-                except TickwireError as error:
-                    log.warning("incomplete candles stay", **self._market.fields, reason=str(error))
-                    return
 
 
 def _contiguous(waiting: deque[Interval]) -> list[Interval]:

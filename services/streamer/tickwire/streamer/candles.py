@@ -21,6 +21,7 @@ import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
+import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -52,6 +53,8 @@ log = logs.get(__name__)
 
 MARGIN_MS = 120_000
 """How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
+OWED_S = 1.0
+"""How long something may be owed to the cache before the tape says so, where no candle does anyway."""
 LATE_S = 1.0
 """At most one status in so long says that trades came late; all are counted in it."""
 _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
@@ -59,13 +62,17 @@ _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot b
 
 async def run(desk: Desk) -> None:
     """Publish the candles that `desk.wishes` names until `desk.stop`; see Desk for what is raised."""
+    desk.board.state = "starting"
     desk.board.say("starting")
     caching = Caching(desk.bus, desk.feed, desk.board, desk.settings.settle_ms)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         group.create_task(caching.send())
         group.create_task(caching.ask())
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as lines:
-            await _Body(desk, caching, lines).follow()
+            body = _Body(desk, caching, lines)
+            reminding = lines.create_task(body.remind())
+            await body.follow()
+            reminding.cancel()
         caching.end()
     desk.board.state = "stopped"
     desk.board.say("stopped")
@@ -81,7 +88,7 @@ class _Body:
         self._buildings: dict[str, Building] = {}
         self._lines: dict[str, Line] = {}
         self._publishing: dict[str, asyncio.Task[None]] = {}
-        self._own: dict[str, AsyncExitStack] = {}
+        self._own: dict[str, tuple[OwnCandles, AsyncExitStack]] = {}
         self._subscription: JetStreamContext.PushSubscription | None = None
         self._reading = 0
         """Which reading of the tape is the present one: a former one may still have messages in hand."""
@@ -101,17 +108,27 @@ class _Body:
         finally:
             await self._unsubscribe()
             async with AsyncExitStack() as stack:
-                for own in self._own.values():
+                for _, own in self._own.values():
                     stack.push_async_exit(own)
         for line in self._lines.values():
             line.end()
 
+    async def remind(self) -> None:
+        """Have the tapes say what has been owed for a while, until cancelled."""
+        while True:
+            await self._caching.owing.wait()
+            self._caching.owing.clear()
+            await asyncio.sleep(OWED_S)
+            for line in [*self._lines.values(), *(own.line for own, _ in self._own.values())]:
+                line.remind()
+
     async def _meet(self, wanted: frozenset[str]) -> None:
         for timeframe in (self._lines.keys() | self._own.keys()) - wanted:
             if timeframe in self._own:
-                await self._own.pop(timeframe).aclose()
+                await self._own.pop(timeframe)[1].aclose()
                 continue
             del self._buildings[timeframe]
+            self._board.built.discard(timeframe)
             self._lines.pop(timeframe).end()
             # Should it be wanted again, there must be one writer only.
             await self._publishing.pop(timeframe)
@@ -122,6 +139,7 @@ class _Body:
         # What is closed by one message is published in this order.
         for timeframe in sorted(added, key=timeframes.duration_ms):
             if divides_a_day(timeframe) and self._desk.venue.rest.has.get("watchTrades"):
+                self._board.built.add(timeframe)
                 await self._build(timeframe)
             else:
                 await self._watch(timeframe)
@@ -134,47 +152,64 @@ class _Body:
 
     async def _watch(self, timeframe: str) -> None:
         feed = self._desk.feed._replace(timeframe=timeframe)
-        tape, candle, _ = await self._tape(feed)
-        own = OwnCandles(feed, tape, self._board, candle, self._desk.settings.candle_ms)
+        tape, candle = await self._tape(feed)
+        own = OwnCandles(feed, tape, self._board, candle, self._desk.settings.candle_ms, self._caching)
         async with AsyncExitStack() as stack:
             publishing = self._group.create_task(own.line.run())
             stack.push_async_callback(_published, own.line, publishing)
             await stack.enter_async_context(self._desk.venue.watching(feed, own))
-            self._own[timeframe] = stack.pop_all()
+            self._own[timeframe] = own, stack.pop_all()
 
     # ---- built from trades
 
     async def _build(self, timeframe: str) -> None:
         """Go on where the tape of the candles ends, or begin."""
         feed = self._desk.feed._replace(timeframe=timeframe)
-        tape, candle, published = await self._tape(feed)
         info = await self._info()
-        if candle is not None and _can_resume(candle, published, info):
+        tape, candle = await self._tape(feed, info)
+        if candle is not None and candle.sequence:
             building = Building.resume(candle)
-            if candle.closed:
-                # Its owner may not have come to this any more.
-                self._file(timeframe, candle, candle.timestamp + building.duration)
         else:
             now = await self._desk.venue.now()
             target = now - now % timeframes.duration_ms(timeframe)
             building = Building.begin(timeframe, await self._position(target, now, info), target)
-        line = Line(tape, self._board, lambda: self._open(building), self._desk.settings.candle_ms)
+        if candle is not None:
+            self._caching.inherit(candle)
+            if candle.closed:
+                # Its owner may not have come to this any more.
+                self._file(timeframe, candle, candle.timestamp + building.duration)
+        line = Line(
+            tape,
+            self._board,
+            lambda: self._open(building),
+            lambda: self._caching.debts(timeframe),
+            candle,
+            self._desk.settings.candle_ms,
+        )
         self._buildings[timeframe] = building
         self._lines[timeframe] = line
         self._publishing[timeframe] = self._group.create_task(line.run())
 
-    async def _tape(self, feed: Feed) -> tuple[Tape, Candle | None, datetime | None]:
-        """A tape of candles, shut to earlier writers; its last candle, and when that was published."""
+    async def _tape(self, feed: Feed, info: StreamInfo | None = None) -> tuple[Tape, Candle | None]:
+        """A tape of candles, shut to earlier writers by the repetition of its last candle; that candle.
+
+        Its sequence is 0 unless stream TRADES, of which `info` is, has what followed it.
+        """
         last = await last_message(self._desk.bus, streams.CANDLES, feed.tape)
         tape = Tape(self._desk.bus, streams.CANDLES, feed.tape, last, self._desk.confirm)
         if last is None or last.data is None:
-            return tape, None, None
-        await tape.append(last.data)
+            return tape, None
         try:
-            return tape, messages.decode(last.data, Candle), last.time
+            candle = messages.decode(last.data, Candle)
         except BadRequest as error:
             log.warning("the last candle cannot be read", **feed.fields, error=str(error))
-            return tape, None, None
+            await tape.append(last.data)
+            return tape, None
+        if info is None or not _can_resume(candle, last.time, info):
+            # Published anew, it would look as if it was of the present stream.
+            candle = msgspec.structs.replace(candle, sequence=0)
+        await tape.append(messages.encode(msgspec.structs.replace(candle, repeated=True)))
+        return tape, candle
 
     async def _info(self) -> StreamInfo:
         while True:
@@ -233,7 +268,9 @@ class _Body:
     async def _unsubscribe(self) -> None:
         self._reading += 1
         subscription, self._subscription = self._subscription, None
-        if subscription is not None and self._desk.bus.client.is_connected:
+        client = self._desk.bus.client
+        # While the broker is away too: it would be made again when that is back.
+        if subscription is not None and not (client.is_closed or client.is_draining):
             await subscription.unsubscribe()
 
     async def _take(self, message: Msg, grain: int) -> None:
@@ -249,7 +286,8 @@ class _Body:
                 received=0,
                 gap=_UNREADABLE,
             )
-        if self._board.state != "live":
+        # Where the exchange's own candles are among them, those say what is live.
+        if self._board.state == "starting":
             self._board.state = "live"
             self._board.say("connected")
         said = fold(self._buildings, grain, sequence_of(message.reply), trades)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from tickwire import messages, streams
@@ -108,6 +109,8 @@ class Board:
         self.duplicates = 0
         self.rejected = 0
         self.conflated = 0
+        self.built: set[str] = set()
+        """Timeframes of candles that are built from trades: their state is that of the trades."""
         self.waiting: Callable[[], int] = lambda: 0
         """How many items wait for the broker or for a repair."""
         self.receipt_lag = Lag()
@@ -147,16 +150,20 @@ class Board:
             if timestamp is not None:
                 self.receipt_lag.observe((received - timestamp) / 1000)
 
-    def report(self, subscribers: int) -> FeedReport:
-        """The feed as it is now."""
+    def reports(self, timeframes: Iterable[str]) -> list[FeedReport]:
+        """The feed as it is now; of candles, one report for each timeframe."""
+        report = self._report()
+        if self.feed.kind != "candle":
+            return [report]
+        return [msgspec.structs.replace(report, timeframe=each, built=each in self.built) for each in timeframes]
+
+    def _report(self) -> FeedReport:
         return FeedReport(
             kind=self.feed.kind,
             exchange=self.feed.exchange,
             symbol=self.feed.symbol,
-            timeframe=self.feed.timeframe,
             state=self.state,
             owner=self.owner,
-            subscribers=subscribers,
             items=self.items,
             messages=self.messages,
             last_message=self.last_message,

@@ -7,8 +7,11 @@ import time
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from tickwire import messages
 from tickwire.feeds import Candle
+from tickwire.streamer.caching import Debts
 from tickwire.streamer.desk import Board
 from tickwire.streamer.tape import Tape
 
@@ -17,12 +20,26 @@ ROOM = 1000
 
 
 class Line:
-    """The one publisher of a tape of candles. `newest` gives the open candle as it is when it is asked."""
+    """The one publisher of a tape of candles. `newest` gives the open candle as it is when it is asked.
 
-    def __init__(self, tape: Tape, board: Board, newest: Callable[[], Candle | None], candle_ms: int) -> None:
+    Each message says what is owed to the cache at that moment, by the word of `owes`. `last` is what the tape ends
+    with.
+    """
+
+    def __init__(
+        self,
+        tape: Tape,
+        board: Board,
+        newest: Callable[[], Candle | None],
+        owes: Callable[[], Debts],
+        last: Candle | None,
+        candle_ms: int,
+    ) -> None:
         self._tape = tape
         self._board = board
         self._newest = newest
+        self._owes = owes
+        self._last = last
         self._cadence_s = candle_ms / 1000
         self._closed: deque[Candle] = deque()
         self._changes = 0
@@ -31,6 +48,7 @@ class Line:
         self._room = asyncio.Event()
         self._room.set()
         self._timer: asyncio.TimerHandle | None = None
+        self._reminded = False
         self._ending = False
 
     def close(self, candle: Candle) -> None:
@@ -48,6 +66,11 @@ class Line:
         self._changes += 1
         if self._timer is None:
             self._wake.set()
+
+    def remind(self) -> None:
+        """Have the tape say what is owed, if that is not what it says."""
+        self._reminded = True
+        self._wake.set()
 
     async def room(self) -> None:
         """Wait while very many closed candles wait for the broker."""
@@ -71,7 +94,11 @@ class Line:
                         self._room.set()
                 if self._changes and self._is_due():
                     await self._say()
-                elif self._ending and not self._closed:
+                    continue
+                if self._reminded or self._ending:
+                    self._reminded = False
+                    await self._admit()
+                if self._ending and not self._closed:
                     return
         finally:
             self._room.set()
@@ -100,6 +127,14 @@ class Line:
         # Meanwhile more may have come; only the waiting for a wake-up is guarded by the event.
         self._wake.set()
 
+    async def _admit(self) -> None:
+        """Publish once more what was published last, as it is now, where it keeps quiet about a debt."""
+        if self._last is None or Debts(self._last.owed, self._last.outdated).cover(self._owes()):
+            return
+        await self._append(self._newest() or msgspec.structs.replace(self._last, repeated=True))
+
     async def _append(self, candle: Candle) -> None:
-        await self._tape.append(messages.encode(candle))
+        owed, outdated = self._owes()
+        self._last = msgspec.structs.replace(candle, owed=owed, outdated=outdated)
+        await self._tape.append(messages.encode(self._last))
         self._board.published(1)

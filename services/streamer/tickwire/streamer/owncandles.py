@@ -7,7 +7,11 @@ from typing import Any
 
 import msgspec
 
-from tickwire.feeds import Candle, Feed
+from tickwire import timeframes
+from tickwire.feeds import Candle, Feed, Gap
+from tickwire.ranges import Range
+from tickwire.streamer.building import row_of
+from tickwire.streamer.caching import Caching
 from tickwire.streamer.desk import Board
 from tickwire.streamer.lines import Line
 from tickwire.streamer.pacing import Complaints
@@ -17,32 +21,45 @@ from tickwire.streamer.tape import Tape
 class OwnCandles:
     """One timeframe: the venue puts candles in (a `desk.Sink`), `line` publishes them.
 
-    A candle is closed when the exchange says so, or when the next one opens; each once. One whose last state may have
-    been missed, because the connection broke, is not complete then.
+    A candle is closed when the exchange says so, or when a later one opens; each once. Complete ones are cached. One
+    whose last state may have been missed, because the connection broke, is not complete then, and is fetched; so is
+    what the exchange passed over. After an interruption that is a gap, otherwise nothing may have been traded.
     """
 
-    def __init__(self, feed: Feed, tape: Tape, board: Board, last: Candle | None, candle_ms: int) -> None:
-        self.line = Line(tape, board, lambda: self._open, candle_ms)
-        self._feed = feed
+    def __init__(
+        self, feed: Feed, tape: Tape, board: Board, last: Candle | None, candle_ms: int, caching: Caching
+    ) -> None:
+        assert feed.timeframe is not None
+        self._timeframe = feed.timeframe
+        self.line = Line(tape, board, lambda: self._open, lambda: caching.debts(self._timeframe), last, candle_ms)
         self._board = board
+        self._caching = caching
         self._complaints = Complaints(board)
         self._open = last if last is not None and not last.closed else None
         self._closed = last.timestamp if last is not None and last.closed else -1
+        self._expected: int | None = None
+        """The open time of what is told next, once there was one before it."""
         self._doubtful = True
+        self._interrupted = True
         self._connections = 0
+        if last is not None:
+            caching.inherit(last)
+            if last.closed:
+                # Its owner may not have come to this any more.
+                self._file(last)
 
     def take(self, items: Sequence[Any], received: int) -> None:
         """Candles, in order."""
         for candle in items:
-            if candle.timestamp <= self._closed:
+            if candle.timestamp <= self._closed or (self._open and candle.timestamp < self._open.timestamp):
                 self._board.duplicates += 1
                 continue
             if self._open is not None and candle.timestamp > self._open.timestamp:
                 self._close(msgspec.structs.replace(self._open, complete=self._open.complete and not self._doubtful))
-            elif self._open is not None and candle.timestamp < self._open.timestamp:
-                self._board.duplicates += 1
-                continue
-            self._doubtful = False
+            if self._expected is not None and candle.timestamp > self._expected:
+                self._passed_over(Range(self._expected, candle.timestamp))
+            self._expected = candle.timestamp
+            self._doubtful = self._interrupted = False
             if candle.closed:
                 self._close(candle)
             else:
@@ -53,19 +70,44 @@ class OwnCandles:
     def _close(self, candle: Candle) -> None:
         self._open = None
         self._closed = candle.timestamp
-        self.line.close(msgspec.structs.replace(candle, closed=True, sequence=0))
+        candle = msgspec.structs.replace(candle, closed=True, sequence=0, repeated=False, owed=None, outdated=None)
+        self.line.close(candle)
+        self._file(candle)
+
+    def _file(self, candle: Candle) -> None:
+        """Have a closed candle cached, as it is or as the exchange has it."""
+        ending = self._expected = timeframes.next_open(self._timeframe, candle.timestamp)
+        if timeframes.open_of(self._timeframe, candle.timestamp) != candle.timestamp:
+            # A week that begins on another day has no place in the cache.
+            return
+        if candle.complete:
+            self._caching.observed(self._timeframe, candle.timestamp, ending, row_of(candle))
+        else:
+            self._board.gaps += 1
+            self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
+
+    def _passed_over(self, missing: Range) -> None:
+        self._caching.missed(self._timeframe, missing)
+        if not self._interrupted:
+            return
+        self._board.gaps += 1
+        reason = "the exchange told nothing of them before it was connected again"
+        gap = Gap(since=missing.since - 1, until=missing.until, reason=reason)
+        self._board.say("gap", f"{self._timeframe} candles: {reason}", gap=gap)
 
     def connected(self) -> None:
         """What happened before may be missing: until the open candle is told again, it is in doubt."""
         if self._connections:
             self._board.reconnects += 1
         self._connections += 1
-        self._board.say("connected", f"{self._feed.timeframe} candles of the exchange")
+        self._board.state = "live"
+        self._board.say("connected", f"{self._timeframe} candles of the exchange")
 
     def disconnected(self, reason: str) -> None:
         """The open candle may change unseen."""
-        self._doubtful = True
-        self._board.say("disconnected", f"{self._feed.timeframe} candles of the exchange: {reason}")
+        self._doubtful = self._interrupted = True
+        self._board.state = "disconnected"
+        self._board.say("disconnected", f"{self._timeframe} candles of the exchange: {reason}")
 
     def rejected(self, reason: str) -> None:
         """Say so."""

@@ -24,7 +24,7 @@ instances contend; whoever holds it runs the feed's body. Interest in a candle i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -297,36 +297,39 @@ class _Streamer:
         if owner is None or subscribers == 0:
             return _bare(feed, subscribers, owner)
         found = await self._ask(owner, FeedsRequest(exchange=feed.exchange))
-        of_market = [each for each in found or () if each.feed.market == feed.market]
-        if not of_market:
-            return _bare(feed, subscribers, owner)
-        return _of(of_market[0], feed, subscribers)
+        known = {each.feed: each for each in found or ()}
+        market = Feed("trade", feed.exchange, feed.symbol)
+        trader = self._leases.holder(market.path)
+        if feed.kind == "candle" and trader not in (owner, None):
+            others = await self._ask(trader, FeedsRequest(exchange=feed.exchange))
+            known |= {each.feed: each for each in others or ()}
+        return _of(known, feed, subscribers) or _bare(feed, subscribers, owner)
 
     async def listed(self, request: FeedsRequest, call: Call) -> None:
         """Every wanted feed; from its owner what only that one knows."""
         assert self._interests is not None
         members = sorted(self._leases.members)
         answers = await asyncio.gather(*(self._ask(member, request) for member in members))
-        owned = {report.feed.market: report for answer in answers for report in answer or ()}
+        owned = {report.feed: report for answer in answers for report in answer or ()}
         silent = [member for member, answer in zip(members, answers, strict=True) if answer is None]
         found = []
-        wanted = {*self._interests.feeds(), *(market for market in owned if market.kind == "trade")}
+        wanted = {*self._interests.feeds(), *(feed for feed in owned if feed.kind == "trade")}
         for feed in sorted(wanted, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")):
             if request.exchange is not None and feed.exchange != request.exchange:
                 continue
             subscribers = self._interests.subscribers(feed)
-            report = owned.get(feed.market)
-            found.append(_of(report, feed, subscribers) if report else _bare(feed, subscribers, None))
+            found.append(_of(owned, feed, subscribers) or _bare(feed, subscribers, None))
         chunks = [found[start : start + FEEDS_A_CHUNK] for start in range(0, len(found), FEEDS_A_CHUNK)] or [[]]
         for number, chunk in enumerate(chunks):
             await call.reply(FeedList(feeds=chunk, silent=silent, chunk=number, more=number + 1 < len(chunks)))
 
     async def reports(self, request: FeedsRequest, call: Call) -> None:
-        """What this instance owns, by market."""
+        """What this instance owns; of candles, each timeframe."""
         found = [
-            running.board.report(0)
+            report
             for market, running in self._running.items()
             if running.board is not None and request.exchange in (None, market.exchange)
+            for report in running.board.reports(running.wishes.timeframes)
         ]
         chunks = [found[start : start + FEEDS_A_CHUNK] for start in range(0, len(found), FEEDS_A_CHUNK)] or [[]]
         for number, chunk in enumerate(chunks):
@@ -364,9 +367,15 @@ def _bare(feed: Feed, subscribers: int, owner: str | None) -> FeedReport:
     )
 
 
-def _of(report: FeedReport, feed: Feed, subscribers: int) -> FeedReport:
-    """A market's report as that of one of its feeds."""
-    return msgspec.structs.replace(report, timeframe=feed.timeframe, subscribers=subscribers)
+def _of(owned: Mapping[Feed, FeedReport], feed: Feed, subscribers: int) -> FeedReport | None:
+    """What the owner says of a feed. Candles that are built from trades are as live as these."""
+    # An earlier version reports all candles of a market as one.
+    report = owned.get(feed) or owned.get(feed.market)
+    if report is None:
+        return None
+    trades = owned.get(Feed("trade", feed.exchange, feed.symbol)) if report.built else None
+    state = trades.state if trades is not None and report.state == "live" else report.state
+    return msgspec.structs.replace(report, timeframe=feed.timeframe, state=state, subscribers=subscribers)
 
 
 async def _first_of(event: asyncio.Event, seconds: float) -> None:
