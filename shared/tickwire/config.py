@@ -96,22 +96,29 @@ class FetcherSettings(_Section):
 
 
 class TapeSettings(_Section):
-    """What the tape keeps: trades for `trades_age_s` or up to `trades_bytes`, changes of books likewise."""
+    """What the tape keeps: trades for `trades_age_s` or up to `trades_bytes`, changes of books likewise.
+
+    `books_bytes`, `tickers_bytes` and `candles_bytes` have to hold the newest of every feed: 8 books of each, 8 candles
+    of each timeframe, one ticker.
+    """
 
     trades_age_s: float = Field(default=86_400.0, ge=60)
     trades_bytes: int = Field(default=1 << 30, ge=1 << 20)
     deltas_age_s: float = Field(default=300.0, ge=10)
     deltas_bytes: int = Field(default=256 << 20, ge=1 << 20)
+    books_bytes: int = Field(default=128 << 20, ge=1 << 20)
+    tickers_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    candles_bytes: int = Field(default=64 << 20, ge=1 << 20)
 
 
 class StreamerSettings(_Section):
     """Streaming. `feeds` run always: each is written as for `tickwire start`, such as `trade binance BTC/USDT`.
 
     After an interruption, live trades wait up to `repair_s` for those in between, which are asked for at most
-    `repair_span_s` back. A socket without any sign of life for `silence_s`, or a feed for `feed_silence_s`, is opened
-    again. A candle closes `settle_ms` after its end where no later trade says so before. `held` bounds the items of
-    one feed that wait for the broker or for a repair. `depth` and `cadence_ms` are those of books nobody chose others
-    for; open candles are published every `candle_ms` at most.
+    `repair_span_s` back. A socket without any sign of life for `silence_s`, or a feed for `feed_silence_s` (a book for
+    `book_silence_s`), is opened again. A candle closes `settle_ms` after its end where no later trade says so before.
+    `held` bounds the items of one feed that wait for the broker or for a repair. `depth` and `cadence_ms` are those of
+    books nobody chose others for; open candles are published every `candle_ms` at most.
     """
 
     feeds: list[str] = Field(default_factory=list)
@@ -119,6 +126,7 @@ class StreamerSettings(_Section):
     repair_span_s: float = Field(default=3600.0, ge=0)
     silence_s: float = Field(default=30.0, gt=0)
     feed_silence_s: float = Field(default=300.0, gt=0)
+    book_silence_s: float = Field(default=60.0, gt=0)
     settle_ms: int = Field(default=2000, ge=0)
     held: int = Field(default=200_000, ge=1000)
     depth: int = Field(default=20, ge=1, le=1000)

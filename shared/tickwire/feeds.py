@@ -21,6 +21,9 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 Level = tuple[float, float]
 """Price and amount of a level of an order book."""
 
+BOOK_VALID_S = 30.0
+"""A live book of which nothing was heard for so long is not live any more."""
+
 
 class Feed(NamedTuple):
     """What can be followed. `timeframe` belongs to candles only."""
@@ -139,7 +142,11 @@ class Book(Struct, frozen=True, kw_only=True):
     """`md.book.<exchange>.<token>`: the best `depth` levels of each side, best first.
 
     While `state` is `resyncing` there is no book, and both sides are empty. `sequence` is the exchange's number of the
-    last change included. `conflated` counts the changes since the message before that had none of their own.
+    last change included, `received` when that came. `conflated` counts the changes since the message before that had
+    none of their own.
+
+    The last message is repeated at least every 10 s though nothing changes. A live book of which nothing was heard for
+    30 s is not live: its streamer is gone. Stream BOOKS keeps no message for longer.
     """
 
     exchange: str

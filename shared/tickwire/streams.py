@@ -22,6 +22,7 @@ from nats.js.errors import APIError, NotFoundError
 from tickwire.bus import patiently
 from tickwire.config import Settings, SinkSettings, TapeSettings
 from tickwire.errors import ConfigError, StorageError
+from tickwire.feeds import BOOK_VALID_S
 
 OHLCV = "OHLCV"
 JOBS = "JOBS"
@@ -99,10 +100,10 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: 
         _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
         _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
         # The newest of each, so that a late joiner has the present state at once; and a few before it, so that a
-        # stream that sources these, a little behind, has them all.
-        _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_bytes=128 * _MIB),
-        _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=64 * _MIB),
-        _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=64 * _MIB),
+        # stream that sources these, a little behind, has them all. A book that nobody repeats is nobody's.
+        _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_age=BOOK_VALID_S, max_bytes=tape.books_bytes),
+        _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=tape.tickers_bytes),
+        _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=tape.candles_bytes),
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
     ]
     return [config.evolve(num_replicas=replicas) for config in configs]
@@ -151,7 +152,7 @@ async def declare(
     Raises StorageError when the broker has no room for one, ConfigError when it has not so many servers.
     """
     wanted = declared(partitions, lease_ttl_s, tape, replicas)
-    await _made(jetstream, wanted, "tape.trades_bytes and tape.deltas_bytes")
+    await _made(jetstream, wanted, "the *_bytes of [tape]")
 
 
 async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+
 import pytest
 
 from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
 from support.scripted import Listener, body, listening, within
 from tickwire import streams
 from tickwire.bus import Bus
+from tickwire.config import TapeSettings
 from tickwire.errors import Fenced
 from tickwire.feeds import Book, BookDelta, BookDeltas, Level
 from tickwire.streamer import books
@@ -88,6 +92,52 @@ async def test_whoever_asks_for_changes_later_gets_the_whole_book_first(bus: Bus
         (await running.venue.sink()).take([diff(11, [(100.0, 0.0)])], 1000)
         second = await deltas.until(lambda message: True, 1)
         assert [(d.snapshot, d.first, d.last, d.bids) for d in second.deltas] == [(False, 11, 11, [(100.0, 0.0)])]
+
+
+def says(deltas: Listener, number: int, snapshots: int, _message: BookDeltas) -> bool:
+    """Whether the changes have come so far, with so many snapshots among them."""
+    found = [delta for message in deltas.messages for delta in message.deltas]
+    return found[-1:] != [] and found[-1].last == number and sum(delta.snapshot for delta in found) == snapshots
+
+
+async def test_whoever_joins_those_who_ask_for_changes_gets_the_whole_book_and_nobody_misses_any(bus: Bus) -> None:
+    """A renewal is no newcomer."""
+    deltas = await listening(bus, DELTAS, BookDeltas)
+    wishes = Wishes(depth=20, cadence_ms=0)
+    async with body(bus, books.run, FEED, Book, wishes) as running:
+        await made_live(running)
+        sink = await running.venue.sink()
+        number = 10
+        for takers, snapshots in (({"one"}, 1), ({"one"}, 1), ({"one", "two"}, 2), ({"two"}, 2), ({"one", "two"}, 3)):
+            wishes.become(Wishes(depth=20, cadence_ms=0, deltas=True, takers=frozenset(takers)))
+            for _ in range(3):
+                number += 1
+                sink.take([diff(number, [(90.0 + number % 7, float(number))])], number)
+            await deltas.until(partial(says, deltas, number, snapshots))
+        follower = Follower()
+        for delta in [each for message in deltas.messages for each in message.deltas]:
+            if delta.snapshot and follower.snapshots:
+                # For whoever followed all along it is nothing new.
+                before = follower.top(20)
+                assert delta.last == follower.sequence
+                follower.apply(delta)
+                assert follower.top(20) == before
+            else:
+                follower.apply(delta)
+        assert (follower.sequence, follower.snapshots) == (25, 3)
+
+
+async def test_what_the_stream_keeps_of_changes_has_a_snapshot_in_it(bus: Bus) -> None:
+    """At least every third of the time for which it keeps them."""
+    deltas = await listening(bus, DELTAS, BookDeltas)
+    wishes = Wishes(depth=20, cadence_ms=0, deltas=True)
+    async with body(bus, books.run, FEED, Book, wishes, tape=TapeSettings.model_construct(deltas_age_s=0.9)) as running:
+        began = asyncio.get_running_loop().time()
+        await made_live(running)
+        for _ in range(3):
+            found = await deltas.until(lambda message: bool(message.deltas), len(deltas.messages))
+            assert [(each.snapshot, each.last, each.bids) for each in found.deltas] == [(True, 10, BIDS)]
+        assert asyncio.get_running_loop().time() - began > 0.6
 
 
 async def test_changes_asked_for_without_a_book_begin_with_an_empty_message(bus: Bus) -> None:

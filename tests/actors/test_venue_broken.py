@@ -11,6 +11,7 @@ import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import BTC, PATHS, Memory, as_new, counted, venue_at
+from tickwire.feeds import Feed
 from tickwire.streamer.hooks import Hooks
 
 
@@ -116,6 +117,17 @@ async def test_a_feed_that_falls_silent_on_a_living_socket_is_subscribed_again()
         assert "silent for" in memory.reasons[1]
         events = [entry["event"] for entry in await exchange.log("/ws/") if entry.get("streams")]
         assert events[:3] == ["subscribe", "unsubscribe", "subscribe"]
+
+
+async def test_a_book_may_be_silent_for_a_shorter_time_than_its_socket(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+    book = Feed("book", "binance", "BTC/USDT")
+    async with venue_at(exchange.url, book_silence_s=0.5) as venue, venue.watching(book, memory):
+        await memory.get(1)
+        await exchange.fault("stream", "ws_silent")
+        await memory.until(lambda: "disconnected" in memory.told)
+        assert "silent for" in memory.reasons[1]
+        await exchange.clear()
 
 
 async def test_a_socket_that_only_answers_pings_is_alive() -> None:

@@ -73,6 +73,8 @@ class ScriptedVenue:
 
     exchange: str = "binance"
     counted: bool = True
+    has_diffs: bool = True
+    snapshots: asyncio.Lock = field(default_factory=asyncio.Lock)
     rest: Any = field(default_factory=lambda: SimpleNamespace(has={"watchTrades": True}))
     at: int = 0
     """The time there, after START, ms."""
@@ -90,6 +92,9 @@ class ScriptedVenue:
         self.watched.set()
         yield
         del self.sinks[feed.timeframe]
+
+    async def resubscribe(self, feed: Feed, reason: str) -> None:
+        """Nobody asks for that."""
 
 
 class Witness:

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from tickwire import messages
 from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
+from tickwire.config import StreamerSettings, TapeSettings
 from tickwire.feeds import Feed, Status
 from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
 
@@ -41,7 +41,10 @@ class ScriptedVenue:
     exchange = "binance"
     counted = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_diffs: bool = True) -> None:
+        self.has_diffs = has_diffs
+        self.snapshots = asyncio.Lock()
+        self.resubscribed = asyncio.Event()
         self.rest: Any = ScriptedRest()
         self.watched = asyncio.Event()
         self.left = asyncio.Event()
@@ -58,6 +61,9 @@ class ScriptedVenue:
             yield
         finally:
             self.left.set()
+
+    async def resubscribe(self, feed: Feed, reason: str) -> None:
+        self.resubscribed.set()
 
     async def sink(self) -> Sink:
         """Of the feed that is watched."""
@@ -147,21 +153,23 @@ async def body(
     kind: type[Any],
     wishes: Wishes | None = None,
     venue: Any = None,
+    tape: TapeSettings | None = None,
     **settings: Any,
 ) -> AsyncIterator[Running]:
     """A body running on a scripted venue, or on `venue`; stopped, or already failed, at the end of the block."""
     public = await listening(bus, feed.public, kind)
     statuses = await listening(bus, f"md.status.{feed.path}", Status)
-    scripted = ScriptedVenue()
+    scripted = ScriptedVenue() if venue is None else venue
     desk = Desk(
         feed=feed,
         bus=bus,
-        venue=venue or scripted,
+        venue=scripted,
         settings=StreamerSettings(**settings),
         wishes=wishes or Wishes(depth=20, cadence_ms=0),
         board=await open_board(bus, feed, "one"),
         stop=asyncio.Event(),
         confirm=ours,
+        tape=tape or TapeSettings(),
     )
     running = Running(desk, scripted, public, statuses)
 

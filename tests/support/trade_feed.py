@@ -27,6 +27,8 @@ class ScriptedVenue:
 
     rest: Rest = field(default_factory=Rest)
     counted: bool = True
+    has_diffs: bool = True
+    snapshots: asyncio.Lock = field(default_factory=asyncio.Lock)
     exchange: str = "binance"
     clock: Callable[[], int] = lambda: START + 3_600_000
     sink: Sink | None = None
@@ -47,6 +49,9 @@ class ScriptedVenue:
             yield
         finally:
             self.closed.set()
+
+    async def resubscribe(self, feed: Feed, reason: str) -> None:
+        """Nobody asks for that."""
 
 
 class Witness:

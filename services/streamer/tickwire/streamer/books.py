@@ -6,7 +6,8 @@
 | `tape.book_delta.<exchange>.<token>` | publishes | `BookDeltas`, for those who ask; public as `md.book_delta.…` |
 | `tape.status.book.<exchange>.<token>` | publishes | `Status`, by the feed's board; public as `md.status.book.…` |
 
-A book that may be wrong is `resyncing` at once, without levels, until it is right again.
+A book that may be wrong is `resyncing` at once, without levels, until it is right again. What was said last is repeated
+though nothing changes, because stream BOOKS keeps it no longer than `BOOK_VALID_S`: a dead owner's book is not found.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from ccxt.base import errors
 from msgspec import Struct
 
 from tickwire import lifecycle, logs, messages, streams
-from tickwire.feeds import Book, Level
+from tickwire.feeds import BOOK_VALID_S, Book, Level
+from tickwire.streamer import snapshots
 from tickwire.streamer.deltas import open_deltas
 from tickwire.streamer.desk import BookView, Desk, Diff
 from tickwire.streamer.orderbook import OrderBook, OutOfStep
@@ -31,8 +33,8 @@ from tickwire.streamer.tape import Tape, open_tape
 
 log = logs.get(__name__)
 
-LEVELS = 1000
-"""Levels of a side in a snapshot: the most that binance's usd-m market gives (spot: 5,000, at five times the cost)."""
+REPEAT_S = BOOK_VALID_S / 3
+"""How often what was said last is said again, though nothing changes."""
 BUFFERED = 5_000
 """Changes kept while a snapshot is on its way: those of eight minutes. Older ones are in any snapshot."""
 BACKOFF_S = 0.2
@@ -41,6 +43,8 @@ REFUSED_S = 30.0
 """Wait before a snapshot is asked for again that the exchange refused for a reason that may last."""
 CALM_S = 10.0
 """A book that was right for so long ends the series of failures before it."""
+WRONG_S = 5.0
+"""A book of ccxt's that is impossible for so long is subscribed anew."""
 
 
 async def run(desk: Desk) -> None:
@@ -79,10 +83,15 @@ class _Body:
         self._changes = 0
         self._live_on_tape = False
         self._connections = 0
-        # Whether the venue sends changes: known with the first one.
-        self._by_diffs = False
+        # Whether the venue sends changes; it may fall back to whole books.
+        self._by_diffs = desk.venue.has_diffs
         self._wanted = asyncio.Event()
+        # Levels that the present book's snapshot was asked for.
+        self._fetched = 0
         self._buffer: deque[Diff] = deque(maxlen=BUFFERED)
+        # Since when ccxt's book has been impossible.
+        self._wrong_since: float | None = None
+        self._stuck = asyncio.Event()
         # Whether it was said that the book is not right.
         self._broken = False
         # No book is published any more; nothing at all is.
@@ -95,7 +104,9 @@ class _Body:
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             publisher = group.create_task(self._publish())
             deltas = group.create_task(self._deltas.run())
-            helpers = [group.create_task(self._resync()), group.create_task(self._follow_wishes())]
+            helpers = [
+                group.create_task(each) for each in (self._resync(), self._follow_wishes(), self._subscribe_anew())
+            ]
             async with self._desk.venue.watching(self._desk.feed, self):
                 await self._desk.stop.wait()
             self._ended = True
@@ -137,6 +148,7 @@ class _Body:
         """There is no book until there is a connection again."""
         self._forget()
         self._wanted.clear()
+        self._wrong_since = None
         self._broken = True
         self._board.state = "disconnected"
         self._board.say("disconnected", reason)
@@ -179,15 +191,20 @@ class _Body:
             # Copied: ccxt goes on changing the lists, and empties them when it loses track.
             bids = [(float(level[0]), float(level[1])) for level in view.bids[:depth]]
             asks = [(float(level[0]), float(level[1])) for level in view.asks[:depth]]
-            crossed = bool(bids and asks and bids[0][0] >= asks[0][0])
         except (TypeError, ValueError, IndexError, KeyError) as error:
             self._complaints.add(f"a book that cannot be read: {error!r}")
             return
-        if crossed:
-            self._complaints.add(f"the best bid {bids[0][0]} is not below the best ask {asks[0][0]}")
+        if wrong := _wrong(bids, asks):
+            self._complaints.add(wrong)
             self._forget()
             self._board.state = "resyncing"
+            now = time.monotonic()
+            self._wrong_since = self._wrong_since or now
+            if now - self._wrong_since >= WRONG_S:
+                self._wrong_since = None
+                self._stuck.set()
             return
+        self._wrong_since = None
         if self._by_diffs:
             # The venue has fallen back to ccxt's own books.
             self._by_diffs = False
@@ -232,7 +249,11 @@ class _Body:
             connection, right_since = self._connections, 0.0
             failures += 1
             try:
-                book = await self._snapshot()
+                async with self._desk.venue.snapshots:
+                    if connection != self._connections or not self._wanted.is_set():
+                        continue
+                    levels = self._levels
+                    book = await snapshots.fetch(self._desk.venue, self._desk.feed.symbol, levels)
                 if connection != self._connections or not self._wanted.is_set():
                     continue
                 for diff in self._buffer:
@@ -248,37 +269,41 @@ class _Body:
             else:
                 self._wanted.clear()
                 self._buffer.clear()
-                self._book = book
+                self._book, self._fetched = book, levels
                 self._deltas.void()
                 self._received = int(time.time() * 1000)
                 self._changes += 1
                 right_since = time.monotonic()
                 self._is_live(book.sequence)
 
-    async def _snapshot(self) -> OrderBook:
-        answer = await self._desk.venue.rest.fetch_order_book(self._desk.feed.symbol, LEVELS)
-        try:
-            return OrderBook(
-                int(answer["nonce"]),
-                [(float(price), float(amount)) for price, amount, *_ in answer["bids"]],
-                [(float(price), float(amount)) for price, amount, *_ in answer["asks"]],
-                timestamp=answer["timestamp"],
-                limit=LEVELS,
-            )
-        except (TypeError, ValueError, KeyError) as error:
-            raise errors.BadResponse(f"a snapshot that cannot be read: {error!r}") from error
+    @property
+    def _levels(self) -> int:
+        return snapshots.levels_for(self._desk.wishes.depth, whole=self._desk.wishes.deltas)
+
+    async def _subscribe_anew(self) -> None:
+        """Where ccxt keeps a book that is impossible, have it make another."""
+        while True:
+            await self._stuck.wait()
+            self._stuck.clear()
+            await self._desk.venue.resubscribe(self._desk.feed, f"an impossible book for {WRONG_S:g} s")
 
     # ---- publishing
 
     async def _publish(self) -> None:
-        """The newest state at the wished cadence; at once when the book breaks, heals or ends."""
+        """The newest state at the wished cadence; at once when the book breaks, heals or ends; again in silence."""
         while True:
-            await self._bell.heard(self._desk.wishes.cadence_ms / 1000)
+            silent = False
+            try:
+                async with asyncio.timeout(REPEAT_S):
+                    await self._bell.heard(self._desk.wishes.cadence_ms / 1000)
+            except TimeoutError:
+                silent = True
             message, changes = self._message()
             live = message.state == "live"
-            if live or self._live_on_tape:
+            if live or self._live_on_tape or silent:
                 await self._tape.append(messages.encode(message))
-                self._board.published(changes, received=message.received, timestamp=message.timestamp)
+                received = message.received if changes else None
+                self._board.published(changes, received=received, timestamp=message.timestamp)
                 self._board.conflated += message.conflated
                 self._live_on_tape = live
             if self._finished:
@@ -289,18 +314,28 @@ class _Body:
         feed, depth = self._desk.feed, self._desk.wishes.depth
         if self._ended or (self._book is None and self._view is None):
             return self.nothing(), 0
-        changes, self._changes = self._changes, 0
         sequence: int | None
         if self._book is not None:
             bids, asks = self._book.top(depth)
             timestamp, sequence = self._book.timestamp, self._book.sequence
-            if not self._book.covers(min(depth, LEVELS // 2)):
-                # The market has moved to where the snapshot did not reach. What is published is right, and too short.
+            levels = self._levels
+            reach = levels // 2 if self._desk.wishes.deltas else min(depth, levels // 2)
+            if not self._book.covers(levels if levels > self._fetched else reach):
+                # The market has moved to where the snapshot did not reach, or more is wanted than it had. What is
+                # published is right, and too short.
                 self._wanted.set()
+            if not bids and not asks:
+                # Nothing is left that was ever seen.
+                self._forget()
+                self._wanted.set()
+                self._broken = True
+                self._board.state = "resyncing"
+                return self.nothing(), 0
         else:
             assert self._view is not None
             bids, asks = self._view.bids[:depth], self._view.asks[:depth]
             timestamp, sequence = self._view.timestamp, self._view.nonce
+        changes, self._changes = self._changes, 0
         message = Book(
             exchange=feed.exchange,
             symbol=feed.symbol,
@@ -326,11 +361,23 @@ class _Body:
         )
 
     async def _follow_wishes(self) -> None:
+        wishes = self._desk.wishes
         while not self._ended:
-            await self._desk.wishes.changed.wait()
-            self._desk.wishes.changed.clear()
-            self._deltas.want(self._desk.wishes.deltas)
+            changed = wishes.changed
+            self._deltas.want(wishes.deltas, wishes.newcomers)
             self._bell.ring_now()
+            await changed.wait()
+            if changed is wishes.changed:
+                changed.clear()
+
+
+def _wrong(bids: Sequence[Level], asks: Sequence[Level]) -> str:
+    """Why there cannot be such a book; nothing where there can."""
+    if not bids and not asks:
+        return "the book has no level on either side"
+    if bids and asks and bids[0][0] >= asks[0][0]:
+        return f"the best bid {bids[0][0]} is not below the best ask {asks[0][0]}"
+    return ""
 
 
 def _words(error: Exception) -> str:

@@ -1,6 +1,7 @@
 """The changes of a book on `tape.book_delta.<exchange>.<token>`: each one, in order, never conflated.
 
-What cannot be had in order is void, and a snapshot of the whole book takes its place.
+What cannot be had in order is void, and a snapshot of the whole book takes its place. There is another for whoever
+joins, and one at least every third of the time for which the stream keeps changes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ class Deltas:
         self._waiting: deque[BookDelta] = deque()
         self._weight = 0
         self._void = True
+        self._anew = False
+        self._due: float | None = None
+        """When the next snapshot is due though nothing is void, by the loop's clock."""
         self._wanted = False
+        self._newcomers = 0
         self._ended = False
         self._received = 0
         self._news = asyncio.Event()
@@ -60,11 +65,15 @@ class Deltas:
         self._void = True
         self._news.set()
 
-    def want(self, wanted: bool) -> None:
-        """Whether anyone asks for changes. Whoever asks anew gets a snapshot first."""
+    def want(self, wanted: bool, newcomers: int) -> None:
+        """Whether anyone asks for changes, and how many have come so far. Whoever comes gets a snapshot."""
         if wanted != self._wanted:
             self._wanted = wanted
             self.void()
+        elif wanted and newcomers != self._newcomers:
+            self._anew = True
+            self._news.set()
+        self._newcomers = newcomers
 
     def end(self) -> None:
         """Have `run` return after what waits."""
@@ -76,7 +85,12 @@ class Deltas:
         # Whether those who ask have had a message.
         opened = self._wanted and self._tape.sequence > 0
         while True:
-            await self._news.wait()
+            try:
+                async with asyncio.timeout_at(self._due):
+                    await self._news.wait()
+            except TimeoutError:
+                # What the stream keeps must have a snapshot to begin with.
+                self._anew, self._due = True, None
             self._news.clear()
             while batch := self._batch():
                 await self._append(batch)
@@ -89,10 +103,12 @@ class Deltas:
 
     def _batch(self) -> list[BookDelta]:
         """The next changes to publish. Taken out of the queue: `append` repeats until they are on the tape."""
-        if not self._waiting and self._void and self._wanted and (book := self._present()) is not None:
+        anew = self._anew or (self._void and not self._waiting)
+        if anew and self._wanted and (book := self._present()) is not None:
             self._waiting.extend(snapshot(book))
             self._received = int(time.time() * 1000)
-            self._void = False
+            self._void = self._anew = False
+            self._due = asyncio.get_running_loop().time() + self._desk.tape.deltas_age_s / 3
         batch: list[BookDelta] = []
         weight = 0
         while self._waiting and weight < BATCH:
@@ -121,7 +137,7 @@ async def open_deltas(desk: Desk, present: Callable[[], OrderBook | None]) -> De
     if last is not None or desk.wishes.deltas:
         empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=int(time.time() * 1000), deltas=[])
         await tape.append(messages.encode(empty))
-    deltas.want(desk.wishes.deltas)
+    deltas.want(desk.wishes.deltas, desk.wishes.newcomers)
     return deltas
 
 

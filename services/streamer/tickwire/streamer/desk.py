@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from tickwire import messages, streams
 from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
+from tickwire.config import StreamerSettings, TapeSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
 from tickwire.metrics import Lag
 from tickwire.streamer.tape import Confirm, Tape, open_tape
@@ -71,12 +71,19 @@ class Venue(Protocol):
     """The opened ccxt.pro exchange: for its REST."""
     counted: bool
     """Whether trade ids of a symbol are integers that count up by one, so that a hole shows by itself."""
+    has_diffs: bool
+    """Whether books arrive as changes, rather than whole as ccxt keeps them."""
+    snapshots: asyncio.Lock
+    """Held by whoever fetches a snapshot of a book: they weigh much, and a repair is not to wait behind many."""
 
     async def now(self) -> int:
         """The exchange's clock, ms, as compared at most a minute ago."""
 
     def watching(self, feed: Feed, sink: Sink) -> AbstractAsyncContextManager[None]:
         """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it."""
+
+    async def resubscribe(self, feed: Feed, reason: str) -> None:
+        """Have a feed that is watched subscribed anew; its sink is told that it was disconnected."""
 
 
 @dataclass
@@ -87,7 +94,22 @@ class Wishes:
     cadence_ms: int
     deltas: bool = False
     timeframes: frozenset[str] = frozenset()
+    takers: frozenset[str] = frozenset()
+    """Who wants deltas."""
+    newcomers: int = 0
+    """How many takers have joined so far: each needs a snapshot."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def become(self, other: Wishes) -> None:
+        """What is wanted from now on; whoever waits for a change is told of one."""
+        joined = len(other.takers - self.takers)
+        before = (self.depth, self.cadence_ms, self.deltas, self.timeframes)
+        self.depth, self.cadence_ms, self.deltas = other.depth, other.cadence_ms, other.deltas
+        self.timeframes, self.takers = other.timeframes, other.takers
+        self.newcomers += joined
+        if joined or before != (self.depth, self.cadence_ms, self.deltas, self.timeframes):
+            changed, self.changed = self.changed, asyncio.Event()
+            changed.set()
 
 
 _MOST_UNSAID = 1000
@@ -208,3 +230,4 @@ class Desk:
     board: Board
     stop: asyncio.Event
     confirm: Confirm | None = None
+    tape: TapeSettings = field(default_factory=TapeSettings)

@@ -20,6 +20,7 @@ from tickwire.bus import PUBLISH_PATIENCE_S, Bus
 from tickwire.config import StreamerSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.feeds import Feed, StartRequest, StopRequest
+from tickwire.streamer.desk import Wishes
 from tickwire.subjects import token
 
 log = logs.get(__name__)
@@ -72,16 +73,18 @@ class Interests:
             return bool(self.timeframes(market))
         return self.subscribers(market) > 0
 
-    def wishes(self, market: Feed) -> tuple[int, int, bool, frozenset[str]]:
-        """Depth, cadence (ms), deltas and timeframes, as all subscribers together want them."""
-        asked = list(self._of.get(market, {}).values())
-        depths = [each.depth for each in asked if each.depth is not None]
-        cadences = [each.cadence_ms for each in asked if each.cadence_ms is not None]
-        return (
-            max(depths, default=self._settings.depth),
-            min(cadences, default=self._settings.cadence_ms),
-            any(each.deltas for each in asked),
-            self.timeframes(market) if market.kind == "candle" else frozenset(),
+    def wishes(self, market: Feed) -> Wishes:
+        """What all subscribers together want of a market."""
+        asked = self._of.get(market, {})
+        depths = [each.depth for each in asked.values() if each.depth is not None]
+        cadences = [each.cadence_ms for each in asked.values() if each.cadence_ms is not None]
+        takers = frozenset(subject for subject, each in asked.items() if each.deltas)
+        return Wishes(
+            depth=max(depths, default=self._settings.depth),
+            cadence_ms=min(cadences, default=self._settings.cadence_ms),
+            deltas=bool(takers),
+            timeframes=self.timeframes(market) if market.kind == "candle" else frozenset(),
+            takers=takers,
         )
 
     # ---- changing it

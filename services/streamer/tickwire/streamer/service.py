@@ -189,22 +189,12 @@ class _Streamer:
             if running is not None:
                 running.stop.set()
             return
-        depth, cadence_ms, deltas, timeframes = self._interests.wishes(market)
-        if running is None:
-            running = _Running(Wishes(depth, cadence_ms, deltas, timeframes))
-            self._running[market] = running
-            self._group.create_task(self._contend(market, running))
+        wishes = self._interests.wishes(market)
+        if running is not None:
+            running.wishes.become(wishes)
             return
-        wishes = running.wishes
-        if (wishes.depth, wishes.cadence_ms, wishes.deltas, wishes.timeframes) != (
-            depth,
-            cadence_ms,
-            deltas,
-            timeframes,
-        ):
-            wishes.depth, wishes.cadence_ms, wishes.deltas, wishes.timeframes = depth, cadence_ms, deltas, timeframes
-            changed, wishes.changed = wishes.changed, asyncio.Event()
-            changed.set()
+        self._running[market] = running = _Running(wishes)
+        self._group.create_task(self._contend(market, running))
 
     def end(self) -> None:
         """Give everything up; the group waits for it."""
@@ -250,6 +240,7 @@ class _Streamer:
                     board=board,
                     stop=lease.release,
                     confirm=partial(self._leases.confirm, market.path),
+                    tape=self._settings.tape,
                 )
                 await BODIES[market.kind](desk)
             except* Fenced:

@@ -65,10 +65,11 @@ class Tape:
             except nats.js.errors.APIError as error:
                 if error.err_code == _WRONG_SEQUENCE:
                     last = await last_message(self._bus, self._stream, self.subject)
-                    if last is None and self.sequence and self._confirm is not None:
+                    left = (last.seq or 0) if last else 0
+                    if left < self.sequence and self._confirm is not None:
                         # Retention took the last message, which says nothing of who may write the next.
                         await self._confirm()
-                        self.sequence = 0
+                        self.sequence = left
                         continue
                     self.sequence = self._found(last, name)
                     return self.sequence

@@ -25,13 +25,13 @@ from tickwire.errors import (
     UnsupportedTimeframe,
 )
 from tickwire.exchanges import open_exchange
-from tickwire.feeds import Feed
+from tickwire.feeds import KINDS, Feed
 from tickwire.lifecycle import unwrapped
 from tickwire.streamer import binance
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.hooks import Hooks, prove
 from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
-from tickwire.streamer.watch import Ended, described, watch
+from tickwire.streamer.watch import Ended, answered, described, watch
 
 log = logs.get(__name__)
 
@@ -62,6 +62,7 @@ class Venue:
         self.sockets = sockets
         self.has_diffs = self.counted and sockets.typed
         """Whether books arrive as changes, rather than whole as ccxt keeps them."""
+        self.snapshots = asyncio.Lock()
         self._settings = settings
         self._loading = asyncio.Lock()
         self._comparing = asyncio.Lock()
@@ -72,7 +73,7 @@ class Venue:
         async with self._comparing:
             if time.monotonic() - self._compared >= CLOCK_S:
                 try:
-                    await self.rest.clock.ask()
+                    await answered(self.rest.clock.ask)
                     self._compared = time.monotonic()
                 except errors.BaseError as error:
                     log.warning("the exchange does not tell the time", exchange=self.exchange, error=described(error))
@@ -83,7 +84,7 @@ class Venue:
     async def market(self, symbol: str) -> Any:
         """ccxt's description of a market. Raises UnknownSymbol, and ExchangeFailed when the venue cannot be asked."""
         try:
-            await self._load()
+            await answered(self._load)
         except errors.BaseError as error:
             raise ExchangeFailed(f"{self.exchange}: markets: {described(error)}", "try again later") from error
         found = self.rest.markets.get(symbol)
@@ -146,11 +147,13 @@ class Venue:
 
     async def guard(self) -> None:
         """Open silent sockets and silent feeds again, until cancelled."""
-        silence, feed_silence = self._settings.silence_s * 1000, self._settings.feed_silence_s * 1000
+        silence = self._settings.silence_s * 1000
+        longest = dict.fromkeys(KINDS, self._settings.feed_silence_s * 1000)
+        longest["book"] = self._settings.book_silence_s * 1000
         due = float("inf")
         while True:
             # Nothing that does not exist yet can be due sooner.
-            await asyncio.sleep(max(0.05, (min(due - time.time() * 1000, silence, feed_silence)) / 1000))
+            await asyncio.sleep(max(0.05, min(due - time.time() * 1000, silence, *longest.values()) / 1000))
             now, due = time.time() * 1000, float("inf")
             for client in list((self.rest.clients or {}).values()):
                 if not client.isConnected or client.error:
@@ -164,10 +167,17 @@ class Venue:
             for watched in self.sockets:
                 if not all(part.is_up for part in watched.parts):
                     continue
+                feed_silence = longest[watched.feed.kind]
                 if now - watched.last >= feed_silence:
                     await self._resubscribe(watched, f"silent for {(now - watched.last) / 1000:.0f} s")
                 else:
                     due = min(due, watched.last + feed_silence)
+
+    async def resubscribe(self, feed: Feed, reason: str) -> None:
+        """Have a feed that is watched subscribed anew; its sink is told that it was disconnected."""
+        for watched in self.sockets:
+            if watched.feed == feed:
+                await self._resubscribe(watched, reason)
 
     async def _resubscribe(self, watched: Watched, reason: str) -> None:
         for way, part in zip(self._ways(watched.feed), list(watched.parts), strict=False):
@@ -212,7 +222,7 @@ class Venue:
             return False
         try:
             async with asyncio.timeout(LEAVE_S):
-                await way.leave()
+                await answered(way.leave)
         except (errors.BaseError, TimeoutError) as error:
             log.warning("not unsubscribed", exchange=self.exchange, way=way.name, error=described(error))
             return False

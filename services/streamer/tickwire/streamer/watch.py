@@ -104,7 +104,7 @@ async def watch(
 
 async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
     try:
-        return _Outcome(await arm(), None)
+        return _Outcome(await answered(arm), None)
     except errors.BaseError as error:
         return _Outcome(None, error)
     except asyncio.CancelledError:
@@ -113,9 +113,15 @@ async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
             raise
         # ccxt cancels what waits for a socket when it closes one itself.
         return _Outcome(None, errors.NetworkError("the socket was closed"))
+
+
+async def answered(ask: Callable[[], Awaitable[T]]) -> T:
+    """What ccxt makes of an exchange's answer. Raises ccxt's own errors: BadResponse where it cannot be read."""
+    try:
+        return await ask()
     except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         # ccxt's parsers trip like this over answers that are not what they should be.
-        return _Outcome(None, errors.BadResponse(f"what the exchange said cannot be read: {error!r}"))
+        raise errors.BadResponse(f"what the exchange said cannot be read: {error!r}") from error
 
 
 def _final(error: errors.BaseError, failures: int) -> bool:
