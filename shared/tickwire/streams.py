@@ -152,7 +152,7 @@ async def declare(
     Raises StorageError when the broker has no room for one, ConfigError when it has not so many servers.
     """
     wanted = declared(partitions, lease_ttl_s, tape, replicas)
-    await _made(jetstream, wanted, "the *_bytes of [tape]")
+    await _made(jetstream, wanted, "tape.trades_bytes, deltas_bytes, books_bytes, tickers_bytes or candles_bytes")
 
 
 async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:

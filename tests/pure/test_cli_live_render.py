@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
+from tickwire import messages
 from tickwire.cli import arguments, chart, demo_live, lines, render, screens
 from tickwire.cli.lines import Digits
+from tickwire.cli.watch import View
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
+from tickwire.follow import Taped
 
 NOON = 1_767_268_800_000
 """`date -u -d 2026-01-01T12:00 +%s000`."""
@@ -206,6 +209,16 @@ def test_an_incomplete_candle_does_not_replace_one_that_is_cached() -> None:
     assert shown.rows == [(NOON, 1, 2, 0.5, 1.5, 3.0)]
 
 
+def test_a_closed_candle_that_a_new_owner_repeats_is_known_unless_it_is_news() -> None:
+    shown = screens.Candles()
+    repeated = candle(closed=True, repeated=True)
+    assert not shown.knows(repeated)
+    shown.take(candle(closed=True))
+    assert shown.knows(repeated)
+    assert not shown.knows(candle(NOON + 60_000, closed=True, repeated=True))
+    assert not shown.knows(candle(closed=False, repeated=True))
+
+
 def test_only_so_many_candles_are_kept() -> None:
     shown = screens.Candles()
     for n in range(screens.KEPT + 20):
@@ -219,6 +232,14 @@ def test_the_chart_ends_with_the_newest_candle_and_its_time() -> None:
     at = 1_740_000_000_000
     picture = chart.candles("", [(at + n * 60_000, 1, 2, 0.5, 1.5, 3.0) for n in range(40)], 80)
     assert picture.rstrip().endswith("02-19 21:59")
+
+
+async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() -> None:
+    view = View(Feed("book", "binance", "BTC/USDT"), json=False, limit=None, painted=True)
+    await view.take(Taped(1, messages.encode(book())))
+    assert "resyncing" not in drawn(view.render())
+    view.heard -= 30_000
+    assert "resyncing: there is no book" in drawn(view.render())
 
 
 def test_a_feed_that_went_silent_is_said_to_be() -> None:

@@ -452,3 +452,21 @@ async def test_importing_the_client_imports_neither_ccxt_nor_pandas() -> None:
     program = "import sys, tickwire.client; print([m for m in ('ccxt', 'pandas', 'numpy') if m in sys.modules])"
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     assert (await process.communicate())[0] == b"[]\n"
+
+
+async def test_a_book_whose_streamer_died_is_not_live_for_long(
+    line: Pipeline, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client says so itself: nobody else is there to say it."""
+    monkeypatch.setattr("tickwire.client.live.BOOK_VALID_S", 1.0)
+    async with asyncio.timeout(40), client.books("binance", "BTC/USDT") as books:
+        each = aiter(books)
+        while (await anext(each)).state != "live":
+            pass
+        await line.kill("streamer")
+        while (book := await anext(each)).state == "live":
+            pass
+        assert (book.bids, book.asks) == ([], [])
+        await line.start("streamer")
+        while (await anext(each)).state != "live":
+            pass

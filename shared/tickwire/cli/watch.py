@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import msgspec
 from rich.console import RenderableType
 from rich.live import Live
 from rich.text import Text
@@ -21,7 +22,7 @@ from tickwire.cli import arguments, lines, render, screens
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.lines import Digits
 from tickwire.errors import BadRequest, TickwireError
-from tickwire.feeds import Book, Candle, Feed, Status, Ticker, Trades
+from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Status, Ticker, Trades
 from tickwire.follow import Following, Taped, follow
 from tickwire.lifecycle import Exit, until_stopped
 from tickwire.messages import Row
@@ -61,6 +62,8 @@ class View:
     """Whether what was on the tape before may be shown as the present state."""
     status: Status | None = None
     received: int | None = None
+    heard: int = 0
+    """When the last message came (ms)."""
     book: Book | None = None
     ticker: Ticker | None = None
     candles: screens.Candles = field(default_factory=screens.Candles)
@@ -74,6 +77,7 @@ class View:
         if self.ended.done() or not (self.trusted or not taped.read_back):
             return
         self.trusted = True
+        self.heard = now_ms()
         if self.feed.kind == "candle" and self.candles.knows(messages.decode(taped.data, Candle)):
             return
         found = self._told(taped.data)
@@ -150,6 +154,12 @@ class View:
         if self.limit is not None and self.shown >= self.limit and not self.ended.done():
             self.ended.set_result(None)
 
+    def _present_book(self) -> Book | None:
+        """The book, without levels where its streamer has been silent for too long."""
+        if self.book is None or now_ms() - self.heard < BOOK_VALID_S * 1000:
+            return self.book
+        return msgspec.structs.replace(self.book, state="resyncing", bids=[], asks=[])
+
     def render(self) -> RenderableType:
         """The picture as of now."""
         width, height = self._console.size
@@ -162,7 +172,7 @@ class View:
         if self.feed.kind == "candle":
             return screens.stacked(self.candles.render(title, self.digits, width, height - 3), remarks)
         body = (
-            screens.ladder(self.book, self.digits, max(1, min(screens.LADDER_ROWS, (height - 8) // 2)))
+            screens.ladder(self._present_book(), self.digits, max(1, min(screens.LADDER_ROWS, (height - 8) // 2)))
             if self.feed.kind == "book"
             else screens.ticker(self.ticker, self.digits)
         )

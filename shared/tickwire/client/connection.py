@@ -19,7 +19,7 @@ from tickwire.bus import Bus
 from tickwire.client import history, live
 from tickwire.client.candles import Candles
 from tickwire.client.history import CandlesFailed, Progress
-from tickwire.client.live import Start, Subscription, Subscriptions, TradeItems, TradeSubscription
+from tickwire.client.live import BookSubscription, Start, Subscription, Subscriptions, TradeItems, TradeSubscription
 from tickwire.client.replay import replayed
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.feeds import Book, Gap, Ticker, Trade, feed
@@ -170,11 +170,12 @@ class Client:
     ) -> Subscription[Book]:
         """The order book: its present state, then each new one. Whoever is slow gets the newest; `.missed` counts.
 
-        While `state` is "resyncing" there is no book. `depth` is levels a side, `cadence_ms` how often at most; of
+        While `state` is "resyncing" there is no book; so it is said here when nothing was heard of a live one for
+        30 s. `depth` is levels a side, `cadence_ms` how often at most; of
         several wishes for one feed the largest depth and the shortest cadence are met.
         """
         wanted = feed("book", exchange, symbol)
-        return Subscription(
+        return BookSubscription(
             self._subscriptions,
             wanted,
             live.book,

@@ -11,6 +11,7 @@ A subscription is worked by a task of the client's, not by whoever iterates: an 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from types import TracebackType
@@ -20,7 +21,7 @@ from tickwire import interest, lifecycle, logs, messages
 from tickwire.bus import Bus
 from tickwire.client.mailbox import Mailbox
 from tickwire.errors import TickwireError
-from tickwire.feeds import Book, Candle, Feed, Gap, Ticker, Trade, Trades
+from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
 from tickwire.follow import Following, Taped, follow, place
 
 log = logs.get(__name__)
@@ -196,9 +197,17 @@ class Subscription(Generic[T]):
             if after is not None:
                 # What comes before the present may be more than waits at once.
                 self._started.set()
-            async with follow(bus, feed.public, self._mailbox.put, back=back, after=after) as self._following:
+            async with follow(bus, feed.public, self._hear, back=back, after=after) as self._following:
                 self._started.set()
-                await asyncio.Event().wait()
+                await self._watch()
+
+    async def _hear(self, taped: Taped) -> None:
+        """A message of the feed."""
+        await self._mailbox.put(taped)
+
+    async def _watch(self) -> None:
+        """What is to be done while the feed is followed, until cancelled."""
+        await asyncio.Event().wait()
 
 
 class TradeItems:
@@ -269,6 +278,38 @@ class TradeSubscription(Subscription[T]):
 
     def _begins_late(self, since: int) -> None:
         self._trades.begins_late = True
+
+
+class BookSubscription(Subscription[Book]):
+    """Books. Of a live one of which nothing was heard for 30 s it says itself that it is `resyncing`."""
+
+    _last: Taped | None = None
+    _heard = 0.0
+
+    async def _hear(self, taped: Taped) -> None:
+        self._last, self._heard = taped, time.monotonic()
+        await super()._hear(taped)
+
+    async def _watch(self) -> None:
+        while True:
+            left = self._heard + BOOK_VALID_S - time.monotonic()
+            if left <= 0:
+                await self._doubt()
+            await asyncio.sleep(left if left > 0 else BOOK_VALID_S)
+
+    async def _doubt(self) -> None:
+        """Its streamer, or the way to it, is gone: what was heard last is not said to be the present state."""
+        if self._last is None or (known := messages.decode(self._last.data, Book)).state != "live":
+            return
+        nothing = Book(
+            exchange=known.exchange,
+            symbol=known.symbol,
+            state="resyncing",
+            timestamp=None,
+            received=int(time.time() * 1000),
+        )
+        self._last = Taped(self._last.sequence, messages.encode(nothing))
+        await self._mailbox.put(self._last)
 
 
 def book(taped: Taped) -> list[Book]:
