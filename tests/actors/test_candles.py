@@ -25,6 +25,8 @@ from tickwire import broker, exchanges, messages, streams
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import Fenced
+from tickwire.feeds import Candle
+from tickwire.follow import Taped, follow
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -185,6 +187,22 @@ async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> N
         assert facts(seen.closed("5m")[0]) == (0, 5.0, 9.0, 5.0, 9.0, 5.0, 5, True)
         assert all(each.complete for each in seen.closed())
         assert body.desk.board.gaps == 0
+
+
+async def test_whoever_joins_late_has_the_present_open_candle_at_once(bus: Bus) -> None:
+    """Before anything more is traded."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    found: list[Candle] = []
+
+    async def take(taped: Taped) -> None:
+        found.append(messages.decode(taped.data, Candle))
+
+    async with witness(bus) as seen, running(bus, "1m"):
+        await tape.say(trade(0, 5.0), trade(MINUTE, 6.0), trade(MINUTE + 1, 7.0))
+        await seen.until(lambda: seen.open() and seen.open()[-1].trades == 2)
+        async with follow(bus, FEED._replace(timeframe="1m").public, take):
+            assert [(facts(each), each.closed) for each in found] == [((1, 6.0, 7.0, 6.0, 7.0, 2.0, 2, True), False)]
 
 
 async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: Bus) -> None:

@@ -46,6 +46,8 @@ class Recorded:
     trades: list[dict[str, Any]] = field(default_factory=list)
     diffs: list[dict[str, Any]] = field(default_factory=list)
     best: list[dict[str, Any]] = field(default_factory=list)
+    klines: list[dict[str, Any]] = field(default_factory=list)
+    """States of candles as the exchange itself made them."""
     first_diff: int = 0
     """How many messages, of all markets, there are up to its first diff."""
 
@@ -54,6 +56,16 @@ class Recorded:
         return NaiveBook(
             self.snapshot["lastUpdateId"], {side[0]: dict(self.snapshot[side]) for side in ("bids", "asks")}
         )
+
+    @property
+    def whole_klines(self) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Klines of which every trade was recorded, from the first (`f`) to the last (`L`), and these trades."""
+        found = []
+        for kline in self.klines:
+            trades = [trade for trade in self.trades if kline["f"] <= trade["f"] and trade["l"] <= kline["L"]]
+            if trades and (trades[0]["f"], trades[-1]["l"]) == (kline["f"], kline["L"]):
+                found.append((kline, trades))
+        return found
 
     @property
     def applicable(self) -> list[dict[str, Any]]:
@@ -82,6 +94,8 @@ def recorded_markets(prefix: Path) -> dict[str, Recorded]:
             of.trades.append(data)
         elif kind == "bookTicker":
             of.best.append(data)
+        elif kind == "kline_1m":
+            of.klines.append(data["k"])
         elif kind == "depth@100ms":
             of.diffs.append(data)
             of.first_diff = of.first_diff or number

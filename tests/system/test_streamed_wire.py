@@ -55,6 +55,8 @@ SPOT = {"NKN/USDT": "NKNUSDT", "BLZ/ETH": "BLZETH", "LRC/BTC": "LRCBTC", "RUNE/E
 FUTURES = {f"{base}/USDT:USDT": f"{base}USDT" for base in ("SUSHI", "AKRO", "KEEP", "CTK")}
 COUNTED = {"BINANCE": (2, 177, 84), "BINANCE_FUTURES": (91, 764, 613)}
 """Trades, changes of books and best prices, counted in the files with grep."""
+WHOLE_KLINES = {"BINANCE": 1, "BINANCE_FUTURES": 15}
+"""Recorded candles of which every trade was recorded, too."""
 DEPTH = 100
 SPEED = 20
 """How much faster than it was recorded: 45 and 30 s."""
@@ -150,6 +152,7 @@ async def test_what_comes_out_is_what_was_recorded(
             assert_deltas(of(heard.deltas.said, symbol), market)
             assert_tickers(of(heard.tickers.said, symbol), market)
             assert_candles(of(heard.candles.said, symbol), market)
+        assert sum(len(market.whole_klines) for market in markets.values()) == WHOLE_KLINES[name]
         for report in await reports(line.bus):
             assert (report.rejected, report.duplicates, report.reconnects) == (0, 0, 0)
 
@@ -267,3 +270,9 @@ def assert_candles(said: list[Candle], market: Recorded) -> None:
         # The recording begins within the first minute.
         assert each.complete == (each.timestamp != min(minutes))
     assert [each.timestamp for each in said] == sorted(each.timestamp for each in said)
+    for kline, trades in market.whole_klines:
+        theirs = tuple(float(kline[name]) for name in "ohlcv")
+        assert candle(trades)[:5] == theirs
+        for each in said:
+            if each.timestamp == kline["t"] and each.trades == len(trades):
+                assert (each.open, each.high, each.low, each.close, each.volume) == theirs
