@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
+from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from support.candle_feed import (
     FEED,
     MINUTE,
     START,
+    TRADES,
     ScriptedVenue,
     facts,
     running,
@@ -21,11 +24,11 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire import broker, exchanges, messages, streams
+from tickwire import broker, exchanges, messages, streams, timeframes
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Candle
+from tickwire.feeds import Candle, Trades
 from tickwire.follow import Taped, follow
 
 
@@ -203,6 +206,60 @@ async def test_whoever_joins_late_has_the_present_open_candle_at_once(bus: Bus) 
         await seen.until(lambda: seen.open() and seen.open()[-1].trades == 2)
         async with follow(bus, FEED._replace(timeframe="1m").public, take):
             assert [(facts(each), each.closed) for each in found] == [((1, 6.0, 7.0, 6.0, 7.0, 2.0, 2, True), False)]
+
+
+async def test_a_long_timeframe_that_reads_back_holds_up_no_other(bus: Bus) -> None:
+    """20,000 messages of a day; it joins the others when it has come as far."""
+    count = 20_000
+    for number in range(count):
+        message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number * 100)], received=0)
+        await bus.client.publish(TRADES.tape, messages.encode(message))
+    end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
+    await bus.jetstream.publish(TRADES.tape, messages.encode(end), timeout=30)
+    tape = await trade_tape(bus)
+    at = count * 100
+    settings = StreamerSettings(candle_ms=20)
+    async with witness(bus) as seen, running(bus, "1s", venue=ScriptedVenue(at=at), settings=settings) as body:
+        await tape.say(trade(at))
+        await seen.until(lambda: any(each.timestamp == START + at for each in seen.open("1s")))
+        body.want("1s", "1d")
+        await tape.say(trade(at + 1000))
+        await seen.until(lambda: any(each.timestamp == START + at for each in seen.closed("1s")))
+        assert all(each.trades < count // 2 for each in seen.open("1d"))
+        await seen.until(lambda: seen.open("1d") and seen.open("1d")[-1].trades == count + 2)
+        await tape.say(trade(at + 1001, 77.0))
+        await seen.until(lambda: seen.open("1d")[-1].high == seen.open("1s")[-1].high == 77.0)
+        assert (seen.open("1d")[-1].trades, seen.open("1s")[-1].trades) == (count + 3, 2)
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_is_wanted_meanwhile_candles_are_those_of_their_trades(bus: Bus, seed: int) -> None:
+    """Timeframes come and go as they please; none closes a candle twice, or one that lacks a trade."""
+    chance = random.Random(seed)
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    times: list[int] = []
+    names = ["1s", "5s", "1m", "1h"]
+    async with witness(bus) as seen, running(bus, *chance.sample(names, 2)) as body:
+        for _ in range(60):
+            for _ in range(chance.randrange(1, 30)):
+                times.append((times[-1] if times else 0) + chance.randrange(1, 2000))
+                await tape.say(trade(times[-1]))
+            body.want(*chance.sample(names, chance.randrange(1, 4)))
+            await asyncio.sleep(chance.choice([0, 0, 0.002, 0.02]))
+        body.want(*names)
+        end = (times[-1] // MINUTE + 1) * MINUTE
+        await tape.say(until=end)
+        for name in names[:3]:
+            length = timeframes.duration_ms(name)
+            counts = Counter(START + at // length * length for at in times)
+            await seen.until(lambda: seen.closed(name) and seen.closed(name)[-1].timestamp == max(counts))  # noqa: B023
+            told = [each for each in seen.closed(name) if not each.repeated]
+            # From the one on that was the present one when it was wanted first.
+            assert [each.timestamp for each in told] == sorted(counts)[len(counts) - len(told) :]
+            assert [each.trades for each in told if each.complete] == [
+                counts[each.timestamp] for each in told if each.complete
+            ]
 
 
 async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: Bus) -> None:

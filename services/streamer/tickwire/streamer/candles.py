@@ -16,22 +16,16 @@ goes on with the last published candle, from the message that it was built from.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 
 import msgspec
-import nats.errors
-import nats.js.errors
-from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
-from nats.js.client import JetStreamContext
 
 from tickwire import lifecycle, logs, messages, streams, timeframes
-from tickwire.bus import cancellable
 from tickwire.errors import BadRequest
-from tickwire.feeds import Candle, Feed, Gap, Trades
+from tickwire.feeds import Candle, Feed, Trades
 from tickwire.ranges import Range
 from tickwire.streamer.building import (
     Building,
@@ -47,17 +41,15 @@ from tickwire.streamer.caching import Caching
 from tickwire.streamer.desk import Desk
 from tickwire.streamer.lines import Line
 from tickwire.streamer.owncandles import OwnCandles
-from tickwire.streamer.tape import RETRY_S, Tape, last_message
+from tickwire.streamer.reading import Reading, position, stream_info
+from tickwire.streamer.tape import Tape, last_message
 
 log = logs.get(__name__)
 
-MARGIN_MS = 120_000
-"""How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
 OWED_S = 1.0
 """How long something may be owed to the cache before the tape says so, where no candle does anyway."""
 LATE_S = 1.0
 """At most one status in so long says that trades came late; all are counted in it."""
-_UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
 
 
 async def run(desk: Desk) -> None:
@@ -78,20 +70,39 @@ async def run(desk: Desk) -> None:
     desk.board.say("stopped")
 
 
+class _Group:
+    """Candles that are built together from one reading of the tape."""
+
+    def __init__(self, buildings: dict[str, Building]) -> None:
+        self.buildings = buildings
+        self.grain = grain_of(buildings)
+        self.reading: Reading | None = None
+
+    @property
+    def position(self) -> int:
+        """The sequence after which it has to be read."""
+        return min(building.position for building in self.buildings.values())
+
+    def join(self, others: dict[str, Building]) -> None:
+        """Build these from the same reading: they are as far at least."""
+        both = self.buildings | others
+        # What is closed by one message is published in this order.
+        self.buildings = {name: both[name] for name in sorted(both, key=timeframes.duration_ms)}
+        self.grain = grain_of(self.buildings)
+
+
 class _Body:
     def __init__(self, desk: Desk, caching: Caching, group: asyncio.TaskGroup) -> None:
         self._desk = desk
         self._board = desk.board
         self._caching = caching
         self._group = group
-        self._trades = Feed("trade", desk.feed.exchange, desk.feed.symbol).tape
-        self._buildings: dict[str, Building] = {}
+        self._trades = Feed("trade", desk.feed.exchange, desk.feed.symbol)
+        self._groups: list[_Group] = []
+        """The first is the furthest; others catch up with it."""
         self._lines: dict[str, Line] = {}
         self._publishing: dict[str, asyncio.Task[None]] = {}
         self._own: dict[str, tuple[OwnCandles, AsyncExitStack]] = {}
-        self._subscription: JetStreamContext.PushSubscription | None = None
-        self._reading = 0
-        """Which reading of the tape is the present one: a former one may still have messages in hand."""
         self._late = 0
         self._late_said = float("-inf")
 
@@ -106,8 +117,9 @@ class _Body:
                 if changed is wishes.changed:
                     changed.clear()
         finally:
-            await self._unsubscribe()
             async with AsyncExitStack() as stack:
+                for group in self._groups:
+                    stack.push_async_callback(_closed, group)
                 for _, own in self._own.values():
                     stack.push_async_exit(own)
         for line in self._lines.values():
@@ -127,26 +139,23 @@ class _Body:
             if timeframe in self._own:
                 await self._own.pop(timeframe)[1].aclose()
                 continue
-            del self._buildings[timeframe]
             self._board.built.discard(timeframe)
+            (group,) = (group for group in self._groups if group.buildings.pop(timeframe, None) is not None)
             self._lines.pop(timeframe).end()
+            if not group.buildings:
+                self._groups.remove(group)
+                await _closed(group)
             # Should it be wanted again, there must be one writer only.
             await self._publishing.pop(timeframe)
-        added = wanted - self._lines.keys() - self._own.keys()
-        if added:
-            # A building takes no message before those that it begins with.
-            await self._unsubscribe()
-        # What is closed by one message is published in this order.
-        for timeframe in sorted(added, key=timeframes.duration_ms):
+        added: dict[str, Building] = {}
+        for timeframe in sorted(wanted - self._lines.keys() - self._own.keys(), key=timeframes.duration_ms):
             if divides_a_day(timeframe) and self._desk.venue.rest.has.get("watchTrades"):
                 self._board.built.add(timeframe)
-                await self._build(timeframe)
+                added[timeframe] = await self._build(timeframe)
             else:
                 await self._watch(timeframe)
-        if not self._buildings:
-            await self._unsubscribe()
-        elif added:
-            await self._read()
+        if added:
+            await self._follow_along(added)
 
     # ---- the exchange's own
 
@@ -162,17 +171,19 @@ class _Body:
 
     # ---- built from trades
 
-    async def _build(self, timeframe: str) -> None:
+    async def _build(self, timeframe: str) -> Building:
         """Go on where the tape of the candles ends, or begin."""
         feed = self._desk.feed._replace(timeframe=timeframe)
-        info = await self._info()
+        info = await stream_info(self._desk.bus)
         tape, candle = await self._tape(feed, info)
         if candle is not None and candle.sequence:
             building = Building.resume(candle)
         else:
             now = await self._desk.venue.now()
             target = now - now % timeframes.duration_ms(timeframe)
-            building = Building.begin(timeframe, await self._position(target, now, info), target)
+            building = Building.begin(
+                timeframe, await position(self._desk.bus, self._trades, target, now, info), target
+            )
         if candle is not None:
             self._caching.inherit(candle)
             if candle.closed:
@@ -186,9 +197,9 @@ class _Body:
             candle,
             self._desk.settings.candle_ms,
         )
-        self._buildings[timeframe] = building
         self._lines[timeframe] = line
         self._publishing[timeframe] = self._group.create_task(line.run())
+        return building
 
     async def _tape(self, feed: Feed, info: StreamInfo | None = None) -> tuple[Tape, Candle | None]:
         """A tape of candles, shut to earlier writers by the repetition of its last candle; that candle.
@@ -211,97 +222,52 @@ class _Body:
         await tape.append(messages.encode(msgspec.structs.replace(candle, repeated=True)))
         return tape, candle
 
-    async def _info(self) -> StreamInfo:
-        while True:
-            try:
-                return await cancellable(self._desk.bus.jetstream.stream_info(streams.TRADES))
-            except (nats.errors.Error, nats.js.errors.Error) as error:
-                log.debug("stream TRADES does not answer", error=repr(error))
-            await asyncio.sleep(RETRY_S)
-
-    async def _position(self, target: int, now: int, info: StreamInfo) -> int:
-        """The sequence after which to read in order to see what happened since `target` by the exchange's clock."""
-        last = await last_message(self._desk.bus, streams.TRADES, self._trades)
-        if last is None or last.seq is None:
-            return info.state.last_seq
-        stored_since = time.time() - (now - target + MARGIN_MS) / 1000
-        first = await self._first_since(stored_since)
-        # In a quiet market the last message is older, and says how far the tape was complete then.
-        return min(last.seq, first if first is not None else last.seq) - 1
-
-    async def _first_since(self, stored: float) -> int | None:
-        """The sequence of the market's first message that the broker stored at or after a time (s)."""
-        at = datetime.fromtimestamp(stored, UTC).isoformat().replace("+00:00", "Z")
-        request = json.dumps({"next_by_subj": self._trades, "start_time": at}).encode()
-        while True:
-            try:
-                reply = await cancellable(
-                    self._desk.bus.client.request(f"$JS.API.DIRECT.GET.{streams.TRADES}", request, timeout=2)
-                )
-                found = (reply.headers or {}).get("Nats-Sequence")
-                return int(found) if found else None
-            except nats.errors.Error as error:
-                log.debug("stream TRADES does not answer", error=repr(error))
-            await asyncio.sleep(RETRY_S)
-
     # ---- reading
 
-    async def _read(self) -> None:
-        """Read the tape from where the candle furthest behind needs it."""
-        reading, grain = self._reading, grain_of(self._buildings)
+    async def _follow_along(self, added: dict[str, Building]) -> None:
+        """Have them built with the others once they have come as far: what they read back holds up nobody."""
+        group = _Group(added)
+        if self._groups and group.position == self._groups[0].position:
+            self._groups[0].join(added)
+            return
+        is_first = not self._groups or group.position > self._groups[0].position
+        self._groups.insert(0 if is_first else len(self._groups), group)
 
-        async def on_message(message: Msg) -> None:
-            if reading == self._reading:
-                await self._take(message, grain)
+        async def take(sequence: int, trades: Trades) -> None:
+            await self._take(group, sequence, trades)
 
-        start = min(building.position for building in self._buildings.values()) + 1
-        while True:
-            try:
-                self._subscription = await cancellable(
-                    self._desk.bus.ordered(self._trades, streams.TRADES, on_message, start_sequence=start)
-                )
-                return
-            except (nats.errors.Error, nats.js.errors.Error) as error:
-                log.debug("stream TRADES cannot be read yet", error=repr(error))
-            await asyncio.sleep(RETRY_S)
+        group.reading = Reading(self._desk.bus, self._trades, take, self._unreadable)
+        await group.reading.open(group.position + 1)
 
-    async def _unsubscribe(self) -> None:
-        self._reading += 1
-        subscription, self._subscription = self._subscription, None
-        client = self._desk.bus.client
-        # While the broker is away too: it would be made again when that is back.
-        if subscription is not None and not (client.is_closed or client.is_draining):
-            await subscription.unsubscribe()
+    def _unreadable(self, reason: str) -> None:
+        self._board.rejected += 1
+        self._board.say("rejected", reason)
 
-    async def _take(self, message: Msg, grain: int) -> None:
-        try:
-            trades = messages.decode(message.data, Trades)
-        except BadRequest as error:
-            self._board.rejected += 1
-            self._board.say("rejected", str(error))
-            trades = Trades(
-                exchange=self._desk.feed.exchange,
-                symbol=self._desk.feed.symbol,
-                trades=[],
-                received=0,
-                gap=_UNREADABLE,
-            )
+    async def _take(self, group: _Group, sequence: int, trades: Trades) -> None:
         # Where the exchange's own candles are among them, those say what is live.
         if self._board.state == "starting":
             self._board.state = "live"
             self._board.say("connected")
-        said = fold(self._buildings, grain, sequence_of(message.reply), trades)
+        said = fold(group.buildings, group.grain, sequence, trades)
         for timeframe, each in said:
             if isinstance(each, Ended):
                 self._ended(timeframe, each)
             else:
                 self._came_late(timeframe, each)
+        lines = [self._lines[timeframe] for timeframe in group.buildings]
         if trades.trades:
-            for timeframe, line in self._lines.items():
-                if self._buildings[timeframe].bar is not None:
+            for line, building in zip(lines, group.buildings.values(), strict=True):
+                if building.bar is not None:
                     line.change()
+        first = self._groups[0]
+        if group is not first and sequence >= first.position and group.reading is not None:
+            first.join(group.buildings)
+            self._groups.remove(group)
+            group.reading.end()
+            # Not here, in its own callback.
+            self._group.create_task(group.reading.close())
         if said:
-            for line in list(self._lines.values()):
+            for line in lines:
                 await line.room()
 
     def _ended(self, timeframe: str, ended: Ended) -> None:
@@ -360,13 +326,9 @@ def _can_resume(candle: Candle, published: datetime | None, info: StreamInfo) ->
     return max(1, state.first_seq) <= candle.sequence + (not candle.closed) and 0 < candle.sequence <= state.last_seq
 
 
-def sequence_of(reply: str) -> int:
-    """The stream sequence in the reply subject of a JetStream message, of the form with or without domain.
-
-    Source: nats-architecture-and-design, ADR-15; nats-py's own `metadata` also parses what nobody asks for.
-    """
-    tokens = reply.split(".")
-    return int(tokens[5] if len(tokens) == 9 else tokens[7])
+async def _closed(group: _Group) -> None:
+    if group.reading is not None:
+        await group.reading.close()
 
 
 async def _published(line: Line, publishing: asyncio.Task[None]) -> None:

@@ -1,0 +1,138 @@
+"""Reading the tape of a market's trades: where to begin, and each message from there on."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import StreamInfo
+from nats.js.client import JetStreamContext
+
+from tickwire import logs, messages, streams
+from tickwire.bus import Bus, cancellable
+from tickwire.errors import BadRequest
+from tickwire.feeds import Feed, Gap, Trades
+from tickwire.streamer.tape import RETRY_S, last_message
+
+log = logs.get(__name__)
+
+MARGIN_MS = 120_000
+"""How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
+TURN = 20
+"""Messages after which others have their turn: hours of tape come at once."""
+_UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
+
+
+class Reading:
+    """The tape of `trades` from a message on. `take` is given the sequence of each and what it says, one at a time.
+
+    `unreadable` is told of a message that is none; it counts as a gap.
+    """
+
+    def __init__(
+        self,
+        bus: Bus,
+        trades: Feed,
+        take: Callable[[int, Trades], Awaitable[None]],
+        unreadable: Callable[[str], None],
+    ) -> None:
+        self._bus = bus
+        self._trades = trades
+        self._hand_on = take
+        self._unreadable = unreadable
+        self._subscription: JetStreamContext.PushSubscription | None = None
+        self._count = 0
+        self._over = False
+
+    async def open(self, start: int) -> None:
+        """Begin with the first message at or after sequence `start`, repeating while the broker is away."""
+        while True:
+            try:
+                self._subscription = await cancellable(
+                    self._bus.ordered(self._trades.tape, streams.TRADES, self._take, start_sequence=start)
+                )
+                break
+            except (nats.errors.Error, nats.js.errors.Error) as error:
+                log.debug("stream TRADES cannot be read yet", error=repr(error))
+            await asyncio.sleep(RETRY_S)
+        if self._over:
+            # It had its last message before it was known to be open.
+            await self.close()
+
+    def end(self) -> None:
+        """Hand on nothing more, though there may be messages in hand."""
+        self._over = True
+
+    async def close(self) -> None:
+        """End, and let the broker send no more. Not to be called by what `take` does."""
+        self.end()
+        subscription, self._subscription = self._subscription, None
+        client = self._bus.client
+        # While the broker is away too: it would be made again when that is back.
+        if subscription is not None and not (client.is_closed or client.is_draining):
+            await subscription.unsubscribe()
+
+    async def _take(self, message: Msg) -> None:
+        self._count += 1
+        if self._count % TURN == 0:
+            await asyncio.sleep(0)
+        if self._over:
+            return
+        try:
+            trades = messages.decode(message.data, Trades)
+        except BadRequest as error:
+            self._unreadable(str(error))
+            trades = Trades(
+                exchange=self._trades.exchange, symbol=self._trades.symbol, trades=[], received=0, gap=_UNREADABLE
+            )
+        await self._hand_on(sequence_of(message.reply), trades)
+
+
+async def stream_info(bus: Bus) -> StreamInfo:
+    """That of stream TRADES, asked for until it answers."""
+    while True:
+        try:
+            return await cancellable(bus.jetstream.stream_info(streams.TRADES))
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            log.debug("stream TRADES does not answer", error=repr(error))
+        await asyncio.sleep(RETRY_S)
+
+
+async def position(bus: Bus, trades: Feed, target: int, now: int, info: StreamInfo) -> int:
+    """The sequence after which to read in order to see what happened since `target` (ms); `now` is the exchange's."""
+    last = await last_message(bus, streams.TRADES, trades.tape)
+    if last is None or last.seq is None:
+        return info.state.last_seq
+    stored_since = time.time() - (now - target + MARGIN_MS) / 1000
+    first = await _first_since(bus, trades, stored_since)
+    # In a quiet market the last message is older, and says how far the tape was complete then.
+    return min(last.seq, first if first is not None else last.seq) - 1
+
+
+async def _first_since(bus: Bus, trades: Feed, stored: float) -> int | None:
+    """The sequence of the market's first message that the broker stored at or after a time (s)."""
+    at = datetime.fromtimestamp(stored, UTC).isoformat().replace("+00:00", "Z")
+    request = json.dumps({"next_by_subj": trades.tape, "start_time": at}).encode()
+    while True:
+        try:
+            reply = await cancellable(bus.client.request(f"$JS.API.DIRECT.GET.{streams.TRADES}", request, timeout=2))
+            found = (reply.headers or {}).get("Nats-Sequence")
+            return int(found) if found else None
+        except nats.errors.Error as error:
+            log.debug("stream TRADES does not answer", error=repr(error))
+        await asyncio.sleep(RETRY_S)
+
+
+def sequence_of(reply: str) -> int:
+    """The stream sequence in the reply subject of a JetStream message, of the form with or without domain.
+
+    Source: nats-architecture-and-design, ADR-15; nats-py's own `metadata` also parses what nobody asks for.
+    """
+    tokens = reply.split(".")
+    return int(tokens[5] if len(tokens) == 9 else tokens[7])
