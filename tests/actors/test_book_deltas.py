@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from typing import Any
 
 import pytest
 
 from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
-from support.scripted import Listener, body, listening, within
+from support.scripted import Listener, ScriptedVenue, body, listening, within
 from tickwire import streams
 from tickwire.bus import Bus
 from tickwire.config import TapeSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Book, BookDelta, BookDeltas, Level
+from tickwire.feeds import Book, BookDelta, BookDeltas, Feed, Level
 from tickwire.streamer import books
-from tickwire.streamer.desk import Wishes
+from tickwire.streamer.desk import Sink, Wishes
 
 
 class Follower:
@@ -125,6 +126,26 @@ async def test_whoever_joins_those_who_ask_for_changes_gets_the_whole_book_and_n
             else:
                 follower.apply(delta)
         assert (follower.sequence, follower.snapshots) == (25, 3)
+
+
+class Hasty(ScriptedVenue):
+    """Somebody asks for changes in the very moment in which the book is subscribed."""
+
+    def __init__(self, wishes: Wishes) -> None:
+        super().__init__()
+        self._wishes = wishes
+
+    def watching(self, feed: Feed, sink: Sink) -> Any:
+        self._wishes.become(Wishes(depth=20, cadence_ms=0, deltas=True, takers=frozenset({"one"})))
+        return super().watching(feed, sink)
+
+
+async def test_whoever_asks_while_the_book_is_being_opened_is_not_forgotten(bus: Bus) -> None:
+    deltas = await listening(bus, DELTAS, BookDeltas)
+    wishes = Wishes(depth=20, cadence_ms=0)
+    async with body(bus, books.run, FEED, Book, wishes, venue=Hasty(wishes)) as running:
+        await made_live(running)
+        await rebuilt(deltas, 10)
 
 
 async def test_what_the_stream_keeps_of_changes_has_a_snapshot_in_it(bus: Bus) -> None:

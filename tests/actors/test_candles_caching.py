@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import msgspec
 import pytest
 
@@ -61,6 +63,38 @@ async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) 
         await tape.say(trade(2 * MINUTE))
         await seen.until(lambda: seen.pages)
     assert body.desk.board.repaired == 1
+
+
+async def test_a_job_that_says_nothing_is_asked_for_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it leaves missing would not be known."""
+    monkeypatch.setattr("tickwire.streamer.asking.JOB_S", 0.2)
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
+        fetcher.silent = True
+        await seen.until(lambda: seen.said("starting"))
+        await tape.say(trade(10))
+        await tape.say(trade(MINUTE))
+        await fetcher.until(2)
+        assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
+
+
+async def test_what_is_missed_later_settles_later(bus: Bus) -> None:
+    """Though something else is being asked for by then."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    settle_s = 0.4
+    settling = StreamerSettings(candle_ms=0, settle_ms=int(settle_s * 1000))
+    loop = asyncio.get_running_loop()
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", settings=settling):
+        await tape.say(trade(30_000), gap=Gap(since=START - 1, until=START + 30_000))
+        await tape.say(trade(MINUTE), trade(2 * MINUTE))
+        await seen.until(lambda: len(seen.closed()) == 2)
+        missed = loop.time()
+        await tape.say(trade(2 * MINUTE + 9), gap=Gap(since=START + 2 * MINUTE, until=START + 2 * MINUTE + 9))
+        await tape.say(trade(3 * MINUTE))
+        await fetcher.until(2)
+        assert loop.time() - missed >= settle_s
+        assert fetcher.asked == [("1m", 0, MINUTE, False), ("1m", 2 * MINUTE, 3 * MINUTE, False)]
 
 
 async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:

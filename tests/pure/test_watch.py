@@ -11,7 +11,7 @@ from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.streamer.watch import TRIES, Backoff, Ended, watch
+from tickwire.streamer.watch import TRIES, Backoff, Ended, answered, watch
 
 
 class Script:
@@ -183,3 +183,12 @@ def test_waits_grow_up_to_the_longest_and_start_anew_after_what_worked(
         assert full / 2 <= wait <= full
     backoff.worked()
     assert backoff.next() == 0
+
+
+@pytest.mark.parametrize("trip", [TypeError, KeyError, IndexError, AttributeError, ValueError])
+async def test_what_ccxt_trips_over_is_an_answer_that_cannot_be_read(trip: type[Exception]) -> None:
+    async def ask() -> None:
+        raise trip("object of type 'int' has no len()")
+
+    with pytest.raises(errors.BadResponse, match="has no len"):
+        await answered(ask)
