@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -346,7 +346,7 @@ async def place(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
     return await Following(bus, subject, _nowhere).place(since)
 
 
-async def pages(bus: Bus, subject: str, after: int) -> AsyncIterator[list[Taped]]:
+async def pages(bus: Bus, subject: str, after: int) -> AsyncGenerator[list[Taped], None]:
     """What the stream keeps of a feed's public subject after a sequence, in order, until there is no more for now."""
     tape = Following(bus, subject, _nowhere)
     while page := await tape.page(after):

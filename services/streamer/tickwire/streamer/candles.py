@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, aclosing
 from datetime import UTC, datetime
 
 import msgspec
@@ -41,7 +41,7 @@ from tickwire.streamer.caching import Caching
 from tickwire.streamer.desk import Desk
 from tickwire.streamer.lines import Line
 from tickwire.streamer.owncandles import OwnCandles
-from tickwire.streamer.reading import Reading, position, stream_info
+from tickwire.streamer.reading import Reading, position, read_back, stream_info
 from tickwire.streamer.tape import Tape, last_message
 
 log = logs.get(__name__)
@@ -77,6 +77,7 @@ class _Group:
         self.buildings = buildings
         self.grain = grain_of(buildings)
         self.reading: Reading | None = None
+        self.catching_up: asyncio.Task[None] | None = None
 
     @property
     def position(self) -> int:
@@ -227,17 +228,45 @@ class _Body:
     async def _follow_along(self, added: dict[str, Building]) -> None:
         """Have them built with the others once they have come as far: what they read back holds up nobody."""
         group = _Group(added)
-        if self._groups and group.position == self._groups[0].position:
-            self._groups[0].join(added)
+        first = self._groups[0] if self._groups else None
+        if first is not None and group.position <= first.position:
+            self._groups.append(group)
+            group.catching_up = self._group.create_task(self._catch_up(group))
             return
-        is_first = not self._groups or group.position > self._groups[0].position
-        self._groups.insert(0 if is_first else len(self._groups), group)
+        self._groups.insert(0, group)
+        if first is not None:
+            await _closed(first)
+            first.catching_up = self._group.create_task(self._catch_up(first))
+        await self._read(group)
+
+    async def _read(self, group: _Group) -> None:
+        """Go along with the trades from here on."""
 
         async def take(sequence: int, trades: Trades) -> None:
             await self._take(group, sequence, trades)
 
         group.reading = Reading(self._desk.bus, self._trades, take, self._unreadable)
         await group.reading.open(group.position + 1)
+
+    async def _catch_up(self, group: _Group) -> None:
+        """Read back until it is as far as the first, and join it; or become the first, should that go."""
+        while group is not (first := self._groups[0]):
+            reached = first.position
+            if group.position >= reached:
+                first.join(group.buildings)
+                self._groups.remove(group)
+                return
+            said = read_back(self._desk.bus, self._trades, group.position, self._unreadable)
+            async with aclosing(said) as found:
+                async for sequence, trades in found:
+                    await self._take(group, sequence, trades)
+                    if sequence >= self._groups[0].position:
+                        break
+                else:
+                    # What the others have come to in between is not kept any more.
+                    for building in group.buildings.values():
+                        building.position = max(building.position, reached)
+        await self._read(group)
 
     def _unreadable(self, reason: str) -> None:
         self._board.rejected += 1
@@ -259,13 +288,6 @@ class _Body:
             for line, building in zip(lines, group.buildings.values(), strict=True):
                 if building.bar is not None:
                     line.change()
-        first = self._groups[0]
-        if group is not first and sequence >= first.position and group.reading is not None:
-            first.join(group.buildings)
-            self._groups.remove(group)
-            group.reading.end()
-            # Not here, in its own callback.
-            self._group.create_task(group.reading.close())
         if said:
             for line in lines:
                 await line.room()
@@ -327,6 +349,9 @@ def _can_resume(candle: Candle, published: datetime | None, info: StreamInfo) ->
 
 
 async def _closed(group: _Group) -> None:
+    """Have it built no further."""
+    if group.catching_up is not None:
+        group.catching_up.cancel()
     if group.reading is not None:
         await group.reading.close()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 
 import nats.errors
@@ -18,6 +19,7 @@ from tickwire import logs, messages, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Gap, Trades
+from tickwire.follow import pages
 from tickwire.streamer.tape import RETRY_S, last_message
 
 log = logs.get(__name__)
@@ -25,7 +27,7 @@ log = logs.get(__name__)
 MARGIN_MS = 120_000
 """How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
 TURN = 20
-"""Messages after which others have their turn: hours of tape come at once."""
+"""Messages of a page after which others have their turn."""
 _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
 
 
@@ -47,7 +49,6 @@ class Reading:
         self._hand_on = take
         self._unreadable = unreadable
         self._subscription: JetStreamContext.PushSubscription | None = None
-        self._count = 0
         self._over = False
 
     async def open(self, start: int) -> None:
@@ -70,7 +71,7 @@ class Reading:
         self._over = True
 
     async def close(self) -> None:
-        """End, and let the broker send no more. Not to be called by what `take` does."""
+        """End, and let the broker send no more."""
         self.end()
         subscription, self._subscription = self._subscription, None
         client = self._bus.client
@@ -79,19 +80,30 @@ class Reading:
             await subscription.unsubscribe()
 
     async def _take(self, message: Msg) -> None:
-        self._count += 1
-        if self._count % TURN == 0:
-            await asyncio.sleep(0)
-        if self._over:
-            return
-        try:
-            trades = messages.decode(message.data, Trades)
-        except BadRequest as error:
-            self._unreadable(str(error))
-            trades = Trades(
-                exchange=self._trades.exchange, symbol=self._trades.symbol, trades=[], received=0, gap=_UNREADABLE
-            )
-        await self._hand_on(sequence_of(message.reply), trades)
+        if not self._over:
+            told = told_by(message.data, self._trades, self._unreadable)
+            await self._hand_on(sequence_of(message.reply), told)
+
+
+async def read_back(
+    bus: Bus, trades: Feed, after: int, unreadable: Callable[[str], None]
+) -> AsyncGenerator[tuple[int, Trades], None]:
+    """What the tape keeps after a sequence, up to its present end: by pages, so that nothing else waits behind it."""
+    async with aclosing(pages(bus, trades.public, after)) as found:
+        async for page in found:
+            for number, taped in enumerate(page):
+                yield taped.sequence, told_by(taped.data, trades, unreadable)
+                if number % TURN == 0:
+                    await asyncio.sleep(0)
+
+
+def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Trades:
+    """A message of the tape; one that cannot be read, of which `unreadable` is told, is a gap."""
+    try:
+        return messages.decode(data, Trades)
+    except BadRequest as error:
+        unreadable(str(error))
+        return Trades(exchange=trades.exchange, symbol=trades.symbol, trades=[], received=0, gap=_UNREADABLE)
 
 
 async def stream_info(bus: Bus) -> StreamInfo:
