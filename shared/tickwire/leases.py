@@ -22,7 +22,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -30,7 +29,7 @@ from nats.js.api import DeliverPolicy
 
 from tickwire import logs, messages, streams
 from tickwire.bus import Bus, cancellable
-from tickwire.errors import Fenced
+from tickwire.errors import BadRequest, Fenced
 from tickwire.messages import Instance, LeaseHolder
 from tickwire.metrics import Metrics, of_leases
 
@@ -176,8 +175,8 @@ class Leases:
         try:
             last = await self._last(self._subject(key))
             if last is not None and not _is_gone(last.headers):
-                holder = msgspec.json.decode(last.data or b"", type=LeaseHolder).holder
-                if holder != self.instance:
+                holder = _holder_of(last.subject or "", last.data)
+                if holder is not None and holder != self.instance:
                     # Not noted: its release may have been observed while this answer was on its way.
                     return None
             # An expiry marker is an entry too: it is claimed over by its own revision.
@@ -248,7 +247,7 @@ class Leases:
         last = await self._last(self._subject(key))
         if last is None or _is_gone(last.headers) or last.seq is None:
             raise _TakenOver
-        if msgspec.json.decode(last.data or b"", type=LeaseHolder).holder != self.instance:
+        if _holder_of(last.subject or "", last.data) != self.instance:
             raise _TakenOver
         return last.seq
 
@@ -325,8 +324,8 @@ class Leases:
             before = self._holders.get(name)
             if gone:
                 self._holders.pop(name, None)
-            else:
-                self._holders[name] = msgspec.json.decode(message.data, type=LeaseHolder).holder
+            elif (holder := _holder_of(message.subject, message.data)) is not None:
+                self._holders[name] = holder
             if self._holders.get(name) != before:
                 self._notify(name)
 
@@ -411,6 +410,15 @@ async def _forward(one: asyncio.Event, other: asyncio.Event) -> None:
 def _is_gone(headers: dict[str, str] | None) -> bool:
     """Whether an entry says that the key is no more: deleted, purged, or expired (a marker of the server)."""
     return headers is not None and ("KV-Operation" in headers or "Nats-Marker-Reason" in headers)
+
+
+def _holder_of(subject: str, data: bytes | None) -> str | None:
+    """Who holds a lease by its entry; None where that says nothing, and then nobody does."""
+    try:
+        return messages.decode(data or b"", LeaseHolder).holder
+    except BadRequest as error:
+        log.warning("not a lease", subject=subject, error=str(error))
+        return None
 
 
 def _weight(member: str, key: str) -> bytes:

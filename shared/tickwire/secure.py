@@ -1,8 +1,8 @@
 """Who may connect to the broker, and how: TLS, refusals in our own words, and no password in plain text.
 
 Facts about nats-py 2.16: a `tls://` URL of a server without TLS connects in plain text, password and all; a permission
-that is missing is told by the server some time after the publish, and to the error callback only; `close()` after a
-failed TLS handshake never returns.
+that is missing is told by the server some time after the publish, to the error callback only, and there in lower case;
+`close()` after a failed TLS handshake never returns.
 """
 
 from __future__ import annotations
@@ -14,14 +14,17 @@ from urllib.parse import urlsplit
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
+from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
 
 from tickwire.config import NatsSettings
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 
-_DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"", re.IGNORECASE)
+_DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"")
 _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 _TLS_SCHEMES = ("tls", "wss")
 INBOX = "_INBOX."
+_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink"})
+"""What our subjects begin with; those of the broker begin with $."""
 
 
 class PlainText(nats.errors.Error):
@@ -29,7 +32,10 @@ class PlainText(nats.errors.Error):
 
 
 class SecureClient(Client):
-    """With `encrypted`, it tells a server who it is through TLS only, at every connection again."""
+    """With `encrypted`, it tells a server who it is through TLS only, at every connection again.
+
+    What is not permitted goes to the error callback in the server's own words.
+    """
 
     encrypted = False
 
@@ -43,6 +49,16 @@ class SecureClient(Client):
                 transport.close()  # type: ignore[no-untyped-call]
                 raise PlainText("the server does not speak TLS")
         return super()._connect_command()
+
+    async def _process_err(self, err_msg: str) -> None:
+        # Of a subject in lower case nobody knows which one it is. The parser has still what it was made of.
+        said = ERR_RE.match(self._ps.buf)
+        if PERMISSIONS_ERR not in err_msg or said is None:
+            await super()._process_err(err_msg)
+            return
+        text = said[1].decode().strip("'")
+        self._err = nats.errors.Error(f"nats: {text}")
+        await self._error_cb(self._err)
 
 
 def inbox_of(user: str) -> str:
@@ -112,8 +128,8 @@ def denied(error: Exception, settings: NatsSettings) -> Forbidden | None:
     found = _DENIED.search(str(error))
     if found is None:
         return None
-    doing = "publish to" if found[1].lower() == "publish" else "subscribe to"
-    streams_ = found[2].upper().startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
+    doing = "publish to" if found[1] == "Publish" else "subscribe to"
+    streams_ = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
     return Forbidden(
         f"the broker does not let user {settings.user or '(none)'} {doing} {found[2]}",
         "run `tickwire declare` as the user that may" if streams_ else "give it the permission, or use another user",
@@ -121,6 +137,11 @@ def denied(error: Exception, settings: NatsSettings) -> Forbidden | None:
 
 
 def is_reply(error: Exception) -> bool:
-    """Whether what is forbidden is a reply to an inbox that the asker chose."""
+    """Whether what is forbidden can only be a reply, to where the asker chose."""
     found = _DENIED.search(str(error))
-    return found is not None and found[1].lower() == "publish" and found[2].upper().startswith(INBOX)
+    return found is not None and found[1] == "Publish" and not is_ours(found[2])
+
+
+def is_ours(subject: str) -> bool:
+    """Whether tickwire or the broker speaks there: a reply would be taken for something else."""
+    return subject.startswith("$") or subject.split(".", 1)[0] in _OURS

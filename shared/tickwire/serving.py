@@ -14,11 +14,12 @@ from typing import Any, Generic, TypeVar
 
 import nats.errors
 from msgspec import Struct
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.micro import add_service
 from nats.micro.request import Request
+from nats.micro.service import Service, ServiceConfig
 
-from tickwire import logs, messages, parting
+from tickwire import logs, messages, parting, secure
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
 from tickwire.errors import BrokerUnavailable, InternalError, TickwireError
 from tickwire.metrics import Metrics
@@ -26,9 +27,6 @@ from tickwire.metrics import Metrics
 log = logs.get(__name__)
 
 VERSION = "0.1.0"
-
-_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink"})
-"""What our subjects begin with."""
 
 Q = TypeVar("Q", bound=Struct)
 
@@ -84,13 +82,16 @@ async def serve(
     """
     counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
-        micro = await add_service(
+        micro = _Micro(
             bus.client,
-            name=service,
-            version=VERSION,
-            description=f"tickwire {service}",
-            metadata={"instance": instance},
+            ServiceConfig(
+                name=service,
+                version=VERSION,
+                description=f"tickwire {service}",
+                metadata={"instance": instance},
+            ),
         )
+        await micro.start()
         for endpoint in endpoints:
             await micro.add_endpoint(
                 name=endpoint.subject.replace(".", "-"),
@@ -109,6 +110,22 @@ async def serve(
             await asyncio.gather(*(_drained(bus, point._subscription) for point in micro._endpoints))
 
 
+class _Micro(Service):
+    """A micro service whose PING, INFO and STATS are answered by the same rule as its endpoints."""
+
+    async def _handle_ping_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_ping_request(msg)
+
+    async def _handle_info_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_info_request(msg)
+
+    async def _handle_stats_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_stats_request(msg)
+
+
 async def _drained(bus: Bus, subscription: Subscription | None) -> None:
     if subscription is not None:
         try:
@@ -121,8 +138,7 @@ def _in_task(
     bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
 ) -> Callable[[Request], Awaitable[None]]:
     async def handler(request: Request) -> None:
-        if _is_ours(request._msg.reply):
-            log.warning("a request asks for its reply where tickwire itself speaks", subject=request.subject)
+        if not may_answer(request._msg):
             return
         call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
         group.create_task(answer(endpoint, call, metrics))
@@ -130,9 +146,12 @@ def _in_task(
     return handler
 
 
-def _is_ours(reply: str) -> bool:
-    """Whether a reply there would be taken for something else: we may say what the asker may not."""
-    return reply.split(".", 1)[0] in _OURS or reply.startswith("$")
+def may_answer(request: Msg) -> bool:
+    """Whether the reply would be no more than that: we may say what the asker may not."""
+    if secure.is_ours(request.reply):
+        log.warning("a request asks for its reply where tickwire itself speaks", subject=request.subject)
+        return False
+    return True
 
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:

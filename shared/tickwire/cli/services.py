@@ -29,6 +29,7 @@ from tickwire.lifecycle import Exit, until_stopped
 from tickwire.messages import LogLevel
 from tickwire.metrics import Metrics
 from tickwire.monitoring import asked_whether_ready, monitored
+from tickwire.serving import may_answer
 
 CONTROL_LOG = "control.log"
 READY_POLL_S = 0.05
@@ -89,7 +90,7 @@ async def follow_log_level(bus: Bus) -> None:
             log.warning("control.log", error=str(error))
             return
         logs.set_level(wanted.level, wanted.logger)
-        if message.reply:
+        if message.reply and may_answer(message):
             await bus.publish(message.reply, wanted)
 
     await bus.subscribe(CONTROL_LOG, take)
