@@ -24,12 +24,14 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from tickwire import address as addresses
 from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
 from tickwire.confirmed import Ack, Confirmed
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
+    ConfigError,
     Forbidden,
     NoSuchService,
     RequestTimeout,
@@ -206,6 +208,8 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     address = url or settings.url
     if not address:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
+    if not addresses.is_one(address):
+        raise ConfigError("that is not the URL of a broker", addresses.HOW)
     bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     refusals: list[Exception] = []
     # Not there yet is no disconnection either.
@@ -218,7 +222,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             bug.set_exception(error)
 
     async def on_error(error: Exception) -> None:
-        if (forbidden := secure.denied(error, settings)) is not None:
+        if (forbidden := secure.denied(error, settings, address)) is not None:
             if secure.is_reply(error):
                 log.warning("a reply is not permitted", error=str(forbidden))
             else:
@@ -250,7 +254,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
-    bus = Bus(client, secure.shown(address))
+    bus = Bus(client, addresses.shown(address))
 
     def in_doubt() -> None:
         for doubt in list(bus.doubts):
@@ -334,7 +338,7 @@ async def _open(
         async with asyncio.timeout(settings.connect_timeout_s):
             # The first connection fails at once rather than being retried: a wrong URL should say so.
             await client.connect(
-                secure.servers(address),
+                addresses.servers(address),
                 name=name,
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
 
+from tickwire.address import servers, shown, user_of
 from tickwire.config import NatsSettings
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 
@@ -42,9 +43,11 @@ class SecureClient(Client):
     def _connect_command(self) -> bytes:
         # What the server gets is made here, after TLS is set up where the server offers it.
         transport = self._transport
-        if self.encrypted and isinstance(transport, TcpTransport):
-            writer = transport._io_writer
-            if writer is None or writer.get_extra_info("ssl_object") is None:
+        if isinstance(transport, TcpTransport) and (writer := transport._io_writer) is not None:
+            if writer.get_extra_info("ssl_object") is not None:
+                # As asyncio's own streams have it, and nats-py has not: asyncio warns at each end of a connection else.
+                writer._protocol._over_ssl = True  # type: ignore[attr-defined]
+            elif self.encrypted:
                 # nats-py would leave it open, and open the next.
                 transport.close()  # type: ignore[no-untyped-call]
                 raise PlainText("the server does not speak TLS")
@@ -66,16 +69,6 @@ def inbox_of(user: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", user):
         raise ConfigError(f"nats.user: {user!r} cannot be part of a subject", "use letters, digits, - and _")
     return f"{INBOX}{user}"
-
-
-def servers(address: str) -> list[str]:
-    """The URLs of an address: one, or those of a cluster with commas between them."""
-    return [url.strip() for url in address.split(",") if url.strip()]
-
-
-def shown(address: str) -> str:
-    """An address without the user and password that its URLs may have."""
-    return ",".join(re.sub(r"//[^/@]*@", "//", url) for url in servers(address))
 
 
 def wants_tls(settings: NatsSettings, address: str) -> bool:
@@ -118,20 +111,21 @@ def refused(error: BaseException, settings: NatsSettings, address: str) -> Tickw
             "does it want a client certificate? see nats.tls_cert and nats.tls_key",
         )
     if _UNAUTHORIZED.search(said):
-        who = f"user {settings.user}" if settings.user else "us without a user"
+        who = f"user {user}" if (user := settings.user or user_of(address)) else "us without a user"
         return Forbidden(f"the broker at {where} refuses {who}", "check nats.user and TICKWIRE_NATS_PASSWORD")
     return BrokerUnavailable(f"no NATS server answers at {where} ({said})", "start one, or correct nats.url")
 
 
-def denied(error: Exception, settings: NatsSettings) -> Forbidden | None:
+def denied(error: Exception, settings: NatsSettings, address: str) -> Forbidden | None:
     """What the broker does not permit, if an error says that: of a publish or a subscription."""
     found = _DENIED.search(str(error))
     if found is None:
         return None
     doing = "publish to" if found[1] == "Publish" else "subscribe to"
     streams_ = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
+    user = settings.user or user_of(address) or "(none)"
     return Forbidden(
-        f"the broker does not let user {settings.user or '(none)'} {doing} {found[2]}",
+        f"the broker does not let user {user} {doing} {found[2]}",
         "run `tickwire declare` as the user that may" if streams_ else "give it the permission, or use another user",
     )
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -27,16 +29,42 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
         yield running
 
 
-@pytest.mark.parametrize("service", ["cache", "fetcher", "streamer"])
+@pytest.mark.parametrize("service", ["cache", "fetcher", "streamer", "sink"])
 async def test_a_service_with_a_wrong_password_ends_with_one_line(server: Server, tmp_path: Path, service: str) -> None:
-    env = environment(tmp_path, **variables_of(server.url, service)) | {"TICKWIRE_NATS_PASSWORD": "p-wrong"}
+    wrong = {"TICKWIRE_NATS_PASSWORD": "p-wrong", "TICKWIRE_SINK_URL": "http://127.0.0.1:1"}
+    env = environment(tmp_path, **variables_of(server.url, service)) | wrong
     ended = await tickwire(env, "service", service)
     assert ended.code == 2
-    assert one_line(ended.err) == (
-        f"tickwire: the broker at {server.url} refuses user {service}; check nats.user and TICKWIRE_NATS_PASSWORD"
+    assert ended.err == (
+        f"tickwire: the broker at {server.url} refuses user {service}; check nats.user and TICKWIRE_NATS_PASSWORD\n"
     )
-    assert "p-wrong" not in ended.err
-    await server.says("authentication error - User")
+    await server.says(f'authentication error - User "{service}"')
+
+
+@pytest.mark.parametrize("login", ["cache:se@cr%2Fet", "cache:se:cret"])
+async def test_of_a_password_in_a_url_that_is_refused_nothing_is_shown(
+    server: Server, tmp_path: Path, login: str
+) -> None:
+    url = f"nats://{login}@127.0.0.1:{server.port}"
+    ended = await tickwire(environment(tmp_path, TICKWIRE_NATS_URL=url), "service", "cache")
+    assert ended.code == 2
+    assert ended.err == (
+        f"tickwire: the broker at {server.url} refuses user cache; check nats.user and TICKWIRE_NATS_PASSWORD\n"
+    )
+
+
+@pytest.mark.parametrize("login", ["cache:se/cret", "cache:12/cret", "cache:se#cret", "cache:se?cret", "cache:se,cret"])
+async def test_a_url_whose_password_ends_its_host_is_refused_and_not_shown(tmp_path: Path, login: str) -> None:
+    url = f"nats://{login}@127.0.0.1:4222"
+    ended = await tickwire(environment(tmp_path, TICKWIRE_NATS_URL=url), "service", "cache")
+    assert ended.code == 2
+    assert "write it as nats://host:port" in one_line(ended.err)
+    assert len(ended.err.splitlines()) == 1
+    assert "cret" not in ended.err
+    with pytest.raises(ConfigError, match="TICKWIRE_NATS_PASSWORD") as refused:
+        async with connect(NatsSettings(), name="test", url=url):
+            raise AssertionError
+    assert "cret" not in str(refused.value)
 
 
 async def test_a_service_without_a_user_ends_with_one_line(server: Server, tmp_path: Path) -> None:
@@ -74,10 +102,16 @@ def trusted(authority: trustme.CA, tmp_path: Path) -> Path:
     return path
 
 
-def certificate(authority: trustme.CA, folder: Path, *names: str) -> dict[str, str]:
-    """A server's certificate for these names, as deploy/nats/secure-tls.conf wants it."""
-    made = authority.issue_cert(*names)
-    key, chain = folder / "key.pem", folder / "cert.pem"
+def certificate(
+    authority: trustme.CA,
+    folder: Path,
+    *names: str,
+    not_before: datetime | None = None,
+    not_after: datetime | None = None,
+) -> dict[str, str]:
+    """A certificate for these names, as deploy/nats/secure-tls.conf wants it."""
+    made = authority.issue_cert(*names, not_before=not_before, not_after=not_after)
+    key, chain = folder / f"{names[0]}-key.pem", folder / f"{names[0]}-cert.pem"
     made.private_key_pem.write_to_path(str(key))
     chain.write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
     return {"NATS_TLS_CERT": str(chain), "NATS_TLS_KEY": str(key)}
@@ -155,6 +189,70 @@ async def test_nor_is_one_that_takes_the_place_of_one_with_tls(
                     await asyncio.sleep(0.05)
             assert not bus.client.is_connected
             assert wire.sent == b""
+
+
+NEVER = datetime(2019, 1, 1), datetime(2020, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("service", "validity", "authorities", "said"),
+    [
+        ("cache", NEVER, True, "is not trusted: certificate has expired; see nats.tls_ca"),
+        # Without nats.tls_ca it is not trusted either; that it talks TLS at all is because the server says so.
+        ("streamer", None, False, "is not trusted: unable to get local issuer certificate; see nats.tls_ca"),
+    ],
+)
+async def test_a_service_that_does_not_trust_the_broker_says_so_in_one_line(
+    authority: trustme.CA,
+    trusted: Path,
+    tmp_path: Path,
+    service: str,
+    validity: tuple[datetime, datetime] | None,
+    authorities: bool,
+    said: str,
+) -> None:
+    since, until = validity or (None, None)
+    pair = certificate(authority, tmp_path, "127.0.0.1", not_before=since, not_after=until)
+    async with serving(tmp_path / "nats", "secure-tls.conf", **pair) as server:
+        env = environment(tmp_path, **variables_of(server.url, service))
+        if authorities:
+            env["TICKWIRE_NATS_TLS_CA"] = str(trusted)
+        ended = await tickwire(env, "service", service)
+        assert ended.code == 2
+        assert said in one_line(ended.err)
+        assert len(ended.err.splitlines()) == 1
+        await server.says("TLS handshake error")
+
+
+async def test_a_wrong_password_is_one_line_over_tls_too(authority: trustme.CA, trusted: Path, tmp_path: Path) -> None:
+    pair = certificate(authority, tmp_path, "127.0.0.1")
+    async with serving(tmp_path / "nats", "secure-tls.conf", **pair) as server:
+        wrong = {"TICKWIRE_NATS_TLS_CA": str(trusted), "TICKWIRE_NATS_PASSWORD": "p-wrong"}
+        ended = await tickwire(environment(tmp_path, **variables_of(server.url, "cache")) | wrong, "service", "cache")
+        assert ended.code == 2
+        assert "refuses user cache" in one_line(ended.err)
+        assert len(ended.err.splitlines()) == 1
+
+
+async def test_a_broker_that_wants_our_certificate_gets_it_or_we_say_which_setting_is_missing(
+    authority: trustme.CA, trusted: Path, tmp_path: Path
+) -> None:
+    secure = os.path.relpath(brokers.DEPLOY / "nats" / "secure.conf", tmp_path)
+    mutual = tmp_path / "mutual.conf"
+    mutual.write_text(
+        f"include {secure}\n"
+        f"tls {{ cert_file: $NATS_TLS_CERT, key_file: $NATS_TLS_KEY, ca_file: '{trusted}', verify: true }}\n"
+    )
+    pair, own = certificate(authority, tmp_path, "127.0.0.1"), certificate(authority, tmp_path, "operator")
+    async with serving(tmp_path / "nats", str(mutual), **pair) as server:
+        env = environment(tmp_path, **variables_of(server.url, "operator"), TICKWIRE_NATS_TLS_CA=str(trusted))
+        ended = await tickwire(env, "declare")
+        assert ended.code == 2
+        assert "does it want a client certificate? see nats.tls_cert and nats.tls_key" in one_line(ended.err)
+        assert len(ended.err.splitlines()) == 1
+        await server.says("TLS handshake error")
+        ours = {"TICKWIRE_NATS_TLS_CERT": own["NATS_TLS_CERT"], "TICKWIRE_NATS_TLS_KEY": own["NATS_TLS_KEY"]}
+        assert (await tickwire(env | ours, "declare")).code == 0
 
 
 async def test_plain_text_at_a_tls_port_is_refused_by_the_broker(authority: trustme.CA, tmp_path: Path) -> None:
