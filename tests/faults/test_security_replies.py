@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import nats.js.errors
 import pytest
 from nats.aio.msg import Msg
 
+from support import brokers
 from support.brokers import Server, as_user
 from support.pipeline import Pipeline
 from support.processes import running_simulator
@@ -191,3 +193,36 @@ async def test_an_entry_among_the_leases_that_is_none_ends_nobody_and_is_claimed
             while (tmp_path / "cache-0.log").read_text().count('"lease": "0", "epoch"') < 3:
                 await asyncio.sleep(0.05)
         await all_answer(line)
+
+
+async def test_programs_of_two_accounts_cannot_fool_each_other(tmp_path: Path) -> None:
+    """A copy of the account DESK, as accounts.conf says; those who share one hear what an answer pretends to be."""
+    text = (brokers.DEPLOY / "nats" / "accounts.conf").read_text()
+    end = text.rindex("}\nsystem_account")
+    copy = text[text.index("  DESK: {") : end].replace("DESK: {", "OTHER: {")
+    copy = copy.replace("user: desk, password: $TICKWIRE_DESK_PASSWORD", "user: other, password: p-other")
+    (tmp_path / "accounts.conf").write_text(text[:end] + copy.replace("_INBOX.desk", "_INBOX.other") + text[end:])
+    shutil.copy(brokers.DEPLOY / "nats" / "secure.conf", tmp_path)
+    stored = "md.stored.binance.BTC-USDT.1h"
+    async with (
+        declared(tmp_path / "nats", str(tmp_path / "secure.conf")) as server,
+        connect(as_user(server.url, "operator"), name="operator") as operator,
+        connect(as_user(server.url, "desk"), name="forger") as forger,
+        connect(as_user(server.url, "desk"), name="beside") as beside,
+        connect(as_user(server.url, "other"), name="apart") as apart,
+    ):
+        await operator.jetstream.publish(BTC.tape, b'{"forged":true}')
+        ears = Ear(), Ear()
+        for bus, ear in zip((beside, apart), ears, strict=True):
+            await bus.subscribe("md.>", ear.take)
+            await bus.client.flush()
+        await forger.client.publish("$JS.API.DIRECT.GET.TRADES", FIRST, reply=stored)
+        await forger.client.request("$JS.API.DIRECT.GET.TRADES", FIRST, timeout=5)
+        await operator.client.publish(stored, b'{"forged":false}')
+        async with asyncio.timeout(10):
+            while any((stored, b'{"forged":false}') not in ear.heard for ear in ears):
+                await asyncio.sleep(0.02)
+        assert [ear.heard for ear in ears] == [
+            [(stored, b'{"forged":true}'), (stored, b'{"forged":false}')],
+            [(stored, b'{"forged":false}')],
+        ]

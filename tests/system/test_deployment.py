@@ -240,6 +240,7 @@ async def test_the_commands_environment_and_health_checks_of_the_compose_file_wo
         await works(made, influx)
         code, said = await made.once("cache", "health")
         assert (code, said) == (0, "ready\n")
+        assert "iolation" not in (tmp_path / "nats.log").read_text()
     code, said = await made.once("cache", "health")
     assert code == 1
     assert said.startswith("nothing answers at 127.0.0.1:")
