@@ -24,7 +24,7 @@ _DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^
 _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 _TLS_SCHEMES = ("tls", "wss")
 INBOX = "_INBOX."
-_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink"})
+_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink", "tickwire"})
 """What our subjects begin with; those of the broker begin with $."""
 
 
@@ -43,8 +43,9 @@ class SecureClient(Client):
     def _connect_command(self) -> bytes:
         # What the server gets is made here, after TLS is set up where the server offers it.
         transport = self._transport
-        if isinstance(transport, TcpTransport) and (writer := transport._io_writer) is not None:
-            if writer.get_extra_info("ssl_object") is not None:
+        if isinstance(transport, TcpTransport):
+            writer = transport._io_writer
+            if writer is not None and writer.get_extra_info("ssl_object") is not None:
                 # As asyncio's own streams have it, and nats-py has not: asyncio warns at each end of a connection else.
                 writer._protocol._over_ssl = True  # type: ignore[attr-defined]
             elif self.encrypted:

@@ -103,6 +103,8 @@ FORBIDDEN = [
     ("desk", "$JS.API.STREAM.DELETE.TRADES"),
     ("desk", "$JS.API.STREAM.PURGE.TRADES"),
     ("desk", "$JS.API.CONSUMER.CREATE.TRADES"),
+    ("desk", "$JS.API.STREAM.MSG.GET.TRADES"),
+    ("desk", "$JS.API.STREAM.INFO.TRADES"),
     ("desk", "_INBOX.cache.x"),
     ("fetcher", "tape.trade.binance.BTC-USDT"),
     ("fetcher", "md.stored.binance.BTC-USDT.1h"),
@@ -111,12 +113,15 @@ FORBIDDEN = [
     ("streamer", "md.trade.binance.BTC-USDT"),
     ("streamer", "md.stored.binance.BTC-USDT.1h"),
     ("streamer", "md.job.x"),
+    ("streamer", "$JS.API.STREAM.MSG.GET.JOBS"),
+    ("streamer", "$JS.FC.OHLCV.x"),
     ("cache", "tape.trade.binance.BTC-USDT"),
     ("cache", "tape.ohlcv.binance.BTC-USDT.1h"),
     ("cache", "md.trade.binance.BTC-USDT"),
     ("cache", "$JS.API.STREAM.PURGE.TRADES"),
     ("sink", "tape.trade.binance.BTC-USDT"),
     ("sink", "md.trade.binance.BTC-USDT"),
+    ("sink", "$JS.FC.TRADES.x"),
 ]
 
 
@@ -147,6 +152,38 @@ async def test_what_a_user_may_not_publish_is_refused_by_the_broker_and_is_an_er
             await server.says(f'user:{user}" - Publish Violation - Subject "{subject}"')
         await watch.client.flush()
         assert arrived == []
+
+
+@pytest.mark.parametrize(
+    ("user", "subject", "stream", "filtered"),
+    [
+        ("cache", "tape.ohlcv.binance.BTC-USDT.1h", "OHLCV", "ohlcv.>"),
+        ("streamer", BTC.tape, "TRADES", BTC.tape),
+        ("streamer", "$KV.INTEREST.x", "KV_INTEREST", "$KV.INTEREST.>"),
+    ],
+)
+async def test_a_service_may_say_how_fast_it_reads_a_stream(
+    server: Server, user: str, subject: str, stream: str, filtered: str
+) -> None:
+    asked, through = asyncio.Event(), asyncio.Event()
+
+    async def ask(_: Msg) -> None:
+        asked.set()
+
+    async def take(message: Msg) -> None:
+        if message.metadata.num_pending == 0:
+            through.set()
+
+    async with connect(as_user(server.url, "operator"), name="operator") as operator:
+        await operator.subscribe(f"$JS.FC.{stream}.>", ask)
+        for number in range(100):
+            # Of a bucket each key keeps its newest alone.
+            key = f"{subject}{number}" if stream.startswith("KV_") else subject
+            await operator.jetstream.publish(key, bytes(400_000))
+        async with connect(as_user(server.url, user), name=user) as bus, asyncio.timeout(20):
+            await bus.ordered(filtered, stream, take)
+            await through.wait()
+            await asked.wait()
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,9 @@ import pytest
 from nats.aio.msg import Msg
 
 from support import brokers
-from support.brokers import Server, as_user
+from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
-from support.processes import running_simulator
+from support.processes import running_simulator, tickwire
 from support.secured import declared, secured
 from tickwire import messages, streams
 from tickwire.bus import Bus, connect
@@ -25,6 +25,7 @@ BTC = Feed("trade", "binance", "BTC/USDT")
 SERVICES = ("cache", "fetcher", "streamer")
 KEY = b'{"exchange":"binance","symbol":"BTC/USDT","timeframe":"1h"}'
 FIRST = b'{"seq":1}'
+LEVEL = b'{"level":"info","logger":"tickwire"}'
 REQUESTS = [
     *((f"$SRV.PING.{service}", b"") for service in SERVICES),
     ("$SRV.STATS", b""),
@@ -160,9 +161,10 @@ async def test_a_service_itself_answers_nowhere_that_tickwire_speaks_and_goes_on
             # What the broker answers goes where the operator could publish by itself.
             if not subject.startswith("$JS."):
                 await ask_all(operator, subject, data)
+        await ask_all(operator, "control.log", LEVEL)
         await all_answer(line)
         await listener.client.flush()
-        assert ear.heard == []
+        assert [each for each in ear.heard if each != ("control.log", LEVEL)] == []
         assert await kept(listener) == before
         for service in SERVICES:
             await server.says(f'user:{service}" - Publish Violation - Subject "foo.bar"')
@@ -193,6 +195,13 @@ async def test_an_entry_among_the_leases_that_is_none_ends_nobody_and_is_claimed
             while (tmp_path / "cache-0.log").read_text().count('"lease": "0", "epoch"') < 3:
                 await asyncio.sleep(0.05)
         await all_answer(line)
+        listing = asyncio.ensure_future(tickwire(line.env | variables_of(server.url, "operator"), "status"))
+        while not listing.done():
+            # As long as a lease: an entry expires.
+            await operator.jetstream.publish("$KV.LEASES.cache.lease.zzz", b"{}")
+            await asyncio.wait({listing}, timeout=0.2)
+        assert listing.result().code == 0
+        assert "not a lease" in listing.result().err
 
 
 async def test_programs_of_two_accounts_cannot_fool_each_other(tmp_path: Path) -> None:

@@ -17,17 +17,19 @@ from nats.aio.msg import Msg
 from rich.console import Group, RenderableType
 from rich.live import Live
 
-from tickwire import messages, streams, subjects
+from tickwire import logs, messages, streams, subjects
 from tickwire.bus import Bus
 from tickwire.cli import render
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.feeds import WATCH_S, listed
 from tickwire.cli.inventory import inventory
 from tickwire.cli.services import CONTROL_LOG
-from tickwire.errors import NoSuchService, TickwireError
+from tickwire.errors import BadRequest, NoSuchService, TickwireError
 from tickwire.feeds import Feed, FeedReport
 from tickwire.lifecycle import Exit, until_stopped
 from tickwire.messages import FetchRequest, Job, LeaseHolder, LogLevel
+
+logger = logs.get(__name__)
 
 GATHER_S = 0.4
 """How long answers are waited for: every instance answers by itself."""
@@ -186,7 +188,7 @@ async def _leases(bus: Bus) -> list[LeaseStatus]:
 
 
 async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
-    """A lease, None where it was given up, or has expired."""
+    """A lease, None where it was given up, has expired, or is none."""
     try:
         last = await bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True)
     except nats.js.errors.NotFoundError:
@@ -195,7 +197,11 @@ async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
     if not last.data:
         return None
     service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
-    holder = messages.decode(last.data, LeaseHolder)
+    try:
+        holder = messages.decode(last.data, LeaseHolder)
+    except BadRequest as error:
+        logger.warning("not a lease", subject=subject, error=str(error))
+        return None
     return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
 
 
