@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import nats
@@ -110,7 +110,7 @@ class Bus:
         the subject, RequestTimeout when it does not answer within `timeout_s`.
         """
         queue: asyncio.Queue[Msg] = asyncio.Queue()
-        try:
+        with self._connected():
             inbox = self.client.new_inbox()
             subscription = await self.client.subscribe(inbox, cb=queue.put)
             try:
@@ -126,8 +126,6 @@ class Bus:
                     return messages.decode(checked(answer), reply)
             finally:
                 await subscription.unsubscribe()
-        except nats.errors.Error as error:
-            raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
         raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log")
 
     async def request_chunks(
@@ -139,28 +137,55 @@ class Bus:
         `request` does, and RequestTimeout when a chunk went missing.
         """
         queue: asyncio.Queue[Msg] = asyncio.Queue()
-        inbox = self.client.new_inbox()
-        subscription = await self.client.subscribe(inbox, cb=queue.put)
+        with self._connected():
+            inbox = self.client.new_inbox()
+            subscription = await self.client.subscribe(inbox, cb=queue.put)
+            try:
+                await self.client.publish(subject, messages.encode(message), reply=inbox)
+                expected = 0
+                while True:
+                    try:
+                        async with asyncio.timeout(timeout_s):
+                            answer = await queue.get()
+                    except TimeoutError as error:
+                        raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
+                    if (answer.headers or {}).get("Status") == "503":
+                        raise no_such_service(subject)
+                    part: Any = decode(checked(answer))
+                    if part.chunk != expected:
+                        raise RequestTimeout(f"chunk {expected} of the reply from {subject} went missing", "ask again")
+                    yield part
+                    if not part.more:
+                        return
+                    expected += 1
+            finally:
+                await subscription.unsubscribe()
+
+    async def request_all(self, subject: str, data: bytes = b"", *, wait_s: float) -> list[bytes]:
+        """All that is answered to one request within `wait_s`, by however many instances; empty when nobody does."""
+        found: list[bytes] = []
+
+        async def take(message: Msg) -> None:
+            if (message.headers or {}).get("Status") != "503":
+                found.append(message.data)
+
+        with self._connected():
+            inbox = self.client.new_inbox()
+            subscription = await self.client.subscribe(inbox, cb=take)
+            try:
+                await self.client.publish(subject, data, reply=inbox)
+                await asyncio.sleep(wait_s)
+            finally:
+                await subscription.unsubscribe()
+        return found
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """What the client raises within is BrokerUnavailable outside."""
         try:
-            await self.client.publish(subject, messages.encode(message), reply=inbox)
-            expected = 0
-            while True:
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        answer = await queue.get()
-                except TimeoutError as error:
-                    raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
-                if (answer.headers or {}).get("Status") == "503":
-                    raise no_such_service(subject)
-                part: Any = decode(checked(answer))
-                if part.chunk != expected:
-                    raise RequestTimeout(f"chunk {expected} of the reply from {subject} went missing", "ask again")
-                yield part
-                if not part.more:
-                    return
-                expected += 1
-        finally:
-            await subscription.unsubscribe()
+            yield
+        except nats.errors.Error as error:
+            raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
 
     async def ordered(
         self,

@@ -72,6 +72,19 @@ async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
         assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
 
 
+async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: str) -> None:
+    client = await nats.connect(broker)
+    bus = Bus(client, broker)
+    await client.close()
+    with pytest.raises(BrokerUnavailable, match="the connection to nats://.* is lost"):
+        await bus.request("cache.coverage", ASK, Coverage)
+    with pytest.raises(BrokerUnavailable, match="the connection to nats://.* is lost"):
+        async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
+            pass
+    with pytest.raises(BrokerUnavailable, match="the connection to nats://.* is lost"):
+        await bus.request_all("$SRV.PING", wait_s=0.1)
+
+
 async def test_a_typed_error_arrives_as_the_same_type(bus: Bus) -> None:
     async def handle(request: KeyRequest, _call: Call) -> Struct:
         raise UnknownSymbol("no such symbol", "did you mean BTC/USDT?")
