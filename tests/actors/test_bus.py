@@ -76,12 +76,12 @@ async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: st
     client = await nats.connect(broker)
     bus = Bus(client, broker)
     await client.close()
-    with pytest.raises(BrokerUnavailable, match="the connection to nats://.* is lost"):
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
         await bus.request("cache.coverage", ASK, Coverage)
-    with pytest.raises(BrokerUnavailable, match="the connection to nats://.* is lost"):
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
         async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
             pass
-    with pytest.raises(BrokerUnavailable, match="the connection to nats://.* is lost"):
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
         await bus.request_all("$SRV.PING", wait_s=0.1)
 
 
