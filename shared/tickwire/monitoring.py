@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import aiohttp
 from aiohttp import web
 from nats.aio.client import Client
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -54,19 +53,6 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client)
                 yield
     finally:
         await runner.cleanup()
-
-
-async def asked_whether_ready(host: str, port: int) -> str | None:
-    """Ask a service as Docker or Kubernetes would: why it is not ready, or None."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-            session.get(f"http://{host}:{port}/health/ready") as answer,
-        ):
-            found = await answer.json()
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return f"nothing answers at {host}:{port}: {error or type(error).__name__}"
-    return None if answer.status == 200 else str(found.get("reason"))
 
 
 async def _scrape(metrics: Metrics, _request: web.Request) -> web.Response:
