@@ -87,6 +87,42 @@ async def test_while_the_broker_is_silent_watching_says_so_and_goes_on(tmp_path:
         assert "Traceback" not in "\n".join(watching.lines)
 
 
+async def test_while_the_broker_is_gone_watching_says_so_and_goes_on_with_the_next_one(tmp_path: Path) -> None:
+    async with brokers.serving(tmp_path / "nats") as server:
+        env = environment(tmp_path, **brokers.variables_of(server.url, "operator"))
+        assert (await tickwire(env, "declare")).code == 0
+        async with command(tmp_path, env, "status", "--watch", "--json") as watching:
+            lines = Lines(watching)
+            await lines.until("TRADES")
+            await server.kill()
+            await watching.says("does not answer (3 s)")
+            await server.start()
+            await lines.until("TRADES")
+            assert await watching.stop(signal.SIGINT) == 0
+        assert "Traceback" not in "\n".join(watching.lines)
+
+
+async def test_on_a_terminal_the_last_state_stays_below_that_the_broker_is_silent(tmp_path: Path) -> None:
+    async with brokers.serving(tmp_path / "nats") as server:
+        env = environment(tmp_path, **brokers.variables_of(server.url, "operator"))
+        assert (await tickwire(env, "declare")).code == 0
+
+        def silent(text: str) -> bool:
+            if len(pictures(text)) == 2:
+                server.suspend()
+            if found := "does not answer (3 s)" in text:
+                server.resume()
+            return found
+
+        screen = await asyncio.to_thread(on_terminal, env, "status", "--watch", enough=silent, height=24)
+    assert screen.code == 0, screen.text
+    picture = pictures(screen.text)[2]
+    assert re.match(r"(the broker|a service) does not answer \(3 s\)", picture[0])
+    assert picture[1].startswith("broker  nats://")
+    assert "TRADES" in " ".join(picture).split()
+    assert len(picture) <= 24
+
+
 async def test_what_is_asked_once_waits_for_a_silent_broker_too(tmp_path: Path) -> None:
     async with (
         brokers.serving(tmp_path / "nats") as server,

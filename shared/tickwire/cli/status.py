@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
 from tickwire import messages
 from tickwire.bus import Bus
@@ -116,7 +117,7 @@ class _View:
             render.say(text)
         else:
             below = self._last(self._size(less=1))
-            self._live.update(Group(f"[bold red]{text}[/]", below), refresh=True)
+            self._live.update(Group(Text(text, style="bold red"), below), refresh=True)
 
     def _size(self, less: int = 0) -> Size:
         return Size(self._console.width, self._console.height - less)
