@@ -10,15 +10,17 @@ import msgspec
 import nats.js.errors
 from msgspec import Struct
 
-from tickwire import messages, streams, subjects
+from tickwire import logs, messages, streams, subjects
 from tickwire.bus import Bus, patiently
 from tickwire.cli.connection import now_ms
 from tickwire.cli.feeds import listed
 from tickwire.cli.inventory import inventory
-from tickwire.errors import BrokerUnavailable, TickwireError
+from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
 from tickwire.feeds import FeedReport
 from tickwire.lifecycle import unwrapped
 from tickwire.messages import FetchRequest, Job, LeaseHolder
+
+log = logs.get(__name__)
 
 GATHER_S = 0.4
 """How long answers are waited for: every instance answers by itself."""
@@ -149,7 +151,7 @@ async def _leases(bus: Bus) -> list[LeaseStatus]:
 
 
 async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
-    """A lease, None where it was given up, or has expired."""
+    """A lease, None where it was given up, has expired, or is none."""
     try:
         last = await patiently(lambda: bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True))
     except nats.js.errors.NotFoundError:
@@ -158,7 +160,11 @@ async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
     if not last.data:
         return None
     service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
-    holder = messages.decode(last.data, LeaseHolder)
+    try:
+        holder = messages.decode(last.data, LeaseHolder)
+    except BadRequest as error:
+        log.warning("not a lease", subject=subject, error=str(error))
+        return None
     return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
 
 
