@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
 from aiohttp import web
 from nats.aio.client import Client
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from tickwire import metrics as measures
 from tickwire import stalls
@@ -56,7 +57,8 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client)
 
 
 async def _scrape(metrics: Metrics, _request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    body = await asyncio.to_thread(metrics.snapshot())
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _live(_request: web.Request) -> web.Response:

@@ -158,7 +158,7 @@ class _Body:
             now = await self._desk.venue.now()
             target = now - now % timeframes.duration_ms(timeframe)
             building = Building.begin(timeframe, await self._position(target, now, info), target)
-        line = Line(tape, self._board, lambda: self._open(building), self._desk.settings.candle_ms)
+        line = Line(timeframe, tape, self._board, lambda: self._open(building), self._desk.settings.candle_ms)
         self._buildings[timeframe] = building
         self._lines[timeframe] = line
         self._publishing[timeframe] = self._group.create_task(line.run())

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tickwire import messages
 from tickwire.feeds import Candle
-from tickwire.streamer.desk import Board
+from tickwire.streamer.desk import Board, Tally
 from tickwire.streamer.tape import Tape
 
 ROOM = 1000
@@ -19,9 +19,13 @@ ROOM = 1000
 class Line:
     """The one publisher of a tape of candles. `newest` gives the open candle as it is when it is asked."""
 
-    def __init__(self, tape: Tape, board: Board, newest: Callable[[], Candle | None], candle_ms: int) -> None:
+    def __init__(
+        self, timeframe: str, tape: Tape, board: Board, newest: Callable[[], Candle | None], candle_ms: int
+    ) -> None:
         self._tape = tape
         self._board = board
+        self._timeframe = timeframe
+        self._tally = Tally()
         self._newest = newest
         self._cadence_s = candle_ms / 1000
         self._closed: deque[Candle] = deque()
@@ -37,7 +41,7 @@ class Line:
         """Publish a closed candle, after those before it."""
         self._closed.append(candle)
         # What the open candle was before is part of this one now.
-        self._board.conflated += self._changes
+        self._conflated(self._changes)
         self._changes = 0
         if len(self._closed) >= ROOM:
             self._room.clear()
@@ -60,6 +64,7 @@ class Line:
 
     async def run(self) -> None:
         """Publish, until `end`. Raises Fenced."""
+        self._board.of_timeframe[self._timeframe] = self._tally
         try:
             while True:
                 await self._wake.wait()
@@ -74,6 +79,7 @@ class Line:
                 elif self._ending and not self._closed:
                     return
         finally:
+            del self._board.of_timeframe[self._timeframe]
             self._room.set()
             if self._timer is not None:
                 self._timer.cancel()
@@ -95,11 +101,16 @@ class Line:
         candle = self._newest()
         if candle is not None:
             self._said = time.monotonic()
-            self._board.conflated += changes - 1
+            self._conflated(changes - 1)
             await self._append(candle)
         # Meanwhile more may have come; only the waiting for a wake-up is guarded by the event.
         self._wake.set()
 
     async def _append(self, candle: Candle) -> None:
         await self._tape.append(messages.encode(candle))
-        self._board.published(1)
+        for tally in (self._board, self._tally):
+            tally.appended(1)
+
+    def _conflated(self, changes: int) -> None:
+        for tally in (self._board, self._tally):
+            tally.conflated += changes

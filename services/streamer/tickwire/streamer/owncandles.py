@@ -22,7 +22,8 @@ class OwnCandles:
     """
 
     def __init__(self, feed: Feed, tape: Tape, board: Board, last: Candle | None, candle_ms: int) -> None:
-        self.line = Line(tape, board, lambda: self._open, candle_ms)
+        assert feed.timeframe is not None
+        self.line = Line(feed.timeframe, tape, board, lambda: self._open, candle_ms)
         self._feed = feed
         self._board = board
         self._complaints = Complaints(board)
