@@ -32,7 +32,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
-from tickwire import exchanges, logs, messages, streams, subjects, timeframes
+from tickwire import backlog, exchanges, logs, messages, streams, subjects, timeframes
 from tickwire.bus import Bus, cancellable, patiently
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
@@ -69,6 +69,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     await streams.declare_for(bus.jetstream, settings)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        backlog.measured(bus, streams.JOBS, metrics),
         asyncio.TaskGroup() as group,
     ):
         fetcher = _Fetcher(bus, settings, instance, leases, group, stop, FetcherMetrics(metrics.registry))
