@@ -8,8 +8,10 @@ that it costs nothing meanwhile (`reading`); it is read on the event loop and wr
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nats.aio.client import Client
@@ -33,6 +35,16 @@ Text = Callable[[], Iterable[str]]
 """Writes out what was read before, in Prometheus' text format; pure, because a thread calls it."""
 
 
+@dataclass
+class Answered:
+    """How the requests of an endpoint were answered, for `$SRV.STATS`."""
+
+    count: int = 0
+    errors: int = 0
+    last_error: str = ""
+    nanoseconds: int = 0
+
+
 class Metrics:
     """What every service counts, and the registry for what only one of them does."""
 
@@ -41,6 +53,8 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.answered: defaultdict[str, Answered] = defaultdict(Answered)
+        """By the subject of the endpoint."""
         self._texts: list[Callable[[], Text]] = []
         self.serving = False
         """Whether the service answers requests."""

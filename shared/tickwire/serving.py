@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import nats.errors
@@ -17,7 +18,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.micro.request import Request
-from nats.micro.service import Service, ServiceConfig
+from nats.micro.service import EndpointStats, Service, ServiceConfig
 
 from tickwire import logs, messages, parting, secure
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
@@ -89,6 +90,7 @@ async def serve(
                 version=VERSION,
                 description=f"tickwire {service}",
                 metadata={"instance": instance},
+                stats_handler=partial(_correct, counted),
             ),
         )
         await micro.start()
@@ -154,9 +156,25 @@ def may_answer(request: Msg) -> bool:
     return True
 
 
+def _correct(metrics: Metrics, stats: EndpointStats) -> None:
+    """The micro service is done with a request before it is answered: what came of it is counted by `answer`."""
+    answered = metrics.answered[stats.subject]
+    stats.num_errors, stats.last_error = answered.errors, answered.last_error
+    stats.processing_time = answered.nanoseconds
+    stats.average_processing_time = answered.nanoseconds // max(1, answered.count)
+
+
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
     """Handle one request: the reply, a typed error, or a bug that is told to the caller and raised."""
-    began, name = time.perf_counter(), ".".join(endpoint.subject.split(".")[:2])
+    began, name = time.perf_counter_ns(), ".".join(endpoint.subject.split(".")[:2])
+    answered = metrics.answered[endpoint.subject]
+
+    async def refuse(error: TickwireError) -> None:
+        metrics.refused.labels(name, error.code).inc()
+        answered.errors += 1
+        answered.last_error = str(error)
+        await call.refuse(error)
+
     try:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
         if reply is not None:
@@ -167,11 +185,12 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
             # The broker restarts, or elects a leader.
             error = BrokerUnavailable(f"{call.subject} could not be answered: {problem!r}", "ask again")
         log.debug("refused", subject=call.subject, error=str(error))
-        metrics.refused.labels(name, error.code).inc()
-        await call.refuse(error)
+        await refuse(error)
     except Exception as error:
-        metrics.refused.labels(name, InternalError.code).inc()
-        await call.refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
+        await refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
         raise
     finally:
-        metrics.requests.labels(name).observe(time.perf_counter() - began)
+        took = time.perf_counter_ns() - began
+        answered.count += 1
+        answered.nanoseconds += took
+        metrics.requests.labels(name).observe(took / 1e9)
