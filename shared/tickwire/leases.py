@@ -16,7 +16,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -60,6 +60,8 @@ class Lease:
     key: str
     epoch: Epoch
     since: int
+    fields: Mapping[str, object] = field(default_factory=dict)
+    """What it is about, for the log."""
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -118,8 +120,8 @@ class Leases:
         """Wait until any lease or member changes."""
         await self._changed.wait()
 
-    async def hold(self, key: str, body: Body, stop: asyncio.Event) -> None:
-        """Contend for a lease until `stop`; whenever it is held, run `body(lease)`.
+    async def hold(self, key: str, body: Body, stop: asyncio.Event, **fields: object) -> None:
+        """Contend for a lease until `stop`; whenever it is held, run `body(lease)`. `fields` go with its logs.
 
         `body` ends when `lease.release` is set (by `stop`, or because another instance should have it), and the
         lease is then given up. When the lease is lost, `body` is cancelled. An exception of `body` is raised.
@@ -132,7 +134,8 @@ class Leases:
             since = time.time_ns() // 1_000_000
             revision = await self._claim(key, since)
             if revision is not None:
-                await self._run(Lease(key, Epoch(self._generation, revision), since), revision, rivals, body, stop)
+                lease = Lease(key, Epoch(self._generation, revision), since, fields)
+                await self._run(lease, revision, rivals, body, stop)
             if not stop.is_set():
                 await self._wait(key, self._ttl_s / RENEWALS_PER_TTL, stop)
 
@@ -188,7 +191,8 @@ class Leases:
     # ---- holding
 
     async def _run(self, lease: Lease, revision: int, rivals: frozenset[str], body: Body, stop: asyncio.Event) -> None:
-        log.info("lease held", lease=lease.key, epoch=lease.epoch.revision)
+        logged = {"lease": lease.key, "epoch": lease.epoch.revision, **lease.fields}
+        log.info("lease held", **logged)
         self._holders[lease.key] = self.instance
         self._held[lease.key] = lease
         self.changes["gained"] += 1
@@ -196,12 +200,15 @@ class Leases:
         worker = asyncio.ensure_future(body(lease))
         keeper = asyncio.ensure_future(self._renew(lease, latest))
         mover = asyncio.ensure_future(self._watch_release(lease, rivals, stop))
+        change = "given_up"
         try:
             await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if not worker.done():
-                log.warning("lease lost", lease=lease.key, epoch=lease.epoch.revision)
-            self.changes["given_up" if worker.done() else "lost"] += 1
+                change = "lost"
+                log.warning("lease lost", **logged)
         finally:
+            # Cancelled, it is given up too: what was gained and has not gone is held.
+            self.changes[change] += 1
             self._held.pop(lease.key, None)
             for task in (worker, mover, keeper):
                 task.cancel()
@@ -230,7 +237,7 @@ class Leases:
             except _TakenOver:
                 return
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-                log.debug("renewal failed", lease=lease.key, error=repr(error))
+                log.debug("renewal failed", lease=lease.key, **lease.fields, error=repr(error))
 
     async def _renewed(self, lease: Lease, revision: int) -> int:
         value = messages.encode(LeaseHolder(holder=self.instance, since=lease.since))
@@ -271,7 +278,7 @@ class Leases:
                 revision = await self._mine(lease.key)
                 await self._put(self._subject(lease.key), b"", expected=revision, headers=gone)
         except (nats.errors.Error, nats.js.errors.Error, _TakenOver) as error:
-            log.debug("lease will expire by itself", lease=lease.key, error=repr(error))
+            log.debug("lease will expire by itself", lease=lease.key, **lease.fields, error=repr(error))
         if self._holders.get(lease.key) == self.instance:
             self._holders.pop(lease.key, None)
             self._notify(lease.key)

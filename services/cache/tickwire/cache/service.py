@@ -80,7 +80,8 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
             ):
                 log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
                 for partition in cache.partitions:
-                    holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
+                    number, own = partition.number, partial(cache.own, partition)
+                    holding.create_task(leases.hold(str(number), own, stop, partition=number))
     log.info("cache has stopped")
 
 

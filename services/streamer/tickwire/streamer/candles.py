@@ -181,7 +181,7 @@ class _Body:
             try:
                 return await cancellable(self._desk.bus.jetstream.stream_info(streams.TRADES))
             except (nats.errors.Error, nats.js.errors.Error) as error:
-                log.debug("stream TRADES does not answer", error=repr(error))
+                log.debug("stream TRADES does not answer", **self._desk.feed.fields, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
     async def _position(self, target: int, now: int, info: StreamInfo) -> int:
@@ -206,7 +206,7 @@ class _Body:
                 found = (reply.headers or {}).get("Nats-Sequence")
                 return int(found) if found else None
             except nats.errors.Error as error:
-                log.debug("stream TRADES does not answer", error=repr(error))
+                log.debug("stream TRADES does not answer", **self._desk.feed.fields, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
     # ---- reading
@@ -227,7 +227,7 @@ class _Body:
                 )
                 return
             except (nats.errors.Error, nats.js.errors.Error) as error:
-                log.debug("stream TRADES cannot be read yet", error=repr(error))
+                log.debug("stream TRADES cannot be read yet", **self._desk.feed.fields, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
     async def _unsubscribe(self) -> None:

@@ -212,7 +212,7 @@ class _Streamer:
 
     async def _contend(self, market: Feed, running: _Running) -> None:
         try:
-            await self._leases.hold(market.path, partial(self._own, market, running), running.stop)
+            await self._leases.hold(market.path, partial(self._own, market, running), running.stop, **market.fields)
         finally:
             del self._running[market]
         # It may have been wanted again while it ended.
