@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -23,7 +22,7 @@ from support.composed import ROOT, SERVICES, Composed
 from support.influx import free_port
 from support.influx_api import Server, serving
 from support.processes import SimulatorProcess, running_simulator
-from support.scraping import documented, scraper
+from support.scraping import scraper
 from tickwire import broker, config, supervisor
 from tickwire.bus import connect
 from tickwire.config import NatsSettings
@@ -187,26 +186,6 @@ def test_a_password_that_is_there_stays_and_one_that_is_new_is_added(tmp_path: P
 def test_a_variable_that_does_not_exist_would_be_seen() -> None:
     with pytest.raises(ConfigError):
         config._refuse_unknown_variables({"TICKWIRE_NATS_USR": "x"})
-
-
-def test_the_dashboard_is_the_one_that_is_made_and_asks_only_for_metrics_that_exist() -> None:
-    path = ROOT / "deploy/grafana/dashboards/tickwire.json"
-    namespace: dict[str, Any] = {"__file__": str(ROOT / "deploy/grafana/make_dashboard.py"), "__name__": "made"}
-    exec((ROOT / "deploy/grafana/make_dashboard.py").read_text(), namespace)
-    dashboard = json.loads(path.read_text())
-    assert dashboard == namespace["dashboard"]()
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    queries = [each["query"] for each in dashboard["templating"]["list"]]
-    asked = {name for text in (*expressions, *queries) for name in re.findall(r"\b(?:tickwire|process)_\w+", text)}
-    exist = documented()
-    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} <= exist
-    # And leaves out nothing that says how tickwire itself fares.
-    shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
-    assert {name for name in exist - shown if name.startswith("tickwire_")} <= {
-        "tickwire_feed_messages_total", "tickwire_fetcher_pages_total", "tickwire_cache_pages_total",
-        "tickwire_broker_messages_total", "tickwire_instances", "tickwire_sink_active",
-    }  # fmt: skip
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
 def test_prometheus_asks_every_service_of_the_compose_file_at_the_port_of_the_image() -> None:
