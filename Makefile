@@ -4,7 +4,7 @@ BIN := .venv/bin
 # uv where it is installed, else venv and pip: the same locked versions either way.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak images lint format bench schemas lock clean
+.PHONY: demo test soak images lint format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -43,6 +43,8 @@ lock:
 	uv export --quiet --frozen --no-emit-project --all-groups --all-extras --no-header --output-file requirements.lock
 	for each in cache fetcher sink streamer; do uv export --quiet --frozen --no-emit-project --no-dev --extra $$each \
 		--no-header --no-annotate --output-file deploy/requirements/$$each.lock || exit 1; done
+	uv export --quiet --frozen --no-emit-project --only-group build --no-header --no-annotate \
+		--output-file deploy/requirements/build.lock
 
 .venv/.installed: pyproject.toml uv.lock requirements.lock
 ifneq ($(UV),)
@@ -51,15 +53,17 @@ else
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tickwire needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 ...")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 endif
 	touch $@
 
-# Passwords for docker compose, made up once.
+# Passwords for docker compose, each made up once: what the file has already stays.
+SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD DESK_PASSWORD OPERATOR_PASSWORD \
+	SYS_PASSWORD ROUTE_PASSWORD INFLUX_PASSWORD INFLUX_TOKEN GRAFANA_PASSWORD
 .env:
-	@umask 077; for each in FETCHER STREAMER CACHE SINK_NATS DESK OPERATOR SYS ROUTE INFLUX GRAFANA; do \
-		echo "TICKWIRE_$${each}_PASSWORD=t$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(16))')"; done > $@
-	@echo "made $@: the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana"
+	@umask 077; touch $@; for each in $(SECRETS); do \
+		grep -q "^TICKWIRE_$$each=" $@ || echo "TICKWIRE_$$each=t$$($(PYTHON) -c 'import secrets; print(secrets.token_hex(16))')" >> $@; done
+	@echo "$@ has the passwords of the users in deploy/nats/accounts.conf, of InfluxDB and of Grafana"
 
 clean:
 	rm -rf .venv dist .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -5,7 +5,8 @@
     python benchmarks/load.py --level debug       # what debug logs cost
 
 Live: trades, order books and candles of three timeframes of every symbol, at so many trades a second each. History: all
-48 keys are fetched meanwhile. docs/performance.md quotes it.
+48 keys are fetched meanwhile. Each service is scraped every 5 s, as Prometheus does by deploy/prometheus.
+docs/performance.md quotes it.
 """
 
 from __future__ import annotations
@@ -18,15 +19,18 @@ import re
 import secrets
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 
+import aiohttp
 import psutil
 from backfill import ready
 from nats.aio.msg import Msg
@@ -46,6 +50,7 @@ EXCHANGES = ("binance", "binanceus")
 SYMBOLS = 8
 TIMEFRAMES = ("1m", "5m", "15m")
 SERVICES = ("cache", "fetcher", "streamer")
+SCRAPE_S = 5.0
 CONFIG = """
 [log]
 stalls = true
@@ -67,6 +72,8 @@ class Service:
     pid: int
     log: Path
     profile: Path
+    metrics: str
+    """Where it is scraped."""
     cpu_s: float = 0.0
     log_bytes: int = 0
     rss: int = field(default=0)
@@ -84,6 +91,25 @@ class Service:
         """The longest stall of each second since the load began, ms."""
         text = self.log.read_bytes()[self.log_bytes :].decode(errors="replace")
         return [float(each) for each in re.findall(r'"longest_stall_ms": ([\d.]+)', text)]
+
+
+@asynccontextmanager
+async def scraping(services: Sequence[Service]) -> AsyncIterator[Counter[str]]:
+    """Scrape them, as Prometheus would, within the block; the bytes that each gave last."""
+    found: Counter[str] = Counter()
+
+    async def scrape(http: aiohttp.ClientSession) -> None:
+        while True:
+            for service in services:
+                async with http.get(service.metrics) as answer:
+                    answer.raise_for_status()
+                    found[service.name] = len(await answer.read())
+            await asyncio.sleep(SCRAPE_S)
+
+    async with aiohttp.ClientSession() as http, asyncio.TaskGroup() as group:
+        scraper = group.create_task(scrape(http))
+        yield found
+        scraper.cancel()
 
 
 async def start_feeds(bus: Bus, symbols: list[str]) -> int:
@@ -184,14 +210,17 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
         env = os.environ | {"TICKWIRE_CONFIG": str(config), "TICKWIRE_NATS_URL": url, "TICKWIRE_DATA_DIR": str(folder)}
         services = []
         for name in SERVICES:
-            log = folder / f"{name}.log"
+            log, port = folder / f"{name}.log", free_port()
             with log.open("wb") as file:
                 process = await stack.enter_async_context(
                     children.child(
-                        [sys.executable, "-m", "tickwire.cli.main", "service", name], env=env, stderr=file.fileno()
+                        [sys.executable, "-m", "tickwire.cli.main", "service", name],
+                        env=env | {"TICKWIRE_METRICS_PORT": str(port)},
+                        stderr=file.fileno(),
                     )
                 )
-            services.append(Service(name, process.pid, log, (profile or folder) / f"{name}.raw"))
+            raw, metrics = (profile or folder) / f"{name}.raw", f"http://127.0.0.1:{port}/metrics"
+            services.append(Service(name, process.pid, log, raw, metrics))
         for name in SERVICES:
             await ready(bus, name)
         symbols = sorted(await known_symbols(gateway))[:SYMBOLS]
@@ -212,6 +241,7 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
             ]  # fmt: skip
         for service in services:
             service.begin()
+        scraped = await stack.enter_async_context(scraping(services))
         before = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
         began = time.perf_counter()
         took, fetched = await backfill(bus, symbols, rows)
@@ -219,7 +249,16 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
         elapsed = time.perf_counter() - began
         appended = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq - before
         table = Table(title=f"{feeds} feeds at {rate:g} trades/s a symbol, {level} logs, {elapsed:.0f} s")
-        for column in ("service", "CPU s", "of a core", "memory MiB", "longest stall ms", "median stall ms", "log MiB"):
+        for column in (
+            "service",
+            "CPU s",
+            "of a core",
+            "memory MiB",
+            "longest stall ms",
+            "median stall ms",
+            "log MiB",
+            "scrape KiB",
+        ):
             table.add_column(column, justify="left" if column == "service" else "right")
         for service in services:
             stalls = sorted(service.stalls()) or [0.0]
@@ -232,6 +271,7 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
                 f"{stalls[-1]:.1f}",
                 f"{stalls[len(stalls) // 2]:.1f}",
                 f"{(service.log.stat().st_size - service.log_bytes) / 2**20:.1f}",
+                f"{scraped[service.name] / 2**10:.0f}",
             )
         console.print(table)
         console.print(f"history: {fetched:,} candles of 48 keys durable after {took:.1f} s ({fetched / took:,.0f}/s)")
@@ -244,10 +284,16 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
     shutil.rmtree(folder)
 
 
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port: int = taken.getsockname()[1]
+        return port
+
+
 async def known_symbols(gateway: str) -> list[str]:
     """The simulator's spot markets."""
-    import aiohttp
-
     async with aiohttp.ClientSession() as http, http.get(f"{gateway}/api.binance.com/api/v3/exchangeInfo") as answer:
         markets = (await answer.json())["symbols"]
     return [f"{each['baseAsset']}/{each['quoteAsset']}" for each in markets]

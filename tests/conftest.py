@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from support import programs
+from support.measured import MEASURED
 from support.processes import SimulatorProcess, running_simulator
 from tickwire import broker as embedded_broker
 from tickwire import streams
@@ -32,6 +33,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 if programs.required():
                     pytest.fail(reason, pytrace=False)
                 pytest.skip(reason)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say what tests measured: what one prints is shown only if it fails."""
+    reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
+    found = [(each.nodeid, str(what)) for each in reports for name, what in each.user_properties if name == MEASURED]
+    if found:
+        terminalreporter.section("measured")
+    for test, what in found:
+        terminalreporter.write_line(f"{test}\n    {what}")
 
 
 @pytest.fixture

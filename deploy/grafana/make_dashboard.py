@@ -61,6 +61,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         [
             (f"topk(5, tickwire_feed_waiting{SELECTED})", "{{kind}} {{exchange}} {{symbol}}"),
             ("sum by (stream) (tickwire_sink_pending_messages)", "sink {{stream}}"),
+            ("max by (stream) (tickwire_stream_messages)", "stream {{stream}}"),
         ],
     ),
     ("History", "", []),

@@ -10,8 +10,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 
 import nats
@@ -24,12 +24,14 @@ from nats.aio.subscription import Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from tickwire import address as addresses
 from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
 from tickwire.confirmed import Ack, Confirmed
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
+    ConfigError,
     Forbidden,
     NoSuchService,
     RequestTimeout,
@@ -108,7 +110,7 @@ class Bus:
         the subject, RequestTimeout when it does not answer within `timeout_s`.
         """
         queue: asyncio.Queue[Msg] = asyncio.Queue()
-        try:
+        with self._connected():
             inbox = self.client.new_inbox()
             subscription = await self.client.subscribe(inbox, cb=queue.put)
             try:
@@ -124,8 +126,6 @@ class Bus:
                     return messages.decode(checked(answer), reply)
             finally:
                 await subscription.unsubscribe()
-        except nats.errors.Error as error:
-            raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
         raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log")
 
     async def request_chunks(
@@ -137,28 +137,55 @@ class Bus:
         `request` does, and RequestTimeout when a chunk went missing.
         """
         queue: asyncio.Queue[Msg] = asyncio.Queue()
-        inbox = self.client.new_inbox()
-        subscription = await self.client.subscribe(inbox, cb=queue.put)
+        with self._connected():
+            inbox = self.client.new_inbox()
+            subscription = await self.client.subscribe(inbox, cb=queue.put)
+            try:
+                await self.client.publish(subject, messages.encode(message), reply=inbox)
+                expected = 0
+                while True:
+                    try:
+                        async with asyncio.timeout(timeout_s):
+                            answer = await queue.get()
+                    except TimeoutError as error:
+                        raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
+                    if (answer.headers or {}).get("Status") == "503":
+                        raise no_such_service(subject)
+                    part: Any = decode(checked(answer))
+                    if part.chunk != expected:
+                        raise RequestTimeout(f"chunk {expected} of the reply from {subject} went missing", "ask again")
+                    yield part
+                    if not part.more:
+                        return
+                    expected += 1
+            finally:
+                await subscription.unsubscribe()
+
+    async def request_all(self, subject: str, data: bytes = b"", *, wait_s: float) -> list[bytes]:
+        """All that is answered to one request within `wait_s`, by however many instances; empty when nobody does."""
+        found: list[bytes] = []
+
+        async def take(message: Msg) -> None:
+            if (message.headers or {}).get("Status") != "503":
+                found.append(message.data)
+
+        with self._connected():
+            inbox = self.client.new_inbox()
+            subscription = await self.client.subscribe(inbox, cb=take)
+            try:
+                await self.client.publish(subject, data, reply=inbox)
+                await asyncio.sleep(wait_s)
+            finally:
+                await subscription.unsubscribe()
+        return found
+
+    @contextmanager
+    def _connected(self) -> Iterator[None]:
+        """What the client raises within is BrokerUnavailable outside."""
         try:
-            await self.client.publish(subject, messages.encode(message), reply=inbox)
-            expected = 0
-            while True:
-                try:
-                    async with asyncio.timeout(timeout_s):
-                        answer = await queue.get()
-                except TimeoutError as error:
-                    raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
-                if (answer.headers or {}).get("Status") == "503":
-                    raise no_such_service(subject)
-                part: Any = decode(checked(answer))
-                if part.chunk != expected:
-                    raise RequestTimeout(f"chunk {expected} of the reply from {subject} went missing", "ask again")
-                yield part
-                if not part.more:
-                    return
-                expected += 1
-        finally:
-            await subscription.unsubscribe()
+            yield
+        except nats.errors.Error as error:
+            raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
 
     async def ordered(
         self,
@@ -206,6 +233,8 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     address = url or settings.url
     if not address:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
+    if not addresses.is_one(address):
+        raise ConfigError("that is not the URL of a broker", addresses.HOW)
     bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     refusals: list[Exception] = []
     # Not there yet is no disconnection either.
@@ -218,7 +247,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             bug.set_exception(error)
 
     async def on_error(error: Exception) -> None:
-        if (forbidden := secure.denied(error, settings)) is not None:
+        if (forbidden := secure.denied(error, settings, address)) is not None:
             if secure.is_reply(error):
                 log.warning("a reply is not permitted", error=str(forbidden))
             else:
@@ -250,7 +279,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
-    bus = Bus(client, secure.shown(address))
+    bus = Bus(client, addresses.shown(address))
 
     def in_doubt() -> None:
         for doubt in list(bus.doubts):
@@ -334,7 +363,7 @@ async def _open(
         async with asyncio.timeout(settings.connect_timeout_s):
             # The first connection fails at once rather than being retried: a wrong URL should say so.
             await client.connect(
-                secure.servers(address),
+                addresses.servers(address),
                 name=name,
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,

@@ -17,6 +17,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from tickwire import address
 from tickwire.errors import ConfigError
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -71,10 +72,9 @@ class NatsSettings(_Section):
 
     @field_validator("url")
     @classmethod
-    def _has_scheme(cls, url: str | None) -> str | None:
-        for each in url.split(",") if url is not None else ():
-            if not each.strip().startswith(("nats://", "tls://", "ws://", "wss://")):
-                raise ValueError("write it as nats://host:port, with commas between those of a cluster")
+    def _is_an_address(cls, url: str | None) -> str | None:
+        if url is not None and not address.is_one(url):
+            raise ValueError(address.HOW)
         return url
 
 

@@ -16,13 +16,12 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
 
-import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -30,7 +29,7 @@ from nats.js.api import DeliverPolicy
 
 from tickwire import logs, messages, streams
 from tickwire.bus import Bus, cancellable
-from tickwire.errors import Fenced
+from tickwire.errors import BadRequest, Fenced
 from tickwire.messages import Instance, LeaseHolder
 from tickwire.metrics import Metrics, of_leases
 
@@ -61,6 +60,8 @@ class Lease:
     key: str
     epoch: Epoch
     since: int
+    fields: Mapping[str, object] = field(default_factory=dict)
+    """What it is about, for the log."""
     release: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -119,8 +120,8 @@ class Leases:
         """Wait until any lease or member changes."""
         await self._changed.wait()
 
-    async def hold(self, key: str, body: Body, stop: asyncio.Event) -> None:
-        """Contend for a lease until `stop`; whenever it is held, run `body(lease)`.
+    async def hold(self, key: str, body: Body, stop: asyncio.Event, **fields: object) -> None:
+        """Contend for a lease until `stop`; whenever it is held, run `body(lease)`. `fields` go with its logs.
 
         `body` ends when `lease.release` is set (by `stop`, or because another instance should have it), and the
         lease is then given up. When the lease is lost, `body` is cancelled. An exception of `body` is raised.
@@ -133,7 +134,8 @@ class Leases:
             since = time.time_ns() // 1_000_000
             revision = await self._claim(key, since)
             if revision is not None:
-                await self._run(Lease(key, Epoch(self._generation, revision), since), revision, rivals, body, stop)
+                lease = Lease(key, Epoch(self._generation, revision), since, fields)
+                await self._run(lease, revision, rivals, body, stop)
             if not stop.is_set():
                 await self._wait(key, self._ttl_s / RENEWALS_PER_TTL, stop)
 
@@ -176,8 +178,8 @@ class Leases:
         try:
             last = await self._last(self._subject(key))
             if last is not None and not _is_gone(last.headers):
-                holder = msgspec.json.decode(last.data or b"", type=LeaseHolder).holder
-                if holder != self.instance:
+                holder = _holder_of(last.subject or "", last.data)
+                if holder is not None and holder != self.instance:
                     # Not noted: its release may have been observed while this answer was on its way.
                     return None
             # An expiry marker is an entry too: it is claimed over by its own revision.
@@ -189,7 +191,8 @@ class Leases:
     # ---- holding
 
     async def _run(self, lease: Lease, revision: int, rivals: frozenset[str], body: Body, stop: asyncio.Event) -> None:
-        log.info("lease held", lease=lease.key, epoch=lease.epoch.revision)
+        logged = {"lease": lease.key, "epoch": lease.epoch.revision, **lease.fields}
+        log.info("lease held", **logged)
         self._holders[lease.key] = self.instance
         self._held[lease.key] = lease
         self.changes["gained"] += 1
@@ -197,12 +200,15 @@ class Leases:
         worker = asyncio.ensure_future(body(lease))
         keeper = asyncio.ensure_future(self._renew(lease, latest))
         mover = asyncio.ensure_future(self._watch_release(lease, rivals, stop))
+        change = "given_up"
         try:
             await asyncio.wait({worker, keeper}, return_when=asyncio.FIRST_COMPLETED)
             if not worker.done():
-                log.warning("lease lost", lease=lease.key, epoch=lease.epoch.revision)
-            self.changes["given_up" if worker.done() else "lost"] += 1
+                change = "lost"
+                log.warning("lease lost", **logged)
         finally:
+            # Cancelled, it is given up too: what was gained and has not gone is held.
+            self.changes[change] += 1
             self._held.pop(lease.key, None)
             for task in (worker, mover, keeper):
                 task.cancel()
@@ -231,7 +237,7 @@ class Leases:
             except _TakenOver:
                 return
             except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-                log.debug("renewal failed", lease=lease.key, error=repr(error))
+                log.debug("renewal failed", lease=lease.key, **lease.fields, error=repr(error))
 
     async def _renewed(self, lease: Lease, revision: int) -> int:
         value = messages.encode(LeaseHolder(holder=self.instance, since=lease.since))
@@ -248,7 +254,7 @@ class Leases:
         last = await self._last(self._subject(key))
         if last is None or _is_gone(last.headers) or last.seq is None:
             raise _TakenOver
-        if msgspec.json.decode(last.data or b"", type=LeaseHolder).holder != self.instance:
+        if _holder_of(last.subject or "", last.data) != self.instance:
             raise _TakenOver
         return last.seq
 
@@ -272,7 +278,7 @@ class Leases:
                 revision = await self._mine(lease.key)
                 await self._put(self._subject(lease.key), b"", expected=revision, headers=gone)
         except (nats.errors.Error, nats.js.errors.Error, _TakenOver) as error:
-            log.debug("lease will expire by itself", lease=lease.key, error=repr(error))
+            log.debug("lease will expire by itself", lease=lease.key, **lease.fields, error=repr(error))
         if self._holders.get(lease.key) == self.instance:
             self._holders.pop(lease.key, None)
             self._notify(lease.key)
@@ -325,8 +331,8 @@ class Leases:
             before = self._holders.get(name)
             if gone:
                 self._holders.pop(name, None)
-            else:
-                self._holders[name] = msgspec.json.decode(message.data, type=LeaseHolder).holder
+            elif (holder := _holder_of(message.subject, message.data)) is not None:
+                self._holders[name] = holder
             if self._holders.get(name) != before:
                 self._notify(name)
 
@@ -411,6 +417,15 @@ async def _forward(one: asyncio.Event, other: asyncio.Event) -> None:
 def _is_gone(headers: dict[str, str] | None) -> bool:
     """Whether an entry says that the key is no more: deleted, purged, or expired (a marker of the server)."""
     return headers is not None and ("KV-Operation" in headers or "Nats-Marker-Reason" in headers)
+
+
+def _holder_of(subject: str, data: bytes | None) -> str | None:
+    """Who holds a lease by its entry; None where that says nothing, and then nobody does."""
+    try:
+        return messages.decode(data or b"", LeaseHolder).holder
+    except BadRequest as error:
+        log.warning("not a lease", subject=subject, error=str(error))
+        return None
 
 
 def _weight(member: str, key: str) -> bytes:

@@ -15,8 +15,16 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from tickwire.config import LogSettings
 
+_of_process: dict[str, Any] = {}
+"""What goes with every line, from whichever thread: context variables do not reach those of an executor."""
+
+
+def _with_fields(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    return {**_of_process, **event}
+
+
 _SHARED: list[Processor] = [
-    structlog.contextvars.merge_contextvars,
+    _with_fields,
     structlog.stdlib.add_logger_name,
     structlog.stdlib.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -53,7 +61,8 @@ def configure(settings: LogSettings, **fields: Any) -> None:
         cache_logger_on_first_use=True,
     )
     _ours[:] = [True]
-    structlog.contextvars.bind_contextvars(**fields)
+    _of_process.clear()
+    _of_process.update(fields)
     set_level(settings.level)
     for name, level in settings.levels.items():
         set_level(level, name)

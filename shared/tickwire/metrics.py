@@ -2,26 +2,47 @@
 
 Names are `tickwire_<part>_<what>_<unit>`, times are in seconds; docs/metrics.md lists all of them. Labels are bounded:
 services, subjects, exchanges, the feeds that run; never ids. What is counted anyway is read when Prometheus asks, so
-that it costs nothing meanwhile (`reading`).
+that it costs nothing meanwhile (`reading`); it is read on the event loop and written out beside it (`snapshot`).
 """
 
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import accumulate
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nats.aio.client import Client
-from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, disable_created_metrics
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
     from tickwire.leases import Leases
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 """Upper bounds of the buckets of durations: from what one append takes to what a ban takes."""
+
+Text = Callable[[], Iterable[str]]
+"""Writes out what was read before, in Prometheus' text format; pure, because a thread calls it."""
+
+
+@dataclass
+class Answered:
+    """How the requests of an endpoint were answered, for `$SRV.STATS`."""
+
+    count: int = 0
+    errors: int = 0
+    last_error: str = ""
+    nanoseconds: int = 0
 
 
 class Metrics:
@@ -32,6 +53,9 @@ class Metrics:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
+        self.answered: defaultdict[str, Answered] = defaultdict(Answered)
+        """By the subject of the endpoint."""
+        self._texts: list[Callable[[], Text]] = []
         self.serving = False
         """Whether the service answers requests."""
         self.requests = Histogram(
@@ -64,6 +88,21 @@ class Metrics:
         finally:
             self.registry.unregister(collector)
 
+    @contextmanager
+    def writing(self, read: Callable[[], Text]) -> Iterator[None]:
+        """While inside, the same for what has thousands of series: `read` takes the numbers, its Text writes them."""
+        self._texts.append(read)
+        try:
+            yield
+        finally:
+            self._texts.remove(read)
+
+    def snapshot(self) -> Callable[[], bytes]:
+        """Read everything as it is now. What is returned writes it out: that takes longer, and may be in a thread."""
+        read = _Collector(list(self.registry.collect()).__iter__)
+        texts = [text() for text in self._texts]
+        return lambda: b"".join([generate_latest(read), *(part.encode() for text in texts for part in text())])
+
 
 class _Collector:
     def __init__(self, collect: Callable[[], Iterable[Metric]]) -> None:
@@ -85,10 +124,9 @@ class Lag:
         self._counts[bisect_left(SECONDS, seconds)] += 1
         self._sum += seconds
 
-    def add_to(self, family: HistogramMetricFamily, labels: list[str]) -> None:
-        """Add the counts so far to a metric."""
-        bounds = [*(str(bound) for bound in SECONDS), "+Inf"]
-        family.add_metric(labels, list(zip(bounds, accumulate(self._counts), strict=True)), self._sum)
+    def read(self) -> tuple[tuple[int, ...], float]:
+        """The counts between the bounds of SECONDS and beyond the last, and the sum, as they are now."""
+        return tuple(self._counts), self._sum
 
 
 def counter(name: str, text: str, value: float) -> Metric:

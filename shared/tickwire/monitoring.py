@@ -9,14 +9,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
 
-import aiohttp
 from aiohttp import web
 from nats.aio.client import Client
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from tickwire import metrics as measures
 from tickwire import stalls
@@ -56,21 +56,9 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client)
         await runner.cleanup()
 
 
-async def asked_whether_ready(host: str, port: int) -> str | None:
-    """Ask a service as Docker or Kubernetes would: why it is not ready, or None."""
-    try:
-        async with (
-            aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=5)) as session,
-            session.get(f"http://{host}:{port}/health/ready") as answer,
-        ):
-            found = await answer.json()
-    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-        return f"nothing answers at {host}:{port}: {error or type(error).__name__}"
-    return None if answer.status == 200 else str(found.get("reason"))
-
-
 async def _scrape(metrics: Metrics, _request: web.Request) -> web.Response:
-    return web.Response(body=generate_latest(metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+    body = await asyncio.to_thread(metrics.snapshot())
+    return web.Response(body=body, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
 async def _live(_request: web.Request) -> web.Response:

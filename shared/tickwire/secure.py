@@ -1,8 +1,8 @@
 """Who may connect to the broker, and how: TLS, refusals in our own words, and no password in plain text.
 
 Facts about nats-py 2.16: a `tls://` URL of a server without TLS connects in plain text, password and all; a permission
-that is missing is told by the server some time after the publish, and to the error callback only; `close()` after a
-failed TLS handshake never returns.
+that is missing is told by the server some time after the publish, to the error callback only, and there in lower case;
+`close()` after a failed TLS handshake never returns.
 """
 
 from __future__ import annotations
@@ -14,14 +14,18 @@ from urllib.parse import urlsplit
 import nats.errors
 from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
+from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
 
+from tickwire.address import servers, shown, user_of
 from tickwire.config import NatsSettings
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 
-_DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"", re.IGNORECASE)
+_DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"")
 _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 _TLS_SCHEMES = ("tls", "wss")
 INBOX = "_INBOX."
+_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink", "tickwire"})
+"""What our subjects begin with; those of the broker begin with $."""
 
 
 class PlainText(nats.errors.Error):
@@ -29,20 +33,36 @@ class PlainText(nats.errors.Error):
 
 
 class SecureClient(Client):
-    """With `encrypted`, it tells a server who it is through TLS only, at every connection again."""
+    """With `encrypted`, it tells a server who it is through TLS only, at every connection again.
+
+    What is not permitted goes to the error callback in the server's own words.
+    """
 
     encrypted = False
 
     def _connect_command(self) -> bytes:
         # What the server gets is made here, after TLS is set up where the server offers it.
         transport = self._transport
-        if self.encrypted and isinstance(transport, TcpTransport):
+        if isinstance(transport, TcpTransport):
             writer = transport._io_writer
-            if writer is None or writer.get_extra_info("ssl_object") is None:
+            if writer is not None and writer.get_extra_info("ssl_object") is not None:
+                # As asyncio's own streams have it, and nats-py has not: asyncio warns at each end of a connection else.
+                writer._protocol._over_ssl = True  # type: ignore[attr-defined]
+            elif self.encrypted:
                 # nats-py would leave it open, and open the next.
                 transport.close()  # type: ignore[no-untyped-call]
                 raise PlainText("the server does not speak TLS")
         return super()._connect_command()
+
+    async def _process_err(self, err_msg: str) -> None:
+        # Of a subject in lower case nobody knows which one it is. The parser has still what it was made of.
+        said = ERR_RE.match(self._ps.buf)
+        if PERMISSIONS_ERR not in err_msg or said is None:
+            await super()._process_err(err_msg)
+            return
+        text = said[1].decode().strip("'")
+        self._err = nats.errors.Error(f"nats: {text}")
+        await self._error_cb(self._err)
 
 
 def inbox_of(user: str) -> str:
@@ -50,16 +70,6 @@ def inbox_of(user: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_-]+", user):
         raise ConfigError(f"nats.user: {user!r} cannot be part of a subject", "use letters, digits, - and _")
     return f"{INBOX}{user}"
-
-
-def servers(address: str) -> list[str]:
-    """The URLs of an address: one, or those of a cluster with commas between them."""
-    return [url.strip() for url in address.split(",") if url.strip()]
-
-
-def shown(address: str) -> str:
-    """An address without the user and password that its URLs may have."""
-    return ",".join(re.sub(r"//[^/@]*@", "//", url) for url in servers(address))
 
 
 def wants_tls(settings: NatsSettings, address: str) -> bool:
@@ -102,25 +112,31 @@ def refused(error: BaseException, settings: NatsSettings, address: str) -> Tickw
             "does it want a client certificate? see nats.tls_cert and nats.tls_key",
         )
     if _UNAUTHORIZED.search(said):
-        who = f"user {settings.user}" if settings.user else "us without a user"
+        who = f"user {user}" if (user := settings.user or user_of(address)) else "us without a user"
         return Forbidden(f"the broker at {where} refuses {who}", "check nats.user and TICKWIRE_NATS_PASSWORD")
     return BrokerUnavailable(f"no NATS server answers at {where} ({said})", "start one, or correct nats.url")
 
 
-def denied(error: Exception, settings: NatsSettings) -> Forbidden | None:
+def denied(error: Exception, settings: NatsSettings, address: str) -> Forbidden | None:
     """What the broker does not permit, if an error says that: of a publish or a subscription."""
     found = _DENIED.search(str(error))
     if found is None:
         return None
-    doing = "publish to" if found[1].lower() == "publish" else "subscribe to"
-    streams_ = found[2].upper().startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
+    doing = "publish to" if found[1] == "Publish" else "subscribe to"
+    streams_ = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
+    user = settings.user or user_of(address) or "(none)"
     return Forbidden(
-        f"the broker does not let user {settings.user or '(none)'} {doing} {found[2]}",
+        f"the broker does not let user {user} {doing} {found[2]}",
         "run `tickwire declare` as the user that may" if streams_ else "give it the permission, or use another user",
     )
 
 
 def is_reply(error: Exception) -> bool:
-    """Whether what is forbidden is a reply to an inbox that the asker chose."""
+    """Whether what is forbidden can only be a reply, to where the asker chose."""
     found = _DENIED.search(str(error))
-    return found is not None and found[1].lower() == "publish" and found[2].upper().startswith(INBOX)
+    return found is not None and found[1] == "Publish" and not is_ours(found[2])
+
+
+def is_ours(subject: str) -> bool:
+    """Whether tickwire or the broker speaks there: a reply would be taken for something else."""
+    return subject.startswith("$") or subject.split(".", 1)[0] in _OURS

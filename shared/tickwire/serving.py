@@ -10,15 +10,17 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import nats.errors
 from msgspec import Struct
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
-from nats.micro import add_service
 from nats.micro.request import Request
+from nats.micro.service import EndpointStats, Service, ServiceConfig
 
-from tickwire import logs, messages, parting
+from tickwire import logs, messages, parting, secure
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
 from tickwire.errors import BrokerUnavailable, InternalError, TickwireError
 from tickwire.metrics import Metrics
@@ -26,9 +28,6 @@ from tickwire.metrics import Metrics
 log = logs.get(__name__)
 
 VERSION = "0.1.0"
-
-_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink"})
-"""What our subjects begin with."""
 
 Q = TypeVar("Q", bound=Struct)
 
@@ -84,13 +83,17 @@ async def serve(
     """
     counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
-        micro = await add_service(
+        micro = _Micro(
             bus.client,
-            name=service,
-            version=VERSION,
-            description=f"tickwire {service}",
-            metadata={"instance": instance},
+            ServiceConfig(
+                name=service,
+                version=VERSION,
+                description=f"tickwire {service}",
+                metadata={"instance": instance},
+                stats_handler=partial(_correct, counted),
+            ),
         )
+        await micro.start()
         for endpoint in endpoints:
             await micro.add_endpoint(
                 name=endpoint.subject.replace(".", "-"),
@@ -109,6 +112,22 @@ async def serve(
             await asyncio.gather(*(_drained(bus, point._subscription) for point in micro._endpoints))
 
 
+class _Micro(Service):
+    """A micro service whose PING, INFO and STATS are answered by the same rule as its endpoints."""
+
+    async def _handle_ping_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_ping_request(msg)
+
+    async def _handle_info_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_info_request(msg)
+
+    async def _handle_stats_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_stats_request(msg)
+
+
 async def _drained(bus: Bus, subscription: Subscription | None) -> None:
     if subscription is not None:
         try:
@@ -121,8 +140,7 @@ def _in_task(
     bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
 ) -> Callable[[Request], Awaitable[None]]:
     async def handler(request: Request) -> None:
-        if _is_ours(request._msg.reply):
-            log.warning("a request asks for its reply where tickwire itself speaks", subject=request.subject)
+        if not may_answer(request._msg):
             return
         call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
         group.create_task(answer(endpoint, call, metrics))
@@ -130,14 +148,33 @@ def _in_task(
     return handler
 
 
-def _is_ours(reply: str) -> bool:
-    """Whether a reply there would be taken for something else: we may say what the asker may not."""
-    return reply.split(".", 1)[0] in _OURS or reply.startswith("$")
+def may_answer(request: Msg) -> bool:
+    """Whether the reply would be no more than that: we may say what the asker may not."""
+    if secure.is_ours(request.reply):
+        log.warning("a request asks for its reply where tickwire itself speaks", subject=request.subject)
+        return False
+    return True
+
+
+def _correct(metrics: Metrics, stats: EndpointStats) -> None:
+    """The micro service is done with a request before it is answered: what came of it is counted by `answer`."""
+    answered = metrics.answered[stats.subject]
+    stats.num_errors, stats.last_error = answered.errors, answered.last_error
+    stats.processing_time = answered.nanoseconds
+    stats.average_processing_time = answered.nanoseconds // max(1, answered.count)
 
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
     """Handle one request: the reply, a typed error, or a bug that is told to the caller and raised."""
-    began, name = time.perf_counter(), ".".join(endpoint.subject.split(".")[:2])
+    began, name = time.perf_counter_ns(), ".".join(endpoint.subject.split(".")[:2])
+    answered = metrics.answered[endpoint.subject]
+
+    async def refuse(error: TickwireError) -> None:
+        metrics.refused.labels(name, error.code).inc()
+        answered.errors += 1
+        answered.last_error = str(error)
+        await call.refuse(error)
+
     try:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
         if reply is not None:
@@ -148,11 +185,12 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
             # The broker restarts, or elects a leader.
             error = BrokerUnavailable(f"{call.subject} could not be answered: {problem!r}", "ask again")
         log.debug("refused", subject=call.subject, error=str(error))
-        metrics.refused.labels(name, error.code).inc()
-        await call.refuse(error)
+        await refuse(error)
     except Exception as error:
-        metrics.refused.labels(name, InternalError.code).inc()
-        await call.refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
+        await refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
         raise
     finally:
-        metrics.requests.labels(name).observe(time.perf_counter() - began)
+        took = time.perf_counter_ns() - began
+        answered.count += 1
+        answered.nanoseconds += took
+        metrics.requests.labels(name).observe(took / 1e9)

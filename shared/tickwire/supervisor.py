@@ -26,13 +26,17 @@ FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 15.0
 HEALTHY_AFTER_S = 10.0
 """A process that lived so long starts again with the first delay."""
+GRACE_S = 30.0
+"""A program has so long to finish what it accepted: a batch of the database, a page of candles. As in compose."""
 TAKEOVER_PATIENCE_S = 5.0
 """How long a killed supervisor's broker may take to follow it."""
+
+_CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process to keep alive. Its standard output's first line goes to `first_line` if that is given."""
+    """A process to keep alive. Its standard output's first line goes to `first_line` if that is given, and no more."""
 
     name: str
     argv: Sequence[str | Path]
@@ -83,6 +87,7 @@ async def _run(program: Program, stop: asyncio.Event) -> int | None:
             env=program.env or None,
             stdout=children.PIPE if wants_line else None,
             stderr=log.fileno() if log else None,
+            grace_s=GRACE_S,
         ) as process:
             stopped = asyncio.ensure_future(stop.wait())
             ended = asyncio.ensure_future(_life(process, program.first_line if wants_line else None))
@@ -108,6 +113,9 @@ async def _life(process: children.Process, first_line: asyncio.Future[bytes] | N
         line = await process.stdout.readline()
         if line and not first_line.done():
             first_line.set_result(line)
+        # Nobody wants the rest, but a full pipe would hold the program up.
+        while await process.stdout.read(_CHUNK):
+            pass
     return await process.wait()
 
 

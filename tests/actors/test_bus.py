@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats
 import pytest
-from msgspec import Struct
+from msgspec import Struct, json
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from tickwire import broker as embedded_broker
@@ -72,6 +74,19 @@ async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
         assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
 
 
+async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: str) -> None:
+    client = await nats.connect(broker)
+    bus = Bus(client, broker)
+    await client.close()
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
+        await bus.request("cache.coverage", ASK, Coverage)
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
+        async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
+            pass
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
+        await bus.request_all("$SRV.PING", wait_s=0.1)
+
+
 async def test_a_typed_error_arrives_as_the_same_type(bus: Bus) -> None:
     async def handle(request: KeyRequest, _call: Call) -> Struct:
         raise UnknownSymbol("no such symbol", "did you mean BTC/USDT?")
@@ -79,6 +94,32 @@ async def test_a_typed_error_arrives_as_the_same_type(bus: Bus) -> None:
     async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
         with pytest.raises(UnknownSymbol, match=r"no such symbol; did you mean BTC/USDT\?"):
             await bus.request("cache.coverage", ASK, Coverage)
+
+
+async def test_statistics_have_the_errors_and_the_time_until_the_answer(bus: Bus) -> None:
+    took = 0.0
+
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        nonlocal took
+        began = time.perf_counter()
+        if request.exchange == "nowhere":
+            await asyncio.sleep(0.05)
+            took = time.perf_counter() - began
+            raise UnknownSymbol("no such symbol", "did you mean BTC/USDT?")
+        return coverage(request)
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        began = time.perf_counter()
+        await bus.request("cache.coverage", ASK, Coverage)
+        with pytest.raises(UnknownSymbol):
+            await bus.request("cache.coverage", replace(ASK, exchange="nowhere"), Coverage)
+        waited = time.perf_counter() - began
+        answer = await bus.client.request("$SRV.STATS.cache", timeout=5)
+    (stats,) = json.decode(answer.data)["endpoints"]
+    assert (stats["num_requests"], stats["num_errors"]) == (2, 1)
+    assert stats["last_error"] == "no such symbol; did you mean BTC/USDT?"
+    assert took <= stats["processing_time"] / 1e9 <= waited
+    assert stats["average_processing_time"] == stats["processing_time"] // 2
 
 
 async def test_a_request_that_does_not_fit_is_refused_and_the_service_goes_on(bus: Bus) -> None:

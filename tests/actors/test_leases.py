@@ -132,6 +132,22 @@ async def test_the_epoch_grows_with_every_holder(bus: Bus, broker: str) -> None:
     assert epochs == sorted(set(epochs))
 
 
+async def test_what_was_gained_and_neither_given_up_nor_lost_is_held_after_a_cancellation_too(
+    bus: Bus, broker: str
+) -> None:
+    async with instance(broker, "one") as (_, one):
+        stop = asyncio.Event()
+        holding = {key: asyncio.ensure_future(one.hold(key, until_released, stop)) for key in "abc"}
+        await eventually(one, lambda: len(one.held) == 3)
+        holding["a"].cancel()
+        await asyncio.wait({holding["a"]})
+        assert one.held.keys() == {"b", "c"}
+        assert one.changes == {"gained": 3, "given_up": 1, "lost": 0}
+        stop.set()
+        await asyncio.wait({holding["b"], holding["c"]})
+        assert one.changes == {"gained": 3, "given_up": 3, "lost": 0}
+
+
 async def test_a_failure_of_the_body_is_raised_and_frees_the_lease(bus: Bus, broker: str) -> None:
     async def broken(lease: Lease) -> None:
         raise ZeroDivisionError

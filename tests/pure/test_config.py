@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tickwire import address as addresses
 from tickwire import config
 from tickwire.errors import ConfigError
 
@@ -98,6 +99,33 @@ def test_credentials_come_from_the_environment_and_stay_out_of_the_settings(monk
     assert config.credentials("binance") == {"apiKey": "k-e-y", "secret": "s-e-c-r-e-t"}
     assert config.credentials("okx") == {}
     assert "k-e-y" not in repr(config.load())
+
+
+@pytest.mark.parametrize(
+    ("address", "shown", "user"),
+    [
+        ("nats://one:4222", "nats://one:4222", None),
+        ("nats://one, tls://two:1", "nats://one,tls://two:1", None),
+        ("nats://me:pa@ss%2Fword@one:4222", "nats://one:4222", "me"),
+        ("nats://token@one:4222", "nats://one:4222", None),
+        ("nats://one:1,nats://me:p@two:2", "nats://one:1,nats://two:2", "me"),
+        ("wss://me:p@one:8443/path", "wss://one:8443/path", "me"),
+        ("nats://me:p@[::1]:4222", "nats://[::1]:4222", "me"),
+    ],
+)
+def test_an_address_is_shown_without_what_is_secret(address: str, shown: str, user: str | None) -> None:
+    assert addresses.is_one(address)
+    assert (addresses.shown(address), addresses.user_of(address)) == (shown, user)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["", ",", "one:4222", "http://one", "nats://", "nats://:4222", "nats://one:port", "nats://one:70000",
+     "nats://me:pa/ss@one:4222", "nats://me:12/ss@one", "nats://me:1?ss@one", "nats://me:1#ss@one", "nats://me:p,w@one",
+     "nats://one,ws://two", "nats://[one"],
+)  # fmt: skip
+def test_what_cannot_be_the_address_of_a_broker_is_none(address: str) -> None:
+    assert not addresses.is_one(address)
 
 
 def test_a_password_never_shows_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

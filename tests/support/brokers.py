@@ -70,6 +70,11 @@ class Server:
         assert self._running is not None
         self._running[0].send_signal(signal.SIGSTOP)
 
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self._running is not None
+        self._running[0].send_signal(signal.SIGCONT)
+
     async def kill(self) -> None:
         """kill -9."""
         assert self._running is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -71,6 +72,28 @@ class Command:
         self.process.send_signal(how)
         async with asyncio.timeout(30):
             return await self.process.wait()
+
+
+class Lines:
+    """The lines of a command's standard output, as they come."""
+
+    def __init__(self, running: Command) -> None:
+        assert running.process.stdout is not None
+        self._stream = running.process.stdout
+        self.found: list[str] = []
+
+    async def until(self, pattern: str, timeout_s: float = 30) -> str:
+        """Read on until a line has the pattern; the line."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while raw := await self._stream.readline():
+                    line = raw.decode().rstrip("\n")
+                    self.found.append(line)
+                    if re.search(pattern, line):
+                        return line
+        except TimeoutError:
+            pass
+        raise AssertionError(f"no line has {pattern!r}: {self.found[-10:]}")
 
 
 @asynccontextmanager

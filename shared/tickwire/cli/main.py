@@ -117,9 +117,9 @@ def declare(config: Config = None) -> int:
 @app.command()
 def health(config: Config = None) -> int:
     """Ask the service at metrics.port of this machine whether it is ready: 0 when it is, 1 when not."""
-    from tickwire.cli import services
+    from tickwire import health as module
 
-    return _run(services.health, config)
+    return module.main(config)
 
 
 @app.command(

@@ -10,6 +10,7 @@ from decimal import Decimal
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tickwire.feeds import Feed, FeedReport
 from tickwire.messages import Coverage, Job
@@ -18,6 +19,8 @@ from tickwire.subjects import Key
 
 _PIPED_WIDTH = 200
 _RANGES_SHOWN = 3
+_SHRUNK = 6
+"""A column is not narrowed below so many characters."""
 
 
 class _Console(Console):
@@ -105,15 +108,28 @@ def ranges(parts: Sequence[Range]) -> str:
     return f"{shown} and {plural(more, 'more range')}" if more > 0 else shown
 
 
-def table(title: str, columns: Iterable[str], right: Iterable[str] = ()) -> Table:
-    """An empty table; the columns named in `right` hold numbers."""
+def table(title: str, columns: Iterable[str], right: Iterable[str] = (), shrinking: str = "") -> Table:
+    """An empty table; the columns named in `right` hold numbers.
+
+    Where the terminal is too narrow, the column `shrinking` gives way before any other; its cells are `short`.
+    """
     numbers = set(right)
     made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
         made.add_column(
-            column, justify="right" if column in numbers else "left", no_wrap=True, header_style="bold cyan"
+            short(column) if column == shrinking else column,
+            justify="right" if column in numbers else "left",
+            # Of columns that may wrap rich narrows only those; `short` keeps them from wrapping.
+            no_wrap=column != shrinking,
+            min_width=_SHRUNK if column == shrinking else None,
+            header_style="bold cyan",
         )
     return made
+
+
+def short(text: str) -> Text:
+    """A cell that ends in … where its column is too narrow."""
+    return Text(text, no_wrap=True, overflow="ellipsis")
 
 
 def key_cells(key: Key) -> tuple[str, str, str]:
@@ -178,13 +194,13 @@ def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float
     counts = [name for name in COUNTS if any(getattr(each, name) for each in feeds)]
     pace = () if paces is None else ("messages/s",)
     numbers = ("subscribers", "items", "messages", *pace, "last", *counts)
-    made = table("", ("feed", "state", "owner", *numbers), numbers)
+    made = table("", ("feed", "state", "owner", *numbers), numbers, shrinking="owner")
     for each in feeds:
         rate = () if paces is None else (f"{paces[each.feed]:,.1f}" if each.feed in paces else "-",)
         made.add_row(
             str(each.feed),
             f"[{STATE_STYLES.get(each.state, 'yellow')}]{each.state}[/]",
-            each.owner or "-",
+            short(each.owner or "-"),
             f"{each.subscribers:,}",
             f"{each.items:,}",
             f"{each.messages:,}",

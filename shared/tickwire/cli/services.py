@@ -24,11 +24,12 @@ from tickwire.bus import Bus, connect
 from tickwire.cli import render
 from tickwire.cli.connection import broker_url
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, ConfigError, StorageError
-from tickwire.lifecycle import Exit, until_stopped
+from tickwire.errors import BadRequest, StorageError
+from tickwire.lifecycle import until_stopped
 from tickwire.messages import LogLevel
 from tickwire.metrics import Metrics
-from tickwire.monitoring import asked_whether_ready, monitored
+from tickwire.monitoring import monitored
+from tickwire.serving import may_answer
 
 CONTROL_LOG = "control.log"
 READY_POLL_S = 0.05
@@ -68,17 +69,6 @@ async def declare(stop: asyncio.Event, config: Path | None) -> None:
     render.say(f"the streams at {bus.url} are as the configuration wants them{copies}")
 
 
-async def health(stop: asyncio.Event, config: Path | None) -> int:
-    """Say whether the service that has metrics.port here is ready."""
-    settings = configuration.load(config).metrics
-    if settings.port is None:
-        raise ConfigError("metrics.port is not set, so nothing can be asked", "set it for the service, and here")
-    host = "127.0.0.1" if settings.host == "0.0.0.0" else settings.host
-    found = await asked_whether_ready(host, settings.port)
-    print(found or "ready")
-    return Exit.FAILED if found else Exit.OK
-
-
 async def follow_log_level(bus: Bus) -> None:
     """From now on set the levels that `control.log` asks for, and confirm where a confirmation is asked for."""
 
@@ -89,7 +79,7 @@ async def follow_log_level(bus: Bus) -> None:
             log.warning("control.log", error=str(error))
             return
         logs.set_level(wanted.level, wanted.logger)
-        if message.reply:
+        if message.reply and may_answer(message):
             await bus.publish(message.reply, wanted)
 
     await bus.subscribe(CONTROL_LOG, take)

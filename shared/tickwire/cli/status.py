@@ -4,82 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 import msgspec
-import nats.js.errors
-from msgspec import Struct
-from nats.aio.msg import Msg
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.text import Text
 
-from tickwire import messages, streams, subjects
+from tickwire import messages
 from tickwire.bus import Bus
-from tickwire.cli import render
+from tickwire.cli import overview, render, survey
 from tickwire.cli.connection import connected, now_ms, settings_of
-from tickwire.cli.feeds import WATCH_S, listed
-from tickwire.cli.inventory import inventory
+from tickwire.cli.feeds import WATCH_S
+from tickwire.cli.overview import Size
+from tickwire.cli.paces import Paces
 from tickwire.cli.services import CONTROL_LOG
-from tickwire.errors import NoSuchService, TickwireError
-from tickwire.feeds import Feed, FeedReport
+from tickwire.cli.survey import GATHER_S, Status
+from tickwire.errors import BrokerUnavailable, NoSuchService
 from tickwire.lifecycle import Exit, until_stopped
-from tickwire.messages import FetchRequest, Job, LeaseHolder, LogLevel
+from tickwire.messages import LogLevel
 
-GATHER_S = 0.4
-"""How long answers are waited for: every instance answers by itself."""
-JOBS_SHOWN = 20
-LEASES_SHOWN = 4
-_LEASES = f"$KV.{streams.LEASES}."
-
-
-class ServiceStatus(Struct, frozen=True, kw_only=True):
-    """One running instance of a service."""
-
-    service: str
-    instance: str
-    version: str
-    started: str
-    requests: int
-    errors: int
-
-
-class LeaseStatus(Struct, frozen=True, kw_only=True):
-    """Who does what alone, since when (ms)."""
-
-    service: str
-    lease: str
-    holder: str
-    since: int
-
-
-class StreamStatus(Struct, frozen=True, kw_only=True):
-    """How full a stream is."""
-
-    stream: str
-    messages: int
-    bytes: int
-
-
-class Status(Struct, frozen=True, kw_only=True):
-    """What `tickwire status --json` prints. `keys` is absent when no cache answers, `feeds` when no streamer does.
-
-    `jobs` are the first of those that wait or run, `jobs_waiting` says how many there are.
-    """
-
-    nats_url: str
-    services: list[ServiceStatus]
-    leases: list[LeaseStatus]
-    streams: list[StreamStatus]
-    jobs_waiting: int
-    jobs: list[Job] = msgspec.field(default_factory=list)
-    feeds: list[FeedReport] | None = None
-    keys: int | None = None
-    rows: int | None = None
-    damaged: list[str] = msgspec.field(default_factory=list)
+SILENT_S = 3.0
+"""After so long without an answer it is said that there is none, and again after as long."""
 
 
 async def status(stop: asyncio.Event, config: Path | None, watching: bool, json: bool) -> int:
@@ -88,205 +36,91 @@ async def status(stop: asyncio.Event, config: Path | None, watching: bool, json:
         if watching:
             await until_stopped(stop, _watch(bus, json))
             return Exit.OK
-        found = await gathered(bus)
+        found = await survey.gathered(bus)
     if json:
         render.as_json(found)
     else:
-        render.out().print(_rendered(found))
+        render.out().print(overview.drawn(found, now_ms()))
         for line in found.damaged:
             render.say(line)
     return Exit.OK
 
 
 async def _watch(bus: Bus, json: bool) -> None:
-    """The whole state each second, until cancelled."""
+    """The whole state each second, until cancelled. While nobody answers that is said, and asked on."""
     console = render.out()
-    before: dict[Feed, int] = {}
     on_terminal = console.is_terminal and not json
     with Live(console=console, auto_refresh=False, screen=True) if on_terminal else nullcontext() as live:
+        view = _View(console, live, json)
         while True:
-            found = await gathered(bus)
-            feeds = found.feeds or []
-            paces = {each.feed: (each.messages - before[each.feed]) / WATCH_S for each in feeds if each.feed in before}
-            before = {each.feed: each.messages for each in feeds}
-            if json:
-                print(msgspec.json.encode(found).decode(), flush=True)
-            elif live is not None:
-                live.update(_rendered(found, paces), refresh=True)
-            else:
-                console.print(_rendered(found, paces))
+            async with _remarking("the broker does not answer", view.remark):
+                state = await _answered(bus)
+            async with _remarking("a service does not answer", view.remark):
+                try:
+                    view.show(await survey.of_services(bus, state))
+                except BrokerUnavailable as error:
+                    view.remark(str(error))
             await asyncio.sleep(WATCH_S)
 
 
-async def gathered(bus: Bus) -> Status:
-    """Ask everybody at once."""
+async def _answered(bus: Bus) -> survey.BrokerState:
+    """What the broker says, however long it takes."""
+    while True:
+        try:
+            return await survey.of_broker(bus)
+        except BrokerUnavailable:
+            await asyncio.sleep(WATCH_S)
+
+
+@asynccontextmanager
+async def _remarking(what: str, remark: Callable[[str], None]) -> AsyncIterator[None]:
+    """Say every few seconds within the block that it is not over."""
+    began = time.monotonic()
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(SILENT_S)
+            remark(f"{what} ({time.monotonic() - began:.0f} s)")
+
     async with asyncio.TaskGroup() as group:
-        services = group.create_task(_services(bus))
-        leases = group.create_task(_leases(bus))
-        filled = group.create_task(_streams(bus))
-        cached = group.create_task(_cached(bus))
-        feeds = group.create_task(_feeds(bus))
-        jobs = group.create_task(_jobs(bus))
-    keys, rows, damaged = cached.result()
-    return Status(
-        nats_url=bus.url,
-        services=services.result(),
-        leases=leases.result(),
-        streams=filled.result(),
-        jobs_waiting=next((each.messages for each in filled.result() if each.stream == streams.JOBS), 0),
-        jobs=jobs.result(),
-        feeds=feeds.result(),
-        keys=keys,
-        rows=rows,
-        damaged=damaged,
-    )
+        telling = group.create_task(tell())
+        try:
+            yield
+        finally:
+            telling.cancel()
 
 
-async def answers(bus: Bus, subject: str, data: bytes = b"") -> list[bytes]:
-    """All that is answered to one request within a short while."""
-    found: list[bytes] = []
+class _View:
+    """Where the state is shown: a screen, lines of JSON, or one table after another."""
 
-    async def take(message: Msg) -> None:
-        if (message.headers or {}).get("Status") != "503":
-            found.append(message.data)
+    def __init__(self, console: Console, live: Live | None, json: bool) -> None:
+        self._console = console
+        self._live = live
+        self._json = json
+        self._paces = Paces()
+        self._last: Callable[[Size], RenderableType] = lambda _: Group()
 
-    inbox = bus.client.new_inbox()
-    subscription = await bus.subscribe(inbox, take)
-    await bus.client.publish(subject, data, reply=inbox)
-    await asyncio.sleep(GATHER_S)
-    await subscription.unsubscribe()
-    return found
+    def show(self, found: Status) -> None:
+        """What was found."""
+        paces = self._paces.counted(found.feeds or [], found.at)
+        self._last = lambda size: overview.drawn(found, now_ms(), paces, size)
+        if self._json:
+            print(msgspec.json.encode(found).decode(), flush=True)
+        elif self._live is not None:
+            self._live.update(self._last(self._size()), refresh=True)
+        else:
+            self._console.print(overview.drawn(found, now_ms(), paces))
 
+    def remark(self, text: str) -> None:
+        """Something in the way of finding out, on a screen above what was found last."""
+        if self._live is None:
+            render.say(text)
+        else:
+            below = self._last(self._size(less=1))
+            self._live.update(Group(Text(text, style="bold red"), below), refresh=True)
 
-async def _services(bus: Bus) -> list[ServiceStatus]:
-    found = []
-    for data in await answers(bus, "$SRV.STATS"):
-        stats: dict[str, Any] = msgspec.json.decode(data)
-        endpoints = stats.get("endpoints") or []
-        found.append(
-            ServiceStatus(
-                service=stats["name"],
-                instance=(stats.get("metadata") or {}).get("instance", stats["id"]),
-                version=stats["version"],
-                started=stats["started"],
-                requests=sum(each.get("num_requests", 0) for each in endpoints),
-                errors=sum(each.get("num_errors", 0) for each in endpoints),
-            )
-        )
-    return sorted(found, key=lambda each: (each.service, each.instance))
-
-
-async def _leases(bus: Bus) -> list[LeaseStatus]:
-    try:
-        info = await bus.jetstream.stream_info(f"KV_{streams.LEASES}", subjects_filter=f"{_LEASES}*.lease.>")
-    except nats.js.errors.NotFoundError:
-        return []
-    found = await asyncio.gather(*(_lease(bus, subject) for subject in sorted(info.state.subjects or {})))
-    return [each for each in found if each is not None]
-
-
-async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
-    """A lease, None where it was given up, or has expired."""
-    try:
-        last = await bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True)
-    except nats.js.errors.NotFoundError:
-        return None
-    # Without data it is a marker.
-    if not last.data:
-        return None
-    service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
-    holder = messages.decode(last.data, LeaseHolder)
-    return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
-
-
-async def _feeds(bus: Bus) -> list[FeedReport] | None:
-    try:
-        found, _ = await listed(bus)
-    except TickwireError:
-        return None
-    return found
-
-
-async def _jobs(bus: Bus) -> list[Job]:
-    """The first jobs that wait or run, by their last message."""
-    found: list[Job] = []
-    sequence = 0
-    try:
-        while len(found) < JOBS_SHOWN:
-            queued = await bus.jetstream.get_msg(streams.JOBS, sequence + 1, subject=">", next=True)
-            sequence = queued.seq or sequence + 1
-            request = messages.decode(queued.data or b"", FetchRequest)
-            last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(str(request.id)), direct=True)
-            found.append(messages.decode(last.data or b"", Job))
-    except nats.js.errors.NotFoundError:
-        # The end of the queue, or a broker without one.
-        return found
-    return found
-
-
-async def _streams(bus: Bus) -> list[StreamStatus]:
-    return [
-        StreamStatus(stream=each.config.name or "", messages=each.state.messages, bytes=each.state.bytes)
-        for each in await bus.jetstream.streams_info()
-    ]
-
-
-async def _cached(bus: Bus) -> tuple[int | None, int | None, list[str]]:
-    try:
-        keys, damaged = await inventory(bus)
-    except TickwireError:
-        return None, None, []
-    return len(keys), sum(each.rows for each in keys), damaged
-
-
-def _rendered(found: Status, paces: Mapping[Feed, float] | None = None) -> RenderableType:
-    """The state in one screen: what is there first, details below."""
-    cached = "nobody answers; start one with `tickwire up` or `tickwire service cache`"
-    if found.keys is not None:
-        cached = f"{render.plural(found.keys, 'key')}, {render.plural(found.rows or 0, 'candle')}"
-    lines: list[RenderableType] = [
-        f"broker  {found.nats_url}",
-        f"cache   {cached}",
-        f"jobs    {found.jobs_waiting:,} waiting or running",
-        f"feeds   {'no streamer answers' if found.feeds is None else f'{len(found.feeds):,}'}",
-    ]
-    if found.services:
-        held = Counter(lease.holder for lease in found.leases)
-        table = render.table(
-            "", ("service", "instance", "started", "leases", "requests", "errors"), ("leases", "requests", "errors")
-        )
-        for each in found.services:
-            started = each.started.replace("T", " ")[:19]
-            numbers = (held[each.instance], each.requests, each.errors)
-            table.add_row(each.service, each.instance, started, *(f"{number:,}" for number in numbers))
-        lines += ["", table]
-    else:
-        lines += ["", "no service is running; start all with `tickwire up`"]
-    if found.leases:
-        table = render.table("", ("leases of", "holder", "number", "since", "which"), ("number",))
-        holders = sorted({(each.service, each.holder) for each in found.leases})
-        for service, holder in holders:
-            own = [each for each in found.leases if (each.service, each.holder) == (service, holder)]
-            since = render.moment(max(each.since for each in own) // 1000 * 1000)
-            names = ", ".join(each.lease for each in own[:LEASES_SHOWN])
-            rest = f" and {len(own) - LEASES_SHOWN} more" if len(own) > LEASES_SHOWN else ""
-            table.add_row(service, holder, f"{len(own):,}", since, names + rest)
-        lines += ["", table]
-    if found.jobs:
-        table = render.table("", ("job", "key", "state", "instance", "fetched", "retries"), ("fetched", "retries"))
-        for job in found.jobs:
-            table.add_row(
-                job.id, " ".join(job.key), job.state, job.instance or "-", f"{job.rows_fetched:,}", f"{job.retries:,}"
-            )
-        lines += ["", table]
-    if found.feeds:
-        lines += ["", render.feed_table(found.feeds, now_ms(), paces)]
-    if found.streams:
-        table = render.table("", ("stream", "messages", "size"), ("messages", "size"))
-        for stream in found.streams:
-            table.add_row(stream.stream, f"{stream.messages:,}", render.size(stream.bytes))
-        lines += ["", table]
-    return Group(*lines)
+    def _size(self, less: int = 0) -> Size:
+        return Size(self._console.width, self._console.height - less)
 
 
 async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str) -> int:
@@ -294,7 +128,7 @@ async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str)
     wanted = msgspec.convert({"level": level, "logger": logger}, LogLevel)
     began = time.monotonic()
     async with connected(settings_of(config)) as bus:
-        confirmed = await answers(bus, CONTROL_LOG, messages.encode(wanted))
+        confirmed = await bus.request_all(CONTROL_LOG, messages.encode(wanted), wait_s=GATHER_S)
     if not confirmed:
         raise NoSuchService(
             f"no service confirmed the level within {time.monotonic() - began:.1f} s", "start all with `tickwire up`"

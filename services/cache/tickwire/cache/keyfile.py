@@ -65,7 +65,7 @@ class KeyFile:
             if fd is not None and self.state is not None:
                 if self.files.disk.stat(fd) == (self.state.inode, self.state.size):
                     return self.state
-                log.warning("file changed by another program", path=self.files.data(self.key))
+                log.warning("file changed by another program", **self.key._asdict(), path=self.files.data(self.key))
             self.state = self._checked(fd)
         if self.state is not None and self.state.stale:
             self.write_meta()
@@ -240,7 +240,13 @@ class KeyFile:
         if known is not None and rows < known.rows:
             raise self.files.refused(self.key, path, f"{known.rows - rows} of its {known.rows} rows are missing")
         if end < size:
-            log.warning("cut off what an interrupted write left", path=path, bytes=size - end, line=flaw.line)
+            log.warning(
+                "cut off what an interrupted write left",
+                **self.key._asdict(),
+                path=path,
+                bytes=size - end,
+                line=flaw.line,
+            )
             disk.truncate(fd, end)
             disk.fdatasync(fd)
         verified = merged([*(known.verified if known else ()), *found.runs])

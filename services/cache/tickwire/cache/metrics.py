@@ -21,7 +21,7 @@ class CacheMetrics:
         self.refused = Counter("tickwire_cache_pages_refused", "Pages that cannot be stored", registry=registry)
         self.commits = Histogram(
             "tickwire_cache_commit_seconds",
-            "Time to apply and sync a batch of pages, a splice or a checkpoint",
+            "Time to apply and sync a batch of pages, a splice or a checkpoint, or to open a partition",
             buckets=SECONDS,
             registry=registry,
         )
@@ -51,6 +51,11 @@ class CountingDisk(Disk):
         """Sync as Disk does."""
         with timed(self._metrics.syncs):
             super().fsync(fd)
+
+    def fsync_dir(self, path: str) -> None:
+        """Sync as Disk does."""
+        with timed(self._metrics.syncs):
+            super().fsync_dir(path)
 
 
 @contextmanager

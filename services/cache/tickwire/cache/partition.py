@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
@@ -46,6 +46,14 @@ RETRY_S = (0.1, 5.0)
 T = TypeVar("T")
 
 
+class _Queued(NamedTuple):
+    """A message of the stream that is not applied yet."""
+
+    sequence: int
+    subject: str
+    data: bytes
+
+
 class Partition:
     """A partition of the cache, as this instance sees it. `store` is there while the lease is held."""
 
@@ -62,7 +70,7 @@ class Partition:
         """Set when the store was opened or given up, or trouble came or went; a new one each time."""
         self._metrics = metrics
         self._disk = CountingDisk(metrics)
-        self._queue: deque[tuple[int, bytes]] = deque()
+        self._queue: deque[_Queued] = deque()
         self._queued = 0
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
@@ -181,16 +189,16 @@ class Partition:
         while self._queued > QUEUED_BYTES:
             self._room.clear()
             await self._room.wait()
-        self._queue.append((message.metadata.sequence.stream, message.data))
+        self._queue.append(_Queued(message.metadata.sequence.stream, message.subject, message.data))
         self._queued += len(message.data)
         self._woken.set()
 
-    def _next_batch(self) -> list[tuple[int, bytes]]:
-        batch: list[tuple[int, bytes]] = []
+    def _next_batch(self) -> list[_Queued]:
+        batch: list[_Queued] = []
         size = 0
         while self._queue and size < BATCH_BYTES:
             batch.append(self._queue.popleft())
-            size += len(batch[-1][1])
+            size += len(batch[-1].data)
         self._queued -= size
         self._room.set()
         return batch
@@ -261,12 +269,12 @@ async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> Non
             waiter.cancel()
 
 
-def _commit(store: Store, batch: list[tuple[int, bytes]]) -> tuple[set[Key], Commit]:
+def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], Commit]:
     """Commit a batch of messages; what is no page is logged and left out."""
     pages = []
-    for seq, data in batch:
+    for each in batch:
         try:
-            pages.append((seq, messages.decode(data, CandlePage)))
+            pages.append((each.sequence, messages.decode(each.data, CandlePage)))
         except BadRequest as error:
-            log.warning("message refused", sequence=seq, reason=str(error))
-    return {page.key for _, page in pages}, store.commit(pages, batch[-1][0])
+            log.warning("message refused", subject=each.subject, sequence=each.sequence, reason=str(error))
+    return {page.key for _, page in pages}, store.commit(pages, batch[-1].sequence)

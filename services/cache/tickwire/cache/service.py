@@ -31,7 +31,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import logs, messages, subjects, timeframes
+from tickwire import backlog, logs, messages, streams, subjects, timeframes
 from tickwire.bus import Bus
 from tickwire.cache import replies
 from tickwire.cache.disk import explained
@@ -69,6 +69,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
     _probe_folder(settings)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        backlog.measured(bus, streams.OHLCV, metrics),
         asyncio.TaskGroup() as tasks,
     ):
         cache = Cache(bus, leases, settings, stop, tasks, metrics)
@@ -79,7 +80,8 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
             ):
                 log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
                 for partition in cache.partitions:
-                    holding.create_task(leases.hold(str(partition.number), partial(cache.own, partition), stop))
+                    number, own = partition.number, partial(cache.own, partition)
+                    holding.create_task(leases.hold(str(number), own, stop, partition=number))
     log.info("cache has stopped")
 
 

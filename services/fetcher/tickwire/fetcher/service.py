@@ -32,7 +32,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
-from tickwire import exchanges, logs, messages, streams, subjects, timeframes
+from tickwire import backlog, exchanges, logs, messages, streams, subjects, timeframes
 from tickwire.bus import Bus, cancellable, patiently
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
@@ -69,6 +69,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     await streams.declare_for(bus.jetstream, settings)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        backlog.measured(bus, streams.JOBS, metrics),
         asyncio.TaskGroup() as group,
     ):
         fetcher = _Fetcher(bus, settings, instance, leases, group, stop, FetcherMetrics(metrics.registry))
@@ -155,7 +156,8 @@ class _Fetcher:
         """Contend for an exchange from now on."""
         if exchange not in self._contending and exchange in exchanges.ids() and not self._stop.is_set():
             self._contending.add(exchange)
-            self._group.create_task(self._leases.hold(exchange, partial(self._work, exchange), self._stop))
+            work = partial(self._work, exchange)
+            self._group.create_task(self._leases.hold(exchange, work, self._stop, exchange=exchange))
 
     async def _work(self, exchange: str, lease: Lease) -> None:
         """Run jobs of an exchange for as long as the lease is held."""
@@ -226,7 +228,7 @@ class _Queue:
                 # nats-py raises its own, or at times asyncio's.
                 if not isinstance(error, TimeoutError):
                     # The broker restarts.
-                    log.debug("cannot take jobs", error=repr(error))
+                    log.debug("cannot take jobs", exchange=self._venue.exchange, error=repr(error))
                     await asyncio.sleep(0.2)
 
     async def _gone(self, source: JetStreamContext.PullSubscription) -> bool:
@@ -235,7 +237,7 @@ class _Queue:
         except nats.js.errors.NotFoundError:
             return True
         except (nats.errors.Error, nats.js.errors.Error) as error:
-            log.debug("the queue does not answer", error=repr(error))
+            log.debug("the queue does not answer", exchange=self._venue.exchange, error=repr(error))
         return False
 
     async def _attend(self, message: Msg) -> None:
@@ -267,7 +269,7 @@ class _Queue:
         try:
             await acknowledge()
         except nats.errors.Error as error:
-            log.debug("not acknowledged, so it will be delivered again", error=repr(error))
+            log.debug("not acknowledged, comes again", exchange=self._venue.exchange, error=repr(error))
 
     async def _run(self, message: Msg) -> bool:
         """Whether the job ended."""
@@ -278,6 +280,7 @@ class _Queue:
         except BadRequest:
             log.exception("dropped what is no job", subject=message.subject)
             return True
+        about = {"job": request.id, **request.key._asdict()}
         async with self._keys[request.key], self._running:
             if self._release.is_set():
                 return False
@@ -297,11 +300,11 @@ class _Queue:
             except jobs.Stopped:
                 return False
             except (BrokerUnavailable, nats.errors.Error, nats.js.errors.Error) as error:
-                log.warning("job interrupted by the broker", job=request.id, error=repr(error))
+                log.warning("job interrupted by the broker", **about, error=repr(error))
                 return False
             except Exception as error:
                 # A bug that ended the process here would end it again with the next delivery, for ever.
-                log.exception("job met a bug", job=request.id)
+                log.exception("job met a bug", **about)
                 await run.fail(error)
         return True
 

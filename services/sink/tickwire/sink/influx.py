@@ -85,8 +85,8 @@ class Influx:
             url = self._target.url.removesuffix("/write") + "/query"
             await self._until_taken(lambda: self._post(url, {"q": query}, b""))
 
-    async def write(self, lines: Sequence[str]) -> None:
-        """Return once it has taken the lines, however long it is away.
+    async def write(self, lines: Sequence[str]) -> int:
+        """Return once it has taken the lines, however long it is away: how many it took.
 
         Lines that it refuses are found, logged and counted in `rejected`, and the others written. Raises ConfigError
         when it does not let us write at all: wrong credentials, no such database or bucket.
@@ -98,11 +98,11 @@ class Influx:
             if len(lines) == 1:
                 self.rejected += 1
                 log.warning("the database refuses a point", line=lines[0], reason=str(error))
-                return
+                return 0
             # What was taken of them already is overwritten by itself.
             middle = len(lines) // 2
-            await self.write(lines[:middle])
-            await self.write(lines[middle:])
+            return await self.write(lines[:middle]) + await self.write(lines[middle:])
+        return len(lines)
 
     async def _until_taken(self, post: Any) -> None:
         # Without a limit: the lines wait on the tape, and nobody waits for them.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-import msgspec
 import nats.errors
 import nats.js.errors
 
 from tickwire import messages, streams
 from tickwire.bus import Bus, cancellable
+from tickwire.errors import BadRequest, StorageError
 from tickwire.messages import SinkTotals
 
 RETRY_S = 0.5
@@ -53,7 +53,13 @@ class Ledger:
         while True:
             try:
                 last = await self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path))
-                return msgspec.json.decode(last.data or b"", type=SinkTotals)
+                return messages.decode(last.data or b"", SinkTotals)
+            except BadRequest as error:
+                # From nothing, what is written of a feed would begin anew.
+                raise StorageError(
+                    f"the totals of {path} in {_subject(path)} cannot be read: {error.message}",
+                    "delete that key of the bucket, and they begin at nothing",
+                ) from error
             except nats.js.errors.NotFoundError:
                 return SinkTotals()
             except (nats.errors.Error, nats.js.errors.Error):

@@ -68,6 +68,11 @@ class Reader:
             log.warning("could not acknowledge", stream=self.stream, error=repr(error))
             self._subscription = None
 
+    async def waiting(self) -> int:
+        """How many messages the sink has not acknowledged, by the broker's word. Raises nats-py's errors."""
+        info = await self._bus.jetstream.consumer_info(self.stream, _DURABLE)
+        return (info.num_pending or 0) + (info.num_ack_pending or 0)
+
     async def aclose(self) -> None:
         """Read no more. What was delivered and not taken would hold up the end of the connection."""
         if self._subscription is not None and self._bus.client.is_connected:

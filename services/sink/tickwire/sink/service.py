@@ -14,14 +14,15 @@ totals are stored, and then it is acknowledged: after a crash anywhere between, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
 
 import stamina.instrumentation
 from nats.aio.msg import Msg
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import Metric
 
 from tickwire import lifecycle, logs, messages, streams
+from tickwire.backlog import Backlog
 from tickwire.bus import Bus
 from tickwire.config import Settings, SinkSettings
 from tickwire.feeds import Book, Candle, Gap, Trades
@@ -73,7 +74,7 @@ class Sink:
         self._instance = instance
         self._active = False
         self._trades = self._points = self._missed = 0
-        self._pending: dict[str, int] = {}
+        self._pending = Backlog("tickwire_sink_pending_messages", "Messages that are not in the database yet")
 
     async def report(self, _request: SinkRequest, _call: Call) -> SinkReport:
         """What this instance did since it started."""
@@ -81,7 +82,7 @@ class Sink:
             instance=self._instance,
             active=self._active,
             trades=self._trades,
-            points=self._points,
+            points=self._points + self._influx.rejected,
             rejected=self._influx.rejected,
             failures=self._influx.failures,
             missed=self._missed,
@@ -97,33 +98,34 @@ class Sink:
         yield counter(
             "tickwire_sink_missed", "Times that the tape let go of messages before they were written", self._missed
         )
-        pending = GaugeMetricFamily("tickwire_sink_pending_messages", "Messages that wait", labels=["stream"])
-        for stream, count in self._pending.items():
-            pending.add_metric([stream], count)
-        yield pending
+        yield from self._pending.measured()
 
     async def write(self, lease: Lease) -> None:
         """Write until the lease is to be given up."""
         self._active = True
+        work: list[tuple[Reader, Callable[[Reader, asyncio.Event], Coroutine[None, None, None]]]] = []
+        if "trade" in self._settings.kinds:
+            work.append((Reader(self._bus, streams.TRADES, ["tape.trade.>"]), self._write_trades))
+        if states := [f"tape.{kind}.>" for kind in ("book", "candle") if kind in self._settings.kinds]:
+            work.append((Reader(self._bus, streams.SINK, states), self._write_states))
         try:
-            await lifecycle.until_stopped(lease.release, self._influx.prepare())
-            async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-                states = [f"tape.{kind}.>" for kind in ("book", "candle") if kind in self._settings.kinds]
-                if "trade" in self._settings.kinds:
-                    reader = Reader(self._bus, streams.TRADES, ["tape.trade.>"])
-                    group.create_task(self._write_trades(reader, lease.release))
-                if states:
-                    group.create_task(self._write_states(Reader(self._bus, streams.SINK, states), lease.release))
+            async with lifecycle.unwrapped(), asyncio.TaskGroup() as beside:
+                # While the database is away, what waits for it grows: the writers do not see that.
+                watching = [beside.create_task(self._pending.watch(each.stream, each.waiting)) for each, _ in work]
+                await lifecycle.until_stopped(lease.release, self._influx.prepare())
+                async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+                    for reader, write in work:
+                        group.create_task(write(reader, lease.release))
+                for each in watching:
+                    each.cancel()
         finally:
             self._active = False
-            self._pending.clear()
 
     async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
         ledger = Ledger(self._bus)
         async with aclosing(reader):
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
-                    self._pending[reader.stream] = len(found) + (found[-1].metadata.num_pending or 0)
                     await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
 
     async def _write_batch(self, reader: Reader, ledger: Ledger, found: Sequence[Msg]) -> None:
@@ -146,7 +148,6 @@ class Sink:
         await self._send(lines)
         await ledger.save(touched)
         await reader.done(found[-1])
-        self._pending[reader.stream] = found[-1].metadata.num_pending or 0
         self._trades += trades
 
     def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
@@ -164,21 +165,18 @@ class Sink:
         async with aclosing(reader):
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
-                    self._pending[reader.stream] = len(found) + (found[-1].metadata.num_pending or 0)
                     lines = [line for message in found if (line := _state(message)) is not None]
                     await lifecycle.until_stopped(stop, self._write_lines(reader, lines, found[-1]))
 
     async def _write_lines(self, reader: Reader, lines: Sequence[str], last: Msg) -> None:
         await self._send(lines)
         await reader.done(last)
-        self._pending[reader.stream] = last.metadata.num_pending or 0
 
     async def _send(self, lines: Sequence[str]) -> None:
         for start in range(0, len(lines), self._settings.batch):
-            part = lines[start : start + self._settings.batch]
-            await self._influx.write(part)
-            self._points += len(part)
-            log.debug("written", points=len(part))
+            taken = await self._influx.write(lines[start : start + self._settings.batch])
+            self._points += taken
+            log.debug("written", points=taken)
 
 
 def _state(message: Msg) -> str | None:

@@ -175,7 +175,7 @@ class _Body:
     async def _build(self, timeframe: str) -> Building:
         """Go on where the tape of the candles ends, or begin."""
         feed = self._desk.feed._replace(timeframe=timeframe)
-        info = await stream_info(self._desk.bus)
+        info = await stream_info(self._desk.bus, self._trades)
         tape, candle = await self._tape(feed, info)
         if candle is not None and candle.sequence:
             building = Building.resume(candle)
@@ -191,6 +191,7 @@ class _Body:
                 # Its owner may not have come to this any more.
                 self._file(timeframe, candle, candle.timestamp + building.duration)
         line = Line(
+            timeframe,
             tape,
             self._board,
             lambda: self._open(building),

@@ -115,24 +115,40 @@ class Wishes:
 _MOST_UNSAID = 1000
 
 
-class Board:
+class Tally:
+    """What is counted of a tape: items and messages on it, updates not published by themselves."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.messages = 0
+        self.conflated = 0
+        self.last_message: int | None = None
+        """When the last message was put there, ms."""
+
+    def appended(self, items: int) -> None:
+        """Count a message that is on the tape, with so many items."""
+        self.items += items
+        self.messages += 1
+        self.last_message = time.time_ns() // 1_000_000
+
+
+class Board(Tally):
     """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
 
     def __init__(self, feed: Feed, owner: str, tape: Tape) -> None:
+        super().__init__()
         self.feed = feed
         self.owner = owner
         self.state: State = "starting"
-        self.items = 0
-        self.messages = 0
-        self.last_message: int | None = None
         self.reconnects = 0
         self.gaps = 0
         self.repaired = 0
         self.duplicates = 0
         self.rejected = 0
-        self.conflated = 0
         self.built: set[str] = set()
         """Timeframes of candles that are built from trades: their state is that of the trades."""
+        self.of_timeframe: dict[str, Tally] = {}
+        """Of candles, whose timeframes have a tape each; the board's own counts are those of all of them."""
         self.waiting: Callable[[], int] = lambda: 0
         """How many items wait for the broker or for a repair."""
         self.receipt_lag = Lag()
@@ -163,12 +179,9 @@ class Board:
 
         Of a live one, `received` is when it came and `timestamp` the exchange's time of its newest item, both ms.
         """
-        self.items += items
-        self.messages += 1
-        now = time.time() * 1000
-        self.last_message = int(now)
+        self.appended(items)
         if received is not None:
-            self.publish_lag.observe((now - received) / 1000)
+            self.publish_lag.observe(time.time() - received / 1000)
             if timestamp is not None:
                 self.receipt_lag.observe((received - timestamp) / 1000)
 

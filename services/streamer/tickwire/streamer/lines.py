@@ -12,7 +12,7 @@ import msgspec
 from tickwire import messages
 from tickwire.feeds import Candle
 from tickwire.streamer.caching import Debts
-from tickwire.streamer.desk import Board
+from tickwire.streamer.desk import Board, Tally
 from tickwire.streamer.tape import Tape
 
 ROOM = 1000
@@ -28,6 +28,7 @@ class Line:
 
     def __init__(
         self,
+        timeframe: str,
         tape: Tape,
         board: Board,
         newest: Callable[[], Candle | None],
@@ -37,6 +38,8 @@ class Line:
     ) -> None:
         self._tape = tape
         self._board = board
+        self._timeframe = timeframe
+        self._tally = Tally()
         self._newest = newest
         self._owes = owes
         self._last = last
@@ -55,7 +58,7 @@ class Line:
         """Publish a closed candle, after those before it."""
         self._closed.append(candle)
         # What the open candle was before is part of this one now.
-        self._board.conflated += self._changes
+        self._conflated(self._changes)
         self._changes = 0
         if len(self._closed) >= ROOM:
             self._room.clear()
@@ -83,6 +86,7 @@ class Line:
 
     async def run(self) -> None:
         """Publish, until `end`. Raises Fenced."""
+        self._board.of_timeframe[self._timeframe] = self._tally
         try:
             while True:
                 await self._wake.wait()
@@ -101,6 +105,7 @@ class Line:
                 if self._ending and not self._closed:
                     return
         finally:
+            del self._board.of_timeframe[self._timeframe]
             self._room.set()
             if self._timer is not None:
                 self._timer.cancel()
@@ -122,7 +127,7 @@ class Line:
         candle = self._newest()
         if candle is not None:
             self._said = time.monotonic()
-            self._board.conflated += changes - 1
+            self._conflated(changes - 1)
             await self._append(candle)
         # Meanwhile more may have come; only the waiting for a wake-up is guarded by the event.
         self._wake.set()
@@ -137,4 +142,9 @@ class Line:
         owed, outdated = self._owes()
         self._last = msgspec.structs.replace(candle, owed=owed, outdated=outdated)
         await self._tape.append(messages.encode(self._last))
-        self._board.published(1)
+        for tally in (self._board, self._tally):
+            tally.appended(1)
+
+    def _conflated(self, changes: int) -> None:
+        for tally in (self._board, self._tally):
+            tally.conflated += changes

@@ -2,56 +2,94 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import get_args
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple, get_args
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-
+from tickwire.exposition import family, histogram, labels
 from tickwire.feeds import State
-from tickwire.streamer.desk import Board
+from tickwire.metrics import SECONDS, Text
+from tickwire.streamer.desk import Board, Tally
 
-LABELS = ("kind", "exchange", "symbol")
-COUNTERS = {
+OF_A_TAPE = {
     "items": "Trades, changes of books, ticker updates or candles that are on the tape",
     "messages": "Messages on the tape",
+    "conflated": "Updates that were not published by themselves",
+}
+OF_A_FEED = {
     "reconnects": "Connections to the exchange after the first",
     "gaps": "Gaps that could not be filled, or that a book had",
     "repaired": "Trades fetched after interruptions; books that were put right",
     "duplicates": "Items that the exchange repeated",
     "rejected": "Messages of the exchange that could not be used",
-    "conflated": "Updates that were not published by themselves",
 }
-"""Counts of a board, each a counter `tickwire_feed_<name>_total`."""
+"""Counts, each a counter `tickwire_feed_<name>_total`: of a tally, and of a board."""
+
+_Lag = tuple[Sequence[int], float]
 
 
-def of_feeds(boards: Iterable[Board]) -> Iterable[Metric]:
-    """Every metric of these feeds."""
-    counters = {
-        name: CounterMetricFamily(f"tickwire_feed_{name}", text, labels=LABELS) for name, text in COUNTERS.items()
-    }
-    waiting = GaugeMetricFamily("tickwire_feed_waiting", "Items that wait for the broker or a repair", labels=LABELS)
-    last = GaugeMetricFamily(
-        "tickwire_feed_last_message_timestamp_seconds", "When the last message was put on the tape", labels=LABELS
+class _Tape(NamedTuple):
+    labels: str
+    counts: tuple[int, ...]
+    last_message: int | None
+
+
+class _Feed(NamedTuple):
+    labels: str
+    counts: tuple[int, ...]
+    waiting: int
+    lags: tuple[_Lag, _Lag] | None
+
+
+def of_feeds(boards: Iterable[Board]) -> Text:
+    """Read every number of these feeds; a thousand take a few ms, and writing them out takes longer."""
+    feeds: list[_Feed] = []
+    tapes: list[_Tape] = []
+    states = dict.fromkeys(get_args(State), 0)
+    for board in boards:
+        feed = board.feed
+        named = labels(kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol)
+        states[board.state] += 1
+        # Candles are made of trades, and at a pace of their own: when they came says nothing.
+        lags = None if feed.kind == "candle" else (board.receipt_lag.read(), board.publish_lag.read())
+        feeds.append(_Feed(named, tuple(getattr(board, name) for name in OF_A_FEED), board.waiting(), lags))
+        tallies: dict[str, Tally] = {named: board}
+        if feed.kind == "candle":
+            tallies = {f"{named},{labels(timeframe=each)}": tally for each, tally in board.of_timeframe.items()}
+        for own, tally in tallies.items():
+            tapes.append(_Tape(own, tuple(getattr(tally, name) for name in OF_A_TAPE), tally.last_message))
+
+    return lambda: _written(feeds, tapes, states)
+
+
+def _written(feeds: Sequence[_Feed], tapes: Sequence[_Tape], states: dict[str, int]) -> Iterator[str]:
+    rows: Sequence[_Feed | _Tape]
+    for rows, counters in ((tapes, OF_A_TAPE), (feeds, OF_A_FEED)):
+        for place, (name, text) in enumerate(counters.items()):
+            series = [(row.labels, row.counts[place]) for row in rows]
+            yield family(f"tickwire_feed_{name}_total", "counter", text, series)
+    yield family(
+        "tickwire_feed_waiting",
+        "gauge",
+        "Items that wait for the broker or a repair",
+        [(feed.labels, feed.waiting) for feed in feeds],
     )
-    states = GaugeMetricFamily("tickwire_feeds", "Feeds that this instance owns, by state", labels=["state"])
-    receipt = HistogramMetricFamily(
-        "tickwire_feed_receipt_lag_seconds", "From the exchange's time of a message to its receipt", labels=LABELS
+    yield family(
+        "tickwire_feed_last_message_timestamp_seconds",
+        "gauge",
+        "When the last message was put on the tape",
+        [(tape.labels, tape.last_message / 1000) for tape in tapes if tape.last_message is not None],
     )
-    publish = HistogramMetricFamily(
-        "tickwire_feed_publish_lag_seconds",
-        "From the receipt of a message to its confirmation on the tape",
-        labels=LABELS,
+    yield family(
+        "tickwire_feeds",
+        "gauge",
+        "Feeds that this instance owns, by state",
+        [(labels(state=state), count) for state, count in states.items()],
     )
-    found = list(boards)
-    for board in found:
-        labels = [board.feed.kind, board.feed.exchange, board.feed.symbol]
-        for name, family in counters.items():
-            family.add_metric(labels, getattr(board, name))
-        waiting.add_metric(labels, board.waiting())
-        if board.last_message is not None:
-            last.add_metric(labels, board.last_message / 1000)
-        board.receipt_lag.add_to(receipt, labels)
-        board.publish_lag.add_to(publish, labels)
-    for state in get_args(State):
-        states.add_metric([state], sum(board.state == state for board in found))
-    return [*counters.values(), waiting, last, states, receipt, publish]
+    for place, (name, text) in enumerate(
+        (
+            ("receipt", "From the exchange's time of a message to its receipt"),
+            ("publish", "From the receipt of a message to its confirmation on the tape"),
+        )
+    ):
+        lags = [(feed.labels, *feed.lags[place]) for feed in feeds if feed.lags is not None]
+        yield histogram(f"tickwire_feed_{name}_lag_seconds", text, SECONDS, lags)

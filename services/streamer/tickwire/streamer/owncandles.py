@@ -31,7 +31,9 @@ class OwnCandles:
     ) -> None:
         assert feed.timeframe is not None
         self._timeframe = feed.timeframe
-        self.line = Line(tape, board, lambda: self._open, lambda: caching.debts(self._timeframe), last, candle_ms)
+        self.line = Line(
+            self._timeframe, tape, board, lambda: self._open, lambda: caching.debts(self._timeframe), last, candle_ms
+        )
         self._board = board
         self._caching = caching
         self._complaints = Complaints(board)

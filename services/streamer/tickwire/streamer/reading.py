@@ -60,7 +60,7 @@ class Reading:
                 )
                 break
             except (nats.errors.Error, nats.js.errors.Error) as error:
-                log.debug("stream TRADES cannot be read yet", error=repr(error))
+                log.debug("stream TRADES cannot be read yet", **self._trades.fields, error=repr(error))
             await asyncio.sleep(RETRY_S)
         if self._over:
             # It had its last message before it was known to be open.
@@ -106,13 +106,13 @@ def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Tra
         return Trades(exchange=trades.exchange, symbol=trades.symbol, trades=[], received=0, gap=_UNREADABLE)
 
 
-async def stream_info(bus: Bus) -> StreamInfo:
-    """That of stream TRADES, asked for until it answers."""
+async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
+    """That of stream TRADES, asked for until it answers, for a market."""
     while True:
         try:
             return await cancellable(bus.jetstream.stream_info(streams.TRADES))
         except (nats.errors.Error, nats.js.errors.Error) as error:
-            log.debug("stream TRADES does not answer", error=repr(error))
+            log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
         await asyncio.sleep(RETRY_S)
 
 
@@ -137,7 +137,7 @@ async def _first_since(bus: Bus, trades: Feed, stored: float) -> int | None:
             found = (reply.headers or {}).get("Nats-Sequence")
             return int(found) if found else None
         except nats.errors.Error as error:
-            log.debug("stream TRADES does not answer", error=repr(error))
+            log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
         await asyncio.sleep(RETRY_S)
 
 

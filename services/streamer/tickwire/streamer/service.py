@@ -24,14 +24,13 @@ instances contend; whoever holds it runs the feed's body. Interest in a candle i
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import msgspec
-from prometheus_client.core import Metric
 
 from tickwire import exchanges, feeds, logs, messages, streams
 from tickwire.bus import Bus
@@ -51,7 +50,7 @@ from tickwire.errors import (
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.lifecycle import leaf
-from tickwire.metrics import Metrics
+from tickwire.metrics import Metrics, Text
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import books, candles, tickers, trades
 from tickwire.streamer.desk import Board, Desk, Wishes, open_board
@@ -96,7 +95,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
                 Endpoint(f"streamer.reports.{instance}", FeedsRequest, streamer.reports),
             ]
             # Read until the last feed has ended.
-            stack.enter_context(metrics.reading(streamer.measured))
+            stack.enter_context(metrics.writing(streamer.measured))
             async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
                 keeper = group.create_task(_keep(interests, pinned_feeds, stop))
                 log.info("serving")
@@ -203,7 +202,7 @@ class _Streamer:
 
     async def _contend(self, market: Feed, running: _Running) -> None:
         try:
-            await self._leases.hold(market.path, partial(self._own, market, running), running.stop)
+            await self._leases.hold(market.path, partial(self._own, market, running), running.stop, **market.fields)
         finally:
             del self._running[market]
         # It may have been wanted again while it ended.
@@ -255,7 +254,7 @@ class _Streamer:
                     pause = self._settings.leases.ttl_s * 30
             await _first_of(lease.release, pause)
 
-    def measured(self) -> Iterable[Metric]:
+    def measured(self) -> Text:
         """What Prometheus is told."""
         return of_feeds(running.board for running in self._running.values() if running.board is not None)
 

@@ -1,0 +1,52 @@
+"""Addresses of brokers: URLs such as nats://host:4222, with commas between those of a cluster."""
+
+from __future__ import annotations
+
+from urllib.parse import SplitResult, urlsplit
+
+HOW = (
+    "write it as nats://host:port, with commas between those of a cluster, and a password with signs in it into "
+    "TICKWIRE_NATS_PASSWORD"
+)
+_WEBSOCKETS = ("ws", "wss")
+
+
+def servers(address: str) -> list[str]:
+    """The URLs of an address: one, or those of a cluster."""
+    return [url.strip() for url in address.split(",") if url.strip()]
+
+
+def is_one(address: str) -> bool:
+    """Whether it can be the address of a broker: URLs with a host, all over TCP or all over WebSockets.
+
+    Not where a password has a sign that ends the host of a URL: what follows would be taken for something else, and
+    shown.
+    """
+    urls = servers(address)
+    kinds = {url.split(":", 1)[0] in _WEBSOCKETS for url in urls}
+    return len(kinds) == 1 and all(map(_is_whole, urls))
+
+
+def shown(address: str) -> str:
+    """An address without the user and password that its URLs may have."""
+    return ",".join(_without_user(urlsplit(url)) for url in servers(address))
+
+
+def user_of(address: str) -> str | None:
+    """The user in the first of the URLs that has one. A name without a password is a token, and secret."""
+    named = (parts.username for url in servers(address) if (parts := urlsplit(url)).password is not None)
+    return next(named, None)
+
+
+def _is_whole(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    beyond = parts.path + parts.query + parts.fragment
+    return parts.scheme in ("nats", "tls", *_WEBSOCKETS) and bool(parts.hostname) and "@" not in beyond
+
+
+def _without_user(parts: SplitResult) -> str:
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

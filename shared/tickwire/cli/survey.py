@@ -1,0 +1,230 @@
+"""What runs on a broker: asked of JetStream, and of every service."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Any
+
+import msgspec
+import nats.js.errors
+from msgspec import Struct
+
+from tickwire import logs, messages, streams, subjects
+from tickwire.bus import Bus, patiently
+from tickwire.cli.connection import now_ms
+from tickwire.cli.feeds import listed
+from tickwire.cli.inventory import inventory
+from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
+from tickwire.feeds import FeedReport
+from tickwire.lifecycle import unwrapped
+from tickwire.messages import FetchRequest, Job, LeaseHolder
+
+log = logs.get(__name__)
+
+GATHER_S = 0.4
+"""How long answers are waited for: every instance answers by itself."""
+JOBS_SHOWN = 20
+_LEASES = f"$KV.{streams.LEASES}."
+
+
+class ServiceStatus(Struct, frozen=True, kw_only=True):
+    """One running instance of a service."""
+
+    service: str
+    instance: str
+    version: str
+    started: str
+    requests: int
+    errors: int
+
+
+class LeaseStatus(Struct, frozen=True, kw_only=True):
+    """Who does what alone, since when (ms)."""
+
+    service: str
+    lease: str
+    holder: str
+    since: int
+
+
+class StreamStatus(Struct, frozen=True, kw_only=True):
+    """How full a stream is."""
+
+    stream: str
+    messages: int
+    bytes: int
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What `tickwire status --json` prints. `keys` is absent when no cache answers, `feeds` when no streamer does.
+
+    `jobs` are the first of those that wait or run, `jobs_waiting` says how many there are. `at` is when the feeds were
+    counted, ms by this computer's clock.
+    """
+
+    nats_url: str
+    at: int
+    services: list[ServiceStatus]
+    leases: list[LeaseStatus]
+    streams: list[StreamStatus]
+    jobs_waiting: int
+    jobs: list[Job] = msgspec.field(default_factory=list)
+    feeds: list[FeedReport] | None = None
+    keys: int | None = None
+    rows: int | None = None
+    damaged: list[str] = msgspec.field(default_factory=list)
+
+
+class BrokerState(Struct, frozen=True, kw_only=True):
+    """What JetStream alone knows, as in `Status`."""
+
+    leases: list[LeaseStatus]
+    streams: list[StreamStatus]
+    jobs: list[Job]
+
+
+async def gathered(bus: Bus) -> Status:
+    """Ask the broker, then everybody on it. Raises BrokerUnavailable."""
+    return await of_services(bus, await of_broker(bus))
+
+
+async def of_broker(bus: Bus) -> BrokerState:
+    """Ask JetStream, again for up to 15 s while a cluster elects a leader. Raises BrokerUnavailable."""
+    async with unwrapped(), asyncio.TaskGroup() as group:
+        leases = group.create_task(_leases(bus))
+        filled = group.create_task(_streams(bus))
+        jobs = group.create_task(_jobs(bus))
+    return BrokerState(leases=leases.result(), streams=filled.result(), jobs=jobs.result())
+
+
+async def of_services(bus: Bus, broker: BrokerState) -> Status:
+    """Ask every service, and put it together with what the broker said. Raises BrokerUnavailable."""
+    async with unwrapped(), asyncio.TaskGroup() as group:
+        services = group.create_task(_services(bus))
+        cached = group.create_task(_cached(bus))
+        feeds = group.create_task(_feeds(bus))
+    keys, rows, damaged = cached.result()
+    counted, at = feeds.result()
+    return Status(
+        nats_url=bus.url,
+        at=at,
+        services=services.result(),
+        leases=broker.leases,
+        streams=broker.streams,
+        jobs_waiting=next((each.messages for each in broker.streams if each.stream == streams.JOBS), 0),
+        jobs=broker.jobs,
+        feeds=counted,
+        keys=keys,
+        rows=rows,
+        damaged=damaged,
+    )
+
+
+async def _services(bus: Bus) -> list[ServiceStatus]:
+    found = []
+    for data in await bus.request_all("$SRV.STATS", wait_s=GATHER_S):
+        stats: dict[str, Any] = msgspec.json.decode(data)
+        endpoints = stats.get("endpoints") or []
+        found.append(
+            ServiceStatus(
+                service=stats["name"],
+                instance=(stats.get("metadata") or {}).get("instance", stats["id"]),
+                version=stats["version"],
+                started=stats["started"],
+                requests=sum(each.get("num_requests", 0) for each in endpoints),
+                errors=sum(each.get("num_errors", 0) for each in endpoints),
+            )
+        )
+    return sorted(found, key=lambda each: (each.service, each.instance))
+
+
+async def _leases(bus: Bus) -> list[LeaseStatus]:
+    try:
+        info = await patiently(
+            lambda: bus.jetstream.stream_info(f"KV_{streams.LEASES}", subjects_filter=f"{_LEASES}*.lease.>")
+        )
+    except nats.js.errors.NotFoundError:
+        return []
+    found = await asyncio.gather(*(_lease(bus, subject) for subject in sorted(info.state.subjects or {})))
+    return [each for each in found if each is not None]
+
+
+async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
+    """A lease, None where it was given up, has expired, or is none."""
+    try:
+        last = await patiently(lambda: bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True))
+    except nats.js.errors.NotFoundError:
+        return None
+    # Without data it is a marker.
+    if not last.data:
+        return None
+    service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
+    try:
+        holder = messages.decode(last.data, LeaseHolder)
+    except BadRequest as error:
+        log.warning("not a lease", subject=subject, error=str(error))
+        return None
+    return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
+
+
+async def _feeds(bus: Bus) -> tuple[list[FeedReport] | None, int]:
+    """The feeds, and when they were counted, ms."""
+    try:
+        found, _ = await listed(bus)
+    except BrokerUnavailable:
+        raise
+    except TickwireError:
+        return None, now_ms()
+    return found, now_ms()
+
+
+async def _jobs(bus: Bus) -> list[Job]:
+    """The first jobs that wait or run."""
+    found: list[Job] = []
+    sequence = 0
+    while len(found) < JOBS_SHOWN:
+        try:
+            queued = await patiently(partial(bus.jetstream.get_msg, streams.JOBS, sequence + 1, subject=">", next=True))
+        except nats.js.errors.NotFoundError:
+            # The end of the queue, or a broker without one.
+            break
+        sequence = queued.seq or sequence + 1
+        found.append(await _job(bus, messages.decode(queued.data or b"", FetchRequest)))
+    return found
+
+
+async def _job(bus: Bus, request: FetchRequest) -> Job:
+    """A job by its last message; where none is kept, as it was asked for."""
+    try:
+        last = await patiently(
+            lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(str(request.id)), direct=True)
+        )
+    except nats.js.errors.NotFoundError:
+        return Job(
+            id=str(request.id),
+            exchange=request.exchange,
+            symbol=request.symbol,
+            timeframe=request.timeframe,
+            state="queued",
+            since=request.since,
+            until=now_ms() if request.until is None else request.until,
+        )
+    return messages.decode(last.data or b"", Job)
+
+
+async def _streams(bus: Bus) -> list[StreamStatus]:
+    return [
+        StreamStatus(stream=each.config.name or "", messages=each.state.messages, bytes=each.state.bytes)
+        for each in await patiently(bus.jetstream.streams_info)
+    ]
+
+
+async def _cached(bus: Bus) -> tuple[int | None, int | None, list[str]]:
+    try:
+        keys, damaged = await inventory(bus)
+    except BrokerUnavailable:
+        raise
+    except TickwireError:
+        return None, None, []
+    return len(keys), sum(each.rows for each in keys), damaged

@@ -1,0 +1,51 @@
+"""Pipelines on a broker that knows its users: each service is started as its own."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from support.brokers import Server, as_user, serving, variables_of
+from support.pipeline import CONFIG, Pipeline
+from support.processes import SimulatorProcess, environment
+from tickwire import streams
+from tickwire.bus import connect
+from tickwire.config import SinkSettings
+
+
+@asynccontextmanager
+async def declared(folder: Path, config: str = "secure.conf") -> AsyncIterator[Server]:
+    """A server with a file of deploy/nats, and its streams made by the operator."""
+    async with serving(folder, config) as running:
+        async with connect(as_user(running.url, "operator"), name="setup") as bus:
+            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare_sink(bus.jetstream, SinkSettings())
+        yield running
+
+
+@asynccontextmanager
+async def secured(
+    server: Server, simulator: SimulatorProcess, folder: Path, services: tuple[str, ...] = ()
+) -> AsyncIterator[Pipeline]:
+    """A pipeline seen by a program, with one of each of `services`; start others as their own users."""
+    file = folder / "tickwire.toml"
+    file.write_text(CONFIG.format(gateway=simulator.url))
+    env = environment(folder, TICKWIRE_CONFIG=str(file))
+    async with connect(as_user(server.url, "desk"), name="desk") as bus:
+        line = Pipeline(bus, simulator, folder, env)
+        try:
+            for service in services:
+                await line.start(service, 0, **variables_of(server.url, service))
+            for service in services:
+                await line.started(service)
+            yield line
+        finally:
+            for _, running in list(line.running.values()):
+                await running.aclose()
+
+
+def one_line(err: str) -> str:
+    """The one line that a command says; its log is another matter."""
+    (line,) = [each for each in err.splitlines() if each.startswith("tickwire: ")]
+    return line

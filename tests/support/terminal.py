@@ -1,0 +1,71 @@
+"""A terminal, and what a command shows on it."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import signal
+import struct
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fcntl import ioctl
+from termios import TIOCSWINSZ
+
+from support.processes import TICKWIRE
+
+_CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+@dataclass(frozen=True)
+class Screen:
+    """What a command wrote to a terminal, and its exit code after Ctrl-C."""
+
+    code: int
+    text: str
+
+
+def on_terminal(
+    env: Mapping[str, str],
+    *arguments: str,
+    enough: Callable[[str], bool],
+    height: int = 40,
+    width: int = 100,
+) -> Screen:
+    """Run a command on a terminal until what it wrote is enough; then press Ctrl-C."""
+    ours, theirs = pty.openpty()
+    ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
+    terminal = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
+    process = subprocess.Popen(
+        [*TICKWIRE, *arguments],
+        env=terminal | {"TERM": "xterm-256color"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    text, told = "", False
+    try:
+        while True:
+            try:
+                data = os.read(ours, 65_536)
+            except OSError:
+                # Nobody has the other end open any more.
+                break
+            if not data:
+                break
+            text += data.decode(errors="replace")
+            if not told and enough(text):
+                process.send_signal(signal.SIGINT)
+                told = True
+        return Screen(process.wait(30), text)
+    finally:
+        process.kill()
+        os.close(ours)
+
+
+def pictures(text: str) -> list[list[str]]:
+    """What stood on the screen, one after another, each as its lines: a full-screen view begins in the first corner."""
+    return [_CONTROL.sub("", part).replace("\r", "").split("\n") for part in text.split("\x1b[H")[1:]]
