@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from ccxt.base import errors
 
@@ -65,6 +66,8 @@ class Venue:
         self._settings = settings
         self._loading = asyncio.Lock()
         self._comparing = asyncio.Lock()
+        self._unasked: WeakSet[Any] = WeakSet()
+        """Sockets on which the exchange sends what nobody watches any more."""
         self._compared = float("-inf")
 
     async def now(self) -> int:
@@ -142,7 +145,11 @@ class Venue:
             for way in ways:
                 client = next((part.client for part in parts if part.name == way.name), None)
                 if client is not None and client in (self.rest.clients or {}).values():
-                    await self._leave(way)
+                    if not await self._leave(way):
+                        self._unasked.add(client)
+                    if client in self._unasked and not self.sockets.uses(client):
+                        # What cannot be unsubscribed would go on for ever.
+                        client.on_error(errors.NetworkError("nobody watches anything on this socket any more"))
 
     async def guard(self) -> None:
         """Open silent sockets and silent feeds again, until cancelled."""
