@@ -115,6 +115,23 @@ async def test_secrets_are_not_repeated() -> None:
         await backfill.fetch(rest, "BTC/USDT", Ask(1, None))
 
 
+@pytest.mark.parametrize(
+    ("features", "limit"), [({}, 1000), ({"spot": {"fetchTrades": {"limit": 60}}}, 60), ({"spot": {}}, 1000)]
+)
+async def test_the_largest_page_is_asked_for_as_ccxt_knows_it(features: Any, limit: int) -> None:
+    rest: Any = Rest(trades(1, 10))
+    rest.features, rest.markets = features, {"BTC/USDT": {"type": "spot", "spot": True}}
+    await backfill.fetch(rest, "BTC/USDT", Ask(START, None))
+    assert [call["limit"] for call in rest.calls] == [limit]
+
+
+async def test_where_so_large_a_page_is_refused_what_there_is_by_default_is_taken() -> None:
+    rest = Rest(trades(1, 10))
+    rest.script = [errors.BadRequest("limit must be 100 at most")]
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(START, None)) == trades(1, 10)
+    assert [call["limit"] for call in rest.calls] == [1000, None]
+
+
 # ---- a feed's life, played
 
 

@@ -230,3 +230,43 @@ def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
 def test_a_successor_holds_back_what_arrives_before_it_is_connected() -> None:
     order = Uncounted(named("a"))
     assert order.offer(named("c", at=2), 1) == []
+
+
+# ---- a feed that tells as one what REST tells one by one
+
+
+def alike(number: int, amount: float = 1.0) -> Trade:
+    """A trade of one order at one price, in one millisecond."""
+    return Trade(id=str(number), timestamp=START + 1_000, side="buy", price=100.0, amount=amount)
+
+
+def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
+    order = Uncounted([trade(1)])
+    order.interrupted()
+    # One order met 11, 12 and 13; the one before it was another order of the same kind.
+    assert order.offer([alike(13, 3.0), trade(14)], 0) == []
+    page = [trade(1), alike(10), alike(11), alike(12), alike(13), trade(14)]
+    runs, answer = order.page(page, 0, "gap")
+    assert [(run.source, run.trades) for run in runs] == [
+        ("rest", [alike(10)]),
+        ("live", [alike(13, 3.0), trade(14)]),
+    ]
+    assert [run.gap for run in runs] == [None, None]
+    assert answer is Answer.COMPLETE
+
+
+def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
+    order = Uncounted([trade(1), alike(13, 2.5)])
+    order.interrupted()
+    page = [trade(1), alike(11, 0.5), alike(12), alike(13), trade(14), trade(15)]
+    runs, answer = order.page(page, 0, "gap")
+    assert [(run.source, run.trades) for run in runs] == [("rest", [trade(14), trade(15)])]
+    assert answer is Answer.MORE
+
+
+def test_equal_trades_of_one_millisecond_are_all_taken_from_rest_where_the_feed_tells_them_apart() -> None:
+    order = Uncounted([trade(1)])
+    order.interrupted()
+    order.offer([alike(13), trade(14)], 0)
+    runs, _ = order.page([trade(1), alike(11), alike(12), alike(13), trade(14)], 0, "gap")
+    assert [each.id for run in runs for each in run.trades] == ["11", "12", "13", "14"]

@@ -14,10 +14,12 @@ from typing import Any, Literal, NamedTuple
 
 from ccxt.base import errors
 
+from tickwire.exchanges import page_limit
 from tickwire.feeds import Trade
 from tickwire.streamer.sequence import Ordering
 
 PAGE = 1000
+"""Trades of a page where ccxt does not say how many there may be: many exchanges give a tenth unless asked."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 CONFIRMATIONS = 4
@@ -31,7 +33,10 @@ _RAW = {
 
 
 class Ask(NamedTuple):
-    """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for."""
+    """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for.
+
+    Without a `limit`, the largest page that is to be had.
+    """
 
     since: int | None
     limit: int | None
@@ -98,7 +103,7 @@ async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered."""
     try:
         try:
-            rows = await rest.fetch_trades(symbol, since=ask.since, limit=ask.limit, params=_params(rest, symbol, ask))
+            rows = await _rows(rest, symbol, ask)
             trades = [_trade(row) for row in rows]
         except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
             # ccxt's parsers trip like this over answers that are not what they should be.
@@ -109,6 +114,19 @@ async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     # ccxt sorts by time and then by id as a text: 10 before 9.
     trades.sort(key=_number if ask.first_id is not None else _time_and_id)
     return trades
+
+
+async def _rows(rest: Any, symbol: str, ask: Ask) -> Any:
+    params = _params(rest, symbol, ask)
+    if ask.limit is not None:
+        return await rest.fetch_trades(symbol, since=ask.since, limit=ask.limit, params=params)
+    market = (getattr(rest, "markets", None) or {}).get(symbol) or {}
+    limit = page_limit(getattr(rest, "features", None), market, "fetchTrades") or PAGE
+    try:
+        return await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params)
+    except errors.BadRequest:
+        # It may be the number that is refused.
+        return await rest.fetch_trades(symbol, since=ask.since, limit=None, params=params)
 
 
 def _params(rest: Any, symbol: str, ask: Ask) -> dict[str, Any]:

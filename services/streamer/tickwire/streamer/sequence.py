@@ -15,6 +15,7 @@ from operator import attrgetter
 from typing import Literal, NamedTuple, Protocol
 
 from tickwire.feeds import Gap, Trade
+from tickwire.streamer.parts import without_parts
 
 Source = Literal["live", "rest"]
 
@@ -287,8 +288,9 @@ class Uncounted:
         return self._accepted(keys, fresh, received, "live", None)
 
     def page(self, trades: Sequence[Trade], received: int, reason: str) -> tuple[list[Run], Answer]:
-        keys = self._keys(trades, {})
         held, oldest = self._held, self._oldest
+        known = [*self._remembered, *((key, trade) for key, (trade, _) in held.items())]
+        keys, trades = without_parts(self._keys(trades, {}), trades, known)
         # In one millisecond with the first trade that is remembered, there may be some from before it.
         older = keys.index(self._remembered[0][0]) if self._remembered[0][0] in keys else 0
         # Trades after the last that is also held are left to the feed, which has them or will.
@@ -298,7 +300,7 @@ class Uncounted:
         found: list[tuple[Hashable, Trade, Source]] = []
         for place, (key, trade) in enumerate(zip(keys, trades, strict=True)):
             if key in held:
-                found.append((key, trade, "live"))
+                found.append((key, held[key][0], "live"))
             elif place < older or key in self._known or trade.timestamp < oldest:
                 overlaps = True
             elif place < last_held or end is None or trade.timestamp <= end:
