@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
-from support.venues import Memory, as_new, venue_at
+from support.venues import PATHS, Memory, as_new, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.feeds import Feed, Trade
 
@@ -76,6 +76,19 @@ async def test_six_symbols_on_one_socket_all_arrive(exchange: SimulatorProcess) 
         assert len(trades) > 1_000
         assert trades == await matches(exchange, symbol, trades)
         assert memory.told == ["connected"]
+
+
+@pytest.mark.parametrize(("path", "kept"), [("resolve", 1_000), ("awaits", 2_000)])
+async def test_ccxt_keeps_no_more_trades_than_are_needed(exchange: SimulatorProcess, path: str, kept: int) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, "okx", hooks=PATHS[path]) as venue, venue.watching(BTC, memory):
+        await memory.get(10)
+        end = (await exchange.order("burst", symbol="BTC/USDT", count=2_000))["last_id"]
+        await memory.until(lambda: int(memory.items[-1].id) >= end)
+        trades = list(memory.items)
+        assert len(venue.rest.trades["BTC/USDT"]) >= kept
+        assert len(venue.rest.trades["BTC/USDT"]) == kept or path == "awaits"
+    assert trades == await matches(exchange, "BTC/USDT", trades)
 
 
 async def test_a_book_that_ccxt_keeps_is_the_exchange_s(exchange: SimulatorProcess) -> None:

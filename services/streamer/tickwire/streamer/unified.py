@@ -80,7 +80,11 @@ class Mapper:
         self._feed = feed
         self._rejected = rejected
         self._last: Any = None
-        """trade: the last one taken; ticker: the last one taken, and what it said."""
+        """trade: the last one taken; ticker: the last one taken, and what it said; book: its nonce and timestamp."""
+        self._counts: bool | None = None
+        """book: whether its nonce changes with it, as far as has been seen (None: not yet)."""
+        self._levels: Any = None
+        """book: its levels, where the nonce does not tell whether it has changed."""
         self._open: int | None = None
         """candle: the open time of the newest."""
 
@@ -117,9 +121,16 @@ class Mapper:
 
     def _book(self, book: Any) -> list[BookView]:
         nonce, timestamp = book.get("nonce"), book.get("timestamp")
-        if nonce is not None and self._last == (nonce, timestamp):
+        levels = None if nonce is None or self._counts else [[*map(tuple, book[side])] for side in ("bids", "asks")]
+        if nonce is not None and self._last == (nonce, timestamp) and (self._counts or levels == self._levels):
             return []
-        self._last = (nonce, timestamp)
+        if self._last is not None and nonce is not None:
+            # Some nonces are the timestamp (deribit), or are of the snapshot and stay (blofin).
+            if nonce == timestamp or (nonce == self._last[0] and timestamp != self._last[1]):
+                self._counts = False
+            elif self._counts is None and nonce != self._last[0]:
+                self._counts = True
+        self._last, self._levels = (nonce, timestamp), levels
         return [BookView(timestamp=timestamp, nonce=nonce, bids=book["bids"], asks=book["asks"])]
 
     def _ticker(self, result: Any) -> list[dict[str, Any]]:

@@ -42,6 +42,7 @@ LEAVE_S = 5.0
 _DAY_MS = 86_400_000
 _NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
 _TRADES_LIMIT = 20_000
+"""Trades of a symbol that ccxt keeps where data comes from its awaits: what may come while nobody awaits."""
 _KEEP_ALIVE_MS = 15_000
 
 
@@ -313,6 +314,8 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         # Nothing is lost by going at once: feeds were left before.
         opened.timeout_on_exit = 0
         sockets = Sockets(opened, hooks or prove(opened))
+        if not sockets.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
+            opened.options["tradesLimit"] = _TRADES_LIMIT
         opened.sockets = sockets
         venue = Venue(opened, sockets, settings.streamer)
         await stack.enter_async_context(unwrapped())
@@ -326,7 +329,6 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
 
 def _defaults(exchange: str, settings: StreamerSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "tradesLimit": _TRADES_LIMIT,
         "ws": {"keepAlive": min(_KEEP_ALIVE_MS, int(settings.silence_s * 500))},
     }
     if exchange in binance.EXCHANGES:
