@@ -116,7 +116,8 @@ async def test_two_cuts_lose_and_repeat_nothing(line: Pipeline, busy: SimulatorP
     async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
         await live.start(line.bus, BTC)
         await seen.until(lambda: len(seen.trades) > RATE)
-        for cut, seconds in ((1, 1.0), (2, 1.3)):
+        # REST gives the newest 500 at once, which are those of two seconds, and older ones page by page.
+        for cut, seconds in ((1, 1.0), (2, 3.0)):
             await busy.fault(SOCKET, "ws_cut", seconds=seconds)
             assert (await heard.until("repaired", cut)).trades > RATE / 2
             enough = len(seen.trades) + RATE
@@ -151,8 +152,9 @@ async def test_what_rest_does_not_go_back_to_is_a_gap_with_its_bounds(line: Pipe
     async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
         await live.start(line.bus, BTC)
         await seen.until(lambda: len(seen.trades) > RATE)
-        # The newest 500 trades are to be had, which are those of two seconds.
-        await busy.fault(SOCKET, "ws_cut", seconds=4)
+        await busy.fault(SOCKET, "ws_cut", seconds=2)
+        newest = (await busy.truth("trades", symbol="BTC/USDT", since=seen.trades[-1].timestamp))[-1]["id"]
+        await busy.fault("market/", "rest_forgets", symbol="BTC/USDT", from_id=0, to_id=newest + RATE)
         gap = (await heard.until("gap")).gap
         assert gap is not None
         end = (gap.until or 0) + 1_000

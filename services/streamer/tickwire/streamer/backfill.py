@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ccxt.base import errors
@@ -24,6 +25,17 @@ FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 CONFIRMATIONS = 4
 """How often REST is asked before its word is taken that it lacks a trade though it has later ones: in about 0.7 s."""
+
+OLDER: dict[str, Callable[[Trade], dict[str, Any]]] = dict.fromkeys(
+    ("okx", "okxus", "myokx"), lambda first: {"method": "publicGetMarketHistoryTrades", "after": first.id}
+)
+"""Where `fetch_trades` gives the newest only, whatever `since` says: what asks for those before a trade.
+
+Source: OKX's API documentation v5, "Get trades" (the newest 500) and "Get trades history" (100 before `after`, three
+months back).
+"""
+OLDER_PAGES = 100
+"""How many older pages are asked for at most, one after the other: OKX allows ten in a second."""
 
 _RAW = {
     "spot": "publicGetHistoricalTrades",
@@ -102,31 +114,43 @@ class Unanswered(Exception):
 async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered."""
     try:
-        try:
-            rows = await _rows(rest, symbol, ask)
-            trades = [_trade(row) for row in rows]
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-            # ccxt's parsers trip like this over answers that are not what they should be.
-            raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+        if ask.first_id is not None or ask.limit is not None:
+            return await _page(rest, symbol, ask, ask.limit, _params(rest, symbol, ask))
+        trades = await _largest(rest, symbol, ask)
+        older = OLDER.get(getattr(rest, "id", ""))
+        for _ in range(OLDER_PAGES if older is not None else 0):
+            if older is None or not trades or ask.since is None or trades[0].timestamp <= ask.since:
+                break
+            before = await _page(rest, symbol, ask, None, older(trades[0]))
+            if not before or _time_and_id(before[-1]) >= _time_and_id(trades[0]):
+                break
+            trades[:0] = before
     except errors.BaseError as error:
         kind: Literal["failed", "refused"] = "failed" if isinstance(error, errors.OperationFailed) else "refused"
         raise Unanswered(kind, f"{type(error).__name__}: {_without_secrets(rest, str(error))[:200]}") from error
-    # ccxt sorts by time and then by id as a text: 10 before 9.
-    trades.sort(key=_number if ask.first_id is not None else _time_and_id)
     return trades
 
 
-async def _rows(rest: Any, symbol: str, ask: Ask) -> Any:
-    params = _params(rest, symbol, ask)
-    if ask.limit is not None:
-        return await rest.fetch_trades(symbol, since=ask.since, limit=ask.limit, params=params)
+async def _largest(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     market = (getattr(rest, "markets", None) or {}).get(symbol) or {}
     limit = page_limit(getattr(rest, "features", None), market, "fetchTrades") or PAGE
     try:
-        return await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params)
+        return await _page(rest, symbol, ask, limit, {})
     except errors.BadRequest:
         # It may be the number that is refused.
-        return await rest.fetch_trades(symbol, since=ask.since, limit=None, params=params)
+        return await _page(rest, symbol, ask, None, {})
+
+
+async def _page(rest: Any, symbol: str, ask: Ask, limit: int | None, params: dict[str, Any]) -> list[Trade]:
+    try:
+        rows = await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params)
+        trades = [_trade(row) for row in rows]
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+        # ccxt's parsers trip like this over answers that are not what they should be.
+        raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+    # ccxt sorts by time and then by id as a text: 10 before 9.
+    trades.sort(key=_number if ask.first_id is not None else _time_and_id)
+    return trades
 
 
 def _params(rest: Any, symbol: str, ask: Ask) -> dict[str, Any]:
