@@ -219,3 +219,57 @@ async def test_a_malformed_frame_is_counted_and_the_feed_goes_on(exchange: Simul
         trades = list(memory.items)
     assert memory.told == ["connected", "rejected"]
     assert trades == await matches(exchange, "BTC/USDT", trades)
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "reason"),
+    [
+        ("ws_cut", {"seconds": 0.3}, ""),
+        ("ws_close", {"code": 1001}, "1001"),
+        ("ws_silent", {"seconds": 1.0}, "RequestTimeout"),
+    ],
+)
+async def test_a_socket_that_ends_is_opened_again_for_all_its_feeds(
+    exchange: SimulatorProcess, kind: str, order: dict[str, Any], reason: str
+) -> None:
+    trades, book = Memory(), Memory()
+    async with venue_at(exchange.url, "okx", silence_s=0.6) as venue:
+        async with venue.watching(BTC, trades), venue.watching(Feed("book", "okx", "ETH/USDT"), book):
+            for memory in (trades, book):
+                await memory.get(5)
+            await exchange.fault("/ws.okx.com", kind, **order)
+            for memory in (trades, book):
+                await memory.until(lambda memory=memory: memory.told[-1] == "connected" and len(memory.told) > 2)  # type: ignore[misc]
+                await memory.get(len(memory.items) + 5)
+                assert memory.told[:2] == ["connected", "disconnected"]
+                assert reason in memory.reasons[1]
+
+
+async def test_frames_in_pieces_are_put_together(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, "okx") as venue, venue.watching(BTC, memory):
+        for mode in ("fragments", "torn"):
+            await exchange.fault("/ws.okx.com", "ws_split", mode=mode, seconds=0.3)
+            await memory.get(len(memory.items) + 100)
+        trades = list(memory.items)
+    assert memory.told == ["connected"]
+    assert trades == await matches(exchange, "BTC/USDT", trades)
+
+
+async def test_a_quiet_socket_is_kept_open_by_pings_that_are_words() -> None:
+    async with running_simulator("--live-rate", "0.01") as exchange:
+        memory = Memory()
+        async with venue_at(exchange.url, "okx", silence_s=0.4) as venue, venue.watching(BTC, memory):
+            await memory.until(lambda: memory.told == ["connected"])
+            with pytest.raises(AssertionError, match="did not come"):
+                await memory.until(lambda: len(memory.told) > 1, timeout_s=1.5)
+
+
+async def test_a_feed_that_falls_silent_on_a_living_socket_is_subscribed_again() -> None:
+    async with running_simulator("--live-rate", "0.01") as exchange:
+        memory = Memory()
+        async with venue_at(exchange.url, "okx", feed_silence_s=0.5) as venue, venue.watching(BTC, memory):
+            await memory.until(lambda: memory.told[:3] == ["connected", "disconnected", "connected"])
+        assert "silent for" in memory.reasons[1]
+        events = [entry["event"] for entry in await exchange.log("/ws/") if entry.get("streams")]
+        assert events[:3] == ["subscribe", "unsubscribe", "subscribe"]

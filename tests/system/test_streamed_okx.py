@@ -129,6 +129,20 @@ async def test_two_cuts_lose_and_repeat_nothing(line: Pipeline, busy: SimulatorP
     assert seen.trades == tape.trades[: len(seen.trades)]
 
 
+async def test_what_the_exchange_repeats_is_not_repeated(line: Pipeline, busy: SimulatorProcess) -> None:
+    async with live.seeing(line.bus, BTC) as seen:
+        await live.start(line.bus, BTC)
+        for _ in range(3):
+            enough = len(seen.trades) + RATE // 2
+            await seen.until(lambda enough=enough: len(seen.trades) > enough)  # type: ignore[misc]
+            await busy.fault(SOCKET, "ws_duplicate", count=50)
+        enough = len(seen.trades) + RATE
+        await seen.until(lambda: len(seen.trades) > enough)
+        tape = await live.on_tape(line.bus, BTC)
+    assert tape.gaps == []
+    await okx.assert_every_trade_once(busy, "BTC/USDT", tape.trades)
+
+
 async def test_kill_9_of_the_streamer_loses_nothing_when_another_takes_over(
     line: Pipeline, busy: SimulatorProcess
 ) -> None:

@@ -26,7 +26,7 @@ SETTLE_S = 2.0
 """Where the exchange does not confirm a subscription, it counts as made this long after it was sent, at the latest."""
 
 arming: ContextVar[Part | None] = ContextVar("arming", default=None)
-"""The subscription on whose behalf ccxt works in this task, and in those that it starts."""
+"""The subscription on whose behalf ccxt works in this task, and in those that it starts but for a socket's loops."""
 
 
 class Part:
@@ -200,26 +200,29 @@ class Sockets:
         client.send = sent
 
         def awaited(name: Any) -> Any:
-            part = self._armed()
+            part = arming.get()
             if part is not None:
                 part.awaited.add(name)
             return future(name)
 
         client.future = awaited
+        connect = client.open
+
+        async def opened(*arguments: Any) -> None:
+            # Whoever opens it starts its loops: what they send, pings and pongs, subscribes nobody.
+            arming.set(None)
+            await connect(*arguments)
+
+        client.open = opened
 
     def used(self, client: Any) -> None:
         """ccxt looks up a socket: for the subscription that it works for."""
-        part = self._armed()
+        part = arming.get()
         if part is None or (part.client is client and part.is_up):
             return
         part.client = client
         if not self.typed and client.isConnected:
             part.settles()
-
-    @staticmethod
-    def _armed() -> Part | None:
-        # A receive loop runs in the context of whoever opened the socket, but in no task.
-        return None if asyncio.current_task() is None else arming.get()
 
     def _sending(self, part: Part, message: Any) -> None:
         if self._exchange.id in binance.EXCHANGES and isinstance(message, dict) and "id" in message:

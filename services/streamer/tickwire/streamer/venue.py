@@ -210,6 +210,8 @@ class Venue:
             return
         if part is watched.parts[0]:
             part.down(ended.reason)
+            # There is nothing to unsubscribe.
+            part.client = None
             raise self._refusal(watched.feed, ended)
         log.warning("part of a feed is not to be had", **watched.feed.fields, way=way.name, reason=ended.reason)
         watched.parts = [each for each in watched.parts if each is not part]
