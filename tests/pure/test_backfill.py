@@ -132,6 +132,33 @@ async def test_where_so_large_a_page_is_refused_what_there_is_by_default_is_take
     assert [call["limit"] for call in rest.calls] == [1000, None]
 
 
+class NewestOnly(Rest):
+    """OKX by way of ccxt: the newest trades, or those before one, without what is older than `since`."""
+
+    id = "okx"
+
+    async def fetch_trades(
+        self, symbol: str, since: int | None = None, limit: int | None = None, params: Any = None
+    ) -> Any:
+        self.calls.append({"limit": limit, **(params or {})})
+        end = int((params or {}).get("after", 10**9))
+        happened = [each for each in self.happened if int(each.id or 0) < end][-(5 if limit else 3) :]
+        return [row(each) for each in happened if each.timestamp >= (since or 0)]
+
+
+async def test_where_rest_gives_the_newest_only_older_ones_are_asked_for_until_they_reach_back() -> None:
+    rest = NewestOnly(trades(1, 21))
+    since = trade(9).timestamp
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(since, None)) == trades(9, 21)
+    history = {"limit": None, "method": "publicGetMarketHistoryTrades"}
+    assert rest.calls == [{"limit": 1000}, *({**history, "after": str(first)} for first in (16, 13, 10))]
+
+
+async def test_older_ones_that_are_not_to_be_had_are_left_out() -> None:
+    rest = NewestOnly(trades(14, 21))
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(START, None)) == trades(14, 21)
+
+
 # ---- a feed's life, played
 
 
