@@ -115,6 +115,16 @@ async def test_a_ticker_says_the_day_and_the_best_prices(exchange: SimulatorProc
     assert memory.told == ["connected"]
 
 
+async def test_weeks_of_hong_kong_are_no_weeks(exchange: SimulatorProcess) -> None:
+    """By way of ccxt OKX fetches weeks of UTC, and streams those of Hong Kong."""
+    memory = Memory()
+    async with venue_at(exchange.url, "okx") as venue:
+        async with venue.watching(Feed("candle", "okx", "BTC/USDT", "1w"), memory):
+            await memory.until(lambda: "rejected" in memory.told)
+    assert "T16:00" in memory.reasons[-1]
+    assert memory.items == []
+
+
 @pytest.mark.parametrize(
     ("kind", "streams"),
     [

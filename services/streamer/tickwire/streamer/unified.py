@@ -7,11 +7,13 @@ told by identity, so that every item is taken once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
 
+from tickwire import timeframes
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
 from tickwire.streamer.desk import BookView
@@ -157,7 +159,16 @@ class Mapper:
             return []
         self._open = fresh[0][0]
         fresh.reverse()
-        return [candle(self._feed, row, closed=row is not fresh[-1]) for row in fresh]
+        made = [candle(self._feed, row, closed=row is not fresh[-1]) for row in fresh]
+        # Some venues stream days and weeks of their own time zone (okx), which the cache does not know.
+        return [each for each in made if self._opens(each)]
+
+    def _opens(self, made: Candle) -> bool:
+        if timeframes.open_of(made.timeframe, made.timestamp) == made.timestamp:
+            return True
+        opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
+        self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange has those of another time zone")
+        return False
 
 
 def trade(found: dict[str, Any]) -> Trade:
