@@ -21,7 +21,7 @@ max_backoff_s = 0.5
 timeout_s = 5
 [streamer]
 settle_ms = 200
-repair_s = 5
+repair_s = 30
 """
 
 

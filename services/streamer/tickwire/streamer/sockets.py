@@ -41,7 +41,7 @@ class Part:
         """The id of the request that is to be confirmed."""
         self.is_up: bool | None = None
         self.awaited: set[str] = set()
-        """ccxt's names of what it waits for."""
+        """ccxt's names of what it waits for since it was last armed."""
         self._timer: asyncio.TimerHandle | None = None
 
     def up(self) -> None:

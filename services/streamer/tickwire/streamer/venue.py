@@ -194,6 +194,7 @@ class Venue:
             if watched.feed.symbol not in self.rest.markets:
                 raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
             self.sockets.locate(watched)
+            part.awaited.clear()
             return await way.arm()
 
         def handle(result: Any) -> None:
