@@ -82,7 +82,7 @@ class _Body:
         self._board = desk.board
         self._tape = tape
         self._boundary: int | None = None
-        """The minute up to which the tape is to be declared complete."""
+        """The minute up to which the tape is to be declared complete: nothing of it is on its way any more."""
 
     async def follow(self, intake: Intake) -> None:
         """Append what arrives, until stopped."""
@@ -256,7 +256,7 @@ class _Body:
     async def minutes(self, intake: Intake) -> None:
         """After each UTC minute, by the exchange's clock, have the tape say that it is complete up to there."""
         settle_ms = self._desk.settings.settle_ms
-        marked: int | None = None
+        passed: int | None = None
         while True:
             try:
                 now = await self._desk.venue.now()
@@ -265,13 +265,17 @@ class _Body:
                 await asyncio.sleep(RECHECK_S)
                 continue
             boundary = (now - settle_ms) // MINUTE_MS * MINUTE_MS
-            if marked is not None and boundary > marked:
-                self._boundary = boundary
-            marked = boundary
+            settled = now - settle_ms - boundary
+            next_at = time.monotonic() + (MINUTE_MS - settled) / 1000
+            passed = boundary if passed is None else passed
+            # What was before the boundary is here when what was asked after it is answered.
+            if passed < boundary and await self._desk.venue.answers(self._desk.feed, _now() - settled):
+                self._boundary = passed = boundary
             if self._boundary is not None:
                 intake.wake.set()
-            until_next = (boundary + MINUTE_MS + settle_ms - now) / 1000
-            await asyncio.sleep(until_next if self._boundary is None else min(until_next, RECHECK_S))
+            until_next = next_at - time.monotonic()
+            done = self._boundary is None and passed == boundary
+            await asyncio.sleep(until_next if done else min(until_next, RECHECK_S))
 
     async def _mark(self, intake: Intake) -> None:
         boundary, last = self._boundary, intake.ordering.last

@@ -30,6 +30,7 @@ from tickwire.feeds import Feed
 from tickwire.lifecycle import unwrapped
 from tickwire.streamer import binance
 from tickwire.streamer.desk import Sink
+from tickwire.streamer.heartbeat import Heartbeat
 from tickwire.streamer.hooks import Hooks, prove
 from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
 from tickwire.streamer.watch import Ended, described, watch
@@ -70,6 +71,7 @@ class Venue:
         self._unasked: WeakSet[Any] = WeakSet()
         """Sockets on which the exchange sends what nobody watches any more."""
         self._compared = float("-inf")
+        self._heartbeat = Heartbeat()
 
     async def now(self) -> int:
         """The exchange's clock, ms, as compared at most a minute ago; our own where it cannot be asked."""
@@ -151,6 +153,16 @@ class Venue:
                     if client in self._unasked and not self.sockets.uses(client):
                         # What cannot be unsubscribed would go on for ever.
                         client.on_error(errors.NetworkError("nobody watches anything on this socket any more"))
+
+    async def answers(self, feed: Feed, since: int) -> bool:
+        """Whether the sockets of a feed answer what they were asked at or after `since` (ms, our clock).
+
+        Then the sink has all that the exchange said before. Known within a second or so.
+        """
+        parts = [part for watched in self.sockets if watched.feed == feed for part in watched.parts]
+        if not parts or not all(part.is_up and part.client is not None for part in parts):
+            return False
+        return all([await self._heartbeat.answers(part.client, since) for part in parts])
 
     async def guard(self) -> None:
         """Open silent sockets and silent feeds again, until cancelled."""
