@@ -21,6 +21,7 @@ from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import BrokerUnavailable, Fenced
 from tickwire.feeds import Gap, Trade, Trades
 from tickwire.streamer.desk import Sink
+from tickwire.streamer.history import recent_trades
 from tickwire.streamer.tape import open_tape
 
 
@@ -487,3 +488,37 @@ async def test_while_the_socket_is_silent_the_tape_does_not_say_that_it_is_compl
         venue.silent = False
         await seen.until(lambda: seen.messages[-1].until == minute + 60_000)
         assert [message.trades == [] for message in seen.messages] == [True, False, True]
+
+
+# ---- the tape, read back
+
+
+async def test_however_much_others_said_the_last_trades_are_read_back_at_once_and_alone(bus: Bus) -> None:
+    """20,000 messages of others in between, not one of which is sent to us."""
+    await on_tape(bus, trades(0, 1200))
+    for number in range(20_000):
+        await bus.client.publish("tape.trade.binance.ETH-USDT", b"{}")
+        if number % 5000 == 4999:
+            await bus.client.flush()
+    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    end = await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
+    assert end > 20_000
+    began, before = time.monotonic(), bus.client.stats["in_msgs"]
+    recent = await recent_trades(bus, FEED, end, 1000)
+    assert recent.trades == trades(200, 1200)
+    assert bus.client.stats["in_msgs"] - before == 4, "the marker, and messages of 200, 500 and 500"
+    assert time.monotonic() - began < 1.0
+
+
+async def test_what_retention_left_of_the_tape_is_read_back_with_how_far_it_is_complete(bus: Bus) -> None:
+    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    ends = []
+    for number in range(6):
+        some = [trade(number)] if number < 5 else []
+        until = START + 1000 * number if number in (3, 4) else None
+        message = Trades(exchange="binance", symbol="BTC/USDT", trades=some, received=1, until=until)
+        ends.append(await tape.append(messages.encode(message)))
+    assert (await recent_trades(bus, FEED, ends[-1], 2)) == (trades(3, 5), START + 4000)
+    await bus.jetstream.purge_stream(streams.TRADES, seq=ends[2])
+    assert (await recent_trades(bus, FEED, ends[-1], 10)) == (trades(2, 5), START + 4000)
+    assert (await recent_trades(bus, FEED, ends[2], 10)) == (trades(2, 3), None)

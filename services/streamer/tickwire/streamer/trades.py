@@ -54,7 +54,7 @@ async def run(desk: Desk) -> None:
     end = await body.append_message([], _now())
     counted = desk.venue.counted
     recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
-    intake = Intake(desk.board, Counted(recent) if counted else Uncounted(recent), desk.settings.held)
+    intake = Intake(desk.board, Counted(recent.trades) if counted else Uncounted(recent.trades), desk.settings.held)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(desk, intake))]
         async with desk.venue.watching(desk.feed, intake):
