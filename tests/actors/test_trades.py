@@ -490,6 +490,94 @@ async def test_while_the_socket_is_silent_the_tape_does_not_say_that_it_is_compl
         assert [message.trades == [] for message in seen.messages] == [True, False, True]
 
 
+# ---- a quiet market, in which nothing was traded yet
+
+
+def quiet(counted: bool) -> tuple[ScriptedVenue, int]:
+    """A venue shortly before a minute's end, and that end."""
+    began = time.monotonic()
+    minute = START // 60_000 * 60_000 + 60_000
+    clock = lambda: minute - 200 + int((time.monotonic() - began) * 1000)
+    return ScriptedVenue(Rest(), counted=counted, clock=clock), minute
+
+
+def traded(venue: ScriptedVenue, *numbers: int) -> list[Trade]:
+    """These trades happen now."""
+    happened = [trade(number, timestamp=venue.clock()) for number in numbers]
+    venue.rest.happened += happened
+    return happened
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["after a minute", "at once"])
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_trades_of_an_outage_before_there_was_any_are_fetched(bus: Bus, counted: bool, marked: bool) -> None:
+    venue, minute = quiet(counted)
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        if marked:
+            await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        body.sink.disconnected("cut")
+        missed = traded(venue, 1, 2, 3)
+        body.sink.connected()
+        (late,) = traded(venue, 4)
+        body.sink.take([late], 0)
+        await seen.until(lambda: consecutive(seen, 1, 5))
+        assert seen.trades == [*missed, late]
+        assert seen.gaps == []
+        assert next(message.source for message in seen.messages if message.trades) == "rest"
+        assert min(call["since"] for call in venue.rest.calls) <= missed[0].timestamp
+        await seen.until(lambda: "repaired" in seen.events())
+        assert body.state == "live"
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before(bus: Bus, counted: bool) -> None:
+    venue, minute = quiet(counted)
+    async with witness(bus) as seen:
+        async with running(bus, venue, StreamerSettings(settle_ms=50)):
+            await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        missed = traded(venue, 1, 2, 3)
+        venue.opened.clear()
+        async with running(bus, venue, StreamerSettings(settle_ms=50), owner="two"):
+            # Nothing comes live.
+            await seen.until(lambda: consecutive(seen, 1, 4))
+            assert seen.trades == missed
+            assert seen.gaps == []
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(bus: Bus, counted: bool) -> None:
+    venue, minute = quiet(counted)
+    venue.rest.always = errors.ExchangeError("no")
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        body.sink.disconnected("cut")
+        traded(venue, 1, 2, 3)
+        body.sink.connected()
+        (late,) = traded(venue, 4)
+        body.sink.take([late], 0)
+        await seen.until(lambda: seen.ids == [4])
+        assert seen.gaps == [Gap(since=minute - 1, until=late.timestamp, before_id="4", reason="ExchangeError: no")]
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus: Bus, counted: bool) -> None:
+    venue, minute = quiet(counted)
+    async with witness(bus) as seen:
+        async with running(bus, venue, StreamerSettings(settle_ms=50)):
+            await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        traded(venue, 1)
+        clock = venue.clock
+        venue.clock = lambda: clock() + 40_000
+        (second,) = traded(venue, 2)
+        venue.opened.clear()
+        async with running(bus, venue, StreamerSettings(settle_ms=50, repair_span_s=30), owner="two") as body:
+            await seen.until(lambda: seen.trades == [second])
+            (gap,) = seen.gaps
+            assert (gap.since, gap.after_id, gap.before_id) == (minute - 1, None, None)
+            assert abs((gap.until or 0) - (second.timestamp - 30_000)) < 5_000
+            assert body.desk.board.gaps == 1
+
+
 # ---- the tape, read back
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, trade, trades
 from tickwire.feeds import Gap, Trade
-from tickwire.streamer import sequence
-from tickwire.streamer.sequence import Answer, Counted, Run, Uncounted
+from tickwire.streamer import uncounted
+from tickwire.streamer.counted import Counted
+from tickwire.streamer.sequence import Answer, Run
+from tickwire.streamer.uncounted import Uncounted
 
 
 def numbers(runs: Iterable[Run]) -> list[int]:
@@ -97,6 +100,57 @@ def test_pages_say_what_they_prove() -> None:
     assert order.page(trades(1500, 1510), 1, "")[1] is Answer.ABSENT
     assert order.page(trades(1002, 2002), 1, "")[1] is Answer.COMPLETE
     assert order.page(trades(2002, 3002), 1, "")[1] is Answer.MORE, "nothing live yet"
+
+
+def test_before_any_trade_the_first_one_after_an_interruption_waits_for_those_before_it() -> None:
+    order = Counted()
+    order.reached(START)
+    order.interrupted()
+    assert order.offer([trade(4)], 1) == []
+    assert (order.missing, order.waiting, order.next_id) == (True, 1, None)
+    runs, answer = order.page([trade(-1), *trades(1, 4)], 2, "", START)
+    assert [(run.source, numbers([run])) for run in runs] == [("rest", [1, 2, 3]), ("live", [4])]
+    assert (answer, order.missing, order.next_id) == (Answer.COMPLETE, False, 5)
+
+
+def test_before_any_trade_a_page_that_brings_none_is_believed_only_while_none_waits() -> None:
+    order = Counted(until=START)
+    assert order.page([], 1, "", START) == ([], Answer.COMPLETE)
+    assert order.missing
+    order.offer([trade(7)], 1)
+    assert order.page([], 1, "", START) == ([], Answer.LAGS)
+    (run,) = order.give_up("gone")
+    assert run.gap == Gap(since=START - 1, until=START + 700, after_id=None, before_id="7", reason="gone")
+    assert numbers([run]) == [7]
+
+
+def test_when_nothing_happened_meanwhile_the_first_trade_is_where_the_tape_begins() -> None:
+    order = Counted(until=START)
+    assert order.resume() == []
+    assert not order.missing
+    assert numbers(order.offer([trade(7)], 1)) == [7]
+
+
+@pytest.mark.parametrize("form", [Counted, Uncounted])
+def test_what_is_not_asked_for_before_any_trade_is_a_gap_without_trades(
+    form: type[Counted] | type[Uncounted],
+) -> None:
+    order = form(until=START)
+    assert order.forgo(START, "too far") == []
+    (run,) = order.forgo(START + 900, "too far")
+    assert run.trades == []
+    assert run.gap == Gap(since=START - 1, until=START + 900, after_id=None, before_id=None, reason="too far")
+    assert order.until == START + 900
+    order.offer([trade(20)], 1)
+    assert order.forgo(START + 90_000, "too far")[0].gap == Gap(
+        since=START + 899, until=trade(20).timestamp, after_id=None, before_id=None, reason="too far"
+    ), "a trade that waits is not given up"
+
+
+def test_where_ids_count_what_is_not_asked_for_shows_by_the_next_trade() -> None:
+    order = Counted([trade(1)], START + 100)
+    order.interrupted()
+    assert order.forgo(START + 90_000, "too far") == []
 
 
 slices = st.tuples(st.integers(0, 59), st.integers(1, 20)).map(lambda s: range(s[0], min(60, s[0] + s[1])))
@@ -212,11 +266,37 @@ def test_live_trades_wait_until_a_page_reaches_them() -> None:
     assert run.gap == Gap(since=START + 1, until=START + 3, after_id="b", before_id="d", reason="gone")
 
 
+def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_was() -> None:
+    order = Uncounted(until=START)
+    assert order.offer(named("d", at=3), 1) == []
+    runs, answer = order.page(named("old", "a", "b", "c", "d", at=-1), 2, "too late", START)
+    assert answer is Answer.COMPLETE
+    assert [(run.source, [each.id for each in run.trades], run.gap) for run in runs] == [
+        ("rest", ["a", "b", "c"], None),
+        ("live", ["d"], None),
+    ]
+
+
+def test_before_any_trade_a_page_that_may_have_been_cut_off_comes_after_a_gap_unless_it_reaches_back() -> None:
+    page = named(*[f"n{number}" for number in range(uncounted.SHORT)])
+    (run,) = Uncounted(until=START).page(page, 1, "too late", START)[0]
+    assert run.gap == Gap(since=START - 1, until=START, after_id=None, before_id="n0", reason="too late")
+    (run,) = Uncounted(until=START + 1).page(page, 1, "too late", START + 1)[0]
+    assert (run.gap, run.trades) == (None, page[1:])
+
+
+def test_what_is_not_asked_for_after_a_trade_is_a_gap_that_begins_with_it() -> None:
+    order = Uncounted(named("a"))
+    (run,) = order.forgo(START + 900, "too far")
+    assert run.gap == Gap(since=START, until=START + 900, after_id="a", before_id=None, reason="too far")
+    assert order.forgo(START + 900, "too far") == []
+
+
 def test_what_is_remembered_is_bounded() -> None:
     order = Uncounted()
     for start in range(0, 20_000, 500):
         order.offer([trade(number) for number in range(start, start + 500)], 1)
-    assert len(order._known) == len(order._remembered) == sequence.REMEMBERED
+    assert len(order._known) == len(order._remembered) == uncounted.REMEMBERED
 
 
 def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:

@@ -2,8 +2,10 @@
 
 Where ids count: from the next id on, until what has arrived live is reached. Elsewhere: from the time of the last
 trade on, one millisecond more so that pages overlap what is known whether the exchange means `since` inclusively or
-not. Source of the paging parameters: Binance's API documentation, "Compressed/Aggregate trades list" (`fromId`
-inclusive, at most 1,000, without a key) and "Old trade lookup".
+not. Where no trade is known: from the time on up to which the tape is complete.
+
+Source of the paging parameters: Binance's API documentation, "Compressed/Aggregate trades list" (`fromId` inclusive,
+at most 1,000, without a key) and "Old trade lookup".
 """
 
 from __future__ import annotations
@@ -17,10 +19,12 @@ from ccxt.base import errors
 
 from tickwire.exchanges import page_limit
 from tickwire.feeds import Trade
-from tickwire.streamer.sequence import Ordering
+from tickwire.streamer.sequence import Ordering, known_until
 
 PAGE = 1000
 """Trades of a page where ccxt does not say how many there may be: many exchanges give a tenth unless asked."""
+BY_TIME_MS = 3_600_000
+"""How far back trades are asked for by time where none is known: ccxt's pages of binance end an hour after `since`."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 CONFIRMATIONS = 4
@@ -48,21 +52,28 @@ class Ask(NamedTuple):
     """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for.
 
     Without a `limit`, the largest page that is to be had.
+    `floor`: no trade is known that the answer could overlap, but what happened before this time is not missing.
     """
 
     since: int | None
     limit: int | None
     first_id: int | None = None
     cut: bool = False
+    floor: int | None = None
 
 
 def next_ask(ordering: Ordering, oldest: int) -> Ask:
-    """What to ask next; nothing that happened before `oldest` (ms) is asked for."""
-    assert ordering.last is not None
-    cut = ordering.last.timestamp < oldest
+    """What to ask next; nothing that happened before `oldest` (ms) is asked for. See `Ordering.forgo`."""
+    last = ordering.last
     if ordering.next_id is not None:
-        return Ask(oldest, PAGE, cut=True) if cut else Ask(None, PAGE, ordering.next_id)
-    return Ask(oldest if cut else ordering.last.timestamp - 1, None, cut=cut)
+        if known_until(ordering) < oldest:
+            return Ask(oldest, PAGE, cut=True)
+        return Ask(None, PAGE, ordering.next_id)
+    if last is not None and last.timestamp >= oldest:
+        return Ask(last.timestamp - 1, None)
+    if ordering.until is not None:
+        return Ask(ordering.until - 1, None, floor=ordering.until)
+    return Ask(oldest, None, cut=True)
 
 
 class Patience:
