@@ -64,9 +64,11 @@ T = TypeVar("T")
 class Bus:
     """A connection to the broker. Made by `connect`; everything here raises BrokerUnavailable when it is lost."""
 
-    def __init__(self, client: Client, url: str) -> None:
+    def __init__(self, client: Client, url: str, name: str) -> None:
         self.client = client
         self.url = url
+        self.name = name
+        """What the broker knows us by: of a service, its instance."""
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
         self.confirmed = Confirmed(client)
         self.lost = asyncio.Event()
@@ -276,7 +278,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
-    bus = Bus(client, addresses.shown(address))
+    bus = Bus(client, addresses.shown(address), name)
 
     def in_doubt() -> None:
         for doubt in list(bus.doubts):

@@ -104,33 +104,48 @@ async def test_a_restart_of_the_broker_loses_nothing(busy: SimulatorProcess, tmp
             await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
 
 
-async def test_kill_9_of_the_streamer_loses_nothing_when_another_takes_over(
-    line: Pipeline, busy: SimulatorProcess
+async def test_kill_9_of_the_owner_loses_nothing_when_another_takes_over(
+    broker: str, busy: SimulatorProcess, tmp_path: Path
 ) -> None:
-    async with live.seeing(line.bus, BTC) as seen:
+    """By their names, the first of these has the feed before the second, and the third takes it from either."""
+    async with pipeline(broker, busy, tmp_path, ()) as line, live.seeing(line.bus, BTC) as seen:
+
+        async def more(seconds: int) -> None:
+            last = seen.ids[-1]
+            await seen.until(lambda: seen.ids[-1] > last + seconds * RATE)
+
+        for number, name in enumerate(("one", "two")):
+            await line.start("streamer", number, "--instance", name)
+            await line.started("streamer", number)
         await live.start(line.bus, BTC)
         await seen.until(lambda: len(seen.trades) > RATE)
-        for number in (1, 2):
-            await line.start("streamer", number)
-            await line.started("streamer", number)
-            await line.kill("streamer", number - 1)
-            last = seen.ids[-1]
-            await seen.until(lambda last=last: seen.ids[-1] > last + 3 * RATE)  # type: ignore[misc]
+        await live.owned_by(line.bus, BTC, "one")
+        await line.kill("streamer", 0)
+        await more(3)
+        await live.owned_by(line.bus, BTC, "two")
+        await line.start("streamer", 2, "--instance", "five")
+        await live.owned_by(line.bus, BTC, "five")
+        await more(1)
+        await line.kill("streamer", 2)
+        await more(3)
+        await live.owned_by(line.bus, BTC, "two")
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
         assert seen.broken == []
         assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 
 
-async def test_a_zombie_adds_nothing_to_any_public_subject(line: Pipeline, busy: SimulatorProcess) -> None:
+async def test_a_zombie_adds_nothing_to_any_public_subject(broker: str, busy: SimulatorProcess, tmp_path: Path) -> None:
+    """By its name its successor goes before it, so that it has none of the feeds again either."""
     public: list[tuple[str, str]] = []
-    starts: asyncio.Queue[str] = asyncio.Queue()
+    """The subjects, and the instances that published to them."""
+    starts: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
 
     async def take(message: Msg) -> None:
-        public.append((message.subject, (message.headers or {})["Tickwire-Publish"].split(".")[0]))
+        public.append((message.subject, (message.headers or {})["Tickwire-Publish"].split()[0]))
         if message.subject.startswith("md.status."):
             status = messages.decode(message.data, Status)
             if status.event == "starting":
-                starts.put_nowait(status.kind)
+                starts.put_nowait((status.kind, status.owner))
 
     feeds = [
         BTC,
@@ -138,19 +153,23 @@ async def test_a_zombie_adds_nothing_to_any_public_subject(line: Pipeline, busy:
         Feed("ticker", "binance", "BTC/USDT"),
         Feed("candle", "binance", "BTC/USDT", "1m"),
     ]
-    async with live.seeing(line.bus, BTC) as seen:
+
+    async def owned_by(instance: str) -> None:
+        async with asyncio.timeout(30):
+            assert {await starts.get() for _ in feeds} == {(feed.kind, instance) for feed in feeds}
+
+    async with pipeline(broker, busy, tmp_path, ()) as line, live.seeing(line.bus, BTC) as seen:
+        zombie = await line.start("streamer", 0, "--instance", "paused")
+        await line.started("streamer", 0)
         await line.bus.client.subscribe("md.>", cb=take)
         for feed in feeds:
             await live.start(line.bus, feed)
-        async with asyncio.timeout(30):
-            assert {await starts.get() for _ in feeds} == {feed.kind for feed in feeds}
+        await owned_by("paused")
         await seen.until(lambda: len(seen.trades) > RATE)
-        zombie = line.running["streamer-0"][0]
         zombie.send_signal(signal.SIGSTOP)
-        of_the_zombie = {writer for _, writer in public}
-        await line.start("streamer", 1)
-        async with asyncio.timeout(30):
-            assert {await starts.get() for _ in feeds} == {feed.kind for feed in feeds}
+        assert {instance for _, instance in public} == {"paused"}
+        await line.start("streamer", 1, "--instance", "young")
+        await owned_by("young")
         last = seen.ids[-1]
         await seen.until(lambda: seen.ids[-1] > last + RATE)
         taken_over = len(public)
@@ -158,7 +177,7 @@ async def test_a_zombie_adds_nothing_to_any_public_subject(line: Pipeline, busy:
         last = seen.ids[-1]
         await seen.until(lambda: seen.ids[-1] > last + 4 * RATE)
         assert {subject.split(".")[1] for subject, _ in public[taken_over:]} >= {"trade", "book"}
-        assert [each for each in public[taken_over:] if each[1] in of_the_zombie] == []
+        assert {instance for _, instance in public[taken_over:]} == {"young"}
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
         assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 

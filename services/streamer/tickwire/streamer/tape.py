@@ -23,7 +23,8 @@ log = logs.get(__name__)
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 PUBLISH = "Tickwire-Publish"
-"""Names a publish, so that one whose confirmation was lost is recognised on the tape."""
+"""Names a publish, so that one whose confirmation was lost is recognised on the tape: the instance that appends, this
+writer of it, and a number."""
 ACK_S = 2.0
 RETRY_S = 0.1
 _WRONG_SEQUENCE = 10071
@@ -46,7 +47,7 @@ class Tape:
         """Of the subject's last message, 0 where there is none."""
         self._bus = bus
         self._stream = stream
-        self._writer = secrets.token_hex(6)
+        self._writer = f"{bus.name} {secrets.token_hex(6)}"
         self._count = 0
 
     async def append(self, data: bytes) -> int:
@@ -58,7 +59,7 @@ class Tape:
             # No sequence shuts anybody out of a subject without messages.
             await self._confirm()
         self._count += 1
-        name = f"{self._writer}.{self._count}"
+        name = f"{self._writer} {self._count}"
         while True:
             headers = {EXPECTED: str(self.sequence), PUBLISH: name}
             try:
