@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from nats.aio.msg import Msg
@@ -15,7 +17,8 @@ from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tickwire import broker as embedded_broker
 from tickwire import messages, streams
-from tickwire.feeds import Feed, Status, Trades
+from tickwire.client import Client, connect
+from tickwire.feeds import Feed, Status, Trade, Trades
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 SOCKET = "/ws/"
@@ -37,35 +40,50 @@ async def line(broker: str, busy: SimulatorProcess, tmp_path: Path) -> AsyncIter
         yield running
 
 
-async def test_ten_cuts_of_three_seconds_lose_and_repeat_nothing(line: Pipeline, busy: SimulatorProcess) -> None:
+FAULTS: tuple[dict[str, Any], ...] = (
+    {"kind": "status", "code": 500, "count": 2},
+    {"kind": "status", "code": 429, "count": 2},
+    {"kind": "status", "code": 418, "count": 2},
+    {"kind": "drop", "count": 1},
+    {"kind": "truncated", "count": 1},
+)
+STRUCK = [500, 500, 429, 429, 418, 418, 0, 200, 200]
+"""How a simulator with these faults answers: dropped is without an answer, truncated a 200, and then all is well."""
+
+
+async def rest_fails(busy: SimulatorProcess) -> None:
+    """Have REST fail eight times, in five ways."""
+    await busy.forget_log()
+    for fault in FAULTS:
+        await busy.fault("aggTrades", **fault)
+
+
+async def assert_rest_failed(busy: SimulatorProcess) -> None:
+    """It was asked, and failed, as often as ordered."""
+    assert [entry["status"] for entry in await busy.log("aggTrades")][: len(STRUCK)] == STRUCK
+    assert await busy.faults() == []
+
+
+async def test_ten_cuts_of_three_seconds_some_while_rest_fails_lose_and_repeat_nothing(
+    line: Pipeline, busy: SimulatorProcess
+) -> None:
     async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
         await live.start(line.bus, BTC)
         await seen.until(lambda: len(seen.trades) > RATE)
         for cut in range(1, 11):
+            rest_is_down = cut in (3, 6, 10)
+            if rest_is_down:
+                await rest_fails(busy)
             await busy.fault(SOCKET, "ws_cut", seconds=3)
             repaired = await heard.until("repaired", cut)
             assert repaired.trades > RATE
             enough = len(seen.trades) + RATE
             await seen.until(lambda enough=enough: len(seen.trades) > enough)  # type: ignore[misc]
+            if rest_is_down:
+                await assert_rest_failed(busy)
         tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
         assert tape.repaired > 10 * 2 * RATE
         assert seen.broken == []
-        assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
-
-
-async def test_a_cut_while_rest_fails_as_well_loses_nothing(line: Pipeline, busy: SimulatorProcess) -> None:
-    async with live.seeing(line.bus, BTC) as seen, live.statuses(line.bus, BTC) as heard:
-        await live.start(line.bus, BTC)
-        await seen.until(lambda: len(seen.trades) > RATE)
-        for code in (500, 429, 418):
-            await busy.fault("aggTrades", "status", code=code, count=2)
-        await busy.fault("aggTrades", "drop", count=1)
-        await busy.fault("aggTrades", "truncated", count=1)
-        await busy.fault(SOCKET, "ws_cut", seconds=1)
-        await heard.until("repaired")
-        enough = len(seen.trades) + RATE
-        await seen.until(lambda: len(seen.trades) > enough)
-        tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
         assert seen.ids[: len(tape.ids)] == tape.ids[: len(seen.ids)]
 
 
@@ -90,18 +108,36 @@ async def test_what_rest_cannot_give_back_is_a_gap_with_its_bounds(line: Pipelin
         assert seen.ids == [each for each in range(seen.ids[0], seen.ids[-1] + 1) if not first <= each <= last]
 
 
-async def test_a_restart_of_the_broker_loses_nothing(busy: SimulatorProcess, tmp_path: Path) -> None:
+async def test_a_restart_of_the_broker_loses_nothing_on_the_tape_nor_for_a_consumer(
+    busy: SimulatorProcess, tmp_path: Path
+) -> None:
     broker = embedded_broker.embedded(tmp_path / "nats")
     url = await broker.__aenter__()
     port = int(url.rsplit(":", 1)[1])
-    async with pipeline(url, busy, tmp_path, ("streamer",)) as line, live.seeing(line.bus, BTC) as seen:
-        await live.start(line.bus, BTC)
-        await seen.until(lambda: len(seen.trades) > RATE)
+    received: list[Trade] = []
+
+    async def consume(client: Client) -> None:
+        async for trade in client.trades("binance", "BTC/USDT"):
+            received.append(trade)
+
+    async with (
+        pipeline(url, busy, tmp_path, ("streamer",)) as line,
+        live.seeing(line.bus, BTC) as seen,
+        AsyncExitStack() as connected,
+    ):
+        client = await connected.enter_async_context(connect(url))
+        consumer = asyncio.create_task(consume(client))
+        await seen.until(lambda: len(seen.trades) > RATE and len(received) > 0)
         await broker.__aexit__(None, None, None)
         async with embedded_broker.embedded(tmp_path / "nats", port=port):
             last = seen.ids[-1]
             await seen.until(lambda: seen.ids[-1] > last + 3 * RATE)
-            await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+            tape = await live.assert_every_trade_once(line.bus, busy, BTC, "BTCUSDT")
+            await live.assert_received(received, tape)
+            consumer.cancel()
+            await asyncio.wait({consumer})
+            # While there is a broker to say goodbye to.
+            await connected.aclose()
 
 
 async def test_kill_9_of_the_owner_loses_nothing_when_another_takes_over(
