@@ -22,7 +22,7 @@ class Heartbeat:
     async def answers(self, client: Any, since: int) -> bool:
         """Whether a Client of ccxt's answers a ping that was sent at or after `since` (ms, our clock).
 
-        Then all that the exchange sent before its answer was taken. Waits for up to a second, and no longer.
+        Then all that the exchange sent before its answer was taken. Takes a second or two at most.
         """
         if not client.isConnected or client.error or client.closed():
             return False
@@ -30,9 +30,10 @@ class Heartbeat:
         if asked < since:
             self._asked[client] = asked = int(time.time() * 1000)
             try:
-                # As ccxt's own `Client.ping_loop` does: some exchanges want a text.
-                await (client.send(client.ping(client)) if client.ping else client.connection.ping())
-            except (OSError, ClientError):
+                async with asyncio.timeout(ANSWER_S):
+                    # As ccxt's own `Client.ping_loop` does: some exchanges want a text.
+                    await (client.send(client.ping(client)) if client.ping else client.connection.ping())
+            except (OSError, ClientError, TimeoutError):
                 return False
         waited, look = 0.0, _FIRST_LOOK_S
         # ccxt says nothing when a pong comes, and notes one that never came as it begins to ping.
