@@ -77,7 +77,7 @@ async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
 
 async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: str) -> None:
     client = await nats.connect(broker)
-    bus = Bus(client, broker)
+    bus = Bus(client, broker, "gone")
     await client.close()
     with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
         await bus.request("cache.coverage", ASK, Coverage)

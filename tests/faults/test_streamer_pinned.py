@@ -9,8 +9,8 @@ import pytest
 
 from support import live
 from support.hearing import reports
-from support.influx import free_port
 from support.pipeline import CONFIG, pipeline
+from support.ports import free_port
 from support.processes import environment, running_simulator, tickwire
 from tickwire import broker as embedded_broker
 from tickwire import streams
