@@ -19,10 +19,11 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -44,9 +45,31 @@ from streamed.venue import symbols
 from tickwire import broker, children, streams
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings
+from tickwire.feeds import Kind
 
 PARTS = ("micro", "trades", "books", "memory", "feeds")
 SYMBOL = "BTC/USDT"
+FULL = 0.95
+"""Of a core, above which a process has no time to spare."""
+
+
+class Remembered(NamedTuple):
+    """A look at memory: its feed, what is sent for it, and the fraction of `--hour` that suffices."""
+
+    what: str
+    kind: Kind
+    exchange: str
+    timeframe: str | None
+    sent: str
+    share: int
+
+
+MEMORY = (
+    Remembered("trades, typed", "trade", "binance", None, "aggTrade", 1),
+    Remembered("changes of a book, typed", "book", "binance", None, "depth", 10),
+    Remembered("candles of a minute, and their trades", "candle", "binance", "1m", "aggTrade", 4),
+    Remembered("trades by way of ccxt (okx)", "trade", "okx", None, "trades", 4),
+)
 CONSOLE = Console(width=None if sys.stdout.isatty() else 150)
 
 
@@ -149,32 +172,47 @@ class Bench:
         return subjects
 
     async def memory(self) -> None:
-        """Resident memory before and after so many trades, in portions that the consumer has seen."""
-        total, portion = self.options.hour, 10_000
+        """Resident memory before and after so many items, of one kind of feed after the other."""
+        table = Table("memory", "items", "CPU us each", "MiB, quarter by quarter")
+        for number, case in enumerate(MEMORY):
+            # None meets what another left on the tape.
+            async with bench(self.folder, f"memory-{number}", self.options) as fresh:
+                table.add_row(*await fresh.remembered(case))
+        CONSOLE.print(table)
+
+    async def remembered(self, case: Remembered) -> list[str]:
+        """A row of `memory`: its items in portions that the consumer has seen."""
+        total = max(self.options.hour // case.share, 1)
+        portion = min(10_000, total)
+        consumer = Consumer(of_deltas if case.kind == "book" else of_trades)
+        heard = "book_delta" if case.kind == "book" else "trade"
         async with AsyncExitStack() as stack:
-            consumer = Consumer(of_trades)
-            ours = await self.ours(stack, "md.trade.binance.BTC-USDT", consumer)
-            await harness.start(self.bus, "trade", SYMBOL)
+            ours = await self.ours(stack, f"md.{heard}.{case.exchange}.BTC-USDT", consumer)
+            await harness.start(
+                self.bus,
+                case.kind,
+                SYMBOL,
+                exchange=case.exchange,
+                timeframe=case.timeframe,
+                deltas=case.kind == "book",
+            )
             await ours.venue.subscribed(1)
-            await measured(ours, "aggTrade", portion, None)
+            await measured(ours, case.sent, portion, None)
             marks = [harness.rss_mib(ours.pid)]
-            began, cpu, done = time.monotonic(), harness.cpu_ns(ours.pid), 0
+            cpu, done = harness.cpu_ns(ours.pid), 0
             while done < total:
                 await consumer.clear()
-                sent = await ours.venue.send("aggTrade", portion)
-                await consumer.until("aggTrade", sent.last[0])
+                last = (await ours.venue.send(case.sent, portion)).last[0]
+                await consumer.until(case.sent, last)
                 done += portion
                 if done % max(portion, total // 4) < portion:
                     marks.append(harness.rss_mib(ours.pid))
-            took, cpu = time.monotonic() - began, harness.cpu_ns(ours.pid) - cpu
-        print(
-            f"memory: {done:,} trades (an hour at {done / 3600:.0f}/s) in {took:.1f} s, "
-            f"{cpu / done / 1e3:.1f} us of CPU each; resident {' -> '.join(f'{mark:.0f}' for mark in marks)} MiB"
-        )
+            cpu = harness.cpu_ns(ours.pid) - cpu
+        return [case.what, f"{done:,}", f"{cpu / done / 1e3:.1f}", " -> ".join(f"{mark:.0f}" for mark in marks)]
 
     async def feeds(self) -> None:
-        """One process with ever more feeds of trades, each with a few messages a second."""
-        counts, rate, seconds = self.options.feeds, self.options.feed_rate, self.options.seconds
+        """One process with twice as many feeds of trades each time, until it does not keep up any more."""
+        options = self.options
         table = Table(
             "feeds",
             "messages/s",
@@ -186,38 +224,67 @@ class Bench:
             "worst stall ms",
             "MiB",
         )
+        held: int | None = None
+        broke = f"more than {options.most_feeds:,} were not tried"
         async with AsyncExitStack() as stack:
             consumer = Consumer(of_trades)
-            ours = await self.ours(stack, "md.trade.binance.*", consumer, max(counts))
-            started = 0
-            for count in sorted(counts):
+            ours = await self.ours(stack, "md.trade.binance.*", consumer, options.most_feeds)
+            count, started = options.feeds, 0
+            while count <= options.most_feeds:
                 names = symbols(count)
                 for start in range(started, count, 20):
                     part = names[start : start + 20]
                     await asyncio.gather(*(harness.start(self.bus, "trade", f"{name}/USDT") for name in part))
-                await ours.venue.subscribed(count)
                 started = count
-                # Until REST has said what there was before, and what beginning took has been done.
-                await asyncio.sleep(1.5)
-                await consumer.clear()
-                since, began, cpu = datetime.now(UTC).isoformat(), time.monotonic(), harness.cpu_ns(ours.pid)
-                sent = await ours.venue.send("aggTrade", int(rate * seconds), rate, count)
-                took, cpu = time.monotonic() - began, harness.cpu_ns(ours.pid) - cpu
-                await consumer.settled()
-                took_ms = of_many(sent, names, consumer.raw())
-                held = harness.stalls(ours.log, since)
-                table.add_row(
-                    f"{count:,}",
-                    f"{sent.count / took:,.0f}",
-                    f"{len(took_ms):,} of {sent.count:,}",
-                    f"{cpu / took / 1e9:.0%}",
-                    f"{cpu / 1e3 / sent.count:.0f}",
-                    f"{harness.percentile(list(took_ms.values()), 0.5):.1f}",
-                    f"{harness.percentile(list(took_ms.values()), 0.99):.1f}",
-                    f"{max(held, default=float('nan')):.0f}",
-                    f"{harness.rss_mib(ours.pid):.0f}",
-                )
+                found = await self.many(ours, consumer, names, table)
+                if found is not None:
+                    broke = f"{count:,}: {found}"
+                    break
+                held, count = count, count * 2
         CONSOLE.print(table)
+        print(f"feeds: one process holds {held or 'fewer than'} at {options.feed_rate:g}/s each; {broke}")
+
+    async def many(self, ours: Subject, consumer: Consumer, names: Sequence[str], table: Table) -> str | None:
+        """Measure so many feeds at once; why they are too many, if they are."""
+        rate, seconds, most_ms = self.options.feed_rate, self.options.seconds, self.options.p99
+        try:
+            await ours.venue.subscribed(len(names))
+        except TimeoutError:
+            return "they were not all subscribed in time"
+        # Until REST has said what there was before, and what beginning took has been done.
+        await asyncio.sleep(1.5)
+        await consumer.clear()
+        since, began, cpu = datetime.now(UTC).isoformat(), time.monotonic(), harness.cpu_ns(ours.pid)
+        sent = await ours.venue.send("aggTrade", int(rate * seconds), rate, len(names))
+        took, cpu = time.monotonic() - began, harness.cpu_ns(ours.pid) - cpu
+        await consumer.settled()
+        took_ms = of_many(sent, names, consumer.raw())
+        held = harness.stalls(ours.log, since)
+        p99_ms, share = harness.percentile(list(took_ms.values()), 0.99), cpu / took / 1e9
+        table.add_row(
+            f"{len(names):,}",
+            f"{sent.count / took:,.0f}",
+            f"{len(took_ms):,} of {sent.count:,}",
+            f"{share:.0%}",
+            f"{cpu / 1e3 / sent.count:.0f}",
+            f"{harness.percentile(list(took_ms.values()), 0.5):.1f}",
+            f"{p99_ms:.1f}",
+            f"{max(held, default=float('nan')):.0f}",
+            f"{harness.rss_mib(ours.pid):.0f}",
+        )
+        if len(took_ms) < sent.count:
+            return f"{sent.count - len(took_ms):,} had not come a second after the last"
+        if not p99_ms <= most_ms:
+            return f"p99 is {p99_ms:.0f} ms, more than {most_ms:g}"
+        return f"{share:.0%} of a core" if share > FULL else None
+
+
+@asynccontextmanager
+async def bench(folder: Path, name: str, options: argparse.Namespace) -> AsyncIterator[Bench]:
+    """One with a broker of its own: nothing left over by another is met by it."""
+    async with broker.embedded(folder / name) as url, connect(NatsSettings(url=url), name="benchmark") as bus:
+        await streams.declare(bus.jetstream, 8, 2.0)
+        yield Bench(bus, url, folder, options)
 
 
 def row(table: Table, case: str, name: str, results: Sequence[Result], baseline: float) -> None:
@@ -259,13 +326,8 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
         for part in options.only:
             if part != "micro":
-                # A broker each: nothing left over by one is met by the next.
-                async with (
-                    broker.embedded(Path(folder, part)) as url,
-                    connect(NatsSettings(url=url), name="benchmark") as bus,
-                ):
-                    await streams.declare(bus.jetstream, 8, 2.0)
-                    await getattr(Bench(bus, url, Path(folder), options), part)()
+                async with bench(Path(folder), part, options) as chosen:
+                    await getattr(chosen, part)()
                 gc.collect()
 
 
@@ -282,7 +344,9 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=4.0, help="of steady rates")
     parser.add_argument("--burst", type=int, default=20_000, help="trades at once")
     parser.add_argument("--rates", type=numbers, default=[1000, 10_000], help="trades a second")
-    parser.add_argument("--feeds", type=numbers, default=[50, 200, 500])
+    parser.add_argument("--feeds", type=int, default=100, help="to begin with, doubled until they are too many")
+    parser.add_argument("--most-feeds", type=int, default=12_800)
+    parser.add_argument("--p99", type=float, default=250.0, help="ms above which there are too many feeds")
     parser.add_argument("--feed-rate", type=float, default=5.0, help="messages a second of each feed")
     parser.add_argument("--hour", type=int, default=720_000, help="trades for the look at memory")
     parser.add_argument(

@@ -35,6 +35,10 @@ gateway = "{gateway}"
 # Subscribing hundreds of feeds is not what is measured.
 rateLimit = 2
 options = {{ fetchMarkets = {{ types = ["spot"] }} }}
+[exchange.okx]
+gateway = "{gateway}"
+[exchange.okx.ccxt]
+options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 """
 
 
@@ -86,8 +90,8 @@ class Venue:
             return Sent(**await answer.json())
 
     async def subscribed(self, count: int) -> None:
-        """Wait until it has so many subscriptions. Raises TimeoutError after half a minute."""
-        async with asyncio.timeout(30):
+        """Wait until it has so many subscriptions. Raises TimeoutError after half a minute and a tenth of each."""
+        async with asyncio.timeout(30 + count / 10):
             while True:
                 async with self._session.post(f"{self.url}/do", json={}) as answer:
                     if await answer.json() == count:
@@ -98,9 +102,13 @@ class Venue:
 @asynccontextmanager
 async def open_venue(symbols: int = 1) -> AsyncIterator[Venue]:
     """Run the venue."""
-    argv: list[str | Path] = [sys.executable, HERE / "venue.py", str(symbols)]
+    argv = [sys.executable, "-m", "streamed.venue", str(symbols)]
+    env = os.environ | {"PYTHONPATH": str(HERE.parent)}
     timeout = aiohttp.ClientTimeout(total=None)
-    async with children.child(argv, stdout=children.PIPE) as process, aiohttp.ClientSession(timeout=timeout) as session:
+    async with (
+        children.child(argv, env=env, stdout=children.PIPE) as process,
+        aiohttp.ClientSession(timeout=timeout) as session,
+    ):
         assert process.stdout is not None
         yield Venue(json.loads(await process.stdout.readline())["url"], session)
 
@@ -121,9 +129,19 @@ async def streamer(folder: Path, gateway: str, nats_url: str) -> AsyncIterator[i
             yield process.pid
 
 
-async def start(bus: Bus, kind: Kind, symbol: str, *, deltas: bool = False) -> None:
+async def start(
+    bus: Bus,
+    kind: Kind,
+    symbol: str,
+    *,
+    exchange: str = "binance",
+    timeframe: str | None = None,
+    deltas: bool = False,
+) -> None:
     """Have the streamer follow a feed."""
-    request = StartRequest(kind=kind, exchange="binance", symbol=symbol, subscriber="benchmark", deltas=deltas)
+    request = StartRequest(
+        kind=kind, exchange=exchange, symbol=symbol, timeframe=timeframe, subscriber="benchmark", deltas=deltas
+    )
     while True:
         try:
             await bus.request("streamer.start", request, FeedReport)
@@ -155,7 +173,7 @@ class Consumer:
     async def until(self, kind: str, last: int) -> None:
         """Wait until a message has the last number, or until nothing comes any more."""
         # A look at the bytes: decoding each would take the machine's time from what is measured.
-        mark = re.compile(rb'"%d"' % last if kind == "aggTrade" else rb":\s?%d," % last)
+        mark = re.compile(rb'"%d"' % last if kind != "depth" else rb":\s?%d," % last)
         looked = 0
         while True:
             while looked < len(self._arrived):

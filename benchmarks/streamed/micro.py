@@ -15,9 +15,10 @@ from tickwire import messages
 from tickwire.feeds import Book, Trade, Trades
 from tickwire.streamer import binance
 from tickwire.streamer.building import Building, fold, grain_of
+from tickwire.streamer.counted import Counted
 from tickwire.streamer.desk import Diff
 from tickwire.streamer.orderbook import OrderBook
-from tickwire.streamer.sequence import Counted, Uncounted
+from tickwire.streamer.uncounted import Uncounted
 
 COUNT = 20_000
 ROUNDS = 7

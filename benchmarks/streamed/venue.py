@@ -1,4 +1,6 @@
-"""A stand-in of Binance that sends frames as fast as it is told: `python venue.py` prints its URL as JSON.
+"""A stand-in of Binance, and of OKX's trades, that sends frames as fast as it is told.
+
+`python -m streamed.venue` prints its URL as JSON.
 
 It costs little, so that what is measured beside it on the same machine is what shall be measured: no market is
 simulated, frames differ in numbers and times only. REST gives what clients ask for at the start: markets, time, a book,
@@ -19,6 +21,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 from msgspec import Struct
+from streamed import okx
 
 LEVELS = 1000
 CHANGES = 10
@@ -27,7 +30,7 @@ TICK_S = 0.001
 
 
 class Order(Struct, frozen=True, kw_only=True):
-    """Send so many items of one kind (`aggTrade`, `depth`) for each of the first `symbols` symbols.
+    """Send so many items of one kind (`aggTrade`, `depth`, or `trades` of OKX) for each of the first `symbols` symbols.
 
     At once, or at `rate` items a second of each symbol.
     """
@@ -101,12 +104,14 @@ class Venue:
                 numbers.append(number)
                 times.append(at)
             return trade_event(market, number, at)
+        if kind == "trades":
+            return okx.event(f"{base}-USDT", number, at)
         head = b'{"e":"depthUpdate","E":%d,"s":"%s","U":%d,"u":%d,' % (at, market.encode(), number, number)
         return head + self.changes[number % len(self.changes)]
 
     def listeners(self, kind: str, base: str) -> list[tuple[asyncio.Transport, str | None]]:
         """Who wants it, each with the name of the stream where its frames bear one."""
-        want = f"{base.lower()}usdt@{kind}"
+        want = f"{kind}:{base}-USDT" if kind == "trades" else f"{base.lower()}usdt@{kind}"
         found = []
         for transport, streams, combined in self.sockets.values():
             for stream in streams:
@@ -165,6 +170,8 @@ class Venue:
         """Whatever a client of Binance asks, under `/<host>/<path>` or `/<path>`."""
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self.socket(request)
+        if "/api/v5/" in request.path:
+            return web.json_response(okx.answer(request.path, request.query.get("instType", ""), self.bases))
         match request.path.rsplit("/", 1)[-1]:
             case "exchangeInfo":
                 found: Any = {"timezone": "UTC", "rateLimits": [], "symbols": [market(base) for base in self.bases]}
@@ -205,7 +212,10 @@ class Venue:
         streams = set(filter(None, request.query.get("streams", "").split("/")))
         self.sockets[response] = (transport, streams, combined)
         async for message in response:
-            if message.type is WSMsgType.TEXT:
+            if message.type is WSMsgType.TEXT and "/v5/" in request.path:
+                for text in okx.ordered(message.data, streams):
+                    await response.send_str(text)
+            elif message.type is WSMsgType.TEXT:
                 asked = json.loads(message.data)
                 if asked["method"] == "SUBSCRIBE":
                     streams.update(asked["params"])

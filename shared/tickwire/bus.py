@@ -1,8 +1,7 @@
 """The bus: one NATS connection per process, with the traps of nats-py 2.16 behind it.
 
 - An exception in a callback would go to `error_cb` only: here it ends the process loudly (`Bus` fails).
-- `flush()` is no barrier, so leaving the block drains the connection (`parting`).
-- `connect()` can hang for ever on a bad certificate, so it is bounded.
+- What is queued is lost with the process, so leaving the block drains the connection (`parting`).
 - nats-py waits with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that arrives together with
   the answer; the task would then go on for ever (`cancellable`).
 """
@@ -11,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
 import nats
@@ -28,6 +27,7 @@ from tickwire import address as addresses
 from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
 from tickwire.confirmed import Ack, Confirmed
+from tickwire.connecting import BusClient, opened
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -38,7 +38,6 @@ from tickwire.errors import (
     TickwireError,
     from_code,
 )
-from tickwire.secure import SecureClient
 
 log = logs.get(__name__)
 
@@ -50,8 +49,6 @@ PUBLISH_PATIENCE_S = 15.0
 ACK_S = 2.0
 """How long one confirmation is waited for before the publish is repeated."""
 REQUEST_TRIES = 3
-CLOSE_S = 1.0
-"""How long a connection that failed may take to be given up."""
 
 AGAIN_S = 0.2
 _ELECTING = frozenset({None, 10008, 10009, 10118})
@@ -67,9 +64,11 @@ T = TypeVar("T")
 class Bus:
     """A connection to the broker. Made by `connect`; everything here raises BrokerUnavailable when it is lost."""
 
-    def __init__(self, client: Client, url: str) -> None:
+    def __init__(self, client: Client, url: str, name: str) -> None:
         self.client = client
         self.url = url
+        self.name = name
+        """What the broker knows us by: of a service, its instance."""
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
         self.confirmed = Confirmed(client)
         self.lost = asyncio.Event()
@@ -240,7 +239,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     # Not there yet is no disconnection either.
     leaving = asyncio.Event()
     leaving.set()
-    client = SecureClient()
+    client = BusClient()
 
     def fail(error: Exception) -> None:
         if not bug.done():
@@ -279,14 +278,14 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
-    bus = Bus(client, addresses.shown(address))
+    bus = Bus(client, addresses.shown(address), name)
 
     def in_doubt() -> None:
         for doubt in list(bus.doubts):
             doubt()
 
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        await _open(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect, on_closed)
+        await opened(client, settings, address, name, refusals, on_error, on_disconnect, on_reconnect, on_closed)
         leaving.clear()
         watch = group.create_task(_raise(bug))
         try:
@@ -334,55 +333,6 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
 
 async def _raise(bug: asyncio.Future[None]) -> None:
     await bug
-
-
-async def _open(
-    client: SecureClient,
-    settings: NatsSettings,
-    address: str,
-    name: str,
-    refusals: list[Exception],
-    on_error: Callable[[Exception], Awaitable[None]],
-    on_disconnect: Callable[[], Awaitable[None]],
-    on_reconnect: Callable[[], Awaitable[None]],
-    on_closed: Callable[[], Awaitable[None]],
-) -> None:
-    login: dict[str, Any] = {}
-    if settings.user is not None:
-        login["user"] = settings.user
-        # So that a user can be kept from the replies to another.
-        login["inbox_prefix"] = secure.inbox_of(settings.user)
-    if settings.password is not None:
-        login["password"] = settings.password.get_secret_value()
-    if secure.wants_tls(settings, address):
-        client.encrypted = True
-        login["tls"] = secure.tls_context(settings)
-    if settings.tls_hostname is not None:
-        login["tls_hostname"] = settings.tls_hostname
-    try:
-        async with asyncio.timeout(settings.connect_timeout_s):
-            # The first connection fails at once rather than being retried: a wrong URL should say so.
-            await client.connect(
-                addresses.servers(address),
-                name=name,
-                error_cb=on_error,
-                disconnected_cb=on_disconnect,
-                reconnected_cb=on_reconnect,
-                closed_cb=on_closed,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0.2,  # type: ignore[arg-type]
-                connect_timeout=settings.connect_timeout_s,  # type: ignore[arg-type]
-                drain_timeout=10,
-                **login,
-            )
-    except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await client.close()
-        raise secure.refused(refusals[-1] if refusals else error, settings, address) from error
-    client.options["allow_reconnect"] = True
-    client.options["max_reconnect_attempts"] = -1
 
 
 def checked(answer: Msg) -> bytes:

@@ -205,6 +205,15 @@ class Clock:
         return int(time.time() * 1000) + self._offset
 
 
+def page_limit(features: Any, market: Any, method: str) -> int | None:
+    """The largest page of a method of a market, by ccxt's `features`; None where it does not say."""
+    branch = (features or {}).get(market.get("type") or "spot") or {}
+    if not market.get("spot") and method not in branch:
+        branch = branch.get("linear" if market.get("linear") else "inverse") or {}
+    limit = (branch.get(method) or {}).get("limit")
+    return limit if isinstance(limit, int) and limit >= 2 else None
+
+
 def exchange_now(opened: Any) -> int:
     """The time (ms) of the exchange as last compared by `opened.clock.ask()`; our own before that."""
     clock: Clock = opened.clock

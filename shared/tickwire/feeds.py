@@ -121,7 +121,7 @@ class Trades(Struct, frozen=True, kw_only=True):
 
     `source` is `rest` for what was fetched after an interruption. `gap` names what is missing before the first of
     them. Every trade before `until` (exclusive) is on the tape up to and including this message, or within a gap; a
-    message without trades says only that, or that a new owner begins.
+    message without trades says only that, a gap, or that a new owner begins.
     """
 
     exchange: str

@@ -19,7 +19,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import nats.errors
@@ -30,6 +30,8 @@ from tickwire.bus import Bus
 from tickwire.errors import BadRequest, BrokerUnavailable
 
 log = logs.get(__name__)
+
+T = TypeVar("T")
 
 HELD = 65_536
 """Messages that wait for a slow callback before they are dropped, to be read back later."""
@@ -199,15 +201,15 @@ class Following:
             self._chain = Chain(after, newest.stamp) if after <= newest.sequence else Chain()
             await self._read_back_to(newest.sequence)
             return
-        links = [newest][:back]
-        while 0 < len(links) < back and links[0].previous:
-            earlier = await self._answered({"seq": links[0].previous})
-            if not earlier:
-                break
-            links[:0] = earlier
-        if not links:
+        links: list[_Link] = []
+        if back:
+            async for link in backwards(newest, lambda link: link.previous, self._at):
+                links.append(link)
+                if len(links) == back:
+                    break
+        else:
             self._chain.advance(newest.sequence, newest.stamp)
-        for link in links:
+        for link in reversed(links):
             await self._hand_on(link, read_back=True, first=True)
 
     async def check(self, quiet_s: float) -> None:
@@ -252,6 +254,9 @@ class Following:
 
     async def _newest(self) -> _Link | None:
         return next(iter(await self._answered({"last_by_subj": self._tape})), None)
+
+    async def _at(self, sequence: int) -> _Link | None:
+        return next(iter(await self._answered({"seq": sequence})), None)
 
     async def _answered(self, request: dict[str, Any]) -> list[_Link]:
         """What the stream answers, asked until it does."""
@@ -306,6 +311,21 @@ def stamp_of(text: str) -> str:
     """A time as nats-server writes it (RFC 3339, nanoseconds without trailing zeros), so that texts compare."""
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     return f"{seconds}.{fraction:0<9}" if seconds else ""
+
+
+async def backwards(
+    newest: T, previous: Callable[[T], int | None], read: Callable[[int], Awaitable[T | None]]
+) -> AsyncIterator[T]:
+    """A message of a tape and those before it on its subject, newest first, as far as the stream keeps them.
+
+    `previous` tells of a message which sequence its writer expected to be the subject's last, which the stream
+    enforced; `read` gets the message of a sequence. However many messages others have in between costs nothing.
+    """
+    message: T | None = newest
+    while message is not None:
+        yield message
+        before = previous(message)
+        message = await read(before) if before else None
 
 
 @asynccontextmanager

@@ -12,7 +12,7 @@ import aiohttp
 import psutil
 import pytest
 
-from support.influx import free_port
+from support.ports import free_port
 from tickwire import broker, children, config
 from tickwire.bus import connect
 from tickwire.config import NatsSettings

@@ -14,6 +14,7 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
+from support.recorder import recording
 from tickwire import broker as embedded_broker
 from tickwire import messages, streams
 from tickwire.bus import Bus, connect
@@ -76,7 +77,7 @@ async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
 
 async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: str) -> None:
     client = await nats.connect(broker)
-    bus = Bus(client, broker)
+    bus = Bus(client, broker, "gone")
     await client.close()
     with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
         await bus.request("cache.coverage", ASK, Coverage)
@@ -317,3 +318,18 @@ async def test_a_broker_without_room_for_a_stream_is_refused_with_the_remedy(tmp
             await streams.declare(bus.jetstream, 8, 1.0, TapeSettings(trades_bytes=1 << 60))
         # What was declared before is no obstacle to declaring it again.
         await streams.declare(bus.jetstream, 8, 1.0)
+
+
+async def test_a_flush_returns_after_what_was_sent_before_it_has_arrived(broker: str) -> None:
+    async with recording(int(broker.rsplit(":", 1)[1])) as wire, another(f"nats://127.0.0.1:{wire.port}") as bus:
+        for number in range(20):
+            await bus.subscribe(f"flushed.{number}", never)
+            await bus.client.publish("flushed", b"%d" % number)
+            await bus.client.flush()
+            said = bytes(wire.sent)
+            assert b"PUB flushed " in said[said.index(b"SUB flushed.%d " % number) :]
+            assert said.rindex(b"PING") > said.rindex(b"PUB flushed ")
+
+
+async def never(message: Msg) -> None:
+    raise AssertionError(message.subject)

@@ -6,7 +6,7 @@ import asyncio
 import urllib.request
 from itertools import cycle
 
-from support.influx import free_port
+from support.ports import free_port
 from support.scraping import parsed
 from tickwire import stalls, streams
 from tickwire.bus import Bus

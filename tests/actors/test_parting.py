@@ -12,7 +12,7 @@ import pytest
 from msgspec import Struct
 
 from support.brokers import Server
-from support.influx import free_port
+from support.ports import free_port
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings
 from tickwire.messages import Candles, KeyRequest

@@ -21,6 +21,7 @@ from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import BrokerUnavailable, Fenced
 from tickwire.feeds import Gap, Trade, Trades
 from tickwire.streamer.desk import Sink
+from tickwire.streamer.history import recent_trades
 from tickwire.streamer.tape import open_tape
 
 
@@ -471,3 +472,141 @@ async def test_while_trades_may_be_missing_the_tape_does_not_say_that_it_is_comp
         await seen.until(lambda: bool(seen.messages) and seen.messages[-1].until == minute + 60_000)
         assert [message.trades[0].id for message in seen.messages if message.trades] == ["0", "2"]
         assert len(seen.gaps) == 1
+
+
+async def test_while_the_socket_is_silent_the_tape_does_not_say_that_it_is_complete(bus: Bus) -> None:
+    began, at = time.monotonic(), time.time() * 1000
+    minute = START // 60_000 * 60_000
+    venue = ScriptedVenue(silent=True, clock=lambda: minute + 59_900 + int((time.monotonic() - began) * 1000))
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=300)) as body:
+        while len(venue.asked) < 2:
+            await asyncio.sleep(0.05)
+        # 100 ms to the boundary, 300 ms to settle.
+        assert all(abs(since - (at + 400)) < 50 for since in venue.asked)
+        push(body.sink, [trade(0, timestamp=minute + 59_950)])
+        await seen.until(lambda: seen.ids == [0])
+        venue.silent = False
+        await seen.until(lambda: seen.messages[-1].until == minute + 60_000)
+        assert [message.trades == [] for message in seen.messages] == [True, False, True]
+
+
+# ---- a quiet market, in which nothing was traded yet
+
+
+def quiet(counted: bool) -> tuple[ScriptedVenue, int]:
+    """A venue shortly before a minute's end, and that end."""
+    began = time.monotonic()
+    minute = START // 60_000 * 60_000 + 60_000
+    clock = lambda: minute - 200 + int((time.monotonic() - began) * 1000)
+    return ScriptedVenue(Rest(), counted=counted, clock=clock), minute
+
+
+def traded(venue: ScriptedVenue, *numbers: int) -> list[Trade]:
+    """These trades happen now."""
+    happened = [trade(number, timestamp=venue.clock()) for number in numbers]
+    venue.rest.happened += happened
+    return happened
+
+
+@pytest.mark.parametrize("marked", [True, False], ids=["after a minute", "at once"])
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_trades_of_an_outage_before_there_was_any_are_fetched(bus: Bus, counted: bool, marked: bool) -> None:
+    venue, minute = quiet(counted)
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        if marked:
+            await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        body.sink.disconnected("cut")
+        missed = traded(venue, 1, 2, 3)
+        body.sink.connected()
+        (late,) = traded(venue, 4)
+        body.sink.take([late], 0)
+        await seen.until(lambda: consecutive(seen, 1, 5))
+        assert seen.trades == [*missed, late]
+        assert seen.gaps == []
+        assert next(message.source for message in seen.messages if message.trades) == "rest"
+        assert min(call["since"] for call in venue.rest.calls) <= missed[0].timestamp
+        await seen.until(lambda: "repaired" in seen.events())
+        assert body.state == "live"
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before(bus: Bus, counted: bool) -> None:
+    venue, minute = quiet(counted)
+    async with witness(bus) as seen:
+        async with running(bus, venue, StreamerSettings(settle_ms=50)):
+            await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        missed = traded(venue, 1, 2, 3)
+        venue.opened.clear()
+        async with running(bus, venue, StreamerSettings(settle_ms=50), owner="two"):
+            # Nothing comes live.
+            await seen.until(lambda: consecutive(seen, 1, 4))
+            assert seen.trades == missed
+            assert seen.gaps == []
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(bus: Bus, counted: bool) -> None:
+    venue, minute = quiet(counted)
+    venue.rest.always = errors.ExchangeError("no")
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        body.sink.disconnected("cut")
+        traded(venue, 1, 2, 3)
+        body.sink.connected()
+        (late,) = traded(venue, 4)
+        body.sink.take([late], 0)
+        await seen.until(lambda: seen.ids == [4])
+        assert seen.gaps == [Gap(since=minute - 1, until=late.timestamp, before_id="4", reason="ExchangeError: no")]
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
+async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus: Bus, counted: bool) -> None:
+    venue, minute = quiet(counted)
+    async with witness(bus) as seen:
+        async with running(bus, venue, StreamerSettings(settle_ms=50)):
+            await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
+        traded(venue, 1)
+        clock = venue.clock
+        venue.clock = lambda: clock() + 40_000
+        (second,) = traded(venue, 2)
+        venue.opened.clear()
+        async with running(bus, venue, StreamerSettings(settle_ms=50, repair_span_s=30), owner="two") as body:
+            await seen.until(lambda: seen.trades == [second])
+            (gap,) = seen.gaps
+            assert (gap.since, gap.after_id, gap.before_id) == (minute - 1, None, None)
+            assert abs((gap.until or 0) - (second.timestamp - 30_000)) < 5_000
+            assert body.desk.board.gaps == 1
+
+
+# ---- the tape, read back
+
+
+async def test_however_much_others_said_the_last_trades_are_read_back_at_once_and_alone(bus: Bus) -> None:
+    """20,000 messages of others in between, not one of which is sent to us."""
+    await on_tape(bus, trades(0, 1200))
+    for number in range(20_000):
+        await bus.client.publish("tape.trade.binance.ETH-USDT", b"{}")
+        if number % 5000 == 4999:
+            await bus.client.flush()
+    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    end = await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
+    assert end > 20_000
+    began, before = time.monotonic(), bus.client.stats["in_msgs"]
+    recent = await recent_trades(bus, FEED, end, 1000)
+    assert recent.trades == trades(200, 1200)
+    assert bus.client.stats["in_msgs"] - before == 4, "the marker, and messages of 200, 500 and 500"
+    assert time.monotonic() - began < 1.0
+
+
+async def test_what_retention_left_of_the_tape_is_read_back_with_how_far_it_is_complete(bus: Bus) -> None:
+    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    ends = []
+    for number in range(6):
+        some = [trade(number)] if number < 5 else []
+        until = START + 1000 * number if number in (3, 4) else None
+        message = Trades(exchange="binance", symbol="BTC/USDT", trades=some, received=1, until=until)
+        ends.append(await tape.append(messages.encode(message)))
+    assert (await recent_trades(bus, FEED, ends[-1], 2)) == (trades(3, 5), START + 4000)
+    await bus.jetstream.purge_stream(streams.TRADES, seq=ends[2])
+    assert (await recent_trades(bus, FEED, ends[-1], 10)) == (trades(2, 5), START + 4000)
+    assert (await recent_trades(bus, FEED, ends[2], 10)) == (trades(2, 3), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -107,6 +108,29 @@ async def test_a_silent_socket_is_opened_again(exchange: SimulatorProcess) -> No
         await exchange.clear()
         await memory.until(lambda: memory.told[-1] == "connected")
         await memory.get(len(memory.items) + 10)
+
+
+async def test_a_silent_socket_does_not_answer_and_a_quiet_one_does_at_once() -> None:
+    ether = Feed("trade", "binance", "ETH/USDT")
+    async with running_simulator("--live-rate", "0.01") as exchange:
+        bitcoins, ethers = Memory(), Memory()
+        async with venue_at(exchange.url) as venue, venue.watching(BTC, bitcoins), venue.watching(ether, ethers):
+            assert not await venue.answers(Feed("trade", "binance", "XRP/USDT"), now())
+            await bitcoins.until(lambda: bitcoins.told == ["connected"])
+            await ethers.until(lambda: ethers.told == ["connected"])
+            began = time.monotonic()
+            assert await venue.answers(BTC, now())
+            assert await venue.answers(ether, now())
+            assert time.monotonic() - began < 1.0, "long before the next ping of ccxt's own"
+            await exchange.fault("stream", "ws_silent")
+            assert not await venue.answers(BTC, now() + 1)
+            await exchange.clear()
+            assert await venue.answers(BTC, now() + 1)
+
+
+def now() -> int:
+    """Our clock, ms."""
+    return int(time.time() * 1000)
 
 
 async def test_a_feed_that_falls_silent_on_a_living_socket_is_subscribed_again() -> None:

@@ -35,6 +35,8 @@ MINUTE = 60_000
 SINCE = 1_700_000_040_000
 ROWS = 3_000
 ASKED = Key("binance", "SOL/USDT", "1h")
+NAMES = {("streamer", 0): ("two", "five"), ("streamer", 1): ("one", "north")}
+"""Of the instances before and after: by these, the feed is with `one`, and each newcomer takes it while it runs."""
 RETRY_S = 10.0
 """`Bus.request` asks again for so long."""
 
@@ -45,8 +47,16 @@ async def restart_all(line: Pipeline, services: tuple[str, ...]) -> None:
         for number in (0, 1):
             assert await line.stop(service, number) == 0
             (line.folder / f"{service}-{number}.log").rename(line.folder / f"{service}-{number}.first.log")
-            await line.start(service, number)
+            await start(line, service, number, 1)
             await line.started(service, number)
+            if service == "streamer":
+                await live.owned_by(line.bus, BTC, NAMES[service, number][1])
+
+
+async def start(line: Pipeline, service: str, number: int, turn: int) -> None:
+    """Start an instance, under its name where it has one."""
+    names = NAMES.get((service, number))
+    await line.start(service, number, *([] if names is None else ["--instance", names[turn]]))
 
 
 async def ask_all(bus: Bus, over: asyncio.Event, services: tuple[str, ...]) -> dict[str, float]:
@@ -85,7 +95,7 @@ async def rolling(line: Pipeline, busy: SimulatorProcess, services: tuple[str, .
     """Restart under load, and compare everything."""
     for number in (0, 1):
         for service in services:
-            await line.start(service, number)
+            await start(line, service, number, 0)
     for number in (0, 1):
         for service in services:
             await line.started(service, number)
@@ -115,6 +125,7 @@ async def rolling(line: Pipeline, busy: SimulatorProcess, services: tuple[str, .
         consumer = asyncio.create_task(consume())
         async with asyncio.timeout(30):
             await going.wait()
+        await live.owned_by(line.bus, BTC, "one")
         asking = asyncio.create_task(ask_all(line.bus, over, services))
         fetching = asyncio.create_task(backfill())
         await restart_all(line, services)

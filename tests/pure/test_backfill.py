@@ -11,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, Rest, by_id, by_time, row, trade, trades
-from tickwire.feeds import Trade
-from tickwire.streamer import backfill
+from tickwire.feeds import Gap, Trade
+from tickwire.streamer import backfill, uncounted
 from tickwire.streamer.backfill import Ask, Patience, Unanswered, next_ask
-from tickwire.streamer.sequence import Answer, Counted, Ordering, Run, Uncounted
+from tickwire.streamer.counted import Counted
+from tickwire.streamer.sequence import Answer, Ordering, Run
+from tickwire.streamer.uncounted import Uncounted
 
 
 def test_where_ids_count_the_next_id_is_asked_for() -> None:
@@ -29,6 +31,19 @@ def test_elsewhere_a_page_is_asked_that_overlaps_the_last_trade() -> None:
 def test_nothing_older_than_the_span_is_asked_for(form: type[Counted] | type[Uncounted]) -> None:
     ask = next_ask(form([trade(41)]), START + 10_000)
     assert (ask.since, ask.first_id, ask.cut) == (START + 10_000, None, True)
+
+
+@pytest.mark.parametrize("form", [Counted, Uncounted])
+def test_before_any_trade_what_happened_since_the_tape_is_complete_is_asked_for(
+    form: type[Counted] | type[Uncounted],
+) -> None:
+    assert next_ask(form(until=START + 5000), START) == Ask(START + 4999, None, floor=START + 5000)
+
+
+def test_a_last_trade_beyond_the_span_is_no_matter_where_the_tape_is_known_to_be_complete_within_it() -> None:
+    assert next_ask(Counted([trade(41)], START + 60_000), START + 10_000) == Ask(None, 1000, 42)
+    ask = next_ask(Uncounted([trade(41)], START + 60_000), START + 10_000)
+    assert ask == Ask(START + 59_999, None, floor=START + 60_000)
 
 
 def test_patience_ends_after_so_long_without_progress_while_trades_wait() -> None:
@@ -115,6 +130,50 @@ async def test_secrets_are_not_repeated() -> None:
         await backfill.fetch(rest, "BTC/USDT", Ask(1, None))
 
 
+@pytest.mark.parametrize(
+    ("features", "limit"), [({}, 1000), ({"spot": {"fetchTrades": {"limit": 60}}}, 60), ({"spot": {}}, 1000)]
+)
+async def test_the_largest_page_is_asked_for_as_ccxt_knows_it(features: Any, limit: int) -> None:
+    rest: Any = Rest(trades(1, 10))
+    rest.features, rest.markets = features, {"BTC/USDT": {"type": "spot", "spot": True}}
+    await backfill.fetch(rest, "BTC/USDT", Ask(START, None))
+    assert [call["limit"] for call in rest.calls] == [limit]
+
+
+async def test_where_so_large_a_page_is_refused_what_there_is_by_default_is_taken() -> None:
+    rest = Rest(trades(1, 10))
+    rest.script = [errors.BadRequest("limit must be 100 at most")]
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(START, None)) == trades(1, 10)
+    assert [call["limit"] for call in rest.calls] == [1000, None]
+
+
+class NewestOnly(Rest):
+    """OKX by way of ccxt: the newest trades, or those before one, without what is older than `since`."""
+
+    id = "okx"
+
+    async def fetch_trades(
+        self, symbol: str, since: int | None = None, limit: int | None = None, params: Any = None
+    ) -> Any:
+        self.calls.append({"limit": limit, **(params or {})})
+        end = int((params or {}).get("after", 10**9))
+        happened = [each for each in self.happened if int(each.id or 0) < end][-(5 if limit else 3) :]
+        return [row(each) for each in happened if each.timestamp >= (since or 0)]
+
+
+async def test_where_rest_gives_the_newest_only_older_ones_are_asked_for_until_they_reach_back() -> None:
+    rest = NewestOnly(trades(1, 21))
+    since = trade(9).timestamp
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(since, None)) == trades(9, 21)
+    history = {"limit": None, "method": "publicGetMarketHistoryTrades"}
+    assert rest.calls == [{"limit": 1000}, *({**history, "after": str(first)} for first in (16, 13, 10))]
+
+
+async def test_older_ones_that_are_not_to_be_had_are_left_out() -> None:
+    rest = NewestOnly(trades(14, 21))
+    assert await backfill.fetch(rest, "BTC/USDT", Ask(START, None)) == trades(14, 21)
+
+
 # ---- a feed's life, played
 
 
@@ -131,6 +190,7 @@ class Life:
         # A page by time must hold more than one millisecond's trades, or nobody could get past it.
         self.page = page if form == "counted" else max(page, 2 + 2 * max(times.count(time) for time in times))
         self.anonymous = form == "anonymous"
+        self.order.reached(times[0])
 
     def border(self, place: int) -> int:
         """The place itself; without ids the next between two milliseconds, as equal trades cut apart look repeated."""
@@ -156,7 +216,11 @@ class Life:
                 rows = by_id(there, ask.first_id, self.page)
             else:
                 rows = by_time(there, ask.since or 0, self.page)
-            runs, answer = self.order.page(rows, 2, "")
+            known = self.order.last
+            runs, answer = self.order.page(rows, 2, "", ask.floor)
+            if known is None and len(rows) >= uncounted.SHORT and self.page >= uncounted.SHORT:
+                # So long a page without anything known may begin too late: that is said.
+                runs = self._without_doubt(runs)
             self._append(runs)
             if answer is Answer.COMPLETE and (lag == 0 or not self.order.missing):
                 self._append(self.order.resume())
@@ -164,6 +228,13 @@ class Life:
             if answer is not Answer.MORE:
                 lag = 0
         raise AssertionError("the repair does not end")
+
+    def _without_doubt(self, runs: list[Run]) -> list[Run]:
+        expected = Gap(since=self.market[0].timestamp - 1, until=self.market[0].timestamp, before_id=self.market[0].id)
+        if isinstance(self.order, Uncounted):
+            assert runs[0].gap == expected
+            runs[0] = runs[0]._replace(gap=None)
+        return runs
 
     def _append(self, runs: list[Run]) -> None:
         for run in runs:
@@ -174,7 +245,7 @@ class Life:
 times = st.lists(st.integers(0, 3), min_size=2, max_size=80).map(
     lambda steps: [START + sum(steps[: place + 1]) for place in range(len(steps))]
 )
-outages = st.lists(st.tuples(st.integers(1, 15), st.integers(0, 10), st.integers(0, 8), st.integers(0, 5)), max_size=6)
+outages = st.lists(st.tuples(st.integers(0, 15), st.integers(0, 10), st.integers(0, 8), st.integers(0, 5)), max_size=6)
 
 
 @given(st.sampled_from(["counted", "named", "anonymous"]), times, outages, st.integers(5, 30), st.integers(0, 3))
@@ -191,13 +262,11 @@ def test_after_any_outages_each_trade_is_on_the_tape_once_in_order(
         at = life.border(back + early)
         life.order.interrupted()
         life.arrives(life.border(max(0, back - repeated)) if early else back, at, 4)
-        if life.order.last is not None:
-            life.repair(at, lag)
+        life.repair(at, lag)
     life.arrives(at, len(life.market), 3)
     # What REST did not have in time shows at the next opportunity.
     life.order.interrupted()
-    if life.order.last is not None:
-        life.repair(len(life.market), 0)
+    life.repair(len(life.market), 0)
     assert life.tape == life.market
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, trade, trades
 from tickwire.feeds import Gap, Trade
-from tickwire.streamer import sequence
-from tickwire.streamer.sequence import Answer, Counted, Run, Uncounted
+from tickwire.streamer import uncounted
+from tickwire.streamer.counted import Counted
+from tickwire.streamer.sequence import Answer, Run
+from tickwire.streamer.uncounted import Uncounted
 
 
 def numbers(runs: Iterable[Run]) -> list[int]:
@@ -97,6 +100,57 @@ def test_pages_say_what_they_prove() -> None:
     assert order.page(trades(1500, 1510), 1, "")[1] is Answer.ABSENT
     assert order.page(trades(1002, 2002), 1, "")[1] is Answer.COMPLETE
     assert order.page(trades(2002, 3002), 1, "")[1] is Answer.MORE, "nothing live yet"
+
+
+def test_before_any_trade_the_first_one_after_an_interruption_waits_for_those_before_it() -> None:
+    order = Counted()
+    order.reached(START)
+    order.interrupted()
+    assert order.offer([trade(4)], 1) == []
+    assert (order.missing, order.waiting, order.next_id) == (True, 1, None)
+    runs, answer = order.page([trade(-1), *trades(1, 4)], 2, "", START)
+    assert [(run.source, numbers([run])) for run in runs] == [("rest", [1, 2, 3]), ("live", [4])]
+    assert (answer, order.missing, order.next_id) == (Answer.COMPLETE, False, 5)
+
+
+def test_before_any_trade_a_page_that_brings_none_is_believed_only_while_none_waits() -> None:
+    order = Counted(until=START)
+    assert order.page([], 1, "", START) == ([], Answer.COMPLETE)
+    assert order.missing
+    order.offer([trade(7)], 1)
+    assert order.page([], 1, "", START) == ([], Answer.LAGS)
+    (run,) = order.give_up("gone")
+    assert run.gap == Gap(since=START - 1, until=START + 700, after_id=None, before_id="7", reason="gone")
+    assert numbers([run]) == [7]
+
+
+def test_when_nothing_happened_meanwhile_the_first_trade_is_where_the_tape_begins() -> None:
+    order = Counted(until=START)
+    assert order.resume() == []
+    assert not order.missing
+    assert numbers(order.offer([trade(7)], 1)) == [7]
+
+
+@pytest.mark.parametrize("form", [Counted, Uncounted])
+def test_what_is_not_asked_for_before_any_trade_is_a_gap_without_trades(
+    form: type[Counted] | type[Uncounted],
+) -> None:
+    order = form(until=START)
+    assert order.forgo(START, "too far") == []
+    (run,) = order.forgo(START + 900, "too far")
+    assert run.trades == []
+    assert run.gap == Gap(since=START - 1, until=START + 900, after_id=None, before_id=None, reason="too far")
+    assert order.until == START + 900
+    order.offer([trade(20)], 1)
+    assert order.forgo(START + 90_000, "too far")[0].gap == Gap(
+        since=START + 899, until=trade(20).timestamp, after_id=None, before_id=None, reason="too far"
+    ), "a trade that waits is not given up"
+
+
+def test_where_ids_count_what_is_not_asked_for_shows_by_the_next_trade() -> None:
+    order = Counted([trade(1)], START + 100)
+    order.interrupted()
+    assert order.forgo(START + 90_000, "too far") == []
 
 
 slices = st.tuples(st.integers(0, 59), st.integers(1, 20)).map(lambda s: range(s[0], min(60, s[0] + s[1])))
@@ -212,11 +266,37 @@ def test_live_trades_wait_until_a_page_reaches_them() -> None:
     assert run.gap == Gap(since=START + 1, until=START + 3, after_id="b", before_id="d", reason="gone")
 
 
+def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_was() -> None:
+    order = Uncounted(until=START)
+    assert order.offer(named("d", at=3), 1) == []
+    runs, answer = order.page(named("old", "a", "b", "c", "d", at=-1), 2, "too late", START)
+    assert answer is Answer.COMPLETE
+    assert [(run.source, [each.id for each in run.trades], run.gap) for run in runs] == [
+        ("rest", ["a", "b", "c"], None),
+        ("live", ["d"], None),
+    ]
+
+
+def test_before_any_trade_a_page_that_may_have_been_cut_off_comes_after_a_gap_unless_it_reaches_back() -> None:
+    page = named(*[f"n{number}" for number in range(uncounted.SHORT)])
+    (run,) = Uncounted(until=START).page(page, 1, "too late", START)[0]
+    assert run.gap == Gap(since=START - 1, until=START, after_id=None, before_id="n0", reason="too late")
+    (run,) = Uncounted(until=START + 1).page(page, 1, "too late", START + 1)[0]
+    assert (run.gap, run.trades) == (None, page[1:])
+
+
+def test_what_is_not_asked_for_after_a_trade_is_a_gap_that_begins_with_it() -> None:
+    order = Uncounted(named("a"))
+    (run,) = order.forgo(START + 900, "too far")
+    assert run.gap == Gap(since=START, until=START + 900, after_id="a", before_id=None, reason="too far")
+    assert order.forgo(START + 900, "too far") == []
+
+
 def test_what_is_remembered_is_bounded() -> None:
     order = Uncounted()
     for start in range(0, 20_000, 500):
         order.offer([trade(number) for number in range(start, start + 500)], 1)
-    assert len(order._known) == len(order._remembered) == sequence.REMEMBERED
+    assert len(order._known) == len(order._remembered) == uncounted.REMEMBERED
 
 
 def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
@@ -230,3 +310,43 @@ def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
 def test_a_successor_holds_back_what_arrives_before_it_is_connected() -> None:
     order = Uncounted(named("a"))
     assert order.offer(named("c", at=2), 1) == []
+
+
+# ---- a feed that tells as one what REST tells one by one
+
+
+def alike(number: int, amount: float = 1.0) -> Trade:
+    """A trade of one order at one price, in one millisecond."""
+    return Trade(id=str(number), timestamp=START + 1_000, side="buy", price=100.0, amount=amount)
+
+
+def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
+    order = Uncounted([trade(1)])
+    order.interrupted()
+    # One order met 11, 12 and 13; the one before it was another order of the same kind.
+    assert order.offer([alike(13, 3.0), trade(14)], 0) == []
+    page = [trade(1), alike(10), alike(11), alike(12), alike(13), trade(14)]
+    runs, answer = order.page(page, 0, "gap")
+    assert [(run.source, run.trades) for run in runs] == [
+        ("rest", [alike(10)]),
+        ("live", [alike(13, 3.0), trade(14)]),
+    ]
+    assert [run.gap for run in runs] == [None, None]
+    assert answer is Answer.COMPLETE
+
+
+def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
+    order = Uncounted([trade(1), alike(13, 2.5)])
+    order.interrupted()
+    page = [trade(1), alike(11, 0.5), alike(12), alike(13), trade(14), trade(15)]
+    runs, answer = order.page(page, 0, "gap")
+    assert [(run.source, run.trades) for run in runs] == [("rest", [trade(14), trade(15)])]
+    assert answer is Answer.MORE
+
+
+def test_equal_trades_of_one_millisecond_are_all_taken_from_rest_where_the_feed_tells_them_apart() -> None:
+    order = Uncounted([trade(1)])
+    order.interrupted()
+    order.offer([alike(13), trade(14)], 0)
+    runs, _ = order.page([trade(1), alike(11), alike(12), alike(13), trade(14)], 0, "gap")
+    assert [each.id for run in runs for each in run.trades] == ["11", "12", "13", "14"]

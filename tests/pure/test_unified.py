@@ -101,6 +101,35 @@ def test_a_book_is_taken_once_per_change() -> None:
     assert list(view.bids) == [[1.5, 1.0], [1.0, 2.0]]
 
 
+def changed(book: OrderBook, amount: float, **said: int) -> OrderBook:
+    book["bids"].store(1.0, amount)
+    for name, value in said.items():
+        book[name] = value
+    return book
+
+
+def test_changes_in_one_millisecond_are_taken_where_the_nonce_is_the_time() -> None:
+    mapper, book = Mapper(BOOK), OrderBook({"bids": [[1.0, 2.0]], "asks": [], "symbol": "BTC/USDT"})
+    for amount, now in ((3.0, 1_000), (4.0, 1_000), (5.0, 1_001), (6.0, 1_001)):
+        assert len(mapper.new(changed(book, amount, nonce=now, timestamp=now))) == 1
+        assert mapper.new(book) == []
+
+
+def test_changes_in_one_millisecond_are_taken_where_the_nonce_is_that_of_the_snapshot() -> None:
+    mapper, book = Mapper(BOOK), OrderBook({"bids": [[1.0, 2.0]], "asks": [], "symbol": "BTC/USDT"})
+    for nonce in (7, 8, 9):
+        for amount, now in ((3.0, 1_000), (4.0, 1_000), (5.0, 1_001), (6.0, 1_001)):
+            assert len(mapper.new(changed(book, amount, nonce=nonce, timestamp=now + nonce))) == 1
+            assert mapper.new(book) == []
+
+
+def test_a_nonce_that_counts_tells_a_repeated_book_by_itself() -> None:
+    mapper, book = Mapper(BOOK), OrderBook({"bids": [[1.0, 2.0]], "asks": [], "symbol": "BTC/USDT"})
+    for nonce in (5, 6, 7):
+        assert len(mapper.new(changed(book, float(nonce), nonce=nonce, timestamp=1_000))) == 1
+        assert mapper.new(book) == []
+
+
 def test_a_book_that_is_not_numbered_is_taken_whenever_it_is_told() -> None:
     mapper, book = Mapper(BOOK), OrderBook({"bids": [], "asks": [], "symbol": "BTC/USDT"})
     assert len(mapper.new(book)) == len(mapper.new(book)) == 1

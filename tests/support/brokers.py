@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from support.influx import free_port
+from support.ports import free_port
 from tickwire import broker, children
 from tickwire.config import NatsSettings
 

@@ -85,6 +85,10 @@ class ScriptedVenue:
         """The exchange's clock."""
         return START + self.at
 
+    async def answers(self, feed: Feed, since: int) -> bool:
+        """Its sockets always do."""
+        return True
+
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
         """Lend the sink to the test."""

@@ -21,7 +21,7 @@ from typing import Any
 import aiohttp
 import yaml
 
-from support.influx import free_port
+from support.ports import free_port
 from tickwire import broker, children
 
 ROOT = Path(__file__).parents[2]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
 
+from support.hearing import reports
 from support.processes import SimulatorProcess
 from tickwire import messages, streams
 from tickwire.bus import Bus
@@ -111,6 +112,13 @@ async def stop(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
         subscriber=subscriber,
     )
     return await bus.request("streamer.stop", request, FeedReport, timeout_s=30)
+
+
+async def owned_by(bus: Bus, feed: Feed, instance: str, timeout_s: float = 30) -> None:
+    """Wait until `streamer.list` names an instance as the owner of a feed that is live."""
+    async with asyncio.timeout(timeout_s):
+        while (feed, instance, "live") not in [(each.feed, each.owner, each.state) for each in await reports(bus)]:
+            await asyncio.sleep(0.05)
 
 
 @dataclass

@@ -33,6 +33,11 @@ class SimulatorProcess:
         """Call off every fault."""
         await self._json("DELETE", "faults")
 
+    async def faults(self) -> list[dict[str, Any]]:
+        """Those that are still in force: one that was to strike so often and did is not."""
+        found: list[dict[str, Any]] = await self._json("GET", "faults")
+        return found
+
     async def log(self, match: str = "") -> list[dict[str, Any]]:
         """The requests it got so far whose path contains `match`."""
         answer = await self._json("GET", "log")

@@ -13,8 +13,8 @@ from typing import NamedTuple
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
-from support.influx import free_port
 from support.pipeline import Pipeline
+from support.ports import free_port
 
 DOCS = Path(__file__).parents[2] / "docs" / "metrics.md"
 _SUFFIXES = ("_bucket", "_count", "_sum")

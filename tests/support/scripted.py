@@ -53,6 +53,9 @@ class ScriptedVenue:
     async def now(self) -> int:
         return 0
 
+    async def answers(self, feed: Feed, since: int) -> bool:
+        return True
+
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
         self._sink = sink

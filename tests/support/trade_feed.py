@@ -34,6 +34,15 @@ class ScriptedVenue:
     sink: Sink | None = None
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
+    silent: bool = False
+    asked: list[int] = field(default_factory=list)
+    """From when on (ms, our clock) an answer of the sockets was to be."""
+
+    async def answers(self, feed: Feed, since: int) -> bool:
+        """Whether the sockets answer."""
+        assert feed == FEED
+        self.asked.append(since)
+        return not self.silent
 
     async def now(self) -> int:
         """The exchange's clock."""

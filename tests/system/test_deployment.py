@@ -19,8 +19,8 @@ import yaml
 
 from support import composed, live, programs
 from support.composed import ROOT, SERVICES, Composed
-from support.influx import free_port
 from support.influx_api import Server, serving
+from support.ports import free_port
 from support.processes import SimulatorProcess, running_simulator
 from support.scraping import scraper
 from tickwire import broker, config, supervisor

@@ -17,8 +17,8 @@ import pytest_asyncio
 
 from support import live
 from support.browser import browsing, served
-from support.influx import free_port
 from support.pipeline import Pipeline, pipeline
+from support.ports import free_port
 from support.processes import running_simulator
 from tickwire import broker as embedded_broker
 from tickwire import children

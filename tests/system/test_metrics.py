@@ -15,8 +15,8 @@ import psutil
 import pytest
 
 from support.commands import up
-from support.influx import free_port
 from support.pipeline import pipeline
+from support.ports import free_port
 from support.processes import SimulatorProcess, tickwire
 from support.scraping import Scraped, documented, monitored, scraper
 from tickwire import broker as embedded_broker

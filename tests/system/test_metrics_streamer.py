@@ -236,3 +236,24 @@ async def test_feeds_are_counted_as_the_tapes_have_them(exchange: Exchange) -> N
     assert found.value("tickwire_feeds", state="disconnected") == 0
     assert found.value("tickwire_requests_refused_total", endpoint="streamer.start", error="unknown_symbol") == 1
     assert streamer.asked >= documented("Streamer")
+
+
+async def test_a_candle_that_was_not_wholly_seen_is_a_gap_of_its_feed(exchange: Exchange) -> None:
+    simulator, line, streamer = exchange.simulator, exchange.line, exchange.streamer
+    for feed in FEEDS:
+        await live.start(line.bus, feed)
+    await exchange.trades.until(lambda: len(exchange.trades.trades) > 50)
+    first = exchange.trades.ids[-1] + 50
+    await simulator.fault("aggTrades", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=first + 100)
+    await simulator.fault("/ws/", "ws_cut", seconds=1)
+    await exchange.statuses.until(lambda _: exchange.told("trade", "gap"))
+    # Five minutes later the candle in which that was is closed, of both timeframes.
+    await simulator.order("rate", symbol="BTCUSDT", rate=2)
+    await simulator.clock(advance=5 * 60_000)
+    await exchange.candles.until(lambda said: {each.timeframe for each in said if each.closed} == set(TIMEFRAMES))
+
+    def incomplete() -> int:
+        return sum(each.closed and not each.complete for each in exchange.candles.said)
+
+    labels = {**LABELS, "kind": "candle"}
+    await streamer.until(lambda now: now.value("tickwire_feed_gaps_total", **labels) == incomplete() >= len(TIMEFRAMES))

@@ -77,8 +77,8 @@ class Exchange:
         self.instruments[base + quote] = Instrument(base, quote, key, units, candles, tape, intervals, levels)
 
     def instrument(self, symbol: str) -> Instrument | None:
-        """By Binance's name or by ccxt's."""
-        return self.instruments.get(symbol.replace("/", ""))
+        """By Binance's name, by ccxt's or by OKX's (`BTC-USDT`)."""
+        return self.instruments.get(symbol.replace("/", "").replace("-", ""))
 
     def set_rate(self, instrument: Instrument, rate: float) -> int:
         """Trade at `rate` per second from the next block of trades on; that time (ms). Generated markets only."""

@@ -14,7 +14,8 @@ from tickwire.errors import BadRequest
 
 Kind = Literal[
     "status", "delay", "hang", "truncated", "empty", "same_last", "short", "drop", "listing",
-    "ws_cut", "ws_malformed", "ws_split", "ws_silent", "ws_close", "ws_error", "ws_duplicate", "rest_forgets",
+    "ws_cut", "ws_malformed", "ws_split", "ws_silent", "ws_close", "ws_error", "ws_duplicate", "ws_skip",
+    "rest_forgets",
 ]  # fmt: skip
 
 MOMENTARY = ("ws_malformed", "ws_close", "ws_error", "ws_duplicate")
@@ -26,7 +27,8 @@ _ENDPOINTS = ("klines", "depth", "trades", "aggTrades", "historicalTrades", "exc
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     """One order. `match` is an endpoint's name (`klines`), else a part of `/host/path?query`; empty matches all.
 
-    `count` requests are hit (None: all from now on), after `after` others have passed unharmed.
+    `count` requests are hit (None: all from now on), after `after` others have passed unharmed; of `ws_skip`, messages,
+    whose `match` may name the stream (`books:BTC-USDT`): they are not sent.
     """
 
     kind: Kind
@@ -174,6 +176,18 @@ class Faults:
             and order.fault.symbol.replace("/", "") == symbol
             and matches(order.fault.match, target)
         ]
+
+    def spent(self, kind: Kind, target: str) -> bool:
+        """Whether a fault of a kind that hits so many messages hits this one, of `/host/path?stream`."""
+        for order in self._orders:
+            if order.fault.kind == kind and not order.over and matches(order.fault.match, target):
+                if order.passing:
+                    order.passing -= 1
+                    continue
+                if order.left is not None:
+                    order.left -= 1
+                return True
+        return False
 
     def socket(self, kind: Kind, target: str) -> Fault | None:
         """The fault of a `ws_` kind that is in force for a socket."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from tickwire.simulator import rest, streams
 from tickwire.simulator.book import FRAME_MS, book_at, frame_of, last_update_id, time_of_update
+from tickwire.simulator.dialect import Source
 from tickwire.simulator.exchange import Exchange, Instrument
 from tickwire.simulator.protocol import Query, Refused, integer
 
@@ -142,7 +143,7 @@ def _contract(instrument: Instrument) -> dict[str, Any]:
     }
 
 
-def source(exchange: Exchange, name: str) -> streams.Source | None:
+def source(exchange: Exchange, name: str) -> Source | None:
     """What a stream such as `btcusdt@aggTrade` says from now on; None where there is no such stream."""
     if found := _DEPTH.match(name):
         if not _has(exchange, found[1].upper()):
@@ -150,7 +151,7 @@ def source(exchange: Exchange, name: str) -> streams.Source | None:
         instrument, now = exchange.instruments[found[1].upper()], exchange.clock.now()
         # The book changes every 100 ms: of 250 are made 200.
         width = int(found[3] or 250) // FRAME_MS * FRAME_MS
-        inner: streams.Source = streams.Depth(instrument, now, width)
+        inner: Source = streams.Depth(instrument, now, width)
         return _mapped(inner, lambda event: _difference(instrument, event, int(found[2] or 0)))
     if not name.startswith("!") and not _has(exchange, name.partition("@")[0].upper()):
         return None
@@ -158,7 +159,7 @@ def source(exchange: Exchange, name: str) -> streams.Source | None:
     return None if given is None else _mapped(given, lambda event: _event(exchange, event))
 
 
-def _mapped(source: streams.Source, form: Callable[[Any], Any]) -> streams.Source:
+def _mapped(source: Source, form: Callable[[Any], Any]) -> Source:
     def events(now: int) -> Iterator[Any]:
         return map(form, source(now))
 

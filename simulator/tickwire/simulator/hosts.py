@@ -1,14 +1,15 @@
-"""Which of Binance's hosts and paths mean what. No I/O.
+"""Which hosts and paths mean what. No I/O.
 
-Source: the URLs of ccxt 4.5 (`binance.urls`), and Binance's documentation of spot and USD-M futures streams.
+Source: the URLs of ccxt 4.5 (`urls` of binance and okx), Binance's documentation of spot and USD-M futures streams,
+and OKX's of its API v5, "WebSocket, Connect".
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-Side = Literal["spot", "linear"]
-"""The spot market, or USD-M futures."""
+Side = Literal["spot", "linear", "okx"]
+"""Binance's spot market, its USD-M futures, or OKX."""
 
 
 def plain(host: str) -> str:
@@ -17,7 +18,9 @@ def plain(host: str) -> str:
 
 
 def side(host: str) -> Side:
-    """The market that a host is for, by its first label: `fapi.` and `fstream.` are USD-M futures."""
+    """The market that a host is for; of Binance's, `fapi.` and `fstream.` are USD-M futures."""
+    if plain(host).endswith("okx.com"):
+        return "okx"
     return "linear" if host.startswith(("fapi.", "fstream.")) else "spot"
 
 
@@ -27,6 +30,8 @@ def socket_path(host: str, path: str) -> tuple[str, str] | None:
     USD-M futures have them below `public/`, `market/` and `private/` too; every stream is served on each of these.
     """
     root, _, rest = path.partition("/")
+    if side(host) == "okx":
+        return (root, rest) if path in ("ws/v5/public", "ws/v5/business") else None
     if side(host) == "linear" and root in ("public", "market", "private"):
         root, _, rest = rest.partition("/")
     return (root, rest) if root in ("ws", "stream") else None

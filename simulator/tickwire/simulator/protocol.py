@@ -1,4 +1,4 @@
-"""What all of Binance's REST endpoints share: parameters, and refusals by its error codes. No I/O.
+"""Refusals of any exchange, and what all of Binance's REST endpoints share: parameters. No I/O.
 
 Source: Binance's spot API documentation, "General endpoints" and "Error codes", as of 2025.
 """
@@ -12,7 +12,7 @@ Query = Mapping[str, str]
 
 
 class Refused(Exception):
-    """An answer of Binance's that is an error: HTTP 400 with a code and a message."""
+    """An answer that is an error, with a code and a message: of Binance's, HTTP 400."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)

@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, futures, hosts, rest
+from tickwire.simulator import control, futures, hosts, okx_rest, rest
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
@@ -107,29 +107,32 @@ class _Gate:
         return web.Response()
 
     def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
-        query = request.query
+        query, house = request.query, hosts.side(host)
         try:
-            found = self._found(host, path, query) if request.method == "GET" else None
+            found = self._found(house, host, path, query) if request.method == "GET" else None
             if found is None:
                 return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
             value, weight = found
             status = 200
-            body = _encode(hit.changed(value, query) if hit else value)
+            value = hit.changed(value, query) if hit else value
+            body = _encode(okx_rest.envelope(value) if house == "okx" else value)
         except Refused as refused:
-            weight, status = 1, 400
-            body = _encode({"code": refused.code, "msg": refused.message})
+            weight, status = 1, 200 if house == "okx" else 400
+            body = _encode(_refusal(house, refused))
         if hit and hit.fault.kind == "truncated":
             body = body[: len(body) // 2]
         used = self._used(host, weight)
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
         if self._limit is not None and used > self._limit:
             status, headers["Retry-After"] = 429, str(60 - int(time.time()) % 60)
-            body = _encode({"code": -1003, "msg": f"Too much request weight used; current limit is {self._limit} "
-                            "request weight per 1 MINUTE."})  # fmt: skip
+            body = _encode(_refusal(house, _too_much(house, self._limit)))
         return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
-    def _found(self, host: str, path: str, query: Query) -> tuple[Any, int] | None:
+    def _found(self, house: hosts.Side, host: str, path: str, query: Query) -> tuple[Any, int] | None:
         """(JSON value, weight), or None where there is no such endpoint. Raises Refused."""
+        if house == "okx":
+            name = query.get("instId", "").replace("-", "")
+            return okx_rest.answer(self.exchange, path, query, self.faults.forgotten(f"/{host}/{path}", name))
         if recorded := self.wires.answers(host):
             ask = partial(recorded.answer, path)
         else:
@@ -144,6 +147,16 @@ class _Gate:
             self._weights = {key: value for key, value in self._weights.items() if key[1] == minute}
         self._weights[host, minute] = used
         return used
+
+
+def _refusal(house: hosts.Side, refused: Refused) -> dict[str, Any]:
+    return okx_rest.refusal(refused) if house == "okx" else {"code": refused.code, "msg": refused.message}
+
+
+def _too_much(house: hosts.Side, limit: int) -> Refused:
+    if house == "okx":
+        return Refused(50011, "Too Many Requests")
+    return Refused(-1003, f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE.")
 
 
 @asynccontextmanager

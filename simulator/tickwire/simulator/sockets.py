@@ -1,21 +1,24 @@
-"""Binance's WebSocket protocol: sockets, their subscriptions, and the feed that writes to them."""
+"""Sockets, their subscriptions, and the feed that writes to them, whatever language each speaks."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from tickwire.simulator import futures, hosts, streams
+from tickwire.simulator.binance_sockets import Binance
 from tickwire.simulator.connection import Socket
+from tickwire.simulator.dialect import Dialect, Source
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Fault, Faults, Kind, matches
 from tickwire.simulator.journal import Journal
+from tickwire.simulator.okx_sockets import Okx
 from tickwire.simulator.wire import Message
 
 TICK_MS = 10
@@ -34,7 +37,14 @@ class Feed:
         self._faults = faults
         self._journal = journal
         self._sockets: set[Socket] = set()
-        self._sources: dict[tuple[str, str], streams.Source] = {}
+        self._sources: dict[tuple[str, str], Source] = {}
+        self._dialects: dict[str, Dialect] = {
+            "spot": Binance(partial(streams.source, exchange)),
+            "linear": Binance(partial(futures.source, exchange)),
+            "okx": Okx(exchange),
+        }
+        # A recording says what it says when it is played.
+        self._recorded = Binance(lambda name: None)
         self._said: defaultdict[tuple[str, str], deque[bytes]] = defaultdict(lambda: deque(maxlen=REPEATABLE))
         self._wanted = asyncio.Event()
 
@@ -65,13 +75,19 @@ class Feed:
         if not news:
             return
         for socket in list(sockets):
+            dialect = self._dialect(socket.house)
             found = [
-                streams.wrapped(name, payload) if socket.combined else payload
+                dialect.framed(socket, name, payload)
                 for house, name, payload in news
-                if name in socket.names and house == socket.house
+                if name in socket.names
+                and house == socket.house
+                and not self._faults.spent("ws_skip", f"{socket.target}?{name}")
             ]
             if found:
                 socket.send(found)
+
+    def _dialect(self, house: str) -> Dialect:
+        return self._dialects.get(house, self._recorded)
 
     def subscribed(self, house: str) -> set[str]:
         """The streams that sockets of a house have subscribed to."""
@@ -87,9 +103,9 @@ class Feed:
             for socket in hit:
                 socket.close(fault.code or 1000)
         elif fault.kind in ("ws_malformed", "ws_error"):
-            error = {"error": {"code": 2 if fault.code is None else fault.code, "msg": fault.text or "Internal error"}}
-            frame = (fault.text or _CUT_FRAME).encode() if fault.kind == "ws_malformed" else msgspec.json.encode(error)
+            cut = (fault.text or _CUT_FRAME).encode() if fault.kind == "ws_malformed" else None
             for socket in hit:
+                frame = cut or self._dialect(socket.house).error(fault)
                 socket.send([frame] * (1 if fault.count is None else fault.count))
         elif fault.kind == "ws_duplicate":
             count = 1 if fault.count is None else fault.count
@@ -108,20 +124,20 @@ class Feed:
         target = f"/{host}/{path}"
         transport = request.transport
         assert transport is not None
-        root, rest = hosts.socket_path(host, path) or ("", "")
-        socket = Socket(target, house, transport, root == "stream", self._faults)
+        dialect, spoken = self._dialect(house), "/".join(hosts.socket_path(host, path) or ())
+        socket = Socket(target, house, transport, dialect.combined(spoken), self._faults)
         self._sockets.add(socket)
         asyncio.get_running_loop().call_later(self._ping_s, self._ping, socket)
         try:
-            named = rest if root == "ws" else request.query.get("streams", "")
-            self._subscribe(socket, host, [name for name in named.split("/") if "@" in name])
+            if names := dialect.named(spoken, request.query):
+                self.subscribe(socket, names)
             async for message in response:
                 if message.type is WSMsgType.PING and not socket.silent:
                     await response.pong(message.data)
                 elif message.type is WSMsgType.PONG:
                     socket.heard = time.monotonic()
                 elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
-                    socket.send([self._reply(socket, host, message.data)])
+                    socket.send(dialect.answers(socket, message.data, self))
         except ConnectionError:
             # The client is gone between its ping and our pong.
             pass
@@ -144,57 +160,32 @@ class Feed:
             socket.ping(str(time.time_ns() // 1_000_000).encode())
         asyncio.get_running_loop().call_later(self._ping_s, self._ping, socket)
 
-    def _reply(self, socket: Socket, host: str, text: str | bytes) -> bytes:
-        try:
-            order = msgspec.json.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            return msgspec.json.encode({"error": {"code": 3, "msg": f"Invalid JSON: {error}"}})
-        order = order if isinstance(order, dict) else {}
-        id_, names = order.get("id"), order.get("params") or []
-        orders: dict[Any, Callable[[Socket, str, list[str]], None]] = {
-            "SUBSCRIBE": self._subscribe,
-            "UNSUBSCRIBE": self._unsubscribe,
-        }
-        method = order.get("method")
-        if method == "LIST_SUBSCRIPTIONS":
-            return msgspec.json.encode({"result": list(socket.names), "id": id_})
-        if method == "SET_PROPERTY" and isinstance(names, list) and names[:1] == ["combined"] and len(names) == 2:
-            socket.combined = names[1] is True
-        elif method == "GET_PROPERTY":
-            return msgspec.json.encode({"result": socket.combined, "id": id_})
-        elif method not in orders:
-            message = f"Invalid request: unknown variant `{method}`"
-            return msgspec.json.encode({"error": {"code": 2, "msg": message}, "id": id_})
-        elif not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
-            return msgspec.json.encode({"error": {"code": 2, "msg": "Invalid request: missing field `params`"},
-                                        "id": id_})  # fmt: skip
-        else:
-            orders[method](socket, host, names)
-        return msgspec.json.encode({"result": None, "id": id_})
+    # ---- what a dialect may do
 
-    def _subscribe(self, socket: Socket, host: str, names: list[str]) -> None:
-        if not names:
-            return
-        self._journal.add("subscribe", host, socket.target.removeprefix(f"/{host}"), streams=names).status = 200
+    def subscribe(self, socket: Socket, names: list[str]) -> None:
+        """See Subscriptions.subscribe."""
+        self._log("subscribe", socket, names)
         for name in names:
-            if (socket.house, name) not in self._sources and (source := self._source(socket.house, name)):
+            if (socket.house, name) not in self._sources and (source := self._dialect(socket.house).source(name)):
                 self._sources[socket.house, name] = source
-            # Binance confirms a stream that does not exist, and sends nothing.
             socket.names[name] = None
         if self._sources:
             self._wanted.set()
 
-    def _source(self, house: str, name: str) -> streams.Source | None:
-        if house == "spot":
-            return streams.source(self._exchange, name)
-        # A recording says what it says when it is played.
-        return futures.source(self._exchange, name) if house == "linear" else None
-
-    def _unsubscribe(self, socket: Socket, host: str, names: list[str]) -> None:
-        self._journal.add("unsubscribe", host, socket.target.removeprefix(f"/{host}"), streams=names).status = 200
+    def unsubscribe(self, socket: Socket, names: list[str]) -> None:
+        """See Subscriptions.unsubscribe."""
+        self._log("unsubscribe", socket, names)
         for name in names:
             socket.names.pop(name, None)
         self._forget(socket.house, names)
+
+    def running(self, house: str, name: str) -> Source | None:
+        """See Subscriptions.running."""
+        return self._sources.get((house, name))
+
+    def _log(self, event: str, socket: Socket, names: list[str]) -> None:
+        _, host, path = socket.target.split("/", 2)
+        self._journal.add(event, host, f"/{path}", streams=names).status = 200
 
     def _forget(self, house: str, names: list[str]) -> None:
         """Streams that nobody listens to any more begin afresh when somebody does."""

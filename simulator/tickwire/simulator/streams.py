@@ -9,20 +9,16 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import msgspec
-
 from tickwire import timeframes
 from tickwire.simulator import tickers
-from tickwire.simulator.aggregates import aggregates, rows
+from tickwire.simulator.aggregates import Aggregates, aggregates, rows
 from tickwire.simulator.book import FRAME_MS, Side, book_at, changes, frame_of, last_update_id
-from tickwire.simulator.candles import INTERVALS, texts
+from tickwire.simulator.candles import INTERVALS, Row, texts
+from tickwire.simulator.dialect import Source
 from tickwire.simulator.exchange import Exchange, Instrument
 
 _NAME = re.compile(r"([a-z0-9]+)@(trade|aggTrade|kline|depth|miniTicker|ticker|bookTicker)(\w*)(?:@(100|1000)ms)?\Z")
 _ALL = re.compile(r"!(miniTicker|ticker)@arr\Z")
-
-Source = Callable[[int], Iterator[Any]]
-"""Called with the exchange's time (ms), never twice for the same events: what has happened since it was last called."""
 
 
 def source(exchange: Exchange, name: str) -> Source | None:
@@ -30,7 +26,7 @@ def source(exchange: Exchange, name: str) -> Source | None:
     now = exchange.clock.now()
     if found := _ALL.match(name):
         form = tickers.stream_mini if found[1] == "miniTicker" else tickers.stream_day
-        return _every(1_000, now, lambda at: [form(each, at) for each in exchange.instruments.values()])
+        return every(1_000, now, lambda at: [form(each, at) for each in exchange.instruments.values()])
     found = _NAME.match(name)
     instrument = exchange.instruments.get(found[1].upper()) if found else None
     if found is None or instrument is None:
@@ -42,29 +38,24 @@ def source(exchange: Exchange, name: str) -> Source | None:
     if cadence:
         return None
     if kind == "kline" and detail[:1] == "_" and detail[1:] in instrument.intervals and detail[1:] in INTERVALS:
-        return _Klines(instrument, detail[1:], now)
+        return Klines(instrument, detail[1:], now)
     if detail:
         return None
     match kind:
         case "trade":
             return _Trades(instrument, now)
         case "aggTrade":
-            return _Aggregates(instrument, now)
+            return Aggregated(instrument, now)
         case "ticker":
-            return _every(1_000, now, lambda at: tickers.stream_day(instrument, at))
+            return every(1_000, now, lambda at: tickers.stream_day(instrument, at))
         case "miniTicker":
-            return _every(1_000, now, lambda at: tickers.stream_mini(instrument, at))
+            return every(1_000, now, lambda at: tickers.stream_mini(instrument, at))
         case "bookTicker":
             return _Best(instrument, now)
     return None
 
 
-def wrapped(name: str, payload: bytes) -> bytes:
-    """A payload as a combined stream sends it."""
-    return b'{"stream":' + msgspec.json.encode(name) + b',"data":' + payload + b"}"
-
-
-def _every(width_ms: int, now: int, form: Callable[[int], Any]) -> Source:
+def every(width_ms: int, now: int, form: Callable[[int], Any]) -> Source:
     before = now // width_ms
 
     def events(now: int) -> Iterator[Any]:
@@ -104,21 +95,24 @@ class _Trades:
                    "M": True}  # fmt: skip
 
 
-class _Aggregates:
+class Aggregated:
+    """Aggregate trades as they happen."""
+
     def __init__(self, instrument: Instrument, now: int) -> None:
         self._instrument = instrument
         self._next = instrument.tape.id_at(now + 1) if instrument.tape else 0
 
-    def __call__(self, now: int) -> Iterator[Any]:
-        tape, units = self._instrument.tape, self._instrument.units
+    def found(self, now: int) -> Aggregates | None:
+        """Those since it was last called, if any."""
+        tape = self._instrument.tape
         if tape is None:
-            return
-        end = tape.id_at(now + 1)
-        if end == self._next:
-            return
-        found = rows(aggregates(tape.by_id(self._next, end)), units)
-        self._next = end
-        for row in found:
+            return None
+        first, self._next = self._next, tape.id_at(now + 1)
+        return aggregates(tape.by_id(first, self._next)) if first < self._next else None
+
+    def __call__(self, now: int) -> Iterator[Any]:
+        found = self.found(now)
+        for row in rows(found, self._instrument.units) if found is not None else []:
             yield {"e": "aggTrade", "E": row["T"], "s": self._instrument.id} | row
 
 
@@ -164,7 +158,7 @@ def _partial(instrument: Instrument, now: int, width_ms: int, limit: int) -> Sou
         bids, asks = levels(instrument, book.bids, limit), levels(instrument, book.asks, limit)
         return {"lastUpdateId": last_update_id(frame), "bids": bids, "asks": asks}
 
-    return _every(width_ms, now, top)
+    return every(width_ms, now, top)
 
 
 class _Best:
@@ -184,7 +178,7 @@ class _Best:
             yield event
 
 
-class _Klines:
+class Klines:
     """The open candle four times a second while it changes, and each candle once more when it is closed."""
 
     def __init__(self, instrument: Instrument, interval: str, now: int) -> None:
@@ -194,6 +188,11 @@ class _Klines:
         self._sent: Any = None
 
     def __call__(self, now: int) -> Iterator[Any]:
+        for row, first, last, closed in self.rows(now):
+            yield self._event(row, first, last, closed, now)
+
+    def rows(self, now: int) -> Iterator[tuple[Row, int, int, bool]]:
+        """(kline as REST has it, ids of its first and last trade, whether it is closed), oldest first."""
         before, self._now = self._now, now
         if now // 250 == before // 250:
             # Nothing is due: the next moment to speak is still counted from the last one.
@@ -206,7 +205,7 @@ class _Klines:
             closed = int(row[6]) < now and int(row[0]) < opened
             if closed or row != self._sent:
                 self._sent = row
-                yield self._event(row, first, last, closed, now)
+                yield row, first, last, closed
 
     def _event(self, row: Any, first: int, last: int, closed: bool, now: int) -> Any:
         symbol = self._instrument.id

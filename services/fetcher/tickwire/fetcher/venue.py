@@ -55,7 +55,7 @@ class Venue:
         if timeframe not in self._exchange.timeframes:
             raise UnsupportedTimeframe(f"{self._exchange.id} has no {timeframe} candles")
         return paging.Venue(
-            limit=page_limit(self._exchange.features, market),
+            limit=exchanges.page_limit(self._exchange.features, market, "fetchOHLCV") or DEFAULT_PAGE,
             timeframes=frozenset(self._exchange.timeframes),
             windowed=self._exchange.id in WINDOWED,
             recent_only=self._exchange.id in RECENT_ONLY,
@@ -74,15 +74,6 @@ class Venue:
             return pager.take(rows)
         except paging.BadRows as error:
             raise errors.BadResponse(f"{self._exchange.id} {symbol} {ask.timeframe}: {error}") from error
-
-
-def page_limit(features: Any, market: Any) -> int:
-    """The largest page of candles of a market, by ccxt's `features`."""
-    branch = (features or {}).get(market.get("type") or "spot") or {}
-    if not market.get("spot") and "fetchOHLCV" not in branch:
-        branch = branch.get("linear" if market.get("linear") else "inverse") or {}
-    limit = (branch.get("fetchOHLCV") or {}).get("limit")
-    return limit if isinstance(limit, int) and limit >= 2 else DEFAULT_PAGE
 
 
 @asynccontextmanager

@@ -2,26 +2,44 @@
 
 Where ids count: from the next id on, until what has arrived live is reached. Elsewhere: from the time of the last
 trade on, one millisecond more so that pages overlap what is known whether the exchange means `since` inclusively or
-not. Source of the paging parameters: Binance's API documentation, "Compressed/Aggregate trades list" (`fromId`
-inclusive, at most 1,000, without a key) and "Old trade lookup".
+not. Where no trade is known: from the time on up to which the tape is complete.
+
+Source of the paging parameters: Binance's API documentation, "Compressed/Aggregate trades list" (`fromId` inclusive,
+at most 1,000, without a key) and "Old trade lookup".
 """
 
 from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from ccxt.base import errors
 
+from tickwire.exchanges import page_limit
 from tickwire.feeds import Trade
-from tickwire.streamer.sequence import Ordering
+from tickwire.streamer.sequence import Ordering, known_until
 
 PAGE = 1000
+"""Trades of a page where ccxt does not say how many there may be: many exchanges give a tenth unless asked."""
+BY_TIME_MS = 3_600_000
+"""How far back trades are asked for by time where none is known: ccxt's pages of binance end an hour after `since`."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 CONFIRMATIONS = 4
 """How often REST is asked before its word is taken that it lacks a trade though it has later ones: in about 0.7 s."""
+
+OLDER: dict[str, Callable[[Trade], dict[str, Any]]] = dict.fromkeys(
+    ("okx", "okxus", "myokx"), lambda first: {"method": "publicGetMarketHistoryTrades", "after": first.id}
+)
+"""Where `fetch_trades` gives the newest only, whatever `since` says: what asks for those before a trade.
+
+Source: OKX's API documentation v5, "Get trades" (the newest 500) and "Get trades history" (100 before `after`, three
+months back).
+"""
+OLDER_PAGES = 100
+"""How many older pages are asked for at most, one after the other: OKX allows ten in a second."""
 
 _RAW = {
     "spot": "publicGetHistoricalTrades",
@@ -31,21 +49,31 @@ _RAW = {
 
 
 class Ask(NamedTuple):
-    """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for."""
+    """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for.
+
+    Without a `limit`, the largest page that is to be had.
+    `floor`: no trade is known that the answer could overlap, but what happened before this time is not missing.
+    """
 
     since: int | None
     limit: int | None
     first_id: int | None = None
     cut: bool = False
+    floor: int | None = None
 
 
 def next_ask(ordering: Ordering, oldest: int) -> Ask:
-    """What to ask next; nothing that happened before `oldest` (ms) is asked for."""
-    assert ordering.last is not None
-    cut = ordering.last.timestamp < oldest
+    """What to ask next; nothing that happened before `oldest` (ms) is asked for. See `Ordering.forgo`."""
+    last = ordering.last
     if ordering.next_id is not None:
-        return Ask(oldest, PAGE, cut=True) if cut else Ask(None, PAGE, ordering.next_id)
-    return Ask(oldest if cut else ordering.last.timestamp - 1, None, cut=cut)
+        if known_until(ordering) < oldest:
+            return Ask(oldest, PAGE, cut=True)
+        return Ask(None, PAGE, ordering.next_id)
+    if last is not None and last.timestamp >= oldest:
+        return Ask(last.timestamp - 1, None)
+    if ordering.until is not None:
+        return Ask(ordering.until - 1, None, floor=ordering.until)
+    return Ask(oldest, None, cut=True)
 
 
 class Patience:
@@ -97,15 +125,40 @@ class Unanswered(Exception):
 async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered."""
     try:
-        try:
-            rows = await rest.fetch_trades(symbol, since=ask.since, limit=ask.limit, params=_params(rest, symbol, ask))
-            trades = [_trade(row) for row in rows]
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-            # ccxt's parsers trip like this over answers that are not what they should be.
-            raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+        if ask.first_id is not None or ask.limit is not None:
+            return await _page(rest, symbol, ask, ask.limit, _params(rest, symbol, ask))
+        trades = await _largest(rest, symbol, ask)
+        older = OLDER.get(getattr(rest, "id", ""))
+        for _ in range(OLDER_PAGES if older is not None else 0):
+            if older is None or not trades or ask.since is None or trades[0].timestamp <= ask.since:
+                break
+            before = await _page(rest, symbol, ask, None, older(trades[0]))
+            if not before or _time_and_id(before[-1]) >= _time_and_id(trades[0]):
+                break
+            trades[:0] = before
     except errors.BaseError as error:
         kind: Literal["failed", "refused"] = "failed" if isinstance(error, errors.OperationFailed) else "refused"
         raise Unanswered(kind, f"{type(error).__name__}: {_without_secrets(rest, str(error))[:200]}") from error
+    return trades
+
+
+async def _largest(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
+    market = (getattr(rest, "markets", None) or {}).get(symbol) or {}
+    limit = page_limit(getattr(rest, "features", None), market, "fetchTrades") or PAGE
+    try:
+        return await _page(rest, symbol, ask, limit, {})
+    except errors.BadRequest:
+        # It may be the number that is refused.
+        return await _page(rest, symbol, ask, None, {})
+
+
+async def _page(rest: Any, symbol: str, ask: Ask, limit: int | None, params: dict[str, Any]) -> list[Trade]:
+    try:
+        rows = await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params)
+        trades = [_trade(row) for row in rows]
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
+        # ccxt's parsers trip like this over answers that are not what they should be.
+        raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
     # ccxt sorts by time and then by id as a text: 10 before 9.
     trades.sort(key=_number if ask.first_id is not None else _time_and_id)
     return trades

@@ -79,6 +79,12 @@ class Venue(Protocol):
     async def now(self) -> int:
         """The exchange's clock, ms, as compared at most a minute ago."""
 
+    async def answers(self, feed: Feed, since: int) -> bool:
+        """Whether the exchange answers, on the feed's sockets, what it was asked at or after `since` (ms, our clock).
+
+        Then the sink has all that it said before. A socket may be silent for long before it is known to be broken.
+        """
+
     def watching(self, feed: Feed, sink: Sink) -> AbstractAsyncContextManager[None]:
         """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it."""
 

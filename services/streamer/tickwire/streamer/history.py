@@ -1,72 +1,47 @@
-"""The last trades of a feed's tape, read back by whoever goes on with it."""
+"""The end of a feed's tape, read back by whoever goes on with it."""
 
 from __future__ import annotations
 
-import asyncio
+from typing import NamedTuple
 
-import nats.errors
-import nats.js.errors
-from nats.aio.msg import Msg
-
-from tickwire import logs, messages, streams
-from tickwire.bus import Bus, cancellable
+from tickwire import follow, logs, messages, streams
+from tickwire.bus import Bus
 from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Trade, Trades
-from tickwire.streamer.tape import RETRY_S
+from tickwire.streamer.tape import expected, message_at
 
 log = logs.get(__name__)
 
-FIRST_STEP = 256
-FACTOR = 16
-"""How many messages of the whole stream are gone back at first, and how many times as many each time after."""
-PATIENCE_S = 10.0
+
+class Recent(NamedTuple):
+    """The last trades of a tape, in order, and up to when (ms) it is complete, as far as one of its messages says."""
+
+    trades: list[Trade]
+    until: int | None
 
 
-async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> list[Trade]:
+async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
     """The last `wanted` trades of a feed, or as many as the tape has, up to its message of sequence `end`.
 
-    Repeats while the broker is away, until cancelled.
+    Reads each message by itself, by the stream leader's word (a replica may lag), and no message of another feed: a
+    round trip each. Repeats while the broker is away, until cancelled.
     """
-    step = FIRST_STEP
-    while True:
-        start = max(1, end - step)
-        found = await _between(bus, feed, start, end)
-        if len(found) >= wanted or start == 1:
-            return found[-wanted:]
-        step *= FACTOR
-
-
-async def _between(bus: Bus, feed: Feed, start: int, end: int) -> list[Trade]:
-    while True:
+    parts: list[list[Trade]] = []
+    untils: list[int] = []
+    found = 0
+    newest = await message_at(bus, streams.TRADES, end)
+    if newest is None:
+        return Recent([], None)
+    async for message in follow.backwards(newest, expected, lambda sequence: message_at(bus, streams.TRADES, sequence)):
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                return await _read(bus, feed, start, end)
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            log.debug("the tape cannot be read yet", subject=feed.tape, error=repr(error))
-        await asyncio.sleep(RETRY_S)
-
-
-async def _read(bus: Bus, feed: Feed, start: int, end: int) -> list[Trade]:
-    trades: list[Trade] = []
-    done = asyncio.Event()
-
-    async def take(message: Msg) -> None:
-        if done.is_set():
-            return
-        try:
-            trades.extend(messages.decode(message.data, Trades).trades)
+            said = messages.decode(message.data or b"", Trades)
         except BadRequest as error:
             log.warning("a message on the tape cannot be read", subject=feed.tape, error=str(error))
-        if message.metadata.sequence.stream >= end:
-            done.set()
-
-    # An ordered consumer rather than direct reads, which a replica that lags may answer.
-    subscription = await cancellable(bus.ordered(feed.tape, streams.TRADES, take, start_sequence=start))
-    try:
-        await done.wait()
-    finally:
-        try:
-            await subscription.unsubscribe()
-        except nats.errors.Error as error:
-            log.debug("could not unsubscribe", error=repr(error))
-    return trades
+            continue
+        parts.append(said.trades)
+        untils += [] if said.until is None else [said.until]
+        found += len(said.trades)
+        if found >= wanted:
+            break
+    trades = [trade for part in reversed(parts) for trade in part]
+    return Recent(trades[-wanted:], max(untils, default=None))

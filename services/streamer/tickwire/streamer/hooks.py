@@ -38,19 +38,39 @@ class Uses(NamedTuple):
     """A frame, and when it was received (ms, our clock)."""
     result: Callable[[Any], bool] | None
     rejected: Callable[[str], None]
+    unaddressed: Callable[[Exception], None] | None = None
+    """Told of an error in a message of the exchange that ccxt can tell nobody's: it would fail all that wait."""
 
 
 def attach(client: Any, uses: Uses) -> None:
     """Put the hooks on a Client of ccxt."""
     parse, settle, receive = client.handle_text_or_binary_message, client.resolve, client.handle_message
-    text, result, rejected = uses
+    reject, reset = client.reject, client.reset
+    text, result, rejected, unaddressed = uses
+    parsing = False
 
     def on_text(data: str | bytes) -> None:
+        nonlocal parsing
         try:
             if text is None or not text(data, int(time.time() * 1000)):
+                parsing = True
                 parse(data)
         except Exception as error:  # noqa: BLE001
             rejected(f"{error!r} over {data[:200]!r}")
+        finally:
+            parsing = False
+
+    def on_reject(error: Any, message_hash: Any = None) -> Any:
+        # A socket that breaks has its error set first.
+        if message_hash is None and unaddressed is not None and parsing and not client.error:
+            return unaddressed(error)
+        return reject(error, message_hash)
+
+    def on_reset(error: Any) -> None:
+        nonlocal parsing
+        # This one is meant for all.
+        parsing = False
+        reset(error)
 
     def on_result(found: Any, message_hash: Any) -> Any:
         try:
@@ -70,6 +90,8 @@ def attach(client: Any, uses: Uses) -> None:
             rejected(f"{error!r} over a frame")
 
     client.handle_text_or_binary_message = on_text
+    if unaddressed is not None:
+        client.reject, client.reset = on_reject, on_reset
     if result is not None:
         client.resolve = on_result
     if client.gunzip or client.inflate:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from tickwire import logs
 from tickwire.feeds import Trade
@@ -18,17 +19,19 @@ BATCH_TRADES = 2000
 REJECTED_EVERY_S = 1.0
 
 
-class _Interrupted:
-    """In the inbox: what follows may not adjoin what came before."""
+class _Interrupted(NamedTuple):
+    """In the inbox: what follows may not adjoin what came before. `connected`: since when (ms) it arrives again."""
 
-
-_INTERRUPTED = _Interrupted()
+    connected: int | None
 
 
 class Intake:
-    """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing."""
+    """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing.
 
-    def __init__(self, board: Board, ordering: Ordering, held: int) -> None:
+    `clock` tells the exchange's time, ms.
+    """
+
+    def __init__(self, board: Board, ordering: Ordering, held: int, clock: Callable[[], int]) -> None:
         self.ordering = ordering
         self.wake = asyncio.Event()
         """Set when there is something new."""
@@ -38,6 +41,7 @@ class Intake:
         self._board = board
         board.waiting = lambda: self._queued + self.ordering.waiting
         self._held = held
+        self._clock = clock
         self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted] = deque()
         self._queued = 0
         self._connected_at: float | None = None
@@ -77,10 +81,15 @@ class Intake:
         self._reject(1, reason)
 
     def _interrupt(self) -> None:
-        self._inbox.append(_INTERRUPTED)
-        self._unsure = self.is_connected and self.ordering.last is not None
+        self._inbox.append(_Interrupted(self._clock() if self.is_connected else None))
+        self._unsure = self.is_connected and self._known
         self.show()
         self.wake.set()
+
+    @property
+    def _known(self) -> bool:
+        """Whether anything is that may be missing after it."""
+        return self.ordering.last is not None or self.ordering.until is not None
 
     def _reject(self, count: int, reason: str) -> None:
         self._board.rejected += count
@@ -142,7 +151,10 @@ class Intake:
                 self.interruptions += 1
                 self._newest = None
                 self._board.conflated += ordering.interrupted()
-                self._unsure = self.is_connected and ordering.last is not None
+                self._unsure = self.is_connected and self._known
+                if not self._known and entry.connected is not None:
+                    # From here on nothing is missing, though nothing may happen for long.
+                    ordering.reached(entry.connected)
             else:
                 items, received = entry
                 batch += items

@@ -37,6 +37,7 @@ from tickwire.bus import Bus
 from tickwire.config import Settings, StreamerSettings
 from tickwire.errors import (
     BadRequest,
+    BrokerUnavailable,
     ConfigError,
     Fenced,
     NoSuchService,
@@ -131,10 +132,15 @@ def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
 
 
 async def _keep(interests: Interests, requests: Sequence[StartRequest], stop: asyncio.Event) -> None:
-    """Keep the configuration's interests alive."""
+    """Keep the configuration's interests alive, whatever becomes of the broker."""
     while requests and not stop.is_set():
-        for request in requests:
-            await interests.register(request)
+        try:
+            for request in requests:
+                await interests.register(request)
+        except BrokerUnavailable as error:
+            # What expires meanwhile is wanted anew as soon as the broker is back.
+            log.warning("pinned feeds not renewed", error=str(error))
+            continue
         await asyncio.sleep(PINNED_TTL_S / 3)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 from ccxt.async_support.base.throttler import Throttler
+from ccxt.base import errors
 
 from tickwire import logs
 from tickwire.feeds import Feed
@@ -24,7 +26,7 @@ SETTLE_S = 2.0
 """Where the exchange does not confirm a subscription, it counts as made this long after it was sent, at the latest."""
 
 arming: ContextVar[Part | None] = ContextVar("arming", default=None)
-"""The subscription on whose behalf ccxt works in this task, and in those that it starts."""
+"""The subscription on whose behalf ccxt works in this task, and in those that it starts but for a socket's loops."""
 
 
 class Part:
@@ -38,6 +40,8 @@ class Part:
         self.request: str | None = None
         """The id of the request that is to be confirmed."""
         self.is_up: bool | None = None
+        self.awaited: set[str] = set()
+        """ccxt's names of what it waits for since it was last armed."""
         self._timer: asyncio.TimerHandle | None = None
 
     def up(self) -> None:
@@ -163,13 +167,26 @@ class Sockets:
         for part in watched.parts:
             part.end()
 
+    def uses(self, client: Any) -> bool:
+        """Whether anything is watched on a socket."""
+        return bool(self._on(client))
+
     # ---- told by ccxt
 
     def made(self, client: Any) -> None:
         """A socket was made: put the hooks on it."""
         typed = self._typed(client) if self.typed else None
         result = (lambda found: self._take_result(client, found)) if self.hooks.result else None
-        attach(client, Uses(typed, result, lambda reason: self.refused(client, reason)))
+        reject, future = client.reject, client.future
+        attach(
+            client,
+            Uses(
+                typed,
+                result,
+                lambda reason: self.refused(client, reason),
+                lambda error: self._refused_somebody(client, error, reject),
+            ),
+        )
         # Venues cut sockets that say too much in a second (binance: 5 messages), whatever a minute's budget allows.
         client.throttle = Throttler({**self._exchange.tokenBucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
         send = client.send
@@ -182,13 +199,26 @@ class Sockets:
 
         client.send = sent
 
+        def awaited(name: Any) -> Any:
+            part = arming.get()
+            if part is not None:
+                part.awaited.add(name)
+            return future(name)
+
+        client.future = awaited
+        connect = client.open
+
+        async def opened(*arguments: Any) -> None:
+            # Whoever opens it starts its loops: what they send, pings and pongs, subscribes nobody.
+            arming.set(None)
+            await connect(*arguments)
+
+        client.open = opened
+
     def used(self, client: Any) -> None:
         """ccxt looks up a socket: for the subscription that it works for."""
         part = arming.get()
-        # Its receive loop runs in the context of whoever opened the socket, but in no task.
-        if part is None or asyncio.current_task() is None:
-            return
-        if part.client is client and part.is_up:
+        if part is None or (part.client is client and part.is_up):
             return
         part.client = client
         if not self.typed and client.isConnected:
@@ -219,6 +249,24 @@ class Sockets:
         parts = [part for part in self._on(client) if request is None or part.request == request]
         for watched in {id(part.watched): part.watched for part in parts}.values():
             watched.rejected(reason)
+
+    def _refused_somebody(self, client: Any, error: Any, reject: Callable[[Any, str], Any]) -> None:
+        """The exchange says that something is wrong: what is not up yet fails, those that it names where it names some.
+
+        ccxt would fail everything on the socket, though all of it goes on. What is not named is tried again.
+        """
+        self.refused(client, f"the exchange says {described(error)}")
+        waiting = [part for part in self._on(client) if not part.is_up]
+        named = [part for part in waiting if self._names(str(error), part.watched.feed.symbol)]
+        for part in named or waiting:
+            for name in part.awaited & client.futures.keys():
+                client.subscriptions.pop(name, None)
+                reject(error if named else errors.OperationFailed(str(error)), name)
+
+    def _names(self, said: str, symbol: str) -> bool:
+        market = (self._exchange.markets or {}).get(symbol) or {}
+        words = [re.escape(word) for word in (symbol, market.get("id")) if word]
+        return re.search(rf"(?<![\w-])({'|'.join(words)})(?![\w-])", said, re.IGNORECASE) is not None
 
     def _on(self, client: Any) -> list[Part]:
         return [part for watched in self for part in watched.parts if part.client is client]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import nats.errors
 import nats.js.errors
@@ -22,7 +23,8 @@ log = logs.get(__name__)
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 PUBLISH = "Tickwire-Publish"
-"""Names a publish, so that one whose confirmation was lost is recognised on the tape."""
+"""Names a publish, so that one whose confirmation was lost is recognised on the tape: the instance that appends, this
+writer of it, and a number."""
 ACK_S = 2.0
 RETRY_S = 0.1
 _WRONG_SEQUENCE = 10071
@@ -45,7 +47,7 @@ class Tape:
         """Of the subject's last message, 0 where there is none."""
         self._bus = bus
         self._stream = stream
-        self._writer = secrets.token_hex(6)
+        self._writer = f"{bus.name} {secrets.token_hex(6)}"
         self._count = 0
 
     async def append(self, data: bytes) -> int:
@@ -57,7 +59,7 @@ class Tape:
             # No sequence shuts anybody out of a subject without messages.
             await self._confirm()
         self._count += 1
-        name = f"{self._writer}.{self._count}"
+        name = f"{self._writer} {self._count}"
         while True:
             headers = {EXPECTED: str(self.sequence), PUBLISH: name}
             try:
@@ -90,14 +92,28 @@ class Tape:
 
 async def last_message(bus: Bus, stream: str, subject: str) -> RawStreamMsg | None:
     """The last message of a subject by the stream leader's word, repeating while the broker is away."""
+    return await _read(partial(bus.jetstream.get_last_msg, stream, subject), subject)
+
+
+async def message_at(bus: Bus, stream: str, sequence: int) -> RawStreamMsg | None:
+    """The message of a sequence likewise; None where the stream does not keep it any more."""
+    return await _read(partial(bus.jetstream.get_msg, stream, sequence), f"{stream} {sequence}")
+
+
+async def _read(get: Callable[[], Awaitable[RawStreamMsg]], what: str) -> RawStreamMsg | None:
     while True:
         try:
-            return await cancellable(bus.jetstream.get_last_msg(stream, subject))
+            return await cancellable(get())
         except nats.js.errors.NotFoundError:
             return None
         except (nats.errors.Error, nats.js.errors.Error) as error:
-            log.debug("the tape does not answer", subject=subject, error=repr(error))
+            log.debug("the tape does not answer", subject=what, error=repr(error))
         await asyncio.sleep(RETRY_S)
+
+
+def expected(message: RawStreamMsg) -> int:
+    """The sequence that a message's writer expected to be its subject's last, 0 where there was none."""
+    return int((message.headers or {}).get(EXPECTED) or 0)
 
 
 async def open_tape(bus: Bus, stream: str, subject: str, confirm: Confirm | None = None) -> tuple[Tape, bytes | None]:

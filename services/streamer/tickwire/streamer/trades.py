@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from ccxt.base import errors
 
@@ -22,11 +22,13 @@ from tickwire.errors import ExchangeFailed
 from tickwire.feeds import Gap, Trade, Trades
 from tickwire.streamer import backfill
 from tickwire.streamer.backfill import Ask, Patience, Unanswered
+from tickwire.streamer.counted import Counted
 from tickwire.streamer.desk import Desk
 from tickwire.streamer.history import recent_trades
 from tickwire.streamer.intake import BATCH_TRADES, Intake
-from tickwire.streamer.sequence import Answer, Counted, Run, Source, Uncounted
+from tickwire.streamer.sequence import Answer, Run, Source
 from tickwire.streamer.tape import Tape, open_tape
+from tickwire.streamer.uncounted import Uncounted
 
 log = logs.get(__name__)
 
@@ -36,6 +38,7 @@ READ_BACK = 1000
 """Trades read back where ids do not count: as many as a page of REST may hold."""
 MINUTE_MS = 60_000
 RECHECK_S = 1.0
+CLOCK_S = 5.0
 CALL_S = 30.0
 """A call of REST is given up after this: ccxt's own timeout leaves out the waiting for its turn."""
 
@@ -54,7 +57,8 @@ async def run(desk: Desk) -> None:
     end = await body.append_message([], _now())
     counted = desk.venue.counted
     recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
-    intake = Intake(desk.board, Counted(recent) if counted else Uncounted(recent), desk.settings.held)
+    ordering = Counted(*recent) if counted else Uncounted(*recent)
+    intake = Intake(desk.board, ordering, desk.settings.held, await _clock(desk))
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(desk, intake))]
         async with desk.venue.watching(desk.feed, intake):
@@ -72,6 +76,17 @@ async def _wake_to_stop(desk: Desk, intake: Intake) -> None:
     intake.wake.set()
 
 
+async def _clock(desk: Desk) -> Callable[[], int]:
+    """The exchange's, as it is known now; ours where it does not tell the time."""
+    try:
+        async with asyncio.timeout(CLOCK_S):
+            ahead = await desk.venue.now() - time.monotonic() * 1000
+    except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
+        log.debug("the exchange does not tell the time", **desk.feed.fields, error=repr(error))
+        ahead = time.time() * 1000 - time.monotonic() * 1000
+    return lambda: int(time.monotonic() * 1000 + ahead)
+
+
 def _now() -> int:
     return int(time.time() * 1000)
 
@@ -82,7 +97,7 @@ class _Body:
         self._board = desk.board
         self._tape = tape
         self._boundary: int | None = None
-        """The minute up to which the tape is to be declared complete."""
+        """The minute up to which the tape is to be declared complete: nothing of it is on its way any more."""
 
     async def follow(self, intake: Intake) -> None:
         """Append what arrives, until stopped."""
@@ -101,10 +116,11 @@ class _Body:
     async def append(self, runs: Sequence[Run]) -> None:
         """Append them in messages of bounded size."""
         for run in runs:
-            for start in range(0, len(run.trades), BATCH_TRADES):
+            # A gap may be all there is.
+            for start in range(0, max(1, len(run.trades)), BATCH_TRADES):
                 await self.append_message(
                     run.trades[start : start + BATCH_TRADES],
-                    run.received,
+                    run.received or _now(),
                     source=run.source,
                     gap=None if start else run.gap,
                 )
@@ -173,7 +189,10 @@ class _Body:
             interruptions = intake.interruptions
             try:
                 if oldest is None:
-                    oldest = await self._oldest(patience)
+                    now_ms = await self._exchange_now(patience)
+                    oldest = now_ms - int(self._desk.settings.repair_span_s * 1000)
+                    reach = oldest if ordering.last else max(oldest, now_ms - backfill.BY_TIME_MS)
+                    await self.append(ordering.forgo(reach, TOO_FAR))
                 ask = backfill.next_ask(ordering, oldest)
                 page = await self._asked(ask, patience)
             except Unanswered as error:
@@ -184,7 +203,7 @@ class _Body:
             # What arrived meanwhile, first: the page may reach it.
             await self.append(intake.all_ordered())
             reason = NOT_IN_TIME
-            runs, answer = ordering.page(page, _now(), TOO_FAR if ask.cut else NOT_SO_FAR)
+            runs, answer = ordering.page(page, _now(), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
             if runs:
                 patience.progressed(time.monotonic())
             await self.append(runs)
@@ -216,14 +235,13 @@ class _Body:
         await _woken(intake, wait)
         return False
 
-    async def _oldest(self, patience: Patience) -> int:
-        """What happened before, by the exchange's clock, is not asked for."""
+    async def _exchange_now(self, patience: Patience) -> int:
+        """The exchange's clock, ms. Raises Unanswered."""
         try:
             async with asyncio.timeout(min(CALL_S, max(0.0, patience.left_s(time.monotonic())))):
-                now = await self._desk.venue.now()
+                return await self._desk.venue.now()
         except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
             raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
-        return now - int(self._desk.settings.repair_span_s * 1000)
 
     async def _asked(self, ask: Ask, patience: Patience) -> list[Trade]:
         """A page. Raises Unanswered, also when stopped before it came."""
@@ -256,7 +274,7 @@ class _Body:
     async def minutes(self, intake: Intake) -> None:
         """After each UTC minute, by the exchange's clock, have the tape say that it is complete up to there."""
         settle_ms = self._desk.settings.settle_ms
-        marked: int | None = None
+        passed: int | None = None
         while True:
             try:
                 now = await self._desk.venue.now()
@@ -265,13 +283,17 @@ class _Body:
                 await asyncio.sleep(RECHECK_S)
                 continue
             boundary = (now - settle_ms) // MINUTE_MS * MINUTE_MS
-            if marked is not None and boundary > marked:
-                self._boundary = boundary
-            marked = boundary
+            settled = now - settle_ms - boundary
+            next_at = time.monotonic() + (MINUTE_MS - settled) / 1000
+            passed = boundary if passed is None else passed
+            # What was before the boundary is here when what was asked after it is answered.
+            if passed < boundary and await self._desk.venue.answers(self._desk.feed, _now() - settled):
+                self._boundary = passed = boundary
             if self._boundary is not None:
                 intake.wake.set()
-            until_next = (boundary + MINUTE_MS + settle_ms - now) / 1000
-            await asyncio.sleep(until_next if self._boundary is None else min(until_next, RECHECK_S))
+            until_next = next_at - time.monotonic()
+            done = self._boundary is None and passed == boundary
+            await asyncio.sleep(until_next if done else min(until_next, RECHECK_S))
 
     async def _mark(self, intake: Intake) -> None:
         boundary, last = self._boundary, intake.ordering.last
@@ -282,6 +304,7 @@ class _Body:
         self._boundary = None
         if last is None or last.timestamp < boundary:
             await self.append_message([], _now(), until=boundary)
+            intake.ordering.reached(boundary)
 
 
 async def _woken(intake: Intake, seconds: float | None = None) -> None:

@@ -7,11 +7,13 @@ told by identity, so that every item is taken once.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
 
+from tickwire import timeframes
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
 from tickwire.streamer.desk import BookView
@@ -80,7 +82,11 @@ class Mapper:
         self._feed = feed
         self._rejected = rejected
         self._last: Any = None
-        """trade: the last one taken; ticker: the last one taken, and what it said."""
+        """trade: the last one taken; ticker: the last one taken, and what it said; book: its nonce and timestamp."""
+        self._counts: bool | None = None
+        """book: whether its nonce changes with it, as far as has been seen (None: not yet)."""
+        self._levels: Any = None
+        """book: its levels, where the nonce does not tell whether it has changed."""
         self._open: int | None = None
         """candle: the open time of the newest."""
 
@@ -117,9 +123,16 @@ class Mapper:
 
     def _book(self, book: Any) -> list[BookView]:
         nonce, timestamp = book.get("nonce"), book.get("timestamp")
-        if nonce is not None and self._last == (nonce, timestamp):
+        levels = None if nonce is None or self._counts else [[*map(tuple, book[side])] for side in ("bids", "asks")]
+        if nonce is not None and self._last == (nonce, timestamp) and (self._counts or levels == self._levels):
             return []
-        self._last = (nonce, timestamp)
+        if self._last is not None and nonce is not None:
+            # Some nonces are the timestamp (deribit), or are of the snapshot and stay (blofin).
+            if nonce == timestamp or (nonce == self._last[0] and timestamp != self._last[1]):
+                self._counts = False
+            elif self._counts is None and nonce != self._last[0]:
+                self._counts = True
+        self._last, self._levels = (nonce, timestamp), levels
         return [BookView(timestamp=timestamp, nonce=nonce, bids=book["bids"], asks=book["asks"])]
 
     def _ticker(self, result: Any) -> list[dict[str, Any]]:
@@ -146,7 +159,16 @@ class Mapper:
             return []
         self._open = fresh[0][0]
         fresh.reverse()
-        return [candle(self._feed, row, closed=row is not fresh[-1]) for row in fresh]
+        made = [candle(self._feed, row, closed=row is not fresh[-1]) for row in fresh]
+        # Some venues stream days and weeks of their own time zone (okx), which the cache does not know.
+        return [each for each in made if self._opens(each)]
+
+    def _opens(self, made: Candle) -> bool:
+        if timeframes.open_of(made.timeframe, made.timestamp) == made.timestamp:
+            return True
+        opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
+        self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange has those of another time zone")
+        return False
 
 
 def trade(found: dict[str, Any]) -> Trade:

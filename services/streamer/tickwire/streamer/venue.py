@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
+from weakref import WeakSet
 
 from ccxt.base import errors
 
@@ -29,6 +30,7 @@ from tickwire.feeds import KINDS, Feed
 from tickwire.lifecycle import unwrapped
 from tickwire.streamer import binance
 from tickwire.streamer.desk import Sink
+from tickwire.streamer.heartbeat import Heartbeat
 from tickwire.streamer.hooks import Hooks, prove
 from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
 from tickwire.streamer.watch import Ended, answered, described, watch
@@ -41,6 +43,7 @@ LEAVE_S = 5.0
 _DAY_MS = 86_400_000
 _NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
 _TRADES_LIMIT = 20_000
+"""Trades of a symbol that ccxt keeps where data comes from its awaits: what may come while nobody awaits."""
 _KEEP_ALIVE_MS = 15_000
 
 
@@ -66,7 +69,10 @@ class Venue:
         self._settings = settings
         self._loading = asyncio.Lock()
         self._comparing = asyncio.Lock()
+        self._unasked: WeakSet[Any] = WeakSet()
+        """Sockets on which the exchange sends what nobody watches any more."""
         self._compared = float("-inf")
+        self._heartbeat = Heartbeat()
 
     async def now(self) -> int:
         """The exchange's clock, ms, as compared at most a minute ago; our own where it cannot be asked."""
@@ -143,7 +149,21 @@ class Venue:
             for way in ways:
                 client = next((part.client for part in parts if part.name == way.name), None)
                 if client is not None and client in (self.rest.clients or {}).values():
-                    await self._leave(way)
+                    if not await self._leave(way):
+                        self._unasked.add(client)
+                    if client in self._unasked and not self.sockets.uses(client):
+                        # What cannot be unsubscribed would go on for ever.
+                        client.on_error(errors.NetworkError("nobody watches anything on this socket any more"))
+
+    async def answers(self, feed: Feed, since: int) -> bool:
+        """Whether the sockets of a feed answer what they were asked at or after `since` (ms, our clock).
+
+        Then the sink has all that the exchange said before. Known within a second or so.
+        """
+        parts = [part for watched in self.sockets if watched.feed == feed for part in watched.parts]
+        if not parts or not all(part.is_up and part.client is not None for part in parts):
+            return False
+        return all([await self._heartbeat.answers(part.client, since) for part in parts])
 
     async def guard(self) -> None:
         """Open silent sockets and silent feeds again, until cancelled."""
@@ -196,6 +216,7 @@ class Venue:
             if watched.feed.symbol not in self.rest.markets:
                 raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
             self.sockets.locate(watched)
+            part.awaited.clear()
             return await way.arm()
 
         def handle(result: Any) -> None:
@@ -212,6 +233,8 @@ class Venue:
             return
         if part is watched.parts[0]:
             part.down(ended.reason)
+            # There is nothing to unsubscribe.
+            part.client = None
             raise self._refusal(watched.feed, ended)
         log.warning("part of a feed is not to be had", **watched.feed.fields, way=way.name, reason=ended.reason)
         watched.parts = [each for each in watched.parts if each is not part]
@@ -316,6 +339,8 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         # Nothing is lost by going at once: feeds were left before.
         opened.timeout_on_exit = 0
         sockets = Sockets(opened, hooks or prove(opened))
+        if not sockets.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
+            opened.options["tradesLimit"] = _TRADES_LIMIT
         opened.sockets = sockets
         venue = Venue(opened, sockets, settings.streamer)
         await stack.enter_async_context(unwrapped())
@@ -329,7 +354,6 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
 
 def _defaults(exchange: str, settings: StreamerSettings) -> dict[str, Any]:
     options: dict[str, Any] = {
-        "tradesLimit": _TRADES_LIMIT,
         "ws": {"keepAlive": min(_KEEP_ALIVE_MS, int(settings.silence_s * 500))},
     }
     if exchange in binance.EXCHANGES:

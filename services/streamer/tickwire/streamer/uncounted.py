@@ -1,0 +1,210 @@
+"""The order of trades whose ids, where there are any, only tell them apart. No I/O."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+
+from tickwire.feeds import Gap, Trade
+from tickwire.streamer.parts import without_parts
+from tickwire.streamer.sequence import Answer, Run, Source, gap_after, gap_between, known_until
+
+REMEMBERED = 4096
+"""Trades whose identity is kept: four of the largest pages."""
+SHORT = 20
+"""Fewer trades than any exchange's page holds: one as short was not cut off."""
+
+_id = attrgetter("id")
+_time = attrgetter("timestamp")
+
+Content = tuple[int, str | None, float, float]
+
+
+class Uncounted:
+    """Ids, where there are any, only tell trades apart.
+
+    A trade is known by its id. Where the feed, the tape or REST has none, it is known by (timestamp, side, price,
+    amount) and how many equal ones came before it: on the same connection, or in the same page.
+    """
+
+    def __init__(self, recent: Sequence[Trade] = (), until: int | None = None) -> None:
+        """`recent`: the last trades on the tape, as many as a page of REST may hold. `until`: see `Ordering`."""
+        self.last = recent[-1] if recent else None
+        self.until = until
+        self.duplicates = 0
+        self.malformed = 0
+        self._by_id = True
+        self._remembered: deque[tuple[Hashable, Trade]] = deque()
+        self._known: set[Hashable] = set()
+        self._held: dict[Hashable, tuple[Trade, int]] = {}
+        self._anchor = 0
+        """The time from which on the feed itself is whole: that of the first trades it brought."""
+        self._holding = bool(recent) or until is not None
+        self._seen: dict[Content, int] = {}
+        self._remember(self._keys(recent, {}), recent)
+
+    @property
+    def waiting(self) -> int:
+        return len(self._held)
+
+    @property
+    def missing(self) -> bool:
+        return self._holding
+
+    @property
+    def next_id(self) -> int | None:
+        return None
+
+    def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
+        keys = self._keys(trades, self._seen)
+        if self._holding:
+            oldest, held_before = self._oldest, len(self._held)
+            for key, trade in zip(keys, trades, strict=True):
+                if key in self._known or key in self._held or trade.timestamp < oldest:
+                    self.duplicates += 1
+                else:
+                    self._held[key] = (trade, received)
+            if not held_before and self._held:
+                self._anchor = min(trade.timestamp for trade, _ in self._held.values())
+            return []
+        fresh: Sequence[Trade] = trades
+        if not (len(set(keys)) == len(keys) and self._known.isdisjoint(keys)):
+            unique: dict[Hashable, Trade] = {}
+            for key, trade in zip(keys, trades, strict=True):
+                if key not in self._known:
+                    unique.setdefault(key, trade)
+            keys, fresh = list(unique), list(unique.values())
+            self.duplicates += len(trades) - len(fresh)
+        return self._accepted(keys, fresh, received, "live", None)
+
+    def page(
+        self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
+    ) -> tuple[list[Run], Answer]:
+        held, oldest = self._held, self._oldest if floor is None else floor
+        # However few are left without parts, a page as short as this was not cut off.
+        short = floor is not None and len(trades) < SHORT
+        known = [*self._remembered, *((key, trade) for key, (trade, _) in held.items())]
+        keys, trades = without_parts(self._keys(trades, {}), trades, known)
+        # In one millisecond with the first trade that is remembered, there may be some from before it.
+        first = self._remembered[0][0] if self._remembered else None
+        older = keys.index(first) if first in keys else 0
+        # Trades after the last that is also held are left to the feed, which has them or will.
+        last_held = max((place for place, key in enumerate(keys) if key in held), default=-1)
+        end = min((trade.timestamp for trade, _ in held.values()), default=None) if last_held < 0 else self._anchor
+        overlaps, beyond = short, False
+        found: list[tuple[Hashable, Trade, Source]] = []
+        for place, (key, trade) in enumerate(zip(keys, trades, strict=True)):
+            if key in held:
+                found.append((key, held[key][0], "live"))
+            elif place < older or key in self._known or trade.timestamp < oldest:
+                overlaps = True
+            elif place < last_held or end is None or trade.timestamp <= end:
+                found.append((key, trade, "rest"))
+            else:
+                beyond = True
+        reached = last_held >= 0 and trades[last_held].timestamp >= self._anchor
+        gap = None
+        if found and not overlaps:
+            gap = gap_between(self.last if floor is None else None, found[0][1], reason, self.until)
+        runs: list[Run] = []
+        for source, group in groupby(found, key=lambda each: each[2]):
+            part = list(group)
+            at = max(held.pop(key)[1] for key, _, _ in part) if source == "live" else received
+            runs += self._accepted([each[0] for each in part], [each[1] for each in part], at, source, gap)
+            gap = None
+        if reached:
+            return runs + self._released(None), Answer.COMPLETE
+        if runs:
+            return runs, Answer.MORE
+        if not held:
+            return runs, Answer.COMPLETE
+        return runs, Answer.ABSENT if beyond else Answer.LAGS
+
+    def reached(self, until: int) -> None:
+        self.until = max(until, self.until or until)
+
+    def forgo(self, since: int, reason: str) -> list[Run]:
+        since = min([since, *(trade.timestamp for trade, _ in self._held.values())])
+        known = known_until(self)
+        if known >= since:
+            return []
+        before = self.last if self.last and self.last.timestamp == known else None
+        gap = gap_after(before, self.until, reason, since)
+        self.until = since
+        return [Run([], 0, "rest", gap)]
+
+    def interrupted(self) -> int:
+        self._seen.clear()
+        self._holding = self.last is not None or self.until is not None
+        return self.forget()
+
+    def resume(self) -> list[Run]:
+        return self._released(None)
+
+    def give_up(self, reason: str) -> list[Run]:
+        first = min((trade for trade, _ in self._held.values()), key=_time)
+        return self._released(gap_between(self.last, first, reason, self.until))
+
+    def forget(self) -> int:
+        dropped = len(self._held)
+        self._held.clear()
+        return dropped
+
+    @property
+    def _oldest(self) -> int:
+        """The time of the oldest trade that is remembered: what is older is not missing."""
+        return self._remembered[0][1].timestamp if self._remembered else self.until or 0
+
+    def _released(self, gap: Gap | None) -> list[Run]:
+        """Those that waited, in order of time: some may have been repeats of what was missing."""
+        self._holding = False
+        held, self._held = sorted(self._held.items(), key=lambda each: each[1][0].timestamp), {}
+        received = max((at for _, (_, at) in held), default=0)
+        return self._accepted([key for key, _ in held], [trade for _, (trade, _) in held], received, "live", gap)
+
+    def _accepted(
+        self, keys: list[Hashable], trades: Sequence[Trade], received: int, source: Source, gap: Gap | None
+    ) -> list[Run]:
+        if not trades:
+            return []
+        self._remember(keys, trades)
+        self.last = trades[-1]
+        return [Run(list(trades), received, source, gap)]
+
+    def _remember(self, keys: list[Hashable], trades: Sequence[Trade]) -> None:
+        self._known.update(keys)
+        self._remembered.extend(zip(keys, trades, strict=True))
+        while len(self._remembered) > REMEMBERED:
+            self._known.discard(self._remembered.popleft()[0])
+
+    def _keys(self, trades: Sequence[Trade], seen: dict[Content, int]) -> list[Hashable]:
+        """What each trade is known by. `seen` counts equal ones among those that came the same way."""
+        ids: list[Hashable] = list(map(_id, trades))
+        if self._by_id and None not in ids:
+            return ids
+        if self._by_id:
+            self._drop_ids()
+        if len(seen) > REMEMBERED:
+            seen.clear()
+        return list(_numbered(trades, seen))
+
+    def _drop_ids(self) -> None:
+        """From now on trades are known by what they say: ids are not to be had everywhere."""
+        self._by_id = False
+        remembered = [trade for _, trade in self._remembered]
+        self._remembered.clear()
+        self._known.clear()
+        self._remember(list(_numbered(remembered, self._seen if not self._holding else {})), remembered)
+        held = list(self._held.values())
+        keys = _numbered([trade for trade, _ in held], self._seen if self._holding else {})
+        self._held = dict(zip(keys, held, strict=True))
+
+
+def _numbered(trades: Iterable[Trade], seen: dict[Content, int]) -> Iterator[Hashable]:
+    for trade in trades:
+        content = (trade.timestamp, trade.side, trade.price, trade.amount)
+        equal = seen.get(content, 0)
+        seen[content] = equal + 1
+        yield (*content, equal)

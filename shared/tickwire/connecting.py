@@ -1,0 +1,82 @@
+"""Connecting a client to the broker, where nats-py 2.16 has traps of its own.
+
+- `connect()` can hang for ever on a bad certificate, so it is bounded.
+- `flush()` writes its ping before what is queued, so it proves nothing of that: here the queue goes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+import nats.errors
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
+
+from tickwire import address as addresses
+from tickwire import secure
+from tickwire.config import NatsSettings
+from tickwire.secure import SecureClient
+
+CLOSE_S = 1.0
+"""How long a connection that failed may take to be given up."""
+
+
+class BusClient(SecureClient):
+    """With a `flush` that is a barrier."""
+
+    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
+        """Return when the server has dealt with everything sent so far, subscriptions too. Raises nats' errors."""
+        await self._flush_pending(force_flush=True)
+        await super().flush(timeout)
+
+
+async def opened(
+    client: BusClient,
+    settings: NatsSettings,
+    address: str,
+    name: str,
+    refusals: list[Exception],
+    on_error: Callable[[Exception], Awaitable[None]],
+    on_disconnect: Callable[[], Awaitable[None]],
+    on_reconnect: Callable[[], Awaitable[None]],
+    on_closed: Callable[[], Awaitable[None]],
+) -> None:
+    """Connect `client`. Raises what `secure.refused` makes of a failure; `refusals` is where `on_error` puts causes."""
+    login: dict[str, Any] = {}
+    if settings.user is not None:
+        login["user"] = settings.user
+        # So that a user can be kept from the replies to another.
+        login["inbox_prefix"] = secure.inbox_of(settings.user)
+    if settings.password is not None:
+        login["password"] = settings.password.get_secret_value()
+    if secure.wants_tls(settings, address):
+        client.encrypted = True
+        login["tls"] = secure.tls_context(settings)
+    if settings.tls_hostname is not None:
+        login["tls_hostname"] = settings.tls_hostname
+    try:
+        async with asyncio.timeout(settings.connect_timeout_s):
+            # The first connection fails at once rather than being retried: a wrong URL should say so.
+            await client.connect(
+                addresses.servers(address),
+                name=name,
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnect,
+                closed_cb=on_closed,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.2,  # type: ignore[arg-type]
+                connect_timeout=settings.connect_timeout_s,  # type: ignore[arg-type]
+                drain_timeout=10,
+                **login,
+            )
+    except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await client.close()
+        raise secure.refused(refusals[-1] if refusals else error, settings, address) from error
+    client.options["allow_reconnect"] = True
+    client.options["max_reconnect_attempts"] = -1
