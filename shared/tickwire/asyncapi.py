@@ -34,6 +34,7 @@ from tickwire.messages import (
     ListRequest,
     LogLevel,
     Repair,
+    SinkPosition,
     SinkReport,
     SinkRequest,
     SinkTotals,
@@ -119,6 +120,7 @@ PUBLISHED: tuple[Published, ...] = (
     Published("$KV.LEASES.{service}.instance.{instance}", Instance, "Who is there; expires.", private=True),
     Published(f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "Who wants a feed.", private=True),
     Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far a sink wrote a feed.", private=True),
+    Published("$KV.SINK.stream.SINK", SinkPosition, "How far a sink wrote books and candles.", private=True),
 )
 
 ASKED: tuple[Asked, ...] = (

@@ -1,0 +1,165 @@
+"""What a sink does at its limits: books that outlast their hold, a successor's totals, a database it may not make."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from support.influx import InfluxDb, influxdb
+from support.pipeline import CONFIG, Pipeline, pipeline
+from support.processes import SimulatorProcess
+from support.sinking import SINK, START, Writer, sinking, until_written
+from tickwire import messages, streams
+from tickwire.bus import Bus
+from tickwire.config import SinkSettings
+from tickwire.errors import Fenced
+from tickwire.feeds import Book
+from tickwire.messages import SinkTotals
+from tickwire.sink.ledger import Ledger
+
+MIB = 1 << 20
+BTC = "trade.binance.BTC-USDT"
+
+
+@pytest.fixture
+async def influx(tmp_path: Path) -> AsyncIterator[InfluxDb]:
+    """A database of this test's own."""
+    async with influxdb(tmp_path / "influx") as database:
+        yield database
+
+
+@pytest.fixture
+async def line(broker: str, influx: InfluxDb, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
+    """One sink on the database, which holds as little as it may."""
+    config = CONFIG + SINK.format(influx=influx.url) + f"held_bytes = {MIB}\n"
+    async with pipeline(broker, simulator, tmp_path, ("sink",), config) as running:
+        yield running
+
+
+async def say_books(bus: Bus, numbers: range) -> None:
+    """A book each, of about 700 bytes."""
+    for number in numbers:
+        book = Book(
+            exchange="binance",
+            symbol="BTC/USDT",
+            state="live",
+            timestamp=START + number,
+            received=START + number,
+            bids=[(100.0 - level, 1.0) for level in range(20)],
+            asks=[(200.0 + level, 3.0) for level in range(20)],
+        )
+        await bus.jetstream.publish("tape.book.binance.BTC-USDT", messages.encode(book))
+
+
+async def until_held(bus: Bus, last: int) -> None:
+    """Wait until the sink's stream took so many; asked again, because a stream announces nothing."""
+    async with asyncio.timeout(20):
+        while (await bus.jetstream.stream_info(streams.SINK)).state.last_seq < last:
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.needs("influxdb")
+@pytest.mark.parametrize("killed", [False, True], ids=["running", "killed"])
+async def test_books_that_outlast_their_hold_are_counted_and_named_in_the_database(
+    line: Pipeline, influx: InfluxDb, killed: bool
+) -> None:
+    await say_books(line.bus, range(1))
+    await until_held(line.bus, 1)
+    await until_written(line.bus, streams.SINK)
+    await influx.stop()
+    if killed:
+        await line.kill("sink")
+    await say_books(line.bus, range(1, 4001))
+    await until_held(line.bus, 4001)
+    await influx.start()
+    if killed:
+        await line.start("sink")
+        await line.ready("sink")
+    await until_written(line.bus, streams.SINK)
+    (books,) = await influx.query("SELECT count(bid) FROM books")
+    lost = 4001 - books["count"]
+    assert lost > 1000
+    gaps = await influx.query("SELECT stream, since, until, reason FROM gaps")
+    assert {gap["stream"] for gap in gaps} == {"SINK"}
+    assert sum(int(gap["reason"].split()[0]) for gap in gaps) == lost
+    assert all(gap["since"] < gap["until"] for gap in gaps)
+    assert (await sinking(line.bus)).missed == len(gaps) > 0
+    (error,) = [each for each in (line.folder / "sink-0.log").read_text().splitlines() if '"level": "error"' in each]
+    assert "sink.held_bytes" in error
+
+
+@pytest.mark.needs("influxdb")
+async def test_books_that_are_gone_are_missed_though_no_book_follows(line: Pipeline, influx: InfluxDb) -> None:
+    await say_books(line.bus, range(1))
+    await until_held(line.bus, 1)
+    await until_written(line.bus, streams.SINK)
+    assert await line.stop("sink") == 0
+    await say_books(line.bus, range(1, 8))
+    await until_held(line.bus, 8)
+    # As their age would, an hour later.
+    await line.bus.jetstream.purge_stream(streams.SINK)
+    await line.start("sink")
+    async with asyncio.timeout(20):
+        while not (gaps := await influx.query("SELECT reason FROM gaps")):
+            await asyncio.sleep(0.1)
+    assert [gap["reason"].split()[0] for gap in gaps] == ["7"]
+    assert (await sinking(line.bus)).missed == 1
+
+
+@pytest.mark.needs("influxdb")
+async def test_only_what_is_to_be_written_is_held(
+    broker: str, influx: InfluxDb, simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    config = CONFIG + SINK.format(influx=influx.url) + 'kinds = ["candle"]\n'
+    async with pipeline(broker, simulator, tmp_path, ("sink",), config) as line:
+        config_of = (await line.bus.jetstream.stream_info(streams.SINK)).config
+        assert [each.name for each in config_of.sources or ()] == [streams.CANDLES]
+
+
+async def test_a_sink_that_was_overtaken_cannot_store_its_older_totals(bus: Bus) -> None:
+    await streams.declare_sink(bus.jetstream, SinkSettings())
+    paused, successor = Ledger(bus, SinkTotals), Ledger(bus, SinkTotals)
+    for ledger in (paused, successor):
+        assert await ledger.of(BTC) == SinkTotals()
+    successor.keep(BTC, SinkTotals(sequence=9, count=90))
+    await successor.save([BTC])
+    successor.keep(BTC, SinkTotals(sequence=10, count=100))
+    await successor.save([BTC])
+    paused.keep(BTC, SinkTotals(sequence=5, count=50))
+    with pytest.raises(Fenced):
+        await paused.save([BTC])
+    assert await Ledger(bus, SinkTotals).of(BTC) == SinkTotals(sequence=10, count=100)
+
+
+async def test_a_sink_knows_its_own_totals_again_whose_confirmation_was_lost(bus: Bus) -> None:
+    await streams.declare_sink(bus.jetstream, SinkSettings())
+    ledger = Ledger(bus, SinkTotals)
+    assert await ledger.of(BTC) == SinkTotals()
+    said = SinkTotals(sequence=1, count=10)
+    await bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(said))
+    ledger.keep(BTC, said)
+    await ledger.save([BTC])
+    ledger.keep(BTC, SinkTotals(sequence=2, count=20))
+    await ledger.save([BTC])
+    assert await Ledger(bus, SinkTotals).of(BTC) == SinkTotals(sequence=2, count=20)
+
+
+@pytest.mark.needs("influxdb")
+async def test_a_sink_that_is_refused_gives_its_lease_up_and_goes_on_from_what_it_finds(
+    line: Pipeline, influx: InfluxDb
+) -> None:
+    writer = Writer(line.bus)
+    await writer.write("BTC/USDT", 100)
+    await until_written(line.bus)
+    found = await Ledger(line.bus, SinkTotals).of(BTC)
+    # As a successor would that wrote this, and whom this one did not notice.
+    other = SinkTotals(sequence=found.sequence, count=1000, cvd=found.cvd)
+    await line.bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(other))
+    await writer.write("BTC/USDT", 100)
+    await until_written(line.bus)
+    assert (await Ledger(line.bus, SinkTotals).of(BTC)).count == 1100
+    assert '"event": "fenced"' in (line.folder / "sink-0.log").read_text()
+    assert (await sinking(line.bus)).active
