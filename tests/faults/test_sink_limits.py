@@ -10,8 +10,8 @@ import pytest
 
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
-from support.processes import SimulatorProcess
-from support.sinking import SINK, START, Writer, sinking, until_written
+from support.processes import SimulatorProcess, environment, running_service, tickwire
+from support.sinking import SINK, START, Writer, assert_equal, sinking, until_written
 from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import SinkSettings
@@ -163,3 +163,35 @@ async def test_a_sink_that_is_refused_gives_its_lease_up_and_goes_on_from_what_i
     assert (await Ledger(line.bus, SinkTotals).of(BTC)).count == 1100
     assert '"event": "fenced"' in (line.folder / "sink-0.log").read_text()
     assert (await sinking(line.bus)).active
+
+
+@pytest.mark.needs("influxdb")
+async def test_a_user_who_may_only_write_is_enough_where_the_database_is_there(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    writer = Writer(bus)
+    await writer.write("BTC/USDT", 100)
+    async with influxdb(tmp_path / "locked", auth=True) as influx:
+        await influx.create_writer("feeder", "feed", "tickwire")
+        env = environment(
+            tmp_path,
+            TICKWIRE_NATS_URL=broker,
+            TICKWIRE_SINK_URL=influx.url,
+            TICKWIRE_SINK_VERSION="1",
+            TICKWIRE_SINK_USERNAME="feeder",
+            TICKWIRE_SINK_PASSWORD="feed",
+        )
+        async with running_service("sink", env, log=tmp_path / "sink.log"):
+            await until_written(bus)
+        await assert_equal(influx, writer.written)
+        for database, said, remedy in (
+            ("absent", "database not found", 'have an administrator run CREATE DATABASE "absent"'),
+            ("others", "refuses us (403", "TICKWIRE_SINK_USERNAME"),
+        ):
+            await influx.query('CREATE DATABASE "others"')
+            await writer.write("BTC/USDT", 1)
+            ended = await tickwire(env | {"TICKWIRE_SINK_DATABASE": database}, "service", "sink")
+            assert ended.code == 2
+            (line,) = [each for each in ended.err.splitlines() if each.startswith("tickwire: ")]
+            assert said in line
+            assert remedy in line
