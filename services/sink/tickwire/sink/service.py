@@ -49,7 +49,7 @@ _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
-    """Serve until `stop`, then finish the batch in hand if the database takes it. Raises ConfigError."""
+    """Serve until `stop`. The batch in hand is let go: whoever writes next reads it again. Raises ConfigError."""
     # Retries are logged where they are made, once; stamina would log each.
     stamina.instrumentation.set_on_retry_hooks([])
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
