@@ -37,6 +37,12 @@ async def line(broker: str, influx: InfluxDb, tmp_path: Path) -> AsyncIterator[P
         yield running
 
 
+async def counted(influx: InfluxDb) -> int:
+    """How many trades the database has."""
+    found = await influx.query("SELECT count(price) FROM trades")
+    return int(found[0]["count"]) if found else 0
+
+
 async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: float) -> None:
     """Stop the database in the middle, then kill it while it is written to, and compare."""
     writer = Writer(line.bus)
@@ -49,8 +55,12 @@ async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: fl
         # Nobody waited: the tape went on at its pace.
         assert sum(map(len, writer.written.values())) > 900 * (lead + away_s)
         await influx.start()
-        # In mid-write: what waited is being written now.
-        await asyncio.sleep(0.15)
+        before = count = await counted(influx)
+        async with asyncio.timeout(30):
+            while count == before:
+                count = await counted(influx)
+        # In mid-write: of what waited some is there, and some is not.
+        assert count < sum(map(len, writer.written.values()))
         await influx.stop(signal.SIGKILL)
         await influx.start()
         await writing
