@@ -11,7 +11,8 @@ export function token(symbol) {
 export function taped(header, data) {
   return {
     sequence: Number(header("Nats-Sequence")),
-    before: Number(header("Nats-Expected-Last-Subject-Sequence") || 0),
+    // The first is there where the tape keeps nothing of the subject any more.
+    before: Number(header("Tickwire-Last-Sequence") || header("Nats-Expected-Last-Subject-Sequence") || 0),
     written: Date.parse(header("Nats-Time-Stamp")),
     data,
   };

@@ -16,7 +16,7 @@ from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import SinkSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Book
+from tickwire.feeds import Book, Trades
 from tickwire.messages import SinkTotals
 from tickwire.sink.ledger import Ledger
 
@@ -195,3 +195,28 @@ async def test_a_user_who_may_only_write_is_enough_where_the_database_is_there(
             (line,) = [each for each in ended.err.splitlines() if each.startswith("tickwire: ")]
             assert said in line
             assert remedy in line
+
+
+@pytest.mark.needs("influxdb")
+async def test_trades_that_are_gone_are_missed_where_retention_emptied_their_subject(
+    line: Pipeline, influx: InfluxDb
+) -> None:
+    writer = Writer(line.bus)
+    await writer.write("BTC/USDT", 100)
+    await until_written(line.bus)
+    assert await line.stop("sink") == 0
+    await writer.write("BTC/USDT", 10)
+    last = (await line.bus.jetstream.stream_info(streams.TRADES)).state.last_seq
+    await line.bus.jetstream.purge_stream(streams.TRADES)
+    # As a streamer goes on then: nothing is there to be expected, so it says itself what it wrote last.
+    headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Tickwire-Last-Sequence": str(last)}
+    said = Trades(exchange="binance", symbol="BTC/USDT", trades=writer.written["BTC/USDT"][:1], received=START)
+    await line.bus.jetstream.publish(f"tape.{BTC}", messages.encode(said), headers=headers)
+    await line.start("sink")
+    await line.ready("sink")
+    await until_written(line.bus)
+    gaps = await influx.query("SELECT reason FROM gaps GROUP BY exchange, symbol")
+    assert [(gap["symbol"], gap["reason"]) for gap in gaps] == [
+        ("BTC/USDT", "no longer on the tape when it could be written")
+    ]
+    assert (await sinking(line.bus)).missed == 1

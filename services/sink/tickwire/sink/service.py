@@ -46,6 +46,7 @@ LEASE = "influxdb"
 TAKEN = 500
 """Messages read at once."""
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_OWN_LAST = "Tickwire-Last-Sequence"
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
@@ -165,7 +166,9 @@ class Sink:
 
     def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
         """A gap where the tape let go of messages before they were read."""
-        previous = int((message.headers or {}).get(_EXPECTED, 0))
+        headers = message.headers or {}
+        # The first says it where retention emptied the subject, so that nothing was expected.
+        previous = int(headers.get(_OWN_LAST) or headers.get(_EXPECTED) or 0)
         if not last or previous <= last:
             return []
         self._missed += 1
