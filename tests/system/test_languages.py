@@ -30,7 +30,7 @@ from tickwire.messages import decode
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 SOCKET = "stream.binance.com"
-RELEASED_S = 4.0
+RELEASED_S = 6.0
 """Well below the time to live of any interest here: 10 s in Python, 15 s elsewhere, renewed every third of it."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
