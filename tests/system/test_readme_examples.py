@@ -18,7 +18,7 @@ import pytest_asyncio
 from support.browser import browsing
 from support.commands import CONFIG, command
 from support.documents import BROKER, EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
-from support.influx import free_port
+from support.ports import free_port
 from support.processes import TICKWIRE, environment, running_simulator
 from tickwire import children
 from tickwire.config import Settings
