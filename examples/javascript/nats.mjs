@@ -4,6 +4,8 @@
 const text = new TextDecoder("utf-8", { fatal: true });
 const bytes = new TextEncoder();
 
+const FAILED = { 400: "bad request", 408: "bad request", 500: "the broker failed", 503: "nobody answers" };
+
 export class Nats {
   /** Connect, and be ready once the server has answered. */
   static open(url) {
@@ -49,7 +51,7 @@ export class Nats {
       const inbox = `${this.inbox}.${this.next}`;
       const number = this.subscribe(inbox, (reply) => {
         replies.push(reply);
-        const failed = reply.headers["nats-service-error-code"] || (reply.headers.status === "503" && "nobody answers");
+        const failed = reply.headers["nats-service-error-code"] ?? FAILED[reply.headers.status];
         if (!failed && !last(reply)) return;
         this.unsubscribe(number);
         if (failed) reject(new Error(reply.data?.message ?? failed));

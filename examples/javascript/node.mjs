@@ -1,6 +1,7 @@
 // Follow trades from Node: `node node.mjs URL EXCHANGE SYMBOL [COUNT]` prints each trade as a line of JSON.
-import { connect, createInbox } from "@nats-io/transport-node";
-import { readBackRequest, token, Trades } from "./tickwire.mjs";
+import { randomUUID } from "node:crypto";
+import { connect } from "@nats-io/transport-node";
+import { readBackRequest, taped, token, Trades } from "./tickwire.mjs";
 
 const [url, exchange, symbol, count = Infinity] = process.argv.slice(2);
 const nc = await connect({ servers: url, maxReconnectAttempts: -1 });
@@ -10,22 +11,31 @@ const ask = async (subject, request) => {
   return reply.json();
 };
 
-// What is cached, if anything is.
-const candles = await ask("cache.get", { exchange, symbol, timeframe: "1m", limit: 3 });
+// Candles of the last hour: have what is missing fetched, wait until it is in the cache, and read it there.
+const key = { exchange, symbol, timeframe: "1m" };
+const job = { ...key, id: randomUUID(), since: Date.now() - 3_600_000 };
+const progress = nc.subscribe(`md.job.${job.id}`);
+await ask("fetcher.fetch", job);
+for await (const message of progress) {
+  const { state, error } = message.json();
+  if (state === "failed") throw new Error(error.message);
+  if (state === "done") break;
+}
+const candles = await ask("cache.get", { ...key, limit: 3 });
 console.error("candles:", JSON.stringify(candles.rows));
 
 // The trades, and what was missed of them.
 const subject = `md.trade.${exchange}.${token(symbol)}`;
+const of = (message) => taped((name) => message.headers.get(name), message.json());
 const readBack = async (after) => {
   const { subject: api, request } = readBackRequest(subject, after);
   const found = [];
-  const answers = nc.subscribe(createInbox(), { timeout: 5_000 });
-  nc.publish(api, JSON.stringify(request), { reply: answers.getSubject() });
-  for await (const answer of answers) {
-    if (answer.data.length === 0) break;
-    found.push({ sequence: Number(answer.headers.get("Nats-Sequence")), data: answer.json() });
+  for await (const answer of await nc.requestMany(api, JSON.stringify(request), { strategy: "sentinel", maxWait: 5_000 })) {
+    if (answer.data.length > 0) found.push(of(answer));
+    else if ([204, 404].includes(answer.headers.code)) return found;
+    else throw new Error(answer.headers.description);
   }
-  return found;
+  throw new Error("no answer");
 };
 let printed = 0;
 const trades = new Trades(readBack, (some, gap) => {
@@ -36,8 +46,7 @@ const trades = new Trades(readBack, (some, gap) => {
 nc.subscribe(subject, {
   callback: (error, message) => {
     if (error) throw error;
-    const [sequence, before] = ["Nats-Sequence", "Nats-Last-Sequence"].map((name) => Number(message.headers.get(name)));
-    trades.heard(sequence, before, message.json());
+    trades.heard(of(message));
   },
 });
 await nc.flush();

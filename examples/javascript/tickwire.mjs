@@ -7,39 +7,70 @@ export function token(symbol) {
   return symbol.replace(/[^A-Za-z0-9/]/gu, escaped).replaceAll("/", "-");
 }
 
+/** A message of a tape; `header(name)` gives its headers. `before` is the one before it on the same subject. */
+export function taped(header, data) {
+  return {
+    sequence: Number(header("Nats-Sequence")),
+    // The first is there where the tape keeps nothing of the subject any more.
+    before: Number(header("Tickwire-Last-Sequence") || header("Nats-Expected-Last-Subject-Sequence") || 0),
+    written: Date.parse(header("Nats-Time-Stamp")),
+    data,
+  };
+}
+
 /**
- * Trades in order, each once. `readBack(after)` gets what stream TRADES has of the subject after a sequence, as
- * `[{sequence, data}]`; `take(trades)` is called with the trades of each message.
+ * Trades in order, each once. `readBack(after)` gets what stream TRADES has of the subject after a sequence, and throws
+ * while the broker does not say; `take(trades, gap)` is called for each message, and for what is no longer on the tape.
  */
 export class Trades {
   constructor(readBack, take) {
     this.readBack = readBack;
     this.take = take;
-    this.last = 0;
+    this.last = null;
+    this.written = 0;
     this.turn = Promise.resolve();
   }
 
-  /** A message of the subscription: its headers say which one came before it on the subject. */
-  heard(sequence, before, data) {
-    this.turn = this.turn.then(async () => {
-      while (this.last && before > this.last) {
-        const missed = await this.readBack(this.last);
-        if (missed.length === 0) break; // The tape does not keep it any more.
-        for (const each of missed) this.handOn(each.sequence, each.data);
-      }
-      this.handOn(sequence, data);
-    });
-    return this.turn;
+  /** A message of the subscription; those that come meanwhile wait for their turn. */
+  heard(message) {
+    const turn = this.turn.then(() => this.follow(message));
+    this.turn = turn.catch(() => {});
+    return turn;
   }
 
-  handOn(sequence, data) {
-    if (sequence <= this.last) return;
+  async follow(message) {
+    // A lower sequence that was written later is of a stream made anew, to be read from its beginning.
+    if (message.sequence <= this.last && message.written > this.written) this.last = 0;
+    while (this.last !== null && message.before > this.last) {
+      const missed = await this.missed();
+      if (missed.length === 0) break;
+      missed.forEach((each) => this.handOn(each));
+    }
+    this.handOn(message);
+  }
+
+  async missed() {
+    for (;;) {
+      try {
+        return await this.readBack(this.last);
+      } catch (error) {
+        console.error(`the tape cannot be read yet: ${error.message}`);
+        await new Promise((resolve) => setTimeout(resolve, 1_000));
+      }
+    }
+  }
+
+  handOn({ sequence, before, written, data }) {
+    if (this.last !== null && sequence <= this.last) return;
+    const lost = this.last !== null && before > this.last;
     this.last = sequence;
+    this.written = Math.max(this.written, written);
+    if (lost) this.take([], { since: null, until: null, reason: "no longer on the tape" });
     this.take(data.trades, data.gap);
   }
 }
 
-/** The request that reads back: answered by one message each, and a last one without data. */
+/** The request that reads back: answered by one message each, and a last one without data, of status 204 or 404. */
 export function readBackRequest(subject, after) {
   const tape = subject.replace(/^md\./, "tape.");
   return { subject: "$JS.API.DIRECT.GET.TRADES", request: { next_by_subj: tape, seq: after + 1, batch: 256 } };

@@ -11,6 +11,7 @@ import re
 import socket
 import sys
 import time
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 
@@ -64,6 +65,18 @@ class Nats:
             raise SystemExit(json.loads(payload)["message"])
         return json.loads(payload), waiting
 
+    def fetch(self, key, since):
+        """Have the candles that are missing fetched into the cache, and wait until they are there."""
+        job = key | {"id": os.urandom(8).hex(), "since": since}
+        self.subscribe(f"md.job.{job['id']}", "job")
+        _, waiting = self.request("fetcher.fetch", job)
+        state = {}
+        while state.get("state") not in ("done", "failed"):
+            state = json.loads((waiting.pop(0) if waiting else self.receive())[2])
+        self.send(b"UNSUB job\r\n")
+        if state["state"] == "failed":
+            raise SystemExit(state["error"]["message"])
+
 
 def token(symbol):
     """A symbol as it stands in a subject: BTC/USDT:USDT is BTC-USDT=3AUSDT."""
@@ -76,7 +89,9 @@ def token(symbol):
 
 def main(url, exchange, symbol, count=None):
     nats = Nats(url)
-    candles, _ = nats.request("cache.get", {"exchange": exchange, "symbol": symbol, "timeframe": "1m", "limit": 3})
+    key = {"exchange": exchange, "symbol": symbol, "timeframe": "1m"}
+    nats.fetch(key, since=int(time.time() - 3600) * 1000)
+    candles, _ = nats.request("cache.get", key | {"limit": 3})
     print("candles:", candles["rows"], file=sys.stderr)
 
     nats.subscribe(f"md.trade.{exchange}.{token(symbol)}", "trades")
@@ -100,4 +115,5 @@ def main(url, exchange, symbol, count=None):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    with suppress(KeyboardInterrupt):
+        main(*sys.argv[1:])

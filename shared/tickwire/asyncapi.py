@@ -34,6 +34,7 @@ from tickwire.messages import (
     ListRequest,
     LogLevel,
     Repair,
+    SinkPosition,
     SinkReport,
     SinkRequest,
     SinkTotals,
@@ -54,22 +55,57 @@ PARAMETERS = {
     "lease": "What one process does alone.",
     "subscriber": "Whoever is interested in a feed, encoded as a token.",
     "partition": "A part of the cache's keys.",
+    "stream": "TRADES, BOOKS, BOOK_DELTAS, TICKERS, CANDLES or STATUS.",
 }
 
-TAPE_HEADERS = {
+APPENDED_HEADERS = {
+    "Nats-Expected-Last-Subject-Sequence": "What its one writer expected to come after; the stream refuses others.",
+    "Tickwire-Publish": "Its writer's name for it, so that one whose confirmation was lost is known again.",
+    "Tickwire-Last-Sequence": "Only where retention emptied the subject: the place of the message that its writer put "
+    "there before, which then counts instead of Nats-Last-Sequence.",
+    "Nats-TTL": "Only where it is to go by itself: how long the stream keeps it.",
+}
+REPUBLISHED_HEADERS = {
     "Nats-Stream": "The stream that accepted it.",
     "Nats-Subject": "The tape subject that it was published on.",
     "Nats-Sequence": "Its place in that stream.",
     "Nats-Last-Sequence": "The place of the message before it on the same subject, 0 for the first: if that is not the "
     "last one you saw, you missed something, and the stream has it (by direct get, `next_by_subj`).",
     "Nats-Time-Stamp": "When the stream accepted it, RFC 3339.",
-    "Nats-Expected-Last-Subject-Sequence": "What its one writer expected to come after; the stream refuses others.",
 }
-APPEND_HEADERS = {"Nats-Msg-Id": "Repeated messages with the same id are dropped for two minutes."}
+DEDUPLICATED_HEADERS = {"Nats-Msg-Id": "Repeated messages with the same id are dropped for two minutes."}
+ENTRY_HEADERS = {
+    "Nats-Expected-Last-Subject-Sequence": "The revision that its writer read; absent where the last word counts.",
+    "Nats-TTL": "When it expires by itself: seconds, such as 30s.",
+    "KV-Operation": "DEL or PURGE of an entry that was deleted; it has no payload.",
+    "Nats-Rollup": "sub, with a PURGE: earlier revisions are removed.",
+    "Nats-Marker-Reason": "MaxAge, of an entry that expired, which the broker says in a message without payload.",
+}
+HANDED_HEADERS = {
+    "Tickwire-Reply-To": "The inbox of who asked first, where the reply goes.",
+    "Tickwire-Expires": "When nobody waits for it any more, ms.",
+}
+DIRECT_HEADERS = {
+    "Nats-Last-Sequence": "Of a batch: the place of the message before this one in it; what came before it on the "
+    "subject is what its writer expected.",
+    "Nats-Num-Pending": "Of a batch: how many more there are after this one.",
+    "Status": "Of the last message, without payload: 204 at the end of a batch, 404 where there is nothing.",
+    "Description": "What the status means.",
+}
 ERROR_HEADERS = {
     "Nats-Service-Error-Code": "HTTP's number for the kind of error.",
     "Nats-Service-Error": "What is wrong, in one line.",
 }
+HEADERS = {
+    "Appended": APPENDED_HEADERS,
+    "Tape": REPUBLISHED_HEADERS | APPENDED_HEADERS,
+    "Append": DEDUPLICATED_HEADERS,
+    "Entry": ENTRY_HEADERS,
+    "Handed": HANDED_HEADERS,
+    "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | DIRECT_HEADERS,
+    "Error": ERROR_HEADERS,
+}
+"""What the messages of a sort may carry, by the suffix of their names in the document."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +127,7 @@ class Asked:
     request: Message
     replies: tuple[Message, ...]
     text: str
+    headers: str = ""
     private: bool = False
 
 
@@ -110,15 +147,20 @@ PUBLISHED: tuple[Published, ...] = (
     Published(f"md.stored.{_KEY}", Stored, "What the cache made durable."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Append"),
     *(
-        Published(f"tape.{kind}.{path}", message, f"Accepted, it is public as md.{kind}.", private=True)
+        Published(f"tape.{kind}.{path}", message, f"Accepted, it is public as md.{kind}.", "Appended", private=True)
         for kind, path, message, _ in _TAPES
     ),
     Published(f"tape.ohlcv.{_KEY}", CandlePage, "Closed candles on their way to the cache.", "Append", private=True),
     Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
-    Published("$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "Who does alone what; expires.", private=True),
-    Published("$KV.LEASES.{service}.instance.{instance}", Instance, "Who is there; expires.", private=True),
-    Published(f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "Who wants a feed.", private=True),
-    Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far a sink wrote a feed.", private=True),
+    Published(
+        "$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "Who does alone what; expires.", "Entry", private=True
+    ),
+    Published("$KV.LEASES.{service}.instance.{instance}", Instance, "Who is there; expires.", "Entry", private=True),
+    Published(
+        f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "Who wants a feed.", "Entry", private=True
+    ),
+    Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far a sink wrote a feed.", "Entry", private=True),
+    Published("$KV.SINK.stream.SINK", SinkPosition, "How far a sink wrote books and candles.", "Entry", private=True),
 )
 
 ASKED: tuple[Asked, ...] = (
@@ -134,13 +176,39 @@ ASKED: tuple[Asked, ...] = (
     Asked("sink.report", SinkRequest, (SinkReport,), "What a sink wrote; each instance answers."),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each confirms."),
     Asked("streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", private=True),
-    Asked("cache.partition.{partition}.get", CandlesRequest, (Candles, CandleColumns), "Handed on.", private=True),
+    Asked(
+        "cache.partition.{partition}.get",
+        CandlesRequest,
+        (Candles, CandleColumns),
+        "Handed on.",
+        "Handed",
+        private=True,
+    ),
     *(
-        Asked(f"cache.partition.{{partition}}.{name}", KeyRequest, (reply,), "Handed on.", private=True)
+        Asked(f"cache.partition.{{partition}}.{name}", KeyRequest, (reply,), "Handed on.", "Handed", private=True)
         for name, reply in (("coverage", Coverage), ("verify", Verification), ("repair", Repair))
     ),
     Asked("cache.partition.{partition}.list", ListRequest, (CacheList,), "Handed on.", private=True),
 )
+
+
+DIRECT = "$JS.API.DIRECT.GET.{stream}"
+_DIRECT_GET = {
+    "name": "DirectGet",
+    "summary": "Which messages are wanted: by place, by time, or the newest; https://docs.nats.io (Direct Get).",
+    "contentType": "application/json",
+    "payload": {
+        "type": "object",
+        "properties": {
+            "seq": {"type": "integer", "description": "The place, or the first one to look at."},
+            "next_by_subj": {"type": "string", "description": "A tape subject: its next message from there on."},
+            "last_by_subj": {"type": "string", "description": "A tape subject: its newest message."},
+            "start_time": {"type": "string", "description": "RFC 3339, in place of `seq`."},
+            "batch": {"type": "integer", "description": "So many messages at most."},
+            "max_bytes": {"type": "integer", "description": "So many bytes at most."},
+        },
+    },
+}
 
 
 def document() -> dict[str, Any]:
@@ -179,7 +247,7 @@ def document() -> dict[str, Any]:
             **private(each.private),
         }
     for asked in ASKED:
-        name = channel(asked.address, asked.text, (asked.request, ""))
+        name = channel(asked.address, asked.text, (asked.request, asked.headers))
         reply = f"{name}_reply"
         channel(reply, f"Replies to {asked.address}.", *((kind, "") for kind in asked.replies), (ErrorReply, "Error"))
         # The asker's inbox, which NATS carries beside the message.
@@ -194,6 +262,11 @@ def document() -> dict[str, Any]:
             },
             **private(asked.private),
         }
+    # The broker answers these, so no operation of ours goes with them.
+    direct = channel(DIRECT, "Read a stream of the tape: one message, or with `batch` several and one that ends them.")
+    channels[direct]["messages"] = {"DirectGet": {"$ref": "#/components/messages/DirectGet"}}
+    stored = channel(f"{direct}_reply", f"Replies to {DIRECT}.", *((message, "Stored") for _, _, message, _ in _TAPES))
+    channels[stored]["address"] = None
     return {
         "asyncapi": "3.0.0",
         "info": {
@@ -210,14 +283,14 @@ def document() -> dict[str, Any]:
         "channels": channels,
         "operations": operations,
         "components": {
-            "messages": {name: _message(*each) for name, each in sorted(used.items())},
+            "messages": {name: _message(*each) for name, each in sorted(used.items())} | {"DirectGet": _DIRECT_GET},
             "schemas": found | {"ErrorReply": _error_schema(found["ErrorReply"])},
         },
     }
 
 
 def _message(kind: Message, headers: str) -> dict[str, Any]:
-    fields = {"Tape": TAPE_HEADERS, "Append": APPEND_HEADERS, "Error": ERROR_HEADERS}.get(headers, {})
+    fields = HEADERS.get(headers, {})
     made: dict[str, Any] = {
         "name": kind.__name__,
         "summary": (kind.__doc__ or "").split("\n", 1)[0],

@@ -28,6 +28,7 @@ async def child(
     stdout: int | None = None,
     stderr: int | None = None,
     pass_fds: Sequence[int] = (),
+    cwd: Path | None = None,
     grace_s: float = 10.0,
 ) -> AsyncIterator[Process]:
     """Run a program for as long as the block lasts: SIGTERM at its end, SIGKILL `grace_s` later.
@@ -45,6 +46,7 @@ async def child(
         stdout=stdout,
         stderr=stderr,
         pass_fds=tuple(pass_fds),
+        cwd=cwd,
         env=None if env is None else dict(env),
         # Ctrl-C in the terminal is for the parent, which then stops its children in order.
         start_new_session=True,

@@ -139,7 +139,9 @@ class SinkSettings(_Section):
 
     `database` is the bucket of an InfluxDB 2, which wants `org` too. Credentials come from the environment:
     TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_SINK_PASSWORD for 1.x. Books and candles wait for a
-    database that is away for `held_age_s`, or up to `held_bytes`; trades wait on the tape.
+    database that is away for `held_age_s` seconds and in up to `held_bytes`, all feeds together; trades wait as long as
+    the tape keeps them. What has to go before it was written is logged as an error, counted in `missed` and a point of
+    measurement `gaps`.
     """
 
     url: str | None = None

@@ -309,6 +309,16 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
     cvd: dict[str, float] = field(default_factory=dict)
 
 
+class SinkPosition(Struct, frozen=True, kw_only=True):
+    """`$KV.SINK.stream.SINK`: books and candles up to the message at `sequence` of SINK, of `time` (ms), are written.
+
+    Until a sink has been there, `sequence` is none.
+    """
+
+    sequence: int | None = None
+    time: int = 0
+
+
 class LeaseHolder(Struct, frozen=True, kw_only=True):
     """The value of a lease in bucket LEASES: who holds it, since when (ms)."""
 

@@ -37,6 +37,8 @@ CANDLES = "CANDLES"
 STATUS = "STATUS"
 SINK = "SINK"
 
+HELD = {"book": BOOKS, "candle": CANDLES}
+"""What stream SINK holds for a database, by kind, and where it has it from."""
 SOURCED = 8
 """Messages kept of a book or candle: the broker takes up to a second to connect a stream that sources them."""
 
@@ -181,20 +183,22 @@ async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes:
 async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, replicas: int = 1) -> None:
     """Make or update what a sink needs besides: its totals, and books and candles that wait for its database.
 
-    BOOKS and CANDLES keep only the newest of each; here all of them are kept. Raises StorageError.
+    BOOKS and CANDLES keep only the newest of each; here all of them are kept, as long as the settings say. Of no kind
+    that is not to be written, so that a sequence that is missing is something missed. Raises StorageError.
     """
-    configs = [
-        _bucket(SINK),
-        StreamConfig(
-            name=SINK,
-            sources=[StreamSource(name=BOOKS), StreamSource(name=CANDLES)],
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.OLD,
-            max_age=settings.held_age_s,
-            max_bytes=settings.held_bytes,
-            allow_direct=True,
-        ),
-    ]
+    configs = [_bucket(SINK)]
+    if sources := [StreamSource(name=HELD[kind]) for kind in HELD if kind in settings.kinds]:
+        configs.append(
+            StreamConfig(
+                name=SINK,
+                sources=sources,
+                storage=StorageType.FILE,
+                discard=DiscardPolicy.OLD,
+                max_age=settings.held_age_s,
+                max_bytes=settings.held_bytes,
+                allow_direct=True,
+            )
+        )
     await _made(jetstream, [config.evolve(num_replicas=replicas) for config in configs], "sink.held_bytes")
 
 

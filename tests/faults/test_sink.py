@@ -5,30 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-from collections import Counter, defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import nats.js.errors
 import pytest
 
 from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import environment, running_simulator, tickwire
+from support.sinking import SINK, START, SYMBOLS, Writer, assert_equal, sinking, until_written
 from tickwire import messages, streams
 from tickwire.bus import Bus
-from tickwire.feeds import Book, Candle, Feed, Trade, Trades
-from tickwire.messages import SinkReport, SinkRequest
-
-START = 1_790_000_000_000
-SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")
-SINK = """
-[sink]
-url = "{influx}"
-version = 1
-batch = 1000
-"""
+from tickwire.feeds import Book, Candle, Feed
 
 
 @pytest.fixture
@@ -36,93 +25,6 @@ async def influx(tmp_path: Path) -> AsyncIterator[InfluxDb]:
     """A database of this test's own."""
     async with influxdb(tmp_path / "influx") as database:
         yield database
-
-
-class Writer:
-    """Puts trades on the tape as streamers do: a message a time, the sequence checked."""
-
-    def __init__(self, bus: Bus) -> None:
-        self.bus = bus
-        self.written: dict[str, list[Trade]] = defaultdict(list)
-        self._last: Counter[str] = Counter()
-        self._draw = random.Random(7)
-
-    async def write(self, symbol: str, count: int) -> None:
-        """So many trades in one message, of all sizes; several in a millisecond."""
-        number = len(self.written[symbol])
-        trades = [
-            Trade(
-                id=str(n),
-                timestamp=START + n // 3,
-                side=self._draw.choice(["buy", "sell"]),
-                price=round(self._draw.uniform(1, 70_000), 2),
-                amount=round(10 ** self._draw.uniform(-3, 4), 3),
-            )
-            for n in range(number, number + count)
-        ]
-        feed = Feed("trade", "binance", symbol)
-        message = Trades(exchange="binance", symbol=symbol, trades=trades, received=START)
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(self._last[symbol])}
-        ack = await self.bus.jetstream.publish(feed.tape, messages.encode(message), headers=headers)
-        self._last[symbol] = ack.seq
-        self.written[symbol] += trades
-
-    async def go_on(self, per_s: int, seconds: float) -> None:
-        """So many trades a second, all symbols in turn."""
-        loop = asyncio.get_running_loop()
-        began, done = loop.time(), 0
-        while loop.time() < began + seconds:
-            while done < (loop.time() - began) * per_s:
-                await self.write(SYMBOLS[done // 10 % len(SYMBOLS)], 10)
-                done += 10
-            await asyncio.sleep(0.005)
-
-
-async def until_written(bus: Bus, stream: str = streams.TRADES, timeout_s: float = 60) -> None:
-    """Wait until the sink has acknowledged everything in a stream; asked again, because nothing announces that."""
-    async with asyncio.timeout(timeout_s):
-        while True:
-            state = (await bus.jetstream.stream_info(stream)).state
-            try:
-                info = await bus.jetstream.consumer_info(stream, "sink")
-                if state.last_seq == (info.ack_floor.stream_seq if info.ack_floor else -1):
-                    return
-            except nats.js.errors.NotFoundError:
-                pass
-            await asyncio.sleep(0.1)
-
-
-async def assert_equal(influx: InfluxDb, tape: dict[str, list[Trade]]) -> None:
-    """Counts and sums per symbol, side and size class in the database are those of the tape."""
-    found = await influx.query("SELECT count(price), sum(amount), sum(quote) FROM trades GROUP BY symbol, side")
-    assert {(row["symbol"], row["side"]): row["count"] for row in found} == Counter(
-        (symbol, trade.side) for symbol, trades in tape.items() for trade in trades
-    )
-    for row in found:
-        those = [trade for trade in tape[row["symbol"]] if trade.side == row["side"]]
-        assert row["sum"] == pytest.approx(sum(trade.amount for trade in those), rel=1e-9)
-        assert row["sum_1"] == pytest.approx(sum(trade.price * trade.amount for trade in those), rel=1e-9)
-    sizes = await influx.query(
-        'SELECT sum(trades), sum(volume), sum(buy), last(cvd) FROM trade_sizes GROUP BY symbol, "size"'
-    )
-    assert {row["symbol"] for row in sizes} == set(tape)
-    bounds = {"0-10k": 0, "10k-100k": 1e4, "100k-1m": 1e5, "1m-10m": 1e6, "10m-100m": 1e7, "100m+": 1e8}
-    upper = dict(zip(bounds, [*list(bounds.values())[1:], float("inf")], strict=True))
-    for row in sizes:
-        name = row["size"]
-        those = [t for t in tape[row["symbol"]] if bounds[name] <= t.price * t.amount < upper[name]]
-        bought = sum(t.price * t.amount for t in those if t.side == "buy")
-        sold = sum(t.price * t.amount for t in those if t.side == "sell")
-        assert row["sum"] == len(those)
-        assert row["sum_1"] == pytest.approx(bought + sold, rel=1e-9)
-        assert row["sum_2"] == pytest.approx(bought, rel=1e-9)
-        assert row["last"] == pytest.approx(bought - sold, rel=1e-9, abs=1e-3)
-    assert sum(row["sum"] for row in sizes) == sum(map(len, tape.values()))
-
-
-async def sinking(line: Pipeline) -> SinkReport:
-    """What the one sink says of itself."""
-    return await line.bus.request("sink.report", SinkRequest(), SinkReport)
 
 
 @pytest.fixture
@@ -133,6 +35,12 @@ async def line(broker: str, influx: InfluxDb, tmp_path: Path) -> AsyncIterator[P
         pipeline(broker, simulator, tmp_path, ("sink",), CONFIG + SINK.format(influx=influx.url)) as running,
     ):
         yield running
+
+
+async def counted(influx: InfluxDb) -> int:
+    """How many trades the database has."""
+    found = await influx.query("SELECT count(price) FROM trades")
+    return int(found[0]["count"]) if found else 0
 
 
 async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: float) -> None:
@@ -147,14 +55,18 @@ async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: fl
         # Nobody waited: the tape went on at its pace.
         assert sum(map(len, writer.written.values())) > 900 * (lead + away_s)
         await influx.start()
-        # In mid-write: what waited is being written now.
-        await asyncio.sleep(0.15)
+        before = count = await counted(influx)
+        async with asyncio.timeout(30):
+            while count == before:
+                count = await counted(influx)
+        # In mid-write: of what waited some is there, and some is not.
+        assert count < sum(map(len, writer.written.values()))
         await influx.stop(signal.SIGKILL)
         await influx.start()
         await writing
     await until_written(line.bus)
     await assert_equal(influx, writer.written)
-    report = await sinking(line)
+    report = await sinking(line.bus)
     assert report.failures > 0
     assert (report.rejected, report.missed) == (0, 0)
 
@@ -202,7 +114,7 @@ async def test_a_second_sink_stands_by_and_takes_over(line: Pipeline, influx: In
     await writer.write("BTC/USDT", 100)
     await until_written(line.bus)
     await assert_equal(influx, writer.written)
-    assert (await sinking(line)).active
+    assert (await sinking(line.bus)).active
 
 
 @pytest.mark.needs("influxdb")

@@ -99,6 +99,13 @@ class InfluxDb:
         async with self.http.post(f"{self.url}/query", params={"q": statement}) as answer:
             assert answer.status == 200, await answer.text()
 
+    async def create_writer(self, user: str, password: str, *databases: str) -> None:
+        """Databases, and a user who may write to them and do nothing else."""
+        await self.query(f"CREATE USER {user} WITH PASSWORD '{password}'")
+        for name in databases:
+            await self.query(f'CREATE DATABASE "{name}"')
+            await self.query(f'GRANT WRITE ON "{name}" TO {user}')
+
 
 @asynccontextmanager
 async def influxdb(folder: Path, *, auth: bool = False) -> AsyncIterator[InfluxDb]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -17,19 +17,21 @@ import pytest_asyncio
 
 from support import live
 from support.browser import browsing, served
+from support.documents import BROKER, EXAMPLES, argv, examples
 from support.pipeline import Pipeline, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
+from support.relay import relaying
 from tickwire import broker as embedded_broker
 from tickwire import children
 from tickwire.broker import WebSocket
-from tickwire.client import Key
 from tickwire.feeds import Feed, FeedList, FeedsRequest
 from tickwire.messages import decode
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 FEED = Feed("trade", "binance", "BTC/USDT")
 SOCKET = "stream.binance.com"
+RELEASED_S = 6.0
+"""Well below the time to live of any interest here: 10 s in Python, 15 s elsewhere, renewed every third of it."""
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -42,15 +44,13 @@ async def websocket() -> WebSocket:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def line(tmp_path_factory: pytest.TempPathFactory, websocket: WebSocket) -> AsyncIterator[Pipeline]:
-    """Every service, with candles of BTC/USDT in the cache."""
+    """Every service, and nothing in the cache."""
     folder = tmp_path_factory.mktemp("languages")
     async with (
         embedded_broker.embedded(folder / "nats", websocket=websocket) as url,
         running_simulator("--live-rate", "100") as exchange,
         pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), lease_ttl_s=10) as running,
     ):
-        now = (await exchange.clock())["now"]
-        await running.fetch(Key("binance", "BTC/USDT", "1m"), now - 3_600_000)
         yield running
 
 
@@ -63,9 +63,9 @@ async def feeds_of(line: Pipeline) -> dict[Feed, int]:
     }
 
 
-async def until_wanted_by(line: Pipeline, count: int) -> None:
+async def until_wanted_by(line: Pipeline, count: int, timeout_s: float = 60) -> None:
     """Wait until so many are interested in the feed; asked again, because no message says so to everyone."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(timeout_s):
         while (await feeds_of(line)).get(FEED, 0) != count:
             await asyncio.sleep(0.05)
 
@@ -74,7 +74,8 @@ async def until_wanted_by(line: Pipeline, count: int) -> None:
 async def printing(line: Pipeline, *argv: str | Path) -> AsyncIterator[children.Process]:
     """A consumer that prints trades as lines of JSON."""
     env = {**os.environ, "TICKWIRE_NATS_URL": line.bus.url}
-    async with children.child(argv, stdout=children.PIPE, stderr=children.PIPE, env=env) as process:
+    # The folder that their paths in examples/README.md begin at.
+    async with children.child(argv, stdout=children.PIPE, stderr=children.PIPE, env=env, cwd=EXAMPLES) as process:
         yield process
 
 
@@ -90,13 +91,22 @@ async def until_id(process: children.Process, last: int) -> list[dict[str, Any]]
     return found
 
 
-def consumers(line: Pipeline) -> dict[str, list[str | Path]]:
-    """How each is run."""
-    return {
-        "python": [sys.executable, EXAMPLES / "python" / "trades.py", "binance", "BTC/USDT"],
-        "node": ["node", EXAMPLES / "javascript" / "node.mjs", line.bus.url, "binance", "BTC/USDT"],
-        "socket": [sys.executable, "-I", EXAMPLES / "socket" / "trades.py", line.bus.url, "binance", "BTC/USDT"],
-    }
+def consumer(name: str, url: str) -> list[str]:
+    """How it is run, by examples/README.md."""
+    path, replaced = {
+        "python": ("python/trades.py", {}),
+        "node": ("javascript/node.mjs", {BROKER: url}),
+        "socket": ("socket/trades.py", {BROKER: url}),
+    }[name]
+    program, *arguments = argv(examples()[EXAMPLES / path], **replaced)
+    # Isolated: it needs no package.
+    return [program, "-I", *arguments] if name == "socket" else [program, *arguments]
+
+
+def page_of(origin: str, websocket: WebSocket) -> str:
+    """The page's URL."""
+    query = urlencode({"url": websocket.url, "exchange": "binance", "symbol": "BTC/USDT"})
+    return f"{origin}/browser.html?{query}"
 
 
 @pytest.mark.needs("node", "chromium")
@@ -105,13 +115,13 @@ async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exch
 ) -> None:
     await line.simulator.forget_log()
     origin = websocket.origins[0]
-    query = urlencode({"url": websocket.url, "exchange": "binance", "symbol": "BTC/USDT"})
     async with AsyncExitStack() as stack:
         processes = {
-            name: await stack.enter_async_context(printing(line, *argv)) for name, argv in consumers(line).items()
+            name: await stack.enter_async_context(printing(line, *consumer(name, line.bus.url)))
+            for name in ("python", "node", "socket")
         }
         await stack.enter_async_context(served(EXAMPLES / "javascript", int(origin.rsplit(":", 1)[1])))
-        page = await stack.enter_async_context(browsing(f"{origin}/browser.html?{query}", tmp_path / "chromium"))
+        page = await stack.enter_async_context(browsing(page_of(origin, websocket), tmp_path / "chromium"))
         await page.until("window.seen && window.seen.length > 0")
         assert len(await page.evaluate("window.candles")) == 3
         await until_wanted_by(line, 4)
@@ -127,6 +137,12 @@ async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exch
         subscribed = [
             entry for entry in await line.simulator.log() if "btcusdt@aggTrade" in (entry.get("streams") or ())
         ]
+        # Each says goodbye when it is ended, long before its time to live would be over.
+        await page.evaluate("location.replace('about:blank')")
+        await until_wanted_by(line, 3, RELEASED_S)
+        for left, process in enumerate(reversed(processes.values())):
+            process.send_signal(signal.SIGINT)
+            await until_wanted_by(line, 2 - left, RELEASED_S)
     real = [
         {"id": each.id, "timestamp": each.timestamp, "side": each.side, "price": each.price, "amount": each.amount}
         for each in await live.truth(line.simulator, "BTCUSDT", first, last)
@@ -135,17 +151,13 @@ async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exch
         assert [each for each in found if first <= int(each["id"]) <= last] == real, name
     # Once at the start, and once more on the socket after the cut, however many consumers there are.
     assert [entry["event"] for entry in subscribed].count("subscribe") == 2
-    # Those that were ended said goodbye.
-    async with asyncio.timeout(30):
-        while FEED in await feeds_of(line):
-            await asyncio.sleep(0.05)
 
 
 @pytest.mark.parametrize("language", ["python", pytest.param("node", marks=pytest.mark.needs("node")), "socket"])
 async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_releases_its_feed(
     line: Pipeline, language: str
 ) -> None:
-    async with printing(line, *consumers(line)[language], "50") as process:
+    async with printing(line, *consumer(language, line.bus.url), "50") as process:
         async with asyncio.timeout(60):
             out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
@@ -154,15 +166,34 @@ async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_relea
     if language != "python":
         candles = json.loads(err.decode().splitlines()[0].removeprefix("candles: "))
         assert [len(row) for row in candles] == [6, 6, 6]
-    await until_wanted_by(line, 0)
+    await until_wanted_by(line, 0, RELEASED_S)
+
+
+@pytest.mark.needs("node")
+async def test_what_node_missed_while_its_connection_was_cut_it_reads_back_from_the_tape(line: Pipeline) -> None:
+    async with relaying(line.bus.url) as relay, printing(line, *consumer("node", relay.url)) as process:
+        await until_wanted_by(line, 1)
+        async with live.seeing(line.bus, FEED) as seen:
+            await seen.until(lambda: len(seen.trades) > 50)
+            relay.cut()
+            count = len(seen.trades)
+            await seen.until(lambda: len(seen.trades) > count + 100)
+            relay.mend()
+            count = len(seen.trades)
+            await seen.until(lambda: len(seen.trades) > count + 300)
+            first, last = seen.ids[0], seen.ids[-1]
+        found = [int(each["id"]) for each in await until_id(process, last)]
+        assert found[0] <= first
+        assert found == list(range(found[0], found[-1] + 1))
+        process.send_signal(signal.SIGINT)
+        await until_wanted_by(line, 0, RELEASED_S)
 
 
 @pytest.mark.needs("chromium")
 async def test_a_page_of_another_origin_is_refused(line: Pipeline, websocket: WebSocket, tmp_path: Path) -> None:
-    query = urlencode({"url": websocket.url, "exchange": "binance", "symbol": "BTC/USDT"})
     async with (
         served(EXAMPLES / "javascript", free_port()) as origin,
-        browsing(f"{origin}/browser.html?{query}", tmp_path / "chromium") as page,
+        browsing(page_of(origin, websocket), tmp_path / "chromium") as page,
     ):
         await page.until("document.getElementById('state')?.textContent.startsWith('no connection')")
         assert await page.evaluate("window.seen.length") == 0
@@ -170,18 +201,32 @@ async def test_a_page_of_another_origin_is_refused(line: Pipeline, websocket: We
 
 @pytest.mark.needs("node")
 async def test_names_and_reading_back_in_javascript_are_those_of_python(line: Pipeline) -> None:
-    """And a hole in the sequence is read back before anything later is handed on."""
+    """And a hole in the sequence is read back before anything later is handed on, or named where that is too late."""
     program = """
-      import { token, Trades } from "./tickwire.mjs";
+      import { taped, token, Trades } from "./tickwire.mjs";
       const names = ["BTC/USDT", "BTC/USDT:USDT", "BTC/USDT:USDT-260327", "\\u00e9\\u20ac/A.B"].map(token);
+      const message = (sequence, before, minute, trades) => taped((name) => ({
+        "Nats-Sequence": `${sequence}`, "Nats-Expected-Last-Subject-Sequence": `${before}`,
+        "Nats-Time-Stamp": `2026-01-01T00:0${minute}:00.123456789Z`,
+      })[name], { trades });
+      let tape = [message(3, 2, 0, ["c"]), message(4, 3, 0, ["d"]), message(6, 4, 0, ["f"])];
+      let failures = 1;
+      const readBack = async (after) => {
+        if (failures-- > 0) throw new Error("no answer");
+        return tape.filter((each) => each.sequence > after);
+      };
       const seen = [];
-      const tape = { 3: ["c"], 4: ["d"], 6: ["f"] };
-      const readBack = async (after) => Object.entries(tape).map(([n, trades]) => ({ sequence: +n, data: { trades } }))
-        .filter((each) => each.sequence > after);
-      const trades = new Trades(readBack, (some) => seen.push(...some));
-      trades.heard(2, 1, { trades: ["b"] });
-      trades.heard(6, 4, { trades: ["f"] });
-      await trades.heard(7, 6, { trades: ["g"] });
+      const trades = new Trades(readBack, (some, gap) => seen.push(...some, ...(gap ? [gap.reason] : [])));
+      trades.heard(message(2, 1, 0, ["b"]));
+      trades.heard(message(6, 4, 0, ["f"]));
+      await trades.heard(message(7, 6, 0, ["g"]));
+      // What the tape keeps begins later than what was missed.
+      tape = [message(20, 12, 1, ["t"])];
+      await trades.heard(message(21, 20, 1, ["u"]));
+      // The stream was made anew: it counts from 1, and the first two were missed.
+      tape = [message(1, 0, 2, ["A"]), message(2, 1, 2, ["B"])];
+      await trades.heard(message(3, 2, 2, ["C"]));
+      await trades.heard(message(4, 3, 2, ["D"]));
       console.log(JSON.stringify({ names, seen }));
     """
     process = await asyncio.create_subprocess_exec(
@@ -191,8 +236,10 @@ async def test_names_and_reading_back_in_javascript_are_those_of_python(line: Pi
         program,
         cwd=EXAMPLES / "javascript",
         stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
     )
-    out, _ = await process.communicate()
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
     said = json.loads(out)
     assert said["names"] == ["BTC-USDT", "BTC-USDT=3AUSDT", "BTC-USDT=3AUSDT=2D260327", "=C3=A9=E2=82=AC-A=2EB"]
-    assert said["seen"] == ["b", "c", "d", "f", "g"]
+    assert said["seen"] == [*"bcdfg", "no longer on the tape", *"tuABCD"]

@@ -33,6 +33,10 @@ class Refused(Exception):
     """The database does not want these lines, now or later; `str()` says why."""
 
 
+class NotPermitted(ConfigError):
+    """The database knows who we are, and does not let us."""
+
+
 @dataclass(frozen=True)
 class Target:
     """How one version of InfluxDB is written to."""
@@ -79,11 +83,20 @@ class Influx:
         self._session = session
 
     async def prepare(self) -> None:
-        """Make the database of a 1.x where it is absent; the others want theirs made by hand."""
+        """Make the database of a 1.x where it is absent; the others want theirs made by hand.
+
+        Only an administrator may, even where it is there already. Anybody else is told at the first write if it is not.
+        """
         if self._settings.version == 1:
-            query = f'CREATE DATABASE "{self._settings.database}"'
             url = self._target.url.removesuffix("/write") + "/query"
-            await self._until_taken(lambda: self._post(url, {"q": query}, b""))
+            try:
+                await self._until_taken(lambda: self._post(url, {"q": self._creation}, b""))
+            except NotPermitted as error:
+                log.info("the database is not ours to make", reason=error.message)
+
+    @property
+    def _creation(self) -> str:
+        return f'CREATE DATABASE "{self._settings.database}"'
 
     async def write(self, lines: Sequence[str]) -> int:
         """Return once it has taken the lines, however long it is away: how many it took.
@@ -133,11 +146,14 @@ class Influx:
         if status < 300:
             return
         if status in (401, 403):
-            raise ConfigError(f"InfluxDB at {self._settings.url} refuses us ({status}: {text})", _CREDENTIALS)
+            kind = ConfigError if status == 401 else NotPermitted
+            raise kind(f"InfluxDB at {self._settings.url} refuses us ({status}: {text})", _CREDENTIALS)
         if status == 404:
+            remedy = "see sink.version, sink.org and sink.database"
+            if self._settings.version == 1:
+                remedy = f"have an administrator run {self._creation}, or see sink.database and sink.version"
             raise ConfigError(
-                f"InfluxDB at {self._settings.url} does not know what is asked for ({text or 'not found'})",
-                "see sink.version, sink.org and sink.database",
+                f"InfluxDB at {self._settings.url} does not know what is asked for ({text or 'not found'})", remedy
             )
         if status in (400, 413, 422):
             raise Refused(text)

@@ -1,69 +1,114 @@
-"""How far each feed has been written: bucket SINK, an entry for each feed with its totals."""
+"""How far a sink has come: bucket SINK, an entry for each feed of trades, and one for the stream of books and candles.
+
+Whoever saves says which revision it read, and the broker refuses it where another sink has saved since: one that was
+paused, or whose words waited in a buffer, cannot put its older totals over its successor's.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import nats.errors
 import nats.js.errors
+from msgspec import Struct
+from nats.js.api import RawStreamMsg
 
-from tickwire import messages, streams
+from tickwire import lifecycle, messages, streams
 from tickwire.bus import Bus, cancellable
-from tickwire.errors import BadRequest, StorageError
-from tickwire.messages import SinkTotals
+from tickwire.errors import BadRequest, Fenced, StorageError
 
 RETRY_S = 0.5
+ACK_S = 2.0
+_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_WRONG_SEQUENCE = 10071
+"""JetStream's error code for an expected sequence that is not the subject's."""
+
+S = TypeVar("S", bound=Struct)
 
 
-class Ledger:
-    """The totals of feeds, read from the broker when first asked for and kept in memory from then on."""
+@dataclass
+class _Entry(Generic[S]):
+    value: S
+    revision: int
+    """Of the last save that this ledger knows of, 0 where there was none."""
 
-    def __init__(self, bus: Bus) -> None:
+
+class Ledger(Generic[S]):
+    """Entries of one `kind`, read from the broker when first asked for and kept in memory from then on."""
+
+    def __init__(self, bus: Bus, kind: type[S]) -> None:
         self._bus = bus
-        self._known: dict[str, SinkTotals] = {}
+        self._kind = kind
+        self._known: dict[str, _Entry[S]] = {}
 
-    async def of(self, path: str) -> SinkTotals:
-        """The totals of a feed, such as `trade.binance.BTC-USDT`; a new one starts at nothing."""
+    async def of(self, path: str) -> S:
+        """The entry at a path, such as `trade.binance.BTC-USDT`; a new one starts at nothing. Raises StorageError."""
         if path not in self._known:
             self._known[path] = await self._read(path)
-        return self._known[path]
+        return self._known[path].value
 
-    def keep(self, path: str, totals: SinkTotals) -> None:
-        """From now on these; `save` makes it last."""
-        self._known[path] = totals
+    def keep(self, path: str, value: S) -> None:
+        """From now on this, at a path that was asked for; `save` makes it last."""
+        self._known[path].value = value
 
     async def save(self, paths: Iterable[str]) -> None:
-        """Have the totals of these feeds stored by the broker; repeated until they are."""
-        async with asyncio.TaskGroup() as group:
+        """Have these entries stored by the broker; repeated until they are.
+
+        Raises Fenced when another has stored one since this ledger read it.
+        """
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             for path in paths:
                 group.create_task(self._save(path))
 
     async def _save(self, path: str) -> None:
-        data = messages.encode(self._known[path])
+        entry = self._known[path]
+        data = messages.encode(entry.value)
+        while True:
+            headers = {_EXPECTED: str(entry.revision)}
+            try:
+                ack = await self._bus.confirmed.publish(_subject(path), data, headers=headers, timeout_s=ACK_S)
+            except nats.js.errors.APIError as error:
+                if error.err_code == _WRONG_SEQUENCE:
+                    found = await self._read(path)
+                    if found.value != entry.value:
+                        raise Fenced(f"another sink writes {path}", "it has taken over") from None
+                    # Our own, whose confirmation was lost.
+                    entry.revision = found.revision
+                    return
+            except nats.errors.Error:
+                pass
+            else:
+                entry.revision = ack.seq
+                return
+            await asyncio.sleep(RETRY_S)
+
+    async def _read(self, path: str) -> _Entry[S]:
         while True:
             try:
-                await cancellable(self._bus.jetstream.publish(_subject(path), data))
+                # Not `direct`: a replica may lag behind.
+                last = await cancellable(self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path)))
+            except nats.js.errors.NotFoundError:
+                return _Entry(self._kind(), 0)
             except (nats.errors.Error, nats.js.errors.Error):
                 await asyncio.sleep(RETRY_S)
             else:
-                return
+                return _Entry(self._decoded(path, last), last.seq or 0)
 
-    async def _read(self, path: str) -> SinkTotals:
-        while True:
-            try:
-                last = await self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path))
-                return messages.decode(last.data or b"", SinkTotals)
-            except BadRequest as error:
-                # From nothing, what is written of a feed would begin anew.
-                raise StorageError(
-                    f"the totals of {path} in {_subject(path)} cannot be read: {error.message}",
-                    "delete that key of the bucket, and they begin at nothing",
-                ) from error
-            except nats.js.errors.NotFoundError:
-                return SinkTotals()
-            except (nats.errors.Error, nats.js.errors.Error):
-                await asyncio.sleep(RETRY_S)
+    def _decoded(self, path: str, last: RawStreamMsg) -> S:
+        if "KV-Operation" in (last.headers or {}):
+            # Somebody deleted it.
+            return self._kind()
+        try:
+            return messages.decode(last.data or b"", self._kind)
+        except BadRequest as error:
+            # From nothing, what is written of a feed would begin anew.
+            raise StorageError(
+                f"the totals of {path} in {_subject(path)} cannot be read: {error.message}",
+                "delete that key of the bucket, and they begin at nothing",
+            ) from error
 
 
 def _subject(path: str) -> str:

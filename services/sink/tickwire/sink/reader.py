@@ -27,12 +27,11 @@ _DURABLE = "sink"
 
 
 class Reader:
-    """Reads `stream`; `filters` are the subjects wanted."""
+    """Reads `stream`, all of it."""
 
-    def __init__(self, bus: Bus, stream: str, filters: list[str]) -> None:
+    def __init__(self, bus: Bus, stream: str) -> None:
         self.stream = stream
         self._bus = bus
-        self._filters = filters
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._expected = 1
         """The consumer's own number of the next message."""
@@ -73,6 +72,15 @@ class Reader:
         info = await self._bus.jetstream.consumer_info(self.stream, _DURABLE)
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
+    async def first(self) -> int:
+        """The sequence of the oldest message there is; of the next one where there is none. Waits for the broker."""
+        while True:
+            try:
+                return max((await cancellable(self._bus.jetstream.stream_info(self.stream))).state.first_seq, 1)
+            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+                log.debug("the stream cannot be asked", stream=self.stream, error=repr(error))
+            await asyncio.sleep(RETRY_S)
+
     async def aclose(self) -> None:
         """Read no more. What was delivered and not taken would hold up the end of the connection."""
         if self._subscription is not None and self._bus.client.is_connected:
@@ -94,7 +102,6 @@ class Reader:
             ack_wait=ACK_WAIT_S,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
             opt_start_seq=start,
-            filter_subjects=self._filters,
             max_ack_pending=-1,
         )
         await jetstream.add_consumer(self.stream, config)

@@ -5,7 +5,7 @@
 | `sink.report` | answers | SinkRequest -> SinkReport: whether it is the active one, and what it wrote |
 | `tape.trade.>` | consumes | Trades; stream TRADES, durable consumer `sink`, acknowledged once the database took them |
 | `tape.book.>`, `tape.candle.>` | consumes | Book, Candle; stream SINK, which sources BOOKS and CANDLES, likewise |
-| `$KV.SINK.>` | reads, publishes | SinkTotals: how far each feed of trades is written |
+| `$KV.SINK.>` | reads, publishes | SinkTotals, SinkPosition: how far each feed of trades is written, and stream SINK |
 
 One instance, which holds the lease `influxdb`, writes; others stand by. After a batch is in the database, its feeds'
 totals are stored, and then it is acknowledged: after a crash anywhere between, what comes again makes the same points.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing
+from functools import partial
 
 import stamina.instrumentation
 from nats.aio.msg import Msg
@@ -25,12 +26,14 @@ from tickwire import lifecycle, logs, messages, streams
 from tickwire.backlog import Backlog
 from tickwire.bus import Bus
 from tickwire.config import Settings, SinkSettings
+from tickwire.errors import Fenced
 from tickwire.feeds import Book, Candle, Gap, Trades
 from tickwire.leases import Lease, open_leases
-from tickwire.messages import SinkReport, SinkRequest
+from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.sink import points
+from tickwire.sink.held import Held
 from tickwire.sink.influx import Influx, open_influx
 from tickwire.sink.ledger import Ledger
 from tickwire.sink.metrics import SinkMetrics
@@ -43,10 +46,11 @@ LEASE = "influxdb"
 TAKEN = 500
 """Messages read at once."""
 _EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+_OWN_LAST = "Tickwire-Last-Sequence"
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
-    """Serve until `stop`, then finish the batch in hand if the database takes it. Raises ConfigError."""
+    """Serve until `stop`. The batch in hand is let go: whoever writes next reads it again. Raises ConfigError."""
     # Retries are logged where they are made, once; stamina would log each.
     stamina.instrumentation.set_on_retry_hooks([])
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
@@ -96,39 +100,49 @@ class Sink:
         yield counter("tickwire_sink_rejected_points", "Points that the database refused", self._influx.rejected)
         yield counter("tickwire_sink_failed_writes", "Writes that the database did not take", self._influx.failures)
         yield counter(
-            "tickwire_sink_missed", "Times that the tape let go of messages before they were written", self._missed
+            "tickwire_sink_missed", "Times that messages were let go of before they were written", self._missed
         )
         yield from self._pending.measured()
 
     async def write(self, lease: Lease) -> None:
         """Write until the lease is to be given up."""
         self._active = True
-        work: list[tuple[Reader, Callable[[Reader, asyncio.Event], Coroutine[None, None, None]]]] = []
+        opening: list[Callable[[], Coroutine[None, None, None]]] = [self._influx.prepare]
+        work: list[tuple[Reader, Callable[[asyncio.Event], Coroutine[None, None, None]]]] = []
         if "trade" in self._settings.kinds:
-            work.append((Reader(self._bus, streams.TRADES, ["tape.trade.>"]), self._write_trades))
-        if states := [f"tape.{kind}.>" for kind in ("book", "candle") if kind in self._settings.kinds]:
-            work.append((Reader(self._bus, streams.SINK, states), self._write_states))
+            reader = Reader(self._bus, streams.TRADES)
+            work.append((reader, partial(self._write_trades, reader)))
+        if set(self._settings.kinds) & streams.HELD.keys():
+            reader = Reader(self._bus, streams.SINK)
+            held = Held(self._bus, reader)
+            # First: what comes while the database is not there yet is to be written too.
+            opening.insert(0, held.begin)
+            work.append((reader, partial(self._write_states, reader, held)))
         try:
             async with lifecycle.unwrapped(), asyncio.TaskGroup() as beside:
                 # While the database is away, what waits for it grows: the writers do not see that.
                 watching = [beside.create_task(self._pending.watch(each.stream, each.waiting)) for each, _ in work]
-                await lifecycle.until_stopped(lease.release, self._influx.prepare())
+                for first in opening:
+                    await lifecycle.until_stopped(lease.release, first())
                 async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-                    for reader, write in work:
-                        group.create_task(write(reader, lease.release))
+                    for _, write in work:
+                        group.create_task(write(lease.release))
                 for each in watching:
                     each.cancel()
+        except* Fenced as fenced:
+            # The lease is given up, and asked for again like anybody else.
+            log.warning("fenced", error=str(lifecycle.leaf(fenced)))
         finally:
             self._active = False
 
     async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
-        ledger = Ledger(self._bus)
+        ledger = Ledger(self._bus, SinkTotals)
         async with aclosing(reader):
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
                     await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
 
-    async def _write_batch(self, reader: Reader, ledger: Ledger, found: Sequence[Msg]) -> None:
+    async def _write_batch(self, reader: Reader, ledger: Ledger[SinkTotals], found: Sequence[Msg]) -> None:
         lines: list[str] = []
         touched: set[str] = set()
         trades = 0
@@ -152,7 +166,9 @@ class Sink:
 
     def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
         """A gap where the tape let go of messages before they were read."""
-        previous = int((message.headers or {}).get(_EXPECTED, 0))
+        headers = message.headers or {}
+        # The first says it where retention emptied the subject, so that nothing was expected.
+        previous = int(headers.get(_OWN_LAST) or headers.get(_EXPECTED) or 0)
         if not last or previous <= last:
             return []
         self._missed += 1
@@ -161,26 +177,32 @@ class Sink:
         lost = Gap(since=None, until=until, reason="no longer on the tape when it could be written")
         return [points.of_gap(lost, {"exchange": said.exchange, "symbol": said.symbol}, said.received, sequence)]
 
-    async def _write_states(self, reader: Reader, stop: asyncio.Event) -> None:
+    async def _write_states(self, reader: Reader, held: Held, stop: asyncio.Event) -> None:
         async with aclosing(reader):
             while not stop.is_set():
-                if found := await reader.batch(TAKEN):
-                    lines = [line for message in found if (line := _state(message)) is not None]
-                    await lifecycle.until_stopped(stop, self._write_lines(reader, lines, found[-1]))
+                found = await reader.batch(TAKEN)
+                await lifecycle.until_stopped(stop, self._write_held(reader, held, found))
 
-    async def _write_lines(self, reader: Reader, lines: Sequence[str], last: Msg) -> None:
-        await self._send(lines)
-        await reader.done(last)
+    async def _write_held(self, reader: Reader, held: Held, found: Sequence[Msg]) -> None:
+        lost = await held.lost(found)
+        self._missed += len(lost)
+        await self._send([*lost, *(line for message in found if (line := self._state(message)) is not None)])
+        if found or lost:
+            await held.save()
+        if found:
+            await reader.done(found[-1])
+
+    def _state(self, message: Msg) -> str | None:
+        """The point of a book or a candle; none of what is held from when more was wanted."""
+        kind = message.subject.split(".")[1]
+        if kind not in self._settings.kinds:
+            return None
+        if kind == "candle":
+            return points.of_candle(messages.decode(message.data, Candle))
+        return points.of_book(messages.decode(message.data, Book), message.metadata.sequence.stream)
 
     async def _send(self, lines: Sequence[str]) -> None:
         for start in range(0, len(lines), self._settings.batch):
             taken = await self._influx.write(lines[start : start + self._settings.batch])
             self._points += taken
             log.debug("written", points=taken)
-
-
-def _state(message: Msg) -> str | None:
-    """The point of a book or a candle."""
-    if message.subject.startswith("tape.candle."):
-        return points.of_candle(messages.decode(message.data, Candle))
-    return points.of_book(messages.decode(message.data, Book), message.metadata.sequence.stream)
