@@ -13,6 +13,7 @@
 from tickwire.client.connection import Client, connect
 from tickwire.client.history import CandlesFailed, IncompleteCandles
 from tickwire.client.live import Subscription
+from tickwire.client.stream import Released, Stream
 from tickwire.client.sync import SyncClient, connect_sync
 from tickwire.errors import (
     BadRequest,
@@ -20,6 +21,7 @@ from tickwire.errors import (
     ConfigError,
     ExchangeFailed,
     NoSuchService,
+    NotCached,
     RequestTimeout,
     StorageError,
     TickwireError,
@@ -46,8 +48,11 @@ __all__ = [
     "Job",
     "Key",
     "NoSuchService",
+    "NotCached",
+    "Released",
     "RequestTimeout",
     "StorageError",
+    "Stream",
     "Subscription",
     "SyncClient",
     "Ticker",

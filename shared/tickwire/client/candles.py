@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator
+import asyncio
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tickwire import timeframes
-from tickwire.bus import Bus
+from tickwire import logs, timeframes
 from tickwire.client import history, live
 from tickwire.client.history import Progress, Span
-from tickwire.client.live import Start, Subscription, Subscriptions
-from tickwire.columns import chunks, rows_of
+from tickwire.client.live import Start, Subscription
+from tickwire.client.mailbox import Mailbox
+from tickwire.client.stream import Stream, Streams
+from tickwire.columns import rows_of
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed
 from tickwire.messages import Row
@@ -20,19 +24,37 @@ from tickwire.subjects import Key
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+log = logs.get(__name__)
 
-class Candles:
+WAITING = 16
+"""Chunks of history, or live candles, that wait for a slow consumer; live ones wait behind these as well."""
+CATCH_UP_S = 10.0
+"""How long what has just closed is asked for: the fetcher counts a candle as closed a second after its end
+(`fetcher.settle_ms`)."""
+AGAIN_S = 0.25
+
+
+@dataclass(frozen=True)
+class Part:
+    """Candles in a row, and what could not be had before them or among them."""
+
+    candles: Sequence[Candle] = ()
+    missing: list[Range] = field(default_factory=list)
+
+
+class Candles(Stream[Part, Candle]):
     """Candles of one key: `await` it for a DataFrame, or iterate it (`async for`) for each as it comes.
 
     Iterated, it yields first the closed candles from `since` on, fetched where they are missing, then the open one as
-    it changes, and each closed one once; without `since` only the live ones. A live candle that was not wholly
-    observed is fetched instead. `missing` names the ranges (ms) that could not be had by then.
+    it changes, and each closed one once; without `since` only the live ones. It ends with the last candle that opens
+    before `until`, if that is given. A live candle that was not wholly observed is fetched instead. `missing` names
+    the ranges (ms) that could not be had by then, with an IncompleteCandles warning for each time; `missing.clear()`
+    it if you iterate for weeks.
     """
 
     def __init__(
         self,
-        bus: Bus,
-        subscriptions: Subscriptions,
+        streams: Streams,
         key: Key,
         since: int | None,
         until: int | None,
@@ -40,89 +62,112 @@ class Candles:
         fetch: bool,
         progress: Progress,
     ) -> None:
+        super().__init__(streams, f"candle {key}", Mailbox(WAITING))
         self.key = key
         self.missing: list[tuple[int, int]] = []
-        self._bus = bus
+        self._bus = streams.bus
         self._since = since
         self._until = until
         self._fetch = fetch
         self._progress = progress
-        self._live = Subscription(subscriptions, Feed("candle", *key), live.candle, start=Start())
+        self._live = Subscription(streams, Feed("candle", *key), live.candle, start=Start())
 
     def __await__(self) -> Generator[Any, None, DataFrame]:
-        return self._frame().__await__()
+        return self._warned().__await__()
 
-    async def _frame(self) -> DataFrame:
-        span = await self._span(self._since, self._until, self._progress)
-        return await history.frame(self._bus, self.key, span)
+    async def _warned(self) -> DataFrame:
+        return history.warned(await self.frame())
+
+    async def frame(self) -> DataFrame:
+        """The DataFrame, without a warning."""
+        return await history.frame(self._bus, self.key, await self._span(self._since, self._until, self._progress))
 
     async def _span(self, since: int | None, until: int | None, progress: Progress) -> Span:
         """What is known of a range by now, after fetching where that is wanted. Raises what failed."""
         if not self._fetch or since is None:
-            return await history.known(self._bus, self.key, since, until)
+            return await history.known(self._bus, self.key, since, until, _now())
         found = (await history.fetched(self._bus, [self.key], since, until, progress))[self.key]
         if isinstance(found, TickwireError):
             raise found
         return found
 
-    async def __aenter__(self) -> Candles:
-        await self._live.__aenter__()
-        return self
+    def _items_of(self, message: Part) -> Sequence[Candle]:
+        if message.missing:
+            self.missing += message.missing
+            history.warn(self.key, message.missing, "see .missing")
+        return message.candles
 
-    async def __aexit__(self, *error: Any) -> None:
-        await self._live.__aexit__(*error)
-
-    def __aiter__(self) -> AsyncIterator[Candle]:
-        return self._each()
-
-    async def _each(self) -> AsyncGenerator[Candle, None]:
+    async def _follow(self) -> None:
+        since, until = self._since, self._until
+        if since is not None and until is not None and until <= _now():
+            self._started.set()
+            await self._put(await self._span(since, until, self._progress))
+            return
         # Followed from the start, so that nothing happens between history and it.
-        self._live.open()
-        reached: int | None = None
-        try:
-            if self._since is not None:
-                span = await self._span(self._since, None, self._progress)
-                self.missing += span.missing
-                async for row in self._rows(span):
-                    yield self._of(row)
+        async with self._live:
+            self._started.set()
+            reached = None
+            if since is not None:
+                span = await self._span(since, None, self._progress)
+                await self._put(span)
                 reached = span.until
-            while batch := await self._live.take():
-                for candle in batch:
-                    if reached is not None and candle.timestamp < reached:
-                        continue
-                    ending = timeframes.next_open(self.key.timeframe, candle.timestamp)
-                    since = candle.timestamp if reached is None else reached
-                    # What closed in between, and what was closed without having been seen whole.
-                    if candle.timestamp > since or (candle.closed and not candle.complete):
-                        until = ending if candle.closed and not candle.complete else candle.timestamp
-                        found = False
-                        async for row in self._caught_up(since, until):
-                            found = row[0] == candle.timestamp
-                            yield self._of(row)
-                        reached = candle.timestamp
-                        if found:
-                            reached = ending
-                            continue
-                    yield candle
-                    reached = ending if candle.closed else candle.timestamp
-        finally:
-            self._live.release()
+            await self._present(reached)
 
-    async def _caught_up(self, since: int, until: int) -> AsyncGenerator[Row, None]:
-        """The rows of a range that has just gone by; what cannot be had is kept in `missing`."""
-        try:
-            span = await self._span(since, until, progress=False)
-        except TickwireError as error:
-            live.log.warning(f"{self.key}: {error}")
-            span = Span(since, until, [Range(since, until)])
-        self.missing += span.missing
-        async for row in self._rows(span):
-            yield row
+    async def _present(self, reached: int | None) -> None:
+        """Live candles, after those before `reached` (ms), and in between what closed unseen; to `until`."""
+        end = self._until
+        async for candle in self._live:
+            if reached is not None and candle.timestamp < reached:
+                continue
+            over = end is not None and candle.timestamp >= end
+            since = candle.timestamp if reached is None else reached
+            # What closed in between, and what was closed without having been seen whole.
+            until = candle.timestamp
+            if candle.closed and not candle.complete:
+                until = timeframes.next_open(self.key.timeframe, candle.timestamp)
+            if end is not None:
+                until = min(until, end)
+            last = await self._caught_up(since, until) if until > since else None
+            if over:
+                return
+            if last != candle.timestamp:
+                await self._mailbox.put(Part([candle]))
+            reached = candle.timestamp
+            if candle.closed:
+                reached = timeframes.next_open(self.key.timeframe, candle.timestamp)
+            if end is not None and reached >= end:
+                return
 
-    async def _rows(self, span: Span) -> AsyncGenerator[Row, None]:
-        async for chunk in chunks(self._bus, self.key, span.since, span.until, None):
-            for row in rows_of(chunk):
-                yield row
+    async def _caught_up(self, since: int, until: int) -> int | None:
+        """Put in the candles of a range that has just gone by, and what cannot be had; the last one's time (ms)."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CATCH_UP_S
+        while True:
+            error: TickwireError | None = None
+            try:
+                span = await self._span(since, until, progress=False)
+            except TickwireError as problem:
+                error = problem
+            if (error is None and not span.missing) or not self._fetch or loop.time() > deadline:
+                break
+            await asyncio.sleep(AGAIN_S)
+        if error is not None:
+            log.warning(f"{self.key}: {error}")
+            await self._mailbox.put(Part(missing=[Range(since, until)]))
+            return None
+        return await self._put(span)
+
+    async def _put(self, span: Span) -> int | None:
+        """Put in the candles of a span, and what of it is missing; the last one's time (ms)."""
+        last = None
+        if span.missing:
+            await self._mailbox.put(Part(missing=span.missing))
+        async for chunk in history.cached(self._bus, self.key, span):
+            found = [self._of(row) for row in rows_of(chunk)]
+            if found:
+                last = found[-1].timestamp
+                await self._mailbox.put(Part(found))
+        return last
 
     def _of(self, row: Row) -> Candle:
         exchange, symbol, timeframe = self.key
@@ -141,3 +186,7 @@ class Candles:
             closed=True,
             complete=True,
         )
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000

@@ -18,10 +18,11 @@ from tickwire import lifecycle, runfile, subjects, timeframes, times
 from tickwire.bus import Bus
 from tickwire.client import history, live
 from tickwire.client.candles import Candles
-from tickwire.client.history import CandlesFailed, Progress
-from tickwire.client.live import BookSubscription, Start, Subscription, Subscriptions, TradeItems, TradeSubscription
-from tickwire.client.replay import replayed
-from tickwire.errors import BadRequest, TickwireError
+from tickwire.client.history import Progress
+from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
+from tickwire.client.replay import due_together, replayed
+from tickwire.client.stream import Streams
+from tickwire.errors import BadRequest
 from tickwire.feeds import Book, Gap, Ticker, Trade, feed
 from tickwire.subjects import Key
 
@@ -48,19 +49,19 @@ async def connect(
         lifecycle.unwrapped(),
         asyncio.TaskGroup() as group,
     ):
-        subscriptions = Subscriptions(bus, group, name)
+        streams = Streams(bus, group, name)
         try:
-            yield Client(bus, subscriptions)
+            yield Client(bus, streams)
         finally:
-            subscriptions.close()
+            streams.close()
 
 
 class Client:
-    """What a program asks of tickwire. Made by `connect`."""
+    """What a program asks of tickwire. Made by `connect`; after its block everything raises Released."""
 
-    def __init__(self, bus: Bus, subscriptions: Subscriptions) -> None:
+    def __init__(self, bus: Bus, streams: Streams) -> None:
         self.bus = bus
-        self._subscriptions = subscriptions
+        self._streams = streams
 
     def candles(
         self,
@@ -76,16 +77,20 @@ class Client:
         """Closed candles that open in `[since, until)`: `await` it for a DataFrame, `async for` goes on live.
 
         What is missing is fetched first, with bars on a terminal and in notebooks (`progress=False`: none; a callable
-        gets each `Job` message); with `fetch=False`, or without `since`, the cache is asked alone.
+        gets each `Job` message); with `fetch=False`, or without `since`, the cache is asked alone. Without `until` it
+        is up to the last closed candle; without `since` it is all that is cached.
 
         The DataFrame has a DatetimeIndex `timestamp` (UTC) and the float columns open, high, low, close, volume. Its
         `attrs` are exchange, symbol, timeframe, since, until (ms), `complete`, and `missing`: ranges (since, until)
-        of ms that are not known; an IncompleteCandles warning is issued when there are any.
+        of ms that are not known; an IncompleteCandles warning is issued when there are any. It is empty where nothing
+        of the range is known, or nothing has closed since.
 
-        Raises UnknownExchange, UnknownSymbol, UnsupportedTimeframe, ExchangeFailed, NoSuchService, BadRequest.
+        Raises UnknownExchange, UnknownSymbol, UnsupportedTimeframe, ExchangeFailed, NoSuchService, BadRequest;
+        without `since`, NotCached where nothing is cached.
         """
+        self._streams.check()
         key = _key(exchange, symbol, timeframe)
-        return Candles(self.bus, self._subscriptions, key, *_span(since, until), fetch=fetch, progress=progress)
+        return Candles(self._streams, key, *_span(since, until), fetch=fetch, progress=progress)
 
     async def candles_of(
         self,
@@ -102,23 +107,30 @@ class Client:
 
         Raises CandlesFailed when some keys could not be had: it has the frames of the others.
         """
+        found = await self.frames_of(exchanges, symbols, timeframes, since, until, fetch=fetch, progress=progress)
+        return history.all_or_failed(found)
+
+    async def frames_of(
+        self,
+        exchanges: Names,
+        symbols: Names,
+        timeframes: Names,
+        since: Time | None,
+        until: Time | None,
+        *,
+        fetch: bool,
+        progress: Progress,
+    ) -> history.Frames:
+        """What `candles_of` found, and what it did not, without a warning."""
+        self._streams.check()
         names = [[each] if isinstance(each, str) else list(each) for each in (exchanges, symbols, timeframes)]
         keys = list(dict.fromkeys(_key(*parts) for parts in product(*names)))
         start, end = _span(since, until)
-        found: dict[Key, history.Span | TickwireError] = {}
         if fetch and start is not None:
             found = await history.fetched(self.bus, keys, start, end, progress)
         else:
-            found = {key: await history.known(self.bus, key, start, end) for key in keys}
-        errors = {key: each for key, each in found.items() if isinstance(each, TickwireError)}
-        frames = {
-            key: await history.frame(self.bus, key, each)
-            for key in keys
-            if not isinstance(each := found[key], TickwireError)
-        }
-        if errors:
-            raise CandlesFailed(errors, frames)
-        return frames
+            found = await history.known_of(self.bus, keys, start, end, _now())
+        return await history.frames(self.bus, found)
 
     @overload
     def trades(
@@ -153,17 +165,20 @@ class Client:
     ) -> TradeSubscription[Trade] | TradeSubscription[Trade | Gap]:
         """Trades, each once, in the exchange's order, from now on; the feed runs as long as it is iterated.
 
-        With `since`, first those that are on the tape from that time on, or with `after` those after a sequence of
-        the tape (`.sequence` of an earlier one), then live ones, without a seam. What could not be had is a warning in
-        the log and an item of `.gaps`; with `gaps=True` it is also yielded, in its place.
+        "Now" is the first trade that came live: what is fetched for a time before that, in which the feed was off or
+        cut, is left out, and from then on nothing is. With `since`, first those that are on the tape from that time
+        on, or with `after` those after a sequence of the tape (`.sequence` of an earlier one), then live ones, without
+        a seam. What could not be had is a warning in the log and an item of `.gaps`; with `gaps=True` it is also
+        yielded, in its place.
         """
+        self._streams.check()
         if since is not None and after is not None:
             raise BadRequest("both since and after are given", "choose one")
         wanted = feed("trade", exchange, symbol)
         start = _ms(since, _now(), "since")
-        items = TradeItems(wanted, start, yielded=gaps)
+        items = TradeItems(wanted, start, yielded=gaps, live=start is None and after is None)
         begin = Start(back=0, after=after, since=start)
-        return TradeSubscription(self._subscriptions, wanted, items, items, begin)
+        return TradeSubscription(self._streams, wanted, items, items, begin)
 
     def books(
         self, exchange: str, symbol: str, *, depth: int | None = None, cadence_ms: int | None = None
@@ -174,9 +189,10 @@ class Client:
         30 s. `depth` is levels a side, `cadence_ms` how often at most; of
         several wishes for one feed the largest depth and the shortest cadence are met.
         """
+        self._streams.check()
         wanted = feed("book", exchange, symbol)
         return BookSubscription(
-            self._subscriptions,
+            self._streams,
             wanted,
             live.book,
             start=Start(),
@@ -187,8 +203,9 @@ class Client:
 
     def tickers(self, exchange: str, symbol: str) -> Subscription[Ticker]:
         """The ticker: its present state, then each new one. Whoever is slow gets the newest; `.missed` counts."""
+        self._streams.check()
         return Subscription(
-            self._subscriptions, feed("ticker", exchange, symbol), live.ticker, start=Start(), newest_only=True
+            self._streams, feed("ticker", exchange, symbol), live.ticker, start=Start(), newest_only=True
         )
 
     def replay(
@@ -198,9 +215,19 @@ class Client:
 
         Gaps are yielded in their place. No feed needs to run. Raises BadRequest.
         """
+        self._streams.check()
         start, end = _span(since, until)
         assert start is not None
         return replayed(self.bus, feed("trade", exchange, symbol), start, end, speed)
+
+    def replay_together(
+        self, exchange: str, symbol: str, since: Time, until: Time | None, *, speed: float
+    ) -> AsyncGenerator[list[Trade | Gap], None]:
+        """As `replay`, in lists of what is due at once."""
+        self._streams.check()
+        start, end = _span(since, until)
+        assert start is not None
+        return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
 
 
 def _key(exchange: str, symbol: str, timeframe: str) -> Key:

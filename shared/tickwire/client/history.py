@@ -9,12 +9,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tickwire import jobs, timeframes
 from tickwire.bus import Bus
@@ -27,6 +29,7 @@ from tickwire.subjects import Key
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+_PACKAGE = Path(__file__).parent
 COLUMNS = ("open", "high", "low", "close", "volume")
 Progress = bool | Callable[[Job], object] | None
 """True and None show bars (None only on a terminal or in a notebook), False nothing; a callable gets each word."""
@@ -52,11 +55,18 @@ class CandlesFailed(TickwireError):
 
 @dataclass(frozen=True)
 class Span:
-    """What is known of a key between `since` and `until` (ms): `missing` is not."""
+    """What is known of a key in `[since, until)` (ms): `missing` is not."""
 
-    since: int | None
-    until: int | None
+    since: int
+    until: int
     missing: list[Range] = field(default_factory=list)
+
+
+class Frames(NamedTuple):
+    """DataFrames of several keys, and why the others could not be had."""
+
+    frames: dict[Key, DataFrame]
+    errors: dict[Key, TickwireError]
 
 
 async def fetched(
@@ -69,44 +79,113 @@ async def fetched(
         accepted = [order for order in orders if order.error is None]
         with _shown([order.key for order in accepted], progress) as show:
             await following.until_ended([order.id for order in accepted], show, asyncio.Event())
-    found: dict[Key, Span | TickwireError] = {order.key: order.error for order in orders if order.error is not None}
-    for order in accepted:
-        job = following.ended[order.id]
-        if job.error is not None:
+    found: dict[Key, Span | TickwireError] = {}
+    for order in orders:
+        if order.error is not None:
+            found[order.key] = order.error
+        elif (job := following.ended[order.id]).error is not None:
             found[order.key] = from_code(job.error.code, job.error.message, job.error.remedy)
         else:
             found[order.key] = Span(job.since, job.until, job.missing)
     return found
 
 
-async def known(bus: Bus, key: Key, since: int | None, until: int | None) -> Span:
-    """What the cache knows of a key. Raises NoSuchService when no cache runs."""
-    request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, since=since, until=until)
+async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: int) -> Span:
+    """What the cache knows of a key: from `since` to `until`, else to the candle that is open at `now` (all ms).
+
+    Without `since` it is all that is cached, up to `until` if that is given; raises NotCached when that is nothing.
+    Raises NoSuchService when no cache runs.
+    """
+    if since is not None and until is None:
+        until = max(since, timeframes.open_of(key.timeframe, now))
+    bounds = (since, until) if since is not None else (None, None)
+    request = KeyRequest(**key._asdict(), since=bounds[0], until=bounds[1])
     try:
-        coverage = await bus.request("cache.coverage", request, Coverage)
+        verified = (await bus.request("cache.coverage", request, Coverage)).verified
     except NotCached:
-        coverage = Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
-    if since is None or until is None:
-        ends = [coverage.verified[0].since, coverage.verified[-1].until] if coverage.verified else [0, 0]
-        since, until = ends[0] if since is None else since, ends[1] if until is None else until
-    return Span(since, until, subtract(Range(since, until), coverage.verified) if since < until else [])
+        verified = []
+    if since is None:
+        if not verified:
+            raise NotCached(f"nothing is cached of {key}", "say since when, and it is fetched")
+        since = verified[0].since
+        until = verified[-1].until if until is None else until
+    assert until is not None
+    return Span(since, until, subtract(Range(since, until), verified) if since < until else [])
+
+
+async def known_of(
+    bus: Bus, keys: Sequence[Key], since: int | None, until: int | None, now: int
+) -> dict[Key, Span | TickwireError]:
+    """As `known`, of several keys."""
+    found: dict[Key, Span | TickwireError] = {}
+    for key in keys:
+        try:
+            found[key] = await known(bus, key, since, until, now)
+        except NotCached as error:
+            found[key] = error
+    return found
+
+
+async def cached(bus: Bus, key: Key, span: Span) -> AsyncGenerator[CandleColumns, None]:
+    """The cached candles of a key in a span, as they come."""
+    try:
+        async with aclosing(chunks(bus, key, span.since, span.until, None)) as parts:
+            async for part in parts:
+                yield part
+    except NotCached:
+        # That is as it should be where nothing is known.
+        if subtract(Range(span.since, span.until), span.missing):
+            raise
 
 
 async def frame(bus: Bus, key: Key, span: Span) -> DataFrame:
-    """The cached candles of a key in a span. Warns of what is missing (IncompleteCandles)."""
-    columns = [chunk async for chunk in chunks(bus, key, span.since, span.until, None)]
-    found = _frame(columns)
+    """The cached candles of a key in a span."""
+    found = _frame([chunk async for chunk in cached(bus, key, span)])
     missing = [tuple(each) for each in span.missing]
     found.attrs |= key._asdict()
     found.attrs |= {"since": span.since, "until": span.until, "complete": not missing, "missing": missing}
-    if missing:
-        absent = sum(timeframes.count(key.timeframe, since, until) for since, until in missing)
-        warnings.warn(
-            f"{key}: {absent:,} candles in {len(missing)} ranges are missing, see attrs['missing']",
-            IncompleteCandles,
-            stacklevel=3,
-        )
     return found
+
+
+async def frames(bus: Bus, found: Mapping[Key, Span | TickwireError]) -> Frames:
+    """The cached candles of several keys."""
+    had = {key: await frame(bus, key, span) for key, span in found.items() if isinstance(span, Span)}
+    return Frames(had, {key: error for key, error in found.items() if isinstance(error, TickwireError)})
+
+
+def all_or_failed(found: Frames) -> dict[Key, DataFrame]:
+    """The DataFrames, after warning whoever called the client of what is missing. Raises CandlesFailed."""
+    for each in found.frames.values():
+        warned(each)
+    if found.errors:
+        raise CandlesFailed(found.errors, found.frames)
+    return found.frames
+
+
+def warned(found: DataFrame) -> DataFrame:
+    """The same, after warning whoever called the client of what is missing (IncompleteCandles)."""
+    if found.attrs["missing"]:
+        key = Key(*(found.attrs[name] for name in Key._fields))
+        warn(key, found.attrs["missing"], "see attrs['missing']")
+    return found
+
+
+def warn(key: Key, missing: Sequence[tuple[int, int]], remedy: str) -> None:
+    """Warn of what is missing of a key."""
+    absent = sum(timeframes.count(key.timeframe, since, until) for since, until in missing)
+    ranges = f"{len(missing)} range{'s' if len(missing) > 1 else ''}"
+    text = f"{key}: {absent:,} candle{'s' if absent != 1 else ''} in {ranges} are missing, {remedy}"
+    warnings.warn(text, IncompleteCandles, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """How many frames above `warn` the first one outside of this package is."""
+    # `skip_file_prefixes` of Python 3.12 does that.
+    level, here = 1, inspect.currentframe()
+    at = here.f_back if here is not None else None
+    while at is not None and Path(at.f_code.co_filename).parent == _PACKAGE:
+        level, at = level + 1, at.f_back
+    return level
 
 
 def _frame(columns: Sequence[CandleColumns]) -> DataFrame:

@@ -4,23 +4,19 @@
 |---|---|
 | `streamer.start`, `streamer.stop` | the interest, renewed while it lasts |
 | `md.<kind>.<exchange>.<token>[.<timeframe>]` | followed, holes read back from the tape |
-
-A subscription is worked by a task of the client's, not by whoever iterates: an iterator may be abandoned anywhere.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, TypeVar
 
-from tickwire import interest, lifecycle, logs, messages
-from tickwire.bus import Bus
+from tickwire import interest, logs, messages
 from tickwire.client.mailbox import Mailbox
-from tickwire.errors import TickwireError
+from tickwire.client.stream import Stream, Streams
 from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
 from tickwire.follow import Following, Taped, follow, place
 
@@ -49,39 +45,16 @@ class Start:
     since: int | None = None
 
 
-class Subscriptions:
-    """All subscriptions of a connection: each worked by a task in `group`."""
+class Subscription(Stream[Taped, T], Generic[T]):
+    """A feed's tape, followed.
 
-    def __init__(self, bus: Bus, group: asyncio.TaskGroup, name: str) -> None:
-        self.bus = bus
-        self.name = name
-        self._group = group
-        self._closing: set[asyncio.Event] = set()
-
-    def work(self, closing: asyncio.Event, run: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        """Work a subscription, which ends once `closing` is set."""
-        self._closing.add(closing)
-        task = self._group.create_task(run)
-        task.add_done_callback(lambda _: self._closing.discard(closing))
-        return task
-
-    def close(self) -> None:
-        """End them all; the group waits until they have said goodbye."""
-        for closing in list(self._closing):
-            closing.set()
-
-
-class Subscription(Generic[T]):
-    """A feed, to be iterated: `async for item in client.trades(...)`.
-
-    Leaving the loop, the block, or the client releases the feed; `async with` says exactly when, and at its beginning
-    waits until the feed is followed. That, or else the first step, raises what the streamer refuses: UnknownExchange,
-    UnknownSymbol, UnsupportedKind, NoSuchService where none runs. Iterate it once at a time.
+    Iterated or entered, it raises what the streamer refuses: UnknownExchange, UnknownSymbol, UnsupportedKind,
+    NoSuchService where none runs.
     """
 
     def __init__(
         self,
-        subscriptions: Subscriptions,
+        streams: Streams,
         feed: Feed,
         items: Items[T],
         *,
@@ -90,20 +63,13 @@ class Subscription(Generic[T]):
         depth: int | None = None,
         cadence_ms: int | None = None,
     ) -> None:
+        super().__init__(streams, str(feed), Mailbox(1 if newest_only else WAITING, newest_only=newest_only))
         self.feed = feed
-        self._subscriptions = subscriptions
         self._items = items
         self._start = start
         self._depth = depth
         self._cadence_ms = cadence_ms
-        self._mailbox: Mailbox[Taped] = Mailbox(1 if newest_only else WAITING, newest_only=newest_only)
-        self._closing = asyncio.Event()
-        self._started = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._entered = False
         self._following: Following | None = None
-        self.sequence = 0
-        """Of the last message of the tape that was handed on: `after=` it, one goes on where one was."""
 
     def _begins_late(self, since: int) -> None:
         """The tape does not go back to `since` (ms)."""
@@ -118,70 +84,18 @@ class Subscription(Generic[T]):
         """Messages that were missed live, and read from the tape."""
         return self._following.read_back if self._following else 0
 
-    async def __aenter__(self) -> Self:
-        self._entered = True
-        self.open()
-        await self._started.wait()
-        self._mailbox.check()
-        return self
+    def _items_of(self, message: Taped) -> list[T]:
+        return self._items(message)
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._closing.set()
-        if self._task is not None:
-            await asyncio.wait({self._task})
-
-    def open(self) -> None:
-        """Start the feed, if that was not done."""
-        if self._task is None:
-            self._task = self._subscriptions.work(self._closing, self._work())
-
-    def release(self) -> None:
-        """Release the feed, unless that is for the end of an `async with` block to do."""
-        if not self._entered:
-            self._closing.set()
-
-    def __aiter__(self) -> AsyncIterator[T]:
-        return self._each()
-
-    async def _each(self) -> AsyncGenerator[T, None]:
-        self.open()
-        try:
-            while batch := await self.take():
-                for item in batch:
-                    yield item
-        finally:
-            self.release()
-
-    async def take(self) -> list[T]:
-        """All that came since the last call, at least one item; empty once it was released."""
-        self.open()
-        while waiting := await self._mailbox.take():
-            found: list[T] = []
-            for taped in waiting:
-                found += self._items(taped)
-                self.sequence = taped.sequence
-            if found:
-                return found
-        return []
-
-    async def _work(self) -> None:
-        try:
-            async with lifecycle.unwrapped():
-                await lifecycle.until_stopped(self._closing, self._follow())
-        except TickwireError as error:
-            self._mailbox.close(error)
-        finally:
-            self._mailbox.close()
-            self._started.set()
+    def _sequence_of(self, message: Taped) -> int:
+        return message.sequence
 
     async def _follow(self) -> None:
-        bus, feed, start = self._subscriptions.bus, self.feed, self._start
+        bus, feed, start = self._streams.bus, self.feed, self._start
         wanted = interest.interested(
             bus,
             feed,
-            interest.subscriber(self._subscriptions.name),
+            interest.subscriber(self._streams.name),
             ttl_s=TTL_S,
             depth=self._depth,
             cadence_ms=self._cadence_ms,
@@ -211,15 +125,20 @@ class Subscription(Generic[T]):
 
 
 class TradeItems:
-    """Trades and gaps of a feed's messages from `since` (ms) on; `gaps` keeps the gaps, `yielded` hands them on too."""
+    """Trades and gaps of a feed's messages from `since` (ms) on; `gaps` keeps the gaps, `yielded` hands them on too.
 
-    def __init__(self, feed: Feed, since: int | None, *, yielded: bool) -> None:
+    With `live`, they begin with the first message that came live: what was fetched for the time before, and gaps in
+    it, are left out.
+    """
+
+    def __init__(self, feed: Feed, since: int | None, *, yielded: bool, live: bool = False) -> None:
         self.gaps: list[Gap] = []
         self._feed = feed
         self._since = since
         self._yielded = yielded
         self._last: Trade | None = None
         self._reached = since is None
+        self._awaited = live
         self.begins_late = False
         """The tape does not go back to `since`."""
 
@@ -227,6 +146,12 @@ class TradeItems:
         """What one message brings."""
         message = messages.decode(taped.data, Trades)
         trades = message.trades
+        if self._awaited:
+            if message.source == "rest" or not trades:
+                return []
+            self._awaited = False
+            self._last = trades[-1]
+            return list(trades)
         found: list[Trade | Gap] = []
         if taped.skipped:
             last, first = self._last, trades[0] if trades else None
@@ -267,12 +192,12 @@ class TradeItems:
 
 
 class TradeSubscription(Subscription[T]):
-    """Trades, each once, in the exchange's order. `gaps` names what could not be had so far."""
+    """Trades, each once, in the exchange's order. `gaps` names what could not be had so far; `gaps.clear()` it if you
+    iterate for weeks.
+    """
 
-    def __init__(
-        self, subscriptions: Subscriptions, feed: Feed, items: TradeItems, as_items: Items[T], start: Start
-    ) -> None:
-        super().__init__(subscriptions, feed, as_items, start=start)
+    def __init__(self, streams: Streams, feed: Feed, items: TradeItems, as_items: Items[T], start: Start) -> None:
+        super().__init__(streams, feed, as_items, start=start)
         self.gaps = items.gaps
         self._trades = items
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from itertools import chain
 
 from tickwire.bus import Bus
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Gap, Trade
 from tickwire.follow import pages, place
+
+TOGETHER = 256
+"""Items of a replay that are handed out at once, at most."""
 
 
 class Clock:
@@ -32,6 +37,16 @@ async def replayed(
     bus: Bus, feed: Feed, since: int, until: int | None, speed: float
 ) -> AsyncGenerator[Trade | Gap, None]:
     """What the tape has of a feed in `[since, until)` (ms), in order, at `speed` times the pace it happened."""
+    async with aclosing(due_together(bus, feed, since, until, speed)) as parts:
+        async for part in parts:
+            for item in part:
+                yield item
+
+
+async def due_together(
+    bus: Bus, feed: Feed, since: int, until: int | None, speed: float
+) -> AsyncGenerator[list[Trade | Gap], None]:
+    """As `replayed`, in lists of what is due at once."""
     if not speed > 0:
         raise BadRequest(f"speed {speed} is not above 0", "1.0 is as it happened, math.inf as fast as possible")
     after, whole = await place(bus, feed.public, since - CLOCKS_MS)
@@ -39,12 +54,21 @@ async def replayed(
     items.begins_late = not whole
     loop = asyncio.get_running_loop()
     clock, started = Clock(speed), loop.time()
+    found: list[Trade | Gap] = []
     async for page in pages(bus, feed.public, after):
-        for taped in page:
-            for item in items(taped):
-                if isinstance(item, Trade) and until is not None and item.timestamp >= until:
-                    return
+        for item in chain.from_iterable(map(items, page)):
+            if isinstance(item, Trade) and until is not None and item.timestamp >= until:
+                if found:
+                    yield found
+                return
+            wait = started + clock.due(item) - loop.time()
+            if found and (wait > 0 or len(found) == TOGETHER):
+                yield found
+                found = []
                 wait = started + clock.due(item) - loop.time()
-                if wait > 0:
-                    await asyncio.sleep(wait)
-                yield item
+            if wait > 0:
+                await asyncio.sleep(wait)
+            found.append(item)
+        if found:
+            yield found
+            found = []

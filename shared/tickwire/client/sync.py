@@ -2,47 +2,61 @@
 
 from __future__ import annotations
 
+import asyncio
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
+from tickwire.client import history
 from tickwire.client.connection import Client, Names, Time, connect
 from tickwire.client.history import Progress
-from tickwire.client.live import Subscription
+from tickwire.client.stream import Released, Stream
 from tickwire.feeds import Book, Candle, Gap, Ticker, Trade
 from tickwire.subjects import Key
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from pandas import DataFrame
 
 T = TypeVar("T")
 
 
-@contextmanager
-def connect_sync(
-    url: str | None = None, *, config: Path | str | None = None, name: str = "client"
-) -> Iterator[SyncClient]:
-    """As `connect`, for `with`: the client lives on a loop in a thread of its own."""
-    with (
-        start_blocking_portal(name="tickwire") as portal,
-        portal.wrap_async_context_manager(connect(url, config=config, name=name)) as client,
-    ):
-        yield SyncClient(portal, client)
+def connect_sync(url: str | None = None, *, config: Path | str | None = None, name: str = "client") -> SyncClient:
+    """As `connect`, at once: the client lives on a loop in a thread of its own.
+
+    Until the end of its `with` block, or `close()`, or the end of the program.
+    """
+    with ExitStack() as stack:
+        portal = stack.enter_context(start_blocking_portal(name="tickwire"))
+        client = stack.enter_context(portal.wrap_async_context_manager(connect(url, config=config, name=name)))
+        return SyncClient(portal, client, stack.pop_all())
 
 
 class SyncClient:
     """`Client`, blocking: its DataFrames are returned, its feeds are plain iterators. Ctrl-C ends any of them."""
 
-    def __init__(self, portal: BlockingPortal, client: Client) -> None:
+    def __init__(self, portal: BlockingPortal, client: Client, connection: ExitStack) -> None:
         self._portal = portal
         self._client = client
+        # Also at the end of the program, while its threads still run.
+        self._closing = weakref.finalize(self, connection.close)
+
+    def __enter__(self) -> SyncClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Release every feed and disconnect; what is asked afterwards raises Released."""
+        self._closing()
 
     def candles(
         self,
@@ -58,9 +72,11 @@ class SyncClient:
         """See `Client.candles`."""
 
         async def ask() -> DataFrame:
-            return await self._client.candles(exchange, symbol, timeframe, since, until, fetch=fetch, progress=progress)
+            wanted = self._client.candles(exchange, symbol, timeframe, since, until, fetch=fetch, progress=progress)
+            return await wanted.frame()
 
-        return _run(self._portal, ask)
+        # Warned of in the caller's thread, whose line it is about.
+        return history.warned(_run(self._portal, ask))
 
     def candles_of(
         self,
@@ -75,18 +91,20 @@ class SyncClient:
     ) -> dict[Key, DataFrame]:
         """See `Client.candles_of`."""
 
-        async def ask() -> dict[Key, DataFrame]:
-            return await self._client.candles_of(
+        async def ask() -> history.Frames:
+            return await self._client.frames_of(
                 exchanges, symbols, timeframes, since, until, fetch=fetch, progress=progress
             )
 
-        return _run(self._portal, ask)
+        return history.all_or_failed(_run(self._portal, ask))
 
     def live_candles(
-        self, exchange: str, symbol: str, timeframe: str, since: Time | None = None
+        self, exchange: str, symbol: str, timeframe: str, since: Time | None = None, until: Time | None = None
     ) -> SyncSubscription[Candle]:
-        """What iterating `Client.candles` does: history from `since` on, then live candles."""
-        return self._subscription(lambda: self._client.candles(exchange, symbol, timeframe, since, progress=False))
+        """What iterating `Client.candles` does: history from `since` on, then live candles, to `until`."""
+        return self._subscription(
+            lambda: self._client.candles(exchange, symbol, timeframe, since, until, progress=False)
+        )
 
     @overload
     def trades(
@@ -140,26 +158,35 @@ class SyncClient:
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = float("inf")
     ) -> SyncSubscription[Trade | Gap]:
         """See `Client.replay`."""
-        return self._subscription(lambda: self._client.replay(exchange, symbol, since, until, speed=speed))
+        return self._subscription(lambda: self._client.replay_together(exchange, symbol, since, until, speed=speed))
 
-    def _subscription(self, make: Callable[[], AsyncIterator[T] | Any]) -> SyncSubscription[T]:
-        async def begin() -> Any:
-            return make()
+    def _subscription(self, make: Callable[[], Any]) -> SyncSubscription[T]:
+        async def begin() -> tuple[asyncio.AbstractEventLoop, Any]:
+            return asyncio.get_running_loop(), make()
 
-        return SyncSubscription(self._portal, _run(self._portal, begin))
+        return SyncSubscription(self._portal, *_run(self._portal, begin))
 
 
 class SyncSubscription(Generic[T]):
-    """A feed as a plain iterator. The end of its `with` block, or of the client's, releases it, and so does `close`."""
+    """A feed as a plain iterator, to be iterated once, or within `with` once and again.
 
-    def __init__(self, portal: BlockingPortal, source: Any) -> None:
+    The end of a `for` loop over it, of its `with` block, or of the client releases it, and so does `close`.
+    """
+
+    def __init__(self, portal: BlockingPortal, loop: asyncio.AbstractEventLoop, source: Any) -> None:
         self.source = source
-        """The subscription underneath: `.gaps`, `.missed`, `.sequence`, `.missing`."""
+        """The stream underneath: `.gaps`, `.missed`, `.missing`."""
+        self.sequence = 0
+        """See `Subscription.sequence`."""
         self._portal = portal
-        self._each = None if isinstance(source, Subscription) else aiter(source)
-        self._waiting: deque[T] = deque()
+        self._loop = loop
+        self._waiting: deque[tuple[deque[T], int]] = deque()
+        self._entered = False
+        self._closed = False
 
     def __enter__(self) -> SyncSubscription[T]:
+        self._check()
+        self._entered = True
         return self
 
     def __exit__(
@@ -168,38 +195,69 @@ class SyncSubscription(Generic[T]):
         self.close()
 
     def __iter__(self) -> Iterator[T]:
-        return self
+        self._check()
+        return self._each()
+
+    def _each(self) -> Iterator[T]:
+        try:
+            while self._filled():
+                yield self._next()
+        finally:
+            if not self._entered:
+                self._closed = True
+                # Whoever collects garbage must not wait; the client may have been closed before.
+                with suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._release)
 
     def __next__(self) -> T:
+        if self._closed or not self._filled():
+            raise StopIteration
+        return self._next()
+
+    def _filled(self) -> bool:
+        """Whether there is a next item, after waiting for it."""
         if not self._waiting:
             # All that came meanwhile: crossing threads for each trade would cost more than the trade.
             self._waiting += _run(self._portal, self._more)
-        if not self._waiting:
-            raise StopIteration
-        return self._waiting.popleft()
+        return bool(self._waiting)
 
-    async def _more(self) -> list[T]:
-        if self._each is None:
-            more: list[T] = await self.source.take()
-            return more
-        async for item in self._each:
-            return [item]
+    def _next(self) -> T:
+        items, sequence = self._waiting[0]
+        item = items.popleft()
+        if not items:
+            self._waiting.popleft()
+            self.sequence = sequence
+        return item
+
+    async def _more(self) -> list[tuple[deque[T], int]]:
+        if isinstance(self.source, Stream):
+            return [(deque(items), sequence) for items, sequence in await self.source.by_message() if items]
+        async for items in self.source:
+            return [(deque(items), 0)]
         return []
 
     def close(self) -> None:
         """Release the feed."""
-        _run(self._portal, self._released)
+        self._closed = True
+        with suppress(Released):
+            # When the client is closed, so are its feeds.
+            _run(self._portal, self.source.aclose)
 
-    async def _released(self) -> None:
-        if self._each is None:
+    def _check(self) -> None:
+        if self._closed:
+            raise Released("the feed was released", "ask the client for it again, or use `with`")
+
+    def _release(self) -> None:
+        if isinstance(self.source, Stream):
             self.source.release()
-        else:
-            await self._each.aclose()
 
 
 def _run(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> T:
-    """Its result; whatever interrupts the wait, Ctrl-C above all, cancels it."""
-    future = portal.start_task_soon(work)
+    """Its result; whatever interrupts the wait, Ctrl-C above all, cancels it. Raises Released."""
+    try:
+        future = portal.start_task_soon(work)
+    except RuntimeError as error:
+        raise Released("the client was closed", "connect again") from error
     try:
         return future.result()
     except BaseException:
