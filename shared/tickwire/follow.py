@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -25,7 +25,7 @@ import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
-from tickwire import lifecycle, logs, streams
+from tickwire import lifecycle, logs, parting, streams
 from tickwire.bus import Bus
 from tickwire.errors import BadRequest, BrokerUnavailable
 
@@ -53,7 +53,9 @@ _STREAMS = {
 _SEQUENCE = "Nats-Sequence"
 _STAMP = "Nats-Time-Stamp"
 _LAST = "Nats-Last-Sequence"
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+OWN_LAST = "Tickwire-Last-Sequence"
+"""The sequence of the writer's own last message, where retention has taken it and the stream expects 0."""
 _PENDING = "Nats-Num-Pending"
 
 
@@ -162,24 +164,44 @@ class Following:
             yield
         finally:
             self._bus.doubts.discard(self.doubt)
-            if subscription is not None and self._bus.client.is_connected:
-                await subscription.unsubscribe()
+            if subscription is not None:
+                await parting.unsubscribe(self._bus.client, subscription)
 
     async def place(self, since: int) -> tuple[int, bool]:
         """See `place`."""
-        oldest = await self._answered({"next_by_subj": self._tape, "seq": 1})
         moment = datetime.fromtimestamp(since / 1000, UTC).isoformat().replace("+00:00", "Z")
-        first = await self._answered({"next_by_subj": self._tape, "start_time": moment}) or await self._answered(
-            {"last_by_subj": self._tape}
-        )
+        async with self._readable():
+            oldest = await self._answered({"next_by_subj": self._tape, "seq": 1})
+            first = await self._answered({"next_by_subj": self._tape, "start_time": moment}) or await self._answered(
+                {"last_by_subj": self._tape}
+            )
         if not oldest or not first:
             return 0, False
         after = first[0].sequence - 1 if first[0].stamp >= stamp_of(moment) else first[0].sequence
-        return after, oldest[0].sequence <= after
+        return (after, True) if oldest[0].sequence <= after else (0, False)
 
-    async def page(self, after: int) -> list[Taped]:
-        """The next messages that the stream keeps after a sequence, up to 256 of them or 4 MiB."""
-        return [Taped(link.sequence, link.data, read_back=True) for link in await self._page(after)]
+    async def pages(self, after: int) -> AsyncGenerator[list[Taped], None]:
+        """See `pages`."""
+        async with self._readable():
+            page = await self._page(after)
+        while page:
+            found = []
+            for link in page:
+                found.append(Taped(link.sequence, link.data, read_back=True, skipped=_skips(link, after)))
+                after = link.sequence
+            yield found
+            page = await self._page(after)
+
+    @asynccontextmanager
+    async def _readable(self) -> AsyncIterator[None]:
+        """Raises BrokerUnavailable when the stream does not answer what is asked within the block for 5 s."""
+        try:
+            async with asyncio.timeout(OPEN_PATIENCE_S):
+                yield
+        except TimeoutError as error:
+            raise BrokerUnavailable(
+                f"stream {self._stream} cannot be read", "start a streamer, with `tickwire up` for instance"
+            ) from error
 
     async def _page(self, after: int) -> list[_Link]:
         return await self._answered(
@@ -187,14 +209,11 @@ class Following:
         )
 
     async def _begin(self, back: int, after: int | None) -> None:
-        try:
-            async with asyncio.timeout(OPEN_PATIENCE_S):
-                newest = await self._newest()
-        except TimeoutError as error:
-            raise BrokerUnavailable(
-                f"stream {self._stream} cannot be read", "start a streamer, with `tickwire up` for instance"
-            ) from error
+        async with self._readable():
+            newest = await self._newest()
         if newest is None:
+            # Any message of another stream has a later time stamp than none.
+            self._chain = Chain(after or 0)
             return
         if after is not None:
             # A stream that has not come so far is another one.
@@ -235,8 +254,7 @@ class Following:
     async def _hand_on(self, link: _Link, *, read_back: bool, first: bool = False) -> None:
         if link.sequence <= self._chain.last:
             return
-        known = self._chain.last > 0 and not first
-        skipped = known and link.previous is not None and link.previous > self._chain.last
+        skipped = not first and _skips(link, self._chain.last)
         # Before the call: it is not repeated, whatever becomes of it.
         self._chain.advance(link.sequence, link.stamp)
         self.skipped += skipped
@@ -259,11 +277,13 @@ class Following:
         return next(iter(await self._answered({"seq": sequence})), None)
 
     async def _answered(self, request: dict[str, Any]) -> list[_Link]:
-        """What the stream answers, asked until it does."""
+        """What the stream answers, asked until it does. Raises BrokerUnavailable once the connection is closed."""
         while True:
             try:
                 return await self._ask(request)
             except (nats.errors.Error, TimeoutError) as error:
+                if self._bus.client.is_closed:
+                    raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
                 log.debug("the tape does not answer", subject=self.subject, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
@@ -291,8 +311,7 @@ class Following:
                 if _PENDING not in (answer.headers or {}):
                     return found
         finally:
-            if client.is_connected:
-                await subscription.unsubscribe()
+            await parting.unsubscribe(client, subscription)
 
 
 def _link(message: Msg, *, stored: bool = False) -> _Link | None:
@@ -301,10 +320,18 @@ def _link(message: Msg, *, stored: bool = False) -> _Link | None:
     if sequence is None:
         return None
     # What its writer expected is what the stream enforced. In a stored message the other header speaks of the batch.
-    previous = headers.get(_EXPECTED) or (None if stored else headers.get(_LAST))
+    previous = headers.get(OWN_LAST) or headers.get(EXPECTED) or (None if stored else headers.get(_LAST))
     return _Link(
         int(sequence), None if previous is None else int(previous), stamp_of(headers.get(_STAMP, "")), message.data
     )
+
+
+def _skips(link: _Link, last: int) -> bool:
+    """Whether messages between `last` (0: none was read) and this one are no longer kept, or nobody knows.
+
+    A writer that found the subject empty, and had written nothing itself, cannot tell what it had before.
+    """
+    return bool(last) and link.previous is not None and (link.previous > last or not link.previous)
 
 
 def stamp_of(text: str) -> str:
@@ -367,11 +394,14 @@ async def place(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
 
 
 async def pages(bus: Bus, subject: str, after: int) -> AsyncGenerator[list[Taped], None]:
-    """What the stream keeps of a feed's public subject after a sequence, in order, until there is no more for now."""
-    tape = Following(bus, subject, _nowhere)
-    while page := await tape.page(after):
-        yield page
-        after = page[-1].sequence
+    """What the stream keeps of a feed's public subject after a sequence, in order, until there is no more for now.
+
+    Where retention takes messages meanwhile, the next one says so (`skipped`). Raises BrokerUnavailable when the
+    stream cannot be read, or the connection is closed.
+    """
+    async with aclosing(Following(bus, subject, _nowhere).pages(after)) as found:
+        async for page in found:
+            yield page
 
 
 async def _nowhere(taped: Taped) -> None:

@@ -12,9 +12,9 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 
-from tickwire import messages, streams, subjects
-from tickwire.bus import Bus
-from tickwire.errors import BadRequest, NoSuchService, TickwireError
+from tickwire import messages, parting, streams, subjects
+from tickwire.bus import Bus, no_such_service
+from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, TickwireError
 from tickwire.messages import FetchAccepted, FetchRequest, Job
 from tickwire.subjects import Key
 
@@ -23,6 +23,9 @@ Show = Callable[[Job], object]
 
 SILENCE_S = 2.0
 """After so long without a word the last word of each job is read from its stream: one may have been missed."""
+ABSENT = 5
+"""So many silences in a row without a fetcher, and none is waited for any more: one may just be restarting."""
+PING_S = 2.0
 ORDER_TIMEOUT_S = 60.0
 """The first order for an exchange waits until its markets are loaded."""
 
@@ -45,21 +48,32 @@ class Followed:
     ended: dict[str, Job] = field(default_factory=dict)
 
     async def until_ended(self, ids: Iterable[str], show: Show, stop: asyncio.Event) -> None:
-        """Show all that is said of the jobs until each has ended, or `stop` is set."""
+        """Show all that is said of the jobs until each has ended, or `stop` is set.
+
+        Raises NoSuchService when no fetcher runs any more, and BrokerUnavailable when the connection is closed. The
+        jobs stay: the next fetcher goes on with them.
+        """
         waiting = set(ids) - self.ended.keys()
         stopped = asyncio.ensure_future(stop.wait())
+        absent = 0
         try:
             while waiting and not stop.is_set():
                 word = asyncio.ensure_future(self.words.get())
-                await asyncio.wait({word, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
-                if word.done():
-                    self._take(word.result(), show)
-                else:
+                try:
+                    await asyncio.wait({word, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
+                finally:
                     word.cancel()
-                    for each in waiting if not stop.is_set() else ():
+                if word.done() and not word.cancelled():
+                    self._take(word.result(), show)
+                    absent = 0
+                elif not stop.is_set():
+                    for each in waiting:
                         if last := await last_word(self.bus, each):
                             self._take(last, show)
+                    absent = 0 if await _served(self.bus) else absent + 1
                 waiting -= self.ended.keys()
+                if waiting and absent == ABSENT:
+                    raise no_such_service("fetcher.fetch")
         finally:
             stopped.cancel()
 
@@ -68,6 +82,18 @@ class Followed:
             show(job)
             if job.ended:
                 self.ended[job.id] = job
+
+
+async def _served(bus: Bus) -> bool:
+    """Whether a fetcher may be there. Raises BrokerUnavailable."""
+    try:
+        await bus.client.request("$SRV.PING.fetcher", timeout=PING_S)
+    except nats.errors.NoRespondersError:
+        return False
+    except nats.errors.Error as error:
+        if bus.client.is_closed:
+            raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
+    return True
 
 
 @asynccontextmanager
@@ -83,8 +109,7 @@ async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[Followed]:
         yield jobs
     finally:
         for subscription in subscriptions:
-            if bus.client.is_connected:
-                await subscription.unsubscribe()
+            await parting.unsubscribe(bus.client, subscription)
 
 
 def new_id() -> str:

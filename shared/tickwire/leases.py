@@ -27,7 +27,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tickwire import logs, messages, streams
+from tickwire import logs, messages, parting, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import BadRequest, Fenced
 from tickwire.messages import Instance, LeaseHolder
@@ -405,8 +405,7 @@ async def open_leases(
         finally:
             stopped.cancel()
             leaving.set()
-            if bus.client.is_connected:
-                await subscription.unsubscribe()
+            await parting.unsubscribe(bus.client, subscription)
 
 
 async def _forward(one: asyncio.Event, other: asyncio.Event) -> None:

@@ -113,5 +113,11 @@ async def unwrapped() -> AsyncIterator[None]:
     except BaseExceptionGroup as errors:
         kinds = {type(error) for error in errors.exceptions}
         if len(errors.exceptions) == 1 or (len(kinds) == 1 and issubclass(kinds.pop(), TickwireError)):
-            raise errors.exceptions[0] from None
+            error = errors.exceptions[0]
+            context = error.__context__
+            try:
+                raise error
+            finally:
+                # What it comes from is told, not the group that it was in.
+                error.__context__ = context
         raise

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Protocol
 
 import nats.errors
 from nats.aio.client import Client
@@ -21,6 +21,12 @@ log = logs.get(__name__)
 
 CANCEL_AGAIN_S = 0.1
 """After this long, what should have ended and goes on is cancelled once more."""
+
+
+class Unsubscribable(Protocol):
+    """A subscription of nats-py, plain or JetStream's."""
+
+    async def unsubscribe(self) -> None: ...
 
 
 async def leave(client: Client, lost: asyncio.Event) -> None:
@@ -38,6 +44,12 @@ async def leave(client: Client, lost: asyncio.Event) -> None:
     if not client.is_closed:
         await _cut_off(client)
         await client.close()
+
+
+async def unsubscribe(client: Client, subscription: Unsubscribable) -> None:
+    """End a subscription, also while the broker is away: nats-py subscribes again to what it still knows by then."""
+    if not (client.is_closed or client.is_draining):
+        await subscription.unsubscribe()
 
 
 async def unless_lost(lost: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:

@@ -18,7 +18,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire import config as configuration
-from tickwire import lightccxt, logs, messages, runfile, stalls, streams, supervisor
+from tickwire import lightccxt, logs, messages, parting, runfile, stalls, streams, supervisor
 from tickwire.broker import WebSocket
 from tickwire.bus import Bus, connect
 from tickwire.cli import render
@@ -198,8 +198,7 @@ async def instances(bus: Bus, service: str, count: int) -> set[bytes]:
     except (TimeoutError, nats.errors.Error):
         return answers
     finally:
-        if bus.client.is_connected:
-            await subscription.unsubscribe()
+        await parting.unsubscribe(bus.client, subscription)
     return answers
 
 

@@ -20,7 +20,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 
-from tickwire import logs, messages, streams, subjects
+from tickwire import logs, messages, parting, streams, subjects
 from tickwire.bus import Bus
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
@@ -182,8 +182,7 @@ class Partition:
             await self._announce(await self._until_done(lease, store.flush))
             await self._checkpoint(store, lease, checkpointed)
         finally:
-            if self.bus.client.is_connected:
-                await subscription.unsubscribe()
+            await parting.unsubscribe(self.bus.client, subscription)
 
     async def _take(self, message: Msg) -> None:
         while self._queued > QUEUED_BYTES:

@@ -31,7 +31,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import backlog, logs, messages, streams, subjects, timeframes
+from tickwire import backlog, logs, messages, parting, streams, subjects, timeframes
 from tickwire.bus import Bus
 from tickwire.cache import replies
 from tickwire.cache.disk import explained
@@ -216,8 +216,7 @@ class Cache:
         try:
             yield
         finally:
-            if self.bus.client.is_connected:
-                await handed.unsubscribe()
+            await parting.unsubscribe(self.bus.client, handed)
 
     async def _handed(self, message: Msg) -> None:
         headers = message.headers or {}

@@ -32,7 +32,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
-from tickwire import backlog, exchanges, logs, messages, streams, subjects, timeframes
+from tickwire import backlog, exchanges, logs, messages, parting, streams, subjects, timeframes
 from tickwire.bus import Bus, cancellable, patiently
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
@@ -173,8 +173,7 @@ class _Fetcher:
             try:
                 await _Queue(self._bus, self._settings, self._instance, venue, lease.release, self._metrics).work(jobs_)
             finally:
-                if self._bus.client.is_connected:
-                    await jobs_.unsubscribe()
+                await parting.unsubscribe(self._bus.client, jobs_)
 
 
 class _Queue:

@@ -12,7 +12,7 @@ import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
 
-from tickwire import messages, streams, subjects
+from tickwire import messages, parting, streams, subjects
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
 from tickwire.fetcher.paging import Proven
@@ -186,5 +186,4 @@ async def storing(bus: Bus, key: Key, run: str, *, refresh: bool = False) -> Asy
             yield way
             await way.end()
     finally:
-        if bus.client.is_connected:
-            await subscription.unsubscribe()
+        await parting.unsubscribe(bus.client, subscription)

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from tickwire import logs
+from tickwire import logs, parting
 from tickwire.bus import Bus, cancellable
 
 log = logs.get(__name__)
@@ -83,8 +83,8 @@ class Reader:
 
     async def aclose(self) -> None:
         """Read no more. What was delivered and not taken would hold up the end of the connection."""
-        if self._subscription is not None and self._bus.client.is_connected:
-            await self._subscription.unsubscribe()
+        if self._subscription is not None:
+            await parting.unsubscribe(self._bus.client, self._subscription)
         self._subscription = None
 
     async def _opened(self) -> JetStreamContext.PullSubscription:

@@ -28,6 +28,7 @@ from tickwire.bus import Bus
 from tickwire.config import Settings, SinkSettings
 from tickwire.errors import Fenced
 from tickwire.feeds import Book, Candle, Gap, Trades
+from tickwire.follow import EXPECTED, OWN_LAST
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge
@@ -45,8 +46,6 @@ SERVICE = "sink"
 LEASE = "influxdb"
 TAKEN = 500
 """Messages read at once."""
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_OWN_LAST = "Tickwire-Last-Sequence"
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
@@ -168,7 +167,7 @@ class Sink:
         """A gap where the tape let go of messages before they were read."""
         headers = message.headers or {}
         # The first says it where retention emptied the subject, so that nothing was expected.
-        previous = int(headers.get(_OWN_LAST) or headers.get(_EXPECTED) or 0)
+        previous = int(headers.get(OWN_LAST) or headers.get(EXPECTED) or 0)
         if not last or previous <= last:
             return []
         self._missed += 1

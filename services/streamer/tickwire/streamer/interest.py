@@ -15,7 +15,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tickwire import logs, messages, streams
+from tickwire import logs, messages, parting, streams
 from tickwire.bus import PUBLISH_PATIENCE_S, Bus
 from tickwire.config import StreamerSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
@@ -195,5 +195,4 @@ async def open_interests(
     try:
         yield interests
     finally:
-        if bus.client.is_connected:
-            await subscription.unsubscribe()
+        await parting.unsubscribe(bus.client, subscription)

@@ -18,10 +18,10 @@ from nats.js.api import RawStreamMsg
 from tickwire import logs
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import Fenced
+from tickwire.follow import EXPECTED, OWN_LAST
 
 log = logs.get(__name__)
 
-EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 PUBLISH = "Tickwire-Publish"
 """Names a publish, so that one whose confirmation was lost is recognised on the tape: the instance that appends, this
 writer of it, and a number."""
@@ -45,6 +45,7 @@ class Tape:
         self._confirm = confirm
         self.sequence = (last.seq or 0) if last else 0
         """Of the subject's last message, 0 where there is none."""
+        self._own_last = 0
         self._bus = bus
         self._stream = stream
         self._writer = f"{bus.name} {secrets.token_hex(6)}"
@@ -62,6 +63,8 @@ class Tape:
         name = f"{self._writer} {self._count}"
         while True:
             headers = {EXPECTED: str(self.sequence), PUBLISH: name}
+            if self._own_last > self.sequence:
+                headers[OWN_LAST] = str(self._own_last)
             try:
                 ack = await self._bus.confirmed.publish(self.subject, data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
@@ -71,7 +74,7 @@ class Tape:
                     if left < self.sequence and self._confirm is not None:
                         # Retention took the last message, which says nothing of who may write the next.
                         await self._confirm()
-                        self.sequence = left
+                        self._own_last, self.sequence = self.sequence, left
                         continue
                     self.sequence = self._found(last, name)
                     return self.sequence
