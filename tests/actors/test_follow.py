@@ -3,48 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
+from support.tapes import SUBJECT, Reader, Writer, numbers
+from support.wires import wire
 from tickwire import broker as embedded_broker
 from tickwire import streams
-from tickwire.bus import Bus, cancellable, connect
+from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.follow import Chain, Taped, follow, stamp_of
 
-SUBJECT = "md.trade.binance.BTC-USDT"
-TAPE = "tape.trade.binance.BTC-USDT"
 OTHER = "tape.trade.binance.ETH-USDT"
-
-
-@dataclass
-class Reader:
-    """Collects what is handed on."""
-
-    found: list[Taped] = field(default_factory=list)
-    more: asyncio.Condition = field(default_factory=asyncio.Condition)
-    open: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def take(self, message: Taped) -> None:
-        await self.open.wait()
-        async with self.more:
-            self.found.append(message)
-            self.more.notify_all()
-
-    async def until(self, text: str, timeout_s: float = 20) -> list[str]:
-        """Wait for a message; all so far."""
-        try:
-            async with asyncio.timeout(timeout_s), self.more:
-                while not self.found or self.found[-1].data != text.encode():
-                    await self.more.wait()
-        except TimeoutError:
-            raise AssertionError(f"{text} did not come: {[each.data for each in self.found[-5:]]}") from None
-        return [each.data.decode() for each in self.found]
 
 
 @pytest.fixture
@@ -52,70 +25,6 @@ def reader() -> Reader:
     made = Reader()
     made.open.set()
     return made
-
-
-class Writer:
-    """The one writer of a tape subject, with the expected sequence in each publish as the tape has it."""
-
-    def __init__(self, bus: Bus, subject: str = TAPE) -> None:
-        self.bus = bus
-        self.subject = subject
-        self.last = 0
-
-    async def write(self, *texts: str) -> None:
-        for text in texts:
-            headers = {"Nats-Expected-Last-Subject-Sequence": str(self.last)}
-            publish = self.bus.jetstream.publish(self.subject, text.encode(), headers=headers)
-            self.last = (await cancellable(publish)).seq
-
-
-@dataclass
-class Wire:
-    """A TCP connection to the broker that can be cut and stays cut until it is mended."""
-
-    url: str = ""
-    cut: bool = False
-    pairs: list[asyncio.StreamWriter] = field(default_factory=list)
-
-    def break_(self) -> None:
-        """Cut it."""
-        self.cut = True
-        for each in self.pairs:
-            each.transport.abort()
-        self.pairs.clear()
-
-
-@asynccontextmanager
-async def wire(broker: str) -> AsyncIterator[Wire]:
-    """A wire that passes on what is said between clients and a broker."""
-    port = int(broker.rpartition(":")[2])
-    made = Wire()
-
-    async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while data := await source.read(65_536):
-                target.write(data)
-        target.close()
-
-    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if made.cut:
-            writer.transport.abort()
-            return
-        there, back = await asyncio.open_connection("127.0.0.1", port)
-        made.pairs += [writer, back]
-        await asyncio.gather(pump(reader, back), pump(there, writer))
-
-    server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    made.url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    try:
-        yield made
-    finally:
-        server.close()
-        made.break_()
-
-
-def numbers(first: int, last: int) -> list[str]:
-    return [f"{n}" for n in range(first, last + 1)]
 
 
 async def test_what_was_there_comes_first_and_then_what_comes(bus: Bus, reader: Reader) -> None:
@@ -195,9 +104,9 @@ async def test_what_was_published_while_the_connection_was_cut_is_read_back(
         async with follow(follower, SUBJECT, reader.take, quiet_s=60) as following:
             for turn in range(3):
                 await writer.write(*numbers(turn * 100 + 1, turn * 100 + 50))
-                line.break_()
+                line.cut()
                 await writer.write(*numbers(turn * 100 + 51, turn * 100 + 100))
-                line.cut = False
+                await line.mend()
                 assert await reader.until(f"{turn * 100 + 100}") == numbers(1, turn * 100 + 100)
             assert following.read_back >= 3 * 50
             assert following.skipped == 0
@@ -242,13 +151,13 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
             async with follow(follower, SUBJECT, reader.take, back=100, quiet_s=60) as following:
                 await writer.write(*numbers(21, 40))
                 await reader.until("40")
-                line.break_()
+                line.cut()
                 await server.aclose()
                 await server.enter_async_context(embedded_broker.embedded(tmp_path / "nats", port=port))
                 async with connect(NatsSettings(url=url), name="writer") as bus:
                     writer.bus = bus
                     await writer.write(*numbers(41, 60))
-                    line.cut = False
+                    await line.mend()
                     assert await reader.until("60") == numbers(1, 60)
                     await writer.write("61")
                     assert await reader.until("61") == numbers(1, 61)

@@ -1,0 +1,135 @@
+"""What a follower of a tape is told when retention was faster, or the broker is away or gone: never silence."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from support.tapes import SUBJECT, TAPE, Reader, Writer, numbers
+from support.wires import wire
+from tickwire import streams
+from tickwire.bus import Bus, connect
+from tickwire.config import NatsSettings
+from tickwire.errors import BrokerUnavailable
+from tickwire.follow import follow, pages, place
+from tickwire.streamer.tape import open_tape
+
+
+@pytest.fixture
+def reader() -> Reader:
+    made = Reader()
+    made.open.set()
+    return made
+
+
+async def owned() -> None:
+    """The feed is this test's."""
+
+
+async def test_what_retention_takes_between_two_pages_is_told(bus: Bus) -> None:
+    await Writer(bus).write(*numbers(1, 600))
+    found = []
+    async for page in pages(bus, SUBJECT, 0):
+        found += page
+        if len(found) == 256:
+            await bus.jetstream.purge_stream(streams.TRADES, keep=10)
+    assert [each.data.decode() for each in found] == [*numbers(1, 256), *numbers(591, 600)]
+    assert [each.data.decode() for each in found if each.skipped] == ["591"]
+
+
+async def test_a_place_before_the_first_message_skips_nothing(bus: Bus) -> None:
+    await Writer(bus, "tape.trade.binance.ETH-USDT").write(*numbers(1, 5))
+    await Writer(bus).write(*numbers(1, 3))
+    after, whole = await place(bus, SUBJECT, 0)
+    assert not whole
+    assert [each.skipped for page in [p async for p in pages(bus, SUBJECT, after)] for each in page] == [False] * 3
+
+
+@pytest.mark.parametrize("missed", [0, 2])
+async def test_a_subject_that_retention_emptied_says_whether_something_was_missed(
+    bus: Bus, broker: str, reader: Reader, missed: int
+) -> None:
+    tape, _ = await open_tape(bus, streams.TRADES, TAPE, owned)
+    async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
+        async with follow(follower, SUBJECT, reader.take, quiet_s=60) as following:
+            await tape.append(b"1")
+            await reader.until("1")
+            line.cut()
+            for number in range(missed):
+                await tape.append(b"missed %d" % number)
+            await bus.jetstream.purge_stream(streams.TRADES)
+            await tape.append(b"2")
+            await line.mend()
+            assert await reader.until("2") == ["1", "2"]
+            await tape.append(b"3")
+            await reader.until("3")
+            assert following.skipped == (1 if missed else 0)
+            assert [each.skipped for each in reader.found] == [False, bool(missed), False]
+
+
+async def test_a_writer_that_does_not_know_what_was_there_is_taken_for_a_loss(bus: Bus, reader: Reader) -> None:
+    async with follow(bus, SUBJECT, reader.take, quiet_s=60):
+        await Writer(bus).write("1")
+        await reader.until("1")
+        await bus.jetstream.purge_stream(streams.TRADES)
+        await Writer(bus).write("2", "3")
+        await reader.until("3")
+        assert [each.skipped for each in reader.found] == [False, True, False]
+
+
+async def test_who_comes_back_to_an_emptied_subject_is_told(bus: Bus, reader: Reader) -> None:
+    tape, _ = await open_tape(bus, streams.TRADES, TAPE, owned)
+    had = await tape.append(b"1")
+    await tape.append(b"2")
+    await bus.jetstream.purge_stream(streams.TRADES)
+    async with follow(bus, SUBJECT, reader.take, after=had):
+        await tape.append(b"3")
+        await reader.until("3")
+    assert [each.skipped for each in reader.found] == [True]
+
+
+async def test_a_connection_that_is_closed_ends_what_reads_the_tape(bus: Bus, broker: str) -> None:
+    await Writer(bus).write("1")
+    async with connect(NatsSettings(url=broker), name="reader") as closed:
+        pass
+    async with asyncio.timeout(10):
+        with pytest.raises(BrokerUnavailable, match="closed"):
+            await place(closed, SUBJECT, 0)
+        with pytest.raises(BrokerUnavailable, match="closed"):
+            await anext(pages(closed, SUBJECT, 0))
+
+
+async def test_a_stream_that_is_not_there_is_not_waited_for(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tickwire.follow.OPEN_PATIENCE_S", 0.3)
+    async with connect(NatsSettings(url=broker), name="test") as bus, asyncio.timeout(10):
+        with pytest.raises(BrokerUnavailable, match="TRADES"):
+            await place(bus, SUBJECT, 0)
+        with pytest.raises(BrokerUnavailable, match="TRADES"):
+            await anext(pages(bus, SUBJECT, 0))
+
+
+async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_with_it(
+    bus: Bus, broker: str, reader: Reader
+) -> None:
+    await Writer(bus).write("1")
+    async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
+        async with follow(follower, SUBJECT, reader.take, quiet_s=0.05):
+            await reader.until("1")
+            line.cut()
+            await follower.lost.wait()
+            async with asyncio.timeout(10):
+                # It looks for messages meanwhile, by a subscription for the answer.
+                while len(follower.client._subs) < 2:
+                    await asyncio.sleep(0.01)
+        assert follower.client._subs == {}
+        await line.mend()
+        async with asyncio.timeout(20):
+            while follower.lost.is_set():
+                await asyncio.sleep(0.05)
+        await Writer(bus, "tape.trade.binance.ETH-USDT").write("other")
+        writer = Writer(bus)
+        writer.last = reader.found[-1].sequence
+        await writer.write("2")
+        await follower.client.flush()
+        assert len(reader.found) == 1
