@@ -24,6 +24,8 @@ class Seen:
     trades: list[Trade] = field(default_factory=list)
     gaps: list[Gap] = field(default_factory=list)
     sequences: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
+    """The sequence of each trade's message."""
     broken: list[tuple[int, int]] = field(default_factory=list)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     repaired: int = 0
@@ -37,6 +39,7 @@ class Seen:
         self.sequences.append(sequence)
         said = messages.decode(message.data, Trades)
         self.trades += said.trades
+        self.places += [sequence] * len(said.trades)
         self.repaired += len(said.trades) if said.source == "rest" else 0
         if said.gap is not None:
             self.gaps.append(said.gap)

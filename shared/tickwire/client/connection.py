@@ -29,7 +29,7 @@ from tickwire.subjects import Key
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-Time = int | str | datetime
+Time = int | float | str | datetime
 """Milliseconds since 1970, ISO 8601 or an age such as "30d" as on the command line, or a datetime (UTC if naive)."""
 Names = str | Sequence[str]
 
@@ -256,6 +256,15 @@ def _ms(moment: Time | None, now: int, what: str) -> int | None:
     if moment is None:
         return None
     if isinstance(moment, datetime):
-        moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-        return round(moment.timestamp() * 1000)
+        try:
+            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+            found = round(moment.timestamp() * 1000)
+        except (ValueError, OverflowError) as error:
+            # pandas.NaT is a datetime.
+            raise BadRequest(f"{what} {moment} is not a time", times.TIME_FORMS) from error
+        if found < 0:
+            raise BadRequest(f"{what} {moment} is before 1970", "choose a later time")
+        return found
+    if isinstance(moment, float) and moment.is_integer():
+        moment = int(moment)
     return times.time_ms(str(moment), now, what)

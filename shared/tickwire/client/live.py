@@ -18,7 +18,7 @@ from tickwire import interest, logs, messages
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
-from tickwire.follow import Following, Taped, follow, place
+from tickwire.follow import HELD, Following, Taped, follow, place
 
 log = logs.get(__name__)
 
@@ -111,7 +111,8 @@ class Subscription(Stream[Taped, T], Generic[T]):
             if after is not None:
                 # What comes before the present may be more than waits at once.
                 self._started.set()
-            async with follow(bus, feed.public, self._hear, back=back, after=after) as self._following:
+            followed = follow(bus, feed.public, self._hear, back=back, after=after, held=HELD)
+            async with followed as self._following:
                 self._started.set()
                 await self._watch()
 
