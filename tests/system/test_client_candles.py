@@ -194,13 +194,13 @@ async def test_nothing_cached_and_nothing_asked_for_is_a_typed_error(line: Pipel
 async def test_since_within_the_open_candle_is_an_empty_frame_and_then_the_live_one(
     line: Pipeline, client: Client
 ) -> None:
-    since = await now(line) // DAY * DAY + 1
-    frame = await client.candles("binance", "T005/USDT", "1d", since=since)
+    since = await now(line) // (5 * MINUTE) * (5 * MINUTE) + 1
+    frame = await client.candles("binance", "T005/USDT", "5m", since=since)
     assert (len(frame), frame.attrs["complete"]) == (0, True)
-    frames = await client.candles_of("binance", ["T005/USDT", "T006/USDT"], "1d", since=since)
+    frames = await client.candles_of("binance", ["T005/USDT", "T006/USDT"], "5m", since=since)
     assert [len(frame) for frame in frames.values()] == [0, 0]
     async with asyncio.timeout(30):
-        candle = await anext(aiter(client.candles("binance", "T005/USDT", "1d", since=since, progress=False)))
+        candle = await anext(aiter(client.candles("binance", "T005/USDT", "5m", since=since, progress=False)))
     assert (candle.timestamp, candle.closed) == (since - 1, False)
 
 

@@ -110,7 +110,8 @@ class Candles(Stream[Part, Candle]):
             if since is not None:
                 span = await self._span(since, None, self._progress)
                 await self._put(span)
-                reached = span.until
+                # Also where `since` is within the open candle.
+                reached = timeframes.open_of(self.key.timeframe, span.until)
             await self._present(reached)
 
     async def _present(self, reached: int | None) -> None:
