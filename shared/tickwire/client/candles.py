@@ -110,8 +110,9 @@ class Candles(Stream[Part, Candle]):
             if since is not None:
                 span = await self._span(since, None, self._progress)
                 await self._put(span)
-                # Also where `since` is within the open candle.
-                reached = timeframes.open_of(self.key.timeframe, span.until)
+                # Within the open candle, nothing has closed since, and that one comes first.
+                empty = span.since >= span.until
+                reached = timeframes.open_of(self.key.timeframe, since) if empty else span.until
             await self._present(reached)
 
     async def _present(self, reached: int | None) -> None:
