@@ -9,8 +9,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import nats
@@ -50,6 +52,7 @@ ACK_S = 2.0
 """How long one confirmation is waited for before the publish is repeated."""
 REQUEST_TRIES = 3
 
+EPISODE_S = 10.0
 AGAIN_S = 0.2
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
@@ -240,6 +243,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     leaving = asyncio.Event()
     leaving.set()
     client = BusClient()
+    behind = Episode()
 
     def fail(error: Exception) -> None:
         if not bug.done():
@@ -253,10 +257,13 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
                 fail(forbidden)
         elif not isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
             fail(error)
+        elif isinstance(error, nats.errors.SlowConsumerError):
+            # One for each message that is dropped.
+            if behind.begins(asyncio.get_running_loop().time()):
+                log.warning("a subscription is too slow, and messages are dropped", subject=error.subject)
+            in_doubt()
         elif client.is_connected:
             log.warning("broker", error=repr(error))
-            if isinstance(error, nats.errors.SlowConsumerError):
-                in_doubt()
         else:
             refusals[:] = [error]
             if not leaving.is_set() and isinstance(refusal := secure.refused(error, settings, address), Forbidden):
@@ -294,6 +301,18 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             watch.cancel()
             leaving.set()
             await parting.leave(client, bus.lost)
+
+
+@dataclass
+class Episode:
+    """Something that happens again and again, and is worth a word when it begins."""
+
+    last: float = -math.inf
+
+    def begins(self, now: float) -> bool:
+        """Whether it had not happened for a while, now that it happens (s)."""
+        new, self.last = now - self.last > EPISODE_S, now
+        return new
 
 
 async def cancellable(call: Awaitable[T]) -> T:

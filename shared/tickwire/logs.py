@@ -77,7 +77,7 @@ def get(name: str) -> FilteringBoundLogger:
     """The logger of a module: `log = logs.get(__name__)`.
 
     In a program that uses tickwire as a library, and does not call `configure`, it is a logger of the standard library,
-    with the fields as `extra`; what the program does with structlog is its own affair.
+    with the fields in the text and as `extra`; what the program does with structlog is its own affair.
     """
     logger = structlog.wrap_logger(
         logging.getLogger(name),
@@ -95,7 +95,9 @@ _ours: list[bool] = []
 def _finished(logger: Any, method: str, event: EventDict) -> Any:
     """What goes on to the standard library's logger."""
     if not _ours:
-        return structlog.stdlib.render_to_log_kwargs(logger, method, event)
+        found = structlog.stdlib.render_to_log_kwargs(logger, method, event)
+        facts = ", ".join(f"{name}={value}" for name, value in found["extra"].items())
+        return {**found, "msg": f"{found['msg']} ({facts})" if facts else found["msg"]}
     for processor in _SHARED:
         event = cast(EventDict, processor(logger, method, event))
     return structlog.stdlib.ProcessorFormatter.wrap_for_formatter(logger, method, event)

@@ -57,9 +57,9 @@ def read(data_dir: Path) -> Run:
     try:
         run = msgspec.json.decode(path.read_bytes(), type=Run)
     except FileNotFoundError:
-        raise BrokerUnavailable(f"no tickwire is running on {data_dir}", _START) from None
+        raise BrokerUnavailable(f"no tickwire is running on {data_dir.absolute()}", _START) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise BrokerUnavailable(f"cannot read {path}: {error}", _START) from error
     if not filelock.is_held(data_dir / "run.lock"):
-        raise BrokerUnavailable(f"the tickwire that ran on {data_dir} (process {run.pid}) is gone", _START)
+        raise BrokerUnavailable(f"the tickwire that ran on {data_dir.absolute()} (process {run.pid}) is gone", _START)
     return run

@@ -83,9 +83,11 @@ async def test_a_request_that_nobody_answers_says_which_service_is_not_running(b
 
 async def test_no_broker_is_a_typed_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BrokerUnavailable, match="tickwire up"):
+    with pytest.raises(BrokerUnavailable, match="tickwire up") as raised:
         async with connect():
             pass
+    # Where it looked, whatever the program's current folder is.
+    assert f" {tmp_path / 'tickwire-data'};" in str(raised.value)
     with pytest.raises(BrokerUnavailable):
         async with connect("nats://127.0.0.1:1"):
             pass
