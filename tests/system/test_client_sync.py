@@ -38,17 +38,17 @@ async def test_without_a_loop_everything_is_the_same(line: Pipeline) -> None:
 
 
 ISLICE = """
-import sys
+import sys, threading
 from itertools import islice
 from tickwire.client import connect_sync
 with connect_sync(sys.argv[1]) as client:
     for trade in islice(client.trades("binance", sys.argv[2]), 5):
         print(trade.id, flush=True)
-    sys.stdin.readline()
+    threading.Event().wait()
 """
 
 FOREVER = """
-import sys
+import sys, threading
 from tickwire.client import connect_sync
 with connect_sync(sys.argv[1]) as client:
     try:
@@ -56,7 +56,7 @@ with connect_sync(sys.argv[1]) as client:
             print(trade.id, flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)
-    sys.stdin.readline()
+    threading.Event().wait()
 """
 
 CELLS = """
