@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,3 +120,17 @@ def test_a_replay_never_goes_back_and_its_length_is_that_of_the_trades_by_the_sp
 def test_a_replay_as_fast_as_possible_is_always_due() -> None:
     clock = Clock(math.inf)
     assert [clock.due(trade(n, n * 1_000_000)) for n in range(3)] == [0, 0, 0]
+
+
+def test_from_now_on_begins_with_the_first_live_trade_and_leaves_nothing_out_after_it() -> None:
+    def said(number: int, source: str, gap: Gap | None = None) -> Taped:
+        message = messages.decode(taped(number, gap=gap).data, Trades)
+        return Taped(1, messages.encode(msgspec.structs.replace(message, source=source)))
+
+    items = TradeItems(FEED, None, yielded=True, live=True)
+    gap = Gap(since=1, until=2, reason="the exchange forgot")
+    assert items(said(1, "rest", gap)) == []
+    assert items(taped()) == []
+    assert items(said(2, "live", gap)) == [trade(2)]
+    assert items(said(3, "rest", gap)) == [gap, trade(3)]
+    assert items.gaps == [gap]

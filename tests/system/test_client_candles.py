@@ -258,7 +258,11 @@ async def test_a_fetcher_that_dies_in_mid_job_is_not_waited_for_for_ever(
     until = await now(line) // HOUR * HOUR
     await line.simulator.forget_log()
     await line.simulator.fault("klines", "hang")
-    asked = asyncio.ensure_future(client.candles("binance", "T009/USDT", "1h", until - DAY, until)._warned())
+
+    async def ask() -> int:
+        return len(await client.candles("binance", "T009/USDT", "1h", until - DAY, until))
+
+    asked = asyncio.create_task(ask())
     async with asyncio.timeout(30):
         while not await line.simulator.log("klines"):
             await asyncio.sleep(0.05)
