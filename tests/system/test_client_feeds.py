@@ -234,3 +234,21 @@ async def test_a_consumer_that_is_too_slow_reads_back_what_it_missed_or_is_told(
     assert isinstance(after, Trade)
     assert (gap.after_id, gap.before_id) == (before.id, after.id)
     assert int(after.id or 0) - int(before.id or 0) > 1
+
+
+async def test_a_book_whose_streamer_died_is_not_live_for_long(
+    line: Pipeline, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client says so itself: nobody else is there to say it."""
+    monkeypatch.setattr("tickwire.client.live.BOOK_VALID_S", 1.0)
+    async with asyncio.timeout(40), client.books("binance", "BTC/USDT") as books:
+        each = aiter(books)
+        while (await anext(each)).state != "live":
+            pass
+        await line.kill("streamer")
+        while (book := await anext(each)).state == "live":
+            pass
+        assert (book.bids, book.asks) == ([], [])
+        await line.start("streamer")
+        while (await anext(each)).state != "live":
+            pass
