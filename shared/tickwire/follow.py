@@ -17,9 +17,8 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import nats.errors
@@ -27,11 +26,10 @@ from nats.aio.msg import Msg
 
 from tickwire import lifecycle, logs, parting, streams
 from tickwire.bus import Bus
+from tickwire.chain import Chain, Link, Taped, backwards, link_of, skips, stamp_of
 from tickwire.errors import BadRequest, BrokerUnavailable
 
 log = logs.get(__name__)
-
-T = TypeVar("T")
 
 HELD = 65_536
 """Messages that wait for a slow callback before they are dropped, to be read back later."""
@@ -50,55 +48,7 @@ _STREAMS = {
     "candle": streams.CANDLES,
     "status": streams.STATUS,
 }
-_SEQUENCE = "Nats-Sequence"
-_STAMP = "Nats-Time-Stamp"
-_LAST = "Nats-Last-Sequence"
-EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-OWN_LAST = "Tickwire-Last-Sequence"
-"""The sequence of the writer's own last message, where retention has taken it and the stream expects 0."""
 _PENDING = "Nats-Num-Pending"
-
-
-@dataclass(frozen=True, slots=True)
-class Taped:
-    """A message of a tape.
-
-    `sequence` is its place in the stream. `read_back` tells that it was read from the stream, not heard live.
-    `skipped` tells that messages between the one handed on before and this are no longer kept: for books, tickers and
-    open candles, of which only the newest is kept, that is a matter of course; for trades it is a loss.
-    """
-
-    sequence: int
-    data: bytes
-    read_back: bool = False
-    skipped: bool = False
-
-
-@dataclass
-class Chain:
-    """How far a subject has been followed: the last sequence, and the newest time stamp of the stream so far."""
-
-    last: int = 0
-    newest: str = ""
-
-    def begins_anew(self, sequence: int, stamp: str) -> bool:
-        """Whether a message is of another stream of the same name: an earlier place, though written later."""
-        return sequence <= self.last and stamp > self.newest
-
-    def advance(self, sequence: int, stamp: str) -> None:
-        """Go on to a message."""
-        self.last = sequence
-        self.newest = max(self.newest, stamp)
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """A message and its place in the chain; `previous` is absent where it is not told."""
-
-    sequence: int
-    previous: int | None
-    stamp: str
-    data: bytes
 
 
 class Following:
@@ -138,7 +88,7 @@ class Following:
 
     async def hear(self, message: Msg) -> None:
         """Take in a message of the subscription."""
-        link = _link(message)
+        link = link_of(message)
         if link is None:
             # Only the broker's republish can speak for the tape.
             log.warning("not from the tape", subject=self.subject)
@@ -187,7 +137,7 @@ class Following:
         while page:
             found = []
             for link in page:
-                found.append(Taped(link.sequence, link.data, read_back=True, skipped=_skips(link, after)))
+                found.append(Taped(link.sequence, link.data, read_back=True, skipped=skips(link, after)))
                 after = link.sequence
             yield found
             page = await self._page(after)
@@ -203,7 +153,7 @@ class Following:
                 f"stream {self._stream} cannot be read", "start a streamer, with `tickwire up` for instance"
             ) from error
 
-    async def _page(self, after: int) -> list[_Link]:
+    async def _page(self, after: int) -> list[Link]:
         return await self._answered(
             {"next_by_subj": self._tape, "seq": after + 1, "batch": PAGE, "max_bytes": PAGE_BYTES}
         )
@@ -220,7 +170,7 @@ class Following:
             self._chain = Chain(after, newest.stamp) if after <= newest.sequence else Chain()
             await self._read_back_to(newest.sequence)
             return
-        links: list[_Link] = []
+        links: list[Link] = []
         if back:
             async for link in backwards(newest, lambda link: link.previous, self._at):
                 links.append(link)
@@ -251,10 +201,10 @@ class Following:
         log.warning("the stream was made anew", stream=self._stream, subject=self.subject)
         self._chain = Chain()
 
-    async def _hand_on(self, link: _Link, *, read_back: bool, first: bool = False) -> None:
+    async def _hand_on(self, link: Link, *, read_back: bool, first: bool = False) -> None:
         if link.sequence <= self._chain.last:
             return
-        skipped = not first and _skips(link, self._chain.last)
+        skipped = not first and skips(link, self._chain.last)
         # Before the call: it is not repeated, whatever becomes of it.
         self._chain.advance(link.sequence, link.stamp)
         self.skipped += skipped
@@ -270,13 +220,13 @@ class Following:
             for link in page:
                 await self._hand_on(link, read_back=True)
 
-    async def _newest(self) -> _Link | None:
+    async def _newest(self) -> Link | None:
         return next(iter(await self._answered({"last_by_subj": self._tape})), None)
 
-    async def _at(self, sequence: int) -> _Link | None:
+    async def _at(self, sequence: int) -> Link | None:
         return next(iter(await self._answered({"seq": sequence})), None)
 
-    async def _answered(self, request: dict[str, Any]) -> list[_Link]:
+    async def _answered(self, request: dict[str, Any]) -> list[Link]:
         """What the stream answers, asked until it does. Raises BrokerUnavailable once the connection is closed."""
         while True:
             try:
@@ -287,7 +237,7 @@ class Following:
                 log.debug("the tape does not answer", subject=self.subject, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
-    async def _ask(self, request: dict[str, Any]) -> list[_Link]:
+    async def _ask(self, request: dict[str, Any]) -> list[Link]:
         answers: asyncio.Queue[Msg] = asyncio.Queue()
         client = self._bus.client
         inbox = client.new_inbox()
@@ -295,7 +245,7 @@ class Following:
         try:
             subject = f"$JS.API.DIRECT.GET.{self._stream}"
             await client.publish(subject, msgspec.json.encode(request), reply=inbox)
-            found: list[_Link] = []
+            found: list[Link] = []
             while True:
                 async with asyncio.timeout(ANSWER_S):
                     answer = await answers.get()
@@ -303,7 +253,7 @@ class Following:
                 if status in ("204", "404"):
                     # The end of a batch; there is none.
                     return found
-                link = _link(answer, stored=True)
+                link = link_of(answer, stored=True)
                 if link is None:
                     raise nats.errors.Error(f"{subject} answered {status}")
                 found.append(link)
@@ -312,47 +262,6 @@ class Following:
                     return found
         finally:
             await parting.unsubscribe(client, subscription)
-
-
-def _link(message: Msg, *, stored: bool = False) -> _Link | None:
-    headers = message.headers or {}
-    sequence = headers.get(_SEQUENCE)
-    if sequence is None:
-        return None
-    # What its writer expected is what the stream enforced. In a stored message the other header speaks of the batch.
-    previous = headers.get(OWN_LAST) or headers.get(EXPECTED) or (None if stored else headers.get(_LAST))
-    return _Link(
-        int(sequence), None if previous is None else int(previous), stamp_of(headers.get(_STAMP, "")), message.data
-    )
-
-
-def _skips(link: _Link, last: int) -> bool:
-    """Whether messages between `last` (0: none was read) and this one are no longer kept, or nobody knows.
-
-    A writer that found the subject empty, and had written nothing itself, cannot tell what it had before.
-    """
-    return bool(last) and link.previous is not None and (link.previous > last or not link.previous)
-
-
-def stamp_of(text: str) -> str:
-    """A time as nats-server writes it (RFC 3339, nanoseconds without trailing zeros), so that texts compare."""
-    seconds, _, fraction = text.removesuffix("Z").partition(".")
-    return f"{seconds}.{fraction:0<9}" if seconds else ""
-
-
-async def backwards(
-    newest: T, previous: Callable[[T], int | None], read: Callable[[int], Awaitable[T | None]]
-) -> AsyncIterator[T]:
-    """A message of a tape and those before it on its subject, newest first, as far as the stream keeps them.
-
-    `previous` tells of a message which sequence its writer expected to be the subject's last, which the stream
-    enforced; `read` gets the message of a sequence. However many messages others have in between costs nothing.
-    """
-    message: T | None = newest
-    while message is not None:
-        yield message
-        before = previous(message)
-        message = await read(before) if before else None
 
 
 @asynccontextmanager

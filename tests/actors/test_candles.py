@@ -26,10 +26,11 @@ from support.candle_feed import (
 )
 from tickwire import broker, exchanges, messages, streams, timeframes
 from tickwire.bus import Bus, connect
+from tickwire.chain import Taped
 from tickwire.config import NatsSettings, StreamerSettings
 from tickwire.errors import Fenced
 from tickwire.feeds import Candle, Trades
-from tickwire.follow import Taped, follow
+from tickwire.follow import follow
 
 
 @pytest.fixture(autouse=True, scope="module")

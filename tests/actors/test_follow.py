@@ -13,9 +13,10 @@ from support.wires import wire
 from tickwire import broker as embedded_broker
 from tickwire import streams
 from tickwire.bus import Bus, connect
+from tickwire.chain import Chain, Taped, stamp_of
 from tickwire.config import NatsSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
-from tickwire.follow import Chain, Taped, follow, stamp_of
+from tickwire.follow import follow
 
 OTHER = "tape.trade.binance.ETH-USDT"
 

@@ -9,12 +9,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tickwire import messages
+from tickwire.chain import Taped
 from tickwire.cli import arguments, chart, demo_live, lines, render, screens
 from tickwire.cli.lines import Digits
 from tickwire.cli.watch import View
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
-from tickwire.follow import Taped
 
 NOON = 1_767_268_800_000
 """`date -u -d 2026-01-01T12:00 +%s000`."""

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire import messages
+from tickwire.chain import Taped
 from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.replay import Clock
 from tickwire.errors import UnknownSymbol
 from tickwire.feeds import Feed, Gap, Trade, Trades
-from tickwire.follow import Taped
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from tickwire.bus import Bus, cancellable
-from tickwire.follow import Taped
+from tickwire.chain import Taped
 
 SUBJECT = "md.trade.binance.BTC-USDT"
 TAPE = "tape.trade.binance.BTC-USDT"

@@ -21,12 +21,13 @@ from rich.text import Text
 
 from tickwire import interest, jobs, lifecycle, messages
 from tickwire.bus import Bus
+from tickwire.chain import Taped
 from tickwire.cli import lines, render, screens
 from tickwire.cli.connection import now_ms
 from tickwire.cli.lines import Digits
 from tickwire.cli.watch import FRAME_S, HISTORY, followed_status, history
 from tickwire.feeds import Book, Candle, Feed, Status, Trades
-from tickwire.follow import Following, Taped, follow
+from tickwire.follow import Following, follow
 from tickwire.subjects import Key
 
 EXCHANGE, SYMBOL = "binance", "BNB/USDT"

@@ -18,12 +18,13 @@ from rich.text import Text
 
 from tickwire import columns, interest, lifecycle, messages, timeframes
 from tickwire.bus import Bus
+from tickwire.chain import Taped
 from tickwire.cli import arguments, lines, render, screens
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.lines import Digits
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Status, Ticker, Trades
-from tickwire.follow import Following, Taped, follow
+from tickwire.follow import Following, follow
 from tickwire.lifecycle import Exit, until_stopped
 from tickwire.messages import Row
 from tickwire.subjects import Key

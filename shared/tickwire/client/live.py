@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tickwire import interest, logs, messages
+from tickwire.chain import Taped
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
-from tickwire.follow import HELD, Following, Taped, follow, place
+from tickwire.follow import HELD, Following, follow, place
 
 log = logs.get(__name__)
 

@@ -25,10 +25,10 @@ from prometheus_client.core import Metric
 from tickwire import lifecycle, logs, messages, streams
 from tickwire.backlog import Backlog
 from tickwire.bus import Bus
+from tickwire.chain import EXPECTED, OWN_LAST
 from tickwire.config import Settings, SinkSettings
 from tickwire.errors import Fenced
 from tickwire.feeds import Book, Candle, Gap, Trades
-from tickwire.follow import EXPECTED, OWN_LAST
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge

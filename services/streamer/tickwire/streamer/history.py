@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tickwire import follow, logs, messages, streams
+from tickwire import logs, messages, streams
 from tickwire.bus import Bus
+from tickwire.chain import backwards
 from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Trade, Trades
 from tickwire.streamer.tape import expected, message_at
@@ -32,7 +33,7 @@ async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
     newest = await message_at(bus, streams.TRADES, end)
     if newest is None:
         return Recent([], None)
-    async for message in follow.backwards(newest, expected, lambda sequence: message_at(bus, streams.TRADES, sequence)):
+    async for message in backwards(newest, expected, lambda sequence: message_at(bus, streams.TRADES, sequence)):
         try:
             said = messages.decode(message.data or b"", Trades)
         except BadRequest as error:

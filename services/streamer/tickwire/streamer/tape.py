@@ -17,8 +17,8 @@ from nats.js.api import RawStreamMsg
 
 from tickwire import logs
 from tickwire.bus import Bus, cancellable
+from tickwire.chain import EXPECTED, OWN_LAST
 from tickwire.errors import Fenced
-from tickwire.follow import EXPECTED, OWN_LAST
 
 log = logs.get(__name__)
 

@@ -1,0 +1,102 @@
+"""The chain of a tape: each message names the one before it on its subject, so that a hole shows. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from nats.aio.msg import Msg
+
+T = TypeVar("T")
+
+_SEQUENCE = "Nats-Sequence"
+_STAMP = "Nats-Time-Stamp"
+_LAST = "Nats-Last-Sequence"
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+OWN_LAST = "Tickwire-Last-Sequence"
+"""The sequence of the writer's own last message, where retention has taken it and the stream expects 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taped:
+    """A message of a tape.
+
+    `sequence` is its place in the stream. `read_back` tells that it was read from the stream, not heard live.
+    `skipped` tells that messages between the one handed on before and this are no longer kept: for books, tickers and
+    open candles, of which only the newest is kept, that is a matter of course; for trades it is a loss.
+    """
+
+    sequence: int
+    data: bytes
+    read_back: bool = False
+    skipped: bool = False
+
+
+@dataclass
+class Chain:
+    """How far a subject has been followed: the last sequence, and the newest time stamp of the stream so far."""
+
+    last: int = 0
+    newest: str = ""
+
+    def begins_anew(self, sequence: int, stamp: str) -> bool:
+        """Whether a message is of another stream of the same name: an earlier place, though written later."""
+        return sequence <= self.last and stamp > self.newest
+
+    def advance(self, sequence: int, stamp: str) -> None:
+        """Go on to a message."""
+        self.last = sequence
+        self.newest = max(self.newest, stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A message and its place in the chain; `previous` is absent where it is not told."""
+
+    sequence: int
+    previous: int | None
+    stamp: str
+    data: bytes
+
+
+def link_of(message: Msg, *, stored: bool = False) -> Link | None:
+    """The place of a message that the broker republished, or read for us (`stored`); None of any other."""
+    headers = message.headers or {}
+    sequence = headers.get(_SEQUENCE)
+    if sequence is None:
+        return None
+    # What its writer expected is what the stream enforced. In a stored message the other header speaks of the batch.
+    previous = headers.get(OWN_LAST) or headers.get(EXPECTED) or (None if stored else headers.get(_LAST))
+    return Link(
+        int(sequence), None if previous is None else int(previous), stamp_of(headers.get(_STAMP, "")), message.data
+    )
+
+
+def skips(link: Link, last: int) -> bool:
+    """Whether messages between `last` (0: none was read) and this one are no longer kept, or nobody knows.
+
+    A writer that found the subject empty, and had written nothing itself, cannot tell what it had before.
+    """
+    return bool(last) and link.previous is not None and (link.previous > last or not link.previous)
+
+
+def stamp_of(text: str) -> str:
+    """A time as nats-server writes it (RFC 3339, nanoseconds without trailing zeros), so that texts compare."""
+    seconds, _, fraction = text.removesuffix("Z").partition(".")
+    return f"{seconds}.{fraction:0<9}" if seconds else ""
+
+
+async def backwards(
+    newest: T, previous: Callable[[T], int | None], read: Callable[[int], Awaitable[T | None]]
+) -> AsyncIterator[T]:
+    """A message of a tape and those before it on its subject, newest first, as far as the stream keeps them.
+
+    `previous` tells of a message which sequence its writer expected to be the subject's last, which the stream
+    enforced; `read` gets the message of a sequence. However many messages others have in between costs nothing.
+    """
+    message: T | None = newest
+    while message is not None:
+        yield message
+        before = previous(message)
+        message = await read(before) if before else None
