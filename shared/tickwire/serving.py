@@ -93,7 +93,6 @@ async def serve(
                 stats_handler=partial(_correct, counted),
             ),
         )
-        await micro.start()
         for endpoint in endpoints:
             await micro.add_endpoint(
                 name=endpoint.subject.replace(".", "-"),
@@ -102,8 +101,8 @@ async def serve(
                 handler=_in_task(bus, endpoint, group, counted),
             )
         try:
-            # Inside the block the server knows of the endpoints: a request from anywhere is answered.
-            await bus.client.flush()
+            # After the endpoints: whoever is answered a ping may ask. It returns when the server knows of them all.
+            await micro.start()
             counted.serving = True
             yield
         finally:

@@ -331,5 +331,14 @@ async def test_a_flush_returns_after_what_was_sent_before_it_has_arrived(broker:
             assert said.rindex(b"PING") > said.rindex(b"PUB flushed ")
 
 
+async def test_a_service_answers_no_ping_before_it_answers_requests(broker: str) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with recording(int(broker.rsplit(":", 1)[1])) as wire, another(f"nats://127.0.0.1:{wire.port}") as bus:
+        async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+            assert wire.sent.index(b"SUB cache.coverage ") < wire.sent.index(b"SUB $SRV.PING ")
+
+
 async def never(message: Msg) -> None:
     raise AssertionError(message.subject)

@@ -286,5 +286,5 @@ async def both_known(bus: Bus) -> None:
 
 
 def writer(message: Msg) -> str:
-    """Which of the streamers' tapes a publish comes from."""
-    return (message.headers or {})["Tickwire-Publish"].split(".")[0]
+    """Which instance published it."""
+    return (message.headers or {})["Tickwire-Publish"].split()[0]
