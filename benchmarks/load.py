@@ -5,8 +5,8 @@
     python benchmarks/load.py --level debug       # what debug logs cost
 
 Live: trades, order books and candles of three timeframes of every symbol, at so many trades a second each. History: all
-48 keys are fetched meanwhile. Each service is scraped every 5 s, as Prometheus does by deploy/prometheus.
-docs/performance.md quotes it.
+48 keys are fetched meanwhile. A sink writes all of it into an InfluxDB 1.x where influxd is installed (Debian:
+influxdb). Each service is scraped every 5 s, as Prometheus does by deploy/prometheus. docs/performance.md quotes it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -36,6 +35,7 @@ from backfill import ready
 from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
+from sink import free_port, influxdb
 
 from tickwire import broker, children, interest, messages, streams, subjects
 from tickwire import feeds as feeds_
@@ -49,8 +49,13 @@ MINUTE = 60_000
 EXCHANGES = ("binance", "binanceus")
 SYMBOLS = 8
 TIMEFRAMES = ("1m", "5m", "15m")
-SERVICES = ("cache", "fetcher", "streamer")
+SERVICES: tuple[str, ...] = ("cache", "fetcher", "streamer")
 SCRAPE_S = 5.0
+SINK = """
+[sink]
+url = "{url}"
+version = 1
+"""
 CONFIG = """
 [log]
 stalls = true
@@ -207,9 +212,15 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
         await streams.declare(bus.jetstream, 8, 2.0)
         config = folder / "tickwire.toml"
         config.write_text(CONFIG.format(gateway=gateway, level=level))
+        names = SERVICES
+        if shutil.which("influxd") is not None:
+            http = await stack.enter_async_context(aiohttp.ClientSession())
+            database = await stack.enter_async_context(influxdb(folder / "influxdb", http))
+            config.write_text(config.read_text() + SINK.format(url=database))
+            names = (*SERVICES, "sink")
         env = os.environ | {"TICKWIRE_CONFIG": str(config), "TICKWIRE_NATS_URL": url, "TICKWIRE_DATA_DIR": str(folder)}
         services = []
-        for name in SERVICES:
+        for name in names:
             log, port = folder / f"{name}.log", free_port()
             with log.open("wb") as file:
                 process = await stack.enter_async_context(
@@ -221,7 +232,7 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
                 )
             raw, metrics = (profile or folder) / f"{name}.raw", f"http://127.0.0.1:{port}/metrics"
             services.append(Service(name, process.pid, log, raw, metrics))
-        for name in SERVICES:
+        for name in names:
             await ready(bus, name)
         symbols = sorted(await known_symbols(gateway))[:SYMBOLS]
         assert len(symbols) == SYMBOLS
@@ -282,14 +293,6 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
             for service in services:
                 console.print(report(service, top))
     shutil.rmtree(folder)
-
-
-def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 async def known_symbols(gateway: str) -> list[str]:
