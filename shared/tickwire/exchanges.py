@@ -259,6 +259,12 @@ def _careful(kind: Any) -> type[Any]:
                 raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")
             return text
 
+        def set_markets(self, *described: Any) -> Any:
+            markets = super().set_markets(*described)
+            # Thousands of tables that live as long as the exchange: see `preload`.
+            gc.freeze()
+            return markets
+
         def parse_ohlcvs(
             self,
             ohlcvs: Any,
