@@ -153,6 +153,7 @@ class SinkSettings(_Section):
     password: SecretStr | None = None
     kinds: list[Literal["trade", "book", "candle"]] = Field(default=["trade", "book", "candle"], min_length=1)
     batch: int = Field(default=5000, ge=1, le=100_000, description="points in one request at most")
+    gather_ms: int = Field(default=100, ge=0, le=10_000, description="how long points gather for one request")
     held_age_s: float = Field(default=3600.0, ge=60)
     held_bytes: int = Field(default=512 << 20, ge=1 << 20)
 

@@ -17,7 +17,7 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import NamedTuple
@@ -27,7 +27,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tickwire import logs, messages, parting, streams
+from tickwire import lifecycle, logs, messages, parting, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import BadRequest, Fenced
 from tickwire.messages import Instance, LeaseHolder
@@ -359,13 +359,8 @@ class Leases:
                 await self._put(self._member_subject, value, expected=None)
             except (nats.errors.Error, nats.js.errors.Error) as error:
                 log.debug("could not register", error=repr(error))
-            await self._pause(self._ttl_s / RENEWALS_PER_TTL)
+            await lifecycle.pause(self._leaving, self._ttl_s / RENEWALS_PER_TTL)
         await self._leave()
-
-    async def _pause(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._leaving.wait()
 
     async def _leave(self) -> None:
         try:

@@ -140,6 +140,7 @@ class Sink:
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
                     await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
+                    await self._gather(found, stop)
 
     async def _write_batch(self, reader: Reader, ledger: Ledger[SinkTotals], found: Sequence[Msg]) -> None:
         lines: list[str] = []
@@ -181,6 +182,7 @@ class Sink:
             while not stop.is_set():
                 found = await reader.batch(TAKEN)
                 await lifecycle.until_stopped(stop, self._write_held(reader, held, found))
+                await self._gather(found, stop)
 
     async def _write_held(self, reader: Reader, held: Held, found: Sequence[Msg]) -> None:
         lost = await held.lost(found)
@@ -190,6 +192,11 @@ class Sink:
             await held.save()
         if found:
             await reader.done(found[-1])
+
+    async def _gather(self, found: Sequence[Msg], stop: asyncio.Event) -> None:
+        """Let the next batch gather where the last was no full one: a request for each message costs most of all."""
+        if 0 < len(found) < TAKEN:
+            await lifecycle.pause(stop, self._settings.gather_ms / 1000)
 
     def _state(self, message: Msg) -> str | None:
         """The point of a book or a candle; none of what is held from when more was wanted."""

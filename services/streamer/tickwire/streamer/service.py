@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -50,7 +50,7 @@ from tickwire.errors import (
 )
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
 from tickwire.leases import Lease, Leases, open_leases
-from tickwire.lifecycle import leaf
+from tickwire.lifecycle import leaf, pause
 from tickwire.metrics import Metrics, Text
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import books, candles, tickers, trades
@@ -232,7 +232,7 @@ class _Streamer:
     async def _attempt(self, market: Feed, running: _Running, board: Board, lease: Lease) -> None:
         """Run the body of a feed, again and again where the venue fails it, until the lease is to be released."""
         while not lease.release.is_set():
-            pause = AGAIN_S
+            wait_s = AGAIN_S
             try:
                 venue = await self._venues.get(market.exchange)
                 await venue.market(market.symbol)
@@ -257,8 +257,8 @@ class _Streamer:
                 log.warning("feed failed", **market.fields, error=str(error))
                 if isinstance(error, _HOPELESS):
                     # Nothing but another request can help: it is refused, this one was there before.
-                    pause = self._settings.leases.ttl_s * 30
-            await _first_of(lease.release, pause)
+                    wait_s = self._settings.leases.ttl_s * 30
+            await pause(lease.release, wait_s)
 
     def measured(self) -> Text:
         """What Prometheus is told."""
@@ -372,9 +372,3 @@ def _of(owned: Mapping[Feed, FeedReport], feed: Feed, subscribers: int) -> FeedR
     trades = owned.get(Feed("trade", feed.exchange, feed.symbol)) if report.built else None
     state = trades.state if trades is not None and report.state == "live" else report.state
     return msgspec.structs.replace(report, timeframe=feed.timeframe, state=state, subscribers=subscribers)
-
-
-async def _first_of(event: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

@@ -263,11 +263,7 @@ class _Body:
 
     async def _pause(self, patience: Patience) -> None:
         seconds = min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
-        try:
-            async with asyncio.timeout(seconds):
-                await self._desk.stop.wait()
-        except TimeoutError:
-            return
+        await lifecycle.pause(self._desk.stop, seconds)
 
     # ---- how far the tape is complete
 
