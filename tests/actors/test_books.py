@@ -27,7 +27,7 @@ async def test_it_says_at_once_that_there_is_no_book_and_then_the_snapshot_with_
         sink.take([diff(10), diff(11, [(100.0, 7.0)]), diff(12, [], [(101.0, 0.0)])], 1000)
         running.venue.rest.answers.put_nowait(answer(10))
         book = await running.public.until(is_live)
-        assert running.venue.rest.asked == [("BTC/USDT", 100)]
+        assert running.venue.rest.asked == [("BTC/USDT", 500)]
         assert (book.bids[0], book.asks[0], book.sequence, book.timestamp, book.depth) == (
             (100.0, 7.0),
             (102.0, 1.0),
@@ -174,8 +174,8 @@ async def test_a_new_wish_is_met_at_once(bus: Bus) -> None:
 
 
 async def test_a_book_that_outgrew_its_snapshot_gets_another_and_stays_live(bus: Bus) -> None:
-    """Of 100 levels 90 go: what lies behind them was never seen, and is not said to be empty."""
-    bids: list[Level] = [(2000.0 - n, 1.0) for n in range(100)]
+    """Of 500 levels 490 go: what lies behind them was never seen, and is not said to be empty."""
+    bids: list[Level] = [(2000.0 - n, 1.0) for n in range(500)]
     async with body(bus, books.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
@@ -183,10 +183,10 @@ async def test_a_book_that_outgrew_its_snapshot_gets_another_and_stays_live(bus:
         sink.take([diff(10)], 1000)
         running.venue.rest.answers.put_nowait(answer(10, bids, asks))
         await running.public.until(at(10))
-        sink.take([diff(11, [(price, 0.0) for price, _ in bids[:90]] + [(500.0, 1.0)])], 1000)
+        sink.take([diff(11, [(price, 0.0) for price, _ in bids[:490]] + [(500.0, 1.0)])], 1000)
         short = await running.public.until(at(11))
-        assert short.bids == bids[90:]
-        more: list[Level] = [(1910.0 - n, 1.0) for n in range(50)]
+        assert short.bids == bids[490:]
+        more: list[Level] = [(1510.0 - n, 1.0) for n in range(50)]
         running.venue.rest.answers.put_nowait(answer(12, more, asks))
         whole = await running.public.until(at(12))
         assert whole.bids == more[:20]

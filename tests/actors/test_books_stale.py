@@ -11,7 +11,7 @@ from support.scripted import Running, ScriptedVenue, body, last, within
 from tickwire import streams
 from tickwire.bus import Bus
 from tickwire.config import SinkSettings
-from tickwire.feeds import Book
+from tickwire.feeds import Book, Level
 from tickwire.streamer import books
 from tickwire.streamer.desk import BookView
 from tickwire.streamer.tape import last_message
@@ -122,6 +122,21 @@ async def test_a_book_that_lost_its_last_level_is_fetched_anew(bus: Bus) -> None
         assert (await running.public.until(is_live, seen)).bids == BIDS
 
 
+async def test_a_book_is_not_live_while_one_side_is_beyond_its_snapshot(bus: Bus) -> None:
+    """500 asks, all that was asked for, go: that there are none is not known."""
+    asks: list[Level] = [(101.0 + n, 1.0) for n in range(500)]
+    async with body(bus, books.run, FEED, Book) as running:
+        sink = await running.venue.sink()
+        sink.connected()
+        running.venue.rest.answers.put_nowait(answer(10, BIDS, asks))
+        await running.public.until(at(10))
+        seen = len(running.public.messages)
+        sink.take([diff(11, [(600.0, 1.0)], [(price, 0.0) for price, _ in asks])], 1000)
+        await running.public.until(lambda book: book.state == "resyncing", seen)
+        running.venue.rest.answers.put_nowait(answer(12, [(600.0, 1.0)], [(601.0, 1.0)]))
+        assert (await running.public.until(is_live, seen)).asks == [(601.0, 1.0)]
+
+
 async def test_a_book_of_a_quiet_market_is_there_before_its_first_change(bus: Bus) -> None:
     async with body(bus, books.run, FEED, Book) as running:
         (await running.venue.sink()).connected()
@@ -175,9 +190,8 @@ async def test_a_snapshot_is_as_deep_as_the_book_must_be(bus: Bus) -> None:
     async with body(bus, books.run, FEED, Book) as running:
         (await running.venue.sink()).connected()
         running.venue.rest.answers.put_nowait(
-            answer(10, [(9000.0 - n, 1.0) for n in range(100)], [(9001.0 + n, 1.0) for n in range(100)])
+            answer(10, [(9000.0 - n, 1.0) for n in range(500)], [(9001.0 + n, 1.0) for n in range(500)])
         )
         await running.public.until(is_live)
-        await depth_grows(running, 200, 500)
-        await depth_grows(running, 1000, 1000)
-        assert [limit for _, limit in running.venue.rest.asked] == [100, 500, 1000]
+        await depth_grows(running, 600, 1000)
+        assert [limit for _, limit in running.venue.rest.asked] == [500, 1000]

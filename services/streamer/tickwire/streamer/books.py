@@ -324,8 +324,8 @@ class _Body:
                 # The market has moved to where the snapshot did not reach, or more is wanted than it had. What is
                 # published is right, and too short.
                 self._wanted.set()
-            if not bids and not asks:
-                # Nothing is left that was ever seen.
+            if not self._book.covers(1) or not (bids or asks):
+                # Of a side, or of both, nothing is left that was ever seen.
                 self._forget()
                 self._wanted.set()
                 self._broken = True

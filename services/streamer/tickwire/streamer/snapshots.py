@@ -14,8 +14,9 @@ from tickwire.streamer.desk import Venue
 from tickwire.streamer.orderbook import OrderBook
 from tickwire.streamer.watch import answered
 
-LEVELS = (100, 500, 1000)
-"""Levels of a side that can be asked for: the most is what binance's usd-m market gives (spot: 5,000)."""
+LEVELS = (500, 1000)
+"""Levels of a side that are asked for: the most is what binance's usd-m market gives (spot: 5,000). With fewer than
+these, a market that moves would leave them behind every few seconds, and need another snapshot."""
 CALL_S = 30.0
 """A call is given up after this: ccxt's own timeout leaves out the waiting for its turn."""
 
