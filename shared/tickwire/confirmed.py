@@ -17,6 +17,9 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+WRONG_SEQUENCE = 10071
+"""JetStream's error code for an expected sequence that is not the subject's."""
+
 
 class Ack(Struct, frozen=True):
     """A stream took a message: its sequence, or that of the earlier one that it is a `duplicate` of."""

@@ -29,6 +29,8 @@ from nats.js.api import DeliverPolicy
 
 from tickwire import lifecycle, logs, messages, parting, streams
 from tickwire.bus import Bus, cancellable
+from tickwire.chain import EXPECTED
+from tickwire.confirmed import WRONG_SEQUENCE
 from tickwire.errors import BadRequest, Fenced
 from tickwire.messages import Instance, LeaseHolder
 from tickwire.metrics import Metrics, of_leases
@@ -36,8 +38,6 @@ from tickwire.metrics import Metrics, of_leases
 log = logs.get(__name__)
 
 _PREFIX = f"$KV.{streams.LEASES}."
-_WRONG_SEQUENCE = 10071
-"""JetStream's error code for a failed compare-and-set."""
 SELF_DENIAL = 0.8
 """A holder that could not renew for this share of the TTL stops by itself, before anyone can follow."""
 RENEWALS_PER_TTL = 4
@@ -244,7 +244,7 @@ class Leases:
         try:
             return await self._put(self._subject(lease.key), value, expected=revision)
         except nats.js.errors.BadRequestError as error:
-            if error.err_code != _WRONG_SEQUENCE:
+            if error.err_code != WRONG_SEQUENCE:
                 raise
         # Either another instance has it, or our own last renewal arrived though its ack did not.
         return await self._mine(lease.key)
@@ -297,7 +297,7 @@ class Leases:
     ) -> int:
         sent = dict(headers or {})
         if expected is not None:
-            sent["Nats-Expected-Last-Subject-Sequence"] = str(expected)
+            sent[EXPECTED] = str(expected)
         ack = await self._bus.confirmed.publish(subject, value, headers=sent, timeout_s=self._ttl_s)
         return ack.seq
 

@@ -18,13 +18,12 @@ from nats.js.api import RawStreamMsg
 
 from tickwire import lifecycle, messages, streams
 from tickwire.bus import Bus, cancellable
+from tickwire.chain import EXPECTED
+from tickwire.confirmed import WRONG_SEQUENCE
 from tickwire.errors import BadRequest, Fenced, StorageError
 
 RETRY_S = 0.5
 ACK_S = 2.0
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
-_WRONG_SEQUENCE = 10071
-"""JetStream's error code for an expected sequence that is not the subject's."""
 
 S = TypeVar("S", bound=Struct)
 
@@ -67,11 +66,11 @@ class Ledger(Generic[S]):
         entry = self._known[path]
         data = messages.encode(entry.value)
         while True:
-            headers = {_EXPECTED: str(entry.revision)}
+            headers = {EXPECTED: str(entry.revision)}
             try:
                 ack = await self._bus.confirmed.publish(_subject(path), data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
-                if error.err_code == _WRONG_SEQUENCE:
+                if error.err_code == WRONG_SEQUENCE:
                     found = await self._read(path)
                     if found.value != entry.value:
                         raise Fenced(f"another sink writes {path}", "it has taken over") from None

@@ -18,6 +18,7 @@ from nats.js.api import RawStreamMsg
 from tickwire import logs
 from tickwire.bus import Bus, cancellable
 from tickwire.chain import EXPECTED, OWN_LAST
+from tickwire.confirmed import WRONG_SEQUENCE
 from tickwire.errors import Fenced
 
 log = logs.get(__name__)
@@ -27,8 +28,6 @@ PUBLISH = "Tickwire-Publish"
 writer of it, and a number."""
 ACK_S = 2.0
 RETRY_S = 0.1
-_WRONG_SEQUENCE = 10071
-"""JetStream's error code for an expected sequence that is not the subject's."""
 
 
 Confirm = Callable[[], Awaitable[None]]
@@ -68,7 +67,7 @@ class Tape:
             try:
                 ack = await self._bus.confirmed.publish(self.subject, data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
-                if error.err_code == _WRONG_SEQUENCE:
+                if error.err_code == WRONG_SEQUENCE:
                     last = await last_message(self._bus, self._stream, self.subject)
                     left = (last.seq or 0) if last else 0
                     if left < self.sequence and self._confirm is not None:
