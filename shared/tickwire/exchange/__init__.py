@@ -1,0 +1,1 @@
+"""Talking to exchanges through ccxt: what every service that does so shares."""

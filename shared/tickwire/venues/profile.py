@@ -1,0 +1,88 @@
+"""A venue's profile: the facts about an exchange that tickwire relies on.
+
+A field that is None is unknown. Unknown is never taken as true: what depends on an unknown fact is found out from the
+venue's own answers, or listed as missing. Every declared fact names its source beside it (the venue's documentation, a
+measurement, or the line of ccxt 4.5.90 that shows it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from msgspec import Struct, field
+
+MarketKind = Literal["spot", "linear", "inverse"]
+"""Kinds of market that differ in units: contracts are linear (settled in quote) or inverse (settled in base)."""
+
+
+class TradeFacts(Struct, frozen=True, kw_only=True):
+    """Trades: what identifies one, and how REST gives those of the past."""
+
+    ids: Literal["counting", "opaque", "none"] | None = None
+    """`counting`: integers that count up by one within a symbol, so that a hole shows by itself."""
+    ids_shared: bool | None = None
+    """Whether one trade has the same id live and by REST."""
+    joined_live: bool = False
+    """Whether the live feed joins what one order did at one price into one trade, where REST tells each part."""
+    method: Literal["by_id", "by_time", "newest", "none"] | None = None
+    """How REST gives past trades: from an id, from a time, only the newest, or not at all."""
+    older: Literal["before_id"] | None = None
+    """Where `fetch_trades` gives only the newest: how a second endpoint gives those before a known trade."""
+    page: int | None = None
+    """The most trades that one request gives."""
+    needs_until: bool = False
+    """Whether a request by time is honoured only with both ends."""
+    resolution_ms: int = 1
+    """The resolution of a trade's timestamp by REST, ms."""
+    reach_ms: int | None = None
+    """How far back REST gives trades, ms."""
+
+
+class CandleFacts(Struct, frozen=True, kw_only=True):
+    """Candles as REST gives them."""
+
+    since: Literal["honoured", "ignored"] | None = None
+    """`honoured`: an answer begins with the first candle at or after `since`, so a later beginning proves that nothing
+    was traded before. `ignored`: an answer is the newest candles whatever `since` says."""
+    windowed: bool | None = None
+    """Whether an answer ends one page's time after `since`, whatever is in it."""
+    newest_rows: int | None = None
+    """How many of the newest candles are all there is, whatever is asked."""
+    quiet: Literal["rows", "none"] | None = None
+    """Whether an interval without a trade is a row of volume 0 (at the close before it), or absent."""
+    settle_ms: int | None = None
+    """How long after its end a candle may still be revised, ms."""
+    opens_at: Mapping[str, int] = field(default_factory=dict)
+    """By timeframe, where its grid differs from ours: the open time (ms epoch) of any one candle."""
+    volume: Mapping[MarketKind, Literal["base", "contracts", "quote"]] = field(default_factory=dict)
+    """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
+
+
+class BookFacts(Struct, frozen=True, kw_only=True):
+    """Order books as the live feed gives them."""
+
+    deltas: bool = False
+    """Whether the dialect decodes changes with the venue's own sequence, so that tickwire keeps the book itself."""
+
+
+class SocketFacts(Struct, frozen=True, kw_only=True):
+    """WebSocket connections."""
+
+    acknowledges: bool | None = None
+    """Whether the venue acknowledges each subscription."""
+
+
+class Profile(Struct, frozen=True, kw_only=True):
+    """What is known of the venues that share a ccxt class or an API."""
+
+    exchanges: tuple[str, ...]
+    """ccxt ids."""
+    trades: TradeFacts = TradeFacts()
+    candles: CandleFacts = CandleFacts()
+    book: BookFacts = BookFacts()
+    sockets: SocketFacts = SocketFacts()
+    needs: Mapping[str, str] = field(default_factory=dict)
+    """Python packages that a kind of feed needs: {"trade": "google.protobuf"}."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """ccxt options that the streamer sets unless the user's table sets them."""

@@ -1,0 +1,16 @@
+"""Which profile belongs to which ccxt id."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tickwire.venues import binance, generic, kraken, okx
+from tickwire.venues.profile import Profile
+
+PROFILES: tuple[Profile, ...] = (binance.PROFILE, okx.PROFILE, kraken.PROFILE)
+
+
+@cache
+def profile_of(exchange: str) -> Profile:
+    """The profile of a ccxt exchange id; `generic` where nothing is declared."""
+    return next((profile for profile in PROFILES if exchange in profile.exchanges), generic.PROFILE)
