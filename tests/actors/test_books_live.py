@@ -75,7 +75,7 @@ async def test_our_book_is_that_of_ccxt_at_the_same_update(
                     await exchange.fault("stream", "ws_cut", seconds=0.3)
                     await running.public.until(lambda book: book.state == "resyncing", seen)
                 # Looked at again from there, because either of the two may be ahead.
-                async with asyncio.timeout(30):
+                async with asyncio.timeout(100):
                     while not compared():
                         await running.public.until(lambda book: True, len(running.public.messages))
                         if watcher.done():

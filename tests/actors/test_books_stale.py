@@ -25,7 +25,7 @@ async def keep_for(bus: Bus, seconds: float) -> None:
 
 async def forgotten(bus: Bus) -> None:
     """The stream has no book."""
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(100):
         while await last_message(bus, streams.BOOKS, FEED.tape) is not None:
             await asyncio.sleep(0.05)
 
@@ -63,7 +63,7 @@ async def test_nobody_finds_the_book_of_an_owner_that_died(bus: Bus, monkeypatch
         running.over = True
         running.task.cancel()
         await forgotten(bus)
-    async with asyncio.timeout(15):
+    async with asyncio.timeout(100):
         while not (held := (await bus.jetstream.stream_info(streams.SINK)).state.messages):
             await asyncio.sleep(0.05)
     kept = await bus.jetstream.get_msg(streams.SINK, held)

@@ -115,7 +115,7 @@ async def test_statistics_have_the_errors_and_the_time_until_the_answer(bus: Bus
         with pytest.raises(UnknownSymbol):
             await bus.request("cache.coverage", replace(ASK, exchange="nowhere"), Coverage)
         waited = time.perf_counter() - began
-        answer = await bus.client.request("$SRV.STATS.cache", timeout=5)
+        answer = await bus.client.request("$SRV.STATS.cache", timeout=60)
     (stats,) = json.decode(answer.data)["endpoints"]
     assert (stats["num_requests"], stats["num_errors"]) == (2, 1)
     assert stats["last_error"] == "no such symbol; did you mean BTC/USDT?"
@@ -254,7 +254,7 @@ async def test_what_was_published_before_leaving_arrives(bus: Bus, broker: str) 
     async with another(broker) as leaving:
         for number in range(12_000):
             await leaving.client.publish("many", b"%d" % number)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         assert [await got.get() for _ in range(12_000)] == [b"%d" % number for number in range(12_000)]
 
 
@@ -306,7 +306,7 @@ async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path
         await bus.append("tape.ohlcv.a.B.1m", b"before", message_id="1")
         assert await got.get() == b"before"
     async with embedded_broker.embedded(tmp_path, port=port):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             await bus.append("tape.ohlcv.a.B.1m", b"after", message_id="2")
             assert await got.get() == b"after"
         await stack.__aexit__(None, None, None)

@@ -42,7 +42,7 @@ MINUTE = 60_000
 async def running(broker: str, folder: Path, instance: str = "one") -> AsyncIterator[None]:
     """A cache instance in this process, on a connection of its own."""
     stop = asyncio.Event()
-    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
         group.create_task(run(settings(broker, folder), instance, stop))
         try:
             yield
@@ -79,7 +79,7 @@ def candles(**limits: object) -> CandlesRequest:
 
 async def answering(bus: Bus) -> None:
     """Wait until an instance answers at all."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while True:
             try:
                 await bus.client.request("$SRV.PING.cache", b"", timeout=0.2)
@@ -109,7 +109,7 @@ async def store(bus: Bus, *pages: CandlePage) -> list[Stored]:
         await bus.append(
             subjects.ohlcv(each.key), messages.encode(each), message_id=f"{each.key} {each.since} {number}"
         )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         await arrived.wait()
     await subscription.unsubscribe()
     return announced
@@ -183,7 +183,7 @@ async def test_older_candles_are_there_when_asked_for_and_the_stream_is_emptied(
         await store(bus, page(range(100, 110)))
         await store(bus, page(range(10)), page(range(10, 20)))
         assert [row[0] // MINUTE for row in await rows_of(bus, candles())] == [*range(20), *range(100, 110)]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while (await bus.jetstream.stream_info(streams.OHLCV)).state.messages:
                 await asyncio.sleep(0.05)
 
@@ -247,7 +247,7 @@ async def test_either_of_two_instances_answers_for_all_keys(bus: Bus, broker: st
         for _ in range(3):
             answers = await asyncio.gather(*(coverage(bus, key) for key in keys))
             assert [(each.key, each.rows) for each in answers] == [(key, 4) for key in keys]
-        stats = await bus.client.request("$SRV.PING.cache", b"", timeout=5)
+        stats = await bus.client.request("$SRV.PING.cache", b"", timeout=60)
         assert msgspec.json.decode(stats.data)["name"] == "cache"
 
 

@@ -46,7 +46,7 @@ async def die(body: Running) -> None:
 
 async def until_nothing_is_owed(tape: TradeTape, seen: Witness, at: int) -> None:
     """The next update of the open candle after that says so: trade on until it comes."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while True:
             sequence = await tape.say(trade(at))
             await seen.until(lambda sequence=sequence: seen.open() and seen.open()[-1].sequence == sequence)  # type: ignore[misc]
@@ -134,7 +134,7 @@ async def test_a_minute_that_late_trades_changed_is_fetched_anew_by_the_successo
             assert seen.open()[-1].outdated == START
             await die(first)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(100):
                 while ("1m", 0, MINUTE, True) not in fetcher.asked:
                     await fetcher.came(0.2)
 
@@ -211,7 +211,7 @@ async def test_everything_closed_is_cached_or_asked_for_however_owners_die(bus: 
                 return subtract(everything, [*known, *cached, *asked(fetcher)])
 
             try:
-                async with asyncio.timeout(20):
+                async with asyncio.timeout(100):
                     while left():
                         await fetcher.came(0.2)
             except TimeoutError:

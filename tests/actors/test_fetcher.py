@@ -88,7 +88,7 @@ async def services(bus: Bus, settings: Settings) -> AsyncIterator[None]:
 
 async def ask(bus: Bus, request: FetchRequest) -> FetchAccepted:
     """Ask as soon as a fetcher is up."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             try:
                 return await bus.request("fetcher.fetch", request, FetchAccepted)
@@ -96,7 +96,7 @@ async def ask(bus: Bus, request: FetchRequest) -> FetchAccepted:
                 await asyncio.sleep(0.05)
 
 
-async def fetch(bus: Bus, timeout_s: float = 30, **request: Any) -> Job:
+async def fetch(bus: Bus, timeout_s: float = 100, **request: Any) -> Job:
     """Have a range fetched; the job's last message."""
     usual: dict[str, Any] = {"exchange": "binance", "symbol": SYMBOL, "timeframe": "1m", "since": NOW - DAY}
     wanted = FetchRequest(**usual | {"id": f"j{time.time_ns()}"} | request)
@@ -166,7 +166,7 @@ async def test_only_the_newest_closed_candles_are_asked_for_later(bus: Bus, exch
     await exchange.clock(advance=5 * 60_000)
     await exchange.forget_log()
     # The exchange's clock is trusted for a second: until it is asked again, there is nothing new.
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while (job := await fetch(bus, since=NOW - 2 * HOUR)).until == NOW:
             assert (job.complete, job.rows_fetched) == (True, 0)
     assert (job.complete, job.until, job.rows_fetched) == (True, NOW + 5 * 60_000, 5)
@@ -342,11 +342,11 @@ async def test_a_fetcher_that_stops_hands_its_job_on_at_once(
     async with running(cache_service.serve_cache, settings, "cache-one"):
         async with running(fetcher_service.serve_fetcher, slow, "fetcher-one"):
             await ask(bus, wanted)
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(100):
                 await running_one.wait()
         assert not ended.done()
         async with running(fetcher_service.serve_fetcher, settings, "fetcher-two"):
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(100):
                 job = await ended
         assert (job.instance, job.state, job.complete, job.missing) == ("fetcher-two", "done", True, [])
         assert job.rows_from_cache == 0

@@ -47,7 +47,7 @@ async def test_a_job_of_a_killed_fetcher_is_finished_by_the_next(bus: Bus, broke
         wanted = FetchRequest(
             exchange="binance", symbol="ETH/USDT", timeframe="1m", since=NOW - 20 * DAY, until=NOW, id="killed"
         )
-        async with asyncio.timeout(60), running_service("cache", env):
+        async with asyncio.timeout(100), running_service("cache", env):
             async with running_service("fetcher", env) as first:
                 while True:
                     try:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import urllib.request
 from itertools import cycle
 
 from support.ports import free_port
 from support.scraping import parsed
-from tickwire import stalls, streams
+from tickwire import streams
 from tickwire.bus import Bus
 from tickwire.config import MetricsSettings
 from tickwire.feeds import Feed, Kind
@@ -28,7 +29,7 @@ def read(url: str) -> str:
     return text
 
 
-async def test_a_scrape_of_a_thousand_feeds_holds_the_event_loop_up_for_a_few_milliseconds(bus: Bus) -> None:
+async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop(bus: Bus) -> None:
     boards = []
     for number, kind in zip(range(1000), cycle(KINDS), strict=False):
         feed = Feed(kind, "binance", f"C{number}/USDT")
@@ -38,19 +39,16 @@ async def test_a_scrape_of_a_thousand_feeds_holds_the_event_loop_up_for_a_few_mi
             board.publish_lag.observe(lag)
         boards.append(board)
     metrics, port = Metrics(), free_port()
-    longest: list[float] = []
     async with monitored(MetricsSettings(port=port), metrics, bus.client):
         with metrics.writing(lambda: of_feeds(boards)):
-            for _ in range(5):
-                stalled: list[float] = []
-                async with stalls.measured(stalled.append):
-                    # In a thread, as any other process: reading it is no part of what is measured.
-                    text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
-                    while not stalled:
-                        await asyncio.sleep(0.01)
-                longest.append(max(stalled))
-    # On an idle machine 9 ms; by prometheus_client, on the event loop, 400 ms.
-    assert min(longest) < 50, longest
+            began = time.thread_time()
+            # In a thread, as any other process: reading it is no part of what is measured.
+            text = await asyncio.to_thread(read, f"http://127.0.0.1:{port}/metrics")
+            spent = time.thread_time() - began
+    began = time.thread_time()
+    "".join(of_feeds(boards)())
+    # CPU time, which a busy machine does not change. The loop reads the numbers: less than to write them out.
+    assert spent < time.thread_time() - began
     found = parsed(text)
     for board in (boards[0], boards[-1]):
         labels = {"kind": board.feed.kind, "exchange": "binance", "symbol": board.feed.symbol}

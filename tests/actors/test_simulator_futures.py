@@ -115,7 +115,7 @@ async def test_differences_name_the_update_that_they_follow() -> None:
             running.exchange.clock.set(running.exchange.clock.now() + 100)
             # Differences of every frame are the heartbeat.
             while True:
-                message = await connection.receive_json(timeout=5)
+                message = await connection.receive_json(timeout=60)
                 events.setdefault(message["stream"], []).append(message["data"])
                 if message["stream"] == "btcusdt@depth@100ms":
                     break

@@ -31,7 +31,7 @@ async def test_totals_that_cannot_be_read_end_the_sink_with_one_line_and_nothing
         await bus.jetstream.publish("tape.trade.binance.BTC-USDT", messages.encode(said))
         to = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
         env = environment(tmp_path, TICKWIRE_NATS_URL=url, **to)
-        async with running_service("sink", env, log=tmp_path / "sink.log") as sink, asyncio.timeout(30):
+        async with running_service("sink", env, log=tmp_path / "sink.log") as sink, asyncio.timeout(100):
             assert await sink.wait() == 1
         lines = [each for each in (tmp_path / "sink.log").read_text().splitlines() if not each.startswith("{")]
         assert len(lines) == 1

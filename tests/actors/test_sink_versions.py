@@ -95,7 +95,7 @@ async def test_a_server_that_is_not_there_is_waited_for() -> None:
         port = int(server.url.rsplit(":", 1)[1])
     async with open_influx(settings(server, 2), SinkMetrics(CollectorRegistry())) as influx:
         writing = asyncio.create_task(influx.write(LINES))
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while influx.failures == 0:
                 await asyncio.sleep(0.01)
         app = web.Application()
@@ -103,7 +103,7 @@ async def test_a_server_that_is_not_there_is_waited_for() -> None:
         runner = web.AppRunner(app)
         await runner.setup()
         await web.TCPSite(runner, "127.0.0.1", port).start()
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(100):
             await writing
         await runner.cleanup()
         assert len(server.taken) == 5

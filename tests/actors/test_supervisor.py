@@ -25,7 +25,7 @@ signal.pause()
 
 
 async def kept(program: Program, stop: asyncio.Event, said: asyncio.Queue[str]) -> None:
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         await supervisor.keep([program], stop, said.put_nowait)
 
 

@@ -162,7 +162,7 @@ async def test_a_socket_with_something_that_cannot_be_unsubscribed_is_closed_aft
             assert told["subscribe"] - told["unsubscribe"] == {"bbo-tbt:BTC-USDT", "trades:BTC-USDT"}
             await trades.get(len(trades.items) + 50)
             assert trades.told == ["connected"]
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             while "disconnect" not in [entry["event"] for entry in await exchange.log("/ws/")]:
                 await asyncio.sleep(0.02)
         async with venue.watching(Feed("ticker", "okx", "BTC/USDT"), ticker):
@@ -204,7 +204,7 @@ async def test_an_error_that_names_nobody_has_those_that_wait_ask_again() -> Non
     async with running_simulator("--live-rate", "0.01") as exchange, venue_at(exchange.url, "okx") as venue:
         memory = Memory()
         async with venue.watching(BTC, memory):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(100):
                 while not (await exchange.log("/ws/"))[1:]:
                     await asyncio.sleep(0.02)
             await exchange.fault("/ws/", "ws_error", code=63999, text="Internal system error")

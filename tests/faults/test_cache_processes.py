@@ -76,7 +76,7 @@ class Watcher:
 
     async def until_announced(self, pages: list[CandlePage]) -> None:
         """Wait for all; what was announced while we were not heard is in the coverage."""
-        async with asyncio.timeout(40):
+        async with asyncio.timeout(100):
             for page in pages:
                 while (page.key, page.since, page.until) not in self.announced:
                     self.news.clear()
@@ -101,14 +101,14 @@ class Watcher:
             await asyncio.sleep(0.01)
 
 
-async def coverage(bus: Bus, key: Key, timeout_s: float = 15) -> Coverage:
+async def coverage(bus: Bus, key: Key, timeout_s: float = 100) -> Coverage:
     request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
     return await bus.request("cache.coverage", request, Coverage, timeout_s=timeout_s)
 
 
 async def persistently(bus: Bus, key: Key) -> Coverage:
     """Ask until there is an answer: all instances may be dead at once, and a suspended one has its share too."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while True:
             try:
                 return await coverage(bus, key, timeout_s=3)
@@ -133,7 +133,7 @@ async def rows_of(bus: Bus, key: Key) -> list[Row]:
 
 async def answering(bus: Bus) -> None:
     """Wait until a cache answers for every key."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while True:
             try:
                 for key in KEYS:
@@ -151,7 +151,7 @@ async def everything_is_there(bus: Bus, folder: Path, pages: dict[Key, list[Cand
         lines = (folder / f"{subjects.file_stem(key)}.csv").read_text().splitlines()[1:]
         assert [tuple(map(float, line.split(","))) for line in lines] == expected
         request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
-        assert (await bus.request("cache.verify", request, Verification, timeout_s=15)).problem_count == 0
+        assert (await bus.request("cache.verify", request, Verification, timeout_s=30)).problem_count == 0
 
 
 async def kill_and_compare(bus: Bus, broker: str, tmp_path: Path, kills: int, pages_a_key: int) -> Watcher:
@@ -214,7 +214,7 @@ async def test_a_hundred_kills_lose_nothing_that_was_announced(bus: Bus, broker:
 
 async def suspend_between_commits(process: children.Process, folder: Path) -> None:
     """Suspend a process while it holds no partition's lock: a half-done commit has to be waited for by design."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         while True:
             process.send_signal(signal.SIGSTOP)
             while not stands_still(process.pid):

@@ -52,7 +52,7 @@ async def clustered(folder: Path, simulator: SimulatorProcess) -> AsyncIterator[
         file.write_text(CONFIG.format(gateway=simulator.url))
         env = environment(folder, TICKWIRE_CONFIG=str(file), TICKWIRE_NATS_REPLICAS="3", TICKWIRE_LEASES_TTL_S="10")
         # A cluster takes a moment to agree on who leads it.
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while (made := await tickwire(env | variables_of(url, "operator"), "declare")).code:
                 assert "tickwire: " in made.err, made.err
         async with to_bus(as_user(url, "operator"), name="operator") as bus:
@@ -70,7 +70,7 @@ async def clustered(folder: Path, simulator: SimulatorProcess) -> AsyncIterator[
 
 async def until_all_have_everything(bus: Bus) -> None:
     """Wait until every replica of every stream is current: only then may the next server die."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             try:
                 infos = await bus.jetstream.streams_info()
@@ -84,7 +84,7 @@ async def until_all_have_everything(bus: Bus) -> None:
 
 async def until_the_tape_goes_on(bus: Bus, since: float) -> float:
     """Wait until a trade that was received after `since` (s) is on the tape; how long after that it was there, s."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             try:
                 last = await bus.jetstream.get_last_msg(streams.TRADES, BTC.tape, direct=True)
@@ -101,7 +101,7 @@ async def fetched(client: Client, symbol: str, since: int, until: int) -> DataFr
     Where the cluster took longer to come round than a request waits, or a service, of which there is one here, was
     connected to the server that died.
     """
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             try:
                 return await client.candles("binance", symbol, "1m", since, until, progress=False)
@@ -125,7 +125,7 @@ async def assert_answered(bus: Bus, exchange: SimulatorProcess, symbol: str, sin
     """Ask a cache for what it has, as any program would, and compare it; how long it took to answer, s."""
     ask = CandlesRequest(exchange="binance", symbol=symbol, timeframe="1m", since=since, until=until)
     began = time.monotonic()
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             try:
                 rows = (await bus.request("cache.get", ask, Candles)).rows

@@ -123,7 +123,7 @@ async def rolling(line: Pipeline, busy: SimulatorProcess, services: tuple[str, .
             return done
 
         consumer = asyncio.create_task(consume())
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             await going.wait()
         await live.owned_by(line.bus, BTC, "one")
         asking = asyncio.create_task(ask_all(line.bus, over, services))
@@ -150,7 +150,7 @@ async def rolling(line: Pipeline, busy: SimulatorProcess, services: tuple[str, .
 async def until_quiet(bus: Bus) -> None:
     """Wait until nothing more comes and the sink has acknowledged all of it."""
     before = -1
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while True:
             last = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
             info = await bus.jetstream.consumer_info(streams.TRADES, "sink")

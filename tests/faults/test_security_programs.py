@@ -57,7 +57,7 @@ async def answers(bus: Bus, subject: str, request: object) -> list[Msg]:
     inbox = bus.client.new_inbox()
     subscription = await bus.subscribe(inbox, take)
     await bus.client.publish(subject, json.dumps(request).encode(), reply=inbox)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(100):
         await ended.wait()
     await subscription.unsubscribe()
     return found
@@ -180,7 +180,7 @@ async def test_in_a_cluster_a_program_is_answered_whichever_server_it_is_connect
 
     async with brokers.clustered(tmp_path) as servers:
         url = ",".join(server.url for server in servers)
-        async with connect(as_user(url, "operator"), name="operator") as operator, asyncio.timeout(60):
+        async with connect(as_user(url, "operator"), name="operator") as operator, asyncio.timeout(100):
             await until_declared(operator)
             book = messages.encode(Book(exchange="binance", symbol="BTC/USDT", timestamp=1, received=1, state="live"))
             await operator.jetstream.publish("md.job.x", b"the last word")
@@ -218,5 +218,5 @@ async def until_declared(bus: Bus) -> None:
 
 async def until_answered(bus: Bus) -> None:
     """That somebody serves a subject takes a moment to get around a cluster."""
-    while (await bus.client.request("cache.list", b"{}", timeout=5)).data != b"0":
+    while (await bus.client.request("cache.list", b"{}", timeout=60)).data != b"0":
         await asyncio.sleep(0.02)

@@ -56,7 +56,7 @@ async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: fl
         assert sum(map(len, writer.written.values())) > 900 * (lead + away_s)
         await influx.start()
         before = count = await counted(influx)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while count == before:
                 count = await counted(influx)
         # In mid-write: of what waited some is there, and some is not.
@@ -150,7 +150,7 @@ async def test_books_and_candles_of_an_outage_are_written_too(line: Pipeline, in
 
     async def until_kept(count: int) -> None:
         """Wait until the sink's stream has so many; asked again, because a stream announces nothing."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while (await line.bus.jetstream.stream_info(streams.SINK)).state.messages < count:
                 await asyncio.sleep(0.05)
 
@@ -222,7 +222,7 @@ async def test_wrong_credentials_end_the_sink_with_one_line_and_nothing_is_lost(
         assert "TICKWIRE_SINK_PASSWORD" in line
         assert "wrong" not in ended.err
         right = asyncio.create_task(
-            tickwire(env | {"TICKWIRE_SINK_PASSWORD": influx.password}, "service", "sink", timeout_s=60)
+            tickwire(env | {"TICKWIRE_SINK_PASSWORD": influx.password}, "service", "sink", timeout_s=100)
         )
         await until_written(bus)
         await assert_equal(influx, writer.written)

@@ -191,7 +191,7 @@ async def test_a_zombie_adds_nothing_to_any_public_subject(broker: str, busy: Si
     ]
 
     async def owned_by(instance: str) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             assert {await starts.get() for _ in feeds} == {(feed.kind, instance) for feed in feeds}
 
     async with pipeline(broker, busy, tmp_path, ()) as line, live.seeing(line.bus, BTC) as seen:

@@ -60,13 +60,13 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_for_longer_than_patien
         await streams.declare(bus.jetstream, 8, 1.0)
         async with open_interests(bus, StreamerSettings(), changes.put_nowait) as interests:
             keeping = asyncio.create_task(service._keep(interests, requests, asyncio.Event()))
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(100):
                 assert await changes.get() == BTC
             await broker.__aexit__(None, None, None)
             done, _ = await asyncio.wait({keeping}, timeout=2.5)
             assert not done
             await bus.subscribe("$KV.INTEREST.>", hear)
-            async with embedded_broker.embedded(tmp_path, port=port), asyncio.timeout(20):
+            async with embedded_broker.embedded(tmp_path, port=port), asyncio.timeout(100):
                 await renewed.wait()
                 # It may have expired before.
                 while not interests.wanted(BTC):

@@ -121,12 +121,12 @@ async def test_every_header_of_a_running_pipeline_is_in_the_document(
             await line.bus.request("cache.get", CandlesRequest(exchange=EX, symbol=SYM, timeframe="1h"), Candles)
         now = (await simulator.clock())["now"]
         await line.fetch(Key(EX, SYM, "1m"), now - 600_000)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while "Tickwire-Reply-To" not in seen["cache.partition.*.coverage"]:
                 await line.bus.request("cache.coverage", KeyRequest(exchange=EX, symbol=SYM, timeframe="1m"), Coverage)
         for each in (feed, Feed("book", EX, SYM), Feed("ticker", EX, SYM), Feed("candle", EX, SYM, "1m")):
             await live.start(line.bus, each, "me", ttl_s=30)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             while not {f"md.{kind}.*.*" for kind in ("trade", "book", "ticker")} <= seen.keys():
                 await asyncio.sleep(0.05)
             # A batch of the tape, up to the message that ends it.
@@ -181,7 +181,7 @@ async def test_every_endpoint_that_a_service_answers_is_in_the_document_and_the_
         served: set[str] = set()
         for service in services:
             await line.started(service)
-            info = json.loads((await line.bus.client.request(f"$SRV.INFO.{service}", b"", timeout=5)).data)
+            info = json.loads((await line.bus.client.request(f"$SRV.INFO.{service}", b"", timeout=60)).data)
             instance = info["metadata"]["instance"]
             served |= {each["subject"].replace(instance, "*") for each in info["endpoints"]}
     # Plain subscriptions: of every process, and of a partition's owner.

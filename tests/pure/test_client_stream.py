@@ -45,7 +45,7 @@ class Numbers(Stream[Message, int]):
 
 @asynccontextmanager
 async def streaming() -> AsyncIterator[Streams]:
-    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
         streams = Streams(cast(Any, None), group, "test")
         yield streams
         streams.close()

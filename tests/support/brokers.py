@@ -58,7 +58,7 @@ class Server:
         self._running = process, stack
         await self.says("Listening for client connections", after=before)
 
-    async def says(self, text: str, *, after: int = 0, timeout_s: float = 20) -> None:
+    async def says(self, text: str, *, after: int = 0, timeout_s: float = 100) -> None:
         """Wait until its log has a text; a log announces nothing, so it is read again."""
         async with asyncio.timeout(timeout_s):
             while text not in self.log[after:]:

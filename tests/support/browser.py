@@ -41,13 +41,13 @@ class Page:
         number = next(self._ids)
         params = {"expression": expression, "returnByValue": True, "awaitPromise": True}
         await self.socket.send_json({"id": number, "method": "Runtime.evaluate", "params": params})
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while (answer := await self.socket.receive_json()).get("id") != number:
                 pass
         assert "exceptionDetails" not in answer["result"], answer["result"]
         return answer["result"]["result"].get("value")
 
-    async def until(self, expression: str, timeout_s: float = 30) -> None:
+    async def until(self, expression: str, timeout_s: float = 100) -> None:
         """Wait until an expression is true; the page announces nothing."""
         async with asyncio.timeout(timeout_s):
             while not await self.evaluate(expression):
@@ -62,7 +62,7 @@ async def browsing(url: str, folder: Path) -> AsyncIterator[Page]:
     with (folder / "log").open("wb") as log:
         async with children.child(argv, stdout=log.fileno(), stderr=log.fileno()), aiohttp.ClientSession() as http:
             port = folder / "DevToolsActivePort"
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(100):
                 while not (port.exists() and port.read_text().count("\n")):
                     await asyncio.sleep(0.05)
                 base = f"http://127.0.0.1:{port.read_text().splitlines()[0]}"

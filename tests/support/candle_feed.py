@@ -191,7 +191,7 @@ class Running:
     async def stop(self) -> None:
         """As its service would."""
         self.desk.stop.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             await self.task
 
 
@@ -278,7 +278,7 @@ class ScriptedFetcher:
 
     async def until(self, count: int) -> None:
         """Wait for so many requests."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while len(self.requests) < count:
                 self._news.clear()
                 await self._news.wait()

@@ -52,7 +52,7 @@ async def feeds_of(line: Pipeline) -> set[Feed]:
     return {report.feed for report in found}
 
 
-async def until_released(line: Pipeline, feed: Feed, timeout_s: float = 5) -> None:
+async def until_released(line: Pipeline, feed: Feed, timeout_s: float = 100) -> None:
     """Wait until nobody is interested in a feed; asked again, because no message says so to everyone.
 
     Within 5 s, so half its TTL, it was released; later it may have expired.

@@ -44,7 +44,7 @@ class Command:
         async with self.said:
             self.said.notify_all()
 
-    async def says(self, text: str, *, timeout_s: float = 30, after: int = 0) -> int:
+    async def says(self, text: str, *, timeout_s: float = 100, after: int = 0) -> int:
         """Wait until a line from number `after` on contains `text`; the number of the line after it."""
 
         def found() -> int | None:
@@ -59,7 +59,7 @@ class Command:
             raise AssertionError(f"it did not say {text!r}: {self.lines}") from None
         return at
 
-    async def run(self, *arguments: str, timeout_s: float = 60) -> Ended:
+    async def run(self, *arguments: str, timeout_s: float = 100) -> Ended:
         """Another command on the same data folder, run to its end."""
         return await tickwire(self.env, *arguments, timeout_s=timeout_s)
 
@@ -70,7 +70,7 @@ class Command:
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Signal it and wait for its end; its exit code."""
         self.process.send_signal(how)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             return await self.process.wait()
 
 
@@ -82,7 +82,7 @@ class Lines:
         self._stream = running.process.stdout
         self.found: list[str] = []
 
-    async def until(self, pattern: str, timeout_s: float = 30) -> str:
+    async def until(self, pattern: str, timeout_s: float = 100) -> str:
         """Read on until a line has the pattern; the line."""
         try:
             async with asyncio.timeout(timeout_s):
@@ -117,7 +117,7 @@ async def command(folder: Path, env: Mapping[str, str], *arguments: str) -> Asyn
             if process.returncode is None:
                 process.terminate()
                 try:
-                    async with asyncio.timeout(30):
+                    async with asyncio.timeout(100):
                         await process.wait()
                 except TimeoutError:
                     process.kill()
@@ -136,7 +136,7 @@ async def up(
         yield running
 
 
-async def gone(processes: list[psutil.Process], timeout_s: float = 15) -> None:
+async def gone(processes: list[psutil.Process], timeout_s: float = 100) -> None:
     """Wait until all of them have ended."""
     _, alive = await asyncio.to_thread(psutil.wait_procs, processes, timeout_s)
     assert not alive, [each.cmdline() for each in alive]

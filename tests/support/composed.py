@@ -160,12 +160,12 @@ class Composed:
         process = await asyncio.create_subprocess_exec(
             *argv, env=self.environment(name), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
         )
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             said, _ = await process.communicate()
         assert process.returncode is not None
         return process.returncode, said.decode()
 
-    async def healthy(self, name: str, timeout_s: float = 60) -> None:
+    async def healthy(self, name: str, timeout_s: float = 100) -> None:
         """Wait until the service's health check passes, run again and again as Docker runs it."""
         async with asyncio.timeout(timeout_s):
             while not await self._is_healthy(name):

@@ -30,7 +30,7 @@ class Heard(Generic[T]):
         self.said.append(messages.decode(message.data, self._type))
         self._news.set()
 
-    async def until(self, condition: Callable[[list[T]], object], timeout_s: float = 30) -> None:
+    async def until(self, condition: Callable[[list[T]], object], timeout_s: float = 100) -> None:
         """Wait until `condition(messages)` holds, looked at after each."""
         async with asyncio.timeout(timeout_s):
             while not condition(self.said):

@@ -62,7 +62,7 @@ class InfluxDb:
                 children.child(["influxd", "-config", config], stdout=log.fileno(), stderr=log.fileno())
             )
         self._running = (process, stack)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while True:
                 try:
                     async with self.http.get(f"{self.url}/ping"):

@@ -45,7 +45,7 @@ class Seen:
             self.gaps.append(said.gap)
         self.news.set()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 100) -> None:
         """Wait until `condition()` holds, looked at after each message."""
         async with asyncio.timeout(timeout_s):
             while not condition():
@@ -86,7 +86,7 @@ async def on_tape(bus: Bus, feed: Feed) -> Seen:
             done.set()
 
     subscription = await bus.ordered(feed.tape, streams.TRADES, take)
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         await done.wait()
     await subscription.unsubscribe()
     return seen
@@ -102,7 +102,7 @@ async def start(bus: Bus, feed: Feed, subscriber: str = "", ttl_s: int | None = 
         subscriber=subscriber or secrets.token_hex(4),
         ttl_s=ttl_s,
     )
-    return await bus.request("streamer.start", request, FeedReport, timeout_s=30)
+    return await bus.request("streamer.start", request, FeedReport, timeout_s=60)
 
 
 async def stop(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
@@ -114,10 +114,10 @@ async def stop(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
         timeframe=feed.timeframe,
         subscriber=subscriber,
     )
-    return await bus.request("streamer.stop", request, FeedReport, timeout_s=30)
+    return await bus.request("streamer.stop", request, FeedReport, timeout_s=60)
 
 
-async def owned_by(bus: Bus, feed: Feed, instance: str, timeout_s: float = 30) -> None:
+async def owned_by(bus: Bus, feed: Feed, instance: str, timeout_s: float = 100) -> None:
     """Wait until `streamer.list` names an instance as the owner of a feed that is live."""
     async with asyncio.timeout(timeout_s):
         while (feed, instance, "live") not in [(each.feed, each.owner, each.state) for each in await reports(bus)]:
@@ -136,7 +136,7 @@ class Statuses:
         self.said.append(messages.decode(message.data, Status))
         self.news.set()
 
-    async def until(self, event: str, count: int = 1, timeout_s: float = 30) -> Status:
+    async def until(self, event: str, count: int = 1, timeout_s: float = 100) -> Status:
         """Wait for the `count`-th status of a kind."""
         async with asyncio.timeout(timeout_s):
             while len(found := [each for each in self.said if each.event == event]) < count:
@@ -189,7 +189,7 @@ async def assert_every_trade_once(bus: Bus, simulator: SimulatorProcess, feed: F
 
 async def assert_received(received: list[Trade], tape: Seen) -> None:
     """A consumer has, or is about to have, the tape's last trade, and each one before it since its first, once."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while int(received[-1].id or 0) < tape.ids[-1]:
             await asyncio.sleep(0.05)
     ids = [int(trade.id or 0) for trade in received]

@@ -64,7 +64,7 @@ class Pipeline:
     async def started(self, service: str, number: int = 0) -> None:
         """Wait until an instance says in its log that it answers requests."""
         log = self.folder / f"{service}-{number}.log"
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while '"event": "serving"' not in log.read_text():
                 await asyncio.sleep(0.02)
 
@@ -84,7 +84,7 @@ class Pipeline:
 
     async def ready(self, service: str) -> None:
         """Wait until an instance of the service answers."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while True:
                 try:
                     await self.bus.client.request(f"$SRV.PING.{service}", b"", timeout=1)
@@ -138,7 +138,7 @@ class JobWatch:
         """Keep a message of the job."""
         self.said.put_nowait(messages.decode(message.data, Job))
 
-    async def result(self, timeout_s: float = 90) -> Job:
+    async def result(self, timeout_s: float = 100) -> Job:
         """Wait for the job's last message."""
         async with asyncio.timeout(timeout_s):
             while not (job := await self.said.get()).ended:

@@ -110,7 +110,7 @@ class Ended:
     err: str
 
 
-async def tickwire(env: Mapping[str, str], *arguments: str, cwd: Path | None = None, timeout_s: float = 60) -> Ended:
+async def tickwire(env: Mapping[str, str], *arguments: str, cwd: Path | None = None, timeout_s: float = 100) -> Ended:
     """Run one tickwire command to its end."""
     process = await asyncio.create_subprocess_exec(
         *TICKWIRE,

@@ -108,7 +108,7 @@ class Scraper:
         self.names |= scraped.names
         return scraped
 
-    async def until(self, condition: Callable[[Scraped], bool], timeout_s: float = 15) -> Scraped:
+    async def until(self, condition: Callable[[Scraped], bool], timeout_s: float = 100) -> Scraped:
         """The first scrape that meets a condition; asked again, because that is how metrics are read.
 
         One that asks for a sample that is not there yet is not met.

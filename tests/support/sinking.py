@@ -65,7 +65,7 @@ class Writer:
             await asyncio.sleep(0.005)
 
 
-async def until_written(bus: Bus, stream: str = streams.TRADES, timeout_s: float = 60) -> None:
+async def until_written(bus: Bus, stream: str = streams.TRADES, timeout_s: float = 100) -> None:
     """Wait until the sink has acknowledged everything in a stream; asked again, because nothing announces that."""
     async with asyncio.timeout(timeout_s):
         while True:

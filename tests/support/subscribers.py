@@ -25,7 +25,7 @@ async def main(stop: asyncio.Event) -> None:
             ttl_s=ttl_s,
         )
         while True:
-            await bus.request("streamer.start", request, FeedReport, timeout_s=30)
+            await bus.request("streamer.start", request, FeedReport, timeout_s=60)
             if number == count - 1:
                 print("ready", flush=True)
             await asyncio.sleep(ttl_s / 3)

@@ -27,7 +27,7 @@ class Reader:
             self.found.append(message)
             self.more.notify_all()
 
-    async def until(self, text: str, timeout_s: float = 20) -> list[str]:
+    async def until(self, text: str, timeout_s: float = 100) -> list[str]:
         """Wait for a message; all so far."""
         try:
             async with asyncio.timeout(timeout_s), self.more:

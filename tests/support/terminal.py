@@ -60,7 +60,7 @@ def on_terminal(
             if not told and enough(text):
                 process.send_signal(signal.SIGINT)
                 told = True
-        return Screen(process.wait(30), text)
+        return Screen(process.wait(100), text)
     finally:
         process.kill()
         os.close(ours)

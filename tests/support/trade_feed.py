@@ -137,7 +137,7 @@ class Running:
     async def stop(self) -> None:
         """As its service would."""
         self.desk.stop.set()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(100):
             await self.task
 
 

@@ -69,7 +69,7 @@ class Memory:
         self.reasons.append(reason)
         self._news.set()
 
-    async def until(self, fulfilled: Callable[[], bool], timeout_s: float = 20) -> None:
+    async def until(self, fulfilled: Callable[[], bool], timeout_s: float = 100) -> None:
         """Wait for something to be so, looking again with each piece of news."""
         try:
             async with asyncio.timeout(timeout_s):

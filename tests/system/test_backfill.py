@@ -132,5 +132,5 @@ async def test_several_keys_at_once_arrive_whole(broker: str, tmp_path: Path) ->
         for key in keys:
             truth = await simulator.truth("candles", symbol=key.symbol, timeframe=key.timeframe, since=since, until=end)
             assert [list(row) for row in line.rows(key)] == [[float(value) for value in row[:6]] for row in truth]
-        listed = json.loads((await line.bus.client.request("cache.list", b"{}", timeout=10)).data)
+        listed = json.loads((await line.bus.client.request("cache.list", b"{}", timeout=60)).data)
         assert {(k["exchange"], k["symbol"], k["timeframe"]) for k in listed["keys"]} == set(keys)

@@ -167,7 +167,7 @@ async def test_ctrl_c_detaches_from_jobs_that_go_on_and_can_be_followed(
     try:
         arguments = ("candles", "fetch", "binance", "SOL/USDT", "1h", *DAY)
         async with command(running.folder, running.env, *arguments) as fetch:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(100):
                 while not await exchange.log("klines"):
                     await asyncio.sleep(0.05)
             assert await fetch.stop(signal.SIGINT) == 130

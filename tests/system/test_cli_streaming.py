@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import subprocess
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -46,7 +47,7 @@ async def feeds(running: Command) -> dict[str, dict[str, Any]]:
 
 async def nothing_runs(running: Command) -> None:
     """Wait until nobody is interested in anything."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while await feeds(running):
             pass
 
@@ -73,7 +74,7 @@ async def test_what_is_started_runs_until_it_is_stopped(running: Command) -> Non
     (fact,) = json.loads(again.out)
     assert (again.code, again.err, fact["subject"], fact["subscribers"]) == (0, "", "md.trade.binance.BTC-USDT", 2)
 
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not all(each["state"] == "live" for each in (await feeds(running)).values()):
             pass
     found = await feeds(running)
@@ -202,12 +203,18 @@ async def test_a_book_is_shown_live_or_not_at_all(running: Command, exchange: Si
 
 
 async def test_tickers_and_candles_are_shown_for_as_long_as_asked(running: Command) -> None:
-    ticker = await running.run("watch", "ticker", *BTC, "--for", "2.5")
-    assert ticker.code == 0, ticker.err
-    assert re.search(r"last [\d,.]+ +bid [\d,.]+ +ask [\d,.]+", ticker.out)
-    candle = await running.run("watch", "candle", *BTC, "1s", "--for", "2.5")
-    assert candle.code == 0, candle.err
-    assert re.search(r"O [\d,.]+  H [\d,.]+  L [\d,.]+  C [\d,.]+  V [\d.]+  \d+ trades?  closed", candle.out)
+    for words, shown in (
+        (("ticker", *BTC), r"last [\d,.]+ +bid [\d,.]+ +ask [\d,.]+"),
+        (("candle", *BTC, "1s"), r"O [\d,.]+  H [\d,.]+  L [\d,.]+  C [\d,.]+  V [\d.]+  \d+ trades?  closed"),
+    ):
+        # The feed is kept running, so that the time of the second one begins with something to show.
+        async with watching(running, *words) as (_, lines):
+            await lines.until(shown)
+            began = time.monotonic()
+            timed = await running.run("watch", *words, "--for", "2.5")
+            assert timed.code == 0, timed.err
+            assert time.monotonic() - began >= 2.5
+            assert timed.out
     await nothing_runs(running)
 
 
@@ -267,10 +274,10 @@ async def test_status_has_services_leases_feeds_and_the_jobs_that_run_in_one(
     await running.run("start", "ticker", *BTC, "--subscriber", "here")
     await exchange.fault("klines", "delay", seconds=5)
     fetching = asyncio.create_task(
-        # Six pages of up to a thousand, so that it goes on for half a minute.
-        running.run("candles", "fetch", *BTC, "1h", "--since", "2024-01-01", "--until", "2024-08-01")
+        # Fourteen pages of up to a thousand, so that it goes on for longer than this test needs to see it.
+        running.run("candles", "fetch", *BTC, "1h", "--since", "2024-01-01", "--until", "2025-08-01")
     )
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while not (found := json.loads((await running.run("status", "--json")).out))["jobs"]:
             pass
     (job,) = found["jobs"]

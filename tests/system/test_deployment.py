@@ -259,7 +259,7 @@ async def works(made: Composed, influx: Server) -> None:
         await bus.request("fetcher.fetch", ask, FetchAccepted)
         await seen.until(lambda: len(seen.trades) > 50)
         read = CandlesRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             while len((await bus.request("cache.get", read, Candles)).rows) < 10:
                 await asyncio.sleep(0.1)
             while not any("symbol=BTC/USDT" in series for series, _ in influx.taken):

@@ -63,7 +63,7 @@ async def feeds_of(line: Pipeline) -> dict[Feed, int]:
     }
 
 
-async def until_wanted_by(line: Pipeline, count: int, timeout_s: float = 60) -> None:
+async def until_wanted_by(line: Pipeline, count: int, timeout_s: float = 100) -> None:
     """Wait until so many are interested in the feed; asked again, because no message says so to everyone."""
     async with asyncio.timeout(timeout_s):
         while (await feeds_of(line)).get(FEED, 0) != count:
@@ -83,7 +83,7 @@ async def until_id(process: children.Process, last: int) -> list[dict[str, Any]]
     """Its trades up to an id."""
     assert process.stdout is not None
     found: list[dict[str, Any]] = []
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(100):
         while not found or int(found[-1]["id"]) < last:
             line = await process.stdout.readline()
             assert line, (await process.stderr.read()).decode() if process.stderr else ""
@@ -158,7 +158,7 @@ async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_relea
     line: Pipeline, language: str
 ) -> None:
     async with printing(line, *consumer(language, line.bus.url), "50") as process:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
     ids = [int(json.loads(each)["id"]) for each in out.splitlines()]

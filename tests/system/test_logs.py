@@ -32,7 +32,7 @@ def lines(line: Pipeline, service: str) -> list[Line]:
 
 async def logged(line: Pipeline, service: str, condition: Callable[[Line], bool]) -> Line:
     """The first line that meets a condition; the file is read again, as whoever follows it would."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         while not (found := [each for each in lines(line, service) if condition(each)]):
             await asyncio.sleep(0.05)
     return found[0]

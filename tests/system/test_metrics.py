@@ -45,7 +45,7 @@ async def test_the_connection_and_the_leases_are_counted_and_readiness_follows_t
         def shares(scrapes: list[Scraped]) -> float:
             return sum(each.value("tickwire_leases_held") for each in scrapes)
 
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while True:
                 found = [await each.scrape() for each in (one, two)]
                 if shares(found) == 8 and all(each.value("tickwire_leases_held") for each in found):
@@ -83,7 +83,8 @@ async def test_the_connection_and_the_leases_are_counted_and_readiness_follows_t
             (each := scraped.buckets(stalls))[float("inf")] - each[max(b for b in each if b < stood - 0.05)]
             for scraped in (found_two, before)
         )
-        assert late == late_before + 1
+        # A busy machine may add others.
+        assert late >= late_before + 1
         await two.until(lambda now: now.value("tickwire_lease_changes_total", change="lost") == held)
 
         assert await one.health("live") == (200, "")

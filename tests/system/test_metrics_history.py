@@ -47,7 +47,7 @@ async def test_a_backfill_is_counted_as_the_exchange_and_the_files_have_it(
         name = "tickwire_fetcher_exchange_request_seconds"
         buckets = found.buckets(name, **of)
         assert buckets[float("inf")] == len(asked)
-        assert DELAY_S < found.value(f"{name}_sum", **of) < 30
+        assert DELAY_S < found.value(f"{name}_sum", **of) < 300
         # That one was late, whatever the others were.
         assert buckets[0.25] < len(asked)
         assert found.value("tickwire_fetcher_exchange_failures_total", error="ExchangeNotAvailable", **of) == 1
@@ -164,7 +164,7 @@ async def test_requests_are_counted_by_the_metrics_and_by_status_alike(
         took, answered = [], 0
         for _ in range(ASKED):
             began = time.perf_counter()
-            answer = await line.bus.client.request("cache.coverage", long, timeout=5)
+            answer = await line.bus.client.request("cache.coverage", long, timeout=60)
             took.append(time.perf_counter() - began)
             assert messages.decode(answer.data, Coverage).rows == 0
             answered += len(answer.data)

@@ -86,7 +86,7 @@ async def test_the_sink_counts_what_the_database_has(sink: Sink) -> None:
     name = "tickwire_sink_write_seconds"
     buckets = found.buckets(name)
     assert buckets[float("inf")] == failed + 4
-    assert 0 < found.value(f"{name}_sum") < 30
+    assert 0 < found.value(f"{name}_sum") < 300
     # Nothing answered slowly, nor was anything waited for: whom nobody answers fails at once.
     assert buckets[5.0] == failed + 4
     assert scraper.names == documented("Every service", "Sink")

@@ -53,7 +53,7 @@ async def on_tape(line: Pipeline) -> list[Said]:
             done.set()
 
     subscription = await line.bus.ordered(BTC.tape, streams.TRADES, take)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(100):
         await done.wait()
     await subscription.unsubscribe()
     return found
@@ -70,7 +70,7 @@ async def hold_up_broker() -> None:
 async def settled(line: Pipeline) -> None:
     """Returns when no trade comes any more, nor a candle made of one."""
     before: object = None
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(100):
         while True:
             infos = [await line.bus.jetstream.stream_info(name) for name in (streams.TRADES, streams.CANDLES)]
             if before == (before := [info.state.last_seq for info in infos]):

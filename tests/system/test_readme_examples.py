@@ -71,7 +71,7 @@ async def output(reader: Reader, *arguments: str | Path, lines: int | None = Non
         assert process.stdout is not None
         assert process.stderr is not None
         found: list[str] = []
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(100):
             while (lines is None or len(found) < lines) and (text := await process.stdout.readline()):
                 found.append(text.decode().rstrip("\n"))
             if process.returncode is None and lines is not None:
@@ -156,11 +156,11 @@ async def test_the_page_works_as_examples_tells_to_serve_and_open_it(reader: Rea
     url = url.replace("8000", reader.pages_port).replace("8443", reader.websocket_port)
     with (tmp_path / "log").open("wb") as log:
         async with children.child(serving, cwd=EXAMPLES, stdout=log.fileno(), stderr=log.fileno()):
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(100):
                 while b"Serving HTTP" not in (tmp_path / "log").read_bytes():
                     await asyncio.sleep(0.05)
             async with browsing(url, tmp_path / "chromium") as page:
-                await page.until("window.seen && window.seen.length > 0", timeout_s=60)
+                await page.until("window.seen && window.seen.length > 0", timeout_s=100)
                 assert await page.evaluate("document.getElementById('state').textContent") == "live"
                 assert await page.evaluate("document.getElementById('title').textContent") == "BTC/USDT on binance"
                 assert len(await page.evaluate("window.candles")) == 3

@@ -96,7 +96,7 @@ async def start_all(bus: Bus, exchange: str, symbol: str) -> None:
     book = StartRequest(
         kind="book", exchange=exchange, symbol=symbol, subscriber="test", depth=DEPTH, cadence_ms=0, deltas=True
     )
-    await bus.request("streamer.start", book, FeedReport, timeout_s=30)
+    await bus.request("streamer.start", book, FeedReport, timeout_s=60)
 
 
 def of(said: list[Any], symbol: str) -> list[Any]:
