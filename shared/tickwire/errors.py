@@ -137,7 +137,7 @@ class Fenced(TickwireError):
 
 
 class InternalError(TickwireError):
-    """A bug: the service that met it ends and is restarted."""
+    """A bug: the request that met it failed; the service goes on, and its log has the details."""
 
     code = "internal"
     status = 500

@@ -78,8 +78,8 @@ async def serve(
 ) -> AsyncIterator[None]:
     """Answer requests for as long as the block lasts; at its end those accepted are still answered.
 
-    A TickwireError of a handler is the reply. Any other exception is a bug: the caller is told so, and the
-    block ends with it. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks for.
+    A TickwireError of a handler is the reply. Any other exception is a bug: it is logged, and the caller is told;
+    other requests do not notice. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks for.
     """
     counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
@@ -164,7 +164,7 @@ def _correct(metrics: Metrics, stats: EndpointStats) -> None:
 
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
-    """Handle one request: the reply, a typed error, or a bug that is told to the caller and raised."""
+    """Handle one request: the reply, a typed error, or a bug, which is logged and told to the caller."""
     began, name = time.perf_counter_ns(), ".".join(endpoint.subject.split(".")[:2])
     answered = metrics.answered[endpoint.subject]
 
@@ -172,7 +172,10 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
         metrics.refused.labels(name, error.code).inc()
         answered.errors += 1
         answered.last_error = str(error)
-        await call.refuse(error)
+        try:
+            await call.refuse(error)
+        except nats.errors.Error as problem:
+            log.debug("the asker could not be told", subject=call.subject, error=repr(problem))
 
     try:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
@@ -186,8 +189,9 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
         log.debug("refused", subject=call.subject, error=str(error))
         await refuse(error)
     except Exception as error:
+        # The boundary of a request: a bug fails the one that met it, and the others are answered.
+        log.exception("a request failed", subject=call.subject)
         await refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
-        raise
     finally:
         took = time.perf_counter_ns() - began
         answered.count += 1

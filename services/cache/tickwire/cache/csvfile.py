@@ -159,6 +159,18 @@ def parse_line(line: bytes) -> Row | None:
     return rows[0] if len(rows) == 1 and np.isfinite(rows[0]).all() else None
 
 
+def first_malformed(lines: bytes) -> int | None:
+    """The offset of the first line that is not a row, or that does not follow the row before it in time."""
+    offset, before = 0, None
+    for text in split_lines(lines):
+        row = parse_line(text)
+        if row is None or (before is not None and row[0] <= before):
+            return offset
+        before = row[0]
+        offset += len(text)
+    return None
+
+
 def _take(found: Scan, chunk: bytes, timeframe: str) -> bool:
     """Add a chunk without flaws; False, with nothing added, where there is one."""
     try:

@@ -26,6 +26,7 @@ _REMEDIES = {
     errno.EROFS: "make the cache folder writable for this user",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EIO: "check the disk",
+    errno.ESTALE: "another program changes the file: let it end, and try again",
 }
 
 
@@ -47,7 +48,11 @@ class Disk:
 
     def view(self, fd: int, size: int) -> Buffer:
         """The first `size` bytes, mapped rather than read."""
-        return mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b""
+        try:
+            return mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b""
+        except ValueError as error:
+            # It is shorter than that: another program cut it.
+            raise OSError(errno.ESTALE, "the file became shorter while it was read") from error
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`; when it fails a part may have been written."""

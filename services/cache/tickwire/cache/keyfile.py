@@ -14,8 +14,8 @@ from tickwire.cache.csvfile import START, MalformedLine
 from tickwire.cache.disk import Buffer
 from tickwire.cache.files import Files
 from tickwire.cache.meta import Meta
+from tickwire.cache.reading import Reading, refused_line
 from tickwire.cache.rows import HEADER
-from tickwire.errors import CacheFileError
 from tickwire.messages import Repair, Row
 from tickwire.ranges import Range, remove, subtract
 from tickwire.ranges import merge as merged
@@ -72,13 +72,29 @@ class KeyFile:
             self.files.sync()
         return self.state
 
+    def reading(self) -> Reading | None:
+        """The rows as they stand now, or None where the file is no longer what `state` says."""
+        state, disk = self.state, self.files.disk
+        assert state is not None
+        try:
+            fd = disk.open(self.files.data(self.key), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            if disk.stat(fd) == (state.inode, state.size):
+                return Reading(self.files, self.key, fd, state.size)
+        except OSError:
+            disk.close(fd)
+            raise
+        disk.close(fd)
+        return None
+
     def holds(self, rows: Sequence[Row], lines: bytes) -> bool:
         """Whether the file already has exactly these ascending rows."""
         state = self.state
         if state is None or state.last is None or not rows:
             return not rows
-        with self.files.opened(self.files.data(self.key)) as fd:
-            assert fd is not None
+        with self._open() as fd:
             view = self.files.disk.view(fd, state.size)
             with self._naming_lines(view):
                 start = csvfile.bisect(view, rows[0][0], START, state.size)
@@ -99,8 +115,7 @@ class KeyFile:
             return
         if lines:
             disk = self.files.disk
-            with self.files.opened(self.files.data(self.key), os.O_RDWR) as fd:
-                assert fd is not None
+            with self._open(os.O_RDWR) as fd:
                 self._cut = (state.inode, state.size)
                 try:
                     disk.write(fd, lines, state.size)
@@ -130,9 +145,7 @@ class KeyFile:
         state = self.state
         assert state is not None
         disk = self.files.disk
-        path = self.files.data(self.key)
-        with self.files.opened(path) as fd:
-            assert fd is not None
+        with self._open() as fd:
             view = disk.view(fd, state.size)
             with self._naming_lines(view):
                 plan = merge.plan(view, state.size, sorted(lines.items()))
@@ -198,6 +211,15 @@ class KeyFile:
         return self._report(aside, found.rows, dropped, gone_ranges)
 
     # -- inside --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _open(self, flags: int = os.O_RDONLY) -> Iterator[int]:
+        """The data file. Raises CacheFileError where another program removed it."""
+        path = self.files.data(self.key)
+        with self.files.opened(path, flags) as fd:
+            if fd is None:
+                raise self.files.refused(self.key, path, "another program removed the file")
+            yield fd
 
     def _checked(self, fd: int | None) -> State | None:
         path, meta_path = self.files.data(self.key), self.files.meta(self.key)
@@ -321,10 +343,3 @@ class KeyFile:
             yield
         except MalformedLine as error:
             raise refused_line(self.files, self.key, view, error) from error
-
-
-def refused_line(files: Files, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:
-    """The error for a line met on the way that is not a row."""
-    return files.refused(
-        key, files.data(key), "it is not a row of six numbers", csvfile.line_number(view, error.offset)
-    )

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import msgspec
 
 from tickwire.bus import CHUNK_BYTES
-from tickwire.cache.rows import columns
+from tickwire.cache.rows import columns, parse_rows
 from tickwire.messages import CacheList, CandleColumns, Coverage
 from tickwire.subjects import Key
 
@@ -17,9 +17,14 @@ _COLUMN_BYTES = 6 * 8
 
 
 def as_rows(key: Key, lines: bytes) -> Iterator[bytes]:
-    """Lines of a data file as Candles messages; the numbers are passed on as they stand in the file."""
+    """Lines of a data file as Candles messages; the numbers are passed on as they stand in the file.
+
+    Raises ValueError when a line is not a row.
+    """
     chunks = list(_split(lines)) or [b""]
+    before: int | None = None
     for number, chunk in enumerate(chunks):
+        before = _checked(chunk, before)
         rows = b"[[" + chunk[:-1].replace(b"\n", b"],[") + b"]]" if chunk else b"[]"
         yield msgspec.json.encode(
             {
@@ -34,7 +39,7 @@ def as_rows(key: Key, lines: bytes) -> Iterator[bytes]:
 
 
 def as_columns(key: Key, lines: bytes) -> Iterator[bytes]:
-    """Lines of a data file as CandleColumns messages."""
+    """Lines of a data file as CandleColumns messages. Raises ValueError when a line is not a row."""
     table = columns(lines)
     size = _ROOM // _COLUMN_BYTES
     starts = range(0, max(len(table.dates), 1), size)
@@ -76,6 +81,15 @@ def as_list(keys: list[Coverage], damaged: list[str]) -> Iterator[bytes]:
         yield msgspec.json.encode(
             CacheList(keys=part, damaged=note, chunk=number, more=number + 1 < max(len(pieces), 1))
         )
+
+
+def _checked(lines: bytes, before: int | None) -> int | None:
+    """The date of the last row. Raises ValueError when a line is not a row, or not after the one before it."""
+    for date, *_ in parse_rows(lines):
+        if before is not None and date <= before:
+            raise ValueError("rows that do not ascend")
+        before = date
+    return before
 
 
 def _split(lines: bytes) -> Iterator[bytes]:

@@ -108,11 +108,19 @@ def parse_rows(lines: bytes) -> list[Row]:
 
 
 def columns(lines: bytes) -> Columns:
-    """Well-formed lines as columns."""
-    if not lines:
-        flat: npt.NDArray[np.float64] = np.empty((0, 6))
-    else:
-        flat = np.array(_flat_decoder.decode(b"[" + lines[:-1].replace(b"\n", b",") + b"]")).reshape(-1, 6)
+    """Lines as columns. Raises ValueError when a line is not a row, or not after the one before it."""
+    flat: npt.NDArray[np.float64] = np.empty((0, 6))
+    if lines:
+        try:
+            numbers = _flat_decoder.decode(b"[" + lines[:-1].replace(b"\n", b",") + b"]")
+        except msgspec.MsgspecError as error:
+            raise ValueError(str(error)) from error
+        if not lines.endswith(b"\n") or len(numbers) != 6 * lines.count(b"\n"):
+            raise ValueError("not lines of six numbers")
+        flat = np.array(numbers).reshape(-1, 6)
+        # A line with a number too many and one with too few would shift the columns between them.
+        if not bool((np.diff(flat[:, 0]) > 0).all()):
+            raise ValueError("rows that do not ascend")
     return Columns(flat[:, 0].astype(np.int64), *(np.ascontiguousarray(flat[:, at]) for at in range(1, 6)))
 
 

@@ -37,6 +37,7 @@ from tickwire.cache import replies
 from tickwire.cache.disk import explained
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition, first_of
+from tickwire.cache.reading import Reading
 from tickwire.cache.store import Store
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, Fenced, NoSuchService, NotCached, RequestTimeout, StorageError, TickwireError
@@ -250,13 +251,14 @@ async def _get(partition: Partition, request: CandlesRequest, call: Call) -> Non
         raise BadRequest(f"the limit {request.limit} is negative", "ask for 0 rows or more")
     key = request.key
     store = await _flushed(partition, [key])
-    await partition.run(lambda: store.ensure(key))
+    # Taken in the partition's own thread, so beside no splice; read in another, so that no splice has to wait.
+    reading = await partition.run(lambda: store.reading(key))
 
     def read() -> list[bytes]:
-        lines = store.read_lines(key, request.since, request.until, request.limit)
-        return list((replies.as_columns if request.format == "columns" else replies.as_rows)(key, lines))
+        with reading:
+            lines = reading.lines(request.since, request.until, request.limit)
+            return reading.converted(lines, replies.as_columns if request.format == "columns" else replies.as_rows)
 
-    # Not in the partition's own thread: readers need not wait for a splice.
     for chunk in await asyncio.to_thread(read):
         await call.reply(chunk)
 
@@ -267,12 +269,13 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
     if partition.trouble is not None:
         # Whoever asks what is missing is about to fetch it, and it could not be stored.
         raise partition.trouble
+    part = request.since is not None or request.until is not None
     try:
-        coverage = await partition.run(lambda: store.coverage(key))
+        reading, coverage = await partition.run(lambda: (store.reading(key) if part else None, store.coverage(key)))
     except NotCached:
         return Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
-    if request.since is not None or request.until is not None:
-        coverage = await _within(store, coverage, request)
+    if reading is not None:
+        coverage = await asyncio.to_thread(_within, reading, coverage, request)
     if len(coverage.verified) > VERIFIED_RANGES:
         raise TickwireError(
             f"{key} is known in {len(coverage.verified):,} separate ranges, too many for one message",
@@ -281,18 +284,17 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
     return coverage
 
 
-async def _within(store: Store, whole: Coverage, request: KeyRequest) -> Coverage:
-    """The coverage of a part of a key: `rows`, `holes` and `verified` of that part alone."""
+def _within(reading: Reading, whole: Coverage, request: KeyRequest) -> Coverage:
+    """The coverage of a part of a key: `rows`, `holes` and `verified` of that part alone. Closes the reading."""
     ends = [whole.verified[-1].until] if whole.verified else []
     ends += [whole.last + 1] if whole.last is not None else []
     since = 0 if request.since is None else request.since
     until = max([since, *ends]) if request.until is None else request.until
     verified = clip(whole.verified, Range(since, until))
     rows = whole.rows
-    if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
-        # Not in the partition's own thread: readers need not wait for a splice.
-        lines = await asyncio.to_thread(store.read_lines, whole.key, since, until, None)
-        rows = lines.count(b"\n")
+    with reading:
+        if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
+            rows = reading.lines(since, until).count(b"\n")
     holes = max(0, sum(timeframes.count(whole.timeframe, *each) for each in verified) - rows)
     return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes)
 

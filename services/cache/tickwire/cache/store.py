@@ -1,7 +1,8 @@
 """One partition of the cache on disk: the only code that writes candle files.
 
 Per key `<exchange>_<token>_<timeframe>.csv` and `.meta.json`; per partition `.partition-<p>.lock` and `.json`.
-One thread at a time, except `read` and `read_lines`, which may run beside everything else.
+One thread at a time, except `read`, `read_lines` and `reading`, which may run beside everything else; a `reading` that
+was taken does not wait for the writer any more.
 
 What makes it exact after any crash:
 - Nothing is announced before it is durable, and nothing durable depends on bytes that are not synced.
@@ -12,6 +13,7 @@ What makes it exact after any crash:
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,12 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tickwire import subjects
-from tickwire.cache import csvfile, fence, verify
-from tickwire.cache.csvfile import START
+from tickwire.cache import fence, verify
 from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Checkpoint, Fence
 from tickwire.cache.files import Files
-from tickwire.cache.keyfile import KeyFile, State, refused_line
+from tickwire.cache.keyfile import KeyFile, State
+from tickwire.cache.reading import Reading
 from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
 from tickwire.errors import BadRequest, CacheFileError, ConfigError, NotCached, StorageError, TickwireError
 from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification
@@ -36,6 +38,10 @@ PENDING_ROWS = 250_000
 
 LOCK_TIMEOUT_S = 10.0
 """How long a commit waits for the partition's lock, which is only ever held for the length of one commit."""
+
+
+_LOOKS = 3
+"""How often a file that another program changed is looked into before it is refused."""
 
 
 class Rejected(NamedTuple):
@@ -75,6 +81,8 @@ class Store:
         self._pending: dict[Key, _Pending] = {}
         self._applied = 0
         self._checkpointed = 0
+        # Held while files change and while a reading is taken, so that a reading has the size of the file it has.
+        self._mutex = threading.RLock()
 
     @classmethod
     def open(
@@ -181,7 +189,7 @@ class Store:
         The stream's messages up to there are not needed any more. Raises Fenced, StorageError.
         """
         position = self.position
-        stale = [key for key, file in self._files_of.items() if file.state is not None and file.state.stale]
+        stale = [key for key, file in list(self._files_of.items()) if file.state is not None and file.state.stale]
         if stale or position != self._checkpointed:
             with self._writing("write the checkpoint", stale):
                 self._write_metas(stale)
@@ -194,34 +202,37 @@ class Store:
 
     def read_lines(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> bytes:
         """The same as lines of the file, nothing parsed. Raises like `ensure`."""
-        state = self.ensure(key)
-        with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
-            if fd is None:
-                raise self.files.refused(key, self.files.data(key), "the file is gone")
-            view = self.files.disk.view(fd, min(state.size, self.files.disk.stat(fd)[1]))
-            end = len(view)
-            try:
-                start = START if since is None else csvfile.bisect(view, since, START, end)
-                stop = end if until is None else csvfile.bisect(view, until, start, end)
-            except csvfile.MalformedLine as error:
-                raise refused_line(self.files, key, view, error) from error
-            if limit is not None:
-                stop = csvfile.cut_after(view, start, stop, max(limit, 0))
-            return view[start:stop]
+        with self.reading(key) as reading:
+            return reading.lines(since, until, limit)
+
+    def reading(self, key: Key) -> Reading:
+        """The rows as they are durable now; what is written later does not change them. To be closed.
+
+        Raises like `ensure`, and CacheFileError when another program goes on changing the file.
+        """
+        with self._mutex, explained(f"read {self.files.data(key)}"):
+            for _ in range(_LOOKS):
+                self.ensure(key)
+                if (found := self._file(key).reading()) is not None:
+                    return found
+                # Somebody else replaced or removed it: a former owner is told so by the fence, others are looked into.
+                self._file(key).forget()
+        raise self.files.refused(key, self.files.data(key), "another program keeps changing it")
 
     def ensure(self, key: Key) -> State:
         """Check a key's files on first use, and cut off what a crash left torn.
 
         Raises NotCached, CacheFileError, StorageError, Fenced.
         """
-        file = self._file(key)
-        if (state := file.state) is None:
-            with self._writing(f"open {key}", [key]):
-                state = file.load()
-        if state is None:
-            del self._files_of[key]
-            raise NotCached(f"{key} is not cached", f"tickwire candles fetch {' '.join(key)} --since ...")
-        return state
+        with self._mutex:
+            file = self._file(key)
+            if (state := file.state) is None:
+                with self._writing(f"open {key}", [key]):
+                    state = file.load()
+            if state is None:
+                del self._files_of[key]
+                raise NotCached(f"{key} is not cached", f"tickwire candles fetch {' '.join(key)} --since ...")
+            return state
 
     def coverage(self, key: Key) -> Coverage:
         """What is durable of a key, in constant time once it was used. Raises like `ensure`."""
@@ -263,19 +274,19 @@ class Store:
 
         Raises NotCached, StorageError, Fenced.
         """
-        problems: list[Problem] = []
-        known: Sequence[Range] = ()
-        size: int | None = None
-        if file := self._files_of.get(key):
-            file.forget()
         try:
-            state = self.ensure(key)
-            known, size = state.verified, state.size
+            with self._mutex:
+                if file := self._files_of.get(key):
+                    file.forget()
+                known = self.ensure(key).verified
+                reading = self.reading(key)
+            with reading:
+                return verify.verification(key, reading.view(), known, [])
         except CacheFileError as error:
-            problems.append(Problem(line=error.line, message=error.message))
+            refused = [Problem(line=error.line, message=error.message)]
         with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
-            view = self.files.disk.view(fd, self.files.disk.stat(fd)[1] if size is None else size) if fd else b""
-            return verify.verification(key, view, known, problems)
+            view = b"" if fd is None else self.files.disk.view(fd, self.files.disk.stat(fd)[1])
+            return verify.verification(key, view, (), refused)
 
     def repair(self, key: Key) -> Repair:
         """Move a damaged file aside and keep its well-formed rows in a fresh one; a sound one stays as it is.
@@ -361,7 +372,7 @@ class Store:
         """Hold the partition's lock, as long as nobody later has taken it; forget `keys` where the body fails."""
         disk = self.files.disk
         try:
-            with explained(what), disk.lock(self.files.lock(self.partition), LOCK_TIMEOUT_S):
+            with self._mutex, explained(what), disk.lock(self.files.lock(self.partition), LOCK_TIMEOUT_S):
                 on_disk = self._read_checkpoint(self.partition)
                 fence.refuse_if_older(self.claim, on_disk, self.partition)
                 if on_disk is None or on_disk.fence != self.claim:

@@ -1,0 +1,86 @@
+"""A key's rows as they stood at one moment.
+
+An open descriptor keeps the file that a splice replaces, and bytes before its size never change (rows are appended
+behind them). So what is read through one is whole, whatever the writer does meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Self, TypeVar
+
+from tickwire.cache import csvfile
+from tickwire.cache.csvfile import START, MalformedLine
+from tickwire.cache.disk import Buffer, explained
+from tickwire.cache.files import Files
+from tickwire.errors import CacheFileError
+from tickwire.subjects import Key
+
+T = TypeVar("T")
+
+
+class Reading:
+    """An open data file, of which the first `size` bytes are durable rows. Close it, or use it as a context."""
+
+    def __init__(self, files: Files, key: Key, fd: int, size: int) -> None:
+        self.key = key
+        self._files = files
+        self._fd = fd
+        self._size = size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._files.disk.close(self._fd)
+
+    def lines(self, since: int | None, until: int | None, limit: int | None = None) -> bytes:
+        """The lines of the rows that open in `[since, until)`, the first `limit` of them; nothing is parsed.
+
+        Raises CacheFileError where a line met on the way is not a row, StorageError.
+        """
+        with explained(f"read {self._path}"):
+            view = self.view()
+            end = len(view)
+            try:
+                start = START if since is None else csvfile.bisect(view, since, START, end)
+                stop = end if until is None else csvfile.bisect(view, until, start, end)
+            except MalformedLine as error:
+                raise refused_line(self._files, self.key, view, error) from error
+            if limit is not None:
+                stop = csvfile.cut_after(view, start, stop, max(limit, 0))
+            return view[start:stop]
+
+    def converted(self, lines: bytes, convert: Callable[[Key, bytes], Iterator[T]]) -> list[T]:
+        """Lines in another form. Raises CacheFileError, naming the line, where `convert` raises ValueError."""
+        try:
+            return list(convert(self.key, lines))
+        except ValueError as error:
+            raise self._refused(lines, error) from error
+
+    @property
+    def _path(self) -> str:
+        return self._files.data(self.key)
+
+    def view(self) -> Buffer:
+        """The header and all rows. Raises OSError."""
+        return self._files.disk.view(self._fd, self._size)
+
+    def _refused(self, lines: bytes, error: ValueError) -> CacheFileError:
+        view = self.view()
+        start = view.find(lines)
+        offset = csvfile.first_malformed(lines)
+        if start < 0 or offset is None:
+            return self._files.refused(self.key, self._path, f"its rows cannot be read ({error})")
+        return refused_line(self._files, self.key, view, MalformedLine(start + offset))
+
+
+def refused_line(files: Files, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:
+    """The error for a line met on the way that is not a row."""
+    return files.refused(
+        key, files.data(key), "it is not a row of six numbers", csvfile.line_number(view, error.offset)
+    )
