@@ -79,7 +79,8 @@ async def serve(
     """Answer requests for as long as the block lasts; at its end those accepted are still answered.
 
     A TickwireError of a handler is the reply. Any other exception is a bug: it is logged, and the caller is told;
-    other requests do not notice. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks for.
+    other requests do not notice. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks
+    for.
     """
     counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
