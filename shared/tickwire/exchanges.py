@@ -29,9 +29,7 @@ from urllib.parse import urlsplit
 from tickwire import lightccxt, rawcandles
 from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
-
-_CLOCK_S = 1.0
-"""How long the exchange's clock is trusted before it is asked again."""
+from tickwire.exchange.clock import ExchangeClock
 
 
 class Gate:
@@ -126,7 +124,9 @@ async def open_exchange(
     pro: bool = False,
     extended: Callable[[type[Any]], type[Any]] = lambda kind: kind,
 ) -> AsyncIterator[Any]:
-    """An exchange of `ccxt.async_support` (of `ccxt.pro` with `pro`), closed on the way out; its `gate` is a Gate.
+    """An exchange of `ccxt.async_support` (of `ccxt.pro` with `pro`), closed on the way out.
+
+    Its `gate` is a Gate, its `clock` an ExchangeClock.
 
     `extended` makes the class that is instantiated of the one that covers the traps.
 
@@ -179,32 +179,6 @@ def through_gateway(urls: Any, gateway: str, hostname: str | None = None) -> Any
     return f"{base}/{rest}"
 
 
-class Clock:
-    """The exchange's clock: its distance from ours, asked for where the exchange tells the time."""
-
-    def __init__(self, opened: Any) -> None:
-        self._exchange = opened
-        self._offset = 0
-        self._asked = float("-inf")
-
-    async def ask(self) -> None:
-        """Compare the clocks, unless that was done just now. Raises ccxt's errors."""
-        if not self._exchange.has.get("fetchTime") or time.monotonic() - self._asked < _CLOCK_S:
-            return
-        began = time.time()
-        told = await self._exchange.fetch_time()
-        if isinstance(told, int | float):
-            # The answer was made somewhere between: the later bound never makes an open candle look closed.
-            self._offset = int(told - time.time() * 1000)
-            self._asked = time.monotonic()
-        else:
-            raise _errors().BadResponse(f"{self._exchange.id} tells the time as {told!r}, after {time.time() - began}")
-
-    def now(self) -> int:
-        """The exchange's time, ms."""
-        return int(time.time() * 1000) + self._offset
-
-
 def page_limit(features: Any, market: Any, method: str) -> int | None:
     """The largest page of a method of a market, by ccxt's `features`; None where it does not say."""
     branch = (features or {}).get(market.get("type") or "spot") or {}
@@ -212,12 +186,6 @@ def page_limit(features: Any, market: Any, method: str) -> int | None:
         branch = branch.get("linear" if market.get("linear") else "inverse") or {}
     limit = (branch.get(method) or {}).get("limit")
     return limit if isinstance(limit, int) and limit >= 2 else None
-
-
-def exchange_now(opened: Any) -> int:
-    """The time (ms) of the exchange as last compared by `opened.clock.ask()`; our own before that."""
-    clock: Clock = opened.clock
-    return clock.now()
 
 
 @cache
@@ -229,10 +197,10 @@ def _careful(kind: Any) -> type[Any]:
     class Careful(kind):  # type: ignore[misc]
         def __init__(self, config: dict[str, Any]) -> None:
             self.gate = Gate()
-            self.clock = Clock(self)
             self._answered = 0
             self._turn = asyncio.Lock()
             super().__init__(config)
+            self.clock = ExchangeClock(self.fetch_time if self.has.get("fetchTime") else None)
 
         async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
             await self.gate.passed()
@@ -251,6 +219,7 @@ def _careful(kind: Any) -> type[Any]:
             self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *request: Any
         ) -> Any:
             self._answered = int(code)
+            self.clock.observe(headers)
             asked = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
             if asked is not None and code >= 400:
                 self.gate.shut(retry_after_s(asked, time.time()) or 0.0)

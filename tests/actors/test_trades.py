@@ -501,7 +501,7 @@ def quiet(counted: bool) -> tuple[ScriptedVenue, int]:
 
 def traded(venue: ScriptedVenue, *numbers: int) -> list[Trade]:
     """These trades happen now."""
-    happened = [trade(number, timestamp=venue.clock()) for number in numbers]
+    happened = [trade(number, timestamp=venue.clock() or 0) for number in numbers]
     venue.rest.happened += happened
     return happened
 
@@ -565,7 +565,7 @@ async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus:
             await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
         traded(venue, 1)
         clock = venue.clock
-        venue.clock = lambda: clock() + 40_000
+        venue.clock = lambda: (clock() or 0) + 40_000
         (second,) = traded(venue, 2)
         venue.opened.clear()
         async with running(bus, venue, StreamerSettings(settle_ms=50, repair_span_s=30), owner="two") as body:

@@ -148,5 +148,18 @@ async def test_the_exchange_s_clock_is_told_by_the_exchange() -> None:
         return web.json_response({"serverTime": 1_514_764_800_000})
 
     async with answering(handler) as url, binance(url) as opened:
-        await opened.clock.ask()
-        assert 0 <= exchanges.exchange_now(opened) - 1_514_764_800_000 < 1_000
+        assert opened.clock.now() is None
+        await opened.clock.compare(1.0)
+        assert 0 <= opened.clock.now() - 1_514_764_800_000 < 1_000
+
+
+async def test_an_exchange_without_a_call_for_its_time_tells_it_with_any_answer() -> None:
+    async def handler(_request: web.Request) -> web.Response:
+        return web.json_response([], headers={"Date": "Mon, 01 Jan 2018 00:00:00 GMT"})
+
+    async with answering(handler) as url, exchanges.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as opened:
+        assert not opened.has["fetchTime"]
+        assert opened.clock.now() is None
+        with pytest.raises(errors.BaseError):
+            await opened.fetch_ticker("BTC/USD")
+        assert 0 <= opened.clock.now() - 1_514_764_800_000 < 1_000

@@ -67,10 +67,16 @@ class Exchange:
 
 
 def fetch(
-    exchange: Exchange, since: int, until: int, *, timeframe: str = "1m", ladder: frozenset[str] = ALL
+    exchange: Exchange,
+    since: int,
+    until: int,
+    *,
+    timeframe: str = "1m",
+    ladder: frozenset[str] = ALL,
+    tells_time: bool = True,
 ) -> tuple[list[Proven], Pager]:
     """Page through a range to its end; it must come to one."""
-    closed = timeframes.open_of(timeframe, exchange.now)
+    closed = timeframes.open_of(timeframe, exchange.now) if tells_time else None
     venue = Venue(exchange.limit, ladder, windowed=exchange.windowed, recent_only=exchange.recent_only)
     pager = Pager(timeframe, Range(since, until), closed, venue)
     pages = []
@@ -130,6 +136,43 @@ def test_whatever_the_exchange_answers_no_range_is_called_complete_that_is_not(
     until = min(since + asked[1] * MINUTE, START + 401 * MINUTE)
     pages, pager = fetch(exchange, since, until)
     assert_sound(pages, pager, exchange, since, until)
+
+
+@given(
+    trades=minutes,
+    asked=st.tuples(st.integers(0, 400), st.integers(1, 600)),
+    limit=st.integers(2, 40),
+    windowed=st.booleans(),
+    recent_only=st.booleans(),
+    troubles=faults,
+)
+def test_where_the_time_is_unknown_no_candle_is_closed_that_none_follows(
+    trades: list[int],
+    asked: tuple[int, int],
+    limit: int,
+    windowed: bool,
+    recent_only: bool,
+    troubles: list[str],
+) -> None:
+    exchange = Exchange(
+        trades, START + 401 * MINUTE, limit, windowed=windowed, recent_only=recent_only, faults=troubles
+    )
+    since = START + asked[0] * MINUTE
+    until = since + asked[1] * MINUTE
+    pages, pager = fetch(exchange, since, until, tells_time=False)
+    assert_sound(pages, pager, exchange, since, until)
+    # Of its own candles or of larger ones, a later one proves what is before it.
+    assert all(page.until <= trades[-1] for page in pages)
+
+
+@given(trades=minutes, limit=st.integers(2, 40))
+def test_where_the_time_is_unknown_an_honest_exchange_gives_all_but_its_newest(trades: list[int], limit: int) -> None:
+    exchange = Exchange(sorted({START, *trades}), START + 500 * MINUTE, limit)
+    until = START + 600 * MINUTE
+    pages, pager = fetch(exchange, START, until, tells_time=False)
+    assert_sound(pages, pager, exchange, START, until)
+    assert pager.missing == [Range(exchange.trades[-1], until)]
+    assert pager.newest == exchange.trades[-1]
 
 
 @given(trades=minutes, limit=st.integers(2, 40))

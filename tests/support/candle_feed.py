@@ -81,9 +81,15 @@ class ScriptedVenue:
     sinks: dict[str | None, Sink] = field(default_factory=dict)
     watched: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def now(self) -> int:
+    tells_time: bool = True
+
+    async def now(self) -> int | None:
         """The exchange's clock."""
-        return START + self.at
+        return self.clock()
+
+    def clock(self) -> int | None:
+        """The same."""
+        return START + self.at if self.tells_time else None
 
     async def answers(self, feed: Feed, since: int) -> bool:
         """Its sockets always do."""

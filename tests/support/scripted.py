@@ -50,8 +50,11 @@ class ScriptedVenue:
         self.left = asyncio.Event()
         self._sink: Sink | None = None
 
-    async def now(self) -> int:
-        return 0
+    async def now(self) -> int | None:
+        return None
+
+    def clock(self) -> int | None:
+        return None
 
     async def answers(self, feed: Feed, since: int) -> bool:
         return True

@@ -30,7 +30,7 @@ class ScriptedVenue:
     has_diffs: bool = True
     snapshots: asyncio.Lock = field(default_factory=asyncio.Lock)
     exchange: str = "binance"
-    clock: Callable[[], int] = lambda: START + 3_600_000
+    clock: Callable[[], int | None] = lambda: START + 3_600_000
     sink: Sink | None = None
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -44,7 +44,7 @@ class ScriptedVenue:
         self.asked.append(since)
         return not self.silent
 
-    async def now(self) -> int:
+    async def now(self) -> int | None:
         """The exchange's clock."""
         return self.clock()
 

@@ -7,6 +7,7 @@ coverage and in the job's last message.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 
 import msgspec
@@ -84,6 +85,8 @@ class Run:
         self._job = msgspec.structs.replace(queued(request, 0), state="running", instance=instance)
         self._published = float("-inf")
         self._base = 0
+        self._newest: int | None = None
+        """Where the newest candle opens that the exchange gave."""
 
     async def run(self) -> None:
         """Run the job to its published end. Raises Stopped when it is to be handed on."""
@@ -125,20 +128,31 @@ class Run:
                     self._note(rows_from_cache=before.rows)
                 self._base = before.rows - self._job.rows_from_cache
             self._note(
-                rows_expected=timeframes.count(key.timeframe, self._job.since, min(self._job.until, closed)),
+                rows_expected=timeframes.count(
+                    key.timeframe, self._job.since, self._job.until if closed is None else min(self._job.until, closed)
+                ),
                 missing=missing,
             )
             # Durable before the first page, so that a second run knows what was there before the first.
             await self._publish_durably()
             failure = await self._fill(way, missing, closed)
             await way.settled()
-            self._result(await way.coverage(self._job.since, self._job.until))
+            self._result(await way.coverage(self._job.since, self._job.until), closed)
         if failure is not None:
             raise failure
 
-    async def _bounds(self) -> int:
-        """Fix the job's range by the exchange's clock; the end of its newest closed candle."""
+    async def _bounds(self) -> int | None:
+        """Fix the job's range by the exchange's clock; the end of its newest closed candle.
+
+        None where the exchange's time is unknown: a candle is then closed when a later one exists.
+        """
         now = await self._venue.now(self._retried)
+        if now is None:
+            if self._request.until is None:
+                # Our own clock says only how far to ask: `_result` ends the range at the newest candle there is.
+                ours = timeframes.open_of(self._job.timeframe, time.time_ns() // 1_000_000)
+                self._note(until=max(ours, self._job.since))
+            return None
         closed = timeframes.open_of(self._job.timeframe, now - self._settings.settle_ms)
         if self._request.since > now:
             raise BadRequest(
@@ -149,9 +163,13 @@ class Run:
             self._note(until=max(closed, self._job.since))
         return closed
 
-    async def _fill(self, way: Storing, missing: Sequence[Range], closed: int) -> TickwireError | None:
+    async def _fill(self, way: Storing, missing: Sequence[Range], closed: int | None) -> TickwireError | None:
         """Ask the exchange for what is missing; why it stopped early, if it did."""
-        closed_parts = [Range(since, min(until, closed)) for since, until in missing if since < closed]
+        closed_parts = [
+            Range(since, until if closed is None else min(until, closed))
+            for since, until in missing
+            if closed is None or since < closed
+        ]
         if not closed_parts:
             return None
         try:
@@ -168,12 +186,15 @@ class Run:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
                         await way.put(page)
                     await self._progress(way)
+                self._newest = pager.newest
         except TickwireError as error:
             # What was fetched is kept: it is stored before the job says that it failed.
             return error
         return None
 
-    def _result(self, after: Coverage) -> None:
+    def _result(self, after: Coverage, closed: int | None) -> None:
+        if closed is None and self._request.until is None and self._newest is not None:
+            self._note(until=max(self._job.since, min(self._job.until, self._newest)))
         missing = subtract(Range(self._job.since, self._job.until), after.verified)
         fetched = after.rows - self._job.rows_from_cache
         self._note(missing=missing, complete=not missing, rows_fetched=max(0, fetched))

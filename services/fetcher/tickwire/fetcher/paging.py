@@ -86,11 +86,14 @@ class _Mode(Enum):
 class Pager:
     """Fetches one missing range `[since, until)`, both of them opens; `until` is no later than the open candle.
 
+    `closed`: where the open candle opens. None where that is unknown: then the newest candle of an answer is not
+    closed, and the range ends with the one before it.
+
     Ask the exchange `ask`, hand the answer to `take`, publish what it proves; until `ask` is None.
     `missing` is what is left.
     """
 
-    def __init__(self, timeframe: str, wanted: Range, closed: int, venue: Venue) -> None:
+    def __init__(self, timeframe: str, wanted: Range, closed: int | None, venue: Venue) -> None:
         self._timeframe = timeframe
         self._wanted = wanted
         self._closed = closed
@@ -98,6 +101,8 @@ class Pager:
         self._mode = _Mode.PAGE if wanted.since < wanted.until else _Mode.END
         self._at = wanted.since
         self._full = False
+        self.newest: int | None = None
+        """Where the newest candle opens that was answered, closed or not."""
         self._proven: list[Range] = []
         length = timeframes.duration_ms(timeframe)
         self._ladder = [rung for rung in LADDER if rung in venue.timeframes and timeframes.duration_ms(rung) > length]
@@ -176,6 +181,8 @@ class Pager:
         assert ask.since is not None
         asked = ask.since
         later = [row for row in rows if row[0] >= asked]
+        if later:
+            self.newest = max(later[-1][0], self.newest or 0)
         if not later:
             self._nothing_new()
             return None
@@ -196,6 +203,13 @@ class Pager:
         elif len(later) == 1 and later[0][0] > self._at:
             # A lone candle after a gap is what an exchange answers that repeats its last one.
             self._lone, self._mode = later[0][0], _Mode.OVERLAP
+            return None
+        if self._closed is None and later[-1][0] <= since:
+            # The newest there is, as far as this answer tells.
+            if self._mode is _Mode.PAGE:
+                self._mode, self._full = _Mode.AGAIN, True
+            else:
+                self._give_up_here()
             return None
         self._full = len(rows) < ask.limit
         return self._accept(since, later)
@@ -220,7 +234,9 @@ class Pager:
         """The candles in `later` are all that open from `since` to the last of them."""
         end = since
         if later:
-            end = min(timeframes.next_open(self._timeframe, later[-1][0]), self._wanted.until)
+            last = later[-1][0]
+            ended = last if self._closed is None else timeframes.next_open(self._timeframe, last)
+            end = min(ended, self._wanted.until)
         return self._advance(since, end, [row for row in later if row[0] < end])
 
     def _starts_late(self, ask: Ask, later: Sequence[Row]) -> bool:
@@ -233,10 +249,10 @@ class Pager:
         if timeframes.count(self._timeframe, self._at, first) == 0:
             return False
         if self._venue.recent_only:
-            return timeframes.count(self._timeframe, self._at, self._closed) >= limit
+            return self._closed is None or timeframes.count(self._timeframe, self._at, self._closed) >= limit
         return (
             len(later) >= ask.limit
-            and later[-1][0] >= timeframes.advance(self._timeframe, self._closed, -1)
+            and (self._closed is None or later[-1][0] >= timeframes.advance(self._timeframe, self._closed, -1))
             and timeframes.count(self._timeframe, self._at, first) > limit
         )
 
@@ -297,7 +313,8 @@ class Pager:
 
     def _look_there(self) -> None:
         self._strides += 1
-        out_of_reach = self._strides > MAX_STRIDES or self._stride_at >= self._closed
+        ahead = self._closed is not None and self._stride_at >= self._closed
+        out_of_reach = ahead or self._strides > MAX_STRIDES
         self._mode = _Mode.END if out_of_reach else _Mode.STRIDE
 
     def _strode(self, ask: Ask, found: list[int]) -> Proven | None:
@@ -332,7 +349,9 @@ class Pager:
     def _climb(self, ask: Ask, found: list[int]) -> Proven | None:
         since = ask.since
         later = [at for at in found if since is None or at >= since]
-        if self._venue.recent_only and timeframes.count(ask.timeframe, self._at, self._closed) >= ask.limit:
+        if self._venue.recent_only and (
+            self._closed is None or timeframes.count(ask.timeframe, self._at, self._closed) >= ask.limit
+        ):
             self._down()
             return None
         if self._mode is _Mode.LADDER:

@@ -13,10 +13,13 @@ from ccxt.base import errors
 from tickwire import config, exchanges
 from tickwire.config import Settings
 from tickwire.errors import UnsupportedTimeframe
+from tickwire.exchange.clock import ExchangeClock
 from tickwire.fetcher import paging
 from tickwire.fetcher.calls import Calls, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
 
+CLOCK_S = 1.0
+"""How long the exchange's clock is trusted before it is asked again."""
 DEFAULT_PAGE = 100
 """Candles per page where ccxt does not say: what every exchange grants."""
 
@@ -38,17 +41,21 @@ class Venue:
         self._loading = asyncio.Lock()
         self._loaded = False
 
-    async def now(self, on_retry: Told) -> int:
-        """The exchange's time, ms."""
-        await self._calls("its clock", self._exchange.clock.ask, on_retry)
-        return exchanges.exchange_now(self._exchange)
+    async def now(self, on_retry: Told) -> int | None:
+        """The exchange's time, ms, compared within the last second; None where it does not tell the time at all.
+
+        An exchange without a call for its time tells it by the headers of whatever it answers: of its markets here.
+        """
+        clock: ExchangeClock = self._exchange.clock
+        if clock.asks:
+            await self._calls("its clock", partial(clock.compare, CLOCK_S), on_retry)
+        elif clock.now() is None:
+            await self._load(on_retry)
+        return clock.now()
 
     async def paging_of(self, symbol: str, timeframe: str, on_retry: Told) -> paging.Venue:
         """How the candles of a symbol are paged. Raises UnknownSymbol, UnsupportedTimeframe."""
-        async with self._loading:
-            if not self._loaded:
-                await self._calls("its markets", self._exchange.load_markets, on_retry)
-                self._loaded = True
+        await self._load(on_retry)
         market = self._exchange.markets.get(symbol)
         if market is None:
             raise unknown_symbol(self._exchange.id, symbol, self._exchange.markets)
@@ -60,6 +67,12 @@ class Venue:
             windowed=self._exchange.id in WINDOWED,
             recent_only=self._exchange.id in RECENT_ONLY,
         )
+
+    async def _load(self, on_retry: Told) -> None:
+        async with self._loading:
+            if not self._loaded:
+                await self._calls("its markets", self._exchange.load_markets, on_retry)
+                self._loaded = True
 
     async def page(self, pager: paging.Pager, symbol: str, on_retry: Told) -> paging.Proven | None:
         """Ask what `pager` asks, and have it take the answer."""

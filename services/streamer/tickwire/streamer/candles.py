@@ -181,10 +181,10 @@ class _Body:
             building = Building.resume(candle)
         else:
             now = await self._desk.venue.now()
-            target = now - now % timeframes.duration_ms(timeframe)
-            building = Building.begin(
-                timeframe, await position(self._desk.bus, self._trades, target, now, info), target
-            )
+            # Where the exchange's time is unknown, from the end of the tape on.
+            target = 0 if now is None else now - now % timeframes.duration_ms(timeframe)
+            back_ms = 0 if now is None else now - target
+            building = Building.begin(timeframe, await position(self._desk.bus, self._trades, back_ms, info), target)
         if candle is not None:
             self._caching.inherit(candle)
             if candle.closed:

@@ -76,8 +76,11 @@ class Venue(Protocol):
     snapshots: asyncio.Lock
     """Held by whoever fetches a snapshot of a book: they weigh much, and a repair is not to wait behind many."""
 
-    async def now(self) -> int:
-        """The exchange's clock, ms, as compared at most a minute ago."""
+    async def now(self) -> int | None:
+        """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown."""
+
+    def clock(self) -> int | None:
+        """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""
 
     async def answers(self, feed: Feed, since: int) -> bool:
         """Whether the exchange answers, on the feed's sockets, what it was asked at or after `since` (ms, our clock).

@@ -20,7 +20,10 @@ REJECTED_EVERY_S = 1.0
 
 
 class _Interrupted(NamedTuple):
-    """In the inbox: what follows may not adjoin what came before. `connected`: since when (ms) it arrives again."""
+    """In the inbox: what follows may not adjoin what came before.
+
+    `connected`: since when (ms) it arrives again; absent while it does not, and where the exchange's time is unknown.
+    """
 
     connected: int | None
 
@@ -28,10 +31,10 @@ class _Interrupted(NamedTuple):
 class Intake:
     """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing.
 
-    `clock` tells the exchange's time, ms.
+    `clock` tells the exchange's time, ms; None while it is unknown.
     """
 
-    def __init__(self, board: Board, ordering: Ordering, held: int, clock: Callable[[], int]) -> None:
+    def __init__(self, board: Board, ordering: Ordering, held: int, clock: Callable[[], int | None]) -> None:
         self.ordering = ordering
         self.wake = asyncio.Event()
         """Set when there is something new."""
@@ -115,6 +118,11 @@ class Intake:
     def missing(self) -> bool:
         """Whether something is, or may be, missing between what is on the tape and what arrives."""
         return self._unsure or self.ordering.missing
+
+    @property
+    def newest(self) -> Trade | None:
+        """What arrived last since an interruption, among what was ordered."""
+        return self._newest
 
     @property
     def arrived(self) -> bool:

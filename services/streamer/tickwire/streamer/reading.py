@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -116,12 +115,13 @@ async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
         await asyncio.sleep(RETRY_S)
 
 
-async def position(bus: Bus, trades: Feed, target: int, now: int, info: StreamInfo) -> int:
-    """The sequence after which to read in order to see what happened since `target` (ms); `now` is the exchange's."""
+async def position(bus: Bus, trades: Feed, back_ms: int, info: StreamInfo) -> int:
+    """The sequence after which to read in order to see what happened in the last `back_ms` at least."""
     last = await last_message(bus, streams.TRADES, trades.tape)
-    if last is None or last.seq is None:
+    if last is None or last.seq is None or last.time is None:
         return info.state.last_seq
-    stored_since = time.time() - (now - target + MARGIN_MS) / 1000
+    # What the broker stored is found by its own clock: that of this machine may be another.
+    stored_since = last.time.timestamp() - (back_ms + MARGIN_MS) / 1000
     first = await _first_since(bus, trades, stored_since)
     # In a quiet market the last message is older, and says how far the tape was complete then.
     return min(last.seq, first if first is not None else last.seq) - 1

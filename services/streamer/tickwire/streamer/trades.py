@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ccxt.base import errors
 
@@ -58,7 +58,8 @@ async def run(desk: Desk) -> None:
     counted = desk.venue.counted
     recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
     ordering = Counted(*recent) if counted else Uncounted(*recent)
-    intake = Intake(desk.board, ordering, desk.settings.held, await _clock(desk))
+    await _told_the_time(desk)
+    intake = Intake(desk.board, ordering, desk.settings.held, desk.venue.clock)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(desk, intake))]
         async with desk.venue.watching(desk.feed, intake):
@@ -76,15 +77,13 @@ async def _wake_to_stop(desk: Desk, intake: Intake) -> None:
     intake.wake.set()
 
 
-async def _clock(desk: Desk) -> Callable[[], int]:
-    """The exchange's, as it is known now; ours where it does not tell the time."""
+async def _told_the_time(desk: Desk) -> None:
+    """Have the exchange asked for its time; without an answer it is unknown for the time being."""
     try:
         async with asyncio.timeout(CLOCK_S):
-            ahead = await desk.venue.now() - time.monotonic() * 1000
+            await desk.venue.now()
     except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
         log.debug("the exchange does not tell the time", **desk.feed.fields, error=repr(error))
-        ahead = time.time() * 1000 - time.monotonic() * 1000
-    return lambda: int(time.monotonic() * 1000 + ahead)
 
 
 def _now() -> int:
@@ -141,8 +140,9 @@ class _Body:
     ) -> int:
         """Append one message, or several where its trades take too many bytes; the sequence of the last."""
         if trades and self._desk.venue.counted:
-            # Where ids count, nothing can come before a trade that is on the tape.
-            until = trades[-1].timestamp
+            # Where ids count, nothing can come before a trade that is on the tape: as far as the time has come.
+            now = self._desk.venue.clock()
+            until = None if now is None else min(now, trades[-1].timestamp)
         message = Trades(
             exchange=self._desk.feed.exchange,
             symbol=self._desk.feed.symbol,
@@ -190,8 +190,12 @@ class _Body:
             try:
                 if oldest is None:
                     now_ms = await self._exchange_now(patience)
-                    oldest = now_ms - int(self._desk.settings.repair_span_s * 1000)
-                    reach = oldest if ordering.last else max(oldest, now_ms - backfill.BY_TIME_MS)
+                    if now_ms is None and intake.newest is not None:
+                        # It is no earlier there than what happened last.
+                        now_ms = intake.newest.timestamp
+                    # Where not even that is known, nothing is too far back to be asked for.
+                    oldest = 0 if now_ms is None else now_ms - int(self._desk.settings.repair_span_s * 1000)
+                    reach = oldest if ordering.last or now_ms is None else max(oldest, now_ms - backfill.BY_TIME_MS)
                     await self.append(ordering.forgo(reach, TOO_FAR))
                 ask = backfill.next_ask(ordering, oldest)
                 page = await self._asked(ask, patience)
@@ -235,8 +239,8 @@ class _Body:
         await _woken(intake, wait)
         return False
 
-    async def _exchange_now(self, patience: Patience) -> int:
-        """The exchange's clock, ms. Raises Unanswered."""
+    async def _exchange_now(self, patience: Patience) -> int | None:
+        """The exchange's clock, ms; None where its time is unknown. Raises Unanswered."""
         try:
             async with asyncio.timeout(min(CALL_S, max(0.0, patience.left_s(time.monotonic())))):
                 return await self._desk.venue.now()
@@ -277,6 +281,10 @@ class _Body:
             except (errors.BaseError, ExchangeFailed) as error:
                 log.debug("the exchange does not tell the time", **self._desk.feed.fields, error=repr(error))
                 await asyncio.sleep(RECHECK_S)
+                continue
+            if now is None:
+                # Nothing is complete up to a time that nobody knows.
+                await asyncio.sleep(CLOCK_S)
                 continue
             boundary = (now - settle_ms) // MINUTE_MS * MINUTE_MS
             settled = now - settle_ms - boundary

@@ -38,6 +38,9 @@ from tickwire.streamer.watch import Ended, answered, described, watch
 log = logs.get(__name__)
 
 CLOCK_S = 60.0
+"""How long the exchange's clock is trusted before it is asked again."""
+ASK_AGAIN_S = 5.0
+"""How long an exchange that did not tell the time is not asked for it again."""
 LEAVE_S = 5.0
 """How long the exchange has to confirm that a feed was unsubscribed."""
 _DAY_MS = 86_400_000
@@ -71,21 +74,33 @@ class Venue:
         self._comparing = asyncio.Lock()
         self._unasked: WeakSet[Any] = WeakSet()
         """Sockets on which the exchange sends what nobody watches any more."""
-        self._compared = float("-inf")
+        self._ask_again = float("-inf")
+        """Until when (monotonic, s) an exchange that did not tell the time is left alone."""
         self._heartbeat = Heartbeat()
 
-    async def now(self) -> int:
-        """The exchange's clock, ms, as compared at most a minute ago; our own where it cannot be asked."""
-        async with self._comparing:
-            if time.monotonic() - self._compared >= CLOCK_S:
-                try:
-                    await answered(self.rest.clock.ask)
-                    self._compared = time.monotonic()
-                except errors.BaseError as error:
-                    log.warning("the exchange does not tell the time", exchange=self.exchange, error=described(error))
-                    self._compared = time.monotonic() - CLOCK_S + LEAVE_S
-        now: int = self.rest.clock.now()
+    async def now(self) -> int | None:
+        """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown.
+
+        Never our own. Where it cannot be asked, as it was compared last.
+        """
+        await self._compare(CLOCK_S)
+        return self.clock()
+
+    def clock(self) -> int | None:
+        """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""
+        now: int | None = self.rest.clock.now()
         return now
+
+    async def _compare(self, max_age_s: float) -> None:
+        """Have the exchange asked for its time where that is so long ago, once however many ask for it."""
+        async with self._comparing:
+            if time.monotonic() < self._ask_again:
+                return
+            try:
+                await answered(lambda: self.rest.clock.compare(max_age_s))
+            except errors.BaseError as error:
+                log.warning("the exchange does not tell the time", exchange=self.exchange, error=described(error))
+                self._ask_again = time.monotonic() + ASK_AGAIN_S
 
     async def market(self, symbol: str) -> Any:
         """ccxt's description of a market. Raises UnknownSymbol, and ExchangeFailed when the venue cannot be asked."""
