@@ -19,6 +19,7 @@ from tickwire import errors, feeds, schemas, serving
 from tickwire.feeds import FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
 from tickwire.messages import (
     CacheList,
+    CancelRequest,
     CandleColumns,
     CandlePage,
     Candles,
@@ -74,6 +75,9 @@ REPUBLISHED_HEADERS = {
     "Nats-Time-Stamp": "When the stream accepted it, RFC 3339.",
 }
 DEDUPLICATED_HEADERS = {"Nats-Msg-Id": "Repeated messages with the same id are dropped for two minutes."}
+JOB_HEADERS = DEDUPLICATED_HEADERS | {
+    "Nats-Expected-Last-Subject-Sequence": "0 of a job that was just queued: kept only where it has not begun.",
+}
 ENTRY_HEADERS = {
     "Nats-Expected-Last-Subject-Sequence": "The revision that its writer read; absent where the last word counts.",
     "Nats-TTL": "When it expires by itself: seconds, such as 30s.",
@@ -100,6 +104,7 @@ HEADERS = {
     "Appended": APPENDED_HEADERS,
     "Tape": REPUBLISHED_HEADERS | APPENDED_HEADERS,
     "Append": DEDUPLICATED_HEADERS,
+    "Said": JOB_HEADERS,
     "Entry": ENTRY_HEADERS,
     "Handed": HANDED_HEADERS,
     "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | DIRECT_HEADERS,
@@ -145,13 +150,14 @@ _TAPES: tuple[tuple[str, str, Message, str], ...] = (
 PUBLISHED: tuple[Published, ...] = (
     *(Published(f"md.{kind}.{path}", message, text, "Tape") for kind, path, message, text in _TAPES),
     Published(f"md.stored.{_KEY}", Stored, "What the cache made durable."),
-    Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Append"),
+    Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Said"),
     *(
         Published(f"tape.{kind}.{path}", message, f"Accepted, it is public as md.{kind}.", "Appended", private=True)
         for kind, path, message, _ in _TAPES
     ),
     Published(f"tape.ohlcv.{_KEY}", CandlePage, "Closed candles on their way to the cache.", "Append", private=True),
     Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
+    Published("jobs.cancel.{id}", CancelRequest, "A job that is not wanted any more.", "Append", private=True),
     Published(
         "$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "Who does alone what; expires.", "Entry", private=True
     ),
@@ -165,6 +171,7 @@ PUBLISHED: tuple[Published, ...] = (
 
 ASKED: tuple[Asked, ...] = (
     Asked("fetcher.fetch", FetchRequest, (FetchAccepted,), "Have candles fetched into the cache; follow md.job.<id>."),
+    Asked("fetcher.cancel", CancelRequest, (Job,), "End a fetch job; what it stored is kept."),
     Asked("cache.get", CandlesRequest, (Candles, CandleColumns), "Candles of a key, in chunks of at most 512 KiB."),
     Asked("cache.coverage", KeyRequest, (Coverage,), "What is known of a key."),
     Asked("cache.list", ListRequest, (CacheList,), "Every key, in chunks."),

@@ -33,6 +33,7 @@ from tickwire.connecting import BusClient, opened
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
+    Busy,
     ConfigError,
     Forbidden,
     NoSuchService,
@@ -56,6 +57,9 @@ EPISODE_S = 10.0
 AGAIN_S = 0.2
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
+
+_PER_SUBJECT = "maximum messages per subject"
+"""In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
 
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
@@ -87,7 +91,8 @@ class Bus:
         """Publish to a stream and wait for its confirmation, repeating for up to 15 s.
 
         Repeating is harmless: the stream drops a second message of the same `message_id`. Raises
-        BrokerUnavailable; the message of that says why, for instance that the stream is full.
+        BrokerUnavailable, whose message says why, for instance that the stream is full; and Busy, at once, where the
+        stream has as many messages of the subject as it keeps.
         """
         headers = {"Nats-Msg-Id": message_id}
         try:
@@ -96,6 +101,8 @@ class Bus:
                     try:
                         return await self.confirmed.publish(subject, data, headers=headers, timeout_s=ACK_S)
                     except (nats.errors.Error, nats.js.errors.Error) as error:
+                        if isinstance(error, nats.js.errors.APIError) and _PER_SUBJECT in (error.description or ""):
+                            raise Busy(f"as much as may wait on {subject} does", "ask again later") from error
                         reason = error
                         await asyncio.sleep(0.2)
         except TimeoutError as error:

@@ -86,13 +86,17 @@ class CacheSettings(_Section):
 
 
 class FetcherSettings(_Section):
-    """Fetching. A candle counts as closed `settle_ms` after its end by the exchange's clock."""
+    """Fetching. A candle counts as closed `settle_ms` after its end by the exchange's clock.
+
+    One request may ask for up to `max_candles`: 1m candles of 95 years, or 1s candles of a year and a half.
+    """
 
     settle_ms: int = Field(default=1000, ge=0)
     attempts: int = Field(default=8, ge=1)
     backoff_s: float = Field(default=0.5, gt=0)
     max_backoff_s: float = Field(default=30.0, gt=0)
     timeout_s: float = Field(default=30.0, gt=0)
+    max_candles: int = Field(default=50_000_000, ge=1)
 
 
 class TapeSettings(_Section):

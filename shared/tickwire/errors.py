@@ -136,6 +136,27 @@ class Fenced(TickwireError):
     status = 409
 
 
+class Busy(TickwireError):
+    """So much is asked already that this request was not begun; nothing came of it."""
+
+    code = "busy"
+    status = 429
+
+
+class JobCancelled(TickwireError):
+    """A fetch job was ended by `fetcher.cancel`; what it stored is kept."""
+
+    code = "cancelled"
+    status = 409
+
+
+class JobParked(TickwireError):
+    """A fetch job was given up because the fetcher's process ended each time it ran."""
+
+    code = "parked"
+    status = 500
+
+
 class InternalError(TickwireError):
     """A bug: the request that met it failed; the service goes on, and its log has the details."""
 

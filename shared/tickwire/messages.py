@@ -91,6 +91,16 @@ class FetchAccepted(Struct, frozen=True, kw_only=True):
     id: str
 
 
+class CancelRequest(Struct, frozen=True, kw_only=True):
+    """`fetcher.cancel`, and `jobs.cancel.<id>`: end a fetch job that waits or runs.
+
+    The reply is the job's newest message. The job ends as `failed` with the error code `cancelled`, within a page of
+    candles; what was stored is kept, and `missing` says what was not.
+    """
+
+    id: str
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """`md.job.<id>`: progress, and at the end the result, of a fetch job.
 
@@ -99,7 +109,9 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
     `[since, until)`. `missing` is what is still not known; `complete` means that nothing is.
-    `error` is set when the job stopped early.
+    `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `parked` when the
+    fetcher's process ended twice while it ran. `crashes` counts those ends since the job last got on; a running job
+    without an `instance` was handed on in order, and waits for the next fetcher.
     """
 
     id: str
@@ -118,6 +130,7 @@ class Job(Struct, frozen=True, kw_only=True):
     missing: list[Range] = field(default_factory=list)
     error: ErrorReply | None = None
     instance: str = ""
+    crashes: int = 0
 
     @property
     def key(self) -> Key:

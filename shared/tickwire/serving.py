@@ -22,7 +22,7 @@ from nats.micro.service import EndpointStats, Service, ServiceConfig
 
 from tickwire import logs, messages, parting, secure
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
-from tickwire.errors import BrokerUnavailable, InternalError, TickwireError
+from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
 from tickwire.metrics import Metrics
 
 log = logs.get(__name__)
@@ -59,11 +59,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Endpoint(Generic[Q]):
-    """A subject that a service answers. `handle` returns the reply, or None when it replied by itself."""
+    """A subject that a service answers. `handle` returns the reply, or None when it replied by itself.
+
+    Up to `concurrent` requests are handled at once, and `waiting` more wait for that; the next are refused (Busy).
+    """
 
     subject: str
     request: type[Q]
     handle: Callable[[Q, Call], Awaitable[Struct | None]]
+    concurrent: int = 256
+    waiting: int = 4096
 
 
 @asynccontextmanager
@@ -139,13 +144,34 @@ async def _drained(bus: Bus, subscription: Subscription | None) -> None:
 def _in_task(
     bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
 ) -> Callable[[Request], Awaitable[None]]:
+    free = asyncio.Semaphore(endpoint.concurrent)
+    bound = endpoint.concurrent + endpoint.waiting
+    in_hand = 0
+
+    async def in_turn(call: Call) -> None:
+        nonlocal in_hand
+        try:
+            async with free:
+                await answer(endpoint, call, metrics)
+        finally:
+            in_hand -= 1
+
     async def handler(request: Request) -> None:
+        nonlocal in_hand
         if not may_answer(request._msg):
             return
         call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
-        group.create_task(answer(endpoint, call, metrics))
+        if in_hand >= bound:
+            await _refuse(endpoint, call, metrics, _busy(call.subject, in_hand))
+            return
+        in_hand += 1
+        group.create_task(in_turn(call))
 
     return handler
+
+
+def _busy(subject: str, in_hand: int) -> Busy:
+    return Busy(f"{in_hand:,} requests of {subject} are in hand already", "ask again in a moment, and fewer at once")
 
 
 def may_answer(request: Msg) -> bool:
@@ -166,18 +192,7 @@ def _correct(metrics: Metrics, stats: EndpointStats) -> None:
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
     """Handle one request: the reply, a typed error, or a bug, which is logged and told to the caller."""
-    began, name = time.perf_counter_ns(), ".".join(endpoint.subject.split(".")[:2])
-    answered = metrics.answered[endpoint.subject]
-
-    async def refuse(error: TickwireError) -> None:
-        metrics.refused.labels(name, error.code).inc()
-        answered.errors += 1
-        answered.last_error = str(error)
-        try:
-            await call.refuse(error)
-        except nats.errors.Error as problem:
-            log.debug("the asker could not be told", subject=call.subject, error=repr(problem))
-
+    began, answered = time.perf_counter_ns(), metrics.answered[endpoint.subject]
     try:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
         if reply is not None:
@@ -188,13 +203,30 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
             # The broker restarts, or elects a leader.
             error = BrokerUnavailable(f"{call.subject} could not be answered: {problem!r}", "ask again")
         log.debug("refused", subject=call.subject, error=str(error))
-        await refuse(error)
+        await _refuse(endpoint, call, metrics, error)
     except Exception as error:
         # The boundary of a request: a bug fails the one that met it, and the others are answered.
         log.exception("a request failed", subject=call.subject)
-        await refuse(InternalError(f"{call.subject} failed: {error!r}", "see the service's log"))
+        bug = InternalError(f"{call.subject} failed: {error!r}", "see the service's log")
+        await _refuse(endpoint, call, metrics, bug)
     finally:
         took = time.perf_counter_ns() - began
         answered.count += 1
         answered.nanoseconds += took
-        metrics.requests.labels(name).observe(took / 1e9)
+        metrics.requests.labels(_named(endpoint)).observe(took / 1e9)
+
+
+async def _refuse(endpoint: Endpoint[Any], call: Call, metrics: Metrics, error: TickwireError) -> None:
+    metrics.refused.labels(_named(endpoint), error.code).inc()
+    answered = metrics.answered[endpoint.subject]
+    answered.errors += 1
+    answered.last_error = str(error)
+    try:
+        await call.refuse(error)
+    except nats.errors.Error as problem:
+        log.debug("the asker could not be told", subject=call.subject, error=repr(problem))
+
+
+def _named(endpoint: Endpoint[Any]) -> str:
+    """An endpoint as metrics name it: without what differs between instances and partitions."""
+    return ".".join(endpoint.subject.split(".")[:2])

@@ -39,6 +39,8 @@ SINK = "SINK"
 
 HELD = {"book": BOOKS, "candle": CANDLES}
 """What stream SINK holds for a database, by kind, and where it has it from."""
+JOBS_WAITING = 10_000
+"""Fetch jobs of one exchange that may wait; with more, a request is refused before it is queued."""
 SOURCED = 8
 """Messages kept of a book or candle: the broker takes up to a second to connect a stream that sources them."""
 
@@ -81,12 +83,15 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: 
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
             max_bytes=64 * _MIB,
+            max_msgs_per_subject=JOBS_WAITING,
+            discard_new_per_subject=True,
             duplicate_window=120,
         ),
-        # The newest message of each job, so that its result can still be read an hour later.
+        # The newest message of each job, so that its result can still be read an hour later; and which are cancelled,
+        # for a fetcher that takes one of them later.
         StreamConfig(
             name=JOB_RESULTS,
-            subjects=["md.job.*"],
+            subjects=["md.job.*", "jobs.cancel.*"],
             storage=StorageType.FILE,
             max_msgs_per_subject=1,
             max_age=3600,

@@ -92,6 +92,11 @@ def job(job_id: str) -> str:
     return f"md.job.{job_id}"
 
 
+def cancel(job_id: str) -> str:
+    """Where it is said that a fetch job is not wanted any more."""
+    return f"jobs.cancel.{job_id}"
+
+
 def jobs(exchange: str) -> str:
     """Where fetch jobs of an exchange are queued."""
     return f"jobs.fetch.{exchange_name(exchange)}"

@@ -2,36 +2,72 @@
 
 A job can be killed anywhere and run again by another instance: everything it needs is in the request, in the cache's
 coverage and in the job's last message.
+
+That message also says whether the job ends the process that runs it: it is `running` with the name of an instance
+until it ends or is handed on, and whoever finds it so, and did not run it, knows that the other process ended. A job
+that was found so once is a suspect: suspects run one at a time until they get on, so that a second death is the
+suspect's own and not its neighbour's. Found so twice, it is parked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import TypeVar
 
 import msgspec
 import nats.js.errors
 
 from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
 from tickwire.bus import Bus, patiently
-from tickwire.config import FetcherSettings
-from tickwire.errors import BadRequest, InternalError, TickwireError
+from tickwire.config import Settings
+from tickwire.errors import BadRequest, InternalError, JobCancelled, JobParked, TickwireError
+from tickwire.fetcher import checks
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.paging import Pager
 from tickwire.fetcher.storing import Storing, storing
 from tickwire.fetcher.venue import Venue
-from tickwire.messages import Coverage, FetchRequest, Job
+from tickwire.messages import Coverage, FetchRequest, Job, KeyRequest
 from tickwire.ranges import Range, subtract
 
 log = logs.get(__name__)
 
+T = TypeVar("T")
+
 PROGRESS_S = 0.2
 """Progress is published at most five times a second."""
+PARKED_AFTER = 2
+"""A job that ended its process so often, without getting on in between, is given up."""
+PROBATION_S = 30.0
+"""How long a suspect keeps other suspects waiting at most."""
+COVERAGE_S = 5.0
+STARTING = 16
+"""Jobs that ask the cache what it has at once."""
 
 
 class Stopped(Exception):
     """The job was left at a page boundary for the next holder to go on with."""
+
+
+@dataclass(frozen=True)
+class Runner:
+    """What all jobs of this process share. `begun` are those that it began and that have not ended."""
+
+    bus: Bus
+    settings: Settings
+    instance: str
+    metrics: FetcherMetrics
+    begun: set[str] = field(default_factory=set)
+    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
+    starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
+
+    def prepared(self, venue: Venue, request: FetchRequest, stop: asyncio.Event, cancelled: asyncio.Event) -> Run:
+        """A job that can be run. Raises TickwireError when the request cannot be meant."""
+        checks.check(request, time.time_ns() // 1_000_000, self.settings)
+        return Run(self, venue, request, stop, cancelled)
 
 
 async def last_message(bus: Bus, job_id: str) -> Job | None:
@@ -41,6 +77,15 @@ async def last_message(bus: Bus, job_id: str) -> Job | None:
     except nats.js.errors.NotFoundError:
         return None
     return messages.decode(kept.data or b"", Job)
+
+
+async def is_cancelled(bus: Bus, job_id: str) -> bool:
+    """Whether somebody does not want a job any more. Raises BrokerUnavailable."""
+    try:
+        await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.cancel(job_id)))
+    except nats.js.errors.NotFoundError:
+        return False
+    return True
 
 
 def queued(request: FetchRequest, now: int) -> Job:
@@ -59,34 +104,83 @@ def queued(request: FetchRequest, now: int) -> Job:
     )
 
 
+def cancelled(job_id: str) -> JobCancelled:
+    """Why a job ended that somebody did not want any more."""
+    return JobCancelled(f"job {job_id} was cancelled", "what it had stored is kept; fetch again for the rest")
+
+
+def bug(error: Exception) -> InternalError:
+    """Why a job ended that met a bug."""
+    return InternalError(f"the job met a bug: {str(error)[:200]!r} ({type(error).__name__})", "see the fetcher's log")
+
+
+async def still_missing(bus: Bus, job: Job) -> list[Range]:
+    """What the cache does not have of a job's range; all of it where the cache does not answer."""
+    whole = Range(job.since, job.until)
+    if whole.since >= whole.until:
+        return []
+    request = KeyRequest(**job.key._asdict(), since=whole.since, until=whole.until)
+    try:
+        return subtract(whole, (await bus.request("cache.coverage", request, Coverage, timeout_s=COVERAGE_S)).verified)
+    except TickwireError:
+        return [whole]
+
+
+async def end_unbegun(runner: Runner, request: FetchRequest, error: TickwireError) -> None:
+    """Publish that a job ended while it did not run. Raises BrokerUnavailable."""
+    assert request.id is not None
+    before = await last_message(runner.bus, request.id)
+    if before is not None and before.ended:
+        return
+    until = time.time_ns() // 1_000_000 if request.until is None else request.until
+    job = before or Job(
+        id=request.id,
+        exchange=request.exchange,
+        symbol=request.symbol,
+        timeframe=request.timeframe,
+        state="queued",
+        since=request.since,
+        until=max(request.since, until),
+    )
+    job = msgspec.structs.replace(
+        job, state="failed", error=messages.error_reply(error), instance=runner.instance, complete=False
+    )
+    job = msgspec.structs.replace(job, missing=await still_missing(runner.bus, job))
+    message_id = f"{job.id}.{runner.instance}.unbegun"
+    await runner.bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)
+    runner.metrics.ended.labels(job.exchange, _outcome(job)).inc()
+    log.warning("job ended before it began", job=job.id, error=str(error))
+
+
+def _outcome(job: Job) -> str:
+    """How a job ended, as it is counted: `done`, `failed`, `cancelled` or `parked`."""
+    special = job.error is not None and job.error.code in (JobCancelled.code, JobParked.code)
+    return job.error.code if job.error is not None and special else job.state
+
+
 class Run:
-    """A job while it runs on this instance. `delivered` counts how often it was handed out."""
+    """A job while it runs on this instance. Made by `Runner.prepared`."""
 
     def __init__(
-        self,
-        bus: Bus,
-        venue: Venue,
-        settings: FetcherSettings,
-        request: FetchRequest,
-        *,
-        instance: str,
-        stop: asyncio.Event,
-        metrics: FetcherMetrics,
-        delivered: int = 1,
+        self, runner: Runner, venue: Venue, request: FetchRequest, stop: asyncio.Event, cancel: asyncio.Event
     ) -> None:
         assert request.id is not None
-        self._metrics = metrics
-        self._bus = bus
+        self._runner = runner
+        self._bus = runner.bus
+        self._metrics = runner.metrics
+        self._settings = runner.settings.fetcher
         self._venue = venue
-        self._settings = settings
         self._request = request
         self._stop = stop
-        self._delivered = delivered
-        self._job = msgspec.structs.replace(queued(request, 0), state="running", instance=instance)
+        self._cancel = cancel
+        self._job = msgspec.structs.replace(queued(request, 0), state="running", instance=runner.instance)
+        self._numbers = count()
+        self._attempt = time.time_ns()
         self._published = float("-inf")
         self._base = 0
         self._newest: int | None = None
         """Where the newest candle opens that the exchange gave."""
+        self._on_probation = False
 
     async def run(self) -> None:
         """Run the job to its published end. Raises Stopped when it is to be handed on."""
@@ -94,9 +188,26 @@ class Run:
         if before is not None and before.ended:
             return
         if before is not None and before.state == "running":
-            self._note(pages=before.pages, retries=before.retries, rows_from_cache=before.rows_from_cache)
+            kept = ("until", "pages", "retries", "rows_from_cache", "rows_fetched", "rows_expected", "missing")
+            self._note(**{name: getattr(before, name) for name in kept})
+            self._note(crashes=before.crashes + self._ended_its_process(before))
         try:
-            await self._fetch(again=before is not None and before.state == "running")
+            if self._job.crashes >= PARKED_AFTER:
+                await self._note_missing()
+                raise JobParked(
+                    f"job {self._job.id} was given up: {self._job.crashes} times the fetcher's process ended with it",
+                    "see the fetcher's log for what ended it; what was stored is kept, fetch again to try once more",
+                )
+            if self._job.crashes:
+                await self._unless_cancelled(self._begin_probation())
+            # Said before anything is done: should the process end now, the next one knows with which job.
+            await self._publish_durably()
+            self._runner.begun.add(self._job.id)
+            if self._cancel.is_set() or await is_cancelled(self._bus, self._job.id):
+                await self._note_missing()
+                raise cancelled(self._job.id)
+            # What the cache had before the first page was fetched is known from the run that fetched it.
+            await self._fetch(again=self._job.rows_expected > 0)
             await self._publish_end("done")
         except Stopped:
             raise
@@ -108,18 +219,65 @@ class Run:
                 raise
             log.warning("job failed", job=self._job.id, **self._job.key._asdict(), error=str(first))
             await self._publish_end("failed", first)
+        finally:
+            self._end_probation()
 
     async def fail(self, error: Exception) -> None:
         """Publish that the job ended in a bug."""
-        await self._publish_end("failed", InternalError(f"the job met a bug: {error!r}", "see the fetcher's log"))
+        await self._publish_end("failed", bug(error))
+
+    async def hand_on(self) -> None:
+        """Say that the job was left in order, so that the next to run it holds nothing against it."""
+        if self._job.id in self._runner.begun and not self._bus.lost.is_set():
+            self._runner.begun.discard(self._job.id)
+            self._note(instance="")
+            await self._bus.publish(subjects.job(self._job.id), self._job)
+
+    # -- jobs that end their process ------------------------------------------------------------------------------
+
+    def _ended_its_process(self, before: Job) -> bool:
+        """Whether the process that ran the job ended without a word. One that was cut off looks the same."""
+        return bool(before.instance) and self._job.id not in self._runner.begun
+
+    async def _begin_probation(self) -> None:
+        await self._runner.suspects.acquire()
+        self._on_probation = True
+        asyncio.get_running_loop().call_later(PROBATION_S, self._end_probation)
+
+    def _end_probation(self) -> None:
+        if self._on_probation:
+            self._on_probation = False
+            self._runner.suspects.release()
+
+    def _got_on(self, way: Storing) -> None:
+        """A page became durable, and is not fetched again: what ended the process was something else."""
+        if self._job.crashes and way.stored and not self._request.refresh:
+            self._note(crashes=0)
+            self._end_probation()
+
+    async def _unless_cancelled(self, work: Awaitable[T]) -> T:
+        """The result of `work`; it is given up when the job is cancelled. Raises JobCancelled."""
+        working = asyncio.ensure_future(work)
+        unwanted = asyncio.ensure_future(self._cancel.wait())
+        try:
+            await asyncio.wait({working, unwanted}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise cancelled(self._job.id)
+            return working.result()
+        finally:
+            unwanted.cancel()
+            if not working.done():
+                working.cancel()
+                await asyncio.wait({working})
 
     async def _fetch(self, *, again: bool) -> None:
         request, key = self._request, self._request.key
-        run = f"{self._job.id}.{self._delivered}" if request.refresh else self._job.id
+        run = f"{self._job.id}.{self._attempt}" if request.refresh else self._job.id
         async with storing(self._bus, key, run, refresh=request.refresh) as way:
-            closed = await self._bounds()
+            closed = await self._unless_cancelled(self._bounds())
             self._note(missing=[Range(self._job.since, self._job.until)])
-            before = await way.coverage(self._job.since, self._job.until)
+            async with self._runner.starting:
+                before = await self._unless_cancelled(way.coverage(self._job.since, self._job.until))
             if request.refresh:
                 missing = [Range(self._job.since, self._job.until)]
             else:
@@ -173,13 +331,15 @@ class Run:
         if not closed_parts:
             return None
         try:
-            paging = await self._venue.paging_of(self._job.symbol, self._job.timeframe, self._retried)
+            paging = await self._unless_cancelled(
+                self._venue.paging_of(self._job.symbol, self._job.timeframe, self._retried)
+            )
             for part in closed_parts:
                 pager = Pager(self._job.timeframe, part, closed, paging)
                 while pager.ask is not None:
                     if self._stop.is_set():
                         raise Stopped
-                    page = await self._venue.page(pager, self._job.symbol, self._retried)
+                    page = await self._unless_cancelled(self._venue.page(pager, self._job.symbol, self._retried))
                     self._note(pages=self._job.pages + 1)
                     self._metrics.pages.labels(self._job.exchange).inc()
                     if page is not None:
@@ -191,6 +351,10 @@ class Run:
             # What was fetched is kept: it is stored before the job says that it failed.
             return error
         return None
+
+    async def _note_missing(self) -> None:
+        """Note what is missing without storing anything."""
+        self._note(missing=await still_missing(self._bus, self._job))
 
     def _result(self, after: Coverage, closed: int | None) -> None:
         if closed is None and self._request.until is None and self._newest is not None:
@@ -208,8 +372,10 @@ class Run:
         self._job = msgspec.structs.replace(self._job, **changes)
 
     async def _progress(self, way: Storing) -> None:
+        self._got_on(way)
         now = asyncio.get_running_loop().time()
-        if now - self._published >= PROGRESS_S:
+        # Nothing is kept for a broker that is away: by then the job may run elsewhere, or have ended there.
+        if now - self._published >= PROGRESS_S and not self._bus.lost.is_set():
             self._published = now
             self._note(rows_fetched=self._base + way.rows)
             await self._bus.publish(subjects.job(self._job.id), self._job)
@@ -217,7 +383,8 @@ class Run:
     async def _publish_end(self, state: str, error: TickwireError | None = None) -> None:
         self._note(state=state, error=messages.error_reply(error) if error is not None else None)
         await self._publish_durably()
-        self._metrics.ended.labels(self._job.exchange, state).inc()
+        self._runner.begun.discard(self._job.id)
+        self._metrics.ended.labels(self._job.exchange, _outcome(self._job)).inc()
         log.info(
             "job ended",
             job=self._job.id,
@@ -234,5 +401,5 @@ class Run:
 
     async def _publish_durably(self) -> None:
         job = self._job
-        message_id = f"{job.id}.{self._delivered}.{job.instance}.{job.state}"
+        message_id = f"{job.id}.{self._attempt}.{job.instance}.{next(self._numbers)}"
         await self._bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)

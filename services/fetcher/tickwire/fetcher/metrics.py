@@ -37,5 +37,8 @@ class FetcherMetrics:
         self.taken = Gauge("tickwire_fetcher_jobs_taken", "Jobs in hand, running or not", exchange, registry=registry)
         self.running = Gauge("tickwire_fetcher_jobs_running", "Jobs that run", exchange, registry=registry)
         self.ended = Counter(
-            "tickwire_fetcher_jobs_ended", "Jobs that ended, done or failed", ["exchange", "state"], registry=registry
+            "tickwire_fetcher_jobs_ended",
+            "Jobs that ended: done, failed, cancelled, parked or unreadable",
+            ["exchange", "state"],
+            registry=registry,
         )

@@ -3,6 +3,8 @@
 | subject | | |
 |---|---|---|
 | `fetcher.fetch` | answers | FetchRequest -> FetchAccepted; the job is queued, follow it on `md.job.<id>` |
+| `fetcher.cancel` | answers | CancelRequest -> Job; what waits or runs under that id ends as `cancelled` |
+| `jobs.cancel.<id>` | publishes, subscribes | CancelRequest: to whoever has the job, or will have it |
 | `jobs.fetch.<exchange>` | publishes, consumes | FetchRequest with its id; stream JOBS, until the job has ended |
 | `md.job.<id>` | publishes | Job: queued, running (at most 5/s), done or failed; the last one is kept in JOB_RESULTS |
 | `cache.coverage` | asks | KeyRequest -> Coverage |
@@ -11,54 +13,49 @@
 
 Jobs of one exchange run on the one instance that holds the lease `<exchange>`, so that the exchange sees one budget
 of requests. It takes them from a consumer that is named with the lease's epoch; a new holder removes the consumers of
-earlier ones, and what these had not finished is handed to it at once.
+earlier ones, and what these had not finished is handed to it at once. `tickwire.fetcher.queue` runs them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import re
-import time
 import uuid
-from collections import defaultdict
 from contextlib import suppress
 from functools import partial
+from time import time_ns
+from typing import Any
 
 import msgspec
-import nats.errors
 import nats.js.errors
 import stamina.instrumentation
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
-from tickwire import backlog, exchanges, logs, messages, parting, streams, subjects, timeframes
-from tickwire.bus import Bus, cancellable, patiently
+from tickwire import backlog, exchanges, logs, messages, parting, streams, subjects
+from tickwire.bus import Bus, patiently
+from tickwire.chain import EXPECTED
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, BrokerUnavailable
-from tickwire.fetcher import jobs
+from tickwire.fetcher import checks, jobs, queue
+from tickwire.fetcher.jobs import Runner
 from tickwire.fetcher.metrics import FetcherMetrics
-from tickwire.fetcher.venue import Venue, open_venue
+from tickwire.fetcher.queue import Queue
+from tickwire.fetcher.venue import open_venue
 from tickwire.leases import Lease, Leases, open_leases
-from tickwire.messages import FetchAccepted, FetchRequest
+from tickwire.messages import CancelRequest, FetchAccepted, FetchRequest, Job
 from tickwire.metrics import Metrics
 from tickwire.serving import Call, Endpoint, serve
-from tickwire.subjects import Key
 
 log = logs.get(__name__)
 
 SERVICE = "fetcher"
-RUNNING = 8
-"""Jobs of one exchange that run at once; the exchange's concurrency bounds their requests further."""
-TAKEN = 64
-"""Jobs taken from the queue at once: those of a busy key wait for it without keeping others out."""
-ACK_WAIT_S = 10.0
-"""How long a job without a sign of life counts as being worked on."""
-GRACE_S = 2.0
-"""How long jobs may take to reach a page boundary when they are handed on."""
-PULL_S = 5.0
-
-_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+ACCEPTING = 64
+"""Requests that are being queued at once; the next wait, and beyond that many they are refused."""
+CANCEL_S = 5.0
+"""How long a cancelled job may take to end before its last word is the reply: a page of candles, mostly."""
+LOOK_S = 0.1
+"""How often it is looked whether it has ended."""
 
 
 async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
@@ -76,8 +73,11 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
         await bus.subscribe("jobs.fetch.*", fetcher.on_job)
         for exchange in await _waiting(bus.jetstream):
             fetcher.contend(exchange)
-        endpoint = Endpoint("fetcher.fetch", FetchRequest, fetcher.accept)
-        async with serve(bus, SERVICE, [endpoint], instance=instance, metrics=metrics):
+        endpoints: list[Endpoint[Any]] = [
+            Endpoint("fetcher.fetch", FetchRequest, fetcher.accept, concurrent=ACCEPTING),
+            Endpoint("fetcher.cancel", CancelRequest, fetcher.cancel),
+        ]
+        async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
             log.info("serving")
             await stop.wait()
 
@@ -101,50 +101,68 @@ class _Fetcher:
     ) -> None:
         self._bus = bus
         self._settings = settings
-        self._instance = instance
         self._metrics = metrics
         self._leases = leases
         self._group = group
         self._stop = stop
+        self._runner = Runner(bus, settings, instance, metrics)
         self._contending: set[str] = set()
 
     # -- taking requests ------------------------------------------------------------------------------------------
 
     async def accept(self, request: FetchRequest, _call: Call) -> FetchAccepted:
-        """Queue a job, once for each id."""
+        """Queue a job, once for each id. Raises Busy when too many wait; then nothing is queued."""
         request = msgspec.structs.replace(request, id=request.id or uuid.uuid4().hex)
         assert request.id is not None
-        now = int(time.time() * 1000)
-        self._check(request, now)
+        now = time_ns() // 1_000_000
+        checks.check(request, now, self._settings)
         before = await jobs.last_message(self._bus, request.id)
         if before is not None and before.ended:
             # The same request again: the result again, for whoever asks.
             await self._bus.publish(subjects.job(request.id), before)
-            return FetchAccepted(id=request.id)
-        if before is None:
-            await self._bus.publish(subjects.job(request.id), jobs.queued(request, now))
-        await self._bus.append(subjects.jobs(request.exchange), messages.encode(request), message_id=request.id)
+        elif before is None:
+            await self._queue(request)
+            # For those who listen; where the job has begun meanwhile, what it says stays the last word.
+            await self._bus.client.publish(
+                subjects.job(request.id), messages.encode(jobs.queued(request, now)), headers={EXPECTED: "0"}
+            )
         self.contend(request.exchange)
         return FetchAccepted(id=request.id)
 
-    def _check(self, request: FetchRequest, now: int) -> None:
-        """Refuse what can be refused without asking the exchange."""
+    async def _queue(self, request: FetchRequest) -> None:
+        """Append a job to its exchange's queue. Raises Busy, and BrokerUnavailable where it cannot be known."""
         assert request.id is not None
-        if not _JOB_ID.match(request.id):
-            raise BadRequest(f"{request.id!r} is no job id", "use 1 to 64 of A-Z, a-z, 0-9, _ and -")
-        exchanges.known(request.exchange)
-        timeframes.parse(request.timeframe)
-        exchanges.check_timeframe(request.exchange, request.timeframe)
-        subjects.key_path(request.key)
-        if request.since < 0:
-            raise BadRequest("since is before 1970", "times are ms since the epoch")
-        if request.until is not None and request.until <= request.since:
-            raise BadRequest(
-                f"since ({request.since}) is not before until ({request.until})", "the range is [since, until)"
-            )
-        # A local stand-in may keep another time than ours; it is asked when the job runs.
-        if request.since > now and self._settings.of_exchange(request.exchange).gateway is None:
-            raise BadRequest(f"since ({request.since}) is in the future", "ask for what has happened")
+        try:
+            await self._bus.append(subjects.jobs(request.exchange), messages.encode(request), message_id=request.id)
+        except BrokerUnavailable as error:
+            if await self._is_known(request.id):
+                return
+            raise BrokerUnavailable(
+                f"{error.message}; whether job {request.id} is queued is not known",
+                f"ask again with the same id, which never makes a second job, or follow md.job.{request.id}",
+            ) from error
+
+    async def _is_known(self, job_id: str) -> bool:
+        try:
+            return await jobs.last_message(self._bus, job_id) is not None
+        except BrokerUnavailable:
+            return False
+
+    async def cancel(self, request: CancelRequest, _call: Call) -> Job:
+        """Have a job end that waits or runs; its last word, within 5 s. Raises BadRequest when there is none."""
+        job_id = checks.job_id(request.id)
+        last = await jobs.last_message(self._bus, job_id)
+        if last is not None and last.ended:
+            return last
+        # Kept as long as results are, for a fetcher that takes the job later.
+        await self._bus.append(subjects.cancel(job_id), messages.encode(request), message_id=f"{job_id}.cancel")
+        deadline = asyncio.get_running_loop().time() + CANCEL_S
+        while (last is None or not last.ended) and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(LOOK_S)
+            last = await jobs.last_message(self._bus, job_id)
+        if last is None:
+            raise BadRequest(f"nothing is known of a job {job_id!r}", "see `tickwire jobs list`")
+        return last
 
     # -- contending for exchanges ---------------------------------------------------------------------------------
 
@@ -171,141 +189,9 @@ class _Fetcher:
         async with open_venue(exchange, self._settings, self._metrics) as venue:
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
-                await _Queue(self._bus, self._settings, self._instance, venue, lease.release, self._metrics).work(jobs_)
+                await Queue(self._bus, venue, lease.release, self._runner).work(jobs_)
             finally:
                 await parting.unsubscribe(self._bus.client, jobs_)
-
-
-class _Queue:
-    """The jobs of one exchange on its holder: some at once, those of one key one after another."""
-
-    def __init__(
-        self,
-        bus: Bus,
-        settings: Settings,
-        instance: str,
-        venue: Venue,
-        release: asyncio.Event,
-        metrics: FetcherMetrics,
-    ) -> None:
-        self._metrics = metrics
-        self._bus = bus
-        self._settings = settings
-        self._instance = instance
-        self._venue = venue
-        self._release = release
-        self._keys: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._running = asyncio.Semaphore(RUNNING)
-        self._taken = asyncio.Semaphore(TAKEN)
-
-    async def work(self, source: JetStreamContext.PullSubscription) -> None:
-        """Take jobs until the lease is to be released; then hand on what is unfinished."""
-        async with asyncio.TaskGroup() as group:
-            puller = group.create_task(self._pull(source, group))
-            released = group.create_task(self._release.wait())
-            await asyncio.wait({puller, released}, return_when=asyncio.FIRST_COMPLETED)
-            # Whatever was just delivered and not seen goes to the next holder as well.
-            self._release.set()
-            puller.cancel()
-
-    async def _pull(self, source: JetStreamContext.PullSubscription, group: asyncio.TaskGroup) -> None:
-        while True:
-            await self._taken.acquire()
-            message = await self._next(source)
-            if message is None:
-                return
-            group.create_task(self._attend(message))
-
-    async def _next(self, source: JetStreamContext.PullSubscription) -> Msg | None:
-        """The next job; None when the consumer is gone: another instance took over."""
-        while True:
-            try:
-                return (await cancellable(source.fetch(1, timeout=PULL_S)))[0]
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-                if await self._gone(source):
-                    return None
-                # nats-py raises its own, or at times asyncio's.
-                if not isinstance(error, TimeoutError):
-                    # The broker restarts.
-                    log.debug("cannot take jobs", exchange=self._venue.exchange, error=repr(error))
-                    await asyncio.sleep(0.2)
-
-    async def _gone(self, source: JetStreamContext.PullSubscription) -> bool:
-        try:
-            await cancellable(source.consumer_info())
-        except nats.js.errors.NotFoundError:
-            return True
-        except (nats.errors.Error, nats.js.errors.Error) as error:
-            log.debug("the queue does not answer", exchange=self._venue.exchange, error=repr(error))
-        return False
-
-    async def _attend(self, message: Msg) -> None:
-        """Run a job, showing signs of life; acknowledge it when it ended, hand it on when it did not."""
-        work = asyncio.ensure_future(self._run(message))
-        released = asyncio.ensure_future(self._release.wait())
-        taken = self._metrics.taken.labels(self._venue.exchange)
-        taken.inc()
-        ended = False
-        try:
-            while True:
-                await asyncio.wait({work, released}, timeout=ACK_WAIT_S / 3, return_when=asyncio.FIRST_COMPLETED)
-                if work.done() or released.done():
-                    break
-                await self._say(message.in_progress)
-            await asyncio.wait({work}, timeout=GRACE_S)
-            if work.done():
-                ended = work.result()
-        finally:
-            released.cancel()
-            work.cancel()
-            await asyncio.wait({work, released})
-            await self._say(message.ack if ended else message.nak)
-            self._taken.release()
-            taken.dec()
-
-    async def _say(self, acknowledge: object) -> None:
-        assert callable(acknowledge)
-        try:
-            await acknowledge()
-        except nats.errors.Error as error:
-            log.debug("not acknowledged, comes again", exchange=self._venue.exchange, error=repr(error))
-
-    async def _run(self, message: Msg) -> bool:
-        """Whether the job ended."""
-        try:
-            request = messages.decode(message.data, FetchRequest)
-            if request.id is None:
-                raise BadRequest("a job has an id", "queue jobs by fetcher.fetch")
-        except BadRequest:
-            log.exception("dropped what is no job", subject=message.subject)
-            return True
-        about = {"job": request.id, **request.key._asdict()}
-        async with self._keys[request.key], self._running:
-            if self._release.is_set():
-                return False
-            run = jobs.Run(
-                self._bus,
-                self._venue,
-                self._settings.fetcher,
-                request,
-                instance=self._instance,
-                stop=self._release,
-                delivered=message.metadata.num_delivered or 1,
-                metrics=self._metrics,
-            )
-            try:
-                with self._metrics.running.labels(self._venue.exchange).track_inprogress():
-                    await run.run()
-            except jobs.Stopped:
-                return False
-            except (BrokerUnavailable, nats.errors.Error, nats.js.errors.Error) as error:
-                log.warning("job interrupted by the broker", **about, error=repr(error))
-                return False
-            except Exception as error:
-                # A bug that ended the process here would end it again with the next delivery, for ever.
-                log.exception("job met a bug", **about)
-                await run.fail(error)
-        return True
 
 
 async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) -> str | None:
@@ -326,8 +212,8 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
         durable_name=mine,
         filter_subject=subject,
         ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=ACK_WAIT_S,
-        max_ack_pending=2 * TAKEN,
+        ack_wait=queue.ACK_WAIT_S,
+        max_ack_pending=2 * streams.JOBS_WAITING,
     )
     await patiently(lambda: jetstream.add_consumer(streams.JOBS, config))
     return mine

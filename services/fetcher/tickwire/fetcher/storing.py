@@ -53,6 +53,8 @@ class Storing:
         self._news = asyncio.Event()
         self.rows = 0
         """How many rows of this job are durable."""
+        self.stored = 0
+        """How many of its pages are."""
 
     async def put(self, page: Proven) -> None:
         """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
@@ -139,6 +141,7 @@ class Storing:
         for sent in self._on_the_way:
             if covers(self._durable, sent.range):
                 self.rows += sent.rows
+                self.stored += 1
             else:
                 waiting.append(sent)
         self._on_the_way = waiting

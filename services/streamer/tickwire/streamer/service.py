@@ -90,7 +90,8 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
         async with open_interests(bus, settings.streamer, streamer.reconcile) as interests:
             streamer.follow(interests)
             endpoints: list[Endpoint[Any]] = [
-                Endpoint("streamer.start", StartRequest, streamer.start),
+                # Many, because those for an exchange that answers slowly wait up to a minute.
+                Endpoint("streamer.start", StartRequest, streamer.start, concurrent=2048),
                 Endpoint("streamer.stop", StopRequest, streamer.withdraw),
                 Endpoint("streamer.list", FeedsRequest, streamer.listed),
                 Endpoint(f"streamer.reports.{instance}", FeedsRequest, streamer.reports),
