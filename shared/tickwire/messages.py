@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import msgspec
 from msgspec import Struct, field
 
-from tickwire.errors import BadRequest, TickwireError
+from tickwire.errors import BadRequest, InternalError, TickwireError
 from tickwire.ranges import Range
 from tickwire.subjects import Key
 
@@ -353,8 +353,17 @@ M = TypeVar("M")
 
 
 def encode(message: Struct) -> bytes:
-    """A message as JSON."""
-    return _encoder.encode(message)
+    """A message as JSON. Raises InternalError where nobody could decode it.
+
+    msgspec writes NaN and Infinity as null: where a number is required, the message would be unreadable for good.
+    """
+    data = _encoder.encode(message)
+    if b"null" in data:
+        try:
+            msgspec.json.decode(data, type=type(message))
+        except msgspec.MsgspecError as error:
+            raise InternalError(f"a {type(message).__name__} message that cannot be read: {error}") from error
+    return data
 
 
 def decode(data: bytes, kind: type[M]) -> M:

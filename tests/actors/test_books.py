@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import pytest
 from ccxt.base import errors
 
 from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, is_live, made_live
@@ -227,6 +229,23 @@ async def test_a_crossed_or_unreadable_book_is_not_published(bus: Bus) -> None:
         assert running.desk.board.rejected == 4
         await running.said("rejected")
         assert [status.event for status in running.statuses.messages].count("rejected") == 1
+
+
+@pytest.mark.parametrize("level", [[math.nan, 1.0], [100.0, math.inf], [-1.0, 1.0], [0.0, 1.0], [100.0, -1.0]])
+async def test_a_book_with_a_level_that_is_no_number_is_not_published_and_not_live(
+    bus: Bus, level: list[float]
+) -> None:
+    async with body(bus, books.run, FEED, Book) as running:
+        sink = await running.venue.sink()
+        sink.connected()
+        sink.take([BookView(timestamp=5, nonce=7, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
+        await running.public.until(is_live)
+        seen = len(running.public.messages)
+        sink.take([BookView(timestamp=5, nonce=8, bids=[[100.0, 1.0], level], asks=[[101.0, 1.0]])], 1000)
+        await running.public.until(lambda book: book.state == "resyncing", seen)
+        sink.take([BookView(timestamp=5, nonce=9, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
+        assert (await running.public.until(is_live, seen)).sequence == 9
+        assert running.desk.board.rejected == 1
 
 
 async def test_a_venue_may_change_between_changes_and_whole_books(bus: Bus) -> None:

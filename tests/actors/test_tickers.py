@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import msgspec
+import pytest
 
 from support.scripted import body, last, listening
 from tickwire import streams
@@ -139,3 +143,29 @@ async def test_stopping_publishes_what_was_said_last_and_leaves_it(bus: Bus) -> 
         assert running.venue.left.is_set()
         assert (await last(bus, streams.TICKERS, FEED.tape, Ticker)).last == 11.0
         await running.said("stopped")
+
+
+@pytest.mark.parametrize("said", ["NaN", math.nan, math.inf, -1.0, "x"])
+async def test_a_field_that_is_no_number_is_unknown_and_the_others_are_published(bus: Bus, said: Any) -> None:
+    async with body(bus, tickers.run, FEED, Ticker, cadence_ms=0) as running:
+        sink = await running.venue.sink()
+        sink.connected()
+        sink.take([{"last": 10.0, "bid": 9.0, "volume": 5.0}], 1000)
+        await running.public.until(lambda ticker: ticker.last == 10.0)
+        sink.take([{"last": said, "bid": 9.5, "volume": said}], 1001)
+        after = await running.public.until(lambda ticker: ticker.bid == 9.5)
+        assert (after.last, after.volume) == (None, None)
+        assert running.desk.board.rejected == 2
+        assert "cannot be read" in (await running.said("rejected")).message
+
+
+async def test_the_price_0_of_an_empty_side_is_no_price(bus: Bus) -> None:
+    async with body(bus, tickers.run, FEED, Ticker, cadence_ms=0) as running:
+        sink = await running.venue.sink()
+        sink.connected()
+        sink.take([{"last": 10.0, "bid": 9.0, "bid_amount": 1.0}], 1000)
+        await running.public.until(lambda ticker: ticker.bid == 9.0)
+        sink.take([{"bid": 0.0, "bid_amount": 0.0, "ask": 11.0}], 1001)
+        after = await running.public.until(lambda ticker: ticker.ask == 11.0)
+        assert (after.bid, after.bid_amount, after.last) == (None, 0.0, 10.0)
+        assert running.desk.board.rejected == 0

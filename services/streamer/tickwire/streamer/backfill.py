@@ -20,6 +20,7 @@ from ccxt.base import errors
 from tickwire.exchanges import page_limit
 from tickwire.feeds import Trade
 from tickwire.streamer.sequence import Ordering, known_until
+from tickwire.streamer.unified import trade as trade_of
 
 PAGE = 1000
 """Trades of a page where ccxt does not say how many there may be: many exchanges give a tenth unless asked."""
@@ -122,17 +123,21 @@ class Unanswered(Exception):
         self.kind = kind
 
 
-async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
+Rejected = Callable[[str], None]
+"""Told of a trade that cannot be read, and why."""
+
+
+async def fetch(rest: Any, symbol: str, ask: Ask, rejected: Rejected = lambda reason: None) -> list[Trade]:
     """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered."""
     try:
         if ask.first_id is not None or ask.limit is not None:
-            return await _page(rest, symbol, ask, ask.limit, _params(rest, symbol, ask))
-        trades = await _largest(rest, symbol, ask)
+            return await _page(rest, symbol, ask, ask.limit, _params(rest, symbol, ask), rejected)
+        trades = await _largest(rest, symbol, ask, rejected)
         older = OLDER.get(getattr(rest, "id", ""))
         for _ in range(OLDER_PAGES if older is not None else 0):
             if older is None or not trades or ask.since is None or trades[0].timestamp <= ask.since:
                 break
-            before = await _page(rest, symbol, ask, None, older(trades[0]))
+            before = await _page(rest, symbol, ask, None, older(trades[0]), rejected)
             if not before or _time_and_id(before[-1]) >= _time_and_id(trades[0]):
                 break
             trades[:0] = before
@@ -142,23 +147,36 @@ async def fetch(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
     return trades
 
 
-async def _largest(rest: Any, symbol: str, ask: Ask) -> list[Trade]:
+async def _largest(rest: Any, symbol: str, ask: Ask, rejected: Rejected) -> list[Trade]:
     market = (getattr(rest, "markets", None) or {}).get(symbol) or {}
     limit = page_limit(getattr(rest, "features", None), market, "fetchTrades") or PAGE
     try:
-        return await _page(rest, symbol, ask, limit, {})
+        return await _page(rest, symbol, ask, limit, {}, rejected)
     except errors.BadRequest:
         # It may be the number that is refused.
-        return await _page(rest, symbol, ask, None, {})
+        return await _page(rest, symbol, ask, None, {}, rejected)
 
 
-async def _page(rest: Any, symbol: str, ask: Ask, limit: int | None, params: dict[str, Any]) -> list[Trade]:
+async def _page(
+    rest: Any, symbol: str, ask: Ask, limit: int | None, params: dict[str, Any], rejected: Rejected
+) -> list[Trade]:
     try:
-        rows = await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params)
-        trades = [_trade(row) for row in rows]
+        rows = list(await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params))
     except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         # ccxt's parsers trip like this over answers that are not what they should be.
         raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+    trades: list[Trade] = []
+    bad: list[str] = []
+    for row in rows:
+        try:
+            trades.append(trade_of(row, symbol))
+        except (TypeError, KeyError, AttributeError, ValueError) as error:
+            bad.append(f"{error!r} over {str(row)[:200]}")
+    if bad and not trades:
+        raise errors.BadResponse(f"the answer cannot be read: {bad[0]}")
+    for reason in bad:
+        # The others are good.
+        rejected(reason)
     # ccxt sorts by time and then by id as a text: 10 before 9.
     trades.sort(key=_number if ask.first_id is not None else _time_and_id)
     return trades
@@ -173,20 +191,6 @@ def _params(rest: Any, symbol: str, ask: Ask) -> dict[str, Any]:
         kind = "spot" if market.get("spot") else "linear" if market.get("linear") else "inverse"
         params["fetchTradesMethod"] = _RAW[kind]
     return params
-
-
-def _trade(row: Any) -> Trade:
-    price, amount = float(row["price"]), float(row["amount"])
-    if not (math.isfinite(price) and math.isfinite(amount)):
-        raise ValueError(f"a price of {price}, an amount of {amount}")
-    side = row.get("side")
-    return Trade(
-        id=None if row["id"] is None else str(row["id"]),
-        timestamp=int(row["timestamp"]),
-        side=side if side in ("buy", "sell") else None,
-        price=price,
-        amount=amount,
-    )
 
 
 def _number(trade: Trade) -> int:

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct, field
 
-from tickwire.feeds import Candle, Level, Trade
+from tickwire.feeds import Candle, Trade
+from tickwire.numbers import Amount, Price
 from tickwire.streamer.desk import Diff
 
 EXCHANGES = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
@@ -32,11 +33,11 @@ class Kline(Struct, frozen=True, gc=False):
 
     timestamp: int = field(name="t")
     timeframe: str = field(name="i")
-    open: float = field(name="o")
-    high: float = field(name="h")
-    low: float = field(name="l")
-    close: float = field(name="c")
-    volume: float = field(name="v")
+    open: Price = field(name="o")
+    high: Price = field(name="h")
+    low: Price = field(name="l")
+    close: Price = field(name="c")
+    volume: Amount = field(name="v")
     trades: int = field(name="n")
     closed: bool = field(name="x")
 
@@ -61,8 +62,8 @@ class Kline(Struct, frozen=True, gc=False):
 class _Aggregate(Struct, gc=False):
     s: str
     a: int
-    p: float
-    q: float
+    p: Price
+    q: Amount
     T: int
     m: bool
 
@@ -70,8 +71,8 @@ class _Aggregate(Struct, gc=False):
 class _Trade(Struct, gc=False):
     s: str
     t: int
-    p: float
-    q: float
+    p: Price
+    q: Amount
     T: int
     m: bool
 
@@ -81,17 +82,17 @@ class _Depth(Struct):
     E: int
     U: int
     u: int
-    b: list[Level]
-    a: list[Level]
+    b: list[tuple[Price, Amount]]
+    a: list[tuple[Price, Amount]]
     pu: int | None = None
 
 
 class _Best(Struct, gc=False):
     s: str
-    b: float
-    B: float
-    a: float
-    A: float
+    b: Amount
+    B: Amount
+    a: Amount
+    A: Amount
     T: int | None = None
 
 
@@ -105,12 +106,12 @@ class _Day(Struct, gc=False):
 
     s: str
     E: int
-    c: float
-    o: float
-    h: float
-    l: float  # noqa: E741
-    v: float
-    q: float
+    c: Amount
+    o: Amount
+    h: Amount
+    l: Amount  # noqa: E741
+    v: Amount
+    q: Amount
 
 
 class _Name(Struct, gc=False):

@@ -22,7 +22,7 @@ from typing import Any
 from ccxt.base import errors
 from msgspec import Struct
 
-from tickwire import lifecycle, logs, messages, streams
+from tickwire import lifecycle, logs, messages, numbers, streams
 from tickwire.feeds import BOOK_VALID_S, Book, Level
 from tickwire.streamer import snapshots
 from tickwire.streamer.deltas import open_deltas
@@ -186,15 +186,15 @@ class _Body:
         self._bell.ring()
 
     def _take_view(self, view: BookView, received: int) -> None:
-        depth = self._desk.wishes.depth
+        depth, symbol = self._desk.wishes.depth, self._desk.feed.symbol
         try:
             # Copied: ccxt goes on changing the lists, and empties them when it loses track.
-            bids = [(float(level[0]), float(level[1])) for level in view.bids[:depth]]
-            asks = [(float(level[0]), float(level[1])) for level in view.asks[:depth]]
+            bids = [numbers.level(level, symbol) for level in view.bids[:depth]]
+            asks = [numbers.level(level, symbol) for level in view.asks[:depth]]
+            wrong = _wrong(bids, asks)
         except (TypeError, ValueError, IndexError, KeyError) as error:
-            self._complaints.add(f"a book that cannot be read: {error!r}")
-            return
-        if wrong := _wrong(bids, asks):
+            wrong = f"a book that cannot be read: {error!r}"
+        if wrong:
             self._complaints.add(wrong)
             self._forget()
             self._board.state = "resyncing"

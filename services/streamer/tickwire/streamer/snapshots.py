@@ -10,6 +10,7 @@ import asyncio
 
 from ccxt.base import errors
 
+from tickwire import numbers
 from tickwire.streamer.desk import Venue
 from tickwire.streamer.orderbook import OrderBook
 from tickwire.streamer.watch import answered
@@ -37,10 +38,10 @@ async def fetch(venue: Venue, symbol: str, levels: int) -> OrderBook:
     except TimeoutError as error:
         raise errors.RequestTimeout(f"no answer within {CALL_S:g} s") from error
     try:
-        bids = [(float(price), float(amount)) for price, amount, *_ in answer["bids"]]
-        asks = [(float(price), float(amount)) for price, amount, *_ in answer["asks"]]
+        bids = [numbers.level(level, symbol) for level in answer["bids"]]
+        asks = [numbers.level(level, symbol) for level in answer["asks"]]
         if not bids and not asks:
             raise errors.BadResponse("a snapshot without a level on either side")
         return OrderBook(int(answer["nonce"]), bids, asks, timestamp=answer["timestamp"], limit=levels)
-    except (TypeError, ValueError, KeyError) as error:
+    except (TypeError, ValueError, KeyError, IndexError) as error:
         raise errors.BadResponse(f"a snapshot that cannot be read: {error!r}") from error

@@ -15,15 +15,17 @@ from typing import Any
 
 import msgspec
 
-from tickwire import lifecycle, messages, streams
+from tickwire import lifecycle, messages, numbers, streams
 from tickwire.errors import BadRequest
 from tickwire.feeds import Ticker
 from tickwire.streamer.desk import Desk
 from tickwire.streamer.pacing import Bell, Complaints
 from tickwire.streamer.tape import Tape, open_tape
 
-PRICES = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
+FIELDS = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
 """The fields that an update may have, besides `timestamp`; others are ignored."""
+AMOUNTS = frozenset({"bid_amount", "ask_amount", "volume", "quote_volume"})
+"""Those that are no prices."""
 
 
 async def run(desk: Desk) -> None:
@@ -78,13 +80,15 @@ class _Body:
         """Updates: dicts with some of the fields. One that is None says nothing."""
         for item in items:
             try:
-                said = {name: float(item[name]) for name in PRICES & item.keys() if item[name] is not None}
                 timestamp = item.get("timestamp")
                 timestamp = None if timestamp is None else int(timestamp)
-            except (TypeError, ValueError, AttributeError) as error:
+                names = FIELDS & item.keys()
+            except (TypeError, ValueError, AttributeError, OverflowError) as error:
                 self._complaints.add(f"an update that cannot be read: {error!r}")
                 continue
-            self._said |= said
+            for name in names:
+                if item[name] is not None:
+                    self._say(name, item[name])
             # Binance's best prices of the spot market come without a time: the newest one said stays.
             if timestamp is not None:
                 self._timestamp = max(timestamp, self._timestamp or 0)
@@ -93,6 +97,20 @@ class _Body:
             self._bell.ring()
             if self._board.state != "live":
                 self._board.state = "live"
+
+    def _say(self, name: str, value: Any) -> None:
+        """A field as it is from now on: unknown where the value cannot be one. The other fields are good."""
+        try:
+            # Venues say 0 for the best price of an empty side, and for the last price before the first trade.
+            if name in AMOUNTS:
+                self._said[name] = numbers.amount(value)
+            elif float(value):
+                self._said[name] = numbers.price(value, self._desk.feed.symbol)
+            else:
+                self._said.pop(name, None)
+        except (TypeError, ValueError) as error:
+            self._said.pop(name, None)
+            self._complaints.add(f"{name} cannot be read: {error}")
 
     def connected(self) -> None:
         """What was said before is not put together with what comes: it may be long past."""

@@ -198,7 +198,7 @@ class _Body:
                     reach = oldest if ordering.last or now_ms is None else max(oldest, now_ms - backfill.BY_TIME_MS)
                     await self.append(ordering.forgo(reach, TOO_FAR))
                 ask = backfill.next_ask(ordering, oldest)
-                page = await self._asked(ask, patience)
+                page = await self._asked(ask, patience, intake.rejected)
             except Unanswered as error:
                 reason, refused = str(error), error.kind == "refused"
                 if not refused:
@@ -247,13 +247,13 @@ class _Body:
         except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
             raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
 
-    async def _asked(self, ask: Ask, patience: Patience) -> list[Trade]:
+    async def _asked(self, ask: Ask, patience: Patience, rejected: Callable[[str], None]) -> list[Trade]:
         """A page. Raises Unanswered, also when stopped before it came."""
         rest = self._desk.venue.rest
         left = patience.left_s(time.monotonic())
         if rest.gate.remaining_s > left:
             raise Unanswered("refused", f"the exchange wants to be left alone for {rest.gate.remaining_s:.0f} s")
-        call = asyncio.ensure_future(backfill.fetch(rest, self._desk.feed.symbol, ask))
+        call = asyncio.ensure_future(backfill.fetch(rest, self._desk.feed.symbol, ask, rejected))
         stopped = asyncio.ensure_future(self._desk.stop.wait())
         try:
             await asyncio.wait({call, stopped}, timeout=min(left, CALL_S), return_when=asyncio.FIRST_COMPLETED)

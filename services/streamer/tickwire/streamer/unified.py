@@ -6,14 +6,14 @@ told by identity, so that every item is taken once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
 
-from tickwire import timeframes
+from tickwire import numbers, timeframes
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
 from tickwire.streamer.desk import BookView
@@ -115,7 +115,7 @@ class Mapper:
         for each in fresh:
             try:
                 if each.get("symbol") in (None, self._feed.symbol):
-                    made.append(trade(each))
+                    made.append(trade(each, self._feed.symbol))
             except (KeyError, TypeError, ValueError) as error:
                 # The others are good.
                 self._rejected(f"{error!r} over {str(each)[:200]}")
@@ -159,7 +159,13 @@ class Mapper:
             return []
         self._open = fresh[0][0]
         fresh.reverse()
-        made = [candle(self._feed, row, closed=row is not fresh[-1]) for row in fresh]
+        made: list[Candle] = []
+        for row in fresh:
+            try:
+                made.append(candle(self._feed, row, closed=row is not fresh[-1]))
+            except (TypeError, ValueError, IndexError) as error:
+                # The others are good.
+                self._rejected(f"{error!r} over {str(row)[:200]}")
         # Some venues stream days and weeks of their own time zone (okx), which the cache does not know.
         return [each for each in made if self._opens(each)]
 
@@ -171,21 +177,16 @@ class Mapper:
         return False
 
 
-def trade(found: dict[str, Any]) -> Trade:
-    """A trade of ccxt's. Raises KeyError, TypeError and ValueError."""
+def trade(found: dict[str, Any], symbol: str) -> Trade:
+    """A trade of ccxt's in a market. Raises KeyError, TypeError and ValueError."""
     side = found.get("side")
     return Trade(
         id=None if found.get("id") is None else str(found["id"]),
         timestamp=int(found["timestamp"]),
         side=side if side in ("buy", "sell") else None,
-        price=float(found["price"]),
-        amount=float(found["amount"]),
+        price=numbers.price(found["price"], symbol),
+        amount=numbers.amount(found["amount"]),
     )
-
-
-def trades(found: Iterable[dict[str, Any]]) -> list[Trade]:
-    """Trades of ccxt's, as of `fetch_trades`, in the order given. Raises KeyError, TypeError and ValueError."""
-    return [trade(each) for each in found]
 
 
 def ticker(found: dict[str, Any]) -> dict[str, Any]:
@@ -202,11 +203,11 @@ def candle(feed: Feed, row: Sequence[Any], *, closed: bool) -> Candle:
         symbol=feed.symbol,
         timeframe=feed.timeframe,
         timestamp=int(row[0]),
-        open=float(row[1]),
-        high=float(row[2]),
-        low=float(row[3]),
-        close=float(row[4]),
-        volume=float(row[5]),
+        open=numbers.price(row[1], feed.symbol),
+        high=numbers.price(row[2], feed.symbol),
+        low=numbers.price(row[3], feed.symbol),
+        close=numbers.price(row[4], feed.symbol),
+        volume=numbers.amount(row[5]),
         trades=0,
         closed=closed,
         complete=True,
