@@ -239,14 +239,17 @@ class Candle(Struct, frozen=True, kw_only=True):
     outdated: int | None = None
 
 
-Event = Literal["starting", "connected", "disconnected", "gap", "repaired", "rejected", "silent", "late", "stopped"]
+Event = Literal[
+    "starting", "connected", "disconnected", "gap", "repaired", "rejected", "silent", "late", "failed", "stopped"
+]
 
 
 class Status(Struct, frozen=True, kw_only=True):
     """`md.status.<kind>.<exchange>.<token>`: what happened to a feed; the last one is kept.
 
     `rejected` is a message of the exchange that could not be used, `silent` a feed or socket given up for lack of
-    signs of life, `repaired` says how many `trades` were fetched, `late` is a trade of a candle already closed.
+    signs of life, `repaired` says how many `trades` were fetched, `late` is a trade of a candle already closed,
+    `failed` a feed that ended with an error, named in `message`, and is tried again with a growing delay.
     """
 
     kind: Kind
@@ -302,7 +305,7 @@ class StopRequest(Struct, frozen=True, kw_only=True):
         return feed(self.kind, self.exchange, self.symbol, self.timeframe)
 
 
-State = Literal["waiting", "starting", "live", "repairing", "resyncing", "disconnected", "stopped"]
+State = Literal["waiting", "starting", "live", "repairing", "resyncing", "disconnected", "failed", "stopped"]
 
 
 class FeedReport(Struct, frozen=True, kw_only=True):
@@ -310,7 +313,8 @@ class FeedReport(Struct, frozen=True, kw_only=True):
 
     `waiting` has no owner yet. `items` counts trades, book changes, ticker updates or candles; `messages` those
     published; the rest counts since the owner began. `built` are candles made here from the feed's trades: their state
-    is that of the trades; other candles are the exchange's own.
+    is that of the trades; other candles are the exchange's own. `reason` says why a feed is `failed`: it ended with an
+    error and is tried again.
     """
 
     kind: Kind
@@ -318,6 +322,7 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     symbol: str
     timeframe: str | None = None
     state: State = "waiting"
+    reason: str = ""
     owner: str | None = None
     subscribers: int = 0
     items: int = 0

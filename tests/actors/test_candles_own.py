@@ -2,15 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 
 import pytest
 
-from support.candle_feed import FEED, MINUTE, START, ScriptedVenue, Witness, fetching, running, witness
+from support.candle_feed import (
+    FEED,
+    MINUTE,
+    START,
+    ScriptedVenue,
+    Witness,
+    fetching,
+    running,
+    trade,
+    trade_tape,
+    witness,
+)
 from tickwire import exchanges, streams
 from tickwire.bus import Bus
-from tickwire.feeds import Candle
+from tickwire.errors import ExchangeFailed
+from tickwire.feeds import Candle, Feed
+from tickwire.streamer.desk import Sink
 from tickwire.streamer.tape import last_message
 
 WEEK = 7 * 86_400_000
@@ -170,3 +185,37 @@ async def test_a_new_owner_has_fetched_what_nobody_watched(bus: Bus) -> None:
         await fetcher.until(1)
         assert fetcher.asked == [("1m", 0, 4 * MINUTE, False)]
         assert [each.complete for each in seen.closed()] == [False]
+
+
+class Refusing(ScriptedVenue):
+    """It refuses its weekly candles for as long as the test says."""
+
+    refuses = True
+
+    @asynccontextmanager
+    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+        """As the venue does."""
+        if self.refuses and feed.timeframe == "1w":
+            raise ExchangeFailed("binance: no 1w candles today", "try again")
+        async with super().watching(feed, sink):
+            yield
+
+
+async def test_a_timeframe_that_the_exchange_refuses_ends_no_other_and_is_tried_again(bus: Bus) -> None:
+    tape = await trade_tape(bus)
+    await tape.say(trade(-1))
+    venue = Refusing()
+    async with witness(bus) as seen, running(bus, "1m", "1w", venue=venue) as body:
+        await seen.until(lambda: seen.said("failed"))
+        await tape.say(trade(0), trade(MINUTE))
+        await seen.until(lambda: len(seen.closed("1m")) == 1)
+        reports = {each.timeframe: each for each in body.desk.board.reports(["1m", "1w"])}
+        assert (reports["1m"].state, reports["1m"].reason) == ("live", "")
+        assert (reports["1w"].state, reports["1w"].reason) == ("failed", "binance: no 1w candles today; try again")
+        venue.refuses = False
+        await venue.watched.wait()
+        venue.sinks["1w"].connected()
+        venue.sinks["1w"].take([week(0, 2.0)], 0)
+        await seen.until(lambda: seen.open("1w"))
+        (healed,) = body.desk.board.reports(["1w"])
+        assert (healed.state, healed.reason) == ("live", "")

@@ -11,7 +11,8 @@ from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.streamer.watch import TRIES, Backoff, Ended, answered, watch
+from tickwire.bulkhead import Backoff
+from tickwire.streamer.watch import TRIES, Ended, answered, watch
 
 
 class Script:

@@ -10,7 +10,14 @@ from tickwire.cli import render
 from tickwire.feeds import Book, Candle, Gap, Status, Ticker, Trade, Trades
 
 SIDES = {"buy": "green", "sell": "red", None: ""}
-EVENTS = {"connected": "green", "repaired": "cyan", "disconnected": "red", "gap": "bold red", "rejected": "red"}
+EVENTS = {
+    "connected": "green",
+    "repaired": "cyan",
+    "disconnected": "red",
+    "failed": "bold red",
+    "gap": "bold red",
+    "rejected": "red",
+}
 
 
 @dataclass

@@ -180,7 +180,7 @@ def job_table(jobs: Sequence[Job]) -> Table:
     return made
 
 
-STATE_STYLES = {"live": "green", "disconnected": "red", "stopped": "dim"}
+STATE_STYLES = {"live": "green", "disconnected": "red", "failed": "bold red", "stopped": "dim"}
 
 
 COUNTS = ("reconnects", "gaps", "repaired", "rejected", "conflated")
@@ -194,7 +194,10 @@ def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float
     counts = [name for name in COUNTS if any(getattr(each, name) for each in feeds)]
     pace = () if paces is None else ("messages/s",)
     numbers = ("subscribers", "items", "messages", *pace, "last", *counts)
-    made = table("", ("feed", "state", "owner", *numbers), numbers, shrinking="owner")
+    why = ("why",) if any(each.reason for each in feeds) else ()
+    made = table("", ("feed", "state", "owner", *numbers, *why), numbers, shrinking="owner")
+    if why:
+        made.columns[-1].no_wrap = False
     for each in feeds:
         rate = () if paces is None else (f"{paces[each.feed]:,.1f}" if each.feed in paces else "-",)
         made.add_row(
@@ -207,6 +210,7 @@ def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float
             *rate,
             "-" if each.last_message is None else f"{age(now - each.last_message)} ago",
             *(f"{getattr(each, name):,}" for name in counts),
+            *(Text(each.reason) for _ in why),
         )
     return made
 

@@ -13,7 +13,6 @@ though nothing changes, because stream BOOKS keeps it no longer than `BOOK_VALID
 from __future__ import annotations
 
 import asyncio
-import random
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -23,6 +22,7 @@ from ccxt.base import errors
 from msgspec import Struct
 
 from tickwire import lifecycle, logs, messages, numbers, streams
+from tickwire.bulkhead import Backoff
 from tickwire.feeds import BOOK_VALID_S, Book, Level
 from tickwire.streamer import snapshots
 from tickwire.streamer.deltas import open_deltas
@@ -237,17 +237,16 @@ class _Body:
 
     async def _resync(self) -> None:
         """Whenever a snapshot is wanted, have one and put the changes since on top of it."""
-        failures, connection, right_since = 0, 0, 0.0
+        backoff, connection, right_since = Backoff(BACKOFF_S, MAX_BACKOFF_S), 0, 0.0
         while not self._ended:
             await self._wanted.wait()
             if connection != self._connections or (right_since and time.monotonic() - right_since > CALM_S):
-                failures = 0
-            if failures:
-                await asyncio.sleep(min(MAX_BACKOFF_S, BACKOFF_S * 2 ** (failures - 1)) * random.uniform(0.5, 1))
+                backoff.worked()
+            if wait := backoff.next():
+                await asyncio.sleep(wait)
                 if not self._wanted.is_set():
                     continue
             connection, right_since = self._connections, 0.0
-            failures += 1
             try:
                 async with self._desk.venue.snapshots:
                     if connection != self._connections or not self._wanted.is_set():

@@ -24,6 +24,7 @@ import msgspec
 from nats.js.api import StreamInfo
 
 from tickwire import lifecycle, logs, messages, streams, timeframes
+from tickwire.bulkhead import bulkhead, reason
 from tickwire.errors import BadRequest
 from tickwire.feeds import Candle, Feed, Trades
 from tickwire.ranges import Range
@@ -139,6 +140,7 @@ class _Body:
         for timeframe in (self._lines.keys() | self._own.keys()) - wanted:
             if timeframe in self._own:
                 await self._own.pop(timeframe)[1].aclose()
+                self._board.troubles.pop(timeframe, None)
                 continue
             self._board.built.discard(timeframe)
             (group,) = (group for group in self._groups if group.buildings.pop(timeframe, None) is not None)
@@ -164,11 +166,26 @@ class _Body:
         feed = self._desk.feed._replace(timeframe=timeframe)
         tape, candle = await self._tape(feed)
         own = OwnCandles(feed, tape, self._board, candle, self._desk.settings.candle_ms, self._caching)
-        async with AsyncExitStack() as stack:
-            publishing = self._group.create_task(own.line.run())
-            stack.push_async_callback(_published, own.line, publishing)
-            await stack.enter_async_context(self._desk.venue.watching(feed, own))
-            self._own[timeframe] = own, stack.pop_all()
+        stop, stack = asyncio.Event(), AsyncExitStack()
+        publishing = self._group.create_task(own.line.run())
+        stack.push_async_callback(_published, own.line, publishing)
+        watching = self._group.create_task(self._watched(feed, own, stop))
+        stack.push_async_callback(_left, stop, watching)
+        self._own[timeframe] = own, stack
+
+    async def _watched(self, feed: Feed, own: OwnCandles, stop: asyncio.Event) -> None:
+        """Have the exchange push one timeframe until `stop`; what the exchange refuses ends no other timeframe."""
+
+        async def watched() -> None:
+            async with self._desk.venue.watching(feed, own):
+                await stop.wait()
+
+        def failed(error: Exception, failures: int) -> None:
+            own.failed(said := reason(error))
+            if failures == 1:
+                log.warning("candles of the exchange failed", **feed.fields, error=said)
+
+        await bulkhead(watched, stop, failed=failed)
 
     # ---- built from trades
 
@@ -355,6 +372,11 @@ async def _closed(group: _Group) -> None:
         group.catching_up.cancel()
     if group.reading is not None:
         await group.reading.close()
+
+
+async def _left(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:
+    stop.set()
+    await watching
 
 
 async def _published(line: Line, publishing: asyncio.Task[None]) -> None:

@@ -149,6 +149,10 @@ class Board(Tally):
         self.feed = feed
         self.owner = owner
         self.state: State = "starting"
+        self.reason = ""
+        """Why it failed, while it is `failed`."""
+        self.troubles: dict[str, str] = {}
+        """Timeframes of candles that failed by themselves, and why."""
         self.reconnects = 0
         self.gaps = 0
         self.repaired = 0
@@ -183,6 +187,11 @@ class Board(Tally):
             )
         )
 
+    def failed(self, reason: str) -> None:
+        """The feed's body ended with an error; it is tried again."""
+        self.state, self.reason = "failed", reason
+        self.say("failed", reason)
+
     def published(self, items: int, *, received: int | None = None, timestamp: int | None = None) -> None:
         """Count a message that is on the tape, with so many items.
 
@@ -199,7 +208,13 @@ class Board(Tally):
         report = self._report()
         if self.feed.kind != "candle":
             return [report]
-        return [msgspec.structs.replace(report, timeframe=each, built=each in self.built) for each in timeframes]
+        return [self._of_timeframe(report, each) for each in timeframes]
+
+    def _of_timeframe(self, report: FeedReport, timeframe: str) -> FeedReport:
+        report = msgspec.structs.replace(report, timeframe=timeframe, built=timeframe in self.built)
+        if timeframe not in self.troubles:
+            return report
+        return msgspec.structs.replace(report, state="failed", reason=self.troubles[timeframe])
 
     def _report(self) -> FeedReport:
         return FeedReport(
@@ -207,6 +222,7 @@ class Board(Tally):
             exchange=self.feed.exchange,
             symbol=self.feed.symbol,
             state=self.state,
+            reason=self.reason if self.state == "failed" else "",
             owner=self.owner,
             items=self.items,
             messages=self.messages,

@@ -48,7 +48,7 @@ def of_feeds(boards: Iterable[Board]) -> Text:
     for board in boards:
         feed = board.feed
         named = labels(kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol)
-        states[board.state] += 1
+        states["failed" if board.troubles else board.state] += 1
         # Candles are made of trades, and at a pace of their own: when they came says nothing.
         lags = None if feed.kind == "candle" else (board.receipt_lag.read(), board.publish_lag.read())
         feeds.append(_Feed(named, tuple(getattr(board, name) for name in OF_A_FEED), board.waiting(), lags))

@@ -102,6 +102,7 @@ class OwnCandles:
         if self._connections:
             self._board.reconnects += 1
         self._connections += 1
+        self._board.troubles.pop(self._timeframe, None)
         self._board.state = "live"
         self._board.say("connected", f"{self._timeframe} candles of the exchange")
 
@@ -110,6 +111,12 @@ class OwnCandles:
         self._doubtful = self._interrupted = True
         self._board.state = "disconnected"
         self._board.say("disconnected", f"{self._timeframe} candles of the exchange: {reason}")
+
+    def failed(self, reason: str) -> None:
+        """The exchange refuses them for now."""
+        self._doubtful = self._interrupted = True
+        self._board.troubles[self._timeframe] = reason
+        self._board.say("failed", f"{self._timeframe} candles of the exchange: {reason}")
 
     def rejected(self, reason: str) -> None:
         """Say so."""

@@ -33,6 +33,7 @@ from typing import Any
 import msgspec
 
 from tickwire import exchanges, feeds, logs, messages, streams
+from tickwire.bulkhead import bulkhead, reason
 from tickwire.bus import Bus
 from tickwire.config import Settings, StreamerSettings
 from tickwire.errors import (
@@ -50,7 +51,7 @@ from tickwire.errors import (
 )
 from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
 from tickwire.leases import Lease, Leases, open_leases
-from tickwire.lifecycle import leaf, pause
+from tickwire.lifecycle import leaf
 from tickwire.metrics import Metrics, Text
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import books, candles, tickers, trades
@@ -66,8 +67,8 @@ ASK_S = 1.0
 """How long another instance may take to say what it owns."""
 PINNED_TTL_S = 30
 """Feeds of the configuration are kept alive by whoever has them configured."""
-AGAIN_S = 5.0
-"""How long a feed that the venue failed waits before it is tried again."""
+HOPELESS_TTLS = 30
+"""A feed that the venue refuses for good is tried again after so many times the leases' TTL."""
 FEEDS_A_CHUNK = 500
 """A report is at most 500 bytes or so: half the broker's limit."""
 
@@ -208,8 +209,12 @@ class _Streamer:
             running.stop.set()
 
     async def _contend(self, market: Feed, running: _Running) -> None:
+        hold = partial(
+            self._leases.hold, market.path, partial(self._own, market, running), running.stop, **market.fields
+        )
         try:
-            await self._leases.hold(market.path, partial(self._own, market, running), running.stop, **market.fields)
+            # What fails before the feed has a board, or beside its body, is its own matter, too.
+            await bulkhead(hold, running.stop, failed=partial(_failure, market))
         finally:
             del self._running[market]
         # It may have been wanted again while it ended.
@@ -231,35 +236,33 @@ class _Streamer:
             running.board = None
 
     async def _attempt(self, market: Feed, running: _Running, board: Board, lease: Lease) -> None:
-        """Run the body of a feed, again and again where the venue fails it, until the lease is to be released."""
-        while not lease.release.is_set():
-            wait_s = AGAIN_S
-            try:
-                venue = await self._venues.get(market.exchange)
-                await venue.market(market.symbol)
-                desk = Desk(
-                    feed=market,
-                    bus=self._bus,
-                    venue=venue,
-                    settings=self._settings.streamer,
-                    wishes=running.wishes,
-                    board=board,
-                    stop=lease.release,
-                    confirm=partial(self._leases.confirm, market.path),
-                    tape=self._settings.tape,
-                )
-                await BODIES[market.kind](desk)
-            except* Fenced:
-                raise
-            except* TickwireError as errors:
-                error = leaf(errors)
-                board.state = "disconnected"
-                board.say("disconnected", str(error))
-                log.warning("feed failed", **market.fields, error=str(error))
-                if isinstance(error, _HOPELESS):
-                    # Nothing but another request can help: it is refused, this one was there before.
-                    wait_s = self._settings.leases.ttl_s * 30
-            await pause(lease.release, wait_s)
+        """Run the body of a feed, again and again where it fails, until the lease is to be released."""
+
+        async def body() -> None:
+            venue = await self._venues.get(market.exchange)
+            await venue.market(market.symbol)
+            desk = Desk(
+                feed=market,
+                bus=self._bus,
+                venue=venue,
+                settings=self._settings.streamer,
+                wishes=running.wishes,
+                board=board,
+                stop=lease.release,
+                confirm=partial(self._leases.confirm, market.path),
+                tape=self._settings.tape,
+            )
+            await BODIES[market.kind](desk)
+
+        def failed(error: Exception, failures: int) -> float | None:
+            board.failed(reason(error))
+            _failure(market, error, failures)
+            # Nothing but another request can help: it is refused, this one was there before.
+            return self._settings.leases.ttl_s * HOPELESS_TTLS if isinstance(leaf(error), _HOPELESS) else None
+
+        await bulkhead(
+            body, lease.release, failed=failed, recovered=lambda: log.info("feed works again", **market.fields)
+        )
 
     def measured(self) -> Text:
         """What Prometheus is told."""
@@ -345,6 +348,16 @@ class _Streamer:
             log.debug("an instance is silent", other=instance, error=repr(error))
             return None
         return found
+
+
+def _failure(market: Feed, error: Exception, failures: int) -> None:
+    """Log the first failure of a series, one that nobody foresaw with its traceback."""
+    if failures > 1:
+        log.debug("feed failed again", **market.fields, failures=failures, error=reason(error))
+    elif isinstance(leaf(error), TickwireError):
+        log.warning("feed failed", **market.fields, error=reason(error))
+    else:
+        log.error("feed failed", **market.fields, error=reason(error), exc_info=error)
 
 
 def _decoded(data: bytes) -> FeedList:

@@ -112,7 +112,7 @@ class Watched:
         """What an await returned: what of it did not come through a hook."""
         try:
             items = self.mapper.new(result)
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        except Exception as error:  # noqa: BLE001
             self.rejected(f"{error!r} over {str(result)[:200]}")
             return
         if items:

@@ -17,6 +17,7 @@ from weakref import WeakSet
 from ccxt.base import errors
 
 from tickwire import logs, timeframes
+from tickwire.bulkhead import bulkhead
 from tickwire.config import ExchangeSettings, Settings, StreamerSettings, credentials
 from tickwire.errors import (
     ExchangeFailed,
@@ -182,6 +183,12 @@ class Venue:
 
     async def guard(self) -> None:
         """Open silent sockets and silent feeds again, until cancelled."""
+        await bulkhead(self._guard, asyncio.Event(), failed=self._unguarded)
+
+    def _unguarded(self, error: Exception, failures: int) -> None:
+        log.error("the watchdog failed", exchange=self.exchange, failures=failures, exc_info=error)
+
+    async def _guard(self) -> None:
         silence = self._settings.silence_s * 1000
         longest = dict.fromkeys(KINDS, self._settings.feed_silence_s * 1000)
         longest["book"] = self._settings.book_silence_s * 1000

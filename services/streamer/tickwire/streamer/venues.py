@@ -6,8 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from tickwire import logs
+from tickwire.bulkhead import reason
 from tickwire.config import Settings
+from tickwire.errors import ExchangeFailed, TickwireError
 from tickwire.streamer.venue import Venue, open_venue
+
+log = logs.get(__name__)
 
 
 class Venues:
@@ -33,11 +38,21 @@ class Venues:
                 ready.set_result(venue)
                 await self._closing.wait()
         except Exception as error:
-            if ready.done():
-                raise
+            # One exchange's failure ends none of the others; it is opened anew for the next who asks.
             del self._opened[exchange]
-            # Told to whoever waits, and tried again for the next who asks.
-            ready.set_exception(error)
+            if ready.done():
+                log.exception("an exchange was closed", exchange=exchange)
+            else:
+                log.warning("an exchange could not be opened", exchange=exchange, error=reason(error))
+                # Told to whoever waits.
+                ready.set_exception(error if isinstance(error, TickwireError) else _refusal(exchange, error))
+
+
+def _refusal(exchange: str, error: Exception) -> ExchangeFailed:
+    """What ccxt, or a package that it imports, has against the exchange."""
+    refusal = ExchangeFailed(f"{exchange} cannot be opened: {reason(error)}", "see the streamer's log")
+    refusal.__cause__ = error
+    return refusal
 
 
 @asynccontextmanager

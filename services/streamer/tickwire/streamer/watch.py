@@ -6,12 +6,14 @@ A loop parks in `await watch_*`, which subscribes, and raises when the connectio
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from aiohttp import ClientError
 from ccxt.base import errors
 
+from tickwire.bulkhead import Backoff
+from tickwire.errors import TickwireError
 from tickwire.lifecycle import unwrapped
 
 T = TypeVar("T")
@@ -23,27 +25,6 @@ STEADY_S = 1.0
 TRIES = 5
 """How often in a row a plain ExchangeError is met: ccxt uses that class for what passes (a snapshot that is too old
 for the changes kept) and for what does not (a subscription refused)."""
-
-
-class Backoff:
-    """How long to wait before the next attempt: not at all, then exponentially longer, with jitter."""
-
-    def __init__(self, first_s: float = FIRST_S, longest_s: float = LONGEST_S) -> None:
-        self.failures = 0
-        """In a row."""
-        self._first = first_s
-        self._longest = longest_s
-
-    def worked(self) -> None:
-        """The next failure is the first one again."""
-        self.failures = 0
-
-    def next(self) -> float:
-        """Seconds until the next attempt, after one that failed."""
-        self.failures += 1
-        if self.failures == 1:
-            return 0.0
-        return min(self._longest, self._first * 2.0 ** min(self.failures - 2, 30)) * random.uniform(0.5, 1.0)
 
 
 class Ended(NamedTuple):
@@ -71,7 +52,7 @@ async def watch(
     `stop` set means stop, clear means run; it is created clear by whoever starts the loop. `failed` is told of each
     error that is to be tried again, and after how many seconds. What `handle` raises ends the loop as it is.
     """
-    backoff = backoff or Backoff()
+    backoff = backoff or Backoff(FIRST_S, LONGEST_S)
     loop = asyncio.get_running_loop()
     async with unwrapped(), asyncio.TaskGroup() as group:
         stopping = group.create_task(stop.wait())
@@ -116,11 +97,19 @@ async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
 
 
 async def answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """What ccxt makes of an exchange's answer. Raises ccxt's own errors: BadResponse where it cannot be read."""
+    """What ccxt makes of an exchange's answer: the boundary to ccxt. Raises ccxt's own errors, and no others.
+
+    NetworkError for what a connection raises (a socket that closes before a frame is sent: the builtin
+    ConnectionError), BadResponse for any other exception: ccxt's parsers trip over answers that are not what they
+    should be.
+    """
     try:
         return await ask()
-    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-        # ccxt's parsers trip like this over answers that are not what they should be.
+    except (errors.BaseError, TickwireError):
+        raise
+    except (OSError, ClientError) as error:
+        raise errors.NetworkError(f"the connection failed: {error!r}") from error
+    except Exception as error:
         raise errors.BadResponse(f"what the exchange said cannot be read: {error!r}") from error
 
 
