@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from tickwire import errors, feeds, schemas, serving
-from tickwire.feeds import FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
+from tickwire.feeds import FeedList, FeedReport, FeedsRequest, MarketReport, MarketRequest, StartRequest, StopRequest
 from tickwire.messages import (
     CacheList,
     CancelRequest,
@@ -180,6 +180,7 @@ ASKED: tuple[Asked, ...] = (
     Asked("streamer.start", StartRequest, (FeedReport,), "Register an interest in a feed, or renew it."),
     Asked("streamer.stop", StopRequest, (FeedReport,), "Withdraw an interest."),
     Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed that somebody is interested in, in chunks."),
+    Asked("streamer.market", MarketRequest, (MarketReport,), "What a market is, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "What a sink wrote; each instance answers."),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each confirms."),
     Asked("streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", private=True),

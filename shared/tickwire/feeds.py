@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, get_args
 
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.errors import BadRequest
+from tickwire.messages import VolumeUnit
 from tickwire.subjects import exchange_name, symbol_of, timeframe_name, token
 
 Kind = Literal["trade", "book", "ticker", "candle"]
@@ -122,6 +123,10 @@ class Trades(Struct, frozen=True, kw_only=True):
     `source` is `rest` for what was fetched after an interruption. `gap` names what is missing before the first of
     them. Every trade before `until` (exclusive) is on the tape up to and including this message, or within a gap; a
     message without trades says only that, a gap, or that a new owner begins.
+
+    On contract markets, one unit of `amount` is `multiplier` of the base currency, or of the quote currency where
+    `inverse` is true; `multiplier` is null where that is not known. On spot markets both are absent: `amount` is in
+    base currency.
     """
 
     exchange: str
@@ -131,6 +136,8 @@ class Trades(Struct, frozen=True, kw_only=True):
     source: Literal["live", "rest"] = "live"
     gap: Gap | None = None
     until: int | None = None
+    multiplier: float | UnsetType | None = UNSET
+    inverse: bool | UnsetType = UNSET
 
     @property
     def feed(self) -> Feed:
@@ -218,7 +225,8 @@ class Candle(Struct, frozen=True, kw_only=True):
     `repeated` is what was said before already: a new owner begins with the last message of the one before. Whoever
     counts closed candles leaves repeated ones out. `owed` is the open time (ms) of the oldest closed interval that
     neither stream OHLCV nor a fetcher had accepted by then, `outdated` of the oldest one that is to be fetched anew
-    because trades came late: what a new owner has fetched.
+    because trades came late: what a new owner has fetched. `volume_unit` is what `volume` counts; a candle that does
+    not say it is of an earlier version.
     """
 
     exchange: str
@@ -237,6 +245,7 @@ class Candle(Struct, frozen=True, kw_only=True):
     repeated: bool = False
     owed: int | None = None
     outdated: int | None = None
+    volume_unit: VolumeUnit | None = None
 
 
 Event = Literal[
@@ -340,6 +349,41 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     def feed(self) -> Feed:
         """The feed."""
         return Feed(self.kind, self.exchange, self.symbol, self.timeframe)
+
+
+class MarketRequest(Struct, frozen=True, kw_only=True):
+    """`streamer.market`: what a market is, and in which units its numbers are."""
+
+    exchange: str
+    symbol: str
+
+
+class MarketReport(Struct, frozen=True, kw_only=True):
+    """The reply to `streamer.market`, by ccxt's description of the market and what is known of the venue.
+
+    `kind` is null for options and quanto contracts, `settle` and `contract_size` for spot markets. A contract is
+    `contract_size` of the base currency, or of the quote currency on inverse markets. `amount_unit` is what the amount
+    of a trade counts, null where it is not known; one unit of it is `multiplier` of the base currency, or of the quote
+    currency where `inverse`. `volume_unit` is what the volume of candles that are fetched counts. `price_step` and
+    `amount_step` are the smallest steps, `min_amount` the smallest order.
+    """
+
+    exchange: str
+    symbol: str
+    kind: Literal["spot", "linear", "inverse"] | None
+    base: str
+    quote: str
+    settle: str | None = None
+    contract_size: float | None = None
+    amount_unit: Literal["base", "contracts", "quote"] | None = None
+    multiplier: float | None = None
+    inverse: bool = False
+    volume_unit: VolumeUnit = "unknown"
+    price_step: float | None = None
+    amount_step: float | None = None
+    min_amount: float | None = None
+    expiry: int | None = None
+    active: bool | None = None
 
 
 class FeedsRequest(Struct, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ from tickwire.subjects import Key
 
 Row = tuple[int, float, float, float, float, float]
 """Open time (ms), open, high, low, close, volume."""
+VolumeUnit = Literal["base", "contracts", "quote", "unknown"]
+"""What a volume counts: base currency, contracts, quote currency; or unknown: as the exchange says, whatever it is."""
 
 
 class ErrorReply(Struct, frozen=True, kw_only=True):
@@ -30,7 +32,8 @@ class ErrorReply(Struct, frozen=True, kw_only=True):
 class CandlePage(Struct, frozen=True, kw_only=True):
     """`tape.ohlcv.<exchange>.<token>.<timeframe>`: closed candles to be cached.
 
-    `rows` are all candles that open in `[since, until)`: where there is none, nothing was traded.
+    `rows` are all candles that open in `[since, until)`: where there is none, nothing was traded. `volume_unit` is
+    what their volumes count; a page without it is of an earlier version, which mixed units on contract markets.
     """
 
     exchange: str
@@ -40,6 +43,7 @@ class CandlePage(Struct, frozen=True, kw_only=True):
     until: int
     rows: list[Row]
     source: Literal["rest", "live"] = "rest"
+    volume_unit: VolumeUnit | None = None
 
     @property
     def key(self) -> Key:
@@ -167,6 +171,9 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
     `verified` are the ranges known to be complete; `holes` counts candles absent within them (nothing was
     traded then); `bytes` is the size of the data file.
+
+    `volume_unit` is what the volumes within `verified` count, absent where nothing says it. Rows that an earlier
+    version stored of a contract market, in who knows which unit, are in the file but not within `verified`.
     """
 
     exchange: str
@@ -178,6 +185,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
     verified: list[Range] = field(default_factory=list)
     holes: int = 0
     bytes: int = 0
+    volume_unit: VolumeUnit | None = None
 
     @property
     def key(self) -> Key:
@@ -314,12 +322,14 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
     """`$KV.SINK.trade.<exchange>.<token>`: a feed as the sink wrote it, up to the message at `sequence` of TRADES.
 
     `count` trades were written; `cvd` is the cumulative volume delta by size class: quote currency bought less that
-    sold by takers, since the sink first saw the feed.
+    sold by takers, since the sink first saw the feed. `measured` is true where contract sizes were taken into account;
+    earlier versions did not, so that of contract markets `cvd` then began anew.
     """
 
     sequence: int = 0
     count: int = 0
     cvd: dict[str, float] = field(default_factory=dict)
+    measured: bool = False
 
 
 class SinkPosition(Struct, frozen=True, kw_only=True):

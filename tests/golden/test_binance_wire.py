@@ -75,6 +75,7 @@ def of_kline(data: Any) -> Said:
         low=number(k["l"]),
         close=number(k["c"]),
         volume=number(k["v"]),
+        other_volume=number(k["q"]),
         trades=k["n"],
         closed=k["x"],
     )

@@ -8,7 +8,22 @@ PROFILE = Profile(
     exchanges=("okx", "okxus", "myokx"),
     # API v5: "Get trades" gives the newest 500, "Get trades history" 100 before an id, three months back; the channel
     # `trades` joins what one taker order did at one price ("Trades channel").
-    trades=TradeFacts(ids="opaque", ids_shared=True, joined_live=True, method="newest", older="before_id", page=500),
-    # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after` one page apart; a minute without a trade has a row.
-    candles=CandleFacts(windowed=True, quiet="rows"),
+    # Sizes of derivatives are in contracts of `ctVal`, which ccxt takes for `contractSize`.
+    trades=TradeFacts(
+        ids="opaque",
+        ids_shared=True,
+        joined_live=True,
+        method="newest",
+        older="before_id",
+        page=500,
+        amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},
+    ),
+    # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after` one page apart; a minute without a trade has a row. Of
+    # derivatives `parse_ohlcv` takes index 6, `volCcy`: "the value is the number of base currency"; live it does, too.
+    candles=CandleFacts(
+        windowed=True,
+        quiet="rows",
+        volume={"spot": "base", "linear": "base", "inverse": "base"},
+        live_volume={"spot": "base", "linear": "base", "inverse": "base"},
+    ),
 )

@@ -14,6 +14,11 @@ from msgspec import Struct, field
 
 MarketKind = Literal["spot", "linear", "inverse"]
 """Kinds of market that differ in units: contracts are linear (settled in quote) or inverse (settled in base)."""
+AmountUnit = Literal["base", "contracts", "quote"]
+"""What an amount counts: base currency, contracts of the market's contract size, or quote currency."""
+
+IN_BASE: Mapping[MarketKind, AmountUnit] = {"spot": "base"}
+"""ccxt's manual, "Trade structure" and "OHLCV structure": amounts and volumes of spot markets are base currency."""
 
 
 class TradeFacts(Struct, frozen=True, kw_only=True):
@@ -37,6 +42,8 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """The resolution of a trade's timestamp by REST, ms."""
     reach_ms: int | None = None
     """How far back REST gives trades, ms."""
+    amount: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
+    """The unit of a trade's amount, live and by REST, by kind of market."""
 
 
 class CandleFacts(Struct, frozen=True, kw_only=True):
@@ -55,8 +62,10 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     """How long after its end a candle may still be revised, ms."""
     opens_at: Mapping[str, int] = field(default_factory=dict)
     """By timeframe, where its grid differs from ours: the open time (ms epoch) of any one candle."""
-    volume: Mapping[MarketKind, Literal["base", "contracts", "quote"]] = field(default_factory=dict)
+    volume: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
     """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
+    live_volume: Mapping[MarketKind, AmountUnit] = field(default_factory=dict)
+    """The same of ccxt's `watch_ohlcv`, which reads other messages than `fetch_ohlcv`."""
 
 
 class BookFacts(Struct, frozen=True, kw_only=True):

@@ -4,10 +4,35 @@ from __future__ import annotations
 
 from functools import cache
 
-from tickwire.venues import binance, generic, kraken, okx
+from tickwire.venues import (
+    binance,
+    bitget,
+    bybit,
+    coinbase,
+    deribit,
+    gate,
+    generic,
+    hyperliquid,
+    kraken,
+    krakenfutures,
+    kucoin,
+    okx,
+)
 from tickwire.venues.profile import Profile
 
-PROFILES: tuple[Profile, ...] = (binance.PROFILE, okx.PROFILE, kraken.PROFILE)
+PROFILES: tuple[Profile, ...] = (
+    binance.PROFILE,
+    bitget.PROFILE,
+    bybit.PROFILE,
+    coinbase.PROFILE,
+    deribit.PROFILE,
+    gate.PROFILE,
+    hyperliquid.PROFILE,
+    kraken.PROFILE,
+    krakenfutures.PROFILE,
+    kucoin.PROFILE,
+    okx.PROFILE,
+)
 
 
 @cache

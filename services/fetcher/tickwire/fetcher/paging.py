@@ -20,7 +20,7 @@ from enum import Enum, auto
 import msgspec
 
 from tickwire import timeframes
-from tickwire.messages import Row
+from tickwire.messages import Row, VolumeUnit
 from tickwire.ranges import Range, subtract
 
 LADDER = ("1M", "1w", "1d", "1h", "15m")
@@ -64,11 +64,12 @@ class Ask:
 
 @dataclass(frozen=True)
 class Proven:
-    """`rows` are all candles that open in `[since, until)`."""
+    """`rows` are all candles that open in `[since, until)`; `volume_unit` is what their volumes count, once known."""
 
     since: int
     until: int
     rows: list[Row]
+    volume_unit: VolumeUnit | None = None
 
 
 class _Mode(Enum):

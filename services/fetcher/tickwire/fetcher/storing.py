@@ -164,6 +164,7 @@ class Storing:
                     since=page.since,
                     until=page.until,
                     rows=page.rows,
+                    volume_unit=page.volume_unit,
                 )
             )
             digest = hashlib.blake2b(data, digest_size=12).hexdigest()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,8 @@ from tickwire.exchange.clock import ExchangeClock
 from tickwire.fetcher import paging
 from tickwire.fetcher.calls import Calls, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.venues.registry import profile_of
+from tickwire.venues.units import row_in_base, units_of
 
 CLOCK_S = 1.0
 """How long the exchange's clock is trusted before it is asked again."""
@@ -79,7 +82,14 @@ class Venue:
         ask = pager.ask
         assert ask is not None
         what = f"{symbol} {ask.timeframe} candles from {ask.since}"
-        return await self._calls(what, partial(self._taken, pager, ask, symbol), on_retry)
+        proven = await self._calls(what, partial(self._taken, pager, ask, symbol), on_retry)
+        return None if proven is None else self._measured(symbol, proven)
+
+    def _measured(self, symbol: str, proven: paging.Proven) -> paging.Proven:
+        """Rows with their volumes in base currency where that can be had exactly, else as the exchange has them."""
+        units = units_of(profile_of(self.exchange), self._exchange.markets[symbol])
+        rows = [row_in_base(row, units.candles) for row in proven.rows]
+        return replace(proven, rows=rows, volume_unit=units.fetches)
 
     async def _taken(self, pager: paging.Pager, ask: paging.Ask, symbol: str) -> paging.Proven | None:
         rows = await self._exchange.fetch_ohlcv(symbol, ask.timeframe, ask.since, ask.limit)

@@ -38,10 +38,13 @@ class Kline(Struct, frozen=True, gc=False):
     low: Price = field(name="l")
     close: Price = field(name="c")
     volume: Amount = field(name="v")
+    """In base currency; of an inverse market in contracts."""
+    other_volume: Amount = field(name="q")
+    """In quote currency; of an inverse market in base currency."""
     trades: int = field(name="n")
     closed: bool = field(name="x")
 
-    def candle(self, exchange: str, symbol: str) -> Candle:
+    def candle(self, exchange: str, symbol: str, *, inverse: bool) -> Candle:
         """The same as a message."""
         return Candle(
             exchange=exchange,
@@ -52,10 +55,11 @@ class Kline(Struct, frozen=True, gc=False):
             high=self.high,
             low=self.low,
             close=self.close,
-            volume=self.volume,
+            volume=self.other_volume if inverse else self.volume,
             trades=self.trades,
             closed=self.closed,
             complete=True,
+            volume_unit="base",
         )
 
 

@@ -2,7 +2,8 @@
 
 Trades are cut into runs that fall into one interval of every timeframe, so that what a run costs is paid once for all
 timeframes. An interval ends when a trade at or after its end is on the tape, or the tape says that it is complete
-beyond it. Volumes are added as decimals, because an exchange's own volume is a decimal sum: 0.1 + 0.2 is 0.3 there.
+beyond it. Volumes are in base currency where amounts can be measured so, and added as decimals, because an exchange's
+own volume is a decimal sum: 0.1 + 0.2 is 0.3 there.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from typing import NamedTuple
 
 from tickwire import timeframes
 from tickwire.feeds import Candle, Gap, Trade, Trades
-from tickwire.messages import Row
+from tickwire.messages import Row, VolumeUnit
+from tickwire.venues.units import BASE, Measure
 
 DAY_MS = 86_400_000
 
@@ -46,29 +48,28 @@ class Run(NamedTuple):
     trades: int
 
 
-def runs_of(trades: Sequence[Trade], grain: int) -> list[Run]:
-    """Trades in the order of the tape, as runs."""
+def runs_of(trades: Sequence[Trade], grain: int, measure: Measure = BASE) -> list[Run]:
+    """Trades in the order of the tape, as runs; `measure` says what their amounts are."""
     if not trades:
         return []
     grains = [trade.timestamp // grain for trade in trades]
     if grains.count(grains[0]) == len(grains):
-        return [_run(grains[0] * grain, trades)]
+        return [_run(grains[0] * grain, trades, measure)]
     runs, start = [], 0
     for index in range(1, len(grains) + 1):
         if index == len(grains) or grains[index] != grains[start]:
-            runs.append(_run(grains[start] * grain, trades[start:index]))
+            runs.append(_run(grains[start] * grain, trades[start:index], measure))
             start = index
     return runs
 
 
-def _run(at: int, trades: Sequence[Trade]) -> Run:
+def _run(at: int, trades: Sequence[Trade], measure: Measure) -> Run:
     if len(trades) == 1:
         trade = trades[0]
         price = trade.price
-        return Run(at, price, price, price, price, Decimal(repr(trade.amount)), 1)
+        return Run(at, price, price, price, price, measure.base_volume(trade.amount, price), 1)
     prices = [trade.price for trade in trades]
-    volume = reduce(_EXACT.add, [Decimal(repr(trade.amount)) for trade in trades])
-    return Run(at, prices[0], max(prices), min(prices), prices[-1], volume, len(prices))
+    return Run(at, prices[0], max(prices), min(prices), prices[-1], measure.total(trades), len(prices))
 
 
 @dataclass(slots=True)
@@ -276,14 +277,14 @@ class Building:
 
 
 def fold(
-    buildings: Mapping[str, Building], grain: int, sequence: int, message: Trades
+    buildings: Mapping[str, Building], grain: int, sequence: int, message: Trades, measure: Measure = BASE
 ) -> list[tuple[str, Ended | Late]]:
     """Take a message of the tape into all candles; what each timeframe has to say, in order.
 
-    `grain` is `grain_of` their timeframes.
+    `grain` is `grain_of` their timeframes, `measure` what the amounts of trades are.
     """
     trades = message.trades
-    runs = runs_of(trades, grain)
+    runs = runs_of(trades, grain, measure)
     first = trades[0].timestamp if trades else None
     said: list[tuple[str, Ended | Late]] = []
     for timeframe, building in buildings.items():
@@ -293,7 +294,15 @@ def fold(
 
 
 def candle_of(
-    exchange: str, symbol: str, timeframe: str, since: int, bar: Bar, *, closed: bool, complete: bool
+    exchange: str,
+    symbol: str,
+    timeframe: str,
+    since: int,
+    bar: Bar,
+    *,
+    closed: bool,
+    complete: bool,
+    volume_unit: VolumeUnit = "base",
 ) -> Candle:
     """A bar as it is published."""
     return Candle(
@@ -310,6 +319,7 @@ def candle_of(
         closed=closed,
         complete=complete,
         sequence=bar.sequence,
+        volume_unit=volume_unit,
     )
 
 

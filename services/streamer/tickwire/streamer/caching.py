@@ -148,6 +148,7 @@ class Caching:
             until=batch[-1].until,
             rows=[each.row for each in batch if each.row is not None],
             source="live",
+            volume_unit="base",
         )
         data = messages.encode(page)
         # The page says its key and its open time itself.

@@ -11,6 +11,9 @@
 
 Candles of a timeframe that divides a day are built from the trades on the tape, whoever puts them there; a new owner
 goes on with the last published candle, from the message that it was built from. Others are the exchange's own.
+
+Volumes are in base currency. A candle whose volume is not, to the last digit, that of the exchange's own row is not
+cached; the fetcher is asked for that row instead.
 """
 
 from __future__ import annotations
@@ -44,6 +47,7 @@ from tickwire.streamer.lines import Line
 from tickwire.streamer.owncandles import OwnCandles
 from tickwire.streamer.reading import Reading, position, read_back, stream_info
 from tickwire.streamer.tape import Tape, last_message
+from tickwire.venues.units import BASE, stated
 
 log = logs.get(__name__)
 
@@ -97,6 +101,7 @@ class _Body:
     def __init__(self, desk: Desk, caching: Caching, group: asyncio.TaskGroup) -> None:
         self._desk = desk
         self._board = desk.board
+        self._units = desk.units
         self._caching = caching
         self._group = group
         self._trades = Feed("trade", desk.feed.exchange, desk.feed.symbol)
@@ -165,7 +170,7 @@ class _Body:
     async def _watch(self, timeframe: str) -> None:
         feed = self._desk.feed._replace(timeframe=timeframe)
         tape, candle = await self._tape(feed)
-        own = OwnCandles(feed, tape, self._board, candle, self._desk.settings.candle_ms, self._caching)
+        own = OwnCandles(feed, self._units, tape, self._board, candle, self._desk.settings.candle_ms, self._caching)
         stop, stack = asyncio.Event(), AsyncExitStack()
         publishing = self._group.create_task(own.line.run())
         stack.push_async_callback(_published, own.line, publishing)
@@ -194,7 +199,9 @@ class _Body:
         feed = self._desk.feed._replace(timeframe=timeframe)
         info = await stream_info(self._desk.bus, self._trades)
         tape, candle = await self._tape(feed, info)
-        if candle is not None and candle.sequence:
+        unit = None if candle is None else stated(candle.symbol, candle.volume_unit)
+        # What an earlier version began to count in contracts cannot be gone on with.
+        if candle is not None and candle.sequence and unit == self._units.builds:
             building = Building.resume(candle)
         else:
             now = await self._desk.venue.now()
@@ -295,7 +302,7 @@ class _Body:
         if self._board.state == "starting":
             self._board.state = "live"
             self._board.say("connected")
-        said = fold(group.buildings, group.grain, sequence, trades)
+        said = fold(group.buildings, group.grain, sequence, trades, self._units.trades or BASE)
         for timeframe, each in said:
             if isinstance(each, Ended):
                 self._ended(timeframe, each)
@@ -323,10 +330,12 @@ class _Body:
 
     def _file(self, timeframe: str, candle: Candle, until: int) -> None:
         """Have a closed candle cached, as it is or as the exchange has it."""
-        if candle.complete:
+        if not candle.complete:
+            self._missed(timeframe, candle.timestamp, until)
+        elif self._units.cacheable and stated(candle.symbol, candle.volume_unit) == "base":
             self._caching.observed(timeframe, candle.timestamp, until, row_of(candle))
         else:
-            self._missed(timeframe, candle.timestamp, until)
+            self._caching.missed(timeframe, Range(candle.timestamp, until))
 
     def _missed(self, timeframe: str, since: int, until: int) -> None:
         self._board.gaps += 1
@@ -351,7 +360,14 @@ class _Body:
         assert ended.bar is not None
         feed = self._desk.feed
         return candle_of(
-            feed.exchange, feed.symbol, timeframe, since, ended.bar, closed=closed, complete=ended.complete
+            feed.exchange,
+            feed.symbol,
+            timeframe,
+            since,
+            ended.bar,
+            closed=closed,
+            complete=ended.complete,
+            volume_unit=self._units.builds,
         )
 
 

@@ -18,6 +18,7 @@ from tickwire.config import StreamerSettings, TapeSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
 from tickwire.metrics import Lag
 from tickwire.streamer.tape import Confirm, Tape, open_tape
+from tickwire.venues.units import SPOT, Units
 
 
 class Diff(Struct, frozen=True, kw_only=True):
@@ -269,3 +270,5 @@ class Desk:
     stop: asyncio.Event
     confirm: Confirm | None = None
     tape: TapeSettings = field(default_factory=TapeSettings)
+    units: Units = SPOT
+    """Those of the market's numbers."""

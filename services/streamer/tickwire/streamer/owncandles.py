@@ -16,6 +16,7 @@ from tickwire.streamer.desk import Board
 from tickwire.streamer.lines import Line
 from tickwire.streamer.pacing import Complaints
 from tickwire.streamer.tape import Tape
+from tickwire.venues.units import Units, row_in_base, stated
 
 
 class OwnCandles:
@@ -27,9 +28,10 @@ class OwnCandles:
     """
 
     def __init__(
-        self, feed: Feed, tape: Tape, board: Board, last: Candle | None, candle_ms: int, caching: Caching
+        self, feed: Feed, units: Units, tape: Tape, board: Board, last: Candle | None, candle_ms: int, caching: Caching
     ) -> None:
         assert feed.timeframe is not None
+        self._units = units
         self._timeframe = feed.timeframe
         self.line = Line(
             self._timeframe, tape, board, lambda: self._open, lambda: caching.debts(self._timeframe), last, candle_ms
@@ -62,12 +64,20 @@ class OwnCandles:
                 self._passed_over(Range(self._expected, candle.timestamp))
             self._expected = candle.timestamp
             self._doubtful = self._interrupted = False
+            measured = self._measured(candle)
             if candle.closed:
-                self._close(candle)
+                self._close(measured)
             else:
-                self._open = msgspec.structs.replace(candle, sequence=0)
+                self._open = msgspec.structs.replace(measured, sequence=0)
                 self.line.change()
             self._board.state = "live"
+
+    def _measured(self, candle: Candle) -> Candle:
+        """With its volume in base currency, where that is known; a venue's own decoder has done it already."""
+        if candle.volume_unit is not None:
+            return candle
+        volume = row_in_base(row_of(candle), self._units.live)[5]
+        return msgspec.structs.replace(candle, volume=volume, volume_unit=self._units.watches)
 
     def _close(self, candle: Candle) -> None:
         self._open = None
@@ -82,10 +92,12 @@ class OwnCandles:
         if timeframes.open_of(self._timeframe, candle.timestamp) != candle.timestamp:
             # A week that begins on another day has no place in the cache.
             return
-        if candle.complete:
+        if not candle.complete:
+            self._board.gaps += 1
+            self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
+        elif stated(candle.symbol, candle.volume_unit) == "base" == self._units.fetches:
             self._caching.observed(self._timeframe, candle.timestamp, ending, row_of(candle))
         else:
-            self._board.gaps += 1
             self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
 
     def _passed_over(self, missing: Range) -> None:

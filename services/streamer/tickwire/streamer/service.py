@@ -5,6 +5,7 @@
 | `streamer.start` | answers | StartRequest -> FeedReport: register or renew an interest |
 | `streamer.stop` | answers | StopRequest -> FeedReport: withdraw it |
 | `streamer.list` | answers | FeedsRequest -> FeedList in chunks: every feed of every instance |
+| `streamer.market` | answers | MarketRequest -> MarketReport: what a market is, and the units of its numbers |
 | `streamer.reports.<instance>` | answers, asks | FeedsRequest -> FeedList: what one instance owns |
 | `$KV.INTEREST.>` | interests | who wants what; entries expire with their TTL |
 | `$KV.LEASES.streamer.>` | leases | which instance owns which feed |
@@ -49,7 +50,16 @@ from tickwire.errors import (
     UnsupportedKind,
     UnsupportedTimeframe,
 )
-from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest, StopRequest
+from tickwire.feeds import (
+    Feed,
+    FeedList,
+    FeedReport,
+    FeedsRequest,
+    MarketReport,
+    MarketRequest,
+    StartRequest,
+    StopRequest,
+)
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.lifecycle import leaf
 from tickwire.metrics import Metrics, Text
@@ -95,6 +105,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
                 Endpoint("streamer.start", StartRequest, streamer.start, concurrent=2048),
                 Endpoint("streamer.stop", StopRequest, streamer.withdraw),
                 Endpoint("streamer.list", FeedsRequest, streamer.listed),
+                Endpoint("streamer.market", MarketRequest, streamer.market),
                 Endpoint(f"streamer.reports.{instance}", FeedsRequest, streamer.reports),
             ]
             # Read until the last feed has ended.
@@ -240,7 +251,7 @@ class _Streamer:
 
         async def body() -> None:
             venue = await self._venues.get(market.exchange)
-            await venue.market(market.symbol)
+            units = await venue.units(market.symbol)
             desk = Desk(
                 feed=market,
                 bus=self._bus,
@@ -251,6 +262,7 @@ class _Streamer:
                 stop=lease.release,
                 confirm=partial(self._leases.confirm, market.path),
                 tape=self._settings.tape,
+                units=units,
             )
             await BODIES[market.kind](desk)
 
@@ -288,6 +300,14 @@ class _Streamer:
         assert self._interests is not None
         await self._interests.withdraw(request)
         return await self._report(request.feed)
+
+    async def market(self, request: MarketRequest, _call: Call) -> MarketReport:
+        """Describe a market by its exchange's own listing."""
+        exchanges.known(request.exchange)
+        # Checks the names before anything is opened for them.
+        _ = Feed("trade", request.exchange, request.symbol).path
+        venue = await self._venues.get(request.exchange)
+        return await venue.describe(request.symbol)
 
     async def _report(self, feed: Feed) -> FeedReport:
         """One feed as its owner sees it."""

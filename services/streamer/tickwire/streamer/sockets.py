@@ -286,7 +286,9 @@ class Sockets:
             # Of what nobody watches any more, ccxt must not keep any either.
             if watched is not None:
                 if kind == "candle":
-                    item = item.candle(exchange, watched.feed.symbol)
+                    symbol = watched.feed.symbol
+                    inverse = bool(self._exchange.markets[symbol].get("inverse"))
+                    item = item.candle(exchange, symbol, inverse=inverse)
                 watched.take(client, (item,), received)
             return True
 

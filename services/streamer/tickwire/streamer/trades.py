@@ -29,6 +29,7 @@ from tickwire.streamer.intake import BATCH_TRADES, Intake
 from tickwire.streamer.sequence import Answer, Run, Source
 from tickwire.streamer.tape import Tape, open_tape
 from tickwire.streamer.uncounted import Uncounted
+from tickwire.venues.units import stated_in_trades
 
 log = logs.get(__name__)
 
@@ -97,6 +98,7 @@ class _Body:
         self._tape = tape
         self._boundary: int | None = None
         """The minute up to which the tape is to be declared complete: nothing of it is on its way any more."""
+        self._units = stated_in_trades(desk.units)
 
     async def follow(self, intake: Intake) -> None:
         """Append what arrives, until stopped."""
@@ -151,6 +153,7 @@ class _Body:
             source=source,
             gap=gap,
             until=until,
+            **self._units,
         )
         data = messages.encode(message)
         if len(data) > BATCH_BYTES and len(trades) > 1:

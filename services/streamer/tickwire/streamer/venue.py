@@ -27,14 +27,17 @@ from tickwire.errors import (
     UnsupportedTimeframe,
 )
 from tickwire.exchanges import open_exchange
-from tickwire.feeds import KINDS, Feed
+from tickwire.feeds import KINDS, Feed, MarketReport
 from tickwire.lifecycle import unwrapped
 from tickwire.streamer import binance
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.heartbeat import Heartbeat
 from tickwire.streamer.hooks import Hooks, prove
+from tickwire.streamer.market import described as described_market
 from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
 from tickwire.streamer.watch import Ended, answered, described, watch
+from tickwire.venues.registry import profile_of
+from tickwire.venues.units import Units, units_of
 
 log = logs.get(__name__)
 
@@ -113,6 +116,16 @@ class Venue:
         if found is None:
             raise self._unknown(symbol)
         return found
+
+    async def units(self, symbol: str) -> Units:
+        """The units of a market's numbers. Raises as `market` does."""
+        return units_of(profile_of(self.exchange), await self.market(symbol))
+
+    async def describe(self, symbol: str) -> MarketReport:
+        """A market as `streamer.market` tells it. Raises as `market` does."""
+        found = await self.market(symbol)
+        units = units_of(profile_of(self.exchange), found)
+        return described_market(self.exchange, found, units, self.rest.precisionMode)
 
     async def check(self, feed: Feed) -> None:
         """Raises UnsupportedKind, UnsupportedTimeframe, UnknownSymbol or ExchangeFailed where it cannot be watched.

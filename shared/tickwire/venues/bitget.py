@@ -1,0 +1,17 @@
+"""Bitget: spot and futures."""
+
+from __future__ import annotations
+
+from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+
+PROFILE = Profile(
+    exchanges=("bitget",),
+    # API v2: sizes of USDT and USDC futures are in base currency (ccxt 4.5.90 has a contract size of 1). Of futures
+    # settled in coins the documentation does not say it: unknown.
+    trades=TradeFacts(amount={"spot": "base", "linear": "base"}),
+    # "Get Candlestick Data": index 5 is "Trading volume of the base coin", by REST and live.
+    candles=CandleFacts(
+        volume={"spot": "base", "linear": "base"},
+        live_volume={"spot": "base", "linear": "base"},
+    ),
+)

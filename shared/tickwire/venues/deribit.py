@@ -1,0 +1,19 @@
+"""Deribit."""
+
+from __future__ import annotations
+
+from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+
+PROFILE = Profile(
+    exchanges=("deribit",),
+    # "public/get_last_trades_by_instrument": `amount` is in USD for inverse perpetuals and futures (not in contracts,
+    # whatever the contract size), in base currency for linear ones and spot.
+    trades=TradeFacts(amount={"spot": "base", "linear": "base", "inverse": "quote"}),
+    candles=CandleFacts(
+        windowed=True,
+        # "public/get_tradingview_chart_data": `volume` is in base currency, of every kind of instrument; its example
+        # has a bar of volume 0 at the close before it.
+        volume={"spot": "base", "linear": "base", "inverse": "base"},
+        quiet="rows",
+    ),
+)

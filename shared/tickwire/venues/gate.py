@@ -1,0 +1,19 @@
+"""Gate: spot and futures."""
+
+from __future__ import annotations
+
+from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+
+PROFILE = Profile(
+    exchanges=("gate", "gateeu"),
+    # API v4, "Futures Trading History": `size` is in contracts of `quanto_multiplier`, 1 USD where that is 0 (inverse),
+    # which ccxt 4.5.90 `parse_contract_market` takes for `contractSize`.
+    trades=TradeFacts(amount={"spot": "base", "linear": "contracts", "inverse": "contracts"}),
+    candles=CandleFacts(
+        windowed=True,
+        # Spot, "Market K-line chart": ccxt takes column 6, base volume. Futures: `v` is "size volume", in contracts.
+        volume={"spot": "base", "linear": "contracts", "inverse": "contracts"},
+        # Live, ccxt takes `v`: of spot that is quote currency (base is `a`), of futures contracts.
+        live_volume={"spot": "quote", "linear": "contracts", "inverse": "contracts"},
+    ),
+)

@@ -1,0 +1,17 @@
+"""Hyperliquid."""
+
+from __future__ import annotations
+
+from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+
+PROFILE = Profile(
+    exchanges=("hyperliquid",),
+    # "Info endpoint" and "Subscriptions": sizes (`sz`, `v`) are in units of the coin; ccxt 4.5.90 has contracts of 1.
+    trades=TradeFacts(amount={"spot": "base", "linear": "base"}),
+    candles=CandleFacts(
+        volume={"spot": "base", "linear": "base"},
+        live_volume={"spot": "base", "linear": "base"},
+        # "Candle snapshot": "Only the most recent 5000 candles are available".
+        newest_rows=5000,
+    ),
+)

@@ -1,0 +1,203 @@
+"""Units of amounts and volumes: what one unit of a market's amount is worth. No I/O.
+
+The volume of every candle is in base currency. A contract of a linear market is `contractSize` of the base currency,
+one of an inverse market `contractSize` of the quote currency (ccxt's manual, "Market Structure"); some venues give
+amounts of contract markets in base or in quote currency, which their profile says. What it does not say is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal
+from functools import reduce
+from typing import Any, TypedDict
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.feeds import Trade, Trades
+from tickwire.messages import Row, VolumeUnit
+from tickwire.venues.profile import AmountUnit, MarketKind, Profile
+
+_EXACT = Context(prec=200)
+"""Wide enough for sums and products of any doubles that are written with 17 digits."""
+_QUOTIENT = Context(prec=40)
+"""Of one trade; what is lost lies far below the digits of a double."""
+ONE = Decimal(1)
+
+
+class Measure(Struct, frozen=True):
+    """One unit of an amount is `size` of the base currency, or of the quote currency where `inverse`."""
+
+    size: Decimal = ONE
+    inverse: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Whether amounts convert to base currency without a quotient, so that sums equal the exchange's own digits."""
+        return not self.inverse
+
+    def base_volume(self, amount: float, price: float) -> Decimal:
+        """An amount at a price, in base currency."""
+        held = _EXACT.multiply(decimal(amount), self.size)
+        return _QUOTIENT.divide(held, decimal(price)) if self.inverse else held
+
+    def quote_volume(self, amount: float, price: float) -> float:
+        """An amount at a price, in quote currency."""
+        held = _EXACT.multiply(decimal(amount), self.size)
+        return float(held if self.inverse else _EXACT.multiply(held, decimal(price)))
+
+    def total(self, trades: Sequence[Trade]) -> Decimal:
+        """Trades (at least one), in base currency."""
+        if self.inverse:
+            return reduce(_EXACT.add, [self.base_volume(trade.amount, trade.price) for trade in trades])
+        amount = reduce(_EXACT.add, [decimal(trade.amount) for trade in trades])
+        return amount if self.size == ONE else _EXACT.multiply(amount, self.size)
+
+
+BASE = Measure()
+
+
+class Units(Struct, frozen=True, kw_only=True):
+    """The units of one market. A measure that is None is unknown.
+
+    `trades` measures the amount of a trade, `candles` the volume of ccxt's `fetch_ohlcv`, `live` that of its
+    `watch_ohlcv`. `amount`, `volume` and `live_volume` name their units as ccxt gives them.
+    """
+
+    kind: MarketKind | None = "spot"
+    contract_size: float | None = None
+    amount: AmountUnit | None = "base"
+    volume: AmountUnit | None = "base"
+    live_volume: AmountUnit | None = "base"
+    trades: Measure | None = BASE
+    candles: Measure | None = BASE
+    live: Measure | None = BASE
+
+    @property
+    def builds(self) -> VolumeUnit:
+        """The unit of a volume that is built from trades."""
+        return "unknown" if self.trades is None else "base"
+
+    @property
+    def cacheable(self) -> bool:
+        """Whether a candle built from trades is, to the last digit, the row that the venue's REST has.
+
+        An inverse market's volume in base currency is a sum of quotients, which each venue rounds its own way.
+        """
+        return self.trades is not None and self.trades.exact and self.fetches == "base"
+
+    @property
+    def fetches(self) -> VolumeUnit:
+        """The unit of a fetched row after `row_in_base`."""
+        return _after(self.candles, self.volume)
+
+    @property
+    def watches(self) -> VolumeUnit:
+        """The unit of a candle of `watch_ohlcv` after `row_in_base`."""
+        return _after(self.live, self.live_volume)
+
+
+def _after(measure: Measure | None, unit: AmountUnit | None) -> VolumeUnit:
+    return "base" if measure is not None and measure.exact else unit or "unknown"
+
+
+SPOT = Units()
+NOTHING = Units(kind=None, amount=None, volume=None, live_volume=None, trades=None, candles=None, live=None)
+"""The units of what is neither spot nor linear nor inverse."""
+
+
+def units_of(profile: Profile, market: Mapping[str, Any]) -> Units:
+    """The units of a market by ccxt's description of it and its venue's profile."""
+    kind = kind_of(market)
+    size = market.get("contractSize") if kind != "spot" else None
+    size = size if isinstance(size, int | float) and size > 0 else None
+    if kind is None:
+        return msgspec.structs.replace(NOTHING, contract_size=size)
+    amount, volume = profile.trades.amount.get(kind), profile.candles.volume.get(kind)
+    live = profile.candles.live_volume.get(kind)
+    return Units(
+        kind=kind,
+        contract_size=size,
+        amount=amount,
+        volume=volume,
+        live_volume=live,
+        trades=measure(amount, kind, size),
+        candles=measure(volume, kind, size),
+        live=measure(live, kind, size),
+    )
+
+
+def kind_of(market: Mapping[str, Any]) -> MarketKind | None:
+    """Whether a market of ccxt's is spot, linear or inverse; None for options and quanto contracts."""
+    if not market.get("contract"):
+        return "spot"
+    if market.get("option"):
+        return None
+    if market.get("linear"):
+        return "linear"
+    return "inverse" if market.get("inverse") else None
+
+
+def measure(unit: AmountUnit | None, kind: MarketKind, contract_size: float | None) -> Measure | None:
+    """What one of a unit is; None where that is unknown."""
+    match unit:
+        case "base":
+            return BASE
+        case "quote":
+            return Measure(ONE, inverse=True)
+        case "contracts" if contract_size is not None and kind != "spot":
+            return Measure(decimal(contract_size), inverse=kind == "inverse")
+        case _:
+            return None
+
+
+class Stated(TypedDict, total=False):
+    """What `Trades` says of its amounts."""
+
+    multiplier: float | None
+    inverse: bool
+
+
+def stated_in_trades(units: Units) -> Stated:
+    """What a message of a market's trades says of its amounts: nothing on spot markets."""
+    if units.kind == "spot":
+        return {}
+    if units.trades is None:
+        return {"multiplier": None}
+    return {"multiplier": float(units.trades.size), "inverse": units.trades.inverse}
+
+
+def measure_of(message: Trades) -> Measure | None:
+    """What one unit of the amounts of a message is; None where it does not say so of a contract market."""
+    if isinstance(message.multiplier, int | float):
+        return Measure(decimal(message.multiplier), inverse=message.inverse is True)
+    if message.multiplier is None or is_contract(message.symbol):
+        # An earlier version told nothing of contract markets.
+        return None
+    return BASE
+
+
+def row_in_base(row: Row, measure: Measure | None) -> Row:
+    """A fetched row with its volume in base currency; as it stands where that cannot be had exactly."""
+    if measure is None or not measure.exact or measure.size == ONE:
+        return row
+    return (*row[:5], float(measure.base_volume(row[5], row[4])))
+
+
+def is_contract(symbol: str) -> bool:
+    """Whether a symbol names a contract: ccxt writes what a contract settles in after a colon."""
+    return ":" in symbol
+
+
+def stated(symbol: str, unit: VolumeUnit | None) -> VolumeUnit | None:
+    """The unit of a volume of which a message or file says `unit`; None where nobody knows.
+
+    Earlier versions did not say it: on spot markets it was base currency, on contract markets it was mixed.
+    """
+    return "base" if unit is None and not is_contract(symbol) else unit
+
+
+def decimal(value: float) -> Decimal:
+    """A number as it is written."""
+    return Decimal(repr(value))
