@@ -415,9 +415,16 @@ def test_real_candles_come_back_value_for_value_in_whatever_order_their_pages_co
     for since in range(first, last + step, 500 * step):
         until = min(since + 500 * step, last + step)
         inside = [row for row in all_rows if since <= row[0] < until]
-        pages.append(
-            CandlePage(exchange=exchange, symbol=symbol, timeframe=timeframe, since=since, until=until, rows=inside)
+        found = CandlePage(
+            exchange=exchange,
+            symbol=symbol,
+            timeframe=timeframe,
+            since=since,
+            until=until,
+            rows=inside,
+            volume_unit="base",
         )
+        pages.append(found)
     third = len(pages) // 3
     order = pages[third : 2 * third] + pages[:third] + pages[2 * third :] + pages[:2]
     store = opened(tmp_path)

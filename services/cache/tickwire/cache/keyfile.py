@@ -16,7 +16,9 @@ from tickwire.cache.files import Files
 from tickwire.cache.meta import Meta
 from tickwire.cache.reading import Reading, refused_line
 from tickwire.cache.rows import HEADER
-from tickwire.messages import Repair, Row
+from tickwire.cache.volumes import Volumes
+from tickwire.cache.volumes import read as read_volumes
+from tickwire.messages import Repair, Row, VolumeUnit
 from tickwire.ranges import Range, remove, subtract
 from tickwire.ranges import merge as merged
 from tickwire.subjects import Key
@@ -38,6 +40,7 @@ class State:
     first: int | None
     last: int | None
     verified: tuple[Range, ...]
+    volumes: Volumes
     stale: bool = False
 
 
@@ -102,16 +105,20 @@ class KeyFile:
             there = view[start:end]
         return there == lines or set(csvfile.split_lines(lines)) <= set(csvfile.split_lines(there))
 
-    def append(self, lines: bytes, first: int | None, last: int | None, known: Sequence[Range]) -> None:
+    def append(
+        self, lines: bytes, first: int | None, last: int | None, known: Sequence[Range], unit: VolumeUnit | None
+    ) -> None:
         """Add lines behind the last row, and `known` to what is verified, and make the lines durable.
 
+        `unit` is that of their volumes.
         Without lines nothing is written, except that a key without files gets an empty data file.
         """
         state = self.state
         count = lines.count(b"\n")
         if state is None:
             inode, size = self._create([HEADER, lines])
-            self.state = State(inode, size, count, first, last, tuple(merged(known)), stale=True)
+            volumes = Volumes(unit).taking(unit, known, [])
+            self.state = State(inode, size, count, first, last, tuple(merged(known)), volumes, stale=True)
             return
         if lines:
             disk = self.files.disk
@@ -134,11 +141,12 @@ class KeyFile:
             first if state.first is None else state.first,
             state.last if last is None else last,
             tuple(merged([*state.verified, *known])),
+            state.volumes.taking(unit, known, state.verified),
             stale=True,
         )
 
-    def splice(self, lines: dict[int, bytes], known: Sequence[Range]) -> None:
-        """Put rows where they belong by writing the file once anew; `known` becomes verified.
+    def splice(self, lines: dict[int, bytes], known: Sequence[Range], unit: VolumeUnit | None) -> None:
+        """Put rows where they belong by writing the file once anew; `known` becomes verified, its volumes in `unit`.
 
         Where the file has all of them already, nothing is written.
         """
@@ -160,6 +168,7 @@ class KeyFile:
             min(dates, default=None),
             max(dates, default=None),
             tuple(merged([*state.verified, *known])),
+            state.volumes.taking(unit, known, state.verified),
             stale=True,
         )
 
@@ -200,7 +209,8 @@ class KeyFile:
                 disk.write(new, HEADER + body, 0)
                 disk.fsync(new)
                 inode = disk.stat(new)[0]
-                state = State(inode, START + len(body), found.rows, found.first, found.last, tuple(verified))
+                volumes = self._volumes(known, verified)
+                state = State(inode, START + len(body), found.rows, found.first, found.last, tuple(verified), volumes)
                 self._put_meta(state)
                 self.files.sync()
                 disk.link(path, aside)
@@ -276,7 +286,15 @@ class KeyFile:
             first = csvfile.date_at(view, START) if end > START else None
             last = csvfile.date_at(view, csvfile.last_line(view, end)) if end > START else None
         same = known is not None and trusted and known.bytes == end and known.rows == rows
-        return State(inode, end, rows, first, last, tuple(verified), stale=not same)
+        volumes = self._volumes(known, verified)
+        if rows and volumes.unit is None:
+            log.warning("nothing says what the volumes of an earlier version count", **self.key._asdict(), path=path)
+        return State(inode, end, rows, first, last, tuple(verified), volumes, stale=not same)
+
+    def _volumes(self, known: Meta | None, verified: Sequence[Range]) -> Volumes:
+        if known is None:
+            return read_volumes(self.key, None, (), verified)
+        return read_volumes(self.key, known.volume_unit, known.other_volumes, verified)
 
     def _create(self, pieces: Sequence[merge.Piece], source: int | None = None) -> tuple[int, int]:
         """Write the data file anew from pieces and put it in place, durably. Its inode and size."""
@@ -308,6 +326,8 @@ class KeyFile:
                 rows=state.rows,
                 bytes=state.size,
                 inode=state.inode,
+                volume_unit=state.volumes.unit,
+                other_volumes=list(state.volumes.unproven),
             )
         )
         self.files.replace(self.partition, self.files.meta(self.key), contents)

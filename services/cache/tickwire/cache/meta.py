@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
+from tickwire.messages import VolumeUnit
 from tickwire.ranges import Range, merge
 from tickwire.subjects import Key
 
@@ -13,6 +14,8 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     """The key, and the ranges known to be complete: a candle absent there was never traded.
 
     `rows`, `bytes` and `inode` are the data file's when this was written; bytes beyond `bytes` were appended since.
+    `volume_unit` is what the volumes count (absent: written by an earlier version), but for those within
+    `other_volumes`, of which that is not known.
     """
 
     exchange: str
@@ -22,6 +25,8 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     rows: int
     bytes: int
     inode: int
+    volume_unit: VolumeUnit | None = None
+    other_volumes: list[Range] = field(default_factory=list)
 
 
 def encode(meta: Meta) -> bytes:

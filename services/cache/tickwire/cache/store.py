@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tickwire import subjects
-from tickwire.cache import fence, verify
+from tickwire.cache import fence, verify, volumes
 from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Checkpoint, Fence
 from tickwire.cache.files import Files
@@ -29,7 +29,7 @@ from tickwire.cache.keyfile import KeyFile, State
 from tickwire.cache.reading import Reading
 from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
 from tickwire.errors import BadRequest, CacheFileError, ConfigError, NotCached, StorageError, TickwireError
-from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification
+from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification, VolumeUnit
 from tickwire.ranges import Range
 from tickwire.subjects import Key
 
@@ -66,6 +66,7 @@ class _Pending:
     lines: dict[int, bytes] = field(default_factory=dict)
     pages: dict[int, CandlePage] = field(default_factory=dict)
     last: int = -(2**62)
+    unit: VolumeUnit | None = None
 
 
 class Store:
@@ -136,16 +137,20 @@ class Store:
                 rejected.append(Rejected(seq, page, error))
             else:
                 accepted.setdefault(page.key, []).append((seq, page, rows))
-        stored: list[Stored] = []
+        units = {key: volumes.best(volumes.unit_of(page) for _, page, _ in pages) for key, pages in accepted.items()}
+        # What waits in another unit is spliced in before the file is in this one.
+        stored, others = self.flush(key for key in units if self._waits_in_another(key, units[key]))
+        rejected += others
         with self._writing("store candles", accepted):
             unproven: list[Key] = []
             for key, pages in accepted.items():
                 try:
-                    durable = self._append(key, pages)
+                    durable, refused = self._append(key, pages, units[key])
                 except CacheFileError as error:
                     self._file(key).forget()
                     rejected += [Rejected(seq, page, error) for seq, page, _ in pages]
                     continue
+                rejected += refused
                 stored += [self._stored(page) for page, _ in durable]
                 if not all(proved for _, proved in durable):
                     unproven.append(key)
@@ -171,7 +176,7 @@ class Store:
                 file = self._file(key)
                 try:
                     file.load()
-                    file.splice(pending.lines, [Range(p.since, p.until) for p in pending.pages.values()])
+                    file.splice(pending.lines, [Range(p.since, p.until) for p in pending.pages.values()], pending.unit)
                 except CacheFileError as error:
                     file.forget()
                     rejected += [Rejected(seq, page, error) for seq, page in pending.pages.items()]
@@ -244,9 +249,10 @@ class Store:
             rows=state.rows,
             first=state.first,
             last=state.last,
-            verified=list(state.verified),
+            verified=state.volumes.proven(state.verified),
             holes=verify.candles(key, state.verified) - state.rows,
             bytes=state.size,
+            volume_unit=state.volumes.unit,
         )
 
     def keys(self) -> list[Key]:
@@ -270,18 +276,22 @@ class Store:
         return covered, damaged
 
     def verify(self, key: Key) -> Verification:
-        """Read the whole file: order, duplicates, malformed lines, rows against the verified ranges.
+        """Read the whole file: order, duplicates, malformed lines, rows against the verified ranges, units of volumes.
 
         Raises NotCached, StorageError, Fenced.
         """
+        return self._verified(key, of_volumes=True)
+
+    def _verified(self, key: Key, *, of_volumes: bool) -> Verification:
         try:
             with self._mutex:
                 if file := self._files_of.get(key):
                     file.forget()
-                known = self.ensure(key).verified
+                state = self.ensure(key)
                 reading = self.reading(key)
             with reading:
-                return verify.verification(key, reading.view(), known, [])
+                problems = volumes.problems(key, state.volumes) if of_volumes else []
+                return verify.verification(key, reading.view(), state.verified, [], problems)
         except CacheFileError as error:
             refused = [Problem(line=error.line, message=error.message)]
         with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
@@ -293,7 +303,8 @@ class Store:
 
         `moved_to` is empty when there was nothing to repair. Raises NotCached, StorageError, Fenced.
         """
-        found = self.verify(key)
+        # What its volumes count is nothing that could be repaired here.
+        found = self._verified(key, of_volumes=False)
         if not found.problem_count:
             return Repair(
                 exchange=key.exchange,
@@ -308,37 +319,50 @@ class Store:
 
     # -- inside --------------------------------------------------------------------------------------------------
 
-    def _append(self, key: Key, pages: list[tuple[int, CandlePage, list[Row]]]) -> list[tuple[CandlePage, bool]]:
+    def _append(
+        self, key: Key, pages: list[tuple[int, CandlePage, list[Row]]], unit: VolumeUnit | None
+    ) -> tuple[list[tuple[CandlePage, bool]], list[Rejected]]:
         """Append what is newer than the last row, keep for a splice what is not.
 
-        Returns the pages that are durable with the rows, and whether the rows alone prove each page's range.
+        `unit` is the best of the pages'; those in another one, or in one that says less than the file's, are refused.
+        Returns the pages that are durable with the rows, and whether the rows alone prove each page's range; and those
+        refused.
         """
         file = self._file(key)
         state = file.load()
         last = state.last if state else None
+        before = state.volumes.unit if state else unit
+        unit = volumes.best([unit, before])
         fresh: list[bytes] = []
         fresh_rows: list[Row] = []
         done: list[tuple[CandlePage, bool]] = []
+        refused: list[Rejected] = []
         for seq, page, rows in pages:
+            if volumes.unit_of(page) != unit:
+                refused.append(Rejected(seq, page, volumes.refused(page, unit)))
+                continue
             pending = self._pending.get(key)
             newest = last if pending is None else max(pending.last, pending.last if last is None else last)
             older = [row for row in rows if newest is not None and row[0] <= newest]
             newer = rows[len(older) :]
             if older and (pending or fresh or not file.holds(older, format_rows(older))):
-                self._keep(key, seq, page, rows)
+                self._keep(key, seq, page, rows, unit)
                 continue
             fresh.append(format_rows(newer))
             fresh_rows += newer
             last = newer[-1][0] if newer else last
-            done.append((page, state is not None and proves(rows, page)))
+            done.append((page, state is not None and unit == before and proves(rows, page)))
         first = fresh_rows[0][0] if fresh_rows else None
         if done or state is None:
             known = [Range(page.since, page.until) for page, _ in done]
-            file.append(b"".join(fresh), first, fresh_rows[-1][0] if fresh_rows else None, known)
-        return done
+            file.append(b"".join(fresh), first, fresh_rows[-1][0] if fresh_rows else None, known, unit)
+        return done, refused
 
-    def _keep(self, key: Key, seq: int, page: CandlePage, rows: list[Row]) -> None:
-        pending = self._pending.setdefault(key, _Pending())
+    def _waits_in_another(self, key: Key, unit: VolumeUnit | None) -> bool:
+        return key in self._pending and self._pending[key].unit != unit
+
+    def _keep(self, key: Key, seq: int, page: CandlePage, rows: list[Row], unit: VolumeUnit | None) -> None:
+        pending = self._pending.setdefault(key, _Pending(unit=unit))
         lines = format_rows(rows).split(b"\n")
         pending.lines.update((row[0], line + b"\n") for row, line in zip(rows, lines, strict=False))
         pending.pages[seq] = page

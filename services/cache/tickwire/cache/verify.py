@@ -15,10 +15,17 @@ from tickwire.subjects import Key
 PROBLEMS_LISTED = 100
 
 
-def verification(key: Key, view: Buffer, verified: Sequence[Range], refused_for: Sequence[Problem]) -> Verification:
+def verification(
+    key: Key,
+    view: Buffer,
+    verified: Sequence[Range],
+    refused_for: Sequence[Problem],
+    others: Sequence[Problem] = (),
+) -> Verification:
     """Read every line of a file: order, duplicates, form, and rows outside the verified ranges.
 
-    `refused_for` is why the file could not be opened, where it could not; `verified` means nothing then.
+    `refused_for` is why the file could not be opened, where it could not; `verified` means nothing then. `others` are
+    problems that are known already.
     """
     found = scan(view, START, len(view), key.timeframe, keep=PROBLEMS_LISTED) if view[:START] == HEADER else Scan()
     problems = list(refused_for)
@@ -31,6 +38,7 @@ def verification(key: Key, view: Buffer, verified: Sequence[Range], refused_for:
     inside = candles(key, _common(found.runs, verified))
     if not refused_for and inside != found.rows:
         problems.append(Problem(line=0, message=f"{found.rows - inside} rows lie outside the verified ranges"))
+    problems += others
     return Verification(
         exchange=key.exchange,
         symbol=key.symbol,
