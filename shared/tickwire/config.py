@@ -79,9 +79,14 @@ class NatsSettings(_Section):
 
 
 class CacheSettings(_Section):
-    """The candle cache. `dir` defaults to `<data_dir>/cache`; `partitions` is fixed once data exists."""
+    """The candle cache. `dir` defaults to `<data_dir>/cache`; `partitions` is fixed once data exists.
+
+    `adopt`: take a folder that belonged to another broker without asking, once no cache of that one is at work. `up`
+    sets it for its own broker in its own data folder.
+    """
 
     dir: Path | None = None
+    adopt: bool = False
     partitions: int = Field(default=8, ge=1, le=1024)
 
 

@@ -338,6 +338,22 @@ def verify(
 
 
 @candles.command()
+def adopt(
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Give the cache folder to this broker, where it belonged to another one.
+
+    Candles and what is known of them stay. The caches of the other broker are refused from then on. To be run where
+    the folder is, while no cache works on it.
+    """
+    from tickwire.cli import adopting
+
+    return _run(adopting.adopt, config, yes, json)
+
+
+@candles.command()
 def repair(
     exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")],
     symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="A ccxt symbol.")],

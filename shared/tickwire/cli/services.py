@@ -109,7 +109,7 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
         publish(url)
         also = f" and {websocket.url}" if websocket is not None else ""
         render.say(f"broker at {bus.url}{also}, data in {settings.data_dir}")
-        env = child_environment(os.environ, TICKWIRE_NATS_URL=url)
+        env = child_environment(os.environ, TICKWIRE_NATS_URL=url, **adopting(settings))
         async with asyncio.TaskGroup() as group:
             programs = service_programs(counts, config, env, metrics_port=settings.metrics.port)
             group.create_task(supervisor.keep(programs, stop, render.say))
@@ -164,6 +164,15 @@ def websocket_of(settings: Settings) -> WebSocket | None:
     if settings.nats.websocket_port is None:
         return None
     return WebSocket(settings.nats.websocket_port, tuple(settings.nats.websocket_origins))
+
+
+def adopting(settings: Settings) -> dict[str, str]:
+    """What lets the caches of `up` go on where its broker's data were lost.
+
+    Only in its own data folder, which nobody else works on while it is up, and only with its own broker.
+    """
+    own = settings.cache_dir.absolute().is_relative_to(settings.data_dir.absolute())
+    return {"TICKWIRE_CACHE_ADOPT": "true"} if settings.nats.url is None and own else {}
 
 
 def child_environment(environ: Mapping[str, str], **variables: str) -> dict[str, str]:

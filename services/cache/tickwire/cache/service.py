@@ -33,7 +33,7 @@ from prometheus_client.core import Metric
 
 from tickwire import backlog, logs, messages, parting, streams, subjects, timeframes
 from tickwire.bus import Bus
-from tickwire.cache import replies
+from tickwire.cache import folder, replies
 from tickwire.cache.disk import explained
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition, first_of
@@ -65,10 +65,11 @@ VERIFIED_RANGES = 20_000
 async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Be one instance of the cache until `stop`.
 
-    Raises StorageError when the cache folder cannot be used.
+    Raises StorageError when the cache folder cannot be used, ConfigError when it belongs to another broker.
     """
     _probe_folder(settings)
     async with (
+        folder.held(settings.cache_dir, await folder.identity(bus.jetstream), adopt=settings.cache.adopt),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         backlog.measured(bus, streams.OHLCV, metrics),
         asyncio.TaskGroup() as tasks,

@@ -1,6 +1,7 @@
 """One partition of the cache on disk: the only code that writes candle files.
 
-Per key `<exchange>_<token>_<timeframe>.csv` and `.meta.json`; per partition `.partition-<p>.lock` and `.json`.
+Per key `<exchange>_<token>_<timeframe>.csv` and `.meta.json`; per partition `.partition-<p>.lock` and `.json`. Whether
+the folder is this broker's is decided before (`folder`).
 One thread at a time, except `read`, `read_lines` and `reading`, which may run beside everything else; a `reading` that
 was taken does not wait for the writer any more.
 
@@ -21,9 +22,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tickwire import subjects
-from tickwire.cache import fence, verify, volumes
+from tickwire.cache import fence, folder, verify, volumes
 from tickwire.cache.disk import Disk, explained
-from tickwire.cache.fence import Checkpoint, Fence
+from tickwire.cache.fence import Broker, Checkpoint, Fence
 from tickwire.cache.files import Files
 from tickwire.cache.keyfile import KeyFile, State
 from tickwire.cache.reading import Reading
@@ -93,7 +94,7 @@ class Store:
 
         `stream` identifies the stream whose sequence numbers the pages carry; with another one than the
         checkpoint's, `position` starts at 0. Raises Fenced, StorageError, ConfigError (the folder was made for
-        another number of partitions), CacheFileError (the checkpoint is unreadable).
+        another number of partitions), CacheFileError (the checkpoint is unreadable, or the folder another broker's).
         """
         files = Files(disk or Disk(), str(directory))
         self = cls(files, partition, partitions, claim, stream)
@@ -102,7 +103,13 @@ class Store:
             self._refuse_other_partitioning()
             with files.disk.lock(files.lock(partition), LOCK_TIMEOUT_S):
                 before = self._read_checkpoint(partition)
-                fence.refuse_if_older(claim, before, partition)
+                owner = self._owner()
+                if owner is not None and owner.generation != claim.generation:
+                    raise CacheFileError(
+                        f"the cache folder {directory} belongs to another broker ({owner})", folder.REMEDY
+                    )
+                if owner is None or (before is not None and before.generation == claim.generation):
+                    fence.refuse_if_older(claim, before, partition)
                 if before is not None and before.stream == stream:
                     self._applied = before.seq
                 self._write_checkpoint(self._applied)
@@ -398,7 +405,7 @@ class Store:
         try:
             with self._mutex, explained(what), disk.lock(self.files.lock(self.partition), LOCK_TIMEOUT_S):
                 on_disk = self._read_checkpoint(self.partition)
-                fence.refuse_if_older(self.claim, on_disk, self.partition)
+                fence.refuse_unless_mine(self.claim, on_disk, self.partition)
                 if on_disk is None or on_disk.fence != self.claim:
                     self._write_checkpoint(self._checkpointed)
                 yield
@@ -425,6 +432,11 @@ class Store:
             return fence.decode(data)
         except ValueError as error:
             raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
+
+    def _owner(self) -> Broker | None:
+        path = f"{self.files.directory}/{folder.RECORD}"
+        data = self.files.read(path)
+        return None if data is None else folder.decoded(data, path)
 
     def _write_checkpoint(self, seq: int) -> None:
         checkpoint = Checkpoint(
