@@ -1,0 +1,163 @@
+"""Many jobs at once: they take turns, one bad one ends alone, and each answer to a request is true."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs
+
+import pytest
+from nats.js.api import StreamConfig
+
+from support.fetching import DAY, MINUTE, NOW, fetching
+from tickwire import messages, streams
+from tickwire.bus import Bus
+from tickwire.errors import BadRequest, Busy, TickwireError
+from tickwire.messages import FetchAccepted, FetchRequest
+
+LARGE = [f"{base}/USDT" for base in ("ETH", "BTC", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX")]
+
+
+async def test_a_small_job_gets_its_pages_within_a_few_turns_of_any_number_of_large_ones(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    async with fetching(bus, broker, tmp_path, *LARGE, "DOGE/USDT", concurrency=2) as line:
+        # Long enough that none of the large ones ends first: years of 1s.
+        await line.exchange.fault("klines", "delay", seconds=0.03)
+        for symbol in LARGE:
+            await line.order(f"large-{symbol[:3]}", symbol=symbol, timeframe="1s", since=NOW - 100 * DAY)
+        for symbol in LARGE:
+            await line.heard(f"large-{symbol[:3]}", lambda job: job.pages > 0)
+        await line.exchange.forget_log()
+        # Three pages.
+        await line.order("small", symbol="DOGE/USDT", since=NOW - 2 * DAY)
+        small = await line.end("small")
+        log = await line.exchange.log("klines")
+        assert (small.state, small.complete, small.rows_fetched) == ("done", True, 2 * 1440)
+        assert not any(job.ended for name, told in line.words.items() if name != "small" for job in told)
+        symbols = [parse_qs(entry["query"])["symbol"][0] for entry in log]
+        last = max(at for at, symbol in enumerate(symbols) if symbol == "DOGEUSDT")
+        asked = Counter(symbols[: last + 1])
+        # Each of its pages waited for one of each of the others at most; some were on their way before it was ordered.
+        assert max(count for symbol, count in asked.items() if symbol != "DOGEUSDT") <= asked["DOGEUSDT"] + 6
+        assert min(asked[symbol.replace("/", "")] for symbol in LARGE) >= 1
+        for symbol in LARGE:
+            await line.bus.request(
+                "fetcher.cancel", messages.CancelRequest(id=f"large-{symbol[:3]}"), messages.Job, timeout_s=30
+            )
+
+
+async def test_jobs_of_a_busy_key_keep_no_other_key_waiting(bus: Bus, broker: str, tmp_path: Path) -> None:
+    async with fetching(bus, broker, tmp_path, "ETH/USDT", "BTC/USDT") as line:
+        await line.exchange.fault("symbol=ETHUSDT", "hang", count=1)
+        await line.order("first")
+        for number in range(150):
+            await line.order(f"behind-{number}")
+        await line.order("other", symbol="BTC/USDT", since=NOW - 60 * MINUTE)
+        job = await line.end("other")
+        assert (job.state, job.complete) == ("done", True)
+        assert not any(job.ended for number in range(150) for job in line.words.get(f"behind-{number}", []))
+        # One after another they find what the first one stored.
+        for number in range(150):
+            assert (await line.end(f"behind-{number}")).complete
+
+
+async def test_what_is_no_job_or_cannot_be_meant_ends_alone(bus: Bus, broker: str, tmp_path: Path) -> None:
+    good: dict[str, Any] = {"exchange": "binance", "symbol": "ETH/USDT", "timeframe": "1m", "since": NOW - DAY}
+    meant: dict[str, dict[str, Any]] = {
+        "timeframe": {"timeframe": "7m"},
+        "nonsense": {"timeframe": "9999y"},
+        "far": {"until": 10**18},
+        "months": {"timeframe": "1M", "until": 10**18},
+        "early": {"since": -(10**15)},
+        "backwards": {"until": NOW - 2 * DAY},
+    }
+    async with fetching(bus, broker, tmp_path) as line:
+        await line.order("before")
+        assert (await line.end("before")).complete
+        for raw in (
+            b"nothing",
+            b"[" * 5000 + b"]" * 5000,
+            b'{"id":"nested","exchange":' + b"[" * 5000 + b"]" * 5000 + b"}",
+            messages.encode(FetchRequest(**good)),
+            messages.encode(FetchRequest(**good | {"id": "x" * 5000})),
+            messages.encode(FetchRequest(**good | {"id": "a.b *"})),
+            messages.encode(FetchRequest(**good | {"id": "elsewhere", "exchange": "okx"})),
+            messages.encode(FetchRequest(**good | {"id": "long", "symbol": "E" * 4096})),
+        ):
+            await bus.jetstream.publish("jobs.fetch.binance", raw)
+        for name, change in meant.items():
+            await bus.jetstream.publish(
+                "jobs.fetch.binance", messages.encode(FetchRequest(**good | {"id": name} | change))
+            )
+        for name in meant:
+            job = await line.end(name)
+            assert job.error is not None
+            assert (job.state, job.error.code in ("bad_request", "unsupported_timeframe")) == ("failed", True), job
+        await line.order("after", since=NOW - 2 * DAY)
+        assert (await line.end("after")).complete
+        async with asyncio.timeout(30):
+            while (await bus.jetstream.stream_info(streams.JOBS)).state.messages:
+                await asyncio.sleep(0.1)
+
+
+async def test_a_request_for_too_much_or_for_the_far_future_is_refused_with_the_remedy(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    async with fetching(bus, broker, tmp_path, max_candles=10_000) as line:
+        await line.order("enough", since=NOW - 6 * DAY)
+        with pytest.raises(BadRequest, match=r"11,520 candles.*may ask for 10,000.*split the range"):
+            await line.order("much", since=NOW - 8 * DAY)
+        for timeframe in ("1m", "1d", "1w", "1M"):
+            for name in ("since", "until"):
+                with pytest.raises(BadRequest, match="far in the future"):
+                    await line.order("far", timeframe=timeframe, **{name: 10**18})
+        assert (await line.end("enough")).complete
+
+
+async def test_of_two_thousand_requests_at_once_each_is_told_the_truth(bus: Bus, broker: str, tmp_path: Path) -> None:
+    async with fetching(bus, broker, tmp_path) as line:
+        await line.order("before", since=NOW - 60 * MINUTE)
+        accepted: set[str] = set()
+        refused: dict[str, TickwireError] = {}
+
+        async def one(name: str) -> None:
+            request = FetchRequest(
+                exchange="binance", symbol="ETH/USDT", timeframe="1m", since=NOW - 60 * MINUTE, until=NOW, id=name
+            )
+            try:
+                accepted.add((await bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=120)).id)
+            except TickwireError as error:
+                refused[name] = error
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(2000):
+                group.create_task(one(f"crowd-{number}"))
+        assert {type(error).__name__ for error in refused.values()} <= {"Busy"}
+        assert len(accepted) + len(refused) == 2000
+        assert len(accepted) >= 1000
+        for name in sorted(accepted):
+            assert (await line.end(name, 120)).complete
+        assert not any(name in line.words for name in refused)
+
+
+async def test_a_full_queue_refuses_at_once_and_queues_nothing(bus: Bus, broker: str, tmp_path: Path) -> None:
+    async with fetching(bus, broker, tmp_path) as line:
+        await line.exchange.fault("klines", "hang", count=1)
+        await line.order("first")
+        await line.heard("first", lambda job: job.state == "running")
+        found = (await bus.jetstream.stream_info(streams.JOBS)).config
+        full: StreamConfig = found.evolve(max_msgs_per_subject=3)
+        await bus.jetstream.update_stream(full)
+        await line.order("second")
+        await line.order("third")
+        with pytest.raises(Busy, match="may wait"):
+            await line.order("fourth")
+        await line.exchange.clear()
+        for name in ("first", "second", "third"):
+            assert (await line.end(name)).complete
+        assert "fourth" not in line.words
+        await line.order("fourth")
+        assert (await line.end("fourth")).complete

@@ -1,0 +1,111 @@
+"""A cache and a fetcher with a simulated exchange, and jobs that are ordered and heard of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from support.processes import SimulatorProcess, running_simulator
+from tickwire import messages, subjects
+from tickwire.bus import Bus, connect
+from tickwire.cache import service as cache_service
+from tickwire.config import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.errors import NoSuchService
+from tickwire.fetcher import service as fetcher_service
+from tickwire.messages import FetchAccepted, FetchRequest, Job
+from tickwire.metrics import Metrics
+
+MINUTE = 60_000
+DAY = 1440 * MINUTE
+NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC, half a minute before the simulated exchange's clock
+
+Serve = Callable[[Bus, Settings, str, asyncio.Event, Metrics], Any]
+
+
+@dataclass
+class Fetching:
+    """A running fetcher: how it is asked, and what is heard of its jobs."""
+
+    bus: Bus
+    exchange: SimulatorProcess
+    settings: Settings
+    metrics: Metrics
+    words: dict[str, list[Job]] = field(default_factory=dict)
+    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    async def take(self, message: Msg) -> None:
+        """Hear of a job."""
+        job = messages.decode(message.data, Job)
+        async with self._news:
+            self.words.setdefault(job.id, []).append(job)
+            self._news.notify_all()
+
+    async def order(self, name: str, **changes: Any) -> FetchAccepted:
+        """Order a job, as soon as a fetcher is there: a day of 1m ETH/USDT of binance, by default."""
+        usual: dict[str, Any] = {"exchange": "binance", "symbol": "ETH/USDT", "timeframe": "1m", "until": NOW}
+        wanted = FetchRequest(**usual | {"since": NOW - DAY, "id": name} | changes)
+        while True:
+            try:
+                return await self.bus.request("fetcher.fetch", wanted, FetchAccepted)
+            except NoSuchService:
+                await asyncio.sleep(0.05)
+
+    async def heard(self, name: str, fits: Callable[[Job], bool], timeout_s: float = 60) -> Job:
+        """The first word of a job that fits."""
+        async with asyncio.timeout(timeout_s), self._news:
+            while True:
+                for job in self.words.get(name, []):
+                    if fits(job):
+                        return job
+                await self._news.wait()
+
+    async def end(self, name: str, timeout_s: float = 60) -> Job:
+        """The last word of a job."""
+        return await self.heard(name, lambda job: job.ended, timeout_s)
+
+
+@asynccontextmanager
+async def serving(serve: Serve, settings: Settings, instance: str, metrics: Metrics) -> AsyncIterator[None]:
+    """One instance of a service on a connection of its own, stopped on the way out."""
+    stop = asyncio.Event()
+    async with connect(settings.nats, name=instance) as own, asyncio.TaskGroup() as group:
+        group.create_task(serve(own, settings, instance, stop, metrics))
+        try:
+            yield
+        finally:
+            stop.set()
+
+
+@asynccontextmanager
+async def fetching(
+    bus: Bus, broker: str, folder: Path, *symbols: str, concurrency: int = 5, **fetcher: Any
+) -> AsyncIterator[Fetching]:
+    """A cache and a fetcher, with an exchange of these symbols."""
+    names = [part for each in symbols or ("ETH/USDT",) for part in ("--symbol", each)]
+    async with running_simulator("--now", str(NOW + 30_000), *names) as exchange:
+        own = ExchangeSettings(
+            gateway=exchange.url,
+            concurrency=concurrency,
+            ccxt={"enableRateLimit": False, "timeout": 5_000, "options": {"fetchMarkets": {"types": ["spot"]}}},
+        )
+        settings = Settings(
+            nats=NatsSettings(url=broker),
+            cache=CacheSettings(dir=folder / "cache"),
+            fetcher=FetcherSettings(**{"attempts": 3, "backoff_s": 0.02, "max_backoff_s": 0.1} | fetcher),
+            leases=LeaseSettings(ttl_s=1.0),
+            exchange={"binance": own},
+        )
+        found = Fetching(bus, exchange, settings, Metrics())
+        hearing = await bus.subscribe(subjects.job("*"), found.take)
+        async with (
+            serving(cache_service.serve_cache, settings, "cache-one", Metrics()),
+            serving(fetcher_service.serve_fetcher, settings, "fetcher-one", found.metrics),
+        ):
+            yield found
+        await hearing.unsubscribe()
