@@ -34,6 +34,7 @@ from tickwire.messages import (
     LeaseHolder,
     ListRequest,
     LogLevel,
+    RejectedPage,
     Repair,
     SinkPosition,
     SinkReport,
@@ -150,6 +151,7 @@ _TAPES: tuple[tuple[str, str, Message, str], ...] = (
 PUBLISHED: tuple[Published, ...] = (
     *(Published(f"md.{kind}.{path}", message, text, "Tape") for kind, path, message, text in _TAPES),
     Published(f"md.stored.{_KEY}", Stored, "What the cache made durable."),
+    Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache passed over for good."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Said"),
     *(
         Published(f"tape.{kind}.{path}", message, f"Accepted, it is public as md.{kind}.", "Appended", private=True)

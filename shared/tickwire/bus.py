@@ -9,10 +9,8 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import nats
@@ -21,7 +19,7 @@ import nats.js.errors
 from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
+from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT, Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
@@ -30,6 +28,8 @@ from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
 from tickwire.confirmed import Ack, Confirmed
 from tickwire.connecting import BusClient, opened
+from tickwire.decoding import Undecodable
+from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -52,8 +52,9 @@ PUBLISH_PATIENCE_S = 15.0
 ACK_S = 2.0
 """How long one confirmation is waited for before the publish is repeated."""
 REQUEST_TRIES = 3
+HELD = DEFAULT_SUB_PENDING_MSGS_LIMIT
+"""Messages that wait for a callback before they are dropped: nats-py's own limit."""
 
-EPISODE_S = 10.0
 AGAIN_S = 0.2
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
@@ -82,6 +83,8 @@ class Bus:
         """Set while the connection is not there."""
         self.doubts: set[Callable[[], None]] = set()
         """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
+        self.undecodable = Undecodable()
+        """Messages that were passed over."""
 
     async def publish(self, subject: str, message: Struct) -> None:
         """Publish without confirmation."""
@@ -207,12 +210,13 @@ class Bus:
     ) -> JetStreamContext.PushSubscription:
         """Follow a stream in order, without acks, by callback.
 
-        The heartbeat of 1 s is what lets it notice a broker restart at once (about 14 s deaf without).
+        The heartbeat of 1 s is what lets it notice a broker restart at once (about 14 s deaf without). A message that
+        makes `callback` raise BadRequest is passed over.
         """
         subscription = await self.jetstream.subscribe(
             subject,
             stream=stream,
-            cb=callback,
+            cb=self.undecodable.guarded(callback),
             ordered_consumer=True,
             idle_heartbeat=1,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if start_sequence else policy,
@@ -225,10 +229,14 @@ class Bus:
         return subscription
 
     async def subscribe(
-        self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = ""
+        self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = "", held: int = HELD
     ) -> Subscription:
-        """A plain subscription by callback."""
-        return await self.client.subscribe(subject, queue=queue, cb=callback)
+        """A plain subscription by callback, for which up to `held` messages wait.
+
+        A message that makes `callback` raise BadRequest is passed over.
+        """
+        guarded = self.undecodable.guarded(callback)
+        return await self.client.subscribe(subject, queue=queue, cb=guarded, pending_msgs_limit=held)
 
 
 @asynccontextmanager
@@ -250,7 +258,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     leaving = asyncio.Event()
     leaving.set()
     client = BusClient()
-    behind = Episode()
+    behind = Episode(log, "a subscription is too slow, and messages are dropped", quiet_s=QUIET_S)
 
     def fail(error: Exception) -> None:
         if not bug.done():
@@ -266,8 +274,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             fail(error)
         elif isinstance(error, nats.errors.SlowConsumerError):
             # One for each message that is dropped.
-            if behind.begins(asyncio.get_running_loop().time()):
-                log.warning("a subscription is too slow, and messages are dropped", subject=error.subject)
+            behind.occurs(subject=error.subject)
             in_doubt()
         elif client.is_connected:
             log.warning("broker", error=repr(error))
@@ -308,18 +315,6 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             watch.cancel()
             leaving.set()
             await parting.leave(client, bus.lost)
-
-
-@dataclass
-class Episode:
-    """Something that happens again and again, and is worth a word when it begins."""
-
-    last: float = -math.inf
-
-    def begins(self, now: float) -> bool:
-        """Whether it had not happened for a while, now that it happens (s)."""
-        new, self.last = now - self.last > EPISODE_S, now
-        return new
 
 
 async def cancellable(call: Awaitable[T]) -> T:

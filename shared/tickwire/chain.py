@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from nats.aio.msg import Msg
+
+from tickwire.errors import BadRequest
+from tickwire.messages import header_int
 
 T = TypeVar("T")
 
@@ -61,24 +64,42 @@ class Link:
 
 
 def link_of(message: Msg, *, stored: bool = False) -> Link | None:
-    """The place of a message that the broker republished, or read for us (`stored`); None of any other."""
-    headers = message.headers or {}
-    sequence = headers.get(_SEQUENCE)
-    if sequence is None:
-        return None
-    # What its writer expected is what the stream enforced. In a stored message the other header speaks of the batch.
-    previous = headers.get(OWN_LAST) or headers.get(EXPECTED) or (None if stored else headers.get(_LAST))
-    return Link(
-        int(sequence), None if previous is None else int(previous), stamp_of(headers.get(_STAMP, "")), message.data
-    )
+    """The place of a message that the broker republished, or read for us (`stored`); None of any other.
 
-
-def skips(link: Link, last: int) -> bool:
-    """Whether messages between `last` (0: none was read) and this one are no longer kept, or nobody knows.
-
-    A writer that found the subject empty, and had written nothing itself, cannot tell what it had before.
+    Raises BadRequest where the message's place is no number: nobody but the broker says it, so this is not its word.
     """
-    return bool(last) and link.previous is not None and (link.previous > last or not link.previous)
+    headers = message.headers or {}
+    sequence = header_int(headers, _SEQUENCE)
+    if not sequence:
+        return None
+    last = None if stored else header_int(headers, _LAST)
+    return Link(sequence, expected_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data)
+
+
+def expected_of(headers: Mapping[str, str] | None, last: int | None = None) -> int | None:
+    """The place of the message before, by its writer's word; else `last`.
+
+    What its writer expected is what the stream enforced, and a place that is no number is nobody's word. In a stored
+    message the broker's own header speaks of the batch.
+    """
+    for name in (OWN_LAST, EXPECTED):
+        try:
+            told = header_int(headers, name)
+        except BadRequest:
+            continue
+        if told is not None:
+            return told
+    return last
+
+
+def skips(previous: int | None, last: int) -> bool:
+    """Whether messages between `last` (0: none was read) and the next one are no longer kept, or nobody knows.
+
+    `previous` is what the next one's writer found before it. Anything but `last` is a hole: a later place is a message
+    that was missed; an earlier one, or none, is a subject that was emptied, or a stream that was made anew. None: it
+    is not told.
+    """
+    return bool(last) and previous is not None and previous != last
 
 
 def stamp_of(text: str) -> str:

@@ -2,6 +2,10 @@
 
 - `connect()` can hang for ever on a bad certificate, so it is bounded.
 - `flush()` writes its ping before what is queued, so it proves nothing of that: here the queue goes first.
+- An exception while a message is taken in ends its reading for good, though the connection stays: a subject or a
+  status that is no UTF-8 is enough. And a stored message whose publisher gave it a status is taken for the broker's own
+  word, so that an ordered consumer resets itself at it for ever, and a pull consumer passes over it each time.
+- A subject beyond the broker's limit (4 KiB with the reply subject) closes the connection: it is refused here.
 """
 
 from __future__ import annotations
@@ -18,18 +22,53 @@ from tickwire import address as addresses
 from tickwire import secure
 from tickwire.config import NatsSettings
 from tickwire.secure import SecureClient
+from tickwire.subjects import check_subject
+
+_CRLF = b"\r\n"
+_VERSION = b"NATS/1.0"
+_STORED = b"$JS.ACK."
+"""What the reply subject of a message from a stream begins with."""
 
 CLOSE_S = 1.0
 """How long a connection that failed may take to be given up."""
 
 
 class BusClient(SecureClient):
-    """With a `flush` that is a barrier."""
+    """With a `flush` that is a barrier, and which no message can deafen."""
+
+    async def publish(
+        self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, Any] | None = None
+    ) -> None:
+        """As nats-py's. Raises BadRequest for a subject of more than 512 bytes."""
+        await super().publish(check_subject(subject), payload, reply, headers)
+
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if headers:
+            headers = cleaned(headers, stored=reply.startswith(_STORED))
+        await super()._process_msg(sid, _text(subject), _text(reply), data, headers)
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
         """Return when the server has dealt with everything sent so far, subscriptions too. Raises nats' errors."""
         await self._flush_pending(force_flush=True)
         await super().flush(timeout)
+
+
+def cleaned(headers: bytes, *, stored: bool) -> bytes:
+    """A block of headers without a status that cannot be read, or, of a stored message, without any. Pure."""
+    line, separator, rest = headers.partition(_CRLF)
+    status = line[len(_VERSION) :]
+    if not line.startswith(_VERSION) or not separator:
+        return b""
+    if status and (stored or not status.isascii()):
+        line = _VERSION
+    if stored and b"Status" in rest:
+        rest = _CRLF.join(each for each in rest.split(_CRLF) if each.partition(b":")[0].strip() != b"Status")
+    return line + _CRLF + rest
+
+
+def _text(name: bytes) -> bytes:
+    """A subject as UTF-8; what is none becomes U+FFFD, and so no name of ours."""
+    return name if name.isascii() else name.decode(errors="replace").encode()
 
 
 async def opened(

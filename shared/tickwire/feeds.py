@@ -14,7 +14,8 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.errors import BadRequest
 from tickwire.messages import VolumeUnit
-from tickwire.subjects import exchange_name, symbol_of, timeframe_name, token
+from tickwire.subjects import Exchange, Name, Symbol, Timeframe, exchange_name, symbol_of, timeframe_name, token
+from tickwire.times import Bound, Count, Sequence, Time
 
 Kind = Literal["trade", "book", "ticker", "candle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -87,7 +88,7 @@ def feed_of(path: str) -> Feed:
     """The inverse of `Feed.path`. Raises BadRequest."""
     parts = path.split(".")
     if len(parts) not in (3, 4):
-        raise BadRequest(f"{path!r} does not name a feed", "it is kind.exchange.token and, for candles, .timeframe")
+        raise BadRequest(f"{path[:80]!r} is not a feed", "it is kind.exchange.token and, for candles, .timeframe")
     return feed(parts[0], parts[1], symbol_of(parts[2]), parts[3] if len(parts) == 4 else None)
 
 
@@ -98,7 +99,7 @@ class Trade(Struct, frozen=True, kw_only=True):
     """One trade. `id` is the exchange's (binance: of the aggregate trade); `side` is the taker's."""
 
     id: str | None
-    timestamp: int
+    timestamp: Time
     side: Literal["buy", "sell"] | None
     price: float
     amount: float
@@ -110,8 +111,8 @@ class Gap(Struct, frozen=True, kw_only=True):
     A bound is absent where it is not known.
     """
 
-    since: int | None
-    until: int | None
+    since: Bound | None
+    until: Bound | None
     after_id: str | None = None
     before_id: str | None = None
     reason: str = ""
@@ -129,13 +130,13 @@ class Trades(Struct, frozen=True, kw_only=True):
     base currency.
     """
 
-    exchange: str
-    symbol: str
+    exchange: Exchange
+    symbol: Symbol
     trades: list[Trade]
-    received: int
+    received: Time
     source: Literal["live", "rest"] = "live"
     gap: Gap | None = None
-    until: int | None = None
+    until: Time | None = None
     multiplier: float | UnsetType | None = UNSET
     inverse: bool | UnsetType = UNSET
 
@@ -156,16 +157,16 @@ class Book(Struct, frozen=True, kw_only=True):
     30 s is not live: its streamer is gone. Stream BOOKS keeps no message for longer.
     """
 
-    exchange: str
-    symbol: str
+    exchange: Exchange
+    symbol: Symbol
     state: Literal["live", "resyncing"]
-    timestamp: int | None
-    received: int
-    sequence: int | None = None
+    timestamp: Time | None
+    received: Time
+    sequence: Sequence | None = None
     bids: list[Level] = field(default_factory=list)
     asks: list[Level] = field(default_factory=list)
-    depth: int = 0
-    conflated: int = 0
+    depth: Count = 0
+    conflated: Count = 0
 
 
 class BookDelta(Struct, frozen=True, kw_only=True):
@@ -175,9 +176,9 @@ class BookDelta(Struct, frozen=True, kw_only=True):
     came before it is void.
     """
 
-    first: int
-    last: int
-    timestamp: int | None
+    first: Sequence
+    last: Sequence
+    timestamp: Time | None
     bids: list[Level]
     asks: list[Level]
     snapshot: bool = False
@@ -186,9 +187,9 @@ class BookDelta(Struct, frozen=True, kw_only=True):
 class BookDeltas(Struct, frozen=True, kw_only=True):
     """`md.book_delta.<exchange>.<token>`: every change of a book, in order."""
 
-    exchange: str
-    symbol: str
-    received: int
+    exchange: Exchange
+    symbol: Symbol
+    received: Time
     deltas: list[BookDelta]
 
 
@@ -198,10 +199,10 @@ class Ticker(Struct, frozen=True, kw_only=True):
     `conflated` counts the updates since the message before that had none of their own.
     """
 
-    exchange: str
-    symbol: str
-    timestamp: int | None
-    received: int
+    exchange: Exchange
+    symbol: Symbol
+    timestamp: Time | None
+    received: Time
     last: float | None = None
     bid: float | None = None
     bid_amount: float | None = None
@@ -212,7 +213,7 @@ class Ticker(Struct, frozen=True, kw_only=True):
     low: float | None = None
     volume: float | None = None
     quote_volume: float | None = None
-    conflated: int = 0
+    conflated: Count = 0
 
 
 class Candle(Struct, frozen=True, kw_only=True):
@@ -229,22 +230,22 @@ class Candle(Struct, frozen=True, kw_only=True):
     not say it is of an earlier version.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    timestamp: int
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    timestamp: Time
     open: float
     high: float
     low: float
     close: float
     volume: float
-    trades: int
+    trades: Count
     closed: bool
     complete: bool
-    sequence: int = 0
+    sequence: Sequence = 0
     repeated: bool = False
-    owed: int | None = None
-    outdated: int | None = None
+    owed: Time | None = None
+    outdated: Time | None = None
     volume_unit: VolumeUnit | None = None
 
 
@@ -262,13 +263,13 @@ class Status(Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
-    exchange: str
-    symbol: str
+    exchange: Exchange
+    symbol: Symbol
     event: Event
-    at: int
+    at: Time
     message: str = ""
-    owner: str = ""
-    trades: int = 0
+    owner: Name = ""
+    trades: Count = 0
     gap: Gap | None = None
 
 
@@ -284,13 +285,13 @@ class StartRequest(Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
-    exchange: str
-    symbol: str
-    subscriber: str
-    timeframe: str | None = None
-    ttl_s: int | None = None
-    depth: int | None = None
-    cadence_ms: int | None = None
+    exchange: Exchange
+    symbol: Symbol
+    subscriber: Name
+    timeframe: Timeframe | None = None
+    ttl_s: Count | None = None
+    depth: Count | None = None
+    cadence_ms: Count | None = None
     deltas: bool = False
 
     @property
@@ -303,10 +304,10 @@ class StopRequest(Struct, frozen=True, kw_only=True):
     """`streamer.stop`: withdraw the interest of a subscriber."""
 
     kind: Kind
-    exchange: str
-    symbol: str
-    subscriber: str
-    timeframe: str | None = None
+    exchange: Exchange
+    symbol: Symbol
+    subscriber: Name
+    timeframe: Timeframe | None = None
 
     @property
     def feed(self) -> Feed:
@@ -327,22 +328,22 @@ class FeedReport(Struct, frozen=True, kw_only=True):
     """
 
     kind: Kind
-    exchange: str
-    symbol: str
-    timeframe: str | None = None
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe | None = None
     state: State = "waiting"
     reason: str = ""
-    owner: str | None = None
-    subscribers: int = 0
-    items: int = 0
-    messages: int = 0
-    last_message: int | None = None
-    reconnects: int = 0
-    gaps: int = 0
-    repaired: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    conflated: int = 0
+    owner: Name | None = None
+    subscribers: Count = 0
+    items: Count = 0
+    messages: Count = 0
+    last_message: Time | None = None
+    reconnects: Count = 0
+    gaps: Count = 0
+    repaired: Count = 0
+    duplicates: Count = 0
+    rejected: Count = 0
+    conflated: Count = 0
     built: bool = False
 
     @property
@@ -354,8 +355,8 @@ class FeedReport(Struct, frozen=True, kw_only=True):
 class MarketRequest(Struct, frozen=True, kw_only=True):
     """`streamer.market`: what a market is, and in which units its numbers are."""
 
-    exchange: str
-    symbol: str
+    exchange: Exchange
+    symbol: Symbol
 
 
 class MarketReport(Struct, frozen=True, kw_only=True):
@@ -368,8 +369,8 @@ class MarketReport(Struct, frozen=True, kw_only=True):
     `amount_step` are the smallest steps, `min_amount` the smallest order.
     """
 
-    exchange: str
-    symbol: str
+    exchange: Exchange
+    symbol: Symbol
     kind: Literal["spot", "linear", "inverse"] | None
     base: str
     quote: str
@@ -382,14 +383,14 @@ class MarketReport(Struct, frozen=True, kw_only=True):
     price_step: float | None = None
     amount_step: float | None = None
     min_amount: float | None = None
-    expiry: int | None = None
+    expiry: Time | None = None
     active: bool | None = None
 
 
 class FeedsRequest(Struct, frozen=True, kw_only=True):
     """`streamer.list`: every feed that somebody is interested in, of one exchange if it is named."""
 
-    exchange: str | None = None
+    exchange: Exchange | None = None
 
 
 class FeedList(Struct, frozen=True, kw_only=True):
@@ -397,5 +398,5 @@ class FeedList(Struct, frozen=True, kw_only=True):
 
     feeds: list[FeedReport]
     silent: list[str] = field(default_factory=list)
-    chunk: int = 0
+    chunk: Count = 0
     more: bool = False

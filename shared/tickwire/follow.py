@@ -90,9 +90,7 @@ class Following:
         """Take in a message of the subscription."""
         link = link_of(message)
         if link is None:
-            # Only the broker's republish can speak for the tape.
-            log.warning("not from the tape", subject=self.subject)
-            return
+            raise BadRequest("not from the tape", "only the broker's republish can speak for it")
         self._heard = time.monotonic()
         async with self._turn:
             if self._chain.begins_anew(link.sequence, link.stamp):
@@ -108,7 +106,7 @@ class Following:
         try:
             # What is heard meanwhile waits until what was before is through.
             async with self._turn:
-                subscription = await self._bus.client.subscribe(self.subject, cb=self.hear, pending_msgs_limit=held)
+                subscription = await self._bus.subscribe(self.subject, self.hear, held=held)
                 self._bus.doubts.add(self.doubt)
                 await self._begin(back, after)
             yield
@@ -137,7 +135,7 @@ class Following:
         while page:
             found = []
             for link in page:
-                found.append(Taped(link.sequence, link.data, read_back=True, skipped=skips(link, after)))
+                found.append(Taped(link.sequence, link.data, read_back=True, skipped=skips(link.previous, after)))
                 after = link.sequence
             yield found
             page = await self._page(after)
@@ -204,7 +202,7 @@ class Following:
     async def _hand_on(self, link: Link, *, read_back: bool, first: bool = False) -> None:
         if link.sequence <= self._chain.last:
             return
-        skipped = not first and skips(link, self._chain.last)
+        skipped = not first and skips(link.previous, self._chain.last)
         # Before the call: it is not repeated, whatever becomes of it.
         self._chain.advance(link.sequence, link.stamp)
         self.skipped += skipped

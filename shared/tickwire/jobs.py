@@ -139,11 +139,12 @@ async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, 
 
 async def last_word(bus: Bus, job_id: str) -> Job | None:
     """The newest message of a job, which is kept for an hour; None when there is none, or the broker is away."""
+    subject = subjects.job(job_id)
     try:
-        last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id))
+        last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject)
     except (nats.errors.Error, nats.js.errors.Error):
         return None
-    return messages.decode(last.data or b"", Job)
+    return bus.undecodable.decoded(subject, last.data or b"", Job)
 
 
 async def known(bus: Bus, job_id: str) -> Job:

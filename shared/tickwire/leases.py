@@ -31,7 +31,7 @@ from tickwire import lifecycle, logs, messages, parting, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.chain import EXPECTED
 from tickwire.confirmed import WRONG_SEQUENCE
-from tickwire.errors import BadRequest, Fenced
+from tickwire.errors import Fenced
 from tickwire.messages import Instance, LeaseHolder
 from tickwire.metrics import Metrics, of_leases
 
@@ -178,7 +178,7 @@ class Leases:
         try:
             last = await self._last(self._subject(key))
             if last is not None and not _is_gone(last.headers):
-                holder = _holder_of(last.subject or "", last.data)
+                holder = self._holder_of(last.subject or "", last.data)
                 if holder is not None and holder != self.instance:
                     # Not noted: its release may have been observed while this answer was on its way.
                     return None
@@ -254,7 +254,7 @@ class Leases:
         last = await self._last(self._subject(key))
         if last is None or _is_gone(last.headers) or last.seq is None:
             raise _TakenOver
-        if _holder_of(last.subject or "", last.data) != self.instance:
+        if self._holder_of(last.subject or "", last.data) != self.instance:
             raise _TakenOver
         return last.seq
 
@@ -315,6 +315,11 @@ class Leases:
             return True
         return last is not None and not _is_gone(last.headers)
 
+    def _holder_of(self, subject: str, data: bytes | None) -> str | None:
+        """Who holds a lease by its entry; None where that says nothing, and then nobody does."""
+        found = self._bus.undecodable.decoded(subject, data or b"", LeaseHolder)
+        return None if found is None else found.holder
+
     async def observe(self, message: Msg) -> None:
         """Take in one entry of the bucket."""
         kind, _, name = message.subject.removeprefix(f"{_PREFIX}{self.service}.").partition(".")
@@ -331,7 +336,7 @@ class Leases:
             before = self._holders.get(name)
             if gone:
                 self._holders.pop(name, None)
-            elif (holder := _holder_of(message.subject, message.data)) is not None:
+            elif (holder := self._holder_of(message.subject, message.data)) is not None:
                 self._holders[name] = holder
             if self._holders.get(name) != before:
                 self._notify(name)
@@ -411,15 +416,6 @@ async def _forward(one: asyncio.Event, other: asyncio.Event) -> None:
 def _is_gone(headers: dict[str, str] | None) -> bool:
     """Whether an entry says that the key is no more: deleted, purged, or expired (a marker of the server)."""
     return headers is not None and ("KV-Operation" in headers or "Nats-Marker-Reason" in headers)
-
-
-def _holder_of(subject: str, data: bytes | None) -> str | None:
-    """Who holds a lease by its entry; None where that says nothing, and then nobody does."""
-    try:
-        return messages.decode(data or b"", LeaseHolder).holder
-    except BadRequest as error:
-        log.warning("not a lease", subject=subject, error=str(error))
-        return None
 
 
 def _weight(member: str, key: str) -> bytes:

@@ -6,6 +6,7 @@ Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -13,9 +14,10 @@ from msgspec import Struct, field
 
 from tickwire.errors import BadRequest, InternalError, TickwireError
 from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.subjects import Exchange, JobId, Key, Name, Symbol, Timeframe
+from tickwire.times import Count, Sequence, Time
 
-Row = tuple[int, float, float, float, float, float]
+Row = tuple[Time, float, float, float, float, float]
 """Open time (ms), open, high, low, close, volume."""
 VolumeUnit = Literal["base", "contracts", "quote", "unknown"]
 """What a volume counts: base currency, contracts, quote currency; or unknown: as the exchange says, whatever it is."""
@@ -36,11 +38,11 @@ class CandlePage(Struct, frozen=True, kw_only=True):
     what their volumes count; a page without it is of an earlier version, which mixed units on contract markets.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    since: int
-    until: int
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    since: Time
+    until: Time
     rows: list[Row]
     source: Literal["rest", "live"] = "rest"
     volume_unit: VolumeUnit | None = None
@@ -57,13 +59,28 @@ class Stored(Struct, frozen=True, kw_only=True):
     `rows` is how many candles the pages held, `total_rows` how many the file has now.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    since: int
-    until: int
-    rows: int
-    total_rows: int
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    since: Time
+    until: Time
+    rows: Count
+    total_rows: Count
+
+
+class RejectedPage(Struct, frozen=True, kw_only=True):
+    """`md.rejected.<exchange>.<token>.<timeframe>`: a page of candles that the cache passed over for good, and why.
+
+    `sequence` is its place in stream OHLCV. `since` and `until` are absent where the page could not be read.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    sequence: Sequence
+    reason: str
+    since: Time | None = None
+    until: Time | None = None
 
 
 class FetchRequest(Struct, frozen=True, kw_only=True):
@@ -75,13 +92,13 @@ class FetchRequest(Struct, frozen=True, kw_only=True):
     `[A-Za-z0-9_-]`), `md.job.<id>` can be subscribed to before asking, and asking twice makes one job.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    since: int
-    until: int | None = None
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    since: Time
+    until: Time | None = None
     refresh: bool = False
-    id: str | None = None
+    id: JobId | None = None
 
     @property
     def key(self) -> Key:
@@ -92,7 +109,7 @@ class FetchRequest(Struct, frozen=True, kw_only=True):
 class FetchAccepted(Struct, frozen=True, kw_only=True):
     """The reply to `fetcher.fetch`: the job is queued; follow `md.job.<id>`."""
 
-    id: str
+    id: JobId
 
 
 class CancelRequest(Struct, frozen=True, kw_only=True):
@@ -102,7 +119,7 @@ class CancelRequest(Struct, frozen=True, kw_only=True):
     candles; what was stored is kept, and `missing` says what was not.
     """
 
-    id: str
+    id: JobId
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -118,23 +135,23 @@ class Job(Struct, frozen=True, kw_only=True):
     without an `instance` was handed on in order, and waits for the next fetcher.
     """
 
-    id: str
-    exchange: str
-    symbol: str
-    timeframe: str
+    id: JobId
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
     state: Literal["queued", "running", "done", "failed"]
-    since: int
-    until: int
-    rows_from_cache: int = 0
-    rows_fetched: int = 0
-    rows_expected: int = 0
-    pages: int = 0
-    retries: int = 0
+    since: Time
+    until: Time
+    rows_from_cache: Count = 0
+    rows_fetched: Count = 0
+    rows_expected: Count = 0
+    pages: Count = 0
+    retries: Count = 0
     complete: bool = False
     missing: list[Range] = field(default_factory=list)
     error: ErrorReply | None = None
-    instance: str = ""
-    crashes: int = 0
+    instance: Name = ""
+    crashes: Count = 0
 
     @property
     def key(self) -> Key:
@@ -154,11 +171,11 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
     is clipped to it; `first`, `last` and `bytes` stay those of the whole file.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    since: int | None = None
-    until: int | None = None
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    since: Time | None = None
+    until: Time | None = None
 
     @property
     def key(self) -> Key:
@@ -176,15 +193,15 @@ class Coverage(Struct, frozen=True, kw_only=True):
     version stored of a contract market, in who knows which unit, are in the file but not within `verified`.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    rows: int = 0
-    first: int | None = None
-    last: int | None = None
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    rows: Count = 0
+    first: Time | None = None
+    last: Time | None = None
     verified: list[Range] = field(default_factory=list)
-    holes: int = 0
-    bytes: int = 0
+    holes: Count = 0
+    bytes: Count = 0
     volume_unit: VolumeUnit | None = None
 
     @property
@@ -199,12 +216,12 @@ class CandlesRequest(Struct, frozen=True, kw_only=True):
     `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns).
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    since: int | None = None
-    until: int | None = None
-    limit: int | None = None
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    since: Time | None = None
+    until: Time | None = None
+    limit: Count | None = None
     format: Literal["rows", "columns"] = "rows"
 
     @property
@@ -216,11 +233,11 @@ class CandlesRequest(Struct, frozen=True, kw_only=True):
 class Candles(Struct, frozen=True, kw_only=True):
     """A reply to `cache.get`: one chunk of at most 512 KiB. `more` says that chunk + 1 follows it."""
 
-    exchange: str
-    symbol: str
-    timeframe: str
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
     rows: list[Row]
-    chunk: int = 0
+    chunk: Count = 0
     more: bool = False
 
 
@@ -230,24 +247,24 @@ class CandleColumns(Struct, frozen=True, kw_only=True):
     `dates` is raw little-endian int64, the others are raw little-endian float64, `count` values each.
     """
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    count: int
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    count: Count
     dates: bytes
     opens: bytes
     highs: bytes
     lows: bytes
     closes: bytes
     volumes: bytes
-    chunk: int = 0
+    chunk: Count = 0
     more: bool = False
 
 
 class ListRequest(Struct, frozen=True, kw_only=True):
     """`cache.list`: every key that the cache holds, of one exchange if it is named."""
 
-    exchange: str | None = None
+    exchange: Exchange | None = None
 
 
 class CacheList(Struct, frozen=True, kw_only=True):
@@ -255,38 +272,38 @@ class CacheList(Struct, frozen=True, kw_only=True):
 
     keys: list[Coverage]
     damaged: list[str] = field(default_factory=list)
-    chunk: int = 0
+    chunk: Count = 0
     more: bool = False
 
 
 class Problem(Struct, frozen=True, kw_only=True):
     """One finding of `cache.verify`. `line` counts from 1; 0 is the file as a whole."""
 
-    line: int
+    line: Count
     message: str
 
 
 class Verification(Struct, frozen=True, kw_only=True):
     """The reply to `cache.verify`: clean when there is no problem. At most the first 100 are listed."""
 
-    exchange: str
-    symbol: str
-    timeframe: str
-    rows: int
-    holes: int
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    rows: Count
+    holes: Count
     problems: list[Problem] = field(default_factory=list)
-    problem_count: int = 0
+    problem_count: Count = 0
 
 
 class Repair(Struct, frozen=True, kw_only=True):
     """The reply to `cache.repair`: where the damaged file was moved, what was kept, what must be fetched again."""
 
-    exchange: str
-    symbol: str
-    timeframe: str
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
     moved_to: str
-    rows_kept: int
-    lines_dropped: int
+    rows_kept: Count
+    lines_dropped: Count
     unverified: list[Range] = field(default_factory=list)
 
 
@@ -294,7 +311,7 @@ class LogLevel(Struct, frozen=True, kw_only=True):
     """`control.log`: every process sets the level of a logger (`tickwire` is the root) until it ends."""
 
     level: Literal["debug", "info", "warning", "error"]
-    logger: str = "tickwire"
+    logger: Name = "tickwire"
 
 
 class SinkRequest(Struct, frozen=True, kw_only=True):
@@ -309,13 +326,13 @@ class SinkReport(Struct, frozen=True, kw_only=True):
     `missed` counts where the tape let go of messages before they could be written.
     """
 
-    instance: str
+    instance: Name
     active: bool
-    trades: int = 0
-    points: int = 0
-    rejected: int = 0
-    failures: int = 0
-    missed: int = 0
+    trades: Count = 0
+    points: Count = 0
+    rejected: Count = 0
+    failures: Count = 0
+    missed: Count = 0
 
 
 class SinkTotals(Struct, frozen=True, kw_only=True):
@@ -326,8 +343,8 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
     earlier versions did not, so that of contract markets `cvd` then began anew.
     """
 
-    sequence: int = 0
-    count: int = 0
+    sequence: Sequence = 0
+    count: Count = 0
     cvd: dict[str, float] = field(default_factory=dict)
     measured: bool = False
 
@@ -338,28 +355,31 @@ class SinkPosition(Struct, frozen=True, kw_only=True):
     Until a sink has been there, `sequence` is none.
     """
 
-    sequence: int | None = None
-    time: int = 0
+    sequence: Sequence | None = None
+    time: Time = 0
 
 
 class LeaseHolder(Struct, frozen=True, kw_only=True):
     """The value of a lease in bucket LEASES: who holds it, since when (ms)."""
 
-    holder: str
-    since: int
+    holder: Name
+    since: Time
 
 
 class Instance(Struct, frozen=True, kw_only=True):
     """The value of a member in bucket LEASES: a live service process."""
 
-    instance: str
-    service: str
-    host: str
-    pid: int
-    started: int
+    instance: Name
+    service: Name
+    host: Name
+    pid: Count
+    started: Time
 
 
 M = TypeVar("M")
+
+HEADER_DIGITS = 20
+"""Digits of the largest sequence that a stream can have, 2^64 - 1."""
 
 
 def encode(message: Struct) -> bytes:
@@ -377,11 +397,21 @@ def encode(message: Struct) -> bytes:
 
 
 def decode(data: bytes, kind: type[M]) -> M:
-    """A message from JSON. Raises BadRequest, naming the field, when it does not fit."""
+    """A message from JSON. Raises BadRequest, naming the field, when it does not fit, or is nested too deeply."""
     try:
         return msgspec.json.decode(data, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
         raise BadRequest(f"the {kind.__name__} message does not fit: {error}", "see docs/schemas") from error
+
+
+def header_int(headers: Mapping[str, str] | None, name: str) -> int | None:
+    """A header that is a count or a time (ms); None where it is absent. Raises BadRequest where it is no number."""
+    text = (headers or {}).get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= HEADER_DIGITS):
+        raise BadRequest(f"the header {name} is not a number: {text[:30]!r}", "see docs/asyncapi.json")
+    return int(text)
 
 
 def error_reply(error: TickwireError) -> ErrorReply:

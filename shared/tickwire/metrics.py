@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from nats.aio.client import Client
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -26,6 +25,7 @@ from prometheus_client import (
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 if TYPE_CHECKING:
+    from tickwire.bus import Bus
     from tickwire.leases import Leases
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
@@ -58,6 +58,8 @@ class Metrics:
         self._texts: list[Callable[[], Text]] = []
         self.serving = False
         """Whether the service answers requests."""
+        self.served = False
+        """Whether it ever did: what ends it then is no refusal to start."""
         self.requests = Histogram(
             "tickwire_request_seconds",
             "Time to answer a request, by endpoint",
@@ -139,10 +141,10 @@ def gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def of_broker(client: Client) -> Iterable[Metric]:
+def of_bus(bus: Bus) -> Iterable[Metric]:
     """What the connection to the broker counts by itself."""
-    stats = client.stats
-    yield gauge("tickwire_broker_connected", "1 while connected to the broker", float(client.is_connected))
+    stats = bus.client.stats
+    yield gauge("tickwire_broker_connected", "1 while connected to the broker", float(bus.client.is_connected))
     yield counter("tickwire_broker_reconnects", "Connections to the broker after the first", stats["reconnects"])
     messages = CounterMetricFamily("tickwire_broker_messages", "Messages to and from the broker", labels=["direction"])
     size = CounterMetricFamily("tickwire_broker_bytes", "Bytes to and from the broker", labels=["direction"])
@@ -151,6 +153,12 @@ def of_broker(client: Client) -> Iterable[Metric]:
         size.add_metric([direction], stats[f"{direction}_bytes"])
     yield messages
     yield size
+    undecodable = CounterMetricFamily(
+        "tickwire_undecodable_messages", "Messages that do not decode and were passed over", labels=["subject"]
+    )
+    for family, count in bus.undecodable.counts.items():
+        undecodable.add_metric([family], count)
+    yield undecodable
 
 
 def of_leases(leases: Leases) -> Iterable[Metric]:

@@ -20,13 +20,14 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from tickwire import metrics as measures
 from tickwire import stalls
+from tickwire.bus import Bus
 from tickwire.config import MetricsSettings
 from tickwire.errors import ConfigError
 from tickwire.metrics import Metrics
 
 
 @asynccontextmanager
-async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client) -> AsyncIterator[None]:
+async def monitored(settings: MetricsSettings, metrics: Metrics, bus: Bus) -> AsyncIterator[None]:
     """Answer within the block, where a port is configured. Raises ConfigError when it is taken."""
     if settings.port is None:
         yield
@@ -36,7 +37,7 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client)
         [
             web.get("/metrics", partial(_scrape, metrics)),
             web.get("/health/live", _live),
-            web.get("/health/ready", partial(_ready, metrics, client)),
+            web.get("/health/ready", partial(_ready, metrics, bus.client)),
         ]
     )
     runner = web.AppRunner(application, access_log=None)
@@ -49,7 +50,7 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, client: Client)
                 f"metrics cannot be served at {settings.host}:{settings.port}: {error.strerror or error}",
                 "choose another metrics.port, or leave it out",
             ) from error
-        with metrics.reading(partial(measures.of_broker, client)):
+        with metrics.reading(partial(measures.of_bus, bus)):
             async with stalls.measured(lambda ms: metrics.stalls.observe(ms / 1000)):
                 yield
     finally:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from tickwire.times import Bound
+
 
 class Range(NamedTuple):
     """`[since, until)`, ms epoch. On the wire it is a JSON array of two numbers."""
 
-    since: int
-    until: int
+    since: Bound
+    until: Bound
 
 
 def merge(ranges: Iterable[Range]) -> list[Range]:

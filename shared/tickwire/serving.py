@@ -22,12 +22,16 @@ from nats.micro.service import EndpointStats, Service, ServiceConfig
 
 from tickwire import logs, messages, parting, secure
 from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
+from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
 from tickwire.metrics import Metrics
+from tickwire.subjects import SUBJECT_BYTES
 
 log = logs.get(__name__)
 
 VERSION = "0.1.0"
+
+_foreign = Episode(log, "requests ask for their replies where tickwire itself speaks", quiet_s=QUIET_S)
 
 Q = TypeVar("Q", bound=Struct)
 
@@ -109,7 +113,7 @@ async def serve(
         try:
             # After the endpoints: whoever is answered a ping may ask. It returns when the server knows of them all.
             await micro.start()
-            counted.serving = True
+            counted.serving = counted.served = True
             yield
         finally:
             counted.serving = False
@@ -177,9 +181,10 @@ def _busy(subject: str, in_hand: int) -> Busy:
 def may_answer(request: Msg) -> bool:
     """Whether the reply would be no more than that: we may say what the asker may not."""
     if secure.is_ours(request.reply):
-        log.warning("a request asks for its reply where tickwire itself speaks", subject=request.subject)
+        _foreign.occurs(subject=request.subject)
         return False
-    return True
+    # The broker would close the connection that answers.
+    return len(request.reply.encode(errors="replace")) <= SUBJECT_BYTES
 
 
 def _correct(metrics: Metrics, stats: EndpointStats) -> None:

@@ -1,4 +1,4 @@
-"""Names on the bus and on disk: symbol tokens, subjects, file stems.
+"""Names on the bus and on disk: symbol tokens, subjects, file stems, and how long each may be.
 
 A token is how a symbol is written in a subject, a KV key and a file name: `/` becomes `-`, and every
 character outside `[A-Za-z0-9]` becomes `=XX`, the upper-case hex of its UTF-8 bytes. It is bijective.
@@ -7,7 +7,9 @@ character outside `[A-Za-z0-9]` becomes `=XX`, the upper-case hex of its UTF-8 b
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from msgspec import Meta
 
 from tickwire.errors import BadRequest
 
@@ -15,6 +17,25 @@ _PLAIN = re.compile(r"[A-Za-z0-9]")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9-]|=[0-9A-F]{2})+\Z")
 _ESCAPES = re.compile(r"(?:=[0-9A-F]{2})+")
 _EXCHANGE = re.compile(r"[a-z0-9]+\Z")
+_JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+EXCHANGE_CHARACTERS = 32
+SYMBOL_CHARACTERS = 64
+TOKEN_CHARACTERS = 160
+"""Of a token: a file name, in which a key's stem stands with affixes (as in `cache.files`), has 255 bytes at most."""
+NAME_CHARACTERS = 200
+"""Of a subscriber or an instance."""
+JOB_ID_CHARACTERS = 64
+SUBJECT_BYTES = 512
+"""The longest subject: nats-server closes a connection whose subject and reply subject together exceed 4,096 bytes."""
+
+Exchange = Annotated[str, Meta(max_length=EXCHANGE_CHARACTERS)]
+Symbol = Annotated[str, Meta(max_length=SYMBOL_CHARACTERS)]
+Timeframe = Annotated[str, Meta(max_length=5)]
+Name = Annotated[str, Meta(max_length=NAME_CHARACTERS)]
+JobId = Annotated[str, Meta(max_length=JOB_ID_CHARACTERS)]
+"""Texts of messages, bounded where they are decoded."""
 
 
 class Key(NamedTuple):
@@ -29,13 +50,36 @@ class Key(NamedTuple):
 
 
 def token(symbol: str) -> str:
-    """`BTC/USDT:USDT-260327` -> `BTC-USDT=3AUSDT=2D260327`. Raises BadRequest for an empty symbol."""
-    if not symbol:
-        raise BadRequest("the symbol is empty", "write it as ccxt does, such as BTC/USDT")
+    """`BTC/USDT:USDT-260327` -> `BTC-USDT=3AUSDT=2D260327`.
+
+    Raises BadRequest for a symbol that is empty, longer than 64 characters, or whose token is longer than 160.
+    """
+    if len(symbol) > SYMBOL_CHARACTERS:
+        raise BadRequest(_too_long("symbol", symbol, SYMBOL_CHARACTERS), "write it as ccxt does, such as BTC/USDT")
+    return _token(symbol, "symbol", TOKEN_CHARACTERS)
+
+
+def name_token(name: str) -> str:
+    """The same of the name of a subscriber, of at most 200 characters."""
+    if len(name) > NAME_CHARACTERS:
+        raise BadRequest(_too_long("name", name, NAME_CHARACTERS), "choose a shorter one")
+    return _token(name, "name", SUBJECT_BYTES)
+
+
+def _token(text: str, what: str, most: int) -> str:
+    if not text:
+        raise BadRequest(f"the {what} is empty", "a symbol is written as ccxt does, such as BTC/USDT")
     try:
-        return "".join(_token_character(character) for character in symbol)
+        token_ = "".join(_token_character(character) for character in text)
     except UnicodeEncodeError as error:
-        raise BadRequest(f"the symbol {symbol!r} is not valid text") from error
+        raise BadRequest(f"the {what} {text!r} is not valid text") from error
+    if len(token_) > most:
+        raise BadRequest(f"the {what} {text[:40]!r} is too long for a subject", f"encoded, it has {most} bytes at most")
+    return token_
+
+
+def _too_long(what: str, text: str, most: int) -> str:
+    return f"the {what} {text[:40]!r}… has {len(text)} characters, at most {most} are allowed"
 
 
 def _token_character(character: str) -> str:
@@ -48,21 +92,29 @@ def _token_character(character: str) -> str:
 
 def symbol_of(token_: str) -> str:
     """The symbol a token stands for. Raises BadRequest when no symbol has this token."""
-    if _TOKEN.match(token_):
+    if len(token_) <= TOKEN_CHARACTERS and _TOKEN.match(token_):
         try:
             symbol = _ESCAPES.sub(lambda m: bytes.fromhex(m[0].replace("=", "")).decode(), token_.replace("-", "/"))
         except UnicodeDecodeError:
             symbol = ""
         # Only the canonical spelling counts: `=41` would be a second name for `A`.
-        if symbol and token(symbol) == token_:
+        if 0 < len(symbol) <= SYMBOL_CHARACTERS and token(symbol) == token_:
             return symbol
-    raise BadRequest(f"{token_!r} is not a symbol token", "/ is written -, other signs =XX")
+    raise BadRequest(f"{token_[:80]!r} is not a symbol token", "/ is written -, other signs =XX")
+
+
+def check_subject(subject: str) -> str:
+    """The subject itself. Raises BadRequest beyond 512 bytes."""
+    # A character has 4 bytes at most.
+    if len(subject) * 4 > SUBJECT_BYTES and len(subject.encode(errors="replace")) > SUBJECT_BYTES:
+        raise BadRequest(f"the subject {subject[:40]}… is too long", f"use at most {SUBJECT_BYTES} bytes")
+    return subject
 
 
 def exchange_name(exchange: str) -> str:
     """The exchange id itself, once it is safe in a subject and a file name. Raises BadRequest."""
-    if not _EXCHANGE.match(exchange):
-        raise BadRequest(f"{exchange!r} is not an exchange id", "write it as ccxt does, such as binance or okx")
+    if len(exchange) > EXCHANGE_CHARACTERS or not _EXCHANGE.match(exchange):
+        raise BadRequest(f"{exchange[:40]!r} is not an exchange id", "write it as ccxt does, such as binance or okx")
     return exchange
 
 
@@ -87,9 +139,21 @@ def stored(key: Key) -> str:
     return f"md.stored.{key_path(key)}"
 
 
+def rejected(key: Key) -> str:
+    """Where the cache says which pages it passed over."""
+    return f"md.rejected.{key_path(key)}"
+
+
 def job(job_id: str) -> str:
     """Where a fetch job's progress and result are published."""
-    return f"md.job.{job_id}"
+    return f"md.job.{job_name(job_id)}"
+
+
+def job_name(job_id: str) -> str:
+    """The id of a job itself, once it is safe in a subject. Raises BadRequest."""
+    if not _JOB_ID.match(job_id):
+        raise BadRequest(f"{job_id[:80]!r} is no job id", "use 1 to 64 of A-Z, a-z, 0-9, _ and -")
+    return job_id
 
 
 def cancel(job_id: str) -> str:
@@ -128,12 +192,12 @@ def partition_of(key: Key, partitions: int) -> int:
 def timeframe_name(timeframe: str) -> str:
     """The timeframe itself, once it is safe in a subject and a file name. Raises BadRequest."""
     if not re.fullmatch(r"[0-9]{1,4}[A-Za-z]", timeframe):
-        raise BadRequest(f"{timeframe!r} is not a timeframe", "write a number and a unit, such as 1m or 4h")
+        raise BadRequest(f"{timeframe[:20]!r} is not a timeframe", "write a number and a unit, such as 1m or 4h")
     return timeframe
 
 
 def _three(path: str, separator: str) -> tuple[str, str, str]:
     parts = path.split(separator)
     if len(parts) != 3:
-        raise BadRequest(f"{path!r} does not name a key", f"it is exchange{separator}token{separator}timeframe")
+        raise BadRequest(f"{path[:80]!r} does not name a key", f"it is exchange{separator}token{separator}timeframe")
     return parts[0], parts[1], parts[2]

@@ -14,6 +14,7 @@ from tickwire.errors import UnsupportedTimeframe
 _FORM = re.compile(r"([1-9]\d{0,3})([smhdwMy])\Z")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _MONTHS = {"M": 1, "y": 12}
+_MOST_MONTHS = 120
 # Weekly candles open on Mondays; the epoch was a Thursday.
 _MONDAY_MS = 4 * 86_400_000
 
@@ -24,9 +25,10 @@ def parse(timeframe: str) -> tuple[int, str]:
     Raises UnsupportedTimeframe when it is not a number and one of s, m, h, d, w, M, y.
     """
     match = _FORM.match(timeframe)
-    if match is None:
+    # Calendars end with the year 9999.
+    if match is None or (match[2] in _MONTHS and int(match[1]) * _MONTHS[match[2]] > _MOST_MONTHS):
         raise UnsupportedTimeframe(
-            f"{timeframe!r} is not a timeframe", "write a number and a unit, such as 1m, 15m, 4h or 1d"
+            f"{timeframe[:20]!r} is not a timeframe", "write a number and a unit, such as 1m, 15m, 4h or 1d"
         )
     return int(match[1]), match[2]
 

@@ -1,11 +1,26 @@
-"""Moments as people write them. Pure; raises BadRequest with the remedy."""
+"""Moments, counts and sequences as messages have them, with their bounds; moments as people write them. Pure."""
 
 from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from typing import Annotated
+
+from msgspec import Meta
 
 from tickwire.errors import BadRequest
+
+LATEST_MS = 7_258_118_400_000
+"""2200-01-01, ms: no message speaks of a later time. InfluxDB's nanoseconds end in 2262, Python's years in 9999."""
+
+Time = Annotated[int, Meta(ge=0, le=LATEST_MS)]
+"""A moment, ms since the epoch."""
+Bound = Annotated[int, Meta(ge=-1, le=LATEST_MS)]
+"""An exclusive bound of a gap, ms: the one before the epoch's first is -1."""
+Count = Annotated[int, Meta(ge=0, le=2**53)]
+"""A number of things; up to 2^53 every language reads it exactly from JSON."""
+Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+"""A place in a stream, or an exchange's number of a change."""
 
 TIME_FORMS = "write 2024-01-31, 2024-01-31T12:00, a number of milliseconds, or an age such as 30d or 12h"
 
@@ -21,7 +36,13 @@ def time_ms(text: str, now: int, option: str = "time") -> int:
 
     Raises BadRequest, naming the option.
     """
-    text = text.strip()
+    moment = _moment(text.strip(), now, option)
+    if moment > LATEST_MS:
+        raise BadRequest(f"{option} {text[:40]} is after the year 2199", "choose an earlier time")
+    return moment
+
+
+def _moment(text: str, now: int, option: str) -> int:
     if match := _AGE.match(text):
         moment = now - round(float(match[1]) * _AGE_MS[match[2]])
         if moment < 0:
@@ -31,14 +52,14 @@ def time_ms(text: str, now: int, option: str = "time") -> int:
         number = int(text) if len(text) <= 16 else -1
         if number == 0 or _OLDEST_MS <= number <= 10**14:
             return number
-        raise BadRequest(f"{option} {text} is not a time in milliseconds", TIME_FORMS)
+        raise BadRequest(f"{option} {text[:40]} is not a time in milliseconds", TIME_FORMS)
     try:
         moment_ = datetime.fromisoformat(text)
         if moment_.tzinfo is None:
             moment_ = moment_.replace(tzinfo=UTC)
         value = round(moment_.timestamp() * 1000)
     except (ValueError, OverflowError) as error:
-        raise BadRequest(f"{option} {text!r} is not a time", TIME_FORMS) from error
+        raise BadRequest(f"{option} {text[:80]!r} is not a time", TIME_FORMS) from error
     if value < 0:
         raise BadRequest(f"{option} {text} is before 1970", "choose a later time")
     return value

@@ -12,6 +12,7 @@ import msgspec
 import nats.errors
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from support.cache_process import run, settings
@@ -145,7 +146,7 @@ async def test_of_a_key_never_fetched_nothing_is_known_and_nothing_can_be_read(
         assert await coverage(bus) == Coverage(exchange="binance", symbol="BTC/USDT", timeframe="1m")
         with pytest.raises(NotCached, match="is not cached; tickwire candles fetch binance BTC/USDT 1m"):
             await rows_of(bus, candles())
-        for wrong in (candles(since=5, until=4), candles(limit=-1), candles(symbol="")):
+        for wrong in (candles(since=5, until=4), replace(candles(), limit=-1), candles(symbol="")):
             with pytest.raises(BadRequest):
                 await rows_of(bus, wrong)
 

@@ -39,7 +39,7 @@ async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop
             board.publish_lag.observe(lag)
         boards.append(board)
     metrics, port = Metrics(), free_port()
-    async with monitored(MetricsSettings(port=port), metrics, bus.client):
+    async with monitored(MetricsSettings(port=port), metrics, bus):
         with metrics.writing(lambda: of_feeds(boards)):
             began = time.thread_time()
             # In a thread, as any other process: reading it is no part of what is measured.

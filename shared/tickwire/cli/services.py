@@ -53,7 +53,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
         log.info("started", broker=bus.url, pid=os.getpid())
         meter = stalls.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
         metrics = Metrics()
-        async with monitored(settings.metrics, metrics, bus.client), meter if settings.log.stalls else nullcontext():
+        async with monitored(settings.metrics, metrics, bus), meter if settings.log.stalls else nullcontext():
             await serve(bus, settings, identity, stop, metrics)
         log.info("stopped")
 
@@ -73,11 +73,7 @@ async def follow_log_level(bus: Bus) -> None:
     """From now on set the levels that `control.log` asks for, and confirm where a confirmation is asked for."""
 
     async def take(message: Msg) -> None:
-        try:
-            wanted = messages.decode(message.data, LogLevel)
-        except BadRequest as error:
-            log.warning("control.log", error=str(error))
-            return
+        wanted = messages.decode(message.data, LogLevel)
         logs.set_level(wanted.level, wanted.logger)
         if message.reply and may_answer(message):
             await bus.publish(message.reply, wanted)

@@ -4,28 +4,42 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import Any
 
 import msgspec
 import nats.js.errors
 from msgspec import Struct
 
-from tickwire import logs, messages, streams, subjects
+from tickwire import streams, subjects
 from tickwire.bus import Bus, patiently
 from tickwire.cli.connection import now_ms
 from tickwire.cli.feeds import listed
 from tickwire.cli.inventory import inventory
-from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
+from tickwire.errors import BrokerUnavailable, TickwireError
 from tickwire.feeds import FeedReport
 from tickwire.lifecycle import unwrapped
 from tickwire.messages import FetchRequest, Job, LeaseHolder
-
-log = logs.get(__name__)
+from tickwire.times import Count
 
 GATHER_S = 0.4
 """How long answers are waited for: every instance answers by itself."""
 JOBS_SHOWN = 20
 _LEASES = f"$KV.{streams.LEASES}."
+
+
+class _Answered(Struct, frozen=True):
+    num_requests: Count = 0
+    num_errors: Count = 0
+
+
+class _Stats(Struct, frozen=True):
+    """What a micro service answers to `$SRV.STATS`, as far as it is shown (ADR-32)."""
+
+    name: str
+    id: str
+    version: str
+    started: str
+    metadata: dict[str, str] = msgspec.field(default_factory=dict)
+    endpoints: list[_Answered] | None = None
 
 
 class ServiceStatus(Struct, frozen=True, kw_only=True):
@@ -124,18 +138,18 @@ async def of_services(bus: Bus, broker: BrokerState) -> Status:
 async def _services(bus: Bus) -> list[ServiceStatus]:
     found = []
     for data in await bus.request_all("$SRV.STATS", wait_s=GATHER_S):
-        stats: dict[str, Any] = msgspec.json.decode(data)
-        endpoints = stats.get("endpoints") or []
-        found.append(
-            ServiceStatus(
-                service=stats["name"],
-                instance=(stats.get("metadata") or {}).get("instance", stats["id"]),
-                version=stats["version"],
-                started=stats["started"],
-                requests=sum(each.get("num_requests", 0) for each in endpoints),
-                errors=sum(each.get("num_errors", 0) for each in endpoints),
+        stats = bus.undecodable.decoded("$SRV.STATS", data, _Stats)
+        if stats is not None:
+            found.append(
+                ServiceStatus(
+                    service=stats.name,
+                    instance=stats.metadata.get("instance", stats.id),
+                    version=stats.version,
+                    started=stats.started,
+                    requests=sum(each.num_requests for each in stats.endpoints or ()),
+                    errors=sum(each.num_errors for each in stats.endpoints or ()),
+                )
             )
-        )
     return sorted(found, key=lambda each: (each.service, each.instance))
 
 
@@ -160,10 +174,8 @@ async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
     if not last.data:
         return None
     service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
-    try:
-        holder = messages.decode(last.data, LeaseHolder)
-    except BadRequest as error:
-        log.warning("not a lease", subject=subject, error=str(error))
+    holder = bus.undecodable.decoded(subject, last.data, LeaseHolder)
+    if holder is None:
         return None
     return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
 
@@ -190,27 +202,30 @@ async def _jobs(bus: Bus) -> list[Job]:
             # The end of the queue, or a broker without one.
             break
         sequence = queued.seq or sequence + 1
-        found.append(await _job(bus, messages.decode(queued.data or b"", FetchRequest)))
+        request = bus.undecodable.decoded(queued.subject or "", queued.data or b"", FetchRequest)
+        if request is not None and request.id is not None:
+            found.append(await _job(bus, request.id, request))
     return found
 
 
-async def _job(bus: Bus, request: FetchRequest) -> Job:
-    """A job by its last message; where none is kept, as it was asked for."""
+async def _job(bus: Bus, job_id: str, request: FetchRequest) -> Job:
+    """A job by its last message; where none is kept, or none that can be read, as it was asked for."""
+    subject = subjects.job(job_id)
     try:
-        last = await patiently(
-            lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(str(request.id)), direct=True)
-        )
+        last = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject, direct=True))
     except nats.js.errors.NotFoundError:
-        return Job(
-            id=str(request.id),
-            exchange=request.exchange,
-            symbol=request.symbol,
-            timeframe=request.timeframe,
-            state="queued",
-            since=request.since,
-            until=now_ms() if request.until is None else request.until,
-        )
-    return messages.decode(last.data or b"", Job)
+        found = None
+    else:
+        found = bus.undecodable.decoded(subject, last.data or b"", Job)
+    return found or Job(
+        id=job_id,
+        exchange=request.exchange,
+        symbol=request.symbol,
+        timeframe=request.timeframe,
+        state="queued",
+        since=request.since,
+        until=now_ms() if request.until is None else request.until,
+    )
 
 
 async def _streams(bus: Bus) -> list[StreamStatus]:

@@ -4,6 +4,7 @@
 |---|---|---|
 | `ohlcv.<p>.<exchange>.<token>.<timeframe>` (stream OHLCV) | read | pages of closed candles, from the checkpoint on |
 | `md.stored.<exchange>.<token>.<timeframe>` | published | what became durable |
+| `md.rejected.<exchange>.<token>.<timeframe>` | published | pages that were passed over |
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import NamedTuple, TypeVar
 
 import nats.errors
 import nats.js.errors
+from msgspec import Struct
 from nats.aio.msg import Msg
 
 from tickwire import logs, messages, parting, streams, subjects
@@ -27,7 +29,7 @@ from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
 from tickwire.cache.store import Commit, Store
 from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
 from tickwire.leases import Lease
-from tickwire.messages import CandlePage
+from tickwire.messages import CandlePage, RejectedPage
 from tickwire.subjects import Key
 
 log = logs.get(__name__)
@@ -163,9 +165,10 @@ class Partition:
             while True:
                 self._woken.clear()
                 if batch := self._next_batch():
-                    keys, outcome = await self._until_done(lease, partial(_commit, store, batch))
+                    keys, outcome, unread = await self._until_done(lease, partial(_commit, store, batch))
                     touched.update(dict.fromkeys(keys, loop.time()))
                     await self._announce(outcome)
+                    await self._pass_over(unread)
                 due = [key for key in store.waiting if touched.get(key, 0.0) + IDLE_S <= loop.time()]
                 if due:
                     await self._announce(await self._until_done(lease, partial(store.flush, due)))
@@ -243,15 +246,43 @@ class Partition:
         self._metrics.refused.inc(len(outcome.rejected))
         self._metrics.pages.inc(len(outcome.stored))
         self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
-        for _, page, refusal in outcome.rejected:
+        for sequence, page, refusal in outcome.rejected:
             log.warning("page refused", **page.key._asdict(), since=page.since, reason=str(refusal))
+            await self._reject(page.key, sequence, refusal, page)
         for stored in outcome.stored:
             key = Key(stored.exchange, stored.symbol, stored.timeframe)
+            await self._say(subjects.stored(key), stored)
+
+    async def _pass_over(self, unread: list[tuple[_Queued, BadRequest]]) -> None:
+        """Count and publish what was no page of its subject's key."""
+        self._metrics.refused.inc(len(unread))
+        for each, error in unread:
+            self.bus.undecodable.skip(each.subject, each.data, error, sequence=each.sequence)
             try:
-                await self.bus.publish(subjects.stored(key), stored)
-            except nats.errors.Error as error:
-                # Whoever waits for it asks for the coverage in the end.
-                log.debug("could not announce", **key._asdict(), error=repr(error))
+                key = subjects.key_of(_path_of(each.subject))
+            except BadRequest:
+                # No key has this subject, so there is nobody to tell.
+                continue
+            await self._reject(key, each.sequence, error)
+
+    async def _reject(self, key: Key, sequence: int, error: TickwireError, page: CandlePage | None = None) -> None:
+        said = RejectedPage(
+            exchange=key.exchange,
+            symbol=key.symbol,
+            timeframe=key.timeframe,
+            sequence=sequence,
+            reason=error.message[:500],
+            since=page.since if page else None,
+            until=page.until if page else None,
+        )
+        await self._say(subjects.rejected(key), said)
+
+    async def _say(self, subject: str, message: Struct) -> None:
+        try:
+            await self.bus.publish(subject, message)
+        except nats.errors.Error as error:
+            # Whoever waits for it asks for the coverage in the end.
+            log.debug("could not announce", subject=subject, error=repr(error))
 
     def _notify(self) -> None:
         self.changed.set()
@@ -268,12 +299,26 @@ async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> Non
             waiter.cancel()
 
 
-def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], Commit]:
-    """Commit a batch of messages; what is no page is logged and left out."""
-    pages = []
+def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], Commit, list[tuple[_Queued, BadRequest]]]:
+    """Commit a batch of messages; the keys that it touched, what came of it, and what was no page."""
+    pages: list[tuple[int, CandlePage]] = []
+    unread: list[tuple[_Queued, BadRequest]] = []
     for each in batch:
         try:
-            pages.append((each.sequence, messages.decode(each.data, CandlePage)))
+            pages.append((each.sequence, _page_of(each)))
         except BadRequest as error:
-            log.warning("message refused", subject=each.subject, sequence=each.sequence, reason=str(error))
-    return {page.key for _, page in pages}, store.commit(pages, batch[-1].sequence)
+            unread.append((each, error))
+    return {page.key for _, page in pages}, store.commit(pages, batch[-1].sequence), unread
+
+
+def _page_of(queued: _Queued) -> CandlePage:
+    """The page. Raises BadRequest where it is none, or of another key than its subject's."""
+    page = messages.decode(queued.data, CandlePage)
+    if subjects.key_path(page.key) != _path_of(queued.subject):
+        raise BadRequest(f"a page of {page.key} on the subject of another key", "see docs/asyncapi.json")
+    return page
+
+
+def _path_of(subject: str) -> str:
+    """The last three tokens."""
+    return subject.split(".", 2)[2]

@@ -9,6 +9,7 @@
 | `cache.partition.<p>.<endpoint>` | answered by the owner, asked by the others | a request handed on |
 | `ohlcv.<p>.>` (stream OHLCV) | read | see partition.py |
 | `md.stored.<exchange>.<token>.<timeframe>` | published | see partition.py |
+| `md.rejected.<exchange>.<token>.<timeframe>` | published | see partition.py |
 | `$KV.LEASES.cache.>` | leases | who owns which partition |
 
 Any instance answers any request. One that does not own the key's partition hands the request on with the original
@@ -31,7 +32,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import backlog, logs, messages, parting, streams, subjects, timeframes
+from tickwire import backlog, logs, messages, parting, secure, streams, subjects, timeframes
 from tickwire.bus import Bus
 from tickwire.cache import folder, replies
 from tickwire.cache.disk import explained
@@ -45,8 +46,8 @@ from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
 from tickwire.metrics import Metrics, gauge
 from tickwire.ranges import Range, clip
-from tickwire.serving import Call, Endpoint, answer, serve
-from tickwire.subjects import Key
+from tickwire.serving import Call, Endpoint, answer, may_answer, serve
+from tickwire.subjects import Key, check_subject
 
 log = logs.get(__name__)
 
@@ -214,21 +215,27 @@ class Cache:
 
     @asynccontextmanager
     async def _taking_over_requests(self, partition: Partition) -> AsyncIterator[None]:
-        handed = await self.bus.subscribe(f"cache.partition.{partition.number}.*", self._handed)
+        handed = await self.bus.subscribe(f"cache.partition.{partition.number}.*", partial(self._handed, partition))
         try:
             yield
         finally:
             await parting.unsubscribe(self.bus.client, handed)
 
-    async def _handed(self, message: Msg) -> None:
+    async def _handed(self, partition: Partition, message: Msg) -> None:
+        """Answer what another instance hands on. Raises BadRequest."""
         headers = message.headers or {}
         name = message.subject.rsplit(".", 1)[1]
         publish = self.bus.client.publish
+        if not message.reply or not may_answer(message):
+            return
         if name == "list":
-            partition = self.partitions[int(message.subject.split(".")[2])]
             call = Call(message.subject, message.reply, headers, message.data, publish)
             endpoint: Endpoint[Any] = Endpoint(message.subject, ListRequest, partial(self._list_part, partition))
-        elif name in _OF_KEY and REPLY_TO in headers and int(headers[EXPIRES]) >= time.time() * 1000:
+        elif name in _OF_KEY and REPLY_TO in headers and not secure.is_ours(headers[REPLY_TO]):
+            check_subject(headers[REPLY_TO])
+            expires = messages.header_int(headers, EXPIRES)
+            if expires is None or expires < time.time() * 1000:
+                return
             await message.respond(b"")
             call = Call(message.subject, headers[REPLY_TO], headers, message.data, publish)
             endpoint = self._routed(name, _OF_KEY[name][0])
@@ -248,8 +255,6 @@ class Cache:
 async def _get(partition: Partition, request: CandlesRequest, call: Call) -> None:
     if request.since is not None and request.until is not None and request.since > request.until:
         raise BadRequest(f"since {request.since} is after until {request.until}", "swap them")
-    if request.limit is not None and request.limit < 0:
-        raise BadRequest(f"the limit {request.limit} is negative", "ask for 0 rows or more")
     key = request.key
     store = await _flushed(partition, [key])
     # Taken in the partition's own thread, so beside no splice; read in another, so that no splice has to wait.

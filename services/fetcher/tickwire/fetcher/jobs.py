@@ -71,12 +71,13 @@ class Runner:
 
 
 async def last_message(bus: Bus, job_id: str) -> Job | None:
-    """The newest message of a job, as long as it is kept (an hour). Raises BrokerUnavailable."""
+    """The newest message of a job, as long as it is kept (an hour) and can be read. Raises BrokerUnavailable."""
+    subject = subjects.job(job_id)
     try:
-        kept = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.job(job_id)))
+        kept = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject))
     except nats.js.errors.NotFoundError:
         return None
-    return messages.decode(kept.data or b"", Job)
+    return bus.undecodable.decoded(subject, kept.data or b"", Job)
 
 
 async def is_cancelled(bus: Bus, job_id: str) -> bool:

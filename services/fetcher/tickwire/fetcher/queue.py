@@ -131,10 +131,9 @@ class Queue:
             checks.job_id(request.id)
             if request.exchange != self._venue.exchange:
                 raise BadRequest(f"a job of {request.exchange[:40]!r} is none of {self._venue.exchange}")
-        except (BadRequest, RecursionError) as error:
-            log.warning(
-                "dropped what is no job", subject=message.subject, begins=repr(message.data[:60]), error=str(error)
-            )
+            subjects.key_path(request.key)
+        except BadRequest as error:
+            self._bus.undecodable.skip(message.subject, message.data, error)
             self._runner.metrics.ended.labels(self._venue.exchange, "unreadable").inc()
             await self._say(message.ack)
             return

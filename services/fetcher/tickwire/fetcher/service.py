@@ -220,5 +220,5 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
 
 
 def _epoch_of(consumer: str) -> tuple[int, int]:
-    *_, generation, revision = consumer.rsplit("-", 2)
+    *_, generation, revision = ("", "", *consumer.rsplit("-", 2))
     return (int(generation), int(revision)) if generation.isdigit() and revision.isdigit() else (0, 0)

@@ -17,6 +17,7 @@ from nats.js.client import JetStreamContext
 
 from tickwire import logs, parting
 from tickwire.bus import Bus, cancellable
+from tickwire.episodes import Episode
 
 log = logs.get(__name__)
 
@@ -35,6 +36,8 @@ class Reader:
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._expected = 1
         """The consumer's own number of the next message."""
+        self._unreadable = Episode(log, "the stream cannot be read", stream=stream)
+        self._unconfirmed = Episode(log, "could not acknowledge", stream=stream)
 
     async def batch(self, limit: int) -> list[Msg]:
         """The next messages in order, at most so many; none when there are none for a while."""
@@ -47,10 +50,11 @@ class Reader:
             return []
         except (nats.errors.Error, nats.js.errors.Error) as error:
             # The broker is away, or the consumer is gone with it.
-            log.warning("the stream cannot be read", stream=self.stream, error=repr(error))
+            self._unreadable.occurs(error=repr(error))
             self._subscription = None
             await asyncio.sleep(RETRY_S)
             return []
+        self._unreadable.ends()
         numbers = [message.metadata.sequence.consumer for message in found]
         if numbers != list(range(self._expected, self._expected + len(found))):
             log.info("messages were lost on the way, reading them again", stream=self.stream)
@@ -64,8 +68,10 @@ class Reader:
         try:
             await cancellable(last.ack_sync())
         except (nats.errors.Error, nats.js.errors.Error) as error:
-            log.warning("could not acknowledge", stream=self.stream, error=repr(error))
+            self._unconfirmed.occurs(error=repr(error))
             self._subscription = None
+        else:
+            self._unconfirmed.ends()
 
     async def waiting(self) -> int:
         """How many messages the sink has not acknowledged, by the broker's word. Raises nats-py's errors."""

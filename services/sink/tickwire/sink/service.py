@@ -25,15 +25,15 @@ from prometheus_client.core import Metric
 from tickwire import lifecycle, logs, messages, streams
 from tickwire.backlog import Backlog
 from tickwire.bus import Bus
-from tickwire.chain import EXPECTED, OWN_LAST
+from tickwire.chain import expected_of, skips
 from tickwire.config import Settings, SinkSettings
-from tickwire.errors import Fenced
-from tickwire.feeds import Book, Candle, Gap, Trades
+from tickwire.errors import BadRequest, Fenced
+from tickwire.feeds import Book, Candle, Gap, Trades, feed_of
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge
 from tickwire.serving import Call, Endpoint, serve
-from tickwire.sink import points
+from tickwire.sink import points, totals
 from tickwire.sink.held import Held
 from tickwire.sink.influx import Influx, open_influx
 from tickwire.sink.ledger import Ledger
@@ -149,18 +149,31 @@ class Sink:
         touched: set[str] = set()
         trades = 0
         async for message in _in_turns(found):
-            path, sequence = message.subject.removeprefix("tape."), message.metadata.sequence.stream
-            before = await ledger.of(path)
+            sequence = message.metadata.sequence.stream
+            try:
+                feed = feed_of(message.subject.removeprefix("tape."))
+            except BadRequest as error:
+                # No feed has this subject, so there is no place in one to speak of.
+                lines.append(self._unread(message, error, {"stream": reader.stream}))
+                continue
+            before = await ledger.of(feed.path)
             if sequence <= before.sequence:
                 # Written in an earlier life.
                 continue
-            said = messages.decode(message.data, Trades)
-            lines += self._lost(message, said, before.sequence, sequence)
-            made, after = points.of_trades(said, sequence, before)
-            lines += made
-            trades += len(said.trades)
-            ledger.keep(path, after)
-            touched.add(path)
+            try:
+                said = messages.decode(message.data, Trades)
+                if said.feed != feed:
+                    raise BadRequest(f"trades of {said.feed} on the subject of {feed}", "see docs/asyncapi.json")
+            except BadRequest as error:
+                lines.append(self._unread(message, error, {"exchange": feed.exchange, "symbol": feed.symbol}))
+                ledger.keep(feed.path, totals.after(before, [], sequence))
+            else:
+                lines += self._lost(message, said, before.sequence, sequence)
+                made, after = points.of_trades(said, sequence, before)
+                lines += made
+                trades += len(said.trades)
+                ledger.keep(feed.path, after)
+            touched.add(feed.path)
         await self._send(lines)
         await ledger.save(touched)
         await reader.done(found[-1])
@@ -168,16 +181,21 @@ class Sink:
 
     def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
         """A gap where the tape let go of messages before they were read."""
-        headers = message.headers or {}
-        # The first says it where retention emptied the subject, so that nothing was expected.
-        previous = int(headers.get(OWN_LAST) or headers.get(EXPECTED) or 0)
-        if not last or previous <= last:
+        if not skips(expected_of(message.headers), last):
             return []
         self._missed += 1
         log.error("the tape was shorter than the outage", subject=message.subject, after=last, before=sequence)
         until = said.trades[0].timestamp if said.trades else None
         lost = Gap(since=None, until=until, reason="no longer on the tape when it could be written")
         return [points.of_gap(lost, {"exchange": said.exchange, "symbol": said.symbol}, said.received, sequence)]
+
+    def _unread(self, message: Msg, error: BadRequest, tags: dict[str, str]) -> str:
+        """A gap in place of a message that cannot be read."""
+        self._bus.undecodable.skip(message.subject, message.data, error)
+        self._missed += 1
+        at = int(message.metadata.timestamp.timestamp() * 1000)
+        lost = Gap(since=None, until=None, reason="a message of the tape cannot be read")
+        return points.of_gap(lost, tags, at, message.metadata.sequence.stream)
 
     async def _write_states(self, reader: Reader, held: Held, stop: asyncio.Event) -> None:
         async with aclosing(reader):
@@ -206,9 +224,17 @@ class Sink:
         kind = message.subject.split(".")[1]
         if kind not in self._settings.kinds:
             return None
-        if kind == "candle":
-            return points.of_candle(messages.decode(message.data, Candle))
-        return points.of_book(messages.decode(message.data, Book), message.metadata.sequence.stream)
+        sequence = message.metadata.sequence.stream
+        try:
+            feed = feed_of(message.subject.removeprefix("tape."))
+            said: Candle | Book = (
+                messages.decode(message.data, Candle) if kind == "candle" else messages.decode(message.data, Book)
+            )
+            if (said.exchange, said.symbol) != (feed.exchange, feed.symbol):
+                raise BadRequest(f"{said.exchange} {said.symbol} on the subject of {feed}", "see docs/asyncapi.json")
+        except BadRequest as error:
+            return self._unread(message, error, {"stream": streams.SINK})
+        return points.of_candle(said) if isinstance(said, Candle) else points.of_book(said, sequence)
 
     async def _send(self, lines: Sequence[str]) -> None:
         for start in range(0, len(lines), self._settings.batch):

@@ -21,7 +21,7 @@ from tickwire.config import StreamerSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.feeds import Feed, StartRequest, StopRequest
 from tickwire.streamer.desk import Wishes
-from tickwire.subjects import token
+from tickwire.subjects import check_subject, name_token
 
 log = logs.get(__name__)
 
@@ -123,22 +123,22 @@ class Interests:
     async def observe(self, message: Msg) -> None:
         """Take in one entry of the bucket."""
         headers = message.headers or {}
-        if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
-            self._forget(message.subject)
-        else:
-            self._learn(message.subject, message.data)
-        sequence = message.metadata.sequence
-        self._seen = max(self._seen, sequence.stream if sequence else 0)
-        self._news.set()
-        self._news = asyncio.Event()
+        try:
+            if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+                self._forget(message.subject)
+            else:
+                self._learn(message.subject, message.data)
+        finally:
+            sequence = message.metadata.sequence
+            self._seen = max(self._seen, sequence.stream if sequence else 0)
+            self._news.set()
+            self._news = asyncio.Event()
 
     def _learn(self, subject: str, data: bytes) -> None:
-        try:
-            request = messages.decode(data, StartRequest)
-            feed = request.feed
-        except BadRequest as error:
-            log.warning("not an interest", subject=subject, error=str(error))
-            return
+        request = messages.decode(data, StartRequest)
+        feed = request.feed
+        if _subject(feed, request.subscriber) != subject:
+            raise BadRequest("an interest under another's name", "register it by streamer.start")
         self._feeds[subject] = feed
         known = self._of.setdefault(feed, {})
         if known.get(subject) != request:
@@ -163,10 +163,7 @@ class Interests:
 
 def check(request: StartRequest | StopRequest) -> None:
     """Refuse what can be refused without asking the exchange. Raises BadRequest."""
-    _ = request.feed
-    if not 0 < len(request.subscriber) <= 200:
-        raise BadRequest("a subscriber has a name of 1 to 200 characters", "choose one that nobody else uses")
-    token(request.subscriber)
+    check_subject(_subject(request.feed, request.subscriber))
     if isinstance(request, StopRequest):
         return
     if request.ttl_s is not None and not 1 <= request.ttl_s <= _MOST_TTL_S:
@@ -180,7 +177,7 @@ def check(request: StartRequest | StopRequest) -> None:
 
 
 def _subject(feed: Feed, subscriber: str) -> str:
-    return f"{_PREFIX}{feed.path}.{token(subscriber)}"
+    return f"{_PREFIX}{feed.path}.{name_token(subscriber)}"
 
 
 @asynccontextmanager

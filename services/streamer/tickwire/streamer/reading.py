@@ -134,8 +134,7 @@ async def _first_since(bus: Bus, trades: Feed, stored: float) -> int | None:
     while True:
         try:
             reply = await cancellable(bus.client.request(f"$JS.API.DIRECT.GET.{streams.TRADES}", request, timeout=2))
-            found = (reply.headers or {}).get("Nats-Sequence")
-            return int(found) if found else None
+            return messages.header_int(reply.headers, "Nats-Sequence")
         except nats.errors.Error as error:
             log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
         await asyncio.sleep(RETRY_S)

@@ -37,6 +37,7 @@ from tickwire import exchanges, feeds, logs, messages, streams
 from tickwire.bulkhead import bulkhead, reason
 from tickwire.bus import Bus
 from tickwire.config import Settings, StreamerSettings
+from tickwire.episodes import Episode
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -146,14 +147,16 @@ def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
 
 async def _keep(interests: Interests, requests: Sequence[StartRequest], stop: asyncio.Event) -> None:
     """Keep the configuration's interests alive, whatever becomes of the broker."""
+    failing = Episode(log, "pinned feeds are not renewed")
     while requests and not stop.is_set():
         try:
             for request in requests:
                 await interests.register(request)
         except BrokerUnavailable as error:
             # What expires meanwhile is wanted anew as soon as the broker is back.
-            log.warning("pinned feeds not renewed", error=str(error))
+            failing.occurs(error=str(error))
             continue
+        failing.ends()
         await asyncio.sleep(PINNED_TTL_S / 3)
 
 

@@ -19,7 +19,9 @@ from tickwire import logs
 from tickwire.bus import Bus, cancellable
 from tickwire.chain import EXPECTED, OWN_LAST
 from tickwire.confirmed import WRONG_SEQUENCE
-from tickwire.errors import Fenced
+from tickwire.episodes import Episode
+from tickwire.errors import BadRequest, Fenced
+from tickwire.messages import header_int
 
 log = logs.get(__name__)
 
@@ -48,6 +50,7 @@ class Tape:
         self._bus = bus
         self._stream = stream
         self._writer = f"{bus.name} {secrets.token_hex(6)}"
+        self._refused = Episode(log, "the tape refuses", subject=subject)
         self._count = 0
 
     async def append(self, data: bytes) -> int:
@@ -77,10 +80,11 @@ class Tape:
                         continue
                     self.sequence = self._found(last, name)
                     return self.sequence
-                log.warning("the tape refuses", subject=self.subject, error=repr(error))
+                self._refused.occurs(error=repr(error))
             except nats.errors.Error as error:
                 log.debug("not on the tape yet", subject=self.subject, error=repr(error))
             else:
+                self._refused.ends()
                 self.sequence = ack.seq
                 return ack.seq
             await asyncio.sleep(RETRY_S)
@@ -115,7 +119,10 @@ async def _read(get: Callable[[], Awaitable[RawStreamMsg]], what: str) -> RawStr
 
 def expected(message: RawStreamMsg) -> int:
     """The sequence that a message's writer expected to be its subject's last, 0 where there was none."""
-    return int((message.headers or {}).get(EXPECTED) or 0)
+    try:
+        return header_int(message.headers, EXPECTED) or 0
+    except BadRequest:
+        return 0
 
 
 async def open_tape(bus: Bus, stream: str, subject: str, confirm: Confirm | None = None) -> tuple[Tape, bytes | None]:
