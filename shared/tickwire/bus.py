@@ -118,7 +118,7 @@ class Bus:
         """Ask a service and wait for its one reply; asked again when a third of the time passed without one.
 
         A request that an instance took with it when it was killed is so answered by another. Requests must be
-        harmless to repeat. Raises the typed error that the service answered with, NoSuchService when nobody serves
+        harmless to repeat. Raises BadRequest when a field is beyond its bounds, the typed error that the service answered with, NoSuchService when nobody serves
         the subject, RequestTimeout when it does not answer within `timeout_s`.
         """
         queue: asyncio.Queue[Msg] = asyncio.Queue()
@@ -127,7 +127,7 @@ class Bus:
             subscription = await self.client.subscribe(inbox, cb=queue.put)
             try:
                 for _ in range(REQUEST_TRIES):
-                    await self.client.publish(subject, messages.encode(message), reply=inbox)
+                    await self.client.publish(subject, messages.encode_request(message), reply=inbox)
                     try:
                         async with asyncio.timeout(timeout_s / REQUEST_TRIES):
                             answer = await queue.get()
@@ -153,7 +153,7 @@ class Bus:
             inbox = self.client.new_inbox()
             subscription = await self.client.subscribe(inbox, cb=queue.put)
             try:
-                await self.client.publish(subject, messages.encode(message), reply=inbox)
+                await self.client.publish(subject, messages.encode_request(message), reply=inbox)
                 expected = 0
                 while True:
                     try:

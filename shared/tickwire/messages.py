@@ -396,6 +396,13 @@ def encode(message: Struct) -> bytes:
     return data
 
 
+def encode_request(message: Struct) -> bytes:
+    """A request as JSON. Raises BadRequest, naming the field, when whoever is asked would refuse it."""
+    data = _encoder.encode(message)
+    decode(data, type(message))
+    return data
+
+
 def decode(data: bytes, kind: type[M]) -> M:
     """A message from JSON. Raises BadRequest, naming the field, when it does not fit, or is nested too deeply."""
     try:
