@@ -118,8 +118,9 @@ class Bus:
         """Ask a service and wait for its one reply; asked again when a third of the time passed without one.
 
         A request that an instance took with it when it was killed is so answered by another. Requests must be
-        harmless to repeat. Raises BadRequest when a field is beyond its bounds, the typed error that the service answered with, NoSuchService when nobody serves
-        the subject, RequestTimeout when it does not answer within `timeout_s`.
+        harmless to repeat. Raises BadRequest when a field is beyond its bounds, the typed error that the service
+        answered with, NoSuchService when nobody serves the subject, RequestTimeout when it does not answer within
+        `timeout_s`.
         """
         queue: asyncio.Queue[Msg] = asyncio.Queue()
         with self._connected():
