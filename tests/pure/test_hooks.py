@@ -90,7 +90,7 @@ class Socket:
         return text
 
     def _result(self, taken: bool) -> Any:
-        def result(found: Any) -> bool:
+        def result(found: Any, name: Any) -> bool:
             self.results.append(found)
             if found == "raise":
                 raise ZeroDivisionError

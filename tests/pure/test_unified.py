@@ -5,7 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheBySymbolById, ArrayCacheByTimestamp
+import pytest
+from ccxt.async_support.base.ws.cache import (
+    ArrayCache,
+    ArrayCacheBySymbolById,
+    ArrayCacheBySymbolBySide,
+    ArrayCacheByTimestamp,
+)
 from ccxt.async_support.base.ws.order_book import OrderBook
 from hypothesis import given
 from hypothesis import strategies as st
@@ -30,12 +36,16 @@ def ours(number: int) -> Trade:
     return Trade(id=str(number), timestamp=1_000 + number, side="buy", price=2.5, amount=number / 4)
 
 
-@given(st.lists(st.integers(0, 30), max_size=30), st.integers(1, 3))
+CACHES = [ArrayCache, ArrayCacheBySymbolById]
+
+
+@pytest.mark.parametrize("kind", CACHES)
+@given(batches=st.lists(st.integers(0, 30), max_size=30), times=st.integers(1, 3))
 def test_each_trade_is_taken_once_however_many_come_at_once_and_however_often_they_are_told(
-    batches: list[int], times: int
+    kind: Any, batches: list[int], times: int
 ) -> None:
     taken: list[Any] = []
-    cache, mapper, number = ArrayCache(1_000), Mapper(TRADES), 0
+    cache, mapper, number = kind(1_000), Mapper(TRADES), 0
     for batch in batches:
         for _ in range(batch):
             cache.append(raw(number))
@@ -45,9 +55,61 @@ def test_each_trade_is_taken_once_however_many_come_at_once_and_however_often_th
     assert taken == [ours(each) for each in range(number)]
 
 
-def test_trades_are_taken_though_the_cache_is_full() -> None:
+@given(st.lists(st.lists(st.integers(0, 40), max_size=8), max_size=30), st.integers(8, 50))
+def test_each_trade_is_taken_once_where_repeated_ones_take_the_place_of_the_first(
+    batches: list[list[int]], size: int
+) -> None:
+    """ccxt moves a repeated one to the end, in place: what came with it must be taken, it must not."""
     taken: list[Any] = []
-    cache, mapper = ArrayCache(10), Mapper(TRADES)
+    cache, mapper = ArrayCacheBySymbolById(size), Mapper(TRADES)
+    kept: list[int] = []
+    expected: list[int] = []
+    for batch in batches:
+        for number in batch:
+            cache.append(raw(number))
+            if number in kept:
+                kept.remove(number)
+            else:
+                expected.append(number)
+            kept = [*kept, number][-size:]
+        taken += mapper.new(cache)
+    assert sorted(taken, key=_id) == sorted((ours(each) for each in expected), key=_id)
+
+
+def _id(trade: Trade) -> int:
+    return int(trade.id or 0)
+
+
+def test_what_came_before_a_repeated_trade_is_taken() -> None:
+    cache, mapper = ArrayCacheBySymbolById(10), Mapper(TRADES)
+    cache.append(raw(1))
+    assert mapper.new(cache) == [ours(1)]
+    cache.append(raw(2))
+    cache.append(raw(1))
+    assert mapper.new(cache) == [ours(2)]
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_trades_that_a_cache_let_go_of_unseen_are_told_as_lost(kind: Any) -> None:
+    told: list[str] = []
+    cache, mapper = kind(10), Mapper(TRADES, lost=told.append)
+    for number in range(10):
+        cache.append(raw(number))
+    assert len(mapper.new(cache)) == 10
+    for number in range(10, 19):
+        cache.append(raw(number))
+    assert len(mapper.new(cache)) == 9
+    assert told == []
+    for number in range(19, 30):
+        cache.append(raw(number))
+    assert mapper.new(cache) == [ours(each) for each in range(20, 30)]
+    assert len(told) == 1
+
+
+@pytest.mark.parametrize("kind", CACHES)
+def test_trades_are_taken_though_the_cache_is_full(kind: Any) -> None:
+    taken: list[Any] = []
+    cache, mapper = kind(10), Mapper(TRADES)
     for number in range(100):
         cache.append(raw(number))
         if number % 7 == 6:
@@ -171,12 +233,22 @@ def test_results_are_told_apart_by_what_they_are() -> None:
     mine.append(raw(1))
     book, nameless = OrderBook({"symbol": "BTC/USDT"}), OrderBook({})
     ticker = {"symbol": "BTC/USDT", "bid": 1, "ask": 2, "last": None}
-    exchange = SimpleNamespace(orderbooks={"ETH/USDT": nameless}, ohlcvs={"BTC/USDT": {"1m": candles}})
+    sides, order = ArrayCacheBySymbolBySide(), ArrayCacheBySymbolById(10)
+    sides.append(raw(1))
+    order.append(raw(1, status="open", remaining=1.0))
+    exchange = SimpleNamespace(orderbooks={"ETH/USDT": nameless}, ohlcvs={"BTC/USDT": {"1m": candles}}, myTrades=mine)
+    by_id = ArrayCacheBySymbolById(10)
+    by_id.append(raw(1))
+    for container in (by_id, sides):
+        assert subject(container, exchange) == [Subject("trade", "BTC/USDT")]
+    several = [raw(1, symbol="ETH/USDT"), raw(2), raw(3, symbol="ETH/USDT")]
+    assert subject(several, exchange) == [Subject("trade", "ETH/USDT"), Subject("trade", "BTC/USDT")]
+    assert subject(mine, exchange) == subject(order, exchange) == []
     assert subject(trades, exchange) == subject([raw(1)], exchange) == [Subject("trade", "BTC/USDT")]
     assert subject(book, exchange) == [Subject("book", "BTC/USDT")]
     assert subject(nameless, exchange) == [Subject("book", "ETH/USDT")]
     assert subject(candles, exchange) == [Subject("candle", "BTC/USDT", "1m")]
     assert subject(["BTC/USDT", "1m", candles], exchange) == [Subject("candle", "BTC/USDT", "1m")]
     assert subject(ticker, exchange) == subject({"BTC/USDT": ticker}, exchange) == [Subject("ticker", "BTC/USDT")]
-    for other in (mine, ArrayCache(10), True, None, {}, [], {"id": 1}, "text", [1, 2, 3], {"BTC/USDT": 1}):
+    for other in (order, ArrayCache(10), True, None, {}, [], {"id": 1}, "text", [1, 2, 3], {"BTC/USDT": 1}):
         assert subject(other, NOTHING) == []

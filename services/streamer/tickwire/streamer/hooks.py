@@ -36,7 +36,8 @@ class Uses(NamedTuple):
 
     text: Callable[[str | bytes, int], bool] | None
     """A frame, and when it was received (ms, our clock)."""
-    result: Callable[[Any], bool] | None
+    result: Callable[[Any, Any], bool] | None
+    """What ccxt made of a frame, and the name under which it says so."""
     rejected: Callable[[str], None]
     unaddressed: Callable[[Exception], None] | None = None
     """Told of an error in a message of the exchange that ccxt can tell nobody's: it would fail all that wait."""
@@ -75,7 +76,7 @@ def attach(client: Any, uses: Uses) -> None:
     def on_result(found: Any, message_hash: Any) -> Any:
         try:
             # The parked await stays parked: waking it for each message would cost more than the message.
-            if result is not None and result(found):
+            if result is not None and result(found, message_hash):
                 return found
         except Exception as error:  # noqa: BLE001
             rejected(f"{error!r} over {message_hash}")
@@ -110,7 +111,7 @@ def prove(exchange: Any) -> Hooks:
         texts.append(data)
         return False
 
-    def result(found: Any) -> bool:
+    def result(found: Any, name: Any) -> bool:
         results.append(found)
         return True
 

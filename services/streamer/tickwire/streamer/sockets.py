@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 from ccxt.async_support.base.throttler import Throttler
@@ -17,7 +19,7 @@ from tickwire.feeds import Feed
 from tickwire.streamer import binance
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.hooks import Hooks, Uses, attach
-from tickwire.streamer.unified import Mapper, Subject, subject
+from tickwire.streamer.unified import Mapper, Subject, kind_of, subject
 from tickwire.streamer.watch import described
 
 log = logs.get(__name__)
@@ -80,7 +82,11 @@ class Watched:
     def __init__(self, feed: Feed, sink: Sink) -> None:
         self.feed = feed
         self.parts: list[Part] = []
-        self.mapper = Mapper(feed, self.rejected)
+        self.mapper = Mapper(feed, self.rejected, self._lost)
+        self.by_hook = self.by_await = 0
+        """Results with something new that came through the result hook, and that only the await had."""
+        self.unhooked = False
+        """Whether its results pass the hook unseen: then ccxt's cache is looked into with each result."""
         self.last = int(time.time() * 1000)
         """When the last item came, or the feed was subscribed (ms, our clock)."""
         self._sink = sink
@@ -108,15 +114,21 @@ class Watched:
         except Exception as error:  # noqa: BLE001
             self.rejected(f"not taken: {error!r}")
 
-    def found(self, result: Any) -> None:
-        """What an await returned: what of it did not come through a hook."""
+    def look(self, client: Any, result: Any, *, addressed: bool) -> bool:
+        """Take what is new in a result of ccxt's; whether anything was. `addressed`: see `Mapper.new`."""
         try:
-            items = self.mapper.new(result)
+            items = self.mapper.new(result, addressed=addressed)
         except Exception as error:  # noqa: BLE001
             self.rejected(f"{error!r} over {str(result)[:200]}")
-            return
+            return False
         if items:
-            self.take(None, items, int(time.time() * 1000))
+            self.take(client, items, int(time.time() * 1000))
+        return bool(items)
+
+    def _lost(self, reason: str) -> None:
+        # As after a broken connection: what is missing is fetched.
+        for part in self.parts:
+            part.down(reason)
 
     def rejected(self, reason: str) -> None:
         """Something that may have concerned it could not be used."""
@@ -139,6 +151,7 @@ class Sockets:
         """Messages that could not be used."""
         self._exchange = exchange
         self._watched: dict[Subject, Watched] = {}
+        self._unhooked: set[Watched] = set()
         self._markets: dict[tuple[bool, str, str, str | None], Watched] = {}
         """By whether it is spot, kind, the exchange's id of the market, and timeframe."""
 
@@ -147,7 +160,7 @@ class Sockets:
 
     def add(self, watched: Watched) -> None:
         """Give it from now on what concerns it. Raises RuntimeError where it is watched already."""
-        key = Subject(watched.feed.kind, watched.feed.symbol, watched.feed.timeframe)
+        key = _subject_of(watched.feed)
         if key in self._watched:
             raise RuntimeError(f"{watched.feed} is watched already")
         self._watched[key] = watched
@@ -161,11 +174,15 @@ class Sockets:
     def remove(self, watched: Watched) -> None:
         """Give it nothing any more."""
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
+        self._unhooked.discard(watched)
         for market in [market for market, each in self._markets.items() if each is watched]:
             # In place: the decoders of the open sockets look into it.
             del self._markets[market]
         for part in watched.parts:
             part.end()
+        for client in (self._exchange.clients or {}).values():
+            for waiting in client.waiting.values():
+                waiting.difference_update(watched.parts)
 
     def uses(self, client: Any) -> bool:
         """Whether anything is watched on a socket."""
@@ -176,7 +193,8 @@ class Sockets:
     def made(self, client: Any) -> None:
         """A socket was made: put the hooks on it."""
         typed = self._typed(client) if self.typed else None
-        result = (lambda found: self._take_result(client, found)) if self.hooks.result else None
+        result = partial(self._take_result, client) if self.hooks.result else None
+        client.waiting = defaultdict(set)
         reject, future = client.reject, client.future
         attach(
             client,
@@ -203,6 +221,8 @@ class Sockets:
             part = arming.get()
             if part is not None:
                 part.awaited.add(name)
+                if self._names(str(name), part.watched.feed.symbol):
+                    client.waiting[name].add(part)
             return future(name)
 
         client.future = awaited
@@ -294,17 +314,52 @@ class Sockets:
 
         return take
 
-    def _take_result(self, client: Any, result: Any) -> bool:
-        taken = False
-        for key in subject(result, self._exchange):
-            watched = self._watched.get(key)
-            if watched is None:
-                continue
-            taken = True
-            items = watched.mapper.new(result)
-            if items:
-                watched.take(client, items, int(time.time() * 1000))
-        return taken
+    def _take_result(self, client: Any, result: Any, name: Any) -> bool:
+        """Give a result to whom it is about, and to whom ccxt names it for; whether anybody takes it."""
+        about = {watched for key in subject(result, self._exchange) if (watched := self._watched.get(key))}
+        named = self._named(client, result, name)
+        for watched in about | named:
+            watched.by_hook += watched.look(client, result, addressed=watched in named)
+        if self._unhooked and not about and not named:
+            for watched in [each for each in self._unhooked if self._is_watched(each)]:
+                self._look_up(client, watched)
+        return bool(about or named)
+
+    def _named(self, client: Any, result: Any, name: Any) -> set[Watched]:
+        """The feeds whose subscription waits for results of this name, where this is one of their kind."""
+        waiting = client.waiting.get(name)
+        if not waiting:
+            return set()
+        kind = kind_of(result)
+        return {
+            part.watched
+            for part in waiting
+            if part.watched.feed.kind == kind and name in part.awaited and self._is_watched(part.watched)
+        }
+
+    def awaited(self, watched: Watched, result: Any) -> None:
+        """An await of a feed returned. Where the result hook works, no trades are to come this way."""
+        if not watched.look(None, result, addressed=True):
+            return
+        watched.by_await += 1
+        if watched.feed.kind == "trade" and self.hooks.result and not watched.unhooked:
+            watched.unhooked = True
+            self._unhooked.add(watched)
+            reason = f"ccxt's {self._exchange.id} hands trades to its await alone: its cache is read with each message"
+            log.warning("results pass the hook unseen", **watched.feed.fields)
+            watched.rejected(reason)
+
+    def _look_up(self, client: Any, watched: Watched) -> None:
+        cache = (self._exchange.trades or {}).get(watched.feed.symbol)
+        if cache is not None and any(part.client is client for part in watched.parts):
+            watched.look(client, cache, addressed=True)
+
+    def _is_watched(self, watched: Watched) -> bool:
+        return self._watched.get(_subject_of(watched.feed)) is watched
+
+
+def _subject_of(feed: Feed) -> Subject:
+    return Subject(feed.kind, feed.symbol, feed.timeframe)
 
 
 def listening(kind: type[Any]) -> type[Any]:

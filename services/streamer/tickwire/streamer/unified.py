@@ -1,8 +1,4 @@
-"""The path of every venue that has no decoder here: what ccxt made of the exchange's messages, in our words.
-
-ccxt resolves the same growing cache with each message, and sometimes one message under several names; what is new is
-told by identity, so that every item is taken once.
-"""
+"""The path of every venue that has no decoder here: what ccxt made of the exchange's messages, in our words."""
 
 from __future__ import annotations
 
@@ -10,12 +6,13 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ccxt.async_support.base.ws.cache import ArrayCache, ArrayCacheByTimestamp
+from ccxt.async_support.base.ws.cache import ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
 
 from tickwire import numbers, timeframes
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
+from tickwire.streamer.caches import Newness, are_trades, is_trade
 from tickwire.streamer.desk import BookView
 
 _TICKER = (
@@ -53,11 +50,13 @@ def subject(result: Any, exchange: Any) -> list[Subject]:
             for symbol, caches in (exchange.ohlcvs or {}).items()
             if (timeframe := _name_of(result, caches))
         ]
-    if type(result) is ArrayCache or (type(result) is list and result and isinstance(result[-1], dict)):
-        last = result[-1] if len(result) else {}
-        if isinstance(last, dict) and last.get("symbol") and {"price", "amount", "side"} <= last.keys():
-            return [Subject("trade", last["symbol"])]
-        return []
+    if are_trades(result):
+        if result is getattr(exchange, "myTrades", None):
+            return []
+        # A cache is of one symbol; what comes as a list by itself may be of several.
+        some = result if type(result) is list else result[-1:]
+        symbols = dict.fromkeys(each.get("symbol") for each in some if is_trade(each))
+        return [Subject("trade", symbol) for symbol in symbols if symbol]
     if type(result) is list and len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp):
         return [Subject("candle", result[0], result[1])]
     if type(result) is dict:
@@ -65,6 +64,21 @@ def subject(result: Any, exchange: Any) -> list[Subject]:
             return [Subject("ticker", result["symbol"])]
         return [Subject("ticker", name) for name, each in result.items() if isinstance(each, dict) and _is_ticker(each)]
     return []
+
+
+def kind_of(result: Any) -> str | None:
+    """The kind of feed whose market data it looks like; None where it looks like none."""
+    if are_trades(result):
+        return "trade"
+    if isinstance(result, OrderBook):
+        return "book"
+    if isinstance(result, ArrayCacheByTimestamp):
+        return "candle"
+    return "ticker" if type(result) is dict and _is_ticker(result) else None
+
+
+def _symbol(found: Any) -> Any:
+    return found.get("symbol") if isinstance(found, dict) else None
 
 
 def _is_ticker(found: dict[str, Any]) -> bool:
@@ -76,13 +90,22 @@ def _name_of(wanted: Any, named: Any) -> str | None:
 
 
 class Mapper:
-    """What is new in each result about one feed. `rejected` is told of a trade that cannot be read."""
+    """What is new in each result about one feed.
 
-    def __init__(self, feed: Feed, rejected: Callable[[str], None] = lambda reason: None) -> None:
+    `rejected` is told of a trade that cannot be read, `lost` of trades that went before they could be taken.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        rejected: Callable[[str], None] = lambda reason: None,
+        lost: Callable[[str], None] = lambda reason: None,
+    ) -> None:
         self._feed = feed
         self._rejected = rejected
+        self._newness = Newness(lost)
         self._last: Any = None
-        """trade: the last one taken; ticker: the last one taken, and what it said; book: its nonce and timestamp."""
+        """ticker: the last one taken, and what it said; book: its nonce and timestamp."""
         self._counts: bool | None = None
         """book: whether its nonce changes with it, as far as has been seen (None: not yet)."""
         self._levels: Any = None
@@ -90,11 +113,14 @@ class Mapper:
         self._open: int | None = None
         """candle: the open time of the newest."""
 
-    def new(self, result: Any) -> Sequence[Any]:
-        """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read."""
+    def new(self, result: Any, *, addressed: bool = False) -> Sequence[Any]:
+        """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read.
+
+        `addressed`: ccxt says by name that it is for this feed, though the exchange may call the symbol otherwise.
+        """
         match self._feed.kind:
             case "trade":
-                return self._trades(result)
+                return self._trades(result, addressed)
             case "book":
                 return self._book(result)
             case "ticker":
@@ -102,21 +128,15 @@ class Mapper:
             case "candle":
                 return self._candles(result)
 
-    def _trades(self, result: Any) -> list[Trade]:
-        fresh: list[Any] = []
-        for each in reversed(result):
-            if each is self._last:
-                break
-            fresh.append(each)
-        if fresh:
-            self._last = fresh[0]
-        fresh.reverse()
+    def _trades(self, result: Any, addressed: bool) -> list[Trade]:
+        fresh = self._newness.of(result)
+        if not addressed:
+            fresh = [each for each in fresh if _symbol(each) in (None, self._feed.symbol)]
         made: list[Trade] = []
         for each in fresh:
             try:
-                if each.get("symbol") in (None, self._feed.symbol):
-                    made.append(trade(each, self._feed.symbol))
-            except (KeyError, TypeError, ValueError) as error:
+                made.append(trade(each, self._feed.symbol))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
                 # The others are good.
                 self._rejected(f"{error!r} over {str(each)[:200]}")
         return made

@@ -252,12 +252,15 @@ class Venue:
                 raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
             self.sockets.locate(watched)
             part.awaited.clear()
+            if watched.feed.kind == "trade" and not part.is_up:
+                # What ccxt kept from before does not adjoin what comes.
+                (self.rest.trades or {}).pop(watched.feed.symbol, None)
             return await way.arm()
 
         def handle(result: Any) -> None:
             # The cache has more than the answer, where more came meanwhile.
             cache = (self.rest.trades or {}).get(watched.feed.symbol) if watched.feed.kind == "trade" else None
-            watched.found(result if cache is None else cache)
+            self.sockets.awaited(watched, result if cache is None else cache)
 
         def failed(error: errors.BaseError, wait: float) -> None:
             log.info("watched again", **watched.feed.fields, way=way.name, error=described(error), wait_s=wait)

@@ -1,0 +1,129 @@
+"""A small exchange on loopback that says what the test has it say: sockets whose frames go out in one write, and REST.
+
+It is reached as a `gateway`: the first part of each path is the original host.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiohttp import WSMsgType, web
+
+from tickwire.config import ExchangeSettings, Settings, StreamerSettings
+
+
+def frame(message: Any) -> bytes:
+    """A message as one unmasked text frame of a server (RFC 6455, 5.2)."""
+    data = message.encode() if isinstance(message, str) else json.dumps(message).encode()
+    if len(data) < 126:
+        return bytes([0x81, len(data)]) + data
+    if len(data) < 1 << 16:
+        return b"\x81\x7e" + len(data).to_bytes(2, "big") + data
+    return b"\x81\x7f" + len(data).to_bytes(8, "big") + data
+
+
+class Loopback:
+    """The exchange. `reply` gives the answers to a message of a socket, `answer` that to a request of REST."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.heard: list[Any] = []
+        """What the sockets were told."""
+        self.asked: list[tuple[str, dict[str, str]]] = []
+        """The path and the query of each request."""
+        self.reply: Callable[[Any], Iterable[Any]] = lambda message: ()
+        self.answer: Callable[[str, dict[str, str]], Any] = lambda path, query: {}
+        """JSON, text, or a web.Response."""
+        self._open: list[tuple[web.WebSocketResponse, asyncio.Transport]] = []
+        self._news = asyncio.Event()
+
+    def push(self, messages: Iterable[Any]) -> None:
+        """Send messages on every socket, all in one write."""
+        data = b"".join(map(frame, messages))
+        for _, transport in self._open:
+            transport.write(data)
+
+    async def cut(self) -> None:
+        """Close every socket."""
+        for socket, _ in list(self._open):
+            await socket.close()
+
+    async def until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
+        """Wait for something to be so, looking again with each message and request."""
+        async with asyncio.timeout(timeout_s):
+            while not condition():
+                self._news.clear()
+                await self._news.wait()
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        """A request of either kind."""
+        if request.headers.get("Upgrade", "").lower() == "websocket":
+            return await self._socket(request)
+        query = dict(request.query)
+        self.asked.append((request.path, query))
+        self._news.set()
+        said = self.answer(request.path, query)
+        if isinstance(said, web.Response):
+            return said
+        return web.Response(text=said if isinstance(said, str) else json.dumps(said), content_type="application/json")
+
+    async def _socket(self, request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(compress=False)
+        await socket.prepare(request)
+        assert isinstance(request.transport, asyncio.Transport)
+        here = (socket, request.transport)
+        self._open.append(here)
+        try:
+            async for message in socket:
+                if message.type is WSMsgType.TEXT:
+                    said = json.loads(message.data)
+                    self.heard.append(said)
+                    request.transport.write(b"".join(map(frame, self.reply(said))))
+                    self._news.set()
+        finally:
+            self._open.remove(here)
+        return socket
+
+
+@asynccontextmanager
+async def loopback() -> AsyncIterator[Loopback]:
+    """One that listens within the block."""
+    exchange = Loopback()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", exchange.handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    exchange.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    try:
+        yield exchange
+    finally:
+        await runner.cleanup()
+
+
+def market(symbol: str, market_id: str, **more: Any) -> dict[str, Any]:
+    """A spot market as ccxt describes one."""
+    base, quote = symbol.split("/")
+    return {
+        "id": market_id, "symbol": symbol, "base": base, "quote": quote, "baseId": base, "quoteId": quote,
+        "type": "spot", "spot": True, "margin": False, "swap": False, "future": False, "option": False,
+        "contract": False, "active": True, "precision": {"price": 0.01, "amount": 1e-8}, "limits": {}, "info": {},
+    } | more  # fmt: skip
+
+
+def settings(url: str, exchange: str, markets: Iterable[dict[str, Any]], **streamer: Any) -> Settings:
+    """Settings with an exchange at `url` that has these markets, without asking for them."""
+    own = ExchangeSettings(
+        gateway=url,
+        ccxt={
+            "enableRateLimit": False,
+            "timeout": 3_000,
+            "markets": {each["symbol"]: each for each in markets},
+        },
+    )
+    return Settings(streamer=StreamerSettings(**streamer), exchange={exchange: own})
