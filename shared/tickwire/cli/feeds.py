@@ -165,7 +165,7 @@ async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
             found, silent = await listed(bus, exchange)
             pace = paces.counted(found, now_ms())
             if json:
-                print(msgspec.json.encode({"feeds": found, "silent": silent}).decode(), flush=True)
+                render.as_json_line(msgspec.json.encode({"feeds": found, "silent": silent}))
             elif live is not None:
                 live.update(render.feed_table(found, now_ms(), pace), refresh=True)
             else:

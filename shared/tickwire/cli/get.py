@@ -12,7 +12,7 @@ from typing import TextIO
 
 import msgspec
 
-from tickwire.cli import arguments, render
+from tickwire.cli import arguments, encoding, render
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.options import Format
 from tickwire.columns import chunks, rows_of
@@ -79,6 +79,8 @@ async def get(
 async def _lines(
     rows: AsyncGenerator[tuple[Key, CandleColumns], None], file: TextIO, form: Format, *, with_keys: bool
 ) -> None:
+    if file is sys.stdout:
+        encoding.for_programs()
     if form is Format.csv:
         print(*(KEY_COLUMNS if with_keys else ()), *COLUMNS, sep=",", file=file)
     encoder = msgspec.json.Encoder()
@@ -156,7 +158,7 @@ def _target(output: Path | None) -> Iterator[TextIO]:
     if output is None:
         yield sys.stdout
         return
-    with _replacing(output) as temporary, temporary.open("w") as file:
+    with _replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
 
 

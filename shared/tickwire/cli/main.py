@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 
+from tickwire.cli import encoding
 from tickwire.cli.options import Format, Level, Service
 
 if TYPE_CHECKING:
@@ -372,8 +373,13 @@ def repair(
 
 def run(arguments: list[str] | None = None) -> int:
     """Run one command; its exit code. A wrong usage is one line on standard error."""
+    encoding.for_people()
     try:
-        code = app(args=arguments, prog_name="tickwire", standalone_mode=False)
+        code = app(
+            args=encoding.arguments(sys.argv[1:] if arguments is None else arguments),
+            prog_name="tickwire",
+            standalone_mode=False,
+        )
         sys.stdout.flush()
     except NoArgsIsHelpError as error:
         print(error.message)

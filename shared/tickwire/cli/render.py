@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tickwire.cli import encoding
 from tickwire.feeds import Feed, FeedReport
 from tickwire.messages import Coverage, Job
 from tickwire.ranges import Range
@@ -46,7 +47,14 @@ def say(text: str) -> None:
 
 def as_json(value: object) -> None:
     """A fact on standard output, as indented JSON."""
+    encoding.for_programs()
     print(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+
+
+def as_json_line(data: bytes) -> None:
+    """One of many facts on standard output, as JSON in a line."""
+    encoding.for_programs()
+    print(data.decode(), flush=True)
 
 
 def moment(timestamp: int | None) -> str:

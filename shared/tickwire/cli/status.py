@@ -105,7 +105,7 @@ class _View:
         paces = self._paces.counted(found.feeds or [], found.at)
         self._last = lambda size: overview.drawn(found, now_ms(), paces, size)
         if self._json:
-            print(msgspec.json.encode(found).decode(), flush=True)
+            render.as_json_line(msgspec.json.encode(found))
         elif self._live is not None:
             self._live.update(self._last(self._size()), refresh=True)
         else:

@@ -19,7 +19,7 @@ from rich.text import Text
 from tickwire import columns, interest, lifecycle, messages, timeframes
 from tickwire.bus import Bus
 from tickwire.chain import Taped
-from tickwire.cli import arguments, lines, render, screens
+from tickwire.cli import arguments, encoding, lines, render, screens
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.lines import Digits
 from tickwire.errors import BadRequest, TickwireError
@@ -70,6 +70,8 @@ class View:
     candles: screens.Candles = field(default_factory=screens.Candles)
 
     def __post_init__(self) -> None:
+        if self.json:
+            encoding.for_programs()
         self._console = render.out()
         self._began = now_ms()
 
