@@ -75,6 +75,59 @@ async def test_a_point_that_is_refused_for_good_is_counted_and_the_others_are_wr
 
 
 @versions
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        (500, "unexpected error writing points to database: partial write: field type conflict: input field"),
+        (422, "failure writing points to database: partial write: points beyond retention policy"),
+        (500, "an internal error has occurred"),
+    ],
+    ids=["conflict", "retention", "unnamed"],
+)
+async def test_a_point_that_the_database_fails_at_whenever_it_comes_is_refused_and_the_others_are_written(
+    version: int, make: Make, refusal: tuple[int, str]
+) -> None:
+    async with (
+        serving(make()) as server,
+        open_influx(settings(server, version), SinkMetrics(CollectorRegistry())) as influx,
+    ):
+        server.poison, server.refusal = "price=3,", refusal
+        async with asyncio.timeout(100):
+            assert await influx.write(LINES) == 4
+            assert influx.rejected == 1
+            # A batch of nothing else, too.
+            assert await influx.write(LINES[3:4]) == 0
+        assert influx.rejected == 2
+        prices = {fields.split(",")[0] for (series, _), fields in server.taken.items() if series.startswith("trades")}
+        assert prices == {"price=0", "price=1", "price=2", "price=4"}
+
+
+async def test_what_lies_beyond_the_retention_of_a_bucket_costs_one_request_however_much_it_is() -> None:
+    async with (
+        serving(Server(*V2)) as server,
+        open_influx(settings(server, 2), SinkMetrics(CollectorRegistry())) as influx,
+    ):
+        server.expired = 1_700_000_000_000_000_000 + 900
+        lines = [f"trades,symbol=BTC/USDT price={n} {1_700_000_000_000_000_000 + n}" for n in range(1000)]
+        async with asyncio.timeout(100):
+            assert await influx.write(lines) == 100
+        assert (influx.rejected, server.requests, len(server.taken)) == (900, 1, 100)
+
+
+@versions
+async def test_nothing_is_given_up_while_the_database_takes_nothing_at_all(version: int, make: Make) -> None:
+    async with (
+        serving(make()) as server,
+        open_influx(settings(server, version), SinkMetrics(CollectorRegistry())) as influx,
+    ):
+        # Twelve answers: more than it takes to doubt the points, and to be shown that it is the database.
+        server.answers = [500] * 12
+        async with asyncio.timeout(200):
+            assert await influx.write(LINES) == 5
+        assert influx.rejected == 0
+
+
+@versions
 async def test_a_wrong_token_or_database_is_a_typed_error_that_names_the_setting(version: int, make: Make) -> None:
     async with serving(make()) as server:
         async with open_influx(

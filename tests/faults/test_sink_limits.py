@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import SinkSettings
 from tickwire.errors import Fenced
-from tickwire.feeds import Book, Trades
+from tickwire.feeds import Book, Trade, Trades
 from tickwire.messages import SinkTotals
 from tickwire.sink.ledger import Ledger
 
@@ -220,3 +221,50 @@ async def test_trades_that_are_gone_are_missed_where_retention_emptied_their_sub
         ("BTC/USDT", "no longer on the tape when it could be written")
     ]
     assert (await sinking(line.bus)).missed == 1
+
+
+@pytest.mark.needs("influxdb")
+async def test_points_beyond_the_retention_policy_are_counted_and_all_others_written(
+    broker: str, influx: InfluxDb, simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    await influx.query("CREATE DATABASE tickwire WITH DURATION 1h")
+    async with pipeline(broker, simulator, tmp_path, ("sink",), CONFIG + SINK.format(influx=influx.url)) as line:
+        now = time.time_ns() // 1_000_000
+        old, new = [now - 7 * 86_400_000 + n for n in range(300)], [now - n for n in range(200)]
+        mixed = [old[0], *new, *old[1:]]
+        for start in range(0, len(mixed), 50):
+            trades = [
+                Trade(id=str(at), timestamp=at, side="buy", price=2.0, amount=1.0) for at in mixed[start : start + 50]
+            ]
+            said = Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=now)
+            await line.bus.jetstream.publish("tape.trade.binance.BTC-USDT", messages.encode(said))
+        await until_written(line.bus)
+        [counted] = await influx.query("SELECT count(price) FROM trades")
+        assert counted["count"] == len(new)
+        report = await sinking(line.bus)
+        # Each message has one point of `trade_sizes`, of the time of its last trade.
+        sizes = sum(mixed[min(start + 49, len(mixed) - 1)] < now - 3_600_000 for start in range(0, len(mixed), 50))
+        assert report.rejected == len(old) + sizes
+        log = (tmp_path / "sink-0.log").read_text()
+        assert log.count("the database refuses points") == 1
+        assert "beyond retention policy" in log
+
+
+@pytest.mark.needs("influxdb")
+async def test_a_measurement_whose_field_has_another_type_is_refused_by_its_points_alone(
+    line: Pipeline, influx: InfluxDb
+) -> None:
+    now = time.time_ns()
+    # Somebody else's points, where the sink's would go: `price` is text there.
+    async with influx.http.post(
+        f"{influx.url}/write", params={"db": "tickwire", "precision": "ns"}, data=f'trades,symbol=X price="none" {now}'
+    ) as answer:
+        assert answer.status == 204, await answer.text()
+    at = now // 1_000_000
+    trades = [Trade(id=str(n), timestamp=at + n, side="buy", price=2.0, amount=1.0) for n in range(20)]
+    said = Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=at)
+    await line.bus.jetstream.publish("tape.trade.binance.BTC-USDT", messages.encode(said))
+    await until_written(line.bus)
+    assert (await sinking(line.bus)).rejected == len(trades)
+    [sizes] = await influx.query("SELECT sum(trades) FROM trade_sizes")
+    assert sizes["sum"] == len(trades)

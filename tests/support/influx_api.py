@@ -14,13 +14,19 @@ LINE = re.compile(r"(?P<series>(?:[^ \\]|\\.)+) (?P<fields>(?:[^ \"]|\"(?:[^\"\\
 
 @dataclass
 class Server:
-    """Takes lines, after giving each of `answers` (statuses) once; `poison` is refused wherever it stands."""
+    """Takes lines, after giving each of `answers` (statuses) once; `poison` is refused wherever it stands.
+
+    `refusal` is the status and the text for that. `expired` (ns): older points are dropped, and all others taken, as
+    InfluxDB 2 does with what lies beyond the retention of a bucket.
+    """
 
     token: str
     path: str
     wanted: dict[str, str]
     answers: list[int] = field(default_factory=list)
     poison: str = "\0"
+    refusal: tuple[int, str] = (400, "unable to parse")
+    expired: int = 0
     url: str = ""
     requests: int = 0
     taken: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -35,12 +41,24 @@ class Server:
         if self.answers:
             return web.json_response({"message": "later"}, status=self.answers.pop(0))
         lines = (await request.text()).split("\n")
-        if any(self.poison in line or not LINE.match(line) for line in lines):
+        if any(not LINE.match(line) for line in lines):
             return web.json_response({"message": "unable to parse"}, status=400)
+        if any(self.poison in line for line in lines):
+            return web.json_response({"message": self.refusal[1]}, status=self.refusal[0])
+        dropped = 0
         for line in lines:
             found = LINE.match(line)
             assert found is not None
-            self.taken[found["series"], found["time"]] = found["fields"]
+            if int(found["time"]) < self.expired:
+                dropped += 1
+            else:
+                self.taken[found["series"], found["time"]] = found["fields"]
+        if dropped:
+            text = f"partial write: points beyond retention policy dropped={dropped}"
+            return web.json_response(
+                {"code": "internal error", "message": f"unexpected error writing points to database: {text}"},
+                status=500,
+            )
         return web.Response(status=204)
 
 

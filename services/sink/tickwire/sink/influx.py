@@ -5,10 +5,11 @@ Sources: `/write` of InfluxDB 1.8, `/api/v2/write` of 2 and `/api/v3/write_lp` o
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import aiohttp
 import stamina
@@ -16,6 +17,7 @@ import stamina
 from tickwire import logs
 from tickwire.config import SinkSettings
 from tickwire.errors import ConfigError
+from tickwire.sink import answers
 from tickwire.sink.metrics import SinkMetrics
 
 log = logs.get(__name__)
@@ -25,8 +27,20 @@ MAX_WAIT_S = 5.0
 """The longest pause between two tries, and so how soon after its return a database is written to again."""
 
 
+TRIES = 5
+"""How often a point is sent that the database fails at by itself, while it takes others (some 3 s)."""
+PIECE_TRIES = 2
+"""How often a batch's piece of several points is sent then, before it is split."""
+PROBE = "tickwire_probe"
+"""The measurement of the point that shows whether the database takes points at all."""
+
+
 class Unavailable(Exception):
-    """The database did not take it now, and may later."""
+    """The database did not take it now, and may later. `doubtful`: or it cannot take these points."""
+
+    def __init__(self, reason: str, *, doubtful: bool = False) -> None:
+        super().__init__(reason)
+        self.doubtful = doubtful
 
 
 class Refused(Exception):
@@ -77,6 +91,8 @@ class Influx:
         """Lines that it refused."""
         self.failures = 0
         """Writes that it did not take at once."""
+        self._refused_since: int | None = None
+        """`rejected` before the first of the batches that have refused points, while they last."""
         self._metrics = metrics
         self._settings = settings
         self._target = target(settings)
@@ -101,24 +117,55 @@ class Influx:
     async def write(self, lines: Sequence[str]) -> int:
         """Return once it has taken the lines, however long it is away: how many it took.
 
-        Lines that it refuses are found, logged and counted in `rejected`, and the others written. Raises ConfigError
-        when it does not let us write at all: wrong credentials, no such database or bucket.
+        Lines that it refuses, or fails at while it takes others, are found and counted in `rejected`, and the others
+        written; the first is logged, and the first batch without any. Raises ConfigError when it does not let us
+        write at all: wrong credentials, no such database or bucket.
         """
+        before = self.rejected
+        taken = await self._write(lines, PIECE_TRIES)
+        if self.rejected == before and self._refused_since is not None:
+            log.info("the database takes all points again", rejected=self.rejected - self._refused_since)
+            self._refused_since = None
+        return taken
+
+    async def _write(self, lines: Sequence[str], tries: int) -> int:
         try:
-            data = "\n".join(lines).encode()
-            await self._until_taken(lambda: self._post(self._target.url, self._target.params, data))
+            await self._until_taken(partial(self._lines, lines), TRIES if len(lines) == 1 else tries)
         except Refused as error:
-            if len(lines) == 1:
-                self.rejected += 1
-                log.warning("the database refuses a point", line=lines[0], reason=str(error))
-                return 0
-            # What was taken of them already is overwritten by itself.
-            middle = len(lines) // 2
-            return await self.write(lines[:middle]) + await self.write(lines[middle:])
+            count = 1 if len(lines) == 1 else answers.dropped(str(error), len(lines))
+            if count is None:
+                # What was taken of them already is overwritten by itself.
+                middle = len(lines) // 2
+                return await self._write(lines[:middle], tries) + await self._write(lines[middle:], tries)
+            self._reject(count, lines, str(error))
+            return len(lines) - count
         return len(lines)
 
-    async def _until_taken(self, post: Any) -> None:
-        # Without a limit: the lines wait on the tape, and nobody waits for them.
+    def _reject(self, count: int, lines: Sequence[str], reason: str) -> None:
+        if self._refused_since is None:
+            self._refused_since = self.rejected
+            # Where it does not say which, the oldest is the likeliest.
+            line = min(lines, key=lambda each: int(each.rpartition(" ")[2]))
+            log.warning("the database refuses points", points=count, line=line[:500], reason=reason)
+        self.rejected += count
+
+    async def _lines(self, lines: Sequence[str]) -> None:
+        await self._post(self._target.url, self._target.params, "\n".join(lines).encode())
+
+    async def _takes_others(self) -> bool:
+        """Whether the database takes a point that is certainly right."""
+        try:
+            await self._lines([f"{PROBE} value=1i {time.time_ns()}"])
+        except (Unavailable, Refused):
+            return False
+        return True
+
+    async def _until_taken(self, post: Callable[[], Awaitable[None]], tries: int | None = None) -> None:
+        """Without a limit: the lines wait on the tape, and nobody waits for them.
+
+        Raises Refused when the database refuses them, or with `tries` has failed at them so often and takes others.
+        """
+        doubts = 0
         async for attempt in stamina.retry_context(
             on=Unavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=MAX_WAIT_S
         ):
@@ -129,6 +176,9 @@ class Influx:
                     self.failures += 1
                     if attempt.num == 1:
                         log.warning("the database does not take points", reason=str(error))
+                    doubts = doubts + 1 if error.doubtful else 0
+                    if tries is not None and doubts >= tries and await self._takes_others():
+                        raise Refused(str(error)) from error
                     raise
                 if attempt.num > 1:
                     log.info("the database takes points again", tries=attempt.num)
@@ -155,9 +205,9 @@ class Influx:
             raise ConfigError(
                 f"InfluxDB at {self._settings.url} does not know what is asked for ({text or 'not found'})", remedy
             )
-        if status in (400, 413, 422):
+        if answers.refuses_points(status, text):
             raise Refused(text)
-        raise Unavailable(f"{status}: {text}")
+        raise Unavailable(f"{status}: {text}", doubtful=answers.is_doubtful(status, text))
 
 
 _CREDENTIALS = "see TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_SINK_PASSWORD"
