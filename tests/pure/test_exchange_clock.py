@@ -85,3 +85,22 @@ def test_a_header_that_is_no_date_tells_nothing(header: str) -> None:
     clock = clock_of(Time())
     clock.observe({"Date": header})
     assert clock.now() is None
+
+
+async def test_the_time_may_be_later_by_as_long_as_the_answer_took() -> None:
+    machine = Time()
+
+    async def slowly() -> object:
+        machine.pass_s(3)
+        return 1_000_000_000_000
+
+    clock = ExchangeClock(slowly, lambda: machine.monotonic, lambda: machine.wall)
+    assert clock.latest() is None
+    await clock.compare(60)
+    assert (clock.now(), clock.latest()) == (1_000_000_000_000, 1_000_000_003_000)
+
+
+def test_by_a_header_the_time_may_be_later_by_a_slow_body() -> None:
+    clock = clock_of(Time())
+    clock.observe({"Date": "Sun, 29 Nov 2026 12:00:00 GMT"})
+    assert (clock.now(), clock.latest()) == (1_795_953_600_000, 1_795_953_660_000)

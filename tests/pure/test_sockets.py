@@ -10,6 +10,7 @@ from typing import Any
 import ccxt.pro
 from aiohttp import WSMessage, WSMsgType
 
+from support.trading import ANY_TIME
 from support.venues import Memory
 from tickwire.feeds import Feed, Trade
 from tickwire.streamer.hooks import Hooks
@@ -26,7 +27,7 @@ class Line:
     def watch(self, feed: Feed) -> Memory:
         """A sink that watches a feed on this socket."""
         memory = Memory()
-        watched = Watched(feed, memory)
+        watched = Watched(feed, memory, ANY_TIME)
         part = Part(watched, feed.kind)
         part.client = self.client
         watched.parts = [part]

@@ -11,6 +11,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from support.trading import ANY_TIME
 from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
@@ -20,6 +21,7 @@ from tickwire.messages import CandlePage, FetchAccepted, FetchRequest, Job
 from tickwire.ranges import Range
 from tickwire.serving import Call, Endpoint, serve
 from tickwire.streamer import candles
+from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
 from tickwire.streamer.tape import Tape, open_tape
 
@@ -82,14 +84,17 @@ class ScriptedVenue:
     watched: asyncio.Event = field(default_factory=asyncio.Event)
 
     tells_time: bool = True
+    passed: int = 10**12
+    """How much later it is there, ms, by the time that anything has happened."""
+    admission: Admission = ANY_TIME
 
     async def now(self) -> int | None:
-        """The exchange's clock."""
-        return self.clock()
+        """The exchange's clock, as the feed begins."""
+        return START + self.at if self.tells_time else None
 
     def clock(self) -> int | None:
-        """The same."""
-        return START + self.at if self.tells_time else None
+        """Later: what the test says has happened by then."""
+        return START + self.at + self.passed if self.tells_time else None
 
     async def answers(self, feed: Feed, since: int) -> bool:
         """Its sockets always do."""

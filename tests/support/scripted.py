@@ -9,6 +9,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from support.trading import ANY_TIME
 from tickwire import messages
 from tickwire.bus import Bus
 from tickwire.config import StreamerSettings, TapeSettings
@@ -40,6 +41,7 @@ class ScriptedVenue:
 
     exchange = "binance"
     counted = True
+    admission = ANY_TIME
 
     def __init__(self, *, has_diffs: bool = True) -> None:
         self.has_diffs = has_diffs

@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
 
-from support.trading import START, Rest
+from support.trading import ANY_TIME, START, Rest
 from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
 from tickwire.feeds import Feed, Gap, Status, Trade, Trades
 from tickwire.streamer import trades
+from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
 
 FEED = Feed("trade", "binance", "BTC/USDT")
@@ -31,6 +32,7 @@ class ScriptedVenue:
     snapshots: asyncio.Lock = field(default_factory=asyncio.Lock)
     exchange: str = "binance"
     clock: Callable[[], int | None] = lambda: START + 3_600_000
+    admission: Admission = ANY_TIME
     sink: Sink | None = None
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)

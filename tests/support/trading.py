@@ -7,8 +7,11 @@ from typing import Any
 
 from tickwire.exchanges import Gate
 from tickwire.feeds import Trade
+from tickwire.streamer.admission import Admission
 
 START = 1_700_000_000_000
+ANY_TIME = Admission(lambda: 10**15)
+"""Takes whatever is not before 2009."""
 
 
 def trade(number: int, *, timestamp: int | None = None, named: bool = True, amount: float = 1.0) -> Trade:

@@ -47,7 +47,7 @@ class Memory:
     def __init__(self) -> None:
         self.items: list[Any] = []
         self.told: list[str] = []
-        """connected, disconnected, rejected: in order."""
+        """connected, disconnected, rejected (also of what was left out): in order."""
         self.reasons: list[str] = []
         self._news = asyncio.Event()
 
@@ -62,6 +62,9 @@ class Memory:
         self._tell("disconnected", reason)
 
     def rejected(self, reason: str) -> None:
+        self._tell("rejected", reason)
+
+    def left_out(self, reason: str) -> None:
         self._tell("rejected", reason)
 
     def _tell(self, what: str, reason: str) -> None:

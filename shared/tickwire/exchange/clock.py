@@ -18,6 +18,8 @@ STEP_MS = 500
 """A wall clock that moved so far against the monotonic one since the comparison was stepped, or the machine slept."""
 DATE_AGE_S = 60.0
 """For how long a `Date` header that ran ahead of later ones is trusted: a proxy may repeat an old one."""
+DATE_LATE_MS = 60_000.0
+"""By how much a `Date` header may be late: it is written before a body that may take long, and cut to the second."""
 
 
 class ExchangeClock:
@@ -41,6 +43,8 @@ class ExchangeClock:
         self._drift = 0.0
         """The wall clock less the monotonic clock (ms) when they were compared."""
         self._compared = float("-inf")
+        self._late = 0.0
+        """By how much (ms) the exchange's clock may be later than `now` says."""
 
     @property
     def age_s(self) -> float:
@@ -59,6 +63,11 @@ class ExchangeClock:
             return None
         return int(self._monotonic() * 1000 + self._ahead)
 
+    def latest(self) -> int | None:
+        """The latest that the exchange's clock may show, ms; None while that is unknown."""
+        now = self.now()
+        return None if now is None else now + int(self._late)
+
     async def compare(self, max_age_s: float) -> None:
         """Ask the exchange for its time unless it was compared within `max_age_s`.
 
@@ -66,11 +75,12 @@ class ExchangeClock:
         """
         if self._fetch_time is None or self.age_s < max_age_s:
             return
+        asked = self._monotonic()
         told = await self._fetch_time()
         if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told < 1e14:
             raise ValueError(f"the exchange tells the time as {told!r}")
         # The answer was made before it arrived: the time that it tells is never later than it is.
-        self._set(float(told), "fetch_time")
+        self._set(float(told), "fetch_time", (self._monotonic() - asked) * 1000)
 
     def observe(self, headers: Mapping[str, str]) -> None:
         """Take in the headers of an answer of the exchange, where it does not tell the time otherwise."""
@@ -84,12 +94,13 @@ class ExchangeClock:
         now = self.now()
         # A whole second is cut off, so the latest that was told is the nearest.
         if now is None or told > now or self.age_s > DATE_AGE_S:
-            self._set(told, "date")
+            self._set(told, "date", DATE_LATE_MS)
 
-    def _set(self, told: float, source: Source) -> None:
+    def _set(self, told: float, source: Source, late: float) -> None:
         self._compared = self._monotonic()
         self._ahead = told - self._compared * 1000
         self._drift = self._wall_ahead()
+        self._late = late
         self.source = source
 
     def _wall_ahead(self) -> float:

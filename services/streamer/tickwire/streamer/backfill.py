@@ -19,6 +19,7 @@ from ccxt.base import errors
 
 from tickwire.exchanges import page_limit
 from tickwire.feeds import Trade
+from tickwire.streamer.admission import Admission, LeftOut
 from tickwire.streamer.sequence import Ordering, known_until
 from tickwire.streamer.unified import trade as trade_of
 
@@ -123,21 +124,23 @@ class Unanswered(Exception):
         self.kind = kind
 
 
-Rejected = Callable[[str], None]
-"""Told of a trade that cannot be read, and why."""
+async def fetch(
+    rest: Any, symbol: str, ask: Ask, admission: Admission, left_out: LeftOut = lambda reason: None
+) -> list[Trade]:
+    """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered.
 
-
-async def fetch(rest: Any, symbol: str, ask: Ask, rejected: Rejected = lambda reason: None) -> list[Trade]:
-    """A page of trades in the exchange's order, from an opened exchange of ccxt's. Raises Unanswered."""
+    `left_out` is told of each trade that cannot be read, or whose time cannot be right.
+    """
+    take = _Take(symbol, admission, left_out)
     try:
         if ask.first_id is not None or ask.limit is not None:
-            return await _page(rest, symbol, ask, ask.limit, _params(rest, symbol, ask), rejected)
-        trades = await _largest(rest, symbol, ask, rejected)
+            return await _page(rest, ask, ask.limit, _params(rest, symbol, ask), take)
+        trades = await _largest(rest, ask, take)
         older = OLDER.get(getattr(rest, "id", ""))
         for _ in range(OLDER_PAGES if older is not None else 0):
             if older is None or not trades or ask.since is None or trades[0].timestamp <= ask.since:
                 break
-            before = await _page(rest, symbol, ask, None, older(trades[0]), rejected)
+            before = await _page(rest, ask, None, older(trades[0]), take)
             if not before or _time_and_id(before[-1]) >= _time_and_id(trades[0]):
                 break
             trades[:0] = before
@@ -147,19 +150,26 @@ async def fetch(rest: Any, symbol: str, ask: Ask, rejected: Rejected = lambda re
     return trades
 
 
-async def _largest(rest: Any, symbol: str, ask: Ask, rejected: Rejected) -> list[Trade]:
-    market = (getattr(rest, "markets", None) or {}).get(symbol) or {}
+class _Take(NamedTuple):
+    """What of the answers about a market is taken."""
+
+    symbol: str
+    admission: Admission
+    left_out: LeftOut
+
+
+async def _largest(rest: Any, ask: Ask, take: _Take) -> list[Trade]:
+    market = (getattr(rest, "markets", None) or {}).get(take.symbol) or {}
     limit = page_limit(getattr(rest, "features", None), market, "fetchTrades") or PAGE
     try:
-        return await _page(rest, symbol, ask, limit, {}, rejected)
+        return await _page(rest, ask, limit, {}, take)
     except errors.BadRequest:
         # It may be the number that is refused.
-        return await _page(rest, symbol, ask, None, {}, rejected)
+        return await _page(rest, ask, None, {}, take)
 
 
-async def _page(
-    rest: Any, symbol: str, ask: Ask, limit: int | None, params: dict[str, Any], rejected: Rejected
-) -> list[Trade]:
+async def _page(rest: Any, ask: Ask, limit: int | None, params: dict[str, Any], take: _Take) -> list[Trade]:
+    symbol, admission, left_out = take
     try:
         rows = list(await rest.fetch_trades(symbol, since=ask.since, limit=limit, params=params))
     except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
@@ -176,7 +186,8 @@ async def _page(
         raise errors.BadResponse(f"the answer cannot be read: {bad[0]}")
     for reason in bad:
         # The others are good.
-        rejected(reason)
+        left_out(reason)
+    trades = list(admission.timed(trades, left_out))
     # ccxt sorts by time and then by id as a text: 10 before 9.
     trades.sort(key=_number if ask.first_id is not None else _time_and_id)
     return trades

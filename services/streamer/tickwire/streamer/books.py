@@ -157,6 +157,10 @@ class _Body:
         """A change that could not be read shows as a hole in the numbers, where it was one."""
         self._complaints.add(reason)
 
+    def left_out(self, reason: str) -> None:
+        """The time of a change that could not be used."""
+        self._complaints.add(f"a change of the book: {reason}")
+
     def _take_diff(self, diff: Diff, received: int) -> None:
         if not self._by_diffs:
             self._forget()

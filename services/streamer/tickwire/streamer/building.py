@@ -194,6 +194,10 @@ class Building:
                 self._advance(until, said)
         return said
 
+    def end_reached_by(self, at: int) -> int:
+        """Up to when (ms) intervals are over once something of this time (ms) is taken; 0 where none is."""
+        return at - at % self.duration if self.since is not None and at >= self._end else 0
+
     def _add(self, run: Run, sequence: int) -> None:
         bar = self.bar
         if bar is None:

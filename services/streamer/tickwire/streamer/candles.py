@@ -43,6 +43,7 @@ from tickwire.streamer.building import (
 )
 from tickwire.streamer.caching import Caching
 from tickwire.streamer.desk import Desk
+from tickwire.streamer.intime import admitted, in_time
 from tickwire.streamer.lines import Line
 from tickwire.streamer.owncandles import OwnCandles
 from tickwire.streamer.reading import Reading, position, read_back, stream_info
@@ -170,10 +171,11 @@ class _Body:
     async def _watch(self, timeframe: str) -> None:
         feed = self._desk.feed._replace(timeframe=timeframe)
         tape, candle = await self._tape(feed)
-        own = OwnCandles(feed, self._units, tape, self._board, candle, self._desk.settings.candle_ms, self._caching)
+        own = OwnCandles(feed, self._units, tape, self._desk, candle, self._caching)
         stop, stack = asyncio.Event(), AsyncExitStack()
         publishing = self._group.create_task(own.line.run())
         stack.push_async_callback(_published, own.line, publishing)
+        stack.callback(own.end)
         watching = self._group.create_task(self._watched(feed, own, stop))
         stack.push_async_callback(_left, stop, watching)
         self._own[timeframe] = own, stack
@@ -242,6 +244,11 @@ class _Body:
             log.warning("the last candle cannot be read", **feed.fields, error=str(error))
             await tape.append(last.data)
             return tape, None
+        wrong = self._desk.venue.admission.refusal(candle.timestamp)
+        if wrong is not None:
+            log.warning("the last candle cannot be", **feed.fields, reason=wrong)
+            await tape.append(last.data)
+            return tape, None
         if info is None or not _can_resume(candle, last.time, info):
             # Published anew, it would look as if it was of the present stream.
             candle = msgspec.structs.replace(candle, sequence=0)
@@ -298,6 +305,9 @@ class _Body:
         self._board.say("rejected", reason)
 
     async def _take(self, group: _Group, sequence: int, trades: Trades) -> None:
+        trades = admitted(trades, self._desk.venue.admission, self._unreadable)
+        if not await in_time(trades, group.buildings.values(), self._desk.venue, self._desk.stop):
+            return
         # Where the exchange's own candles are among them, those say what is live.
         if self._board.state == "starting":
             self._board.state = "live"

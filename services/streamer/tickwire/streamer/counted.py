@@ -26,6 +26,8 @@ class Counted:
         self._next: int | None = None
         self._ahead: dict[int, tuple[Trade, int, Source]] = {}
         self._unnumbered = False
+        self._left_out: str | None = None
+        """Why a trade after `last` could not be used."""
         if self.last is not None:
             number = number_of(self.last)
             self._next = None if number is None else number + 1
@@ -56,6 +58,7 @@ class Counted:
             if as_expected:
                 self._next = expected + len(trades)
                 self.last = trades[-1]
+                self._left_out = None
                 return [Run(list(trades), received, "live")]
         return self._sort_in(trades, received, "live")
 
@@ -81,6 +84,14 @@ class Counted:
 
     def reached(self, until: int) -> None:
         self.until = max(until, self.until or until)
+
+    def left_out(self, reason: str) -> None:
+        # The next trade shows the hole; until it comes, nobody knows.
+        self._left_out = self._left_out or reason
+
+    def owed_gap(self, end: int) -> Gap | None:
+        reason, self._left_out = self._left_out, None
+        return None if reason is None else gap_after(self.last, self.until, reason, end)
 
     def forgo(self, since: int, reason: str) -> list[Run]:
         if not self._holding:
@@ -166,4 +177,5 @@ class Counted:
         self._next = number
         if runs:
             self.last = runs[-1].trades[-1]
+            self._left_out = None
         return runs

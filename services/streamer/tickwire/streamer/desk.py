@@ -17,6 +17,7 @@ from tickwire.bus import Bus
 from tickwire.config import StreamerSettings, TapeSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
 from tickwire.metrics import Lag
+from tickwire.streamer.admission import Admission
 from tickwire.streamer.tape import Confirm, Tape, open_tape
 from tickwire.venues.units import SPOT, Units
 
@@ -63,6 +64,9 @@ class Sink(Protocol):
     def rejected(self, reason: str) -> None:
         """A message that may have concerned the feed could not be used."""
 
+    def left_out(self, reason: str) -> None:
+        """An item of the feed, or its time, could not be used: of trades and candles, one is missing."""
+
 
 class Venue(Protocol):
     """One opened exchange, shared by the feeds of this process."""
@@ -79,6 +83,9 @@ class Venue(Protocol):
 
     async def now(self) -> int | None:
         """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown."""
+
+    admission: Admission
+    """Which trades and candles have a time that can be right there."""
 
     def clock(self) -> int | None:
         """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""

@@ -28,6 +28,12 @@ class _Interrupted(NamedTuple):
     connected: int | None
 
 
+class _LeftOut(NamedTuple):
+    """In the inbox: a trade that could not be used, for this reason."""
+
+    reason: str
+
+
 class Intake:
     """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing.
 
@@ -45,7 +51,7 @@ class Intake:
         board.waiting = lambda: self._queued + self.ordering.waiting
         self._held = held
         self._clock = clock
-        self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted] = deque()
+        self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted | _LeftOut] = deque()
         self._queued = 0
         self._connected_at: float | None = None
         self._unsure = False
@@ -82,6 +88,16 @@ class Intake:
 
     def rejected(self, reason: str) -> None:
         self._reject(1, reason)
+
+    def left_out(self, reason: str) -> None:
+        self._reject(1, f"a trade: {reason}")
+        self._inbox.append(_LeftOut(f"a trade was left out: {reason}"))
+        self.wake.set()
+
+    def left_out_of_page(self, reason: str) -> None:
+        """A trade that REST gave could not be used: one is missing after the last that is in order."""
+        self._reject(1, f"a trade of REST: {reason}")
+        self.ordering.left_out(f"a trade was left out: {reason}")
 
     def _interrupt(self) -> None:
         self._inbox.append(_Interrupted(self._clock() if self.is_connected else None))
@@ -163,6 +179,10 @@ class Intake:
                 if not self._known and entry.connected is not None:
                     # From here on nothing is missing, though nothing may happen for long.
                     ordering.reached(entry.connected)
+            elif isinstance(entry, _LeftOut):
+                if batch:
+                    break
+                ordering.left_out(entry.reason)
             else:
                 items, received = entry
                 batch += items

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -12,7 +15,7 @@ from tickwire.feeds import Candle, Feed, Gap
 from tickwire.ranges import Range
 from tickwire.streamer.building import row_of
 from tickwire.streamer.caching import Caching
-from tickwire.streamer.desk import Board
+from tickwire.streamer.desk import Desk
 from tickwire.streamer.lines import Line
 from tickwire.streamer.pacing import Complaints
 from tickwire.streamer.tape import Tape
@@ -25,17 +28,29 @@ class OwnCandles:
     A candle is closed when the exchange says so, or when a later one opens; each once. Complete ones are cached. One
     whose last state may have been missed, because the connection broke, is not complete then, and is fetched; so is
     what the exchange passed over. After an interruption that is a gap, otherwise nothing may have been traded.
+
+    None is closed before the exchange's clock has come to its end: what is told before that waits. Where its time is
+    unknown, the next candle is what closes one.
     """
 
-    def __init__(
-        self, feed: Feed, units: Units, tape: Tape, board: Board, last: Candle | None, candle_ms: int, caching: Caching
-    ) -> None:
+    def __init__(self, feed: Feed, units: Units, tape: Tape, desk: Desk, last: Candle | None, caching: Caching) -> None:
         assert feed.timeframe is not None
+        board = desk.board
         self._units = units
         self._timeframe = feed.timeframe
         self.line = Line(
-            self._timeframe, tape, board, lambda: self._open, lambda: caching.debts(self._timeframe), last, candle_ms
+            self._timeframe,
+            tape,
+            board,
+            lambda: self._open,
+            lambda: caching.debts(self._timeframe),
+            last,
+            desk.settings.candle_ms,
         )
+        self._venue = desk.venue
+        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        """What is to be done next, each once the exchange's clock has come so far (ms)."""
+        self._timer: asyncio.TimerHandle | None = None
         self._board = board
         self._caching = caching
         self._complaints = Complaints(board)
@@ -54,23 +69,63 @@ class OwnCandles:
 
     def take(self, items: Sequence[Any], received: int) -> None:
         """Candles, in order."""
+        self._board.state = "live"
         for candle in items:
-            if candle.timestamp <= self._closed or (self._open and candle.timestamp < self._open.timestamp):
-                self._board.duplicates += 1
-                continue
-            if self._open is not None and candle.timestamp > self._open.timestamp:
-                self._close(msgspec.structs.replace(self._open, complete=self._open.complete and not self._doubtful))
-            if self._expected is not None and candle.timestamp > self._expected:
-                self._passed_over(Range(self._expected, candle.timestamp))
-            self._expected = candle.timestamp
-            self._doubtful = self._interrupted = False
-            measured = self._measured(candle)
-            if candle.closed:
-                self._close(measured)
-            else:
-                self._open = msgspec.structs.replace(measured, sequence=0)
-                self.line.change()
-            self._board.state = "live"
+            self._in_turn(*self._step(candle))
+
+    def _step(self, candle: Candle) -> tuple[int, Callable[[], None]]:
+        """From when on (ms) a candle can be taken, and taking it."""
+        if candle.closed and self._venue.clock() is None:
+            # Nobody can say whether its time has come: the next one closes it.
+            candle = msgspec.structs.replace(candle, closed=False)
+        if not candle.closed:
+            # It closes the one before it.
+            return candle.timestamp, partial(self._take, candle)
+        end = timeframes.next_open(self._timeframe, candle.timestamp)
+        wrong = self._venue.admission.refusal(end)
+        if wrong is None:
+            return end, partial(self._take, candle)
+        self._complaints.add(f"a candle is told as closed before its end: {wrong}")
+        return candle.timestamp, partial(self._take, msgspec.structs.replace(candle, closed=False))
+
+    def _in_turn(self, due: int, step: Callable[[], None]) -> None:
+        self._waiting.append((due, step))
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            due, step = self._waiting[0]
+            now = self._venue.clock()
+            if now is not None and now < due:
+                self._timer = asyncio.get_running_loop().call_later((due - now) / 1000, self._go_on)
+                return
+            self._waiting.popleft()
+            step()
+
+    def end(self) -> None:
+        """Take nothing more: what waits is told again to the next owner."""
+        self._waiting.clear()
+        self._go_on()
+
+    def _take(self, candle: Candle) -> None:
+        if candle.timestamp <= self._closed or (self._open and candle.timestamp < self._open.timestamp):
+            self._board.duplicates += 1
+            return
+        if self._open is not None and candle.timestamp > self._open.timestamp:
+            self._close(msgspec.structs.replace(self._open, complete=self._open.complete and not self._doubtful))
+        if self._expected is not None and candle.timestamp > self._expected:
+            self._passed_over(Range(self._expected, candle.timestamp))
+        self._expected = candle.timestamp
+        self._doubtful = self._interrupted = False
+        measured = self._measured(candle)
+        if candle.closed:
+            self._close(measured)
+        else:
+            self._open = msgspec.structs.replace(measured, sequence=0)
+            self.line.change()
 
     def _measured(self, candle: Candle) -> Candle:
         """With its volume in base currency, where that is known; a venue's own decoder has done it already."""
@@ -120,16 +175,24 @@ class OwnCandles:
 
     def disconnected(self, reason: str) -> None:
         """The open candle may change unseen."""
-        self._doubtful = self._interrupted = True
+        self._in_turn(0, self._doubt)
         self._board.state = "disconnected"
         self._board.say("disconnected", f"{self._timeframe} candles of the exchange: {reason}")
 
     def failed(self, reason: str) -> None:
         """The exchange refuses them for now."""
-        self._doubtful = self._interrupted = True
+        self._in_turn(0, self._doubt)
         self._board.troubles[self._timeframe] = reason
         self._board.say("failed", f"{self._timeframe} candles of the exchange: {reason}")
+
+    def _doubt(self) -> None:
+        self._doubtful = self._interrupted = True
 
     def rejected(self, reason: str) -> None:
         """Say so."""
         self._complaints.add(reason)
+
+    def left_out(self, reason: str) -> None:
+        """It may have been the last state of the open candle."""
+        self._in_turn(0, self._doubt)
+        self._complaints.add(f"a candle: {reason}")

@@ -78,6 +78,12 @@ class Ordering(Protocol):
     def reached(self, until: int) -> None:
         """Nothing is missing before `until` (ms): it was watched until then, or is from then on."""
 
+    def left_out(self, reason: str) -> None:
+        """A trade after `last` could not be used: unless the next ones bring it after all, it is missing there."""
+
+    def owed_gap(self, end: int) -> Gap | None:
+        """What was left out, to be said before the tape is complete up to `end` (ms); it is then not owed any more."""
+
     def forgo(self, since: int, reason: str) -> list[Run]:
         """Do without what happened before `since` (ms): a gap without trades, where any of it may be missing.
 

@@ -17,6 +17,7 @@ from ccxt.base import errors
 from tickwire import logs
 from tickwire.feeds import Feed
 from tickwire.streamer import binance
+from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.hooks import Hooks, Uses, attach
 from tickwire.streamer.unified import Mapper, Subject, kind_of, subject
@@ -79,10 +80,10 @@ class Part:
 class Watched:
     """A feed that somebody watches. Calls its sink, and survives what the sink raises."""
 
-    def __init__(self, feed: Feed, sink: Sink) -> None:
+    def __init__(self, feed: Feed, sink: Sink, admission: Admission) -> None:
         self.feed = feed
         self.parts: list[Part] = []
-        self.mapper = Mapper(feed, self.rejected, self._lost)
+        self.mapper = Mapper(feed, self.left_out, self._lost, admission)
         self.by_hook = self.by_await = 0
         """Results with something new that came through the result hook, and that only the await had."""
         self.unhooked = False
@@ -90,6 +91,7 @@ class Watched:
         self.last = int(time.time() * 1000)
         """When the last item came, or the feed was subscribed (ms, our clock)."""
         self._sink = sink
+        self._admission = admission
         self._told: bool | None = None
         """What the sink was told last: connected, or not."""
 
@@ -110,7 +112,9 @@ class Watched:
                 part.up()
         self.last = received
         try:
-            self._sink.take(items, received)
+            admitted = self._admission.items(self.feed.kind, items, self.left_out)
+            if admitted:
+                self._sink.take(admitted, received)
         except Exception as error:  # noqa: BLE001
             self.rejected(f"not taken: {error!r}")
 
@@ -133,6 +137,10 @@ class Watched:
     def rejected(self, reason: str) -> None:
         """Something that may have concerned it could not be used."""
         self._call(self._sink.rejected, reason)
+
+    def left_out(self, reason: str) -> None:
+        """One of its items could not be used, and is missing."""
+        self._call(self._sink.left_out, reason)
 
     def _call(self, told: Callable[..., None], *arguments: str) -> None:
         try:

@@ -132,6 +132,10 @@ class _Body:
         """Say so."""
         self._complaints.add(reason)
 
+    def left_out(self, reason: str) -> None:
+        """Say so."""
+        self._complaints.add(f"an update: {reason}")
+
     async def _publish(self) -> None:
         """The newest state, one publish in flight, at most every `settings.cadence_ms`."""
         while True:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from ccxt.base import errors
 
@@ -21,6 +21,7 @@ from tickwire import lifecycle, logs, messages, streams
 from tickwire.errors import ExchangeFailed
 from tickwire.feeds import Gap, Trade, Trades
 from tickwire.streamer import backfill
+from tickwire.streamer.admission import LeftOut
 from tickwire.streamer.backfill import Ask, Patience, Unanswered
 from tickwire.streamer.counted import Counted
 from tickwire.streamer.desk import Desk
@@ -127,9 +128,12 @@ class _Body:
                 )
             if run.source == "rest":
                 self._board.repaired += len(run.trades)
-            if run.gap is not None:
-                self._board.gaps += 1
-                self._board.say("gap", run.gap.reason, gap=run.gap)
+            self._said_gap(run.gap)
+
+    def _said_gap(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self._board.gaps += 1
+            self._board.say("gap", gap.reason, gap=gap)
 
     async def append_message(
         self,
@@ -201,7 +205,8 @@ class _Body:
                     reach = oldest if ordering.last or now_ms is None else max(oldest, now_ms - backfill.BY_TIME_MS)
                     await self.append(ordering.forgo(reach, TOO_FAR))
                 ask = backfill.next_ask(ordering, oldest)
-                page = await self._asked(ask, patience, intake.rejected)
+                left_out: list[str] = []
+                page = await self._asked(ask, patience, left_out.append)
             except Unanswered as error:
                 reason, refused = str(error), error.kind == "refused"
                 if not refused:
@@ -210,6 +215,8 @@ class _Body:
             # What arrived meanwhile, first: the page may reach it.
             await self.append(intake.all_ordered())
             reason = NOT_IN_TIME
+            for why in left_out:
+                intake.left_out_of_page(why)
             runs, answer = ordering.page(page, _now(), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
             if runs:
                 patience.progressed(time.monotonic())
@@ -225,7 +232,7 @@ class _Body:
             elif ask.cut and page and ordering.waiting:
                 await self.append(ordering.give_up(TOO_FAR))
             elif (answer is Answer.ABSENT or ask.cut) and patience.absent():
-                reason, refused = TOO_FAR if ask.cut else NOT_THERE, True
+                reason, refused = TOO_FAR if ask.cut else left_out[0] if left_out else NOT_THERE, True
             else:
                 await self._pause(patience)
         if not intake.missing:
@@ -250,13 +257,18 @@ class _Body:
         except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
             raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
 
-    async def _asked(self, ask: Ask, patience: Patience, rejected: Callable[[str], None]) -> list[Trade]:
-        """A page. Raises Unanswered, also when stopped before it came."""
+    async def _asked(self, ask: Ask, patience: Patience, left_out: LeftOut) -> list[Trade]:
+        """A page; `left_out` is told of each trade that cannot be used.
+
+        Raises Unanswered, also when stopped before it came.
+        """
         rest = self._desk.venue.rest
         left = patience.left_s(time.monotonic())
         if rest.gate.remaining_s > left:
             raise Unanswered("refused", f"the exchange wants to be left alone for {rest.gate.remaining_s:.0f} s")
-        call = asyncio.ensure_future(backfill.fetch(rest, self._desk.feed.symbol, ask, rejected))
+        call = asyncio.ensure_future(
+            backfill.fetch(rest, self._desk.feed.symbol, ask, self._desk.venue.admission, left_out)
+        )
         stopped = asyncio.ensure_future(self._desk.stop.wait())
         try:
             await asyncio.wait({call, stopped}, timeout=min(left, CALL_S), return_when=asyncio.FIRST_COMPLETED)
@@ -310,7 +322,9 @@ class _Body:
             return
         self._boundary = None
         if last is None or last.timestamp < boundary:
-            await self.append_message([], _now(), until=boundary)
+            gap = intake.ordering.owed_gap(boundary)
+            await self.append_message([], _now(), until=boundary, gap=gap)
+            self._said_gap(gap)
             intake.ordering.reached(boundary)
 
 

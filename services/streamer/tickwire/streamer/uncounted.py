@@ -39,6 +39,8 @@ class Uncounted:
         self._remembered: deque[tuple[Hashable, Trade]] = deque()
         self._known: set[Hashable] = set()
         self._held: dict[Hashable, tuple[Trade, int]] = {}
+        self._left_out: tuple[Trade | None, int | None, str] | None = None
+        """After which trade, or after which time, one could not be used, and why."""
         self._anchor = 0
         """The time from which on the feed itself is whole: that of the first trades it brought."""
         self._holding = bool(recent) or until is not None
@@ -125,6 +127,14 @@ class Uncounted:
     def reached(self, until: int) -> None:
         self.until = max(until, self.until or until)
 
+    def left_out(self, reason: str) -> None:
+        if self._left_out is None:
+            self._left_out = self.last, self.until, reason
+
+    def owed_gap(self, end: int) -> Gap | None:
+        owed, self._left_out = self._left_out, None
+        return None if owed is None else gap_after(*owed, end)
+
     def forgo(self, since: int, reason: str) -> list[Run]:
         since = min([since, *(trade.timestamp for trade, _ in self._held.values())])
         known = known_until(self)
@@ -169,6 +179,11 @@ class Uncounted:
     ) -> list[Run]:
         if not trades:
             return []
+        if self._left_out is not None and not self._holding:
+            # What was missing between two connections may have come before: the place is not known more closely.
+            before, until, why = self._left_out
+            gap = gap_between(before, trades[0], why, until)
+            self._left_out = None
         self._remember(keys, trades)
         self.last = trades[-1]
         return [Run(list(trades), received, source, gap)]

@@ -12,6 +12,7 @@ from ccxt.async_support.base.ws.order_book import OrderBook
 from tickwire import numbers, timeframes
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
+from tickwire.streamer.admission import Admission
 from tickwire.streamer.caches import Newness, are_trades, is_trade
 from tickwire.streamer.desk import BookView
 
@@ -92,7 +93,7 @@ def _name_of(wanted: Any, named: Any) -> str | None:
 class Mapper:
     """What is new in each result about one feed.
 
-    `rejected` is told of a trade that cannot be read, `lost` of trades that went before they could be taken.
+    `rejected` is told of a trade or candle that cannot be used, `lost` of trades that went before they could be taken.
     """
 
     def __init__(
@@ -100,7 +101,9 @@ class Mapper:
         feed: Feed,
         rejected: Callable[[str], None] = lambda reason: None,
         lost: Callable[[str], None] = lambda reason: None,
+        admission: Admission | None = None,
     ) -> None:
+        self._admission = admission
         self._feed = feed
         self._rejected = rejected
         self._newness = Newness(lost)
@@ -112,6 +115,8 @@ class Mapper:
         """book: its levels, where the nonce does not tell whether it has changed."""
         self._open: int | None = None
         """candle: the open time of the newest."""
+        self._odd: Any = None
+        """candle: the last open time that cannot be right."""
 
     def new(self, result: Any, *, addressed: bool = False) -> Sequence[Any]:
         """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read.
@@ -170,6 +175,9 @@ class Mapper:
         rows = result[2] if len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp) else result
         fresh: list[Any] = []
         for row in reversed(rows):
+            if not self._is_plausible(row[0]):
+                # ccxt keeps it among the others, and goes on after it.
+                continue
             if self._open is not None and row[0] < self._open:
                 break
             fresh.append(row)
@@ -188,6 +196,13 @@ class Mapper:
                 self._rejected(f"{error!r} over {str(row)[:200]}")
         # Some venues stream days and weeks of their own time zone (okx), which the cache does not know.
         return [each for each in made if self._opens(each)]
+
+    def _is_plausible(self, opened: Any) -> bool:
+        wrong = None if self._admission is None else self._admission.refusal(opened)
+        if wrong is not None and opened != self._odd:
+            self._odd = opened
+            self._rejected(f"a candle: {wrong}")
+        return wrong is None
 
     def _opens(self, made: Candle) -> bool:
         if timeframes.open_of(made.timeframe, made.timestamp) == made.timestamp:

@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 from ccxt.base import errors
 
-from tickwire import logs, timeframes
+from tickwire import logs, plausible, timeframes
 from tickwire.bulkhead import bulkhead
 from tickwire.config import ExchangeSettings, Settings, StreamerSettings, credentials
 from tickwire.errors import (
@@ -30,6 +30,7 @@ from tickwire.exchanges import open_exchange
 from tickwire.feeds import KINDS, Feed, MarketReport
 from tickwire.lifecycle import unwrapped
 from tickwire.streamer import binance
+from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.heartbeat import Heartbeat
 from tickwire.streamer.hooks import Hooks, prove
@@ -78,6 +79,8 @@ class Venue:
         self._comparing = asyncio.Lock()
         self._unasked: WeakSet[Any] = WeakSet()
         """Sockets on which the exchange sends what nobody watches any more."""
+        self._doubted = asyncio.Event()
+        self.admission = Admission(self._latest, self._doubted.set)
         self._ask_again = float("-inf")
         """Until when (monotonic, s) an exchange that did not tell the time is left alone."""
         self._heartbeat = Heartbeat()
@@ -94,6 +97,21 @@ class Venue:
         """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""
         now: int | None = self.rest.clock.now()
         return now
+
+    def _latest(self) -> int:
+        return plausible.latest(self.rest.clock.latest(), time.time_ns() // 1_000_000)
+
+    async def doubting(self) -> None:
+        """Compare the clocks anew when something is later than it can be, until cancelled."""
+        await bulkhead(self._doubt, asyncio.Event(), failed=self._unguarded)
+
+    async def _doubt(self) -> None:
+        while True:
+            await self._doubted.wait()
+            await self._compare(0.0)
+            # What is still too late then is wrong itself.
+            await asyncio.sleep(ASK_AGAIN_S)
+            self._doubted.clear()
 
     async def _compare(self, max_age_s: float) -> None:
         """Have the exchange asked for its time where that is so long ago, once however many ask for it."""
@@ -159,7 +177,7 @@ class Venue:
         Reconnects by itself. Raises UnknownSymbol, UnsupportedKind or ExchangeFailed out of the block when the
         exchange refuses for good.
         """
-        watched = Watched(feed, sink)
+        watched = Watched(feed, sink, self.admission)
         ways = self._ways(feed)
         watched.parts = [Part(watched, way.name) for way in ways]
         self.sockets.add(watched)
@@ -383,11 +401,12 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         venue = Venue(opened, sockets, settings.streamer)
         await stack.enter_async_context(unwrapped())
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        guard = group.create_task(venue.guard())
+        beside = [group.create_task(venue.guard()), group.create_task(venue.doubting())]
         try:
             yield venue
         finally:
-            guard.cancel()
+            for task in beside:
+                task.cancel()
 
 
 def _defaults(exchange: str, settings: StreamerSettings) -> dict[str, Any]:
