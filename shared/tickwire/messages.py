@@ -339,8 +339,8 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
     """`$KV.SINK.trade.<exchange>.<token>`: a feed as the sink wrote it, up to the message at `sequence` of TRADES.
 
     `count` trades were written; `cvd` is the cumulative volume delta by size class: quote currency bought less that
-    sold by takers, since the sink first saw the feed. `measured` is true where contract sizes were taken into account;
-    earlier versions did not, so that of contract markets `cvd` then began anew.
+    sold by takers, since the sink first saw the feed. `measured` is true on contract markets whose contract sizes were
+    taken into account; earlier versions did not, so `cvd` then began anew.
     """
 
     sequence: Sequence = 0

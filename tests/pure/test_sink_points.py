@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -10,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.feeds import Book, Candle, Gap, Trade, Trades
-from tickwire.messages import SinkTotals
-from tickwire.sink import points
+from tickwire.messages import SinkTotals, VolumeUnit
+from tickwire.sink import points, totals
 from tickwire.sink.totals import CLASSES, class_of
 
 AT = 1_700_000_000_123
@@ -65,8 +66,75 @@ def test_a_trade_without_side_or_id_is_of_unknown_side_and_moves_no_delta() -> N
 
 
 def test_a_symbol_with_colon_comma_or_blank_is_escaped() -> None:
-    (line, _), _ = points.of_trades(trades(trade("1", 1.0, 1.0), symbol="A B,C/USDT:USDT=X"), 1, SinkTotals())
+    (line,), _ = points.of_trades(trades(trade("1", 1.0, 1.0), symbol="A B,C/USDT:USDT=X"), 1, SinkTotals())
     assert line.startswith("trades,exchange=binance,side=buy,symbol=A\\ B\\,C/USDT:USDT\\=X ")
+
+
+def contracts(*items: Trade, **units: Any) -> Trades:
+    return Trades(exchange="okx", symbol="BTC/USDT:USDT", trades=list(items), received=AT, **units)
+
+
+@pytest.mark.parametrize(
+    ("units", "quote"),
+    [
+        # 300 contracts at 60,000: of 0.01 BTC, of 100 USD, of 1 USD.
+        ({"multiplier": 0.01, "inverse": False}, 180_000),
+        ({"multiplier": 100.0, "inverse": True}, 30_000),
+        ({"multiplier": 1.0, "inverse": True}, 300),
+    ],
+)
+def test_trades_in_contracts_are_worth_their_contract_size(units: dict[str, Any], quote: int) -> None:
+    message = contracts(trade("1", 60_000.0, 300.0, "sell"), **units)
+    (single, sizes), after = points.of_trades(message, 7, SinkTotals())
+    size = class_of(quote)
+    assert "amount=300,id=" in single
+    assert f",quote={quote}," in single
+    assert f"size={size}," in sizes
+    assert f"buy=0,cvd={-quote},sell={quote},trades=1i,volume={quote} " in sizes
+    assert after == SinkTotals(sequence=7, count=1, cvd={size: -quote}, measured=True)
+
+
+@pytest.mark.parametrize("units", [{"multiplier": None}, {}])
+def test_what_trades_are_worth_is_left_out_where_it_is_not_known(units: dict[str, Any]) -> None:
+    before = SinkTotals(sequence=6, count=41, cvd={"0-10k": 100.0}, measured=True)
+    lines, after = points.of_trades(contracts(trade("1", 60_000.0, 300.0), **units), 7, before)
+    assert lines == [
+        "trades,exchange=okx,side=buy,symbol=BTC/USDT:USDT "
+        'amount=300,id="1",price=60000,source="live" 1700000000123000041'
+    ]
+    assert after == SinkTotals(sequence=7, count=42, cvd={"0-10k": 100.0}, measured=True)
+
+
+def test_deltas_of_contracts_taken_for_base_currency_begin_anew() -> None:
+    before = SinkTotals(sequence=6, count=41, cvd={"100m+": 9e9})
+    untold, told = (contracts(trade("1", 60_000.0, 3.0), **units) for units in ({}, {"multiplier": 0.01}))
+    assert not totals.begins_anew(before, untold)
+    assert totals.begins_anew(before, told)
+    _, after = points.of_trades(told, 7, before)
+    assert after == SinkTotals(sequence=7, count=42, cvd={"0-10k": 1800.0}, measured=True)
+    assert not totals.begins_anew(after, told)
+
+
+@pytest.mark.parametrize(("unit", "written"), [("base", True), ("contracts", False), ("unknown", False), (None, False)])
+def test_a_candles_volume_is_written_in_base_currency_or_not_at_all(unit: VolumeUnit | None, written: bool) -> None:
+    candle = Candle(
+        exchange="okx",
+        symbol="BTC/USDT:USDT",
+        timeframe="1m",
+        timestamp=AT,
+        open=1.0,
+        high=1.0,
+        low=1.0,
+        close=1.0,
+        volume=3.6,
+        trades=1,
+        closed=True,
+        complete=True,
+        volume_unit=unit,
+    )
+    line = points.of_candle(candle)
+    assert line is not None
+    assert ("volume=3.6" in line) is written
 
 
 @pytest.mark.parametrize(

@@ -43,9 +43,9 @@ class Measure(Struct, frozen=True):
         return _QUOTIENT.divide(held, decimal(price)) if self.inverse else held
 
     def quote_volume(self, amount: float, price: float) -> float:
-        """An amount at a price, in quote currency."""
-        held = _EXACT.multiply(decimal(amount), self.size)
-        return float(held if self.inverse else _EXACT.multiply(held, decimal(price)))
+        """An amount at a price, in quote currency, to the precision of a double."""
+        held = amount * float(self.size)
+        return held if self.inverse else held * price
 
     def total(self, trades: Sequence[Trade]) -> Decimal:
         """Trades (at least one), in base currency."""

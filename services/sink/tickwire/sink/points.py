@@ -8,7 +8,7 @@ feed, for what a whole message says the message's sequence on the tape, both mod
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -19,6 +19,7 @@ from tickwire.feeds import Book, Candle, Gap, Level, Trade, Trades
 from tickwire.messages import SinkTotals
 from tickwire.sink import totals
 from tickwire.sink.totals import class_of
+from tickwire.venues.units import stated
 
 MS = 1_000_000
 """Nanoseconds."""
@@ -30,42 +31,44 @@ def of_trades(message: Trades, sequence: int, before: SinkTotals) -> tuple[list[
 
     `trades`: a point for each, tagged by side. `trade_sizes`: a point for each size class that it touched, with the
     amounts of quote currency bought and sold by takers, and their running difference. `gaps`: what is missing.
+    Where it is not known what trades are worth in quote currency, what says that is left out.
     """
     tags = {"exchange": message.exchange, "symbol": message.symbol}
+    quotes = totals.quotes_of(message)
+    worth: Sequence[float | None] = [None] * len(message.trades) if quotes is None else quotes
     lines = [
-        _trade(trade, tags, number, message.source) for number, trade in enumerate(message.trades, start=before.count)
+        _trade(trade, quote, tags, number, message.source)
+        for number, (trade, quote) in enumerate(zip(message.trades, worth, strict=True), start=before.count)
     ]
     if message.gap is not None:
         lines.append(of_gap(message.gap, tags, message.received, sequence))
-    after = totals.after(before, message.trades, sequence)
-    if message.trades:
-        lines += _sizes(message.trades, tags, _unique(message.trades[-1].timestamp, sequence), after)
+    after = totals.after(before, message, quotes, sequence)
+    if quotes:
+        lines += _sizes(message.trades, quotes, tags, _unique(message.trades[-1].timestamp, sequence), after)
     return lines, after
 
 
-def _trade(trade: Trade, tags: Fields, number: int, source: str) -> str:
-    fields: Fields = {"price": trade.price, "amount": trade.amount, "quote": trade.price * trade.amount}
+def _trade(trade: Trade, quote: float | None, tags: Fields, number: int, source: str) -> str:
+    fields: Fields = {"price": trade.price, "amount": trade.amount, "quote": quote}
     fields |= {"id": trade.id, "source": source}
     return _line("trades", tags | {"side": trade.side or "unknown"}, fields, _unique(trade.timestamp, number))
 
 
-def _sizes(trades: Sequence[Trade], tags: Fields, time: int, after: SinkTotals) -> Iterator[str]:
-    classes: dict[str, list[Trade]] = {}
-    for trade in trades:
-        classes.setdefault(class_of(trade.price * trade.amount), []).append(trade)
+def _sizes(
+    trades: Sequence[Trade], quotes: Sequence[float], tags: Fields, time: int, after: SinkTotals
+) -> Iterator[str]:
+    classes: dict[str, list[tuple[str | None, float]]] = {}
+    for trade, quote in zip(trades, quotes, strict=True):
+        classes.setdefault(class_of(quote), []).append((trade.side, quote))
     for name, those in classes.items():
         fields = {
             "trades": len(those),
-            "volume": _quote(those),
-            "buy": _quote(trade for trade in those if trade.side == "buy"),
-            "sell": _quote(trade for trade in those if trade.side == "sell"),
+            "volume": sum((quote for _, quote in those), 0.0),
+            "buy": sum((quote for side, quote in those if side == "buy"), 0.0),
+            "sell": sum((quote for side, quote in those if side == "sell"), 0.0),
             "cvd": after.cvd[name],
         }
         yield _line("trade_sizes", tags | {"size": name}, fields, time)
-
-
-def _quote(trades: Iterable[Trade]) -> float:
-    return sum((trade.price * trade.amount for trade in trades), 0.0)
 
 
 def of_gap(missing: Gap, tags: Fields, received: int, sequence: int) -> str:
@@ -102,11 +105,16 @@ def _depth(levels: Sequence[Level]) -> float:
 
 
 def of_candle(candle: Candle) -> str | None:
-    """A point of `candles` at the candle's open time; nothing while it is open."""
+    """A point of `candles` at the candle's open time; nothing while it is open.
+
+    A volume is in base currency; one that counts something else, or nobody knows what, is left out.
+    """
     if not candle.closed:
         return None
     tags = {"exchange": candle.exchange, "symbol": candle.symbol, "timeframe": candle.timeframe}
     fields: Fields = {name: float(getattr(candle, name)) for name in ("open", "high", "low", "close", "volume")}
+    if stated(candle.symbol, candle.volume_unit) != "base":
+        fields["volume"] = None
     fields |= {"trades": candle.trades, "complete": candle.complete}
     return _line("candles", tags, fields, candle.timestamp * MS)
 

@@ -18,6 +18,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequen
 from contextlib import aclosing
 from functools import partial
 
+import msgspec
 import stamina.instrumentation
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
@@ -166,9 +167,13 @@ class Sink:
                     raise BadRequest(f"trades of {said.feed} on the subject of {feed}", "see docs/asyncapi.json")
             except BadRequest as error:
                 lines.append(self._unread(message, error, {"exchange": feed.exchange, "symbol": feed.symbol}))
-                ledger.keep(feed.path, totals.after(before, [], sequence))
+                ledger.keep(feed.path, msgspec.structs.replace(before, sequence=sequence))
             else:
                 lines += self._lost(message, said, before.sequence, sequence)
+                if totals.begins_anew(before, said):
+                    log.warning(
+                        "volume deltas begin anew: an earlier version took contracts for base currency", **feed.fields
+                    )
                 made, after = points.of_trades(said, sequence, before)
                 lines += made
                 trades += len(said.trades)

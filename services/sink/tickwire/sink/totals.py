@@ -1,29 +1,50 @@
-"""What goes on from one message of trades to the next: how many there were, and who bought more. Pure."""
+"""What goes on from one message of trades to the next: how many there were, and who bought more. Pure.
+
+What trades are worth in quote currency is known on contract markets only where the message says what its amounts are.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
 
-from tickwire.feeds import Trade
+import msgspec
+
+from tickwire.feeds import Trades
 from tickwire.messages import SinkTotals
+from tickwire.venues.units import is_contract, measure_of
 
 BOUNDS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 CLASSES = ("0-10k", "10k-100k", "100k-1m", "1m-10m", "10m-100m", "100m+")
 """Sizes of trades in quote currency, the lower bound included; above the last bound is a class of its own."""
 
 
+def quotes_of(message: Trades) -> list[float] | None:
+    """What each trade of a message is worth in quote currency; None where that is not known."""
+    measure = measure_of(message)
+    if measure is None:
+        return None
+    return [measure.quote_volume(trade.amount, trade.price) for trade in message.trades]
+
+
 def class_of(quote: float) -> str:
-    """The size class of a trade of so much quote currency (price times amount)."""
+    """The size class of a trade of so much quote currency."""
     return CLASSES[bisect_right(BOUNDS, quote)]
 
 
-def after(totals: SinkTotals, trades: Sequence[Trade], sequence: int) -> SinkTotals:
-    """The totals with the trades of one more message, at `sequence` of the tape."""
-    cvd = dict(totals.cvd)
-    for trade in trades:
-        quote = trade.price * trade.amount
+def begins_anew(totals: SinkTotals, message: Trades) -> bool:
+    """Whether the volume deltas cannot be gone on with: an earlier version took contracts for base currency."""
+    return bool(totals.cvd) and not totals.measured and is_contract(message.symbol) and measure_of(message) is not None
+
+
+def after(totals: SinkTotals, message: Trades, quotes: Sequence[float] | None, sequence: int) -> SinkTotals:
+    """The totals with the trades of one more message, at `sequence` of the tape; `quotes` as of `quotes_of`."""
+    count = totals.count + len(message.trades)
+    if quotes is None:
+        return msgspec.structs.replace(totals, sequence=sequence, count=count)
+    cvd = {} if begins_anew(totals, message) else dict(totals.cvd)
+    for trade, quote in zip(message.trades, quotes, strict=True):
         delta = quote if trade.side == "buy" else -quote if trade.side == "sell" else 0.0
         name = class_of(quote)
         cvd[name] = cvd.get(name, 0.0) + delta
-    return SinkTotals(sequence=sequence, count=totals.count + len(trades), cvd=cvd)
+    return SinkTotals(sequence=sequence, count=count, cvd=cvd, measured=is_contract(message.symbol))
