@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -147,7 +148,14 @@ class DerivedCandles:
 
     def __init__(self, tape: Tape) -> None:
         self._tape = tape
+        self._units = tape.units
         self._kept: OrderedDict[tuple[int, int], Bars] = OrderedDict()
+
+    def written(self, units: Units) -> DerivedCandles:
+        """The same candles, with numbers in other units."""
+        other = copy(self)
+        other._units = units
+        return other
 
     def forget(self) -> None:
         """The rate of trades has changed: compute again."""
@@ -167,7 +175,7 @@ class DerivedCandles:
     def rows(self, interval: str, since: int, until: int, now: int) -> list[Row]:
         """Klines that open in `[since, until)`, both open times of the interval."""
         opens = self._opens(interval, since, until)
-        return _rows(self._bars(interval, opens, until, now), interval, self._tape.units) if len(opens) else []
+        return _rows(self._bars(interval, opens, until, now), interval, self._units) if len(opens) else []
 
     def numbered(self, interval: str, since: int, until: int, now: int) -> list[tuple[Row, int, int]]:
         """Those klines with the ids of their first and last trade (-1 where there is none)."""
@@ -175,7 +183,7 @@ class DerivedCandles:
         if not len(opens):
             return []
         bars = self._bars(interval, opens, until, now)
-        rows = _rows(bars, interval, self._tape.units)
+        rows = _rows(bars, interval, self._units)
         return list(zip(rows, bars.first_id.tolist(), bars.last_id.tolist(), strict=True))
 
     def window(self, since: int, until: int, now: int) -> Window | None:
@@ -196,7 +204,7 @@ class DerivedCandles:
         whole = bars.grouped(np.zeros(len(bars), np.int64))
         if not len(whole):
             return None
-        row = _rows(whole, "1m", self._tape.units)[0]
+        row = _rows(whole, "1m", self._units)[0]
         opened, high, low, close, volume, quote = (str(row[place]) for place in (1, 2, 3, 4, 5, 7))
         ids = int(whole.first_id[0]), int(whole.last_id[0])
         return Window(opened, high, low, close, volume, quote, int(whole.count[0]), *ids)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 from tickwire.simulator.candles import INTERVALS, DerivedCandles, Tape
@@ -11,6 +13,16 @@ from tickwire.simulator.clock import Clock
 from tickwire.simulator.config import SimulatorConfig, made, pair
 from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Trades, Units, key_of
 from tickwire.simulator.played import PlayedCandles, PlayedTrades
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one contract is: `size` of the base currency, or of the quote currency where `inverse`."""
+
+    size: Decimal
+    inverse: bool
+    suffix: str = ""
+    """What Binance adds to its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +39,13 @@ class Instrument:
     intervals: tuple[str, ...] = INTERVALS
     levels: int = 500
     """How many levels each side of the book has."""
+    terms: Terms | None = None
+    """Of a contract."""
 
     @property
     def id(self) -> str:
         """Binance's name for it: `BTCUSDT`."""
-        return self.base + self.quote
+        return self.base + self.quote + (self.terms.suffix if self.terms else "")
 
 
 class Exchange:
@@ -40,6 +54,8 @@ class Exchange:
     def __init__(self, config: SimulatorConfig) -> None:
         """Make or read the markets. Raises ConfigError for a file that is not what it should be."""
         self.instruments: dict[str, Instrument] = {}
+        self.contracts: dict[tuple[str, Terms], Instrument] = {}
+        """Those asked for so far, by base currency."""
         spans = []
         for candles in config.play:
             played = PlayedCandles(Path(candles.path), candles.timeframe)
@@ -75,6 +91,12 @@ class Exchange:
         base, quote = pair(symbol)
         key = key_of(config.seed, symbol, "book")
         self.instruments[base + quote] = Instrument(base, quote, key, units, candles, tape, intervals, levels)
+
+    def listing(self, instruments: dict[str, Instrument]) -> Exchange:
+        """The same exchange with other instruments."""
+        other = copy(self)
+        other.instruments = instruments
+        return other
 
     def instrument(self, symbol: str) -> Instrument | None:
         """By Binance's name, by ccxt's or by OKX's (`BTC-USDT`)."""

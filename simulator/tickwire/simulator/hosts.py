@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-Side = Literal["spot", "linear", "okx"]
-"""Binance's spot market, its USD-M futures, or OKX."""
+Side = Literal["spot", "linear", "inverse", "okx"]
+"""Binance's spot market, its USD-M futures, its COIN-M futures, or OKX."""
 
 
 def plain(host: str) -> str:
@@ -18,9 +18,11 @@ def plain(host: str) -> str:
 
 
 def side(host: str) -> Side:
-    """The market that a host is for; of Binance's, `fapi.` and `fstream.` are USD-M futures."""
+    """The market that a host is for; of Binance's, `fapi.` and `fstream.` are USD-M, `dapi.` and `dstream.` COIN-M."""
     if plain(host).endswith("okx.com"):
         return "okx"
+    if host.startswith(("dapi.", "dstream.")):
+        return "inverse"
     return "linear" if host.startswith(("fapi.", "fstream.")) else "spot"
 
 

@@ -1,4 +1,4 @@
-"""OKX's public REST protocol v5, spot: a path and its parameters in, rows out. No I/O.
+"""OKX's public REST protocol v5, spot and perpetual contracts: a path and its parameters in, rows out. No I/O.
 
 Source of paths, parameters, limits and error codes: OKX's API documentation v5, "Market Data", "Public Data" and
 "Error Code", as of 2025. Rows come newest first.
@@ -81,11 +81,13 @@ def _instruments(exchange: Exchange, query: Query) -> Rows:
     if kind not in ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION"):
         raise Refused(51000, "Parameter instType error")
     wanted = query.get("instId")
-    return [
-        _described(each)
-        for each in exchange.instruments.values()
-        if kind == "SPOT" and wanted in (None, okx_rows.name_of(each))
-    ]
+    return [_described(each) for each in _of_kind(exchange, kind) if wanted in (None, okx_rows.name_of(each))]
+
+
+def _of_kind(exchange: Exchange, kind: str | None) -> list[Instrument]:
+    if kind == "SWAP":
+        return okx_rows.swaps(exchange)
+    return list(exchange.instruments.values()) if kind == "SPOT" else []
 
 
 def _described(instrument: Instrument) -> dict[str, str]:
@@ -98,7 +100,14 @@ def _described(instrument: Instrument) -> dict[str, str]:
             "maxLmtSz": "9999999999", "maxMktSz": "1000000"}  # fmt: skip
     nothing = ("alias", "ctMult", "ctType", "ctVal", "ctValCcy", "expTime", "optType", "settleCcy", "stk", "uly",
                "instFamily")  # fmt: skip
-    return said | dict.fromkeys(nothing, "")
+    if instrument.terms is None:
+        return said | dict.fromkeys(nothing, "")
+    inverse, pair = instrument.terms.inverse, f"{instrument.base}-{instrument.quote}"
+    contract = {"instType": "SWAP", "baseCcy": "", "quoteCcy": "", "uly": pair, "instFamily": pair, "ctMult": "1",
+                "ctVal": str(instrument.terms.size), "ctType": "inverse" if inverse else "linear",
+                "ctValCcy": instrument.quote if inverse else instrument.base,
+                "settleCcy": instrument.base if inverse else instrument.quote}  # fmt: skip
+    return dict.fromkeys(nothing, "") | said | contract
 
 
 def _candles(recent: int | None) -> Callable[[Exchange, Query], Rows]:
@@ -112,7 +121,7 @@ def _candles(recent: int | None) -> Callable[[Exchange, Query], Rows]:
         first = -1 if before is None else before
         if recent is not None:
             first = max(first, timeframes.advance(interval, timeframes.open_of(interval, now), -recent))
-        return [okx_rows.candle(row, now) for row in reversed(rows) if int(row[0]) > first]
+        return [okx_rows.candle(instrument, row, now) for row in reversed(rows) if int(row[0]) > first]
 
     return endpoint
 
@@ -130,8 +139,8 @@ def _ticker(exchange: Exchange, query: Query) -> Rows:
 
 
 def _tickers(exchange: Exchange, query: Query) -> Rows:
-    kind, now = query.get("instType"), exchange.clock.now()
-    return [okx_rows.ticker(each, now) for each in exchange.instruments.values()] if kind == "SPOT" else []
+    now = exchange.clock.now()
+    return [okx_rows.ticker(each, now) for each in _of_kind(exchange, query.get("instType"))]
 
 
 def _trades(exchange: Exchange, endpoint: str, query: Query, holes: list[range]) -> Rows:

@@ -7,6 +7,7 @@ ccxt 4.5 (`okx`). Numbers are decimal texts without zeros at their end.
 from __future__ import annotations
 
 import zlib
+from decimal import Decimal
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -15,7 +16,8 @@ from tickwire.simulator import tickers
 from tickwire.simulator.aggregates import Aggregates
 from tickwire.simulator.book import Book, Side
 from tickwire.simulator.candles import Row, texts
-from tickwire.simulator.exchange import Exchange, Instrument
+from tickwire.simulator.contracts import DOLLARS, contract, window_volume
+from tickwire.simulator.exchange import Exchange, Instrument, Terms
 from tickwire.simulator.market import Ints, Trades
 
 BARS = {"1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
@@ -26,19 +28,31 @@ LOCAL_BARS = {bar.removesuffix("utc"): interval for bar, interval in BARS.items(
 LOCAL_MS = 8 * 3_600_000
 CHECKED = 25
 """Levels of a side that the checksum of a book is made of."""
+LINEAR, INVERSE = Terms(Decimal("0.01"), inverse=False), Terms(Decimal(100), inverse=True)
+"""Perpetual contracts, of every base currency alike: of 0.01 of it, settled in USDT, and of 100 USD, settled in it."""
 LEVELS = 400
 """Levels of a side in the channel `books`."""
 
 
 def instrument(exchange: Exchange, name: str) -> Instrument | None:
-    """By OKX's name, `BTC-USDT`."""
-    found = exchange.instrument(name)
+    """By OKX's name: `BTC-USDT`, `BTC-USDT-SWAP`, `BTC-USD-SWAP`."""
+    market = name.removesuffix("-SWAP")
+    terms = None if market == name else INVERSE if market.endswith(f"-{DOLLARS}") else LINEAR
+    found = exchange.instrument(f"{market}T" if terms is INVERSE else market)
+    if found is not None and terms is not None:
+        found = contract(exchange, found, terms)
     return found if found is not None and name_of(found) == name else None
+
+
+def swaps(exchange: Exchange) -> list[Instrument]:
+    """The perpetual contracts."""
+    made = (contract(exchange, each, terms) for each in exchange.instruments.values() for terms in (LINEAR, INVERSE))
+    return [each for each in made if each is not None]
 
 
 def name_of(instrument: Instrument) -> str:
     """OKX's name for it."""
-    return f"{instrument.base}-{instrument.quote}"
+    return f"{instrument.base}-{instrument.quote}" + ("-SWAP" if instrument.terms else "")
 
 
 def numbers(values: Ints, decimals: int) -> list[str]:
@@ -118,15 +132,26 @@ def local_candle(instrument: Instrument, interval: str, now: int) -> list[str] |
     if found is None:
         return None
     values = [short(value) for value in (found.open, found.high, found.low, found.close, found.volume)]
-    quote = short(found.quote)
-    return [str(opened), *values, quote, quote, "0"]
+    return [str(opened), *values, *_volumes(instrument, found.volume, found.quote, opened, now + 1), "0"]
 
 
-def candle(row: Row, now: int) -> list[str]:
-    """[open time, open, high, low, close, volume, in quote currency, the same, closed]."""
+def candle(instrument: Instrument, row: Row, now: int) -> list[str]:
+    """[open time, open, high, low, close, volume, `volCcy`, `volCcyQuote`, closed].
+
+    The last two are in quote currency; of contracts, `volCcy` is in base currency.
+    """
     values = [short(value) for value in islice(row, 1, 6)]
-    quote = short(row[7])
-    return [str(row[0]), *values, quote, quote, "1" if int(row[6]) < now else "0"]
+    volumes = _volumes(instrument, str(row[5]), str(row[7]), int(row[0]), min(int(row[6]), now) + 1)
+    return [str(row[0]), *values, *volumes, "1" if int(row[6]) < now else "0"]
+
+
+def _volumes(instrument: Instrument, volume: str, quote: str, since: int, until: int) -> list[str]:
+    terms = instrument.terms
+    if terms is None:
+        return [short(quote)] * 2
+    if terms.inverse:
+        return [short(f"{window_volume(instrument, since, until):f}"), short(f"{Decimal(volume) * terms.size:f}")]
+    return [short(f"{Decimal(each) * terms.size:f}") for each in (volume, quote)]
 
 
 def ticker(instrument: Instrument, now: int) -> dict[str, str]:
@@ -137,4 +162,4 @@ def ticker(instrument: Instrument, now: int) -> dict[str, str]:
              "volCcy24h": "quoteVolume", "vol24h": "volume",
              "sodUtc0": "openPrice", "sodUtc8": "openPrice"}  # fmt: skip
     said = {ours: short(day[theirs]) for ours, theirs in names.items()}
-    return {"instType": "SPOT", "instId": name_of(instrument), **said, "ts": str(now)}
+    return {"instType": "SWAP" if instrument.terms else "SPOT", "instId": name_of(instrument), **said, "ts": str(now)}

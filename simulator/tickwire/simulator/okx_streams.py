@@ -150,11 +150,11 @@ class _Candles:
 
     def __call__(self, now: int) -> Iterator[Any]:
         for row, _, _, _ in self._rows.rows(now):
-            yield {"arg": self._arg, "data": [okx_rows.candle(row, now)]}
+            yield {"arg": self._arg, "data": [okx_rows.candle(self._instrument, row, now)]}
 
     def first(self, now: int) -> list[Any]:
         return [
-            {"arg": self._arg, "data": [okx_rows.candle(row, now)]}
+            {"arg": self._arg, "data": [okx_rows.candle(self._instrument, row, now)]}
             for row in self._instrument.candles.page(self._interval, None, None, 1, now)
         ]
 

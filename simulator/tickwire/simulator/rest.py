@@ -28,7 +28,7 @@ def answer(exchange: Exchange, path: str, query: Query) -> tuple[Any, int] | Non
     """
     version, _, endpoint = path.rpartition("/v")
     endpoint = endpoint.partition("/")[2]
-    if version in ("dapi", "eapi") and endpoint == "exchangeInfo":
+    if version == "eapi" and endpoint == "exchangeInfo":
         return {"timezone": "UTC", "serverTime": exchange.clock.now(), "rateLimits": [], "symbols": [],
                 "optionSymbols": []}, 1  # fmt: skip
     if version != "api" or endpoint not in ENDPOINTS:

@@ -19,7 +19,7 @@ import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, futures, hosts, okx_rest, rest
+from tickwire.simulator import control, delivery, futures, hosts, okx_rest, rest
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
@@ -30,6 +30,7 @@ from tickwire.simulator.sockets import Feed
 from tickwire.simulator.wires import Wires
 
 _encode = msgspec.json.encode
+_PROTOCOLS = {"fapi": futures, "dapi": delivery}
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,7 @@ class _Gate:
         if recorded := self.wires.answers(host):
             ask = partial(recorded.answer, path)
         else:
-            ask = partial((futures if path.startswith("fapi/") else rest).answer, self.exchange, path)
+            ask = partial(_PROTOCOLS.get(path.partition("/")[0], rest).answer, self.exchange, path)
         holes = self.faults.forgotten(f"/{host}/{path}", query.get("symbol", ""))
         return remembered(ask, path.rpartition("/")[2], query, holes)
 

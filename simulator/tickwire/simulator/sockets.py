@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 from aiohttp import WSMsgType, web
 
-from tickwire.simulator import futures, hosts, streams
+from tickwire.simulator import delivery, futures, hosts, streams
 from tickwire.simulator.binance_sockets import Binance
 from tickwire.simulator.connection import Socket
 from tickwire.simulator.dialect import Dialect, Source
@@ -41,6 +41,7 @@ class Feed:
         self._dialects: dict[str, Dialect] = {
             "spot": Binance(partial(streams.source, exchange)),
             "linear": Binance(partial(futures.source, exchange)),
+            "inverse": Binance(partial(delivery.source, exchange)),
             "okx": Okx(exchange),
         }
         # A recording says what it says when it is played.

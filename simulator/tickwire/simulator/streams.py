@@ -17,7 +17,7 @@ from tickwire.simulator.candles import INTERVALS, Row, texts
 from tickwire.simulator.dialect import Source
 from tickwire.simulator.exchange import Exchange, Instrument
 
-_NAME = re.compile(r"([a-z0-9]+)@(trade|aggTrade|kline|depth|miniTicker|ticker|bookTicker)(\w*)(?:@(100|1000)ms)?\Z")
+_NAME = re.compile(r"([a-z0-9_]+)@(trade|aggTrade|kline|depth|miniTicker|ticker|bookTicker)(\w*)(?:@(100|1000)ms)?\Z")
 _ALL = re.compile(r"!(miniTicker|ticker)@arr\Z")
 
 
