@@ -232,7 +232,7 @@ async def live(bus: Bus, gateway: str) -> bool:
     trade, book = Feed("trade", EXCHANGE, SYMBOL), Feed("book", EXCHANGE, SYMBOL)
     minute, second = (Feed("candle", EXCHANGE, SYMBOL, each) for each in ("1m", CHECKED))
     async with AsyncExitStack() as stack:
-        http = await stack.enter_async_context(aiohttp.ClientSession(f"{gateway}/_sim/"))
+        http = await stack.enter_async_context(asked(gateway))
         name = interest.subscriber("demo")
         for feed in (trade, book, minute, second):
             await stack.enter_async_context(interest.interested(bus, feed, name))
@@ -249,7 +249,7 @@ async def live(bus: Bus, gateway: str) -> bool:
                 cut = await _play(scene, following, http)
             finally:
                 painter.cancel()
-        return await _verdict(scene, http, cut)
+        return await verdict(scene, http, cut)
 
 
 async def _play(scene: Scene, following: Following, http: aiohttp.ClientSession) -> float | None:
@@ -275,7 +275,12 @@ async def _play(scene: Scene, following: Following, http: aiohttp.ClientSession)
     return away
 
 
-async def _verdict(scene: Scene, http: aiohttp.ClientSession, away: float | None) -> bool:
+def asked(gateway: str) -> aiohttp.ClientSession:
+    """A session for what the simulated exchange itself knows."""
+    return aiohttp.ClientSession(f"{gateway}/_sim/")
+
+
+async def verdict(scene: Scene, http: aiohttp.ClientSession, away: float | None) -> bool:
     """Print what is on the tape against what the exchange knows."""
     if away is None:
         print(f"live: no trade of {EXCHANGE} {SYMBOL} came within {PATIENCE_S:g} s")
@@ -290,7 +295,9 @@ async def _verdict(scene: Scene, http: aiohttp.ClientSession, away: float | None
         f"cut: {render.plural(ended, 'WebSocket')} ended, trades came again after {away:.1f} s; "
         f"{render.plural(count.repaired, 'trade')} that happened meanwhile were fetched by REST and put in order"
     )
-    rows = await _get(http, "truth/candles", symbol=SYMBOL, timeframe=CHECKED, since=since // 1000 * 1000 - 60_000)
+    # Candles that the last run left behind are caught up with first: the truth has to go back as far.
+    oldest = min((each.timestamp for each in scene.closed), default=since)
+    rows = await _get(http, "truth/candles", symbol=SYMBOL, timeframe=CHECKED, since=oldest)
     wrong = unequal(scene.closed, rows)
     print(
         f"candles: {render.plural(len(scene.closed), 'candle')} of {CHECKED} closed meanwhile, "
