@@ -54,12 +54,12 @@ TEXTS: tuple[Any, ...] = (
 OTHERS: tuple[Any, ...] = (None, 7, "x", [], {}, [[]], [None], [1], {"a": {}})
 
 
-def honest(kind: Any, **named: Any) -> Any:
+def honest(kind: Any, /, **named: Any) -> Any:
     """A value of a type as JSON has it, with such fields (`named`, at the top) as are given."""
     return _value(inspect.type_info(kind), named)
 
 
-def variants(kind: type[msgspec.Struct], **named: Any) -> Iterator[bytes]:
+def variants(kind: type[msgspec.Struct], /, **named: Any) -> Iterator[bytes]:
     """Messages of a kind, each with one field that is wrong; cut short; with a part that is nested too deeply."""
     whole = honest(kind, **named)
     text = json.dumps(whole).encode()
