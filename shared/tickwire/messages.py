@@ -338,12 +338,14 @@ class SinkReport(Struct, frozen=True, kw_only=True):
 class SinkTotals(Struct, frozen=True, kw_only=True):
     """`$KV.SINK.trade.<exchange>.<token>`: a feed as the sink wrote it, up to the message at `sequence` of TRADES.
 
-    `count` trades were written; `cvd` is the cumulative volume delta by size class: quote currency bought less that
-    sold by takers, since the sink first saw the feed. `measured` is true on contract markets whose contract sizes were
-    taken into account; earlier versions did not, so `cvd` then began anew.
+    `stream` is when that stream was made (ms): in another one, sequences begin anew. `count` trades were written; `cvd`
+    is the cumulative volume delta by size class: quote currency bought less that sold by takers, since the sink first
+    saw the feed. `measured` is true on contract markets whose contract sizes were taken into account; earlier versions
+    did not, so `cvd` then began anew.
     """
 
     sequence: Sequence = 0
+    stream: Time = 0
     count: Count = 0
     cvd: dict[str, float] = field(default_factory=dict)
     measured: bool = False
@@ -352,11 +354,12 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
 class SinkPosition(Struct, frozen=True, kw_only=True):
     """`$KV.SINK.stream.SINK`: books and candles up to the message at `sequence` of SINK, of `time` (ms), are written.
 
-    Until a sink has been there, `sequence` is none.
+    Until a sink has been there, `sequence` is none. `stream` is when that stream was made (ms).
     """
 
     sequence: Sequence | None = None
     time: Time = 0
+    stream: Time = 0
 
 
 class LeaseHolder(Struct, frozen=True, kw_only=True):

@@ -14,6 +14,7 @@ from nats.js.api import (
     RetentionPolicy,
     StorageType,
     StreamConfig,
+    StreamInfo,
     StreamSource,
     SubjectTransform,
 )
@@ -247,8 +248,11 @@ async def created(jetstream: JetStreamContext, stream: str) -> int:
 
     Raises nats.js.errors.NotFoundError when there is no such stream.
     """
-    info = await patiently(lambda: jetstream.stream_info(stream))
-    made = info.created
-    if made is None:
-        raise NotFoundError(description=f"stream {stream} has no creation time")
-    return int(made.timestamp() * 1000)
+    return made(await patiently(lambda: jetstream.stream_info(stream)))
+
+
+def made(info: StreamInfo) -> int:
+    """When a stream was made, ms."""
+    if info.created is None:
+        raise NotFoundError(description=f"stream {info.config.name} has no creation time")
+    return int(info.created.timestamp() * 1000)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+import msgspec
 from nats.aio.msg import Msg
 
 from tickwire import logs
@@ -46,6 +47,12 @@ class Held:
         """Move on behind a batch: a point of `gaps` for each hole before and in it. An empty batch is the end."""
         position = await self._ledger.of(self._path)
         lines: list[str] = []
+        same = position.stream in (0, self._reader.made) and self._reader.reaches(position.sequence or 0)
+        if self._reader.made and not same:
+            lines.append(self._anew(position))
+            position = SinkPosition(sequence=0, time=position.time)
+        if self._reader.made:
+            position = msgspec.structs.replace(position, stream=self._reader.made)
         reached = [(each.metadata.sequence.stream, int(each.metadata.timestamp.timestamp() * 1000)) for each in found]
         # All that is before the first has gone, though no message comes that would show it.
         for sequence, at in reached or [(await self._reader.first(), _now())]:
@@ -53,13 +60,18 @@ class Held:
                 lines.append(self._hole(position, sequence, at, count))
             last = sequence if found else sequence - 1
             if position.sequence is None or last > position.sequence:
-                position = SinkPosition(sequence=last, time=at)
+                position = msgspec.structs.replace(position, sequence=last, time=at)
         self._ledger.keep(self._path, position)
         return lines
 
     async def save(self) -> None:
         """All up to here is in the database. Raises Fenced."""
         await self._ledger.save([self._path])
+
+    def _anew(self, position: SinkPosition) -> str:
+        log.error("the stream was made anew", stream=self._reader.stream, after=position.sequence)
+        lost = Gap(since=position.time, until=_now(), reason="the stream of books and candles was made anew")
+        return points.of_gap(lost, {"stream": self._reader.stream}, _now(), 0)
 
     def _hole(self, position: SinkPosition, sequence: int, at: int, count: int) -> str:
         log.error(

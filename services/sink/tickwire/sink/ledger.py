@@ -20,17 +20,18 @@ from tickwire import lifecycle, messages, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.chain import EXPECTED
 from tickwire.confirmed import WRONG_SEQUENCE
-from tickwire.errors import BadRequest, Fenced, StorageError
+from tickwire.errors import Fenced
 
 RETRY_S = 0.5
 ACK_S = 2.0
 
 S = TypeVar("S", bound=Struct)
+V = TypeVar("V")
 
 
 @dataclass
-class _Entry(Generic[S]):
-    value: S
+class _Entry(Generic[V]):
+    value: V
     revision: int
     """Of the last save that this ledger knows of, 0 where there was none."""
 
@@ -42,11 +43,16 @@ class Ledger(Generic[S]):
         self._bus = bus
         self._kind = kind
         self._known: dict[str, _Entry[S]] = {}
+        self.unread: set[str] = set()
+        """Paths whose entries could not be read: they begin at nothing, and whoever sees that says so."""
 
     async def of(self, path: str) -> S:
-        """The entry at a path, such as `trade.binance.BTC-USDT`; a new one starts at nothing. Raises StorageError."""
+        """The entry at a path, such as `trade.binance.BTC-USDT`; a new one, or one that is none, starts at nothing."""
         if path not in self._known:
-            self._known[path] = await self._read(path)
+            entry = await self._read(path)
+            if entry.value is None:
+                self.unread.add(path)
+            self._known[path] = _Entry(self._kind() if entry.value is None else entry.value, entry.revision)
         return self._known[path].value
 
     def keep(self, path: str, value: S) -> None:
@@ -72,6 +78,10 @@ class Ledger(Generic[S]):
             except nats.js.errors.APIError as error:
                 if error.err_code == WRONG_SEQUENCE:
                     found = await self._read(path)
+                    if found.value is None:
+                        # No sink wrote that.
+                        entry.revision = found.revision
+                        continue
                     if found.value != entry.value:
                         raise Fenced(f"another sink writes {path}", "it has taken over") from None
                     # Our own, whose confirmation was lost.
@@ -84,7 +94,8 @@ class Ledger(Generic[S]):
                 return
             await asyncio.sleep(RETRY_S)
 
-    async def _read(self, path: str) -> _Entry[S]:
+    async def _read(self, path: str) -> _Entry[S | None]:
+        """The entry as the broker has it; without a value where it cannot be read."""
         while True:
             try:
                 # Not `direct`: a replica may lag behind.
@@ -96,18 +107,11 @@ class Ledger(Generic[S]):
             else:
                 return _Entry(self._decoded(path, last), last.seq or 0)
 
-    def _decoded(self, path: str, last: RawStreamMsg) -> S:
+    def _decoded(self, path: str, last: RawStreamMsg) -> S | None:
         if "KV-Operation" in (last.headers or {}):
             # Somebody deleted it.
             return self._kind()
-        try:
-            return messages.decode(last.data or b"", self._kind)
-        except BadRequest as error:
-            # From nothing, what is written of a feed would begin anew.
-            raise StorageError(
-                f"the totals of {path} in {_subject(path)} cannot be read: {error.message}",
-                "delete that key of the bucket, and they begin at nothing",
-            ) from error
+        return self._bus.undecodable.decoded(_subject(path), last.data or b"", self._kind)
 
 
 def _subject(path: str) -> str:

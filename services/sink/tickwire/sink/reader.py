@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from tickwire import logs, parting
+from tickwire import logs, parting, streams
 from tickwire.bus import Bus, cancellable
 from tickwire.episodes import Episode
 
@@ -36,6 +36,9 @@ class Reader:
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._expected = 1
         """The consumer's own number of the next message."""
+        self.made = 0
+        """When the stream was made that is read, ms; 0 until it was opened."""
+        self._last = 0
         self._unreadable = Episode(log, "the stream cannot be read", stream=stream)
         self._unconfirmed = Episode(log, "could not acknowledge", stream=stream)
 
@@ -61,7 +64,12 @@ class Reader:
             self._subscription = None
             return []
         self._expected += len(found)
+        self._last = max([self._last, *(message.metadata.sequence.stream for message in found)])
         return found
+
+    def reaches(self, sequence: int) -> bool:
+        """Whether the stream had come so far when it was last looked at."""
+        return sequence <= self._last
 
     async def done(self, last: Msg) -> None:
         """What came of a message and of all before it is safe. Where that cannot be said, they come again."""
@@ -96,6 +104,9 @@ class Reader:
     async def _opened(self) -> JetStreamContext.PullSubscription:
         jetstream = self._bus.jetstream
         start = 1
+        stream = await jetstream.stream_info(self.stream)
+        self.made = streams.made(stream)
+        self._last = stream.state.last_seq
         try:
             info = await jetstream.consumer_info(self.stream, _DURABLE)
             start = (info.ack_floor.stream_seq if info.ack_floor else 0) + 1

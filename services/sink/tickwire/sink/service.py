@@ -29,7 +29,7 @@ from tickwire.bus import Bus
 from tickwire.chain import expected_of, skips
 from tickwire.config import Settings, SinkSettings
 from tickwire.errors import BadRequest, Fenced
-from tickwire.feeds import Book, Candle, Gap, Trades, feed_of
+from tickwire.feeds import Book, Candle, Feed, Gap, Trades, feed_of
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge
@@ -157,7 +157,10 @@ class Sink:
                 # No feed has this subject, so there is no place in one to speak of.
                 lines.append(self._unread(message, error, {"stream": reader.stream}))
                 continue
-            before = await ledger.of(feed.path)
+            before, hole = self._begun(reader, await ledger.of(feed.path))
+            if hole or feed.path in ledger.unread:
+                ledger.unread.discard(feed.path)
+                lines.append(self._hole(message, hole or "what was written of it before is not known", _tags(feed)))
             if sequence <= before.sequence:
                 # Written in an earlier life.
                 continue
@@ -166,7 +169,7 @@ class Sink:
                 if said.feed != feed:
                     raise BadRequest(f"trades of {said.feed} on the subject of {feed}", "see docs/asyncapi.json")
             except BadRequest as error:
-                lines.append(self._unread(message, error, {"exchange": feed.exchange, "symbol": feed.symbol}))
+                lines.append(self._unread(message, error, _tags(feed)))
                 ledger.keep(feed.path, msgspec.structs.replace(before, sequence=sequence))
             else:
                 lines += self._lost(message, said, before.sequence, sequence)
@@ -197,10 +200,20 @@ class Sink:
     def _unread(self, message: Msg, error: BadRequest, tags: dict[str, str]) -> str:
         """A gap in place of a message that cannot be read."""
         self._bus.undecodable.skip(message.subject, message.data, error)
+        return self._hole(message, "a message of the tape cannot be read", tags)
+
+    def _hole(self, message: Msg, reason: str, tags: dict[str, str]) -> str:
+        """A gap of unknown bounds, in place of a message or before it."""
         self._missed += 1
         at = int(message.metadata.timestamp.timestamp() * 1000)
-        lost = Gap(since=None, until=None, reason="a message of the tape cannot be read")
+        lost = Gap(since=None, until=None, reason=reason)
         return points.of_gap(lost, tags, at, message.metadata.sequence.stream)
+
+    def _begun(self, reader: Reader, before: SinkTotals) -> tuple[SinkTotals, str]:
+        """Totals as far as they speak of the stream that is read, and else why a gap is before its next message."""
+        if before.stream in (0, reader.made) and reader.reaches(before.sequence):
+            return msgspec.structs.replace(before, stream=reader.made), ""
+        return msgspec.structs.replace(before, stream=reader.made, sequence=0), "the tape was made anew"
 
     async def _write_states(self, reader: Reader, held: Held, stop: asyncio.Event) -> None:
         async with aclosing(reader):
@@ -246,6 +259,10 @@ class Sink:
             taken = await self._influx.write(lines[start : start + self._settings.batch])
             self._points += taken
             log.debug("written", points=taken)
+
+
+def _tags(feed: Feed) -> dict[str, str]:
+    return {"exchange": feed.exchange, "symbol": feed.symbol}
 
 
 async def _in_turns(found: Sequence[Msg]) -> AsyncIterator[Msg]:

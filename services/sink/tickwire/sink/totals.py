@@ -47,4 +47,6 @@ def after(totals: SinkTotals, message: Trades, quotes: Sequence[float] | None, s
         delta = quote if trade.side == "buy" else -quote if trade.side == "sell" else 0.0
         name = class_of(quote)
         cvd[name] = cvd.get(name, 0.0) + delta
-    return SinkTotals(sequence=sequence, count=count, cvd=cvd, measured=is_contract(message.symbol))
+    return msgspec.structs.replace(
+        totals, sequence=sequence, count=count, cvd=cvd, measured=is_contract(message.symbol)
+    )
