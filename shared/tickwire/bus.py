@@ -41,6 +41,7 @@ from tickwire.errors import (
     TickwireError,
     from_code,
 )
+from tickwire.patience import Patience
 
 log = logs.get(__name__)
 
@@ -81,6 +82,8 @@ class Bus:
         self.confirmed = Confirmed(client)
         self.lost = asyncio.Event()
         """Set while the connection is not there."""
+        self.patience = Patience(0.0)
+        """How long a person or a program waits for a service that is not there; `connect` sets the settings'."""
         self.doubts: set[Callable[[], None]] = set()
         """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
         self.undecodable = Undecodable()
@@ -301,6 +304,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         in_doubt()
 
     bus = Bus(client, addresses.shown(address), name)
+    bus.patience.seconds = settings.patience_s
 
     def in_doubt() -> None:
         for doubt in list(bus.doubts):

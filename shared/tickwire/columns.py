@@ -35,7 +35,7 @@ def rows_of(columns: CandleColumns) -> Iterator[Row]:
 async def chunks(
     bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None
 ) -> AsyncGenerator[CandleColumns, None]:
-    """The candles of a key, as they come from the cache."""
+    """The candles of a key, as they come from the cache; one that is restarting is waited for."""
     request = CandlesRequest(
         exchange=key.exchange,
         symbol=key.symbol,
@@ -45,6 +45,7 @@ async def chunks(
         limit=limit,
         format="columns",
     )
-    async with aclosing(bus.request_chunks("cache.get", request, _decode)) as parts:
+    found = bus.patience.parts(lambda: bus.request_chunks("cache.get", request, _decode))
+    async with aclosing(found) as parts:
         async for part in parts:
             yield part

@@ -44,7 +44,8 @@ class NatsSettings(_Section):
     With `tls_ca`, or a URL with tls://, nothing is said in plain text: the broker's certificate must come from that
     authority (else the system's), for `tls_hostname` (else the URL's host); `tls_cert` and `tls_key` are our own. The
     streams are kept by so many servers of a cluster as `replicas` says. The password comes from the environment best:
-    TICKWIRE_NATS_PASSWORD.
+    TICKWIRE_NATS_PASSWORD. Commands and programs wait up to `patience_s` for a service that is not there: it may be
+    restarting.
 
     With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
     `websocket_origins`, such as "http://localhost:8000": any page that a browser shows could connect otherwise, and
@@ -61,6 +62,7 @@ class NatsSettings(_Section):
     tls_hostname: str | None = None
     replicas: int = Field(default=1, ge=1, le=5)
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    patience_s: float = Field(default=60.0, ge=0)
     websocket_port: int | None = Field(default=None, ge=1, le=65535)
     websocket_origins: list[str] = Field(default_factory=list)
 

@@ -30,8 +30,13 @@ def subscriber(command: str) -> str:
 
 
 async def start(bus: Bus, request: StartRequest) -> FeedReport:
-    """Register an interest. Raises the streamer's typed refusal, and NoSuchService when none runs."""
-    return await bus.request("streamer.start", request, FeedReport, timeout_s=START_TIMEOUT_S)
+    """Register an interest; a streamer that is restarting is waited for.
+
+    Raises the streamer's typed refusal, and NoSuchService when none comes.
+    """
+    return await bus.patience.served(
+        lambda: bus.request("streamer.start", request, FeedReport, timeout_s=START_TIMEOUT_S)
+    )
 
 
 async def stop(bus: Bus, feed: Feed, name: str, timeout_s: float = 10.0) -> FeedReport:

@@ -14,8 +14,9 @@ from nats.aio.msg import Msg
 
 from tickwire import messages, parting, streams, subjects
 from tickwire.bus import Bus, no_such_service
-from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, TickwireError
+from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.messages import FetchAccepted, FetchRequest, Job
+from tickwire.patience import Waiting
 from tickwire.subjects import Key
 
 Show = Callable[[Job], object]
@@ -23,8 +24,6 @@ Show = Callable[[Job], object]
 
 SILENCE_S = 2.0
 """After so long without a word the last word of each job is read from its stream: one may have been missed."""
-ABSENT = 5
-"""So many silences in a row without a fetcher, and none is waited for any more: one may just be restarting."""
 PING_S = 2.0
 ORDER_TIMEOUT_S = 60.0
 """The first order for an exchange waits until its markets are loaded."""
@@ -50,12 +49,12 @@ class Followed:
     async def until_ended(self, ids: Iterable[str], show: Show, stop: asyncio.Event) -> None:
         """Show all that is said of the jobs until each has ended, or `stop` is set.
 
-        Raises NoSuchService when no fetcher runs any more, and BrokerUnavailable when the connection is closed. The
-        jobs stay: the next fetcher goes on with them.
+        A fetcher that restarts is waited for. Raises NoSuchService when none comes within the patience of the bus,
+        and BrokerUnavailable when the connection is closed. The jobs stay: the next fetcher goes on with them.
         """
         waiting = set(ids) - self.ended.keys()
         stopped = asyncio.ensure_future(stop.wait())
-        absent = 0
+        absence = Waiting(self.bus.patience)
         try:
             while waiting and not stop.is_set():
                 word = asyncio.ensure_future(self.words.get())
@@ -65,15 +64,17 @@ class Followed:
                     word.cancel()
                 if word.done() and not word.cancelled():
                     self._take(word.result(), show)
-                    absent = 0
+                    absence.over()
                 elif not stop.is_set():
                     for each in waiting:
                         if last := await last_word(self.bus, each):
                             self._take(last, show)
-                    absent = 0 if await _served(self.bus) else absent + 1
+                    waiting -= self.ended.keys()
+                    if await _served(self.bus):
+                        absence.over()
+                    elif waiting:
+                        await absence.after(no_such_service("fetcher.fetch"))
                 waiting -= self.ended.keys()
-                if waiting and absent == ABSENT:
-                    raise no_such_service("fetcher.fetch")
         finally:
             stopped.cancel()
 
@@ -118,7 +119,10 @@ def new_id() -> str:
 
 
 async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
-    """Order one job. A refusal is part of the answer; raises NoSuchService when no fetcher runs."""
+    """Order one job; a fetcher that is restarting or busy is waited for.
+
+    A refusal is part of the answer. Raises NoSuchService when no fetcher comes.
+    """
     request = FetchRequest(
         exchange=key.exchange,
         symbol=key.symbol,
@@ -129,9 +133,15 @@ async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, 
         id=job_id,
     )
     try:
-        await bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=ORDER_TIMEOUT_S)
+        await bus.patience.served(
+            lambda: bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=ORDER_TIMEOUT_S)
+        )
     except NoSuchService:
         raise
+    except (BrokerUnavailable, RequestTimeout) as error:
+        # The reply is lost; what is said of the job tells whether it was queued.
+        if await last_word(bus, job_id) is None:
+            return Order(key, job_id, error)
     except TickwireError as error:
         return Order(key, job_id, error)
     return Order(key, job_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from tickwire import config, logs, runfile
 from tickwire.bus import Bus, connect
+from tickwire.cli import render
 from tickwire.config import Settings
 
 
@@ -26,9 +28,11 @@ def broker_url(settings: Settings) -> str:
 
 
 @asynccontextmanager
-async def connected(settings: Settings) -> AsyncIterator[Bus]:
-    """A command's connection to the broker."""
+async def connected(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Bus]:
+    """A command's connection to the broker; `stop` ends its waiting for services that are not there."""
     async with connect(settings.nats, name=f"tickwire-cli-{socket.gethostname()}", url=broker_url(settings)) as bus:
+        bus.patience.say = render.say
+        bus.patience.stop = stop or bus.patience.stop
         yield bus
 
 

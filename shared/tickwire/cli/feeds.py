@@ -57,7 +57,7 @@ async def start(
         )
         for feed in feeds
     }
-    async with connected(settings_of(config)) as bus:
+    async with connected(settings_of(config), stop) as bus:
         done, refused = await _each(feeds, lambda feed: interest.start(bus, requests[feed]))
     _print(done, json)
     if done and not json:
@@ -80,14 +80,18 @@ async def stop(
 ) -> int:
     """Withdraw a subscriber's interest in every combination."""
     feeds = arguments.feeds(kind, exchanges, symbols, timeframes)
-    async with connected(settings_of(config)) as bus:
-        done, refused = await _each(feeds, lambda feed: interest.stop(bus, feed, subscriber, START_TIMEOUT_S))
+    async with connected(settings_of(config), stop) as bus:
+        done, refused = await _each(feeds, lambda feed: _stopped(bus, feed, subscriber))
     _print(done, json)
     kept = [each for each in done if each.subscribers]
     if kept and not json:
         others = render.plural(sum(each.subscribers for each in kept), "other subscriber")
         render.say(f"{subscriber} has left; {others} still there, so the feed goes on (see `tickwire ps`)")
     return _ended(refused)
+
+
+async def _stopped(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
+    return await bus.patience.served(lambda: interest.stop(bus, feed, subscriber, START_TIMEOUT_S))
 
 
 async def _each(feeds: Sequence[Feed], ask: Callable[[Feed], Any]) -> tuple[list[FeedReport], list[TickwireError]]:
@@ -139,7 +143,7 @@ async def listed(bus: Bus, exchange: str | None = None) -> tuple[list[FeedReport
 
 async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, watching: bool, json: bool) -> int:
     """Print the feeds, once or each second."""
-    async with connected(settings_of(config)) as bus:
+    async with connected(settings_of(config), stop) as bus:
         if watching:
             await until_stopped(stop, _watch(bus, exchange, json))
             return Exit.OK

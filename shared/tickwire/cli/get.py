@@ -46,7 +46,7 @@ async def get(
         raise BadRequest("Parquet is not for a terminal", "name a file with --output FILE.parquet")
     if limit is not None and limit < 1:
         raise BadRequest(f"--limit {limit} is less than 1", "leave it out to get everything")
-    async with connected(settings_of(config)) as bus:
+    async with connected(settings_of(config), stop) as bus:
         counts = dict.fromkeys(keys, 0)
 
         async def rows() -> AsyncGenerator[tuple[Key, CandleColumns], None]:

@@ -44,8 +44,8 @@ async def list_(
     json: bool,
 ) -> int:
     """Print what is cached; a damaged file makes it fail."""
-    async with connected(settings_of(config)) as bus:
-        found, damaged = await inventory(bus)
+    async with connected(settings_of(config), stop) as bus:
+        found, damaged = await bus.patience.served(lambda: inventory(bus))
     wanted = set(arguments.chosen([each.key for each in found], exchanges, symbols, timeframes))
     shown = [each for each in found if each.key in wanted]
     if json:
@@ -72,12 +72,12 @@ async def verify(
     json: bool,
 ) -> int:
     """Have files checked, all by default; a problem makes it fail."""
-    async with connected(settings_of(config)) as bus:
+    async with connected(settings_of(config), stop) as bus:
         damaged: list[str] = []
         if exchanges and symbols and timeframes:
             keys = arguments.keys(exchanges, symbols, timeframes)
         else:
-            found, damaged = await inventory(bus)
+            found, damaged = await bus.patience.served(lambda: inventory(bus))
             keys = arguments.chosen([each.key for each in found], exchanges, symbols, timeframes)
         results = [await verified(bus, key) for key in keys]
     if json:
@@ -92,7 +92,9 @@ async def verify(
 async def verified(bus: Bus, key: Key) -> Verification:
     """Have one file checked."""
     request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
-    return await bus.request("cache.verify", request, Verification, timeout_s=VERIFY_TIMEOUT_S)
+    return await bus.patience.served(
+        lambda: bus.request("cache.verify", request, Verification, timeout_s=VERIFY_TIMEOUT_S)
+    )
 
 
 def print_verifications(results: list[Verification]) -> None:
@@ -123,8 +125,10 @@ async def repair(
         raise BadRequest("repair takes one key", "name one exchange, one symbol and one timeframe")
     key = keys[0]
     request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
-    async with connected(settings_of(config)) as bus:
-        done = await bus.request("cache.repair", request, Repair, timeout_s=VERIFY_TIMEOUT_S)
+    async with connected(settings_of(config), stop) as bus:
+        done = await bus.patience.served(
+            lambda: bus.request("cache.repair", request, Repair, timeout_s=VERIFY_TIMEOUT_S)
+        )
     if json:
         render.as_json(done)
         return Exit.OK

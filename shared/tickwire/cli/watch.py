@@ -207,7 +207,7 @@ async def watch(
     painted = kind != "trade" and not json and count is None and sys.stdout.isatty()
     view = View(feed, json, count, painted)
     began = time.monotonic()
-    async with connected(settings_of(config)) as bus:
+    async with connected(settings_of(config), stop) as bus:
         await until_stopped(stop, _watch(bus, view, depth, cadence, seconds))
     noun = {"trade": "trade", "candle": "update"}.get(kind, "message")
     items = view.items if view.painted or json else view.shown

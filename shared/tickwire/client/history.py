@@ -101,7 +101,8 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
     bounds = (since, until) if since is not None else (None, None)
     request = KeyRequest(**key._asdict(), since=bounds[0], until=bounds[1])
     try:
-        verified = (await bus.request("cache.coverage", request, Coverage)).verified
+        found = await bus.patience.served(lambda: bus.request("cache.coverage", request, Coverage))
+        verified = found.verified
     except NotCached:
         verified = []
     if since is None:
