@@ -158,7 +158,7 @@ def job_name(job_id: str) -> str:
 
 def cancel(job_id: str) -> str:
     """Where it is said that a fetch job is not wanted any more."""
-    return f"jobs.cancel.{job_id}"
+    return f"jobs.cancel.{job_name(job_id)}"
 
 
 def jobs(exchange: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, environment, running_service, running_simulator
-from tickwire import messages, streams, subjects
+from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import jobs
@@ -98,7 +98,7 @@ async def test_a_job_that_ends_its_process_twice_is_parked_while_all_others_comp
     deadly = wanted("deadly", "binance", "SOL/USDT", 2)
     requests = [*others[:1], deadly, *others[1:]]
     heard = Heard([str(each.id) for each in requests])
-    await bus.subscribe(subjects.job("*"), heard.take)
+    await bus.subscribe("md.job.*", heard.take)
     symbols = ("--symbol", "ETH/USDT", "--symbol", "BTC/USDT", "--symbol", "SOL/USDT")
     async with running_simulator("--now", str(NOW + 30_000), *symbols) as exchange:
         config, log = tmp_path / "tickwire.toml", tmp_path / "fetcher.log"
@@ -130,7 +130,7 @@ async def test_a_job_that_ends_its_process_twice_is_parked_while_all_others_comp
 
 async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, broker: str, tmp_path: Path) -> None:
     heard = Heard(["long"])
-    await bus.subscribe(subjects.job("*"), heard.take)
+    await bus.subscribe("md.job.*", heard.take)
     async with running_simulator("--now", str(NOW + 30_000), "--symbol", "ETH/USDT") as exchange:
         config, log = tmp_path / "tickwire.toml", tmp_path / "fetcher.log"
         config.write_text(CONFIG.format(gateway=exchange.url))

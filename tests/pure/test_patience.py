@@ -31,7 +31,7 @@ async def test_a_call_is_made_again_until_somebody_serves_it_and_that_is_said_on
         return name
 
     found = await asyncio.gather(waits.served(lambda: call("one")), waits.served(lambda: call("two")))
-    assert found == ["one", "two"]
+    assert list(found) == ["one", "two"]
     assert told == ["no fetcher is running; waiting for it up to 60 s", "a fetcher answers again"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import messages, subjects
+from tickwire import messages
 from tickwire.bus import Bus, connect
 from tickwire.cache import service as cache_service
 from tickwire.config import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
@@ -102,7 +102,7 @@ async def fetching(
             exchange={"binance": own},
         )
         found = Fetching(bus, exchange, settings, Metrics())
-        hearing = await bus.subscribe(subjects.job("*"), found.take)
+        hearing = await bus.subscribe("md.job.*", found.take)
         async with (
             serving(cache_service.serve_cache, settings, "cache-one", Metrics()),
             serving(fetcher_service.serve_fetcher, settings, "fetcher-one", found.metrics),

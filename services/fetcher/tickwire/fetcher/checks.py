@@ -6,9 +6,8 @@ from tickwire import exchanges, subjects, timeframes
 from tickwire.config import Settings
 from tickwire.errors import BadRequest
 from tickwire.messages import FetchRequest
+from tickwire.times import LATEST_MS
 
-LATEST_MS = 4_102_444_800_000
-"""2100-01-01: later times are of another unit than ms."""
 AHEAD_MS = 366 * 86_400_000
 """How far beyond this computer's clock `until` may lie: a stand-in for an exchange may keep a time of its own."""
 

@@ -65,7 +65,7 @@ class Queue:
 
     async def work(self, source: JetStreamContext.PullSubscription) -> None:
         """Take jobs until the exchange is to be released; then hand on what is unfinished."""
-        cancelling = await self._bus.subscribe(subjects.cancel("*"), self._on_cancel)
+        cancelling = await self._bus.subscribe("jobs.cancel.*", self._on_cancel)
         try:
             async with asyncio.TaskGroup() as group:
                 alive = group.create_task(self._show_life())
