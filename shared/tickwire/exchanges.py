@@ -7,6 +7,7 @@ Traps of ccxt 4.5.90 that are covered here:
 - Truncated JSON, an empty body and an HTML page with status 200 all become an empty list of candles (measured):
   here they raise BadResponse.
 - A body that breaks off becomes ExchangeError, the class of what must not be retried: here it is NetworkError.
+- An integer beyond 64 bits becomes a float: here it keeps its digits (`tickwire.exchange.exact_json`).
 - `Retry-After` is not looked at: here no request leaves while it runs.
 """
 
@@ -29,6 +30,7 @@ from urllib.parse import urlsplit
 from tickwire import lightccxt, rawcandles
 from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
+from tickwire.exchange import exact_json
 from tickwire.exchange.clock import ExchangeClock
 
 
@@ -253,7 +255,7 @@ def _careful(kind: Any) -> type[Any]:
 
         def on_json_response(self, body: str) -> Any:
             try:
-                return super().on_json_response(body)
+                return exact_json.loads(body)
             except ValueError as error:
                 # With an error status, the status says more than the broken body.
                 if 200 <= self._answered < 300:
@@ -270,6 +272,8 @@ def _class(exchange: str, *, pro: bool = False) -> type[Any]:
     kind: type[Any] | None = getattr(package, exchange, None)
     if kind is None:
         raise UnsupportedKind(f"{exchange} has no live feeds", "its candles can be fetched")
+    if pro:
+        exact_json.install()
     return kind
 
 

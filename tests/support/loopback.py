@@ -16,14 +16,17 @@ from aiohttp import WSMsgType, web
 from tickwire.config import ExchangeSettings, Settings, StreamerSettings
 
 
-def frame(message: Any) -> bytes:
-    """A message as one unmasked text frame of a server (RFC 6455, 5.2)."""
+def frame(message: Any, packed: Callable[[bytes], bytes] | None = None) -> bytes:
+    """A message as one unmasked frame of a server (RFC 6455, 5.2), a binary one where it is packed."""
     data = message.encode() if isinstance(message, str) else json.dumps(message).encode()
+    kind = b"\x81"
+    if packed is not None:
+        kind, data = b"\x82", packed(data)
     if len(data) < 126:
-        return bytes([0x81, len(data)]) + data
+        return kind + bytes([len(data)]) + data
     if len(data) < 1 << 16:
-        return b"\x81\x7e" + len(data).to_bytes(2, "big") + data
-    return b"\x81\x7f" + len(data).to_bytes(8, "big") + data
+        return kind + b"\x7e" + len(data).to_bytes(2, "big") + data
+    return kind + b"\x7f" + len(data).to_bytes(8, "big") + data
 
 
 class Loopback:
@@ -35,6 +38,8 @@ class Loopback:
         """What the sockets were told."""
         self.asked: list[tuple[str, dict[str, str]]] = []
         """The path and the query of each request."""
+        self.packed: Callable[[bytes], bytes] | None = None
+        """How frames are packed, where they are."""
         self.reply: Callable[[Any], Iterable[Any]] = lambda message: ()
         self.answer: Callable[[str, dict[str, str]], Any] = lambda path, query: {}
         """JSON, text, or a web.Response."""
@@ -43,7 +48,7 @@ class Loopback:
 
     def push(self, messages: Iterable[Any]) -> None:
         """Send messages on every socket, all in one write."""
-        data = b"".join(map(frame, messages))
+        data = b"".join(frame(each, self.packed) for each in messages)
         for _, transport in self._open:
             transport.write(data)
 
@@ -82,7 +87,7 @@ class Loopback:
                 if message.type is WSMsgType.TEXT:
                     said = json.loads(message.data)
                     self.heard.append(said)
-                    request.transport.write(b"".join(map(frame, self.reply(said))))
+                    request.transport.write(b"".join(frame(each, self.packed) for each in self.reply(said)))
                     self._news.set()
         finally:
             self._open.remove(here)

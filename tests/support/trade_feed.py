@@ -16,7 +16,7 @@ from tickwire.config import StreamerSettings
 from tickwire.feeds import Feed, Gap, Status, Trade, Trades
 from tickwire.streamer import trades
 from tickwire.streamer.admission import Admission
-from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
+from tickwire.streamer.desk import Desk, Sink, Venue, Wishes, open_board
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 QUICK = StreamerSettings(repair_s=1.0, settle_ms=0)
@@ -111,11 +111,11 @@ class Witness:
 
 
 @asynccontextmanager
-async def witness(bus: Bus) -> AsyncIterator[Witness]:
-    """One for the feed, from the tape's beginning."""
+async def witness(bus: Bus, feed: Feed = FEED) -> AsyncIterator[Witness]:
+    """One for a feed, from the tape's beginning."""
     seen = Witness()
-    status = await bus.subscribe(FEED.status.replace("tape.", "md.", 1), seen.status)
-    tape = await bus.ordered(FEED.tape, streams.TRADES, seen.tape)
+    status = await bus.subscribe(feed.status.replace("tape.", "md.", 1), seen.status)
+    tape = await bus.ordered(feed.tape, streams.TRADES, seen.tape)
     await bus.client.flush()
     yield seen
     await tape.unsubscribe()
@@ -169,4 +169,35 @@ async def running(
             if not task.done():
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
+            speaking.cancel()
+
+
+@dataclass
+class Followed:
+    """A body that runs on a venue that is not scripted."""
+
+    desk: Desk
+    task: asyncio.Task[None]
+
+
+@asynccontextmanager
+async def following(
+    bus: Bus, venue: Venue, symbol: str, settings: StreamerSettings = QUICK
+) -> AsyncIterator[tuple[Followed, Witness]]:
+    """A body on an opened venue within the block, and what is seen of its feed."""
+    feed = Feed("trade", venue.exchange, symbol)
+    board = await open_board(bus, feed, "one")
+    desk = Desk(feed, bus, venue, settings, Wishes(depth=20, cadence_ms=100), board, asyncio.Event())
+    async with witness(bus, feed) as seen, asyncio.TaskGroup() as group:
+        speaking = group.create_task(board.run())
+        task = group.create_task(trades.run(desk))
+        try:
+            yield Followed(desk, task), seen
+            desk.stop.set()
+            async with asyncio.timeout(20):
+                await task
+            board.end()
+            await speaking
+        finally:
+            task.cancel()
             speaking.cancel()

@@ -13,7 +13,15 @@ PROFILE = Profile(
         ids="counting",
         ids_shared=True,
         method="by_id",
+        first_id="fromId",
         page=1000,
+        resolution_ms=1,
+        # "Old trade lookup": the same by the ids of trades that are not aggregated.
+        raw={
+            "spot": {"fetchTradesMethod": "publicGetHistoricalTrades"},
+            "linear": {"fetchTradesMethod": "fapiPublicGetHistoricalTrades"},
+            "inverse": {"fetchTradesMethod": "dapiPublicGetHistoricalTrades"},
+        },
         amount={"spot": "base", "linear": "base", "inverse": "contracts"},
     ),
     # "Kline/Candlestick data": `startTime` inclusive, rows ascending from it; a minute without a trade has a row.

@@ -8,7 +8,14 @@ PROFILE = Profile(
     exchanges=("deribit",),
     # "public/get_last_trades_by_instrument": `amount` is in USD for inverse perpetuals and futures (not in contracts,
     # whatever the contract size), in base currency for linear ones and spot.
-    trades=TradeFacts(amount={"spot": "base", "linear": "base", "inverse": "quote"}),
+    # Ids are `trade_id` live and by REST, 1,000 trades at most are asked for by time (ccxt 4.5.90, `fetch_trades`).
+    trades=TradeFacts(
+        ids="opaque",
+        ids_shared=True,
+        method="by_time",
+        page=1000,
+        amount={"spot": "base", "linear": "base", "inverse": "quote"},
+    ),
     candles=CandleFacts(
         windowed=True,
         # "public/get_tradingview_chart_data": `volume` is in base currency, of every kind of instrument; its example

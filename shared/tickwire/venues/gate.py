@@ -8,7 +8,10 @@ PROFILE = Profile(
     exchanges=("gate", "gateeu"),
     # API v4, "Futures Trading History": `size` is in contracts of `quanto_multiplier`, 1 USD where that is 0 (inverse),
     # which ccxt 4.5.90 `parse_contract_market` takes for `contractSize`.
-    trades=TradeFacts(amount={"spot": "base", "linear": "contracts", "inverse": "contracts"}),
+    # ccxt 4.5.90 reads `id` live and by REST by one parser, and asks for 1,000 at most.
+    trades=TradeFacts(
+        ids="opaque", ids_shared=True, page=1000, amount={"spot": "base", "linear": "contracts", "inverse": "contracts"}
+    ),
     candles=CandleFacts(
         windowed=True,
         # Spot, "Market K-line chart": ccxt takes column 6, base volume. Futures: `v` is "size volume", in contracts.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+from tickwire.venues.profile import CandleFacts, Older, Profile, TradeFacts
 
 PROFILE = Profile(
     exchanges=("okx", "okxus", "myokx"),
@@ -14,8 +14,9 @@ PROFILE = Profile(
         ids_shared=True,
         joined_live=True,
         method="newest",
-        older="before_id",
+        older=Older(before="after", params={"method": "publicGetMarketHistoryTrades"}),
         page=500,
+        resolution_ms=1,
         amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},
     ),
     # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after` one page apart; a minute without a trade has a row. Of

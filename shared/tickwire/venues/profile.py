@@ -21,6 +21,15 @@ IN_BASE: Mapping[MarketKind, AmountUnit] = {"spot": "base"}
 """ccxt's manual, "Trade structure" and "OHLCV structure": amounts and volumes of spot markets are base currency."""
 
 
+class Older(Struct, frozen=True, kw_only=True):
+    """How REST gives the trades before a known one, where `fetch_trades` by itself gives the newest alone."""
+
+    before: str
+    """The parameter that takes the id of the known trade."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """What else `fetch_trades` is told."""
+
+
 class TradeFacts(Struct, frozen=True, kw_only=True):
     """Trades: what identifies one, and how REST gives those of the past."""
 
@@ -32,13 +41,19 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """Whether the live feed joins what one order did at one price into one trade, where REST tells each part."""
     method: Literal["by_id", "by_time", "newest", "none"] | None = None
     """How REST gives past trades: from an id, from a time, only the newest, or not at all."""
-    older: Literal["before_id"] | None = None
-    """Where `fetch_trades` gives only the newest: how a second endpoint gives those before a known trade."""
+    first_id: str | None = None
+    """Where `method` is `by_id`: the parameter that takes the id of the first trade wanted."""
+    raw: Mapping[MarketKind, Mapping[str, Any]] = field(default_factory=dict)
+    """What else `fetch_trades` is told where the user has the stream `trade` watched instead of the default one."""
+    older: Older | None = None
+    """Where `method` is `newest`: how the ones before are to be had."""
     page: int | None = None
-    """The most trades that one request gives."""
-    needs_until: bool = False
-    """Whether a request by time is honoured only with both ends."""
-    resolution_ms: int = 1
+    """The most trades that one request may ask for."""
+    needs_until: bool | None = None
+    """Whether a request by time is answered only with both ends."""
+    cut: Literal["oldest", "newest"] | None = None
+    """Which of the trades between the times of a request an answer has that is too short for all."""
+    resolution_ms: int | None = None
     """The resolution of a trade's timestamp by REST, ms."""
     reach_ms: int | None = None
     """How far back REST gives trades, ms."""

@@ -6,32 +6,47 @@ from functools import cache
 
 from tickwire.venues import (
     binance,
+    bitfinex,
     bitget,
+    bitstamp,
     bybit,
     coinbase,
+    cryptocom,
     deribit,
     gate,
     generic,
+    htx,
     hyperliquid,
     kraken,
     krakenfutures,
     kucoin,
+    mexc,
     okx,
+    upbit,
+    whitebit,
 )
 from tickwire.venues.profile import Profile
 
 PROFILES: tuple[Profile, ...] = (
     binance.PROFILE,
+    bitfinex.PROFILE,
     bitget.PROFILE,
+    bitstamp.PROFILE,
     bybit.PROFILE,
     coinbase.PROFILE,
+    coinbase.EXCHANGE,
+    cryptocom.PROFILE,
     deribit.PROFILE,
     gate.PROFILE,
+    htx.PROFILE,
     hyperliquid.PROFILE,
     kraken.PROFILE,
     krakenfutures.PROFILE,
     kucoin.PROFILE,
+    mexc.PROFILE,
     okx.PROFILE,
+    upbit.PROFILE,
+    whitebit.PROFILE,
 )
 
 

@@ -64,17 +64,24 @@ class Ask(NamedTuple):
     floor: int | None = None
 
 
-def next_ask(ordering: Ordering, oldest: int) -> Ask:
-    """What to ask next; nothing that happened before `oldest` (ms) is asked for. See `Ordering.forgo`."""
+def next_ask(ordering: Ordering, oldest: int, resolution_ms: int = 1) -> Ask:
+    """What to ask next; nothing that happened before `oldest` (ms) is asked for. See `Ordering.forgo`.
+
+    `resolution_ms` is that of REST's timestamps: what it tells of a trade may be so much earlier.
+    """
     last = ordering.last
+
+    def coarse(timestamp: int) -> int:
+        return timestamp // resolution_ms * resolution_ms
+
     if ordering.next_id is not None:
         if known_until(ordering) < oldest:
             return Ask(oldest, PAGE, cut=True)
         return Ask(None, PAGE, ordering.next_id)
     if last is not None and last.timestamp >= oldest:
-        return Ask(last.timestamp - 1, None)
+        return Ask(coarse(last.timestamp) - 1, None)
     if ordering.until is not None:
-        return Ask(ordering.until - 1, None, floor=ordering.until)
+        return Ask(coarse(ordering.until) - 1, None, floor=ordering.until)
     return Ask(oldest, None, cut=True)
 
 

@@ -26,10 +26,12 @@ from tickwire.streamer.backfill import Ask, Patience, Unanswered
 from tickwire.streamer.counted import Counted
 from tickwire.streamer.desk import Desk
 from tickwire.streamer.history import recent_trades
+from tickwire.streamer.identity import Identity
 from tickwire.streamer.intake import BATCH_TRADES, Intake
 from tickwire.streamer.sequence import Answer, Run, Source
 from tickwire.streamer.tape import Tape, open_tape
 from tickwire.streamer.uncounted import Uncounted
+from tickwire.venues.registry import profile_of
 from tickwire.venues.units import stated_in_trades
 
 log = logs.get(__name__)
@@ -59,7 +61,9 @@ async def run(desk: Desk) -> None:
     end = await body.append_message([], _now())
     counted = desk.venue.counted
     recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
-    ordering = Counted(*recent) if counted else Uncounted(*recent)
+    facts = profile_of(desk.feed.exchange).trades
+    identity = Identity(facts.ids_shared, facts.resolution_ms or 1)
+    ordering = Counted(*recent) if counted else Uncounted(*recent, identity)
     await _told_the_time(desk)
     intake = Intake(desk.board, ordering, desk.settings.held, desk.venue.clock)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
@@ -97,6 +101,7 @@ class _Body:
         self._desk = desk
         self._board = desk.board
         self._tape = tape
+        self._facts = profile_of(desk.feed.exchange).trades
         self._boundary: int | None = None
         """The minute up to which the tape is to be declared complete: nothing of it is on its way any more."""
         self._units = stated_in_trades(desk.units)
@@ -204,7 +209,7 @@ class _Body:
                     oldest = 0 if now_ms is None else now_ms - int(self._desk.settings.repair_span_s * 1000)
                     reach = oldest if ordering.last or now_ms is None else max(oldest, now_ms - backfill.BY_TIME_MS)
                     await self.append(ordering.forgo(reach, TOO_FAR))
-                ask = backfill.next_ask(ordering, oldest)
+                ask = backfill.next_ask(ordering, oldest, self._facts.resolution_ms or 1000)
                 left_out: list[str] = []
                 page = await self._asked(ask, patience, left_out.append)
             except Unanswered as error:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
+from typing import NamedTuple
 
 from tickwire.feeds import Gap, Trade
+from tickwire.streamer.identity import Identity
 from tickwire.streamer.parts import without_parts
 from tickwire.streamer.sequence import Answer, Run, Source, gap_after, gap_between, known_until
 
@@ -16,27 +18,30 @@ REMEMBERED = 4096
 SHORT = 20
 """Fewer trades than any exchange's page holds: one as short was not cut off."""
 
-_id = attrgetter("id")
 _time = attrgetter("timestamp")
 
-Content = tuple[int, str | None, float, float]
+
+class _Taped(NamedTuple):
+    """A trade of the tape. `connection` is that which brought it, None where it was none of this order's."""
+
+    key: Hashable
+    trade: Trade
+    connection: int | None
 
 
 class Uncounted:
-    """Ids, where there are any, only tell trades apart.
+    """Ids, where there are any, only tell trades apart: see `Identity` for what each is known by."""
 
-    A trade is known by its id. Where the feed, the tape or REST has none, it is known by (timestamp, side, price,
-    amount) and how many equal ones came before it: on the same connection, or in the same page.
-    """
-
-    def __init__(self, recent: Sequence[Trade] = (), until: int | None = None) -> None:
+    def __init__(
+        self, recent: Sequence[Trade] = (), until: int | None = None, identity: Identity | None = None
+    ) -> None:
         """`recent`: the last trades on the tape, as many as a page of REST may hold. `until`: see `Ordering`."""
         self.last = recent[-1] if recent else None
         self.until = until
         self.duplicates = 0
         self.malformed = 0
-        self._by_id = True
-        self._remembered: deque[tuple[Hashable, Trade]] = deque()
+        self.identity = identity or Identity()
+        self._remembered: deque[_Taped] = deque()
         self._known: set[Hashable] = set()
         self._held: dict[Hashable, tuple[Trade, int]] = {}
         self._left_out: tuple[Trade | None, int | None, str] | None = None
@@ -44,8 +49,11 @@ class Uncounted:
         self._anchor = 0
         """The time from which on the feed itself is whole: that of the first trades it brought."""
         self._holding = bool(recent) or until is not None
-        self._seen: dict[Content, int] = {}
-        self._remember(self._keys(recent, {}), recent)
+        self._connections = 0
+        self._repaired: dict[Hashable, None] = {}
+        """What REST brought since the last interruption, while it is not known whether ids are shared."""
+        self._settle_ids(recent)
+        self._remember(self.identity.of_page(recent), recent, None)
 
     @property
     def waiting(self) -> int:
@@ -60,7 +68,10 @@ class Uncounted:
         return None
 
     def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
-        keys = self._keys(trades, self._seen)
+        if self._repaired and any(self._is_repaired(trade) for trade in trades):
+            self._drop_ids()
+        self._settle_ids(trades)
+        keys = self.identity.of_live(trades)
         if self._holding:
             oldest, held_before = self._oldest, len(self._held)
             for key, trade in zip(keys, trades, strict=True):
@@ -84,17 +95,24 @@ class Uncounted:
     def page(
         self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
     ) -> tuple[list[Run], Answer]:
-        held, oldest = self._held, self._oldest if floor is None else floor
+        if self.identity.differs(trades, self._all_known()):
+            self._drop_ids()
+        self._settle_ids(trades)
+        identity, held = self.identity, self._held
+        oldest, anchor = identity.time(self._oldest if floor is None else floor), identity.time(self._anchor)
         # However few are left without parts, a page as short as this was not cut off.
         short = floor is not None and len(trades) < SHORT
-        known = [*self._remembered, *((key, trade) for key, (trade, _) in held.items())]
-        keys, trades = without_parts(self._keys(trades, {}), trades, known)
+        known = [
+            *((each.key, each.trade) for each in self._remembered),
+            *((key, trade) for key, (trade, _) in held.items()),
+        ]
+        keys, trades = without_parts(identity.of_page(trades), trades, known)
         # In one millisecond with the first trade that is remembered, there may be some from before it.
-        first = self._remembered[0][0] if self._remembered else None
+        first = self._remembered[0].key if self._remembered else None
         older = keys.index(first) if first in keys else 0
         # Trades after the last that is also held are left to the feed, which has them or will.
         last_held = max((place for place, key in enumerate(keys) if key in held), default=-1)
-        end = min((trade.timestamp for trade, _ in held.values()), default=None) if last_held < 0 else self._anchor
+        end = min((trade.timestamp for trade, _ in held.values()), default=None) if last_held < 0 else anchor
         overlaps, beyond = short, False
         found: list[tuple[Hashable, Trade, Source]] = []
         for place, (key, trade) in enumerate(zip(keys, trades, strict=True)):
@@ -106,7 +124,7 @@ class Uncounted:
                 found.append((key, trade, "rest"))
             else:
                 beyond = True
-        reached = last_held >= 0 and trades[last_held].timestamp >= self._anchor
+        reached = last_held >= 0 and trades[last_held].timestamp >= anchor
         gap = None
         if found and not overlaps:
             gap = gap_between(self.last if floor is None else None, found[0][1], reason, self.until)
@@ -146,7 +164,9 @@ class Uncounted:
         return [Run([], 0, "rest", gap)]
 
     def interrupted(self) -> int:
-        self._seen.clear()
+        self.identity.reconnected()
+        self._connections += 1
+        self._repaired.clear()
         self._holding = self.last is not None or self.until is not None
         return self.forget()
 
@@ -165,7 +185,7 @@ class Uncounted:
     @property
     def _oldest(self) -> int:
         """The time of the oldest trade that is remembered: what is older is not missing."""
-        return self._remembered[0][1].timestamp if self._remembered else self.until or 0
+        return self._remembered[0].trade.timestamp if self._remembered else self.until or 0
 
     def _released(self, gap: Gap | None) -> list[Run]:
         """Those that waited, in order of time: some may have been repeats of what was missing."""
@@ -184,42 +204,38 @@ class Uncounted:
             before, until, why = self._left_out
             gap = gap_between(before, trades[0], why, until)
             self._left_out = None
-        self._remember(keys, trades)
+        self._remember(keys, trades, self._connections if source == "live" else None)
+        if source == "rest" and self.identity.shared is None and self.identity.by_id:
+            self._repaired.update(dict.fromkeys(map(self.identity.content, trades)))
+            while len(self._repaired) > REMEMBERED:
+                del self._repaired[next(iter(self._repaired))]
         self.last = trades[-1]
         return [Run(list(trades), received, source, gap)]
 
-    def _remember(self, keys: list[Hashable], trades: Sequence[Trade]) -> None:
+    def _remember(self, keys: list[Hashable], trades: Sequence[Trade], connection: int | None) -> None:
         self._known.update(keys)
-        self._remembered.extend(zip(keys, trades, strict=True))
+        self._remembered.extend(_Taped(key, trade, connection) for key, trade in zip(keys, trades, strict=True))
         while len(self._remembered) > REMEMBERED:
-            self._known.discard(self._remembered.popleft()[0])
+            self._known.discard(self._remembered.popleft().key)
 
-    def _keys(self, trades: Sequence[Trade], seen: dict[Content, int]) -> list[Hashable]:
-        """What each trade is known by. `seen` counts equal ones among those that came the same way."""
-        ids: list[Hashable] = list(map(_id, trades))
-        if self._by_id and None not in ids:
-            return ids
-        if self._by_id:
+    def _all_known(self) -> Iterator[Trade]:
+        yield from (each.trade for each in self._remembered)
+        yield from (trade for trade, _ in self._held.values())
+
+    def _is_repaired(self, trade: Trade) -> bool:
+        return self.identity.content(trade) in self._repaired and trade.id not in self._known
+
+    def _settle_ids(self, trades: Sequence[Trade]) -> None:
+        if self.identity.lacks_ids(trades):
             self._drop_ids()
-        if len(seen) > REMEMBERED:
-            seen.clear()
-        return list(_numbered(trades, seen))
 
     def _drop_ids(self) -> None:
-        """From now on trades are known by what they say: ids are not to be had everywhere."""
-        self._by_id = False
-        remembered = [trade for _, trade in self._remembered]
-        self._remembered.clear()
-        self._known.clear()
-        self._remember(list(_numbered(remembered, self._seen if not self._holding else {})), remembered)
-        held = list(self._held.values())
-        keys = _numbered([trade for trade, _ in held], self._seen if self._holding else {})
-        self._held = dict(zip(keys, held, strict=True))
-
-
-def _numbered(trades: Iterable[Trade], seen: dict[Content, int]) -> Iterator[Hashable]:
-    for trade in trades:
-        content = (trade.timestamp, trade.side, trade.price, trade.amount)
-        equal = seen.get(content, 0)
-        seen[content] = equal + 1
-        yield (*content, equal)
+        """From now on trades are known by what they say: ids are not to be had everywhere, or not the same."""
+        taped, held = list(self._remembered), list(self._held.values())
+        told = [each.trade for each in taped if each.connection == self._connections]
+        keys, waiting = self.identity.by_content([each.trade for each in taped], told, [trade for trade, _ in held])
+        self._known = set(keys)
+        self._remembered = deque(each._replace(key=key) for key, each in zip(keys, taped, strict=True))
+        self._repaired.clear()
+        # One that is held under another id may be on the tape.
+        self._held = {key: each for key, each in zip(waiting, held, strict=True) if key not in self._known}

@@ -69,7 +69,7 @@ class Venue:
     def __init__(self, opened: Any, sockets: Sockets, settings: StreamerSettings) -> None:
         self.exchange: str = opened.id
         self.rest = opened
-        self.counted = opened.id in binance.EXCHANGES
+        self.counted = profile_of(opened.id).trades.ids == "counting"
         self.sockets = sockets
         self.has_diffs = self.counted and sockets.typed
         """Whether books arrive as changes, rather than whole as ccxt keeps them."""
@@ -410,13 +410,8 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
 
 
 def _defaults(exchange: str, settings: StreamerSettings) -> dict[str, Any]:
-    options: dict[str, Any] = {
-        "ws": {"keepAlive": min(_KEEP_ALIVE_MS, int(settings.silence_s * 500))},
-    }
-    if exchange in binance.EXCHANGES:
-        # Their ids count up by one, and REST gives them back by id without a key.
-        options["watchTrades"] = {"name": "aggTrade"}
-    return {"rateLimiterAlgorithm": "rollingWindow", "options": options}
+    options = {"ws": {"keepAlive": min(_KEEP_ALIVE_MS, int(settings.silence_s * 500))}}
+    return {"rateLimiterAlgorithm": "rollingWindow", "options": {**options, **profile_of(exchange).options}}
 
 
 def merged(defaults: dict[str, Any], chosen: dict[str, Any]) -> dict[str, Any]:

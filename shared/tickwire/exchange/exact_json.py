@@ -1,0 +1,31 @@
+"""JSON of exchanges with every digit of its integers.
+
+ccxt parses JSON with orjson where that is installed (it depends on it), which makes a float of an integer beyond 64
+bits: trade ids of 27 digits (htx) become `1.0500517034273195e+22`, the same for many trades. msgspec keeps them, and
+takes about as long.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+
+_decode = msgspec.json.Decoder().decode
+
+
+def loads(text: str | bytes) -> Any:
+    """What a JSON text says. Raises ValueError where it is none, or is nested too deeply."""
+    try:
+        return _decode(text)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise ValueError(str(error)) from error
+
+
+def install() -> None:
+    """Have the sockets of ccxt.pro read JSON so. Idempotent."""
+    client: Any = importlib.import_module("ccxt.async_support.base.ws.client")
+    if client.json_parser.loads is not loads:
+        client.json_parser = SimpleNamespace(loads=loads, dumps=client.json_parser.dumps)
