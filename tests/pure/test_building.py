@@ -149,25 +149,28 @@ def test_a_trade_of_an_interval_that_is_over_is_told_and_counted_nowhere(tape: l
     """The naive way: what is earlier than the newest interval begun is late."""
     length, frontier = LENGTHS[name], DAY
     groups: dict[int, list[Trade]] = {}
-    late: dict[int, int] = {}
+    late: dict[tuple[int, int], int] = {}
+    latest = -1
     for sent in tape:
         for done in sent.trades:
             opened = done.timestamp - done.timestamp % length
             if opened < frontier:
-                late[opened] = late.get(opened, 0) + 1
+                # What follows the last trade has its price, up to the present interval.
+                ends = max(opened + length, frontier) if opened >= latest else opened + length
+                late[opened, ends] = late.get((opened, ends), 0) + 1
             else:
                 frontier = opened
                 groups.setdefault(opened, []).append(done)
+            latest = max(latest, opened)
         if sent.until is not None:
             frontier = max(frontier, sent.until - sent.until % length)
     said = run(begun(name), *tape)
     built = {each.since: values(each) for _, each in said if isinstance(each, Ended) and each.bar is not None}
     assert built == {opened: naive(group) for opened, group in groups.items() if opened < frontier}
-    told: dict[int, int] = {}
+    told: dict[tuple[int, int], int] = {}
     for _, each in said:
         if isinstance(each, Late):
-            assert each.until == each.since + length
-            told[each.since] = told.get(each.since, 0) + each.trades
+            told[each.since, each.until] = told.get((each.since, each.until), 0) + each.trades
     assert told == late
 
 

@@ -47,7 +47,7 @@ def test_an_amount_of_a_trade_in_base_currency(
 @pytest.mark.parametrize(
     ("exchange", "market"),
     [
-        ("bitmart", {**LINEAR, "contractSize": 1}),
+        ("phemex", {**LINEAR, "contractSize": 1}),
         ("bitget", {**INVERSE, "contractSize": 1}),
         ("okx", {**LINEAR, "contractSize": None}),
         ("okx", {**LINEAR, "contractSize": 0}),
@@ -75,7 +75,7 @@ def test_fetched_contracts_become_base_currency_where_that_is_exact() -> None:
     inverse = units.units_of(profile_of("gate"), {**INVERSE, "contractSize": 1})
     assert units.row_in_base(row, inverse.candles) == row
     assert inverse.fetches == "contracts"
-    assert units.units_of(profile_of("bitmart"), {**LINEAR, "contractSize": 1}).fetches == "unknown"
+    assert units.units_of(profile_of("phemex"), {**LINEAR, "contractSize": 1}).fetches == "unknown"
 
 
 def test_what_a_message_says_of_its_amounts() -> None:

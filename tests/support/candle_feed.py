@@ -24,6 +24,7 @@ from tickwire.streamer import candles
 from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
 from tickwire.streamer.tape import Tape, open_tape
+from tickwire.venues.units import SPOT, Units
 
 FEED = Feed("candle", "binance", "BTC/USDT")
 TRADES = Feed("trade", "binance", "BTC/USDT")
@@ -47,14 +48,15 @@ def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, 
 class TradeTape:
     """The one writer of the tape of trades."""
 
-    def __init__(self, tape: Tape) -> None:
+    def __init__(self, tape: Tape, feed: Feed) -> None:
         self._tape = tape
+        self._feed = feed
 
     async def say(self, *trades: Trade, gap: Gap | None = None, until: int | None = None) -> int:
         """Append a message; `until` is after START, ms. Its sequence."""
         message = Trades(
-            exchange=TRADES.exchange,
-            symbol=TRADES.symbol,
+            exchange=self._feed.exchange,
+            symbol=self._feed.symbol,
             trades=list(trades),
             received=0,
             gap=gap,
@@ -63,10 +65,10 @@ class TradeTape:
         return await self._tape.append(messages.encode(message))
 
 
-async def trade_tape(bus: Bus) -> TradeTape:
+async def trade_tape(bus: Bus, feed: Feed = TRADES) -> TradeTape:
     """The tape of the market's trades."""
-    tape, _ = await open_tape(bus, streams.TRADES, TRADES.tape)
-    return TradeTape(tape)
+    tape, _ = await open_tape(bus, streams.TRADES, feed.tape)
+    return TradeTape(tape, feed)
 
 
 @dataclass
@@ -213,11 +215,14 @@ async def running(
     venue: ScriptedVenue | None = None,
     settings: StreamerSettings = QUICK,
     owner: str = "one",
+    feed: Feed = FEED,
+    units: Units = SPOT,
 ) -> AsyncIterator[Running]:
     """A body within the block; stopped at its end unless it ended before."""
-    board = await open_board(bus, FEED, owner)
+    board = await open_board(bus, feed, owner)
     wishes = Wishes(depth=20, cadence_ms=100, timeframes=frozenset(timeframes))
-    desk = Desk(FEED, bus, venue or ScriptedVenue(), settings, wishes, board, asyncio.Event())
+    venue = venue or ScriptedVenue(exchange=feed.exchange)
+    desk = Desk(feed, bus, venue, settings, wishes, board, asyncio.Event(), units=units)
     speaking = asyncio.create_task(board.run())
     task = asyncio.create_task(candles.run(desk))
     body = Running(desk, task)

@@ -88,17 +88,23 @@ class Bar:
 class Ended(NamedTuple):
     """`[since, until)` is over. `bar` is its candle; without one nothing was traded, and it may be many intervals.
 
-    Where it is not `complete`, not all of it was observed, and both may be wrong.
+    Where it is not `complete`, not all of it was observed, and both may be wrong. Where nothing was traded, `close` is
+    the price of the last trade before, if that is known.
     """
 
     since: int
     until: int
     bar: Bar | None
     complete: bool
+    close: float | None = None
 
 
 class Late(NamedTuple):
-    """Something of `[since, until)`, which had ended before: so many trades, or none where a gap reaches so far."""
+    """Something of `[since, until)`, which had ended before: so many trades, or none where a gap reaches so far.
+
+    Where nothing was traded between the trades and the present interval, it reaches up to that: their price is the
+    close of what follows them.
+    """
 
     since: int
     until: int
@@ -128,6 +134,10 @@ class Building:
         """A message that is read a second time: what is early in it is known."""
         self._unknown_since: int | None = None
         """Where a gap begins whose end is still to be seen."""
+        self._close: float | None = None
+        """The price of the last trade; absent where trades may be missing after the last one known."""
+        self._traded = -1
+        """The grain of that trade."""
 
     @classmethod
     def begin(cls, timeframe: str, position: int, target: int) -> Building:
@@ -149,6 +159,8 @@ class Building:
             building = cls(candle.timeframe, candle.sequence - 1)
             building._again = candle.sequence
             building._enter(candle.timestamp + building.duration, complete=True)
+            if candle.complete:
+                building._close, building._traded = candle.close, candle.timestamp
             return building
         building = cls(candle.timeframe, candle.sequence)
         building._enter(candle.timestamp, complete=candle.complete)
@@ -161,6 +173,8 @@ class Building:
             candle.trades,
             candle.sequence,
         )
+        if candle.complete:
+            building._close, building._traded = candle.close, candle.timestamp
         return building
 
     def fold(
@@ -183,8 +197,7 @@ class Building:
                 self._advance(run.at, said)
             elif run.at < (self.since or 0):
                 if run.at >= self._floor and sequence != self._again:
-                    opened = run.at - run.at % self.duration
-                    said.append(Late(opened, opened + self.duration, run.trades))
+                    said.append(self._late(run))
                 continue
             self._add(run, sequence)
         if until is not None:
@@ -198,7 +211,17 @@ class Building:
         """Up to when (ms) intervals are over once something of this time (ms) is taken; 0 where none is."""
         return at - at % self.duration if self.since is not None and at >= self._end else 0
 
+    def _late(self, run: Run) -> Late:
+        opened = run.at - run.at % self.duration
+        until = opened + self.duration
+        if run.at >= self._traded and self.since is not None:
+            # What followed it was flat at another price.
+            until = max(until, self.since)
+            self._close, self._traded = run.close, run.at
+        return Late(opened, until, run.trades)
+
     def _add(self, run: Run, sequence: int) -> None:
+        self._close, self._traded = run.close, run.at
         bar = self.bar
         if bar is None:
             self.bar = Bar(run.open, run.high, run.low, run.close, run.volume, run.trades, sequence)
@@ -232,9 +255,9 @@ class Building:
         """All was observed up to `to`, which lies after the present interval."""
         assert self.since is not None
         opened = to - to % self.duration
-        said.append(Ended(self.since, self._end, self.bar, self.complete))
+        said.append(Ended(self.since, self._end, self.bar, self.complete, None if self.bar else self._close))
         if opened > self._end:
-            said.append(Ended(self._end, opened, None, True))
+            said.append(Ended(self._end, opened, None, True, self._close))
         self._enter(opened, complete=True)
 
     def _miss(self, gap: Gap | None, first: int | None, until: int | None, said: list[Ended | Late]) -> None:
@@ -265,6 +288,9 @@ class Building:
         if since < self.since and self.position != self._again:
             begun = max(since - since % self.duration, self._floor)
             ended = min(last - last % self.duration + self.duration, self.since)
+            if last >= self._traded:
+                # One of those missing may be the last before now.
+                ended, self._close = self.since, None
             if begun < ended:
                 said.append(Late(begun, ended, 0))
         if last < self.since:
@@ -272,6 +298,7 @@ class Building:
         if since >= self._end:
             self._advance(since, said)
         self.complete = False
+        self._close = None
         opened = last - last % self.duration
         if opened > self.since:
             said.append(Ended(self.since, self._end, self.bar, False))
@@ -325,6 +352,11 @@ def candle_of(
         sequence=bar.sequence,
         volume_unit=volume_unit,
     )
+
+
+def flat(price: float, sequence: int) -> Bar:
+    """The candle of an interval without a trade, where the exchange has one: at the close before it."""
+    return Bar(price, price, price, price, Decimal(0), 0, sequence)
 
 
 def row_of(candle: Candle) -> Row:

@@ -13,7 +13,8 @@ Candles of a timeframe that divides a day are built from the trades on the tape,
 goes on with the last published candle, from the message that it was built from. Others are the exchange's own.
 
 Volumes are in base currency. A candle whose volume is not, to the last digit, that of the exchange's own row is not
-cached; the fetcher is asked for that row instead.
+cached; the fetcher is asked for that row instead. Of an interval without a trade there is a closed candle of volume 0
+where the exchange's own history has one, and none where it has none.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ from tickwire.streamer.building import (
     Late,
     candle_of,
     divides_a_day,
+    flat,
     fold,
     grain_of,
     row_of,
@@ -48,12 +50,15 @@ from tickwire.streamer.lines import Line
 from tickwire.streamer.owncandles import OwnCandles
 from tickwire.streamer.reading import Reading, position, read_back, stream_info
 from tickwire.streamer.tape import Tape, last_message
+from tickwire.venues.registry import profile_of
 from tickwire.venues.units import BASE, stated
 
 log = logs.get(__name__)
 
 OWED_S = 1.0
 """How long something may be owed to the cache before the tape says so, where no candle does anyway."""
+QUIET = 1000
+"""Intervals without a trade that are published one after another; of longer silence the exchange is asked."""
 LATE_S = 1.0
 """At most one status in so long says that trades came late; all are counted in it."""
 
@@ -103,6 +108,7 @@ class _Body:
         self._desk = desk
         self._board = desk.board
         self._units = desk.units
+        self._says = profile_of(desk.feed.exchange).candles.quiet
         self._caching = caching
         self._group = group
         self._trades = Feed("trade", desk.feed.exchange, desk.feed.symbol)
@@ -315,7 +321,7 @@ class _Body:
         said = fold(group.buildings, group.grain, sequence, trades, self._units.trades or BASE)
         for timeframe, each in said:
             if isinstance(each, Ended):
-                self._ended(timeframe, each)
+                self._ended(timeframe, each, sequence)
             else:
                 self._came_late(timeframe, each)
         lines = [self._lines[timeframe] for timeframe in group.buildings]
@@ -327,16 +333,32 @@ class _Body:
             for line in lines:
                 await line.room()
 
-    def _ended(self, timeframe: str, ended: Ended) -> None:
+    def _ended(self, timeframe: str, ended: Ended, sequence: int) -> None:
+        """What the message at a sequence of stream TRADES has ended."""
         if ended.bar is None:
             if ended.complete:
-                self._caching.observed(timeframe, ended.since, ended.until, None)
+                self._quiet(timeframe, ended, sequence)
             else:
                 self._missed(timeframe, ended.since, ended.until)
             return
         candle = self._candle(timeframe, ended.since, ended, closed=True)
         self._lines[timeframe].close(candle)
         self._file(timeframe, candle, ended.until)
+
+    def _quiet(self, timeframe: str, ended: Ended, sequence: int) -> None:
+        """Intervals without a trade: rows, or no rows, as the exchange itself has it; where unknown it is asked."""
+        duration = timeframes.duration_ms(timeframe)
+        says = self._says if self._units.fetches == "base" else None
+        if says == "none":
+            self._caching.observed(timeframe, ended.since, ended.until, None)
+        elif says == "rows" and ended.close is not None and (ended.until - ended.since) // duration <= QUIET:
+            bar = flat(ended.close, sequence)
+            for since in range(ended.since, ended.until, duration):
+                candle = self._candle(timeframe, since, ended._replace(bar=bar), closed=True)
+                self._lines[timeframe].close(candle)
+                self._caching.observed(timeframe, since, since + duration, row_of(candle))
+        else:
+            self._caching.missed(timeframe, Range(ended.since, ended.until))
 
     def _file(self, timeframe: str, candle: Candle, until: int) -> None:
         """Have a closed candle cached, as it is or as the exchange has it."""
