@@ -2,12 +2,18 @@
 
 Names and lengths are ccxt's (`Exchange.parse_timeframe`), with one difference: a month is a calendar month,
 because that is where exchanges open monthly candles.
+
+Where candles open is a `Grid`. The functions of this module are those of the usual grid: days open at midnight UTC,
+weeks on Monday, months on the first. A venue may open them elsewhere (Kucoin's weeks open on Thursday, the days of
+some venues at 16:00 UTC); the grid of a key is then the venue's.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from tickwire.errors import UnsupportedTimeframe
 
@@ -15,8 +21,9 @@ _FORM = re.compile(r"([1-9]\d{0,3})([smhdwMy])\Z")
 _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _MONTHS = {"M": 1, "y": 12}
 _MOST_MONTHS = 120
+_DAY_MS = 86_400_000
 # Weekly candles open on Mondays; the epoch was a Thursday.
-_MONDAY_MS = 4 * 86_400_000
+_MONDAY_MS = 4 * _DAY_MS
 
 
 def parse(timeframe: str) -> tuple[int, str]:
@@ -38,52 +45,120 @@ def duration_ms(timeframe: str) -> int:
     count, unit = parse(timeframe)
     if unit in _UNIT_MS:
         return count * _UNIT_MS[unit]
-    return count * (28 if unit == "M" else 365) * _UNIT_MS["d"]
+    return count * (28 if unit == "M" else 365) * _DAY_MS
+
+
+def longest_ms(timeframe: str) -> int:
+    """The length of a candle in milliseconds; of a month or a year, its longest (31 and 366 days)."""
+    count, unit = parse(timeframe)
+    if unit in _UNIT_MS:
+        return count * _UNIT_MS[unit]
+    return count * (31 if unit == "M" else 366) * _DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """Where the candles of a timeframe open. Made by `grid`; two are equal where all their opens are.
+
+    `step` is the time between opens (ms), `months` that in calendar months where the timeframe has such; the other is
+    0. `origin` is the smallest open time that is not negative (ms) where opens are `step` apart. In calendar months
+    they open `origin` ms after the first of the month, 00:00 UTC, of every month whose number is `phase` more than a
+    multiple of `months`.
+    """
+
+    timeframe: str
+    step: int
+    months: int
+    origin: int
+    phase: int = 0
+
+    @property
+    def usual(self) -> bool:
+        """Whether candles open where those of most venues do."""
+        return self == grid(self.timeframe)
+
+    def opens(self, timestamp: int) -> bool:
+        """Whether a candle opens at `timestamp` (ms)."""
+        return self.open_of(timestamp) == timestamp
+
+    def open_of(self, timestamp: int) -> int:
+        """The open time (ms) of the candle that `timestamp` (ms) falls into."""
+        if self.step:
+            return (timestamp - self.origin) // self.step * self.step + self.origin
+        index = _month_index(timestamp - self.origin) - self.phase
+        return self._month(index // self.months * self.months + self.phase)
+
+    def next_open(self, open_time: int) -> int:
+        """The open time of the candle after the one that opens at `open_time` (ms), which is also its close."""
+        return self.advance(open_time, 1)
+
+    def ceil_open(self, timestamp: int) -> int:
+        """The first open time at or after `timestamp` (ms)."""
+        opened = self.open_of(timestamp)
+        return opened if opened == timestamp else self.next_open(opened)
+
+    def count(self, since: int, until: int) -> int:
+        """How many candles open in `[since, until)` (ms)."""
+        if until <= since:
+            return 0
+        first, end = self.ceil_open(since), self.ceil_open(until)
+        if self.step:
+            return (end - first) // self.step
+        return (_month_index(end - self.origin) - _month_index(first - self.origin)) // self.months
+
+    def advance(self, open_time: int, candles: int) -> int:
+        """The open time `candles` candles after `open_time` (ms)."""
+        if self.step:
+            return open_time + candles * self.step
+        return self._month(_month_index(open_time - self.origin) + candles * self.months)
+
+    def _month(self, index: int) -> int:
+        return _month_start(index) + self.origin
+
+
+@lru_cache(maxsize=1024)
+def grid(timeframe: str, opens_at: int | None = None) -> Grid:
+    """The grid of a timeframe on which a candle opens at `opens_at` (ms); the usual one without.
+
+    A calendar month opens within half a day, or so, of the first of the month UTC (a midnight somewhere on Earth).
+    Raises UnsupportedTimeframe.
+    """
+    number, unit = parse(timeframe)
+    if unit in _UNIT_MS:
+        step = number * _UNIT_MS[unit]
+        start = (_MONDAY_MS if unit == "w" else 0) if opens_at is None else opens_at
+        return Grid(timeframe, step, 0, start % step)
+    months = number * _MONTHS[unit]
+    if opens_at is None:
+        return Grid(timeframe, 0, months, 0)
+    # The first of the month that is nearest.
+    index = _month_index(opens_at + 15 * _DAY_MS)
+    return Grid(timeframe, 0, months, opens_at - _month_start(index), index % months)
 
 
 def open_of(timeframe: str, timestamp: int) -> int:
-    """The open time (ms) of the candle that `timestamp` (ms) falls into."""
-    count, unit = parse(timeframe)
-    if unit in _MONTHS:
-        return _month_start(_month_index(timestamp) // (count * _MONTHS[unit]) * (count * _MONTHS[unit]))
-    length = count * _UNIT_MS[unit]
-    origin = _MONDAY_MS if unit == "w" else 0
-    return (timestamp - origin) // length * length + origin
+    """`Grid.open_of` of the usual grid."""
+    return grid(timeframe).open_of(timestamp)
 
 
 def next_open(timeframe: str, open_time: int) -> int:
-    """The open time of the candle after the one that opens at `open_time` (ms), which is also its close."""
-    count, unit = parse(timeframe)
-    if unit in _MONTHS:
-        return _month_start(_month_index(open_time) + count * _MONTHS[unit])
-    return open_time + count * _UNIT_MS[unit]
+    """`Grid.next_open` of the usual grid."""
+    return grid(timeframe).next_open(open_time)
 
 
 def ceil_open(timeframe: str, timestamp: int) -> int:
-    """The first open time at or after `timestamp` (ms)."""
-    opened = open_of(timeframe, timestamp)
-    return opened if opened == timestamp else next_open(timeframe, opened)
+    """`Grid.ceil_open` of the usual grid."""
+    return grid(timeframe).ceil_open(timestamp)
 
 
 def count(timeframe: str, since: int, until: int) -> int:
-    """How many candles open in `[since, until)` (ms)."""
-    if until <= since:
-        return 0
-    number, unit = parse(timeframe)
-    if unit in _UNIT_MS:
-        length = number * _UNIT_MS[unit]
-        return (ceil_open(timeframe, until) - ceil_open(timeframe, since)) // length
-    months = number * _MONTHS[unit]
-    first, end = ceil_open(timeframe, since), ceil_open(timeframe, until)
-    return (_month_index(end) - _month_index(first)) // months
+    """`Grid.count` of the usual grid."""
+    return grid(timeframe).count(since, until)
 
 
 def advance(timeframe: str, open_time: int, candles: int) -> int:
-    """The open time `candles` candles after `open_time` (ms)."""
-    number, unit = parse(timeframe)
-    if unit in _UNIT_MS:
-        return open_time + candles * number * _UNIT_MS[unit]
-    return _month_start(_month_index(open_time) + candles * number * _MONTHS[unit])
+    """`Grid.advance` of the usual grid."""
+    return grid(timeframe).advance(open_time, candles)
 
 
 def _month_index(timestamp: int) -> int:
