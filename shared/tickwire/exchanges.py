@@ -245,13 +245,27 @@ def _careful(kind: Any) -> type[Any]:
             limit: Any = None,
             tail: bool = False,
         ) -> Any:
+            if isinstance(ohlcvs, dict):
+                # One list for each column, at some venues, which have a parser of their own for it.
+                return super().parse_ohlcvs(ohlcvs, market, timeframe, since, limit, tail)
             # ccxt takes a text for a list of letters, each of which is no candle: an empty page.
             if ohlcvs is not None and not isinstance(ohlcvs, list):
                 raise errors.BadResponse(f"{self.id} answered {str(ohlcvs)[:60]!r} for candles")
-            rows = rawcandles.by_position(ohlcvs, lambda row: self.parse_ohlcv(row, market))
-            if rows is None:
-                return super().parse_ohlcvs(ohlcvs, market, timeframe, since, limit, tail)
-            return self.filter_by_since_limit(self.sort_by(rows, 0), since, limit, 0, tail)
+            rows = rawcandles.parsed(ohlcvs or [], lambda row: self.parse_ohlcv(row, market))
+            sound = [row for row in rows if isinstance(row, list) and row and isinstance(row[0], int)]
+            return self.filter_by_since_limit(self.sort_by(sound, 0), since, limit, 0, tail)
+
+        async def fetch_whole_page(
+            self, symbol: str, timeframe: str, since: int | None, limit: int, until: int | None = None
+        ) -> Any:
+            """Candles as the exchange gave them, before ccxt cuts them to `since` and `limit`.
+
+            What cannot be read stands between them as it is. Where one answer is put together of several pages, or
+            not parsed as pages are, it is what `fetch_ohlcv` makes of it.
+            """
+            with rawcandles.whole_pages() as pages:
+                rows = await self.fetch_ohlcv(symbol, timeframe, since, limit, {} if until is None else {"until": until})
+            return pages[0] if len(pages) == 1 else rows
 
         def on_json_response(self, body: str) -> Any:
             try:

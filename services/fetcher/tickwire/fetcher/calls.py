@@ -23,6 +23,14 @@ log = logs.get(__name__)
 
 T = TypeVar("T")
 
+
+class RequestRefused(ExchangeFailed):
+    """The exchange refused this one request: others, of another range, it may answer."""
+
+
+_REFUSES_ALL = (errors.AuthenticationError, errors.NotSupported, errors.InvalidNonce)
+"""What no other request of the kind would change: who we are, where we are, what is offered."""
+
 PATIENCE_S = 900.0
 """The longest `Retry-After` that a job waits for; bans of hours and days end it instead."""
 
@@ -98,7 +106,8 @@ class Calls:
             return UnknownSymbol(text, "see the exchange's list of symbols")
         if retried(error):
             return ExchangeFailed(f"{text} (after {self._settings.attempts} attempts)", "fetch again later")
-        return ExchangeFailed(text, _remedy(error, self._exchange.id))
+        kind = ExchangeFailed if isinstance(error, _REFUSES_ALL) else RequestRefused
+        return kind(text, _remedy(error, self._exchange.id))
 
 
 def retried(error: Exception) -> bool:

@@ -34,6 +34,12 @@ class FetcherMetrics:
         self.rows = Counter(
             "tickwire_fetcher_rows", "Candles in pages that were proven complete", exchange, registry=registry
         )
+        self.rejected = Counter(
+            "tickwire_fetcher_rejected_rows",
+            "Rows of pages that cannot be candles, and were left out of them",
+            exchange,
+            registry=registry,
+        )
         self.taken = Gauge("tickwire_fetcher_jobs_taken", "Jobs in hand, running or not", exchange, registry=registry)
         self.running = Gauge("tickwire_fetcher_jobs_running", "Jobs that run", exchange, registry=registry)
         self.ended = Counter(

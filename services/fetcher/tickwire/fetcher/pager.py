@@ -77,6 +77,11 @@ class Pager:
         """What is not proven yet."""
         return subtract(self._wanted, self._proven)
 
+    @property
+    def helps(self) -> bool:
+        """Whether `ask` is for candles of another timeframe, which only help."""
+        return self.ask is not None and self.ask.timeframe != self._grid.timeframe
+
     def take(self, answer: object) -> list[Proven]:
         """Take in the answer to `ask`; what it proves beyond what was proven before.
 

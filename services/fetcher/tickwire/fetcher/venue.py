@@ -11,25 +11,24 @@ from typing import Any
 
 from ccxt.base import errors
 
-from tickwire import config, exchanges
+from tickwire import config, exchanges, logs
 from tickwire.config import Settings
-from tickwire.errors import UnsupportedTimeframe
+from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange.clock import ExchangeClock
-from tickwire.fetcher import paging
-from tickwire.fetcher.calls import Calls, unknown_symbol
+from tickwire.fetcher.calls import Calls, RequestRefused, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.fetcher.pager import Pager
+from tickwire.fetcher.paging import Ask, Habits, Proven
+from tickwire.fetcher.rows import BadRows
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import row_in_base, units_of
+
+log = logs.get(__name__)
 
 CLOCK_S = 1.0
 """How long the exchange's clock is trusted before it is asked again."""
 DEFAULT_PAGE = 100
 """Candles per page where ccxt does not say: what every exchange grants."""
-
-WINDOWED = frozenset({"coinbase", "coinbaseexchange", "gate", "gateio", "kucoin", "mexc", "okx", "okxus", "myokx"})
-"""Where ccxt 4.5.90 asks for `limit` candles' time after `since` rather than for `limit` candles (read there)."""
-RECENT_ONLY = frozenset({"kraken"})
-"""Where nothing older than one page before now is to be had, whatever `since` says (measured)."""
 
 Told = Callable[[], None]
 
@@ -37,8 +36,9 @@ Told = Callable[[], None]
 class Venue:
     """An exchange, opened. Everything here raises ExchangeFailed when the exchange cannot be asked."""
 
-    def __init__(self, exchange: Any, calls: Calls) -> None:
+    def __init__(self, exchange: Any, calls: Calls, metrics: FetcherMetrics) -> None:
         self.exchange: str = exchange.id
+        self._metrics = metrics
         self._exchange = exchange
         self._calls = calls
         self._loading = asyncio.Lock()
@@ -56,19 +56,20 @@ class Venue:
             await self._load(on_retry)
         return clock.now()
 
-    async def paging_of(self, symbol: str, timeframe: str, on_retry: Told) -> paging.Venue:
-        """How the candles of a symbol are paged. Raises UnknownSymbol, UnsupportedTimeframe."""
+    async def habits(self, symbol: str, timeframe: str, on_retry: Told) -> Habits:
+        """How requests for the candles of a symbol are answered. Raises UnknownSymbol, UnsupportedTimeframe."""
         await self._load(on_retry)
         market = self._exchange.markets.get(symbol)
         if market is None:
             raise unknown_symbol(self._exchange.id, symbol, self._exchange.markets)
         if timeframe not in self._exchange.timeframes:
             raise UnsupportedTimeframe(f"{self._exchange.id} has no {timeframe} candles")
-        return paging.Venue(
+        known = profile_of(self.exchange).candles
+        return Habits(
             limit=exchanges.page_limit(self._exchange.features, market, "fetchOHLCV") or DEFAULT_PAGE,
             timeframes=frozenset(self._exchange.timeframes),
-            windowed=self._exchange.id in WINDOWED,
-            recent_only=self._exchange.id in RECENT_ONLY,
+            honoured=known.since == "honoured",
+            newest=known.newest_rows,
         )
 
     async def _load(self, on_retry: Told) -> None:
@@ -77,26 +78,44 @@ class Venue:
                 await self._calls("its markets", self._exchange.load_markets, on_retry)
                 self._loaded = True
 
-    async def page(self, pager: paging.Pager, symbol: str, on_retry: Told) -> paging.Proven | None:
-        """Ask what `pager` asks, and have it take the answer."""
+    async def page(self, pager: Pager, symbol: str, on_retry: Told) -> list[Proven]:
+        """Ask what `pager` asks, and have it take the answer or the refusal. Raises OtherGrid."""
         ask = pager.ask
         assert ask is not None
         what = f"{symbol} {ask.timeframe} candles from {ask.since}"
-        proven = await self._calls(what, partial(self._taken, pager, ask, symbol), on_retry)
-        return None if proven is None else self._measured(symbol, proven)
+        try:
+            made = await self._calls(what, partial(self._taken, pager, ask, symbol), on_retry)
+        except RequestRefused as refused:
+            made = pager.refuse(refused.message)
+        except ExchangeFailed as failed:
+            # Larger timeframes only help. Where the exchange does not answer at all, the key's own say so next.
+            if not pager.helps:
+                raise
+            made = pager.refuse(failed.message, lasting=True)
+        if pager.rejected:
+            self._metrics.rejected.labels(self.exchange).inc(len(pager.rejected))
+            log.warning(
+                "candles rejected",
+                exchange=self.exchange,
+                symbol=symbol,
+                timeframe=ask.timeframe,
+                rejected=len(pager.rejected),
+                first=pager.rejected[0],
+            )
+        return [self._measured(symbol, proven) for proven in made]
 
-    def _measured(self, symbol: str, proven: paging.Proven) -> paging.Proven:
+    def _measured(self, symbol: str, proven: Proven) -> Proven:
         """Rows with their volumes in base currency where that can be had exactly, else as the exchange has them."""
         units = units_of(profile_of(self.exchange), self._exchange.markets[symbol])
         rows = [row_in_base(row, units.candles) for row in proven.rows]
         return replace(proven, rows=rows, volume_unit=units.fetches)
 
-    async def _taken(self, pager: paging.Pager, ask: paging.Ask, symbol: str) -> paging.Proven | None:
-        rows = await self._exchange.fetch_ohlcv(symbol, ask.timeframe, ask.since, ask.limit)
+    async def _taken(self, pager: Pager, ask: Ask, symbol: str) -> list[Proven]:
+        page = await self._exchange.fetch_whole_page(symbol, ask.timeframe, ask.since, ask.limit, ask.until)
         try:
-            return pager.take(rows)
-        except paging.BadRows as error:
-            raise errors.BadResponse(f"{self._exchange.id} {symbol} {ask.timeframe}: {error}") from error
+            return pager.take(page)
+        except BadRows as error:
+            raise errors.BadResponse(f"{self.exchange} {symbol} {ask.timeframe}: {error}") from error
 
 
 @asynccontextmanager
@@ -109,4 +128,4 @@ async def open_venue(exchange: str, settings: Settings, metrics: FetcherMetrics)
     table = own.model_copy(update={"ccxt": {"timeout": timeout_ms, **own.ccxt}})
     async with exchanges.open_exchange(exchange, table, credentials) as opened:
         calls = Calls(opened, settings.fetcher, own.concurrency, metrics, credentials.values())
-        yield Venue(opened, calls)
+        yield Venue(opened, calls, metrics)
