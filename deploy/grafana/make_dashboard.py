@@ -75,6 +75,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("sum by (exchange) (rate(tickwire_fetcher_exchange_request_seconds_count[1m]))", "{{exchange}}"),
             ("sum by (exchange, error) (rate(tickwire_fetcher_exchange_failures_total[1m]))", "{{exchange}} {{error}}"),
             ("sum by (exchange) (rate(tickwire_fetcher_retries_total[1m]))", "repeated {{exchange}}"),
+            ("sum by (exchange) (rate(tickwire_fetcher_rejected_rows_total[1m]))", "rows rejected {{exchange}}"),
         ],
     ),
     (

@@ -264,7 +264,9 @@ def _careful(kind: Any) -> type[Any]:
             not parsed as pages are, it is what `fetch_ohlcv` makes of it.
             """
             with rawcandles.whole_pages() as pages:
-                rows = await self.fetch_ohlcv(symbol, timeframe, since, limit, {} if until is None else {"until": until})
+                rows = await self.fetch_ohlcv(
+                    symbol, timeframe, since, limit, {} if until is None else {"until": until}
+                )
             return pages[0] if len(pages) == 1 else rows
 
         def on_json_response(self, body: str) -> Any:

@@ -122,6 +122,14 @@ class CancelRequest(Struct, frozen=True, kw_only=True):
     id: JobId
 
 
+class Refused(Struct, frozen=True, kw_only=True):
+    """`[since, until)` is missing because the exchange refused to give it; `message` is why."""
+
+    since: Time
+    until: Time
+    message: str
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """`md.job.<id>`: progress, and at the end the result, of a fetch job.
 
@@ -130,6 +138,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
     `[since, until)`. `missing` is what is still not known; `complete` means that nothing is.
+    `refused` says of parts that are missing why the exchange did not give them.
     `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `parked` when the
     fetcher's process ended twice while it ran. `crashes` counts those ends since the job last got on; a running job
     without an `instance` was handed on in order, and waits for the next fetcher.
@@ -152,6 +161,7 @@ class Job(Struct, frozen=True, kw_only=True):
     error: ErrorReply | None = None
     instance: Name = ""
     crashes: Count = 0
+    refused: list[Refused] = field(default_factory=list)
 
     @property
     def key(self) -> Key:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from tickwire import timeframes
 from tickwire.fetcher.paging import Ask
 from tickwire.messages import Row
+from tickwire.timeframes import Grid
 
 MINUTE = 60_000
 
@@ -27,12 +28,13 @@ class Market:
     trades: tuple[int, ...]
     now: int
 
-    def candles(self, timeframe: str) -> list[Row]:
-        """All candles so far, the open one too."""
+    def candles(self, timeframe: str, grid: Grid | None = None) -> list[Row]:
+        """All candles so far, the open one too; on the usual grid unless on another."""
+        on = grid or timeframes.grid(timeframe)
         sums: dict[int, int] = {}
         for at in self.trades:
             if at <= self.now:
-                opened = timeframes.open_of(timeframe, at)
+                opened = on.open_of(at)
                 sums[opened] = sums.get(opened, 0) + at // MINUTE % 7 + 1
         return [row(at, float(volume)) for at, volume in sorted(sums.items())]
 

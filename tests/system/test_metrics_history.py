@@ -55,6 +55,7 @@ async def test_a_backfill_is_counted_as_the_exchange_and_the_files_have_it(
         # The one that failed was no page.
         assert found.value("tickwire_fetcher_pages_total", **of) == len(await simulator.log("klines")) - 1
         assert found.value("tickwire_fetcher_rows_total", **of) == len(truth)
+        assert found.value("tickwire_fetcher_rejected_rows_total", **of) == 0
         assert found.value("tickwire_request_seconds_count", endpoint="fetcher.fetch") == 1
         found = await cache.scrape()
         assert found.value("tickwire_cache_pages_total") == len(line.stored)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from tickwire.venues.profile import CandleFacts, Older, Profile, TradeFacts
 
 # "Get product candles": "No data is published for intervals where there are no ticks." ccxt 4.5.90 asks with both
-# ends, one page's time apart.
-_CANDLES = CandleFacts(windowed=True, quiet="none")
+# ends, one page's time apart, and the answer has all that lies between.
+_CANDLES = CandleFacts(since="honoured", windowed=True, quiet="none")
 
 PROFILE = Profile(
     exchanges=("coinbase",),

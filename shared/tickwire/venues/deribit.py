@@ -17,6 +17,8 @@ PROFILE = Profile(
         amount={"spot": "base", "linear": "base", "inverse": "quote"},
     ),
     candles=CandleFacts(
+        # ccxt 4.5.90 sends `start_timestamp` and `end_timestamp`, one page apart; the answer has all bars between.
+        since="honoured",
         windowed=True,
         # "public/get_tradingview_chart_data": `volume` is in base currency, of every kind of instrument; its example
         # has a bar of volume 0 at the close before it.

@@ -13,6 +13,9 @@ PROFILE = Profile(
         ids="opaque", ids_shared=True, page=1000, amount={"spot": "base", "linear": "contracts", "inverse": "contracts"}
     ),
     candles=CandleFacts(
+        # ccxt 4.5.90 sends `from` and `to`, one page apart; "points in the time range" are all returned. What is older
+        # than the newest 10,000 is refused.
+        since="honoured",
         windowed=True,
         # Spot, "Market K-line chart": ccxt takes column 6, base volume. Futures: `v` is "size volume", in contracts.
         volume={"spot": "base", "linear": "contracts", "inverse": "contracts"},

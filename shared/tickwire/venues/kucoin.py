@@ -17,5 +17,6 @@ PROFILE = Profile(
         amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},
     ),
     # Spot, "Get Klines": the data may be incomplete, "No data is published for intervals where there are no ticks".
-    candles=CandleFacts(windowed=True, quiet="none", live_volume={"spot": "base"}),
+    # ccxt 4.5.90 sends `startAt` and `endAt` (futures: `from` and `to`), one page apart.
+    candles=CandleFacts(since="honoured", windowed=True, quiet="none", live_volume={"spot": "base"}),
 )

@@ -22,6 +22,7 @@ PROFILE = Profile(
     # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after` one page apart; a minute without a trade has a row. Of
     # derivatives `parse_ohlcv` takes index 6, `volCcy`: "the value is the number of base currency"; live it does, too.
     candles=CandleFacts(
+        since="honoured",
         windowed=True,
         quiet="rows",
         volume={"spot": "base", "linear": "base", "inverse": "base"},

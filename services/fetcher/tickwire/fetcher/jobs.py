@@ -24,13 +24,14 @@ import nats.js.errors
 from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
 from tickwire.bus import Bus, patiently
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, InternalError, JobCancelled, JobParked, TickwireError
+from tickwire.errors import BadRequest, ExchangeFailed, InternalError, JobCancelled, JobParked, TickwireError
 from tickwire.fetcher import checks
 from tickwire.fetcher.metrics import FetcherMetrics
-from tickwire.fetcher.paging import Pager
+from tickwire.fetcher.pager import Pager
+from tickwire.fetcher.paging import Refusal
 from tickwire.fetcher.storing import Storing, storing
 from tickwire.fetcher.venue import Venue
-from tickwire.messages import Coverage, FetchRequest, Job, KeyRequest
+from tickwire.messages import Coverage, FetchRequest, Job, KeyRequest, Refused
 from tickwire.ranges import Range, subtract
 
 log = logs.get(__name__)
@@ -157,6 +158,10 @@ def _outcome(job: Job) -> str:
     """How a job ended, as it is counted: `done`, `failed`, `cancelled` or `parked`."""
     special = job.error is not None and job.error.code in (JobCancelled.code, JobParked.code)
     return job.error.code if job.error is not None and special else job.state
+
+
+def _refused(refusal: Refusal) -> Refused:
+    return Refused(since=refusal.since, until=refusal.until, message=refusal.words)
 
 
 class Run:
@@ -332,22 +337,27 @@ class Run:
         if not closed_parts:
             return None
         try:
-            paging = await self._unless_cancelled(
-                self._venue.paging_of(self._job.symbol, self._job.timeframe, self._retried)
+            habits = await self._unless_cancelled(
+                self._venue.habits(self._job.symbol, self._job.timeframe, self._retried)
             )
+            pagers: list[Pager] = []
             for part in closed_parts:
-                pager = Pager(self._job.timeframe, part, closed, paging)
+                pager = Pager(timeframes.grid(self._job.timeframe), part, closed, habits)
+                pagers.append(pager)
                 while pager.ask is not None:
                     if self._stop.is_set():
                         raise Stopped
-                    page = await self._unless_cancelled(self._venue.page(pager, self._job.symbol, self._retried))
+                    pages = await self._unless_cancelled(self._venue.page(pager, self._job.symbol, self._retried))
                     self._note(pages=self._job.pages + 1)
                     self._metrics.pages.labels(self._job.exchange).inc()
-                    if page is not None:
+                    for page in pages:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
                         await way.put(page)
                     await self._progress(way)
                 self._newest = pager.newest
+                self._note(refused=[*self._job.refused, *map(_refused, pager.refusals)])
+            if self._job.refused and not any(pager.served for pager in pagers):
+                return ExchangeFailed(self._job.refused[0].message, "ask for what the exchange has")
         except TickwireError as error:
             # What was fetched is kept: it is stored before the job says that it failed.
             return error

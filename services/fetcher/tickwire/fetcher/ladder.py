@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from tickwire import timeframes
-from tickwire.fetcher.proof import accounted, inside, untraded, untraded_before
+from tickwire.fetcher.proof import accounted, inside, is_believable, untraded, untraded_before
 from tickwire.messages import Row
 from tickwire.ranges import Range, subtract
 from tickwire.timeframes import Grid
@@ -46,9 +46,7 @@ class _Lone(NamedTuple):
 class Ladder:
     """The larger timeframes of a key. `taken` is what they proved meanwhile: ranges without a candle of the key's."""
 
-    def __init__(
-        self, grid: Grid, limit: int, offered: frozenset[str], closed: int | None, *, honoured: bool
-    ) -> None:
+    def __init__(self, grid: Grid, limit: int, offered: frozenset[str], closed: int | None, *, honoured: bool) -> None:
         length = timeframes.duration_ms(grid.timeframe)
         self.rungs = [rung for rung in LADDER if rung in offered and timeframes.duration_ms(rung) > length]
         self._grid = grid
@@ -57,6 +55,9 @@ class Ladder:
         self._honoured = honoured
         self._seen: dict[str, dict[int, float]] = {}
         """The candles of each rung in this climb."""
+        self._refused: set[str] = set()
+        self.answered = False
+        """Whether the exchange answered anything in this climb."""
         self._lone: list[_Lone] = []
         self._found: list[Range] = []
 
@@ -71,8 +72,10 @@ class Ladder:
 
     def climb(self, at: int) -> Looks:
         """Look for the first candle after the place `at` (ms)."""
+        self.answered = False
         self._lone.clear()
         self._seen.clear()
+        self.rungs = [rung for rung in self.rungs if rung not in self._refused]
         for place, rung in enumerate(self.rungs):
             if self._closed is not None and timeframes.next_open(rung, at) >= self._closed:
                 return None
@@ -143,12 +146,17 @@ class Ladder:
             since = begins
         since = max(0, since)
         answer = yield Look(rung, since, self._limit)
+        if answer is None:
+            self._refused.add(rung)
+            return []
+        self.answered = True
         if not answer:
             return []
         opens = list(answer)
-        self._seen.setdefault(rung, {}).update(answer)
-        self._account(rung)
-        self._found += untraded(opens, rung, self._grid, honoured=self._honoured)
+        if is_believable(opens, rung):
+            self._seen.setdefault(rung, {}).update(answer)
+            self._account(rung)
+            self._found += untraded(opens, rung, self._grid, honoured=self._honoured)
         later = [each for each in opens if each >= since]
         if self._honoured and later and later[0] == opens[0]:
             before = untraded_before(later[0], since, rung, self._grid)

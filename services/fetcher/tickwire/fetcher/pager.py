@@ -20,11 +20,11 @@ from collections.abc import Generator
 
 from tickwire import timeframes
 from tickwire.fetcher import proof
+from tickwire.fetcher.ground import Ground
 from tickwire.fetcher.ladder import Ladder
 from tickwire.fetcher.paging import Ask, Habits, Proven, Refusal, Refused
 from tickwire.fetcher.rows import Answer, read, volumes
-from tickwire.messages import Row
-from tickwire.ranges import Range, clip, merge, subtract
+from tickwire.ranges import Range
 from tickwire.timeframes import Grid
 
 MAX_STRIDES = 24
@@ -44,20 +44,14 @@ class Pager:
 
     Ask the exchange `ask`, hand the answer to `take` or its refusal to `refuse`, publish what it proves; until `ask`
     is None. `missing` is what is left. `closed` is the open time of the open candle, None where the exchange's clock
-    is unknown; no candle opens after `latest` (ms).
+    is unknown.
     """
 
-    def __init__(
-        self, grid: Grid, wanted: Range, closed: int | None, habits: Habits, latest: int | None = None
-    ) -> None:
+    def __init__(self, grid: Grid, wanted: Range, closed: int | None, habits: Habits) -> None:
         self._grid = grid
-        self._wanted = wanted
+        self._ground = Ground(wanted)
         self._closed = closed
         self._habits = habits
-        self._latest = latest
-        self._proven: list[Range] = []
-        self._given_up: list[Range] = []
-        self._made: list[Proven] = []
         self._answer = Answer([])
         """The last one of the key's own timeframe."""
         self._bounded: bool | None = None
@@ -65,6 +59,8 @@ class Pager:
         self.newest: int | None = None
         """Where the newest candle opens that was answered, closed or not."""
         self._lost = 0
+        self.served = False
+        """Whether the exchange answered at all."""
         self.refusals: list[Refusal] = []
         self.rejected: list[str] = []
         """Why rows of the last answer were rejected."""
@@ -75,22 +71,22 @@ class Pager:
     @property
     def missing(self) -> list[Range]:
         """What is not proven yet."""
-        return subtract(self._wanted, self._proven)
+        return self._ground.missing
 
     @property
     def helps(self) -> bool:
         """Whether `ask` is for candles of another timeframe, which only help."""
         return self.ask is not None and self.ask.timeframe != self._grid.timeframe
 
-    def take(self, answer: object) -> list[Proven]:
+    def take(self, answer: object, latest: int | None = None) -> list[Proven]:
         """Take in the answer to `ask`; what it proves beyond what was proven before.
 
-        Raises BadRows when it cannot be right and OtherGrid when all its candles open elsewhere; `ask` then stays as
-        it is.
+        No candle opens after `latest` (ms). Raises BadRows when the answer cannot be right and OtherGrid when all its
+        candles open elsewhere; `ask` then stays as it is.
         """
         assert self.ask is not None
         if self.ask.timeframe == self._grid.timeframe:
-            own = read(answer, self._grid, self._latest)
+            own = read(answer, self._grid, latest)
             self.rejected = own.rejected
             return self._step(own)
         self.rejected = []
@@ -102,53 +98,38 @@ class Pager:
         return self._step(Refused(words, lasting))
 
     def _step(self, reply: object) -> list[Proven]:
-        self._made = []
         try:
             self.ask = self._steps.send(reply)
         except StopIteration:
             self.ask = None
-        return self._made
+        return self._ground.taken()
 
     # -- the order of attempts ------------------------------------------------------------------------------------
 
     def _run(self) -> Generator[Ask, object, None]:
         self._skip_what_is_too_old()
-        while (gap := self._gap()) is not None:
-            if (yield from self._page(gap)) or (yield from self._closer(gap)):
+        while (gap := self._ground.gap) is not None:
+            if (
+                (yield from self._page(gap))
+                or (yield from self._closer(gap))
+                or self._in_doubt(gap)
+                or (yield from self._search(gap))
+            ):
                 self._lost = 0
-                continue
-            gap = self._rest(gap)
-            if gap is None or self._in_doubt(gap):
-                continue
-            if (yield from self._search(gap)):
-                self._lost = 0
-
-    def _gap(self) -> Range | None:
-        """The first range that is neither proven nor given up."""
-        return next(iter(subtract(self._wanted, [*self._proven, *self._given_up])), None)
-
-    def _rest(self, gap: Range) -> Range | None:
-        """What of a gap is still one from its beginning on; None where the gap begins elsewhere now."""
-        now = self._gap()
-        return now if now is not None and now.since == gap.since else None
-
-    def _moved(self, gap: Range) -> bool:
-        now = self._gap()
-        return now is None or now.since != gap.since
 
     def _give_up(self, since: int, until: int) -> None:
-        self._given_up = merge([*self._given_up, Range(since, max(until, self._grid.next_open(since)))])
+        self._ground.give_up(since, max(until, self._grid.next_open(since)))
 
     def _skip_what_is_too_old(self) -> None:
         if self._habits.newest is None or self._closed is None:
             return
         # The open candle is one of them.
         oldest = self._grid.advance(self._closed, 1 - self._habits.newest)
-        if self._wanted.since < oldest:
-            until = min(oldest, self._wanted.until)
-            self._give_up(self._wanted.since, until)
+        since, until = self._ground.wanted.since, min(oldest, self._ground.wanted.until)
+        if since < until:
+            self._give_up(since, until)
             words = f"the exchange has only its newest {self._habits.newest} candles"
-            self.refusals.append(Refusal(self._wanted.since, until, words))
+            self.refusals.append(Refusal(since, until, words))
 
     def _in_doubt(self, gap: Range) -> bool:
         """Give up what a rejected row leaves open, which was asked for once more."""
@@ -184,7 +165,7 @@ class Pager:
             return True
         assert isinstance(reply, Answer)
         self._credit(reply, since)
-        return self._moved(gap)
+        return self._ground.has_moved(gap)
 
     def _place(self, gap: Range) -> int:
         """Where a page for a gap begins."""
@@ -213,7 +194,7 @@ class Pager:
             fits = hole < self._habits.limit
             back = max(1, self._habits.limit - hole - 1) if fits else self._habits.limit // 2
             yield from self._own(self._before(gap.since, back), self._habits.limit)
-        if self._moved(gap):
+        if self._ground.has_moved(gap):
             return True
         return (yield from self._with_an_end(gap))
 
@@ -227,7 +208,7 @@ class Pager:
         opens = self._answer.opens
         # Where the venue heeds it, the place is asked for once more with an end.
         self._bounded = answered and bool(opens) and opens[-1] < self._grid.advance(since, limit)
-        return self._bounded or self._moved(gap)
+        return self._bounded or self._ground.has_moved(gap)
 
     def _seen_after(self, gap: Range) -> int | None:
         return next((at for at in self._answer.opens if at >= gap.since), None)
@@ -258,21 +239,14 @@ class Pager:
 
     def _credit(self, answer: Answer, asked: int | None) -> None:
         """Take what an answer of the key's own timeframe proves."""
-        self._answer = answer
+        self._answer, self.served = answer, True
         if answer.rows:
             self.newest = max(answer.rows[-1][0], self.newest or 0)
         found = proof.proven(answer, self._grid, asked, self._closed, honoured=self._habits.honoured)
         if asked is not None:
             self._ladder.confirm(answer.opens, asked)
         self._ladder.account(answer.rows)
-        self._prove([*self._ladder.taken(), *found], answer.rows)
-
-    def _prove(self, ranges: list[Range], rows: list[Row]) -> None:
-        for whole in clip(ranges, self._wanted):
-            for since, until in subtract(whole, self._proven):
-                if since < until:
-                    self._made.append(Proven(since, until, [row for row in rows if since <= row[0] < until]))
-        self._proven = merge([*self._proven, *clip(ranges, self._wanted)])
+        self._ground.prove([*self._ladder.taken(), *found], answer.rows)
 
     # -- across what no page proves -------------------------------------------------------------------------------
 
@@ -284,7 +258,7 @@ class Pager:
         if self._lost <= MAX_LOST and not self._is_the_open_candle(seen):
             if seen is not None or self._is_beyond_a_page(gap):
                 on = yield from self._way_on(gap)
-            if self._moved(gap):
+            if self._ground.has_moved(gap):
                 return True
             # A lone newest candle, where nothing else was found.
             on = seen if on is None else on
@@ -300,14 +274,14 @@ class Pager:
             if found is not None:
                 return found
         found = yield from self._climb(gap)
-        if self._moved(gap):
+        if self._ground.has_moved(gap):
             return None
         if found is not None:
             if (seen := self._seen_after(gap)) is not None:
                 return seen
             served = yield from self._first_served(Range(gap.since, max(found, gap.until)))
             return found if served is None else served
-        if around is None:
+        if not self._ladder.answered:
             found = yield from self._stride(gap, MAX_STRIDES)
             if found is None:
                 yield from self._own(None, self._habits.limit)
@@ -329,10 +303,10 @@ class Pager:
                     return None
         except StopIteration as stopped:
             found: int | None = stopped.value
-        self._prove(self._ladder.taken(), [])
+        self._ground.prove(self._ladder.taken(), [])
         # The key's own around both ends of the hole: they account for the larger candles there, and confirm lone ones.
         around = self._ladder.around(gap.since)
-        if around is not None and not self._moved(gap) and self._grid.count(*around) < self._habits.limit:
+        if around is not None and not self._ground.has_moved(gap) and self._grid.count(*around) < self._habits.limit:
             yield from self._own(self._before(around.since, 1), self._habits.limit)
         if found is None:
             return None

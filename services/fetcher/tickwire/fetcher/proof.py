@@ -27,7 +27,7 @@ from tickwire.ranges import Range, merge, subtract
 from tickwire.timeframes import Grid
 
 _ROUNDING = 1e-11
-"""How far, relatively, a sum of volumes may be off by floating point alone. No trade is so small a part of 15 minutes."""
+"""How far a sum of volumes may be off, relatively, by floating point alone: no trade is so small a part of it."""
 
 
 def proven(answer: Answer, grid: Grid, asked: int | None, closed: int | None, *, honoured: bool) -> list[Range]:
@@ -50,6 +50,15 @@ def proven(answer: Answer, grid: Grid, asked: int | None, closed: int | None, *,
         if len(later) > 1 and later[0] == first and asked < first:
             ranges.append(Range(asked, first))
     return merge(part for whole in merge(ranges) for part in subtract(whole, answer.doubts))
+
+
+def is_believable(opens: Sequence[int], timeframe: str) -> bool:
+    """Whether candles have the length of their timeframe: the nearest two of them are one after the other.
+
+    ccxt has some that do not: 4.5.90 calls bitstamp's three days `1w`.
+    """
+    nearest = min((b - a for a, b in pairwise(opens)), default=0)
+    return timeframes.duration_ms(timeframe) <= nearest <= timeframes.longest_ms(timeframe)
 
 
 def untraded(opens: Sequence[int], timeframe: str, grid: Grid, *, honoured: bool) -> list[Range]:

@@ -15,11 +15,11 @@ from typing import TypeGuard
 from tickwire import timeframes
 from tickwire.messages import Row
 from tickwire.numbers import LARGEST
+from tickwire.plausible import FIRST_MS, implausible
 from tickwire.ranges import Range, merge
 from tickwire.timeframes import Grid
 
-EARLIEST = 631_152_000_000
-"""1990-01-01, ms: an earlier time is of another scale (seconds), not of a market."""
+_NO_LIMIT = 1 << 62
 _SHIFTED = 3_600_000
 """Timeframes from here on (ms) open on a grid of their own at some venues: midnight is somewhere else there."""
 _ZONES = 900_000
@@ -92,7 +92,7 @@ def volumes(answer: object) -> dict[int, float]:
         if not isinstance(each, list | tuple) or not each or not _is_time(each[0]):
             raise BadRows(f"{_name(each)} is not a candle")
         volume = each[5] if len(each) == 6 else None
-        found[each[0]] = float(volume) if type(volume) in (int, float) else math.nan
+        found[each[0]] = float(volume) if isinstance(volume, int | float) else math.nan
     return dict(sorted(found.items()))
 
 
@@ -107,8 +107,9 @@ def _checked(row: object, latest: int | None) -> Row | str:
     opened, high, low, close, volume = map(float, values)
     if high < low or volume < 0:
         return f"{_name(row)} cannot be: its high is below its low, or its volume below 0"
-    if at < EARLIEST or (latest is not None and at > latest):
-        return f"{_name(row)} opens at a time that cannot be"
+    wrong = implausible(at, _NO_LIMIT if latest is None else latest)
+    if wrong is not None:
+        return f"{_name(row)}: {wrong.reason}"
     return (at, opened, high, low, close, volume)
 
 
@@ -141,7 +142,7 @@ def _doubts(checked: Sequence[Row | str], answer: Sequence[object], grid: Grid, 
             continue
         said = answer[place]
         at = said[0] if isinstance(said, list | tuple) and said else None
-        if _is_time(at) and EARLIEST <= at <= rows[-1][0] + timeframes.longest_ms(grid.timeframe):
+        if _is_time(at) and FIRST_MS <= at <= rows[-1][0] + timeframes.longest_ms(grid.timeframe):
             opened = grid.open_of(at)
             doubts.append(Range(opened, grid.next_open(opened)))
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any
 
 from ccxt.base import errors
 
-from tickwire import config, exchanges, logs
+from tickwire import config, exchanges, logs, plausible
 from tickwire.config import Settings
 from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange.clock import ExchangeClock
@@ -39,6 +40,8 @@ class Venue:
     def __init__(self, exchange: Any, calls: Calls, metrics: FetcherMetrics) -> None:
         self.exchange: str = exchange.id
         self._metrics = metrics
+        # So that it is there, at 0, before there is a row to reject.
+        metrics.rejected.labels(exchange.id)
         self._exchange = exchange
         self._calls = calls
         self._loading = asyncio.Lock()
@@ -112,8 +115,9 @@ class Venue:
 
     async def _taken(self, pager: Pager, ask: Ask, symbol: str) -> list[Proven]:
         page = await self._exchange.fetch_whole_page(symbol, ask.timeframe, ask.since, ask.limit, ask.until)
+        clock: ExchangeClock = self._exchange.clock
         try:
-            return pager.take(page)
+            return pager.take(page, plausible.latest(clock.latest(), time.time_ns() // 1_000_000))
         except BadRows as error:
             raise errors.BadResponse(f"{self.exchange} {symbol} {ask.timeframe}: {error}") from error
 
