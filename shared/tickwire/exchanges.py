@@ -30,7 +30,7 @@ from urllib.parse import urlsplit
 from tickwire import lightccxt, rawcandles
 from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
-from tickwire.exchange import exact_json
+from tickwire.exchange import exact_json, steady
 from tickwire.exchange.clock import ExchangeClock
 
 
@@ -66,6 +66,15 @@ def retry_after_s(value: str, now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
     except ValueError:
         return None
+
+
+def sent_s(headers: Mapping[str, str]) -> float:
+    """When an answer was sent (s), by its own `Date` header; by our clock where it has none."""
+    date = next((value for name, value in headers.items() if name.lower() == "date"), "")
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return time.time()
 
 
 @lru_cache(maxsize=1)
@@ -145,6 +154,7 @@ async def open_exchange(
         opened.urls = through_gateway(opened.urls, settings.gateway, opened.hostname)
     if opened.verify is True and opened.ssl_context is None and not opened.options.get("include_OS_certificates"):
         opened.ssl_context = await asyncio.to_thread(_authorities, opened.cafile)
+    steady.throttling()
     # Two loops in one process (tests) must not share what ccxt keeps at class level.
     opened.clients = {}
     # Grace for sockets of ccxt.pro; REST alone has none to wait for.
@@ -204,6 +214,12 @@ def _careful(kind: Any) -> type[Any]:
             super().__init__(config)
             self.clock = ExchangeClock(self.fetch_time if self.has.get("fetchTime") else None)
 
+        def milliseconds(self) -> int:
+            # Requests end at "now" and are signed with it: the exchange's, where it is known.
+            clock: ExchangeClock | None = self.__dict__.get("clock")
+            told = None if clock is None else clock.now()
+            return time.time_ns() // 1_000_000 if told is None else told
+
         async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
             await self.gate.passed()
             try:
@@ -224,7 +240,7 @@ def _careful(kind: Any) -> type[Any]:
             self.clock.observe(headers)
             asked = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
             if asked is not None and code >= 400:
-                self.gate.shut(retry_after_s(asked, time.time()) or 0.0)
+                self.gate.shut(retry_after_s(asked, sent_s(headers)) or 0.0)
             text = super().on_rest_response(code, reason, url, method, headers, body, *request)
             if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
                 raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")

@@ -127,8 +127,8 @@ async def test_a_silent_socket_does_not_answer_and_a_quiet_one_does_at_once() ->
 
 
 def now() -> int:
-    """Our clock, ms."""
-    return int(time.time() * 1000)
+    """The monotonic clock, ms."""
+    return int(time.monotonic() * 1000)
 
 
 async def test_a_feed_that_falls_silent_on_a_living_socket_is_subscribed_again() -> None:

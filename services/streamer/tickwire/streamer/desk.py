@@ -91,7 +91,9 @@ class Venue(Protocol):
         """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""
 
     async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the exchange answers, on the feed's sockets, what it was asked at or after `since` (ms, our clock).
+        """Whether the exchange answers, on the feed's sockets, what it was asked at or after `since`.
+
+        That is of the monotonic clock, ms (`steady.now_ms`).
 
         Then the sink has all that it said before. A socket may be silent for long before it is known to be broken.
         """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from aiohttp import ClientError
+
+from tickwire.exchange.steady import now_ms
 
 ANSWER_S = 1.0
 _FIRST_LOOK_S = 0.01
@@ -20,7 +21,7 @@ class Heartbeat:
         self._asked: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     async def answers(self, client: Any, since: int) -> bool:
-        """Whether a Client of ccxt's answers a ping that was sent at or after `since` (ms, our clock).
+        """Whether a Client of ccxt's answers a ping that was sent at or after `since` (ms, monotonic: `steady.now_ms`).
 
         Then all that the exchange sent before its answer was taken. Takes a second or two at most.
         """
@@ -28,7 +29,7 @@ class Heartbeat:
             return False
         asked = self._asked.get(client, 0)
         if asked < since:
-            self._asked[client] = asked = int(time.time() * 1000)
+            self._asked[client] = asked = now_ms()
             try:
                 async with asyncio.timeout(ANSWER_S):
                     # As ccxt's own `Client.ping_loop` does: some exchanges want a text.

@@ -15,6 +15,7 @@ from ccxt.async_support.base.throttler import Throttler
 from ccxt.base import errors
 
 from tickwire import logs
+from tickwire.exchange.steady import mark, now_ms
 from tickwire.feeds import Feed
 from tickwire.streamer import binance
 from tickwire.streamer.admission import Admission
@@ -88,8 +89,8 @@ class Watched:
         """Results with something new that came through the result hook, and that only the await had."""
         self.unhooked = False
         """Whether its results pass the hook unseen: then ccxt's cache is looked into with each result."""
-        self.last = int(time.time() * 1000)
-        """When the last item came, or the feed was subscribed (ms, our clock)."""
+        self.last = now_ms()
+        """When the last item came, or the feed was subscribed (ms, monotonic)."""
         self._sink = sink
         self._admission = admission
         self._told: bool | None = None
@@ -99,7 +100,7 @@ class Watched:
         """A subscription came up or went down, for this reason."""
         if self._told is not True and all(part.is_up for part in self.parts):
             self._told = True
-            self.last = int(time.time() * 1000)
+            self.last = now_ms()
             self._call(self._sink.connected)
         elif self._told is not False and any(part.is_up is False for part in self.parts):
             self._told = False
@@ -110,7 +111,7 @@ class Watched:
         for part in self.parts:
             if not part.is_up and (client is None or part.client is client):
                 part.up()
-        self.last = received
+        self.last = now_ms()
         try:
             admitted = self._admission.items(self.feed.kind, items, self.left_out)
             if admitted:
@@ -200,6 +201,7 @@ class Sockets:
 
     def made(self, client: Any) -> None:
         """A socket was made: put the hooks on it."""
+        mark(client)
         typed = self._typed(client) if self.typed else None
         result = partial(self._take_result, client) if self.hooks.result else None
         client.waiting = defaultdict(set)
@@ -393,7 +395,7 @@ def listening(kind: type[Any]) -> type[Any]:
         def on_error(self, client: Any, error: Any) -> None:
             super().on_error(client, error)
             if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
-                self.ws_dial_backoff[client.url]["asked"] = True
+                self.ws_dial_backoff[client.url]["asked"] = time.monotonic() + client.last_retry_after
             if self.sockets is not None:
                 self.sockets.lost(client, described(error))
 
@@ -401,7 +403,9 @@ def listening(kind: type[Any]) -> type[Any]:
             # ccxt goes up to 30 s per URL; here all sockets together dial once a second at most.
             delay: float = super().ws_dial_delay(url)
             state = self.ws_dial_backoff.get(url) or {}
-            return delay if state.get("asked") else min(delay, max(5.0, len(self.ws_dial_backoff)))
+            if asked := state.get("asked"):
+                return float(max(0.0, asked - time.monotonic()))
+            return min(delay, max(5.0, len(self.ws_dial_backoff)))
 
         # ---- binance
 

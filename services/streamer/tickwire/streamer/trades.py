@@ -19,6 +19,7 @@ from ccxt.base import errors
 
 from tickwire import lifecycle, logs, messages, streams
 from tickwire.errors import ExchangeFailed
+from tickwire.exchange.steady import now_ms
 from tickwire.feeds import Gap, Trade, Trades
 from tickwire.streamer import backfill
 from tickwire.streamer.admission import LeftOut
@@ -311,7 +312,7 @@ class _Body:
             next_at = time.monotonic() + (MINUTE_MS - settled) / 1000
             passed = boundary if passed is None else passed
             # What was before the boundary is here when what was asked after it is answered.
-            if passed < boundary and await self._desk.venue.answers(self._desk.feed, _now() - settled):
+            if passed < boundary and await self._desk.venue.answers(self._desk.feed, now_ms() - settled):
                 self._boundary = passed = boundary
             if self._boundary is not None:
                 intake.wake.set()

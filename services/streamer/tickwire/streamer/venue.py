@@ -26,6 +26,7 @@ from tickwire.errors import (
     UnsupportedKind,
     UnsupportedTimeframe,
 )
+from tickwire.exchange.steady import now_ms
 from tickwire.exchanges import open_exchange
 from tickwire.feeds import KINDS, Feed, MarketReport
 from tickwire.lifecycle import unwrapped
@@ -203,7 +204,7 @@ class Venue:
                         client.on_error(errors.NetworkError("nobody watches anything on this socket any more"))
 
     async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the sockets of a feed answer what they were asked at or after `since` (ms, our clock).
+        """Whether the sockets of a feed answer what they were asked at or after `since`, as `desk.Venue` says.
 
         Then the sink has all that the exchange said before. Known within a second or so.
         """
@@ -226,8 +227,8 @@ class Venue:
         due = float("inf")
         while True:
             # Nothing that does not exist yet can be due sooner.
-            await asyncio.sleep(max(0.05, min(due - time.time() * 1000, silence, *longest.values()) / 1000))
-            now, due = time.time() * 1000, float("inf")
+            await asyncio.sleep(max(0.05, min(due - now_ms(), silence, *longest.values()) / 1000))
+            now, due = now_ms(), float("inf")
             for client in list((self.rest.clients or {}).values()):
                 if not client.isConnected or client.error:
                     continue
