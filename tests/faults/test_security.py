@@ -95,6 +95,7 @@ FORBIDDEN = [
     ("desk", "tape.trade.binance.BTC-USDT"),
     ("desk", "tape.ohlcv.binance.BTC-USDT.1h"),
     ("desk", "jobs.fetch.binance"),
+    ("desk", "jobs.cancel.x"),
     ("desk", "control.log"),
     ("desk", "cache.repair"),
     ("desk", "cache.partition.0.get"),

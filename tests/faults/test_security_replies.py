@@ -34,6 +34,7 @@ REQUESTS = [
     ("cache.list", b"{}"),
     ("cache.verify", KEY),
     ("fetcher.fetch", KEY),
+    ("fetcher.cancel", b'{"id":"a.b"}'),
     ("streamer.list", b"{}"),
     ("streamer.start", b"{}"),
     ("$JS.API.DIRECT.GET.TRADES", FIRST),
@@ -77,7 +78,7 @@ class Ear:
         self.heard: list[tuple[str, bytes]] = []
 
     async def take(self, message: Msg) -> None:
-        if message.subject not in ("cache.coverage", "fetcher.fetch") and "instance" not in message.subject:
+        if message.subject not in ("cache.coverage", "fetcher.fetch", "fetcher.cancel") and "instance" not in message.subject:
             self.heard.append((message.subject, message.data))
 
 

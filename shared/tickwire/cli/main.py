@@ -33,6 +33,8 @@ app = typer.Typer(
 )
 candles = typer.Typer(help="Fetch, read and check candles.", **_GROUP)
 app.add_typer(candles, name="candles")
+jobs_ = typer.Typer(help="See and cancel fetch jobs.", **_GROUP)
+app.add_typer(jobs_, name="jobs")
 
 Config = Annotated[
     Path | None,
@@ -369,6 +371,36 @@ def repair(
     from tickwire.cli import inventory
 
     return _run(inventory.repair, config, exchange, symbol, timeframe, json)
+
+
+@jobs_.command("list")
+def list_jobs(
+    ended: Annotated[bool, typer.Option("--all", help="Also those of the last hour that are done.")] = False,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Print the fetch jobs that wait or run, and those that failed within the last hour."""
+    from tickwire.cli import jobs
+
+    return _run(jobs.list_, config, ended, json)
+
+
+@jobs_.command()
+def cancel(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids, as `tickwire jobs list` prints them.")],
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """End fetch jobs.
+
+    What they stored is kept. Exit code 1 when nothing is known of one of them.
+    """
+    from tickwire.cli import jobs as module
+
+    return _run(module.cancel, config, jobs, json)
+
+
+candles.command("cancel", hidden=True)(cancel)
 
 
 def run(arguments: list[str] | None = None) -> int:

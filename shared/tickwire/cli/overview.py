@@ -12,6 +12,7 @@ from rich.table import Table
 from tickwire.cli import render
 from tickwire.cli.survey import LeaseStatus, Status, StreamStatus
 from tickwire.feeds import Feed
+from tickwire.messages import Job
 
 LEASES_SHOWN = 4
 
@@ -86,7 +87,7 @@ def _parts(found: Status, now: int, paces: Mapping[Feed, float] | None, size: Si
     return [
         _Part(len(found.services), lambda rows: _services(found, rows)),
         _Part(len(holders), lambda rows: _leases(list(holders.values())[:rows])),
-        _Part(len(found.jobs), lambda rows: _jobs(found, rows)),
+        _Part(len(found.jobs), lambda rows: jobs_table(found.jobs[:rows])),
         _Part(-(-len(found.streams) // across), lambda rows: _streams(found.streams[: rows * across], across)),
         _Part(len(feeds), lambda rows: render.feed_table(feeds[:rows], now, paces)),
     ]
@@ -113,12 +114,14 @@ def _leases(holders: Sequence[Sequence[LeaseStatus]]) -> Table:
     return table
 
 
-def _jobs(found: Status, rows: int) -> Table:
+def jobs_table(jobs: Sequence[Job]) -> Table:
+    """Fetch jobs, a row for each."""
     numbers = ("fetched", "retries")
     table = render.table("", ("job", "key", "state", "instance", *numbers), numbers, shrinking="instance")
-    for job in found.jobs[:rows]:
+    for job in jobs:
         counts = (f"{job.rows_fetched:,}", f"{job.retries:,}")
-        table.add_row(job.id, " ".join(job.key), job.state, render.short(job.instance or "-"), *counts)
+        state = job.error.code if job.error is not None else job.state
+        table.add_row(job.id, " ".join(job.key), state, render.short(job.instance or "-"), *counts)
     return table
 
 

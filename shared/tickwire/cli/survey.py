@@ -108,7 +108,7 @@ async def of_broker(bus: Bus) -> BrokerState:
     async with unwrapped(), asyncio.TaskGroup() as group:
         leases = group.create_task(_leases(bus))
         filled = group.create_task(_streams(bus))
-        jobs = group.create_task(_jobs(bus))
+        jobs = group.create_task(queued(bus, JOBS_SHOWN))
     return BrokerState(leases=leases.result(), streams=filled.result(), jobs=jobs.result())
 
 
@@ -191,11 +191,11 @@ async def _feeds(bus: Bus) -> tuple[list[FeedReport] | None, int]:
     return found, now_ms()
 
 
-async def _jobs(bus: Bus) -> list[Job]:
-    """The first jobs that wait or run."""
+async def queued(bus: Bus, most: int) -> list[Job]:
+    """The first jobs that wait or run, by their last words. Raises BrokerUnavailable."""
     found: list[Job] = []
     sequence = 0
-    while len(found) < JOBS_SHOWN:
+    while len(found) < most:
         try:
             queued = await patiently(partial(bus.jetstream.get_msg, streams.JOBS, sequence + 1, subject=">", next=True))
         except nats.js.errors.NotFoundError:
