@@ -78,7 +78,8 @@ class Ear:
         self.heard: list[tuple[str, bytes]] = []
 
     async def take(self, message: Msg) -> None:
-        if message.subject not in ("cache.coverage", "fetcher.fetch", "fetcher.cancel") and "instance" not in message.subject:
+        ours = message.subject in ("cache.coverage", "fetcher.fetch", "fetcher.cancel")
+        if not ours and "instance" not in message.subject:
             self.heard.append((message.subject, message.data))
 
 
