@@ -44,6 +44,11 @@ class SimulatorProcess:
         entries = answer if isinstance(answer, list) else answer["entries"]
         return [entry for entry in entries if match in str(entry.get("path", ""))]
 
+    async def sockets(self) -> list[dict[str, Any]]:
+        """The open sockets, each with the streams it has subscribed to."""
+        found: list[dict[str, Any]] = await self._json("GET", "sockets")
+        return found
+
     async def forget_log(self) -> None:
         """Empty the request log."""
         await self._json("DELETE", "log")

@@ -53,6 +53,7 @@ class Control:
         self._faults = faults
         self._journal = journal
         self.on_fault: Callable[[orders.Fault], None] = lambda fault: None
+        self.sockets: Callable[[], list[dict[str, Any]]] = list
 
     async def order_fault(self, request: web.Request) -> Any:
         """POST /_sim/faults"""
@@ -79,6 +80,10 @@ class Control:
         """DELETE /_sim/log"""
         self._journal.clear()
         return []
+
+    async def list_sockets(self, request: web.Request) -> Any:
+        """GET /_sim/sockets: the open ones, each with the streams it has subscribed to."""
+        return self.sockets()
 
     async def clock(self, request: web.Request) -> Any:
         """GET /_sim/clock"""
@@ -215,6 +220,7 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
         ("DELETE", "faults", control.clear_faults),
         ("GET", "log", control.log),
         ("DELETE", "log", control.clear_log),
+        ("GET", "sockets", control.list_sockets),
         ("GET", "clock", control.clock),
         ("POST", "clock", control.set_clock),
         ("POST", "rate", control.set_rate),

@@ -14,7 +14,7 @@ from tickwire.errors import BadRequest
 
 Kind = Literal[
     "status", "delay", "hang", "truncated", "empty", "same_last", "short", "drop", "listing",
-    "ws_cut", "ws_malformed", "ws_split", "ws_silent", "ws_close", "ws_error", "ws_duplicate", "ws_skip",
+    "ws_cut", "ws_malformed", "ws_split", "ws_silent", "ws_close", "ws_error", "ws_duplicate", "ws_skip", "ws_deaf",
     "rest_forgets",
 ]  # fmt: skip
 
@@ -28,7 +28,8 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     """One order. `match` is an endpoint's name (`klines`), else a part of `/host/path?query`; empty matches all.
 
     `count` requests are hit (None: all from now on), after `after` others have passed unharmed; of `ws_skip`, messages,
-    whose `match` may name the stream (`books:BTC-USDT`): they are not sent.
+    whose `match` may name the stream (`books:BTC-USDT`): they are not sent; of `ws_deaf`, subscriptions: they are not
+    heard, and whose `match` may be part of what the client says.
     """
 
     kind: Kind

@@ -56,7 +56,8 @@ class _Gate:
         self.wires = Wires(config.play_wire, self.feed)
         self.app = web.Application()
         self.wires.add_routes(self.app.router)
-        control.add_routes(self.app.router, self.exchange, self.faults, self.journal).on_fault = self.feed.ordered
+        controlled = control.add_routes(self.app.router, self.exchange, self.faults, self.journal)
+        controlled.on_fault, controlled.sockets = self.feed.ordered, self.feed.listed
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from functools import partial
+from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
@@ -113,6 +115,10 @@ class Feed:
             again = [(*key, payload) for key, said in self._said.items() for payload in list(said)[-count:] if count]
             self._write(again, hit)
 
+    def listed(self) -> list[dict[str, Any]]:
+        """The open sockets, and the streams that each has subscribed to."""
+        return [{"target": socket.target, "streams": list(socket.names)} for socket in self._sockets]
+
     def refuses(self, target: str) -> bool:
         """Whether a new socket is cut at once."""
         cut: Kind = "ws_cut"
@@ -137,7 +143,7 @@ class Feed:
                     await response.pong(message.data)
                 elif message.type is WSMsgType.PONG:
                     socket.heard = time.monotonic()
-                elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
+                elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY) and self._hears(socket, message.data):
                     socket.send(dialect.answers(socket, message.data, self))
         except ConnectionError:
             # The client is gone between its ping and our pong.
@@ -147,6 +153,12 @@ class Feed:
             self._forget(socket.house, list(socket.names))
             self._journal.add("disconnect", host, f"/{path}").status = 0
         return response
+
+    def _hears(self, socket: Socket, said: str | bytes) -> bool:
+        """Whether what a client says is heard: a fault may lose its subscriptions."""
+        text = said if isinstance(said, str) else said.decode(errors="replace")
+        subscribes = re.search(r'"subscribe"', text, re.IGNORECASE) is not None
+        return not (subscribes and self._faults.spent("ws_deaf", f"{socket.target}?{text}"))
 
     def _ping(self, socket: Socket) -> None:
         """Ping a socket now and again as long as it is open; cut it when it does not answer."""

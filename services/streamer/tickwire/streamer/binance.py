@@ -203,3 +203,17 @@ def decode(text: str) -> Said | None:
     # The order of fields is nowhere promised.
     found = _EVENTS.get(_name(text).e or "")
     return found(text) if found is not None else None
+
+
+def release(options: dict[str, Any], subscription: str, count: int) -> None:
+    """Give back the place that a subscription takes in ccxt's account of what is on which socket.
+
+    ccxt 4.5.90 (`pro/binance.py`, `stream`) gives a place to each subscription for ever, and refuses new ones once so
+    many have ever been made.
+    """
+    stream = (options.get("streamBySubscriptionsHash") or {}).pop(subscription, None)
+    counts = options.get("numSubscriptionsByStream") or {}
+    if stream in counts:
+        counts[stream] -= count
+        if counts[stream] <= 0:
+            del counts[stream]

@@ -52,6 +52,9 @@ def attach(client: Any, uses: Uses) -> None:
 
     def on_text(data: str | bytes) -> None:
         nonlocal parsing
+        if client.error:
+            # It was given up, and what it still says would go into the caches of the one after it.
+            return
         try:
             if text is None or not text(data, int(time.time() * 1000)):
                 parsing = True

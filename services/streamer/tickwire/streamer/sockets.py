@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from tickwire.streamer import binance
 from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.hooks import Hooks, Uses, attach
+from tickwire.streamer.kept import Placed, forget, stands, state
 from tickwire.streamer.unified import Mapper, Subject, kind_of, subject
 from tickwire.streamer.watch import described
 
@@ -46,7 +47,16 @@ class Part:
         self.is_up: bool | None = None
         self.awaited: set[str] = set()
         """ccxt's names of what it waits for since it was last armed."""
+        self.placed: set[Placed] = set()
+        """The subscriptions that ccxt was to make for it."""
+        self.streams: dict[str, int] = {}
+        """Of binance: ccxt's names of the streams that it takes a place for, and how many."""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def key(self) -> tuple[Feed, str]:
+        """What tells it from all others of its exchange."""
+        return self.watched.feed, self.name
 
     def up(self) -> None:
         """Data flows."""
@@ -161,6 +171,8 @@ class Sockets:
         self._exchange = exchange
         self._watched: dict[Subject, Watched] = {}
         self._unhooked: set[Watched] = set()
+        self._kept: dict[tuple[Feed, str], Part] = {}
+        """What ccxt goes on with though nobody watches it any more."""
         self._markets: dict[tuple[bool, str, str, str | None], Watched] = {}
         """By whether it is spot, kind, the exchange's id of the market, and timeframe."""
 
@@ -192,6 +204,30 @@ class Sockets:
         for client in (self._exchange.clients or {}).values():
             for waiting in client.waiting.values():
                 waiting.difference_update(watched.parts)
+
+    def keep(self, part: Part) -> None:
+        """It is left, and cannot be unsubscribed: ccxt and the exchange go on with it until its socket closes."""
+        self._kept[part.key] = part
+
+    def left(self, part: Part) -> None:
+        """It is left, and no socket says anything of it any more: have ccxt keep nothing of it."""
+        forget(self._exchange, part.watched.feed, part.name)
+        others = {name for watched in self for each in watched.parts for name in each.streams}
+        for name, count in part.streams.items():
+            if name not in others:
+                binance.release(self._exchange.options, name, count)
+
+    def prune(self) -> None:
+        """Forget what went with its socket."""
+        for key, part in list(self._kept.items()):
+            if not stands(self._exchange, part.placed):
+                del self._kept[key]
+                self.left(part)
+
+    def resume(self, part: Part) -> None:
+        """It is watched, perhaps again."""
+        if (kept := self._kept.pop(part.key, None)) is not None:
+            part.placed, part.streams = kept.placed, kept.streams
 
     def uses(self, client: Any) -> bool:
         """Whether anything is watched on a socket."""
@@ -242,8 +278,24 @@ class Sockets:
             # Whoever opens it starts its loops: what they send, pings and pongs, subscribes nobody.
             arming.set(None)
             await connect(*arguments)
+            if client.error:
+                # It was given up while it was being opened.
+                await client.close()
 
         client.open = opened
+
+    def renew(self, part: Part) -> None:
+        """It is about to be armed: where it has to be subscribed, have nothing left of what was there before."""
+        if part.is_up:
+            return
+        if stands(self._exchange, part.placed):
+            # Nothing is sent, and nothing may come for long: what ccxt has gone on with is the present state.
+            if (present := state(self._exchange, part.watched.feed, part.name)) is not None:
+                part.watched.look(None, present, addressed=True)
+            return
+        part.placed.clear()
+        forget(self._exchange, part.watched.feed, part.name)
+        part.watched.mapper.forget()
 
     def used(self, client: Any) -> None:
         """ccxt looks up a socket: for the subscription that it works for."""
@@ -387,6 +439,23 @@ def listening(kind: type[Any]) -> type[Any]:
                 self.sockets.used(client)
             return client
 
+        def watch(
+            self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None, *more: Any
+        ) -> Any:
+            self._placing(url, [subscribe_hash])
+            return super().watch(url, message_hash, message, subscribe_hash, *more)
+
+        def watch_multiple(
+            self, url: str, message_hashes: Any, message: Any = None, subscribe_hashes: Any = None, *more: Any
+        ) -> Any:
+            self._placing(url, subscribe_hashes or ())
+            return super().watch_multiple(url, message_hashes, message, subscribe_hashes, *more)
+
+        def _placing(self, url: str, names: Iterable[Any]) -> None:
+            if (part := arming.get()) is not None:
+                client = self.client(url)
+                part.placed.update(Placed(client, name) for name in names)
+
         def on_close(self, client: Any, code: Any) -> None:
             super().on_close(client, code)
             if self.sockets is not None:
@@ -408,6 +477,11 @@ def listening(kind: type[Any]) -> type[Any]:
             return min(delay, max(5.0, len(self.ws_dial_backoff)))
 
         # ---- binance
+
+        def stream(self, type: Any, subscriptionHash: Any, numSubscriptions: int = 1) -> Any:  # noqa: A002
+            if (part := arming.get()) is not None:
+                part.streams[subscriptionHash] = numSubscriptions
+            return super().stream(type, subscriptionHash, numSubscriptions)
 
         def handle_subscription_status(self, client: Any, message: Any, *more: Any) -> Any:
             answer = super().handle_subscription_status(client, message, *more)

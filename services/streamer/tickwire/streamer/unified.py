@@ -118,6 +118,10 @@ class Mapper:
         self._odd: Any = None
         """candle: the last open time that cannot be right."""
 
+    def forget(self) -> None:
+        """What was said before says nothing of what is new: the feed is subscribed again."""
+        self._last = self._levels = None
+
     def new(self, result: Any, *, addressed: bool = False) -> Sequence[Any]:
         """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read.
 

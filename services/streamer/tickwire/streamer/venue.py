@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, NamedTuple
-from weakref import WeakSet
 
 from ccxt.base import errors
 
@@ -35,6 +34,8 @@ from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.heartbeat import Heartbeat
 from tickwire.streamer.hooks import Hooks, prove
+from tickwire.streamer.idle import Idle
+from tickwire.streamer.kept import BEST_PRICES
 from tickwire.streamer.market import described as described_market
 from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
 from tickwire.streamer.watch import Ended, answered, described, watch
@@ -78,10 +79,9 @@ class Venue:
         self._settings = settings
         self._loading = asyncio.Lock()
         self._comparing = asyncio.Lock()
-        self._unasked: WeakSet[Any] = WeakSet()
-        """Sockets on which the exchange sends what nobody watches any more."""
         self._doubted = asyncio.Event()
         self.admission = Admission(self._latest, self._doubted.set)
+        self.idle = Idle(opened, sockets)
         self._ask_again = float("-inf")
         """Until when (monotonic, s) an exchange that did not tell the time is left alone."""
         self._heartbeat = Heartbeat()
@@ -182,6 +182,8 @@ class Venue:
         ways = self._ways(feed)
         watched.parts = [Part(watched, way.name) for way in ways]
         self.sockets.add(watched)
+        for part in watched.parts:
+            self.sockets.resume(part)
         stop = asyncio.Event()
         try:
             async with unwrapped(), asyncio.TaskGroup() as group:
@@ -192,16 +194,18 @@ class Venue:
                 finally:
                     stop.set()
         finally:
-            parts = watched.parts
             self.sockets.remove(watched)
-            for way in ways:
-                client = next((part.client for part in parts if part.name == way.name), None)
-                if client is not None and client in (self.rest.clients or {}).values():
-                    if not await self._leave(way):
-                        self._unasked.add(client)
-                    if client in self._unasked and not self.sockets.uses(client):
-                        # What cannot be unsubscribed would go on for ever.
-                        client.on_error(errors.NetworkError("nobody watches anything on this socket any more"))
+            for part in watched.parts:
+                await self._depart(next(way for way in ways if way.name == part.name), part)
+
+    async def _depart(self, way: _Way, part: Part) -> None:
+        """Unsubscribe at the exchange; where it cannot be, the subscription goes with its socket."""
+        is_open = part.client is not None and part.client in (self.rest.clients or {}).values()
+        if is_open and not await self._leave(way):
+            self.sockets.keep(part)
+        else:
+            self.sockets.left(part)
+        self.idle.departed()
 
     async def answers(self, feed: Feed, since: int) -> bool:
         """Whether the sockets of a feed answer what they were asked at or after `since`, as `desk.Venue` says.
@@ -270,10 +274,8 @@ class Venue:
             if watched.feed.symbol not in self.rest.markets:
                 raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
             self.sockets.locate(watched)
+            self.sockets.renew(part)
             part.awaited.clear()
-            if watched.feed.kind == "trade" and not part.is_up:
-                # What ccxt kept from before does not adjoin what comes.
-                (self.rest.trades or {}).pop(watched.feed.symbol, None)
             return await way.arm()
 
         def handle(result: Any) -> None:
@@ -332,7 +334,7 @@ class Venue:
                 ]  # fmt: skip
                 if has.get("watchBidsAsks"):
                     ways.append(
-                        self._way("best prices", lambda: rest.watch_bids_asks([symbol], params={}), "unWatchBidsAsks",
+                        self._way(BEST_PRICES, lambda: rest.watch_bids_asks([symbol], params={}), "unWatchBidsAsks",
                                   lambda: rest.un_watch_bids_asks([symbol], {}))
                     )  # fmt: skip
                 return ways
@@ -402,7 +404,11 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         venue = Venue(opened, sockets, settings.streamer)
         await stack.enter_async_context(unwrapped())
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        beside = [group.create_task(venue.guard()), group.create_task(venue.doubting())]
+        beside = [
+            group.create_task(venue.guard()),
+            group.create_task(venue.doubting()),
+            group.create_task(venue.idle.close()),
+        ]
         try:
             yield venue
         finally:
