@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.trading import START, trade, trades
+from support.trading import START, by_id, trade, trades
 from tickwire.feeds import Gap, Trade
 from tickwire.streamer import uncounted
 from tickwire.streamer.counted import Counted
@@ -66,7 +66,7 @@ def test_an_id_that_is_no_number_is_rejected_and_the_rest_goes_on() -> None:
     assert numbers(order.offer([trade(3), odd, Trade(id=None, timestamp=0, side=None, price=1.0, amount=1.0)], 1)) == [
         3
     ]
-    assert order.malformed == 2
+    assert len(order.refused) == 2
 
 
 def test_an_exchange_that_numbers_anew_is_followed_after_a_gap() -> None:
@@ -186,6 +186,129 @@ def test_whatever_arrives_in_whatever_order_each_id_goes_on_once_in_order_or_is_
         accounted += numbers([run])
     assert accounted == list(range(first + 1, 60))
     assert order.waiting == 0
+
+
+# ---- an id that jumps ahead
+
+
+JUMP = 10**9
+
+
+def odd(number: int, after: int, jump: int = JUMP) -> Trade:
+    """A trade right after another, whose id is far ahead."""
+    return trade(number * jump, timestamp=START + after * 100 + 1)
+
+
+class Odd:
+    """Ids that count, some far ahead, and REST, which knows nothing of those."""
+
+    def __init__(self, first: int) -> None:
+        self.order = Counted(trades(first, first + 1))
+        self.real = trades(first, first + 1)
+        self.tape: list[int] = []
+        self.gaps: list[Gap] = []
+
+    def live(self, some: list[Trade]) -> None:
+        """Trades arrive."""
+        self._take(self.order.offer(some, 1))
+
+    def repair(self, *, until_given_up: bool) -> None:
+        """REST is asked until it brings nothing, and perhaps given up then."""
+        while self.order.missing:
+            assert self.order.next_id is not None
+            runs, _ = self.order.page(by_id(self.real, self.order.next_id, 5), 2, "")
+            self._take(runs)
+            if not runs:
+                if until_given_up and self.order.waiting:
+                    self._take(self.order.give_up("in time"))
+                return
+
+    def _take(self, runs: list[Run]) -> None:
+        self.tape += numbers(runs)
+        self.gaps += [run.gap for run in runs if run.gap is not None]
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["live", "lost", "odd", "repair", "give up"]), st.integers(1, 12)), max_size=40)
+)
+def test_ids_far_ahead_that_nothing_confirms_cost_no_real_trade(steps: list[tuple[str, int]]) -> None:
+    life = Odd(0)
+    last, jumps = 0, 0
+    for what, count in steps:
+        if what in ("live", "lost"):
+            some = trades(last + 1, last + 1 + count)
+            life.real += some
+            last += count
+            if what == "live":
+                life.live(some)
+        elif what == "odd":
+            jumps += 1
+            life.live([odd(jumps, last)])
+        else:
+            life.repair(until_given_up=what == "give up")
+    # Life goes on for some seconds.
+    some = trades(last + 1, last + 41)
+    life.real += some
+    life.live(some[:-1])
+    life.repair(until_given_up=True)
+    life.live(some[-1:])
+    assert life.tape == list(range(1, last + 41))
+    assert life.gaps == []
+    assert len(life.order.refused) == jumps
+
+
+@given(st.integers(1, 60), st.integers(2, 20), st.booleans(), st.sampled_from([JUMP, -50]))
+def test_an_exchange_that_numbers_its_trades_anew_is_followed_after_one_gap(
+    before: int, frame: int, by_rest: bool, jump: int
+) -> None:
+    order = Counted(trades(100, 101))
+    old = trades(101, 101 + before)
+    new = [trade(number + jump, timestamp=START + number * 100) for number in range(121 + before, 181 + before)]
+    tape: list[Trade] = []
+    gaps: list[Gap] = []
+
+    def take(runs: list[Run]) -> None:
+        tape.extend(each for run in runs for each in run.trades)
+        gaps.extend(run.gap for run in runs if run.gap is not None)
+
+    take(order.offer(old, 1))
+    for start in range(0, len(new), frame):
+        take(order.offer(new[start : start + frame], 1))
+        if order.missing:
+            assert order.next_id is not None
+            take(order.page(by_id(new[:start] if by_rest else [], order.next_id, 1000), 1, "")[0])
+        if order.waiting:
+            take(order.give_up("in time"))
+    assert tape == [*old, *new]
+    assert len(gaps) == 1
+    assert (gaps[0].after_id, gaps[0].before_id) == (old[-1].id, new[0].id)
+    assert order.refused == []
+
+
+def test_a_trade_far_ahead_that_is_alone_waits_for_one_that_follows_it() -> None:
+    order = Counted(trades(0, 1))
+    assert order.offer([trade(JUMP, timestamp=START + 101)], 1) == []
+    assert order.give_up("in time") == []
+    assert (order.missing, order.waiting, order.next_id) == (False, 0, 1)
+    runs = order.offer([trade(JUMP + 1, timestamp=START + 202)], 2)
+    assert numbers(runs) == [JUMP, JUMP + 1]
+    assert runs[0].gap is not None
+    assert (runs[0].gap.after_id, runs[0].gap.before_id) == ("0", str(JUMP))
+
+
+def test_a_hole_that_is_not_far_is_given_up_at_once() -> None:
+    order = Counted(trades(0, 1))
+    order.offer([trade(5_000)], 1)
+    assert numbers(order.give_up("in time")) == [5_000]
+
+
+def test_a_tape_that_begins_with_an_odd_id_goes_on_within_seconds() -> None:
+    order = Counted()
+    assert numbers(order.offer([trade(JUMP, timestamp=START)], 1)) == [JUMP]
+    runs = [run for number in range(1, 40) for run in order.offer([trade(number)], 1)]
+    assert numbers(runs) == list(range(11, 40))
+    (gap,) = [run.gap for run in runs if run.gap is not None]
+    assert (gap.since, gap.until, gap.before_id) == (START, START + 1_100, "11")
 
 
 # ---- ids that only tell apart

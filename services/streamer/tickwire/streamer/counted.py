@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 from tickwire.feeds import Gap, Trade
 from tickwire.streamer.sequence import Answer, Run, Source, gap_after, gap_between, known_until, number_of
@@ -11,20 +12,47 @@ from tickwire.streamer.sequence import Answer, Run, Source, gap_after, gap_betwe
 RENUMBERED_MS = 60_000
 """Trades with ids and times this far in different orders belong to different numberings."""
 
+FAR = 10_000
+"""An id that is so much ahead, ten pages of REST, is not believed by itself: it would make all real trades after it
+old. Another that follows it, or REST, confirms it."""
+SLACK_MS = 1000
+"""Ids and times have one order. A trade this much later than another, with a lower id, contradicts it."""
+FOLLOWERS = 3
+"""Trades in a row, of lower ids and later times than the last one, that show that the ids went back."""
+_ANEW = "the exchange numbers its trades anew"
+
 _id = attrgetter("id")
 
 
+class _Arrived(NamedTuple):
+    """A trade that waits for its turn."""
+
+    trade: Trade
+    received: int
+    source: Source
+
+
 class Counted:
-    """Ids count up by one: anything may arrive in any order, and goes on when its turn comes."""
+    """Ids count up by one: anything may arrive in any order, and goes on when its turn comes.
+
+    An id far ahead that nothing confirms moves nothing: it is refused when later trades go on in the old numbering, and
+    believed when they go on from it.
+    """
 
     def __init__(self, recent: Sequence[Trade] = (), until: int | None = None) -> None:
         """`recent`: the last trades on the tape; the very last one suffices. `until`: see `Ordering`."""
         self.last = recent[-1] if recent else None
         self.until = until
         self.duplicates = 0
-        self.malformed = 0
+        self.refused: list[str] = []
         self._next: int | None = None
-        self._ahead: dict[int, tuple[Trade, int, Source]] = {}
+        self._ahead: dict[int, _Arrived] = {}
+        self._doubted: tuple[int, _Arrived] | None = None
+        """One that was far ahead and not confirmed in time."""
+        self._contrary: list[tuple[int, _Arrived]] = []
+        """Of lower ids and later times than the last one, in a row."""
+        self._compared = 0
+        """Up to which time of the last trade those ahead were compared with it."""
         self._unnumbered = False
         self._left_out: str | None = None
         """Why a trade after `last` could not be used."""
@@ -50,7 +78,7 @@ class Counted:
 
     def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
         expected = self._next
-        if trades and expected is not None and not self._ahead:
+        if trades and expected is not None and not (self._ahead or self._doubted or self._contrary):
             try:
                 as_expected = list(map(int, map(_id, trades))) == list(range(expected, expected + len(trades)))
             except (TypeError, ValueError):
@@ -96,7 +124,7 @@ class Counted:
     def forgo(self, since: int, reason: str) -> list[Run]:
         if not self._holding:
             return []
-        since = min([since, *(trade.timestamp for trade, _, _ in self._ahead.values())])
+        since = min([since, *(each.trade.timestamp for each in self._ahead.values())])
         if known_until(self) >= since:
             return []
         gap = gap_after(None, self.until, reason, since)
@@ -105,6 +133,7 @@ class Counted:
 
     def interrupted(self) -> int:
         self._holding = self.last is None and self.until is not None
+        self._contrary.clear()
         return 0
 
     def resume(self) -> list[Run]:
@@ -112,9 +141,33 @@ class Counted:
         return []
 
     def give_up(self, reason: str) -> list[Run]:
-        first = min(self._ahead)
-        gap = gap_between(self.last, self._ahead[first][0], reason, self.until)
-        self._begin(first)
+        while self._ahead:
+            first = min(self._ahead)
+            if self._is_believed(first):
+                return self._go_on(first, reason)
+            self._doubt(first, self._ahead.pop(first))
+        return []
+
+    def _is_believed(self, number: int) -> bool:
+        """Whether the lowest id that waits is confirmed: not far ahead, by REST, or by another that follows it."""
+        if self._next is None or number - self._next <= FAR or self._ahead[number].source == "rest":
+            return True
+        return any(0 < other - number <= FAR for other in self._ahead)
+
+    def _doubt(self, number: int, arrived: _Arrived) -> None:
+        if self._doubted is not None:
+            self._refuse(*self._doubted)
+        self._doubted = number, arrived
+
+    def _refuse(self, number: int, arrived: _Arrived) -> None:
+        self.refused.append(
+            f"a trade of id {number}, far ahead of {self._next}, which nothing confirms: {arrived.trade}"
+        )
+
+    def _go_on(self, number: int, reason: str) -> list[Run]:
+        """From one that waits, after a gap."""
+        gap = gap_between(self.last, self._ahead[number].trade, reason, self.until)
+        self._begin(number)
         return self._drain(gap)
 
     def _begin(self, number: int) -> None:
@@ -132,31 +185,64 @@ class Counted:
         for trade in trades:
             number = number_of(trade)
             if number is None:
-                self.malformed += 1
+                self.refused.append("the id of a trade is not a number")
                 continue
+            arrived = _Arrived(trade, received, source)
             if self._holding:
                 if trade.timestamp < (self.until or 0):
                     self.duplicates += source == "live"
                 else:
-                    self._ahead.setdefault(number, (trade, received, source))
+                    self._ahead.setdefault(number, arrived)
                 continue
             if self._next is None:
                 self._next = number
                 if self._unnumbered:
                     gap = gap_between(self.last, trade, "the ids before it do not count up")
-            if number < self._next and source == "live" and self._renumbered(trade):
+            if number < self._next and source == "live" and self._is_contrary(number, arrived):
                 runs += self._drain(gap)
                 self._ahead.clear()
-                gap = gap_between(self.last, trade, "the exchange numbers its trades anew")
-                self._next = number
-            if number < self._next or number in self._ahead:
+                self._ahead.update(self._contrary)
+                gap = gap_between(self.last, self._contrary[0][1].trade, _ANEW)
+                self._next = self._contrary[0][0]
+                self._contrary = []
+                continue
+            if self._doubted is not None and self._confirms(number, source, self._doubted[0]):
+                runs += self._drain(gap)
+                gap = gap_between(self.last, self._doubted[1].trade, _ANEW)
+                self._next = self._doubted[0]
+                self._ahead[self._next] = self._doubted[1]
+                self._doubted = None
+            if number < self._next or number in self._ahead or (self._doubted and number == self._doubted[0]):
                 self.duplicates += source == "live"
             elif source == "live" or not self._of_another_numbering(trade):
-                self._ahead[number] = (trade, received, source)
+                self._ahead[number] = arrived
         return runs + self._drain(gap)
 
-    def _renumbered(self, trade: Trade) -> bool:
-        return self.last is not None and trade.timestamp > self.last.timestamp + RENUMBERED_MS
+    def _confirms(self, number: int, source: Source, doubted: int) -> bool:
+        return 0 < number - doubted <= FAR or (number == doubted and source == "rest")
+
+    def _is_contrary(self, number: int, arrived: _Arrived) -> bool:
+        """Whether the ids went back: by a trade much later than the last, or several somewhat later in a row."""
+        if self.last is None or arrived.trade.timestamp <= self.last.timestamp + SLACK_MS:
+            return False
+        if self._contrary and self._contrary[-1][0] + 1 != number:
+            self._contrary = []
+        self._contrary.append((number, arrived))
+        return len(self._contrary) >= FOLLOWERS or arrived.trade.timestamp > self.last.timestamp + RENUMBERED_MS
+
+    def _refuse_contradicted(self) -> None:
+        """Of those that wait, the ones whose ids are contradicted by the last trade: it is later."""
+        last = self.last
+        if last is None:
+            return
+        if self._doubted is not None and last.timestamp > self._doubted[1].trade.timestamp:
+            self._refuse(*self._doubted)
+            self._doubted = None
+        if self._ahead and last.timestamp >= self._compared + SLACK_MS:
+            self._compared = last.timestamp
+            for number, arrived in list(self._ahead.items()):
+                if arrived.source == "live" and arrived.trade.timestamp < last.timestamp - SLACK_MS:
+                    self._refuse(number, self._ahead.pop(number))
 
     def _of_another_numbering(self, trade: Trade) -> bool:
         return self.last is not None and trade.timestamp < self.last.timestamp - RENUMBERED_MS
@@ -178,4 +264,6 @@ class Counted:
         if runs:
             self.last = runs[-1].trades[-1]
             self._left_out = None
+            self._contrary.clear()
+            self._refuse_contradicted()
         return runs

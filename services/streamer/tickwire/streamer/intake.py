@@ -195,13 +195,16 @@ class Intake:
             return []
         runs = ordering.offer(batch, received)
         self._board.duplicates = ordering.duplicates
-        if ordering.malformed:
-            count, ordering.malformed = ordering.malformed, 0
-            self._reject(count, "the id of a trade is not a number")
+        self._tell_refused()
         self._newest = batch[-1]
         if runs and self.arrived:
             self._unsure = False
         return runs
+
+    def _tell_refused(self) -> None:
+        for reason in self.ordering.refused:
+            self._reject(1, reason)
+        self.ordering.refused.clear()
 
     def all_ordered(self) -> list[Run]:
         """Everything of the inbox likewise."""
@@ -218,4 +221,6 @@ class Intake:
     def gave_up(self, reason: str) -> list[Run]:
         """Go on after a gap, with those that wait: there must be some."""
         self._unsure = False
-        return self.ordering.give_up(reason)
+        runs = self.ordering.give_up(reason)
+        self._tell_refused()
+        return runs

@@ -48,8 +48,8 @@ class Ordering(Protocol):
     """The time (ms, the exchange's clock) before which nothing is missing; absent until it is known. See `reached`."""
     duplicates: int
     """Trades of the live feed that had been there before."""
-    malformed: int
-    """Trades without a usable id."""
+    refused: list[str]
+    """Why trades of the live feed were refused, whoever reads it clears it: they have no usable id."""
 
     @property
     def waiting(self) -> int:

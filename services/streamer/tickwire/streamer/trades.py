@@ -216,7 +216,7 @@ class _Body:
             except Unanswered as error:
                 reason, refused = str(error), error.kind == "refused"
                 if not refused:
-                    await self._pause(patience)
+                    await self._pause(intake, patience)
                 continue
             # What arrived meanwhile, first: the page may reach it.
             await self.append(intake.all_ordered())
@@ -240,7 +240,7 @@ class _Body:
             elif (answer is Answer.ABSENT or ask.cut) and patience.absent():
                 reason, refused = TOO_FAR if ask.cut else left_out[0] if left_out else NOT_THERE, True
             else:
-                await self._pause(patience)
+                await self._pause(intake, patience)
         if not intake.missing:
             self._board.say("repaired", trades=self._board.repaired - repaired)
         intake.show()
@@ -286,9 +286,12 @@ class _Body:
             stopped.cancel()
             await asyncio.gather(call, stopped, return_exceptions=True)
 
-    async def _pause(self, patience: Patience) -> None:
-        seconds = min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
-        await lifecycle.pause(self._desk.stop, seconds)
+    async def _pause(self, intake: Intake, patience: Patience) -> None:
+        """Wait before REST is asked again. What comes meanwhile, and may go on, does."""
+        due = time.monotonic() + min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
+        while not self._desk.stop.is_set() and intake.repairable and (left := due - time.monotonic()) > 0:
+            await _woken(intake, left)
+            await self.append(intake.all_ordered())
 
     # ---- how far the tape is complete
 

@@ -39,7 +39,7 @@ class Uncounted:
         self.last = recent[-1] if recent else None
         self.until = until
         self.duplicates = 0
-        self.malformed = 0
+        self.refused: list[str] = []
         self.identity = identity or Identity()
         self._remembered: deque[_Taped] = deque()
         self._known: set[Hashable] = set()
