@@ -22,7 +22,7 @@ from tickwire.streamer.desk import Venue
 def admitted(message: Trades, admission: Admission, left_out: LeftOut) -> Trades:
     """The same without the times that cannot be right; where trades are left out by that, after a gap."""
     kept = list(admission.timed(message.trades, left_out))
-    until = message.until if message.until is None or message.until <= admission.latest() else None
+    until = message.until if message.until is None or admission.refusal(message.until) is None else None
     if len(kept) == len(message.trades) and until == message.until:
         return message
     gap = message.gap
