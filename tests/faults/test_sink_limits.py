@@ -255,6 +255,7 @@ async def test_a_measurement_whose_field_has_another_type_is_refused_by_its_poin
     line: Pipeline, influx: InfluxDb
 ) -> None:
     now = time.time_ns()
+    await influx.query("CREATE DATABASE tickwire")
     # Somebody else's points, where the sink's would go: `price` is text there.
     async with influx.http.post(
         f"{influx.url}/write", params={"db": "tickwire", "precision": "ns"}, data=f'trades,symbol=X price="none" {now}'

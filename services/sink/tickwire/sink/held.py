@@ -47,7 +47,7 @@ class Held:
         """Move on behind a batch: a point of `gaps` for each hole before and in it. An empty batch is the end."""
         position = await self._ledger.of(self._path)
         lines: list[str] = []
-        same = position.stream in (0, self._reader.made) and self._reader.reaches(position.sequence or 0)
+        same = position.stream in (0, self._reader.made) and (position.sequence or 0) <= self._reader.reached
         if self._reader.made and not same:
             lines.append(self._anew(position))
             position = SinkPosition(sequence=0, time=position.time)

@@ -16,6 +16,7 @@ import stamina
 
 from tickwire import logs
 from tickwire.config import SinkSettings
+from tickwire.episodes import Episode
 from tickwire.errors import ConfigError
 from tickwire.sink import answers
 from tickwire.sink.metrics import SinkMetrics
@@ -91,8 +92,7 @@ class Influx:
         """Lines that it refused."""
         self.failures = 0
         """Writes that it did not take at once."""
-        self._refused_since: int | None = None
-        """`rejected` before the first of the batches that have refused points, while they last."""
+        self._refusing = Episode(log, "the database refuses points")
         self._metrics = metrics
         self._settings = settings
         self._target = target(settings)
@@ -123,9 +123,8 @@ class Influx:
         """
         before = self.rejected
         taken = await self._write(lines, PIECE_TRIES)
-        if self.rejected == before and self._refused_since is not None:
-            log.info("the database takes all points again", rejected=self.rejected - self._refused_since)
-            self._refused_since = None
+        if self.rejected == before:
+            self._refusing.ends()
         return taken
 
     async def _write(self, lines: Sequence[str], tries: int) -> int:
@@ -142,11 +141,9 @@ class Influx:
         return len(lines)
 
     def _reject(self, count: int, lines: Sequence[str], reason: str) -> None:
-        if self._refused_since is None:
-            self._refused_since = self.rejected
-            # Where it does not say which, the oldest is the likeliest.
-            line = min(lines, key=lambda each: int(each.rpartition(" ")[2]))
-            log.warning("the database refuses points", points=count, line=line[:500], reason=reason)
+        # Where it does not say which, the oldest is the likeliest.
+        line = min(lines, key=lambda each: int(each.rpartition(" ")[2]))
+        self._refusing.occurs(points=count, line=line[:500], reason=reason)
         self.rejected += count
 
     async def _lines(self, lines: Sequence[str]) -> None:

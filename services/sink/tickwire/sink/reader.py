@@ -25,6 +25,17 @@ WAIT_S = 1.0
 ACK_WAIT_S = 60.0
 RETRY_S = 0.5
 _DURABLE = "sink"
+BATCH_BYTES = 4 << 20
+"""What is asked for at once: a message has a hundred bytes or a million, and all of a batch wait in memory."""
+FIRST_BATCH = 32
+"""Messages asked for before their size is known."""
+
+
+def next_limit(asked: int, came: int, size: int) -> int:
+    """How many messages to ask for next, after `came` of `asked` had `size` bytes. Pure."""
+    fitting = max(1, BATCH_BYTES * came // max(size, 1)) if came else asked
+    # Carefully upwards: those that follow may be larger.
+    return min(fitting, 2 * asked) if came == asked else min(fitting, asked)
 
 
 class Reader:
@@ -38,16 +49,21 @@ class Reader:
         """The consumer's own number of the next message."""
         self.made = 0
         """When the stream was made that is read, ms; 0 until it was opened."""
-        self._last = 0
+        self.reached = 0
+        """The last sequence of the stream when it was last looked at."""
+        self.full = False
+        """Whether the last batch was all that was asked for, so that there may be more."""
+        self._asked = FIRST_BATCH
         self._unreadable = Episode(log, "the stream cannot be read", stream=stream)
         self._unconfirmed = Episode(log, "could not acknowledge", stream=stream)
 
     async def batch(self, limit: int) -> list[Msg]:
-        """The next messages in order, at most so many; none when there are none for a while."""
+        """The next messages in order, at most so many, and about BATCH_BYTES; none when there are none for a while."""
         try:
             if self._subscription is None:
                 self._subscription = await self._opened()
-            found = await cancellable(self._subscription.fetch(limit, timeout=WAIT_S))
+            self._asked = min(limit, self._asked)
+            found = await cancellable(self._subscription.fetch(self._asked, timeout=WAIT_S))
         except TimeoutError:
             # That of nats-py, or at times asyncio's own.
             return []
@@ -62,14 +78,14 @@ class Reader:
         if numbers != list(range(self._expected, self._expected + len(found))):
             log.info("messages were lost on the way, reading them again", stream=self.stream)
             self._subscription = None
+            # Perhaps because they were more than may wait in this process.
+            self._asked = max(1, self._asked // 4)
             return []
         self._expected += len(found)
-        self._last = max([self._last, *(message.metadata.sequence.stream for message in found)])
+        self.reached = max([self.reached, *(message.metadata.sequence.stream for message in found)])
+        self.full = len(found) == self._asked
+        self._asked = next_limit(self._asked, len(found), sum(len(message.data) for message in found))
         return found
-
-    def reaches(self, sequence: int) -> bool:
-        """Whether the stream had come so far when it was last looked at."""
-        return sequence <= self._last
 
     async def done(self, last: Msg) -> None:
         """What came of a message and of all before it is safe. Where that cannot be said, they come again."""
@@ -106,7 +122,7 @@ class Reader:
         start = 1
         stream = await jetstream.stream_info(self.stream)
         self.made = streams.made(stream)
-        self._last = stream.state.last_seq
+        self.reached = stream.state.last_seq
         try:
             info = await jetstream.consumer_info(self.stream, _DURABLE)
             start = (info.ack_floor.stream_seq if info.ack_floor else 0) + 1

@@ -14,27 +14,25 @@ totals are stored, and then it is acknowledged: after a crash anywhere between, 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from contextlib import aclosing, suppress
 from functools import partial
 
-import msgspec
 import stamina.instrumentation
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import lifecycle, logs, messages, streams
+from tickwire import lifecycle, logs, streams
 from tickwire.backlog import Backlog
 from tickwire.bus import Bus
-from tickwire.chain import expected_of, skips
 from tickwire.config import Settings, SinkSettings
 from tickwire.errors import BadRequest, Fenced
-from tickwire.feeds import Book, Candle, Feed, Gap, Trades, feed_of
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge
 from tickwire.serving import Call, Endpoint, serve
-from tickwire.sink import points, totals
+from tickwire.sink import building
+from tickwire.sink.building import Built
 from tickwire.sink.held import Held
 from tickwire.sink.influx import Influx, open_influx
 from tickwire.sink.ledger import Ledger
@@ -47,8 +45,6 @@ SERVICE = "sink"
 LEASE = "influxdb"
 TAKEN = 500
 """Messages read at once."""
-TURN = 32
-"""Messages after which the event loop turns: a book takes some 50 us."""
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
@@ -143,131 +139,67 @@ class Sink:
             while not stop.is_set():
                 if found := await reader.batch(TAKEN):
                     await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
-                    await self._gather(found, stop)
+                    await self._gather(reader, stop)
 
     async def _write_batch(self, reader: Reader, ledger: Ledger[SinkTotals], found: Sequence[Msg]) -> None:
-        lines: list[str] = []
-        touched: set[str] = set()
-        trades = 0
-        async for message in _in_turns(found):
-            sequence = message.metadata.sequence.stream
-            try:
-                feed = feed_of(message.subject.removeprefix("tape."))
-            except BadRequest as error:
-                # No feed has this subject, so there is no place in one to speak of.
-                lines.append(self._unread(message, error, {"stream": reader.stream}))
-                continue
-            before, hole = self._begun(reader, await ledger.of(feed.path))
-            if hole or feed.path in ledger.unread:
-                ledger.unread.discard(feed.path)
-                lines.append(self._hole(message, hole or "what was written of it before is not known", _tags(feed)))
-            if sequence <= before.sequence:
-                # Written in an earlier life.
-                continue
-            try:
-                said = messages.decode(message.data, Trades)
-                if said.feed != feed:
-                    raise BadRequest(f"trades of {said.feed} on the subject of {feed}", "see docs/asyncapi.json")
-            except BadRequest as error:
-                lines.append(self._unread(message, error, _tags(feed)))
-                ledger.keep(feed.path, msgspec.structs.replace(before, sequence=sequence))
-            else:
-                lines += self._lost(message, said, before.sequence, sequence)
-                if totals.begins_anew(before, said):
-                    log.warning(
-                        "volume deltas begin anew: an earlier version took contracts for base currency", **feed.fields
-                    )
-                made, after = points.of_trades(said, sequence, before)
-                lines += made
-                trades += len(said.trades)
-                ledger.keep(feed.path, after)
-            touched.add(feed.path)
-        await self._send(lines)
-        await ledger.save(touched)
-        await reader.done(found[-1])
-        self._trades += trades
+        # Acknowledged piece by piece: whoever has to stop, or loses the lease, has not worked in vain.
+        for piece in building.pieces(found):
+            before: dict[str, SinkTotals] = {}
+            for message in piece:
+                # Those without a feed are found again when they are built, and counted there.
+                with suppress(BadRequest):
+                    path = building.feed_in(message).path
+                    before[path] = await ledger.of(path)
+            unknown = ledger.unread & before.keys()
+            ledger.unread -= unknown
+            tape = building.Tape(reader.made, reader.reached)
+            built = await asyncio.to_thread(building.of_trades, piece, tape, before, unknown)
+            self._note(built)
+            for path, after in built.totals.items():
+                ledger.keep(path, after)
+            await self._send(built.lines)
+            await ledger.save(built.totals)
+            await reader.done(piece[-1])
+            self._trades += built.trades
 
-    def _lost(self, message: Msg, said: Trades, last: int, sequence: int) -> list[str]:
-        """A gap where the tape let go of messages before they were read."""
-        if not skips(expected_of(message.headers), last):
-            return []
-        self._missed += 1
-        log.error("the tape was shorter than the outage", subject=message.subject, after=last, before=sequence)
-        until = said.trades[0].timestamp if said.trades else None
-        lost = Gap(since=None, until=until, reason="no longer on the tape when it could be written")
-        return [points.of_gap(lost, {"exchange": said.exchange, "symbol": said.symbol}, said.received, sequence)]
-
-    def _unread(self, message: Msg, error: BadRequest, tags: dict[str, str]) -> str:
-        """A gap in place of a message that cannot be read."""
-        self._bus.undecodable.skip(message.subject, message.data, error)
-        return self._hole(message, "a message of the tape cannot be read", tags)
-
-    def _hole(self, message: Msg, reason: str, tags: dict[str, str]) -> str:
-        """A gap of unknown bounds, in place of a message or before it."""
-        self._missed += 1
-        at = int(message.metadata.timestamp.timestamp() * 1000)
-        lost = Gap(since=None, until=None, reason=reason)
-        return points.of_gap(lost, tags, at, message.metadata.sequence.stream)
-
-    def _begun(self, reader: Reader, before: SinkTotals) -> tuple[SinkTotals, str]:
-        """Totals as far as they speak of the stream that is read, and else why a gap is before its next message."""
-        if before.stream in (0, reader.made) and reader.reaches(before.sequence):
-            return msgspec.structs.replace(before, stream=reader.made), ""
-        return msgspec.structs.replace(before, stream=reader.made, sequence=0), "the tape was made anew"
+    def _note(self, built: Built) -> None:
+        """Say and count what is missing among what was built."""
+        for message, error in built.unread:
+            self._bus.undecodable.skip(message.subject, message.data, error)
+        for skipped in built.skipped:
+            log.error("the tape was shorter than the outage", **skipped._asdict())
+        for feed in built.anew:
+            log.warning("volume deltas begin anew: an earlier version took contracts for base currency", **feed.fields)
+        self._missed += built.missed
 
     async def _write_states(self, reader: Reader, held: Held, stop: asyncio.Event) -> None:
         async with aclosing(reader):
             while not stop.is_set():
                 found = await reader.batch(TAKEN)
                 await lifecycle.until_stopped(stop, self._write_held(reader, held, found))
-                await self._gather(found, stop)
+                if found:
+                    await self._gather(reader, stop)
 
     async def _write_held(self, reader: Reader, held: Held, found: Sequence[Msg]) -> None:
-        lost = await held.lost(found)
-        self._missed += len(lost)
-        made = [self._state(message) async for message in _in_turns(found)]
-        await self._send([*lost, *(line for line in made if line is not None)])
-        if found or lost:
-            await held.save()
-        if found:
-            await reader.done(found[-1])
+        # None found is a piece, too: what is missing at the stream's end shows by that.
+        for piece in building.pieces(found) if found else [found]:
+            lost = await held.lost(piece)
+            self._missed += len(lost)
+            built = await asyncio.to_thread(building.of_states, piece, self._settings.kinds)
+            self._note(built)
+            await self._send([*lost, *built.lines])
+            if piece or lost:
+                await held.save()
+            if piece:
+                await reader.done(piece[-1])
 
-    async def _gather(self, found: Sequence[Msg], stop: asyncio.Event) -> None:
+    async def _gather(self, reader: Reader, stop: asyncio.Event) -> None:
         """Let the next batch gather where the last was no full one: a request for each message costs most of all."""
-        if 0 < len(found) < TAKEN:
+        if not reader.full:
             await lifecycle.pause(stop, self._settings.gather_ms / 1000)
-
-    def _state(self, message: Msg) -> str | None:
-        """The point of a book or a candle; none of what is held from when more was wanted."""
-        kind = message.subject.split(".")[1]
-        if kind not in self._settings.kinds:
-            return None
-        sequence = message.metadata.sequence.stream
-        try:
-            feed = feed_of(message.subject.removeprefix("tape."))
-            said: Candle | Book = (
-                messages.decode(message.data, Candle) if kind == "candle" else messages.decode(message.data, Book)
-            )
-            if (said.exchange, said.symbol) != (feed.exchange, feed.symbol):
-                raise BadRequest(f"{said.exchange} {said.symbol} on the subject of {feed}", "see docs/asyncapi.json")
-        except BadRequest as error:
-            return self._unread(message, error, {"stream": streams.SINK})
-        return points.of_candle(said) if isinstance(said, Candle) else points.of_book(said, sequence)
 
     async def _send(self, lines: Sequence[str]) -> None:
         for start in range(0, len(lines), self._settings.batch):
             taken = await self._influx.write(lines[start : start + self._settings.batch])
             self._points += taken
             log.debug("written", points=taken)
-
-
-def _tags(feed: Feed) -> dict[str, str]:
-    return {"exchange": feed.exchange, "symbol": feed.symbol}
-
-
-async def _in_turns(found: Sequence[Msg]) -> AsyncIterator[Msg]:
-    """Messages one after another; the loop turns now and then between them."""
-    for number, message in enumerate(found):
-        if number % TURN == TURN - 1:
-            await asyncio.sleep(0)
-        yield message
