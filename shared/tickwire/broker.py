@@ -1,23 +1,26 @@
 """The embedded broker: a private nats-server with JetStream, a child of this process.
 
 Facts about nats-server 2.15: `listen: 127.0.0.1:-1` picks a free port and reports it in its log; two servers on
-one store folder both run and ruin it, so the folder is locked here.
+one store folder both run and ruin it, so the folder is locked here. Of a stream whose write failed, because the disk
+was full, it keeps the error until it is restarted: publishes are not answered, though there is room again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import shutil
 import sys
 import sysconfig
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from tickwire import children, filelock, lifecycle, logs
+from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
 
 log = logs.get(__name__)
@@ -25,7 +28,11 @@ log = logs.get(__name__)
 _LISTENING = re.compile(rb"Listening for client connections on \S*:(\d+)")
 _READY = b"Server is ready"
 _LEVEL = re.compile(rb"\[(WRN|ERR|FTL)\] (.*)")
+_WRITE_ERROR = re.compile(rb"write error|failed to store|no space left on device", re.IGNORECASE)
 _START_TIMEOUT_S = 15.0
+ROOM_BYTES = 64 << 20
+"""So much room is waited for before a server whose disk was full is restarted: some blocks of some streams."""
+LOOK_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ async def embedded(
     """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
 
     It ends with the block, and with this process however that dies. Raises StorageError when the folder is
-    unwritable or in use, BrokerUnavailable when the server does not start, or ends before the block does.
+    unwritable or in use, BrokerUnavailable when the server does not start, or ends before the block does, or must be
+    restarted: after a write failed, once its disk has room.
     """
     binary = server_path(server)
     lock = _lock(folder)
@@ -90,15 +98,19 @@ async def embedded(
                 raise BrokerUnavailable(
                     f"the embedded nats-server did not start within {_START_TIMEOUT_S:.0f} s", f"see {folder}"
                 ) from error
-            leaving = asyncio.Event()
-            reader = group.create_task(_forward(process.stderr, leaving))
-            # uvloop sees the end of the process first, asyncio that of its output.
-            watcher = group.create_task(_ended(process, leaving))
+            leaving, full = asyncio.Event(), asyncio.Event()
+            reader = group.create_task(_forward(process.stderr, leaving, full))
+            watchers = [
+                # uvloop sees the end of the process first, asyncio that of its output.
+                group.create_task(_ended(process, leaving)),
+                group.create_task(_until_room(folder, full)),
+            ]
             yield url
             leaving.set()
             await children.stop(process)
             await reader
-            watcher.cancel()
+            for watcher in watchers:
+                watcher.cancel()
     finally:
         # In so many words, and not only by closing it: the child's guard may hold it a moment longer.
         filelock.release(lock)
@@ -122,12 +134,47 @@ async def _until_ready(output: asyncio.StreamReader) -> str:
     raise BrokerUnavailable(f"the embedded nats-server ended at once: {last.decode(errors='replace').strip()}")
 
 
-async def _forward(output: asyncio.StreamReader, leaving: asyncio.Event) -> None:
+async def _forward(output: asyncio.StreamReader, leaving: asyncio.Event, full: asyncio.Event) -> None:
+    """Log what the server warns of; `full` is set when it could not write."""
+    unwritten = Episode(log, "nats-server cannot write: is its disk full?", quiet_s=QUIET_S)
     async for line in output:
         if found := _LEVEL.search(line):
-            log.warning("nats-server", level_there=found[1].decode(), said=found[2].decode(errors="replace"))
+            said = found[2].decode(errors="replace")
+            if _WRITE_ERROR.search(line):
+                # One line for each message that it does not take.
+                unwritten.occurs(said=said)
+                full.set()
+            else:
+                log.warning("nats-server", level_there=found[1].decode(), said=said)
     if not leaving.is_set():
         raise BrokerUnavailable("the embedded nats-server ended by itself", "see its last words in the log")
+
+
+async def _until_room(folder: Path, full: asyncio.Event) -> None:
+    """Once a write has failed, wait for room. Raises BrokerUnavailable then: the server must be restarted."""
+    await full.wait()
+    # Polled: a file system does not say when it has room.
+    while not await asyncio.to_thread(has_room, folder):  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S)
+    raise BrokerUnavailable("the embedded nats-server keeps the error of a write, and its disk has room", "restart it")
+
+
+def has_room(folder: Path) -> bool:
+    """Whether 64 MiB can be written in a folder, by the word of its file system and by a try."""
+    probe = folder / ".room"
+    try:
+        if shutil.disk_usage(folder).free < ROOM_BYTES:
+            return False
+        with probe.open("wb") as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            probe.unlink()
+    return True
 
 
 async def _ended(process: children.Process, leaving: asyncio.Event) -> None:

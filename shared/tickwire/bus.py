@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -17,7 +18,6 @@ import nats
 import nats.errors
 import nats.js.errors
 from msgspec import Struct
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT, Subscription
 from nats.js import JetStreamContext
@@ -26,7 +26,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from tickwire import address as addresses
 from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
-from tickwire.confirmed import Ack, Confirmed
+from tickwire.confirmed import WRITE_REMEDY, Ack, Confirmed
 from tickwire.connecting import BusClient, opened
 from tickwire.decoding import Undecodable
 from tickwire.episodes import QUIET_S, Episode
@@ -38,10 +38,12 @@ from tickwire.errors import (
     Forbidden,
     NoSuchService,
     RequestTimeout,
+    StorageError,
     TickwireError,
     from_code,
 )
 from tickwire.patience import Patience
+from tickwire.subjects import family_of
 
 log = logs.get(__name__)
 
@@ -53,10 +55,14 @@ PUBLISH_PATIENCE_S = 15.0
 ACK_S = 2.0
 """How long one confirmation is waited for before the publish is repeated."""
 REQUEST_TRIES = 3
+DEAF_S = 10.0
+"""An ordered consumer that was silent for so long does not deliver: it says each second that it is there."""
 HELD = DEFAULT_SUB_PENDING_MSGS_LIMIT
 """Messages that wait for a callback before they are dropped: nats-py's own limit."""
 
 AGAIN_S = 0.2
+COMPLAINTS = 50
+"""Errors of the broker that are told apart, so that each is logged once per episode."""
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
 
@@ -73,7 +79,7 @@ T = TypeVar("T")
 class Bus:
     """A connection to the broker. Made by `connect`; everything here raises BrokerUnavailable when it is lost."""
 
-    def __init__(self, client: Client, url: str, name: str) -> None:
+    def __init__(self, client: BusClient, url: str, name: str) -> None:
         self.client = client
         self.url = url
         self.name = name
@@ -96,11 +102,12 @@ class Bus:
     async def append(self, subject: str, data: bytes, *, message_id: str) -> Ack:
         """Publish to a stream and wait for its confirmation, repeating for up to 15 s.
 
-        Repeating is harmless: the stream drops a second message of the same `message_id`. Raises
-        BrokerUnavailable, whose message says why, for instance that the stream is full; and Busy, at once, where the
-        stream has as many messages of the subject as it keeps.
+        Repeating is harmless: the stream drops a second message of the same `message_id`. Raises StorageError where the
+        server is there and its store takes nothing; else BrokerUnavailable, whose message says why, for instance that
+        the stream is full; and Busy, at once, where the stream has as many messages of the subject as it keeps.
         """
         headers = {"Nats-Msg-Id": message_id}
+        reason: Exception = nats.errors.TimeoutError()
         try:
             async with asyncio.timeout(PUBLISH_PATIENCE_S):
                 while True:
@@ -112,10 +119,21 @@ class Bus:
                         reason = error
                         await asyncio.sleep(0.2)
         except TimeoutError as error:
+            await self._refuse_if_full(subject, reason)
             raise BrokerUnavailable(
                 f"the broker did not confirm a message on {subject} within {PUBLISH_PATIENCE_S:.0f} s: {reason!r}",
                 "is JetStream up, and does the stream have room?",
             ) from error
+
+    async def _refuse_if_full(self, subject: str, reason: Exception) -> None:
+        """Raise StorageError where the server is there, and its store takes nothing: it does not even say so."""
+        if not isinstance(reason, nats.errors.TimeoutError) or not self.client.is_connected:
+            return
+        try:
+            await self.client.flush(int(ACK_S))
+        except (nats.errors.Error, TimeoutError):
+            return
+        raise StorageError(f"the broker is there, and stores nothing on {family_of(subject)}", WRITE_REMEDY) from reason
 
     async def request(self, subject: str, message: Struct, reply: type[R], *, timeout_s: float = 10.0) -> R:
         """Ask a service and wait for its one reply; asked again when a third of the time passed without one.
@@ -226,11 +244,22 @@ class Bus:
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if start_sequence else policy,
             config=ConsumerConfig(opt_start_seq=start_sequence) if start_sequence else None,
         )
+        self.client.followed[subscription._sub] = time.monotonic()
         consumer = subscription._sub._jsi
         if start_sequence and consumer is not None:
             # Reset before its first message, nats-py would begin with the stream's first.
             consumer._sseq = max(consumer._sseq, start_sequence - 1)
         return subscription
+
+    def deaf(self) -> str | None:
+        """Whether what is followed does not deliver, though a heartbeat is due each second; None where all does."""
+        now = time.monotonic()
+        for subscription, heard in list(self.client.followed.items()):
+            if subscription._closed:
+                del self.client.followed[subscription]
+            elif now - heard > DEAF_S:
+                return f"a consumer has been silent for {now - heard:.0f} s: is its stream there? see `tickwire status`"
+        return None
 
     async def subscribe(
         self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = "", held: int = HELD
@@ -262,6 +291,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     leaving = asyncio.Event()
     leaving.set()
     client = BusClient()
+    complaints: dict[str, Episode] = {}
     behind = Episode(log, "a subscription is too slow, and messages are dropped", quiet_s=QUIET_S)
 
     def fail(error: Exception) -> None:
@@ -281,7 +311,9 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             behind.occurs(subject=error.subject)
             in_doubt()
         elif client.is_connected:
-            log.warning("broker", error=repr(error))
+            complaints.setdefault(repr(error)[:200], Episode(log, "broker", quiet_s=QUIET_S)).occurs(error=repr(error))
+            while len(complaints) > COMPLAINTS:
+                complaints.pop(next(iter(complaints)))
         else:
             refusals[:] = [error]
             if not leaving.is_set() and isinstance(refusal := secure.refused(error, settings, address), Forbidden):

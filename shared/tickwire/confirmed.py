@@ -7,6 +7,8 @@ nats-py's own `publish` makes a request of each, through `asyncio.wait_for`: 165
 from __future__ import annotations
 
 import asyncio
+import time
+from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
@@ -17,8 +19,29 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from tickwire.subjects import family_of
+
 WRONG_SEQUENCE = 10071
 """JetStream's error code for an expected sequence that is not the subject's."""
+
+
+SILENCE_S = 10.0
+"""How long publishes to a stream may stay without an answer: a cluster elects a leader within 5 s."""
+FORGOTTEN_S = 60.0
+"""A failure that was not repeated for so long is forgotten: nobody publishes there any more."""
+WRITE_REMEDY = (
+    "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
+    "(`tickwire up` restarts the one that it embeds by itself)"
+)
+
+
+@dataclass
+class _Failing:
+    """Publishes to subjects of one kind since when (monotonic s) no stream has taken one; the last, and why."""
+
+    since: float
+    last: float
+    why: str
 
 
 class Ack(Struct, frozen=True):
@@ -42,6 +65,7 @@ class Confirmed:
         self._numbers = count()
         self._waiting: dict[str, asyncio.Future[Msg]] = {}
         self._opening = asyncio.Lock()
+        self._failing: dict[str, _Failing] = {}
 
     async def publish(self, subject: str, data: bytes, *, headers: dict[str, str], timeout_s: float) -> Ack:
         """Publish to the stream that has `subject`, and wait for its word.
@@ -59,15 +83,39 @@ class Confirmed:
                 await self._client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=headers)
                 answer = await answered
         except TimeoutError:
+            self._fails(subject, "it does not answer")
             raise nats.errors.TimeoutError from None
         finally:
             self._waiting.pop(number, None)
         if not answer.data and (answer.headers or {}).get("Status") == "503":
             raise nats.js.errors.NoStreamResponseError
-        ack = _decode(answer.data)
+        try:
+            ack = _decode(answer.data)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise nats.errors.Error(f"not a confirmation: {answer.data[:60]!r}") from error
         if ack.error is not None:
+            if ack.error.get("err_code") != WRONG_SEQUENCE:
+                self._fails(subject, str(ack.error.get("description")))
             nats.js.errors.APIError.from_error(ack.error)
+        if self._failing:
+            self._failing.pop(family_of(subject), None)
         return ack
+
+    def trouble(self) -> str | None:
+        """What the broker does not store, why, and what to do; None where it takes what it is given."""
+        now = time.monotonic()
+        for family, failing in list(self._failing.items()):
+            if now - failing.last > FORGOTTEN_S:
+                del self._failing[family]
+            elif now - failing.since > SILENCE_S:
+                seconds = now - failing.since
+                return f"the broker takes nothing on {family} since {seconds:.0f} s ({failing.why}); {WRITE_REMEDY}"
+        return None
+
+    def _fails(self, subject: str, why: str) -> None:
+        now = time.monotonic()
+        failing = self._failing.setdefault(family_of(subject), _Failing(now, now, why))
+        failing.last, failing.why = now, why
 
     async def _open(self) -> None:
         async with self._opening:

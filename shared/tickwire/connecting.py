@@ -11,12 +11,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import nats.errors
 from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
+from nats.aio.subscription import Subscription
 
 from tickwire import address as addresses
 from tickwire import secure
@@ -42,9 +44,16 @@ class BusClient(SecureClient):
         """As nats-py's. Raises BadRequest for a subject of more than 512 bytes."""
         await super().publish(check_subject(subject), payload, reply, headers)
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.followed: dict[Subscription, float] = {}
+        """When each ordered consumer last said something, if only that it is there; monotonic s."""
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if headers:
             headers = cleaned(headers, stored=reply.startswith(_STORED))
+        if (subscription := self._subs.get(sid)) in self.followed and subscription is not None:
+            self.followed[subscription] = time.monotonic()
         await super()._process_msg(sid, _text(subject), _text(reply), data, headers)
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:

@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from tickwire import logs, messages
 from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BadRequest
-from tickwire.subjects import check_subject
+from tickwire.subjects import check_subject, family_of
 
 log = logs.get(__name__)
 
@@ -68,11 +68,3 @@ class Undecodable:
                 self.skip(message.subject, message.data, error)
 
         return take
-
-
-def family_of(subject: str) -> str:
-    """The kind of a subject: `md.job` of `md.job.1f`, `ohlcv` of `ohlcv.3.binance.BTC-USDT.1m`."""
-    first, _, rest = subject.partition(".")
-    second = rest.partition(".")[0]
-    kind = first if first.startswith("_INBOX") or not second or second.isdigit() else f"{first}.{second}"
-    return kind[:SHOWN]

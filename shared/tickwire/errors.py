@@ -89,6 +89,13 @@ class BrokerUnavailable(TickwireError):
     status = 503
 
 
+class BrokerChanged(TickwireError):
+    """The broker, or one of its streams, is not the one that it was: it was wiped, replaced or made anew."""
+
+    code = "broker_changed"
+    status = 503
+
+
 class NoSuchService(TickwireError):
     """Nobody serves this subject: the service is not running."""
 

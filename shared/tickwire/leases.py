@@ -86,6 +86,9 @@ class Leases:
         self._concerned: dict[str, asyncio.Event] = {}
         self._held: dict[str, Lease] = {}
         self._leaving = leaving
+        now = time.monotonic()
+        self._renewed_at, self._echoed_at = now, now
+        self._refusal = ""
         self.changes = {"gained": 0, "given_up": 0, "lost": 0}
         """How often leases came to this instance and left it."""
 
@@ -324,7 +327,9 @@ class Leases:
         """Take in one entry of the bucket."""
         kind, _, name = message.subject.removeprefix(f"{_PREFIX}{self.service}.").partition(".")
         gone = _is_gone(message.headers)
-        if kind == "instance" and name != self.instance:
+        if kind == "instance" and name == self.instance:
+            self._echoed_at = time.monotonic()
+        elif kind == "instance":
             known = name in self._members
             if gone:
                 self._members.discard(name)
@@ -348,6 +353,15 @@ class Leases:
             if (concerned := self._concerned.pop(key, None)) is not None:
                 concerned.set()
 
+    def trouble(self) -> str | None:
+        """Why this instance cannot be sure of what it holds, if so: its membership is the measure."""
+        now = time.monotonic()
+        if now - self._renewed_at > self._ttl_s:
+            return f"the session is not renewed since {now - self._renewed_at:.0f} s ({self._refusal or 'no answer'})"
+        if now - self._echoed_at > 2 * self._ttl_s:
+            return f"bucket {streams.LEASES} does not tell its changes since {now - self._echoed_at:.0f} s"
+        return None
+
     async def keep_alive(self) -> None:
         """Register this instance as live until it leaves, and then say so: others need not wait for the TTL."""
         value = messages.encode(
@@ -363,7 +377,10 @@ class Leases:
             try:
                 await self._put(self._member_subject, value, expected=None)
             except (nats.errors.Error, nats.js.errors.Error) as error:
+                self._refusal = repr(error)
                 log.debug("could not register", error=repr(error))
+            else:
+                self._renewed_at = time.monotonic()
             await lifecycle.pause(self._leaving, self._ttl_s / RENEWALS_PER_TTL)
         await self._leave()
 
@@ -400,7 +417,8 @@ async def open_leases(
         group.create_task(leases.keep_alive())
         stopped = group.create_task(_forward(stop, leaving))
         try:
-            with (metrics or Metrics()).reading(partial(of_leases, leases)):
+            counted = metrics or Metrics()
+            with counted.reading(partial(of_leases, leases)), counted.ready.checked("session", leases.trouble):
                 yield leases
         finally:
             stopped.cancel()

@@ -112,6 +112,15 @@ def leaf(error: BaseException) -> BaseException:
     return error
 
 
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Every plain exception within nested exception groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves(each)
+    else:
+        yield error
+
+
 @asynccontextmanager
 async def unwrapped() -> AsyncIterator[None]:
     """One error alone needs no exception group around it, nor do several foreseen ones of one kind."""

@@ -24,6 +24,8 @@ from prometheus_client import (
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from tickwire.readiness import Readiness
+
 if TYPE_CHECKING:
     from tickwire.bus import Bus
     from tickwire.leases import Leases
@@ -56,6 +58,7 @@ class Metrics:
         self.answered: defaultdict[str, Answered] = defaultdict(Answered)
         """By the subject of the endpoint."""
         self._texts: list[Callable[[], Text]] = []
+        self.ready = Readiness()
         self.serving = False
         """Whether the service answers requests."""
         self.served = False

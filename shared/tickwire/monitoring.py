@@ -4,7 +4,11 @@
 |---|---|
 | `/metrics` | what `tickwire.metrics` counts, in Prometheus' text format |
 | `/health/live` | 200 while the event loop turns |
-| `/health/ready` | 200 when requests are served and the broker is connected, else 503; the reason as JSON |
+| `/health/ready` | 200 when the work can be done, else 503: JSON with `reason`, and `failing` by names of checks |
+
+Checks: `broker` (connected), `identity` (the broker is the one that it was), `session` (the membership in bucket
+LEASES is renewed), `consumers` (what is followed is delivered), `storage` (the broker, and the cache's disk, take what
+is to be stored), `serving` (requests are answered).
 """
 
 from __future__ import annotations
@@ -15,7 +19,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 from aiohttp import web
-from nats.aio.client import Client
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from tickwire import metrics as measures
@@ -37,7 +40,7 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, bus: Bus) -> As
         [
             web.get("/metrics", partial(_scrape, metrics)),
             web.get("/health/live", _live),
-            web.get("/health/ready", partial(_ready, metrics, bus.client)),
+            web.get("/health/ready", partial(_ready, metrics)),
         ]
     )
     runner = web.AppRunner(application, access_log=None)
@@ -50,7 +53,13 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, bus: Bus) -> As
                 f"metrics cannot be served at {settings.host}:{settings.port}: {error.strerror or error}",
                 "choose another metrics.port, or leave it out",
             ) from error
-        with metrics.reading(partial(measures.of_bus, bus)):
+        with (
+            metrics.reading(partial(measures.of_bus, bus)),
+            metrics.ready.checked("broker", lambda: None if bus.client.is_connected else "not connected to the broker"),
+            metrics.ready.checked("serving", lambda: None if metrics.serving else "starting or stopping"),
+            metrics.ready.checked("consumers", bus.deaf),
+            metrics.ready.checked("storage", bus.confirmed.trouble),
+        ):
             async with stalls.measured(lambda ms: metrics.stalls.observe(ms / 1000)):
                 yield
     finally:
@@ -66,9 +75,8 @@ async def _live(_request: web.Request) -> web.Response:
     return web.json_response({"live": True})
 
 
-async def _ready(metrics: Metrics, client: Client, _request: web.Request) -> web.Response:
-    if not client.is_connected:
-        return web.json_response({"ready": False, "reason": "not connected to the broker"}, status=503)
-    if not metrics.serving:
-        return web.json_response({"ready": False, "reason": "starting or stopping"}, status=503)
-    return web.json_response({"ready": True})
+async def _ready(metrics: Metrics, _request: web.Request) -> web.Response:
+    reason, failing = metrics.ready.reason(), metrics.ready.failing()
+    if reason is None:
+        return web.json_response({"ready": True})
+    return web.json_response({"ready": False, "reason": reason, "failing": failing}, status=503)

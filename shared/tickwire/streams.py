@@ -192,6 +192,11 @@ async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, repl
     BOOKS and CANDLES keep only the newest of each; here all of them are kept, as long as the settings say. Of no kind
     that is not to be written, so that a sequence that is missing is something missed. Raises StorageError.
     """
+    configs = _of_sink(settings)
+    await _made(jetstream, [config.evolve(num_replicas=replicas) for config in configs], "sink.held_bytes")
+
+
+def _of_sink(settings: SinkSettings) -> list[StreamConfig]:
     configs = [_bucket(SINK)]
     if sources := [StreamSource(name=HELD[kind]) for kind in HELD if kind in settings.kinds]:
         configs.append(
@@ -205,7 +210,7 @@ async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, repl
                 allow_direct=True,
             )
         )
-    await _made(jetstream, [config.evolve(num_replicas=replicas) for config in configs], "sink.held_bytes")
+    return configs
 
 
 async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
@@ -241,6 +246,20 @@ def _covers(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, list) and isinstance(found, list):
         return len(wanted) == len(found) and all(map(_covers, found, wanted))
     return bool(found == wanted) or (found is None and not wanted)
+
+
+def names(settings: Settings) -> list[str]:
+    """The streams that every service finds or makes."""
+    return _names(declared(settings.cache.partitions, settings.leases.ttl_s, settings.tape))
+
+
+def names_of_sink(settings: SinkSettings) -> list[str]:
+    """The streams that a sink has besides."""
+    return _names(_of_sink(settings))
+
+
+def _names(configs: list[StreamConfig]) -> list[str]:
+    return [config.name for config in configs if config.name is not None]
 
 
 async def created(jetstream: JetStreamContext, stream: str) -> int:

@@ -17,6 +17,7 @@ _PLAIN = re.compile(r"[A-Za-z0-9]")
 _TOKEN = re.compile(r"(?:[A-Za-z0-9-]|=[0-9A-F]{2})+\Z")
 _ESCAPES = re.compile(r"(?:=[0-9A-F]{2})+")
 _EXCHANGE = re.compile(r"[a-z0-9]+\Z")
+_INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}(?<!\.)\Z")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
@@ -109,6 +110,21 @@ def check_subject(subject: str) -> str:
     if len(subject) * 4 > SUBJECT_BYTES and len(subject.encode(errors="replace")) > SUBJECT_BYTES:
         raise BadRequest(f"the subject {subject[:40]}… is too long", f"use at most {SUBJECT_BYTES} bytes")
     return subject
+
+
+def family_of(subject: str) -> str:
+    """The kind of a subject: `md.job` of `md.job.1f`, `ohlcv` of `ohlcv.3.binance.BTC-USDT.1m`."""
+    first, _, rest = subject.partition(".")
+    second = rest.partition(".")[0]
+    kind = first if first.startswith("_INBOX") or not second or second.isdigit() else f"{first}.{second}"
+    return kind[:60]
+
+
+def instance_name(instance: str) -> str:
+    """The name of a service process itself, once it is safe in a subject. Raises BadRequest."""
+    if not _INSTANCE.match(instance):
+        raise BadRequest(f"{instance[:80]!r} is no name of an instance", "use 1 to 64 of A-Z, a-z, 0-9, _, - and .")
+    return instance
 
 
 def exchange_name(exchange: str) -> str:

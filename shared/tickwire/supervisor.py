@@ -51,24 +51,27 @@ def delay_s(failures: int) -> float:
     return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 16))
 
 
-async def keep(programs: Sequence[Program], stop: asyncio.Event, say: Say) -> None:
+async def keep(
+    programs: Sequence[Program], stop: asyncio.Event, say: Say, settled: asyncio.Event | None = None
+) -> None:
     """Run every program until `stop` is set, then end them all, each with SIGTERM first.
 
-    Raises ConfigError when one of them refuses its configuration: starting it again would change nothing.
+    Raises ConfigError when one of them refuses its configuration (exit code 2): starting it again would change nothing.
+    Once `settled` is set all were ready, and no refusal ends the others any more: it is started again like any failure.
     """
     async with asyncio.TaskGroup() as group:
         for program in programs:
-            group.create_task(_keep(program, stop, say))
+            group.create_task(_keep(program, stop, say, settled or asyncio.Event()))
 
 
-async def _keep(program: Program, stop: asyncio.Event, say: Say) -> None:
+async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asyncio.Event) -> None:
     failures = 0
     while not stop.is_set():
         began = time.monotonic()
         code = await _run(program, stop)
         if code is None:
             return
-        if code == Exit.USAGE:
+        if code == Exit.USAGE and not settled.is_set():
             raise ConfigError(
                 f"{program.name} refused to start", f"see {program.log}" if program.log else "its message is above"
             )
@@ -155,12 +158,12 @@ async def _keep_broker(
                 if not ready.done():
                     ready.set_result(url)
                 await stop.wait()
-        except BrokerUnavailable:
+        except BrokerUnavailable as error:
             if not ready.done():
                 raise
             failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
             pause = delay_s(failures)
-            say(f"the broker ended; starting it again in {pause:g} s")
+            say(f"the broker ended; starting it again in {pause:g} s: {error.message}")
             await _pause(stop, pause)
 
 

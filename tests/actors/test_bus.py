@@ -19,6 +19,7 @@ from tickwire import broker as embedded_broker
 from tickwire import messages, streams
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, TapeSettings
+from tickwire.connecting import BusClient
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -77,7 +78,8 @@ async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
 
 
 async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: str) -> None:
-    client = await nats.connect(broker)
+    client = BusClient()
+    await client.connect(broker)
     bus = Bus(client, broker, "gone")
     await client.close()
     with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):

@@ -15,6 +15,7 @@ from support.influx_api import Server, serving
 from support.processes import environment, running_service
 from tickwire import broker, messages, streams
 from tickwire.bus import Bus, connect
+from tickwire.children import Process
 from tickwire.config import NatsSettings, SinkSettings
 from tickwire.feeds import Trade, Trades
 from tickwire.messages import SinkTotals
@@ -29,7 +30,8 @@ TOTALS = "$KV.SINK.trade.binance.BTC-USDT"
 class Sinking:
     """A sink, its database, and the broker between it and the test."""
 
-    def __init__(self, broker: str, bus: Bus, influx: Server) -> None:
+    def __init__(self, broker: str, bus: Bus, influx: Server, process: Process) -> None:
+        self.process = process
         self.broker = broker
         self.bus = bus
         self.influx = influx
@@ -67,8 +69,8 @@ class Sinking:
 
 
 @asynccontextmanager
-async def sinking(folder: Path, totals: bytes | None = None) -> AsyncIterator[Sinking]:
-    """A running sink, which finds `totals` where it looks for those of a feed."""
+async def sinking(folder: Path, totals: bytes | None = None, *, lives: bool = True) -> AsyncIterator[Sinking]:
+    """A running sink, which finds `totals` where it looks for those of a feed, and `lives` until the end."""
     made = Server("Token t", "/api/v2/write", {"org": "desk", "bucket": "tickwire", "precision": "ns"})
     async with (
         serving(made) as influx,
@@ -82,8 +84,8 @@ async def sinking(folder: Path, totals: bytes | None = None) -> AsyncIterator[Si
         to = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
         env = environment(folder, TICKWIRE_NATS_URL=url, **to)
         async with running_service("sink", env, log=folder / "sink.log") as sink:
-            yield Sinking(url, bus, influx)
-            assert sink.returncode is None
+            yield Sinking(url, bus, influx, sink)
+            assert lives == (sink.returncode is None)
 
 
 async def test_totals_that_cannot_be_read_begin_anew_with_a_gap_and_end_nothing(tmp_path: Path) -> None:
@@ -142,3 +144,15 @@ async def test_a_subject_that_was_emptied_before_it_was_read_is_a_gap(tmp_path: 
         await line.bus.jetstream.purge_stream(streams.TRADES)
         await line.put(2)
         assert any("no longer on the tape" in each for each in line.lines("gaps"))
+
+
+async def test_what_would_be_a_refusal_to_start_is_a_failure_once_it_was_ready(tmp_path: Path) -> None:
+    """Exit code 2 makes a supervisor give everything up."""
+    async with sinking(tmp_path, lives=False) as line, asyncio.timeout(100):
+        await line.put(1)
+        line.influx.token = "Token another"
+        await line.bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"{}")
+        assert await line.process.wait() == 1
+    said = [each for each in (tmp_path / "sink.log").read_text().splitlines() if not each.startswith("{")]
+    assert len(said) == 1
+    assert said[0].startswith("tickwire: InfluxDB at")

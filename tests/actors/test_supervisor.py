@@ -6,7 +6,10 @@ import asyncio
 import sys
 from pathlib import Path
 
+import pytest
+
 from tickwire import supervisor
+from tickwire.errors import ConfigError
 from tickwire.supervisor import Program
 
 TALKATIVE = "print('here', flush=True); print('x' * 1_000_000, flush=True)"
@@ -47,3 +50,28 @@ async def test_a_program_that_finishes_what_it_accepted_has_longer_than_ten_seco
         await line
         stop.set()
     assert (tmp_path / "done").read_text() == "all of it"
+
+
+async def test_once_all_were_ready_a_refusal_to_start_takes_nobody_down(tmp_path: Path) -> None:
+    """A configuration that was changed meanwhile, a permission that was taken: its neighbours go on."""
+    stop, settled, said, line = asyncio.Event(), asyncio.Event(), asyncio.Queue[str](), asyncio.Future[bytes]()
+    settled.set()
+    script = "import signal; print('here', flush=True); signal.pause()"
+    lasting = Program("lasting", [sys.executable, "-c", script], first_line=line)
+    refusing = Program("refusing", [sys.executable, "-c", "raise SystemExit(2)"])
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(supervisor.keep([lasting, refusing], stop, said.put_nowait, settled))
+        await line
+        for _ in range(3):
+            assert (await said.get()).startswith("refusing ended (exit code 2); starting it again")
+        stop.set()
+    assert said.empty()
+
+
+async def test_before_that_a_refusal_to_start_ends_them_all() -> None:
+    stop, said = asyncio.Event(), asyncio.Queue[str]()
+    refusing = Program("refusing", [sys.executable, "-c", "raise SystemExit(2)"])
+    with pytest.raises(ExceptionGroup) as ended:
+        async with asyncio.timeout(60):
+            await supervisor.keep([refusing], stop, said.put_nowait, asyncio.Event())
+    assert ended.group_contains(ConfigError, match="refusing refused to start")

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from support import hostile
 from tickwire import messages, schemas
-from tickwire.decoding import Undecodable, family_of
+from tickwire.decoding import Undecodable
 from tickwire.errors import BadRequest
 from tickwire.messages import CandlePage, FetchRequest, Job, header_int
+from tickwire.subjects import family_of
 
 KINDS = [kind for kind in schemas.structs() if kind is not messages.CandleColumns]
 

@@ -10,7 +10,7 @@ import importlib
 import os
 import secrets
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, nullcontext
 from pathlib import Path
 
@@ -18,14 +18,15 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire import config as configuration
-from tickwire import lightccxt, logs, messages, parting, runfile, stalls, streams, supervisor
+from tickwire import lightccxt, logs, messages, parting, runfile, stalls, streams, subjects, supervisor
 from tickwire.broker import WebSocket
 from tickwire.bus import Bus, connect
 from tickwire.cli import render
 from tickwire.cli.connection import broker_url
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, StorageError
-from tickwire.lifecycle import until_stopped
+from tickwire.errors import BadRequest, BrokerChanged, StorageError, TickwireError
+from tickwire.identity import watched
+from tickwire.lifecycle import Exit, leaf, leaves, until_stopped
 from tickwire.messages import LogLevel
 from tickwire.metrics import Metrics
 from tickwire.monitoring import monitored
@@ -35,25 +36,57 @@ CONTROL_LOG = "control.log"
 READY_POLL_S = 0.05
 COMMAND = (sys.executable, "-m", "tickwire.cli.main")
 
+Serve = Callable[[Bus, Settings, str, asyncio.Event, Metrics], Awaitable[None]]
+
 log = logs.get(__name__)
 
 
-async def service(stop: asyncio.Event, config: Path | None, name: str, instance: str | None) -> None:
-    """One service in this process, until it is told to stop."""
+async def service(stop: asyncio.Event, config: Path | None, name: str, instance: str | None) -> int:
+    """One service in this process, until it is told to stop.
+
+    Everything is opened anew when the broker turns out to be another one. Once the service has answered requests, an
+    error that would be a refusal to start is a failure: whoever supervises this process starts it again.
+    """
     settings = configuration.load(config)
-    identity = instance or f"{name}-{secrets.token_hex(3)}"
+    identity = subjects.instance_name(instance or f"{name}-{secrets.token_hex(3)}")
     logs.configure(settings.log, service=name, instance=identity)
     url = broker_url(settings)
     # Only the chosen service is imported, and of ccxt only what that one uses.
     lightccxt.install()
     serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
+    served = False
+    while True:
+        metrics = Metrics()
+        try:
+            await _live(stop, settings, name, identity, url, metrics, serve)
+            return Exit.OK
+        except (TickwireError, BaseExceptionGroup) as error:
+            served = served or metrics.served
+            changed = next((each for each in leaves(error) if isinstance(each, BrokerChanged)), None)
+            if changed is None:
+                if not served or not isinstance(first := leaf(error), TickwireError):
+                    raise
+                print(f"tickwire: {first}", file=sys.stderr)
+                return Exit.FAILED
+            if stop.is_set():
+                return Exit.OK
+            log.warning("the broker has changed", reason=changed.message)
+
+
+async def _live(
+    stop: asyncio.Event, settings: Settings, name: str, identity: str, url: str | None, metrics: Metrics, serve: Serve
+) -> None:
+    """One life of a service on one broker. Raises BrokerChanged at its end."""
     async with connect(settings.nats, name=identity, url=url) as bus:
         await streams.declare_for(bus.jetstream, settings)
         await follow_log_level(bus)
         log.info("started", broker=bus.url, pid=os.getpid())
         meter = stalls.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
-        metrics = Metrics()
-        async with monitored(settings.metrics, metrics, bus), meter if settings.log.stalls else nullcontext():
+        async with (
+            monitored(settings.metrics, metrics, bus),
+            watched(bus, streams.names(settings), metrics),
+            meter if settings.log.stalls else nullcontext(),
+        ):
             await serve(bus, settings, identity, stop, metrics)
         log.info("stopped")
 
@@ -108,15 +141,19 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
         env = child_environment(os.environ, TICKWIRE_NATS_URL=url, **adopting(settings))
         async with asyncio.TaskGroup() as group:
             programs = service_programs(counts, config, env, metrics_port=settings.metrics.port)
-            group.create_task(supervisor.keep(programs, stop, render.say))
-            await until_stopped(stop, _welcome(bus, settings, config, counts))
+            settled = asyncio.Event()
+            group.create_task(supervisor.keep(programs, stop, render.say, settled))
+            await until_stopped(stop, _welcome(bus, settings, config, counts, settled))
             if stop.is_set():
                 render.say("stopping")
 
 
-async def _welcome(bus: Bus, settings: Settings, config: Path | None, counts: Mapping[str, int]) -> None:
+async def _welcome(
+    bus: Bus, settings: Settings, config: Path | None, counts: Mapping[str, int], settled: asyncio.Event
+) -> None:
     for name, count in counts.items():
         await ready(bus, name, count)
+    settled.set()
     option = f" --config {config}" if config else ""
     render.say(f"ready: {', '.join(render.plural(count, name) for name, count in counts.items())}. Ctrl-C stops all")
     print(

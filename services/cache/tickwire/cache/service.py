@@ -76,7 +76,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
         asyncio.TaskGroup() as tasks,
     ):
         cache = Cache(bus, leases, settings, stop, tasks, metrics)
-        with metrics.reading(cache.measured):
+        with metrics.reading(cache.measured), metrics.ready.checked("storage", cache.trouble):
             async with (
                 serve(bus, SERVICE, cache.endpoints(), instance=instance, metrics=metrics),
                 asyncio.TaskGroup() as holding,
@@ -133,6 +133,10 @@ class Cache:
             gauge("tickwire_cache_queued_bytes", "Pages taken from the stream and not applied yet", queued),
             gauge("tickwire_cache_troubled_partitions", "Partitions that cannot be stored at present", troubled),
         ]
+
+    def trouble(self) -> str | None:
+        """Why a partition cannot be stored at present, if so."""
+        return next((str(each.trouble) for each in self.partitions if each.trouble is not None), None)
 
     async def own(self, partition: Partition, lease: Lease) -> None:
         """Hold a partition: apply its pages, and answer what is handed on."""

@@ -20,7 +20,7 @@ from nats.js.client import JetStreamContext
 
 from tickwire import lifecycle, logs, messages, parting, subjects
 from tickwire.bus import Bus, cancellable
-from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
+from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
 from tickwire.fetcher import checks, jobs
 from tickwire.fetcher.jobs import Run, Runner
 from tickwire.fetcher.venue import Venue
@@ -180,7 +180,8 @@ class Queue:
                     await self._once(taken)
             except jobs.Stopped:
                 return False
-            except (BrokerUnavailable, nats.errors.Error, nats.js.errors.Error) as error:
+            except (BrokerUnavailable, StorageError, nats.errors.Error, nats.js.errors.Error) as error:
+                # Of a full disk: that it failed was told, and cannot be stored.
                 if not failures:
                     log.warning("job interrupted by the broker", job=taken.request.id, error=repr(error))
                 failures += 1

@@ -97,6 +97,10 @@ class Reader:
         else:
             self._unconfirmed.ends()
 
+    def trouble(self) -> str | None:
+        """Why nothing is read at present, if so."""
+        return f"stream {self.stream} cannot be read" if self._unreadable.lasts else None
+
     async def waiting(self) -> int:
         """How many messages the sink has not acknowledged, by the broker's word. Raises nats-py's errors."""
         info = await self._bus.jetstream.consumer_info(self.stream, _DURABLE)

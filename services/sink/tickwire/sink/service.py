@@ -27,6 +27,7 @@ from tickwire.backlog import Backlog
 from tickwire.bus import Bus
 from tickwire.config import Settings, SinkSettings
 from tickwire.errors import BadRequest, Fenced
+from tickwire.identity import watched
 from tickwire.leases import Lease, open_leases
 from tickwire.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.metrics import Metrics, counter, gauge
@@ -56,13 +57,14 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
         sink = Sink(bus, settings.sink, influx, instance)
         endpoint = Endpoint("sink.report", SinkRequest, sink.report)
         async with (
+            watched(bus, streams.names_of_sink(settings.sink), metrics),
             open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
             # Each instance answers for itself.
             serve(bus, SERVICE, [endpoint], instance=instance, queue=instance, metrics=metrics),
             lifecycle.unwrapped(),
         ):
             log.info("serving", database=settings.sink.url)
-            with metrics.reading(sink.measured):
+            with metrics.reading(sink.measured), metrics.ready.checked("consumers", sink.trouble):
                 await leases.hold(LEASE, sink.write, stop)
 
 
@@ -75,6 +77,7 @@ class Sink:
         self._influx = influx
         self._instance = instance
         self._active = False
+        self._readers: list[Reader] = []
         self._trades = self._points = self._missed = 0
         self._pending = Backlog("tickwire_sink_pending_messages", "Messages that are not in the database yet")
 
@@ -102,6 +105,10 @@ class Sink:
         )
         yield from self._pending.measured()
 
+    def trouble(self) -> str | None:
+        """Why nothing is read at present, if so."""
+        return next((said for each in self._readers if (said := each.trouble()) is not None), None)
+
     async def write(self, lease: Lease) -> None:
         """Write until the lease is to be given up."""
         self._active = True
@@ -116,6 +123,7 @@ class Sink:
             # First: what comes while the database is not there yet is to be written too.
             opening.insert(0, held.begin)
             work.append((reader, partial(self._write_states, reader, held)))
+        self._readers = [each for each, _ in work]
         try:
             async with lifecycle.unwrapped(), asyncio.TaskGroup() as beside:
                 # While the database is away, what waits for it grows: the writers do not see that.
@@ -132,6 +140,7 @@ class Sink:
             log.warning("fenced", error=str(lifecycle.leaf(fenced)))
         finally:
             self._active = False
+            self._readers = []
 
     async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
         ledger = Ledger(self._bus, SinkTotals)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -30,6 +31,8 @@ PUBLISH = "Tickwire-Publish"
 writer of it, and a number."""
 ACK_S = 2.0
 RETRY_S = 0.1
+SILENT_S = 6.0
+"""A broker that is there and did not confirm for so long elects no leader: its disk may be full."""
 
 
 Confirm = Callable[[], Awaitable[None]]
@@ -63,6 +66,7 @@ class Tape:
             await self._confirm()
         self._count += 1
         name = f"{self._writer} {self._count}"
+        began = time.monotonic()
         while True:
             headers = {EXPECTED: str(self.sequence), PUBLISH: name}
             if self._own_last > self.sequence:
@@ -83,6 +87,8 @@ class Tape:
                 self._refused.occurs(error=repr(error))
             except nats.errors.Error as error:
                 log.debug("not on the tape yet", subject=self.subject, error=repr(error))
+                if self._bus.client.is_connected and time.monotonic() - began > SILENT_S:
+                    self._refused.occurs(error=repr(error))
             else:
                 self._refused.ends()
                 self.sequence = ack.seq
