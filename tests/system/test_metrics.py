@@ -95,7 +95,12 @@ async def test_the_connection_and_the_leases_are_counted_and_readiness_follows_t
         assert await one.health("live") == (200, "")
         await stack.enter_async_context(embedded_broker.embedded(tmp_path / "nats", port=int(url.rsplit(":")[-1])))
         await one.until(lambda now: now.value("tickwire_broker_reconnects_total") == 1)
-        assert await one.health("ready") == (200, "")
+        async with asyncio.timeout(60):
+            while await one.health("ready") != (200, ""):
+                await asyncio.sleep(0.05)
+        for _ in range(3):
+            await line.bus.client.publish("control.log", b"no level")
+        await one.until(lambda now: now.value("tickwire_undecodable_messages_total", subject="control.log") == 3)
         assert {*one.asked, "tickwire_request_seconds", "tickwire_requests_refused_total"} >= documented(
             "Every service"
         ) - {"tickwire_broker_messages_total", "tickwire_broker_bytes_total"}
