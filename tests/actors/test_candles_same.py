@@ -245,3 +245,49 @@ async def test_a_file_is_the_same_from_both_sides_without_rows_where_the_exchang
     assert [(each - START) // MINUTE for each in opens] == [-2, -1, 3, MINUTES - 1]
     assert [each.timestamp for each in closed if each.complete] == opens[1:]
     assert all(until <= SINCE + MINUTE for _, until in asked)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit", "volumes"),
+    [("linear", "base", [0.0036, 0.0, 0.0007]), ("inverse", "contracts", [36.0, 0.0, 7.0])],
+)
+async def test_fetched_contracts_are_base_currency_where_that_is_exact_and_said_to_be_contracts_where_not(
+    tmp_path: Path, kind: str, unit: str, volumes: list[float]
+) -> None:
+    """Gate tells futures' candles in contracts: of 0.0001 BTC, and of 1 USD."""
+    settle = "USDT" if kind == "linear" else "BTC"
+    quote = "USDT" if kind == "linear" else "USD"
+    symbol = f"BTC/{quote}:{settle}"
+    listed = market(
+        f"BTC/{quote}",
+        f"BTC_{quote}",
+        settle=settle,
+        settleId=settle.lower(),
+        type="swap",
+        spot=False,
+        swap=True,
+        contract=True,
+        linear=kind == "linear",
+        inverse=kind == "inverse",
+        contractSize=0.0001 if kind == "linear" else 1,
+    )
+    listed |= {"symbol": symbol}
+    key = Key("gate", symbol, "1m")
+    rows = [
+        {"t": (SINCE + place * MINUTE) // 1000, "o": "9", "h": "9", "l": "9", "c": "9", "v": contracts, "sum": "1"}
+        for place, contracts in enumerate((36, 0, 7, 1))
+    ]
+
+    def answer(path: str, query: dict[str, str]) -> Any:
+        return rows if path.endswith("/candlesticks") else {"server_time": UNTIL}
+
+    async with loopback() as exchange:
+        exchange.answer = answer
+        async with filling(tmp_path, exchange.url, key, markets={symbol: listed}) as filled:
+            await filled.fetch()
+            async with asyncio.timeout(100):
+                while (await filled.covered()).rows < len(rows):
+                    await asyncio.sleep(0.05)
+            assert (await filled.covered()).volume_unit == unit
+    found = [float(line.rsplit(",", 1)[1]) for line in filled.file().decode().splitlines()[1:]]
+    assert found[:3] == volumes

@@ -21,7 +21,7 @@ from tickwire.bus import Bus, connect
 from tickwire.client import Client, Key, NoSuchService, Trade
 from tickwire.client import connect as to_tickwire
 from tickwire.config import SinkSettings
-from tickwire.feeds import Book, Feed, FeedList, FeedsRequest, Trades
+from tickwire.feeds import Book, Feed, FeedList, FeedsRequest, MarketReport, MarketRequest, Trades
 from tickwire.messages import Candles, CandlesRequest, Coverage, KeyRequest
 
 BTC = Feed("trade", "binance", "BTC/USDT")
@@ -68,6 +68,8 @@ async def test_nobody_there_is_said_at_once_and_by_name(server: Server) -> None:
         key = KeyRequest(exchange="binance", symbol="BTC/USDT", timeframe="1h")
         with pytest.raises(NoSuchService, match="no cache is running"):
             await bus.request("cache.coverage", key, Coverage)
+        with pytest.raises(NoSuchService, match="no streamer is running"):
+            await bus.request("streamer.market", MarketRequest(exchange="okx", symbol="BTC/USDT"), MarketReport)
         with pytest.raises(NoSuchService, match="no streamer is running"):
             async for _ in bus.request_chunks(
                 "streamer.list", FeedsRequest(), lambda data: messages.decode(data, FeedList)

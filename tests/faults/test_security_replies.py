@@ -36,6 +36,7 @@ REQUESTS = [
     ("fetcher.fetch", KEY),
     ("fetcher.cancel", b'{"id":"a.b"}'),
     ("streamer.list", b"{}"),
+    ("streamer.market", b"{}"),
     ("streamer.start", b"{}"),
     ("$JS.API.DIRECT.GET.TRADES", FIRST),
     ("$JS.API.DIRECT.GET.TRADES", json.dumps({"next_by_subj": BTC.tape, "seq": 1, "batch": 2}).encode()),

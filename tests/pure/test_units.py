@@ -86,6 +86,7 @@ def test_what_a_message_says_of_its_amounts() -> None:
     assert said("BTC/USDT:USDT", multiplier=0.01, inverse=False) == Measure(Decimal("0.01"))
     assert said("BTC/USD:BTC", multiplier=100.0, inverse=True) == Measure(Decimal("100.0"), inverse=True)
     assert said("BTC/USDT:USDT", multiplier=None) is None
+    assert said("BTC/USDT:USDT", multiplier=0.0) is said("BTC/USDT:USDT", multiplier=float("inf")) is None
     # Of an earlier version, which did not say it.
     assert said("BTC/USDT:USDT") is None
 

@@ -54,6 +54,7 @@ async def test_candles_of_a_key_never_fetched_come_with_progress_and_equal_the_s
         "since": since,
         "until": until,
         "complete": True,
+        "volume_unit": "base",
         "missing": [],
     }
 

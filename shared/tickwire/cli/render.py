@@ -149,7 +149,7 @@ def coverage_table(found: Sequence[Coverage], title: str = "") -> Table:
     """What is cached, a row for each key."""
     made = table(
         title,
-        ("exchange", "symbol", "timeframe", "rows", "from", "to", "holes", "file"),
+        ("exchange", "symbol", "timeframe", "rows", "from", "to", "holes", "volume in", "file"),
         ("rows", "holes", "file"),
     )
     for each in found:
@@ -159,6 +159,7 @@ def coverage_table(found: Sequence[Coverage], title: str = "") -> Table:
             moment(each.first),
             moment(each.last),
             f"{each.holes:,}",
+            each.volume_unit or "?",
             size(each.bytes),
         )
     return made

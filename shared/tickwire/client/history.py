@@ -22,7 +22,7 @@ from tickwire import jobs, timeframes
 from tickwire.bus import Bus
 from tickwire.columns import chunks
 from tickwire.errors import NotCached, TickwireError, from_code
-from tickwire.messages import CandleColumns, Coverage, Job, KeyRequest
+from tickwire.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
 from tickwire.ranges import Range, subtract
 from tickwire.subjects import Key
 
@@ -145,7 +145,17 @@ async def frame(bus: Bus, key: Key, span: Span) -> DataFrame:
     missing = [tuple(each) for each in span.missing]
     found.attrs |= key._asdict()
     found.attrs |= {"since": span.since, "until": span.until, "complete": not missing, "missing": missing}
+    found.attrs["volume_unit"] = await _volume_unit(bus, key)
     return found
+
+
+async def _volume_unit(bus: Bus, key: Key) -> VolumeUnit | None:
+    """What the volumes of a key count; None where nothing says it."""
+    try:
+        request = KeyRequest(**key._asdict())
+        return (await bus.patience.served(lambda: bus.request("cache.coverage", request, Coverage))).volume_unit
+    except NotCached:
+        return None
 
 
 async def frames(bus: Bus, found: Mapping[Key, Span | TickwireError]) -> Frames:

@@ -7,6 +7,7 @@ amounts of contract markets in base or in quote currency, which their profile sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal
 from functools import reduce
@@ -171,6 +172,8 @@ def stated_in_trades(units: Units) -> Stated:
 def measure_of(message: Trades) -> Measure | None:
     """What one unit of the amounts of a message is; None where it does not say so of a contract market."""
     if isinstance(message.multiplier, int | float):
+        if not (math.isfinite(message.multiplier) and message.multiplier > 0):
+            return None
         return Measure(decimal(message.multiplier), inverse=message.inverse is True)
     if message.multiplier is None or is_contract(message.symbol):
         # An earlier version told nothing of contract markets.
