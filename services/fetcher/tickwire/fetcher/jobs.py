@@ -6,7 +6,7 @@ coverage and in the job's last message.
 That message also says whether the job ends the process that runs it: it is `running` with the name of an instance
 until it ends or is handed on, and whoever finds it so, and did not run it, knows that the other process ended. A job
 that was found so once is a suspect: suspects run one at a time until they get on, so that a second death is the
-suspect's own and not its neighbour's. Found so twice, it is parked.
+suspect's own and not its neighbour's; the caps on retries bound how long others wait. Found so twice, it is parked.
 """
 
 from __future__ import annotations
@@ -42,8 +42,6 @@ PROGRESS_S = 0.2
 """Progress is published at most five times a second."""
 PARKED_AFTER = 2
 """A job that ended its process so often, without getting on in between, is given up."""
-PROBATION_S = 30.0
-"""How long a suspect keeps other suspects waiting at most."""
 COVERAGE_S = 5.0
 STARTING = 16
 """Jobs that ask the cache what it has at once."""
@@ -248,17 +246,22 @@ class Run:
     async def _begin_probation(self) -> None:
         await self._runner.suspects.acquire()
         self._on_probation = True
-        asyncio.get_running_loop().call_later(PROBATION_S, self._end_probation)
 
     def _end_probation(self) -> None:
         if self._on_probation:
             self._on_probation = False
             self._runner.suspects.release()
 
-    def _got_on(self, way: Storing) -> None:
-        """A page became durable, and is not fetched again: what ended the process was something else."""
+    async def _get_on(self, way: Storing) -> None:
+        """End the probation once a page is durable: what ended the process was something else.
+
+        A refresh begins anew each time, so it stays suspected.
+        """
         if self._job.crashes and way.stored and not self._request.refresh:
             self._note(crashes=0)
+            # Known before the next suspect runs, so that the end of that one is not held against this one.
+            await self._publish_durably()
+        if way.stored:
             self._end_probation()
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
@@ -383,7 +386,7 @@ class Run:
         self._job = msgspec.structs.replace(self._job, **changes)
 
     async def _progress(self, way: Storing) -> None:
-        self._got_on(way)
+        await self._get_on(way)
         now = asyncio.get_running_loop().time()
         # Nothing is kept for a broker that is away: by then the job may run elsewhere, or have ended there.
         if now - self._published >= PROGRESS_S and not self._bus.lost.is_set():
