@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,11 +29,13 @@ from tickwire.messages import (
     Coverage,
     KeyRequest,
     ListRequest,
+    RejectedPage,
     Repair,
     Row,
     Stored,
     Verification,
 )
+from tickwire.ranges import Range
 from tickwire.subjects import Key
 
 KEY = Key("binance", "BTC/USDT", "1m")
@@ -265,3 +268,25 @@ async def test_a_folder_that_cannot_be_written_is_refused_at_the_start_in_one_li
     with pytest.raises(StorageError, match="cannot write to the cache folder") as failure:
         await run(settings(broker, tmp_path / "file"), "one", asyncio.Event())
     assert "\n" not in str(failure.value)
+
+
+async def test_a_page_of_a_time_that_has_not_happened_is_published_as_rejected(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    rejected: asyncio.Queue[RejectedPage] = asyncio.Queue()
+
+    async def take(message: Msg) -> None:
+        rejected.put_nowait(messages.decode(message.data, RejectedPage))
+
+    await bus.subscribe(subjects.rejected(KEY), take)
+    ahead = (time.time_ns() // 1_000_000 + 365 * 86_400_000) // MINUTE
+    async with running(broker, tmp_path / "cache"):
+        await store(bus, page(range(5)))
+        await bus.append(subjects.ohlcv(KEY), messages.encode(page(range(ahead, ahead + 5))), message_id="ahead")
+        async with asyncio.timeout(60):
+            said = await rejected.get()
+        assert (said.since, said.until) == (ahead * MINUTE, (ahead + 5) * MINUTE)
+        assert "not in the past" in said.reason
+        # The partition goes on, and knows nothing of it.
+        await store(bus, page(range(5, 9)))
+        assert (await coverage(bus)).verified == [Range(0, 9 * MINUTE)]

@@ -227,18 +227,19 @@ def _add(found: Scan, first: int, last: int, rows: int, runs: list[Range]) -> No
     found.runs += runs
 
 
-def salvage(view: Buffer, end: int, timeframe: str) -> tuple[list[bytes], list[Range], int]:
+def salvage(view: Buffer, end: int, timeframe: str, latest: int = 2**62) -> tuple[list[bytes], list[Range], int]:
     """What can be kept of a damaged file: the lines, the ranges where lines were lost, how many were lost.
 
     A file without the header is foreign, and none of it is kept. A line is kept when it is well-formed and between
-    its neighbours in time; of two different lines for one date neither is. Ranges that have no end reach to
-    -2**62 or 2**62.
+    its neighbours in time, and before `latest` (ms); of two different lines for one date neither is. Ranges that
+    have no end reach to -2**62 or 2**62.
     """
     lost: list[Range] = []
     lines = split_lines(view[:end])
     if not lines or lines[0] != HEADER:
         return [], [Range(-(2**62), 2**62)], len(lines)
-    rows = [(_date_of(text, timeframe), text) for text in lines[1:]]
+    dated = [(_date_of(text, timeframe), text) for text in lines[1:]]
+    rows = [(date if date is None or date < latest else None, text) for date, text in dated]
     kept: list[tuple[int, bytes]] = []
     dropped = 0
     open_loss = False

@@ -14,6 +14,7 @@ from tickwire.cache.csvfile import START, MalformedLine
 from tickwire.cache.disk import Buffer
 from tickwire.cache.files import Files
 from tickwire.cache.meta import Meta
+from tickwire.cache.present import Present, believed, is_beyond
 from tickwire.cache.reading import Reading, refused_line
 from tickwire.cache.rows import HEADER
 from tickwire.cache.volumes import Volumes
@@ -47,8 +48,9 @@ class State:
 class KeyFile:
     """The files of one key. Methods raise OSError and CacheFileError; after either, `forget` before going on."""
 
-    def __init__(self, files: Files, partition: int, key: Key) -> None:
+    def __init__(self, files: Files, partition: int, key: Key, present: Present) -> None:
         self.files = files
+        self.present = present
         self.partition = partition
         self.key = key
         self.state: State | None = None
@@ -85,7 +87,7 @@ class KeyFile:
             return None
         try:
             if disk.stat(fd) == (state.inode, state.size):
-                return Reading(self.files, self.key, fd, state.size)
+                return Reading(self.files, self.key, fd, state.size, self.present.latest())
         except OSError:
             disk.close(fd)
             raise
@@ -195,10 +197,10 @@ class KeyFile:
                 return self._report(aside, 0, 0, known.verified if known else [])
             size = disk.stat(fd)[1]
             view = disk.view(fd, size)
-            kept, lost, dropped = csvfile.salvage(view, size, self.key.timeframe)
+            kept, lost, dropped = csvfile.salvage(view, size, self.key.timeframe, self.present.latest())
             body = b"".join(kept)
             found = csvfile.scan(body, 0, len(body), self.key.timeframe, line=2)
-            had = known.verified if known else []
+            had = believed(known.verified, found.runs, self.present()) if known else []
             # Where rows vanished without a trace nothing says which, and only what is there proves itself.
             remaining = had if known and known.rows <= found.rows + dropped else []
             for gone in lost:
@@ -286,6 +288,16 @@ class KeyFile:
             first = csvfile.date_at(view, START) if end > START else None
             last = csvfile.date_at(view, csvfile.last_line(view, end)) if end > START else None
         same = known is not None and trusted and known.bytes == end and known.rows == rows
+        if is_beyond(verified, present := self.present()):
+            runs = csvfile.scan(view, START, end, self.key.timeframe).runs
+            verified, beyond, same = believed(verified, runs, present), verified[-1].until, False
+            log.warning(
+                "ranges were verified that have not happened; what their rows do not prove is fetched again",
+                **self.key._asdict(),
+                path=path,
+                until=beyond,
+                present=present,
+            )
         volumes = self._volumes(known, verified)
         if rows and volumes.unit is None:
             log.warning("nothing says what the volumes of an earlier version count", **self.key._asdict(), path=path)

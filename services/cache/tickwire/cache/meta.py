@@ -29,15 +29,34 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     other_volumes: list[Range] = field(default_factory=list)
 
 
+class _Meta(Struct, frozen=True, kw_only=True):
+    """The same, with times that are not bounded."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    verified: list[tuple[int, int]]
+    rows: int
+    bytes: int
+    inode: int
+    volume_unit: VolumeUnit | None = None
+    other_volumes: list[tuple[int, int]] = field(default_factory=list)
+
+
 def encode(meta: Meta) -> bytes:
     """A meta file's contents."""
     return msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n"
 
 
 def decode(data: bytes, key: Key) -> Meta:
-    """Raises ValueError, in one line, when `data` is not the meta file of `key`."""
+    """Raises ValueError, in one line, when `data` is not the meta file of `key`.
+
+    Times are as they stand there, also such as no message may have (`tickwire.cache.present`).
+    """
     try:
-        meta = msgspec.json.decode(data, type=Meta)
+        said = msgspec.json.decode(data, type=_Meta)
+        ranges = {name: [Range(*each) for each in getattr(said, name)] for name in ("verified", "other_volumes")}
+        meta = Meta(**msgspec.structs.asdict(said) | ranges)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"is not a meta file: {error}") from error
     if (meta.exchange, meta.symbol, meta.timeframe) != key:

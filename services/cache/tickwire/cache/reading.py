@@ -20,13 +20,17 @@ T = TypeVar("T")
 
 
 class Reading:
-    """An open data file, of which the first `size` bytes are durable rows. Close it, or use it as a context."""
+    """An open data file, of which the first `size` bytes are durable rows. Close it, or use it as a context.
 
-    def __init__(self, files: Files, key: Key, fd: int, size: int) -> None:
+    Rows that open at `latest` (ms) or later are not believed, and not read.
+    """
+
+    def __init__(self, files: Files, key: Key, fd: int, size: int, latest: int) -> None:
         self.key = key
         self._files = files
         self._fd = fd
         self._size = size
+        self._latest = latest
 
     def __enter__(self) -> Self:
         return self
@@ -48,12 +52,25 @@ class Reading:
             end = len(view)
             try:
                 start = START if since is None else csvfile.bisect(view, since, START, end)
-                stop = end if until is None else csvfile.bisect(view, until, start, end)
+                until = self._latest if until is None else min(until, self._latest)
+                stop = csvfile.bisect(view, until, start, end)
             except MalformedLine as error:
                 raise refused_line(self._files, self.key, view, error) from error
             if limit is not None:
                 stop = csvfile.cut_after(view, start, stop, max(limit, 0))
             return view[start:stop]
+
+    def believed(self) -> tuple[int, int | None]:
+        """How many rows are not believed, and the date of the last one that is. Raises like `lines`."""
+        with explained(f"read {self._path}"):
+            view = self.view()
+            end = len(view)
+            try:
+                stop = csvfile.bisect(view, self._latest, START, end)
+                last = csvfile.date_at(view, csvfile.last_line(view, stop)) if stop > START else None
+            except MalformedLine as error:
+                raise refused_line(self._files, self.key, view, error) from error
+            return view[stop:end].count(b"\n"), last
 
     def converted(self, lines: bytes, convert: Callable[[Key, bytes], Iterator[T]]) -> list[T]:
         """Lines in another form. Raises CacheFileError, naming the line, where `convert` raises ValueError."""

@@ -22,7 +22,8 @@ from tickwire.ranges import Range
 HEADER = b"dates,opens,highs,lows,closes,volumes\n"
 
 _UNITS_OF_FIXED_LENGTH = "smhdw"
-_rows_decoder = msgspec.json.Decoder(list[Row])
+# Without the bounds that messages have: what is in a file is told by `Present`.
+_rows_decoder = msgspec.json.Decoder(list[tuple[int, float, float, float, float, float]])
 _flat_decoder = msgspec.json.Decoder(list[float])
 _encoder = msgspec.json.Encoder()
 

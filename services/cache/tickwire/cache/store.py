@@ -27,6 +27,7 @@ from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Broker, Checkpoint, Fence
 from tickwire.cache.files import Files
 from tickwire.cache.keyfile import KeyFile, State
+from tickwire.cache.present import Present, refuse_beyond
 from tickwire.cache.reading import Reading
 from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
 from tickwire.errors import BadRequest, CacheFileError, ConfigError, NotCached, StorageError, TickwireError
@@ -81,6 +82,8 @@ class Store:
         self.stream = stream
         self._files_of: dict[Key, KeyFile] = {}
         self._pending: dict[Key, _Pending] = {}
+        # The checkpoint was written last of all; where the clock was set back since, it is the better witness.
+        self.present = Present(files.disk.modified_ms(files.checkpoint(partition)))
         self._applied = 0
         self._checkpointed = 0
         # Held while files change and while a reading is taken, so that a reading has the size of the file it has.
@@ -139,6 +142,7 @@ class Store:
         for seq, page in batch:
             try:
                 rows = checked(page)
+                refuse_beyond(page, self.present())
                 self._refuse_foreign(page.key)
             except TickwireError as error:
                 rejected.append(Rejected(seq, page, error))
@@ -249,15 +253,20 @@ class Store:
     def coverage(self, key: Key) -> Coverage:
         """What is durable of a key, in constant time once it was used. Raises like `ensure`."""
         state = self.ensure(key)
+        rows, last = state.rows, state.last
+        if last is not None and last >= self.present.latest():
+            with self.reading(key) as reading:
+                beyond, last = reading.believed()
+            rows -= beyond
         return Coverage(
             exchange=key.exchange,
             symbol=key.symbol,
             timeframe=key.timeframe,
-            rows=state.rows,
-            first=state.first,
-            last=state.last,
+            rows=rows,
+            first=state.first if rows else None,
+            last=last,
             verified=state.volumes.proven(state.verified),
-            holes=verify.candles(key, state.verified) - state.rows,
+            holes=max(0, verify.candles(key, state.verified) - rows),
             bytes=state.size,
             volume_unit=state.volumes.unit,
         )
@@ -391,7 +400,7 @@ class Store:
     def _file(self, key: Key) -> KeyFile:
         if (file := self._files_of.get(key)) is None:
             self._refuse_foreign(key)
-            file = self._files_of[key] = KeyFile(self.files, self.partition, key)
+            file = self._files_of[key] = KeyFile(self.files, self.partition, key, self.present)
         return file
 
     def _refuse_foreign(self, key: Key) -> None:
