@@ -36,6 +36,10 @@ class CandlePage(Struct, frozen=True, kw_only=True):
 
     `rows` are all candles that open in `[since, until)`: where there is none, nothing was traded. `volume_unit` is
     what their volumes count; a page without it is of an earlier version, which mixed units on contract markets.
+
+    Candles that open at or after `settled` may still be revised by the exchange: they are stored, and not verified.
+    Without it all are final. `opens_at` is the open time of any one candle of the key, where its candles do not open
+    where most venues' do (days at midnight UTC, weeks on Monday, months on the first).
     """
 
     exchange: Exchange
@@ -46,6 +50,8 @@ class CandlePage(Struct, frozen=True, kw_only=True):
     rows: list[Row]
     source: Literal["rest", "live"] = "rest"
     volume_unit: VolumeUnit | None = None
+    settled: Time | None = None
+    opens_at: Time | None = None
 
     @property
     def key(self) -> Key:
@@ -200,7 +206,8 @@ class Coverage(Struct, frozen=True, kw_only=True):
     traded then); `bytes` is the size of the data file.
 
     `volume_unit` is what the volumes within `verified` count, absent where nothing says it. Rows that an earlier
-    version stored of a contract market, in who knows which unit, are in the file but not within `verified`.
+    version stored of a contract market, in who knows which unit, are in the file but not within `verified`; so are the
+    newest while the exchange may still revise them. `opens_at` as in CandlePage.
     """
 
     exchange: Exchange
@@ -213,6 +220,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
     holes: Count = 0
     bytes: Count = 0
     volume_unit: VolumeUnit | None = None
+    opens_at: Time | None = None
 
     @property
     def key(self) -> Key:

@@ -73,9 +73,9 @@ class Grid:
     phase: int = 0
 
     @property
-    def usual(self) -> bool:
-        """Whether candles open where those of most venues do."""
-        return self == grid(self.timeframe)
+    def opens_at(self) -> int | None:
+        """The first open time that is not negative (ms); None where candles open where those of most venues do."""
+        return None if self == grid(self.timeframe) else self.ceil_open(0)
 
     def opens(self, timestamp: int) -> bool:
         """Whether a candle opens at `timestamp` (ms)."""

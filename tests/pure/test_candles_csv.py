@@ -13,10 +13,11 @@ from tickwire.cache.rows import HEADER, checked, columns, format_row, format_row
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.messages import CandlePage, Row
 from tickwire.ranges import Range
+from tickwire.timeframes import grid
 
 MINUTE = 60_000
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-minutes = st.integers(min_value=0, max_value=30_000_000)
+minutes = st.integers(min_value=-1000, max_value=30_000_000)
 
 
 def row_at(minute: int, value: float = 1.0) -> Row:
@@ -87,7 +88,7 @@ def test_merging_rows_that_are_there_already_writes_nothing() -> None:
 @given(tables())
 def test_a_scan_of_a_good_file_finds_every_row_and_no_flaw(rows: list[Row]) -> None:
     view = HEADER + format_rows(rows)
-    found = csvfile.scan(view, csvfile.START, len(view), "1m")
+    found = csvfile.scan(view, csvfile.START, len(view), grid("1m"))
     assert (found.rows, found.flaws) == (len(rows), [])
     assert sum((until - since) // MINUTE for since, until in found.runs) == len(rows)
 
@@ -110,7 +111,7 @@ def test_a_scan_of_a_good_file_finds_every_row_and_no_flaw(rows: list[Row]) -> N
 )
 def test_a_flaw_is_named_with_its_line(bad: bytes, says: str) -> None:
     view = HEADER + format_rows([row_at(1), row_at(2)]) + bad + format_rows([row_at(4)])
-    found = csvfile.scan(view, csvfile.START, len(view), "1m", keep=10)
+    found = csvfile.scan(view, csvfile.START, len(view), grid("1m"), keep=10)
     assert [(flaw.line, says in flaw.message) for flaw in found.flaws] == [(4, True)]
     assert found.rows == 3
 
@@ -132,7 +133,7 @@ def test_salvage_keeps_every_good_line_and_gives_up_the_time_around_lost_ones(
     rows = [row_at(minute) for minute in sorted(times)]
     broken = data.draw(st.sets(st.sampled_from(range(len(rows)))))
     lines = [b"x,y\n" if at in broken else format_row(row) for at, row in enumerate(rows)]
-    kept, lost, dropped = csvfile.salvage(view := HEADER + b"".join(lines), len(view), "1m")
+    kept, lost, dropped = csvfile.salvage(view := HEADER + b"".join(lines), len(view), grid("1m"))
     assert kept == [line for at, line in enumerate(lines) if at not in broken]
     assert dropped == len(broken)
     for at in broken:
@@ -143,21 +144,21 @@ def test_salvage_keeps_every_good_line_and_gives_up_the_time_around_lost_ones(
 
 def test_salvage_drops_a_date_that_jumps_ahead_rather_than_everything_behind_it() -> None:
     view = HEADER + format_rows([row_at(1)]) + format_rows([row_at(99_000)]) + format_rows([row_at(3), row_at(4)])
-    kept, lost, dropped = csvfile.salvage(view, len(view), "1m")
+    kept, lost, dropped = csvfile.salvage(view, len(view), grid("1m"))
     assert kept == [format_row(row_at(m)) for m in (1, 3, 4)]
     assert (lost, dropped) == ([Range(2 * MINUTE, 3 * MINUTE)], 1)
 
 
 def test_salvage_keeps_neither_of_two_different_rows_for_one_date_and_one_of_two_equal_ones() -> None:
     view = HEADER + format_rows([row_at(1), row_at(2), row_at(2, 7.0), row_at(3)]) + format_rows([row_at(3), row_at(4)])
-    kept, lost, dropped = csvfile.salvage(view, len(view), "1m")
+    kept, lost, dropped = csvfile.salvage(view, len(view), grid("1m"))
     assert kept == [format_row(row_at(m)) for m in (1, 3, 4)]
     assert (lost, dropped) == ([Range(2 * MINUTE, 3 * MINUTE)], 3)
 
 
 def test_salvage_keeps_nothing_of_a_file_with_another_header() -> None:
     view = b"timestamp,open,high,low,close,volume\n" + format_rows([row_at(1)])
-    assert csvfile.salvage(view, len(view), "1m")[0] == []
+    assert csvfile.salvage(view, len(view), grid("1m"))[0] == []
 
 
 def test_a_page_is_put_in_order_and_repeated_equal_rows_count_once() -> None:
@@ -192,7 +193,7 @@ def test_rows_prove_the_runs_of_consecutive_candles_also_of_months() -> None:
     # 2024-01-01, 2024-02-01, 2024-04-01, 2024-05-01, and where the runs end: 2024-03-01, 2024-06-01
     january, february, april, may = 1704067200000, 1706745600000, 1711929600000, 1714521600000
     dates = columns(b"".join(format_row((d, 1.0, 1.0, 1.0, 1.0, 1.0)) for d in (january, february, april, may))).dates
-    assert proven(dates, "1M") == [Range(january, 1709251200000), Range(april, 1717200000000)]
+    assert proven(dates, grid("1M")) == [Range(january, 1709251200000), Range(april, 1717200000000)]
 
 
 @pytest.mark.parametrize(

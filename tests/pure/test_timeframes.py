@@ -51,3 +51,32 @@ def test_candles_open_where_exchanges_open_them(name: str, moment: int, opened: 
 def test_what_is_no_timeframe_is_refused_with_the_remedy(name: str) -> None:
     with pytest.raises(UnsupportedTimeframe, match="not a timeframe"):
         timeframes.parse(name)
+
+
+origins = st.integers(-14 * 4, 14 * 4).map(lambda quarters: quarters * 900_000)
+
+
+@given(
+    st.sampled_from(["1h", "4h", "8h", "1d", "3d", "1w", "2w", "1M", "3M", "1y"]), moments, origins, st.integers(0, 99)
+)
+def test_a_grid_of_another_midnight_is_one_like_the_usual(name: str, moment: int, origin: int, candles: int) -> None:
+    moment += 86_400_000 * 366
+    usual = timeframes.grid(name)
+    shifted = timeframes.grid(name, usual.open_of(moment) + origin)
+    assert shifted.opens(usual.open_of(moment) + origin)
+    opened = shifted.open_of(moment)
+    assert opened <= moment < shifted.next_open(opened)
+    assert shifted.open_of(moment + origin) == usual.open_of(moment) + origin
+    assert shifted.count(opened, shifted.advance(opened, candles)) == candles
+    # The same from any other of its candles.
+    assert timeframes.grid(name, shifted.advance(opened, candles)) == shifted
+    assert shifted.opens_at is None or timeframes.grid(name, shifted.opens_at) == shifted
+
+
+def test_weeks_may_open_on_thursday_and_months_at_a_midnight_elsewhere() -> None:
+    weeks = timeframes.grid("1w", 0)
+    assert weeks.open_of(ms(2024, 2, 29, 13)) == ms(2024, 2, 29)
+    assert weeks.open_of(ms(2024, 2, 28, 13)) == ms(2024, 2, 22)
+    months = timeframes.grid("1M", ms(2024, 1, 31, 16))
+    assert months.open_of(ms(2024, 2, 29, 15)) == ms(2024, 1, 31, 16)
+    assert months.open_of(ms(2024, 2, 29, 16)) == ms(2024, 2, 29, 16)

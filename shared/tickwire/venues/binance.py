@@ -29,6 +29,8 @@ PROFILE = Profile(
     candles=CandleFacts(
         since="honoured",
         windowed=False,
+        # "Kline/Candlestick Streams": `x`, "Is this kline closed?", after which it is not sent again.
+        settle_ms=0,
         quiet="rows",
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         live_volume={"spot": "base", "linear": "base", "inverse": "contracts"},

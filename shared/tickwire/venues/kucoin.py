@@ -18,5 +18,12 @@ PROFILE = Profile(
     ),
     # Spot, "Get Klines": the data may be incomplete, "No data is published for intervals where there are no ticks".
     # ccxt 4.5.90 sends `startAt` and `endAt` (futures: `from` and `to`), one page apart.
-    candles=CandleFacts(since="honoured", windowed=True, quiet="none", live_volume={"spot": "base"}),
+    candles=CandleFacts(
+        since="honoured",
+        windowed=True,
+        quiet="none",
+        live_volume={"spot": "base"},
+        # Spot: weeks open on Thursday, 00:00 UTC, like the epoch.
+        opens_at={"1w": 0},
+    ),
 )

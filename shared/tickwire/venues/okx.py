@@ -24,6 +24,8 @@ PROFILE = Profile(
     candles=CandleFacts(
         since="honoured",
         windowed=True,
+        # "Get candlesticks": `confirm`, "1: K line is completed".
+        settle_ms=0,
         quiet="rows",
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         live_volume={"spot": "base", "linear": "base", "inverse": "base"},

@@ -61,6 +61,10 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """The unit of a trade's amount, live and by REST, by kind of market."""
 
 
+SETTLE_MS = 120_000
+"""For how long after its end a candle may be revised where nobody says: revisions after a minute were reported."""
+
+
 class CandleFacts(Struct, frozen=True, kw_only=True):
     """Candles as REST gives them."""
 
@@ -81,6 +85,11 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
     live_volume: Mapping[MarketKind, AmountUnit] = field(default_factory=dict)
     """The same of ccxt's `watch_ohlcv`, which reads other messages than `fetch_ohlcv`."""
+
+    @property
+    def settled_after_ms(self) -> int:
+        """How long after its end a candle counts as final, ms: `settle_ms`, or SETTLE_MS where that is unknown."""
+        return SETTLE_MS if self.settle_ms is None else self.settle_ms
 
 
 class BookFacts(Struct, frozen=True, kw_only=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
+from tickwire.timeframes import Grid, grid
 from tickwire.venues import (
     binance,
     bitfinex,
@@ -54,3 +55,11 @@ PROFILES: tuple[Profile, ...] = (
 def profile_of(exchange: str) -> Profile:
     """The profile of a ccxt exchange id; `generic` where nothing is declared."""
     return next((profile for profile in PROFILES if exchange in profile.exchanges), generic.PROFILE)
+
+
+def grid_of(exchange: str, timeframe: str, opens_at: int | None = None) -> Grid:
+    """Where the candles of a venue open, by its profile; `opens_at` is what is known of a key besides (ms).
+
+    Raises UnsupportedTimeframe.
+    """
+    return grid(timeframe, profile_of(exchange).candles.opens_at.get(timeframe) if opens_at is None else opens_at)

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from tickwire import timeframes
 from tickwire.cache.disk import Buffer
-from tickwire.cache.rows import HEADER, fixed_step, format_row, parse_rows, proven, unaligned
+from tickwire.cache.rows import HEADER, format_row, parse_rows, proven, unaligned
 from tickwire.messages import Row
 from tickwire.ranges import Range, merge
+from tickwire.timeframes import Grid
 
 START = len(HEADER)
 """Where the first row is."""
@@ -112,7 +112,7 @@ def line_number(view: Buffer, offset: int) -> int:
 
 
 def scan(
-    view: Buffer, start: int, end: int, timeframe: str, *, after: int | None = None, keep: int = 1, line: int = 0
+    view: Buffer, start: int, end: int, grid: Grid, *, after: int | None = None, keep: int = 1, line: int = 0
 ) -> Scan:
     """Read every line of `[start, end)`: well-formed, ascending (after `after`), where a candle opens.
 
@@ -126,8 +126,8 @@ def scan(
         if not stop:
             stop = (view.find(b"\n", start, end) + 1) or end
         chunk = view[start:stop]
-        if not _take(found, chunk, timeframe):
-            _take_lines(found, chunk, start, line, timeframe, keep)
+        if not _take(found, chunk, grid):
+            _take_lines(found, chunk, start, line, grid, keep)
             if keep == 1 and found.flaws:
                 break
         line += chunk.count(b"\n")
@@ -171,7 +171,7 @@ def first_malformed(lines: bytes) -> int | None:
     return None
 
 
-def _take(found: Scan, chunk: bytes, timeframe: str) -> bool:
+def _take(found: Scan, chunk: bytes, grid: Grid) -> bool:
     """Add a chunk without flaws; False, with nothing added, where there is one."""
     try:
         rows = parse_rows(chunk)
@@ -181,20 +181,18 @@ def _take(found: Scan, chunk: bytes, timeframe: str) -> bool:
     dates = table[:, 0].astype(np.int64)
     if len(rows) != chunk.count(b"\n") or not np.isfinite(table).all() or not (np.diff(dates) > 0).all():
         return False
-    if unaligned(dates, timeframe) is not None or (found.last is not None and dates[0] <= found.last):
+    if unaligned(dates, grid) is not None or (found.last is not None and dates[0] <= found.last):
         return False
-    _add(found, int(dates[0]), int(dates[-1]), len(rows), proven(dates, timeframe))
+    _add(found, int(dates[0]), int(dates[-1]), len(rows), proven(dates, grid))
     return True
 
 
-def _take_lines(found: Scan, chunk: bytes, offset: int, line: int, timeframe: str, keep: int) -> None:
-    step = fixed_step(timeframe)
+def _take_lines(found: Scan, chunk: bytes, offset: int, line: int, grid: Grid, keep: int) -> None:
     for text in split_lines(chunk):
-        flaw = _flaw_of(text, found.last, timeframe)
+        flaw = _flaw_of(text, found.last, grid)
         if flaw is None:
             date = date_at(text, 0)
-            until = date + step if step else timeframes.next_open(timeframe, date)
-            _add(found, date, date, 1, [Range(date, until)])
+            _add(found, date, date, 1, [Range(date, grid.next_open(date))])
         else:
             found.flaw_count += 1
             if len(found.flaws) < keep:
@@ -205,14 +203,14 @@ def _take_lines(found: Scan, chunk: bytes, offset: int, line: int, timeframe: st
         line += 1
 
 
-def _flaw_of(text: bytes, last: int | None, timeframe: str) -> str | None:
+def _flaw_of(text: bytes, last: int | None, grid: Grid) -> str | None:
     row = parse_line(text)
     if row is None:
         return "is cut off" if is_torn(text) else "is not a row of six numbers"
     if last is not None and row[0] <= last:
         return f"repeats {row[0]}" if row[0] == last else f"goes back in time, from {last} to {row[0]}"
-    if timeframes.open_of(timeframe, row[0]) != row[0]:
-        return f"has {row[0]}, where no {timeframe} candle opens"
+    if not grid.opens(row[0]):
+        return f"has {row[0]}, where no {grid.timeframe} candle opens"
     return None
 
 
@@ -227,7 +225,7 @@ def _add(found: Scan, first: int, last: int, rows: int, runs: list[Range]) -> No
     found.runs += runs
 
 
-def salvage(view: Buffer, end: int, timeframe: str, latest: int = 2**62) -> tuple[list[bytes], list[Range], int]:
+def salvage(view: Buffer, end: int, grid: Grid, latest: int = 2**62) -> tuple[list[bytes], list[Range], int]:
     """What can be kept of a damaged file: the lines, the ranges where lines were lost, how many were lost.
 
     A file without the header is foreign, and none of it is kept. A line is kept when it is well-formed and between
@@ -238,7 +236,7 @@ def salvage(view: Buffer, end: int, timeframe: str, latest: int = 2**62) -> tupl
     lines = split_lines(view[:end])
     if not lines or lines[0] != HEADER:
         return [], [Range(-(2**62), 2**62)], len(lines)
-    dated = [(_date_of(text, timeframe), text) for text in lines[1:]]
+    dated = [(_date_of(text, grid), text) for text in lines[1:]]
     rows = [(date if date is None or date < latest else None, text) for date, text in dated]
     kept: list[tuple[int, bytes]] = []
     dropped = 0
@@ -259,21 +257,21 @@ def salvage(view: Buffer, end: int, timeframe: str, latest: int = 2**62) -> tupl
             open_loss = True
             continue
         if open_loss:
-            lost.append(_between(kept, date, timeframe))
+            lost.append(_between(kept, date, grid))
             open_loss = False
         kept.append((date, text))
     if open_loss:
-        lost.append(_between(kept, 2**62, timeframe))
+        lost.append(_between(kept, 2**62, grid))
     return [_canonical(text) for _, text in kept], merge(lost), dropped
 
 
-def _between(kept: list[tuple[int, bytes]], date: int, timeframe: str) -> Range:
-    return Range(timeframes.next_open(timeframe, kept[-1][0]) if kept else -(2**62), date)
+def _between(kept: list[tuple[int, bytes]], date: int, grid: Grid) -> Range:
+    return Range(grid.next_open(kept[-1][0]) if kept else -(2**62), date)
 
 
-def _date_of(text: bytes, timeframe: str) -> int | None:
+def _date_of(text: bytes, grid: Grid) -> int | None:
     row = parse_line(text)
-    if row is None or timeframes.open_of(timeframe, row[0]) != row[0]:
+    if row is None or not grid.opens(row[0]):
         return None
     return row[0]
 

@@ -17,6 +17,7 @@ from tickwire.cache.meta import Meta
 from tickwire.cache.present import Present, believed, is_beyond
 from tickwire.cache.reading import Reading, refused_line
 from tickwire.cache.rows import HEADER
+from tickwire.cache.terms import Terms
 from tickwire.cache.volumes import Volumes
 from tickwire.cache.volumes import read as read_volumes
 from tickwire.messages import Repair, Row, VolumeUnit
@@ -42,6 +43,7 @@ class State:
     last: int | None
     verified: tuple[Range, ...]
     volumes: Volumes
+    terms: Terms
     stale: bool = False
 
 
@@ -120,7 +122,7 @@ class KeyFile:
         if state is None:
             inode, size = self._create([HEADER, lines])
             volumes = Volumes(unit).taking(unit, known, [])
-            self.state = State(inode, size, count, first, last, tuple(merged(known)), volumes, stale=True)
+            self.state = State(inode, size, count, first, last, tuple(merged(known)), volumes, Terms(), stale=True)
             return
         if lines:
             disk = self.files.disk
@@ -144,6 +146,7 @@ class KeyFile:
             state.last if last is None else last,
             tuple(merged([*state.verified, *known])),
             state.volumes.taking(unit, known, state.verified),
+            state.terms,
             stale=True,
         )
 
@@ -171,8 +174,25 @@ class KeyFile:
             max(dates, default=None),
             tuple(merged([*state.verified, *known])),
             state.volumes.taking(unit, known, state.verified),
+            state.terms,
             stale=True,
         )
+
+    def prepare(self, terms: Terms, unit: VolumeUnit | None) -> None:
+        """Have the meta file say what the rows to come cannot say themselves, before they are there."""
+        if self.state is None:
+            self.append(b"", None, None, [], unit)
+        assert self.state is not None
+        if self.state.terms != terms:
+            self.state = replace(self.state, terms=terms)
+            self.write_meta()
+            self.files.sync()
+
+    def agree(self, terms: Terms) -> None:
+        """The rows are there, and this holds from now on."""
+        assert self.state is not None
+        if self.state.terms != terms:
+            self.state = replace(self.state, terms=terms, stale=True)
 
     def write_meta(self) -> None:
         """Replace the meta file by the state; durable once the folder is synced."""
@@ -197,9 +217,10 @@ class KeyFile:
                 return self._report(aside, 0, 0, known.verified if known else [])
             size = disk.stat(fd)[1]
             view = disk.view(fd, size)
-            kept, lost, dropped = csvfile.salvage(view, size, self.key.timeframe, self.present.latest())
+            terms = _terms(known)
+            kept, lost, dropped = csvfile.salvage(view, size, terms.grid(self.key), self.present.latest())
             body = b"".join(kept)
-            found = csvfile.scan(body, 0, len(body), self.key.timeframe, line=2)
+            found = csvfile.scan(body, 0, len(body), terms.grid(self.key), line=2)
             had = believed(known.verified, found.runs, self.present()) if known else []
             # Where rows vanished without a trace nothing says which, and only what is there proves itself.
             remaining = had if known and known.rows <= found.rows + dropped else []
@@ -212,7 +233,8 @@ class KeyFile:
                 disk.fsync(new)
                 inode = disk.stat(new)[0]
                 volumes = self._volumes(known, verified)
-                state = State(inode, START + len(body), found.rows, found.first, found.last, tuple(verified), volumes)
+                ends = (found.first, found.last)
+                state = State(inode, START + len(body), found.rows, *ends, tuple(verified), volumes, terms)
                 self._put_meta(state)
                 self.files.sync()
                 disk.link(path, aside)
@@ -263,7 +285,8 @@ class KeyFile:
             start, counted = known.bytes, known.rows
             with self._naming_lines(view):
                 before = csvfile.date_at(view, csvfile.last_line(view, start)) if start > START else None
-        found = csvfile.scan(view, start, size, self.key.timeframe, after=before)
+        terms = _terms(known)
+        found = csvfile.scan(view, start, size, terms.grid(self.key), after=before)
         end = size
         if found.flaws:
             flaw = found.flaws[0]
@@ -289,7 +312,7 @@ class KeyFile:
             last = csvfile.date_at(view, csvfile.last_line(view, end)) if end > START else None
         same = known is not None and trusted and known.bytes == end and known.rows == rows
         if is_beyond(verified, present := self.present()):
-            runs = csvfile.scan(view, START, end, self.key.timeframe).runs
+            runs = csvfile.scan(view, START, end, terms.grid(self.key)).runs
             verified, beyond, same = believed(verified, runs, present), verified[-1].until, False
             log.warning(
                 "ranges were verified that have not happened; what their rows do not prove is fetched again",
@@ -301,7 +324,7 @@ class KeyFile:
         volumes = self._volumes(known, verified)
         if rows and volumes.unit is None:
             log.warning("nothing says what the volumes of an earlier version count", **self.key._asdict(), path=path)
-        return State(inode, end, rows, first, last, tuple(verified), volumes, stale=not same)
+        return State(inode, end, rows, first, last, tuple(verified), volumes, terms, stale=not same)
 
     def _volumes(self, known: Meta | None, verified: Sequence[Range]) -> Volumes:
         if known is None:
@@ -340,6 +363,8 @@ class KeyFile:
                 inode=state.inode,
                 volume_unit=state.volumes.unit,
                 other_volumes=list(state.volumes.unproven),
+                unsettled=list(state.terms.unsettled),
+                opens_at=state.terms.opens_at,
             )
         )
         self.files.replace(self.partition, self.files.meta(self.key), contents)
@@ -375,3 +400,7 @@ class KeyFile:
             yield
         except MalformedLine as error:
             raise refused_line(self.files, self.key, view, error) from error
+
+
+def _terms(known: Meta | None) -> Terms:
+    return Terms() if known is None else Terms(known.opens_at, tuple(known.unsettled))

@@ -15,7 +15,8 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
 
     `rows`, `bytes` and `inode` are the data file's when this was written; bytes beyond `bytes` were appended since.
     `volume_unit` is what the volumes count (absent: written by an earlier version), but for those within
-    `other_volumes`, of which that is not known.
+    `other_volumes`, of which that is not known. The exchange may still revise the rows within `unsettled`. `opens_at`
+    is where any one candle opens (ms), absent where candles open as usual.
     """
 
     exchange: str
@@ -27,6 +28,8 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     inode: int
     volume_unit: VolumeUnit | None = None
     other_volumes: list[Range] = field(default_factory=list)
+    unsettled: list[Range] = field(default_factory=list)
+    opens_at: int | None = None
 
 
 class _Meta(Struct, frozen=True, kw_only=True):
@@ -41,6 +44,8 @@ class _Meta(Struct, frozen=True, kw_only=True):
     inode: int
     volume_unit: VolumeUnit | None = None
     other_volumes: list[tuple[int, int]] = field(default_factory=list)
+    unsettled: list[tuple[int, int]] = field(default_factory=list)
+    opens_at: int | None = None
 
 
 def encode(meta: Meta) -> bytes:
@@ -55,7 +60,8 @@ def decode(data: bytes, key: Key) -> Meta:
     """
     try:
         said = msgspec.json.decode(data, type=_Meta)
-        ranges = {name: [Range(*each) for each in getattr(said, name)] for name in ("verified", "other_volumes")}
+        names = ("verified", "other_volumes", "unsettled")
+        ranges = {name: [Range(*each) for each in getattr(said, name)] for name in names}
         meta = Meta(**msgspec.structs.asdict(said) | ranges)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"is not a meta file: {error}") from error

@@ -18,10 +18,10 @@ from tickwire import timeframes
 from tickwire.errors import BadRequest
 from tickwire.messages import CandlePage, Row
 from tickwire.ranges import Range
+from tickwire.timeframes import Grid
 
 HEADER = b"dates,opens,highs,lows,closes,volumes\n"
 
-_UNITS_OF_FIXED_LENGTH = "smhdw"
 # Without the bounds that messages have: what is in a file is told by `Present`.
 _rows_decoder = msgspec.json.Decoder(list[tuple[int, float, float, float, float, float]])
 _flat_decoder = msgspec.json.Decoder(list[float])
@@ -47,7 +47,7 @@ def checked(page: CandlePage) -> list[Row]:
     """
     if page.until < page.since:
         raise BadRequest(f"a page of {page.key} ends before it starts: [{page.since}, {page.until})")
-    timeframes.parse(page.timeframe)
+    grid = timeframes.grid(page.timeframe, page.opens_at)
     if not page.rows:
         return []
     rows: Sequence[Row] = page.rows
@@ -64,7 +64,7 @@ def checked(page: CandlePage) -> list[Row]:
         raise BadRequest(f"a page of {page.key} has a number that is not finite")
     if rows[0][0] < page.since or rows[-1][0] >= page.until:
         raise BadRequest(f"a page of {page.key} has rows outside [{page.since}, {page.until})")
-    odd = unaligned(dates, page.timeframe)
+    odd = unaligned(dates, grid)
     if odd is not None:
         raise BadRequest(f"a page of {page.key} has a row at {odd}, where no {page.timeframe} candle opens")
     return list(rows)
@@ -125,44 +125,33 @@ def columns(lines: bytes) -> Columns:
     return Columns(flat[:, 0].astype(np.int64), *(np.ascontiguousarray(flat[:, at]) for at in range(1, 6)))
 
 
-def unaligned(dates: npt.NDArray[np.int64], timeframe: str) -> int | None:
-    """The first of `dates` that no candle of the timeframe opens at."""
+def unaligned(dates: npt.NDArray[np.int64], grid: Grid) -> int | None:
+    """The first of `dates` that no candle opens at."""
     if not dates.size:
         return None
-    step = fixed_step(timeframe)
-    if step is None:
-        return next((int(d) for d in dates if timeframes.open_of(timeframe, int(d)) != d), None)
-    origin = timeframes.open_of(timeframe, int(dates[0]))
-    wrong = np.flatnonzero((dates - origin) % step)
+    if not grid.step:
+        return next((int(date) for date in dates if not grid.opens(int(date))), None)
+    wrong = np.flatnonzero((dates - grid.origin) % grid.step)
     return int(dates[wrong[0]]) if wrong.size else None
 
 
-def proven(dates: npt.NDArray[np.int64], timeframe: str) -> list[Range]:
+def proven(dates: npt.NDArray[np.int64], grid: Grid) -> list[Range]:
     """What ascending rows prove by themselves: the runs of consecutive candles, as ranges of open times."""
     if not dates.size:
         return []
-    step = fixed_step(timeframe)
-    if step is None:
-        breaks = np.array(
-            [at for at, (a, b) in enumerate(pairwise(dates.tolist())) if timeframes.next_open(timeframe, a) != b],
-            np.int64,
-        )
+    if grid.step:
+        breaks = np.flatnonzero(np.diff(dates) != grid.step)
     else:
-        breaks = np.flatnonzero(np.diff(dates) != step)
+        apart = [at for at, (a, b) in enumerate(pairwise(dates.tolist())) if grid.next_open(a) != b]
+        breaks = np.array(apart, np.int64)
     starts = dates[np.concatenate(([0], breaks + 1)).astype(np.int64)]
     lasts = dates[np.concatenate((breaks, [dates.size - 1])).astype(np.int64)]
-    return [
-        Range(int(start), timeframes.next_open(timeframe, int(last))) for start, last in zip(starts, lasts, strict=True)
-    ]
+    return [Range(int(start), grid.next_open(int(last))) for start, last in zip(starts, lasts, strict=True)]
 
 
 def proves(rows: Sequence[Row], page: CandlePage) -> bool:
     """Whether the rows alone prove the page's whole range: every candle is there, and its bounds are opens."""
-    if not rows or rows[0][0] != page.since or timeframes.next_open(page.timeframe, rows[-1][0]) != page.until:
+    grid = timeframes.grid(page.timeframe, page.opens_at)
+    if not rows or rows[0][0] != page.since or grid.next_open(rows[-1][0]) != page.until:
         return False
-    return timeframes.count(page.timeframe, page.since, page.until) == len(rows)
-
-
-def fixed_step(timeframe: str) -> int | None:
-    """The milliseconds between opens, or None for calendar months and years."""
-    return timeframes.duration_ms(timeframe) if timeframe[-1] in _UNITS_OF_FIXED_LENGTH else None
+    return grid.count(page.since, page.until) == len(rows)

@@ -305,7 +305,8 @@ def _within(reading: Reading, whole: Coverage, request: KeyRequest) -> Coverage:
     with reading:
         if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
             rows = reading.lines(since, until).count(b"\n")
-    holes = max(0, sum(timeframes.count(whole.timeframe, *each) for each in verified) - rows)
+    grid = timeframes.grid(whole.timeframe, whole.opens_at)
+    holes = max(0, sum(grid.count(*each) for each in verified) - rows)
     return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes)
 
 

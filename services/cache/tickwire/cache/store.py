@@ -21,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from tickwire import subjects
 from tickwire.cache import fence, folder, verify, volumes
 from tickwire.cache.disk import Disk, explained
@@ -30,6 +32,8 @@ from tickwire.cache.keyfile import KeyFile, State
 from tickwire.cache.present import Present, refuse_beyond
 from tickwire.cache.reading import Reading
 from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
+from tickwire.cache.terms import Terms, grid_of
+from tickwire.cache.terms import refused as refused_grid
 from tickwire.errors import BadRequest, CacheFileError, ConfigError, NotCached, StorageError, TickwireError
 from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification, VolumeUnit
 from tickwire.ranges import Range
@@ -186,8 +190,11 @@ class Store:
                 pending = self._pending[key]
                 file = self._file(key)
                 try:
-                    file.load()
-                    file.splice(pending.lines, [Range(p.since, p.until) for p in pending.pages.values()], pending.unit)
+                    state, pages = file.load(), list(pending.pages.values())
+                    terms = state.terms if state else Terms()
+                    file.prepare(terms.before(pages), pending.unit)
+                    file.splice(pending.lines, [Range(page.since, page.until) for page in pages], pending.unit)
+                    file.agree(terms.after(pages))
                 except CacheFileError as error:
                     file.forget()
                     rejected += [Rejected(seq, page, error) for seq, page in pending.pages.items()]
@@ -265,10 +272,11 @@ class Store:
             rows=rows,
             first=state.first if rows else None,
             last=last,
-            verified=state.volumes.proven(state.verified),
-            holes=max(0, verify.candles(key, state.verified) - rows),
+            verified=state.terms.settled(state.volumes.proven(state.verified)),
+            holes=max(0, verify.candles(state.terms.grid(key), state.verified) - rows),
             bytes=state.size,
             volume_unit=state.volumes.unit,
+            opens_at=state.terms.opens_at,
         )
 
     def keys(self) -> list[Key]:
@@ -307,7 +315,7 @@ class Store:
                 reading = self.reading(key)
             with reading:
                 problems = volumes.problems(key, state.volumes) if of_volumes else []
-                return verify.verification(key, reading.view(), state.verified, [], problems)
+                return verify.verification(key, reading.view(), state.verified, [], problems, state.terms.opens_at)
         except CacheFileError as error:
             refused = [Problem(line=error.line, message=error.message)]
         with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
@@ -353,7 +361,15 @@ class Store:
         fresh_rows: list[Row] = []
         done: list[tuple[CandlePage, bool]] = []
         refused: list[Rejected] = []
+        terms = state.terms if state else Terms()
+        if state is None or not state.rows:
+            # Its candles open where the first ones do.
+            terms = msgspec.structs.replace(terms, opens_at=pages[0][1].opens_at)
+        grid = terms.grid(key)
         for seq, page, rows in pages:
+            if grid_of(page) != grid:
+                refused.append(Rejected(seq, page, refused_grid(page, grid)))
+                continue
             if volumes.unit_of(page) != unit:
                 refused.append(Rejected(seq, page, volumes.refused(page, unit)))
                 continue
@@ -370,8 +386,12 @@ class Store:
             done.append((page, state is not None and unit == before and proves(rows, page)))
         first = fresh_rows[0][0] if fresh_rows else None
         if done or state is None:
-            known = [Range(page.since, page.until) for page, _ in done]
+            settling = [page for page, _ in done]
+            if terms.before(settling) != (state.terms if state else Terms()):
+                file.prepare(terms.before(settling), unit)
+            known = [Range(page.since, page.until) for page in settling]
             file.append(b"".join(fresh), first, fresh_rows[-1][0] if fresh_rows else None, known, unit)
+            file.agree(terms.after(settling))
         return done, refused
 
     def _waits_in_another(self, key: Key, unit: VolumeUnit | None) -> bool:

@@ -11,6 +11,7 @@ from tickwire.cache.rows import HEADER
 from tickwire.messages import Problem, Verification
 from tickwire.ranges import Range
 from tickwire.subjects import Key
+from tickwire.timeframes import Grid
 
 PROBLEMS_LISTED = 100
 
@@ -21,13 +22,15 @@ def verification(
     verified: Sequence[Range],
     refused_for: Sequence[Problem],
     others: Sequence[Problem] = (),
+    opens_at: int | None = None,
 ) -> Verification:
     """Read every line of a file: order, duplicates, form, and rows outside the verified ranges.
 
     `refused_for` is why the file could not be opened, where it could not; `verified` means nothing then. `others` are
-    problems that are known already.
+    problems that are known already. `opens_at` as in CandlePage.
     """
-    found = scan(view, START, len(view), key.timeframe, keep=PROBLEMS_LISTED) if view[:START] == HEADER else Scan()
+    grid = timeframes.grid(key.timeframe, opens_at)
+    found = scan(view, START, len(view), grid, keep=PROBLEMS_LISTED) if view[:START] == HEADER else Scan()
     problems = list(refused_for)
     named = {problem.line for problem in problems}
     problems += [
@@ -35,7 +38,7 @@ def verification(
         for flaw in found.flaws
         if flaw.line not in named
     ]
-    inside = candles(key, _common(found.runs, verified))
+    inside = candles(grid, _common(found.runs, verified))
     if not refused_for and inside != found.rows:
         problems.append(Problem(line=0, message=f"{found.rows - inside} rows lie outside the verified ranges"))
     problems += others
@@ -44,15 +47,15 @@ def verification(
         symbol=key.symbol,
         timeframe=key.timeframe,
         rows=found.rows,
-        holes=candles(key, verified) - inside,
+        holes=candles(grid, verified) - inside,
         problems=problems[:PROBLEMS_LISTED],
         problem_count=len(problems) + found.flaw_count - len(found.flaws),
     )
 
 
-def candles(key: Key, ranges: Iterable[Range]) -> int:
+def candles(grid: Grid, ranges: Iterable[Range]) -> int:
     """How many candles open in the ranges."""
-    return sum(timeframes.count(key.timeframe, since, until) for since, until in ranges)
+    return sum(grid.count(since, until) for since, until in ranges)
 
 
 def _common(one: Sequence[Range], other: Sequence[Range]) -> list[Range]:

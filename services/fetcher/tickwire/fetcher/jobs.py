@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TypeVar
 
@@ -28,11 +28,13 @@ from tickwire.errors import BadRequest, ExchangeFailed, InternalError, JobCancel
 from tickwire.fetcher import checks
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging import Refusal
+from tickwire.fetcher.paging import Proven, Refusal
+from tickwire.fetcher.rows import OtherGrid
 from tickwire.fetcher.storing import Storing, storing
 from tickwire.fetcher.venue import Venue
 from tickwire.messages import Coverage, FetchRequest, Job, KeyRequest, Refused
-from tickwire.ranges import Range, subtract
+from tickwire.ranges import Range, clip, subtract
+from tickwire.venues.registry import grid_of, profile_of
 
 log = logs.get(__name__)
 
@@ -91,8 +93,9 @@ async def is_cancelled(bus: Bus, job_id: str) -> bool:
 def queued(request: FetchRequest, now: int) -> Job:
     """The first message of a job. Without `until` it says `now` (ms) for the time being."""
     assert request.id is not None
-    since = timeframes.ceil_open(request.timeframe, request.since)
-    until = timeframes.ceil_open(request.timeframe, now if request.until is None else request.until)
+    grid = grid_of(request.exchange, request.timeframe)
+    since = grid.ceil_open(request.since)
+    until = grid.ceil_open(now if request.until is None else request.until)
     return Job(
         id=request.id,
         exchange=request.exchange,
@@ -182,6 +185,18 @@ class Run:
         self._attempt = time.time_ns()
         self._published = float("-inf")
         self._base = 0
+        self._grid = grid_of(request.exchange, request.timeframe)
+        self._regridded = False
+        self._revised_ms = profile_of(request.exchange).candles.settled_after_ms
+        """How long after its end a candle may be revised."""
+        self._now: int | None = None
+        """The exchange's time when the job began, ms."""
+        self._closed: int | None = None
+        """Where the open candle opens; None where no clock tells."""
+        self._settled: int | None = None
+        """Where the first candle opens that may still be revised; None where no clock tells."""
+        self._reach = 0
+        """How far candles are asked for."""
         self._newest: int | None = None
         """Where the newest candle opens that the exchange gave."""
         self._on_probation = False
@@ -283,69 +298,90 @@ class Run:
         request, key = self._request, self._request.key
         run = f"{self._job.id}.{self._attempt}" if request.refresh else self._job.id
         async with storing(self._bus, key, run, refresh=request.refresh) as way:
-            closed = await self._unless_cancelled(self._bounds())
-            self._note(missing=[Range(self._job.since, self._job.until)])
-            async with self._runner.starting:
-                before = await self._unless_cancelled(way.coverage(self._job.since, self._job.until))
-            if request.refresh:
-                missing = [Range(self._job.since, self._job.until)]
-            else:
-                missing = subtract(Range(self._job.since, self._job.until), before.verified)
-                if not again:
-                    self._note(rows_from_cache=before.rows)
-                self._base = before.rows - self._job.rows_from_cache
-            self._note(
-                rows_expected=timeframes.count(
-                    key.timeframe, self._job.since, self._job.until if closed is None else min(self._job.until, closed)
-                ),
-                missing=missing,
-            )
-            # Durable before the first page, so that a second run knows what was there before the first.
-            await self._publish_durably()
-            failure = await self._fill(way, missing, closed)
+            self._now = await self._unless_cancelled(self._venue.now(self._retried))
+            while True:
+                self._bound()
+                self._note(missing=[Range(self._job.since, self._job.until)])
+                async with self._runner.starting:
+                    before = await self._unless_cancelled(way.coverage(self._job.since, self._reach))
+                if not self._opens_as(before):
+                    continue
+                if request.refresh:
+                    missing = [Range(self._job.since, self._reach)]
+                else:
+                    missing = subtract(Range(self._job.since, self._reach), before.verified)
+                    if not again:
+                        self._note(rows_from_cache=before.rows)
+                    self._base = before.rows - self._job.rows_from_cache
+                self._note(
+                    rows_expected=self._grid.count(self._job.since, min(self._job.until, self._reach)),
+                    missing=clip(missing, Range(self._job.since, self._job.until)),
+                )
+                # Durable before the first page, so that a second run knows what was there before the first.
+                await self._publish_durably()
+                try:
+                    failure = await self._fill(way, missing)
+                except OtherGrid as found:
+                    # Once: an exchange whose pages open now here, now there, gives none that can be stored.
+                    if self._regridded:
+                        failure = ExchangeFailed(
+                            f"{key} candles open now here, now there: {found}", "fetch again later"
+                        )
+                    else:
+                        self._grid, self._regridded = found.grid, True
+                        continue
+                break
             await way.settled()
-            self._result(await way.coverage(self._job.since, self._job.until), closed)
+            self._result(await way.coverage(self._job.since, max(self._job.until, self._job.since)))
         if failure is not None:
             raise failure
 
-    async def _bounds(self) -> int | None:
-        """Fix the job's range by the exchange's clock; the end of its newest closed candle.
+    def _bound(self) -> None:
+        """Fix the job's range by the exchange's clock and the key's grid.
 
-        None where the exchange's time is unknown: a candle is then closed when a later one exists.
+        Where the exchange's time is unknown a candle is closed when a later one exists: `_closed` is None then.
         """
-        now = await self._venue.now(self._retried)
+        request, now, grid = self._request, self._now, self._grid
+        since = grid.ceil_open(request.since)
+        self._note(since=since)
         if now is None:
-            if self._request.until is None:
-                # Our own clock says only how far to ask: `_result` ends the range at the newest candle there is.
-                ours = timeframes.open_of(self._job.timeframe, time.time_ns() // 1_000_000)
-                self._note(until=max(ours, self._job.since))
-            return None
-        closed = timeframes.open_of(self._job.timeframe, now - self._settings.settle_ms)
-        if self._request.since > now:
+            self._closed, self._settled = None, None
+            # Our own clock says only how far to ask: `_result` ends the range at the newest candle there is.
+            ours = grid.open_of(time.time_ns() // 1_000_000)
+            self._reach = max(since, ours if request.until is None else grid.ceil_open(request.until))
+            self._note(until=self._reach)
+            return
+        if request.since > now:
             raise BadRequest(
-                f"since ({self._request.since}) is in the future of {self._job.exchange}, where it is {now}",
+                f"since ({request.since}) is in the future of {self._job.exchange}, where it is {now}",
                 "ask for what has happened",
             )
-        if self._request.until is None:
-            self._note(until=max(closed, self._job.since))
-        return closed
+        self._closed = grid.open_of(now - self._settings.settle_ms)
+        self._settled = min(self._closed, grid.open_of(now - self._revised_ms))
+        until = self._settled if request.until is None else grid.ceil_open(request.until)
+        self._note(until=max(since, until))
+        # The newest closed ones are stored, too, though they may be revised.
+        self._reach = max(since, self._closed if request.until is None else min(until, self._closed))
 
-    async def _fill(self, way: Storing, missing: Sequence[Range], closed: int | None) -> TickwireError | None:
-        """Ask the exchange for what is missing; why it stopped early, if it did."""
-        closed_parts = [
-            Range(since, until if closed is None else min(until, closed))
-            for since, until in missing
-            if closed is None or since < closed
-        ]
-        if not closed_parts:
+    def _opens_as(self, found: Coverage) -> bool:
+        """Whether the key's candles in the cache open where they are expected to; where not, expect it from now on."""
+        grid = timeframes.grid(self._job.timeframe, found.opens_at)
+        if not found.bytes or found.first is None or grid == self._grid:
+            return True
+        self._grid = grid
+        return False
+
+    async def _fill(self, way: Storing, missing: Sequence[Range]) -> TickwireError | None:
+        """Ask the exchange for what is missing; why it stopped early, if it did. Raises OtherGrid."""
+        if not missing:
             return None
         try:
             habits = await self._unless_cancelled(
                 self._venue.habits(self._job.symbol, self._job.timeframe, self._retried)
             )
             pagers: list[Pager] = []
-            for part in closed_parts:
-                pager = Pager(timeframes.grid(self._job.timeframe), part, closed, habits)
+            for part in missing:
+                pager = Pager(self._grid, part, self._closed, habits)
                 pagers.append(pager)
                 while pager.ask is not None:
                     if self._stop.is_set():
@@ -355,7 +391,7 @@ class Run:
                     self._metrics.pages.labels(self._job.exchange).inc()
                     for page in pages:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
-                        await way.put(page)
+                        await way.put(self._termed(page, pager.newest))
                     await self._progress(way)
                 self._newest = pager.newest
                 self._note(refused=[*self._job.refused, *map(_refused, pager.refusals)])
@@ -366,13 +402,23 @@ class Run:
             return error
         return None
 
+    def _termed(self, page: Proven, newest: int | None) -> Proven:
+        """A page with what the cache has to know of it besides: which candles are final, and where they open."""
+        settled = self._settled
+        if settled is None and newest is not None:
+            # It is as late as its newest candle opens, at least.
+            settled = self._grid.open_of(newest - self._revised_ms)
+        final = settled is None or page.until <= settled
+        return replace(page, settled=None if final else settled, opens_at=self._grid.opens_at)
+
     async def _note_missing(self) -> None:
         """Note what is missing without storing anything."""
         self._note(missing=await still_missing(self._bus, self._job))
 
-    def _result(self, after: Coverage, closed: int | None) -> None:
-        if closed is None and self._request.until is None and self._newest is not None:
-            self._note(until=max(self._job.since, min(self._job.until, self._newest)))
+    def _result(self, after: Coverage) -> None:
+        if self._closed is None and self._request.until is None and self._newest is not None:
+            settled = self._grid.open_of(self._newest - self._revised_ms)
+            self._note(until=max(self._job.since, min(self._job.until, settled)))
         missing = subtract(Range(self._job.since, self._job.until), after.verified)
         fetched = after.rows - self._job.rows_from_cache
         self._note(missing=missing, complete=not missing, rows_fetched=max(0, fetched))

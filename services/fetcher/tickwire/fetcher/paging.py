@@ -40,12 +40,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Proven:
-    """`rows` are all candles that open in `[since, until)`; `volume_unit` is what their volumes count, once known."""
+    """`rows` are all candles that open in `[since, until)`; the others are as in `messages.CandlePage`, once known."""
 
     since: int
     until: int
     rows: list[Row]
     volume_unit: VolumeUnit | None = None
+    settled: int | None = None
+    opens_at: int | None = None
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,8 @@ class Storing:
         """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
         if len(self._on_the_way) >= UNSTORED:
             await self._until(lambda: len(self._on_the_way) < UNSTORED)
-        sent = _Sent(Range(page.since, page.until), len(page.rows))
+        # What may still be revised does not become known.
+        sent = _Sent(Range(page.since, page.until if page.settled is None else page.settled), len(page.rows))
         self._on_the_way.append(sent)
         await self._to_send.put((page, sent))
 
@@ -165,6 +166,8 @@ class Storing:
                     until=page.until,
                     rows=page.rows,
                     volume_unit=page.volume_unit,
+                    settled=page.settled,
+                    opens_at=page.opens_at,
                 )
             )
             digest = hashlib.blake2b(data, digest_size=12).hexdigest()
