@@ -40,6 +40,7 @@ from tickwire.errors import (
     RequestTimeout,
     StorageError,
     TickwireError,
+    Unconfirmed,
     from_code,
 )
 from tickwire.patience import Patience
@@ -104,7 +105,8 @@ class Bus:
 
         Repeating is harmless: the stream drops a second message of the same `message_id`. Raises StorageError where the
         server is there and its store takes nothing; else BrokerUnavailable, whose message says why, for instance that
-        the stream is full; and Busy, at once, where the stream has as many messages of the subject as it keeps.
+        the stream is full; Unconfirmed, which is one, when the stream may have the message; and Busy, at once, where it
+        has as many of the subject as it keeps.
         """
         headers = {"Nats-Msg-Id": message_id}
         reason: Exception = nats.errors.TimeoutError()
@@ -120,7 +122,8 @@ class Bus:
                         await asyncio.sleep(0.2)
         except TimeoutError as error:
             await self._refuse_if_full(subject, reason)
-            raise BrokerUnavailable(
+            kind = BrokerUnavailable if isinstance(reason, nats.js.errors.APIError) else Unconfirmed
+            raise kind(
                 f"the broker did not confirm a message on {subject} within {PUBLISH_PATIENCE_S:.0f} s: {reason!r}",
                 "is JetStream up, and does the stream have room?",
             ) from error

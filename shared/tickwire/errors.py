@@ -96,6 +96,10 @@ class BrokerChanged(TickwireError):
     status = 503
 
 
+class Unconfirmed(BrokerUnavailable):
+    """The broker did not say whether it took a message: it may have."""
+
+
 class NoSuchService(TickwireError):
     """Nobody serves this subject: the service is not running."""
 

@@ -9,13 +9,16 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
+import nats.js.errors
 import pytest
 from nats.js.api import StreamConfig
 
 from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
+from tickwire import bus as bus_module
 from tickwire import messages, streams
 from tickwire.bus import Bus, checked
-from tickwire.errors import BadRequest, Busy, TickwireError
+from tickwire.confirmed import Ack, Confirmed
+from tickwire.errors import BadRequest, BrokerUnavailable, Busy, TickwireError
 from tickwire.messages import FetchAccepted, FetchRequest
 
 LARGE = [f"{base}/USDT" for base in ("ETH", "BTC", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX")]
@@ -169,3 +172,39 @@ async def test_a_full_queue_refuses_at_once_and_queues_nothing(bus: Bus, broker:
         assert "fourth" not in line.words
         await line.order("fourth")
         assert (await line.end("fourth")).complete
+
+
+async def test_a_job_whose_confirmation_is_lost_is_accepted_once_it_is_known_and_never_called_refused(
+    bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bus_module, "PUBLISH_PATIENCE_S", 2.0)
+    async with fetching(bus, broker, tmp_path) as line:
+        await line.order("before")
+        await line.end("before")
+        publish = Confirmed.publish
+
+        async def unheard(self: Confirmed, subject: str, data: bytes, **options: Any) -> Ack:
+            """The stream takes it, and its word is lost."""
+            await publish(self, subject, data, **options)
+            if subject == "jobs.fetch.binance":
+                raise nats.js.errors.NoStreamResponseError
+            return Ack()
+
+        monkeypatch.setattr(Confirmed, "publish", unheard)
+        # It has run by the time that nobody waits for the confirmation any more.
+        assert (await line.order("taken")).id == "taken"
+        assert (await line.end("taken")).complete
+
+        async def lost(self: Confirmed, subject: str, data: bytes, **options: Any) -> Ack:
+            if subject == "jobs.fetch.binance":
+                raise nats.js.errors.NoStreamResponseError
+            return await publish(self, subject, data, **options)
+
+        monkeypatch.setattr(Confirmed, "publish", lost)
+        with pytest.raises(
+            BrokerUnavailable, match=r"whether job doubtful is queued is not known; ask again with the same id"
+        ):
+            await line.order("doubtful")
+        monkeypatch.setattr(Confirmed, "publish", publish)
+        await line.order("doubtful")
+        assert (await line.end("doubtful")).complete

@@ -17,7 +17,7 @@ from tickwire.timeframes import grid
 
 MINUTE = 60_000
 numbers = st.floats(allow_nan=False, allow_infinity=False)
-minutes = st.integers(min_value=-1000, max_value=30_000_000)
+minutes = st.integers(min_value=0, max_value=30_000_000)
 
 
 def row_at(minute: int, value: float = 1.0) -> Row:

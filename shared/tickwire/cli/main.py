@@ -9,13 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer._click.exceptions import ClickException, NoArgsIsHelpError, UsageError
 
 from tickwire.cli import encoding
 from tickwire.cli.options import Format, Level, Service
 
 if TYPE_CHECKING:
     import asyncio
+
+# Typer's own copies of Click's errors have no public names but those of their subclass.
+ClickException = typer.BadParameter.__mro__[2]
 
 _GROUP: dict[str, Any] = {
     "rich_markup_mode": None,
@@ -413,12 +415,6 @@ def run(arguments: list[str] | None = None) -> int:
             standalone_mode=False,
         )
         sys.stdout.flush()
-    except NoArgsIsHelpError as error:
-        print(error.message)
-        return 0
-    except ClickException as error:
-        print(f"tickwire: {_one_line(error)}", file=sys.stderr)
-        return 2
     except ModuleNotFoundError as error:
         absent = (error.name or "").partition(".")[0]
         if absent in ("", "tickwire"):
@@ -430,6 +426,8 @@ def run(arguments: list[str] | None = None) -> int:
         )
         return 2
     except BaseException as error:
+        if isinstance(error, ClickException):
+            return _wrong_usage(error)
         if not _is_broken_pipe(error):
             raise
         # Whoever read our output has seen enough. The interpreter would complain about the rest on exit.
@@ -438,9 +436,18 @@ def run(arguments: list[str] | None = None) -> int:
     return code if isinstance(code, int) else 0
 
 
-def _one_line(error: ClickException) -> str:
+def _wrong_usage(error: Any) -> int:
+    """Say in one line what is wrong; a group of commands alone is a wish for help."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.message)
+        return 0
+    print(f"tickwire: {_one_line(error)}", file=sys.stderr)
+    return 2
+
+
+def _one_line(error: Any) -> str:
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
-    context = error.ctx if isinstance(error, UsageError) else None
+    context = getattr(error, "ctx", None)
     return f"{message}; see `{context.command_path if context else 'tickwire'} --help`"
 
 

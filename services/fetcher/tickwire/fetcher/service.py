@@ -36,7 +36,7 @@ from tickwire import backlog, exchanges, logs, messages, parting, streams, subje
 from tickwire.bus import Bus, patiently
 from tickwire.chain import EXPECTED
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, Unconfirmed
 from tickwire.fetcher import checks, jobs, queue
 from tickwire.fetcher.jobs import Runner
 from tickwire.fetcher.metrics import FetcherMetrics
@@ -134,10 +134,12 @@ class _Fetcher:
         assert request.id is not None
         try:
             await self._bus.append(subjects.jobs(request.exchange), messages.encode(request), message_id=request.id)
-        except BrokerUnavailable as error:
+        except (Unconfirmed, StorageError) as error:
             if await self._is_known(request.id):
                 return
-            raise BrokerUnavailable(
+            if isinstance(error, StorageError):
+                raise
+            raise Unconfirmed(
                 f"{error.message}; whether job {request.id} is queued is not known",
                 f"ask again with the same id, which never makes a second job, or follow md.job.{request.id}",
             ) from error
