@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 from ccxt.base import errors
 from prometheus_client import CollectorRegistry
 
-from tickwire.config import FetcherSettings
+from tickwire import logs
+from tickwire.config import FetcherSettings, LogSettings
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchanges import Gate
 from tickwire.fetcher.calls import PATIENCE_S, Calls, unknown_symbol
@@ -79,6 +82,47 @@ async def test_a_parser_that_trips_is_a_bad_response_and_asked_again(error: type
         return attempts
 
     assert await calls(Exchange())("candles", trip) == 3
+
+
+async def test_a_connection_that_breaks_within_an_answer_is_asked_again() -> None:
+    attempts = 0
+
+    async def broken() -> int:
+        nonlocal attempts
+        attempts += 1
+        if attempts == 1:
+            # As ccxt raises it.
+            raise errors.ExchangeError("binance GET klines") from aiohttp.ClientPayloadError("not completed")
+        if attempts == 2:
+            raise ConnectionResetError("reset by peer")
+        return attempts
+
+    assert await calls(Exchange())("candles", broken) == 3
+
+
+async def test_failures_are_logged_when_they_begin_and_when_they_end_and_never_with_a_secret(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logs.configure(LogSettings(format="json"))
+    asked = calls(Exchange(), ["hush-hush"])
+
+    async def one() -> None:
+        attempts = 0
+
+        async def fails_twice() -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts < 3:
+                raise errors.ExchangeNotAvailable("503 of ?key=hush-hush")
+
+        await asked("candles", fails_twice)
+
+    await asyncio.gather(*(one() for _ in range(3)))
+    told = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    told = [line for line in told if line["logger"] == "tickwire.fetcher.calls"]
+    assert [line["event"] for line in told] == ["an exchange fails", "over: an exchange fails"]
+    assert (told[0]["exchange"], told[0]["what"], told[1]["times"]) == ("binance", "candles", 6)
+    assert "ExchangeNotAvailable: 503 of ?key=***" in told[0]["error"]
 
 
 async def test_other_calls_go_on_while_one_backs_off() -> None:

@@ -11,11 +11,13 @@ import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, TypeVar
 
+import aiohttp
 import stamina
 from ccxt.base import errors
 
 from tickwire import logs
 from tickwire.config import FetcherSettings
+from tickwire.episodes import Episode
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
 from tickwire.fetcher.metrics import FetcherMetrics
 
@@ -51,6 +53,9 @@ class Calls:
         self._metrics = metrics
         self._free = asyncio.Semaphore(concurrency)
         self._secrets = tuple(secrets)
+        self._failing = Episode(log, "an exchange fails", exchange=exchange.id)
+        self._repeating = 0
+        """Calls that have failed and will be made again."""
 
     async def __call__(
         self, what: str, call: Callable[[], Awaitable[T]], on_retry: Callable[[], None] = lambda: None
@@ -60,6 +65,7 @@ class Calls:
         Raises ExchangeFailed or UnknownSymbol.
         """
         settings = self._settings
+        failed = False
         try:
             async for attempt in stamina.retry_context(
                 on=retried,
@@ -74,18 +80,31 @@ class Calls:
                         self._metrics.retries.labels(self._exchange.id).inc()
                         on_retry()
                     await self._may_ask(what)
-                    async with self._free:
-                        return await self._counted(call)
+                    try:
+                        async with self._free:
+                            found = await self._counted(what, call)
+                    except errors.OperationFailed:
+                        self._repeating += not failed
+                        failed = True
+                        raise
+                    if self._repeating <= failed:
+                        # None but this one had to be made again.
+                        self._failing.ends()
+                    return found
         except errors.BaseError as error:
             raise self._in_our_words(what, error) from error
+        finally:
+            self._repeating -= failed
         raise AssertionError("stamina either returns or raises")
 
-    async def _counted(self, call: Callable[[], Awaitable[T]]) -> T:
+    async def _counted(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         try:
             with self._metrics.requests.labels(self._exchange.id).time():
                 return await _parsed(call)
         except errors.BaseError as error:
             self._metrics.failures.labels(self._exchange.id, type(error).__name__).inc()
+            if retried(error):
+                self._failing.occurs(what=what, error=self._without_secrets(error))
             raise
 
     async def _may_ask(self, what: str) -> None:
@@ -98,16 +117,19 @@ class Calls:
         await self._exchange.gate.passed()
 
     def _in_our_words(self, what: str, error: errors.BaseError) -> TickwireError:
-        text = str(error) or type(error).__name__
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        text = f"{self._exchange.id}: {what}: {type(error).__name__}: {text[:300]}"
+        text = f"{self._exchange.id}: {what}: {self._without_secrets(error)}"
         if isinstance(error, errors.BadSymbol):
             return UnknownSymbol(text, "see the exchange's list of symbols")
         if retried(error):
             return ExchangeFailed(f"{text} (after {self._settings.attempts} attempts)", "fetch again later")
         kind = ExchangeFailed if isinstance(error, _REFUSES_ALL) else RequestRefused
         return kind(text, _remedy(error, self._exchange.id))
+
+    def _without_secrets(self, error: errors.BaseError) -> str:
+        text = str(error) or type(error).__name__
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        return f"{type(error).__name__}: {text[:300]}"
 
 
 def retried(error: Exception) -> bool:
@@ -118,6 +140,13 @@ def retried(error: Exception) -> bool:
 async def _parsed(call: Callable[[], Awaitable[T]]) -> T:
     try:
         return await call()
+    except errors.ExchangeError as error:
+        if isinstance(error.__cause__, aiohttp.ClientError | OSError):
+            # ccxt 4.5.90 calls a connection that breaks within an answer so.
+            raise errors.NetworkError(str(error)) from error
+        raise
+    except OSError as error:
+        raise errors.NetworkError(repr(error)) from error
     except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
         # ccxt's parsers trip like this over answers that are not what they should be.
         raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
