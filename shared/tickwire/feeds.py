@@ -250,14 +250,25 @@ class Candle(Struct, frozen=True, kw_only=True):
 
 
 Event = Literal[
-    "starting", "connected", "disconnected", "gap", "repaired", "rejected", "silent", "late", "failed", "stopped"
+    "starting",
+    "connected",
+    "disconnected",
+    "gap",
+    "repaired",
+    "rejected",
+    "limited",
+    "silent",
+    "late",
+    "failed",
+    "stopped",
 ]
 
 
 class Status(Struct, frozen=True, kw_only=True):
     """`md.status.<kind>.<exchange>.<token>`: what happened to a feed; the last one is kept.
 
-    `rejected` is a message of the exchange that could not be used, `silent` a feed or socket given up for lack of
+    `rejected` is a message of the exchange that could not be used, `limited` what cannot be had of this feed for good,
+    said once, `silent` a feed or socket given up for lack of
     signs of life, `repaired` says how many `trades` were fetched, `late` is a trade of a candle already closed,
     `failed` a feed that ended with an error, named in `message`, and is tried again with a growing delay.
     """

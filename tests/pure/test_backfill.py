@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import msgspec
 import pytest
-from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.trading import ANY_TIME, START, Rest, by_id, by_time, row, trade, trades
+from support.trading import START, by_id, by_time, trade, trades
 from tickwire.feeds import Gap, Trade
-from tickwire.streamer import backfill, uncounted
-from tickwire.streamer.backfill import Ask, Patience, Unanswered, next_ask
+from tickwire.streamer import uncounted
+from tickwire.streamer.backfill import Ask, Patience, next_ask
 from tickwire.streamer.counted import Counted
 from tickwire.streamer.identity import Identity
 from tickwire.streamer.sequence import Answer, Ordering, Run
@@ -74,106 +72,6 @@ def test_rests_word_that_it_lacks_a_trade_is_taken_within_two_seconds() -> None:
     while not patience.absent():
         spent += patience.delay_s()
     assert 0 < spent < 2
-
-
-async def test_a_page_is_asked_by_id_and_sorted_as_numbers() -> None:
-    rest = Rest([])
-    rest.script = [[row(trade(10)), row(trade(9))]]
-    assert await backfill.fetch(rest, "BTC/USDT", Ask(None, 1000, 9), ANY_TIME) == [trade(9), trade(10)]
-    assert rest.calls == [{"symbol": "BTC/USDT", "since": None, "limit": 1000, "fromId": 9}]
-
-
-async def test_trades_of_one_millisecond_are_in_the_order_of_their_ids() -> None:
-    rest = Rest([])
-    rest.script = [[row(trade(number, timestamp=START)) for number in (10, 11, 9)]]
-    page = await backfill.fetch(rest, "BTC/USDT", Ask(START, None), ANY_TIME)
-    assert [each.id for each in page] == ["9", "10", "11"]
-
-
-async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
-    rest: Any = Rest([])
-    rest.options = {"watchTrades": {"name": "trade"}}
-    rest.market = lambda symbol: {"spot": False, "linear": True}
-    await backfill.fetch(rest, "BTC/USDT:USDT", Ask(None, 1000, 9), ANY_TIME)
-    assert rest.calls[0]["fetchTradesMethod"] == "fapiPublicGetHistoricalTrades"
-
-
-def subclasses(kind: type[BaseException]) -> list[type[BaseException]]:
-    """A class and all below it."""
-    return [kind, *(lower for each in kind.__subclasses__() for lower in subclasses(each))]
-
-
-@pytest.mark.parametrize("error", subclasses(errors.BaseError))
-async def test_only_operations_that_failed_are_asked_again(error: type[BaseException]) -> None:
-    rest = Rest([])
-    rest.script = [error("no")]
-    with pytest.raises(Unanswered) as raised:
-        await backfill.fetch(rest, "BTC/USDT", Ask(None, 1000, 9), ANY_TIME)
-    assert raised.value.kind == ("failed" if error in subclasses(errors.OperationFailed) else "refused")
-
-
-@pytest.mark.parametrize(
-    "rows",
-    [["text"], [{}], [{**row(trade(1)), "price": None}], [{**row(trade(1)), "amount": math.nan}], [{"id": "1"}]],
-)
-async def test_an_answer_that_cannot_be_read_is_a_failure_and_no_empty_page(rows: list[Any]) -> None:
-    rest = Rest([])
-    rest.script = [rows]
-    with pytest.raises(Unanswered, match="BadResponse") as raised:
-        await backfill.fetch(rest, "BTC/USDT", Ask(1, None), ANY_TIME)
-    assert raised.value.kind == "failed"
-
-
-async def test_secrets_are_not_repeated() -> None:
-    rest: Any = Rest([])
-    rest.apiKey = "hush"
-    rest.script = [errors.ExchangeError("key hush is bad")]
-    with pytest.raises(Unanswered, match=r"key \*\*\* is bad"):
-        await backfill.fetch(rest, "BTC/USDT", Ask(1, None), ANY_TIME)
-
-
-@pytest.mark.parametrize(
-    ("features", "limit"), [({}, 1000), ({"spot": {"fetchTrades": {"limit": 60}}}, 60), ({"spot": {}}, 1000)]
-)
-async def test_the_largest_page_is_asked_for_as_ccxt_knows_it(features: Any, limit: int) -> None:
-    rest: Any = Rest(trades(1, 10))
-    rest.features, rest.markets = features, {"BTC/USDT": {"type": "spot", "spot": True}}
-    await backfill.fetch(rest, "BTC/USDT", Ask(START, None), ANY_TIME)
-    assert [call["limit"] for call in rest.calls] == [limit]
-
-
-async def test_where_so_large_a_page_is_refused_what_there_is_by_default_is_taken() -> None:
-    rest = Rest(trades(1, 10))
-    rest.script = [errors.BadRequest("limit must be 100 at most")]
-    assert await backfill.fetch(rest, "BTC/USDT", Ask(START, None), ANY_TIME) == trades(1, 10)
-    assert [call["limit"] for call in rest.calls] == [1000, None]
-
-
-class NewestOnly(Rest):
-    """OKX by way of ccxt: the newest trades, or those before one, without what is older than `since`."""
-
-    id = "okx"
-
-    async def fetch_trades(
-        self, symbol: str, since: int | None = None, limit: int | None = None, params: Any = None
-    ) -> Any:
-        self.calls.append({"limit": limit, **(params or {})})
-        end = int((params or {}).get("after", 10**9))
-        happened = [each for each in self.happened if int(each.id or 0) < end][-(5 if limit else 3) :]
-        return [row(each) for each in happened if each.timestamp >= (since or 0)]
-
-
-async def test_where_rest_gives_the_newest_only_older_ones_are_asked_for_until_they_reach_back() -> None:
-    rest = NewestOnly(trades(1, 21))
-    since = trade(9).timestamp
-    assert await backfill.fetch(rest, "BTC/USDT", Ask(since, None), ANY_TIME) == trades(9, 21)
-    history = {"limit": None, "method": "publicGetMarketHistoryTrades"}
-    assert rest.calls == [{"limit": 1000}, *({**history, "after": str(first)} for first in (16, 13, 10))]
-
-
-async def test_older_ones_that_are_not_to_be_had_are_left_out() -> None:
-    rest = NewestOnly(trades(14, 21))
-    assert await backfill.fetch(rest, "BTC/USDT", Ask(START, None), ANY_TIME) == trades(14, 21)
 
 
 # ---- a feed's life, played

@@ -14,9 +14,11 @@ from support.trading import ANY_TIME, START, Rest, row, trade
 from tickwire import messages, numbers
 from tickwire.errors import InternalError
 from tickwire.feeds import Candle, Feed, Trade, Trades
-from tickwire.streamer import backfill, binance
-from tickwire.streamer.backfill import Ask, Unanswered
+from tickwire.streamer import binance
+from tickwire.streamer.backfill import Ask
+from tickwire.streamer.past import PastTrades, Unanswered
 from tickwire.streamer.unified import Mapper
+from tickwire.venues.profile import TradeFacts
 
 NO_NUMBERS: list[Any] = [
     *("NaN", "nan", "Infinity", "-Infinity", math.nan, math.inf),
@@ -101,7 +103,7 @@ async def test_of_a_page_only_the_bad_trade_is_refused() -> None:
     told: list[str] = []
     rest = Rest([])
     rest.script = [[row(trade(1)), {**row(trade(2)), "price": math.nan}, row(trade(3))]]
-    page = await backfill.fetch(rest, "BTC/USDT", Ask(START, None), ANY_TIME, told.append)
+    page = await PastTrades(rest, TradeFacts()).fetch("BTC/USDT", Ask(START, None), ANY_TIME, told.append)
     assert page == [trade(1), trade(3)]
     assert len(told) == 1
 
@@ -110,7 +112,7 @@ async def test_a_page_of_nothing_but_bad_trades_is_no_empty_page() -> None:
     rest = Rest([])
     rest.script = [[{**row(trade(2)), "price": "Infinity"}]] * 2
     with pytest.raises(Unanswered, match="cannot be read"):
-        await backfill.fetch(rest, "BTC/USDT", Ask(START, None), ANY_TIME, print)
+        await PastTrades(rest, TradeFacts()).fetch("BTC/USDT", Ask(START, None), ANY_TIME, print)
 
 
 @pytest.mark.parametrize("said", [math.nan, math.inf])

@@ -89,6 +89,7 @@ class ScriptedVenue:
     passed: int = 10**12
     """How much later it is there, ms, by the time that anything has happened."""
     admission: Admission = ANY_TIME
+    past: Any = None
 
     async def now(self) -> int | None:
         """The exchange's clock, as the feed begins."""

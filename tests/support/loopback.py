@@ -69,6 +69,8 @@ class Loopback:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request)
         query = dict(request.query)
+        if request.method == "POST" and (body := await request.text()).startswith("{"):
+            query |= json.loads(body)
         self.asked.append((request.path, query))
         self._news.set()
         said = self.answer(request.path, query)
@@ -112,8 +114,8 @@ async def loopback() -> AsyncIterator[Loopback]:
 
 
 def market(symbol: str, market_id: str, **more: Any) -> dict[str, Any]:
-    """A spot market as ccxt describes one."""
-    base, quote = symbol.split("/")
+    """A market as ccxt describes one, of spot unless `more` says otherwise."""
+    base, quote = symbol.split(":")[0].split("/")
     return {
         "id": market_id, "symbol": symbol, "base": base, "quote": quote, "baseId": base, "quoteId": quote,
         "type": "spot", "spot": True, "margin": False, "swap": False, "future": False, "option": False,

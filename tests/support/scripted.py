@@ -42,6 +42,7 @@ class ScriptedVenue:
     exchange = "binance"
     counted = True
     admission = ANY_TIME
+    past: Any = None
 
     def __init__(self, *, has_diffs: bool = True) -> None:
         self.has_diffs = has_diffs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ class Spoken:
     ids: Callable[[Deal], tuple[str, str]]
     """The ids of a deal, live and by REST."""
     packed: Callable[[bytes], bytes] | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    """What ccxt's description of the market says besides."""
     happened: list[Deal] = field(default_factory=list)
     server: Loopback = field(default_factory=Loopback)
 
@@ -198,6 +201,25 @@ def bitstamp() -> Spoken:
     )  # fmt: skip
 
 
+def hyperliquid() -> Spoken:
+    """Live trades; none of the past by REST without a wallet, and then only one's own."""
+    return Spoken(
+        "hyperliquid", "BTC/USDC:USDC", "0",
+        frame=lambda deal: {"channel": "trades", "data": [
+            {"coin": "BTC", "side": "B", "px": str(deal.price), "sz": str(deal.amount), "time": deal.at, "hash": "0x0",
+             "tid": deal.number}]},
+        page=lambda happened, query: {"time": int(time.time() * 1000)}
+        if query.get("type") == "exchangeStatus" else refused(500, "nobody is to ask"),
+        confirms=lambda said: [{"channel": "subscriptionResponse", "data": said}]
+        if said.get("method") in ("subscribe", "unsubscribe") else [],
+        path="/info",
+        ids=lambda deal: (str(deal.number), str(deal.number)),
+        more={"type": "swap", "spot": False, "swap": True, "contract": True, "linear": True, "inverse": False,
+              "settle": "USDC", "settleId": "USDC", "contractSize": 1.0, "baseName": "BTC", "base": "BTC",
+              "quote": "USDC", "baseId": "0", "info": {"name": "BTC"}},
+    )  # fmt: skip
+
+
 @asynccontextmanager
 async def speaking(spoken: Spoken, **streamer: Any) -> AsyncIterator[Venue]:
     """The venue, opened by ccxt at a server that speaks so."""
@@ -206,6 +228,6 @@ async def speaking(spoken: Spoken, **streamer: Any) -> AsyncIterator[Venue]:
         server.packed = spoken.packed
         server.reply = spoken.confirms
         server.answer = lambda path, query: spoken.page(spoken.happened, query) if path.endswith(spoken.path) else {}
-        markets = [market(spoken.symbol, spoken.market_id)]
+        markets = [market(spoken.symbol, spoken.market_id, **spoken.more)]
         async with open_venue(spoken.exchange, settings(server.url, spoken.exchange, markets, **streamer)) as venue:
             yield venue

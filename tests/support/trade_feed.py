@@ -17,6 +17,9 @@ from tickwire.feeds import Feed, Gap, Status, Trade, Trades
 from tickwire.streamer import trades
 from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Desk, Sink, Venue, Wishes, open_board
+from tickwire.streamer.past import PastTrades
+from tickwire.venues.profile import TradeFacts
+from tickwire.venues.registry import profile_of
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 QUICK = StreamerSettings(repair_s=1.0, settle_ms=0)
@@ -33,12 +36,17 @@ class ScriptedVenue:
     exchange: str = "binance"
     clock: Callable[[], int | None] = lambda: START + 3_600_000
     admission: Admission = ANY_TIME
+    past: PastTrades = field(init=False)
     sink: Sink | None = None
     opened: asyncio.Event = field(default_factory=asyncio.Event)
     closed: asyncio.Event = field(default_factory=asyncio.Event)
     silent: bool = False
     asked: list[int] = field(default_factory=list)
     """From when on (ms, our clock) an answer of the sockets was to be."""
+
+    def __post_init__(self) -> None:
+        facts = profile_of(self.exchange).trades if self.counted else TradeFacts(resolution_ms=1)
+        self.past = PastTrades(self.rest, facts, self.clock)
 
     async def answers(self, feed: Feed, since: int) -> bool:
         """Whether the sockets answer."""
@@ -178,6 +186,11 @@ class Followed:
 
     desk: Desk
     task: asyncio.Task[None]
+
+    @property
+    def state(self) -> str:
+        """As the board shows it."""
+        return self.desk.board.state
 
 
 @asynccontextmanager

@@ -14,7 +14,7 @@ PROFILE = Profile(
         ids_shared=True,
         joined_live=True,
         method="newest",
-        older=Older(before="after", params={"method": "publicGetMarketHistoryTrades"}),
+        older=Older(before="after", page=100, params={"method": "publicGetMarketHistoryTrades"}),
         page=500,
         resolution_ms=1,
         amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},

@@ -26,6 +26,8 @@ class Older(Struct, frozen=True, kw_only=True):
 
     before: str
     """The parameter that takes the id of the known trade."""
+    page: int | None = None
+    """The most trades that one such request may ask for, where that is another number."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """What else `fetch_trades` is told."""
 

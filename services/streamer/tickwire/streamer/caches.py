@@ -1,4 +1,4 @@
-"""What is new in the containers in which ccxt keeps trades. No I/O.
+"""Trades as ccxt has them, and what is new in the containers in which it keeps them. No I/O.
 
 ccxt resolves the same growing cache with each message, and sometimes one message under several names. Which class of
 cache a venue uses is its own affair (all of them are lists; ccxt 4.5.90, `async_support/base/ws/cache.py`): some only
@@ -10,6 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from tickwire import numbers
+from tickwire.feeds import Trade
 
 OF_A_TRADE = frozenset({"price", "amount", "side", "timestamp"})
 OF_AN_ORDER = frozenset({"status", "remaining"})
@@ -24,6 +27,18 @@ def is_trade(item: Any) -> bool:
 def are_trades(result: Any) -> bool:
     """Whether it is a container of trades, judged by the newest; an empty one is not."""
     return isinstance(result, list) and len(result) > 0 and is_trade(result[-1])
+
+
+def trade(found: dict[str, Any], symbol: str) -> Trade:
+    """A trade of ccxt's in a market. Raises KeyError, TypeError and ValueError."""
+    side = found.get("side")
+    return Trade(
+        id=None if found.get("id") is None else str(found["id"]),
+        timestamp=int(found["timestamp"]),
+        side=side if side in ("buy", "sell") else None,
+        price=numbers.price(found["price"], symbol),
+        amount=numbers.amount(found["amount"]),
+    )
 
 
 class Newness:

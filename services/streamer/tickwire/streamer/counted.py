@@ -110,6 +110,10 @@ class Counted:
         later = any((number_of(trade) or 0) >= (before or 0) for trade in trades)
         return runs, Answer.ABSENT if later else Answer.LAGS
 
+    def coarsen(self, resolution_ms: int) -> None:
+        # Ids are compared, not times.
+        pass
+
     def reached(self, until: int) -> None:
         self.until = max(until, self.until or until)
 

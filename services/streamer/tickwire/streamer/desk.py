@@ -18,6 +18,7 @@ from tickwire.config import StreamerSettings, TapeSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
 from tickwire.metrics import Lag
 from tickwire.streamer.admission import Admission
+from tickwire.streamer.past import PastTrades
 from tickwire.streamer.tape import Confirm, Tape, open_tape
 from tickwire.venues.units import SPOT, Units
 
@@ -84,6 +85,8 @@ class Venue(Protocol):
     async def now(self) -> int | None:
         """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown."""
 
+    past: PastTrades
+    """Its past trades by REST."""
     admission: Admission
     """Which trades and candles have a time that can be right there."""
 

@@ -45,6 +45,8 @@ class Intake:
         self.wake = asyncio.Event()
         """Set when there is something new."""
         self.is_connected = False
+        self.connected_at: int | None = None
+        """Since when (ms, the exchange's clock) it has been connected without an interruption; None where unknown."""
         self.interruptions = 0
         """How many have been met among what was ordered."""
         self._board = board
@@ -173,6 +175,7 @@ class Intake:
                 if batch:
                     break
                 self.interruptions += 1
+                self.connected_at = entry.connected
                 self._newest = None
                 self._board.conflated += ordering.interrupted()
                 self._unsure = self.is_connected and self._known

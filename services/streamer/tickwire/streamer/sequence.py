@@ -75,6 +75,9 @@ class Ordering(Protocol):
         page was asked for by that time: what happened before is not missing, though no trade tells so.
         """
 
+    def coarsen(self, resolution_ms: int) -> None:
+        """REST tells times no more exactly than this."""
+
     def reached(self, until: int) -> None:
         """Nothing is missing before `until` (ms): it was watched until then, or is from then on."""
 

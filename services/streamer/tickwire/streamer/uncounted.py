@@ -142,6 +142,12 @@ class Uncounted:
             return runs, Answer.COMPLETE
         return runs, Answer.ABSENT if beyond else Answer.LAGS
 
+    def coarsen(self, resolution_ms: int) -> None:
+        if resolution_ms > self.identity.resolution_ms:
+            self.identity.resolution_ms = resolution_ms
+            if not self.identity.by_id:
+                self._drop_ids()
+
     def reached(self, until: int) -> None:
         self.until = max(until, self.until or until)
 

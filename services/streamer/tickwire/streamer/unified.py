@@ -13,7 +13,7 @@ from tickwire import numbers, timeframes
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
 from tickwire.streamer.admission import Admission
-from tickwire.streamer.caches import Newness, are_trades, is_trade
+from tickwire.streamer.caches import Newness, are_trades, is_trade, trade
 from tickwire.streamer.desk import BookView
 
 _TICKER = (
@@ -214,18 +214,6 @@ class Mapper:
         opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
         self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange has those of another time zone")
         return False
-
-
-def trade(found: dict[str, Any], symbol: str) -> Trade:
-    """A trade of ccxt's in a market. Raises KeyError, TypeError and ValueError."""
-    side = found.get("side")
-    return Trade(
-        id=None if found.get("id") is None else str(found["id"]),
-        timestamp=int(found["timestamp"]),
-        side=side if side in ("buy", "sell") else None,
-        price=numbers.price(found["price"], symbol),
-        amount=numbers.amount(found["amount"]),
-    )
 
 
 def ticker(found: dict[str, Any]) -> dict[str, Any]:

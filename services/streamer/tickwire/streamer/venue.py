@@ -37,6 +37,7 @@ from tickwire.streamer.hooks import Hooks, prove
 from tickwire.streamer.idle import Idle
 from tickwire.streamer.kept import BEST_PRICES
 from tickwire.streamer.market import described as described_market
+from tickwire.streamer.past import PastTrades
 from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
 from tickwire.streamer.watch import Ended, answered, described, watch
 from tickwire.venues.registry import profile_of
@@ -72,6 +73,7 @@ class Venue:
         self.exchange: str = opened.id
         self.rest = opened
         self.counted = profile_of(opened.id).trades.ids == "counting"
+        self.past = PastTrades(opened, profile_of(opened.id).trades, self.clock)
         self.sockets = sockets
         self.has_diffs = self.counted and sockets.typed
         """Whether books arrive as changes, rather than whole as ccxt keeps them."""
