@@ -26,7 +26,7 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from tickwire import address as addresses
 from tickwire import lifecycle, logs, messages, parting, secure
 from tickwire.config import NatsSettings
-from tickwire.confirmed import WRITE_REMEDY, Ack, Confirmed
+from tickwire.confirmed import REMEDY, Ack, Confirmed
 from tickwire.connecting import BusClient, opened
 from tickwire.decoding import Undecodable
 from tickwire.episodes import QUIET_S, Episode
@@ -136,7 +136,7 @@ class Bus:
             await self.client.flush(int(ACK_S))
         except (nats.errors.Error, TimeoutError):
             return
-        raise StorageError(f"the broker is there, and stores nothing on {family_of(subject)}", WRITE_REMEDY) from reason
+        raise StorageError(f"the broker is there, and stores nothing on {family_of(subject)}", REMEDY) from reason
 
     async def request(self, subject: str, message: Struct, reply: type[R], *, timeout_s: float = 10.0) -> R:
         """Ask a service and wait for its one reply; asked again when a third of the time passed without one.
@@ -254,6 +254,11 @@ class Bus:
             consumer._sseq = max(consumer._sseq, start_sequence - 1)
         return subscription
 
+    def full(self) -> str | None:
+        """Why the broker does not store what it is given, if so, and what to do."""
+        trouble = self.confirmed.trouble()
+        return None if trouble is None else str(trouble)
+
     def deaf(self) -> str | None:
         """Whether what is followed does not deliver, though a heartbeat is due each second; None where all does."""
         now = time.monotonic()
@@ -335,6 +340,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
 
     async def on_reconnect() -> None:
         bus.lost.clear()
+        bus.confirmed.forget()
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 

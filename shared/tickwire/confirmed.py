@@ -19,6 +19,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from tickwire.errors import StorageError
 from tickwire.subjects import family_of
 
 WRONG_SEQUENCE = 10071
@@ -29,7 +30,7 @@ SILENCE_S = 10.0
 """How long publishes to a stream may stay without an answer: a cluster elects a leader within 5 s."""
 FORGOTTEN_S = 60.0
 """A failure that was not repeated for so long is forgotten: nobody publishes there any more."""
-WRITE_REMEDY = (
+REMEDY = (
     "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
     "(`tickwire up` restarts the one that it embeds by itself)"
 )
@@ -101,7 +102,7 @@ class Confirmed:
             self._failing.pop(family_of(subject), None)
         return ack
 
-    def trouble(self) -> str | None:
+    def trouble(self) -> StorageError | None:
         """What the broker does not store, why, and what to do; None where it takes what it is given."""
         now = time.monotonic()
         for family, failing in list(self._failing.items()):
@@ -109,8 +110,14 @@ class Confirmed:
                 del self._failing[family]
             elif now - failing.since > SILENCE_S:
                 seconds = now - failing.since
-                return f"the broker takes nothing on {family} since {seconds:.0f} s ({failing.why}); {WRITE_REMEDY}"
+                return StorageError(
+                    f"the broker stores nothing on {family} since {seconds:.0f} s: {failing.why}", REMEDY
+                )
         return None
+
+    def forget(self) -> None:
+        """The broker was restarted, or is another one: what it did not store before says nothing any more."""
+        self._failing.clear()
 
     def _fails(self, subject: str, why: str) -> None:
         now = time.monotonic()

@@ -58,7 +58,7 @@ async def monitored(settings: MetricsSettings, metrics: Metrics, bus: Bus) -> As
             metrics.ready.checked("broker", lambda: None if bus.client.is_connected else "not connected to the broker"),
             metrics.ready.checked("serving", lambda: None if metrics.serving else "starting or stopping"),
             metrics.ready.checked("consumers", bus.deaf),
-            metrics.ready.checked("storage", bus.confirmed.trouble),
+            metrics.ready.checked("storage", bus.full),
         ):
             async with stalls.measured(lambda ms: metrics.stalls.observe(ms / 1000)):
                 yield

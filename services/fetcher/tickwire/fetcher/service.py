@@ -111,11 +111,17 @@ class _Fetcher:
     # -- taking requests ------------------------------------------------------------------------------------------
 
     async def accept(self, request: FetchRequest, _call: Call) -> FetchAccepted:
-        """Queue a job, once for each id. Raises Busy when too many wait; then nothing is queued."""
+        """Queue a job, once for each id.
+
+        Raises Busy when too many wait, StorageError when the broker cannot store what would come of it; then nothing
+        is queued.
+        """
         request = msgspec.structs.replace(request, id=request.id or uuid.uuid4().hex)
         assert request.id is not None
         now = time_ns() // 1_000_000
         checks.check(request, now, self._settings)
+        if (full := self._bus.confirmed.trouble()) is not None:
+            raise full
         before = await jobs.last_message(self._bus, request.id)
         if before is not None and before.ended:
             # The same request again: the result again, for whoever asks.
