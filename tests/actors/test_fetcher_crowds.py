@@ -17,6 +17,7 @@ from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
 from tickwire import bus as bus_module
 from tickwire import messages, streams
 from tickwire.bus import Bus, checked
+from tickwire.config import ExchangeSettings
 from tickwire.confirmed import Ack, Confirmed
 from tickwire.errors import BadRequest, BrokerUnavailable, Busy, TickwireError
 from tickwire.messages import FetchAccepted, FetchRequest
@@ -208,3 +209,21 @@ async def test_a_job_whose_confirmation_is_lost_is_accepted_once_it_is_known_and
         monkeypatch.setattr(Confirmed, "publish", publish)
         await line.order("doubtful")
         assert (await line.end("doubtful")).complete
+
+
+async def test_an_exchange_that_cannot_be_opened_fails_its_own_jobs_and_no_others(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    async with fetching(bus, broker, tmp_path) as line:
+        await line.order("before")
+        assert (await line.end("before")).complete
+        # What ccxt refuses only when the exchange is made.
+        for exchange in ("okx", "kraken"):
+            line.settings.exchange[exchange] = ExchangeSettings(ccxt={"options": 5, "urls": 7})
+            await line.order(exchange, exchange=exchange, symbol="BTC/USDT")
+            job = await line.end(exchange)
+            assert job.error is not None
+            assert (job.state, job.error.code) == ("failed", "config"), job.error
+            assert f"exchange.{exchange}.ccxt" in job.error.message
+        await line.order("after", since=NOW - 2 * DAY)
+        assert (await line.end("after")).complete

@@ -54,6 +54,14 @@ class Stopped(Exception):
 
 
 @dataclass(frozen=True)
+class Unopened:
+    """An exchange that could not be opened, and why: its jobs fail with that."""
+
+    exchange: str
+    error: TickwireError
+
+
+@dataclass(frozen=True)
 class Runner:
     """What all jobs of this process share. `begun` are those that it began and that have not ended."""
 
@@ -65,8 +73,12 @@ class Runner:
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
 
-    def prepared(self, venue: Venue, request: FetchRequest, stop: asyncio.Event, cancelled: asyncio.Event) -> Run:
-        """A job that can be run. Raises TickwireError when the request cannot be meant."""
+    def prepared(
+        self, venue: Venue | Unopened, request: FetchRequest, stop: asyncio.Event, cancelled: asyncio.Event
+    ) -> Run:
+        """A job that can be run. Raises TickwireError when the request cannot be meant, or the exchange is not open."""
+        if isinstance(venue, Unopened):
+            raise venue.error
         checks.check(request, time.time_ns() // 1_000_000, self.settings)
         return Run(self, venue, request, stop, cancelled)
 

@@ -22,7 +22,7 @@ from tickwire import lifecycle, logs, messages, parting, subjects
 from tickwire.bus import Bus, cancellable
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
 from tickwire.fetcher import checks, jobs
-from tickwire.fetcher.jobs import Run, Runner
+from tickwire.fetcher.jobs import Run, Runner, Unopened
 from tickwire.fetcher.venue import Venue
 from tickwire.messages import CancelRequest, FetchRequest
 from tickwire.subjects import Key
@@ -53,7 +53,7 @@ class Taken:
 class Queue:
     """The jobs of one exchange. `release` is set when the exchange is to be given up."""
 
-    def __init__(self, bus: Bus, venue: Venue, release: asyncio.Event, runner: Runner) -> None:
+    def __init__(self, bus: Bus, venue: Venue | Unopened, release: asyncio.Event, runner: Runner) -> None:
         self._bus = bus
         self._venue = venue
         self._release = release

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from functools import partial
 from time import time_ns
 from typing import Any
@@ -36,12 +36,12 @@ from tickwire import backlog, exchanges, logs, messages, parting, streams, subje
 from tickwire.bus import Bus, patiently
 from tickwire.chain import EXPECTED
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, Unconfirmed
+from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unconfirmed
 from tickwire.fetcher import checks, jobs, queue
-from tickwire.fetcher.jobs import Runner
+from tickwire.fetcher.jobs import Runner, Unopened
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.queue import Queue
-from tickwire.fetcher.venue import open_venue
+from tickwire.fetcher.venue import Venue, open_venue
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import CancelRequest, FetchAccepted, FetchRequest, Job
 from tickwire.metrics import Metrics
@@ -194,7 +194,14 @@ class _Fetcher:
             return
         if consumer is None:
             return
-        async with open_venue(exchange, self._settings, self._metrics) as venue:
+        async with AsyncExitStack() as stack:
+            venue: Venue | Unopened
+            try:
+                venue = await stack.enter_async_context(open_venue(exchange, self._settings, self._metrics))
+            except Exception as error:
+                # The boundary of an exchange: its jobs fail, each with the reason, and no others.
+                log.exception("cannot open the exchange", exchange=exchange)
+                venue = Unopened(exchange, error if isinstance(error, TickwireError) else jobs.bug(error))
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
                 await Queue(self._bus, venue, lease.release, self._runner).work(jobs_)
