@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import threading
 from collections.abc import Iterator
@@ -10,18 +11,20 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import numpy as np
 import pytest
 
-from support.pipeline import Pipeline, pipeline
+from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire import messages, subjects
-from tickwire.bus import Bus
+from tickwire.bus import CHUNK_BYTES, Bus
 from tickwire.cache import replies
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
 from tickwire.columns import rows_of
 from tickwire.errors import CacheFileError, Fenced
 from tickwire.messages import (
+    CacheList,
     CandleColumns,
     CandlePage,
     Candles,
@@ -31,6 +34,7 @@ from tickwire.messages import (
     Repair,
     Row,
 )
+from tickwire.ranges import Range
 from tickwire.subjects import Key
 
 MINUTE = 60_000
@@ -78,14 +82,14 @@ def store_in(folder: Path, epoch: int = 1) -> Store:
 
 def decoded_rows(key: Key, lines: bytes) -> list[Row]:
     found: list[Row] = []
-    for chunk in replies.as_rows(key, lines):
+    for chunk in replies.as_rows(key, [lines]):
         found += msgspec.json.decode(chunk, type=Candles).rows
     return found
 
 
 def decoded_columns(key: Key, lines: bytes) -> list[Row]:
     found: list[Row] = []
-    for chunk in replies.as_columns(key, lines):
+    for chunk in replies.as_columns(key, [lines]):
         found += rows_of(msgspec.msgpack.decode(chunk, type=CandleColumns))
     return found
 
@@ -172,7 +176,7 @@ def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wro
     with file.open("r+b") as handle:
         handle.write(b"\n".join(lines)[: file.stat().st_size])
     with store.reading(KEY) as reading, pytest.raises(CacheFileError, match="line 51"):
-        reading.converted(reading.lines(None, None), convert)  # type: ignore[arg-type]
+        list(reading.messages(None, None, None, convert))  # type: ignore[arg-type]
 
 
 def test_a_file_that_another_program_removed_is_refused_and_stays_a_matter_of_its_key(tmp_path: Path) -> None:
@@ -273,6 +277,42 @@ async def test_answers_beside_splices_are_whole_in_both_formats_from_any_instanc
         assert all(process.returncode is None for process, _ in line.running.values())
 
 
+async def test_a_range_of_millions_of_rows_holds_nothing_up_and_costs_no_lease(
+    broker: str, simulator: SimulatorProcess, tmp_path: Path
+) -> None:
+    key, ttl_s, rows = Key("binance", "BTC/USDT", "1s"), 2.0, 2_000_000
+    config = CONFIG + "[log]\nstalls = true\n"
+    async with pipeline(broker, simulator, tmp_path, (), config, lease_ttl_s=ttl_s) as line:
+        line.cache_dir.mkdir()
+        # As a file that was copied from elsewhere: its rows prove themselves.
+        since = FIRST * MINUTE
+        with (line.cache_dir / f"{subjects.file_stem(key)}.csv").open("w") as file:
+            file.write("dates,opens,highs,lows,closes,volumes\n")
+            file.writelines(f"{since + n * 1000},1.25,{n % 977 + 0.5},0.125,{n / 7!r},3.5\n" for n in range(rows))
+        await line.start("cache")
+        await line.started("cache")
+        whole = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe="1s", since=since + 1000, until=2**42)
+        counted = await line.bus.request("cache.coverage", whole, Coverage, timeout_s=60)
+        assert (counted.rows, counted.holes) == (rows - 1, 0)
+        request = CandlesRequest(exchange=key.exchange, symbol=key.symbol, timeframe="1s", format="columns")
+        seen, chunks = 0, 0
+        decode = msgspec.msgpack.Decoder(CandleColumns).decode
+        async for chunk in line.bus.request_chunks("cache.get", request, decode, timeout_s=60):
+            dates = np.frombuffer(chunk.dates, "<i8")
+            closes = np.frombuffer(chunk.closes, "<f8")
+            assert dates.tolist() == list(range(since + seen * 1000, since + (seen + len(dates)) * 1000, 1000))
+            assert closes.tolist() == [n / 7 for n in range(seen, seen + len(dates))]
+            seen += len(dates)
+            chunks += 1
+        assert seen == rows
+        assert chunks > 100
+        log = [json.loads(each) for each in (tmp_path / "cache-0.log").read_text().splitlines() if each[0] == "{"]
+        assert not [each for each in log if each["event"] == "lease lost"]
+        stalls = [each["longest_stall_ms"] for each in log if each["event"] == "stalls"]
+        assert stalls
+        assert max(stalls) < ttl_s / 3 * 1000
+
+
 async def test_answers_beside_a_repair_are_whole_or_name_the_damage(
     broker: str, simulator: SimulatorProcess, tmp_path: Path
 ) -> None:
@@ -316,3 +356,16 @@ async def test_answers_beside_a_repair_are_whole_or_name_the_damage(
         assert refusals <= {"it is not a row of six numbers"}
         assert line.rows(KEY) == repaired
         assert all(process.returncode is None for process, _ in line.running.values())
+
+
+def test_a_key_known_in_too_many_ranges_for_a_message_is_named_and_the_others_are_listed() -> None:
+    ranges = [Range(2 * n * MINUTE, (2 * n + 1) * MINUTE) for n in range(60_000)]
+    scattered = Coverage(exchange="binance", symbol="A/B", timeframe="1m", rows=60_000, verified=ranges)
+    sound = [Coverage(exchange="binance", symbol=f"C{n}/D", timeframe="1m") for n in range(5000)]
+    chunks = list(replies.as_list([scattered, *sound], ["a note"]))
+    assert max(map(len, chunks)) <= CHUNK_BYTES
+    parts = [messages.decode(chunk, CacheList) for chunk in chunks]
+    assert [key.symbol for part in parts for key in part.keys] == [key.symbol for key in sound]
+    notes = [note for part in parts for note in part.damaged]
+    assert notes[0] == "a note"
+    assert "A/B 1m is known in 60,000 separate ranges" in notes[1]

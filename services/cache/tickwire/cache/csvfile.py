@@ -96,7 +96,7 @@ def cut_after(view: Buffer, start: int, end: int, rows: int) -> int:
     """The end of the first `rows` lines of `[start, end)`."""
     at = start
     while rows > 0 and at < end:
-        chunk = view[at : min(end, at + max(4096, rows * 96))]
+        chunk = view[at : min(end, at + min(max(4096, rows * 96), _CHUNK))]
         ends = np.flatnonzero(np.frombuffer(chunk, np.uint8) == 10)
         if not ends.size:
             return end

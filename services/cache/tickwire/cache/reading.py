@@ -6,8 +6,8 @@ behind them). So what is read through one is whole, whatever the writer does mea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Self, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Self
 
 from tickwire.cache import csvfile
 from tickwire.cache.csvfile import START, MalformedLine
@@ -16,7 +16,8 @@ from tickwire.cache.files import Files
 from tickwire.errors import CacheFileError
 from tickwire.subjects import Key
 
-T = TypeVar("T")
+PIECE_BYTES = 400 << 10
+"""As JSON or as columns a piece fits into one message; one is converted within a few milliseconds."""
 
 
 class Reading:
@@ -31,6 +32,8 @@ class Reading:
         self._fd = fd
         self._size = size
         self._latest = latest
+        self._at = START
+        """Where in the file the last piece was."""
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +50,10 @@ class Reading:
 
         Raises CacheFileError where a line met on the way is not a row, StorageError.
         """
+        return b"".join(self.pieces(since, until, limit))
+
+    def pieces(self, since: int | None, until: int | None, limit: int | None = None) -> Iterator[bytes]:
+        """The same in parts of PIECE_BYTES: copying and converting more at once would hold up all other threads."""
         with explained(f"read {self._path}"):
             view = self.view()
             end = len(view)
@@ -54,11 +61,41 @@ class Reading:
                 start = START if since is None else csvfile.bisect(view, since, START, end)
                 until = self._latest if until is None else min(until, self._latest)
                 stop = csvfile.bisect(view, until, start, end)
+                if limit is not None:
+                    stop = csvfile.cut_after(view, start, stop, max(limit, 0))
+                while start < stop:
+                    cut = stop
+                    if stop - start > PIECE_BYTES:
+                        cut = (view.rfind(b"\n", start, start + PIECE_BYTES) + 1) or csvfile.line_end(view, start, stop)
+                    self._at = start
+                    yield view[start:cut]
+                    start = cut
             except MalformedLine as error:
                 raise refused_line(self._files, self.key, view, error) from error
-            if limit is not None:
-                stop = csvfile.cut_after(view, start, stop, max(limit, 0))
-            return view[start:stop]
+
+    def messages(
+        self,
+        since: int | None,
+        until: int | None,
+        limit: int | None,
+        convert: Callable[[Key, Iterable[bytes]], Iterator[bytes]],
+    ) -> Iterator[bytes]:
+        """The rows as `convert` makes messages of their lines. Raises CacheFileError, naming the line it fails at."""
+        at, lines = START, b""
+
+        def told() -> Iterator[bytes]:
+            nonlocal at, lines
+            for piece in self.pieces(since, until, limit):
+                at, lines = self._at, piece
+                yield piece
+
+        try:
+            yield from convert(self.key, told())
+        except ValueError as error:
+            offset = csvfile.first_malformed(lines)
+            if offset is None:
+                raise self._files.refused(self.key, self._path, f"its rows cannot be read ({error})") from error
+            raise refused_line(self._files, self.key, self.view(), MalformedLine(at + offset)) from error
 
     def believed(self) -> tuple[int, int | None]:
         """How many rows are not believed, and the date of the last one that is. Raises like `lines`."""
@@ -72,13 +109,6 @@ class Reading:
                 raise refused_line(self._files, self.key, view, error) from error
             return view[stop:end].count(b"\n"), last
 
-    def converted(self, lines: bytes, convert: Callable[[Key, bytes], Iterator[T]]) -> list[T]:
-        """Lines in another form. Raises CacheFileError, naming the line, where `convert` raises ValueError."""
-        try:
-            return list(convert(self.key, lines))
-        except ValueError as error:
-            raise self._refused(lines, error) from error
-
     @property
     def _path(self) -> str:
         return self._files.data(self.key)
@@ -86,14 +116,6 @@ class Reading:
     def view(self) -> Buffer:
         """The header and all rows. Raises OSError."""
         return self._files.disk.view(self._fd, self._size)
-
-    def _refused(self, lines: bytes, error: ValueError) -> CacheFileError:
-        view = self.view()
-        start = view.find(lines)
-        offset = csvfile.first_malformed(lines)
-        if start < 0 or offset is None:
-            return self._files.refused(self.key, self._path, f"its rows cannot be read ({error})")
-        return refused_line(self._files, self.key, view, MalformedLine(start + offset))
 
 
 def refused_line(files: Files, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:

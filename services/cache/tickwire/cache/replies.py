@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 import msgspec
 
 from tickwire.bus import CHUNK_BYTES
-from tickwire.cache.rows import columns, parse_rows
+from tickwire.cache.rows import Columns, columns, parse_rows
+from tickwire.errors import TickwireError
 from tickwire.messages import CacheList, CandleColumns, Coverage
 from tickwire.subjects import Key
 
@@ -15,15 +17,16 @@ _ROOM = CHUNK_BYTES - 4096
 """What of a chunk is left for rows beside the names of its fields."""
 _COLUMN_BYTES = 6 * 8
 
+T = TypeVar("T")
 
-def as_rows(key: Key, lines: bytes) -> Iterator[bytes]:
-    """Lines of a data file as Candles messages; the numbers are passed on as they stand in the file.
+
+def as_rows(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces of a data file as Candles messages; the numbers are passed on as they stand in the file.
 
     Raises ValueError when a line is not a row.
     """
-    chunks = list(_split(lines)) or [b""]
     before: int | None = None
-    for number, chunk in enumerate(chunks):
+    for number, (chunk, more) in enumerate(_with_more(pieces, b"")):
         before = _checked(chunk, before)
         rows = b"[[" + chunk[:-1].replace(b"\n", b"],[") + b"]]" if chunk else b"[]"
         yield msgspec.json.encode(
@@ -33,54 +36,92 @@ def as_rows(key: Key, lines: bytes) -> Iterator[bytes]:
                 "timeframe": key.timeframe,
                 "rows": msgspec.Raw(rows),
                 "chunk": number,
-                "more": number + 1 < len(chunks),
+                "more": more,
             }
         )
 
 
-def as_columns(key: Key, lines: bytes) -> Iterator[bytes]:
-    """Lines of a data file as CandleColumns messages. Raises ValueError when a line is not a row."""
-    table = columns(lines)
-    size = _ROOM // _COLUMN_BYTES
-    starts = range(0, max(len(table.dates), 1), size)
-    for number, start in enumerate(starts):
-        dates, opens, highs, lows, closes, volumes = (column[start : start + size] for column in table)
+def as_columns(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces of a data file as CandleColumns messages. Raises ValueError when a line is not a row."""
+    for number, (table, more) in enumerate(_with_more(_tables(pieces), columns(b""))):
         yield msgspec.msgpack.encode(
             CandleColumns(
                 exchange=key.exchange,
                 symbol=key.symbol,
                 timeframe=key.timeframe,
-                count=len(dates),
-                dates=dates.astype("<i8").tobytes(),
-                opens=opens.astype("<f8").tobytes(),
-                highs=highs.astype("<f8").tobytes(),
-                lows=lows.astype("<f8").tobytes(),
-                closes=closes.astype("<f8").tobytes(),
-                volumes=volumes.astype("<f8").tobytes(),
+                count=len(table.dates),
+                dates=table.dates.astype("<i8").tobytes(),
+                opens=table.opens.astype("<f8").tobytes(),
+                highs=table.highs.astype("<f8").tobytes(),
+                lows=table.lows.astype("<f8").tobytes(),
+                closes=table.closes.astype("<f8").tobytes(),
+                volumes=table.volumes.astype("<f8").tobytes(),
                 chunk=number,
-                more=number + 1 < len(starts),
+                more=more,
             )
         )
 
 
+def _tables(pieces: Iterable[bytes]) -> Iterator[Columns]:
+    """Pieces as columns, each of which fits into a message."""
+    size = _ROOM // _COLUMN_BYTES
+    for piece in pieces:
+        table = columns(piece)
+        for start in range(0, len(table.dates), size):
+            part = slice(start, start + size)
+            yield Columns(
+                table.dates[part],
+                table.opens[part],
+                table.highs[part],
+                table.lows[part],
+                table.closes[part],
+                table.volumes[part],
+            )
+
+
+def _with_more(parts: Iterable[T], empty: T) -> Iterator[tuple[T, bool]]:
+    """Each part, and whether one follows; `empty` where there is none."""
+    following = iter(parts)
+    part = next(following, empty)
+    for another in following:
+        yield part, True
+        part = another
+    yield part, False
+
+
 def as_list(keys: list[Coverage], damaged: list[str]) -> Iterator[bytes]:
-    """A listing as CacheList messages; each has one key at least."""
+    """A listing as CacheList messages; each has one key at least.
+
+    A key that is known in more ranges than a message has room for is among the damaged: the others are listed.
+    """
     parts: list[list[Coverage]] = [[]]
+    notes = list(damaged)
     size = 0
     for coverage in keys:
         length = len(msgspec.json.encode(coverage)) + 1
+        if length > _ROOM:
+            notes.append(str(too_many_ranges(coverage)))
+            continue
         if parts[-1] and size + length > _ROOM:
             parts.append([])
             size = 0
         parts[-1].append(coverage)
         size += length
     # The refused files come last, by themselves, so that they have a chunk's room.
-    notes = [damaged[at : at + 500] for at in range(0, len(damaged), 500)]
-    pieces = [(part, list[str]()) for part in parts if part] + [(list[Coverage](), note) for note in notes]
+    noted = [notes[at : at + 500] for at in range(0, len(notes), 500)]
+    pieces = [(part, list[str]()) for part in parts if part] + [(list[Coverage](), note) for note in noted]
     for number, (part, note) in enumerate(pieces or [([], [])]):
         yield msgspec.json.encode(
             CacheList(keys=part, damaged=note, chunk=number, more=number + 1 < max(len(pieces), 1))
         )
+
+
+def too_many_ranges(coverage: Coverage) -> TickwireError:
+    """Why the coverage of a key cannot be told, and what to do."""
+    return TickwireError(
+        f"{coverage.key} is known in {len(coverage.verified):,} separate ranges, too many for one message",
+        "fetch its whole range once: then they are one",
+    )
 
 
 def _checked(lines: bytes, before: int | None) -> int | None:
@@ -90,12 +131,3 @@ def _checked(lines: bytes, before: int | None) -> int | None:
             raise ValueError("rows that do not ascend")
         before = date
     return before
-
-
-def _split(lines: bytes) -> Iterator[bytes]:
-    start = 0
-    while start < len(lines):
-        # A line takes two bytes more as a JSON array ("],[" for the line feed).
-        end = len(lines) if len(lines) - start <= _ROOM // 2 else lines.rfind(b"\n", start, start + _ROOM * 4 // 5) + 1
-        yield lines[start:end]
-        start = end

@@ -179,8 +179,7 @@ class Cache:
         parts = await asyncio.gather(*(self._listing(partition, request) for partition in self.partitions))
         keys = sorted((coverage for part in parts for coverage in part.keys), key=lambda coverage: coverage.key)
         damaged = sorted(note for part in parts for note in part.damaged)
-        for chunk in replies.as_list(keys, damaged):
-            await call.reply(chunk)
+        await _reply_list(keys, damaged, call)
 
     async def _listing(self, partition: Partition, request: ListRequest) -> CacheList:
         async for _ in self._tries(partition):
@@ -249,8 +248,7 @@ class Cache:
 
     async def _list_part(self, partition: Partition, request: ListRequest, call: Call) -> None:
         listing = await _listed(partition, request)
-        for chunk in replies.as_list(listing.keys, listing.damaged):
-            await call.reply(chunk)
+        await _reply_list(listing.keys, listing.damaged, call)
 
 
 # -- what an owner answers ---------------------------------------------------------------------------------------
@@ -261,16 +259,13 @@ async def _get(partition: Partition, request: CandlesRequest, call: Call) -> Non
         raise BadRequest(f"since {request.since} is after until {request.until}", "swap them")
     key = request.key
     store = await _flushed(partition, [key])
+    convert = replies.as_columns if request.format == "columns" else replies.as_rows
     # Taken in the partition's own thread, so beside no splice; read in another, so that no splice has to wait.
-    reading = await partition.run(lambda: store.reading(key))
-
-    def read() -> list[bytes]:
-        with reading:
-            lines = reading.lines(request.since, request.until, request.limit)
-            return reading.converted(lines, replies.as_columns if request.format == "columns" else replies.as_rows)
-
-    for chunk in await asyncio.to_thread(read):
-        await call.reply(chunk)
+    with await partition.run(lambda: store.reading(key)) as reading:
+        chunks = reading.messages(request.since, request.until, request.limit, convert)
+        # One at a time: a range of years is not held in memory, nor converted at once.
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(chunk)
 
 
 async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> Coverage:
@@ -287,10 +282,7 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
     if reading is not None:
         coverage = await asyncio.to_thread(_within, reading, coverage, request)
     if len(coverage.verified) > VERIFIED_RANGES:
-        raise TickwireError(
-            f"{key} is known in {len(coverage.verified):,} separate ranges, too many for one message",
-            "fetch its whole range once: then they are one",
-        )
+        raise replies.too_many_ranges(coverage)
     return coverage
 
 
@@ -304,7 +296,7 @@ def _within(reading: Reading, whole: Coverage, request: KeyRequest) -> Coverage:
     rows = whole.rows
     with reading:
         if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
-            rows = reading.lines(since, until).count(b"\n")
+            rows = sum(piece.count(b"\n") for piece in reading.pieces(since, until))
     grid = timeframes.grid(whole.timeframe, whole.opens_at)
     holes = max(0, sum(grid.count(*each) for each in verified) - rows)
     return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes)
@@ -324,6 +316,13 @@ async def _listed(partition: Partition, request: ListRequest) -> CacheList:
     store = await _flushed(partition, None)
     keys, damaged = await partition.run(lambda: store.listing(request.exchange))
     return CacheList(keys=keys, damaged=damaged)
+
+
+async def _reply_list(keys: list[Coverage], damaged: list[str], call: Call) -> None:
+    chunks = replies.as_list(keys, damaged)
+    # Thousands of keys with thousands of ranges each take seconds.
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        await call.reply(chunk)
 
 
 async def _flushed(partition: Partition, keys: Sequence[Key] | None) -> Store:
