@@ -31,6 +31,7 @@ from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, Ti
 from tickwire.leases import Lease
 from tickwire.messages import CandlePage, RejectedPage
 from tickwire.subjects import Key
+from tickwire.turns import Turns
 
 log = logs.get(__name__)
 
@@ -246,17 +247,22 @@ class Partition:
         self._metrics.refused.inc(len(outcome.rejected))
         self._metrics.pages.inc(len(outcome.stored))
         self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
+        turns = Turns()
         for sequence, page, refusal in outcome.rejected:
             log.warning("page refused", **page.key._asdict(), since=page.since, reason=str(refusal))
             await self._reject(page.key, sequence, refusal, page)
+            await turns.taken()
         for stored in outcome.stored:
             key = Key(stored.exchange, stored.symbol, stored.timeframe)
             await self._say(subjects.stored(key), stored)
+            await turns.taken()
 
     async def _pass_over(self, unread: list[tuple[_Queued, BadRequest]]) -> None:
         """Count and publish what was no page of its subject's key."""
         self._metrics.refused.inc(len(unread))
+        turns = Turns()
         for each, error in unread:
+            await turns.taken()
             self.bus.undecodable.skip(each.subject, each.data, error, sequence=each.sequence)
             try:
                 key = subjects.key_of(_path_of(each.subject))

@@ -20,13 +20,12 @@ from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Gap, Trades
 from tickwire.follow import pages
 from tickwire.streamer.tape import RETRY_S, last_message
+from tickwire.turns import Turns
 
 log = logs.get(__name__)
 
 MARGIN_MS = 120_000
 """How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
-TURN = 20
-"""Messages of a page after which others have their turn."""
 _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
 
 
@@ -88,12 +87,13 @@ async def read_back(
     bus: Bus, trades: Feed, after: int, unreadable: Callable[[str], None]
 ) -> AsyncGenerator[tuple[int, Trades], None]:
     """What the tape keeps after a sequence, up to its present end: by pages, so that nothing else waits behind it."""
+    turns = Turns()
     async with aclosing(pages(bus, trades.public, after)) as found:
         async for page in found:
-            for number, taped in enumerate(page):
+            for taped in page:
                 yield taped.sequence, told_by(taped.data, trades, unreadable)
-                if number % TURN == 0:
-                    await asyncio.sleep(0)
+                # By time: a message has one trade, or as many thousands as fit into it.
+                await turns.taken()
 
 
 def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Trades:
