@@ -89,6 +89,8 @@ class Bus:
         self.confirmed = Confirmed(client)
         self.lost = asyncio.Event()
         """Set while the connection is not there."""
+        self.losses = 0
+        """How often it was lost."""
         self.patience = Patience(0.0)
         """How long a person or a program waits for a service that is not there; `connect` sets the settings'."""
         self.doubts: set[Callable[[], None]] = set()
@@ -330,6 +332,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
 
     async def on_disconnect() -> None:
         bus.lost.set()
+        bus.losses += 1
         if not leaving.is_set():
             log.warning("disconnected from the broker", url=bus.url)
 

@@ -38,10 +38,17 @@ class Taped:
 
 @dataclass
 class Chain:
-    """How far a subject has been followed: the last sequence, and the newest time stamp of the stream so far."""
+    """How far a subject has been followed.
+
+    `last` is the place in the stream, 0 before the first message; `stamp` the time of the message there, empty where
+    none was handed on. `newest` is the newest time of the stream so far.
+    """
 
     last: int = 0
     newest: str = ""
+    stamp: str = ""
+    before: int = 0
+    """The place of the last message that was handed on, in a stream that is no more: the next one may know it."""
 
     def begins_anew(self, sequence: int, stamp: str) -> bool:
         """Whether a message is of another stream of the same name: an earlier place, though written later."""
@@ -50,7 +57,17 @@ class Chain:
     def advance(self, sequence: int, stamp: str) -> None:
         """Go on to a message."""
         self.last = sequence
+        self.stamp = stamp
         self.newest = max(self.newest, stamp)
+        self.before = 0
+
+    def anew(self) -> Chain:
+        """At the beginning of another stream."""
+        return Chain(newest=self.newest, before=self.last or self.before)
+
+    def misses(self, previous: int | None) -> bool:
+        """Whether a hole is between what was handed on and a message that names `previous` as the one before."""
+        return skips(previous, self.last or self.before, exact=bool(self.stamp or self.before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +109,16 @@ def expected_of(headers: Mapping[str, str] | None, last: int | None = None) -> i
     return last
 
 
-def skips(previous: int | None, last: int) -> bool:
+def skips(previous: int | None, last: int, *, exact: bool = True) -> bool:
     """Whether messages between `last` (0: none was read) and the next one are no longer kept, or nobody knows.
 
-    `previous` is what the next one's writer found before it. Anything but `last` is a hole: a later place is a message
-    that was missed; an earlier one, or none, is a subject that was emptied, or a stream that was made anew. None: it
-    is not told.
+    `previous` is what the next one's writer found before it on the subject; None: it is not told. Anything but `last`
+    is a hole: a later place is a message that was missed; an earlier one, or none, is a subject that was emptied, or a
+    stream that was made anew. Where `last` is a place between messages (not `exact`), an earlier one is none.
     """
-    return bool(last) and previous is not None and previous != last
+    if not last or previous is None:
+        return False
+    return previous != last if exact else previous > last or not previous
 
 
 def stamp_of(text: str) -> str:

@@ -71,6 +71,8 @@ class Following:
         self._turn = asyncio.Lock()
         self._doubt = asyncio.Event()
         self._heard = time.monotonic()
+        self._losses = bus.losses
+        self._unsure = False
 
     @property
     def sequence(self) -> int:
@@ -80,11 +82,23 @@ class Following:
     async def catch_up(self) -> None:
         """Hand on everything that is on the tape by now."""
         async with self._turn:
-            if (newest := await self._newest()) is None:
-                return
-            if self._chain.begins_anew(newest.sequence, newest.stamp):
+            if (newest := await self._same_stream()) is not None:
+                await self._read_back_to(newest.sequence)
+
+    async def _same_stream(self) -> Link | None:
+        """The newest message, once it is known whether the stream is the one that was followed so far."""
+        self._unsure, self._losses = False, self._bus.losses
+        newest = await self._newest()
+        if newest is None:
+            return None
+        if self._chain.begins_anew(newest.sequence, newest.stamp):
+            self._begin_anew()
+        elif self._chain.stamp:
+            # A stream that has come further than the old one by now has another message in that place.
+            kept = await self._at(self._chain.last)
+            if kept is not None and kept.stamp != self._chain.stamp:
                 self._begin_anew()
-            await self._read_back_to(newest.sequence)
+        return newest
 
     async def hear(self, message: Msg) -> None:
         """Take in a message of the subscription."""
@@ -93,11 +107,26 @@ class Following:
             raise BadRequest("not from the tape", "only the broker's republish can speak for it")
         self._heard = time.monotonic()
         async with self._turn:
+            if self._unsure or self._losses != self._bus.losses:
+                await self._same_stream()
             if self._chain.begins_anew(link.sequence, link.stamp):
                 self._begin_anew()
-            if link.previous is not None and link.previous > self._chain.last:
+            if link.sequence > self._chain.last and self._chain.misses(link.previous):
+                await self._read_what_is_missing(link)
+            elif link.previous is not None and link.previous > self._chain.last:
                 await self._read_back_to(link.previous)
             await self._hand_on(link, read_back=False)
+
+    async def _read_what_is_missing(self, link: Link) -> None:
+        """Read the messages before a link that names another one before it than the last that was handed on."""
+        assert link.previous is not None
+        if 0 < link.previous < self._chain.last:
+            earlier = await self._at(link.previous)
+            if earlier is not None and earlier.stamp > self._chain.newest:
+                # Written after all that was handed on, in an earlier place.
+                self._begin_anew()
+        if link.previous > self._chain.last:
+            await self._read_back_to(link.previous)
 
     @asynccontextmanager
     async def subscribed(self, back: int, after: int | None, held: int) -> AsyncIterator[None]:
@@ -130,13 +159,16 @@ class Following:
 
     async def pages(self, after: int) -> AsyncGenerator[list[Taped], None]:
         """See `pages`."""
+        # Any place: there need not be a message of this subject.
+        exact = False
         async with self._readable():
             page = await self._page(after)
         while page:
             found = []
             for link in page:
-                found.append(Taped(link.sequence, link.data, read_back=True, skipped=skips(link.previous, after)))
-                after = link.sequence
+                skipped = skips(link.previous, after, exact=exact)
+                found.append(Taped(link.sequence, link.data, read_back=True, skipped=skipped))
+                after, exact = link.sequence, True
             yield found
             page = await self._page(after)
 
@@ -193,16 +225,17 @@ class Following:
 
     def doubt(self) -> None:
         """Something may have been missed."""
+        self._unsure = True
         self._doubt.set()
 
     def _begin_anew(self) -> None:
         log.warning("the stream was made anew", stream=self._stream, subject=self.subject)
-        self._chain = Chain()
+        self._chain = self._chain.anew()
 
     async def _hand_on(self, link: Link, *, read_back: bool, first: bool = False) -> None:
         if link.sequence <= self._chain.last:
             return
-        skipped = not first and skips(link.previous, self._chain.last)
+        skipped = not first and self._chain.misses(link.previous)
         # Before the call: it is not repeated, whatever becomes of it.
         self._chain.advance(link.sequence, link.stamp)
         self.skipped += skipped

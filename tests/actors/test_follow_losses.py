@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
+import nats.js.errors
 import pytest
 
 from support.tapes import SUBJECT, TAPE, Reader, Writer, numbers
@@ -133,3 +135,94 @@ async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_
         await writer.write("2")
         await follower.client.flush()
         assert len(reader.found) == 1
+
+
+async def last_of(bus: Bus) -> int:
+    """The sequence that a writer finds before its next message."""
+    try:
+        return (await bus.jetstream.get_last_msg(streams.TRADES, TAPE)).seq or 0
+    except nats.js.errors.NotFoundError:
+        return 0
+
+
+async def made_anew(bus: Bus) -> None:
+    config = (await bus.jetstream.stream_info(streams.TRADES)).config
+    await bus.jetstream.delete_stream(streams.TRADES)
+    await bus.jetstream.add_stream(config)
+
+
+@pytest.mark.parametrize("heard", [1, 3, 5])
+@pytest.mark.parametrize("written", [1, 2, 4, 7])
+async def test_a_stream_that_was_made_anew_hides_nothing_however_far_it_has_come(
+    bus: Bus, broker: str, reader: Reader, heard: int, written: int
+) -> None:
+    """By the time that the follower is back it is behind, at, or beyond the place of the old one."""
+    async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
+        async with follow(follower, SUBJECT, reader.take, quiet_s=60):
+            await Writer(bus).write(*(f"old {n}" for n in range(heard)))
+            await reader.until(f"old {heard - 1}")
+            line.cut()
+            await follower.lost.wait()
+            await made_anew(bus)
+            await Writer(bus).write(*(f"new {n}" for n in range(written)))
+            await line.mend()
+            found = await reader.until(f"new {written - 1}")
+    assert found == [*(f"old {n}" for n in range(heard)), *(f"new {n}" for n in range(written))]
+    assert [each.skipped for each in reader.found] == [False] * heard + [True] + [False] * (written - 1)
+
+
+@pytest.mark.parametrize("seed", range(24))
+async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
+    bus: Bus, broker: str, reader: Reader, seed: int
+) -> None:
+    """Written, emptied, made anew and cut off in any order: each message once, in order, or a skip in its place."""
+    draw = random.Random(seed)
+    written: list[str] = []
+    uncertain: set[str] = set()
+    changed = False
+
+    async def write(text: str) -> None:
+        nonlocal changed
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(await last_of(bus))}
+        await bus.jetstream.publish(TAPE, text.encode(), headers=headers)
+        written.append(text)
+        if changed:
+            uncertain.add(text)
+            changed = False
+
+    async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
+        async with follow(follower, SUBJECT, reader.take, quiet_s=0.5):
+            await write("first")
+            await reader.until("first")
+            whole = True
+            for number in range(25):
+                match draw.choice(["write"] * 6 + ["purge", "anew", "cut", "mend", "others"]):
+                    case "write":
+                        await write(str(number))
+                    case "others":
+                        await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")
+                    case "purge":
+                        await bus.jetstream.purge_stream(streams.TRADES, keep=draw.choice([0, 0, 1, 2]))
+                        changed = True
+                    case "anew":
+                        await made_anew(bus)
+                        changed = True
+                    case "cut" if whole:
+                        line.cut()
+                        await follower.lost.wait()
+                        whole = False
+                    case "mend" if not whole:
+                        await line.mend()
+                        whole = True
+            if not whole:
+                await line.mend()
+            await write("last")
+            await reader.until("last")
+    found = [each.data.decode() for each in reader.found]
+    places = [written.index(text) for text in found]
+    assert places == sorted(set(places)), found
+    for before, here, taped in zip(places, places[1:], reader.found[1:], strict=False):
+        if here > before + 1:
+            assert taped.skipped, (written[before : here + 1], written, found)
+        elif taped.skipped:
+            assert taped.data.decode() in uncertain, (taped, written, found)
