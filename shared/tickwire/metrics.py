@@ -63,6 +63,8 @@ class Metrics:
         """Whether the service answers requests."""
         self.served = False
         """Whether it ever did: what ends it then is no refusal to start."""
+        self.again = False
+        """Whether this process served before, on what the broker was then."""
         self.requests = Histogram(
             "tickwire_request_seconds",
             "Time to answer a request, by endpoint",

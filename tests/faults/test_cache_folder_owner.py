@@ -10,8 +10,10 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
 import pytest
 
+from support.ports import free_port
 from support.processes import TICKWIRE, environment, running_service, tickwire
 from tickwire import broker as embedded
 from tickwire import children, messages, streams, subjects
@@ -230,3 +232,38 @@ async def test_up_does_not_take_a_folder_that_is_not_its_own(tmp_path: Path) -> 
     assert ended.code == 2
     assert "belongs to another broker" in ended.err
     assert "tickwire candles adopt" in ended.err
+
+
+async def test_a_cache_whose_broker_was_wiped_says_what_to_do_and_goes_on_once_it_is_done(tmp_path: Path) -> None:
+    port = free_port()
+    async with AsyncExitStack() as old:
+        url = await old.enter_async_context(embedded.embedded(tmp_path / "one"))
+        env = environment(tmp_path, TICKWIRE_NATS_URL=url, TICKWIRE_METRICS_PORT=str(port))
+        log = tmp_path / "cache.log"
+        async with running_service("cache", env, log=log) as process:
+            async with connect(NatsSettings(url=url), name="test") as bus:
+                await Side(bus, env, log).store(0)
+            await old.aclose()
+            async with (
+                embedded.embedded(tmp_path / "two", port=int(url.rpartition(":")[2])),
+                connect(NatsSettings(url=url), name="test") as bus,
+            ):
+                async with asyncio.timeout(100):
+                    while "belongs to another broker" not in (reason := await unready(port)):
+                        await asyncio.sleep(0.1)
+                assert reason.endswith("or give the folder to this broker: tickwire candles adopt")
+                given = await tickwire(env, "candles", "adopt", "--yes")
+                assert given.code == 0, given
+                after = Side(bus, env, log)
+                await after.store(1)
+                assert (await after.coverage()).rows == 20
+                assert process.returncode is None
+
+
+async def unready(port: int) -> str:
+    """Why a process is not ready; empty when it is, or does not answer."""
+    try:
+        async with aiohttp.ClientSession() as http, http.get(f"http://127.0.0.1:{port}/health/ready") as answer:
+            return str((await answer.json()).get("reason") or "")
+    except aiohttp.ClientError:
+        return ""

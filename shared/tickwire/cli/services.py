@@ -57,6 +57,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     served = False
     while True:
         metrics = Metrics()
+        metrics.again = served
         try:
             await _live(stop, settings, name, identity, url, metrics, serve)
             return Exit.OK

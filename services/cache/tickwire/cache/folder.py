@@ -26,6 +26,7 @@ from tickwire.cache import fence
 from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Broker, dated
 from tickwire.errors import CacheFileError, ConfigError
+from tickwire.readiness import Readiness
 
 log = logs.get(__name__)
 
@@ -37,6 +38,8 @@ ADOPT = "tickwire candles adopt"
 PATIENCE_S = 15.0
 """How long a folder is waited for that a process is about to leave, or about to give to another broker."""
 _POLL_S = 0.05
+GIVEN_POLL_S = 0.5
+"""How often it is looked whether a folder was given to the broker that its own became."""
 
 
 async def identity(jetstream: JetStreamContext) -> Broker:
@@ -139,6 +142,22 @@ async def give(directory: Path, mine: Broker, patience_s: float = PATIENCE_S) ->
         return True
 
     await _patiently(attempt, directory, patience_s)
+
+
+async def given(directory: Path, mine: Broker, ready: Readiness) -> None:
+    """Wait until a folder belongs to nobody or to a broker; readiness says meanwhile whose it is, and what to do.
+
+    Raises ConfigError when the record of its broker is unreadable.
+    """
+    if (theirs := _known(directory)) is None or theirs.is_the_same(mine):
+        return
+    reason = f"{refusal(directory, theirs, mine)}; {REMEDY}"
+    log.error("the broker has become another one, and its candles are not written", reason=reason)
+    with ready.checked("storage", lambda: reason):
+        # Polled: the file may be on another machine's disk.
+        while (theirs := _known(directory)) is not None and not theirs.is_the_same(mine):  # noqa: ASYNC110
+            await asyncio.sleep(GIVEN_POLL_S)
+    log.info("the cache folder belongs to this broker now", folder=str(directory))
 
 
 async def _patiently(attempt: Callable[[], T | None], directory: Path, patience_s: float = PATIENCE_S) -> T:

@@ -32,7 +32,7 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import backlog, logs, messages, parting, secure, streams, subjects, timeframes
+from tickwire import backlog, lifecycle, logs, messages, parting, secure, streams, subjects, timeframes
 from tickwire.bus import Bus
 from tickwire.cache import folder, replies
 from tickwire.cache.disk import explained
@@ -66,11 +66,17 @@ VERIFIED_RANGES = 20_000
 async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Be one instance of the cache until `stop`.
 
-    Raises StorageError when the cache folder cannot be used, ConfigError when it belongs to another broker.
+    Raises StorageError when the cache folder cannot be used, ConfigError when it belongs to another broker. Where it is
+    the broker that became another one while this process was at work, the folder is waited for.
     """
     _probe_folder(settings)
+    mine = await folder.identity(bus.jetstream)
+    if metrics.again and not settings.cache.adopt:
+        await lifecycle.until_stopped(stop, folder.given(settings.cache_dir, mine, metrics.ready))
+        if stop.is_set():
+            return
     async with (
-        folder.held(settings.cache_dir, await folder.identity(bus.jetstream), adopt=settings.cache.adopt),
+        folder.held(settings.cache_dir, mine, adopt=settings.cache.adopt),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         backlog.measured(bus, streams.OHLCV, metrics),
         asyncio.TaskGroup() as tasks,
