@@ -302,6 +302,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     leaving.set()
     client = BusClient()
     complaints: dict[str, Episode] = {}
+    unanswered = Episode(log, "a reply is not permitted", quiet_s=QUIET_S)
     behind = Episode(log, "a subscription is too slow, and messages are dropped", quiet_s=QUIET_S)
 
     def fail(error: Exception) -> None:
@@ -311,7 +312,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
     async def on_error(error: Exception) -> None:
         if (forbidden := secure.denied(error, settings, address)) is not None:
             if secure.is_reply(error):
-                log.warning("a reply is not permitted", error=str(forbidden))
+                unanswered.occurs(error=str(forbidden))
             else:
                 fail(forbidden)
         elif not isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):

@@ -109,16 +109,17 @@ def expected_of(headers: Mapping[str, str] | None, last: int | None = None) -> i
     return last
 
 
-def skips(previous: int | None, last: int, *, exact: bool = True) -> bool:
+def skips(previous: int | None, last: int, *, exact: bool = True, known: bool = True) -> bool:
     """Whether messages between `last` (0: none was read) and the next one are no longer kept, or nobody knows.
 
     `previous` is what the next one's writer found before it on the subject; None: it is not told. Anything but `last`
     is a hole: a later place is a message that was missed; an earlier one, or none, is a subject that was emptied, or a
-    stream that was made anew. Where `last` is a place between messages (not `exact`), an earlier one is none.
+    stream that was made anew. Where `last` is any place in the stream (not `exact`), an earlier one is
+    none; and where the subject may have had no message by then (not `known`), neither is a subject without one.
     """
     if not last or previous is None:
         return False
-    return previous != last if exact else previous > last or not previous
+    return previous != last if exact else previous > last or (known and not previous)
 
 
 def stamp_of(text: str) -> str:

@@ -23,7 +23,7 @@ class Episode:
     begins a new episode, and says how many the last one had.
     """
 
-    def __init__(self, log: Log, event: str, *, quiet_s: float | None = None, **fields: object) -> None:
+    def __init__(self, log: Log, event: str, *, quiet_s: float | None = None, **fields: Any) -> None:
         self._log = log
         self._event = event
         self._fields = fields

@@ -157,7 +157,7 @@ class Following:
         after = first[0].sequence - 1 if first[0].stamp >= stamp_of(moment) else first[0].sequence
         return (after, True) if oldest[0].sequence <= after else (0, False)
 
-    async def pages(self, after: int) -> AsyncGenerator[list[Taped], None]:
+    async def pages(self, after: int, *, known: bool = True) -> AsyncGenerator[list[Taped], None]:
         """See `pages`."""
         # Any place: there need not be a message of this subject.
         exact = False
@@ -166,7 +166,7 @@ class Following:
         while page:
             found = []
             for link in page:
-                skipped = skips(link.previous, after, exact=exact)
+                skipped = skips(link.previous, after, exact=exact, known=known)
                 found.append(Taped(link.sequence, link.data, read_back=True, skipped=skipped))
                 after, exact = link.sequence, True
             yield found
@@ -333,13 +333,14 @@ async def place(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
     return await Following(bus, subject, _nowhere).place(since)
 
 
-async def pages(bus: Bus, subject: str, after: int) -> AsyncGenerator[list[Taped], None]:
+async def pages(bus: Bus, subject: str, after: int, *, known: bool = True) -> AsyncGenerator[list[Taped], None]:
     """What the stream keeps of a feed's public subject after a sequence, in order, until there is no more for now.
 
-    Where retention takes messages meanwhile, the next one says so (`skipped`). Raises BrokerUnavailable when the
+    Where retention takes messages meanwhile, the next one says so (`skipped`). With `known`, the subject had messages
+    by that sequence, so that one which finds none before it is a loss too. Raises BrokerUnavailable when the
     stream cannot be read, or the connection is closed.
     """
-    async with aclosing(Following(bus, subject, _nowhere).pages(after)) as found:
+    async with aclosing(Following(bus, subject, _nowhere).pages(after, known=known)) as found:
         async for page in found:
             yield page
 

@@ -27,6 +27,7 @@ from tickwire.bus import Bus
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
 from tickwire.cache.store import Commit, Store
+from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
 from tickwire.leases import Lease
 from tickwire.messages import CandlePage, RejectedPage
@@ -78,6 +79,9 @@ class Partition:
         self._woken = asyncio.Event()
         self._room = asyncio.Event()
         self._worker: ThreadPoolExecutor | None = None
+        # It is tried again at once, and what is refused comes again and again; each page is told on `md.rejected`.
+        self._given_up = Episode(log, "partition given up", quiet_s=QUIET_S, partition=number)
+        self._refusals = Episode(log, "page refused", quiet_s=QUIET_S, partition=number)
 
     @property
     def queued(self) -> int:
@@ -113,11 +117,11 @@ class Partition:
             self._notify()
             await self._apply(store, lease)
         except Fenced as error:
-            log.warning("partition was taken over", partition=self.number, reason=str(error))
+            self._given_up.occurs(reason=str(error))
         except (StorageError, CacheFileError) as error:
-            log.warning("partition given up", partition=self.number, reason=str(error))
+            self._given_up.occurs(reason=str(error))
         except (nats.errors.Error, nats.js.errors.Error) as error:
-            log.warning("partition given up", partition=self.number, reason=repr(error))
+            self._given_up.occurs(reason=repr(error))
         finally:
             self.owned = False
             self.store = None
@@ -249,7 +253,7 @@ class Partition:
         self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
         turns = Turns()
         for sequence, page, refusal in outcome.rejected:
-            log.warning("page refused", **page.key._asdict(), since=page.since, reason=str(refusal))
+            self._refusals.occurs(**page.key._asdict(), since=page.since, sequence=sequence, reason=str(refusal))
             await self._reject(page.key, sequence, refusal, page)
             await turns.taken()
         for stored in outcome.stored:

@@ -36,6 +36,7 @@ from tickwire import backlog, exchanges, logs, messages, parting, streams, subje
 from tickwire.bus import Bus, patiently
 from tickwire.chain import EXPECTED
 from tickwire.config import Settings
+from tickwire.episodes import Episode
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unconfirmed
 from tickwire.fetcher import checks, jobs, queue
 from tickwire.fetcher.jobs import Runner, Unopened
@@ -107,6 +108,7 @@ class _Fetcher:
         self._stop = stop
         self._runner = Runner(bus, settings, instance, metrics)
         self._contending: set[str] = set()
+        self._waiting = Episode(log, "cannot take the jobs over yet", quiet_s=60.0)
 
     # -- taking requests ------------------------------------------------------------------------------------------
 
@@ -190,7 +192,7 @@ class _Fetcher:
         try:
             consumer = await take_over(self._bus.jetstream, exchange, lease)
         except BrokerUnavailable as error:
-            log.warning("cannot take the jobs over yet", exchange=exchange, error=str(error))
+            self._waiting.occurs(exchange=exchange, error=str(error))
             return
         if consumer is None:
             return

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 from tickwire import exchanges, logs, messages, subjects
 from tickwire.bus import Bus
-from tickwire.errors import BrokerUnavailable
+from tickwire.episodes import Episode
+from tickwire.errors import BrokerUnavailable, StorageError
 from tickwire.feeds import Candle, Feed
 from tickwire.messages import CandlePage, Row
 from tickwire.ranges import Range
@@ -113,7 +114,7 @@ class Caching:
 
     async def send(self) -> None:
         """Send pages, one at a time, again and again where the stream refuses."""
-        refused = False
+        refused = Episode(log, "pages wait for the cache's stream", quiet_s=None, **self._market.fields)
         while True:
             await self._to_send.wait()
             self._to_send.clear()
@@ -122,16 +123,14 @@ class Caching:
                     batch = _contiguous(waiting)
                     try:
                         await self._send_page(timeframe, batch)
-                    except BrokerUnavailable as error:
-                        if not refused:
-                            log.warning("pages wait for the cache's stream", **self._market.fields, error=str(error))
-                        refused = True
+                    except (BrokerUnavailable, StorageError) as error:
+                        refused.occurs(error=str(error))
                         if self._ending.is_set():
                             # The tape tells the next owner.
                             log.warning("pages are given up", **self._market.fields, pages=len(waiting))
                             return
                         continue
-                    refused = False
+                    refused.ends()
                     # While it waited, the oldest may have been handed to the fetcher.
                     while waiting and waiting[0].until <= batch[-1].until:
                         waiting.popleft()

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
 
+import msgspec
 import nats.errors
 import nats.js.errors
 from nats.aio.msg import Msg
@@ -16,6 +17,7 @@ from nats.js.client import JetStreamContext
 
 from tickwire import logs, messages, streams
 from tickwire.bus import Bus, cancellable
+from tickwire.chain import expected_of, skips
 from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Gap, Trades
 from tickwire.follow import pages
@@ -26,6 +28,7 @@ log = logs.get(__name__)
 
 MARGIN_MS = 120_000
 """How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
+_SKIPPED = Gap(since=None, until=None, reason="no longer on the tape when it was read")
 _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
 
 
@@ -48,6 +51,8 @@ class Reading:
         self._unreadable = unreadable
         self._subscription: JetStreamContext.PushSubscription | None = None
         self._over = False
+        self._last = 0
+        """The sequence of the last message that was handed on."""
 
     async def open(self, start: int) -> None:
         """Begin with the first message at or after sequence `start`, repeating while the broker is away."""
@@ -78,9 +83,14 @@ class Reading:
             await subscription.unsubscribe()
 
     async def _take(self, message: Msg) -> None:
-        if not self._over:
-            told = told_by(message.data, self._trades, self._unreadable)
-            await self._hand_on(sequence_of(message.reply), told)
+        if self._over:
+            return
+        told = told_by(message.data, self._trades, self._unreadable)
+        if skips(expected_of(message.headers), self._last):
+            # Retention was faster than we are.
+            told = skipped(told)
+        self._last = sequence_of(message.reply)
+        await self._hand_on(self._last, told)
 
 
 async def read_back(
@@ -88,10 +98,11 @@ async def read_back(
 ) -> AsyncGenerator[tuple[int, Trades], None]:
     """What the tape keeps after a sequence, up to its present end: by pages, so that nothing else waits behind it."""
     turns = Turns()
-    async with aclosing(pages(bus, trades.public, after)) as found:
+    async with aclosing(pages(bus, trades.public, after, known=False)) as found:
         async for page in found:
             for taped in page:
-                yield taped.sequence, told_by(taped.data, trades, unreadable)
+                told = told_by(taped.data, trades, unreadable)
+                yield taped.sequence, skipped(told) if taped.skipped else told
                 # By time: a message has one trade, or as many thousands as fit into it.
                 await turns.taken()
 
@@ -103,6 +114,11 @@ def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Tra
     except BadRequest as error:
         unreadable(str(error))
         return Trades(exchange=trades.exchange, symbol=trades.symbol, trades=[], received=0, gap=_UNREADABLE)
+
+
+def skipped(told: Trades) -> Trades:
+    """A message before which others are no longer kept: a gap, if it does not name one itself."""
+    return told if told.gap is not None else msgspec.structs.replace(told, gap=_SKIPPED)
 
 
 async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
