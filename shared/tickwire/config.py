@@ -127,7 +127,8 @@ class StreamerSettings(_Section):
 
     After an interruption, live trades wait up to `repair_s` for those in between, which are asked for at most
     `repair_span_s` back. A socket without any sign of life for `silence_s`, or a feed for `feed_silence_s` (a book for
-    `book_silence_s`), is opened again. A candle closes `settle_ms` after its end where no later trade says so before.
+    `book_silence_s`), is opened again. A subscription that the exchange has not acknowledged within `acknowledge_s`,
+    by word or by data, is made again. A candle closes `settle_ms` after its end where no later trade says so before.
     `held` bounds the items of one feed that wait for the broker or for a repair. `depth` and `cadence_ms` are those of
     books nobody chose others for; open candles are published every `candle_ms` at most.
     """
@@ -138,6 +139,7 @@ class StreamerSettings(_Section):
     silence_s: float = Field(default=30.0, gt=0)
     feed_silence_s: float = Field(default=300.0, gt=0)
     book_silence_s: float = Field(default=60.0, gt=0)
+    acknowledge_s: float = Field(default=10.0, gt=0)
     settle_ms: int = Field(default=2000, ge=0)
     held: int = Field(default=200_000, ge=1000)
     depth: int = Field(default=20, ge=1, le=1000)

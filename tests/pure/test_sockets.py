@@ -14,7 +14,9 @@ from support.trading import ANY_TIME
 from support.venues import Memory
 from tickwire.feeds import Feed, Trade
 from tickwire.streamer.hooks import Hooks
-from tickwire.streamer.sockets import Part, Sockets, Watched, listening
+from tickwire.streamer.listening import listening
+from tickwire.streamer.sockets import Sockets
+from tickwire.streamer.subscription import Part, Watched
 
 
 class Line:

@@ -94,6 +94,8 @@ class StandIn:
         """How many subscriptions were not heard."""
         self.swallow = 0
         """How many of the next ones will not be."""
+        self.mute = False
+        """Whether nothing is acknowledged."""
         self.subscriptions = 0
         """How many were heard."""
         self.meanwhile: Callable[[], None] | None = None
@@ -155,7 +157,7 @@ class StandIn:
                 self.swallowed += 1
                 return
             self.subscriptions += 1
-        answers = self._dialect.answer(message, wish, channels)
+        answers = [] if self.mute else self._dialect.answer(message, wish, channels)
         for channel in channels:
             if wish == "unsubscribe":
                 self.open[socket].pop(channel, None)

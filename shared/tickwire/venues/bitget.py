@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+from tickwire.venues.profile import CandleFacts, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("bitget",),
@@ -17,4 +17,6 @@ PROFILE = Profile(
         volume={"spot": "base", "linear": "base"},
         live_volume={"spot": "base", "linear": "base"},
     ),
+    # API v2, "Websocket API, Subscribe": each channel is answered by `"event":"subscribe"` with its `arg`.
+    sockets=SocketFacts(acknowledges=True),
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+from tickwire.venues.profile import CandleFacts, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("deribit",),
@@ -25,4 +25,6 @@ PROFILE = Profile(
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         quiet="rows",
     ),
+    # "public/subscribe": the answer has the id of the request and the channels.
+    sockets=SocketFacts(acknowledges=True),
 )

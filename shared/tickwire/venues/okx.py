@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Older, Profile, TradeFacts
+from tickwire.venues.profile import CandleFacts, Older, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("okx", "okxus", "myokx"),
@@ -30,4 +30,6 @@ PROFILE = Profile(
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         live_volume={"spot": "base", "linear": "base", "inverse": "base"},
     ),
+    # API v5, "WebSocket, Subscribe": each channel is answered by `"event":"subscribe"` with its `arg`.
+    sockets=SocketFacts(acknowledges=True),
 )

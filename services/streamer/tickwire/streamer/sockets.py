@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
+import random
 import re
-import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextvars import ContextVar
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -15,156 +13,33 @@ from ccxt.async_support.base.throttler import Throttler
 from ccxt.base import errors
 
 from tickwire import logs
-from tickwire.exchange.steady import mark, now_ms
+from tickwire.exchange.steady import mark
 from tickwire.feeds import Feed
 from tickwire.streamer import binance
-from tickwire.streamer.admission import Admission
-from tickwire.streamer.desk import Sink
+from tickwire.streamer.acknowledgement import acknowledges, request_id
 from tickwire.streamer.hooks import Hooks, Uses, attach
 from tickwire.streamer.kept import Placed, forget, stands, state
-from tickwire.streamer.unified import Mapper, Subject, kind_of, subject
+from tickwire.streamer.subscription import Part, Watched, arming
+from tickwire.streamer.unified import Subject, kind_of, subject
 from tickwire.streamer.watch import described
+from tickwire.venues.registry import profile_of
 
 log = logs.get(__name__)
 
-SETTLE_S = 2.0
-"""Where the exchange does not confirm a subscription, it counts as made this long after it was sent, at the latest."""
-
-arming: ContextVar[Part | None] = ContextVar("arming", default=None)
-"""The subscription on whose behalf ccxt works in this task, and in those that it starts but for a socket's loops."""
-
-
-class Part:
-    """One subscription of a feed: most have one, a ticker may have its best prices from another."""
-
-    def __init__(self, watched: Watched, name: str) -> None:
-        self.watched = watched
-        self.name = name
-        self.client: Any = None
-        """The socket it was last put on."""
-        self.request: str | None = None
-        """The id of the request that is to be confirmed."""
-        self.is_up: bool | None = None
-        self.awaited: set[str] = set()
-        """ccxt's names of what it waits for since it was last armed."""
-        self.placed: set[Placed] = set()
-        """The subscriptions that ccxt was to make for it."""
-        self.streams: dict[str, int] = {}
-        """Of binance: ccxt's names of the streams that it takes a place for, and how many."""
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def key(self) -> tuple[Feed, str]:
-        """What tells it from all others of its exchange."""
-        return self.watched.feed, self.name
-
-    def up(self) -> None:
-        """Data flows."""
-        self._cancel_timer()
-        if not self.is_up:
-            self.is_up = True
-            self.watched.changed("")
-
-    def down(self, reason: str) -> None:
-        """Nothing arrives; told once per outage."""
-        self._cancel_timer()
-        self.request = None
-        if self.is_up is not False:
-            self.is_up = False
-            self.watched.changed(reason)
-
-    def settles(self) -> None:
-        """It has been sent, and nobody will confirm it."""
-        self._cancel_timer()
-        self._timer = asyncio.get_running_loop().call_later(SETTLE_S, self.up)
-
-    def end(self) -> None:
-        """No timer of it goes off any more."""
-        self._cancel_timer()
-
-    def _cancel_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-
-class Watched:
-    """A feed that somebody watches. Calls its sink, and survives what the sink raises."""
-
-    def __init__(self, feed: Feed, sink: Sink, admission: Admission) -> None:
-        self.feed = feed
-        self.parts: list[Part] = []
-        self.mapper = Mapper(feed, self.left_out, self._lost, admission)
-        self.by_hook = self.by_await = 0
-        """Results with something new that came through the result hook, and that only the await had."""
-        self.unhooked = False
-        """Whether its results pass the hook unseen: then ccxt's cache is looked into with each result."""
-        self.last = now_ms()
-        """When the last item came, or the feed was subscribed (ms, monotonic)."""
-        self._sink = sink
-        self._admission = admission
-        self._told: bool | None = None
-        """What the sink was told last: connected, or not."""
-
-    def changed(self, reason: str) -> None:
-        """A subscription came up or went down, for this reason."""
-        if self._told is not True and all(part.is_up for part in self.parts):
-            self._told = True
-            self.last = now_ms()
-            self._call(self._sink.connected)
-        elif self._told is not False and any(part.is_up is False for part in self.parts):
-            self._told = False
-            self._call(self._sink.disconnected, reason)
-
-    def take(self, client: Any, items: Sequence[Any], received: int) -> None:
-        """What a socket said, or an await returned (no socket)."""
-        for part in self.parts:
-            if not part.is_up and (client is None or part.client is client):
-                part.up()
-        self.last = now_ms()
-        try:
-            admitted = self._admission.items(self.feed.kind, items, self.left_out)
-            if admitted:
-                self._sink.take(admitted, received)
-        except Exception as error:  # noqa: BLE001
-            self.rejected(f"not taken: {error!r}")
-
-    def look(self, client: Any, result: Any, *, addressed: bool) -> bool:
-        """Take what is new in a result of ccxt's; whether anything was. `addressed`: see `Mapper.new`."""
-        try:
-            items = self.mapper.new(result, addressed=addressed)
-        except Exception as error:  # noqa: BLE001
-            self.rejected(f"{error!r} over {str(result)[:200]}")
-            return False
-        if items:
-            self.take(client, items, int(time.time() * 1000))
-        return bool(items)
-
-    def _lost(self, reason: str) -> None:
-        # As after a broken connection: what is missing is fetched.
-        for part in self.parts:
-            part.down(reason)
-
-    def rejected(self, reason: str) -> None:
-        """Something that may have concerned it could not be used."""
-        self._call(self._sink.rejected, reason)
-
-    def left_out(self, reason: str) -> None:
-        """One of its items could not be used, and is missing."""
-        self._call(self._sink.left_out, reason)
-
-    def _call(self, told: Callable[..., None], *arguments: str) -> None:
-        try:
-            told(*arguments)
-        except Exception as error:
-            log.exception("a sink failed", **self.feed.fields, error=repr(error))
+LONGEST_S = 60.0
+"""The longest that an acknowledgement is waited for: twice as long after each time that none came."""
+SOCKET_EVERY = 3
+"""After so many subscriptions in a row without an answer, the next one is on a new socket, unless others need this."""
 
 
 class Sockets:
     """The sockets of one ccxt.pro exchange made by `listening`, and the feeds watched on them."""
 
-    def __init__(self, exchange: Any, hooks: Hooks) -> None:
+    def __init__(self, exchange: Any, hooks: Hooks, within_s: float = 10.0) -> None:
+        """`within_s`: how long an exchange has to acknowledge a subscription."""
         self.hooks = hooks
+        self._within_s = within_s
+        self._acknowledges = profile_of(exchange.id).sockets.acknowledges
         self.typed = hooks.text and exchange.id in binance.EXCHANGES
         self.rejected = 0
         """Messages that could not be used."""
@@ -185,6 +60,7 @@ class Sockets:
         if key in self._watched:
             raise RuntimeError(f"{watched.feed} is watched already")
         self._watched[key] = watched
+        watched.acknowledged = self._acknowledges is True
 
     def locate(self, watched: Watched) -> None:
         """Find it by the exchange's own id too, once the markets are known."""
@@ -241,7 +117,16 @@ class Sockets:
         typed = self._typed(client) if self.typed else None
         result = partial(self._take_result, client) if self.hooks.result else None
         client.waiting = defaultdict(set)
-        reject, future = client.reject, client.future
+        client.unacknowledged = set()
+        client.is_wordless = False
+        reject, future, parse = client.reject, client.future, client.handle_text_or_binary_message
+
+        def parsed(data: str | bytes) -> None:
+            parse(data)
+            if client.unacknowledged:
+                self._heard(client, data)
+
+        client.handle_text_or_binary_message = parsed
         attach(
             client,
             Uses(
@@ -258,7 +143,7 @@ class Sockets:
         async def sent(message: Any) -> Any:
             part = arming.get()
             if part is not None:
-                self._sending(part, message)
+                self._sending(part, client, message)
             return await send(message)
 
         client.send = sent
@@ -281,6 +166,10 @@ class Sockets:
             if client.error:
                 # It was given up while it was being opened.
                 await client.close()
+            elif client.is_wordless:
+                for part in self._on(client):
+                    if not part.is_up and not part.unanswered:
+                        part.settles()
 
         client.open = opened
 
@@ -303,21 +192,58 @@ class Sockets:
         if part is None or (part.client is client and part.is_up):
             return
         part.client = client
-        if not self.typed and client.isConnected:
-            part.settles()
 
-    def _sending(self, part: Part, message: Any) -> None:
-        if self._exchange.id in binance.EXCHANGES and isinstance(message, dict) and "id" in message:
-            part.request = str(message["id"])
+    def placing(self, part: Part, client: Any, names: Sequence[Any], message: Any) -> None:
+        """ccxt is about to make these subscriptions, with this message unless it has made them already."""
+        is_made = all(name in client.subscriptions for name in names)
+        part.placed.update(Placed(client, name) for name in names)
+        if part.is_up or (message and not is_made):
+            return
+        # Nothing will be sent: it is made by the URL, or was made before.
+        if client.isConnected:
+            part.settles()
         else:
-            part.settles()
+            client.is_wordless = True
 
-    def acknowledged(self, client: Any, request: str) -> None:
-        """The exchange confirmed a request."""
-        for part in self._on(client):
-            if part.request == request:
-                part.request = None
+    # ---- acknowledgement
+
+    def _sending(self, part: Part, client: Any, message: Any) -> None:
+        if part.is_up:
+            return
+        if self._acknowledges is False:
+            part.settles()
+            return
+        within_s = self._within_s
+        if part.late:
+            within_s = min(LONGEST_S, within_s * 2.0 ** min(part.late, 30)) * random.uniform(0.75, 1.0)
+        client.unacknowledged.add(part)
+        part.sent(message, request_id(message), within_s, partial(self._late, part, client, within_s))
+
+    def _heard(self, client: Any, data: str | bytes) -> None:
+        """A frame that may acknowledge a subscription; ccxt has taken it, and raised what refuses one."""
+        client.unacknowledged = {
+            part for part in client.unacknowledged if part.unanswered and part.client is client and not part.is_up
+        }
+        for part in list(client.unacknowledged):
+            if any(acknowledges(sent, data) for sent in part.unanswered):
                 part.up()
+
+    def _late(self, part: Part, client: Any, within_s: float) -> None:
+        """Neither data nor the exchange's word came in time: have it subscribed again."""
+        part.late += 1
+        reason = f"the exchange did not acknowledge the subscription within {within_s:.3g} s"
+        part.down(reason)
+        names = part.awaited & client.futures.keys()
+        is_alone = not any(each.is_up for each in self._on(client))
+        if not names or (is_alone and part.late % SOCKET_EVERY == 0):
+            # It may be the socket that is deaf.
+            client.on_error(errors.RequestTimeout(reason))
+            return
+        for placed in part.placed:
+            if placed.client is client:
+                client.subscriptions.pop(placed.name, None)
+        for name in names:
+            client.reject(errors.RequestTimeout(reason), name)
 
     def lost(self, client: Any, reason: str) -> None:
         """A socket broke."""
@@ -422,93 +348,3 @@ class Sockets:
 
 def _subject_of(feed: Feed) -> Subject:
     return Subject(feed.kind, feed.symbol, feed.timeframe)
-
-
-def listening(kind: type[Any]) -> type[Any]:
-    """An exchange class of ccxt.pro whose instances report to their `sockets` (absent: to nobody)."""
-
-    class Listening(kind):  # type: ignore[misc]
-        sockets: Sockets | None = None
-
-        def client(self, url: str) -> Any:
-            is_new = url not in (self.clients or {})
-            client = super().client(url)
-            if self.sockets is not None:
-                if is_new:
-                    self.sockets.made(client)
-                self.sockets.used(client)
-            return client
-
-        def watch(
-            self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None, *more: Any
-        ) -> Any:
-            self._placing(url, [subscribe_hash])
-            return super().watch(url, message_hash, message, subscribe_hash, *more)
-
-        def watch_multiple(
-            self, url: str, message_hashes: Any, message: Any = None, subscribe_hashes: Any = None, *more: Any
-        ) -> Any:
-            self._placing(url, subscribe_hashes or ())
-            return super().watch_multiple(url, message_hashes, message, subscribe_hashes, *more)
-
-        def _placing(self, url: str, names: Iterable[Any]) -> None:
-            if (part := arming.get()) is not None:
-                client = self.client(url)
-                part.placed.update(Placed(client, name) for name in names)
-
-        def on_close(self, client: Any, code: Any) -> None:
-            super().on_close(client, code)
-            if self.sockets is not None:
-                self.sockets.lost(client, f"the exchange closed the socket ({code})")
-
-        def on_error(self, client: Any, error: Any) -> None:
-            super().on_error(client, error)
-            if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
-                self.ws_dial_backoff[client.url]["asked"] = time.monotonic() + client.last_retry_after
-            if self.sockets is not None:
-                self.sockets.lost(client, described(error))
-
-        def ws_dial_delay(self, url: str) -> float:
-            # ccxt goes up to 30 s per URL; here all sockets together dial once a second at most.
-            delay: float = super().ws_dial_delay(url)
-            state = self.ws_dial_backoff.get(url) or {}
-            if asked := state.get("asked"):
-                return float(max(0.0, asked - time.monotonic()))
-            return min(delay, max(5.0, len(self.ws_dial_backoff)))
-
-        # ---- binance
-
-        def stream(self, type: Any, subscriptionHash: Any, numSubscriptions: int = 1) -> Any:  # noqa: A002
-            if (part := arming.get()) is not None:
-                part.streams[subscriptionHash] = numSubscriptions
-            return super().stream(type, subscriptionHash, numSubscriptions)
-
-        def handle_subscription_status(self, client: Any, message: Any, *more: Any) -> Any:
-            answer = super().handle_subscription_status(client, message, *more)
-            if self.sockets is not None and isinstance(message, dict) and "id" in message:
-                self.sockets.acknowledged(client, str(message["id"]))
-            return answer
-
-        def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
-            if self.sockets is not None and self.sockets.typed:
-                # The book is kept by us: no snapshot is needed here.
-                return None
-            return super().handle_order_book_subscription(client, message, subscription, *more)
-
-        def handle_ws_error(self, client: Any, message: Any, *more: Any) -> Any:
-            if self.sockets is None or self.id not in binance.EXCHANGES:
-                return super().handle_ws_error(client, message, *more)
-            request = message.get("id")
-            self.sockets.refused(client, f"the exchange says {message}", None if request is None else str(request))
-            if request is None and not str((message.get("error") or {}).get("code")).startswith("5"):
-                # Nobody asked: ccxt would fail everything on this socket, though all of it goes on.
-                return None
-            answer = super().handle_ws_error(client, message, *more)
-            for name, subscription in list(client.subscriptions.items()):
-                # Refused, so that it has to be asked for again.
-                if isinstance(subscription, dict) and str(subscription.get("id")) == str(request):
-                    del client.subscriptions[name]
-            return answer
-
-    Listening.__name__ = kind.__name__
-    return Listening

@@ -36,9 +36,11 @@ from tickwire.streamer.heartbeat import Heartbeat
 from tickwire.streamer.hooks import Hooks, prove
 from tickwire.streamer.idle import Idle
 from tickwire.streamer.kept import BEST_PRICES
+from tickwire.streamer.listening import listening
 from tickwire.streamer.market import described as described_market
 from tickwire.streamer.past import PastTrades
-from tickwire.streamer.sockets import Part, Sockets, Watched, arming, listening
+from tickwire.streamer.sockets import Sockets
+from tickwire.streamer.subscription import Part, Watched, arming
 from tickwire.streamer.watch import Ended, answered, described, watch
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import Units, units_of
@@ -286,7 +288,9 @@ class Venue:
             self.sockets.awaited(watched, result if cache is None else cache)
 
         def failed(error: errors.BaseError, wait: float) -> None:
-            log.info("watched again", **watched.feed.fields, way=way.name, error=described(error), wait_s=wait)
+            # Said at the beginning of an outage, not at each turn.
+            say = log.debug if part.is_up is False else log.info
+            say("watched again", **watched.feed.fields, way=way.name, error=described(error), wait_s=wait)
             part.down(described(error))
 
         ended = await watch(arm, handle, stop, failed=failed)
@@ -399,7 +403,7 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         opened = await stack.enter_async_context(opening)
         # Nothing is lost by going at once: feeds were left before.
         opened.timeout_on_exit = 0
-        sockets = Sockets(opened, hooks or prove(opened))
+        sockets = Sockets(opened, hooks or prove(opened), settings.streamer.acknowledge_s)
         if not sockets.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
             opened.options["tradesLimit"] = _TRADES_LIMIT
         opened.sockets = sockets
