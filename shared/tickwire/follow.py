@@ -73,6 +73,7 @@ class Following:
         self._heard = time.monotonic()
         self._losses = bus.losses
         self._unsure = False
+        self._unread = False
 
     @property
     def sequence(self) -> int:
@@ -240,7 +241,13 @@ class Following:
         self._chain.advance(link.sequence, link.stamp)
         self.skipped += skipped
         self.read_back += read_back and not first
-        await self._take(Taped(link.sequence, link.data, read_back, skipped))
+        skipped, self._unread = skipped or self._unread, False
+        try:
+            await self._take(Taped(link.sequence, link.data, read_back, skipped))
+        except BadRequest as error:
+            # Passed over, and so missing before the next one.
+            self._unread = True
+            self._bus.undecodable.skip(self.subject, link.data, error, sequence=link.sequence)
 
     async def _read_back_to(self, sequence: int) -> None:
         """Hand on what the stream keeps of the subject after the last one, at least up to a sequence."""
@@ -312,8 +319,9 @@ async def follow(
     sequence `after`, of a message that was handed on in an earlier life. Inside the block, those before are through.
 
     While `take` works, up to `held` messages wait; what comes beyond is read from the stream when its turn comes.
-    An exception of `take` is a bug and ends the connection's block or this one. Raises BadRequest when the subject is
-    not that of one feed, BrokerUnavailable when its stream cannot be read.
+    A message for which `take` raises BadRequest is passed over, and the next one says that something is missing; any
+    other exception of `take` is a bug and ends the connection's block or this one. Raises BadRequest when the subject
+    is not that of one feed, BrokerUnavailable when its stream cannot be read.
     """
     following = Following(bus, subject, take)
     async with following.subscribed(back, after, held), lifecycle.unwrapped(), asyncio.TaskGroup() as group:

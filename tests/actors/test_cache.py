@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -234,6 +235,46 @@ async def test_what_is_no_page_is_passed_over(bus: Bus, broker: str, tmp_path: P
         wrong = page(range(3))
         await bus.append(subjects.ohlcv(KEY), messages.encode(msgspec.structs.replace(wrong, until=1)), message_id="2")
         assert [stored.rows for stored in await store(bus, page(range(2)))] == [2]
+
+
+@pytest.mark.parametrize("key", [KEY, Key("kraken", "BTC/USD", "1h")], ids=str)
+async def test_each_page_that_is_passed_over_is_published_with_its_place_and_the_reason(
+    bus: Bus, broker: str, tmp_path: Path, key: Key
+) -> None:
+    told: list[RejectedPage] = []
+
+    async def take(message: Msg) -> None:
+        told.append(messages.decode(message.data, RejectedPage))
+
+    await bus.subscribe(subjects.rejected(key), take)
+    good = CandlePage(
+        exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, since=0, until=7_200_000, rows=[]
+    )
+    wrong = json.loads(messages.encode(good))
+    payloads = [
+        b"no page",
+        json.dumps({**wrong, "symbol": "X" * 4_096}).encode(),
+        json.dumps({**wrong, "symbol": "ETH/USDT"}).encode(),
+        json.dumps({**wrong, "until": 10**18}).encode(),
+        json.dumps({**wrong, "until": -1}).encode(),
+        json.dumps({**wrong, "rows": [[0, None, 1, 1, 1, 1]]}).encode(),
+        b'{"a":' * 50_000,
+        json.dumps({**wrong, "since": 7_200_000, "until": 0}).encode(),
+    ]
+    async with running(broker, tmp_path):
+        sequences = [
+            (await bus.append(subjects.ohlcv(key), data, message_id=str(number))).seq
+            for number, data in enumerate(payloads)
+        ]
+        await store(bus, good)
+        async with asyncio.timeout(100):
+            while len(told) < len(payloads):
+                await asyncio.sleep(0.01)
+    assert sorted(each.sequence for each in told) == sequences
+    assert {(each.exchange, each.symbol, each.timeframe) for each in told} == {tuple(key)}
+    assert all(each.reason for each in told)
+    # Of the one that could be read.
+    assert [(each.since, each.until) for each in told if each.since is not None] == [(7_200_000, 0)]
 
 
 async def test_a_page_under_another_keys_subject_is_passed_over(bus: Bus, broker: str, tmp_path: Path) -> None:

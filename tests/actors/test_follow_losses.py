@@ -12,8 +12,9 @@ from support.tapes import SUBJECT, TAPE, Reader, Writer, numbers
 from support.wires import wire
 from tickwire import streams
 from tickwire.bus import Bus, connect
+from tickwire.chain import Taped
 from tickwire.config import NatsSettings
-from tickwire.errors import BrokerUnavailable
+from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.follow import follow, pages, place
 from tickwire.streamer.tape import open_tape
 
@@ -226,3 +227,41 @@ async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
             assert taped.skipped, (written[before : here + 1], written, found)
         elif taped.skipped:
             assert taped.data.decode() in uncertain, (taped, written, found)
+
+
+async def test_a_message_that_cannot_be_taken_is_passed_over_and_the_next_one_says_so(bus: Bus, broker: str) -> None:
+    """Live, and where it is read back."""
+    found: list[Taped] = []
+    last = asyncio.Event()
+
+    async def take(taped: Taped) -> None:
+        if taped.data.startswith(b"bad"):
+            raise BadRequest("none of ours")
+        found.append(taped)
+        if taped.data == b"6":
+            last.set()
+
+    async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
+        writer = Writer(bus)
+        await writer.write("1", "bad 2")
+        async with follow(follower, SUBJECT, take, back=5, quiet_s=60):
+            await writer.write("bad 3", "3")
+            while not found or found[-1].data != b"3":
+                await asyncio.sleep(0.01)
+            line.cut()
+            await follower.lost.wait()
+            await writer.write("4", "bad 5", "5")
+            await line.mend()
+            while found[-1].data != b"5":
+                await asyncio.sleep(0.01)
+            await writer.write("6")
+            async with asyncio.timeout(60):
+                await last.wait()
+    assert [(each.data.decode(), each.skipped) for each in found] == [
+        ("1", False),
+        ("3", True),
+        ("4", False),
+        ("5", True),
+        ("6", False),
+    ]
+    assert follower.undecodable.counts["md.trade"] == 3

@@ -10,8 +10,12 @@ from typing import Any, cast
 
 import pytest
 
+from tickwire import messages
+from tickwire.chain import Taped
+from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Released, Stream, Streams
+from tickwire.feeds import Feed, Gap, Trade, Trades
 
 Message = tuple[int, list[int]]
 """A place on the tape, and items."""
@@ -156,3 +160,15 @@ async def test_what_was_released_or_whose_client_has_ended_is_iterated_no_more()
         await anext(other)
     with pytest.raises(Released, match="block has ended"):
         aiter(Numbers(streams))
+
+
+def test_a_message_of_trades_that_cannot_be_read_is_a_gap_and_those_after_it_are_handed_on() -> None:
+    items = TradeItems(Feed("trade", "binance", "BTC/USDT"), None, yielded=True)
+    trade = Trade(id="7", timestamp=5, side="buy", price=1.0, amount=1.0)
+    said = messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[trade], received=5))
+    assert items(Taped(1, said)) == [trade]
+    (gap,) = items(Taped(2, b"[" * 5_000))
+    assert isinstance(gap, Gap)
+    assert (gap.since, gap.after_id) == (5, "7")
+    assert items(Taped(3, said)) == [trade]
+    assert items.gaps == [gap]

@@ -18,6 +18,7 @@ from tickwire import interest, logs, messages
 from tickwire.chain import Taped
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
+from tickwire.errors import BadRequest
 from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
 from tickwire.follow import HELD, Following, follow, place
 
@@ -86,7 +87,11 @@ class Subscription(Stream[Taped, T], Generic[T]):
         return self._following.read_back if self._following else 0
 
     def _items_of(self, message: Taped) -> list[T]:
-        return self._items(message)
+        try:
+            return self._items(message)
+        except BadRequest as error:
+            self._streams.bus.undecodable.skip(self.feed.public, message.data, error, sequence=message.sequence)
+            return []
 
     def _sequence_of(self, message: Taped) -> int:
         return message.sequence
@@ -146,7 +151,10 @@ class TradeItems:
 
     def __call__(self, taped: Taped) -> list[Trade | Gap]:
         """What one message brings."""
-        message = messages.decode(taped.data, Trades)
+        try:
+            message = messages.decode(taped.data, Trades)
+        except BadRequest as error:
+            return [*self._gap(self._unread(error))]
         trades = message.trades
         if self._awaited:
             if message.source == "rest" or not trades:
@@ -179,6 +187,16 @@ class TradeItems:
             if not self._reached:
                 trades = self._from(trades)
         return [*found, *trades] if found else list(trades)
+
+    def _unread(self, error: BadRequest) -> Gap:
+        """In place of a message that cannot be read."""
+        last = self._last
+        return Gap(
+            since=last.timestamp if last else None,
+            until=None,
+            after_id=last.id if last else None,
+            reason=f"a message of the tape cannot be read: {error.message[:200]}",
+        )
 
     def _from(self, trades: list[Trade]) -> list[Trade]:
         """The trades from `since` on; the tape is in the exchange's order."""
@@ -226,7 +244,10 @@ class BookSubscription(Subscription[Book]):
 
     async def _doubt(self) -> None:
         """Its streamer, or the way to it, is gone: what was heard last is not said to be the present state."""
-        if self._last is None or (known := messages.decode(self._last.data, Book)).state != "live":
+        if self._last is None:
+            return
+        known = self._streams.bus.undecodable.decoded(self.feed.public, self._last.data, Book)
+        if known is None or known.state != "live":
             return
         nothing = Book(
             exchange=known.exchange,
