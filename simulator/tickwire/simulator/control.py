@@ -45,6 +45,13 @@ class BurstOrder(Struct, frozen=True, forbid_unknown_fields=True):
     ms: int = 1_000
 
 
+class ListingOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """Have a symbol listed, or not: then nobody is told of it any more."""
+
+    symbol: str
+    listed: bool = True
+
+
 class Control:
     """The handlers. Each returns a JSON value, or raises a TickwireError that becomes status 400."""
 
@@ -106,6 +113,13 @@ class Control:
             return {"since": self._exchange.set_rate(self._instrument(order.symbol), order.rate)}
         except ValueError as error:
             raise BadRequest(str(error)) from error
+
+    async def set_listing(self, request: web.Request) -> Any:
+        """POST /_sim/listing"""
+        order = decoded(await request.read(), ListingOrder)
+        if not self._exchange.list_(order.symbol, listed=order.listed):
+            raise BadRequest(f"there is no {order.symbol}")
+        return {"symbol": order.symbol, "listed": order.listed}
 
     async def burst(self, request: web.Request) -> Any:
         """POST /_sim/burst: when it is (ms, half-open), and the first and last ids of its trades and aggregates."""
@@ -223,6 +237,7 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
         ("GET", "sockets", control.list_sockets),
         ("GET", "clock", control.clock),
         ("POST", "clock", control.set_clock),
+        ("POST", "listing", control.set_listing),
         ("POST", "rate", control.set_rate),
         ("POST", "burst", control.burst),
         ("GET", "truth/aggregates", control.aggregates),

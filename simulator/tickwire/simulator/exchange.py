@@ -54,6 +54,7 @@ class Exchange:
     def __init__(self, config: SimulatorConfig) -> None:
         """Make or read the markets. Raises ConfigError for a file that is not what it should be."""
         self.instruments: dict[str, Instrument] = {}
+        self._unlisted: dict[str, Instrument] = {}
         self.contracts: dict[tuple[str, Terms], Instrument] = {}
         """Those asked for so far, by base currency."""
         spans = []
@@ -97,6 +98,14 @@ class Exchange:
         other = copy(self)
         other.instruments = instruments
         return other
+
+    def list_(self, symbol: str, *, listed: bool) -> bool:
+        """Put a symbol on the list, or take it off; whether there is such a symbol."""
+        name = symbol.replace("/", "").replace("-", "")
+        source, target = (self._unlisted, self.instruments) if listed else (self.instruments, self._unlisted)
+        if name in source:
+            target[name] = source.pop(name)
+        return name in target
 
     def instrument(self, symbol: str) -> Instrument | None:
         """By Binance's name, by ccxt's or by OKX's (`BTC-USDT`)."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from tickwire import config, exchanges, logs, plausible
 from tickwire.config import Settings
 from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange.clock import ExchangeClock
+from tickwire.exchange.listing import Listing, Load
 from tickwire.fetcher.calls import Calls, RequestRefused, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
@@ -44,8 +44,7 @@ class Venue:
         metrics.rejected.labels(exchange.id)
         self._exchange = exchange
         self._calls = calls
-        self._loading = asyncio.Lock()
-        self._loaded = False
+        self._listing = Listing(exchange)
 
     async def now(self, on_retry: Told) -> int | None:
         """The exchange's time, ms, compared within the last second; None where it does not tell the time at all.
@@ -56,13 +55,12 @@ class Venue:
         if clock.asks:
             await self._calls("its clock", partial(clock.compare, CLOCK_S), on_retry)
         elif clock.now() is None:
-            await self._load(on_retry)
+            await self._listing.load(self._loading(on_retry))
         return clock.now()
 
     async def habits(self, symbol: str, timeframe: str, on_retry: Told) -> Habits:
         """How requests for the candles of a symbol are answered. Raises UnknownSymbol, UnsupportedTimeframe."""
-        await self._load(on_retry)
-        market = self._exchange.markets.get(symbol)
+        market = await self._listing.find(symbol, self._loading(on_retry))
         if market is None:
             raise unknown_symbol(self._exchange.id, symbol, self._exchange.markets)
         if timeframe not in self._exchange.timeframes:
@@ -75,11 +73,8 @@ class Venue:
             newest=known.newest_rows,
         )
 
-    async def _load(self, on_retry: Told) -> None:
-        async with self._loading:
-            if not self._loaded:
-                await self._calls("its markets", self._exchange.load_markets, on_retry)
-                self._loaded = True
+    def _loading(self, on_retry: Told) -> Load:
+        return lambda anew: self._calls("its markets", partial(self._exchange.load_markets, anew), on_retry)
 
     async def page(self, pager: Pager, symbol: str, on_retry: Told) -> list[Proven]:
         """Ask what `pager` asks, and have it take the answer or the refusal. Raises OtherGrid."""
@@ -109,7 +104,11 @@ class Venue:
 
     def _measured(self, symbol: str, proven: Proven) -> Proven:
         """Rows with their volumes in base currency where that can be had exactly, else as the exchange has them."""
-        units = units_of(profile_of(self.exchange), self._exchange.markets[symbol])
+        market = self._exchange.markets.get(symbol)
+        if market is None:
+            # It was taken off the list meanwhile.
+            raise unknown_symbol(self.exchange, symbol, self._exchange.markets)
+        units = units_of(profile_of(self.exchange), market)
         rows = [row_in_base(row, units.candles) for row in proven.rows]
         return replace(proven, rows=rows, volume_unit=units.fetches)
 

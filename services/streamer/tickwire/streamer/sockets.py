@@ -295,7 +295,7 @@ class Sockets:
             if watched is not None:
                 if kind == "candle":
                     symbol = watched.feed.symbol
-                    inverse = bool(self._exchange.markets[symbol].get("inverse"))
+                    inverse = bool((self._exchange.markets.get(symbol) or {}).get("inverse"))
                     item = item.candle(exchange, symbol, inverse=inverse)
                 watched.take(client, (item,), received)
             return True

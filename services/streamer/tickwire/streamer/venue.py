@@ -25,6 +25,7 @@ from tickwire.errors import (
     UnsupportedKind,
     UnsupportedTimeframe,
 )
+from tickwire.exchange.listing import Listing
 from tickwire.exchange.steady import now_ms
 from tickwire.exchanges import open_exchange
 from tickwire.feeds import KINDS, Feed, MarketReport
@@ -81,7 +82,7 @@ class Venue:
         """Whether books arrive as changes, rather than whole as ccxt keeps them."""
         self.snapshots = asyncio.Lock()
         self._settings = settings
-        self._loading = asyncio.Lock()
+        self._listing = Listing(opened)
         self._comparing = asyncio.Lock()
         self._doubted = asyncio.Event()
         self.admission = Admission(self._latest, self._doubted.set)
@@ -132,10 +133,9 @@ class Venue:
     async def market(self, symbol: str) -> Any:
         """ccxt's description of a market. Raises UnknownSymbol, and ExchangeFailed when the venue cannot be asked."""
         try:
-            await answered(self._load)
+            found = await self._find(symbol)
         except errors.BaseError as error:
             raise ExchangeFailed(f"{self.exchange}: markets: {described(error)}", "try again later") from error
-        found = self.rest.markets.get(symbol)
         if found is None:
             raise self._unknown(symbol)
         return found
@@ -274,8 +274,7 @@ class Venue:
         arming.set(part)
 
         async def arm() -> Any:
-            await self._load()
-            if watched.feed.symbol not in self.rest.markets:
+            if await self._find(watched.feed.symbol) is None:
                 raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
             self.sockets.locate(watched)
             self.sockets.renew(part)
@@ -358,10 +357,9 @@ class Venue:
         name = (self.rest.options.get(method) or {}).get("name")
         return {"name": name} if name and self.exchange in binance.EXCHANGES else {}
 
-    async def _load(self) -> None:
-        async with self._loading:
-            if not self.rest.markets:
-                await self.rest.load_markets()
+    async def _find(self, symbol: str) -> Any:
+        """A market, listed a moment ago perhaps; None where it is not. Raises ccxt's errors."""
+        return await self._listing.find(symbol, lambda anew: answered(lambda: self.rest.load_markets(anew)))
 
     def _offered(self) -> str:
         kinds = [kind for kind, need in _NEEDS.items() if self.rest.has.get(need)]
