@@ -14,13 +14,14 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.errors import BadRequest
 from tickwire.messages import VolumeUnit
+from tickwire.numbers import Signed, Total
 from tickwire.subjects import Exchange, Name, Symbol, Timeframe, exchange_name, symbol_of, timeframe_name, token
 from tickwire.times import Bound, Count, Sequence, Time
 
 Kind = Literal["trade", "book", "ticker", "candle"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-Level = tuple[float, float]
+Level = tuple[Signed, Total]
 """Price and amount of a level of an order book."""
 
 BOOK_VALID_S = 30.0
@@ -101,8 +102,8 @@ class Trade(Struct, frozen=True, kw_only=True):
     id: str | None
     timestamp: Time
     side: Literal["buy", "sell"] | None
-    price: float
-    amount: float
+    price: Signed
+    amount: Total
 
 
 class Gap(Struct, frozen=True, kw_only=True):
@@ -203,16 +204,16 @@ class Ticker(Struct, frozen=True, kw_only=True):
     symbol: Symbol
     timestamp: Time | None
     received: Time
-    last: float | None = None
-    bid: float | None = None
-    bid_amount: float | None = None
-    ask: float | None = None
-    ask_amount: float | None = None
-    open: float | None = None
-    high: float | None = None
-    low: float | None = None
-    volume: float | None = None
-    quote_volume: float | None = None
+    last: Signed | None = None
+    bid: Signed | None = None
+    bid_amount: Total | None = None
+    ask: Signed | None = None
+    ask_amount: Total | None = None
+    open: Signed | None = None
+    high: Signed | None = None
+    low: Signed | None = None
+    volume: Total | None = None
+    quote_volume: Total | None = None
     conflated: Count = 0
 
 
@@ -234,11 +235,11 @@ class Candle(Struct, frozen=True, kw_only=True):
     symbol: Symbol
     timeframe: Timeframe
     timestamp: Time
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
+    open: Signed
+    high: Signed
+    low: Signed
+    close: Signed
+    volume: Total
     trades: Count
     closed: bool
     complete: bool

@@ -22,6 +22,13 @@ Price = Annotated[float, Meta(gt=0, le=LARGEST)]
 Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
 """An amount, a volume, or the best price of a side that may be empty (0), likewise."""
 
+CARRIED = 1e150
+"""The largest magnitude in a message: sums of what was accepted fit, and the product of two is still finite."""
+Signed = Annotated[float, Meta(ge=-CARRIED, le=CARRIED)]
+"""A price of any market, combinations included, as messages carry it."""
+Total = Annotated[float, Meta(ge=0, le=CARRIED)]
+"""An amount or a volume as messages carry it."""
+
 
 def price(value: Any, symbol: str = "/") -> float:
     """A price of a market. Raises TypeError and ValueError where it cannot be one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from support.trading import ANY_TIME, START, Rest, row, trade
 from tickwire import messages, numbers
-from tickwire.errors import InternalError
+from tickwire.errors import BadRequest, InternalError
 from tickwire.feeds import Candle, Feed, Trade, Trades
 from tickwire.streamer import binance
 from tickwire.streamer.backfill import Ask
@@ -122,3 +123,12 @@ def test_no_message_is_encoded_that_nobody_can_decode(said: float) -> None:
         messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[bad], received=1))
     good = Trades(exchange="binance", symbol="BTC/USDT", trades=[msgspec.structs.replace(bad, price=1.0)], received=1)
     assert messages.decode(messages.encode(good), Trades) == good
+
+
+@pytest.mark.parametrize("said", ["1e300", "-1e300", "null", '"1"'])
+@pytest.mark.parametrize("name", ["price", "amount"])
+def test_a_trade_of_the_tape_whose_sums_would_not_be_finite_is_not_read(name: str, said: str) -> None:
+    one = {"id": None, "timestamp": 1, "side": None, "price": 1, "amount": 1, name: json.loads(said)}
+    data = json.dumps({"exchange": "binance", "symbol": "BTC/USDT", "received": 1, "trades": [one]})
+    with pytest.raises(BadRequest, match=name):
+        messages.decode(data.encode(), Trades)
