@@ -6,6 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
+from support import faketime
+
 EXAMPLES = Path(__file__).parents[2] / "examples"
 REQUIRED = "REQUIRE_PROGRAMS"
 """With this variable set, a program that is absent is a failure."""
@@ -14,11 +16,14 @@ INSTALL = {
     "node": f"apt-get install -y nodejs npm && npm ci --prefix {EXAMPLES.name}",
     "chromium": f"apt-get install -y chromium nodejs npm && npm ci --prefix {EXAMPLES.name}",
     "influxdb": "apt-get install -y influxdb",
+    "faketime": "apt-get install -y faketime",
 }
 
 
 def absent(program: str) -> str | None:
     """Why a test that needs `program` cannot run here, with the command that helps; None where it can."""
+    if program == "faketime":
+        return None if faketime.library() is not None else f"{program} is not installed: {INSTALL[program]}"
     binary = {"node": "node", "chromium": "chromium", "influxdb": "influxd"}[program]
     found = shutil.which(binary) is not None and (program == "influxdb" or (EXAMPLES / "node_modules").is_dir())
     return None if found else f"{program} is not installed: {INSTALL[program]}"
