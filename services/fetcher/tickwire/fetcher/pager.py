@@ -90,7 +90,7 @@ class Pager:
             self.rejected = own.rejected
             return self._step(own)
         self.rejected = []
-        return self._step(volumes(answer))
+        return self._step(volumes(answer, latest))
 
     def refuse(self, words: str, *, lasting: bool = False) -> list[Proven]:
         """The exchange refused `ask`. `lasting`: others of the kind are not to be tried."""

@@ -80,10 +80,11 @@ def read(answer: object, grid: Grid, latest: int | None = None) -> Answer:
     return Answer(rows, _doubts(checked, answer, grid, rows) if rejected else [], rejected)
 
 
-def volumes(answer: object) -> dict[int, float]:
+def volumes(answer: object, latest: int | None = None) -> dict[int, float]:
     """The open times of an answer, ascending, on whatever grid they are, each with the volume; NaN where none is told.
 
-    Raises BadRows.
+    No candle opens after `latest` (ms). Raises BadRows, for a single row too: without it the others would prove that
+    nothing was traded where it belongs.
     """
     if not isinstance(answer, list):
         raise BadRows(f"a page of candles is a list, and this is {type(answer).__name__}")
@@ -91,6 +92,9 @@ def volumes(answer: object) -> dict[int, float]:
     for each in answer:
         if not isinstance(each, list | tuple) or not each or not _is_time(each[0]):
             raise BadRows(f"{_name(each)} is not a candle")
+        wrong = implausible(each[0], _NO_LIMIT if latest is None else latest)
+        if wrong is not None:
+            raise BadRows(f"{_name(each)}: {wrong.reason}")
         volume = each[5] if len(each) == 6 else None
         found[each[0]] = float(volume) if isinstance(volume, int | float) else math.nan
     return dict(sorted(found.items()))
