@@ -8,6 +8,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+LONGEST = 1_000
+"""Characters of an error's line: it may quote what somebody sent."""
+
+
+def _line(text: str) -> str:
+    """One line, with its middle left out where it is too long."""
+    line = " ".join(text.split())
+    return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 + 3 :]}"
+
 
 class TickwireError(Exception):
     """A foreseen failure. `message` says what is wrong, `remedy` what to do; both are one line."""
@@ -18,8 +27,8 @@ class TickwireError(Exception):
     """`Nats-Service-Error-Code`, by HTTP's numbers."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        self.message = " ".join(message.split())
-        self.remedy = " ".join(remedy.split())
+        self.message = _line(message)
+        self.remedy = _line(remedy)
         super().__init__(self.message)
 
     def __str__(self) -> str:

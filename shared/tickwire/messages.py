@@ -429,7 +429,10 @@ def decode(data: bytes, kind: type[M]) -> M:
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
-        raise BadRequest(f"the {kind.__name__} message does not fit: {error}", "see docs/schemas") from error
+        # It quotes what was sent, and then says where.
+        said = str(error)
+        said = said if len(said) <= 200 else f"{said[:80]} … {said[-100:]}"
+        raise BadRequest(f"the {kind.__name__} message does not fit: {said}", "see docs/schemas") from error
 
 
 def header_int(headers: Mapping[str, str] | None, name: str) -> int | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from support.commands import up
 from support.hearing import hearing
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
@@ -80,3 +84,28 @@ async def test_feeds_go_on_after_one_stream_was_deleted(
                 await asyncio.sleep(0.05)
         await trades_come(broker)
         assert pids(line) == before
+
+
+async def test_under_up_everything_comes_back_in_the_same_processes_when_the_embedded_broker_was_wiped(
+    market: SimulatorProcess, tmp_path: Path
+) -> None:
+    env = {"TICKWIRE_STREAMER_FEEDS": json.dumps(["trade binance BTC/USDT"])}
+    async with up(tmp_path, market, env=env) as running:
+        url = json.loads((await running.run("status", "--json")).out)["nats_url"]
+        async with connect(NatsSettings(url=url), name="hears") as bus:
+            async with hearing(bus, TRADES.public, Trades) as heard:
+                await heard.until(lambda said: any(each.trades for each in said))
+            services = [each for each in running.descendants() if "service" in each.cmdline()]
+            # Held still, so that the broker is not there again before it was wiped.
+            running.process.send_signal(signal.SIGSTOP)
+            server = next(each for each in running.descendants() if each.name() == "nats-server")
+            server.kill()
+            await asyncio.to_thread(shutil.rmtree, tmp_path / "data" / "nats" / "jetstream")
+            running.process.send_signal(signal.SIGCONT)
+            await running.says("the broker has changed")
+            async with hearing(bus, TRADES.public, Trades) as heard:
+                await heard.until(lambda said: len([each for each in said if each.trades]) >= 3)
+            fetch = ("candles", "fetch", "binance", "BTC/USDT", "1m", "--since", "2024-01-01", "--until", "2024-01-02")
+            assert (await running.run(*fetch)).code == 0
+            assert len(services) >= 3
+            assert all(each.is_running() for each in services)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import re
 import zlib
 from collections.abc import AsyncIterator, Iterator
@@ -22,10 +23,10 @@ from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import running_simulator
 from support.programs import absent
 from support.sinking import SINK
-from tickwire import asyncapi
+from tickwire import asyncapi, messages
 from tickwire.asyncapi import Message
 from tickwire.feeds import Candle, Feed, Trades
-from tickwire.messages import SinkReport, SinkRequest
+from tickwire.messages import ErrorReply, SinkReport, SinkRequest
 from tickwire.subjects import Key
 
 MINUTE = 60_000
@@ -163,3 +164,44 @@ async def test_no_message_ends_a_process_or_keeps_it_from_working(broker: str, t
         await works(line, SINCE + 60 * MINUTE)
         assert {name: process.pid for name, (process, _) in line.running.items()} == pids
         assert all(process.returncode is None for process, _ in line.running.values())
+
+
+async def refused(line: Pipeline, subject: str, data: bytes) -> ErrorReply:
+    """The error that a request is answered with, as any program gets it."""
+    answer = await line.bus.client.request(subject, data, timeout=20)
+    assert (answer.headers or {}).get("Nats-Service-Error-Code") == "400", (subject, answer.data[:200])
+    return messages.decode(answer.data, ErrorReply)
+
+
+async def test_every_endpoint_refuses_what_is_beyond_its_bounds_and_says_what_is_right(
+    broker: str, tmp_path: Path
+) -> None:
+    """With a typed error of one short line, and at once: nothing of it reaches a stream, a lease or a file."""
+    async with whole(broker, tmp_path) as line:
+        tried = 0
+        for asked in asyncapi.ASKED:
+            if asked.private or asked.address == "control.log" or asked.address.split(".")[0] not in running(line):
+                continue
+            honest = hostile.honest(asked.request, **HONEST)
+            for name, value in honest.items():
+                if name not in HONEST or name == "level":
+                    continue
+                wrong = (-1, 10**18, 2**63) if type(value) is int else ("x" * 4_096, "\u5e01" * 65)
+                for each in wrong:
+                    error = await refused(line, asked.address, json.dumps({**honest, name: each}).encode())
+                    assert error.code in ("bad_request", "unsupported_timeframe"), (asked.address, name, error)
+                    assert error.remedy
+                    assert len(error.message) < 400
+                    tried += 1
+            for data in (b"no json", b"[" * 100_000, b'{"a":' * 2_000):
+                assert (await refused(line, asked.address, data)).code == "bad_request"
+        assert tried > 40
+        names = [name for info in await line.bus.jetstream.streams_info() for name in (info.config.name,)]
+        for name in names:
+            found = await line.bus.jetstream.stream_info(str(name), subjects_filter=">")
+            assert all(len(subject) <= 512 for subject in found.state.subjects or {})
+
+
+def running(line: Pipeline) -> set[str]:
+    """The services that run."""
+    return {name.split("-")[0] for name in line.running}

@@ -22,14 +22,25 @@ KINDS = [kind for kind in schemas.structs() if kind is not messages.CandleColumn
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.__name__))
 def test_what_does_not_fit_is_refused_and_raises_nothing_else(kind: type[msgspec.Struct]) -> None:
+    longest = 0
     for data in [*hostile.GARBAGE, *hostile.variants(kind)]:
         try:
             found = messages.decode(data, kind)
-        except BadRequest:
-            continue
+        except BadRequest as error:
+            longest = max(longest, len(str(error)))
         else:
             # What is accepted can be said again.
             assert messages.decode(messages.encode(found), kind) == found
+    # A reply of that size is within any limit, whatever it quotes.
+    assert 0 < longest < 400
+
+
+@given(st.text(max_size=100), st.integers(0, 100_000), st.text(max_size=100))
+def test_an_error_is_one_line_of_bounded_length(begins: str, more: int, ends: str) -> None:
+    error = BadRequest(begins + "x" * more + ends, "y" * more)
+    assert len(error.message) <= 1_002
+    assert len(error.remedy) <= 1_002
+    assert len(str(error).splitlines()) <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: str(kind.__name__))
