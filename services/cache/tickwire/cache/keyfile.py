@@ -5,46 +5,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from tickwire import logs
-from tickwire.cache import csvfile, merge, meta
-from tickwire.cache.csvfile import START, MalformedLine
-from tickwire.cache.disk import Buffer
+from tickwire.cache import csvfile, merge, opening, rebuilding
+from tickwire.cache.csvfile import START
 from tickwire.cache.files import Files
-from tickwire.cache.meta import Meta
-from tickwire.cache.present import Present, believed, is_beyond
-from tickwire.cache.reading import Reading, refused_line
+from tickwire.cache.present import Present
+from tickwire.cache.reading import Reading, naming_lines
 from tickwire.cache.rows import HEADER
+from tickwire.cache.state import State, meta_of
 from tickwire.cache.terms import Terms
 from tickwire.cache.volumes import Volumes
-from tickwire.cache.volumes import read as read_volumes
 from tickwire.messages import Repair, Row, VolumeUnit
-from tickwire.ranges import Range, remove, subtract
+from tickwire.ranges import Range
 from tickwire.ranges import merge as merged
 from tickwire.subjects import Key
 
 log = logs.get(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """What is durable of a key.
-
-    Every row lies in a verified range. `stale`: the meta file says less, and the rows that were appended behind
-    its `bytes` prove the rest.
-    """
-
-    inode: int
-    size: int
-    rows: int
-    first: int | None
-    last: int | None
-    verified: tuple[Range, ...]
-    volumes: Volumes
-    terms: Terms
-    stale: bool = False
 
 
 class KeyFile:
@@ -73,7 +52,9 @@ class KeyFile:
                 if self.files.disk.stat(fd) == (self.state.inode, self.state.size):
                     return self.state
                 log.warning("file changed by another program", **self.key._asdict(), path=self.files.data(self.key))
-            self.state = self._checked(fd)
+            if fd is not None:
+                self._settle(fd)
+            self.state = opening.checked(self.files, self.key, fd, self.present)
         if self.state is not None and self.state.stale:
             self.write_meta()
             self.files.sync()
@@ -103,7 +84,7 @@ class KeyFile:
             return not rows
         with self._open() as fd:
             view = self.files.disk.view(fd, state.size)
-            with self._naming_lines(view):
+            with naming_lines(self.files, self.key, view):
                 start = csvfile.bisect(view, rows[0][0], START, state.size)
                 end = csvfile.bisect(view, rows[-1][0] + 1, start, state.size)
             there = view[start:end]
@@ -160,7 +141,7 @@ class KeyFile:
         disk = self.files.disk
         with self._open() as fd:
             view = disk.view(fd, state.size)
-            with self._naming_lines(view):
+            with naming_lines(self.files, self.key, view):
                 plan = merge.plan(view, state.size, sorted(lines.items()))
             inode, size = state.inode, state.size
             if plan.added or plan.changed:
@@ -198,51 +179,14 @@ class KeyFile:
         """Replace the meta file by the state; durable once the folder is synced."""
         state = self.state
         assert state is not None
-        self._put_meta(state)
+        self.files.replace(self.partition, self.files.meta(self.key), meta_of(self.key, state))
         self.state = replace(state, stale=False)
 
     def rebuild(self) -> Repair:
-        """Move damaged files aside, and keep the well-formed rows in a fresh data file.
-
-        The meta file gives up the ranges around lost lines before the data file is exchanged, so that a crash in
-        between leaves too little verified and never too much.
-        """
-        disk, path, meta_path = self.files.disk, self.files.data(self.key), self.files.meta(self.key)
+        """Move damaged files aside, and keep the well-formed rows in a fresh data file."""
         self.forget()
-        known, meta_aside = self._known_or_aside(meta_path)
-        with self.files.opened(path) as fd:
-            if fd is None:
-                aside = meta_aside or self._move(meta_path)
-                self.files.sync()
-                return self._report(aside, 0, 0, known.verified if known else [])
-            size = disk.stat(fd)[1]
-            view = disk.view(fd, size)
-            terms = _terms(known)
-            kept, lost, dropped = csvfile.salvage(view, size, terms.grid(self.key), self.present.latest())
-            body = b"".join(kept)
-            found = csvfile.scan(body, 0, len(body), terms.grid(self.key), line=2)
-            had = believed(known.verified, found.runs, self.present()) if known else []
-            # Where rows vanished without a trace nothing says which, and only what is there proves itself.
-            remaining = had if known and known.rows <= found.rows + dropped else []
-            for gone in lost:
-                remaining = remove(remaining, gone)
-            verified = merged([*remaining, *found.runs])
-            aside = self.files.aside(path)
-            with self.files.fresh(self.partition, Path(path).name) as (new, temporary):
-                disk.write(new, HEADER + body, 0)
-                disk.fsync(new)
-                inode = disk.stat(new)[0]
-                volumes = self._volumes(known, verified)
-                ends = (found.first, found.last)
-                state = State(inode, START + len(body), found.rows, *ends, tuple(verified), volumes, terms)
-                self._put_meta(state)
-                self.files.sync()
-                disk.link(path, aside)
-                disk.rename(temporary, path)
-            self.files.sync()
-        self.state = state
-        gone_ranges = [part for whole in had for part in subtract(whole, verified)]
-        return self._report(aside, found.rows, dropped, gone_ranges)
+        self.state, done = rebuilding.rebuilt(self.files, self.partition, self.key, self.present)
+        return done
 
     # -- inside --------------------------------------------------------------------------------------------------
 
@@ -255,81 +199,14 @@ class KeyFile:
                 raise self.files.refused(self.key, path, "another program removed the file")
             yield fd
 
-    def _checked(self, fd: int | None) -> State | None:
-        path, meta_path = self.files.data(self.key), self.files.meta(self.key)
+    def _settle(self, fd: int) -> None:
+        """Cut back what an append left that could not be undone at once, and make all bytes durable."""
         disk = self.files.disk
-        raw = self.files.read(meta_path)
-        if fd is None:
-            if raw is not None:
-                raise self.files.refused(self.key, meta_path, "its data file is missing")
-            return None
-        inode, size = disk.stat(fd)
-        if self._cut is not None and self._cut[0] == inode:
+        if self._cut is not None and self._cut[0] == disk.stat(fd)[0]:
             disk.truncate(fd, self._cut[1])
-            size = self._cut[1]
         # A process that was killed may have left bytes that are visible and not yet durable.
         disk.fdatasync(fd)
         self._cut = None
-        view = disk.view(fd, size)
-        if view[:START] != HEADER:
-            raise self.files.refused(self.key, path, f"the first line is not {HEADER.decode().strip()}", 1)
-        known: Meta | None = None
-        if raw is not None:
-            try:
-                known = meta.decode(raw, self.key)
-            except ValueError as error:
-                raise self.files.refused(self.key, meta_path, str(error)) from error
-        trusted = known is not None and known.inode == inode and START <= known.bytes <= size
-        start, counted, before = START, 0, None
-        if known is not None and trusted:
-            start, counted = known.bytes, known.rows
-            with self._naming_lines(view):
-                before = csvfile.date_at(view, csvfile.last_line(view, start)) if start > START else None
-        terms = _terms(known)
-        found = csvfile.scan(view, start, size, terms.grid(self.key), after=before)
-        end = size
-        if found.flaws:
-            flaw = found.flaws[0]
-            if known is None or flaw.offset < known.bytes or not flaw.torn:
-                raise self.files.refused(self.key, path, f"it {flaw.message}", flaw.line)
-            end = flaw.offset
-        rows = counted + found.rows
-        if known is not None and rows < known.rows:
-            raise self.files.refused(self.key, path, f"{known.rows - rows} of its {known.rows} rows are missing")
-        if end < size:
-            log.warning(
-                "cut off what an interrupted write left",
-                **self.key._asdict(),
-                path=path,
-                bytes=size - end,
-                line=flaw.line,
-            )
-            disk.truncate(fd, end)
-            disk.fdatasync(fd)
-        verified = merged([*(known.verified if known else ()), *found.runs])
-        with self._naming_lines(view):
-            first = csvfile.date_at(view, START) if end > START else None
-            last = csvfile.date_at(view, csvfile.last_line(view, end)) if end > START else None
-        same = known is not None and trusted and known.bytes == end and known.rows == rows
-        if is_beyond(verified, present := self.present()):
-            runs = csvfile.scan(view, START, end, terms.grid(self.key)).runs
-            verified, beyond, same = believed(verified, runs, present), verified[-1].until, False
-            log.warning(
-                "ranges were verified that have not happened; what their rows do not prove is fetched again",
-                **self.key._asdict(),
-                path=path,
-                until=beyond,
-                present=present,
-            )
-        volumes = self._volumes(known, verified)
-        if rows and volumes.unit is None:
-            log.warning("nothing says what the volumes of an earlier version count", **self.key._asdict(), path=path)
-        return State(inode, end, rows, first, last, tuple(verified), volumes, terms, stale=not same)
-
-    def _volumes(self, known: Meta | None, verified: Sequence[Range]) -> Volumes:
-        if known is None:
-            return read_volumes(self.key, None, (), verified)
-        return read_volumes(self.key, known.volume_unit, known.other_volumes, verified)
 
     def _create(self, pieces: Sequence[merge.Piece], source: int | None = None) -> tuple[int, int]:
         """Write the data file anew from pieces and put it in place, durably. Its inode and size."""
@@ -350,57 +227,3 @@ class KeyFile:
         # Before the meta file that speaks of it: nothing else orders two renames.
         self.files.sync()
         return inode, size
-
-    def _put_meta(self, state: State) -> None:
-        contents = meta.encode(
-            Meta(
-                exchange=self.key.exchange,
-                symbol=self.key.symbol,
-                timeframe=self.key.timeframe,
-                verified=list(state.verified),
-                rows=state.rows,
-                bytes=state.size,
-                inode=state.inode,
-                volume_unit=state.volumes.unit,
-                other_volumes=list(state.volumes.unproven),
-                unsettled=list(state.terms.unsettled),
-                opens_at=state.terms.opens_at,
-            )
-        )
-        self.files.replace(self.partition, self.files.meta(self.key), contents)
-
-    def _known_or_aside(self, meta_path: str) -> tuple[Meta | None, str]:
-        raw = self.files.read(meta_path)
-        if raw is None:
-            return None, ""
-        try:
-            return meta.decode(raw, self.key), ""
-        except ValueError:
-            return None, self._move(meta_path)
-
-    def _move(self, path: str) -> str:
-        aside = self.files.aside(path)
-        self.files.disk.rename(path, aside)
-        return aside
-
-    def _report(self, moved_to: str, rows: int, dropped: int, unverified: Sequence[Range]) -> Repair:
-        return Repair(
-            exchange=self.key.exchange,
-            symbol=self.key.symbol,
-            timeframe=self.key.timeframe,
-            moved_to=moved_to,
-            rows_kept=rows,
-            lines_dropped=dropped,
-            unverified=list(unverified),
-        )
-
-    @contextmanager
-    def _naming_lines(self, view: Buffer) -> Iterator[None]:
-        try:
-            yield
-        except MalformedLine as error:
-            raise refused_line(self.files, self.key, view, error) from error
-
-
-def _terms(known: Meta | None) -> Terms:
-    return Terms() if known is None else Terms(known.opens_at, tuple(known.unsettled))

@@ -7,6 +7,7 @@ behind them). So what is read through one is whole, whatever the writer does mea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Self
 
 from tickwire.cache import csvfile
@@ -116,6 +117,15 @@ class Reading:
     def view(self) -> Buffer:
         """The header and all rows. Raises OSError."""
         return self._files.disk.view(self._fd, self._size)
+
+
+@contextmanager
+def naming_lines(files: Files, key: Key, view: Buffer) -> Iterator[None]:
+    """Refuse the file by the number of the line that is not a row, where one is met inside."""
+    try:
+        yield
+    except MalformedLine as error:
+        raise refused_line(files, key, view, error) from error
 
 
 def refused_line(files: Files, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:

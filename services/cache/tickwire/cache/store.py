@@ -17,24 +17,26 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
 
 from tickwire import subjects
-from tickwire.cache import fence, folder, verify, volumes
+from tickwire.cache import verify, volumes
+from tickwire.cache.checkpoints import Checkpoints
 from tickwire.cache.disk import Disk, explained
-from tickwire.cache.fence import Broker, Checkpoint, Fence
+from tickwire.cache.fence import Fence
 from tickwire.cache.files import Files
-from tickwire.cache.keyfile import KeyFile, State
+from tickwire.cache.keyfile import KeyFile
+from tickwire.cache.pending import Pending
 from tickwire.cache.present import Present, refuse_beyond
 from tickwire.cache.reading import Reading
 from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
+from tickwire.cache.state import State, coverage_of
 from tickwire.cache.terms import Terms, grid_of
 from tickwire.cache.terms import refused as refused_grid
-from tickwire.errors import BadRequest, CacheFileError, ConfigError, NotCached, StorageError, TickwireError
+from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError, TickwireError
 from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification, VolumeUnit
 from tickwire.ranges import Range
 from tickwire.subjects import Key
@@ -65,16 +67,6 @@ class Commit(NamedTuple):
     rejected: list[Rejected]
 
 
-@dataclass(slots=True)
-class _Pending:
-    """Pages of a key that wait for a splice; `last` is the newest date among them."""
-
-    lines: dict[int, bytes] = field(default_factory=dict)
-    pages: dict[int, CandlePage] = field(default_factory=dict)
-    last: int = -(2**62)
-    unit: VolumeUnit | None = None
-
-
 class Store:
     """The files of one partition, under one claim on it. Made by `Store.open`."""
 
@@ -82,14 +74,12 @@ class Store:
         self.files = files
         self.partition = partition
         self.partitions = partitions
-        self.claim = claim
-        self.stream = stream
         self._files_of: dict[Key, KeyFile] = {}
-        self._pending: dict[Key, _Pending] = {}
+        self._pending: dict[Key, Pending] = {}
         # The checkpoint was written last of all; where the clock was set back since, it is the better witness.
         self.present = Present(files.disk.modified_ms(files.checkpoint(partition)))
+        self._checkpoints = Checkpoints(files, partition, partitions, claim, stream)
         self._applied = 0
-        self._checkpointed = 0
         # Held while files change and while a reading is taken, so that a reading has the size of the file it has.
         self._mutex = threading.RLock()
 
@@ -107,19 +97,9 @@ class Store:
         self = cls(files, partition, partitions, claim, stream)
         with explained(f"use the cache folder {directory}"):
             files.disk.make_dir(str(directory))
-            self._refuse_other_partitioning()
+            self._checkpoints.refuse_other_partitioning()
             with files.disk.lock(files.lock(partition), LOCK_TIMEOUT_S):
-                before = self._read_checkpoint(partition)
-                owner = self._owner()
-                if owner is not None and owner.generation != claim.generation:
-                    raise CacheFileError(
-                        f"the cache folder {directory} belongs to another broker ({owner})", folder.REMEDY
-                    )
-                if owner is None or (before is not None and before.generation == claim.generation):
-                    fence.refuse_if_older(claim, before, partition)
-                if before is not None and before.stream == stream:
-                    self._applied = before.seq
-                self._write_checkpoint(self._applied)
+                self._applied = self._checkpoints.taken_over()
                 files.sweep(partition)
         return self
 
@@ -154,7 +134,9 @@ class Store:
                 accepted.setdefault(page.key, []).append((seq, page, rows))
         units = {key: volumes.best(volumes.unit_of(page) for _, page, _ in pages) for key, pages in accepted.items()}
         # What waits in another unit is spliced in before the file is in this one.
-        stored, others = self.flush(key for key in units if self._waits_in_another(key, units[key]))
+        stored, others = self.flush(
+            key for key in units if key in self._pending and self._pending[key].unit != units[key]
+        )
         rejected += others
         with self._writing("store candles", accepted):
             unproven: list[Key] = []
@@ -213,10 +195,10 @@ class Store:
         """
         position = self.position
         stale = [key for key, file in list(self._files_of.items()) if file.state is not None and file.state.stale]
-        if stale or position != self._checkpointed:
+        if stale or position != self._checkpoints.written:
             with self._writing("write the checkpoint", stale):
                 self._write_metas(stale)
-                self._write_checkpoint(position)
+                self._checkpoints.write(position)
         return position
 
     def read(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> Columns:
@@ -265,19 +247,7 @@ class Store:
             with self.reading(key) as reading:
                 beyond, last = reading.believed()
             rows -= beyond
-        return Coverage(
-            exchange=key.exchange,
-            symbol=key.symbol,
-            timeframe=key.timeframe,
-            rows=rows,
-            first=state.first if rows else None,
-            last=last,
-            verified=state.terms.settled(state.volumes.proven(state.verified)),
-            holes=max(0, verify.candles(state.terms.grid(key), state.verified) - rows),
-            bytes=state.size,
-            volume_unit=state.volumes.unit,
-            opens_at=state.terms.opens_at,
-        )
+        return coverage_of(key, state, rows, last)
 
     def keys(self) -> list[Key]:
         """The keys of this partition that have files, sorted. Raises StorageError."""
@@ -378,7 +348,7 @@ class Store:
             older = [row for row in rows if newest is not None and row[0] <= newest]
             newer = rows[len(older) :]
             if older and (pending or fresh or not file.holds(older, format_rows(older))):
-                self._keep(key, seq, page, rows, unit)
+                self._pending.setdefault(key, Pending(unit=unit)).add(seq, page, rows)
                 continue
             fresh.append(format_rows(newer))
             fresh_rows += newer
@@ -393,16 +363,6 @@ class Store:
             file.append(b"".join(fresh), first, fresh_rows[-1][0] if fresh_rows else None, known, unit)
             file.agree(terms.after(settling))
         return done, refused
-
-    def _waits_in_another(self, key: Key, unit: VolumeUnit | None) -> bool:
-        return key in self._pending and self._pending[key].unit != unit
-
-    def _keep(self, key: Key, seq: int, page: CandlePage, rows: list[Row], unit: VolumeUnit | None) -> None:
-        pending = self._pending.setdefault(key, _Pending(unit=unit))
-        lines = format_rows(rows).split(b"\n")
-        pending.lines.update((row[0], line + b"\n") for row, line in zip(rows, lines, strict=False))
-        pending.pages[seq] = page
-        pending.last = max(pending.last, rows[-1][0])
 
     def _stored(self, page: CandlePage) -> Stored:
         state = self._file(page.key).state
@@ -433,10 +393,7 @@ class Store:
         disk = self.files.disk
         try:
             with self._mutex, explained(what), disk.lock(self.files.lock(self.partition), LOCK_TIMEOUT_S):
-                on_disk = self._read_checkpoint(self.partition)
-                fence.refuse_unless_mine(self.claim, on_disk, self.partition)
-                if on_disk is None or on_disk.fence != self.claim:
-                    self._write_checkpoint(self._checkpointed)
+                self._checkpoints.refuse_others()
                 yield
         except (StorageError, CacheFileError):
             for key in keys:
@@ -451,42 +408,3 @@ class Store:
             written = True
         if written:
             self.files.sync()
-
-    def _read_checkpoint(self, partition: int) -> Checkpoint | None:
-        path = self.files.checkpoint(partition)
-        data = self.files.read(path)
-        if data is None:
-            return None
-        try:
-            return fence.decode(data)
-        except ValueError as error:
-            raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
-
-    def _owner(self) -> Broker | None:
-        path = f"{self.files.directory}/{folder.RECORD}"
-        data = self.files.read(path)
-        return None if data is None else folder.decoded(data, path)
-
-    def _write_checkpoint(self, seq: int) -> None:
-        checkpoint = Checkpoint(
-            partitions=self.partitions,
-            generation=self.claim.generation,
-            epoch=self.claim.epoch,
-            stream=self.stream,
-            seq=seq,
-        )
-        self.files.replace(self.partition, self.files.checkpoint(self.partition), fence.encode(checkpoint))
-        self.files.sync()
-        self._checkpointed = seq
-
-    def _refuse_other_partitioning(self) -> None:
-        for name in self.files.disk.names(self.files.directory):
-            number = name.removeprefix(".partition-").removesuffix(".json")
-            if name == f".partition-{number}.json" and number.isdigit():
-                other = self._read_checkpoint(int(number))
-                if other is not None and other.partitions != self.partitions:
-                    raise ConfigError(
-                        f"{self.files.directory} was made for {other.partitions} partitions, not {self.partitions}",
-                        f"set cache.partitions = {other.partitions}, or remove the .partition-* files while "
-                        "nothing runs",
-                    )

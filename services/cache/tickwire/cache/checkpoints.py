@@ -1,0 +1,87 @@
+"""The checkpoint of a partition as its fence: who works on it, how far they are, and who is refused.
+
+Methods raise OSError; the caller holds the partition's lock, except for `refuse_other_partitioning`.
+"""
+
+from __future__ import annotations
+
+from tickwire.cache import fence, folder
+from tickwire.cache.fence import Broker, Checkpoint, Fence
+from tickwire.cache.files import Files
+from tickwire.errors import CacheFileError, ConfigError
+
+
+class Checkpoints:
+    """The checkpoint of one partition, under one claim on it."""
+
+    def __init__(self, files: Files, partition: int, partitions: int, claim: Fence, stream: str) -> None:
+        self.written = 0
+        """The position that it has."""
+        self._files = files
+        self._partition = partition
+        self._partitions = partitions
+        self._claim = claim
+        self._stream = stream
+
+    def taken_over(self) -> int:
+        """Make it ours, and the position that is applied.
+
+        Raises Fenced when a later claim was there, CacheFileError when it is unreadable or the folder another broker's.
+        """
+        before, owner = self._read(self._partition), self._owner()
+        if owner is not None and owner.generation != self._claim.generation:
+            raise CacheFileError(
+                f"the cache folder {self._files.directory} belongs to another broker ({owner})", folder.REMEDY
+            )
+        if owner is None or (before is not None and before.generation == self._claim.generation):
+            fence.refuse_if_older(self._claim, before, self._partition)
+        self.write(before.seq if before is not None and before.stream == self._stream else 0)
+        return self.written
+
+    def refuse_others(self) -> None:
+        """Before a commit. Raises Fenced when a later claim was there, or one of another broker."""
+        on_disk = self._read(self._partition)
+        fence.refuse_unless_mine(self._claim, on_disk, self._partition)
+        if on_disk is None or on_disk.fence != self._claim:
+            self.write(self.written)
+
+    def write(self, seq: int) -> None:
+        """Everything up to here is applied, durably."""
+        checkpoint = Checkpoint(
+            partitions=self._partitions,
+            generation=self._claim.generation,
+            epoch=self._claim.epoch,
+            stream=self._stream,
+            seq=seq,
+        )
+        self._files.replace(self._partition, self._files.checkpoint(self._partition), fence.encode(checkpoint))
+        self._files.sync()
+        self.written = seq
+
+    def refuse_other_partitioning(self) -> None:
+        """Raises ConfigError when any checkpoint of the folder was made for another number of partitions."""
+        for name in self._files.disk.names(self._files.directory):
+            number = name.removeprefix(".partition-").removesuffix(".json")
+            if name == f".partition-{number}.json" and number.isdigit():
+                other = self._read(int(number))
+                if other is not None and other.partitions != self._partitions:
+                    raise ConfigError(
+                        f"{self._files.directory} was made for {other.partitions} partitions, not {self._partitions}",
+                        f"set cache.partitions = {other.partitions}, or remove the .partition-* files while "
+                        "nothing runs",
+                    )
+
+    def _read(self, partition: int) -> Checkpoint | None:
+        path = self._files.checkpoint(partition)
+        data = self._files.read(path)
+        if data is None:
+            return None
+        try:
+            return fence.decode(data)
+        except ValueError as error:
+            raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
+
+    def _owner(self) -> Broker | None:
+        path = f"{self._files.directory}/{folder.RECORD}"
+        data = self._files.read(path)
+        return None if data is None else folder.decoded(data, path)

@@ -1,0 +1,89 @@
+"""Making a damaged data file anew from what is good in it. The caller holds the partition's lock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tickwire.cache import csvfile, meta
+from tickwire.cache.csvfile import START
+from tickwire.cache.files import Files
+from tickwire.cache.meta import Meta
+from tickwire.cache.present import Present, believed
+from tickwire.cache.rows import HEADER
+from tickwire.cache.state import State, meta_of, terms_of, volumes_of
+from tickwire.messages import Repair
+from tickwire.ranges import Range, remove, subtract
+from tickwire.ranges import merge as merged
+from tickwire.subjects import Key
+
+
+def rebuilt(files: Files, partition: int, key: Key, present: Present) -> tuple[State | None, Repair]:
+    """Move damaged files aside, and keep the well-formed rows in a fresh data file.
+
+    The meta file gives up the ranges around lost lines before the data file is exchanged, so that a crash in
+    between leaves too little verified and never too much. Returns the state, None where no data file is left, and what
+    was done. Raises OSError.
+    """
+    disk, path, meta_path = files.disk, files.data(key), files.meta(key)
+    known, meta_aside = _known_or_aside(files, key, meta_path)
+    with files.opened(path) as fd:
+        if fd is None:
+            aside = meta_aside or _move(files, meta_path)
+            files.sync()
+            return None, _report(key, aside, 0, 0, known.verified if known else [])
+        size = disk.stat(fd)[1]
+        view = disk.view(fd, size)
+        terms = terms_of(known)
+        kept, lost, dropped = csvfile.salvage(view, size, terms.grid(key), present.latest())
+        body = b"".join(kept)
+        found = csvfile.scan(body, 0, len(body), terms.grid(key), line=2)
+        had = believed(known.verified, found.runs, present()) if known else []
+        # Where rows vanished without a trace nothing says which, and only what is there proves itself.
+        remaining = had if known and known.rows <= found.rows + dropped else []
+        for gone in lost:
+            remaining = remove(remaining, gone)
+        verified = merged([*remaining, *found.runs])
+        aside = files.aside(path)
+        with files.fresh(partition, Path(path).name) as (new, temporary):
+            disk.write(new, HEADER + body, 0)
+            disk.fsync(new)
+            inode = disk.stat(new)[0]
+            volumes = volumes_of(key, known, verified)
+            ends = (found.first, found.last)
+            state = State(inode, START + len(body), found.rows, *ends, tuple(verified), volumes, terms)
+            files.replace(partition, meta_path, meta_of(key, state))
+            files.sync()
+            disk.link(path, aside)
+            disk.rename(temporary, path)
+        files.sync()
+    gone_ranges = [part for whole in had for part in subtract(whole, verified)]
+    return state, _report(key, aside, found.rows, dropped, gone_ranges)
+
+
+def _known_or_aside(files: Files, key: Key, meta_path: str) -> tuple[Meta | None, str]:
+    raw = files.read(meta_path)
+    if raw is None:
+        return None, ""
+    try:
+        return meta.decode(raw, key), ""
+    except ValueError:
+        return None, _move(files, meta_path)
+
+
+def _move(files: Files, path: str) -> str:
+    aside = files.aside(path)
+    files.disk.rename(path, aside)
+    return aside
+
+
+def _report(key: Key, moved_to: str, rows: int, dropped: int, unverified: Sequence[Range]) -> Repair:
+    return Repair(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        moved_to=moved_to,
+        rows_kept=rows,
+        lines_dropped=dropped,
+        unverified=list(unverified),
+    )
