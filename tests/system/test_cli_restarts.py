@@ -132,3 +132,12 @@ async def test_a_program_waits_for_the_service_it_asks(line: Pipeline) -> None:
 
 async def frame(client: Client, until: int) -> int:
     return len(await client.candles("binance", "T015/USDT", "1m", until - DAY, until))
+
+
+async def test_a_watch_that_comes_before_its_streamer_waits_for_it(line: Pipeline) -> None:
+    await line.stop("streamer")
+    async with command(line, "watch", "trade", "binance", "T016/USDT", "--count", "3", "--json") as watch:
+        await says(watch, "no streamer is running; waiting for it up to 60 s")
+        await line.start("streamer")
+        code, out, _ = await ended(watch)
+        assert (code, len(out.splitlines())) == (0, 3)
