@@ -28,6 +28,7 @@ from tickwire.subjects import check_subject
 
 _CRLF = b"\r\n"
 _VERSION = b"NATS/1.0"
+_PLAIN = _VERSION + _CRLF
 _STORED = b"$JS.ACK."
 """What the reply subject of a message from a stream begins with."""
 
@@ -64,6 +65,9 @@ class BusClient(SecureClient):
 
 def cleaned(headers: bytes, *, stored: bool) -> bytes:
     """A block of headers without a status that cannot be read, or, of a stored message, without any. Pure."""
+    if headers.startswith(_PLAIN) and not (stored and b"Status" in headers):
+        # Nearly all of them.
+        return headers
     line, separator, rest = headers.partition(_CRLF)
     status = line[len(_VERSION) :]
     if not line.startswith(_VERSION) or not separator:

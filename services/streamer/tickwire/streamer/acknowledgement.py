@@ -34,7 +34,7 @@ def acknowledges(sent: Any, text: str | bytes) -> bool:
         return False
     try:
         said = msgspec.json.decode(text)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return False
     if type(said) is not dict or _refuses(said):
         return False

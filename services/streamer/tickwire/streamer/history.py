@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from tickwire import logs, messages, streams
+from tickwire import streams
 from tickwire.bus import Bus
 from tickwire.chain import backwards
-from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Trade, Trades
 from tickwire.streamer.tape import expected, message_at
-
-log = logs.get(__name__)
 
 
 class Recent(NamedTuple):
@@ -34,10 +31,8 @@ async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
     if newest is None:
         return Recent([], None)
     async for message in backwards(newest, expected, lambda sequence: message_at(bus, streams.TRADES, sequence)):
-        try:
-            said = messages.decode(message.data or b"", Trades)
-        except BadRequest as error:
-            log.warning("a message on the tape cannot be read", subject=feed.tape, error=str(error))
+        said = bus.undecodable.decoded(feed.tape, message.data or b"", Trades)
+        if said is None:
             continue
         parts.append(said.trades)
         untils += [] if said.until is None else [said.until]
