@@ -123,6 +123,27 @@ async def test_steps_of_the_wall_clock_change_nothing_of_what_is_streamed_and_fe
         assert not [each for each in told.said if each.event in ("disconnected", "gap", "rejected", "late", "failed")]
 
 
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+async def test_what_one_cache_hands_to_another_is_answered_whatever_their_clocks_say(
+    broker: str, tmp_path: Path, step: int
+) -> None:
+    wall = wall_clock(tmp_path)
+    wall.step(step)
+    async with (
+        running_simulator() as simulator,
+        pipeline(broker, simulator, tmp_path, (), CONFIG, lease_ttl_s=5) as line,
+    ):
+        await line.start("cache", 0, **wall.variables)
+        await line.started("cache", 0)
+        await line.start("cache", 1)
+        await line.started("cache", 1)
+        # Any instance takes a request, and each owns half of the partitions.
+        for number in range(40):
+            request = KeyRequest(exchange="binance", symbol=f"A{number}/B", timeframe="1m")
+            known = await line.bus.request("cache.coverage", request, Coverage, timeout_s=8)
+            assert known.rows == 0
+
+
 async def test_elsewhere_too(broker: str, tmp_path: Path) -> None:
     """On a venue without a decoder of its own, whose ids do not count, over the ends of two minutes."""
     feed, key = Feed("candle", "okx", SYMBOL, "1m"), Key("okx", SYMBOL, "1m")

@@ -58,7 +58,10 @@ HANDSHAKE_S = 0.5
 """How long an owner may take to say that it has a request, before it counts as gone."""
 REPLY_TO = "Tickwire-Reply-To"
 EXPIRES = "Tickwire-Expires"
-"""When (ms) the asker gave up on a handshake: an owner that was suspended must not answer a second time."""
+"""When (ms) the asker gave up on a handshake, by its own clock: all that owners of earlier versions go by."""
+CONFIRMS = "Tickwire-Confirms"
+"""The asker says, when an owner takes a request, whether it still waits for that: an owner that was suspended must not
+answer a second time. No clocks are compared, which may differ from machine to machine."""
 VERIFIED_RANGES = 20_000
 """Verified ranges in one reply, about 600 KB of JSON; the broker's limit for a message is 1 MiB."""
 
@@ -172,10 +175,11 @@ class Cache:
 
     async def _hand_on(self, subject: str, call: Call) -> bool:
         expires = int((time.time() + HANDSHAKE_S) * 1000)
+        headers = {REPLY_TO: call.reply_to, EXPIRES: str(expires), CONFIRMS: "1"}
         try:
-            await self.bus.client.request(
-                subject, call.data, timeout=HANDSHAKE_S, headers={REPLY_TO: call.reply_to, EXPIRES: str(expires)}
-            )
+            taken = await self.bus.client.request(subject, call.data, timeout=HANDSHAKE_S, headers=headers)
+            if taken.reply:
+                await taken.respond(b"")
         except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
             return False
         return True
@@ -242,15 +246,32 @@ class Cache:
             endpoint: Endpoint[Any] = Endpoint(message.subject, ListRequest, partial(self._list_part, partition))
         elif name in _OF_KEY and REPLY_TO in headers and not secure.is_ours(headers[REPLY_TO]):
             check_subject(headers[REPLY_TO])
-            expires = messages.header_int(headers, EXPIRES)
-            if expires is None or expires < time.time() * 1000:
-                return
-            await message.respond(b"")
+            if CONFIRMS not in headers:
+                # An asker of an earlier version.
+                expires = messages.header_int(headers, EXPIRES)
+                if expires is None or expires < time.time() * 1000:
+                    return
             call = Call(message.subject, headers[REPLY_TO], headers, message.data, publish)
-            endpoint = self._routed(name, _OF_KEY[name][0])
+            self._tasks.create_task(self._answer_handed(message, self._routed(name, _OF_KEY[name][0]), call))
+            return
         else:
             return
         self._tasks.create_task(answer(endpoint, call, self._metrics))
+
+    async def _answer_handed(self, message: Msg, endpoint: Endpoint[Any], call: Call) -> None:
+        if await self._still_waited_for(message):
+            await answer(endpoint, call, self._metrics)
+
+    async def _still_waited_for(self, message: Msg) -> bool:
+        """Tell the asker that its request is taken; whether it wanted that."""
+        try:
+            if CONFIRMS in (message.headers or {}):
+                await self.bus.client.request(message.reply, b"", timeout=HANDSHAKE_S)
+            else:
+                await message.respond(b"")
+        except (nats.errors.Error, nats.errors.TimeoutError):
+            return False
+        return True
 
     async def _list_part(self, partition: Partition, request: ListRequest, call: Call) -> None:
         listing = await _listed(partition, request)
