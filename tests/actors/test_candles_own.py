@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from support.candle_feed import (
@@ -27,6 +28,7 @@ from tickwire.errors import ExchangeFailed
 from tickwire.feeds import Candle, Feed
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.tape import last_message
+from tickwire.venues import profile
 
 WEEK = 7 * 86_400_000
 MONDAY = START + 5 * 86_400_000
@@ -79,6 +81,29 @@ async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bu
     assert venue.sinks == {}
     assert [row[0] for page in seen.pages for row in page.rows] == [MONDAY, MONDAY + WEEK]
     assert [each[1:3] for each in fetcher.asked] == [(MONDAY + 2 * WEEK - START, MONDAY + 3 * WEEK - START)]
+
+
+async def test_what_a_venue_may_revise_is_cached_unsettled_where_it_opens_and_asked_for_once_it_has_settled(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Kucoin's weeks open on Thursday, and nobody says that a closed one is final."""
+    thursday = MONDAY + 3 * 86_400_000
+    monkeypatch.setattr(profile, "SETTLE_MS", 50)
+    feed = FEED._replace(exchange="kucoin")
+    venue = ScriptedVenue(exchange="kucoin")
+    told = msgspec.structs.replace(week(0, 3.0, closed=True), exchange="kucoin", timestamp=thursday)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1w", venue=venue, feed=feed):
+        await venue.watched.wait()
+        sink = venue.sinks["1w"]
+        sink.connected()
+        sink.take([told], 0)
+        await seen.until(lambda: seen.pages)
+        await fetcher.until(1)
+    page = seen.pages[0]
+    assert [row[0] for row in page.rows] == [thursday]
+    assert (page.since, page.settled, page.until) == (thursday, thursday, thursday + WEEK)
+    assert page.opens_at == 0
+    assert [each[1:3] for each in fetcher.asked] == [(thursday - START, thursday + WEEK - START)]
 
 
 async def test_a_new_owner_does_not_close_again_what_the_exchange_tells_again(bus: Bus) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tickwire import logs, timeframes
+from tickwire import logs
 from tickwire.client import history, live
 from tickwire.client.history import Progress, Span
 from tickwire.client.live import Start, Subscription
@@ -20,6 +20,7 @@ from tickwire.feeds import Candle, Feed
 from tickwire.messages import Row
 from tickwire.ranges import Range
 from tickwire.subjects import Key
+from tickwire.venues.registry import grid_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -64,6 +65,7 @@ class Candles(Stream[Part, Candle]):
     ) -> None:
         super().__init__(streams, f"candle {key}", Mailbox(WAITING))
         self.key = key
+        self._grid = grid_of(key.exchange, key.timeframe)
         self.missing: list[tuple[int, int]] = []
         self._bus = streams.bus
         self._since = since
@@ -112,7 +114,7 @@ class Candles(Stream[Part, Candle]):
                 await self._put(span)
                 # Within the open candle, nothing has closed since, and that one comes first.
                 empty = span.since >= span.until
-                reached = timeframes.open_of(self.key.timeframe, since) if empty else span.until
+                reached = self._grid.open_of(since) if empty else span.until
             await self._present(reached)
 
     async def _present(self, reached: int | None) -> None:
@@ -126,7 +128,7 @@ class Candles(Stream[Part, Candle]):
             # What closed in between, and what was closed without having been seen whole.
             until = candle.timestamp
             if candle.closed and not candle.complete:
-                until = timeframes.next_open(self.key.timeframe, candle.timestamp)
+                until = self._grid.next_open(candle.timestamp)
             if end is not None:
                 until = min(until, end)
             last = await self._caught_up(since, until) if until > since else None
@@ -136,7 +138,7 @@ class Candles(Stream[Part, Candle]):
                 await self._mailbox.put(Part([candle]))
             reached = candle.timestamp
             if candle.closed:
-                reached = timeframes.next_open(self.key.timeframe, candle.timestamp)
+                reached = self._grid.next_open(candle.timestamp)
             if end is not None and reached >= end:
                 return
 

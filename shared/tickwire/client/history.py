@@ -18,13 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tickwire import jobs, timeframes
+from tickwire import jobs
 from tickwire.bus import Bus
 from tickwire.columns import chunks
 from tickwire.errors import NotCached, TickwireError, from_code
 from tickwire.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
 from tickwire.ranges import Range, subtract
 from tickwire.subjects import Key
+from tickwire.venues.registry import grid_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -97,7 +98,7 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
     Raises NoSuchService when no cache runs.
     """
     if since is not None and until is None:
-        until = max(since, timeframes.open_of(key.timeframe, now))
+        until = max(since, grid_of(key.exchange, key.timeframe).open_of(now))
     bounds = (since, until) if since is not None else (None, None)
     request = KeyRequest(**key._asdict(), since=bounds[0], until=bounds[1])
     try:
@@ -183,7 +184,7 @@ def warned(found: DataFrame) -> DataFrame:
 
 def warn(key: Key, missing: Sequence[tuple[int, int]], remedy: str) -> None:
     """Warn of what is missing of a key."""
-    absent = sum(timeframes.count(key.timeframe, since, until) for since, until in missing)
+    absent = sum(grid_of(key.exchange, key.timeframe).count(since, until) for since, until in missing)
     ranges = f"{len(missing)} range{'s' if len(missing) > 1 else ''}"
     text = f"{key}: {absent:,} candle{'s' if absent != 1 else ''} in {ranges} are missing, {remedy}"
     warnings.warn(text, IncompleteCandles, stacklevel=_outside())

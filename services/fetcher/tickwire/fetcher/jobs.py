@@ -334,10 +334,11 @@ class Run:
                 try:
                     failure = await self._fill(way, missing)
                 except OtherGrid as found:
-                    # Once: an exchange whose pages open now here, now there, gives none that can be stored.
+                    # Once: then it is the cache that has candles which open elsewhere.
                     if self._regridded:
                         failure = ExchangeFailed(
-                            f"{key} candles open now here, now there: {found}", "fetch again later"
+                            f"{found} at {key.exchange}, and those in the cache do not",
+                            "remove those of this key from the cache, then fetch it again",
                         )
                     else:
                         self._grid, self._regridded = found.grid, True

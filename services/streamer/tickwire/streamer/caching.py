@@ -22,6 +22,7 @@ from tickwire.ranges import Range
 from tickwire.streamer.asking import Asking
 from tickwire.streamer.desk import Board
 from tickwire.subjects import Key
+from tickwire.venues.registry import grid_of
 
 log = logs.get(__name__)
 
@@ -32,11 +33,12 @@ WAITING = 20_000
 
 
 class Interval:
-    """`[since, until)` with its candle; without one, nothing was traded."""
+    """`[since, until)` with its candle; without one, nothing was traded. `final`: it is never revised."""
 
-    __slots__ = ("row", "since", "until")
+    __slots__ = ("final", "row", "since", "until")
 
-    def __init__(self, since: int, until: int, row: Row | None) -> None:
+    def __init__(self, since: int, until: int, row: Row | None, final: bool) -> None:
+        self.final = final
         self.since = since
         self.until = until
         self.row = row
@@ -71,12 +73,15 @@ class Caching:
         self._asking = Asking(bus, market, board, settle_ms, self.owing.set)
         self.ask = self._asking.run
 
-    def observed(self, timeframe: str, since: int, until: int, row: Row | None) -> None:
-        """Have an interval cached that was wholly observed, or several in which nothing was traded."""
+    def observed(self, timeframe: str, since: int, until: int, row: Row | None, *, final: bool = True) -> None:
+        """Have an interval cached that was wholly observed, or several in which nothing was traded.
+
+        One that is not `final` is stored and does not count as verified.
+        """
         if timeframe not in self._offered:
             return
         waiting = self._pages.setdefault(timeframe, deque())
-        waiting.append(Interval(since, until, row))
+        waiting.append(Interval(since, until, row, final))
         if len(waiting) > WAITING:
             oldest = waiting.popleft()
             self.missed(timeframe, Range(oldest.since, oldest.until))
@@ -147,6 +152,8 @@ class Caching:
             until=batch[-1].until,
             rows=[each.row for each in batch if each.row is not None],
             source="live",
+            settled=None if batch[0].final else batch[0].since,
+            opens_at=grid_of(key.exchange, timeframe).opens_at,
             volume_unit="base",
         )
         data = messages.encode(page)
@@ -156,10 +163,10 @@ class Caching:
 
 
 def _contiguous(waiting: deque[Interval]) -> list[Interval]:
-    """The first of them, and those that follow without a gap, up to a page."""
+    """The first of them, and those of the kind that follow without a gap, up to a page."""
     batch: list[Interval] = []
     for each in waiting:
-        if batch and (each.since != batch[-1].until or len(batch) == PAGE):
+        if batch and (each.since != batch[-1].until or each.final is not batch[0].final or len(batch) == PAGE):
             break
         batch.append(each)
     return batch

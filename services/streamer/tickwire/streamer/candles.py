@@ -50,7 +50,7 @@ from tickwire.streamer.lines import Line
 from tickwire.streamer.owncandles import OwnCandles
 from tickwire.streamer.reading import Reading, position, read_back, stream_info
 from tickwire.streamer.tape import Tape, last_message
-from tickwire.venues.registry import profile_of
+from tickwire.venues.registry import grid_of, profile_of
 from tickwire.venues.units import BASE, stated
 
 log = logs.get(__name__)
@@ -67,7 +67,8 @@ async def run(desk: Desk) -> None:
     """Publish the candles that `desk.wishes` names until `desk.stop`; see Desk for what is raised."""
     desk.board.state = "starting"
     desk.board.say("starting")
-    caching = Caching(desk.bus, desk.feed, desk.board, desk.settings.settle_ms)
+    settled_ms = profile_of(desk.feed.exchange).candles.settled_after_ms
+    caching = Caching(desk.bus, desk.feed, desk.board, max(desk.settings.settle_ms, settled_ms))
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         group.create_task(caching.send())
         group.create_task(caching.ask())
@@ -164,7 +165,8 @@ class _Body:
             await self._publishing.pop(timeframe)
         added: dict[str, Building] = {}
         for timeframe in sorted(wanted - self._lines.keys() - self._own.keys(), key=timeframes.duration_ms):
-            if divides_a_day(timeframe) and self._desk.venue.rest.has.get("watchTrades"):
+            usual = grid_of(self._desk.feed.exchange, timeframe).opens_at is None
+            if usual and divides_a_day(timeframe) and self._desk.venue.rest.has.get("watchTrades"):
                 self._board.built.add(timeframe)
                 added[timeframe] = await self._build(timeframe)
             else:

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from tickwire import timeframes
 from tickwire.feeds import Candle, Feed, Gap
 from tickwire.ranges import Range
 from tickwire.streamer.building import row_of
@@ -19,6 +18,7 @@ from tickwire.streamer.desk import Desk
 from tickwire.streamer.lines import Line
 from tickwire.streamer.pacing import Complaints
 from tickwire.streamer.tape import Tape
+from tickwire.venues.registry import grid_of, profile_of
 from tickwire.venues.units import Units, row_in_base, stated
 
 
@@ -27,7 +27,8 @@ class OwnCandles:
 
     A candle is closed when the exchange says so, or when a later one opens; each once. Complete ones are cached. One
     whose last state may have been missed, because the connection broke, is not complete then, and is fetched; so is
-    what the exchange passed over. After an interruption that is a gap, otherwise nothing may have been traded.
+    what the exchange passed over, and what it may revise after its end. After an interruption that is a gap, otherwise
+    nothing may have been traded.
 
     None is closed before the exchange's clock has come to its end: what is told before that waits. Where its time is
     unknown, the next candle is what closes one.
@@ -38,6 +39,9 @@ class OwnCandles:
         board = desk.board
         self._units = units
         self._timeframe = feed.timeframe
+        self._grid = grid_of(feed.exchange, feed.timeframe)
+        self._final = profile_of(feed.exchange).candles.settle_ms == 0
+        """Whether what is told as closed is never revised."""
         self.line = Line(
             self._timeframe,
             tape,
@@ -81,7 +85,7 @@ class OwnCandles:
         if not candle.closed:
             # It closes the one before it.
             return candle.timestamp, partial(self._take, candle)
-        end = timeframes.next_open(self._timeframe, candle.timestamp)
+        end = self._grid.next_open(candle.timestamp)
         wrong = self._venue.admission.refusal(end)
         if wrong is None:
             return end, partial(self._take, candle)
@@ -143,15 +147,18 @@ class OwnCandles:
 
     def _file(self, candle: Candle) -> None:
         """Have a closed candle cached, as it is or as the exchange has it."""
-        ending = self._expected = timeframes.next_open(self._timeframe, candle.timestamp)
-        if timeframes.open_of(self._timeframe, candle.timestamp) != candle.timestamp:
+        ending = self._expected = self._grid.next_open(candle.timestamp)
+        if not self._grid.opens(candle.timestamp):
             # A week that begins on another day has no place in the cache.
             return
         if not candle.complete:
             self._board.gaps += 1
             self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
         elif stated(candle.symbol, candle.volume_unit) == "base" == self._units.fetches:
-            self._caching.observed(self._timeframe, candle.timestamp, ending, row_of(candle))
+            self._caching.observed(self._timeframe, candle.timestamp, ending, row_of(candle), final=self._final)
+            if not self._final:
+                # The exchange may revise it: what it is in the end is asked for once it has settled.
+                self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
         else:
             self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
 

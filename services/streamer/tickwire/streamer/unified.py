@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 from ccxt.async_support.base.ws.cache import ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
 
-from tickwire import numbers, timeframes
+from tickwire import numbers
 from tickwire.errors import TickwireError
 from tickwire.feeds import Candle, Feed, Trade
 from tickwire.streamer.admission import Admission
 from tickwire.streamer.caches import Newness, are_trades, is_trade, trade
 from tickwire.streamer.desk import BookView
+from tickwire.venues.registry import grid_of
 
 _TICKER = (
     ("timestamp", "timestamp"),
@@ -198,7 +199,7 @@ class Mapper:
             except (TypeError, ValueError, IndexError) as error:
                 # The others are good.
                 self._rejected(f"{error!r} over {str(row)[:200]}")
-        # Some venues stream days and weeks of their own time zone (okx), which the cache does not know.
+        # Some venues stream days and weeks of their own time zone (okx), and others by REST, which are in the cache.
         return [each for each in made if self._opens(each)]
 
     def _is_plausible(self, opened: Any) -> bool:
@@ -209,7 +210,7 @@ class Mapper:
         return wrong is None
 
     def _opens(self, made: Candle) -> bool:
-        if timeframes.open_of(made.timeframe, made.timestamp) == made.timestamp:
+        if grid_of(made.exchange, made.timeframe).opens(made.timestamp):
             return True
         opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
         self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange has those of another time zone")
