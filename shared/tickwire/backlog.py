@@ -11,7 +11,8 @@ import nats.js.errors
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from tickwire import logs
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.metrics import Metrics
 
 log = logs.get(__name__)

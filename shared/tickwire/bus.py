@@ -3,7 +3,7 @@
 - An exception in a callback would go to `error_cb` only: here it ends the process loudly (`Bus` fails).
 - What is queued is lost with the process, so leaving the block drains the connection (`parting`).
 - nats-py waits with `asyncio.wait_for`, which before Python 3.12 forgets a cancellation that arrives together with
-  the answer; the task would then go on for ever (`cancellable`).
+  the answer; the task would then go on for ever (`answers.cancellable`).
 """
 
 from __future__ import annotations
@@ -25,23 +25,20 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 
 from tickwire import address as addresses
 from tickwire import lifecycle, logs, messages, parting, secure
+from tickwire.answers import PUBLISH_PATIENCE_S, checked, no_such_service
 from tickwire.config import NatsSettings
 from tickwire.confirmed import REMEDY, Ack, Confirmed
 from tickwire.connecting import BusClient, opened
 from tickwire.decoding import Undecodable
 from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import (
-    BadRequest,
     BrokerUnavailable,
     Busy,
     ConfigError,
     Forbidden,
-    NoSuchService,
     RequestTimeout,
     StorageError,
-    TickwireError,
     Unconfirmed,
-    from_code,
 )
 from tickwire.patience import Patience
 from tickwire.subjects import family_of
@@ -50,8 +47,6 @@ log = logs.get(__name__)
 
 CHUNK_BYTES = 512 * 1024
 """Size of one chunk of a bulk reply: half of nats-server's default `max_payload` of 1 MiB."""
-PUBLISH_PATIENCE_S = 15.0
-"""How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
 
 ACK_S = 2.0
 """How long one confirmation is waited for before the publish is repeated."""
@@ -61,17 +56,12 @@ DEAF_S = 10.0
 HELD = DEFAULT_SUB_PENDING_MSGS_LIMIT
 """Messages that wait for a callback before they are dropped: nats-py's own limit."""
 
-AGAIN_S = 0.2
 COMPLAINTS = 50
 """Errors of the broker that are told apart, so that each is logged once per episode."""
-_ELECTING = frozenset({None, 10008, 10009, 10118})
-"""JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
 
 _PER_SUBJECT = "maximum messages per subject"
 """In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
 
-ERROR_CODE = "Nats-Service-Error-Code"
-ERROR_TEXT = "Nats-Service-Error"
 
 R = TypeVar("R", bound=Struct)
 T = TypeVar("T")
@@ -367,61 +357,5 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
             await parting.leave(client, bus.lost)
 
 
-async def cancellable(call: Awaitable[T]) -> T:
-    """Await a call of nats-py: a cancellation that arrives together with its answer is not forgotten.
-
-    Source: https://github.com/python/cpython/issues/86296, `asyncio.wait_for` of Python 3.11.
-    """
-    task = asyncio.current_task()
-    before = task.cancelling() if task else 0
-    try:
-        return await call
-    finally:
-        if task and task.cancelling() > before:
-            raise asyncio.CancelledError
-
-
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """The answer of JetStream to a call, asked again while the broker is away or a cluster elects a leader.
-
-    Raises what JetStream answers when it says no (NotFoundError, BadRequestError), and BrokerUnavailable after 15 s.
-    """
-    deadline = asyncio.get_running_loop().time() + PUBLISH_PATIENCE_S
-    while True:
-        try:
-            return await cancellable(call())
-        except (nats.js.errors.NotFoundError, nats.js.errors.BadRequestError):
-            raise
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
-            if isinstance(error, nats.js.errors.ServerError) and error.err_code not in _ELECTING:
-                raise
-            if asyncio.get_running_loop().time() > deadline:
-                raise BrokerUnavailable(
-                    f"JetStream does not answer: {error!r}", "is it enabled, and are most of its servers up?"
-                ) from error
-        await asyncio.sleep(AGAIN_S)
-
-
 async def _raise(bug: asyncio.Future[None]) -> None:
     await bug
-
-
-def checked(answer: Msg) -> bytes:
-    """The payload of a reply. Raises the typed error when the reply is one."""
-    headers = answer.headers or {}
-    if ERROR_CODE in headers:
-        try:
-            error = messages.decode(answer.data, messages.ErrorReply)
-        except BadRequest:
-            raise TickwireError(headers.get(ERROR_TEXT, "the service answered an error")) from None
-        raise from_code(error.code, error.message, error.remedy)
-    return answer.data
-
-
-def no_such_service(subject: str) -> NoSuchService:
-    """Nobody serves `subject`, by the name of the service that would."""
-    service = subject.split(".", 1)[0]
-    return NoSuchService(
-        f"no {service} is running, so nothing answers {subject}",
-        f"start it with `tickwire service {service}`",
-    )

@@ -13,7 +13,8 @@ import nats.js.errors
 from nats.aio.msg import Msg
 
 from tickwire import messages, parting, streams, subjects
-from tickwire.bus import Bus, no_such_service
+from tickwire.answers import no_such_service
+from tickwire.bus import Bus
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.messages import FetchAccepted, FetchRequest, Job
 from tickwire.patience import Waiting

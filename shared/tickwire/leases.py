@@ -28,7 +28,8 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
 from tickwire import lifecycle, logs, messages, parting, streams
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.chain import EXPECTED
 from tickwire.confirmed import WRONG_SEQUENCE
 from tickwire.errors import Fenced

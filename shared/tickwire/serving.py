@@ -21,7 +21,8 @@ from nats.micro.request import Request
 from nats.micro.service import EndpointStats, Service, ServiceConfig
 
 from tickwire import logs, messages, parting, secure
-from tickwire.bus import ERROR_CODE, ERROR_TEXT, Bus
+from tickwire.answers import ERROR_CODE, ERROR_TEXT
+from tickwire.bus import Bus
 from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
 from tickwire.metrics import Metrics

@@ -20,7 +20,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.bus import patiently
+from tickwire.answers import patiently
 from tickwire.config import Settings, SinkSettings, TapeSettings
 from tickwire.errors import ConfigError, StorageError
 from tickwire.feeds import BOOK_VALID_S

@@ -16,7 +16,8 @@ from nats.js.api import StreamConfig
 from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
 from tickwire import bus as bus_module
 from tickwire import messages, streams
-from tickwire.bus import Bus, checked
+from tickwire.answers import checked
+from tickwire.bus import Bus
 from tickwire.config import ExchangeSettings
 from tickwire.confirmed import Ack, Confirmed
 from tickwire.errors import BadRequest, BrokerUnavailable, Busy, TickwireError

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from tickwire.bus import no_such_service
+from tickwire.answers import no_such_service
 from tickwire.errors import Busy, NoSuchService, UnknownSymbol
 from tickwire.patience import Patience
 

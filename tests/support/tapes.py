@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.chain import Taped
 
 SUBJECT = "md.trade.binance.BTC-USDT"

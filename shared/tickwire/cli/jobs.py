@@ -11,7 +11,8 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
 from tickwire import streams
-from tickwire.bus import Bus, patiently
+from tickwire.answers import patiently
+from tickwire.bus import Bus
 from tickwire.cli import overview, render
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.survey import queued

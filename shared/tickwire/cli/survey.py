@@ -10,7 +10,8 @@ import nats.js.errors
 from msgspec import Struct
 
 from tickwire import streams, subjects
-from tickwire.bus import Bus, patiently
+from tickwire.answers import patiently
+from tickwire.bus import Bus
 from tickwire.cli.connection import now_ms
 from tickwire.cli.feeds import listed
 from tickwire.cli.inventory import inventory

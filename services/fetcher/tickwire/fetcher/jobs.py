@@ -22,7 +22,8 @@ import msgspec
 import nats.js.errors
 
 from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
-from tickwire.bus import Bus, patiently
+from tickwire.answers import patiently
+from tickwire.bus import Bus
 from tickwire.config import Settings
 from tickwire.errors import BadRequest, ExchangeFailed, InternalError, JobCancelled, JobParked, TickwireError
 from tickwire.fetcher import checks

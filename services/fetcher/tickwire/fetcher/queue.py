@@ -19,7 +19,8 @@ from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
 from tickwire import lifecycle, logs, messages, parting, subjects
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
 from tickwire.fetcher import checks, jobs
 from tickwire.fetcher.jobs import Run, Runner, Unopened

@@ -33,7 +33,8 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
 from tickwire import backlog, exchanges, logs, messages, parting, streams, subjects
-from tickwire.bus import Bus, patiently
+from tickwire.answers import patiently
+from tickwire.bus import Bus
 from tickwire.chain import EXPECTED
 from tickwire.config import Settings
 from tickwire.episodes import Episode

@@ -13,7 +13,8 @@ import nats.js.errors
 from nats.aio.msg import Msg
 
 from tickwire import messages, parting, streams, subjects
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
 from tickwire.fetcher.paging import Proven
 from tickwire.messages import CandlePage, Coverage, KeyRequest, Stored

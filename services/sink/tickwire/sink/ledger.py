@@ -17,7 +17,8 @@ from msgspec import Struct
 from nats.js.api import RawStreamMsg
 
 from tickwire import lifecycle, messages, streams
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.chain import EXPECTED
 from tickwire.confirmed import WRONG_SEQUENCE
 from tickwire.errors import Fenced

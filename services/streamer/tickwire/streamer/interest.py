@@ -16,7 +16,8 @@ from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
 from tickwire import logs, messages, parting, streams
-from tickwire.bus import PUBLISH_PATIENCE_S, Bus
+from tickwire.answers import PUBLISH_PATIENCE_S
+from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.feeds import Feed, StartRequest, StopRequest

@@ -16,7 +16,8 @@ from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
 
 from tickwire import logs, messages, streams
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.chain import expected_of, skips
 from tickwire.errors import BadRequest
 from tickwire.feeds import Feed, Gap, Trades

@@ -17,7 +17,8 @@ import nats.js.errors
 from nats.js.api import RawStreamMsg
 
 from tickwire import logs
-from tickwire.bus import Bus, cancellable
+from tickwire.answers import cancellable
+from tickwire.bus import Bus
 from tickwire.chain import EXPECTED, OWN_LAST
 from tickwire.confirmed import WRONG_SEQUENCE
 from tickwire.episodes import Episode
