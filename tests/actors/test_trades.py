@@ -22,7 +22,9 @@ from tickwire.errors import BrokerUnavailable, Fenced
 from tickwire.feeds import Gap, Trade, Trades
 from tickwire.streamer.desk import Sink
 from tickwire.streamer.history import recent_trades
+from tickwire.streamer.past import PastTrades
 from tickwire.streamer.tape import open_tape
+from tickwire.venues.profile import TradeFacts
 
 
 def push(sink: Sink, some: list[Trade], frame: int = 10) -> None:
@@ -657,3 +659,40 @@ async def test_an_exchange_that_renumbers_is_followed_after_a_gap(bus: Bus, rest
         await seen.until(lambda: seen.trades == [*trades(0, 50), *new])
         assert [(gap.after_id, gap.before_id) for gap in seen.gaps] == [("49", new[0].id)]
         assert body.desk.board.rejected == 0
+
+
+async def test_a_page_without_the_last_trade_proves_nothing(bus: Bus) -> None:
+    """REST has forgotten everything: what happened in between is not to be had, and that nothing did is not known."""
+    now = START
+    venue = ScriptedVenue(Rest(), counted=False, clock=lambda: now)
+    async with witness(bus) as seen, running(bus, venue) as body:
+        push(body.sink, trades(0, 10))
+        await seen.until(lambda: len(seen.trades) == 10)
+        now = START + 3_000
+        body.sink.disconnected("cut")
+        body.sink.connected()
+        await seen.until(lambda: "repaired" in seen.events())
+        (gap,) = seen.gaps
+        assert (gap.since, gap.until, gap.after_id) == (trade(9).timestamp, now, "9")
+        assert body.state == "live"
+        push(body.sink, trades(40, 50))
+        await seen.until(lambda: seen.ids == [*range(10), *range(40, 50)])
+        assert seen.gaps == [gap]
+
+
+async def test_what_lies_beyond_the_reach_of_rest_is_a_gap(bus: Bus) -> None:
+    """bitstamp gives the last hour: an empty hour says nothing of the one before."""
+    now = START
+    venue = ScriptedVenue(Rest(), counted=False, clock=lambda: now)
+    venue.past = PastTrades(venue.rest, TradeFacts(method="by_time", reach_ms=3_600_000, resolution_ms=1))
+    async with witness(bus) as seen, running(bus, venue, StreamerSettings(repair_span_s=86_400, settle_ms=0)) as body:
+        push(body.sink, trades(0, 10))
+        await seen.until(lambda: len(seen.trades) == 10)
+        now = START + 7_200_000
+        body.sink.disconnected("cut")
+        body.sink.connected()
+        await seen.until(lambda: "repaired" in seen.events())
+        (gap,) = seen.gaps
+        assert (gap.since, gap.until) == (trade(9).timestamp, START + 3_600_000)
+        assert "far enough" in gap.reason
+        assert body.state == "live"
