@@ -240,6 +240,7 @@ class Bus:
             config=ConsumerConfig(opt_start_seq=start_sequence) if start_sequence else None,
         )
         self.client.followed[subscription._sub] = time.monotonic()
+        self.client.heard()
         consumer = subscription._sub._jsi
         if start_sequence and consumer is not None:
             # Reset before its first message, nats-py would begin with the stream's first.
@@ -254,10 +255,8 @@ class Bus:
     def deaf(self) -> str | None:
         """Whether what is followed does not deliver, though a heartbeat is due each second; None where all does."""
         now = time.monotonic()
-        for subscription, heard in list(self.client.followed.items()):
-            if subscription._closed:
-                del self.client.followed[subscription]
-            elif now - heard > DEAF_S:
+        for heard in self.client.heard().values():
+            if now - heard > DEAF_S:
                 return f"a consumer has been silent for {now - heard:.0f} s: is its stream there? see `tickwire status`"
         return None
 

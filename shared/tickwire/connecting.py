@@ -48,7 +48,13 @@ class BusClient(SecureClient):
     def __init__(self) -> None:
         super().__init__()
         self.followed: dict[Subscription, float] = {}
-        """When each ordered consumer last said something, if only that it is there; monotonic s."""
+        """When each ordered consumer last said something, if only that it is there; monotonic s. See `heard`."""
+
+    def heard(self) -> dict[Subscription, float]:
+        """Those of them that are still subscribed."""
+        # nats-py marks the end of a subscription at another object than the one that messages come to.
+        self.followed = {each: at for each, at in self.followed.items() if self._subs.get(each._id) is each}
+        return self.followed
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if headers:

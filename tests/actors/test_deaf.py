@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -134,3 +135,28 @@ def test_headers_of_the_broker_stay_as_they_are() -> None:
         assert cleaned(headers, stored=False) == headers
     entry = b"NATS/1.0\r\nKV-Operation: DEL\r\nNats-Expected-Last-Subject-Sequence: 5\r\n\r\n"
     assert cleaned(entry, stored=True) == entry
+
+
+async def test_a_consumer_that_does_not_deliver_is_named_and_one_that_was_given_up_is_not(
+    broker: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take(_message: Msg) -> None:
+        raise AssertionError("nothing is published")
+
+    async with asyncio.timeout(60), connect(NatsSettings(url=broker), name="one") as bus:
+        monkeypatch.setattr("tickwire.bus.DEAF_S", 2.5)
+        for name in ("ONE", "TWO"):
+            await bus.jetstream.add_stream(StreamConfig(name=name, subjects=[f"{name}.>"]))
+        followed = [await bus.ordered(f"{name}.>", name, take) for name in ("ONE", "TWO")]
+        began = time.monotonic()
+        await followed[0].unsubscribe()
+        while time.monotonic() - began < 3.5:
+            # Heartbeats of a stream where nothing happens, and nothing of the one that is not followed any more.
+            assert bus.deaf() is None
+            await asyncio.sleep(0.1)
+        await bus.jetstream.delete_stream("TWO")
+        while (said := bus.deaf()) is None:
+            await asyncio.sleep(0.1)
+        assert "silent" in said
+        await followed[1].unsubscribe()
+        assert bus.deaf() is None
