@@ -32,6 +32,7 @@ from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 from tickwire.exchange import exact_json, steady
 from tickwire.exchange.clock import ExchangeClock
+from tickwire.timeframes import understood
 
 
 class Gate:
@@ -111,9 +112,12 @@ def preload(*, pro: bool = False) -> None:
 
 @lru_cache(maxsize=256)
 def timeframes(exchange: str) -> tuple[str, ...]:
-    """The timeframes that an exchange offers, by ccxt's description of it. Raises UnknownExchange."""
+    """The timeframes that an exchange offers, by ccxt's description of it, as far as they are ones.
+
+    Raises UnknownExchange.
+    """
     described = _class(known(exchange))({})
-    return tuple(described.timeframes or ()) if described.has.get("fetchOHLCV") else ()
+    return understood(described.timeframes or ()) if described.has.get("fetchOHLCV") else ()
 
 
 def check_timeframe(exchange: str, timeframe: str) -> None:

@@ -11,6 +11,7 @@ some venues at 16:00 UTC); the grid of a key is then the venue's.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -38,6 +39,18 @@ def parse(timeframe: str) -> tuple[int, str]:
             f"{timeframe[:20]!r} is not a timeframe", "write a number and a unit, such as 1m, 15m, 4h or 1d"
         )
     return int(match[1]), match[2]
+
+
+def understood(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of some names that are timeframes: exchanges list others, such as `15` or `1Y`."""
+    found = []
+    for name in names:
+        try:
+            parse(name)
+        except UnsupportedTimeframe:
+            continue
+        found.append(name)
+    return tuple(found)
 
 
 def duration_ms(timeframe: str) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -13,37 +11,17 @@ from ccxt.base import errors
 from support import live, scripted
 from support.hearing import Heard, hearing, reports
 from support.processes import SimulatorProcess, running_simulator
+from support.streaming import streaming
 from support.venues import Memory, settings, venue_at
 from tickwire.bus import Bus
 from tickwire.errors import ExchangeFailed
 from tickwire.feeds import Book, Feed, FeedReport, Status, Ticker, Trades
-from tickwire.metrics import Metrics
 from tickwire.streamer import books, service, venue, venues
 from tickwire.streamer.desk import Desk, Wishes
-from tickwire.streamer.service import serve_streamer
 
 TRADE = Feed("trade", "binance", "BTC/USDT")
 TICKER = Feed("ticker", "binance", "BTC/USDT")
 OTHER = Feed("ticker", "binance", "ETH/USDT")
-
-
-@asynccontextmanager
-async def streaming(bus: Bus, url: str) -> AsyncIterator[asyncio.Task[None]]:
-    """A streamer in this process, so that a bug can be put into one of its feeds."""
-    stop = asyncio.Event()
-    metrics = Metrics()
-    task = asyncio.create_task(serve_streamer(bus, settings(url), "one", stop, metrics))
-    try:
-        async with asyncio.timeout(30):
-            while not metrics.serving and not task.done():
-                await asyncio.sleep(0.01)
-        yield task
-        stop.set()
-        async with asyncio.timeout(30):
-            await task
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
 
 
 async def report_of(bus: Bus, feed: Feed) -> FeedReport:
@@ -66,7 +44,7 @@ async def test_an_unlisted_error_in_one_feed_ends_neither_its_neighbours_nor_the
         await healthy(desk)
 
     monkeypatch.setitem(service.BODIES, "ticker", run)
-    async with running_simulator("--live-rate", "50") as simulator, streaming(bus, simulator.url) as streamer:
+    async with running_simulator("--live-rate", "50") as simulator, streaming(bus, settings(simulator.url)) as streamer:
         async with (
             hearing(bus, TRADE.public, Trades) as trades,
             hearing(bus, OTHER.public, Ticker) as tickers,
@@ -178,7 +156,7 @@ async def test_an_exchange_that_cannot_be_imported_is_refused_and_ends_no_other(
         return opened(exchange, *arguments)
 
     monkeypatch.setattr(venues, "open_venue", broken)
-    async with streaming(bus, simulator.url) as streamer, hearing(bus, TRADE.public, Trades) as trades:
+    async with streaming(bus, settings(simulator.url)) as streamer, hearing(bus, TRADE.public, Trades) as trades:
         await live.start(bus, TRADE)
         with pytest.raises(ExchangeFailed, match="a package is missing"):
             await live.start(bus, Feed("trade", "okx", "BTC/USDT"))

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
+from support.loopback import market
 from tickwire.config import ExchangeSettings, Settings, StreamerSettings
 from tickwire.feeds import Level
 
@@ -196,14 +197,8 @@ async def standing_in(exchange: str) -> AsyncIterator[StandIn]:
 
 def settings(stand_in: StandIn, **streamer: Any) -> Settings:
     """Settings with the stand-in as its exchange, whose one market is known without asking."""
-    base, quote = SYMBOL.split("/")
-    market = {
-        "id": DIALECTS[stand_in.exchange]().market_id, "symbol": SYMBOL, "base": base, "quote": quote, "baseId": base,
-        "quoteId": quote, "type": "spot", "spot": True, "margin": False, "swap": False, "future": False,
-        "option": False, "contract": False, "active": True, "precision": {"price": 0.01, "amount": 1e-8}, "limits": {},
-        "info": {},
-    }  # fmt: skip
+    known = market(SYMBOL, DIALECTS[stand_in.exchange]().market_id)
     own = ExchangeSettings(
-        gateway=stand_in.url, ccxt={"enableRateLimit": False, "timeout": 3_000, "markets": {SYMBOL: market}}
+        gateway=stand_in.url, ccxt={"enableRateLimit": False, "timeout": 3_000, "markets": {SYMBOL: known}}
     )
     return Settings(streamer=StreamerSettings(**streamer), exchange={stand_in.exchange: own})

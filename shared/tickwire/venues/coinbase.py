@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Older, Profile, TradeFacts
+from tickwire.venues.profile import CandleFacts, Condition, Older, Profile, TradeFacts
 
 # "Get product candles": "No data is published for intervals where there are no ticks." ccxt 4.5.90 asks with both
 # ends, one page's time apart, and the answer has all that lies between.
@@ -26,4 +26,6 @@ EXCHANGE = Profile(
         ids="opaque", ids_shared=True, method="newest", older=Older(before="after"), page=1000, resolution_ms=1
     ),
     candles=_CANDLES,
+    # The channel `level2` is for members alone (ccxt 4.5.90 signs it).
+    conditions=(Condition(kinds=("book",), key=True),),
 )

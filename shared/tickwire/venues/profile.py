@@ -108,6 +108,24 @@ class SocketFacts(Struct, frozen=True, kw_only=True):
     """Whether the venue acknowledges each subscription."""
 
 
+class Condition(Struct, frozen=True, kw_only=True):
+    """What live feeds of some kinds take: a key, or a Python package; with neither, there are none.
+
+    Found by calling ccxt's `watch_*` offline on every class of ccxt.pro, on a spot market and on a contract.
+    """
+
+    kinds: tuple[str, ...] = ("trade", "book", "ticker", "candle")
+    markets: tuple[Literal["spot", "contract"], ...] = ("spot", "contract")
+    key: bool = False
+    """Whether ccxt asks for credentials."""
+    package: str = ""
+    """The module that is imported."""
+    install: str = ""
+    """What pip installs it by."""
+    instead: str = "ask for a market of the other kind"
+    """The remedy where there are no such feeds."""
+
+
 class Profile(Struct, frozen=True, kw_only=True):
     """What is known of the venues that share a ccxt class or an API."""
 
@@ -117,7 +135,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     candles: CandleFacts = CandleFacts()
     book: BookFacts = BookFacts()
     sockets: SocketFacts = SocketFacts()
-    needs: Mapping[str, str] = field(default_factory=dict)
-    """Python packages that a kind of feed needs: {"trade": "google.protobuf"}."""
+    conditions: tuple[Condition, ...] = ()
+    """What live feeds take besides a symbol."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """ccxt options that the streamer sets unless the user's table sets them."""

@@ -21,6 +21,7 @@ from tickwire.venues import (
     kraken,
     krakenfutures,
     kucoin,
+    limited,
     mexc,
     okx,
     upbit,
@@ -48,6 +49,7 @@ PROFILES: tuple[Profile, ...] = (
     okx.PROFILE,
     upbit.PROFILE,
     whitebit.PROFILE,
+    *limited.PROFILES,
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import Older, Profile, TradeFacts
+from tickwire.venues.profile import Condition, Older, Profile, TradeFacts
 
 PROFILE = Profile(
     exchanges=("upbit",),
@@ -11,4 +11,6 @@ PROFILE = Profile(
     trades=TradeFacts(
         ids="opaque", ids_shared=True, method="newest", older=Older(before="cursor"), page=500, resolution_ms=1
     ),
+    # ccxt 4.5.90 `watch_ohlcv` has candles of a second alone, which are built from trades.
+    conditions=(Condition(kinds=("candle",), instead="ask for a timeframe that divides a day"),),
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from ccxt.base import errors
 
-from tickwire import config, exchanges, logs, plausible
+from tickwire import config, exchanges, logs, plausible, timeframes
 from tickwire.config import Settings
 from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange.clock import ExchangeClock
@@ -63,12 +63,13 @@ class Venue:
         market = await self._listing.find(symbol, self._loading(on_retry))
         if market is None:
             raise unknown_symbol(self._exchange.id, symbol, self._exchange.markets)
-        if timeframe not in self._exchange.timeframes:
+        offered = timeframes.understood(self._exchange.timeframes or ())
+        if timeframe not in offered:
             raise UnsupportedTimeframe(f"{self._exchange.id} has no {timeframe} candles")
         known = profile_of(self.exchange).candles
         return Habits(
             limit=exchanges.page_limit(self._exchange.features, market, "fetchOHLCV") or DEFAULT_PAGE,
-            timeframes=frozenset(self._exchange.timeframes),
+            timeframes=frozenset(offered),
             honoured=known.since == "honoured",
             newest=known.newest_rows,
         )

@@ -15,7 +15,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tickwire import logs, messages, parting, streams
+from tickwire import logs, messages, parting, streams, timeframes
 from tickwire.answers import PUBLISH_PATIENCE_S
 from tickwire.bus import Bus
 from tickwire.config import StreamerSettings
@@ -140,6 +140,8 @@ class Interests:
         feed = request.feed
         if _subject(feed, request.subscriber) != subject:
             raise BadRequest("an interest under another's name", "register it by streamer.start")
+        if feed.timeframe is not None and not timeframes.understood([feed.timeframe]):
+            raise BadRequest(f"{feed.timeframe!r} is not a timeframe", "register it by streamer.start")
         self._feeds[subject] = feed
         known = self._of.setdefault(feed, {})
         if known.get(subject) != request:
@@ -163,7 +165,9 @@ class Interests:
 
 
 def check(request: StartRequest | StopRequest) -> None:
-    """Refuse what can be refused without asking the exchange. Raises BadRequest."""
+    """Refuse what can be refused without asking the exchange. Raises BadRequest and UnsupportedTimeframe."""
+    if isinstance(request, StartRequest) and request.timeframe is not None:
+        timeframes.parse(request.timeframe)
     check_subject(_subject(request.feed, request.subscriber))
     if isinstance(request, StopRequest):
         return

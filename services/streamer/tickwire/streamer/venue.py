@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from ccxt.base import errors
 
-from tickwire import logs, plausible, timeframes
+from tickwire import logs, plausible
 from tickwire.bulkhead import bulkhead
 from tickwire.config import ExchangeSettings, Settings, StreamerSettings, credentials
 from tickwire.errors import (
@@ -23,7 +23,6 @@ from tickwire.errors import (
     TickwireError,
     UnknownSymbol,
     UnsupportedKind,
-    UnsupportedTimeframe,
 )
 from tickwire.exchange.listing import Listing
 from tickwire.exchange.steady import now_ms
@@ -39,6 +38,7 @@ from tickwire.streamer.idle import Idle
 from tickwire.streamer.kept import BEST_PRICES
 from tickwire.streamer.listening import listening
 from tickwire.streamer.market import described as described_market
+from tickwire.streamer.offering import method_of, offered, refusal
 from tickwire.streamer.past import PastTrades
 from tickwire.streamer.sockets import Sockets
 from tickwire.streamer.subscription import Part, Watched, arming
@@ -54,8 +54,6 @@ ASK_AGAIN_S = 5.0
 """How long an exchange that did not tell the time is not asked for it again."""
 LEAVE_S = 5.0
 """How long the exchange has to confirm that a feed was unsubscribed."""
-_DAY_MS = 86_400_000
-_NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
 _TRADES_LIMIT = 20_000
 """Trades of a symbol that ccxt keeps where data comes from its awaits: what may come while nobody awaits."""
 _KEEP_ALIVE_MS = 15_000
@@ -155,25 +153,10 @@ class Venue:
 
         Candles are built from trades for every timeframe that divides a day, and are the exchange's own otherwise.
         """
-        has = self.rest.has
-        if feed.kind != "candle" or feed.timeframe is None:
-            if not has.get(_NEEDS[feed.kind]):
-                raise UnsupportedKind(f"{self.exchange} has no {feed.kind} feeds", self._offered())
-        else:
-            length = timeframes.duration_ms(feed.timeframe)
-            if not (has.get("watchTrades") and _DAY_MS % length == 0):
-                own = self.rest.timeframes or {}
-                if not has.get("watchOHLCV"):
-                    if has.get("watchTrades"):
-                        raise UnsupportedTimeframe(
-                            f"{feed.timeframe} does not divide a day", "candles here are built from trades"
-                        )
-                    raise UnsupportedKind(f"{self.exchange} has no candle feeds", self._offered())
-                if feed.timeframe not in own:
-                    raise UnsupportedTimeframe(
-                        f"{self.exchange} has no {feed.timeframe} candles", f"it has {', '.join(own)}"
-                    )
-        await self.market(feed.symbol)
+        kind = method_of(self.rest, feed)
+        refused = refusal(self.rest, profile_of(self.exchange), kind, await self.market(feed.symbol))
+        if refused is not None:
+            raise refused
 
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
@@ -361,10 +344,6 @@ class Venue:
         """A market, listed a moment ago perhaps; None where it is not. Raises ccxt's errors."""
         return await self._listing.find(symbol, lambda anew: answered(lambda: self.rest.load_markets(anew)))
 
-    def _offered(self) -> str:
-        kinds = [kind for kind, need in _NEEDS.items() if self.rest.has.get(need)]
-        return f"it has {', '.join(kinds)}" if kinds else "it has none"
-
     def _unknown(self, symbol: str) -> UnknownSymbol:
         near = difflib.get_close_matches(symbol.upper(), list(self.rest.markets), n=3, cutoff=0.5)
         return UnknownSymbol(
@@ -377,7 +356,7 @@ class Venue:
             case errors.BadSymbol():
                 return self._unknown(feed.symbol)
             case errors.NotSupported():
-                return UnsupportedKind(f"{self.exchange}: {feed}: {ended.reason}", self._offered())
+                return UnsupportedKind(f"{self.exchange}: {feed}: {ended.reason}", offered(self.rest))
             case _:
                 return ExchangeFailed(f"{self.exchange}: {feed}: {ended.reason}", "asking again would not help")
 
