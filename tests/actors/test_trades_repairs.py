@@ -96,3 +96,18 @@ async def test_where_rest_cannot_be_asked_it_is_said_once_and_each_interruption_
     assert [query["type"] for path, query in said.server.asked if path.endswith("/info")].count(
         "exchangeStatus"
     ) == len(said.asked())
+
+
+@pytest.mark.parametrize("venue", [spoken.coinbase, spoken.bybit, spoken.htx])
+async def test_three_thousand_trades_in_one_write_are_on_the_tape_in_order(
+    bus: Bus, venue: Callable[[], Spoken]
+) -> None:
+    said = venue()
+    since = int(time.time() * 1000) - 120_000
+    async with speaking(said, settle_ms=0) as opened, following(bus, opened, said.symbol, PATIENT) as (body, seen):
+        await said.server.until(lambda: bool(said.server.heard))
+        said.push(deals(0, 3_000, since, 5))
+        await seen.until(lambda: len(seen.trades) >= 3_000)
+        assert whole(said, seen)
+        assert seen.gaps == []
+        assert body.desk.board.rejected == 0

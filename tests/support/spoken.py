@@ -95,7 +95,8 @@ def coinbase() -> Spoken:
         frame=lambda deal: {"channel": "market_trades", "client_id": "", "timestamp": iso(deal.at), "sequence_num": 1,
                             "events": [{"type": "update", "trades": [_coinbase_row(deal)]}]},
         page=_coinbase_page,
-        confirms=lambda said: [{"channel": "subscriptions", "events": []}],
+        confirms=lambda said: [{"channel": "subscriptions", "events": [{"subscriptions": (
+            {"market_trades": ["BTC-USD"]} if said.get("type") == "subscribe" else {})}]}],
         path="/ticker",
         ids=lambda deal: (str(deal.number), str(deal.number)),
     )  # fmt: skip
