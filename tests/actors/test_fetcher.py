@@ -26,8 +26,8 @@ from tickwire.config import (
     Settings,
 )
 from tickwire.errors import BadRequest, NoSuchService, UnknownExchange, UnsupportedTimeframe
-from tickwire.fetcher import jobs
 from tickwire.fetcher import service as fetcher_service
+from tickwire.fetcher.words import last_message
 from tickwire.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest, Job
 from tickwire.metrics import Metrics
 from tickwire.ranges import Range
@@ -311,7 +311,7 @@ async def test_the_same_id_makes_one_job_and_its_result_can_be_had_again(bus: Bu
     first = await fetch(bus, id="mine", since=NOW - 2 * HOUR)
     asked = len(await klines(exchange))
     assert await fetch(bus, id="mine", since=NOW - 2 * HOUR) == first
-    assert await jobs.last_message(bus, "mine") == first
+    assert await last_message(bus, "mine") == first
     assert len(await klines(exchange)) == asked
 
 

@@ -12,7 +12,7 @@ from support.processes import SimulatorProcess, environment, running_service, ru
 from tickwire import messages, streams
 from tickwire.bus import Bus
 from tickwire.errors import NoSuchService
-from tickwire.fetcher import jobs
+from tickwire.fetcher import words
 from tickwire.messages import FetchAccepted, FetchRequest, Job
 from tickwire.ranges import Range
 
@@ -125,7 +125,7 @@ async def test_a_job_that_ends_its_process_twice_is_parked_while_all_others_comp
     assert "parked" in log.read_text() or "given up" in log.read_text()
     # Never delivered again, and its end is there for who asks later.
     assert (await bus.jetstream.stream_info(streams.JOBS)).state.messages == 0
-    assert await jobs.last_message(bus, "deadly") == parked
+    assert await words.last_message(bus, "deadly") == parked
 
 
 async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, broker: str, tmp_path: Path) -> None:

@@ -14,26 +14,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
 import msgspec
-import nats.js.errors
 
-from tickwire import lifecycle, logs, messages, streams, subjects, timeframes
-from tickwire.answers import patiently
-from tickwire.bus import Bus
-from tickwire.config import Settings
-from tickwire.errors import BadRequest, ExchangeFailed, InternalError, JobCancelled, JobParked, TickwireError
+from tickwire import lifecycle, logs, messages, subjects, timeframes
+from tickwire.errors import BadRequest, ExchangeFailed, JobParked, TickwireError
 from tickwire.fetcher import checks
-from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging import Proven, Refusal
 from tickwire.fetcher.rows import OtherGrid
+from tickwire.fetcher.runner import Runner, Unopened
 from tickwire.fetcher.storing import Storing, storing
 from tickwire.fetcher.venue import Venue
-from tickwire.messages import Coverage, FetchRequest, Job, KeyRequest, Refused
+from tickwire.fetcher.words import bug, cancelled, is_cancelled, last_message, outcome, queued, still_missing
+from tickwire.messages import Coverage, FetchRequest, Job, Refused
 from tickwire.ranges import Range, clip, subtract
 from tickwire.venues.registry import grid_of, profile_of
 
@@ -45,141 +42,28 @@ PROGRESS_S = 0.2
 """Progress is published at most five times a second."""
 PARKED_AFTER = 2
 """A job that ended its process so often, without getting on in between, is given up."""
-COVERAGE_S = 5.0
-STARTING = 16
-"""Jobs that ask the cache what it has at once."""
 
 
 class Stopped(Exception):
     """The job was left at a page boundary for the next holder to go on with."""
 
 
-@dataclass(frozen=True)
-class Unopened:
-    """An exchange that could not be opened, and why: its jobs fail with that."""
-
-    exchange: str
-    error: TickwireError
-
-
-@dataclass(frozen=True)
-class Runner:
-    """What all jobs of this process share. `begun` are those that it began and that have not ended."""
-
-    bus: Bus
-    settings: Settings
-    instance: str
-    metrics: FetcherMetrics
-    begun: set[str] = field(default_factory=set)
-    suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
-    starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
-
-    def prepared(
-        self, venue: Venue | Unopened, request: FetchRequest, stop: asyncio.Event, cancelled: asyncio.Event
-    ) -> Run:
-        """A job that can be run. Raises TickwireError when the request cannot be meant, or the exchange is not open."""
-        if isinstance(venue, Unopened):
-            raise venue.error
-        checks.check(request, time.time_ns() // 1_000_000, self.settings)
-        return Run(self, venue, request, stop, cancelled)
-
-
-async def last_message(bus: Bus, job_id: str) -> Job | None:
-    """The newest message of a job, as long as it is kept (an hour) and can be read. Raises BrokerUnavailable."""
-    subject = subjects.job(job_id)
-    try:
-        kept = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject))
-    except nats.js.errors.NotFoundError:
-        return None
-    return bus.undecodable.decoded(subject, kept.data or b"", Job)
-
-
-async def is_cancelled(bus: Bus, job_id: str) -> bool:
-    """Whether somebody does not want a job any more. Raises BrokerUnavailable."""
-    try:
-        await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.cancel(job_id)))
-    except nats.js.errors.NotFoundError:
-        return False
-    return True
-
-
-def queued(request: FetchRequest, now: int) -> Job:
-    """The first message of a job. Without `until` it says `now` (ms) for the time being."""
-    assert request.id is not None
-    grid = grid_of(request.exchange, request.timeframe)
-    since = grid.ceil_open(request.since)
-    until = grid.ceil_open(now if request.until is None else request.until)
-    return Job(
-        id=request.id,
-        exchange=request.exchange,
-        symbol=request.symbol,
-        timeframe=request.timeframe,
-        state="queued",
-        since=since,
-        until=max(since, until),
-    )
-
-
-def cancelled(job_id: str) -> JobCancelled:
-    """Why a job ended that somebody did not want any more."""
-    return JobCancelled(f"job {job_id} was cancelled", "what it had stored is kept; fetch again for the rest")
-
-
-def bug(error: Exception) -> InternalError:
-    """Why a job ended that met a bug."""
-    return InternalError(f"the job met a bug: {str(error)[:200]!r} ({type(error).__name__})", "see the fetcher's log")
-
-
-async def still_missing(bus: Bus, job: Job) -> list[Range]:
-    """What the cache does not have of a job's range; all of it where the cache does not answer."""
-    whole = Range(job.since, job.until)
-    if whole.since >= whole.until:
-        return []
-    request = KeyRequest(**job.key._asdict(), since=whole.since, until=whole.until)
-    try:
-        return subtract(whole, (await bus.request("cache.coverage", request, Coverage, timeout_s=COVERAGE_S)).verified)
-    except TickwireError:
-        return [whole]
-
-
-async def end_unbegun(runner: Runner, request: FetchRequest, error: TickwireError) -> None:
-    """Publish that a job ended while it did not run. Raises BrokerUnavailable."""
-    assert request.id is not None
-    before = await last_message(runner.bus, request.id)
-    if before is not None and before.ended:
-        return
-    until = time.time_ns() // 1_000_000 if request.until is None else request.until
-    job = before or Job(
-        id=request.id,
-        exchange=request.exchange,
-        symbol=request.symbol,
-        timeframe=request.timeframe,
-        state="queued",
-        since=request.since,
-        until=max(request.since, until),
-    )
-    job = msgspec.structs.replace(
-        job, state="failed", error=messages.error_reply(error), instance=runner.instance, complete=False
-    )
-    job = msgspec.structs.replace(job, missing=await still_missing(runner.bus, job))
-    message_id = f"{job.id}.{runner.instance}.unbegun"
-    await runner.bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)
-    runner.metrics.ended.labels(job.exchange, _outcome(job)).inc()
-    log.warning("job ended before it began", job=job.id, error=str(error))
-
-
-def _outcome(job: Job) -> str:
-    """How a job ended, as it is counted: `done`, `failed`, `cancelled` or `parked`."""
-    special = job.error is not None and job.error.code in (JobCancelled.code, JobParked.code)
-    return job.error.code if job.error is not None and special else job.state
-
-
 def _refused(refusal: Refusal) -> Refused:
     return Refused(since=refusal.since, until=refusal.until, message=refusal.words)
 
 
+def prepared(
+    runner: Runner, venue: Venue | Unopened, request: FetchRequest, stop: asyncio.Event, cancelled: asyncio.Event
+) -> Run:
+    """A job that can be run. Raises TickwireError when the request cannot be meant, or the exchange is not open."""
+    if isinstance(venue, Unopened):
+        raise venue.error
+    checks.check(request, time.time_ns() // 1_000_000, runner.settings)
+    return Run(runner, venue, request, stop, cancelled)
+
+
 class Run:
-    """A job while it runs on this instance. Made by `Runner.prepared`."""
+    """A job while it runs on this instance. Made by `prepared`."""
 
     def __init__(
         self, runner: Runner, venue: Venue, request: FetchRequest, stop: asyncio.Event, cancel: asyncio.Event
@@ -458,7 +342,7 @@ class Run:
         self._note(state=state, error=messages.error_reply(error) if error is not None else None)
         await self._publish_durably()
         self._runner.begun.discard(self._job.id)
-        self._metrics.ended.labels(self._job.exchange, _outcome(self._job)).inc()
+        self._metrics.ended.labels(self._job.exchange, outcome(self._job)).inc()
         log.info(
             "job ended",
             job=self._job.id,

@@ -22,8 +22,9 @@ from tickwire import lifecycle, logs, messages, parting, subjects
 from tickwire.answers import cancellable
 from tickwire.bus import Bus
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
-from tickwire.fetcher import checks, jobs
-from tickwire.fetcher.jobs import Run, Runner, Unopened
+from tickwire.fetcher import checks, jobs, words
+from tickwire.fetcher.jobs import Run
+from tickwire.fetcher.runner import Runner, Unopened, end_unbegun
 from tickwire.fetcher.venue import Venue
 from tickwire.messages import CancelRequest, FetchRequest
 from tickwire.subjects import Key
@@ -154,7 +155,7 @@ class Queue:
                 taken.cancelled.set()
                 if taken is not line[0]:
                     line.remove(taken)
-                    await jobs.end_unbegun(self._runner, taken.request, jobs.cancelled(wanted))
+                    await end_unbegun(self._runner, taken.request, words.cancelled(wanted))
                     await self._ended(taken)
 
     # -- running them ---------------------------------------------------------------------------------------------
@@ -196,17 +197,17 @@ class Queue:
         request = taken.request
         try:
             if taken.run is None:
-                taken.run = self._runner.prepared(self._venue, request, self._release, taken.cancelled)
+                taken.run = jobs.prepared(self._runner, self._venue, request, self._release, taken.cancelled)
             await taken.run.run()
         except (jobs.Stopped, BrokerUnavailable, nats.errors.Error, nats.js.errors.Error):
             raise
         except TickwireError as error:
-            await jobs.end_unbegun(self._runner, request, error)
+            await end_unbegun(self._runner, request, error)
         except Exception as error:
             # A bug that ended the process here would end it again with the next delivery, for ever.
             log.exception("job met a bug", job=request.id, key=str(request.key)[:120])
             if taken.run is None:
-                await jobs.end_unbegun(self._runner, request, jobs.bug(error))
+                await end_unbegun(self._runner, request, words.bug(error))
             else:
                 await taken.run.fail(error)
 

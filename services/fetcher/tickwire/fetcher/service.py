@@ -39,10 +39,10 @@ from tickwire.chain import EXPECTED
 from tickwire.config import Settings
 from tickwire.episodes import Episode
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unconfirmed
-from tickwire.fetcher import checks, jobs, queue
-from tickwire.fetcher.jobs import Runner, Unopened
+from tickwire.fetcher import checks, queue, words
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.queue import Queue
+from tickwire.fetcher.runner import Runner, Unopened
 from tickwire.fetcher.venue import Venue, open_venue
 from tickwire.leases import Lease, Leases, open_leases
 from tickwire.messages import CancelRequest, FetchAccepted, FetchRequest, Job
@@ -125,7 +125,7 @@ class _Fetcher:
         checks.check(request, now, self._settings)
         if (full := self._bus.confirmed.trouble()) is not None:
             raise full
-        before = await jobs.last_message(self._bus, request.id)
+        before = await words.last_message(self._bus, request.id)
         if before is not None and before.ended:
             # The same request again: the result again, for whoever asks.
             await self._bus.publish(subjects.job(request.id), before)
@@ -133,7 +133,7 @@ class _Fetcher:
             await self._queue(request)
             # For those who listen; where the job has begun meanwhile, what it says stays the last word.
             await self._bus.client.publish(
-                subjects.job(request.id), messages.encode(jobs.queued(request, now)), headers={EXPECTED: "0"}
+                subjects.job(request.id), messages.encode(words.queued(request, now)), headers={EXPECTED: "0"}
             )
         self.contend(request.exchange)
         return FetchAccepted(id=request.id)
@@ -155,14 +155,14 @@ class _Fetcher:
 
     async def _is_known(self, job_id: str) -> bool:
         try:
-            return await jobs.last_message(self._bus, job_id) is not None
+            return await words.last_message(self._bus, job_id) is not None
         except BrokerUnavailable:
             return False
 
     async def cancel(self, request: CancelRequest, _call: Call) -> Job:
         """Have a job end that waits or runs; its last word, within 5 s. Raises BadRequest when there is none."""
         job_id = checks.job_id(request.id)
-        last = await jobs.last_message(self._bus, job_id)
+        last = await words.last_message(self._bus, job_id)
         if last is not None and last.ended:
             return last
         # Kept as long as results are, for a fetcher that takes the job later.
@@ -170,7 +170,7 @@ class _Fetcher:
         deadline = asyncio.get_running_loop().time() + CANCEL_S
         while (last is None or not last.ended) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(LOOK_S)
-            last = await jobs.last_message(self._bus, job_id)
+            last = await words.last_message(self._bus, job_id)
         if last is None:
             raise BadRequest(f"nothing is known of a job {job_id!r}", "see `tickwire jobs list`")
         return last
@@ -204,7 +204,7 @@ class _Fetcher:
             except Exception as error:
                 # The boundary of an exchange: its jobs fail, each with the reason, and no others.
                 log.exception("cannot open the exchange", exchange=exchange)
-                venue = Unopened(exchange, error if isinstance(error, TickwireError) else jobs.bug(error))
+                venue = Unopened(exchange, error if isinstance(error, TickwireError) else words.bug(error))
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
                 await Queue(self._bus, venue, lease.release, self._runner).work(jobs_)
