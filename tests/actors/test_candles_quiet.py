@@ -42,7 +42,7 @@ def asked(requests: list[tuple[str, int, int, bool]]) -> list[tuple[int, int]]:
         ("coinbase", [0, 3], [(0, 4 * MINUTE)]),
         # Of these two nobody knows what their history has.
         ("bitstamp", [0, 3], [(0, MINUTE), (3 * MINUTE, 4 * MINUTE)]),
-        ("kraken", [0, 3], [(0, MINUTE), (3 * MINUTE, 4 * MINUTE)]),
+        ("bitfinex", [0, 3], [(0, MINUTE), (3 * MINUTE, 4 * MINUTE)]),
     ],
 )
 async def test_quiet_minutes_are_what_the_exchanges_own_history_has(
@@ -63,7 +63,7 @@ async def test_quiet_minutes_are_what_the_exchanges_own_history_has(
         assert flat == [(minute, 11.0, 11.0, 11.0, 11.0, 0.0, 0, True) for minute in rows if minute in (1, 2)]
         told = [(since, until) for since, until, _ in seen.ranges()]
         assert asked([("1m", *each, False) for each in told]) == claimed
-        if exchange in ("bitstamp", "kraken"):
+        if exchange in ("bitstamp", "bitfinex"):
             while asked(fetcher.asked) != [(MINUTE, 3 * MINUTE)]:
                 await fetcher.came(20)
         else:
