@@ -24,7 +24,7 @@ from tickwire.fetcher.ground import Ground
 from tickwire.fetcher.ladder import Ladder
 from tickwire.fetcher.paging import Ask, Habits, Proven, Refusal, Refused
 from tickwire.fetcher.rows import Answer, read, volumes
-from tickwire.ranges import Range
+from tickwire.ranges import Range, merge, subtract
 from tickwire.timeframes import Grid
 
 MAX_STRIDES = 24
@@ -54,6 +54,8 @@ class Pager:
         self._habits = habits
         self._answer = Answer([])
         """The last one of the key's own timeframe."""
+        self._absent: list[Range] = []
+        """What an answer left out, where the venue has rows of quiet intervals."""
         self._bounded: bool | None = None
         """Whether the venue honours an end, once it was tried."""
         self.newest: int | None = None
@@ -243,10 +245,20 @@ class Pager:
         if answer.rows:
             self.newest = max(answer.rows[-1][0], self.newest or 0)
         found = proof.proven(answer, self._grid, asked, self._closed, honoured=self._habits.honoured)
+        if self._habits.flat:
+            found = self._agreed(answer, asked, found)
         if asked is not None:
             self._ladder.confirm(answer.opens, asked)
         self._ladder.account(answer.rows)
         self._ground.prove([*self._ladder.taken(), *found], answer.rows)
+
+    def _agreed(self, answer: Answer, asked: int | None, found: list[Range]) -> list[Range]:
+        """What is proven where an absent row is no quiet interval: not what this answer is the first to leave out."""
+        holes = proof.left_out(answer, self._grid, asked)
+        known = self._absent if self._habits.honoured else []
+        fresh = [part for hole in holes for part in subtract(hole, known)]
+        self._absent = merge([*self._absent, *holes])
+        return merge(part for whole in found for part in subtract(whole, fresh))
 
     # -- across what no page proves -------------------------------------------------------------------------------
 

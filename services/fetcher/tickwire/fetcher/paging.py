@@ -12,13 +12,15 @@ class Habits:
     """How a venue answers requests for candles, as far as it is known.
 
     `limit` is the largest page. `honoured`: its profile says that an answer begins with the first candle at or after
-    `since`. `newest`: how many of the newest candles are all there is, where its profile says so.
+    `since`. `newest`: how many of the newest candles are all there is, where its profile says so. `flat`: its profile
+    says that an interval without a trade is a row, so that one which is absent is something else: a hole of the venue.
     """
 
     limit: int
     timeframes: frozenset[str] = frozenset()
     honoured: bool = False
     newest: int | None = None
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if self.limit < 2:

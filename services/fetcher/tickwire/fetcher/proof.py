@@ -7,7 +7,8 @@ from the first to the last of them, holes included. Nothing else does:
   `since`: other venues answer with their newest rows whatever was asked, which ccxt then cuts to look like a page. And
   only by two rows or more: a lone one after a gap is what an exchange answers that repeats its last one.
 - A hole before a lone last row is proven only there, too: other venues may add their newest candle to any page.
-- A rejected row leaves its place in doubt.
+- A rejected row leaves its place in doubt. So does an absent one where the venue has a row for each interval without a
+  trade: it is no quiet interval. Such a venue does not have it when two answers leave it out, if it honours `since`.
 - Rows of a larger timeframe prove by the same rule that nothing was traded between two of them. And where the volumes
   of smaller candles add up to that of the larger one that they lie in, nothing else was traded in it.
 - An empty answer proves nothing, however often it is given: it may be a fault, a maintenance, or a window that ended
@@ -50,6 +51,14 @@ def proven(answer: Answer, grid: Grid, asked: int | None, closed: int | None, *,
         if len(later) > 1 and later[0] == first and asked < first:
             ranges.append(Range(asked, first))
     return merge(part for whole in merge(ranges) for part in subtract(whole, answer.doubts))
+
+
+def left_out(answer: Answer, grid: Grid, asked: int | None) -> list[Range]:
+    """Where an answer has no rows, from the place asked to its last one."""
+    holes = [Range(end, b) for a, b in pairwise(answer.opens) if (end := grid.next_open(a)) < b]
+    if answer.opens and asked is not None and asked < answer.opens[0]:
+        holes.insert(0, Range(asked, answer.opens[0]))
+    return holes
 
 
 def is_believable(opens: Sequence[int], timeframe: str) -> bool:

@@ -72,6 +72,7 @@ class Venue:
             timeframes=frozenset(offered),
             honoured=known.since == "honoured",
             newest=known.newest_rows,
+            flat=known.quiet == "rows",
         )
 
     def _loading(self, on_retry: Told) -> Load:
