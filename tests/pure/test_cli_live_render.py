@@ -238,7 +238,7 @@ async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() ->
     view = View(Feed("book", "binance", "BTC/USDT"), json=False, limit=None, painted=True)
     await view.take(Taped(1, messages.encode(book())))
     assert "resyncing" not in drawn(view.render())
-    view.heard -= 30_000
+    view.heard -= 30
     assert "resyncing: there is no book" in drawn(view.render())
 
 

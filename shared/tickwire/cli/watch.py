@@ -63,8 +63,8 @@ class View:
     """Whether what was on the tape before may be shown as the present state."""
     status: Status | None = None
     received: int | None = None
-    heard: int = 0
-    """When the last message came (ms)."""
+    heard: float = 0.0
+    """When the last message came (monotonic, s)."""
     book: Book | None = None
     ticker: Ticker | None = None
     candles: screens.Candles = field(default_factory=screens.Candles)
@@ -80,7 +80,7 @@ class View:
         if self.ended.done() or not (self.trusted or not taped.read_back):
             return
         self.trusted = True
-        self.heard = now_ms()
+        self.heard = time.monotonic()
         if self.feed.kind == "candle" and self.candles.knows(messages.decode(taped.data, Candle)):
             return
         found = self._told(taped.data)
@@ -159,7 +159,7 @@ class View:
 
     def _present_book(self) -> Book | None:
         """The book, without levels where its streamer has been silent for too long."""
-        if self.book is None or now_ms() - self.heard < BOOK_VALID_S * 1000:
+        if self.book is None or time.monotonic() - self.heard < BOOK_VALID_S:
             return self.book
         return msgspec.structs.replace(self.book, state="resyncing", bids=[], asks=[])
 
