@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TypeGuard
 
+import msgspec
+
 from tickwire import timeframes
 from tickwire.messages import Row
 from tickwire.numbers import LARGEST
@@ -64,6 +66,8 @@ def read(answer: object, grid: Grid, latest: int | None = None) -> Answer:
     """
     if not isinstance(answer, list):
         raise BadRows(f"a page of candles is a list, and this is {type(answer).__name__}")
+    if (all_sound := _all_sound(answer, grid, _NO_LIMIT if latest is None else latest)) is not None:
+        return Answer(all_sound)
     checked = [_checked(row, latest) for row in answer]
     opens = [row[0] for row in checked if not isinstance(row, str)]
     if opens and not any(grid.opens(at) for at in opens):
@@ -72,11 +76,10 @@ def read(answer: object, grid: Grid, latest: int | None = None) -> Answer:
         row if isinstance(row, str) or grid.opens(row[0]) else f"no {grid.timeframe} candle opens at {row[0]}"
         for row in checked
     ]
-    sound = {row[0]: row for row in checked if not isinstance(row, str)}
+    rows = _once([row for row in checked if not isinstance(row, str)])
     rejected = [row for row in checked if isinstance(row, str)]
-    if answer and not sound:
+    if answer and not rows:
         raise BadRows(rejected[0])
-    rows = [sound[at] for at in sorted(sound)]
     return Answer(rows, _doubts(checked, answer, grid, rows) if rejected else [], rejected)
 
 
@@ -98,6 +101,35 @@ def volumes(answer: object, latest: int | None = None) -> dict[int, float]:
         volume = each[5] if len(each) == 6 else None
         found[each[0]] = float(volume) if isinstance(volume, int | float) else math.nan
     return dict(sorted(found.items()))
+
+
+def _all_sound(answer: list[object], grid: Grid, latest: int) -> list[Row] | None:
+    """The rows where all are candles, an eighth of the time that `_checked` takes for each; else None."""
+    try:
+        rows = msgspec.convert(answer, list[Row])
+    except msgspec.ValidationError:
+        return None
+    opens = grid.opens if grid.months else None
+    step, origin = grid.step, grid.origin
+    for at, opened, high, low, close, volume in rows:
+        # Written so that NaN fails.
+        if not (
+            FIRST_MS <= at <= latest
+            and low <= high <= LARGEST
+            and low >= -LARGEST
+            and 0 <= volume <= LARGEST
+            and -LARGEST <= opened <= LARGEST
+            and -LARGEST <= close <= LARGEST
+            and (opens(at) if opens else (at - origin) % step == 0)
+        ):
+            return None
+    return _once(rows) if any(a[0] >= b[0] for a, b in pairwise(rows)) else rows
+
+
+def _once(rows: Sequence[Row]) -> list[Row]:
+    """Ascending, of two of one time the later in the answer."""
+    found = {row[0]: row for row in rows}
+    return [found[at] for at in sorted(found)]
 
 
 def _checked(row: object, latest: int | None) -> Row | str:
