@@ -67,7 +67,7 @@ def test_days_that_all_open_elsewhere_are_another_grid(hours: int) -> None:
     page = [[START + n * DAY + hours * 3_600_000, 1, 2, 0.5, 1, 1] for n in range(5)]
     with pytest.raises(OtherGrid) as found:
         read(page, grid("1d"))
-    assert all(found.value.grid.opens(row[0]) for row in page)
+    assert all(found.value.grid.opens(int(row[0])) for row in page)
     # One that is there alone is its own fault.
     with pytest.raises(BadRows):
         read(page[:1], grid("1d"))

@@ -14,24 +14,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence
-from dataclasses import replace
 from itertools import count
 from typing import TypeVar
 
 import msgspec
 
 from tickwire import lifecycle, logs, messages, subjects, timeframes
-from tickwire.errors import BadRequest, ExchangeFailed, JobParked, TickwireError
+from tickwire.errors import ExchangeFailed, JobParked, TickwireError
 from tickwire.fetcher import checks
+from tickwire.fetcher.bounds import Bounds, bounds
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging import Proven, Refusal
+from tickwire.fetcher.paging import Refusal
 from tickwire.fetcher.rows import OtherGrid
 from tickwire.fetcher.runner import Runner, Unopened
 from tickwire.fetcher.storing import Storing, storing
 from tickwire.fetcher.venue import Venue
 from tickwire.fetcher.words import bug, cancelled, is_cancelled, last_message, outcome, queued, still_missing
 from tickwire.messages import Coverage, FetchRequest, Job, Refused
-from tickwire.ranges import Range, clip, subtract
+from tickwire.ranges import Range, subtract
+from tickwire.timeframes import Grid
 from tickwire.venues.registry import grid_of, profile_of
 
 log = logs.get(__name__)
@@ -82,18 +83,7 @@ class Run:
         self._attempt = time.time_ns()
         self._published = float("-inf")
         self._base = 0
-        self._grid = grid_of(request.exchange, request.timeframe)
-        self._regridded = False
-        self._revised_ms = profile_of(request.exchange).candles.settled_after_ms
-        """How long after its end a candle may be revised."""
-        self._now: int | None = None
-        """The exchange's time when the job began, ms."""
-        self._closed: int | None = None
-        """Where the open candle opens; None where no clock tells."""
-        self._settled: int | None = None
-        """Where the first candle opens that may still be revised; None where no clock tells."""
-        self._reach = 0
-        """How far candles are asked for."""
+        self._bounds: Bounds | None = None
         self._newest: int | None = None
         """Where the newest candle opens that the exchange gave."""
         self._on_probation = False
@@ -195,83 +185,54 @@ class Run:
         request, key = self._request, self._request.key
         run = f"{self._job.id}.{self._attempt}" if request.refresh else self._job.id
         async with storing(self._bus, key, run, refresh=request.refresh) as way:
-            self._now = await self._unless_cancelled(self._venue.now(self._retried))
+            now = await self._unless_cancelled(self._venue.now(self._retried))
+            grid, regridded = grid_of(key.exchange, key.timeframe), False
             while True:
-                self._bound()
-                self._note(missing=[Range(self._job.since, self._job.until)])
+                found = self._bounds = self._bounded(grid, now)
+                self._note(since=found.since, until=found.until, missing=[Range(found.since, found.until)])
                 async with self._runner.starting:
-                    before = await self._unless_cancelled(way.coverage(self._job.since, self._reach))
-                if not self._opens_as(before):
+                    before = await self._unless_cancelled(way.coverage(found.since, max(found.until, found.reach)))
+                if before.first is not None and (there := timeframes.grid(key.timeframe, before.opens_at)) != grid:
+                    # In the cache they open elsewhere than was expected.
+                    grid = there
                     continue
-                if request.refresh:
-                    missing = [Range(self._job.since, self._reach)]
-                else:
-                    missing = subtract(Range(self._job.since, self._reach), before.verified)
+                missing = [Range(found.since, found.until)]
+                wanted = [Range(found.since, found.reach)]
+                if not request.refresh:
+                    missing, wanted = (subtract(whole, before.verified) for (whole,) in (missing, wanted))
+                    if found.reach > found.until:
+                        before = await self._unless_cancelled(way.coverage(found.since, found.until))
                     if not again:
                         self._note(rows_from_cache=before.rows)
                     self._base = before.rows - self._job.rows_from_cache
-                self._note(
-                    rows_expected=self._grid.count(self._job.since, min(self._job.until, self._reach)),
-                    missing=clip(missing, Range(self._job.since, self._job.until)),
-                )
+                self._note(rows_expected=grid.count(found.since, min(found.until, found.reach)), missing=missing)
                 # Durable before the first page, so that a second run knows what was there before the first.
                 await self._publish_durably()
                 try:
-                    failure = await self._fill(way, missing)
-                except OtherGrid as found:
+                    failure = await self._fill(way, wanted)
+                except OtherGrid as other:
                     # Once: then it is the cache that has candles which open elsewhere.
-                    if self._regridded:
-                        failure = ExchangeFailed(
-                            f"{found} at {key.exchange}, and those in the cache do not",
-                            "remove those of this key from the cache, then fetch it again",
-                        )
-                    else:
-                        self._grid, self._regridded = found.grid, True
+                    if not regridded:
+                        grid, regridded = other.grid, True
                         continue
+                    failure = ExchangeFailed(
+                        f"{other} at {key.exchange}, and those in the cache do not",
+                        "remove those of this key from the cache, then fetch it again",
+                    )
                 break
             await way.settled()
-            self._result(await way.coverage(self._job.since, max(self._job.until, self._job.since)))
+            self._result(await way.coverage(self._job.since, self._job.until))
         if failure is not None:
             raise failure
 
-    def _bound(self) -> None:
-        """Fix the job's range by the exchange's clock and the key's grid.
-
-        Where the exchange's time is unknown a candle is closed when a later one exists: `_closed` is None then.
-        """
-        request, now, grid = self._request, self._now, self._grid
-        since = grid.ceil_open(request.since)
-        self._note(since=since)
-        if now is None:
-            self._closed, self._settled = None, None
-            # Our own clock says only how far to ask: `_result` ends the range at the newest candle there is.
-            ours = grid.open_of(time.time_ns() // 1_000_000)
-            self._reach = max(since, ours if request.until is None else grid.ceil_open(request.until))
-            self._note(until=self._reach)
-            return
-        if request.since > now:
-            raise BadRequest(
-                f"since ({request.since}) is in the future of {self._job.exchange}, where it is {now}",
-                "ask for what has happened",
-            )
-        self._closed = grid.open_of(now - self._settings.settle_ms)
-        self._settled = min(self._closed, grid.open_of(now - self._revised_ms))
-        until = self._settled if request.until is None else grid.ceil_open(request.until)
-        self._note(until=max(since, until))
-        # The newest closed ones are stored, too, though they may be revised.
-        self._reach = max(since, self._closed if request.until is None else min(until, self._closed))
-
-    def _opens_as(self, found: Coverage) -> bool:
-        """Whether the key's candles in the cache open where they are expected to; where not, expect it from now on."""
-        grid = timeframes.grid(self._job.timeframe, found.opens_at)
-        if not found.bytes or found.first is None or grid == self._grid:
-            return True
-        self._grid = grid
-        return False
+    def _bounded(self, grid: Grid, now: int | None) -> Bounds:
+        ours, revised_ms = time.time_ns() // 1_000_000, profile_of(self._job.exchange).candles.settled_after_ms
+        return bounds(self._request, grid, now, ours, self._settings.settle_ms, revised_ms)
 
     async def _fill(self, way: Storing, missing: Sequence[Range]) -> TickwireError | None:
         """Ask the exchange for what is missing; why it stopped early, if it did. Raises OtherGrid."""
-        if not missing:
+        found = self._bounds
+        if not missing or found is None:
             return None
         try:
             habits = await self._unless_cancelled(
@@ -279,7 +240,7 @@ class Run:
             )
             pagers: list[Pager] = []
             for part in missing:
-                pager = Pager(self._grid, part, self._closed, habits)
+                pager = Pager(found.grid, part, found.closed, habits)
                 pagers.append(pager)
                 while pager.ask is not None:
                     if self._stop.is_set():
@@ -289,7 +250,7 @@ class Run:
                     self._metrics.pages.labels(self._job.exchange).inc()
                     for page in pages:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
-                        await way.put(self._termed(page, pager.newest))
+                        await way.put(found.termed(page, pager.newest))
                     await self._progress(way)
                 self._newest = pager.newest
                 self._note(refused=[*self._job.refused, *map(_refused, pager.refusals)])
@@ -300,23 +261,14 @@ class Run:
             return error
         return None
 
-    def _termed(self, page: Proven, newest: int | None) -> Proven:
-        """A page with what the cache has to know of it besides: which candles are final, and where they open."""
-        settled = self._settled
-        if settled is None and newest is not None:
-            # It is as late as its newest candle opens, at least.
-            settled = self._grid.open_of(newest - self._revised_ms)
-        final = settled is None or page.until <= settled
-        return replace(page, settled=None if final else settled, opens_at=self._grid.opens_at)
-
     async def _note_missing(self) -> None:
         """Note what is missing without storing anything."""
         self._note(missing=await still_missing(self._bus, self._job))
 
     def _result(self, after: Coverage) -> None:
-        if self._closed is None and self._request.until is None and self._newest is not None:
-            settled = self._grid.open_of(self._newest - self._revised_ms)
-            self._note(until=max(self._job.since, min(self._job.until, settled)))
+        found = self._bounds
+        if found is not None and found.closed is None and self._request.until is None and self._newest is not None:
+            self._note(until=max(found.since, min(found.until, found.settled_by(self._newest))))
         missing = subtract(Range(self._job.since, self._job.until), after.verified)
         fetched = after.rows - self._job.rows_from_cache
         self._note(missing=missing, complete=not missing, rows_fetched=max(0, fetched))
