@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +16,7 @@ from tickwire.timeframes import grid
 
 MINUTE = 60_000
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC
-usual = {"exchange": "kucoin", "symbol": "BTC/USDT", "timeframe": "1m"}
+usual: dict[str, Any] = {"exchange": "kucoin", "symbol": "BTC/USDT", "timeframe": "1m"}
 
 
 @given(
