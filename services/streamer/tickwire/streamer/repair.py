@@ -70,6 +70,9 @@ class Repair:
                     oldest = 0 if now_ms is None else now_ms - int(self._desk.settings.repair_span_s * 1000)
                     reach = oldest if ordering.last or now_ms is None else max(oldest, now_ms - backfill.BY_TIME_MS)
                     await self._append(ordering.forgo(reach, TOO_FAR))
+                    if now_ms is not None and self._past.facts.reach_ms is not None:
+                        oldest = max(oldest, now_ms - self._past.facts.reach_ms)
+                        await self._append(ordering.forgo(oldest, NOT_SO_FAR))
                 ask = backfill.next_ask(ordering, oldest, self._past.asks_from_ms)
                 left_out: list[str] = []
                 page = await self._asked(ask, patience, left_out.append)
@@ -108,6 +111,10 @@ class Repair:
             elif (answer is Answer.ABSENT or ask.cut) and patience.absent():
                 reason, refused = TOO_FAR if ask.cut else left_out[0] if left_out else NOT_THERE, True
             else:
+                # REST may not even have the last trade that is known, or have it no more.
+                lacks_all = not ordering.waiting and await self._settled(intake) and patience.absent()
+                if lacks_all and await self._forgone(intake, NOT_SO_FAR):
+                    break
                 await self._pause(intake, patience)
         if not intake.missing:
             self._board.say("repaired", trades=self._board.repaired - repaired)

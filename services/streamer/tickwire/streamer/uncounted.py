@@ -139,7 +139,8 @@ class Uncounted:
         if runs:
             return runs, Answer.MORE
         if not held:
-            return runs, Answer.COMPLETE
+            # An empty page proves nothing: it lacks the last trade, too, from whose time on it was asked for.
+            return runs, Answer.COMPLETE if overlaps or not self._remembered else Answer.LAGS
         return runs, Answer.ABSENT if beyond else Answer.LAGS
 
     def coarsen(self, resolution_ms: int) -> None:
