@@ -33,9 +33,9 @@ def rows_of(columns: CandleColumns) -> Iterator[Row]:
 
 
 async def chunks(
-    bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None
+    bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None, *, last: bool = False
 ) -> AsyncGenerator[CandleColumns, None]:
-    """The candles of a key, as they come from the cache; one that is restarting is waited for."""
+    """The candles of a key, the first or `last` `limit` of them, as they come from the cache, which is waited for."""
     request = CandlesRequest(
         exchange=key.exchange,
         symbol=key.symbol,
@@ -43,6 +43,7 @@ async def chunks(
         since=since,
         until=until,
         limit=limit,
+        last=last,
         format="columns",
     )
     found = bus.patience.parts(lambda: bus.request_chunks("cache.get", request, _decode))

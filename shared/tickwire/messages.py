@@ -229,7 +229,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
 
 class CandlesRequest(Struct, frozen=True, kw_only=True):
-    """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them.
+    """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them, or with `last` the newest.
 
     `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns).
     """
@@ -240,6 +240,7 @@ class CandlesRequest(Struct, frozen=True, kw_only=True):
     since: Time | None = None
     until: Time | None = None
     limit: Count | None = None
+    last: bool = False
     format: Literal["rows", "columns"] = "rows"
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -64,6 +65,30 @@ def test_cutting_after_n_rows_leaves_the_first_n(rows: list[Row], limit: int) ->
     view = HEADER + format_rows(rows)
     end = csvfile.cut_after(view, csvfile.START, len(view), limit)
     assert view[csvfile.START : end] == format_rows(rows[:limit])
+
+
+@given(tables(), st.integers(0, 40), st.integers(0, 40))
+def test_cutting_before_n_rows_leaves_the_last_n(rows: list[Row], limit: int, skipped: int) -> None:
+    view = HEADER + format_rows(rows)
+    start = csvfile.cut_after(view, csvfile.START, len(view), skipped)
+    kept = rows[skipped:]
+    begin = csvfile.cut_before(view, start, len(view), limit)
+    assert view[begin:] == format_rows(kept[len(kept) - min(limit, len(kept)) :])
+
+
+def test_the_last_rows_of_a_long_file_are_found_by_looking_at_its_end_alone() -> None:
+    """Ten thousand of half a million rows; nothing before them is looked at, save for one piece."""
+    view = HEADER + format_rows([row_at(minute, 0.1 + minute) for minute in range(500_000)])
+    looked: list[int] = []
+
+    class Watched(bytes):
+        def __getitem__(self, place: Any) -> Any:
+            looked.append(place.start)
+            return super().__getitem__(place)
+
+    begin = csvfile.cut_before(Watched(view), csvfile.START, len(view), 10_000)
+    assert csvfile.date_at(view, begin) == 490_000 * MINUTE
+    assert min(looked) >= begin - (1 << 18)
 
 
 @given(tables(), tables())

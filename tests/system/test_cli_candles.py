@@ -100,7 +100,7 @@ async def test_fetch_brings_every_combination_and_get_gives_it_back(
     assert len(some.out.splitlines()) == 3
 
     nothing = await running.run(*one, "--since", "2026-01-01")
-    assert (nothing.code, nothing.out) == (0, "")
+    assert (nothing.code, nothing.out) == (3, "")
     assert "nothing is cached of binance BTC/USDT 1h in this range" in nothing.err
 
     listing = await running.run("candles", "list", "--json")

@@ -278,3 +278,14 @@ async def test_a_fetcher_that_dies_in_mid_job_is_not_waited_for_for_ever(
     await line.ready("fetcher")
     frame = await client.candles("binance", "T009/USDT", "1h", until - DAY, until)
     assert len(frame) == 24
+
+
+async def test_the_last_candles_are_counted_back_from_the_end(client: Client) -> None:
+    until = 1_748_736_000_000
+    frame = await client.candles("binance", "BTC/USDT", "1h", until=until, last=3)
+    assert [stamp.value // 1_000_000 for stamp in frame.index] == [until - 3 * HOUR, until - 2 * HOUR, until - HOUR]
+    newest = await client.candles("binance", "BTC/USDT", "1h", last=2)
+    assert len(newest) == 2
+    for wrong in ({"last": 0}, {"last": 3, "since": "1d"}):
+        with pytest.raises(BadRequest):
+            client.candles("binance", "BTC/USDT", "1h", **wrong)

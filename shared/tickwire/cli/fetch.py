@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tickwire import jobs, progress
+from tickwire.bus import Bus
 from tickwire.cli import arguments, render
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.errors import NoSuchService, from_code
 from tickwire.lifecycle import Exit
 from tickwire.messages import Job
+from tickwire.subjects import Key
+
+
+@dataclass
+class Fetched:
+    """What came of jobs: the last word of each that ended, by key, and whether anything failed."""
+
+    jobs: dict[Key, Job] = field(default_factory=dict)
+    failed: bool = False
+
+
+@dataclass(frozen=True)
+class Ordered:
+    """Jobs that were ordered and followed: their ids, how they ended, what was refused, and who did not come."""
+
+    ids: list[str]
+    ended: dict[str, Job]
+    refused: bool
+    deserted: NoSuchService | None
 
 
 async def fetch(
@@ -29,11 +50,24 @@ async def fetch(
     keys = arguments.keys(exchanges, symbols, timeframes)
     start, end = arguments.span(since, until, now_ms())
     assert start is not None
-    ids = {key: jobs.new_id() for key in keys}
-    async with connected(settings_of(config), stop) as bus, jobs.followed(bus, ids.values()) as following:
+    async with connected(settings_of(config), stop) as bus:
+        done = await ordered(bus, dict.fromkeys(keys, start), end, stop, refresh=refresh)
+    return report(done.ids, done.ended, refused=done.refused, json=json, deserted=done.deserted)
+
+
+async def ordered(
+    bus: Bus, begins: Mapping[Key, int], until: int | None, stop: asyncio.Event, *, refresh: bool = False
+) -> Ordered:
+    """Have keys fetched from a time (ms) on, showing the progress, and say what is refused.
+
+    Raises the refusal where all are refused for one reason.
+    """
+    ids = {key: jobs.new_id() for key in begins}
+    async with jobs.followed(bus, ids.values()) as following:
         async with asyncio.TaskGroup() as group:
             orders = [
-                group.create_task(jobs.order(bus, key, job_id, start, end, refresh)) for key, job_id in ids.items()
+                group.create_task(jobs.order(bus, key, job_id, begins[key], until, refresh))
+                for key, job_id in ids.items()
             ]
         accepted = [each.result() for each in orders if each.result().error is None]
         refusals = [error for each in orders if (error := each.result().error) is not None]
@@ -44,7 +78,16 @@ async def fetch(
         ids_accepted = [each.id for each in accepted]
         with progress.shown([each.key for each in accepted]) as show:
             deserted = await followed_on(following, ids_accepted, show, stop)
-        return report(ids_accepted, following.ended, refused=bool(refusals), json=json, deserted=deserted)
+        return Ordered(ids_accepted, following.ended, bool(refusals), deserted)
+
+
+async def quietly(bus: Bus, begins: Mapping[Key, int], until: int | None, stop: asyncio.Event) -> Fetched:
+    """Have keys fetched, with nothing on standard output. Raises as `ordered` does."""
+    done = await ordered(bus, begins, until, stop)
+    say_errors(done.ended.values())
+    code = say_going_on(done.ids, done.ended, done.deserted)
+    failed = done.refused or bool(code) or any(job.state == "failed" for job in done.ended.values())
+    return Fetched({job.key: job for job in done.ended.values()}, failed)
 
 
 async def follow(stop: asyncio.Event, config: Path | None, ids: Sequence[str], json: bool) -> int:
@@ -78,10 +121,21 @@ def report(
         render.as_json(results)
     elif any(job.state != "failed" or job.rows_from_cache or job.rows_fetched for job in results):
         render.out().print(render.job_table(results))
+    say_errors(results)
+    code = say_going_on(ids, ended, deserted)
+    return outcome(results, refused=refused) if code is None else code
+
+
+def say_errors(results: Iterable[Job]) -> None:
+    """Say why jobs failed, a line for each."""
     for job in results:
         if job.error is not None:
             reason = from_code(job.error.code, job.error.message, job.error.remedy)
             render.say(f"{job.key}: {reason}")
+
+
+def say_going_on(ids: Sequence[str], ended: Mapping[str, Job], deserted: NoSuchService | None) -> Exit | None:
+    """Say which jobs go on without being followed any more, and the exit code where there are some."""
     going_on = [each for each in ids if each not in ended]
     if deserted is not None and going_on:
         render.say(
@@ -95,7 +149,7 @@ def report(
             f"follow with `tickwire candles follow {' '.join(going_on)}`"
         )
         return Exit.INTERRUPTED
-    return outcome(results, refused=refused)
+    return None
 
 
 def outcome(results: Sequence[Job], *, refused: bool) -> int:

@@ -12,11 +12,16 @@ from typing import TextIO
 
 import msgspec
 
-from tickwire.cli import arguments, encoding, render
+from tickwire.bus import Bus
+from tickwire.cli import arguments, encoding, missing, render
+from tickwire.cli import fetch as fetching
 from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.fetch import Fetched
+from tickwire.cli.missing import Asked, Given
 from tickwire.cli.options import Format
+from tickwire.client.history import begin_of_last
 from tickwire.columns import chunks, rows_of
-from tickwire.errors import BadRequest, StorageError
+from tickwire.errors import BadRequest, NotCached, StorageError
 from tickwire.lifecycle import Exit
 from tickwire.messages import CandleColumns, Row
 from tickwire.subjects import Key
@@ -36,27 +41,45 @@ async def get(
     since: str | None,
     until: str | None,
     limit: int | None,
+    last: int | None,
+    fetched: bool,
     form: Format,
     output: Path | None,
 ) -> int:
-    """Read every combination, in the order given."""
+    """Read every combination, in the order given; 3 where something of the range is not known, 1 where it failed."""
     keys = arguments.keys(exchanges, symbols, timeframes)
-    start, end = arguments.span(since, until, now_ms())
+    now = now_ms()
+    start, end = arguments.span(since, until, now)
     if form is Format.parquet and output is None:
         raise BadRequest("Parquet is not for a terminal", "name a file with --output FILE.parquet")
-    if limit is not None and limit < 1:
-        raise BadRequest(f"--limit {limit} is less than 1", "leave it out to get everything")
+    for name, count in (("--limit", limit), ("--last", last)):
+        if count is not None and count < 1:
+            raise BadRequest(f"{name} {count} is less than 1", "leave it out to get everything")
+    if limit is not None and last is not None:
+        raise BadRequest("--limit and --last exclude each other", "--limit gives the oldest, --last the newest")
+    asked = Asked(start, end, limit if last is None else last, last=last is not None)
+    if fetched and start is None and last is None:
+        raise BadRequest("--fetch does not know since when", "add --since, such as --since 30d, or --last")
     async with connected(settings_of(config), stop) as bus:
-        counts = dict.fromkeys(keys, 0)
+        fetch = Fetched()
+        if fetched:
+            fetch = await fetching.quietly(bus, {key: _begin(key, asked, now) for key in keys}, end, stop)
+        if stop.is_set():
+            return Exit.INTERRUPTED
+        given = {key: Given() for key in keys}
 
         async def rows() -> AsyncGenerator[tuple[Key, CandleColumns], None]:
             for key in keys:
-                async with aclosing(chunks(bus, key, start, end, limit)) as parts:
-                    async for chunk in parts:
-                        counts[key] += chunk.count
-                        yield key, chunk
-                        if stop.is_set():
-                            raise asyncio.CancelledError
+                try:
+                    async with aclosing(chunks(bus, key, start, end, asked.limit, last=asked.last)) as parts:
+                        async for chunk in parts:
+                            given[key].take(chunk)
+                            yield key, chunk
+                            if stop.is_set():
+                                raise asyncio.CancelledError
+                except NotCached:
+                    # Said below, in one line with what else is missing.
+                    continue
 
         # Closed while the connection is there, also when whoever reads our output has seen enough.
         async with aclosing(rows()) as found:
@@ -68,12 +91,33 @@ async def get(
                         await _table(found, file, with_keys=len(keys) > 1)
                     else:
                         await _lines(found, file, form, with_keys=len(keys) > 1)
-    for key, count in counts.items():
-        if count == 0:
-            render.say(f"nothing is cached of {key} in this range; fetch it with `tickwire candles fetch`")
+        lacking = [await _lacking(bus, key, asked, each, fetch, now) for key, each in given.items()]
     if output is not None:
-        render.say(f"{render.plural(sum(counts.values()), 'candle')} in {output}")
-    return Exit.OK
+        render.say(f"{render.plural(sum(each.count for each in given.values()), 'candle')} in {output}")
+    if fetch.failed:
+        return Exit.FAILED
+    return Exit.INCOMPLETE if any(lacking) else Exit.OK
+
+
+def _begin(key: Key, asked: Asked, now: int) -> int:
+    """Since when (ms) a key has to be fetched."""
+    if asked.since is not None:
+        return asked.since
+    assert asked.limit is not None
+    return begin_of_last(key, asked.limit, asked.until, now)
+
+
+async def _lacking(bus: Bus, key: Key, asked: Asked, given: Given, fetch: Fetched, now: int) -> bool:
+    """Say in one line what is missing of a key, or that nothing was traded; whether something is missing."""
+    found = await missing.known(bus, key, asked)
+    job = fetch.jobs.get(key)
+    end = missing.newest_final(key, now) if job is None else job.until
+    line = missing.told(asked, found, given, end, fetched=bool(fetch.jobs) or fetch.failed)
+    if line is not None:
+        render.say(line)
+    elif not given.count:
+        render.say(f"nothing was traded of {key} in this range")
+    return line is not None
 
 
 async def _lines(

@@ -290,9 +290,9 @@ def get(
     timeframes: Timeframes,
     since: Annotated[str | None, typer.Option("--since", metavar="T", help=TIME)] = None,
     until: Annotated[str | None, typer.Option("--until", metavar="T", help="As --since; not included.")] = None,
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", help="At most so many of each, oldest first.")
-    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", metavar="N", help="Only the oldest so many of each.")] = None,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", help="Only the newest so many of each.")] = None,
+    fetch: Annotated[bool, typer.Option("--fetch", help="Have what is missing fetched first.")] = False,
     form: Annotated[Format, typer.Option("--format", help="How to write them.")] = Format.table,
     output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Else standard output.")] = None,
     config: Config = None,
@@ -302,10 +302,13 @@ def get(
     As a table, CSV, JSON lines, or a Parquet file. Columns are timestamp (ms, UTC, when the candle opens), open,
     high, low, close, volume; before them exchange,
     symbol and timeframe where more than one key is read. A long table shows its beginning and end only.
+
+    What is missing in the range asked for, or without one within all that is cached, is said on standard error, and
+    the exit code is 3.
     """
     from tickwire.cli import get as module
 
-    return _run(module.get, config, exchanges, symbols, timeframes, since, until, limit, form, output)
+    return _run(module.get, config, exchanges, symbols, timeframes, since, until, limit, last, fetch, form, output)
 
 
 @candles.command("list")

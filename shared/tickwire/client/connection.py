@@ -71,6 +71,7 @@ class Client:
         since: Time | None = None,
         until: Time | None = None,
         *,
+        last: int | None = None,
         fetch: bool = True,
         progress: Progress = None,
     ) -> Candles:
@@ -78,7 +79,8 @@ class Client:
 
         What is missing is fetched first, with bars on a terminal and in notebooks (`progress=False`: none; a callable
         gets each `Job` message); with `fetch=False`, or without `since`, the cache is asked alone. Without `until` it
-        is up to the last closed candle; without `since` it is all that is cached.
+        is up to the last closed candle; without `since` it is all that is cached. Instead of `since`, `last` says how
+        many candles back from that end, by the times at which candles open.
 
         The DataFrame has a DatetimeIndex `timestamp` (UTC) and the float columns open, high, low, close, volume. Its
         `attrs` are exchange, symbol, timeframe, since, until (ms), `complete`, and `missing`: ranges (since, until)
@@ -90,7 +92,12 @@ class Client:
         """
         self._streams.check()
         key = _key(exchange, symbol, timeframe)
-        return Candles(self._streams, key, *_span(since, until), fetch=fetch, progress=progress)
+        start, end = _span(since, until)
+        if last is not None:
+            if start is not None or last < 1:
+                raise BadRequest(f"last={last}" + (" and since" if start else " is less than 1"), "give one of both")
+            start = history.begin_of_last(key, last, end, _now())
+        return Candles(self._streams, key, start, end, fetch=fetch, progress=progress)
 
     async def candles_of(
         self,

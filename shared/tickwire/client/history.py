@@ -25,7 +25,7 @@ from tickwire.errors import NotCached, TickwireError, from_code
 from tickwire.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
 from tickwire.ranges import Range, subtract
 from tickwire.subjects import Key
-from tickwire.venues.registry import grid_of
+from tickwire.venues.registry import grid_of, profile_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -68,6 +68,14 @@ class Frames(NamedTuple):
 
     frames: dict[Key, DataFrame]
     errors: dict[Key, TickwireError]
+
+
+def begin_of_last(key: Key, candles: int, until: int | None, now: int) -> int:
+    """Where so many candles before `until`, else before those that are not final at `now`, begin (all ms)."""
+    grid = grid_of(key.exchange, key.timeframe)
+    revised_ms = profile_of(key.exchange).candles.settled_after_ms
+    end = grid.open_of(now - revised_ms) if until is None else grid.ceil_open(until)
+    return max(0, grid.advance(end, -candles))
 
 
 async def fetched(

@@ -66,13 +66,16 @@ class SyncClient:
         since: Time | None = None,
         until: Time | None = None,
         *,
+        last: int | None = None,
         fetch: bool = True,
         progress: Progress = None,
     ) -> DataFrame:
         """See `Client.candles`."""
 
         async def ask() -> DataFrame:
-            wanted = self._client.candles(exchange, symbol, timeframe, since, until, fetch=fetch, progress=progress)
+            wanted = self._client.candles(
+                exchange, symbol, timeframe, since, until, last=last, fetch=fetch, progress=progress
+            )
             return await wanted.frame()
 
         # Warned of in the caller's thread, whose line it is about.

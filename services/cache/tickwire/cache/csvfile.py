@@ -106,6 +106,21 @@ def cut_after(view: Buffer, start: int, end: int, rows: int) -> int:
     return at
 
 
+def cut_before(view: Buffer, start: int, end: int, rows: int) -> int:
+    """The start of the last `rows` lines of `[start, end)`, looked for from the end."""
+    at = end
+    while rows > 0 and at > start:
+        low = max(start, at - min(max(4096, rows * 96), _CHUNK))
+        begins = np.flatnonzero(np.frombuffer(view[low : at - 1], np.uint8) == 10) + low + 1
+        if begins.size >= rows:
+            return int(begins[-rows])
+        if low == start:
+            return start
+        rows -= int(begins.size)
+        at = int(begins[0]) if begins.size else low + 1
+    return at
+
+
 def line_number(view: Buffer, offset: int) -> int:
     """The number, from 1, of the line that starts at `offset`. Reads everything before it."""
     return sum(view[at : min(at + _CHUNK, offset)].count(b"\n") for at in range(0, offset, _CHUNK)) + 1

@@ -46,14 +46,16 @@ class Reading:
         """Close the descriptor."""
         self._files.disk.close(self._fd)
 
-    def lines(self, since: int | None, until: int | None, limit: int | None = None) -> bytes:
-        """The lines of the rows that open in `[since, until)`, the first `limit` of them; nothing is parsed.
+    def lines(self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False) -> bytes:
+        """The lines of the rows that open in `[since, until)`, the first or `last` `limit` of them; nothing is parsed.
 
         Raises CacheFileError where a line met on the way is not a row, StorageError.
         """
-        return b"".join(self.pieces(since, until, limit))
+        return b"".join(self.pieces(since, until, limit, last=last))
 
-    def pieces(self, since: int | None, until: int | None, limit: int | None = None) -> Iterator[bytes]:
+    def pieces(
+        self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False
+    ) -> Iterator[bytes]:
         """The same in parts of PIECE_BYTES: copying and converting more at once would hold up all other threads."""
         with explained(f"read {self._path}"):
             view = self.view()
@@ -62,7 +64,9 @@ class Reading:
                 start = START if since is None else csvfile.bisect(view, since, START, end)
                 until = self._latest if until is None else min(until, self._latest)
                 stop = csvfile.bisect(view, until, start, end)
-                if limit is not None:
+                if limit is not None and last:
+                    start = csvfile.cut_before(view, start, stop, limit)
+                elif limit is not None:
                     stop = csvfile.cut_after(view, start, stop, max(limit, 0))
                 while start < stop:
                     cut = stop
@@ -80,13 +84,15 @@ class Reading:
         until: int | None,
         limit: int | None,
         convert: Callable[[Key, Iterable[bytes]], Iterator[bytes]],
+        *,
+        last: bool = False,
     ) -> Iterator[bytes]:
         """The rows as `convert` makes messages of their lines. Raises CacheFileError, naming the line it fails at."""
         at, lines = START, b""
 
         def told() -> Iterator[bytes]:
             nonlocal at, lines
-            for piece in self.pieces(since, until, limit):
+            for piece in self.pieces(since, until, limit, last=last):
                 at, lines = self._at, piece
                 yield piece
 

@@ -289,7 +289,7 @@ async def _get(partition: Partition, request: CandlesRequest, call: Call) -> Non
     convert = replies.as_columns if request.format == "columns" else replies.as_rows
     # Taken in the partition's own thread, so beside no splice; read in another, so that no splice has to wait.
     with await partition.run(lambda: store.reading(key)) as reading:
-        chunks = reading.messages(request.since, request.until, request.limit, convert)
+        chunks = reading.messages(request.since, request.until, request.limit, convert, last=request.last)
         # One at a time: a range of years is not held in memory, nor converted at once.
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             await call.reply(chunk)
