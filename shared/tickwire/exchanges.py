@@ -9,6 +9,7 @@ Traps of ccxt 4.5.90 that are covered here:
 - A body that breaks off becomes ExchangeError, the class of what must not be retried: here it is NetworkError.
 - An integer beyond 64 bits becomes a float: here it keeps its digits (`tickwire.exchange.exact_json`).
 - `Retry-After` is not looked at: here no request leaves while it runs.
+- A listing of thousands of markets is parsed in one turn of the loop: here beside it (`tickwire.exchange.markets`).
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from urllib.parse import urlsplit
 from tickwire import lightccxt, rawcandles
 from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
-from tickwire.exchange import exact_json, steady
+from tickwire.exchange import exact_json, markets, steady
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.timeframes import understood
 
@@ -251,10 +252,16 @@ def _careful(kind: Any) -> type[Any]:
             return text
 
         def set_markets(self, *described: Any) -> Any:
-            markets = super().set_markets(*described)
+            made = super().set_markets(*described)
             # Thousands of tables that live as long as the exchange: see `preload`.
             gc.freeze()
-            return markets
+            return made
+
+        async def load_markets_helper(self, reload: bool = False, params: Any = None) -> Any:
+            if self.markets and not reload:
+                return await super().load_markets_helper(reload, params or {})
+            load = super().load_markets_helper.__func__
+            return await markets.beside(self, lambda twin: load(twin, reload, params or {}))
 
         def parse_ohlcvs(
             self,
