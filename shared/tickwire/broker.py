@@ -19,7 +19,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tickwire import children, filelock, lifecycle, logs
+from tickwire import children, filelock, lifecycle, logs, ports
 from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
 
@@ -27,12 +27,26 @@ log = logs.get(__name__)
 
 _LISTENING = re.compile(rb"Listening for client connections on \S*:(\d+)")
 _READY = b"Server is ready"
+_TAKEN = re.compile(rb"listen tcp \S*:(\d+): bind: address already in use")
 _LEVEL = re.compile(rb"\[(WRN|ERR|FTL)\] (.*)")
 _WRITE_ERROR = re.compile(rb"write error|failed to store|no space left on device", re.IGNORECASE)
+_PORT_FILE = "port"
 _START_TIMEOUT_S = 15.0
 ROOM_BYTES = 64 << 20
 """So much room is waited for before a server whose disk was full is restarted: some blocks of some streams."""
 LOOK_S = 1.0
+
+
+class PortTaken(BrokerUnavailable):
+    """Another program listens where the broker should."""
+
+    port = 0
+
+
+def _port_taken(port: int) -> PortTaken:
+    error = PortTaken(f"port {port} is taken by another program", "stop that one, or choose another port")
+    error.port = port
+    return error
 
 
 @dataclass(frozen=True)
@@ -67,17 +81,20 @@ def server_path(configured: Path | None = None) -> Path:
 
 @asynccontextmanager
 async def embedded(
-    folder: Path, *, server: Path | None = None, port: int = -1, websocket: WebSocket | None = None
+    folder: Path, *, server: Path | None = None, port: int = ports.ANY, websocket: WebSocket | None = None
 ) -> AsyncIterator[str]:
     """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
 
     It ends with the block, and with this process however that dies. Raises StorageError when the folder is
     unwritable or in use, BrokerUnavailable when the server does not start, or ends before the block does, or must be
-    restarted: after a write failed, once its disk has room.
+    restarted: after a write failed, once its disk has room. PortTaken, which is one, at once where it cannot listen.
     """
     binary = server_path(server)
     lock = _lock(folder)
     try:
+        for wanted in (port, *([] if websocket is None else [websocket.port])):
+            if wanted != ports.ANY and not ports.is_free(wanted):
+                raise _port_taken(wanted)
         config = folder / "nats-server.conf"
         config.write_text(
             f'listen: "127.0.0.1:{port}"\n'
@@ -130,6 +147,9 @@ async def _until_ready(output: asyncio.StreamReader) -> str:
             port = int(found[1])
         if _READY in line:
             return f"nats://127.0.0.1:{port}"
+        if taken := _TAKEN.search(line):
+            # By somebody who was faster.
+            raise _port_taken(int(taken[1]))
         last = line
     raise BrokerUnavailable(f"the embedded nats-server ended at once: {last.decode(errors='replace').strip()}")
 
@@ -181,6 +201,26 @@ async def _ended(process: children.Process, leaving: asyncio.Event) -> None:
     code = await process.wait()
     if not leaving.is_set():
         raise BrokerUnavailable(f"the embedded nats-server ended by itself ({code})", "see its last words in the log")
+
+
+def last_port(folder: Path) -> int | None:
+    """Where the broker of a folder listened last; None where it never did, or nobody can tell."""
+    try:
+        port = int((folder / _PORT_FILE).read_text())
+    except (OSError, ValueError):
+        return None
+    return port if 0 < port < 1 << 16 else None
+
+
+def remember_port(folder: Path, port: int) -> None:
+    """Have `last_port` tell it, for the next start. Raises StorageError."""
+    path = folder / _PORT_FILE
+    temporary = path.with_suffix(".new")
+    try:
+        temporary.write_text(f"{port}\n")
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}", "see its permissions, and its disk") from error
 
 
 def in_use(folder: Path) -> bool:

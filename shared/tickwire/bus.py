@@ -63,6 +63,9 @@ _PER_SUBJECT = "maximum messages per subject"
 """In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
 
 
+Place = str | Callable[[], str]
+"""A URL of the broker, or what tells it: asked again when the connection is lost."""
+
 R = TypeVar("R", bound=Struct)
 T = TypeVar("T")
 
@@ -272,14 +275,14 @@ class Bus:
 
 
 @asynccontextmanager
-async def connect(settings: NatsSettings, *, name: str, url: str | None = None) -> AsyncIterator[Bus]:
-    """Connect to `url`, else to `settings.url`; drain on the way out.
+async def connect(settings: NatsSettings, *, name: str, place: Place | None = None) -> AsyncIterator[Bus]:
+    """Connect to `place`, else to `settings.url`; drain on the way out. A broker that moved is followed.
 
     Raises BrokerUnavailable when nothing listens there, Forbidden when it does not know us, ConfigError when TLS does
     not come about. A bug in a callback ends the block with that exception, and so does what the broker does not permit
     (Forbidden): it says so apart from any request, which would only time out.
     """
-    address = url or settings.url
+    address = (place() if callable(place) else place) or settings.url or ""
     if not address:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
     if not addresses.is_one(address):
@@ -316,6 +319,7 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
                 complaints.pop(next(iter(complaints)))
         else:
             refusals[:] = [error]
+            look_again()
             if not leaving.is_set() and isinstance(refusal := secure.refused(error, settings, address), Forbidden):
                 # It would be tried again for ever.
                 fail(refusal)
@@ -325,6 +329,22 @@ async def connect(settings: NatsSettings, *, name: str, url: str | None = None) 
         bus.losses += 1
         if not leaving.is_set():
             log.warning("disconnected from the broker", url=bus.url)
+            look_again()
+
+    def look_again() -> None:
+        """Try from now on where the broker is said to be by now, if it moved."""
+        nonlocal address
+        if leaving.is_set() or not callable(place):
+            return
+        try:
+            found = place()
+        except BrokerUnavailable:
+            # It may be on its way up again.
+            return
+        if found != address and addresses.is_one(found):
+            log.warning("the broker has moved", url=addresses.shown(found))
+            address, bus.url = found, addresses.shown(found)
+            client.set_server_pool(addresses.servers(found))
 
     async def on_closed() -> None:
         if not leaving.is_set():

@@ -47,7 +47,8 @@ class NatsSettings(_Section):
     TICKWIRE_NATS_PASSWORD. Commands and programs wait up to `patience_s` for a service that is not there: it may be
     restarting.
 
-    With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
+    The embedded one listens on `port`; without it on the one that the data folder had last, else on 4222, else on any
+    that is free. With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
     `websocket_origins`, such as "http://localhost:8000": any page that a browser shows could connect otherwise, and
     "*" lets it.
     """
@@ -63,6 +64,7 @@ class NatsSettings(_Section):
     replicas: int = Field(default=1, ge=1, le=5)
     connect_timeout_s: float = Field(default=5.0, gt=0)
     patience_s: float = Field(default=60.0, ge=0)
+    port: int | None = Field(default=None, ge=1, le=65535)
     websocket_port: int | None = Field(default=None, ge=1, le=65535)
     websocket_origins: list[str] = Field(default_factory=list)
 

@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from pathlib import Path
 
 from tickwire.errors import StorageError
+
+TRIES, AGAIN_S = 20, 0.005
+"""Who asks whether a lock is held has it for a moment: an owner tries again."""
 
 
 def exclusive(path: Path, taken: StorageError) -> int:
@@ -22,11 +26,16 @@ def exclusive(path: Path, taken: StorageError) -> int:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StorageError(f"cannot use the data folder {path.parent}: {error.strerror}", "set data_dir") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(descriptor)
-        raise taken from error
+    for left in reversed(range(TRIES)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if not left:
+                os.close(descriptor)
+                raise taken from error
+            time.sleep(AGAIN_S)
+        else:
+            break
     return descriptor
 
 

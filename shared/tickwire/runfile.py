@@ -36,6 +36,8 @@ def held(data_dir: Path) -> Iterator[Callable[[str], None]]:
     taken = StorageError(f"tickwire is up on {data_dir} already", "use that one, stop it, or set another data_dir")
     lock = filelock.exclusive(data_dir / "run.lock", taken)
     path = data_dir / "run.json"
+    # What a killed one left behind would be taken for our own word.
+    path.unlink(missing_ok=True)
 
     def publish(nats_url: str) -> None:
         temporary = path.with_suffix(".json.new")
@@ -63,3 +65,12 @@ def read(data_dir: Path) -> Run:
     if not filelock.is_held(data_dir / "run.lock"):
         raise BrokerUnavailable(f"the tickwire that ran on {data_dir.absolute()} (process {run.pid}) is gone", _START)
     return run
+
+
+def finder(data_dir: Path) -> Callable[[], str]:
+    """A function that finds the broker of a data folder, also after it came up at another place. It raises as `read`.
+
+    Of a relative path it is the folder as of now that counts.
+    """
+    folder = data_dir.absolute()
+    return lambda: read(folder).nats_url

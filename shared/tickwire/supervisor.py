@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tickwire import broker, children
+from tickwire import broker, children, lifecycle, ports
 from tickwire.errors import BrokerUnavailable, ConfigError
 from tickwire.lifecycle import Exit
 
@@ -124,17 +124,22 @@ async def _life(process: children.Process, first_line: asyncio.Future[bytes] | N
 
 @asynccontextmanager
 async def kept_broker(
-    folder: Path, server: Path | None, say: Say, websocket: broker.WebSocket | None = None
+    folder: Path,
+    server: Path | None,
+    say: Say,
+    websocket: broker.WebSocket | None = None,
+    choice: Sequence[int] = (ports.ANY,),
 ) -> AsyncIterator[str]:
     """An embedded broker that is started again, on the same port, when it dies; yields its URL.
 
-    Raises as `broker.embedded` does when it cannot be started the first time.
+    It listens on the first port of `choice` that is free. Raises as `broker.embedded` does when it cannot be started
+    the first time.
     """
     stop = asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await _predecessor_gone(folder)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(_keep_broker(folder, server, stop, ready, say, websocket))
+    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        group.create_task(_keep_broker(folder, server, stop, ready, say, websocket, choice))
         try:
             yield await ready
         finally:
@@ -148,8 +153,10 @@ async def _keep_broker(
     ready: asyncio.Future[str],
     say: Say,
     websocket: broker.WebSocket | None,
+    choice: Sequence[int],
 ) -> None:
-    port, failures = -1, 0
+    port, *others = choice
+    failures = 0
     while not stop.is_set():
         began = time.monotonic()
         try:
@@ -160,6 +167,9 @@ async def _keep_broker(
                 await stop.wait()
         except BrokerUnavailable as error:
             if not ready.done():
+                if isinstance(error, broker.PortTaken) and error.port == port and others:
+                    port, *others = others
+                    continue
                 raise
             failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
             pause = delay_s(failures)

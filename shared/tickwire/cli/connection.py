@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from tickwire import config, logs, runfile
-from tickwire.bus import Bus, connect
+from tickwire.bus import Bus, Place, connect
 from tickwire.cli import render
 from tickwire.config import Settings
 
@@ -22,15 +22,15 @@ def settings_of(path: Path | None) -> Settings:
     return settings
 
 
-def broker_url(settings: Settings) -> str:
-    """`nats.url`, else what runs on the data folder. Raises BrokerUnavailable."""
-    return settings.nats.url or runfile.read(settings.data_dir).nats_url
+def broker_place(settings: Settings) -> Place:
+    """`nats.url`, else how to find what runs on the data folder."""
+    return settings.nats.url or runfile.finder(settings.data_dir)
 
 
 @asynccontextmanager
 async def connected(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Bus]:
     """A command's connection to the broker; `stop` ends its waiting for services that are not there."""
-    async with connect(settings.nats, name=f"tickwire-cli-{socket.gethostname()}", url=broker_url(settings)) as bus:
+    async with connect(settings.nats, name=f"tickwire-cli-{socket.gethostname()}", place=broker_place(settings)) as bus:
         bus.patience.say = render.say
         bus.patience.stop = stop or bus.patience.stop
         yield bus

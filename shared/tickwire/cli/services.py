@@ -10,21 +10,21 @@ import importlib
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, nullcontext
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
 import nats.errors
 from nats.aio.msg import Msg
 
+from tickwire import broker, lightccxt, logs, messages, parting, ports, runfile, stalls, streams, subjects, supervisor
 from tickwire import config as configuration
-from tickwire import lightccxt, logs, messages, parting, runfile, stalls, streams, subjects, supervisor
 from tickwire.broker import WebSocket
-from tickwire.bus import Bus, connect
+from tickwire.bus import Bus, Place, connect
 from tickwire.cli import render
-from tickwire.cli.connection import broker_url
+from tickwire.cli.connection import broker_place
 from tickwire.config import Settings
-from tickwire.errors import BadRequest, BrokerChanged, StorageError, TickwireError
+from tickwire.errors import BadRequest, BrokerChanged, ConfigError, StorageError, TickwireError
 from tickwire.identity import watched
 from tickwire.lifecycle import Exit, leaf, leaves, until_stopped
 from tickwire.messages import LogLevel
@@ -50,7 +50,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     settings = configuration.load(config)
     identity = subjects.instance_name(instance or f"{name}-{secrets.token_hex(3)}")
     logs.configure(settings.log, service=name, instance=identity)
-    url = broker_url(settings)
+    place = broker_place(settings)
     # Only the chosen service is imported, and of ccxt only what that one uses.
     lightccxt.install()
     serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
@@ -59,7 +59,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
         metrics = Metrics()
         metrics.again = served
         try:
-            await _live(stop, settings, name, identity, url, metrics, serve)
+            await _live(stop, settings, name, identity, place, metrics, serve)
             return Exit.OK
         except (TickwireError, BaseExceptionGroup) as error:
             served = served or metrics.served
@@ -75,10 +75,10 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
 
 
 async def _live(
-    stop: asyncio.Event, settings: Settings, name: str, identity: str, url: str | None, metrics: Metrics, serve: Serve
+    stop: asyncio.Event, settings: Settings, name: str, identity: str, place: Place, metrics: Metrics, serve: Serve
 ) -> None:
     """One life of a service on one broker. Raises BrokerChanged at its end."""
-    async with connect(settings.nats, name=identity, url=url) as bus:
+    async with connect(settings.nats, name=identity, place=place) as bus:
         await streams.declare_for(bus.jetstream, settings)
         await follow_log_level(bus)
         log.info("started", broker=bus.url, pid=os.getpid())
@@ -96,7 +96,7 @@ async def declare(stop: asyncio.Event, config: Path | None) -> None:
     """Make every stream as the configuration wants it, for services that may not."""
     settings = configuration.load(config)
     logs.configure(settings.log)
-    async with connect(settings.nats, name="tickwire-declare", url=broker_url(settings)) as bus:
+    async with connect(settings.nats, name="tickwire-declare", place=broker_place(settings)) as bus:
         await streams.declare_for(bus.jetstream, settings)
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
     copies = f", each kept by {settings.nats.replicas} servers" if settings.nats.replicas > 1 else ""
@@ -129,15 +129,14 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
     check_writable(settings.cache_dir)
     async with AsyncExitStack() as stack:
         publish = stack.enter_context(runfile.held(settings.data_dir))
-        url, websocket = settings.nats.url, None
+        url = settings.nats.url
         if url is None:
-            websocket = websocket_of(settings)
-            kept = supervisor.kept_broker(settings.data_dir / "nats", settings.nats.server, render.say, websocket)
-            url = await stack.enter_async_context(kept)
+            url = await stack.enter_async_context(own_broker(settings))
         # A wrong URL should end this command, not make every service try for ever.
-        bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", url=url))
+        bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", place=url))
         publish(url)
-        also = f" and {websocket.url}" if websocket is not None else ""
+        websocket = websocket_of(settings)
+        also = f" and {websocket.url}" if websocket is not None and settings.nats.url is None else ""
         render.say(f"broker at {bus.url}{also}, data in {settings.data_dir}")
         env = child_environment(os.environ, TICKWIRE_NATS_URL=url, **adopting(settings))
         async with asyncio.TaskGroup() as group:
@@ -191,6 +190,25 @@ def service_programs(
         )
         for place, (name, number) in enumerate(instances)
     ]
+
+
+@asynccontextmanager
+async def own_broker(settings: Settings) -> AsyncIterator[str]:
+    """The embedded broker of a data folder, kept alive, where it was before if that can be; yields its URL.
+
+    Raises ConfigError when a port that is configured is taken, and as `supervisor.kept_broker` does.
+    """
+    folder, wanted = settings.data_dir / "nats", settings.nats.port
+    choice = ports.preferred(broker.last_port(folder)) if wanted is None else [wanted]
+    try:
+        async with supervisor.kept_broker(
+            folder, settings.nats.server, render.say, websocket_of(settings), choice
+        ) as url:
+            broker.remember_port(folder, int(url.rpartition(":")[2]))
+            yield url
+    except broker.PortTaken as error:
+        name = "nats.port" if error.port == wanted else "nats.websocket_port"
+        raise ConfigError(f"{name}: {error.message}", f"stop that one, or set another {name}") from error
 
 
 def websocket_of(settings: Settings) -> WebSocket | None:

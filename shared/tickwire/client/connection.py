@@ -43,9 +43,9 @@ async def connect(
     On leaving the block every feed is released. Raises BrokerUnavailable, ConfigError.
     """
     settings = configuration.load(Path(config) if config is not None else None)
-    address = url or settings.nats.url or runfile.read(settings.data_dir).nats_url
+    place = url or settings.nats.url or runfile.finder(settings.data_dir)
     async with (
-        buses.connect(settings.nats, name=f"tickwire-{name}", url=address) as bus,
+        buses.connect(settings.nats, name=f"tickwire-{name}", place=place) as bus,
         lifecycle.unwrapped(),
         asyncio.TaskGroup() as group,
     ):
