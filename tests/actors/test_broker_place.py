@@ -1,0 +1,89 @@
+"""Where the embedded broker is, and how others find it: ports, what a folder remembers, the run file."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from support.ports import free_port
+from tickwire import broker, ports, runfile
+from tickwire.bus import connect
+from tickwire.config import NatsSettings
+from tickwire.errors import BrokerUnavailable
+
+
+def test_the_last_port_is_tried_first_then_that_of_nats_then_one_that_is_free() -> None:
+    free = free_port()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        choice = [taken.getsockname()[1], free]
+        assert ports.preferred(5555, choice) == [5555, 4222, free]
+        assert ports.preferred(None, choice) == [4222, free]
+        assert ports.preferred(4222, choice) == [4222, free]
+        assert ports.preferred(None, choice[:1]) == [4222, -1]
+
+
+def test_a_port_is_free_again_as_soon_as_nobody_listens_though_connections_have_just_ended() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert not ports.is_free(port)
+        with socket.create_connection(("127.0.0.1", port)):
+            server.accept()[0].close()
+    assert ports.is_free(port)
+
+
+@pytest.mark.parametrize("text", ["", "x", "0", "70000", "-1"])
+def test_a_port_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
+    assert broker.last_port(tmp_path) is None
+    broker.remember_port(tmp_path, 4333)
+    assert broker.last_port(tmp_path) == 4333
+    (tmp_path / "port").write_text(text)
+    assert broker.last_port(tmp_path) is None
+
+
+def test_what_a_killed_owner_left_in_the_run_file_is_gone_when_another_one_owns_the_folder(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{"nats_url": "nats://127.0.0.1:1", "pid": 1}')
+    with runfile.held(tmp_path) as publish:
+        with pytest.raises(BrokerUnavailable, match="no tickwire is running"):
+            runfile.read(tmp_path)
+        publish("nats://127.0.0.1:2")
+        assert runfile.read(tmp_path).nats_url == "nats://127.0.0.1:2"
+
+
+async def test_who_asks_whether_a_folder_is_owned_keeps_nobody_from_owning_it(tmp_path: Path) -> None:
+    """He has its lock, for a moment."""
+    path = tmp_path / "run.lock"
+    path.touch()
+    asking = os.open(path, os.O_RDONLY)
+    fcntl.flock(asking, fcntl.LOCK_SH)
+    loop = asyncio.get_running_loop()
+    loop.call_later(0.03, fcntl.flock, asking, fcntl.LOCK_UN)
+
+    def own() -> None:
+        with runfile.held(tmp_path):
+            """It is ours."""
+
+    await asyncio.to_thread(own)
+    os.close(asking)
+
+
+async def test_a_connection_goes_on_with_a_broker_that_came_up_at_another_place(tmp_path: Path) -> None:
+    where: list[str] = []
+    async with broker.embedded(tmp_path) as url:
+        where.append(url)
+        connected = connect(NatsSettings(), name="test", place=lambda: where[-1])
+        bus = await connected.__aenter__()
+        again = asyncio.Event()
+        bus.doubts.add(again.set)
+    async with broker.embedded(tmp_path) as url:
+        assert url != where[0]
+        where.append(url)
+        async with asyncio.timeout(100):
+            await again.wait()
+        assert bus.url == url
+        assert (await bus.jetstream.account_info()).streams == 0
+        await connected.__aexit__(None, None, None)
