@@ -315,7 +315,10 @@ class Verification(Struct, frozen=True, kw_only=True):
 
 
 class Repair(Struct, frozen=True, kw_only=True):
-    """The reply to `cache.repair`: where the damaged file was moved, what was kept, what must be fetched again."""
+    """The reply to `cache.repair`: where the damaged file was moved, what was kept, what must be fetched again.
+
+    `problems` says of each dropped line why it was, of the first 100.
+    """
 
     exchange: Exchange
     symbol: Symbol
@@ -324,6 +327,7 @@ class Repair(Struct, frozen=True, kw_only=True):
     rows_kept: Count
     lines_dropped: Count
     unverified: list[Range] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
 
 class LogLevel(Struct, frozen=True, kw_only=True):

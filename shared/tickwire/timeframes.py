@@ -23,6 +23,8 @@ _UNIT_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_8
 _MONTHS = {"M": 1, "y": 12}
 _MOST_MONTHS = 120
 _DAY_MS = 86_400_000
+_CALENDAR_MS = (-62_135_596_800_000 + 366 * _DAY_MS, 253_402_300_800_000 - 20 * 366 * _DAY_MS)
+"""From the second year to one that the longest timeframe leaves before calendars end (ms)."""
 # Weekly candles open on Mondays; the epoch was a Thursday.
 _MONDAY_MS = 4 * _DAY_MS
 
@@ -92,6 +94,8 @@ class Grid:
 
     def opens(self, timestamp: int) -> bool:
         """Whether a candle opens at `timestamp` (ms)."""
+        if self.months and not _CALENDAR_MS[0] <= timestamp < _CALENDAR_MS[1]:
+            return False
         return self.open_of(timestamp) == timestamp
 
     def open_of(self, timestamp: int) -> int:

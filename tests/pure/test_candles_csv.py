@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tickwire.cache import csvfile, merge
 from tickwire.cache.rows import HEADER, checked, columns, format_row, format_rows, parse_rows, proven, proves
+from tickwire.cache.salvage import salvage
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.messages import CandlePage, Row
 from tickwire.ranges import Range
@@ -30,6 +31,13 @@ def tables(draw: st.DrawFn) -> list[Row]:
     """Ascending rows with any finite numbers."""
     times = sorted(draw(st.sets(minutes, max_size=30)))
     return [(at * MINUTE, *draw(st.tuples(numbers, numbers, numbers, numbers, numbers))) for at in times]
+
+
+def salvaged(data: bytes) -> tuple[list[bytes], list[Range], int]:
+    """The lines that are kept, the ranges that are lost, how many lines were dropped."""
+    kept = bytearray()
+    done = salvage(data, len(data), grid("1m"), kept.extend)
+    return bytes(kept).splitlines(keepends=True), done.lost, done.dropped
 
 
 def page(rows: list[Row], since: int, until: int, timeframe: str = "1m") -> CandlePage:
@@ -158,7 +166,7 @@ def test_salvage_keeps_every_good_line_and_gives_up_the_time_around_lost_ones(
     rows = [row_at(minute) for minute in sorted(times)]
     broken = data.draw(st.sets(st.sampled_from(range(len(rows)))))
     lines = [b"x,y\n" if at in broken else format_row(row) for at, row in enumerate(rows)]
-    kept, lost, dropped = csvfile.salvage(view := HEADER + b"".join(lines), len(view), grid("1m"))
+    kept, lost, dropped = salvaged(HEADER + b"".join(lines))
     assert kept == [line for at, line in enumerate(lines) if at not in broken]
     assert dropped == len(broken)
     for at in broken:
@@ -169,21 +177,21 @@ def test_salvage_keeps_every_good_line_and_gives_up_the_time_around_lost_ones(
 
 def test_salvage_drops_a_date_that_jumps_ahead_rather_than_everything_behind_it() -> None:
     view = HEADER + format_rows([row_at(1)]) + format_rows([row_at(99_000)]) + format_rows([row_at(3), row_at(4)])
-    kept, lost, dropped = csvfile.salvage(view, len(view), grid("1m"))
+    kept, lost, dropped = salvaged(view)
     assert kept == [format_row(row_at(m)) for m in (1, 3, 4)]
     assert (lost, dropped) == ([Range(2 * MINUTE, 3 * MINUTE)], 1)
 
 
 def test_salvage_keeps_neither_of_two_different_rows_for_one_date_and_one_of_two_equal_ones() -> None:
     view = HEADER + format_rows([row_at(1), row_at(2), row_at(2, 7.0), row_at(3)]) + format_rows([row_at(3), row_at(4)])
-    kept, lost, dropped = csvfile.salvage(view, len(view), grid("1m"))
+    kept, lost, dropped = salvaged(view)
     assert kept == [format_row(row_at(m)) for m in (1, 3, 4)]
     assert (lost, dropped) == ([Range(2 * MINUTE, 3 * MINUTE)], 3)
 
 
 def test_salvage_keeps_nothing_of_a_file_with_another_header() -> None:
     view = b"timestamp,open,high,low,close,volume\n" + format_rows([row_at(1)])
-    assert csvfile.salvage(view, len(view), grid("1m"))[0] == []
+    assert salvaged(view)[0] == []
 
 
 def test_a_page_is_put_in_order_and_repeated_equal_rows_count_once() -> None:

@@ -291,6 +291,36 @@ def test_repair_moves_the_damaged_file_aside_and_unverifies_what_was_lost(tmp_pa
     assert opened(tmp_path, 3).verify(KEY).problem_count == 0
 
 
+@pytest.mark.parametrize("name", ["excel_de_utf8.csv", "excel_us.csv", "excel_unicode_text.csv", "quoted.csv"])
+def test_repair_keeps_the_rows_of_a_file_that_a_spreadsheet_saved_over_it(tmp_path: Path, name: str) -> None:
+    store = opened(tmp_path)
+    store.commit([(1, page([28_333_334, 28_333_335, 28_333_336]))])
+    before = data_file(tmp_path).read_bytes()
+    saved = (Path(__file__).parents[1] / "golden" / "saved" / name).read_bytes()
+    data_file(tmp_path).write_bytes(saved)
+    store = opened(tmp_path, 2)
+    with pytest.raises(CacheFileError, match="the first line is not"):
+        store.coverage(KEY)
+    done = store.repair(KEY)
+    assert (done.rows_kept, done.lines_dropped, done.unverified, done.problems) == (3, 0, [], [])
+    assert Path(done.moved_to).read_bytes() == saved
+    dates = [line.split(b",")[0] for line in data_file(tmp_path).read_bytes().splitlines()]
+    assert dates == [line.split(b",")[0] for line in before.splitlines()]
+    assert store.verify(KEY).problem_count == 0
+
+
+def test_repair_leaves_a_file_alone_that_could_be_read_in_two_ways(tmp_path: Path) -> None:
+    opened(tmp_path).commit([(1, page([1, 2]))])
+    saved = b"dates;opens;highs;lows;closes;volumes\r\n1700000040000;1,234;1,234;1,234;1,234;5\r\n"
+    data_file(tmp_path).write_bytes(saved)
+    store = opened(tmp_path, 2)
+    with pytest.raises(CacheFileError, match=r"line 2: '1,234' has a decimal mark or a thousands separator") as refused:
+        store.repair(KEY)
+    assert refused.value.line == 2
+    assert data_file(tmp_path).read_bytes() == saved
+    assert not [path for path in tmp_path.iterdir() if "damaged" in path.name or "tmp-" in path.name]
+
+
 @pytest.mark.parametrize(
     "contents",
     ["{", "[]", '{"exchange":"okx","symbol":"X/Y","timeframe":"1m","verified":[],"rows":0,"bytes":0,"inode":0}'],

@@ -133,6 +133,10 @@ async def repair(
         render.as_json(done)
         return Exit.OK
     print(f"{key}: kept {render.plural(done.rows_kept, 'row')}, dropped {render.plural(done.lines_dropped, 'line')}")
+    for problem in done.problems:
+        print(f"line {problem.line} {problem.message}")
+    if done.lines_dropped > len(done.problems) > 0:
+        print(f"and {render.plural(done.lines_dropped - len(done.problems), 'more line')}")
     if done.moved_to:
         print(f"the damaged file is now {done.moved_to}")
     if done.unverified:

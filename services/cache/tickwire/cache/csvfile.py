@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from tickwire.cache.disk import Buffer
-from tickwire.cache.rows import HEADER, format_row, parse_rows, proven, unaligned
+from tickwire.cache.rows import HEADER, parse_rows, proven, unaligned
 from tickwire.messages import Row
 from tickwire.ranges import Range, merge
 from tickwire.timeframes import Grid
@@ -238,60 +238,3 @@ def _add(found: Scan, first: int, last: int, rows: int, runs: list[Range]) -> No
         found.runs[-1] = Range(found.runs[-1].since, runs[0].until)
         runs = runs[1:]
     found.runs += runs
-
-
-def salvage(view: Buffer, end: int, grid: Grid, latest: int = 2**62) -> tuple[list[bytes], list[Range], int]:
-    """What can be kept of a damaged file: the lines, the ranges where lines were lost, how many were lost.
-
-    A file without the header is foreign, and none of it is kept. A line is kept when it is well-formed and between
-    its neighbours in time, and before `latest` (ms); of two different lines for one date neither is. Ranges that
-    have no end reach to -2**62 or 2**62.
-    """
-    lost: list[Range] = []
-    lines = split_lines(view[:end])
-    if not lines or lines[0] != HEADER:
-        return [], [Range(-(2**62), 2**62)], len(lines)
-    dated = [(_date_of(text, grid), text) for text in lines[1:]]
-    rows = [(date if date is None or date < latest else None, text) for date, text in dated]
-    kept: list[tuple[int, bytes]] = []
-    dropped = 0
-    open_loss = False
-    for at, (date, text) in enumerate(rows):
-        following = next((later for later, _ in rows[at + 1 : at + 2] if later is not None), None)
-        before = kept[-1][0] if kept else -(2**62)
-        if date is not None and kept and date == before:
-            dropped += 1
-            if text != kept[-1][1]:
-                kept.pop()
-                dropped += 1
-                open_loss = True
-            continue
-        jumps_ahead = date is not None and following is not None and before < following < date
-        if date is None or date <= before or jumps_ahead:
-            dropped += 1
-            open_loss = True
-            continue
-        if open_loss:
-            lost.append(_between(kept, date, grid))
-            open_loss = False
-        kept.append((date, text))
-    if open_loss:
-        lost.append(_between(kept, 2**62, grid))
-    return [_canonical(text) for _, text in kept], merge(lost), dropped
-
-
-def _between(kept: list[tuple[int, bytes]], date: int, grid: Grid) -> Range:
-    return Range(grid.next_open(kept[-1][0]) if kept else -(2**62), date)
-
-
-def _date_of(text: bytes, grid: Grid) -> int | None:
-    row = parse_line(text)
-    if row is None or not grid.opens(row[0]):
-        return None
-    return row[0]
-
-
-def _canonical(line: bytes) -> bytes:
-    row = parse_line(line)
-    assert row is not None
-    return format_row(row)

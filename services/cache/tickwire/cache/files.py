@@ -92,7 +92,7 @@ class Files:
         fd = self.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             yield fd, path
-        except OSError:
+        except (OSError, CacheFileError):
             # Where even that fails it is swept later; the first failure is the one to tell.
             with suppress(OSError):
                 self.disk.unlink(path)

@@ -1,0 +1,117 @@
+"""What can be kept of a damaged data file, or of one that another program saved; read line by line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from tickwire.cache import dialect
+from tickwire.cache.dialect import Unreadable
+from tickwire.cache.disk import Buffer
+from tickwire.cache.rows import HEADER, format_row
+from tickwire.messages import Problem, Row
+from tickwire.ranges import Range, merge
+from tickwire.timeframes import Grid
+
+NAMED = 100
+"""Dropped lines that are named."""
+NEVER, EVER = -(2**62), 2**62
+"""Where ranges without an end end."""
+_CHUNK = 1 << 18
+
+_Line = tuple[int, Row | Unreadable]
+
+
+@dataclass(slots=True)
+class Salvaged:
+    """How many rows were kept, the ranges where lines were lost, how many were, and why (of the first hundred)."""
+
+    rows: int = 0
+    lost: list[Range] = field(default_factory=list)
+    dropped: int = 0
+    problems: list[Problem] = field(default_factory=list)
+
+    def drop(self, line: int, why: str) -> None:
+        self.dropped += 1
+        if len(self.problems) < NAMED:
+            self.problems.append(Problem(line=line, message=why))
+
+
+def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], latest: int = EVER) -> Salvaged:
+    """Hand over the rows that can be kept, as lines of the cache's own form, many at once.
+
+    A file without the names of the columns is foreign, and none of it is kept. A row is kept when it can be read
+    exactly (`tickwire.cache.dialect`) and is between its neighbours in time, and before `latest` (ms); of different
+    rows for one date none is. Raises dialect.Ambiguous.
+    """
+    done = Salvaged()
+    known = dialect.studied(view, end, grid, latest)
+    if known is None:
+        done.dropped = sum(1 for _ in dialect.lines_of(view, end, "utf-8"))
+        done.problems.append(Problem(line=1, message=f"is not {HEADER.decode().strip()}"))
+        done.lost.append(Range(NEVER, EVER))
+        return done
+    chunk = bytearray()
+    for row in _kept(dialect.rows_of(view, end, known, grid), grid, latest, done):
+        chunk += format_row(row)
+        done.rows += 1
+        if len(chunk) >= _CHUNK:
+            keep(bytes(chunk))
+            chunk.clear()
+    keep(bytes(chunk))
+    done.lost = merge(done.lost)
+    return done
+
+
+def _kept(lines: Iterator[_Line], grid: Grid, latest: int, done: Salvaged) -> Iterator[Row]:
+    last: tuple[int, Row] | None = None
+    """The line and the row that is kept unless a different one of its date follows."""
+    before, conflict = NEVER, NEVER
+    lost = False
+    for number, row, following in _with_following(lines, latest):
+        date = row[0] if not isinstance(row, Unreadable) else None
+        newest = last[1][0] if last else before
+        if isinstance(row, Unreadable):
+            done.drop(number, str(row))
+        elif last is not None and row[0] == newest:
+            if row == last[1]:
+                done.drop(number, f"repeats {date}")
+                continue
+            done.drop(last[0], f"is another row of {date} than line {number}")
+            done.drop(number, f"is another row of {date} than line {last[0]}")
+            last, conflict = None, row[0]
+        elif row[0] <= max(newest, conflict):
+            done.drop(number, f"has {date} again" if row[0] == conflict else f"goes back in time, to {date}")
+        elif following is not None and newest < following < row[0]:
+            done.drop(number, f"jumps ahead in time, to {date}")
+        else:
+            if last is not None:
+                yield last[1]
+                before = newest
+            if lost:
+                done.lost.append(Range(_after(before, grid), row[0]))
+            last, lost = (number, row), False
+            continue
+        lost = True
+    if last is not None:
+        yield last[1]
+        before = last[1][0]
+    if lost:
+        done.lost.append(Range(_after(before, grid), EVER))
+
+
+def _with_following(lines: Iterator[_Line], latest: int) -> Iterator[tuple[int, Row | Unreadable, int | None]]:
+    """Each line with the date of the next, None where that is no row; what is not before `latest` is none."""
+    waiting: _Line | None = None
+    for number, row in lines:
+        if not isinstance(row, Unreadable) and row[0] >= latest:
+            row = Unreadable(f"has {row[0]}, which has not happened")
+        if waiting is not None:
+            yield *waiting, None if isinstance(row, Unreadable) else row[0]
+        waiting = number, row
+    if waiting is not None:
+        yield *waiting, None
+
+
+def _after(date: int, grid: Grid) -> int:
+    return NEVER if date == NEVER else grid.next_open(date)
