@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TextIO
 
 import msgspec
+from rich.console import Console
 
 from tickwire.bus import Bus
 from tickwire.cli import arguments, encoding, missing, render
 from tickwire.cli import fetch as fetching
 from tickwire.cli.connection import connected, now_ms, settings_of
 from tickwire.cli.fetch import Fetched
+from tickwire.cli.fitting import Fitting
 from tickwire.cli.missing import Asked, Given
 from tickwire.cli.options import Format
 from tickwire.client.history import begin_of_last
@@ -88,7 +90,9 @@ async def get(
             else:
                 with _target(output) as file:
                     if form is Format.table:
-                        await _table(found, file, with_keys=len(keys) > 1)
+                        console = render.out()
+                        console.file = file
+                        await printed(found, console, with_keys=len(keys) > 1)
                     else:
                         await _lines(found, file, form, with_keys=len(keys) > 1)
         lacking = [await _lacking(bus, key, asked, each, fetch, now) for key, each in given.items()]
@@ -140,8 +144,8 @@ async def _lines(
             print("\n".join(lines), file=file)
 
 
-async def _table(rows: AsyncGenerator[tuple[Key, CandleColumns], None], file: TextIO, *, with_keys: bool) -> None:
-    """A table; of a long one, its beginning and its end."""
+async def printed(rows: AsyncGenerator[tuple[Key, CandleColumns], None], console: Console, *, with_keys: bool) -> None:
+    """Print a table; of a long one, its beginning and its end."""
     head: list[tuple[Key, Row]] = []
     tail: deque[tuple[Key, Row]] = deque(maxlen=TABLE_ENDS)
     count = 0
@@ -155,7 +159,7 @@ async def _table(rows: AsyncGenerator[tuple[Key, CandleColumns], None], file: Te
     if not count:
         return
     columns = (*(KEY_COLUMNS if with_keys else ()), "time (UTC)", *COLUMNS[1:])
-    table = render.table("", columns, right=COLUMNS)
+    table = Fitting("", columns, right=COLUMNS, least=("open", "high", "low", "volume"), hint=True)
     hidden = count - len(head) - len(tail)
 
     def add(key: Key, row: Row) -> None:
@@ -167,8 +171,6 @@ async def _table(rows: AsyncGenerator[tuple[Key, CandleColumns], None], file: Te
         table.add_row(*("..." for _ in columns))
     for each in tail:
         add(*each)
-    console = render.out()
-    console.file = file
     console.print(table)
     if hidden:
         console.print(f"{render.plural(hidden, 'row')} of {count:,} not shown; --format csv prints them all")

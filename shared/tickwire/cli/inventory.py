@@ -9,6 +9,7 @@ from tickwire import messages
 from tickwire.bus import Bus
 from tickwire.cli import arguments, render
 from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.fitting import Fitting
 from tickwire.errors import BadRequest
 from tickwire.lifecycle import Exit
 from tickwire.messages import CacheList, Coverage, KeyRequest, ListRequest, Repair, Verification
@@ -102,7 +103,8 @@ def print_verifications(results: list[Verification]) -> None:
     if not results:
         render.say("nothing to verify: no key fits, or nothing is cached")
         return
-    table = render.table("", ("exchange", "symbol", "timeframe", "rows", "holes", "result"), ("rows", "holes"))
+    columns = ("exchange", "symbol", "timeframe", "rows", "holes", "result")
+    table = Fitting("", columns, right=("rows", "holes"), least=("holes", "rows"), hint=True)
     for each in results:
         state = render.plural(each.problem_count, "problem") if each.problem_count else "clean"
         table.add_row(each.exchange, each.symbol, each.timeframe, f"{each.rows:,}", f"{each.holes:,}", state)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 
 from tickwire.cli import render
+from tickwire.cli.fitting import Fitting, Shortening
 from tickwire.cli.survey import LeaseStatus, Status, StreamStatus
 from tickwire.feeds import Feed
 from tickwire.messages import Job
@@ -28,7 +28,7 @@ class _Part(NamedTuple):
     """A table of so many rows, and how its first ones are drawn."""
 
     rows: int
-    drawn: Callable[[int], Table]
+    drawn: Callable[[int], RenderableType]
 
 
 def drawn(
@@ -93,10 +93,11 @@ def _parts(found: Status, now: int, paces: Mapping[Feed, float] | None, size: Si
     ]
 
 
-def _services(found: Status, rows: int) -> Table:
+def _services(found: Status, rows: int) -> Fitting:
     held = Counter(lease.holder for lease in found.leases)
     numbers = ("leases", "requests", "errors")
-    table = render.table("", ("service", "instance", "started", *numbers), numbers)
+    columns = ("service", "instance", "started", *numbers)
+    table = Fitting("", columns, right=numbers, least=("requests", "started", "errors", "leases"))
     for each in found.services[:rows]:
         started = each.started.replace("T", " ")[:19]
         counts = (held[each.instance], each.requests, each.errors)
@@ -104,30 +105,37 @@ def _services(found: Status, rows: int) -> Table:
     return table
 
 
-def _leases(holders: Sequence[Sequence[LeaseStatus]]) -> Table:
-    table = render.table("", ("leases of", "holder", "number", "since", "which"), ("number",), shrinking="which")
+def _leases(holders: Sequence[Sequence[LeaseStatus]]) -> Shortening:
+    return Shortening(*(_leases_naming(holders, names) for names in range(LEASES_SHOWN, 0, -1)))
+
+
+def _leases_naming(holders: Sequence[Sequence[LeaseStatus]], most: int) -> Fitting:
+    """The leases of each holder, so many of them by name."""
+    columns = ("leases of", "holder", "number", "since", "which")
+    table = Fitting("", columns, right=("number",), least=("since", "which"))
     for own in holders:
         since = render.moment(max(each.since for each in own) // 1000 * 1000)
-        names = ", ".join(each.lease for each in own[:LEASES_SHOWN])
-        rest = f" and {len(own) - LEASES_SHOWN} more" if len(own) > LEASES_SHOWN else ""
-        table.add_row(own[0].service, own[0].holder, f"{len(own):,}", since, render.short(names + rest))
+        names = ", ".join(each.lease for each in own[:most])
+        rest = f" and {len(own) - most} more" if len(own) > most else ""
+        table.add_row(own[0].service, own[0].holder, f"{len(own):,}", since, names + rest)
     return table
 
 
-def jobs_table(jobs: Sequence[Job]) -> Table:
+def jobs_table(jobs: Sequence[Job]) -> Fitting:
     """Fetch jobs, a row for each."""
     numbers = ("fetched", "retries")
-    table = render.table("", ("job", "key", "state", "instance", *numbers), numbers, shrinking="instance")
+    columns = ("job", "key", "state", "instance", *numbers)
+    table = Fitting("", columns, right=numbers, least=("instance", "retries", "fetched"))
     for job in jobs:
         counts = (f"{job.rows_fetched:,}", f"{job.retries:,}")
         state = job.error.code if job.error is not None else job.state
-        table.add_row(job.id, " ".join(job.key), state, render.short(job.instance or "-"), *counts)
+        table.add_row(job.id, " ".join(job.key), state, job.instance or "-", *counts)
     return table
 
 
-def _streams(streams: Sequence[StreamStatus], across: int) -> Table:
+def _streams(streams: Sequence[StreamStatus], across: int) -> Fitting:
     columns, numbers = ("stream", "messages", "size"), ("messages", "size")
-    table = render.table("", columns * across, numbers)
+    table = Fitting("", columns * across, right=numbers, least=("size",))
     for first in range(0, len(streams), across):
         table.add_row(*(cell for each in streams[first : first + across] for cell in _cells(each)))
     return table

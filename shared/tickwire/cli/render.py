@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from tickwire.cli import encoding
+from tickwire.cli.fitting import Fitting
 from tickwire.feeds import Feed, FeedReport
 from tickwire.messages import Coverage, Job
 from tickwire.ranges import Range
@@ -20,8 +20,6 @@ from tickwire.subjects import Key
 
 _PIPED_WIDTH = 200
 _RANGES_SHOWN = 3
-_SHRUNK = 6
-"""A column is not narrowed below so many characters."""
 
 
 class _Console(Console):
@@ -116,41 +114,19 @@ def ranges(parts: Sequence[Range]) -> str:
     return f"{shown} and {plural(more, 'more range')}" if more > 0 else shown
 
 
-def table(title: str, columns: Iterable[str], right: Iterable[str] = (), shrinking: str = "") -> Table:
-    """An empty table; the columns named in `right` hold numbers.
-
-    Where the terminal is too narrow, the column `shrinking` gives way before any other; its cells are `short`.
-    """
-    numbers = set(right)
-    made = Table(title=title or None, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in columns:
-        made.add_column(
-            short(column) if column == shrinking else column,
-            justify="right" if column in numbers else "left",
-            # Of columns that may wrap rich narrows only those; `short` keeps them from wrapping.
-            no_wrap=column != shrinking,
-            min_width=_SHRUNK if column == shrinking else None,
-            header_style="bold cyan",
-        )
-    return made
-
-
-def short(text: str) -> Text:
-    """A cell that ends in … where its column is too narrow."""
-    return Text(text, no_wrap=True, overflow="ellipsis")
-
-
 def key_cells(key: Key) -> tuple[str, str, str]:
     """The first three cells of a row about a key."""
     return key.exchange, key.symbol, key.timeframe
 
 
-def coverage_table(found: Sequence[Coverage], title: str = "") -> Table:
+def coverage_table(found: Sequence[Coverage], title: str = "") -> Fitting:
     """What is cached, a row for each key."""
-    made = table(
+    made = Fitting(
         title,
         ("exchange", "symbol", "timeframe", "rows", "from", "to", "holes", "volume in", "file"),
-        ("rows", "holes", "file"),
+        right=("rows", "holes", "file"),
+        least=("file", "volume in", "holes", "from", "to"),
+        hint=True,
     )
     for each in found:
         made.add_row(
@@ -174,14 +150,16 @@ def job_state(job: Job) -> str:
     return f"{reason}; missing {ranges(job.missing)}" if job.missing and not job.complete else reason
 
 
-def job_table(jobs: Sequence[Job]) -> Table:
+def job_table(jobs: Sequence[Job]) -> Fitting:
     """What was fetched, a row for each key."""
-    made = table(
+    made = Fitting(
         "",
         ("exchange", "symbol", "timeframe", "from cache", "fetched", "retries", "result"),
-        ("from cache", "fetched", "retries"),
+        right=("from cache", "fetched", "retries"),
+        least=("retries", "from cache", "fetched"),
+        prose=("result",),
+        hint=True,
     )
-    made.columns[-1].no_wrap = False
     for job in jobs:
         made.add_row(
             *key_cells(job.key), f"{job.rows_from_cache:,}", f"{job.rows_fetched:,}", f"{job.retries:,}", job_state(job)
@@ -195,7 +173,7 @@ STATE_STYLES = {"live": "green", "disconnected": "red", "failed": "bold red", "s
 COUNTS = ("reconnects", "gaps", "repaired", "rejected", "conflated")
 
 
-def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float] | None = None) -> Table:
+def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float] | None = None) -> Fitting:
     """The feeds at a time (ms), a row for each; with their messages per second where those are known.
 
     Of what rarely happens, only what has happened is a column.
@@ -204,29 +182,50 @@ def feed_table(feeds: Sequence[FeedReport], now: int, paces: Mapping[Feed, float
     pace = () if paces is None else ("messages/s",)
     numbers = ("subscribers", "items", "messages", *pace, "last", *counts)
     why = ("why",) if any(each.reason for each in feeds) else ()
-    made = table("", ("feed", "state", "owner", *numbers, *why), numbers, shrinking="owner")
-    if why:
-        made.columns[-1].no_wrap = False
+    made = Fitting(
+        "",
+        ("feed", "state", "owner", *numbers, *why),
+        right=numbers,
+        least=(
+            "owner",
+            "subscribers",
+            "conflated",
+            "messages",
+            "repaired",
+            "items",
+            "reconnects",
+            *pace,
+            "last",
+            *counts,
+        ),
+        prose=why,
+    )
     for each in feeds:
         rate = () if paces is None else (f"{paces[each.feed]:,.1f}" if each.feed in paces else "-",)
         made.add_row(
             str(each.feed),
-            f"[{STATE_STYLES.get(each.state, 'yellow')}]{each.state}[/]",
-            short(each.owner or "-"),
+            Text(each.state, STATE_STYLES.get(each.state, "yellow")),
+            each.owner or "-",
             f"{each.subscribers:,}",
             f"{each.items:,}",
             f"{each.messages:,}",
             *rate,
             "-" if each.last_message is None else f"{age(now - each.last_message)} ago",
             *(f"{getattr(each, name):,}" for name in counts),
-            *(Text(each.reason) for _ in why),
+            *(each.reason for _ in why),
         )
     return made
 
 
-def started_table(feeds: Sequence[FeedReport]) -> Table:
+def started_table(feeds: Sequence[FeedReport]) -> Fitting:
     """Feeds that were asked for: what they are at, and where to listen."""
-    made = table("", ("feed", "state", "owner", "subscribers", "subject"), ("subscribers",))
+    made = Fitting(
+        "",
+        ("feed", "state", "owner", "subscribers", "subject"),
+        right=("subscribers",),
+        least=("owner", "subscribers", "feed", "state"),
+        hint=True,
+    )
     for each in feeds:
         made.add_row(str(each.feed), each.state, each.owner or "-", f"{each.subscribers:,}", each.feed.public)
     return made
