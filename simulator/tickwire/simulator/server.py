@@ -125,6 +125,9 @@ class _Gate:
             body = body[: len(body) // 2]
         used = self._used(host, weight)
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
+        if self.wires.answers(host):
+            # The recorded exchange's time is not ours; only its `time` endpoint tells it.
+            headers["Date"] = "that of the recording"
         if self._limit is not None and used > self._limit:
             status, headers["Retry-After"] = 429, str(60 - int(time.time()) % 60)
             body = _encode(_refusal(house, _too_much(house, self._limit)))
