@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
-from support import standins
+from support import live, standins
+from support.hearing import reports
 from support.processes import SimulatorProcess, running_simulator
-from support.venues import Memory, venue_at
+from support.streaming import streaming
+from support.venues import Memory, settings, venue_at
+from tickwire.bus import Bus
 from tickwire.feeds import Feed, Kind
 from tickwire.streamer.venue import Venue, open_venue
 
@@ -122,3 +125,21 @@ async def test_ccxts_places_for_subscriptions_are_given_back() -> None:
             async with venue.watching(Feed("trade", "binance", symbol), memory):
                 await memory.get(1)
             assert "disconnected" not in memory.told
+
+
+async def test_a_streamer_whose_last_feed_was_stopped_has_no_socket_left(bus: Bus) -> None:
+    async with running_simulator("--live-rate", "200") as simulator, streaming(bus, settings(simulator.url)):
+        for symbol in SYMBOLS:
+            feeds = [Feed(kind, "binance", symbol) for kind in KINDS] + [Feed("candle", "binance", symbol, "1m")]
+            for feed in feeds:
+                await live.start(bus, feed, "churn")
+            await until(lambda: any_open(simulator))
+            for feed in feeds:
+                await live.stop(bus, feed, "churn")
+        await until(lambda: nothing_open(simulator))
+        assert await reports(bus) == []
+
+
+async def any_open(simulator: SimulatorProcess) -> bool:
+    """Whether anything is subscribed, by the exchange's own account."""
+    return any(socket["streams"] for socket in await simulator.sockets())
