@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 
 from tickwire import address
 from tickwire.errors import ConfigError
+from tickwire.redaction import hide
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -287,9 +288,11 @@ def load(path: Path | None = None) -> Settings:
 
 
 def credentials(exchange: str) -> dict[str, str]:
-    """The API credentials of an exchange from the environment, under ccxt's names."""
+    """The API credentials of an exchange from the environment, under ccxt's names; no text shows them any more."""
     prefix = f"TICKWIRE_{exchange.upper()}_"
-    return {name: os.environ[prefix + end] for end, name in CREDENTIALS.items() if os.environ.get(prefix + end)}
+    found = {name: os.environ[prefix + end] for end, name in CREDENTIALS.items() if os.environ.get(prefix + end)}
+    hide(found.values())
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from tickwire.redaction import redacted
+
 LONGEST = 1_000
 """Characters of an error's line: it may quote what somebody sent."""
 
 
 def _line(text: str) -> str:
-    """One line, with its middle left out where it is too long."""
-    line = " ".join(text.split())
+    """One line without secrets, with its middle left out where it is too long."""
+    line = " ".join(redacted(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 + 3 :]}"
 
 

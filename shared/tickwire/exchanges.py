@@ -29,10 +29,11 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from tickwire import lightccxt, rawcandles
-from tickwire.config import ExchangeSettings
+from tickwire.config import CREDENTIALS, ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 from tickwire.exchange import exact_json, markets, steady
 from tickwire.exchange.clock import ExchangeClock
+from tickwire.redaction import hide
 from tickwire.timeframes import understood
 
 
@@ -155,6 +156,7 @@ async def open_exchange(
         opened = kind({**(credentials or {}), **settings.ccxt})
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         raise ConfigError(f"ccxt refuses the table exchange.{exchange}.ccxt: {error!r}", "correct it") from error
+    hide(keys_of(opened))
     if settings.gateway is not None:
         opened.urls = through_gateway(opened.urls, settings.gateway, opened.hostname)
     if opened.verify is True and opened.ssl_context is None and not opened.options.get("include_OS_certificates"):
@@ -168,6 +170,11 @@ async def open_exchange(
         yield opened
     finally:
         await opened.close()
+
+
+def keys_of(exchange: Any) -> list[str]:
+    """The credentials that an exchange of ccxt's has, wherever it has them from."""
+    return [value for name in CREDENTIALS.values() if isinstance(value := getattr(exchange, name, None), str)]
 
 
 @cache

@@ -14,6 +14,7 @@ import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor
 
 from tickwire.config import LogSettings
+from tickwire.redaction import redacted
 
 _of_process: dict[str, Any] = {}
 """What goes with every line, from whichever thread: context variables do not reach those of an executor."""
@@ -31,17 +32,25 @@ _SHARED: list[Processor] = [
 ]
 
 
+class _Redacting(structlog.stdlib.ProcessorFormatter):
+    """Lines without secrets, whoever logs them: tracebacks and other libraries, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return redacted(super().format(record))
+
+
 def configure(settings: LogSettings, **fields: Any) -> None:
     """Send all logs of this process to standard error; `fields` (service, instance) go with every line."""
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
+    # Tracebacks without the values of variables, which are ConsoleRenderer's default.
     renderers: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _Redacting(
             foreign_pre_chain=_SHARED,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )

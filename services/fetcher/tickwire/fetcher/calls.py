@@ -20,6 +20,7 @@ from tickwire.config import FetcherSettings
 from tickwire.episodes import Episode
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.redaction import described
 
 log = logs.get(__name__)
 
@@ -104,7 +105,7 @@ class Calls:
         except errors.BaseError as error:
             self._metrics.failures.labels(self._exchange.id, type(error).__name__).inc()
             if retried(error):
-                self._failing.occurs(what=what, error=self._without_secrets(error))
+                self._failing.occurs(what=what, error=described(error, self._secrets))
             raise
 
     async def _may_ask(self, what: str) -> None:
@@ -117,19 +118,13 @@ class Calls:
         await self._exchange.gate.passed()
 
     def _in_our_words(self, what: str, error: errors.BaseError) -> TickwireError:
-        text = f"{self._exchange.id}: {what}: {self._without_secrets(error)}"
+        text = f"{self._exchange.id}: {what}: {described(error, self._secrets)}"
         if isinstance(error, errors.BadSymbol):
             return UnknownSymbol(text, "see the exchange's list of symbols")
         if retried(error):
             return ExchangeFailed(f"{text} (after {self._settings.attempts} attempts)", "fetch again later")
         kind = ExchangeFailed if isinstance(error, _REFUSES_ALL) else RequestRefused
         return kind(text, _remedy(error, self._exchange.id))
-
-    def _without_secrets(self, error: errors.BaseError) -> str:
-        text = str(error) or type(error).__name__
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return f"{type(error).__name__}: {text[:300]}"
 
 
 def retried(error: Exception) -> bool:

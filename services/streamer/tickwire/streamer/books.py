@@ -24,6 +24,7 @@ from msgspec import Struct
 from tickwire import lifecycle, logs, messages, numbers, streams
 from tickwire.bulkhead import Backoff
 from tickwire.feeds import BOOK_VALID_S, Book, Level
+from tickwire.redaction import described
 from tickwire.streamer import snapshots
 from tickwire.streamer.deltas import open_deltas
 from tickwire.streamer.desk import BookView, Desk, Diff
@@ -265,9 +266,9 @@ class _Body:
                     raise OutOfStep(f"the snapshot of update {book.sequence} is older than the book")
             except (errors.OperationFailed, OutOfStep) as error:
                 log.info("no snapshot yet", **self._desk.feed.fields, error=repr(error))
-                self._complaints.add(f"no snapshot of the book yet: {_words(error)}")
+                self._complaints.add(f"no snapshot of the book yet: {described(error)}")
             except errors.BaseError as error:
-                self._complaints.add(f"no snapshot of the book, asked again in {REFUSED_S:g} s: {_words(error)}")
+                self._complaints.add(f"no snapshot of the book, asked again in {REFUSED_S:g} s: {described(error)}")
                 await asyncio.sleep(REFUSED_S)
             else:
                 self._wanted.clear()
@@ -381,7 +382,3 @@ def _wrong(bids: Sequence[Level], asks: Sequence[Level]) -> str:
     if bids and asks and bids[0][0] >= asks[0][0]:
         return f"the best bid {bids[0][0]} is not below the best ask {asks[0][0]}"
     return ""
-
-
-def _words(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"

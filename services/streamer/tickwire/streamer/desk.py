@@ -17,6 +17,7 @@ from tickwire.bus import Bus
 from tickwire.config import StreamerSettings, TapeSettings
 from tickwire.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
 from tickwire.metrics import Lag
+from tickwire.redaction import redacted
 from tickwire.streamer.admission import Admission
 from tickwire.streamer.past import PastTrades
 from tickwire.streamer.tape import Confirm, Tape, open_tape
@@ -193,7 +194,7 @@ class Board(Tally):
                 symbol=self.feed.symbol,
                 event=event,
                 at=int(time.time() * 1000),
-                message=message,
+                message=redacted(message),
                 owner=self.owner,
                 trades=trades,
                 gap=gap,
@@ -202,7 +203,7 @@ class Board(Tally):
 
     def failed(self, reason: str) -> None:
         """The feed's body ended with an error; it is tried again."""
-        self.state, self.reason = "failed", reason
+        self.state, self.reason = "failed", redacted(reason)
         self.say("failed", reason)
 
     def published(self, items: int, *, received: int | None = None, timestamp: int | None = None) -> None:

@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from tickwire.redaction import described
 from tickwire.streamer import binance
 from tickwire.streamer.sockets import Sockets
 from tickwire.streamer.subscription import arming
-from tickwire.streamer.watch import described
 
 
 def listening(kind: type[Any]) -> type[Any]:

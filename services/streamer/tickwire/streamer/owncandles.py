@@ -12,6 +12,7 @@ import msgspec
 
 from tickwire.feeds import Candle, Feed, Gap
 from tickwire.ranges import Range
+from tickwire.redaction import redacted
 from tickwire.streamer.building import row_of
 from tickwire.streamer.caching import Caching
 from tickwire.streamer.desk import Desk
@@ -189,7 +190,7 @@ class OwnCandles:
     def failed(self, reason: str) -> None:
         """The exchange refuses them for now."""
         self._in_turn(0, self._doubt)
-        self._board.troubles[self._timeframe] = reason
+        self._board.troubles[self._timeframe] = redacted(reason)
         self._board.say("failed", f"{self._timeframe} candles of the exchange: {reason}")
 
     def _doubt(self) -> None:

@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 
 from ccxt.base import errors
 
-from tickwire.exchanges import page_limit
+from tickwire.exchanges import keys_of, page_limit
 from tickwire.feeds import Trade
+from tickwire.redaction import described
 from tickwire.streamer.admission import Admission, LeftOut
 from tickwire.streamer.backfill import PAGE, Ask
 from tickwire.streamer.caches import trade as trade_of
@@ -116,7 +117,7 @@ class PastTrades:
         return trades
 
     def _unanswered(self, symbol: str, ask: Ask, error: errors.BaseError) -> Unanswered:
-        said = f"{type(error).__name__}: {without_secrets(self._rest, str(error))[:200]}"
+        said = described(error, keys_of(self._rest))
         if isinstance(error, errors.OperationFailed):
             return Unanswered("failed", said)
         if isinstance(error, _NEVER) and ask.first_id is None:
@@ -269,11 +270,3 @@ def _order(trade: Trade) -> tuple[int, int, str]:
     """Texts of one length are in the order of the numbers that they may be."""
     text = trade.id or ""
     return trade.timestamp, len(text), text
-
-
-def without_secrets(rest: Any, text: str) -> str:
-    """One line without the keys of an exchange."""
-    for name in ("apiKey", "secret", "password", "uid", "privateKey", "token"):
-        if secret := getattr(rest, name, None):
-            text = text.replace(str(secret), "***")
-    return " ".join(text.split())

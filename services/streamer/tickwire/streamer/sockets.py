@@ -15,13 +15,13 @@ from ccxt.base import errors
 from tickwire import logs
 from tickwire.exchange.steady import mark
 from tickwire.feeds import Feed
+from tickwire.redaction import described
 from tickwire.streamer import binance
 from tickwire.streamer.acknowledgement import acknowledges, request_id
 from tickwire.streamer.hooks import Hooks, Uses, attach
 from tickwire.streamer.kept import Placed, forget, stands, state
 from tickwire.streamer.subscription import Part, Watched, arming
 from tickwire.streamer.unified import Subject, kind_of, subject
-from tickwire.streamer.watch import described
 from tickwire.venues.registry import profile_of
 
 log = logs.get(__name__)

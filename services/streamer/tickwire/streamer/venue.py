@@ -29,6 +29,7 @@ from tickwire.exchange.steady import now_ms
 from tickwire.exchanges import open_exchange
 from tickwire.feeds import KINDS, Feed, MarketReport
 from tickwire.lifecycle import unwrapped
+from tickwire.redaction import described
 from tickwire.streamer import binance
 from tickwire.streamer.admission import Admission
 from tickwire.streamer.desk import Sink
@@ -42,7 +43,7 @@ from tickwire.streamer.offering import method_of, offered, refusal
 from tickwire.streamer.past import PastTrades
 from tickwire.streamer.sockets import Sockets
 from tickwire.streamer.subscription import Part, Watched, arming
-from tickwire.streamer.watch import Ended, answered, described, watch
+from tickwire.streamer.watch import Ended, answered, watch
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import Units, units_of
 

@@ -15,6 +15,7 @@ from ccxt.base import errors
 from tickwire.bulkhead import Backoff
 from tickwire.errors import TickwireError
 from tickwire.lifecycle import unwrapped
+from tickwire.redaction import described
 
 T = TypeVar("T")
 
@@ -118,8 +119,3 @@ def _final(error: errors.BaseError, failures: int) -> bool:
     if type(error) is errors.ExchangeError:
         return failures >= TRIES
     return not isinstance(error, errors.OperationFailed | errors.UnsubscribeError)
-
-
-def described(error: Exception) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
