@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import urllib.request
 from itertools import cycle
@@ -58,3 +59,74 @@ async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop
                 assert found.value(f"{name}_bucket", le=str(bound), **labels) == below, (name, bound)
             assert found.value(f"{name}_bucket", le="+Inf", **labels) == len(LAGS)
             assert found.value(f"{name}_count", **labels) == len(LAGS)
+
+
+async def opened(port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection("127.0.0.1", port)
+
+
+async def asked(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
+    """The first line of what a connection, which is kept, is answered."""
+    reader, writer = connection
+    writer.write(b"GET /health/live HTTP/1.1\r\nHost: here\r\n\r\n")
+    head = await reader.readuntil(b"\r\n\r\n")
+    (length,) = re.findall(rb"Content-Length: (\d+)", head)
+    await reader.readexactly(int(length))
+    return head.split(b"\r\n", 1)[0]
+
+
+async def closed(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> bytes:
+    """What comes until the other side closes."""
+    reader, writer = connection
+    try:
+        return await reader.read()
+    except ConnectionResetError:
+        return b""
+    finally:
+        writer.close()
+
+
+async def test_a_connection_too_many_is_refused_at_once_and_the_others_are_answered(bus: Bus) -> None:
+    port = free_port()
+    async with asyncio.timeout(60), monitored(MetricsSettings(port=port), Metrics(), bus, most=3):
+        kept = [await opened(port) for _ in range(3)]
+        assert [await asked(each) for each in kept] == [b"HTTP/1.1 200 OK"] * 3
+        for _ in range(20):
+            assert (await closed(await opened(port))).startswith(b"HTTP/1.1 503 ")
+        assert await asked(kept[0]) == b"HTTP/1.1 200 OK"
+        # The place of one that leaves is free again.
+        kept.pop()[1].close()
+        while True:
+            connection = await opened(port)
+            try:
+                assert await asked(connection) == b"HTTP/1.1 200 OK"
+                break
+            except (AssertionError, ConnectionError, asyncio.IncompleteReadError):
+                connection[1].close()
+        for _, writer in [*kept, connection]:
+            writer.close()
+
+
+async def test_connections_that_are_of_no_use_are_closed_and_those_in_use_are_kept(bus: Bus) -> None:
+    port = free_port()
+    async with asyncio.timeout(60), monitored(MetricsSettings(port=port), Metrics(), bus, most=3, idle_s=2.0):
+        silent, slow, used = [await opened(port) for _ in range(3)]
+        ends = [asyncio.create_task(closed(each)) for each in (silent, slow)]
+
+        async def drip() -> None:
+            # A request that never becomes one.
+            while not ends[1].done():
+                slow[1].write(b"G")
+                await asyncio.sleep(0.02)
+
+        dripping = asyncio.create_task(drip())
+        while not all(end.done() for end in ends):
+            assert await asked(used) == b"HTTP/1.1 200 OK"
+            await asyncio.sleep(0.01)
+        await dripping
+        assert await asked(used) == b"HTTP/1.1 200 OK"
+        # Then nobody asks any more.
+        assert await closed(used) == b""
+        after = await opened(port)
+        assert await asked(after) == b"HTTP/1.1 200 OK"
+        after[1].close()
