@@ -24,6 +24,7 @@ import msgspec
 
 from tickwire import subjects
 from tickwire.cache import verify, volumes
+from tickwire.cache.alone import alone
 from tickwire.cache.checkpoints import Checkpoints
 from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Fence
@@ -142,7 +143,8 @@ class Store:
             unproven: list[Key] = []
             for key, pages in accepted.items():
                 try:
-                    durable, refused = self._append(key, pages, units[key])
+                    with alone(self.files, key):
+                        durable, refused = self._append(key, pages, units[key])
                 except CacheFileError as error:
                     self._file(key).forget()
                     rejected += [Rejected(seq, page, error) for seq, page, _ in pages]
@@ -172,11 +174,8 @@ class Store:
                 pending = self._pending[key]
                 file = self._file(key)
                 try:
-                    state, pages = file.load(), list(pending.pages.values())
-                    terms = state.terms if state else Terms()
-                    file.prepare(terms.before(pages), pending.unit)
-                    file.splice(pending.lines, [Range(page.since, page.until) for page in pages], pending.unit)
-                    file.agree(terms.after(pages))
+                    with alone(self.files, key):
+                        _spliced(file, pending)
                 except CacheFileError as error:
                     file.forget()
                     rejected += [Rejected(seq, page, error) for seq, page in pending.pages.items()]
@@ -408,3 +407,12 @@ class Store:
             written = True
         if written:
             self.files.sync()
+
+
+def _spliced(file: KeyFile, pending: Pending) -> None:
+    """Splice in what waits for a key. Raises CacheFileError, OSError."""
+    state, pages = file.load(), list(pending.pages.values())
+    terms = state.terms if state else Terms()
+    file.prepare(terms.before(pages), pending.unit)
+    file.splice(pending.lines, [Range(page.since, page.until) for page in pages], pending.unit)
+    file.agree(terms.after(pages))
