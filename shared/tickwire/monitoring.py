@@ -21,6 +21,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
+from typing import cast
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -95,8 +96,8 @@ class _Greeting(asyncio.Protocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._connections.admit(self._server, transport)
+        # uvloop's transports are no subclasses of asyncio's.
+        self._connections.admit(self._server, cast(asyncio.Transport, transport))
 
 
 @asynccontextmanager
