@@ -113,7 +113,8 @@ class TapeSettings(_Section):
     """What the tape keeps: trades for `trades_age_s` or up to `trades_bytes`, changes of books likewise.
 
     `books_bytes`, `tickers_bytes` and `candles_bytes` have to hold the newest of every feed: 8 books of each, 8 candles
-    of each timeframe, one ticker.
+    of each timeframe, one ticker. `ohlcv_bytes` bounds the pages of candles on their way to the cache: what no cache
+    takes waits there, and when it is full nothing more is fetched.
     """
 
     trades_age_s: float = Field(default=86_400.0, ge=60)
@@ -123,6 +124,7 @@ class TapeSettings(_Section):
     books_bytes: int = Field(default=128 << 20, ge=1 << 20)
     tickers_bytes: int = Field(default=64 << 20, ge=1 << 20)
     candles_bytes: int = Field(default=64 << 20, ge=1 << 20)
+    ohlcv_bytes: int = Field(default=512 << 20, ge=16 << 20)
 
 
 class StreamerSettings(_Section):

@@ -55,6 +55,15 @@ _NO_ROOM = 10047
 """JetStream's error code for storage that is not there to be reserved."""
 
 
+def _sizes(section: type[TapeSettings | SinkSettings]) -> dict[str, int]:
+    """The settings that are sizes of streams, and the least that each may be."""
+    fields = section.model_fields.items()
+    return {name: each.metadata[0].ge for name, each in fields if name.endswith("_bytes")}
+
+
+SIZES, HELD_SIZES = _sizes(TapeSettings), _sizes(SinkSettings)
+
+
 def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: int = 1) -> list[StreamConfig]:
     """All streams, for so many cache partitions, this lease TTL in seconds and this retention of the tape.
 
@@ -72,7 +81,7 @@ def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: 
             ),
             storage=StorageType.FILE,
             discard=DiscardPolicy.NEW,
-            max_bytes=512 * _MIB,
+            max_bytes=tape.ohlcv_bytes,
             duplicate_window=120,
             allow_direct=True,
         ),
@@ -160,7 +169,8 @@ async def declare(
     Raises StorageError when the broker has no room for one, ConfigError when it has not so many servers.
     """
     wanted = declared(partitions, lease_ttl_s, tape, replicas)
-    await _made(jetstream, wanted, "tape.trades_bytes, deltas_bytes, books_bytes, tickers_bytes or candles_bytes")
+    smallest = declared(partitions, lease_ttl_s, tape.model_copy(update=SIZES), replicas)
+    await _made(jetstream, wanted, f"tape.{', '.join(SIZES)}", _room(smallest))
 
 
 async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:
@@ -168,7 +178,13 @@ async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:
     await declare(jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape, settings.nats.replicas)
 
 
-async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes: str) -> None:
+def _room(configs: list[StreamConfig]) -> int:
+    """The room that streams want of each server that keeps them, MiB."""
+    return sum(config.max_bytes or 0 for config in configs) // _MIB
+
+
+async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes: str, smallest: int) -> None:
+    """Make or update streams, of the sizes that the settings `sizes` say; with the least of them `smallest` MiB."""
     for config in configs:
         try:
             await _declare(jetstream, config)
@@ -181,8 +197,10 @@ async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes:
             if error.err_code != _NO_ROOM:
                 raise
             raise StorageError(
-                f"the broker has no room for {(config.max_bytes or 0) / _MIB:.0f} MiB of stream {config.name}",
-                f"free space on its disk, or lower {sizes}",
+                f"the broker has no room for {(config.max_bytes or 0) / _MIB:.0f} MiB of stream {config.name}, of "
+                f"{_room(configs)} MiB in all",
+                "free space on its disk, raise max_file_store in its configuration, or lower "
+                f"{sizes}: the least of them take {smallest} MiB in all",
             ) from error
 
 
@@ -193,7 +211,10 @@ async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, repl
     that is not to be written, so that a sequence that is missing is something missed. Raises StorageError.
     """
     configs = _of_sink(settings)
-    await _made(jetstream, [config.evolve(num_replicas=replicas) for config in configs], "sink.held_bytes")
+    smallest = _room(_of_sink(settings.model_copy(update=HELD_SIZES)))
+    await _made(
+        jetstream, [each.evolve(num_replicas=replicas) for each in configs], f"sink.{', '.join(HELD_SIZES)}", smallest
+    )
 
 
 def _of_sink(settings: SinkSettings) -> list[StreamConfig]:

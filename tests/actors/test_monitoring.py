@@ -6,13 +6,20 @@ import asyncio
 import re
 import time
 import urllib.request
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from itertools import cycle
+from pathlib import Path
+
+import pytest
+import uvloop
 
 from support.ports import free_port
 from support.scraping import parsed
 from tickwire import streams
-from tickwire.bus import Bus
-from tickwire.config import MetricsSettings
+from tickwire.broker import embedded
+from tickwire.bus import Bus, connect
+from tickwire.config import MetricsSettings, NatsSettings
 from tickwire.feeds import Feed, Kind
 from tickwire.metrics import SECONDS, Metrics
 from tickwire.monitoring import monitored
@@ -86,9 +93,32 @@ async def closed(connection: tuple[asyncio.StreamReader, asyncio.StreamWriter]) 
         writer.close()
 
 
-async def test_a_connection_too_many_is_refused_at_once_and_the_others_are_answered(bus: Bus) -> None:
+LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+NewLoop = Callable[[], asyncio.AbstractEventLoop]
+
+
+@asynccontextmanager
+async def own_bus(folder: Path) -> AsyncIterator[Bus]:
+    """A connection to a broker of the running loop's own."""
+    async with embedded(folder / "nats") as url, connect(NatsSettings(url=url), name="test") as bus:
+        yield bus
+
+
+@LOOPS
+def test_a_connection_too_many_is_refused_at_once_and_the_others_are_answered(
+    tmp_path: Path, new_loop: NewLoop
+) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(too_many(tmp_path))
+
+
+async def too_many(folder: Path) -> None:
     port = free_port()
-    async with asyncio.timeout(60), monitored(MetricsSettings(port=port), Metrics(), bus, most=3):
+    async with (
+        asyncio.timeout(60),
+        own_bus(folder) as bus,
+        monitored(MetricsSettings(port=port), Metrics(), bus, most=3),
+    ):
         kept = [await opened(port) for _ in range(3)]
         assert [await asked(each) for each in kept] == [b"HTTP/1.1 200 OK"] * 3
         for _ in range(20):
@@ -107,9 +137,19 @@ async def test_a_connection_too_many_is_refused_at_once_and_the_others_are_answe
             writer.close()
 
 
-async def test_connections_that_are_of_no_use_are_closed_and_those_in_use_are_kept(bus: Bus) -> None:
+@LOOPS
+def test_connections_that_are_of_no_use_are_closed_and_those_in_use_are_kept(tmp_path: Path, new_loop: NewLoop) -> None:
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(of_no_use(tmp_path))
+
+
+async def of_no_use(folder: Path) -> None:
     port = free_port()
-    async with asyncio.timeout(60), monitored(MetricsSettings(port=port), Metrics(), bus, most=3, idle_s=2.0):
+    async with (
+        asyncio.timeout(60),
+        own_bus(folder) as bus,
+        monitored(MetricsSettings(port=port), Metrics(), bus, most=3, idle_s=2.0),
+    ):
         silent, slow, used = [await opened(port) for _ in range(3)]
         ends = [asyncio.create_task(closed(each)) for each in (silent, slow)]
 
