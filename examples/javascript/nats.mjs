@@ -9,15 +9,20 @@ const FAILED = { 400: "bad request", 408: "bad request", 500: "the broker failed
 export class Nats {
   /** Connect, and be ready once the server has answered. */
   static open(url) {
+    // The token of the broker is its user, which a WebSocket has no use for.
+    const at = new URL(url);
+    const token = at.username;
+    at.username = "";
     return new Promise((resolve, reject) => {
-      const nats = new Nats(new WebSocket(url));
+      const nats = new Nats(new WebSocket(at), token);
       nats.opened = () => resolve(nats);
       nats.failed = reject;
     });
   }
 
-  constructor(socket) {
+  constructor(socket, token) {
     this.socket = socket;
+    this.token = token;
     this.buffer = new Uint8Array();
     this.callbacks = new Map();
     this.inbox = `_INBOX.${crypto.randomUUID()}`;
@@ -84,10 +89,15 @@ export class Nats {
   }
 
   control(verb, rest) {
-    if (verb === "INFO") this.send('CONNECT {"verbose":false,"headers":true,"no_responders":true,"lang":"js"}\r\nPING\r\n');
+    if (verb === "INFO") this.login();
     else if (verb === "PING") this.send("PONG\r\n");
     else if (verb === "PONG") this.opened();
     else if (verb === "-ERR") this.failed(new Error(rest));
+  }
+
+  login() {
+    const options = { verbose: false, headers: true, no_responders: true, lang: "js", auth_token: this.token };
+    this.send(`CONNECT ${JSON.stringify(options)}\r\nPING\r\n`);
   }
 
   message(verb, words, payload) {

@@ -1,10 +1,13 @@
-// Follow trades from Node: `node node.mjs URL EXCHANGE SYMBOL [COUNT]` prints each trade as a line of JSON.
+// Follow trades from Node: `node node.mjs EXCHANGE SYMBOL [COUNT]` prints each trade as a line of JSON.
+// The broker is that of $NATS_URL: `export NATS_URL=$(tickwire url)`.
 import { randomUUID } from "node:crypto";
 import { connect } from "@nats-io/transport-node";
 import { readBackRequest, taped, token, Trades } from "./tickwire.mjs";
 
-const [url, exchange, symbol, count = Infinity] = process.argv.slice(2);
-const nc = await connect({ servers: url, maxReconnectAttempts: -1 });
+const [exchange, symbol, count = Infinity] = process.argv.slice(2);
+// This client passes over the token that a URL has.
+const { host, username } = new URL(process.env.NATS_URL);
+const nc = await connect({ servers: host, token: username, maxReconnectAttempts: -1 });
 const ask = async (subject, request) => {
   const reply = await nc.request(subject, JSON.stringify(request), { timeout: 30_000 });
   if (reply.headers?.get("Nats-Service-Error-Code")) throw new Error(reply.json().message);

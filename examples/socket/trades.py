@@ -1,7 +1,8 @@
-"""Follow trades with nothing but a socket: `python trades.py URL EXCHANGE SYMBOL [COUNT]`.
+"""Follow trades with nothing but a socket: `python trades.py EXCHANGE SYMBOL [COUNT]`.
 
 NATS is lines of text over TCP (https://docs.nats.io/reference/reference-protocols/nats-protocol), so this is all that
-a program in any language has to do. It prints each trade as a line of JSON.
+a program in any language has to do. It prints each trade as a line of JSON. The broker is that of $NATS_URL:
+`export NATS_URL=$(tickwire url)`.
 """
 
 import itertools
@@ -23,7 +24,8 @@ class Nats:
         self.socket = socket.create_connection((parts.hostname, parts.port or 4222))
         self.file = self.socket.makefile("rb")
         self.file.readline()  # INFO {...}
-        self.send(b'CONNECT {"verbose":false,"headers":true,"no_responders":true,"lang":"socket"}\r\n')
+        options = {"verbose": False, "headers": True, "no_responders": True, "lang": "socket"}
+        self.send(f"CONNECT {json.dumps(options | {'auth_token': parts.username})}\r\n".encode())
 
     def send(self, data):
         self.socket.sendall(data)
@@ -87,8 +89,8 @@ def token(symbol):
     return re.sub(r"[^A-Za-z0-9/]", escape, symbol).replace("/", "-")
 
 
-def main(url, exchange, symbol, count=None):
-    nats = Nats(url)
+def main(exchange, symbol, count=None):
+    nats = Nats(os.environ["NATS_URL"])
     key = {"exchange": exchange, "symbol": symbol, "timeframe": "1m"}
     nats.fetch(key, since=int(time.time() - 3600) * 1000)
     candles, _ = nats.request("cache.get", key | {"limit": 3})

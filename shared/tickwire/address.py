@@ -38,6 +38,18 @@ def user_of(address: str) -> str | None:
     return next(named, None)
 
 
+def with_token(url: str, token: str | None) -> str:
+    """A URL that says a token, as NATS has it: a user without a password."""
+    parts = urlsplit(url)
+    return url if token is None else parts._replace(netloc=f"{token}@{parts.netloc}").geturl()
+
+
+def token_of(address: str) -> str | None:
+    """The token that the first of its URLs with one says."""
+    named = (parts.username for parts in map(urlsplit, servers(address)) if parts.username and parts.password is None)
+    return next(named, None)
+
+
 def _is_whole(url: str) -> bool:
     try:
         parts = urlsplit(url)

@@ -289,7 +289,7 @@ def document() -> dict[str, Any]:
             "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
         },
         "defaultContentType": "application/json",
-        "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats", "description": "See `tickwire status`."}},
+        "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats", "description": "See `tickwire url`."}},
         "channels": channels,
         "operations": operations,
         "components": {

@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import re
+import secrets
 import shutil
 import sys
 import sysconfig
@@ -19,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tickwire import children, filelock, lifecycle, logs, ports
+from tickwire import address, children, filelock, lifecycle, logs, ports, private
 from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
 
@@ -30,7 +31,10 @@ _READY = b"Server is ready"
 _TAKEN = re.compile(rb"listen tcp \S*:(\d+): bind: address already in use")
 _LEVEL = re.compile(rb"\[(WRN|ERR|FTL)\] (.*)")
 _WRITE_ERROR = re.compile(rb"write error|failed to store|no space left on device", re.IGNORECASE)
-_PORT_FILE = "port"
+_PORT_FILE, _TOKEN_FILE = "port", "token"
+_TOKEN_BYTES = 16
+"""128 bits: nobody guesses them."""
+_TOKEN = re.compile(f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}")
 _START_TIMEOUT_S = 15.0
 ROOM_BYTES = 64 << 20
 """So much room is waited for before a server whose disk was full is restarted: some blocks of some streams."""
@@ -81,9 +85,16 @@ def server_path(configured: Path | None = None) -> Path:
 
 @asynccontextmanager
 async def embedded(
-    folder: Path, *, server: Path | None = None, port: int = ports.ANY, websocket: WebSocket | None = None
+    folder: Path,
+    *,
+    server: Path | None = None,
+    port: int = ports.ANY,
+    websocket: WebSocket | None = None,
+    token: str | None = None,
 ) -> AsyncIterator[str]:
     """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
+
+    With `token` it takes nobody who does not say that, over WebSockets either; its URL has it as the user.
 
     It ends with the block, and with this process however that dies. Raises StorageError when the folder is
     unwritable or in use, BrokerUnavailable when the server does not start, or ends before the block does, or must be
@@ -96,11 +107,15 @@ async def embedded(
             if wanted != ports.ANY and not ports.is_free(wanted):
                 raise _port_taken(wanted)
         config = folder / "nats-server.conf"
-        config.write_text(
-            f'listen: "127.0.0.1:{port}"\n'
-            f'server_name: "tickwire"\n'
-            f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: "5s" }}\n'
-            f"max_payload: 1MB\n" + _websocket(websocket)
+        # Its token must not be seen.
+        private.write(
+            config,
+            (
+                f'listen: "127.0.0.1:{port}"\n'
+                f'server_name: "tickwire"\n'
+                f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: "5s" }}\n'
+                f"max_payload: 1MB\n" + _authorization(token) + _websocket(websocket)
+            ).encode(),
         )
         async with (
             lifecycle.unwrapped(),
@@ -110,7 +125,7 @@ async def embedded(
             assert process.stderr is not None
             try:
                 async with asyncio.timeout(_START_TIMEOUT_S):
-                    url = await _until_ready(process.stderr)
+                    listening = await _until_ready(process.stderr)
             except TimeoutError as error:
                 raise BrokerUnavailable(
                     f"the embedded nats-server did not start within {_START_TIMEOUT_S:.0f} s", f"see {folder}"
@@ -122,7 +137,7 @@ async def embedded(
                 group.create_task(_ended(process, leaving)),
                 group.create_task(_until_room(folder, full)),
             ]
-            yield url
+            yield address.with_token(f"nats://127.0.0.1:{listening}", token)
             leaving.set()
             await children.stop(process)
             await reader
@@ -133,6 +148,10 @@ async def embedded(
         filelock.release(lock)
 
 
+def _authorization(token: str | None) -> str:
+    return "" if token is None else f'authorization {{ token: "{token}" }}\n'
+
+
 def _websocket(websocket: WebSocket | None) -> str:
     if websocket is None:
         return ""
@@ -140,13 +159,14 @@ def _websocket(websocket: WebSocket | None) -> str:
     return f'websocket {{ listen: "127.0.0.1:{websocket.port}", no_tls: true{origins} }}\n'
 
 
-async def _until_ready(output: asyncio.StreamReader) -> str:
+async def _until_ready(output: asyncio.StreamReader) -> int:
+    """The port that it listens on."""
     port, last = 0, b""
     async for line in output:
         if found := _LISTENING.search(line):
             port = int(found[1])
         if _READY in line:
-            return f"nats://127.0.0.1:{port}"
+            return port
         if taken := _TAKEN.search(line):
             # By somebody who was faster.
             raise _port_taken(int(taken[1]))
@@ -214,13 +234,26 @@ def last_port(folder: Path) -> int | None:
 
 def remember_port(folder: Path, port: int) -> None:
     """Have `last_port` tell it, for the next start. Raises StorageError."""
-    path = folder / _PORT_FILE
-    temporary = path.with_suffix(".new")
+    private.write(folder / _PORT_FILE, f"{port}\n".encode())
+
+
+def token_of(folder: Path) -> str:
+    """The token of the broker of a folder, made up where it has none; nobody else may enter the folder from now on.
+
+    Raises StorageError.
+    """
+    path = folder / _TOKEN_FILE
     try:
-        temporary.write_text(f"{port}\n")
-        temporary.replace(path)
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}", "see its permissions, and its disk") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        # Earlier versions let everybody in.
+        folder.chmod(0o700)
+        token = path.read_text().strip() if path.exists() else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise StorageError(f"cannot use the data folder {folder}: {error}", "set data_dir") from error
+    if _TOKEN.fullmatch(token) is None:
+        token = secrets.token_hex(_TOKEN_BYTES)
+        private.write(path, f"{token}\n".encode())
+    return token
 
 
 def in_use(folder: Path) -> bool:

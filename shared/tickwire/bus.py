@@ -319,8 +319,9 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
                 complaints.pop(next(iter(complaints)))
         else:
             refusals[:] = [error]
-            look_again()
-            if not leaving.is_set() and isinstance(refusal := secure.refused(error, settings, address), Forbidden):
+            if leaving.is_set() or not is_still_there():
+                return
+            if isinstance(refusal := secure.refused(error, settings, address), Forbidden):
                 # It would be tried again for ever.
                 fail(refusal)
 
@@ -329,22 +330,26 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
         bus.losses += 1
         if not leaving.is_set():
             log.warning("disconnected from the broker", url=bus.url)
-            look_again()
+            is_still_there()
 
-    def look_again() -> None:
-        """Try from now on where the broker is said to be by now, if it moved."""
+    def is_still_there() -> bool:
+        """Whether the broker is said to be where we try; one that moved is tried at its new place from now on.
+
+        Before it is up again another one may have its old place, which does not know us.
+        """
         nonlocal address
-        if leaving.is_set() or not callable(place):
-            return
+        if not callable(place):
+            return True
         try:
             found = place()
         except BrokerUnavailable:
-            # It may be on its way up again.
-            return
+            return False
         if found != address and addresses.is_one(found):
             log.warning("the broker has moved", url=addresses.shown(found))
             address, bus.url = found, addresses.shown(found)
             client.set_server_pool(addresses.servers(found))
+            return False
+        return True
 
     async def on_closed() -> None:
         if not leaving.is_set():

@@ -30,16 +30,17 @@ async def child(
     pass_fds: Sequence[int] = (),
     cwd: Path | None = None,
     grace_s: float = 10.0,
+    umask: int | None = None,
 ) -> AsyncIterator[Process]:
     """Run a program for as long as the block lasts: SIGTERM at its end, SIGKILL `grace_s` later.
 
-    `stdout` and `stderr` are as for `asyncio.create_subprocess_exec`. Raises FileNotFoundError through the
-    shell's exit code 127, which the caller sees as a process that ended.
+    Without `umask` it has ours. `stdout` and `stderr` are as for `asyncio.create_subprocess_exec`. Raises
+    FileNotFoundError through the shell's exit code 127, which the caller sees as a process that ended.
     """
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
         "-c",
-        _GUARD,
+        _GUARD if umask is None else f"umask {umask:04o}\n{_GUARD}",
         "sh",
         *map(str, argv),
         stdin=PIPE,

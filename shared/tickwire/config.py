@@ -48,10 +48,9 @@ class NatsSettings(_Section):
     TICKWIRE_NATS_PASSWORD. Commands and programs wait up to `patience_s` for a service that is not there: it may be
     restarting.
 
-    The embedded one listens on `port`; without it on the one that the data folder had last, else on 4222, else on any
+    The embedded one asks for a token, which `tickwire url` prints as a part of its URL. It listens on `port`; without it on the one that the data folder had last, else on 4222, else on any
     that is free. With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
-    `websocket_origins`, such as "http://localhost:8000": any page that a browser shows could connect otherwise, and
-    "*" lets it.
+    `websocket_origins`, such as "http://localhost:8000"; "*" is any page that has the token.
     """
 
     url: str | None = None

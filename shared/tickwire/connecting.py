@@ -103,11 +103,13 @@ async def opened(
 ) -> None:
     """Connect `client`. Raises what `secure.refused` makes of a failure; `refusals` is where `on_error` puts causes."""
     login: dict[str, Any] = {}
-    if settings.user is not None:
+    # A broker with a token has no users; nats-py would say the user alone.
+    with_token = addresses.token_of(address) is not None
+    if settings.user is not None and not with_token:
         login["user"] = settings.user
         # So that a user can be kept from the replies to another.
         login["inbox_prefix"] = secure.inbox_of(settings.user)
-    if settings.password is not None:
+    if settings.password is not None and not with_token:
         login["password"] = settings.password.get_secret_value()
     if secure.wants_tls(settings, address):
         client.encrypted = True

@@ -1,6 +1,7 @@
 """The run file: how a command finds the broker that `tickwire up` runs on the same data folder.
 
-`<data_dir>/run.json` is `{"nats_url": ..., "pid": ...}`. Beside it `run.lock` is locked for as long as `up` lives,
+`<data_dir>/run.json` is `{"nats_url": ..., "pid": ..., "websocket_url": ...}`, of mode 0600: the URLs have the broker's
+token. Beside it `run.lock` is locked for as long as `up` lives,
 so a file left behind by a killed one is told from a living one, and nobody is fooled by a reused process id.
 """
 
@@ -14,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from tickwire import filelock
+from tickwire import filelock, private
 from tickwire.errors import BrokerUnavailable, StorageError
 
 _START = "run `tickwire up`, or set nats.url"
@@ -25,11 +26,16 @@ class Run(Struct, frozen=True, kw_only=True):
 
     nats_url: str
     pid: int
+    websocket_url: str | None = None
+
+    def __repr__(self) -> str:
+        # Both URLs are secret.
+        return f"Run(pid={self.pid})"
 
 
 @contextmanager
-def held(data_dir: Path) -> Iterator[Callable[[str], None]]:
-    """Own a data folder; call what is yielded with the broker's URL to let other commands find it.
+def held(data_dir: Path) -> Iterator[Callable[[str, str | None], None]]:
+    """Own a data folder; call what is yielded with the broker's URLs (NATS, WebSocket) to let other commands find it.
 
     Raises StorageError when the folder is owned already, or unwritable.
     """
@@ -39,12 +45,9 @@ def held(data_dir: Path) -> Iterator[Callable[[str], None]]:
     # What a killed one left behind would be taken for our own word.
     path.unlink(missing_ok=True)
 
-    def publish(nats_url: str) -> None:
-        temporary = path.with_suffix(".json.new")
-        # A URL may have a password.
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(msgspec.json.encode(Run(nats_url=nats_url, pid=os.getpid())))
-        temporary.replace(path)
+    def publish(nats_url: str, websocket_url: str | None) -> None:
+        run = Run(nats_url=nats_url, pid=os.getpid(), websocket_url=websocket_url)
+        private.write(path, msgspec.json.encode(run))
 
     try:
         yield publish

@@ -16,7 +16,7 @@ from nats.aio.client import Client
 from nats.aio.transport import TcpTransport
 from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
 
-from tickwire.address import servers, shown, user_of
+from tickwire.address import servers, shown, token_of, user_of
 from tickwire.config import NatsSettings
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 
@@ -40,6 +40,15 @@ class SecureClient(Client):
 
     encrypted = False
 
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            # Of a server that refuses us nats-py would leave the connection open, and open the next.
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            raise
+
     def _connect_command(self) -> bytes:
         # What the server gets is made here, after TLS is set up where the server offers it.
         transport = self._transport
@@ -49,8 +58,6 @@ class SecureClient(Client):
                 # As asyncio's own streams have it, and nats-py has not: asyncio warns at each end of a connection else.
                 writer._protocol._over_ssl = True  # type: ignore[attr-defined]
             elif self.encrypted:
-                # nats-py would leave it open, and open the next.
-                transport.close()  # type: ignore[no-untyped-call]
                 raise PlainText("the server does not speak TLS")
         return super()._connect_command()
 
@@ -112,8 +119,14 @@ def refused(error: BaseException, settings: NatsSettings, address: str) -> Tickw
             "does it want a client certificate? see nats.tls_cert and nats.tls_key",
         )
     if _UNAUTHORIZED.search(said):
-        who = f"user {user}" if (user := settings.user or user_of(address)) else "us without a user"
-        return Forbidden(f"the broker at {where} refuses {who}", "check nats.user and TICKWIRE_NATS_PASSWORD")
+        if token_of(address) is not None:
+            return Forbidden(
+                f"the broker at {where} refuses our token", "take the URL that `tickwire url` prints there"
+            )
+        if (user := settings.user or user_of(address)) is None:
+            remedy = "take the URL that `tickwire url` prints there, or see nats.user and TICKWIRE_NATS_PASSWORD"
+            return Forbidden(f"the broker at {where} refuses us without a token or a user", remedy)
+        return Forbidden(f"the broker at {where} refuses user {user}", "check nats.user and TICKWIRE_NATS_PASSWORD")
     return BrokerUnavailable(f"no NATS server answers at {where} ({said})", "start one, or correct nats.url")
 
 

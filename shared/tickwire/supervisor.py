@@ -44,6 +44,8 @@ class Program:
     log: Path | None = None
     """Where its standard error goes; absent: to ours."""
     first_line: asyncio.Future[bytes] | None = None
+    umask: int | None = None
+    """That of the process; absent: ours."""
 
 
 def delay_s(failures: int) -> float:
@@ -91,6 +93,7 @@ async def _run(program: Program, stop: asyncio.Event) -> int | None:
             stdout=children.PIPE if wants_line else None,
             stderr=log.fileno() if log else None,
             grace_s=GRACE_S,
+            umask=program.umask,
         ) as process:
             stopped = asyncio.ensure_future(stop.wait())
             ended = asyncio.ensure_future(_life(process, program.first_line if wants_line else None))
@@ -129,17 +132,18 @@ async def kept_broker(
     say: Say,
     websocket: broker.WebSocket | None = None,
     choice: Sequence[int] = (ports.ANY,),
+    token: str | None = None,
 ) -> AsyncIterator[str]:
     """An embedded broker that is started again, on the same port, when it dies; yields its URL.
 
-    It listens on the first port of `choice` that is free. Raises as `broker.embedded` does when it cannot be started
-    the first time.
+    It listens on the first port of `choice` that is free, and asks for `token` if there is one. Raises as
+    `broker.embedded` does when it cannot be started the first time.
     """
     stop = asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await _predecessor_gone(folder)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        group.create_task(_keep_broker(folder, server, stop, ready, say, websocket, choice))
+        group.create_task(_keep_broker(folder, server, stop, ready, say, websocket, choice, token))
         try:
             yield await ready
         finally:
@@ -154,13 +158,14 @@ async def _keep_broker(
     say: Say,
     websocket: broker.WebSocket | None,
     choice: Sequence[int],
+    token: str | None,
 ) -> None:
     port, *others = choice
     failures = 0
     while not stop.is_set():
         began = time.monotonic()
         try:
-            async with broker.embedded(folder, server=server, port=port, websocket=websocket) as url:
+            async with broker.embedded(folder, server=server, port=port, websocket=websocket, token=token) as url:
                 port = int(url.rpartition(":")[2])
                 if not ready.done():
                     ready.set_result(url)

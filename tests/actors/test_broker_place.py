@@ -6,12 +6,16 @@ import asyncio
 import fcntl
 import os
 import socket
+import stat
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from support.ports import free_port
 from tickwire import broker, ports, runfile
+from tickwire.address import shown
 from tickwire.bus import connect
 from tickwire.config import NatsSettings
 from tickwire.errors import BrokerUnavailable
@@ -50,7 +54,7 @@ def test_what_a_killed_owner_left_in_the_run_file_is_gone_when_another_one_owns_
     with runfile.held(tmp_path) as publish:
         with pytest.raises(BrokerUnavailable, match="no tickwire is running"):
             runfile.read(tmp_path)
-        publish("nats://127.0.0.1:2")
+        publish("nats://127.0.0.1:2", None)
         assert runfile.read(tmp_path).nats_url == "nats://127.0.0.1:2"
 
 
@@ -87,3 +91,55 @@ async def test_a_connection_goes_on_with_a_broker_that_came_up_at_another_place(
         assert bus.url == url
         assert (await bus.jetstream.account_info()).streams == 0
         await connected.__aexit__(None, None, None)
+
+
+def test_a_token_is_made_up_once_and_kept_from_others(tmp_path: Path) -> None:
+    folder = tmp_path / "nats"
+    token = broker.token_of(folder)
+    assert len(token) == 32
+    assert broker.token_of(folder) == token
+    assert broker.token_of(tmp_path / "other") != token
+    assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    (folder / "token").write_text('" }')
+    assert len(broker.token_of(folder)) == 32
+
+
+async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    """It refuses us, and we wait for ours."""
+    where: list[str] = []
+
+    def place() -> str:
+        if not where:
+            raise BrokerUnavailable("it is not up")
+        return where[-1]
+
+    async with AsyncExitStack() as stack:
+        async with broker.embedded(tmp_path / "ours", token="aa") as url:
+            where.append(url)
+            bus = await stack.enter_async_context(connect(NatsSettings(), name="test", place=place))
+            again = asyncio.Event()
+            bus.doubts.add(again.set)
+            where.clear()
+        refused = asyncio.Event()
+        port = int(url.rpartition(":")[2])
+        async with broker.embedded(tmp_path / "others", token="bb", port=port), asyncio.timeout(100):
+            taken = bus.client._error_cb
+
+            async def heard(error: Exception) -> None:
+                await taken(error)
+                if "authorization violation" in str(error).lower():
+                    refused.set()
+
+            bus.client._error_cb = heard
+            await refused.wait()
+            async with broker.embedded(tmp_path / "ours", token="aa") as moved:
+                where.append(moved)
+                await again.wait()
+                assert bus.url == shown(moved)
+
+
+async def test_a_user_that_is_configured_is_not_said_to_a_broker_with_a_token(tmp_path: Path) -> None:
+    settings = NatsSettings(user="streamer", password=SecretStr("secret"))
+    async with broker.embedded(tmp_path, token="aa") as url, connect(settings, name="test", place=url) as bus:
+        assert (await bus.jetstream.account_info()).streams == 0

@@ -91,7 +91,7 @@ async def test_under_up_everything_comes_back_in_the_same_processes_when_the_emb
 ) -> None:
     env = {"TICKWIRE_STREAMER_FEEDS": json.dumps(["trade binance BTC/USDT"])}
     async with up(tmp_path, market, env=env) as running:
-        url = json.loads((await running.run("status", "--json")).out)["nats_url"]
+        url = await running.url()
         async with connect(NatsSettings(url=url), name="hears") as bus:
             async with hearing(bus, TRADES.public, Trades) as heard:
                 await heard.until(lambda said: any(each.trades for each in said))

@@ -58,7 +58,7 @@ async def test_an_embedded_broker_whose_disk_was_full_is_restarted_once_there_is
     async with AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(running_simulator("--live-rate", "200"))
         running = await stack.enter_async_context(up(tmp_path, simulator, env=env))
-        url = json.loads((await running.run("status", "--json")).out)["nats_url"]
+        url = await running.url()
         bus = await stack.enter_async_context(connect(NatsSettings(url=url), name="hears"))
         await trades_come(bus)
         before = services(running)

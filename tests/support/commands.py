@@ -59,9 +59,15 @@ class Command:
             raise AssertionError(f"it did not say {text!r}: {self.lines}") from None
         return at
 
-    async def run(self, *arguments: str, timeout_s: float = 100) -> Ended:
-        """Another command on the same data folder, run to its end."""
-        return await tickwire(self.env, *arguments, timeout_s=timeout_s)
+    async def run(self, *arguments: str, timeout_s: float = 100, env: Mapping[str, str] | None = None) -> Ended:
+        """Another command on the same data folder, run to its end; `env` has more variables for it."""
+        return await tickwire(self.env | dict(env or {}), *arguments, timeout_s=timeout_s)
+
+    async def url(self, *options: str) -> str:
+        """What `tickwire url` prints: where its broker is, with the token."""
+        ended = await self.run("url", *options)
+        assert ended.code == 0, ended.err
+        return ended.out.strip()
 
     def descendants(self) -> list[psutil.Process]:
         """Every process that it started, theirs included."""

@@ -13,8 +13,6 @@ ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 README = (ROOT / "README.md").read_text()
 EXAMPLES_README = (EXAMPLES / "README.md").read_text()
-BROKER = "nats://127.0.0.1:4222"
-"""The URL that documents print, for that of the reader's broker."""
 
 
 def blocks(text: str, language: str) -> list[str]:

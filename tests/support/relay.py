@@ -49,7 +49,7 @@ async def relaying(url: str) -> AsyncIterator[Relay]:
         await asyncio.gather(pump(reader, back), pump(there, writer))
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    made.url = f"nats://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    made.url = f"{url.rsplit(':', 1)[0]}:{server.sockets[0].getsockname()[1]}"
     try:
         yield made
     finally:

@@ -91,7 +91,8 @@ async def test_who_follows_a_feed_goes_on_when_up_was_started_again_with_nothing
     async with AsyncExitStack() as stack, running_simulator("--live-rate", "50") as exchange:
         env = configured(tmp_path, exchange)
         async with up(tmp_path, env) as (running, url):
-            argv = {**FOLLOWERS, "node": ["node", str(EXAMPLES / "javascript" / "node.mjs"), url, *FEED]}
+            argv = {**FOLLOWERS, "node": ["node", str(EXAMPLES / "javascript" / "node.mjs"), *FEED]}
+            env["NATS_URL"] = await running.url()
             found = [await stack.enter_async_context(follower(tmp_path, env, name, argv[name])) for name in argv]
             for each in found:
                 await each.until(1)

@@ -42,7 +42,7 @@ async def test_no_command_fails_for_the_encoding_of_its_output(
 ) -> None:
     async with up(tmp_path, simulator) as running:
         status = json.loads((await running.run("status", "--json")).out)
-        await cached(status["nats_url"])
+        await cached(await running.url())
         env = running.env | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0", "LC_ALL": "C"}
 
         async def said(*arguments: str) -> str:

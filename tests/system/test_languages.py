@@ -17,18 +17,20 @@ import pytest_asyncio
 
 from support import live
 from support.browser import browsing, served
-from support.documents import BROKER, EXAMPLES, argv, examples
+from support.documents import EXAMPLES, argv, examples
 from support.pipeline import Pipeline, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
 from support.relay import relaying
 from tickwire import broker as embedded_broker
 from tickwire import children
+from tickwire.address import with_token
 from tickwire.broker import WebSocket
 from tickwire.feeds import Feed, FeedList, FeedsRequest
 from tickwire.messages import decode
 
 FEED = Feed("trade", "binance", "BTC/USDT")
+TOKEN = "0123456789abcdef"
 SOCKET = "stream.binance.com"
 RELEASED_S = 6.0
 """Well below the time to live of any interest here: 10 s in Python, 15 s elsewhere, renewed every third of it."""
@@ -47,7 +49,7 @@ async def line(tmp_path_factory: pytest.TempPathFactory, websocket: WebSocket) -
     """Every service, and nothing in the cache."""
     folder = tmp_path_factory.mktemp("languages")
     async with (
-        embedded_broker.embedded(folder / "nats", websocket=websocket) as url,
+        embedded_broker.embedded(folder / "nats", websocket=websocket, token=TOKEN) as url,
         running_simulator("--live-rate", "100") as exchange,
         pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), lease_ttl_s=10) as running,
     ):
@@ -71,9 +73,10 @@ async def until_wanted_by(line: Pipeline, count: int, timeout_s: float = 100) ->
 
 
 @asynccontextmanager
-async def printing(line: Pipeline, *argv: str | Path) -> AsyncIterator[children.Process]:
+async def printing(line: Pipeline, *argv: str | Path, url: str | None = None) -> AsyncIterator[children.Process]:
     """A consumer that prints trades as lines of JSON."""
-    env = {**os.environ, "TICKWIRE_NATS_URL": line.bus.url}
+    broker = url or line.env["TICKWIRE_NATS_URL"]
+    env = {**os.environ, "TICKWIRE_NATS_URL": broker, "NATS_URL": broker}
     # The folder that their paths in examples/README.md begin at.
     async with children.child(argv, stdout=children.PIPE, stderr=children.PIPE, env=env, cwd=EXAMPLES) as process:
         yield process
@@ -91,22 +94,18 @@ async def until_id(process: children.Process, last: int) -> list[dict[str, Any]]
     return found
 
 
-def consumer(name: str, url: str) -> list[str]:
+def consumer(name: str) -> list[str]:
     """How it is run, by examples/README.md."""
-    path, replaced = {
-        "python": ("python/trades.py", {}),
-        "node": ("javascript/node.mjs", {BROKER: url}),
-        "socket": ("socket/trades.py", {BROKER: url}),
-    }[name]
-    program, *arguments = argv(examples()[EXAMPLES / path], **replaced)
+    path = {"python": "python/trades.py", "node": "javascript/node.mjs", "socket": "socket/trades.py"}[name]
+    program, *arguments = argv(examples()[EXAMPLES / path])
     # Isolated: it needs no package.
     return [program, "-I", *arguments] if name == "socket" else [program, *arguments]
 
 
 def page_of(origin: str, websocket: WebSocket) -> str:
     """The page's URL."""
-    query = urlencode({"url": websocket.url, "exchange": "binance", "symbol": "BTC/USDT"})
-    return f"{origin}/browser.html?{query}"
+    query = urlencode({"exchange": "binance", "symbol": "BTC/USDT"})
+    return f"{origin}/browser.html?{query}#{with_token(websocket.url, TOKEN)}"
 
 
 @pytest.mark.needs("node", "chromium")
@@ -117,7 +116,7 @@ async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exch
     origin = websocket.origins[0]
     async with AsyncExitStack() as stack:
         processes = {
-            name: await stack.enter_async_context(printing(line, *consumer(name, line.bus.url)))
+            name: await stack.enter_async_context(printing(line, *consumer(name)))
             for name in ("python", "node", "socket")
         }
         await stack.enter_async_context(served(EXAMPLES / "javascript", int(origin.rsplit(":", 1)[1])))
@@ -157,7 +156,7 @@ async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exch
 async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_releases_its_feed(
     line: Pipeline, language: str
 ) -> None:
-    async with printing(line, *consumer(language, line.bus.url), "50") as process:
+    async with printing(line, *consumer(language), "50") as process:
         async with asyncio.timeout(100):
             out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
@@ -171,7 +170,10 @@ async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_relea
 
 @pytest.mark.needs("node")
 async def test_what_node_missed_while_its_connection_was_cut_it_reads_back_from_the_tape(line: Pipeline) -> None:
-    async with relaying(line.bus.url) as relay, printing(line, *consumer("node", relay.url)) as process:
+    async with (
+        relaying(line.env["TICKWIRE_NATS_URL"]) as relay,
+        printing(line, *consumer("node"), url=relay.url) as process,
+    ):
         await until_wanted_by(line, 1)
         async with live.seeing(line.bus, FEED) as seen:
             await seen.until(lambda: len(seen.trades) > 50)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import signal
 import sys
@@ -17,7 +16,7 @@ import pytest_asyncio
 
 from support.browser import browsing
 from support.commands import CONFIG, command
-from support.documents import BROKER, EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
+from support.documents import EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
 from support.ports import free_port
 from support.processes import TICKWIRE, environment, running_simulator
 from tickwire import children
@@ -27,6 +26,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 TYPED = [line for line in shown(README) if line.startswith(".venv/bin/tickwire")]
 UP, FETCH, *AFTER = TYPED
+(EXPORTED,) = [line for line in shown(README) if line.startswith("export NATS_URL=")]
+URL = EXPORTED.removeprefix("export NATS_URL=$(").removesuffix(")")
 PROGRAMS = {path.relative_to(EXAMPLES).as_posix(): printed for path, printed in examples().items()}
 PAGE = "javascript/browser.html"
 TRADE = r"\{\"id\":\"\d+\",.*\}"
@@ -35,12 +36,11 @@ CANDLE = r"\d{13} [\d.]+ [\d.]+ open"
 
 @dataclass(frozen=True)
 class Reader:
-    """Who typed `tickwire up`: what it says where its broker is, and the environment of the next terminal."""
+    """Who typed `tickwire up`: the environment of the next terminal, and the ports."""
 
-    url: str
     env: Mapping[str, str]
     pages_port: str
-    websocket_port: str
+    websocket_url: str
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -56,9 +56,9 @@ async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Read
         env = environment(folder / "data", TICKWIRE_CONFIG=str(config), PYTHONUNBUFFERED="1")
         async with command(folder, env, *argv(UP)[len(TICKWIRE) :]) as running:
             await running.says("ready:")
-            url = json.loads((await running.run("status", "--json")).out)["nats_url"]
-            made = Reader(url, env, pages, websocket)
             # What a reader has typed before anything else.
+            (url,) = await output(Reader(env, "", ""), *argv(URL))
+            made = Reader(env | {"NATS_URL": url}, pages, await running.url("--websocket"))
             assert re.search("complete", "\n".join(await output(made, *argv(FETCH))))
             yield made
 
@@ -85,7 +85,7 @@ async def output(reader: Reader, *arguments: str | Path, lines: int | None = Non
 
 async def test_every_command_that_the_readme_shows_is_run_somewhere() -> None:
     """Those of tickwire here, those of make by .ci/run, those of docker by test_deployment."""
-    others = [line for line in shown(README) if line not in TYPED]
+    others = [line for line in shown(README) if line not in (*TYPED, EXPORTED)]
     assert len(TYPED) >= 6
     checked = (ROOT / ".ci" / "run").read_text() + (ROOT / "tests" / "system" / "test_deployment.py").read_text()
     unknown = [line for line in others if line not in checked and line.split()[0] != "docker"]
@@ -107,7 +107,7 @@ async def test_a_command_of_the_readme_runs_as_printed(reader: Reader, printed: 
 @pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
 async def test_a_python_program_of_the_readme_runs_as_printed(reader: Reader, number: int, tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    program.write_text(blocks(README, "python")[number].replace(BROKER, reader.url))
+    program.write_text(blocks(README, "python")[number])
     expected, lines = {
         # Eight figures and the name of the column, then trades.
         0: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 15),
@@ -121,7 +121,7 @@ async def test_a_python_program_of_the_readme_runs_as_printed(reader: Reader, nu
 
 @pytest.mark.needs("node")
 async def test_a_javascript_program_of_the_readme_runs_as_printed(reader: Reader) -> None:
-    (program,) = (text.replace(BROKER, reader.url) for text in blocks(README, "js"))
+    (program,) = blocks(README, "js")
     found = await output(reader, "node", "--input-type=module", "--eval", program, cwd=EXAMPLES)
     assert re.search(r"\d{13},", " ".join(found))
 
@@ -143,9 +143,8 @@ async def test_an_example_runs_as_its_table_prints_it(reader: Reader, name: str)
         "javascript/node.mjs": (TRADE, 5),
         "socket/trades.py": (r"\{\"id\": \"\d+\",.*\}", 5),
     }[name]
-    printed = PROGRAMS[name]
-    replaced = {BROKER: reader.url} if BROKER in printed else {}
-    assert re.fullmatch(expected, (await output(reader, *argv(printed, **replaced), lines=lines, cwd=EXAMPLES))[-1])
+    printed = argv(PROGRAMS[name])
+    assert re.fullmatch(expected, (await output(reader, *printed, lines=lines, cwd=EXAMPLES))[-1])
 
 
 @pytest.mark.needs("chromium")
@@ -153,7 +152,7 @@ async def test_the_page_works_as_examples_tells_to_serve_and_open_it(reader: Rea
     (printed,) = re.findall(r"then `(python -m http\.server [^`]+)`", EXAMPLES_README)
     (url,) = re.findall(r"`(http://localhost:8000/[^`]+)`", EXAMPLES_README)
     serving = argv(printed, **{"8000": reader.pages_port})
-    url = url.replace("8000", reader.pages_port).replace("8443", reader.websocket_port)
+    url = url.replace("8000", reader.pages_port).replace("URL", reader.websocket_url)
     with (tmp_path / "log").open("wb") as log:
         async with children.child(serving, cwd=EXAMPLES, stdout=log.fileno(), stderr=log.fileno()):
             async with asyncio.timeout(100):

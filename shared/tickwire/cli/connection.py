@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from msgspec import Struct
+
 from tickwire import config, logs, runfile
 from tickwire.bus import Bus, Place, connect
 from tickwire.cli import render
 from tickwire.config import Settings
+from tickwire.errors import BadRequest
+from tickwire.lifecycle import Exit
 
 
 def settings_of(path: Path | None) -> Settings:
@@ -25,6 +29,32 @@ def settings_of(path: Path | None) -> Settings:
 def broker_place(settings: Settings) -> Place:
     """`nats.url`, else how to find what runs on the data folder."""
     return settings.nats.url or runfile.finder(settings.data_dir)
+
+
+class Urls(Struct, frozen=True):
+    """Where programs find the broker, with what it asks for."""
+
+    nats_url: str
+    websocket_url: str | None
+
+
+async def url(_stop: asyncio.Event, path: Path | None, websocket: bool, json: bool) -> int:
+    """Print the broker's URL, or that for WebSockets. Raises BrokerUnavailable; BadRequest where there is none."""
+    settings = settings_of(path)
+    if settings.nats.url is not None:
+        found = Urls(settings.nats.url, None)
+    else:
+        run = runfile.read(settings.data_dir)
+        found = Urls(run.nats_url, run.websocket_url)
+    if json:
+        render.as_json(found)
+    elif not websocket:
+        print(found.nats_url)
+    elif found.websocket_url is not None:
+        print(found.websocket_url)
+    else:
+        raise BadRequest("the broker takes no WebSockets of which tickwire knows", "set nats.websocket_port for `up`")
+    return Exit.OK
 
 
 @asynccontextmanager

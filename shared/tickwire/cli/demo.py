@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tickwire import columns, jobs, logs, progress, runfile, supervisor
+from tickwire import broker, columns, jobs, logs, private, progress, runfile, supervisor
 from tickwire import config as configuration
 from tickwire.bus import Bus, connect
 from tickwire.cli import arguments, chart, demo_live, inventory, render
@@ -63,14 +63,17 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
     began = time.monotonic()
     folder = configuration.load(config).data_dir / "demo"
     logs.configure(configuration.LogSettings(level="error"))
+    os.umask(private.UMASK)
     check_writable(folder)
     code = [int(Exit.INTERRUPTED)]
     async with AsyncExitStack() as stack:
         publish = stack.enter_context(runfile.held(folder))
         for old in folder.glob("*.log"):
             old.unlink()
-        url = await stack.enter_async_context(supervisor.kept_broker(folder / "nats", None, render.say))
-        publish(url)
+        token = broker.token_of(folder / "nats")
+        kept = supervisor.kept_broker(folder / "nats", None, render.say, token=token)
+        url = await stack.enter_async_context(kept)
+        publish(url, None)
         render.say(f"demo in {folder}: starting a broker, a simulated exchange, a fetcher, a streamer and a cache")
         listening: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         down = asyncio.Event()

@@ -147,6 +147,23 @@ def status(config: Config = None, watching: Watching = False, json: Json = False
 
 
 @app.command()
+def url(
+    config: Config = None,
+    websocket: Annotated[bool, typer.Option("--websocket", help="That of nats.websocket_port.")] = False,
+    json: Json = False,
+) -> int:
+    """Print the URL of the broker with its token, for programs in other languages.
+
+    Whoever has the token may do anything on the broker: hand it on in the environment, not on a command line.
+
+    Example: export NATS_URL=$(tickwire url)
+    """
+    from tickwire.cli import connection
+
+    return _run(connection.url, config, websocket, json)
+
+
+@app.command()
 def watch(
     kind: Kind,
     exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")],

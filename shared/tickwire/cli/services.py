@@ -17,7 +17,21 @@ from pathlib import Path
 import nats.errors
 from nats.aio.msg import Msg
 
-from tickwire import broker, lightccxt, logs, messages, parting, ports, runfile, stalls, streams, subjects, supervisor
+from tickwire import (
+    address,
+    broker,
+    lightccxt,
+    logs,
+    messages,
+    parting,
+    ports,
+    private,
+    runfile,
+    stalls,
+    streams,
+    subjects,
+    supervisor,
+)
 from tickwire import config as configuration
 from tickwire.broker import WebSocket
 from tickwire.bus import Bus, Place, connect
@@ -126,6 +140,11 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
     if settings.sink.url is not None:
         counts["sink"] = 1
     logs.configure(settings.log)
+    shared = not own_cache(settings)
+    if shared:
+        # With the permissions that are usual here, and so what is written there.
+        check_writable(settings.cache_dir)
+    umask = os.umask(private.UMASK)
     check_writable(settings.cache_dir)
     async with AsyncExitStack() as stack:
         publish = stack.enter_context(runfile.held(settings.data_dir))
@@ -134,13 +153,16 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
             url = await stack.enter_async_context(own_broker(settings))
         # A wrong URL should end this command, not make every service try for ever.
         bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", place=url))
-        publish(url)
-        websocket = websocket_of(settings)
-        also = f" and {websocket.url}" if websocket is not None and settings.nats.url is None else ""
+        websocket = websocket_of(settings) if settings.nats.url is None else None
+        publish(url, None if websocket is None else address.with_token(websocket.url, address.token_of(url)))
+        also = f" and {websocket.url}" if websocket is not None else ""
         render.say(f"broker at {bus.url}{also}, data in {settings.data_dir}")
         env = child_environment(os.environ, TICKWIRE_NATS_URL=url, **adopting(settings))
         async with asyncio.TaskGroup() as group:
-            programs = service_programs(counts, config, env, metrics_port=settings.metrics.port)
+            cache_umask = umask if shared else None
+            programs = service_programs(
+                counts, config, env, metrics_port=settings.metrics.port, cache_umask=cache_umask
+            )
             settled = asyncio.Event()
             group.create_task(supervisor.keep(programs, stop, render.say, settled))
             await until_stopped(stop, _welcome(bus, settings, config, counts, settled))
@@ -174,10 +196,11 @@ def service_programs(
     env: Mapping[str, str],
     log_dir: Path | None = None,
     metrics_port: int | None = None,
+    cache_umask: int | None = None,
 ) -> list[supervisor.Program]:
     """So many processes of each service; their logs in `log_dir`, else on our standard error.
 
-    From `metrics_port` on, each gets the next port.
+    From `metrics_port` on, each gets the next port. Caches have `cache_umask`, else ours.
     """
     option = ["--config", str(config)] if config else []
     instances = [(name, number) for name, count in counts.items() for number in range(1, count + 1)]
@@ -187,6 +210,7 @@ def service_programs(
             argv=[*COMMAND, "service", name, *option],
             env=env if metrics_port is None else {**env, "TICKWIRE_METRICS_PORT": str(metrics_port + place)},
             log=log_dir / f"{name}.log" if log_dir else None,
+            umask=cache_umask if name == "cache" else None,
         )
         for place, (name, number) in enumerate(instances)
     ]
@@ -200,10 +224,9 @@ async def own_broker(settings: Settings) -> AsyncIterator[str]:
     """
     folder, wanted = settings.data_dir / "nats", settings.nats.port
     choice = ports.preferred(broker.last_port(folder)) if wanted is None else [wanted]
+    websocket, token = websocket_of(settings), broker.token_of(folder)
     try:
-        async with supervisor.kept_broker(
-            folder, settings.nats.server, render.say, websocket_of(settings), choice
-        ) as url:
+        async with supervisor.kept_broker(folder, settings.nats.server, render.say, websocket, choice, token) as url:
             broker.remember_port(folder, int(url.rpartition(":")[2]))
             yield url
     except broker.PortTaken as error:
@@ -223,8 +246,12 @@ def adopting(settings: Settings) -> dict[str, str]:
 
     Only in its own data folder, which nobody else works on while it is up, and only with its own broker.
     """
-    own = settings.cache_dir.absolute().is_relative_to(settings.data_dir.absolute())
-    return {"TICKWIRE_CACHE_ADOPT": "true"} if settings.nats.url is None and own else {}
+    return {"TICKWIRE_CACHE_ADOPT": "true"} if settings.nats.url is None and own_cache(settings) else {}
+
+
+def own_cache(settings: Settings) -> bool:
+    """Whether the cache folder is in the data folder: one elsewhere may be shared on purpose."""
+    return settings.cache_dir.absolute().is_relative_to(settings.data_dir.absolute())
 
 
 def child_environment(environ: Mapping[str, str], **variables: str) -> dict[str, str]:

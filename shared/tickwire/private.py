@@ -1,0 +1,24 @@
+"""Files that only their owner may read."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tickwire.errors import StorageError
+
+UMASK = 0o077
+"""What a process makes with it is its user's alone."""
+
+
+def write(path: Path, data: bytes) -> None:
+    """Replace a file, of mode 0600 from its first byte on. Raises StorageError."""
+    temporary = path.with_name(f"{path.name}.new")
+    try:
+        # Whatever stands there may be open to others.
+        temporary.unlink(missing_ok=True)
+        with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as file:
+            file.write(data)
+        temporary.replace(path)
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror}", "see its permissions, and its disk") from error
