@@ -48,9 +48,10 @@ class NatsSettings(_Section):
     TICKWIRE_NATS_PASSWORD. Commands and programs wait up to `patience_s` for a service that is not there: it may be
     restarting.
 
-    The embedded one asks for a token, which `tickwire url` prints as a part of its URL. It listens on `port`; without it on the one that the data folder had last, else on 4222, else on any
-    that is free. With `websocket_port` the embedded one takes WebSockets too, on loopback and only from pages of
-    `websocket_origins`, such as "http://localhost:8000"; "*" is any page that has the token.
+    The embedded one asks for a token, which `tickwire url` prints as a part of its URL. It listens on `port`; without
+    it on the one that the data folder had last, else on 4222, else on any that is free. With `websocket_port` it takes
+    WebSockets too, on loopback and only from pages of `websocket_origins`, such as "http://localhost:8000"; "*" is any
+    page that has the token.
     """
 
     url: str | None = None
