@@ -124,8 +124,8 @@ def refused(error: BaseException, settings: NatsSettings, address: str) -> Tickw
                 f"the broker at {where} refuses our token", "take the URL that `tickwire url` prints there"
             )
         if (user := settings.user or user_of(address)) is None:
-            remedy = "take the URL that `tickwire url` prints there, or see nats.user and TICKWIRE_NATS_PASSWORD"
-            return Forbidden(f"the broker at {where} refuses us without a token or a user", remedy)
+            remedy = "take the URL that `tickwire url` prints, or check nats.user and TICKWIRE_NATS_PASSWORD"
+            return Forbidden(f"the broker at {where} refuses us without a user or a token", remedy)
         return Forbidden(f"the broker at {where} refuses user {user}", "check nats.user and TICKWIRE_NATS_PASSWORD")
     return BrokerUnavailable(f"no NATS server answers at {where} ({said})", "start one, or correct nats.url")
 
