@@ -98,17 +98,36 @@ class Influx:
         self._target = target(settings)
         self._session = session
 
+    async def check(self) -> None:
+        """Ask once whether the database lets us write, before anybody counts on it.
+
+        Raises ConfigError where it does not: wrong credentials, no such database or bucket. One that is away, or
+        answers something else, is waited for when there is something to write.
+        """
+        try:
+            if self._settings.version == 1:
+                try:
+                    await self._create()
+                except NotPermitted:
+                    log.debug("the database is not ours to make")
+            # Without a line: what may write is asked first, by each version.
+            await self._lines([])
+        except (Unavailable, Refused) as error:
+            log.debug("the database does not say whether we may write", reason=str(error))
+
     async def prepare(self) -> None:
         """Make the database of a 1.x where it is absent; the others want theirs made by hand.
 
         Only an administrator may, even where it is there already. Anybody else is told at the first write if it is not.
         """
         if self._settings.version == 1:
-            url = self._target.url.removesuffix("/write") + "/query"
             try:
-                await self._until_taken(lambda: self._post(url, {"q": self._creation}, b""))
+                await self._until_taken(self._create)
             except NotPermitted as error:
                 log.info("the database is not ours to make", reason=error.message)
+
+    async def _create(self) -> None:
+        await self._post(self._target.url.removesuffix("/write") + "/query", {"q": self._creation}, b"")
 
     @property
     def _creation(self) -> str:

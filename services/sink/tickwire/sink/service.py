@@ -53,6 +53,7 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
     # Retries are logged where they are made, once; stamina would log each.
     stamina.instrumentation.set_on_retry_hooks([])
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
+        await influx.check()
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
         sink = Sink(bus, settings.sink, influx, instance)
         endpoint = Endpoint("sink.report", SinkRequest, sink.report)
