@@ -25,7 +25,9 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
 FROM python:${PYTHON}-slim-bookworm
 ARG SERVICE
 LABEL org.opencontainers.image.title="tickwire-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --system --uid 10001 --home-dir /data --create-home tickwire
+# Not with `--create-home`, which copies the files of /etc/skel: volumes begin as a copy of this folder.
+RUN useradd --system --uid 10001 --home-dir /data --no-create-home tickwire \
+    && install --directory --owner tickwire --mode 0755 /data
 COPY --from=build /opt/tickwire /opt/tickwire
 ENV PATH=/opt/tickwire/bin:${PATH} \
     PYTHONUNBUFFERED=1 \

@@ -136,7 +136,7 @@ def denied(error: Exception, settings: NatsSettings, address: str) -> Forbidden 
     if found is None:
         return None
     doing = "publish to" if found[1] == "Publish" else "subscribe to"
-    streams_ = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE"))
+    streams_ = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE", "$JS.API.INFO"))
     user = settings.user or user_of(address) or "(none)"
     return Forbidden(
         f"the broker does not let user {user} {doing} {found[2]}",

@@ -20,6 +20,7 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
+from tickwire import inherited
 from tickwire.answers import patiently
 from tickwire.config import Settings, SinkSettings, TapeSettings
 from tickwire.errors import ConfigError, StorageError
@@ -166,7 +167,8 @@ async def declare(
 ) -> None:
     """Make or update every stream. Safe to call from any number of processes at once.
 
-    Raises StorageError when the broker has no room for one, ConfigError when it has not so many servers.
+    Raises StorageError when the broker has no room for one or a store of another broker (`tickwire.inherited`),
+    ConfigError when it has not so many servers.
     """
     wanted = declared(partitions, lease_ttl_s, tape, replicas)
     smallest = declared(partitions, lease_ttl_s, tape.model_copy(update=SIZES), replicas)
@@ -246,10 +248,15 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
     if not wanted["duplicate_window"]:
         # The server chooses one.
         del wanted["duplicate_window"]
-    if found is not None and _covers(found.as_dict(), wanted):
-        return
+    if found is None:
+        await inherited.check_listed(jetstream)
+    else:
+        inherited.check_unmarked(found)
+        if _covers(found.as_dict(), wanted):
+            return
     try:
-        await patiently(lambda: jetstream.add_stream(config))
+        made = await patiently(lambda: jetstream.add_stream(config))
+        await inherited.check_new(jetstream, made)
     except APIError as error:
         # The room of a stream that is there already is counted twice here.
         if error.err_code not in (_ALREADY_EXISTS, _NO_ROOM):

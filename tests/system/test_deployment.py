@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -49,6 +51,63 @@ def test_each_image_is_made_of_what_is_there_and_what_the_context_has() -> None:
                 for name in rest.replace("${SERVICE}", service).split()[:-1]:
                     assert (ROOT / name).exists(), name
                     assert name in kept or str(Path(name).parent) in kept, name
+
+
+def test_volumes_begin_empty_because_the_image_s_folder_has_no_skeleton_files() -> None:
+    (made,) = [rest for instruction, rest in composed.dockerfile() if "useradd" in rest]
+    assert not re.search(r"--create-home|(?<=\s)-\w*m", made)
+    assert re.search(r"install --directory --owner tickwire .*/data$", made)
+
+
+def test_each_broker_of_the_cluster_has_a_volume_of_its_own_and_none_has_the_single_broker_s() -> None:
+    def store(service: dict[str, Any]) -> str:
+        (found,) = [volume.split(":")[0] for volume in service["volumes"] if volume.split(":")[1] == "/data"]
+        return str(found)
+
+    single = composed.composed("docker-compose.yml")
+    cluster = composed.composed(*FILES)
+    stores = [store(cluster["services"][name]) for name in ("nats", "nats-2", "nats-3")]
+    assert len({*stores, store(single["services"]["nats"])}) == 4
+    assert set(stores) <= cluster["volumes"].keys()
+
+
+DOCKER = """#!/bin/sh
+echo "$@" >> "$RECORD"
+case "$*" in
+    "compose ps --quiet streamer") echo old1; echo old2 ;;
+    "compose ps --all --quiet streamer") echo old1; echo new1; echo old2; echo new2 ;;
+    "$FAILS"*) exit 1 ;;
+    stop*) echo "$2" ;;
+esac
+"""
+"""What stands for `docker`: it writes down what it is asked, and fails where it is told to."""
+
+
+@pytest.mark.parametrize("fails", ["nothing", "compose build", "compose run", "compose up"])
+def test_a_new_version_that_does_not_come_up_leaves_the_old_instances_and_can_be_taken_back(
+    tmp_path: Path, fails: str
+) -> None:
+    text = (ROOT / "README.md").read_text().split("For a new version", 1)[1]
+    renew, back = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:2]
+    docker = tmp_path / "docker"
+    docker.write_text(DOCKER)
+    docker.chmod(0o755)
+    record = tmp_path / "record"
+    env = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "RECORD": str(record), "FAILS": fails}
+    subprocess.run(["sh", "-c", renew], env=env, check=False, timeout=60)
+    asked = record.read_text().splitlines()
+    removed = [line for line in asked if line.startswith(("stop", "rm"))]
+    if fails == "nothing":
+        assert removed == ["stop old1", "stop old2", "rm old1 old2"]
+        return
+    assert removed == []
+    assert asked[-1].startswith(fails), "it went on"
+    record.unlink()
+    subprocess.run(["sh", "-c", f"old='old1\nold2'\n{back}"], env=env, check=True, timeout=60)
+    assert [line for line in record.read_text().splitlines() if "rm" in line] == [
+        "rm --force new1",
+        "rm --force new2",
+    ]
 
 
 def test_the_image_runs_as_nobody_in_particular_and_names_its_health_check() -> None:
