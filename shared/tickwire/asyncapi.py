@@ -89,6 +89,7 @@ ENTRY_HEADERS = {
 HANDED_HEADERS = {
     "Tickwire-Reply-To": "The inbox of who asked first, where the reply goes.",
     "Tickwire-Expires": "When nobody waits for it any more, ms.",
+    "Tickwire-Confirms": "1 where whoever hands it on says, when asked, whether somebody still waits for it.",
 }
 DIRECT_HEADERS = {
     "Nats-Last-Sequence": "Of a batch: the place of the message before this one in it; what came before it on the "
