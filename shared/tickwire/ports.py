@@ -18,13 +18,13 @@ the server is started again."""
 TRIES = 100
 
 
-def is_free(port: int) -> bool:
-    """Whether nobody listens on a port of loopback just now."""
-    with socket.socket() as probe:
+def is_free(port: int, host: str = LOOPBACK) -> bool:
+    """Whether nobody listens on a port of an address of this machine, loopback by default, just now."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         # As nats-server does: connections that have just ended are in nobody's way.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOOPBACK, port))
+            probe.bind((host, port))
         except OSError as error:
             # Of a port that is not permitted the server says so itself.
             return error.errno != errno.EADDRINUSE

@@ -7,6 +7,7 @@ so a file left behind by a killed one is told from a living one, and nobody is f
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from msgspec import Struct
 from tickwire import filelock, private
 from tickwire.errors import BrokerUnavailable, StorageError
 
+LOOK_S = 1.0
+"""How often it is looked whether the folder is there."""
 _START = "run `tickwire up`, or set nats.url"
 
 
@@ -54,6 +57,26 @@ def held(data_dir: Path) -> Iterator[Callable[[str, str | None], None]]:
     finally:
         path.unlink(missing_ok=True)
         filelock.release(lock)
+
+
+async def removed(data_dir: Path) -> None:
+    """Return never; raises StorageError once a data folder that is `held` was removed, or another took its place."""
+    path = data_dir / "run.lock"
+    mine = await asyncio.to_thread(_identity, path)
+    # Polled: what watches folders differs from system to system, and a lost file system tells nothing.
+    while mine is not None and await asyncio.to_thread(_identity, path) == mine:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S)
+    raise StorageError(
+        f"the data folder {data_dir} was removed while tickwire ran on it", "what was in it is gone; start again"
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def read(data_dir: Path) -> Run:

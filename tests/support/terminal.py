@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fcntl import ioctl
+from pathlib import Path
 from termios import TIOCSWINSZ
 
 from support.processes import TICKWIRE
@@ -32,13 +33,14 @@ def on_terminal(
     enough: Callable[[str], bool],
     height: int = 40,
     width: int = 100,
+    python: Path | None = None,
 ) -> Screen:
     """Run a command on a terminal until what it wrote is enough; then press Ctrl-C."""
     ours, theirs = pty.openpty()
     ioctl(theirs, TIOCSWINSZ, struct.pack("HHHH", height, width, 0, 0))
     terminal = {name: value for name, value in env.items() if name not in ("COLUMNS", "LINES", "NO_COLOR")}
     process = subprocess.Popen(
-        [*TICKWIRE, *arguments],
+        [python or TICKWIRE[0], *TICKWIRE[1:], *arguments],
         env=terminal | {"TERM": "xterm-256color"},
         stdin=theirs,
         stdout=theirs,

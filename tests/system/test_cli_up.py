@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import signal
+import socket
+import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from support.commands import Command, command, gone, up
-from support.processes import environment
+from support.ports import free_port
+from support.processes import environment, tickwire
 
 
 def service(running: Command, name: str) -> psutil.Process:
@@ -108,3 +113,44 @@ async def test_what_dies_is_started_again_and_that_is_said(tmp_path: Path) -> No
         assert service(running, "cache") != cache
         assert service(running, "fetcher") == fetcher
         assert service(running, "streamer") == streamer
+
+
+@pytest.mark.parametrize("again", [False, True])
+async def test_a_data_folder_that_is_removed_ends_up_within_seconds_and_says_so(tmp_path: Path, again: bool) -> None:
+    """Also where another folder of the name has taken its place."""
+    async with up(tmp_path) as running:
+        below = running.descendants()
+        shutil.rmtree(tmp_path / "data", ignore_errors=True)
+        if again:
+            (tmp_path / "data").mkdir(exist_ok=True)
+            (tmp_path / "data" / "run.lock").touch()
+        began = time.monotonic()
+        async with asyncio.timeout(100):
+            assert await running.process.wait() == 1
+        assert running.lines[-1] == (
+            f"tickwire: the data folder {tmp_path / 'data'} was removed while tickwire ran on it; "
+            "what was in it is gone; start again"
+        )
+        assert time.monotonic() - began < 15
+        await gone(below)
+
+
+@pytest.mark.parametrize("place", [0, 2])
+async def test_a_metrics_port_that_is_taken_is_named_before_anything_is_started(tmp_path: Path, place: int) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        taken = other.getsockname()[1]
+        env = environment(tmp_path / "data", TICKWIRE_METRICS_PORT=str(taken - place))
+        ended = await tickwire(env, "up", cwd=tmp_path)
+    assert ended.code == 2
+    (said,) = ended.err.splitlines()
+    assert said.startswith(f"tickwire: metrics.port: 127.0.0.1:{taken}")
+    assert "is taken by another program" in said
+
+
+async def test_a_port_that_is_wanted_twice_is_named(tmp_path: Path) -> None:
+    port = free_port()
+    env = environment(tmp_path / "data", TICKWIRE_METRICS_PORT=str(port), TICKWIRE_NATS_PORT=str(port + 1))
+    ended = await tickwire(env, "up", cwd=tmp_path)
+    assert ended.code == 2
+    assert f"metrics.port: 127.0.0.1:{port + 1}" in ended.err
+    assert "is also nats.port" in ended.err

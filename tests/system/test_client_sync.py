@@ -68,6 +68,63 @@ print(next(trades).id, flush=True)
 """
 
 
+FORKED = """
+import multiprocessing, os, sys
+from tickwire.client import connect_sync
+client = connect_sync(sys.argv[1])
+trades = client.trades("binance", sys.argv[2])
+next(trades)
+
+def said(what, ask):
+    try:
+        ask()
+        print(what, "nothing", flush=True)
+    except Exception as error:
+        print(what, type(error).__name__, "connect in each process" in str(error), flush=True)
+
+def work():
+    said("candles", lambda: client.candles("binance", "BTC/USDT", "1h", "1d", progress=False))
+    said("next", lambda: [next(trades) for _ in range(1000)])
+    said("trades", lambda: client.trades("binance", "BTC/USDT"))
+    said("released", trades.close)
+    said("closed", client.close)
+    with connect_sync(sys.argv[1]) as own:
+        said("own", lambda: next(own.trades("binance", sys.argv[2])))
+
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+print("child", child.exitcode, flush=True)
+if os.fork() == 0:
+    said("candles", lambda: client.candles("binance", "BTC/USDT", "1h", "1d", progress=False))
+    sys.exit(7)
+print("child", os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+print("parent", len([next(trades) for _ in range(1000)]), flush=True)
+"""
+
+
+async def test_a_forked_process_that_uses_its_parents_client_is_told_so_and_ends(line: Pipeline) -> None:
+    """And the parent's goes on, and the forked one may have one of its own."""
+    async with program(line, FORKED, "T006/USDT") as process:
+        assert process.stdout is not None
+        async with asyncio.timeout(100):
+            said = (await process.stdout.read()).decode().splitlines()
+            assert await process.wait() == 0
+    assert said == [
+        "candles Forked True",
+        "next Forked True",
+        "trades Forked True",
+        "released nothing",
+        "closed nothing",
+        "own nothing",
+        "child 0",
+        "candles Forked True",
+        "child 7",
+        "parent 1000",
+    ]
+    await until_released(line, Feed("trade", "binance", "T006/USDT"))
+
+
 async def test_a_loop_over_a_part_of_a_feed_releases_it_at_its_end(line: Pipeline) -> None:
     async with program(line, ISLICE, "T001/USDT") as process:
         assert process.stdout is not None

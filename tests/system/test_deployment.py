@@ -382,7 +382,7 @@ async def test_each_service_starts_and_works_from_its_images_own_dependencies(
         assert all(name in said for name in ("streamer", "trade binance BTC/USDT", "TRADES"))
         code, said = await made.once("cache", "service", "fetcher")
         assert code == 2
-        assert "pip install 'tickwire[all]'" in said
+        assert "pip install 'tickwire[fetcher]'" in said
     for python in pythons.values():
         assert not list(python.parent.glob("pip*"))
     for service, absent in (("cache", "ccxt"), ("cache", "pandas"), ("sink", "numpy"), ("streamer", "influxdb_client")):

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from tickwire import broker, columns, jobs, logs, private, progress, runfile, supervisor
+from tickwire import broker, columns, extras, jobs, logs, private, progress, runfile, supervisor
 from tickwire import config as configuration
 from tickwire.bus import Bus, connect
-from tickwire.cli import arguments, chart, demo_live, inventory, render
+from tickwire.cli import arguments, demo_live, inventory, render
 from tickwire.cli.connection import now_ms
 from tickwire.cli.services import check_writable, ready, service_programs
 from tickwire.config import NatsSettings
@@ -63,6 +63,7 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
     began = time.monotonic()
     folder = configuration.load(config).data_dir / "demo"
     logs.configure(configuration.LogSettings(level="error"))
+    extras.require(("cache", "cli", "fetcher", "simulator", "streamer"), server=broker.has_server())
     os.umask(private.UMASK)
     check_writable(folder)
     code = [int(Exit.INTERRUPTED)]
@@ -80,6 +81,7 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
         async with asyncio.TaskGroup() as group:
             gateway = f"http://127.0.0.1:{_free_port()}"
             group.create_task(supervisor.keep(_programs(folder, url, gateway, listening), down, render.say))
+            group.create_task(until_stopped(down, runfile.removed(folder)))
             try:
                 await until_stopped(stop, _play(folder, url, gateway, listening, began, code))
             finally:
@@ -206,6 +208,8 @@ def told(results: Sequence[Job], seconds: float) -> str:
 
 
 async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
+    from tickwire.cli import chart
+
     charted = next((each for each in found if each.key == CHARTED), None)
     if charted is None or charted.last is None:
         return f"no chart: nothing is cached of {CHARTED}"

@@ -179,6 +179,7 @@ async def printed(rows: AsyncGenerator[tuple[Key, CandleColumns], None], console
 async def _parquet(rows: AsyncGenerator[tuple[Key, CandleColumns], None], output: Path, *, with_keys: bool) -> None:
     import numpy
     import pandas
+    import pyarrow  # noqa: F401 - pandas says in other words that it is not there
 
     frames = []
     async for key, chunk in rows:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tickwire import extras
 from tickwire.cli import encoding
 from tickwire.cli.options import Format, Level, Service
 
@@ -435,19 +436,14 @@ def run(arguments: list[str] | None = None) -> int:
             standalone_mode=False,
         )
         sys.stdout.flush()
-    except ModuleNotFoundError as error:
-        absent = (error.name or "").partition(".")[0]
-        if absent in ("", "tickwire"):
-            raise
-        print(
-            f"tickwire: {absent} is not installed here, and this command needs it; "
-            "pip install 'tickwire[all]', or the extra that has the service's name",
-            file=sys.stderr,
-        )
-        return 2
     except BaseException as error:
         if isinstance(error, ClickException):
             return _wrong_usage(error)
+        if (package := extras.absent(error)) is not None:
+            given = sys.argv[1:] if arguments is None else arguments
+            asked = given[1] if given[:1] == ["service"] and len(given) > 1 else "".join(given[:1])
+            print(f"tickwire: {extras.explained(package, asked)}", file=sys.stderr)
+            return 2
         if not _is_broken_pipe(error):
             raise
         # Whoever read our output has seen enough. The interpreter would complain about the rest on exit.

@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from tickwire import (
     address,
     broker,
+    extras,
     lightccxt,
     logs,
     messages,
@@ -140,6 +141,8 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
     if settings.sink.url is not None:
         counts["sink"] = 1
     logs.configure(settings.log)
+    extras.require(counts, server=settings.nats.url is not None or broker.has_server(settings.nats.server))
+    check_metrics_ports(settings, sum(counts.values()))
     shared = not own_cache(settings)
     if shared:
         # With the permissions that are usual here, and so what is written there.
@@ -165,9 +168,24 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
             )
             settled = asyncio.Event()
             group.create_task(supervisor.keep(programs, stop, render.say, settled))
+            group.create_task(until_stopped(stop, runfile.removed(settings.data_dir)))
             await until_stopped(stop, _welcome(bus, settings, config, counts, settled))
             if stop.is_set():
                 render.say("stopping")
+
+
+def check_metrics_ports(settings: Settings, count: int) -> None:
+    """Raises ConfigError where a port is taken that one of so many processes is to answer at."""
+    first, host = settings.metrics.port, settings.metrics.host
+    if first is None:
+        return
+    ours = {settings.nats.port: "nats.port", settings.nats.websocket_port: "nats.websocket_port"}
+    for port in range(first, first + count):
+        whose = ours.get(port) if settings.nats.url is None else None
+        if whose is not None or not ports.is_free(port, host):
+            at = f"{host}:{port}" + (f" (from {first} on, one for each process)" if port != first else "")
+            by = f"is also {whose}" if whose else "is taken by another program"
+            raise ConfigError(f"metrics.port: {at} {by}", "choose another metrics.port, or leave it out")
 
 
 async def _welcome(

@@ -13,7 +13,7 @@
 from tickwire.client.connection import Client, connect
 from tickwire.client.history import CandlesFailed, IncompleteCandles
 from tickwire.client.live import Subscription
-from tickwire.client.stream import Released, Stream
+from tickwire.client.stream import Forked, Released, Stream
 from tickwire.client.sync import SyncClient, connect_sync
 from tickwire.errors import (
     BadRequest,
@@ -43,6 +43,7 @@ __all__ = [
     "Client",
     "ConfigError",
     "ExchangeFailed",
+    "Forked",
     "Gap",
     "IncompleteCandles",
     "Job",

@@ -7,6 +7,7 @@ that is cancelled (`asyncio.wait_for` around it) loses nothing.
 from __future__ import annotations
 
 import asyncio
+import os
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -30,6 +31,33 @@ class Released(TickwireError):
     status = 409
 
 
+class Forked(TickwireError):
+    """A client is used in a process that was forked from the one that connected it: its threads are not there."""
+
+    code = "forked"
+    status = 409
+
+
+class Process:
+    """The process that something was made in."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+
+    @property
+    def is_this(self) -> bool:
+        """Whether that is the present one."""
+        return os.getpid() == self._pid
+
+    def check(self) -> None:
+        """Raises Forked in any other process."""
+        if not self.is_this:
+            raise Forked(
+                f"this client was connected by process {self._pid} and is used in process {os.getpid()}",
+                "connect in each process by itself, after the fork",
+            )
+
+
 class Streams:
     """All streams of a connection: each worked by a task in `group`."""
 
@@ -39,9 +67,11 @@ class Streams:
         self._group = group
         self._closing: set[asyncio.Event] = set()
         self._ended = False
+        self._process = Process()
 
     def check(self) -> None:
-        """Raises Released once the client's block has ended."""
+        """Raises Released once the client's block has ended, and Forked in a process that was forked since."""
+        self._process.check()
         if self._ended:
             raise Released("the client's block has ended", "connect again")
 

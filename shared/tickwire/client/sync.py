@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, overload
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tickwire.client import history
 from tickwire.client.connection import Client, Names, Time, connect
 from tickwire.client.history import Progress
-from tickwire.client.stream import Released, Stream
+from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.feeds import Book, Candle, Gap, Ticker, Trade
 from tickwire.subjects import Key
 
@@ -34,17 +34,57 @@ def connect_sync(url: str | None = None, *, config: Path | str | None = None, na
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal(name="tickwire"))
         client = stack.enter_context(portal.wrap_async_context_manager(connect(url, config=config, name=name)))
-        return SyncClient(portal, client, stack.pop_all())
+        return SyncClient(Portal(portal), client, stack.pop_all())
+
+
+class Portal:
+    """The way to the loop in its thread, for the process that has the thread."""
+
+    def __init__(self, portal: BlockingPortal) -> None:
+        self._portal = portal
+        self._process = Process()
+
+    def run(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Its result; whatever interrupts the wait, Ctrl-C above all, cancels it. Raises Released, and Forked."""
+        self._process.check()
+        try:
+            future = self._portal.start_task_soon(work)
+        except RuntimeError as error:
+            raise Released("the client was closed", "connect again") from error
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def closing(self, connection: ExitStack) -> None:
+        """Close the connection, which nobody else's thread would do for a forked process: it is the parent's."""
+        if self._process.is_this:
+            connection.close()
+        else:
+            # Whoever drops the last reference ends the portal, and would wait for a thread that is not there.
+            self._portal.call = _stopped  # type: ignore[method-assign, assignment]
+
+    def later(self, loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
+        """Have the loop do something, if it is there."""
+        # Whoever collects garbage must not wait; the client may have been closed before.
+        if self._process.is_this:
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(work)
+
+
+def _stopped(*_: object) -> NoReturn:
+    raise RuntimeError("the portal is of another process")
 
 
 class SyncClient:
     """`Client`, blocking: its DataFrames are returned, its feeds are plain iterators. Ctrl-C ends any of them."""
 
-    def __init__(self, portal: BlockingPortal, client: Client, connection: ExitStack) -> None:
+    def __init__(self, portal: Portal, client: Client, connection: ExitStack) -> None:
         self._portal = portal
         self._client = client
         # Also at the end of the program, while its threads still run.
-        self._closing = weakref.finalize(self, connection.close)
+        self._closing = weakref.finalize(self, portal.closing, connection)
 
     def __enter__(self) -> SyncClient:
         return self
@@ -79,7 +119,7 @@ class SyncClient:
             return await wanted.frame()
 
         # Warned of in the caller's thread, whose line it is about.
-        return history.warned(_run(self._portal, ask))
+        return history.warned(self._portal.run(ask))
 
     def candles_of(
         self,
@@ -99,7 +139,7 @@ class SyncClient:
                 exchanges, symbols, timeframes, since, until, fetch=fetch, progress=progress
             )
 
-        return history.all_or_failed(_run(self._portal, ask))
+        return history.all_or_failed(self._portal.run(ask))
 
     def live_candles(
         self, exchange: str, symbol: str, timeframe: str, since: Time | None = None, until: Time | None = None
@@ -167,7 +207,7 @@ class SyncClient:
         async def begin() -> tuple[asyncio.AbstractEventLoop, Any]:
             return asyncio.get_running_loop(), make()
 
-        return SyncSubscription(self._portal, *_run(self._portal, begin))
+        return SyncSubscription(self._portal, *self._portal.run(begin))
 
 
 class SyncSubscription(Generic[T]):
@@ -176,7 +216,7 @@ class SyncSubscription(Generic[T]):
     The end of a `for` loop over it, of its `with` block, or of the client releases it, and so does `close`.
     """
 
-    def __init__(self, portal: BlockingPortal, loop: asyncio.AbstractEventLoop, source: Any) -> None:
+    def __init__(self, portal: Portal, loop: asyncio.AbstractEventLoop, source: Any) -> None:
         self.source = source
         """The stream underneath: `.gaps`, `.missed`, `.missing`."""
         self.sequence = 0
@@ -208,9 +248,7 @@ class SyncSubscription(Generic[T]):
         finally:
             if not self._entered:
                 self._closed = True
-                # Whoever collects garbage must not wait; the client may have been closed before.
-                with suppress(RuntimeError):
-                    self._loop.call_soon_threadsafe(self._release)
+                self._portal.later(self._loop, self._release)
 
     def __next__(self) -> T:
         if self._closed or not self._filled():
@@ -221,7 +259,7 @@ class SyncSubscription(Generic[T]):
         """Whether there is a next item, after waiting for it."""
         if not self._waiting:
             # All that came meanwhile: crossing threads for each trade would cost more than the trade.
-            self._waiting += _run(self._portal, self._more)
+            self._waiting += self._portal.run(self._more)
         return bool(self._waiting)
 
     def _next(self) -> T:
@@ -242,9 +280,9 @@ class SyncSubscription(Generic[T]):
     def close(self) -> None:
         """Release the feed."""
         self._closed = True
-        with suppress(Released):
-            # When the client is closed, so are its feeds.
-            _run(self._portal, self.source.aclose)
+        with suppress(Released, Forked):
+            # When the client is closed, so are its feeds; those of a parent process are the parent's.
+            self._portal.run(self.source.aclose)
 
     def _check(self) -> None:
         if self._closed:
@@ -253,16 +291,3 @@ class SyncSubscription(Generic[T]):
     def _release(self) -> None:
         if isinstance(self.source, Stream):
             self.source.release()
-
-
-def _run(portal: BlockingPortal, work: Callable[[], Awaitable[T]]) -> T:
-    """Its result; whatever interrupts the wait, Ctrl-C above all, cancels it. Raises Released."""
-    try:
-        future = portal.start_task_soon(work)
-    except RuntimeError as error:
-        raise Released("the client was closed", "connect again") from error
-    try:
-        return future.result()
-    except BaseException:
-        future.cancel()
-        raise
