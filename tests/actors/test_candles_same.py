@@ -51,6 +51,12 @@ SYMBOLS = [
 """Some three trades in five minutes; of contracts, three in each."""
 
 
+@pytest.fixture(autouse=True)
+def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is revised here, and two minutes of real time would be waited for otherwise."""
+    monkeypatch.setattr("tickwire.venues.profile.SETTLE_MS", 0)
+
+
 class Filled:
     """A cache and a fetcher of one exchange, with an own broker and folder."""
 
