@@ -41,6 +41,7 @@ from tickwire.errors import (
     Unconfirmed,
 )
 from tickwire.patience import Patience
+from tickwire.redaction import hide
 from tickwire.subjects import family_of
 
 log = logs.get(__name__)
@@ -287,6 +288,7 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
     if not addresses.is_one(address):
         raise ConfigError("that is not the URL of a broker", addresses.HOW)
+    hide(filter(None, [addresses.token_of(address)]))
     bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     refusals: list[Exception] = []
     # Not there yet is no disconnection either.
@@ -346,6 +348,7 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
             return False
         if found != address and addresses.is_one(found):
             log.warning("the broker has moved", url=addresses.shown(found))
+            hide(filter(None, [addresses.token_of(found)]))
             address, bus.url = found, addresses.shown(found)
             client.set_server_pool(addresses.servers(found))
             return False

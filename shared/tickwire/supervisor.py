@@ -28,8 +28,8 @@ HEALTHY_AFTER_S = 10.0
 """A process that lived so long starts again with the first delay."""
 GRACE_S = 30.0
 """A program has so long to finish what it accepted: a batch of the database, a page of candles. As in compose."""
-TAKEOVER_PATIENCE_S = 5.0
-"""How long a killed supervisor's broker may take to follow it."""
+TAKEOVER_PATIENCE_S = 30.0
+"""How long a killed supervisor's broker may take to follow it: it writes what it has, on a machine that may be busy."""
 
 _CHUNK = 1 << 16
 

@@ -40,6 +40,21 @@ def test_a_port_is_free_again_as_soon_as_nobody_listens_though_connections_have_
     assert ports.is_free(port)
 
 
+@pytest.mark.parametrize("which", ["client", "websocket"])
+async def test_a_port_that_somebody_took_a_moment_before_is_named_by_the_servers_own_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, which: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        # What is seen of it before the server starts.
+        monkeypatch.setattr(ports, "is_free", lambda _: True)
+        port = taken.getsockname()[1]
+        websocket = broker.WebSocket(port, ("*",)) if which == "websocket" else None
+        with pytest.raises(broker.PortTaken) as refused:
+            async with broker.embedded(tmp_path, port=-1 if websocket else port, websocket=websocket):
+                pass
+    assert refused.value.port == port
+
+
 @pytest.mark.parametrize("text", ["", "x", "0", "70000", "-1"])
 def test_a_port_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     assert broker.last_port(tmp_path) is None

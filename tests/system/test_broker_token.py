@@ -16,7 +16,7 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
-from support.commands import up
+from support.commands import command, up
 from support.ports import free_port
 from support.processes import environment, tickwire
 from tickwire.address import shown
@@ -83,6 +83,23 @@ def alive(process: psutil.Process) -> list[str]:
 
 async def _ignored(_: Exception) -> None:
     """What is wrong is raised as well."""
+
+
+async def test_the_broker_of_the_demo_asks_for_a_token_as_well(tmp_path: Path) -> None:
+    env = environment(tmp_path)
+    async with command(tmp_path, env, "demo") as running:
+        await running.says("starting a broker")
+        ended = await tickwire(env | {"TICKWIRE_DATA_DIR": str(tmp_path / "demo")}, "url")
+        url = ended.out.strip()
+        program = Client()
+        with pytest.raises(nats.errors.Error, match="Authorization Violation"):
+            await program.connect(shown(url), allow_reconnect=False, error_cb=_ignored)
+        await program.close()
+        await program.connect(url)
+        await program.close()
+        found = modes(tmp_path / "demo")
+        assert await running.stop() == 130
+    assert {mode & 0o077 for mode in found.values()} == {0}
 
 
 async def test_a_url_of_websockets_is_none_where_none_are_taken(tmp_path: Path) -> None:
