@@ -172,6 +172,23 @@ async def test_a_stream_that_was_made_anew_hides_nothing_however_far_it_has_come
     assert [each.skipped for each in reader.found] == [False] * heard + [True] + [False] * (written - 1)
 
 
+async def test_a_writer_whose_stream_was_made_anew_beneath_it_tells_no_loss_where_there_was_none(
+    bus: Bus, reader: Reader
+) -> None:
+    """It named its last message in the old stream with each message, so that each looked like one after a hole."""
+    tape, _ = await open_tape(bus, streams.TRADES, TAPE, owned)
+    async with follow(bus, SUBJECT, reader.take, quiet_s=60):
+        for text in numbers(1, 20):
+            await tape.append(text.encode())
+        await reader.until("20")
+        await made_anew(bus)
+        for text in numbers(21, 30):
+            await tape.append(text.encode())
+        await reader.until("30")
+    assert [each.data.decode() for each in reader.found] == numbers(1, 30)
+    assert [each.data.decode() for each in reader.found if each.skipped] == []
+
+
 @pytest.mark.parametrize("seed", range(24))
 async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
     bus: Bus, broker: str, reader: Reader, seed: int

@@ -202,8 +202,11 @@ class Counted:
                 self._next = number
                 if self._unnumbered:
                     gap = gap_between(self.last, trade, "the ids before it do not count up")
-            if number < self._next and source == "live" and self._is_contrary(number, arrived):
+            if self._next in self._ahead and self._looks_back(number):
+                # What it is compared with is the last trade by now, not the last one before this batch.
                 runs += self._drain(gap)
+                gap = None
+            if number < self._next and source == "live" and self._is_contrary(number, arrived):
                 self._ahead.clear()
                 self._ahead.update(self._contrary)
                 gap = gap_between(self.last, self._contrary[0][1].trade, _ANEW)
@@ -211,7 +214,6 @@ class Counted:
                 self._contrary = []
                 continue
             if self._doubted is not None and self._confirms(number, source, self._doubted[0]):
-                runs += self._drain(gap)
                 gap = gap_between(self.last, self._doubted[1].trade, _ANEW)
                 self._next = self._doubted[0]
                 self._ahead[self._next] = self._doubted[1]
@@ -221,6 +223,10 @@ class Counted:
             elif source == "live" or not self._of_another_numbering(trade):
                 self._ahead[number] = arrived
         return runs + self._drain(gap)
+
+    def _looks_back(self, number: int) -> bool:
+        """Whether a trade of this id is compared with the last one."""
+        return self._doubted is not None or number < (self._next or 0)
 
     def _confirms(self, number: int, source: Source, doubted: int) -> bool:
         return 0 < number - doubted <= FAR or (number == doubted and source == "rest")

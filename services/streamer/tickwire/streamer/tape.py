@@ -51,6 +51,7 @@ class Tape:
         self.sequence = (last.seq or 0) if last else 0
         """Of the subject's last message, 0 where there is none."""
         self._own_last = 0
+        """Of the writer's own last message, where retention took it before the next one; else 0."""
         self._bus = bus
         self._stream = stream
         self._writer = f"{bus.name} {secrets.token_hex(6)}"
@@ -70,7 +71,7 @@ class Tape:
         began = time.monotonic()
         while True:
             headers = {EXPECTED: str(self.sequence), PUBLISH: name}
-            if self._own_last > self.sequence:
+            if self._own_last:
                 headers[OWN_LAST] = str(self._own_last)
             try:
                 ack = await self._bus.confirmed.publish(self.subject, data, headers=headers, timeout_s=ACK_S)
@@ -83,8 +84,7 @@ class Tape:
                         await self._confirm()
                         self._own_last, self.sequence = self.sequence, left
                         continue
-                    self.sequence = self._found(last, name)
-                    return self.sequence
+                    return self._is_at(self._found(last, name))
                 self._refused.occurs(error=repr(error))
             except nats.errors.Error as error:
                 log.debug("not on the tape yet", subject=self.subject, error=repr(error))
@@ -92,9 +92,13 @@ class Tape:
                     self._refused.occurs(error=repr(error))
             else:
                 self._refused.ends()
-                self.sequence = ack.seq
-                return ack.seq
+                return self._is_at(ack.seq)
             await asyncio.sleep(RETRY_S)
+
+    def _is_at(self, sequence: int) -> int:
+        """The subject's last message is the writer's own again: what comes next need not name another."""
+        self.sequence, self._own_last = sequence, 0
+        return sequence
 
     def _found(self, last: RawStreamMsg | None, name: str) -> int:
         """The sequence of a publish whose confirmation was lost. Raises Fenced when the last one is another."""
