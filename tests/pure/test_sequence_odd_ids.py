@@ -1,4 +1,4 @@
-"""Ids that jump ahead, repeat and go back, in whatever batches: the exchange's own trades go on, each once, in order."""
+"""Ids that jump ahead, repeat and go back, in whatever batches: the exchange's trades go on, each once, in order."""
 
 from __future__ import annotations
 
