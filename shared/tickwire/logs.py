@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from types import TracebackType
 from typing import Any, cast
 
 import structlog
@@ -39,6 +41,10 @@ class _Redacting(structlog.stdlib.ProcessorFormatter):
         return redacted(super().format(record))
 
 
+def _tell(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(error))))
+
+
 def configure(settings: LogSettings, **fields: Any) -> None:
     """Send all logs of this process to standard error; `fields` (service, instance) go with every line."""
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
@@ -55,6 +61,8 @@ def configure(settings: LogSettings, **fields: Any) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
+    # What ends the process is told without secrets, too.
+    sys.excepthook = _tell
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)

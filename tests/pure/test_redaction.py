@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -168,3 +170,19 @@ def test_credentials_are_left_out_of_every_text_once_they_were_read(monkeypatch:
     assert set(found) == set(CREDENTIALS.values())
     shown = redacted(json.dumps(found) + " ".join(found.values()) + repr(found))
     assert not re.search("Zx9|77.yQ", shown)
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_an_error_that_ends_the_process_is_told_without_secrets(form: str) -> None:
+    program = (
+        "from tickwire import logs; from tickwire.config import LogSettings\n"
+        f"logs.configure(LogSettings(format={form!r}))\n"
+        "hidden = '5eC4' + 'e7'\n"
+        "try: raise OSError(f'GET https://api.binance.com/api/v3/account?signature={hidden}')\n"
+        "except OSError as error: raise RuntimeError(f'token={hidden}') from error\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert "RuntimeError" in done.stderr
+    assert "api.binance.com/api/v3/account?***" in done.stderr
+    assert "5eC4e7" not in done.stderr
