@@ -31,7 +31,7 @@ from urllib.parse import urlsplit
 from tickwire import lightccxt, rawcandles
 from tickwire.config import CREDENTIALS, ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
-from tickwire.exchange import exact_json, markets, steady
+from tickwire.exchange import exact_json, markets, reaching, steady
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.redaction import hide
 from tickwire.timeframes import understood
@@ -254,6 +254,10 @@ def _careful(kind: Any) -> type[Any]:
             if asked is not None and code >= 400:
                 self.gate.shut(retry_after_s(asked, sent_s(headers)) or 0.0)
             text = super().on_rest_response(code, reason, url, method, headers, body, *request)
+            if reaching.refuses(self._answered, headers, text):
+                # ccxt takes both for an exchange that is away, which passes.
+                kind = errors.RestrictedLocation if self._answered == 451 else errors.PermissionDenied
+                raise kind(f"{self.id} {method} {url} {code} {reason} {text[:200]}")
             if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
                 raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")
             return text

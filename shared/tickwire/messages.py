@@ -148,6 +148,9 @@ class Job(Struct, frozen=True, kw_only=True):
     `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `parked` when the
     fetcher's process ended twice while it ran. `crashes` counts those ends since the job last got on; a running job
     without an `instance` was handed on in order, and waits for the next fetcher.
+
+    While the exchange fails, `last_error` says how, and `next_try_at` when it is asked again at the earliest (ms, by
+    the fetcher's clock).
     """
 
     id: JobId
@@ -168,6 +171,8 @@ class Job(Struct, frozen=True, kw_only=True):
     instance: Name = ""
     crashes: Count = 0
     refused: list[Refused] = field(default_factory=list)
+    last_error: str = ""
+    next_try_at: Time | None = None
 
     @property
     def key(self) -> Key:

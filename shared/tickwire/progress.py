@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from tickwire.jobs import Show
 from tickwire.messages import Job
@@ -52,7 +53,7 @@ def shown(keys: list[Key]) -> Iterator[Show]:
 
 @contextmanager
 def _bars(keys: list[Key], console: Console) -> Iterator[Show]:
-    with Progress(
+    with _Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         TextColumn("{task.percentage:>3.0f}%"),
@@ -64,6 +65,17 @@ def _bars(keys: list[Key], console: Console) -> Iterator[Show]:
         expand=True,
     ) as progress:
         yield _Bars(progress, keys)
+
+
+class _Progress(Progress):
+    """Bars, and below them why nothing comes where that is so."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield from super().get_renderables()
+        for task in self.tasks:
+            job = task.fields.get("job")
+            if job is not None and job.last_error and not job.ended:
+                yield Text(f"{job.key}: {trouble(job, time.time())}", "yellow")
 
 
 class _Bars:
@@ -94,6 +106,7 @@ class _Bars:
             rows=f"{job.rows_from_cache + job.rows_fetched:,} rows",
             pace=f"{pace:,.0f} rows/s" if pace else "",
             state=_word(job),
+            job=job,
         )
         if job.ended:
             self._progress.stop_task(task)
@@ -105,10 +118,19 @@ class _Lines:
     def __init__(self) -> None:
         self._paces: dict[Key, Pace] = {}
         self._told: dict[Key, float] = {}
+        self._troubled: set[Key] = set()
 
     def __call__(self, job: Job) -> None:
         now = time.monotonic()
         pace = self._paces.setdefault(job.key, Pace()).take(job, now)
+        if job.ended or not job.last_error:
+            self._troubled.discard(job.key)
+        elif job.key not in self._troubled:
+            # At its beginning, not at each turn.
+            self._troubled.add(job.key)
+            self._told[job.key] = now
+            print(f"{job.key}: {trouble(job, time.time())}", file=sys.stderr, flush=True)
+            return
         if not job.ended and now - self._told.setdefault(job.key, now) < LINE_EVERY_S:
             return
         self._told[job.key] = now
@@ -119,6 +141,13 @@ class _Lines:
         of = f" of {job.rows_expected:,}" if job.rows_expected > done and not job.ended else ""
         speed = f", {pace:,.0f} rows/s" if pace else ""
         print(f"{job.key}: {done:,}{of} rows{speed}, {_word(job)}", file=sys.stderr, flush=True)
+
+
+def trouble(job: Job, now: float) -> str:
+    """Why nothing comes, and when it is tried again, at a time (s since 1970)."""
+    wait_s = 0 if job.next_try_at is None else job.next_try_at / 1000 - now
+    when = f"next try in {wait_s:.0f} s" if wait_s >= 0.5 else "trying again"
+    return f"{job.last_error}; {when}"
 
 
 def _word(job: Job) -> str:

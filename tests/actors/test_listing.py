@@ -12,6 +12,7 @@ from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchange import listing
 from tickwire.feeds import Feed
 from tickwire.fetcher import venue as fetching
+from tickwire.fetcher.calls import unheard
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.metrics import Metrics
 
@@ -98,6 +99,6 @@ async def test_a_symbol_that_is_listed_while_the_fetcher_runs_can_be_fetched(
         metrics = FetcherMetrics(Metrics().registry)
         async with fetching.open_venue(exchange, settings(simulator.url, exchange), metrics) as venue:
             with pytest.raises(UnknownSymbol):
-                await venue.habits(NEW, "1m", lambda: None)
+                await venue.habits(NEW, "1m", unheard)
             await lists(simulator, listed=True)
-            assert (await venue.habits(NEW, "1m", lambda: None)).limit > 1
+            assert (await venue.habits(NEW, "1m", unheard)).limit > 1

@@ -16,7 +16,7 @@ from tickwire import logs
 from tickwire.config import FetcherSettings, LogSettings
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchanges import Gate
-from tickwire.fetcher.calls import PATIENCE_S, Calls, unknown_symbol
+from tickwire.fetcher.calls import PATIENCE_S, Calls, Failure, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
 
 
@@ -61,9 +61,10 @@ async def test_each_error_class_is_on_its_side_of_the_line(name: str, retried: b
 
     again = 0
 
-    def count() -> None:
+    async def count(failure: Failure) -> None:
         nonlocal again
         again += 1
+        assert name in failure.words
 
     with pytest.raises(UnknownSymbol if name == "BadSymbol" else ExchangeFailed, match=name):
         await calls(Exchange())("candles", fail, count)

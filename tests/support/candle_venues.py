@@ -17,7 +17,7 @@ from support.loopback import Loopback, market
 from support.markets import Market
 from tickwire import exchanges, timeframes
 from tickwire.config import ExchangeSettings, FetcherSettings
-from tickwire.fetcher.calls import Calls
+from tickwire.fetcher.calls import Calls, unheard
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging import Proven
@@ -162,9 +162,9 @@ async def opened(
 
 async def paged(venue: Venue, wanted: Range, closed: int, timeframe: str = "1m") -> tuple[list[Row], Pager]:
     """A range as the fetcher fetches it: what is proven, and the pager at its end."""
-    habits = await venue.habits(SYMBOL, timeframe, lambda: None)
+    habits = await venue.habits(SYMBOL, timeframe, unheard)
     pager = Pager(timeframes.grid(timeframe), wanted, closed, habits)
     made: list[Proven] = []
     while pager.ask is not None:
-        made += await venue.page(pager, SYMBOL, lambda: None)
+        made += await venue.page(pager, SYMBOL, unheard)
     return sorted(row for page in made for row in page.rows), pager

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import aiohttp
 import stamina
@@ -19,6 +20,7 @@ from tickwire import logs
 from tickwire.config import FetcherSettings
 from tickwire.episodes import Episode
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
+from tickwire.exchange.reaching import trouble
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.redaction import described
 
@@ -31,11 +33,27 @@ class RequestRefused(ExchangeFailed):
     """The exchange refused this one request: others, of another range, it may answer."""
 
 
-_REFUSES_ALL = (errors.AuthenticationError, errors.NotSupported, errors.InvalidNonce)
+_REFUSES_ALL = (errors.AuthenticationError, errors.RestrictedLocation, errors.NotSupported, errors.InvalidNonce)
 """What no other request of the kind would change: who we are, where we are, what is offered."""
 
+LASTING_ATTEMPTS = 2
+"""Attempts where this machine's network is what fails (see `reaching`): a second one, for the case that it was not."""
 PATIENCE_S = 900.0
 """The longest `Retry-After` that a job waits for; bans of hours and days end it instead."""
+
+
+class Failure(NamedTuple):
+    """An attempt that failed, in words, and when the next one is made at the earliest (ms)."""
+
+    words: str
+    next_try_at: int
+
+
+Told = Callable[[Failure], Awaitable[None]]
+
+
+async def unheard(_: Failure) -> None:
+    """Nobody wants to know."""
 
 
 class Calls:
@@ -58,18 +76,21 @@ class Calls:
         self._repeating = 0
         """Calls that have failed and will be made again."""
 
-    async def __call__(
-        self, what: str, call: Callable[[], Awaitable[T]], on_retry: Callable[[], None] = lambda: None
-    ) -> T:
-        """The result of `call`. `what` names it in errors; `on_retry` is told of every repetition.
+    async def __call__(self, what: str, call: Callable[[], Awaitable[T]], on_retry: Told = unheard) -> T:
+        """The result of `call`. `what` names it in errors; `on_retry` is told why it is to be made again, and when.
 
         Raises ExchangeFailed or UnknownSymbol.
         """
         settings = self._settings
         failed = False
+        number = 0
+
+        def again(error: Exception) -> bool:
+            return retried(error) and number < self._attempts(error)
+
         try:
             async for attempt in stamina.retry_context(
-                on=retried,
+                on=again,
                 attempts=settings.attempts,
                 timeout=None,
                 wait_initial=settings.backoff_s,
@@ -77,16 +98,18 @@ class Calls:
                 wait_jitter=settings.backoff_s,
             ):
                 with attempt:
-                    if attempt.num > 1:
+                    number = attempt.num
+                    if number > 1:
                         self._metrics.retries.labels(self._exchange.id).inc()
-                        on_retry()
                     await self._may_ask(what)
                     try:
                         async with self._free:
                             found = await self._counted(what, call)
-                    except errors.OperationFailed:
+                    except errors.OperationFailed as error:
                         self._repeating += not failed
                         failed = True
+                        if again(error):
+                            await on_retry(self._failure(error, attempt.next_wait))
                         raise
                     if self._repeating <= failed:
                         # None but this one had to be made again.
@@ -97,6 +120,15 @@ class Calls:
         finally:
             self._repeating -= failed
         raise AssertionError("stamina either returns or raises")
+
+    def _attempts(self, error: Exception) -> int:
+        """How often a call is made that fails so."""
+        most = self._settings.attempts
+        return min(most, LASTING_ATTEMPTS) if trouble(error, self._exchange.id) is not None else most
+
+    def _failure(self, error: Exception, wait_s: float) -> Failure:
+        wait_s = max(wait_s, self._exchange.gate.remaining_s)
+        return Failure(described(error, self._secrets), time.time_ns() // 1_000_000 + round(wait_s * 1000))
 
     async def _counted(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         try:
@@ -122,7 +154,10 @@ class Calls:
         if isinstance(error, errors.BadSymbol):
             return UnknownSymbol(text, "see the exchange's list of symbols")
         if retried(error):
-            return ExchangeFailed(f"{text} (after {self._settings.attempts} attempts)", "fetch again later")
+            attempts = f"(after {self._attempts(error)} attempts)"
+            if (found := trouble(error, self._exchange.id)) is not None:
+                return ExchangeFailed(f"{self._exchange.id}: {found.what}: {text} {attempts}", found.remedy)
+            return ExchangeFailed(f"{text} {attempts}", "fetch again later")
         kind = ExchangeFailed if isinstance(error, _REFUSES_ALL) else RequestRefused
         return kind(text, _remedy(error, self._exchange.id))
 
@@ -149,6 +184,11 @@ async def _parsed(call: Callable[[], Awaitable[T]]) -> T:
 
 def _remedy(error: errors.BaseError, exchange: str) -> str:
     match error:
+        case errors.PermissionDenied():
+            return (
+                f"the exchange refuses this address, or TICKWIRE_{exchange.upper()}_API_KEY: check both; "
+                f"exchange.{exchange}.ccxt takes a proxy"
+            )
         case errors.AuthenticationError():
             return f"check TICKWIRE_{exchange.upper()}_API_KEY and its companions"
         case errors.RestrictedLocation():

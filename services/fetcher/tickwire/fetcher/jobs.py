@@ -23,6 +23,7 @@ from tickwire import lifecycle, logs, messages, subjects, timeframes
 from tickwire.errors import ExchangeFailed, JobParked, TickwireError
 from tickwire.fetcher import checks
 from tickwire.fetcher.bounds import Bounds, bounds
+from tickwire.fetcher.calls import Failure
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging import Refusal
 from tickwire.fetcher.rows import OtherGrid
@@ -246,7 +247,7 @@ class Run:
                     if self._stop.is_set():
                         raise Stopped
                     pages = await self._unless_cancelled(self._venue.page(pager, self._job.symbol, self._retried))
-                    self._note(pages=self._job.pages + 1)
+                    self._note(pages=self._job.pages + 1, last_error="", next_try_at=None)
                     self._metrics.pages.labels(self._job.exchange).inc()
                     for page in pages:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
@@ -275,8 +276,14 @@ class Run:
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    def _retried(self) -> None:
-        self._note(retries=self._job.retries + 1)
+    async def _retried(self, failure: Failure) -> None:
+        """Say why nothing comes, and when it is tried again: at once where that is new."""
+        is_new = not self._job.last_error
+        self._note(retries=self._job.retries + 1, last_error=failure.words, next_try_at=failure.next_try_at)
+        now = asyncio.get_running_loop().time()
+        if (is_new or now - self._published >= PROGRESS_S) and not self._bus.lost.is_set():
+            self._published = now
+            await self._bus.publish(subjects.job(self._job.id), self._job)
 
     def _note(self, **changes: object) -> None:
         self._job = msgspec.structs.replace(self._job, **changes)
@@ -292,6 +299,7 @@ class Run:
 
     async def _publish_end(self, state: str, error: TickwireError | None = None) -> None:
         self._note(state=state, error=messages.error_reply(error) if error is not None else None)
+        self._note(last_error="", next_try_at=None)
         await self._publish_durably()
         self._runner.begun.discard(self._job.id)
         self._metrics.ended.labels(self._job.exchange, outcome(self._job)).inc()

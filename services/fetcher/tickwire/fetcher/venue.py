@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,7 +16,7 @@ from tickwire.config import Settings
 from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.listing import Listing, Load
-from tickwire.fetcher.calls import Calls, RequestRefused, unknown_symbol
+from tickwire.fetcher.calls import Calls, RequestRefused, Told, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging import Ask, Habits, Proven
@@ -30,8 +30,6 @@ CLOCK_S = 1.0
 """How long the exchange's clock is trusted before it is asked again."""
 DEFAULT_PAGE = 100
 """Candles per page where ccxt does not say: what every exchange grants."""
-
-Told = Callable[[], None]
 
 
 class Venue:

@@ -1,0 +1,56 @@
+"""Why an exchange cannot be reached, where asking again soon will not change it; and what can be done.
+
+HTTP 451 (RFC 7725) and 403 (RFC 9110) refuse whoever asks; a name without an address and a failed TLS handshake are
+about this machine or what is between. A 403 that asks for patience, as some venues' firewalls send it, is not meant.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import aiohttp
+
+REFUSING = (403, 451)
+_PASSING = re.compile(r"too (frequent|many|much)|rate.?limit|throttl", re.IGNORECASE)
+
+
+class Trouble(NamedTuple):
+    """What is wrong, and the remedy."""
+
+    what: str
+    remedy: str
+
+
+def refuses(status: int, headers: Mapping[str, str], body: str) -> bool:
+    """Whether an answer refuses whoever asked, whatever is asked and whenever."""
+    passing = any(name.lower() == "retry-after" for name in headers) or _PASSING.search(body) is not None
+    return status == 451 or (status == 403 and not passing)
+
+
+def trouble(error: BaseException, exchange: str) -> Trouble | None:
+    """What keeps requests from the exchange, where it is the name or TLS; None for what may pass by itself."""
+    proxy = f"a proxy goes into exchange.{exchange}.ccxt"
+    for each in _beneath(error):
+        if isinstance(each, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
+            return Trouble(
+                "its TLS certificate is not trusted",
+                "check the clock and the certificates of this machine, and proxies",
+            )
+        if isinstance(each, aiohttp.ClientConnectorSSLError | ssl.SSLError):
+            return Trouble("TLS cannot be agreed on with it", f"check what is between this machine and it; {proxy}")
+        if isinstance(each, aiohttp.ClientConnectorDNSError | socket.gaierror):
+            return Trouble("its name has no address here", f"check the network and DNS of this machine; {proxy}")
+    return None
+
+
+def _beneath(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it comes from."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
