@@ -20,6 +20,8 @@ from support.markets import MINUTE, Market
 from tickwire import messages, subjects, timeframes
 from tickwire.bus import Bus
 from tickwire.cache import service as cache_service
+from tickwire.cli import missing
+from tickwire.client import history
 from tickwire.config import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import service as fetcher_service
@@ -115,15 +117,50 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
     return running
 
 
+def days_at_16(model: Market, path: str, query: dict[str, str]) -> Any:
+    """A venue of which it is not declared where its days open."""
+    if path.endswith("/time"):
+        return {"serverTime": model.now}
+    if query["interval"] != "1d":
+        return []
+    since, until = int(query.get("startTime", 0)), int(query.get("endTime", 10**15))
+    rows = model.candles("1d", timeframes.grid("1d", 16 * HOUR))
+    return [[row[0], *map(str, row[1:]), row[0] + DAY - 1, "0"] for row in rows if since <= row[0] < until]
+
+
 GRIDS = [
     ("kucoin", candle_venues.kucoin, "1w", 0),
     ("htx", candle_venues.htx, "1d", 16 * HOUR),
+    ("mexc", days_at_16, "1d", 16 * HOUR),
 ]
+GRID_NAMES = ["weeks on Thursday", "days at 16", "days at 16, not declared"]
 
 
-@pytest.mark.parametrize(
-    ("exchange", "answer", "timeframe", "opens_at"), GRIDS, ids=["weeks on Thursday", "days at 16"]
-)
+@pytest.mark.parametrize(("exchange", "answer", "timeframe", "opens_at"), GRIDS, ids=GRID_NAMES)
+async def test_the_candle_that_is_open_is_missing_to_nobody_wherever_it_opened(
+    line: Callable[..., Any], exchange: str, answer: Answer, timeframe: str, opens_at: int
+) -> None:
+    """`candles get` went by where most venues' days open: for 16 hours a day the open one was missing, for ever."""
+    model = Market(tuple(range(NOW - 100 * DAY, NOW, 6 * HOUR)), NOW)
+    grid, since = timeframes.grid(timeframe, opens_at), NOW - 60 * DAY
+    async with line(exchange, with_a_clock(answer, lambda: model)) as running:
+        job = await running.fetch(timeframe, since)
+        assert (job.complete, job.until) == (True, grid.open_of(NOW))
+        key, found = running.key(timeframe), await running.coverage(timeframe)
+        assert missing.newest_final(found, NOW) == job.until
+        asked, given = missing.Asked(since, None), missing.Given(count=found.rows)
+        assert missing.told(asked, found, given, missing.newest_final(found, NOW), fetched=False) is None
+        span = await history.known(running.bus, key, grid.ceil_open(since), None, NOW)
+        assert (span.until, span.missing) == (job.until, [])
+        # And a candle that closed since then is.
+        later = grid.next_open(grid.open_of(NOW)) + HOUR
+        assert missing.newest_final(found, later) == (await history.known(running.bus, key, since, None, later)).until
+        assert (await history.known(running.bus, key, since, None, later)).missing[-1] == Range(
+            job.until, grid.open_of(later)
+        )
+
+
+@pytest.mark.parametrize(("exchange", "answer", "timeframe", "opens_at"), GRIDS, ids=GRID_NAMES)
 async def test_candles_open_where_the_venue_opens_them(
     line: Callable[..., Any], exchange: str, answer: Answer, timeframe: str, opens_at: int
 ) -> None:

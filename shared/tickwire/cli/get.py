@@ -115,7 +115,7 @@ async def _lacking(bus: Bus, key: Key, asked: Asked, given: Given, fetch: Fetche
     """Say in one line what is missing of a key, or that nothing was traded; whether something is missing."""
     found = await missing.known(bus, key, asked)
     job = fetch.jobs.get(key)
-    end = missing.newest_final(key, now) if job is None else job.until
+    end = missing.newest_final(found, now) if job is None else job.until
     line = missing.told(asked, found, given, end, fetched=bool(fetch.jobs) or fetch.failed)
     if line is not None:
         render.say(line)

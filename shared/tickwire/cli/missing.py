@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from tickwire import timeframes
 from tickwire.bus import Bus
 from tickwire.cli import render
 from tickwire.errors import NotCached
@@ -61,9 +60,9 @@ def _before(dates: bytes, at: int) -> int:
     return low
 
 
-def newest_final(key: Key, now: int) -> int:
-    """Where the first candle opens (ms) that is open at `now`, or that the exchange may still revise."""
-    return grid_of(key.exchange, key.timeframe).open_of(now - profile_of(key.exchange).candles.settled_after_ms)
+def newest_final(found: Coverage, now: int) -> int:
+    """Where the first candle of a key opens (ms) that is open at `now`, or that the exchange may still revise."""
+    return _grid(found).open_of(now - profile_of(found.exchange).candles.settled_after_ms)
 
 
 def range_of(asked: Asked, found: Coverage, given: Given, end: int) -> Range | None:
@@ -131,6 +130,4 @@ def told(asked: Asked, found: Coverage, given: Given, end: int, *, fetched: bool
 
 
 def _grid(found: Coverage) -> Grid:
-    if found.opens_at is not None:
-        return timeframes.grid(found.timeframe, found.opens_at)
-    return grid_of(found.exchange, found.timeframe)
+    return grid_of(found.exchange, found.timeframe, found.opens_at)

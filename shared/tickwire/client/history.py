@@ -105,21 +105,21 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
     Without `since` it is all that is cached, up to `until` if that is given; raises NotCached when that is nothing.
     Raises NoSuchService when no cache runs.
     """
-    if since is not None and until is None:
-        until = max(since, grid_of(key.exchange, key.timeframe).open_of(now))
     bounds = (since, until) if since is not None else (None, None)
     request = KeyRequest(**key._asdict(), since=bounds[0], until=bounds[1])
     try:
         found = await bus.patience.served(lambda: bus.request("cache.coverage", request, Coverage))
-        verified = found.verified
     except NotCached:
-        verified = []
+        found = Coverage(**key._asdict())
+    verified = found.verified
     if since is None:
         if not verified:
             raise NotCached(f"nothing is cached of {key}", "say since when, and it is fetched")
         since = verified[0].since
         until = verified[-1].until if until is None else until
-    assert until is not None
+    if until is None:
+        # They open where the venue opens them, as the cache knows it.
+        until = max(since, grid_of(key.exchange, key.timeframe, found.opens_at).open_of(now))
     return Span(since, until, subtract(Range(since, until), verified) if since < until else [])
 
 

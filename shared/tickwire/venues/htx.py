@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from tickwire.venues.profile import Profile, TradeFacts
+from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+
+_MIDNIGHT_MS = 57_600_000
+_YEAR_MS = 1_672_502_400_000
 
 PROFILE = Profile(
     exchanges=("htx",),
     # ccxt 4.5.90 `parse_trade` takes `trade-id` by REST, and live, where there is none, `id`, a number of 27 digits.
     # "Get the Most Recent Trades": the newest 2,000 whatever the time.
     trades=TradeFacts(ids="opaque", ids_shared=False, method="newest", page=2000),
+    # "The candles are calculated using GMT+8" (huobiapi/API_Docs_en, issue 8): days open at 16:00 UTC (ccxt's pull
+    # request 17783), months and years with the day before the first (18014).
+    candles=CandleFacts(opens_at={"1d": _MIDNIGHT_MS, "1M": _YEAR_MS, "1y": _YEAR_MS}),
 )
