@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 from nats.aio.msg import Msg
 
 from support import candle_venues
@@ -94,12 +96,19 @@ class Line:
 @pytest.fixture
 def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
     @asynccontextmanager
-    async def running(exchange: str, answer: Callable[[str, dict[str, str]], Any]) -> AsyncIterator[Line]:
+    async def running(
+        exchange: str, answer: Callable[[str, dict[str, str]], Any], **options: Any
+    ) -> AsyncIterator[Line]:
         async with loopback() as served:
             served.answer = answer
             own = ExchangeSettings(
                 gateway=served.url,
-                ccxt={"enableRateLimit": False, "timeout": 5_000, "markets": {SYMBOL: market(SYMBOL, "BTC_USD")}},
+                ccxt={
+                    "enableRateLimit": False,
+                    "timeout": 5_000,
+                    "markets": {SYMBOL: market(SYMBOL, "BTC_USD")},
+                    **options,
+                },
             )
             settings = Settings(
                 nats=NatsSettings(url=broker),
@@ -220,6 +229,40 @@ async def test_a_candle_that_is_revised_after_its_end_ends_at_its_final_value(
         assert final[: len(before)] != before
         assert await running.rows("1m") == final
         assert (await running.coverage("1m")).verified == [Range(NOW - HOUR, NOW + 3 * MINUTE)]
+
+
+def untold(answer: Callable[[str, dict[str, str]], Any]) -> Callable[[str, dict[str, str]], Any]:
+    """The same from a venue that tells no time, not even when its answers were made."""
+
+    def say(path: str, query: dict[str, str]) -> Any:
+        if path.endswith(("/time", "/timestamp", "/spot/time")):
+            return web.Response(status=404, headers={"Date": ""})
+        said = answer(path, query)
+        return web.Response(text=json.dumps(said), content_type="application/json", headers={"Date": ""})
+
+    return say
+
+
+@pytest.mark.parametrize("exchange", ["gemini", "bitstamp", "mexc", "kucoin"])
+async def test_where_no_time_is_told_candles_of_the_past_are_final_on_every_page(
+    line: Callable[..., Any], exchange: str
+) -> None:
+    """The last candles of each page counted as not final by that page's own, and so did those of every later fetch."""
+    now = time.time_ns() // 1_000_000
+    model = Market(tuple(range(now - 30 * HOUR, now, MINUTE)), now)
+    answer: Answer = getattr(candle_venues, exchange)
+    reach = 23 * HOUR if exchange == "gemini" else 29 * HOUR
+    async with line(exchange, untold(with_a_clock(answer, lambda: model)), has={"fetchTime": False}) as running:
+        job = await running.fetch("1m", now - reach)
+        assert (job.state, job.complete, job.missing) == ("done", True, [])
+        # Those of the last two minutes may be revised, and the last one may be open.
+        newest = now // MINUTE * MINUTE
+        assert newest - 3 * MINUTE <= job.until <= newest - 2 * MINUTE
+        assert (await running.coverage("1m")).verified == [Range(job.since, job.until)]
+        truth = model.truth(job.since, now)
+        assert await running.rows("1m") == truth[: len(truth) - 1]
+        again = await running.fetch("1m", now - 9 * HOUR, now - 5 * HOUR)
+        assert (again.complete, again.pages) == (True, 0)
 
 
 async def test_candles_that_may_be_revised_are_not_verified_by_a_cache_that_starts_again(

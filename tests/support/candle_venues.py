@@ -60,7 +60,9 @@ def bitstamp(model: Market, path: str, query: Query) -> Any:
     """`/api/v2/ohlc/{pair}/?step&start&end&limit`: a window. Its `1w` of ccxt's is of three days."""
     step = {"60": "1m", "900": "15m", "3600": "1h", "86400": "1d", "259200": "3d"}[query["step"]]
     since, until = _seconds(query, "start", 0), _seconds(query, "end", 10**10)
-    rows = [row for row in model.candles(step) if since <= row[0] <= until][: int(query["limit"])]
+    rows = [row for row in model.candles(step) if since <= row[0] <= until]
+    # Without both ends, the newest.
+    rows = rows[: int(query["limit"])] if "start" in query else rows[-int(query["limit"]) :]
     names = ("timestamp", "open", "high", "low", "close", "volume")
     return {
         "data": {
@@ -76,7 +78,9 @@ def mexc(model: Market, path: str, query: Query) -> Any:
     """`/api/v3/klines?interval&startTime&endTime&limit`: a window, 500 at most."""
     timeframe = {"60m": "1h", "1W": "1w"}.get(query["interval"], query["interval"])
     since, until = int(query.get("startTime", 0)), int(query.get("endTime", 10**15))
-    rows = [row for row in model.candles(timeframe) if since <= row[0] < until][: min(500, int(query["limit"]))]
+    rows, most = [row for row in model.candles(timeframe) if since <= row[0] < until], min(500, int(query["limit"]))
+    # Without both ends, the newest.
+    rows = rows[:most] if "startTime" in query else rows[-most:]
     return [[at, *map(str, rest), at + timeframes.duration_ms(timeframe) - 1, "0"] for at, *rest in rows]
 
 
@@ -115,7 +119,8 @@ def htx(model: Market, path: str, query: Query) -> Any:
     ]
     grid = timeframes.grid(timeframe, 16 * 3_600_000 if timeframe == "1d" else None)
     since = _seconds(query, "from", 0)
-    rows = [row for row in model.candles(timeframe, grid) if row[0] >= since][: int(query.get("size", 150))]
+    rows, size = [row for row in model.candles(timeframe, grid) if row[0] >= since], int(query.get("size", 150))
+    rows = rows[:size] if "from" in query else rows[-size:]
     fields = ("id", "open", "high", "low", "close", "amount")
     data = [dict(zip(fields, (at // 1000, *rest), strict=True)) for at, *rest in reversed(rows)]
     return {"status": "ok", "data": data}

@@ -241,7 +241,7 @@ class Run:
             )
             pagers: list[Pager] = []
             for part in missing:
-                pager = Pager(found.grid, part, found.closed, habits)
+                pager = Pager(found.grid, part, found.closed, habits, self._newest)
                 pagers.append(pager)
                 while pager.ask is not None:
                     if self._stop.is_set():

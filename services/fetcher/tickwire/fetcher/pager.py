@@ -44,10 +44,12 @@ class Pager:
 
     Ask the exchange `ask`, hand the answer to `take` or its refusal to `refuse`, publish what it proves; until `ask`
     is None. `missing` is what is left. `closed` is the open time of the open candle, None where the exchange's clock
-    is unknown.
+    is unknown. `newest` is where the newest candle opens that was answered before, which is asked for otherwise.
     """
 
-    def __init__(self, grid: Grid, wanted: Range, closed: int | None, habits: Habits) -> None:
+    def __init__(
+        self, grid: Grid, wanted: Range, closed: int | None, habits: Habits, newest: int | None = None
+    ) -> None:
         self._grid = grid
         self._ground = Ground(wanted)
         self._closed = closed
@@ -58,7 +60,7 @@ class Pager:
         """What an answer left out, where the venue has rows of quiet intervals."""
         self._bounded: bool | None = None
         """Whether the venue honours an end, once it was tried."""
-        self.newest: int | None = None
+        self.newest = newest
         """Where the newest candle opens that was answered, closed or not."""
         self._lost = 0
         self.served = False
@@ -110,6 +112,10 @@ class Pager:
 
     def _run(self) -> Generator[Ask, object, None]:
         self._skip_what_is_too_old()
+        if self._closed is None and self.newest is None:
+            # No clock tells which candles are final: those that are so much older than the newest one. It has to be
+            # known before they are read, for one that was read too early is not final, whatever comes later.
+            yield from self._own(None, 2)
         while (gap := self._ground.gap) is not None:
             if (
                 (yield from self._page(gap))
