@@ -54,9 +54,14 @@ async def test_where_nothing_listens_connecting_says_so_at_once() -> None:
 
 
 async def test_where_something_else_listens_connecting_gives_up() -> None:
-    async def silent(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _reader.read()
+    """And leaves no connection behind."""
+    left = asyncio.Event()
+
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
         writer.close()
+        await writer.wait_closed()
+        left.set()
 
     server = await asyncio.start_server(silent, "127.0.0.1", 0)
     async with server:
@@ -64,6 +69,8 @@ async def test_where_something_else_listens_connecting_gives_up() -> None:
         with pytest.raises(BrokerUnavailable):
             async with connect(NatsSettings(url=f"nats://127.0.0.1:{port}", connect_timeout_s=0.5), name="test"):
                 pass
+        async with asyncio.timeout(100):
+            await left.wait()
 
 
 async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
