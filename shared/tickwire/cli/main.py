@@ -165,6 +165,22 @@ def url(
 
 
 @app.command()
+def doctor(
+    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")],
+    symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="The market to look at.")] = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Try each step on the way to an exchange, and say which one fails and what to do.
+
+    Name, connection, TLS, markets, clock, candles, WebSocket, live trades; from this machine, without any service.
+    """
+    from tickwire.cli import doctor as module
+
+    return _run(module.doctor, config, exchange, symbol, json)
+
+
+@app.command()
 def watch(
     kind: Kind,
     exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="A ccxt id.")],
