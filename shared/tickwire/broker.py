@@ -2,7 +2,10 @@
 
 Facts about nats-server 2.15: `listen: 127.0.0.1:-1` picks a free port and reports it in its log; two servers on
 one store folder both run and ruin it, so the folder is locked here. Of a stream whose write failed, because the disk
-was full, it keeps the error until it is restarted: publishes are not answered, though there is room again.
+was full, it keeps the error until it is restarted: publishes are not answered, though there is room again. Without
+`max_file_store` it lets streams hold three quarters of what they held and what was free when it started: after a restart
+on a disk with less free than a third of what they hold it takes nothing (`file resource limits exceeded`), for as long
+as it runs.
 """
 
 from __future__ import annotations
@@ -30,7 +33,9 @@ _LISTENING = re.compile(rb"Listening for client connections on \S*:(\d+)")
 _READY = b"Server is ready"
 _TAKEN = re.compile(rb"listen tcp \S*:(\d+): bind: address already in use")
 _LEVEL = re.compile(rb"\[(WRN|ERR|FTL)\] (.*)")
-_WRITE_ERROR = re.compile(rb"write error|failed to store|no space left on device", re.IGNORECASE)
+_WRITE_ERROR = re.compile(
+    rb"write error|failed to store|no space left on device|file resource limits exceeded", re.IGNORECASE
+)
 _PORT_FILE, _TOKEN_FILE = "port", "token"
 _TOKEN_BYTES = 16
 """128 bits: nobody guesses them."""
@@ -117,17 +122,16 @@ async def embedded(
         for wanted in (port, *([] if websocket is None else [websocket.port])):
             if wanted != ports.ANY and not ports.is_free(wanted):
                 raise _port_taken(wanted)
-        config = folder / "nats-server.conf"
-        # Its token must not be seen.
-        private.write(
-            config,
-            (
-                f'listen: "127.0.0.1:{port}"\n'
-                f'server_name: "tickwire"\n'
-                f'jetstream {{ store_dir: "{folder / "jetstream"}", sync_interval: "5s" }}\n'
-                f"max_payload: 1MB\n" + _authorization(token) + _websocket(websocket)
-            ).encode(),
+        config, store = folder / "nats-server.conf", folder / "jetstream"
+        limit = await asyncio.to_thread(store_limit, folder)
+        text = (
+            f'listen: "127.0.0.1:{port}"\n'
+            f'server_name: "tickwire"\n'
+            f'jetstream {{ store_dir: "{store}", sync_interval: "5s", max_file_store: {limit} }}\n'
+            f"max_payload: 1MB\n" + _authorization(token) + _websocket(websocket)
         )
+        # Its token must not be seen.
+        private.write(config, text.encode())
         async with (
             lifecycle.unwrapped(),
             children.child([binary, "-c", config], stderr=children.PIPE, pass_fds=[lock]) as process,
@@ -208,6 +212,18 @@ async def _until_room(folder: Path, full: asyncio.Event) -> None:
     while not await asyncio.to_thread(has_room, folder):  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S)
     raise BrokerUnavailable("the embedded nats-server keeps the error of a write, and its disk has room", "restart it")
+
+
+def store_limit(folder: Path) -> int:
+    """The bytes that streams in a data folder may hold: those they hold, and three quarters of what is free."""
+    held = 0
+    for place, _, names in os.walk(folder / "jetstream"):
+        for name in names:
+            # The predecessor's, which may be on its way out.
+            with suppress(FileNotFoundError):
+                held += (Path(place) / name).stat().st_size
+    # The server reads 0 as no limit of ours.
+    return max(1, held + shutil.disk_usage(folder).free // 4 * 3)
 
 
 def has_room(folder: Path) -> bool:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from tickwire import broker, children, lifecycle, ports
-from tickwire.errors import BrokerUnavailable, ConfigError
+from tickwire.bulkhead import reason
+from tickwire.errors import ConfigError, TickwireError
 from tickwire.lifecycle import Exit
 
 Say = Callable[[str], None]
@@ -70,16 +71,23 @@ async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asynci
     failures = 0
     while not stop.is_set():
         began = time.monotonic()
-        code = await _run(program, stop)
-        if code is None:
-            return
+        try:
+            code = await _run(program, stop)
+            if code is None:
+                return
+            how = f"ended ({describe(code)})"
+        except OSError as error:
+            # No process, descriptor or file can be made just now; the others have theirs.
+            if not settled.is_set():
+                raise
+            code, how = Exit.FAILED, f"cannot be started ({error.strerror or repr(error)})"
         if code == Exit.USAGE and not settled.is_set():
             raise ConfigError(
                 f"{program.name} refused to start", f"see {program.log}" if program.log else "its message is above"
             )
         failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
         pause = delay_s(failures)
-        say(f"{program.name} ended ({describe(code)}); starting it again in {pause:g} s")
+        say(f"{program.name} {how}; starting it again in {pause:g} s")
         await _pause(stop, pause)
 
 
@@ -170,7 +178,8 @@ async def _keep_broker(
                 if not ready.done():
                     ready.set_result(url)
                 await stop.wait()
-        except BrokerUnavailable as error:
+        except (TickwireError, OSError) as error:
+            # Once it was ready, whatever keeps it from starting again may pass: a full disk, a binary that is replaced.
             if not ready.done():
                 if isinstance(error, broker.PortTaken) and error.port == port and others:
                     port, *others = others
@@ -178,7 +187,7 @@ async def _keep_broker(
                 raise
             failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
             pause = delay_s(failures)
-            say(f"the broker ended; starting it again in {pause:g} s: {error.message}")
+            say(f"the broker ended; starting it again in {pause:g} s: {reason(error)}")
             await _pause(stop, pause)
 
 

@@ -59,6 +59,23 @@ async def test_the_exchange_is_asked_once_however_many_ask_for_what_it_does_not_
         assert len(await simulator.log(LISTS["binance"])) == 2
 
 
+@pytest.mark.parametrize("exchange", ["binance", "okx"])
+async def test_an_exchange_that_is_down_is_asked_once_however_many_wait_for_its_markets(
+    exchange: str, simulator: SimulatorProcess
+) -> None:
+    async with venue_at(simulator.url, exchange) as venue:
+        await simulator.fault(LISTS[exchange], "status", code=503)
+        answers = await asyncio.gather(*(venue.market(f"{n}/USDT") for n in range(50)), return_exceptions=True)
+        assert {type(each) for each in answers} == {ExchangeFailed}
+        asked = len(await simulator.log(LISTS[exchange]))
+        with pytest.raises(ExchangeFailed):
+            await venue.market("BTC/USDT")
+        # As often for fifty as for one who comes later, and is not told what was so before.
+        assert len(await simulator.log(LISTS[exchange])) == 2 * asked
+        await simulator.clear()
+        assert await venue.market("BTC/USDT")
+
+
 async def test_of_a_symbol_nothing_is_said_while_the_exchange_does_not_answer(
     simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,10 +6,13 @@ import asyncio
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tickwire import supervisor
-from tickwire.errors import ConfigError
+from tickwire.bus import connect
+from tickwire.config import NatsSettings
+from tickwire.errors import BrokerUnavailable, ConfigError
 from tickwire.supervisor import Program
 
 TALKATIVE = "print('here', flush=True); print('x' * 1_000_000, flush=True)"
@@ -25,6 +28,15 @@ signal.signal(signal.SIGTERM, finish)
 print("here", flush=True)
 signal.pause()
 """
+
+
+async def answers(url: str) -> bool:
+    """Whether a broker is there."""
+    try:
+        async with connect(NatsSettings(url=url), name="test"):
+            return True
+    except BrokerUnavailable:
+        return False
 
 
 async def kept(program: Program, stop: asyncio.Event, said: asyncio.Queue[str]) -> None:
@@ -75,3 +87,38 @@ async def test_before_that_a_refusal_to_start_ends_them_all() -> None:
         async with asyncio.timeout(60):
             await supervisor.keep([refusing], stop, said.put_nowait, asyncio.Event())
     assert ended.group_contains(ConfigError, match="refusing refused to start")
+
+
+async def test_a_broker_that_cannot_be_started_again_just_now_is_tried_until_it_can(tmp_path: Path) -> None:
+    """Its folder takes no file for a while: a full disk, a permission that is taken."""
+    said = asyncio.Queue[str]()
+    async with asyncio.timeout(100), supervisor.kept_broker(tmp_path, None, said.put_nowait) as url:
+        in_the_way = tmp_path / "nats-server.conf.new"
+        in_the_way.mkdir()
+        for child in psutil.Process().children(recursive=True):
+            if child.name() == "nats-server":
+                child.kill()
+        while "cannot write" not in await said.get():
+            pass
+        in_the_way.rmdir()
+        while not await answers(url):
+            await asyncio.sleep(0.05)
+
+
+async def test_once_all_were_ready_a_program_that_cannot_be_started_takes_nobody_down(tmp_path: Path) -> None:
+    stop, settled, said, line = asyncio.Event(), asyncio.Event(), asyncio.Queue[str](), asyncio.Future[bytes]()
+    settled.set()
+    log = tmp_path / "log"
+    log.mkdir()
+    script = "import signal; print('here', flush=True); signal.pause()"
+    lasting = Program("lasting", [sys.executable, "-c", script], first_line=line)
+    logged = Program("logged", [sys.executable, "-c", "pass"], log=log)
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
+        group.create_task(supervisor.keep([lasting, logged], stop, said.put_nowait, settled))
+        await line
+        assert (await said.get()).startswith("logged cannot be started (Is a directory)")
+        log.rmdir()
+        while not (await said.get()).startswith("logged ended (exit code 0)"):
+            pass
+        stop.set()
+    assert said.empty()

@@ -6,11 +6,13 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import nats.errors
+import nats.js.errors
 import pytest
 
 from support.commands import Command, up
@@ -20,7 +22,7 @@ from support.ports import free_port
 from support.processes import running_simulator
 from support.small_disk import Disk, small_disk
 from tickwire import broker as embedded_broker
-from tickwire import children
+from tickwire import children, supervisor
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings
 from tickwire.feeds import Feed, Trades
@@ -104,6 +106,48 @@ async def server(folder: Path, port: int) -> AsyncIterator[None]:
                     writer.close()
                     break
         yield
+
+
+@asynccontextmanager
+async def stream_of(folder: Path) -> AsyncIterator[Bus]:
+    """An embedded broker that is kept alive, and a stream of it."""
+    async with (
+        supervisor.kept_broker(folder, None, lambda said: None) as url,
+        connect(NatsSettings(url=url, patience_s=60), name="test") as bus,
+    ):
+        with suppress(nats.js.errors.BadRequestError):
+            await bus.jetstream.add_stream(name="KEPT", subjects=["kept"])
+        yield bus
+
+
+async def put(bus: Bus, size: int) -> bool:
+    """Whether the stream takes so many bytes."""
+    try:
+        await bus.jetstream.publish("kept", bytes(size), timeout=1)
+    except (nats.errors.Error, nats.js.errors.Error, TimeoutError):
+        return False
+    return True
+
+
+async def test_a_broker_that_holds_much_more_than_is_free_takes_messages_after_a_restart(disk: Disk) -> None:
+    async with stream_of(disk.folder) as bus:
+        for _ in range(40):
+            assert await put(bus, 900_000)
+    disk.fill(left=8 << 20)
+    async with stream_of(disk.folder) as bus:
+        assert await put(bus, 100_000)
+
+
+async def test_a_broker_that_was_started_on_a_full_disk_takes_messages_once_there_is_room(disk: Disk) -> None:
+    async with stream_of(disk.folder) as bus:
+        assert await put(bus, 900_000)
+    disk.fill(left=3 << 20)
+    async with stream_of(disk.folder) as bus, asyncio.timeout(100):
+        while await put(bus, 100_000):
+            pass
+        disk.grow()
+        while not await put(bus, 900_000):
+            await asyncio.sleep(0.2)
 
 
 async def health(port: int) -> dict[str, Any]:

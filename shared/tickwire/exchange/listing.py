@@ -24,13 +24,16 @@ class Listing:
         self._turn = asyncio.Lock()
         self._loaded_at = float("-inf")
         self._tried_at = float("-inf")
+        self._failed_at = float("-inf")
+        """When the last attempt to have any markets at all failed."""
         self._refusal: Exception | None = None
         """What came of the last attempt, where it failed."""
 
     async def load(self, load: Load) -> None:
-        """Have the markets, however old."""
+        """Have the markets, however old. Raises what `load` raises."""
+        asked_at = time.monotonic()
         async with self._turn:
-            await self._first(load)
+            await self._first(load, asked_at)
 
     async def find(self, symbol: str, load: Load) -> Any:
         """ccxt's description of a market; None where the exchange, asked within the last half minute, lists no such.
@@ -39,8 +42,9 @@ class Listing:
         """
         if (found := self._known(symbol)) is not None and not self._is_old:
             return found
+        asked_at = time.monotonic()
         async with self._turn:
-            await self._first(load)
+            await self._first(load, asked_at)
             found = self._known(symbol)
             if found is not None and not self._is_old:
                 return found
@@ -63,14 +67,22 @@ class Listing:
     def _is_old(self) -> bool:
         return time.monotonic() - self._loaded_at >= OLD_S
 
-    async def _first(self, load: Load) -> None:
+    async def _first(self, load: Load, asked_at: float) -> None:
+        """Have the markets for the first time. An attempt that fails is that of all who waited for it."""
         if self._loaded_at > float("-inf"):
             return
+        if self._refusal is not None and self._failed_at >= asked_at:
+            raise self._refusal
         if self._exchange.markets:
             # The user's table has them.
             self._loaded_at = time.monotonic()
             return
-        await load(False)
+        try:
+            await load(False)
+        except Exception as error:
+            self._refusal, self._failed_at = error, time.monotonic()
+            raise
+        self._refusal = None
         self._loaded_at = self._tried_at = time.monotonic()
 
     async def _again(self, load: Load) -> None:
