@@ -3,9 +3,9 @@
 Facts about nats-server 2.15: `listen: 127.0.0.1:-1` picks a free port and reports it in its log; two servers on
 one store folder both run and ruin it, so the folder is locked here. Of a stream whose write failed, because the disk
 was full, it keeps the error until it is restarted: publishes are not answered, though there is room again. Without
-`max_file_store` it lets streams hold three quarters of what they held and what was free when it started: after a restart
-on a disk with less free than a third of what they hold it takes nothing (`file resource limits exceeded`), for as long
-as it runs.
+`max_file_store` it lets streams hold three quarters of what they held and what was free when it started: after a
+restart on a disk with less free than a third of what they hold it takes nothing (`file resource limits exceeded`), for
+as long as it runs.
 """
 
 from __future__ import annotations

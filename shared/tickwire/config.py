@@ -36,7 +36,7 @@ CREDENTIALS = {
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class NatsSettings(_Section):
@@ -148,8 +148,8 @@ class StreamerSettings(_Section):
     settle_ms: int = Field(default=2000, ge=0)
     held: int = Field(default=200_000, ge=1000)
     depth: int = Field(default=20, ge=1, le=1000)
-    cadence_ms: int = Field(default=100, ge=0)
-    candle_ms: int = Field(default=250, ge=0)
+    cadence_ms: int = Field(default=100, ge=0, le=60_000)
+    candle_ms: int = Field(default=250, ge=0, le=60_000)
 
 
 class SinkSettings(_Section):

@@ -121,6 +121,22 @@ async def test_failures_of_the_exchange_are_repeated_and_said(bus: Bus) -> None:
         assert "no route" in (await running.said("rejected")).message
 
 
+async def test_that_there_is_no_snapshot_is_logged_when_it_begins_and_when_it_is_over(
+    bus: Bus, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger=books.__name__)
+    async with body(bus, books.run, FEED, Book) as running:
+        sink = await running.venue.sink()
+        sink.connected()
+        sink.take([diff(10)], 1000)
+        for _ in range(5):
+            running.venue.rest.answers.put_nowait(errors.ExchangeNotAvailable("maintenance"))
+        running.venue.rest.answers.put_nowait(answer(10))
+        await running.public.until(is_live)
+    said = [line.getMessage() for line in caplog.records if "no snapshot yet" in line.getMessage()]
+    assert [line.startswith("over: ") for line in said] == [False, True]
+
+
 async def test_a_refusal_of_the_exchange_is_said_and_not_repeated_at_once(bus: Bus) -> None:
     async with body(bus, books.run, FEED, Book) as running:
         sink = await running.venue.sink()

@@ -84,6 +84,8 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_for_longer_than_patien
         ("trade binanse BTC/USDT", "did you mean binance"),
         ("candle binance BTC/USDT", "name it, such as 1m"),
         ("trade binance BTC/USDT 1m", "leave it out"),
+        ("candle binance BTC/USDT 1Y", "such as 1m"),
+        ("candle okx BTC/USDT 0m", "such as 1m"),
     ],
 )
 def test_a_line_that_is_no_feed_is_refused_with_what_would_be_right(line: str, words: str) -> None:

@@ -72,6 +72,9 @@ def test_a_ccxt_table_is_handed_on_as_it_stands() -> None:
         ("[cache]\npartitions = 0", "cache.partitions"),
         ("[nats]\nurl = 'here'", "nats://host:port"),
         ("[nats\n", "not valid TOML"),
+        ("[streamer]\nsilence_s = inf", "streamer.silence_s"),
+        ("[fetcher]\nmax_backoff_s = nan", "fetcher.max_backoff_s"),
+        ("[streamer]\ncadence_ms = 1000000000000000000", "streamer.cadence_ms"),
     ],
 )
 def test_a_bad_file_is_refused_in_one_line_with_the_path(text: str, said: str) -> None:

@@ -10,7 +10,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tickwire import streams
+from tickwire import streams, subjects
 from tickwire.answers import patiently
 from tickwire.bus import Bus
 from tickwire.cli import overview, render
@@ -78,7 +78,9 @@ async def words(bus: Bus) -> list[Job]:
 
 
 async def cancel(stop: asyncio.Event, config: Path | None, ids: Sequence[str], json: bool) -> int:
-    """Have jobs end; 1 when one of them is not known."""
+    """Have jobs end; 1 when one of them is not known. Raises BadRequest for what is no id of a job."""
+    for job_id in ids:
+        subjects.job_name(job_id)
     results: list[Job] = []
     refused: list[str] = []
     async with connected(settings_of(config), stop) as bus:

@@ -22,7 +22,7 @@ from tickwire.cli.overview import Size
 from tickwire.cli.paces import Paces
 from tickwire.cli.services import CONTROL_LOG
 from tickwire.cli.survey import GATHER_S, Status
-from tickwire.errors import BrokerUnavailable, NoSuchService
+from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService
 from tickwire.lifecycle import Exit, until_stopped
 from tickwire.messages import LogLevel
 
@@ -125,7 +125,10 @@ class _View:
 
 async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str) -> int:
     """Set the level of a logger in every running service."""
-    wanted = msgspec.convert({"level": level, "logger": logger}, LogLevel)
+    try:
+        wanted = msgspec.convert({"level": level, "logger": logger}, LogLevel)
+    except msgspec.ValidationError as error:
+        raise BadRequest(f"{logger[:80]!r} is no logger: {error}", "name one, such as tickwire.fetcher") from error
     began = time.monotonic()
     async with connected(settings_of(config)) as bus:
         confirmed = await bus.request_all(CONTROL_LOG, messages.encode(wanted), wait_s=GATHER_S)

@@ -203,6 +203,8 @@ async def watch(
         raise BadRequest(f"a {kind} feed has no --depth or --cadence", "they are for books; leave them out")
     if count is not None and count < 1:
         raise BadRequest(f"--count {count} is less than 1", "leave it out to go on until Ctrl-C")
+    if seconds is not None and not seconds >= 0:
+        raise BadRequest(f"--for {seconds} is no time in seconds", "leave it out to go on until Ctrl-C")
     (feed,) = feeds
     painted = kind != "trade" and not json and count is None and sys.stdout.isatty()
     view = View(feed, json, count, painted)

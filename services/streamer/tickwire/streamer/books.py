@@ -23,6 +23,7 @@ from msgspec import Struct
 
 from tickwire import lifecycle, logs, messages, numbers, streams
 from tickwire.bulkhead import Backoff
+from tickwire.episodes import Episode
 from tickwire.feeds import BOOK_VALID_S, Book, Level
 from tickwire.redaction import described
 from tickwire.streamer import snapshots
@@ -77,6 +78,7 @@ class _Body:
         self._tape = tape
         self._bell = Bell()
         self._complaints = Complaints(desk.board)
+        self._lacking = Episode(log, "no snapshot yet", **desk.feed.fields)
         self._book: OrderBook | None = None
         self._view: _View | None = None
         self._received = 0
@@ -265,12 +267,16 @@ class _Body:
                 if self._book is not None and book.sequence < self._book.sequence:
                     raise OutOfStep(f"the snapshot of update {book.sequence} is older than the book")
             except (errors.OperationFailed, OutOfStep) as error:
-                log.info("no snapshot yet", **self._desk.feed.fields, error=repr(error))
+                if isinstance(error, OutOfStep):
+                    log.debug("no snapshot yet", **self._desk.feed.fields, error=repr(error))
+                else:
+                    self._lacking.occurs(error=described(error))
                 self._complaints.add(f"no snapshot of the book yet: {described(error)}")
             except errors.BaseError as error:
                 self._complaints.add(f"no snapshot of the book, asked again in {REFUSED_S:g} s: {described(error)}")
                 await asyncio.sleep(REFUSED_S)
             else:
+                self._lacking.ends()
                 self._wanted.clear()
                 self._buffer.clear()
                 self._book, self._fetched = book, levels

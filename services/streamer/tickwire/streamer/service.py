@@ -130,10 +130,7 @@ def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
             )
         try:
             named = feeds.feed(words[0], exchanges.known(words[1]), words[2], words[3] if len(words) == 4 else None)
-        except TickwireError as error:
-            raise ConfigError(f"streamer.feeds: {line!r}: {error.message}", error.remedy) from error
-        requests.append(
-            StartRequest(
+            request = StartRequest(
                 kind=named.kind,
                 exchange=named.exchange,
                 symbol=named.symbol,
@@ -141,7 +138,10 @@ def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
                 subscriber=f"configuration of {instance}",
                 ttl_s=PINNED_TTL_S,
             )
-        )
+            check(request)
+        except TickwireError as error:
+            raise ConfigError(f"streamer.feeds: {line!r}: {error.message}", error.remedy) from error
+        requests.append(request)
     return requests
 
 
