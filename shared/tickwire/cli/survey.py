@@ -15,7 +15,7 @@ from tickwire.bus import Bus
 from tickwire.cli.connection import now_ms
 from tickwire.cli.feeds import listed
 from tickwire.cli.inventory import inventory
-from tickwire.errors import BrokerUnavailable, TickwireError
+from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
 from tickwire.feeds import FeedReport
 from tickwire.lifecycle import unwrapped
 from tickwire.messages import FetchRequest, Job, LeaseHolder
@@ -204,8 +204,13 @@ async def queued(bus: Bus, most: int) -> list[Job]:
             break
         sequence = queued.seq or sequence + 1
         request = bus.undecodable.decoded(queued.subject or "", queued.data or b"", FetchRequest)
-        if request is not None and request.id is not None:
+        if request is None or request.id is None:
+            continue
+        try:
             found.append(await _job(bus, request.id, request))
+        except BadRequest as error:
+            # Nobody else's job is hidden by one whose id cannot be.
+            bus.undecodable.skip(queued.subject or "", queued.data or b"", error)
     return found
 
 

@@ -78,7 +78,7 @@ class _Body:
         self._tape = tape
         self._bell = Bell()
         self._complaints = Complaints(desk.board)
-        self._lacking = Episode(log, "no snapshot yet", **desk.feed.fields)
+        self._lacking = Episode(log, "no snapshot yet", exchange=desk.feed.exchange, symbol=desk.feed.symbol)
         self._book: OrderBook | None = None
         self._view: _View | None = None
         self._received = 0
