@@ -14,6 +14,7 @@ from support.candle_feed import (
     START,
     Running,
     ScriptedFetcher,
+    ScriptedVenue,
     TradeTape,
     Witness,
     fetching,
@@ -155,6 +156,35 @@ async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus) ->
             await fetcher.until(1)
             assert fetcher.asked == [("1m", 0, MINUTE, False)]
             assert (seen.candles[-1].repeated, seen.candles[-1].sequence) == (True, 0)
+
+
+@pytest.mark.parametrize(
+    ("closed", "minutes", "since"),
+    [(False, 10, 1), (True, 10, 2), (False, 600, 540)],
+    ids=["open", "closed", "long ago"],
+)
+async def test_what_followed_the_last_candle_is_fetched_where_its_trades_are_gone(
+    bus: Bus, closed: bool, minutes: int, since: int
+) -> None:
+    """The successor begins with the present minute: those before it were neither cached nor asked for."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen:
+        async with running(bus, "1m", settings=PATIENT) as first:
+            await tape.say(trade(1))
+            await tape.say(trade(MINUTE))
+            await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + MINUTE)
+            if closed:
+                await tape.say(until=2 * MINUTE)
+                await seen.until(lambda: len(seen.closed()) == 2)
+            await die(first)
+        await bus.jetstream.delete_stream(streams.TRADES)
+        await streams.declare(bus.jetstream, 8, 1.0)
+        venue = ScriptedVenue(at=minutes * MINUTE + 1_000)
+        async with fetching(bus) as fetcher, running(bus, "1m", owner="two", venue=venue):
+            await fetcher.until(1)
+            # As far back as trades are repaired, which is an hour.
+            assert fetcher.asked == [("1m", since * MINUTE, minutes * MINUTE, False)]
 
 
 async def live(chance: random.Random, tape: TradeTape, seen: Witness, minute: int) -> int:

@@ -219,6 +219,8 @@ class _Body:
             target = 0 if now is None else now - now % timeframes.duration_ms(timeframe)
             back_ms = 0 if now is None else now - target
             building = Building.begin(timeframe, await position(self._desk.bus, self._trades, back_ms, info), target)
+            if candle is not None and now is not None:
+                self._skipped(timeframe, candle, Range(now - int(self._desk.settings.repair_span_s * 1000), target))
         if candle is not None:
             self._caching.inherit(candle)
             if candle.closed:
@@ -236,6 +238,13 @@ class _Body:
         self._lines[timeframe] = line
         self._publishing[timeframe] = self._group.create_task(line.run())
         return building
+
+    def _skipped(self, timeframe: str, last: Candle, reach: Range) -> None:
+        """Have fetched what followed the last candle, as far back as trades are: the tape does not tell it any more."""
+        duration = timeframes.duration_ms(timeframe)
+        since = max(last.timestamp + duration * last.closed, reach.since - reach.since % duration)
+        if since < reach.until:
+            self._missed(timeframe, since, reach.until)
 
     async def _tape(self, feed: Feed, info: StreamInfo | None = None) -> tuple[Tape, Candle | None]:
         """A tape of candles, shut to earlier writers by the repetition of its last candle; that candle.
