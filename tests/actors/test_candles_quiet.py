@@ -23,6 +23,12 @@ from tickwire.streamer import candles
 from tickwire.venues.units import NOTHING, SPOT
 
 
+@pytest.fixture(autouse=True)
+def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is revised here, and two minutes of real time would be waited for otherwise."""
+    monkeypatch.setattr("tickwire.venues.profile.SETTLE_MS", 0)
+
+
 def asked(requests: list[tuple[str, int, int, bool]]) -> list[tuple[int, int]]:
     """The ranges of one-minute candles, melted together."""
     ranges = sorted((since, until) for timeframe, since, until, _ in requests if timeframe == "1m")
