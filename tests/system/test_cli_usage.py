@@ -89,7 +89,7 @@ async def test_a_folder_that_cannot_be_written_ends_the_command_in_one_line(
 
 
 async def test_without_services_a_fetch_says_what_to_start(tmp_path: Path, broker: str) -> None:
-    env = environment(tmp_path, TICKWIRE_NATS_URL=broker)
+    env = environment(tmp_path, TICKWIRE_NATS_URL=broker, TICKWIRE_NATS_PATIENCE_S="1")
     fetch = await tickwire(env, "candles", "fetch", "binance", "BTC/USDT", "1m")
     assert (fetch.code, fetch.out) == (1, "")
     assert "start it with `tickwire service fetcher`" in fetch.err

@@ -134,7 +134,8 @@ async def test_what_the_cache_stores_queues_and_refuses_is_counted(
         await cache.until(lambda now: now.value("tickwire_cache_pages_refused_total") == 1)
 
         # The disk refuses: what comes meanwhile waits, as long as it takes.
-        blocked = line.cache_dir / "binance_ETH-USDT_1m.csv"
+        blocked = line.cache_dir / f".partition-{subjects.partition_of(bad, 8)}.lock"
+        aside = blocked.rename(line.cache_dir / "aside")
         blocked.mkdir()
         await queue(line, page(bad, SINCE, 10))
         found = await cache.until(lambda now: now.value("tickwire_cache_troubled_partitions") == 1)
@@ -143,6 +144,7 @@ async def test_what_the_cache_stores_queues_and_refuses_is_counted(
         await cache.until(lambda now: now.value("tickwire_cache_queued_bytes") == sum(waiting))
         await cache.until(lambda now: now.value("tickwire_stream_messages", stream=streams.OHLCV) == 3)
         blocked.rmdir()
+        aside.rename(blocked)
         found = await cache.until(lambda now: now.value("tickwire_cache_pages_total") == 4)
         assert found.value("tickwire_cache_rows_total") == 10_030
         assert found.value("tickwire_cache_queued_bytes") == found.value("tickwire_cache_troubled_partitions") == 0
