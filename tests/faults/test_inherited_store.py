@@ -14,6 +14,7 @@ from support.brokers import Server
 from support.ports import free_port
 from support.processes import environment, tickwire
 from tickwire import streams
+from tickwire.answers import patiently
 from tickwire.bus import Bus, connect
 from tickwire.config import NatsSettings, Settings
 from tickwire.errors import StorageError
@@ -88,6 +89,10 @@ async def test_declare_refuses_a_cluster_of_which_a_server_has_the_store_of_one_
         env = environment(
             tmp_path, TICKWIRE_NATS_URL=brokers[1].url, TICKWIRE_NATS_REPLICAS="3", TICKWIRE_LEASES_TTL_S="10"
         )
+        async with on(brokers[1]) as bus, asyncio.timeout(100):
+            # They tell each other what they store now and then.
+            while not (await patiently(bus.jetstream.account_info)).storage:
+                await asyncio.sleep(0.05)
         async with asyncio.timeout(100):
             # Until they agree on who leads them.
             while "a store of its own" not in (done := await tickwire(env, "declare")).err:
