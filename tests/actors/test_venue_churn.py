@@ -101,7 +101,7 @@ async def test_what_cannot_be_unsubscribed_goes_with_its_socket(exchange: str) -
             async with venue.watching(Feed("book", exchange, standins.SYMBOL), memory):
                 await memory.get(1)
             # Another feed needs the socket, on which ccxt goes on with the book: it is right when it is watched again.
-            stand_in.put(bids=[(99.0, 4.0)])
+            await stand_in.change(bids=[(99.0, 4.0)])
             await stand_in.change(bids=[(100.0, 0.0)])
             again = Memory()
             async with venue.watching(Feed("book", exchange, standins.SYMBOL), again):
