@@ -17,6 +17,7 @@ RUN /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir 
     --requirement /build/requirements.lock
 COPY pyproject.toml README.md LICENSE /build/source/
 COPY shared /build/source/shared
+COPY cli /build/source/cli
 COPY services /build/source/services
 COPY simulator /build/source/simulator
 RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir /build/wheels /build/source \
@@ -41,5 +42,5 @@ EXPOSE 9100
 # A service that finishes what it accepted takes longer than Docker's ten seconds at times: see stop_grace_period.
 STOPSIGNAL SIGTERM
 # Not `tickwire health`, which says the same: loading the command line costs more than asking.
-HEALTHCHECK --interval=10s --timeout=6s --start-period=20s --retries=3 CMD ["python", "-m", "tickwire.health"]
+HEALTHCHECK --interval=10s --timeout=6s --start-period=20s --retries=3 CMD ["python", "-m", "tickwire.observe.healthcheck"]
 ENTRYPOINT ["tickwire"]

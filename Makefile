@@ -45,8 +45,8 @@ bench: .venv/.installed
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done
 
 schemas: .venv/.installed
-	$(BIN)/python -m tickwire.schemas docs/schemas
-	$(BIN)/python -m tickwire.asyncapi docs/asyncapi.json
+	$(BIN)/python -m tickwire.model.schemas docs/schemas
+	$(BIN)/python -m tickwire.model.asyncapi docs/asyncapi.json
 
 # After a change of dependencies in pyproject.toml.
 lock:

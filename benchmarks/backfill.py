@@ -25,11 +25,14 @@ from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
 
-from tickwire import broker, children, exchanges, messages, streams, subjects
-from tickwire.bus import Bus, connect
-from tickwire.config import ExchangeSettings, NatsSettings
-from tickwire.messages import FetchAccepted, FetchRequest, Job
-from tickwire.subjects import Key
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.exchange import opening
+from tickwire.model import messages, subjects
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job
+from tickwire.model.subjects import Key
+from tickwire.process import children
+from tickwire.settings import ExchangeSettings, NatsSettings
 
 MINUTE = 60_000
 OPTIONS = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
@@ -46,7 +49,7 @@ options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 
 async def bare_loop(gateway: str, key: Key, since: int, until: int) -> float:
     """Seconds that the plain ccxt loop takes for `[since, until)`."""
-    async with exchanges.open_exchange(key.exchange, ExchangeSettings(ccxt=OPTIONS, gateway=gateway), {}) as exchange:
+    async with opening.open_exchange(key.exchange, ExchangeSettings(ccxt=OPTIONS, gateway=gateway), {}) as exchange:
         await exchange.load_markets()
         began, cursor, rows = time.perf_counter(), since, 0
         while cursor < until:
@@ -95,7 +98,7 @@ async def main(rows: int, rounds: int) -> None:
     config = folder / "tickwire.toml"
     async with (
         children.child([sys.executable, "-m", "tickwire.simulator", "--port", "0"], stdout=children.PIPE) as simulator,
-        broker.embedded(folder / "nats") as url,
+        embedded.embedded(folder / "nats") as url,
         connect(NatsSettings(url=url), name="benchmark") as bus,
     ):
         assert simulator.stdout is not None

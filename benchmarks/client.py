@@ -25,14 +25,16 @@ from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
 
-from tickwire import broker, children, messages, streams, subjects
-from tickwire.bus import Bus, connect
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.client import Key
 from tickwire.client import connect as connect_client
-from tickwire.config import NatsSettings
-from tickwire.feeds import Feed, FeedReport, StartRequest, StopRequest, Trade, Trades
-from tickwire.messages import CandlePage, Row
-from tickwire.serving import Call, Endpoint, serve
+from tickwire.model import messages, subjects
+from tickwire.model.feeds import Feed, FeedReport, StartRequest, StopRequest, Trade, Trades
+from tickwire.model.messages import CandlePage, Row
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 KEY = Key("binance", "BTC/USDT", "1m")
 FEED = Feed("trade", "binance", "BTC/USDT")
@@ -195,7 +197,7 @@ async def main(options: argparse.Namespace) -> None:
     print(f"{os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}; medians of {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
         async with (
-            broker.embedded(Path(folder, "nats")) as url,
+            embedded.embedded(Path(folder, "nats")) as url,
             connect(NatsSettings(url=url), name="benchmark") as bus,
         ):
             await streams.declare(bus.jetstream, 8, 2.0)

@@ -37,13 +37,16 @@ from rich.console import Console
 from rich.table import Table
 from sink import free_port, influxdb
 
-from tickwire import broker, children, interest, messages, streams, subjects
-from tickwire import feeds as feeds_
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import FeedList, FeedsRequest, StartRequest
-from tickwire.messages import FetchAccepted, FetchRequest, Job
-from tickwire.subjects import Key
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.client import interest
+from tickwire.model import feeds as feeds_
+from tickwire.model import messages, subjects
+from tickwire.model.feeds import FeedList, FeedsRequest, StartRequest
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job
+from tickwire.model.subjects import Key
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 MINUTE = 60_000
 EXCHANGES = ("binance", "binanceus")
@@ -207,7 +210,7 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
         )
         assert simulator.stdout is not None
         gateway = json.loads(await simulator.stdout.readline())["url"]
-        url = await stack.enter_async_context(broker.embedded(folder / "nats"))
+        url = await stack.enter_async_context(embedded.embedded(folder / "nats"))
         bus = await stack.enter_async_context(connect(NatsSettings(url=url), name="load"))
         await streams.declare(bus.jetstream, 8, 2.0)
         config = folder / "tickwire.toml"

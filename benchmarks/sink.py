@@ -25,11 +25,13 @@ import nats.js.errors
 from rich.console import Console
 from rich.table import Table
 
-from tickwire import broker, children, messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import Feed, Trade, Trades
-from tickwire.messages import SinkTotals
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Trade, Trades
+from tickwire.model.messages import SinkTotals
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 from tickwire.sink import points
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
@@ -159,7 +161,7 @@ async def main(options: argparse.Namespace) -> None:
         async with (
             aiohttp.ClientSession() as http,
             influxdb(Path(folder, "influx"), http) as url,
-            broker.embedded(Path(folder, "nats")) as nats_url,
+            embedded.embedded(Path(folder, "nats")) as nats_url,
             connect(NatsSettings(url=nats_url), name="benchmark") as bus,
         ):
             await streams.declare(bus.jetstream, 8, 2.0)

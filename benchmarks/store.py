@@ -22,8 +22,8 @@ from rich.table import Table
 
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
-from tickwire.messages import CandlePage, Row
-from tickwire.subjects import Key
+from tickwire.model.messages import CandlePage, Row
+from tickwire.model.subjects import Key
 
 KEY = Key("binance", "BTC/USDT", "1m")
 MINUTE = 60_000

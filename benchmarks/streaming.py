@@ -42,10 +42,11 @@ from streamed.measures import (
 from streamed.redised import NotInstalled, cryptofeed, installed
 from streamed.venue import symbols
 
-from tickwire import broker, children, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import Kind
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.model.feeds import Kind
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 PARTS = ("micro", "trades", "books", "memory", "feeds")
 SYMBOL = "BTC/USDT"
@@ -282,7 +283,7 @@ class Bench:
 @asynccontextmanager
 async def bench(folder: Path, name: str, options: argparse.Namespace) -> AsyncIterator[Bench]:
     """One with a broker of its own: nothing left over by another is met by it."""
-    async with broker.embedded(folder / name) as url, connect(NatsSettings(url=url), name="benchmark") as bus:
+    async with embedded.embedded(folder / name) as url, connect(NatsSettings(url=url), name="benchmark") as bus:
         await streams.declare(bus.jetstream, 8, 2.0)
         yield Bench(bus, url, folder, options)
 

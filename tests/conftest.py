@@ -11,10 +11,10 @@ from hypothesis import settings
 from support import programs
 from support.measured import MEASURED
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import broker as embedded_broker
-from tickwire import streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.settings import NatsSettings
 
 # A shared machine may stall for a second in mid-example; the suite's own timeout catches what hangs.
 settings.register_profile("tickwire", deadline=None)

@@ -12,7 +12,7 @@ import sys
 import ccxt.pro
 import nats
 
-from tickwire.exchanges import through_gateway
+from tickwire.exchange.opening import through_gateway
 
 SYMBOL = "BTC/USDT"
 

@@ -19,9 +19,9 @@ from typing import Any
 import aiohttp
 from nats.aio.msg import Msg
 
-from tickwire import children
-from tickwire.bus import Bus
-from tickwire.feeds import FeedReport, Kind, StartRequest
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import FeedReport, Kind, StartRequest
+from tickwire.process import children
 
 HERE = Path(__file__).parent
 QUIET_S = 1.0

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator
 import ccxt.pro
 from streamed import venue
 
-from tickwire import messages
-from tickwire.feeds import Book, Trade, Trades
-from tickwire.streamer import binance
-from tickwire.streamer.building import Building, fold, grain_of
-from tickwire.streamer.counted import Counted
-from tickwire.streamer.desk import Diff
-from tickwire.streamer.orderbook import OrderBook
-from tickwire.streamer.uncounted import Uncounted
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Trade, Trades
+from tickwire.streamer.books.orderbook import OrderBook
+from tickwire.streamer.candles.builder import Building, fold, grain_of
+from tickwire.streamer.control.feed_context import Diff
+from tickwire.streamer.subscriptions import binance
+from tickwire.streamer.trades.by_content import Uncounted
+from tickwire.streamer.trades.by_id import Counted
 
 COUNT = 20_000
 ROUNDS = 7

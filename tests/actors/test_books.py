@@ -10,18 +10,18 @@ from ccxt.base import errors
 
 from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, is_live, made_live
 from support.scripted import body, last, listening, within
-from tickwire import broker as embedded_broker
-from tickwire import streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced
-from tickwire.feeds import Book, BookDeltas, Level
-from tickwire.streamer import books
-from tickwire.streamer.desk import BookView, Wishes
+from tickwire.model.feeds import Book, BookDeltas, Level
+from tickwire.settings import NatsSettings
+from tickwire.streamer.books import feed
+from tickwire.streamer.control.feed_context import BookView, Wishes
 
 
 async def test_it_says_at_once_that_there_is_no_book_and_then_the_snapshot_with_the_changes_since(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         marker = await running.public.until(lambda book: book.state == "resyncing")
         assert (marker.bids, marker.asks) == ([], [])
@@ -48,7 +48,7 @@ async def test_it_says_at_once_that_there_is_no_book_and_then_the_snapshot_with_
 
 
 async def test_a_hole_in_the_numbers_makes_it_resync_from_a_new_snapshot(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         sink = await running.venue.sink()
         seen = len(running.public.messages)
@@ -65,7 +65,7 @@ async def test_a_hole_in_the_numbers_makes_it_resync_from_a_new_snapshot(bus: Bu
 
 
 async def test_a_disconnected_book_is_not_live_until_it_was_made_anew(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         sink = await running.venue.sink()
         seen = len(running.public.messages)
@@ -82,7 +82,7 @@ async def test_a_disconnected_book_is_not_live_until_it_was_made_anew(bus: Bus) 
 
 
 async def test_an_answer_from_before_a_reconnect_is_not_used(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([diff(10)], 1000)
@@ -96,7 +96,7 @@ async def test_an_answer_from_before_a_reconnect_is_not_used(bus: Bus) -> None:
 
 
 async def test_a_snapshot_older_than_the_changes_is_asked_for_again(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([diff(20, [(100.0, 3.0)])], 1000)
@@ -108,7 +108,7 @@ async def test_a_snapshot_older_than_the_changes_is_asked_for_again(bus: Bus) ->
 
 
 async def test_failures_of_the_exchange_are_repeated_and_said(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([diff(10)], 1000)
@@ -124,8 +124,8 @@ async def test_failures_of_the_exchange_are_repeated_and_said(bus: Bus) -> None:
 async def test_that_there_is_no_snapshot_is_logged_when_it_begins_and_when_it_is_over(
     bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger=books.__name__)
-    async with body(bus, books.run, FEED, Book) as running:
+    caplog.set_level("INFO", logger=feed.__name__)
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([diff(10)], 1000)
@@ -139,7 +139,7 @@ async def test_that_there_is_no_snapshot_is_logged_when_it_begins_and_when_it_is
 
 
 async def test_a_refusal_of_the_exchange_is_said_and_not_repeated_at_once(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([diff(10)], 1000)
@@ -151,7 +151,7 @@ async def test_a_refusal_of_the_exchange_is_said_and_not_repeated_at_once(bus: B
 
 
 async def test_stopping_leaves_no_live_book(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         await running.stop()
         assert running.venue.left.is_set()
@@ -164,7 +164,7 @@ async def test_stopping_leaves_no_live_book(bus: Bus) -> None:
 async def test_changes_that_had_no_message_of_their_own_are_counted(bus: Bus) -> None:
     """At most one message per cadence, and every change is in one of them."""
     wishes = Wishes(depth=20, cadence_ms=200)
-    async with body(bus, books.run, FEED, Book, wishes) as running:
+    async with body(bus, feed.run, FEED, Book, wishes) as running:
         await made_live(running)
         sink = await running.venue.sink()
         for number in range(11, 111):
@@ -183,7 +183,7 @@ async def test_changes_that_had_no_message_of_their_own_are_counted(bus: Bus) ->
 
 async def test_a_new_wish_is_met_at_once(bus: Bus) -> None:
     wishes = Wishes(depth=2, cadence_ms=60_000)
-    async with body(bus, books.run, FEED, Book, wishes) as running:
+    async with body(bus, feed.run, FEED, Book, wishes) as running:
         await made_live(running)
         assert len(running.public.messages[-1].bids) == 2
         wishes.depth = 4
@@ -195,7 +195,7 @@ async def test_a_new_wish_is_met_at_once(bus: Bus) -> None:
 async def test_a_book_that_outgrew_its_snapshot_gets_another_and_stays_live(bus: Bus) -> None:
     """Of 500 levels 490 go: what lies behind them was never seen, and is not said to be empty."""
     bids: list[Level] = [(2000.0 - n, 1.0) for n in range(500)]
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         asks: list[Level] = [(3000.0, 1.0)]
@@ -213,7 +213,7 @@ async def test_a_book_that_outgrew_its_snapshot_gets_another_and_stays_live(bus:
 
 
 async def test_books_that_ccxt_keeps_are_copied_when_they_change(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book, Wishes(depth=2, cadence_ms=0)) as running:
+    async with body(bus, feed.run, FEED, Book, Wishes(depth=2, cadence_ms=0)) as running:
         sink = await running.venue.sink()
         sink.connected()
         bids, asks = [[100.0, 1.0], [99.0, 1.0], [98.0, 1.0]], [[101.0, 1.0]]
@@ -231,7 +231,7 @@ async def test_books_that_ccxt_keeps_are_copied_when_they_change(bus: Bus) -> No
 
 
 async def test_a_crossed_or_unreadable_book_is_not_published(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([BookView(timestamp=5, nonce=7, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
@@ -252,7 +252,7 @@ async def test_a_crossed_or_unreadable_book_is_not_published(bus: Bus) -> None:
 async def test_a_book_with_a_level_that_is_no_number_is_not_published_and_not_live(
     bus: Bus, level: list[float]
 ) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([BookView(timestamp=5, nonce=7, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
@@ -266,7 +266,7 @@ async def test_a_book_with_a_level_that_is_no_number_is_not_published_and_not_li
 
 
 async def test_a_venue_may_change_between_changes_and_whole_books(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         sink = await running.venue.sink()
         sink.take([BookView(timestamp=5, nonce=7, bids=[[50.0, 1.0]], asks=[[51.0, 1.0]])], 1000)
@@ -279,10 +279,10 @@ async def test_a_venue_may_change_between_changes_and_whole_books(bus: Bus) -> N
 async def test_an_overtaken_owner_adds_nothing(bus: Bus) -> None:
     wishes = Wishes(depth=20, cadence_ms=0, deltas=True)
     deltas = await listening(bus, DELTAS, BookDeltas)
-    async with body(bus, books.run, FEED, Book, wishes) as old:
+    async with body(bus, feed.run, FEED, Book, wishes) as old:
         await made_live(old)
         await deltas.until(lambda message: message.deltas)
-        async with body(bus, books.run, FEED, Book) as new:
+        async with body(bus, feed.run, FEED, Book) as new:
             await new.venue.sink()
             seen, seen_deltas = len(new.public.messages), len(deltas.messages)
             (await old.venue.sink()).take([diff(11, [(100.0, 666.0)])], 1000)
@@ -300,7 +300,7 @@ async def test_a_broker_restart_is_waited_out(tmp_path: Path) -> None:
         connection = connect(NatsSettings(url=url), name="test")
         bus = await connection.__aenter__()
         await streams.declare(bus.jetstream, 8, 1.0)
-        work = body(bus, books.run, FEED, Book, Wishes(depth=20, cadence_ms=0, deltas=True))
+        work = body(bus, feed.run, FEED, Book, Wishes(depth=20, cadence_ms=0, deltas=True))
         running = await work.__aenter__()
         await made_live(running)
     sink = await running.venue.sink()

@@ -13,12 +13,12 @@ import pytest
 
 from support.scripted import Running, body
 from support.standins import SYMBOL, StandIn, settings, standing_in
-from tickwire.bus import Bus
-from tickwire.feeds import Book, Feed, Level
-from tickwire.streamer import books
-from tickwire.streamer.desk import Wishes
-from tickwire.streamer.hooks import Hooks
-from tickwire.streamer.venue import Venue, open_venue
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Book, Feed, Level
+from tickwire.streamer.books import feed as books
+from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.subscriptions.hooks import Hooks
+from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
 
 VENUES = ["deribit", "bitget"]
 GONE: tuple[list[Level], list[Level]] = ([(100.0, 0.0), (98.0, 0.0)], [(101.0, 0.0)])

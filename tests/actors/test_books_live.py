@@ -13,10 +13,10 @@ from support.processes import SimulatorProcess, running_simulator
 from support.scripted import body
 from support.simulated import client
 from support.venues import venue_at
-from tickwire.bus import Bus
-from tickwire.feeds import Book, Feed, Level
-from tickwire.streamer import books
-from tickwire.streamer.desk import Wishes
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Book, Feed, Level
+from tickwire.streamer.books import feed as books
+from tickwire.streamer.control.feed_context import Wishes
 
 COMPARED = 25
 DEPTH = 1000

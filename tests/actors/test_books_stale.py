@@ -8,13 +8,13 @@ import pytest
 
 from support.booked import BIDS, FEED, answer, at, diff, is_live, made_live
 from support.scripted import Running, ScriptedVenue, body, last, within
-from tickwire import streams
-from tickwire.bus import Bus
-from tickwire.config import SinkSettings
-from tickwire.feeds import Book, Level
-from tickwire.streamer import books
-from tickwire.streamer.desk import BookView
-from tickwire.streamer.tape import last_message
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Book, Level
+from tickwire.settings import SinkSettings
+from tickwire.streamer.books import feed
+from tickwire.streamer.control.feed_context import BookView
+from tickwire.tape.writer import last_message
 
 
 async def keep_for(bus: Bus, seconds: float) -> None:
@@ -39,9 +39,9 @@ def view(*bids: float, ask: float | None = 101.0) -> BookView:
 async def test_a_book_that_does_not_change_is_repeated_so_that_it_is_found(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickwire.streamer.books.REPEAT_S", 0.2)
+    monkeypatch.setattr("tickwire.streamer.books.feed.REPEAT_S", 0.2)
     await keep_for(bus, 1.0)
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         (first,) = [book for book in running.public.messages if book.state == "live"]
         for _ in range(8):
@@ -54,10 +54,10 @@ async def test_a_book_that_does_not_change_is_repeated_so_that_it_is_found(
 
 async def test_nobody_finds_the_book_of_an_owner_that_died(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though no other takes over. What the sink has to write stays where that reads it."""
-    monkeypatch.setattr("tickwire.streamer.books.REPEAT_S", 0.2)
+    monkeypatch.setattr("tickwire.streamer.books.feed.REPEAT_S", 0.2)
     await streams.declare_sink(bus.jetstream, SinkSettings())
     await keep_for(bus, 1.0)
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         assert await last_message(bus, streams.BOOKS, FEED.tape) is not None
         running.over = True
@@ -72,7 +72,7 @@ async def test_nobody_finds_the_book_of_an_owner_that_died(bus: Bus, monkeypatch
 
 async def test_a_book_goes_on_after_the_stream_forgot_what_was_said_last(bus: Bus) -> None:
     await keep_for(bus, 0.3)
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         await made_live(running)
         await forgotten(bus)
         (await running.venue.sink()).take([diff(11, [(100.0, 7.0)])], 1000)
@@ -87,7 +87,7 @@ async def test_streams_made_by_an_earlier_version_forget_books_too(bus: Bus) -> 
 
 
 async def test_a_book_without_any_level_is_not_live(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book, venue=ScriptedVenue(has_diffs=False)) as running:
+    async with body(bus, feed.run, FEED, Book, venue=ScriptedVenue(has_diffs=False)) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([view(100.0)], 1000)
@@ -101,7 +101,7 @@ async def test_a_book_without_any_level_is_not_live(bus: Bus) -> None:
 
 
 async def test_a_snapshot_without_any_level_is_asked_for_again(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         running.venue.rest.answers.put_nowait(answer(10, [], []))
@@ -110,7 +110,7 @@ async def test_a_snapshot_without_any_level_is_asked_for_again(bus: Bus) -> None
 
 
 async def test_a_book_that_lost_its_last_level_is_fetched_anew(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         running.venue.rest.answers.put_nowait(answer(10, [(100.0, 1.0)], []))
@@ -125,7 +125,7 @@ async def test_a_book_that_lost_its_last_level_is_fetched_anew(bus: Bus) -> None
 async def test_a_book_is_not_live_while_one_side_is_beyond_its_snapshot(bus: Bus) -> None:
     """500 asks, all that was asked for, go: that there are none is not known."""
     asks: list[Level] = [(101.0 + n, 1.0) for n in range(500)]
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         sink = await running.venue.sink()
         sink.connected()
         running.venue.rest.answers.put_nowait(answer(10, BIDS, asks))
@@ -138,14 +138,14 @@ async def test_a_book_is_not_live_while_one_side_is_beyond_its_snapshot(bus: Bus
 
 
 async def test_a_book_of_a_quiet_market_is_there_before_its_first_change(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         (await running.venue.sink()).connected()
         running.venue.rest.answers.put_nowait(answer(10))
         assert (await running.public.until(is_live)).bids == BIDS
 
 
 async def test_an_answer_that_ccxt_trips_over_is_asked_for_again(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         (await running.venue.sink()).connected()
         running.venue.rest.answers.put_nowait(TypeError("object of type 'int' has no len()"))
         running.venue.rest.answers.put_nowait(answer(10))
@@ -154,8 +154,8 @@ async def test_an_answer_that_ccxt_trips_over_is_asked_for_again(bus: Bus) -> No
 
 
 async def test_a_book_of_ccxt_that_stays_crossed_is_subscribed_anew(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tickwire.streamer.books.WRONG_S", 0.0)
-    async with body(bus, books.run, FEED, Book, venue=ScriptedVenue(has_diffs=False)) as running:
+    monkeypatch.setattr("tickwire.streamer.books.feed.WRONG_S", 0.0)
+    async with body(bus, feed.run, FEED, Book, venue=ScriptedVenue(has_diffs=False)) as running:
         sink = await running.venue.sink()
         sink.connected()
         sink.take([view(100.0)], 1000)
@@ -167,7 +167,7 @@ async def test_a_book_of_ccxt_that_stays_crossed_is_subscribed_anew(bus: Bus, mo
 
 async def test_snapshots_of_an_exchange_take_turns(bus: Bus) -> None:
     """What else is asked of it waits behind one of them at most."""
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         running.venue.rest.answers.put_nowait(answer(10))
         async with running.venue.snapshots:
             (await running.venue.sink()).connected()
@@ -187,7 +187,7 @@ async def depth_grows(running: Running, depth: int, bids: int) -> Book:
 
 
 async def test_a_snapshot_is_as_deep_as_the_book_must_be(bus: Bus) -> None:
-    async with body(bus, books.run, FEED, Book) as running:
+    async with body(bus, feed.run, FEED, Book) as running:
         (await running.venue.sink()).connected()
         running.venue.rest.answers.put_nowait(
             answer(10, [(9000.0 - n, 1.0) for n in range(500)], [(9001.0 + n, 1.0) for n in range(500)])

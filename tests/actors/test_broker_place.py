@@ -14,11 +14,12 @@ import pytest
 from pydantic import SecretStr
 
 from support.ports import free_port
-from tickwire import broker, ports, runfile
-from tickwire.address import shown
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
+from tickwire.bus import embedded
+from tickwire.bus.connection import connect
 from tickwire.errors import BrokerUnavailable
+from tickwire.model.broker_urls import shown
+from tickwire.process import ports, runfile
+from tickwire.settings import NatsSettings
 
 
 def test_the_last_port_is_tried_first_then_that_of_nats_then_one_that_is_free() -> None:
@@ -48,20 +49,20 @@ async def test_a_port_that_somebody_took_a_moment_before_is_named_by_the_servers
         # What is seen of it before the server starts.
         monkeypatch.setattr(ports, "is_free", lambda _: True)
         port = taken.getsockname()[1]
-        websocket = broker.WebSocket(port, ("*",)) if which == "websocket" else None
-        with pytest.raises(broker.PortTaken) as refused:
-            async with broker.embedded(tmp_path, port=-1 if websocket else port, websocket=websocket):
+        websocket = embedded.WebSocket(port, ("*",)) if which == "websocket" else None
+        with pytest.raises(embedded.PortTaken) as refused:
+            async with embedded.embedded(tmp_path, port=-1 if websocket else port, websocket=websocket):
                 pass
     assert refused.value.port == port
 
 
 @pytest.mark.parametrize("text", ["", "x", "0", "70000", "-1"])
 def test_a_port_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
-    assert broker.last_port(tmp_path) is None
-    broker.remember_port(tmp_path, 4333)
-    assert broker.last_port(tmp_path) == 4333
+    assert embedded.last_port(tmp_path) is None
+    embedded.remember_port(tmp_path, 4333)
+    assert embedded.last_port(tmp_path) == 4333
     (tmp_path / "port").write_text(text)
-    assert broker.last_port(tmp_path) is None
+    assert embedded.last_port(tmp_path) is None
 
 
 def test_what_a_killed_owner_left_in_the_run_file_is_gone_when_another_one_owns_the_folder(tmp_path: Path) -> None:
@@ -92,13 +93,13 @@ async def test_who_asks_whether_a_folder_is_owned_keeps_nobody_from_owning_it(tm
 
 async def test_a_connection_goes_on_with_a_broker_that_came_up_at_another_place(tmp_path: Path) -> None:
     where: list[str] = []
-    async with broker.embedded(tmp_path) as url:
+    async with embedded.embedded(tmp_path) as url:
         where.append(url)
         connected = connect(NatsSettings(), name="test", place=lambda: where[-1])
         bus = await connected.__aenter__()
         again = asyncio.Event()
         bus.doubts.add(again.set)
-    async with broker.embedded(tmp_path) as url:
+    async with embedded.embedded(tmp_path) as url:
         assert url != where[0]
         where.append(url)
         async with asyncio.timeout(100):
@@ -110,14 +111,14 @@ async def test_a_connection_goes_on_with_a_broker_that_came_up_at_another_place(
 
 def test_a_token_is_made_up_once_and_kept_from_others(tmp_path: Path) -> None:
     folder = tmp_path / "nats"
-    token = broker.token_of(folder)
+    token = embedded.token_of(folder)
     assert len(token) == 32
-    assert broker.token_of(folder) == token
-    assert broker.token_of(tmp_path / "other") != token
+    assert embedded.token_of(folder) == token
+    assert embedded.token_of(tmp_path / "other") != token
     assert stat.S_IMODE((folder / "token").stat().st_mode) == 0o600
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     (folder / "token").write_text('" }')
-    assert len(broker.token_of(folder)) == 32
+    assert len(embedded.token_of(folder)) == 32
 
 
 async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp_path: Path) -> None:
@@ -130,7 +131,7 @@ async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp
         return where[-1]
 
     async with AsyncExitStack() as stack:
-        async with broker.embedded(tmp_path / "ours", token="aa") as url:
+        async with embedded.embedded(tmp_path / "ours", token="aa") as url:
             where.append(url)
             bus = await stack.enter_async_context(connect(NatsSettings(), name="test", place=place))
             again = asyncio.Event()
@@ -138,7 +139,7 @@ async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp
             where.clear()
         refused = asyncio.Event()
         port = int(url.rpartition(":")[2])
-        async with broker.embedded(tmp_path / "others", token="bb", port=port), asyncio.timeout(100):
+        async with embedded.embedded(tmp_path / "others", token="bb", port=port), asyncio.timeout(100):
             taken = bus.client._error_cb
 
             async def heard(error: Exception) -> None:
@@ -148,7 +149,7 @@ async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp
 
             bus.client._error_cb = heard
             await refused.wait()
-            async with broker.embedded(tmp_path / "ours", token="aa") as moved:
+            async with embedded.embedded(tmp_path / "ours", token="aa") as moved:
                 where.append(moved)
                 await again.wait()
                 assert bus.url == shown(moved)
@@ -156,5 +157,5 @@ async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp
 
 async def test_a_user_that_is_configured_is_not_said_to_a_broker_with_a_token(tmp_path: Path) -> None:
     settings = NatsSettings(user="streamer", password=SecretStr("secret"))
-    async with broker.embedded(tmp_path, token="aa") as url, connect(settings, name="test", place=url) as bus:
+    async with embedded.embedded(tmp_path, token="aa") as url, connect(settings, name="test", place=url) as bus:
         assert (await bus.jetstream.account_info()).streams == 0

@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from support.recorder import recording
-from tickwire import broker as embedded_broker
-from tickwire import messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings, TapeSettings
-from tickwire.connecting import BusClient
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.natspy import BusClient
+from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -29,9 +29,10 @@ from tickwire.errors import (
     StorageError,
     UnknownSymbol,
 )
-from tickwire.messages import Candles, Coverage, KeyRequest
-from tickwire.serving import Call, Endpoint, serve
-from tickwire.subjects import Key, ohlcv, partition_of
+from tickwire.model import messages
+from tickwire.model.messages import Candles, Coverage, KeyRequest
+from tickwire.model.subjects import Key, ohlcv, partition_of
+from tickwire.settings import NatsSettings, TapeSettings
 
 ASK = KeyRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m")
 

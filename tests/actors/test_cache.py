@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from support.cache_process import run, settings
-from tickwire import messages, streams, subjects
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError
-from tickwire.messages import (
+from tickwire.model import messages, subjects
+from tickwire.model.messages import (
     CacheList,
     CandleColumns,
     CandlePage,
@@ -36,8 +37,8 @@ from tickwire.messages import (
     Stored,
     Verification,
 )
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
 
 KEY = Key("binance", "BTC/USDT", "1m")
 MINUTE = 60_000

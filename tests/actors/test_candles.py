@@ -24,19 +24,21 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire import broker, exchanges, messages, streams, timeframes
-from tickwire.bus import Bus, connect
-from tickwire.chain import Taped
-from tickwire.config import NatsSettings, StreamerSettings
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced
-from tickwire.feeds import Candle, Trades
-from tickwire.follow import follow
+from tickwire.exchange import opening
+from tickwire.model import messages, timeframes
+from tickwire.model.feeds import Candle, Trades
+from tickwire.settings import NatsSettings, StreamerSettings
+from tickwire.tape.reader import follow
+from tickwire.tape.sequence import Taped
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _imported() -> None:
     """ccxt takes seconds to import: services do that before they serve."""
-    exchanges.timeframes("binance")
+    opening.timeframes("binance")
 
 
 async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> None:
@@ -314,7 +316,7 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost
 async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
     """What comes after it counts once."""
     async with AsyncExitStack() as second, AsyncExitStack() as first:
-        url = await first.enter_async_context(broker.embedded(tmp_path / "nats"))
+        url = await first.enter_async_context(embedded.embedded(tmp_path / "nats"))
         async with connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
             tape = await trade_tape(bus)
@@ -323,7 +325,7 @@ async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
                 await tape.say(trade(0, 5.0))
                 await seen.until(lambda: seen.open())
                 await first.aclose()
-                again = broker.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2]))
+                again = embedded.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2]))
                 await second.enter_async_context(again)
                 await tape.say(trade(1, 6.0))
                 await tape.say(trade(MINUTE, 7.0))

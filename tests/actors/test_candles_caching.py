@@ -19,16 +19,18 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire import exchanges, messages, streams
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
-from tickwire.feeds import Candle, Gap, Trades
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.exchange import opening
+from tickwire.model import messages
+from tickwire.model.feeds import Candle, Gap, Trades
+from tickwire.settings import StreamerSettings
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _imported() -> None:
     """ccxt takes seconds to import: services do that before they serve."""
-    exchanges.timeframes("binance")
+    opening.timeframes("binance")
 
 
 async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> None:
@@ -67,7 +69,7 @@ async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) 
 
 async def test_a_job_that_says_nothing_is_asked_for_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it leaves missing would not be known."""
-    monkeypatch.setattr("tickwire.streamer.asking.JOB_S", 0.2)
+    monkeypatch.setattr("tickwire.streamer.candles.refetch.JOB_S", 0.2)
     tape = await trade_tape(bus)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         fetcher.silent = True

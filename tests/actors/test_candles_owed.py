@@ -23,11 +23,12 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire import exchanges, streams
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
-from tickwire.feeds import Gap
-from tickwire.ranges import Range, subtract
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.exchange import opening
+from tickwire.model.feeds import Gap
+from tickwire.model.ranges import Range, subtract
+from tickwire.settings import StreamerSettings
 
 PATIENT = StreamerSettings(candle_ms=0, settle_ms=60_000)
 """What is missed is not asked for before the owner dies."""
@@ -36,7 +37,7 @@ PATIENT = StreamerSettings(candle_ms=0, settle_ms=60_000)
 @pytest.fixture(autouse=True, scope="module")
 def _imported() -> None:
     """ccxt takes seconds to import: services do that before they serve."""
-    exchanges.timeframes("binance")
+    opening.timeframes("binance")
 
 
 async def die(body: Running) -> None:

@@ -22,12 +22,13 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire import exchanges, streams
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
-from tickwire.feeds import Candle, Feed
-from tickwire.streamer.desk import Sink
-from tickwire.streamer.tape import last_message
+from tickwire.exchange import opening
+from tickwire.model.feeds import Candle, Feed
+from tickwire.streamer.control.feed_context import Sink
+from tickwire.tape.writer import last_message
 from tickwire.venues import profile
 
 WEEK = 7 * 86_400_000
@@ -37,7 +38,7 @@ MONDAY = START + 5 * 86_400_000
 @pytest.fixture(autouse=True, scope="module")
 def _imported() -> None:
     """ccxt takes seconds to import: services do that before they serve."""
-    exchanges.timeframes("binance")
+    opening.timeframes("binance")
 
 
 def week(number: int, close: float, *, closed: bool = False) -> Candle:

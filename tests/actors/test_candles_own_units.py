@@ -7,9 +7,9 @@ import pytest
 from support.candle_feed import START, ScriptedVenue, fetching, running, witness
 from support.simulated import simulated
 from support.venues import PATHS, Memory, venue_at
-from tickwire.bus import Bus
-from tickwire.feeds import Candle, Feed
-from tickwire.messages import VolumeUnit
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Candle, Feed
+from tickwire.model.messages import VolumeUnit
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import Units, units_of
 

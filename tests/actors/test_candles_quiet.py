@@ -17,9 +17,9 @@ from support.candle_feed import (
     trade_tape,
     witness,
 )
-from tickwire.bus import Bus
-from tickwire.feeds import Candle, Feed
-from tickwire.streamer import candles
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Candle, Feed
+from tickwire.streamer.candles import feed as candles
 from tickwire.venues.units import NOTHING, SPOT
 
 

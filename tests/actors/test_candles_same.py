@@ -19,17 +19,18 @@ from support.fetching import serving
 from support.loopback import Loopback, loopback, market
 from support.simulated import simulated
 from support.venues import Memory, venue_at
-from tickwire import broker as embedded_broker
-from tickwire import messages, streams
-from tickwire.bus import Bus, connect
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.cache import service as cache_service
-from tickwire.config import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 from tickwire.errors import NoSuchService
-from tickwire.feeds import Candle, Feed, Trade
 from tickwire.fetcher import service as fetcher_service
-from tickwire.messages import Coverage, FetchAccepted, FetchRequest, Job, KeyRequest
-from tickwire.metrics import Metrics
-from tickwire.subjects import Key
+from tickwire.model import messages
+from tickwire.model.feeds import Candle, Feed, Trade
+from tickwire.model.messages import Coverage, FetchAccepted, FetchRequest, Job, KeyRequest
+from tickwire.model.subjects import Key
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 from tickwire.venues.units import SPOT, Units
 
 BEGAN = START - 90_000

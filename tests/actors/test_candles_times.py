@@ -7,11 +7,11 @@ import time
 import pytest
 
 from support.candle_feed import MINUTE, START, ScriptedVenue, facts, fetching, running, trade, trade_tape, witness
-from tickwire import exchanges
-from tickwire.bus import Bus
-from tickwire.feeds import Candle
-from tickwire.plausible import AHEAD_MS
-from tickwire.streamer.admission import Admission
+from tickwire.bus.connection import Bus
+from tickwire.exchange import opening
+from tickwire.model.feeds import Candle
+from tickwire.model.plausibility import AHEAD_MS
+from tickwire.streamer.subscriptions.admission import Admission
 
 YEAR = 365 * 86_400_000
 WEEK = 7 * 86_400_000
@@ -21,7 +21,7 @@ MONDAY = START + 5 * 86_400_000
 @pytest.fixture(autouse=True, scope="module")
 def _imported() -> None:
     """ccxt takes seconds to import: services do that before they serve."""
-    exchanges.timeframes("binance")
+    opening.timeframes("binance")
 
 
 def venue_at(passed: int) -> ScriptedVenue:

@@ -11,13 +11,13 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
 from support import hostile
-from tickwire import messages
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
-from tickwire.connecting import cleaned
+from tickwire.bus.connection import connect
+from tickwire.bus.natspy import cleaned
+from tickwire.bus.service import Endpoint, serve
 from tickwire.errors import BadRequest
-from tickwire.messages import Job, LogLevel
-from tickwire.serving import Endpoint, serve
+from tickwire.model import messages
+from tickwire.model.messages import Job, LogLevel
+from tickwire.settings import NatsSettings
 
 LAST = LogLevel(level="info")
 
@@ -144,7 +144,7 @@ async def test_a_consumer_that_does_not_deliver_is_named_and_one_that_was_given_
         raise AssertionError("nothing is published")
 
     async with asyncio.timeout(60), connect(NatsSettings(url=broker), name="one") as bus:
-        monkeypatch.setattr("tickwire.bus.DEAF_S", 2.5)
+        monkeypatch.setattr("tickwire.bus.connection.DEAF_S", 2.5)
         for name in ("ONE", "TWO"):
             await bus.jetstream.add_stream(StreamConfig(name=name, subjects=[f"{name}.>"]))
         followed = [await bus.ordered(f"{name}.>", name, take) for name in ("ONE", "TWO")]

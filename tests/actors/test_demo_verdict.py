@@ -8,7 +8,7 @@ import pytest
 
 from support.processes import running_simulator
 from tickwire.cli import demo_live
-from tickwire.feeds import Candle, Trade, Trades
+from tickwire.model.feeds import Candle, Trade, Trades
 
 MINUTE = 60_000
 

@@ -13,11 +13,13 @@ from support.hearing import Heard, hearing, reports
 from support.processes import SimulatorProcess, running_simulator
 from support.streaming import streaming
 from support.venues import Memory, settings, venue_at
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
-from tickwire.feeds import Book, Feed, FeedReport, Status, Ticker, Trades
-from tickwire.streamer import books, service, venue, venues
-from tickwire.streamer.desk import Desk, Wishes
+from tickwire.model.feeds import Book, Feed, FeedReport, Status, Ticker, Trades
+from tickwire.streamer import service
+from tickwire.streamer.books import feed as books
+from tickwire.streamer.control.feed_context import Desk, Wishes
+from tickwire.streamer.subscriptions import live_venue, venue_pool
 
 TRADE = Feed("trade", "binance", "BTC/USDT")
 TICKER = Feed("ticker", "binance", "BTC/USDT")
@@ -148,14 +150,14 @@ async def test_a_socket_that_closes_before_anything_is_sent_is_opened_again() ->
 async def test_an_exchange_that_cannot_be_imported_is_refused_and_ends_no_other(
     bus: Bus, simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = venue.open_venue
+    opened = live_venue.open_venue
 
     def broken(exchange: str, *arguments: Any) -> Any:
         if exchange == "okx":
             raise ImportError("a package is missing")
         return opened(exchange, *arguments)
 
-    monkeypatch.setattr(venues, "open_venue", broken)
+    monkeypatch.setattr(venue_pool, "open_venue", broken)
     async with streaming(bus, settings(simulator.url)) as streamer, hearing(bus, TRADE.public, Trades) as trades:
         await live.start(bus, TRADE)
         with pytest.raises(ExchangeFailed, match="a package is missing"):

@@ -14,23 +14,17 @@ import pytest
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import messages, streams, subjects, timeframes
-from tickwire.bus import Bus, connect
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.cache import service as cache_service
-from tickwire.config import (
-    CacheSettings,
-    ExchangeSettings,
-    FetcherSettings,
-    LeaseSettings,
-    NatsSettings,
-    Settings,
-)
 from tickwire.errors import BadRequest, NoSuchService, UnknownExchange, UnsupportedTimeframe
 from tickwire.fetcher import service as fetcher_service
-from tickwire.fetcher.words import last_message
-from tickwire.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest, Job
-from tickwire.metrics import Metrics
-from tickwire.ranges import Range
+from tickwire.fetcher.job_messages import last_message
+from tickwire.model import messages, subjects, timeframes
+from tickwire.model.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest, Job
+from tickwire.model.ranges import Range
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 
 HOUR = 3_600_000
 DAY = 24 * HOUR

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from support.fetching import DAY, NOW, fetching
-from tickwire import messages, streams, subjects
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest
-from tickwire.messages import CancelRequest, Coverage, Job, KeyRequest
-from tickwire.ranges import Range, subtract
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CancelRequest, Coverage, Job, KeyRequest
+from tickwire.model.ranges import Range, subtract
 
 
 async def cancel(bus: Bus, name: str) -> Job:

@@ -14,14 +14,15 @@ import pytest
 from nats.js.api import StreamConfig
 
 from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
-from tickwire import bus as bus_module
-from tickwire import messages, streams
-from tickwire.answers import checked
-from tickwire.bus import Bus
-from tickwire.config import ExchangeSettings
-from tickwire.confirmed import Ack, Confirmed
+from tickwire.bus import connection as bus_module
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.publisher import Ack, Confirmed
+from tickwire.bus.requests import checked
 from tickwire.errors import BadRequest, BrokerUnavailable, Busy, TickwireError
-from tickwire.messages import FetchAccepted, FetchRequest
+from tickwire.model import messages
+from tickwire.model.messages import FetchAccepted, FetchRequest
+from tickwire.settings import ExchangeSettings
 
 LARGE = [f"{base}/USDT" for base in ("ETH", "BTC", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX")]
 

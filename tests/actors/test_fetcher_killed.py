@@ -8,10 +8,11 @@ from pathlib import Path
 from nats.aio.msg import Msg
 
 from support.processes import environment, running_service, running_simulator
-from tickwire import messages, streams, subjects
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService
-from tickwire.messages import FetchAccepted, FetchRequest, Job
+from tickwire.model import messages, subjects
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC
 DAY = 86_400_000

@@ -9,12 +9,13 @@ from pathlib import Path
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, environment, running_service, running_simulator
-from tickwire import messages, streams
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService
-from tickwire.fetcher import words
-from tickwire.messages import FetchAccepted, FetchRequest, Job
-from tickwire.ranges import Range
+from tickwire.fetcher import job_messages
+from tickwire.model import messages
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job
+from tickwire.model.ranges import Range
 
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC
 DAY = 86_400_000
@@ -125,7 +126,7 @@ async def test_a_job_that_ends_its_process_twice_is_parked_while_all_others_comp
     assert "parked" in log.read_text() or "given up" in log.read_text()
     # Never delivered again, and its end is there for who asks later.
     assert (await bus.jetstream.stream_info(streams.JOBS)).state.messages == 0
-    assert await words.last_message(bus, "deadly") == parked
+    assert await job_messages.last_message(bus, "deadly") == parked
 
 
 async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, broker: str, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from support import okx
 from support.faketime import wall_clock
 from support.pipeline import CONFIG, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire.messages import Coverage, KeyRequest
-from tickwire.subjects import Key
+from tickwire.model.messages import Coverage, KeyRequest
+from tickwire.model.subjects import Key
 
 SYMBOL = "BTC/USDT"
 MINUTE = 60_000

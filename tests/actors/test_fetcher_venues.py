@@ -19,15 +19,14 @@ from support.candle_venues import SYMBOL, Answer, with_a_clock
 from support.fetching import serving
 from support.loopback import Loopback, loopback, market
 from support.markets import MINUTE, Market
-from tickwire import messages, subjects, timeframes
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
-from tickwire.cli import missing
+from tickwire.cli import candles_missing
 from tickwire.client import history
-from tickwire.config import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import service as fetcher_service
-from tickwire.messages import (
+from tickwire.model import messages, subjects, timeframes
+from tickwire.model.messages import (
     Candles,
     CandlesRequest,
     Coverage,
@@ -38,9 +37,10 @@ from tickwire.messages import (
     Row,
     Verification,
 )
-from tickwire.metrics import Metrics
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
@@ -156,14 +156,19 @@ async def test_the_candle_that_is_open_is_missing_to_nobody_wherever_it_opened(
         job = await running.fetch(timeframe, since)
         assert (job.complete, job.until) == (True, grid.open_of(NOW))
         key, found = running.key(timeframe), await running.coverage(timeframe)
-        assert missing.newest_final(found, NOW) == job.until
-        asked, given = missing.Asked(since, None), missing.Given(count=found.rows)
-        assert missing.told(asked, found, given, missing.newest_final(found, NOW), fetched=False) is None
+        assert candles_missing.newest_final(found, NOW) == job.until
+        asked, given = candles_missing.Asked(since, None), candles_missing.Given(count=found.rows)
+        assert (
+            candles_missing.told(asked, found, given, candles_missing.newest_final(found, NOW), fetched=False) is None
+        )
         span = await history.known(running.bus, key, grid.ceil_open(since), None, NOW)
         assert (span.until, span.missing) == (job.until, [])
         # And a candle that closed since then is.
         later = grid.next_open(grid.open_of(NOW)) + HOUR
-        assert missing.newest_final(found, later) == (await history.known(running.bus, key, since, None, later)).until
+        assert (
+            candles_missing.newest_final(found, later)
+            == (await history.known(running.bus, key, since, None, later)).until
+        )
         assert (await history.known(running.bus, key, since, None, later)).missing[-1] == Range(
             job.until, grid.open_of(later)
         )

@@ -10,13 +10,13 @@ import pytest
 
 from support.tapes import SUBJECT, Reader, Writer, numbers
 from support.wires import wire
-from tickwire import broker as embedded_broker
-from tickwire import streams
-from tickwire.bus import Bus, connect
-from tickwire.chain import Chain, Taped, stamp_of
-from tickwire.config import NatsSettings
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
-from tickwire.follow import follow
+from tickwire.settings import NatsSettings
+from tickwire.tape.reader import follow
+from tickwire.tape.sequence import Chain, Taped, stamp_of
 
 OTHER = "tape.trade.binance.ETH-USDT"
 
@@ -239,7 +239,7 @@ async def test_only_the_public_subject_of_one_feed_can_be_followed(bus: Bus, rea
 async def test_without_its_stream_a_feed_cannot_be_followed(
     broker: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickwire.follow.OPEN_PATIENCE_S", 0.3)
+    monkeypatch.setattr("tickwire.tape.reader.OPEN_PATIENCE_S", 0.3)
     async with connect(NatsSettings(url=broker), name="test") as bus:
         with pytest.raises(BrokerUnavailable, match="TRADES"):
             async with follow(bus, SUBJECT, reader.take):

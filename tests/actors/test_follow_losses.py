@@ -10,13 +10,13 @@ import pytest
 
 from support.tapes import SUBJECT, TAPE, Reader, Writer, numbers
 from support.wires import wire
-from tickwire import streams
-from tickwire.bus import Bus, connect
-from tickwire.chain import Taped
-from tickwire.config import NatsSettings
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
-from tickwire.follow import follow, pages, place
-from tickwire.streamer.tape import open_tape
+from tickwire.settings import NatsSettings
+from tickwire.tape.reader import follow, pages, place
+from tickwire.tape.sequence import Taped
+from tickwire.tape.writer import open_tape
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ async def test_a_connection_that_is_closed_ends_what_reads_the_tape(bus: Bus, br
 
 
 async def test_a_stream_that_is_not_there_is_not_waited_for(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tickwire.follow.OPEN_PATIENCE_S", 0.3)
+    monkeypatch.setattr("tickwire.tape.reader.OPEN_PATIENCE_S", 0.3)
     async with connect(NatsSettings(url=broker), name="test") as bus, asyncio.timeout(100):
         with pytest.raises(BrokerUnavailable, match="TRADES"):
             await place(bus, SUBJECT, 0)

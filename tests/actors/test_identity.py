@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from support.ports import free_port
 from support.processes import environment, running_service
-from tickwire import broker as embedded_broker
-from tickwire import identity, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
+from tickwire.bus import broker_identity, streams
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus.broker_identity import change, watched
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BrokerChanged
-from tickwire.identity import change, watched
-from tickwire.metrics import Metrics
-from tickwire.readiness import Readiness
+from tickwire.observe.metrics import Metrics
+from tickwire.observe.readiness import Readiness
+from tickwire.settings import NatsSettings
 
 NAMES = st.dictionaries(st.sampled_from(["TRADES", "BOOKS", "JOBS"]), st.none() | st.integers(1, 3), min_size=1)
 
@@ -43,7 +43,7 @@ def test_whatever_stream_is_gone_or_made_anew_is_a_change(made: dict[str, int | 
 async def test_a_stream_that_is_deleted_and_made_again_ends_the_block(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "EVERY_S", 0.1)
+    monkeypatch.setattr(broker_identity, "EVERY_S", 0.1)
     config = (await bus.jetstream.stream_info(streams.TICKERS)).config
     with pytest.raises(BrokerChanged, match="TICKERS"):
         async with asyncio.timeout(60), watched(bus, [streams.TRADES, streams.TICKERS], Metrics()):
@@ -55,7 +55,7 @@ async def test_a_stream_that_is_deleted_and_made_again_ends_the_block(
 async def test_a_broker_that_was_wiped_is_seen_at_the_reconnection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(identity, "EVERY_S", 1_000)
+    monkeypatch.setattr(broker_identity, "EVERY_S", 1_000)
     async with AsyncExitStack() as old:
         url = await old.enter_async_context(embedded_broker.embedded(tmp_path / "one"))
         async with asyncio.timeout(100), connect(NatsSettings(url=url), name="test") as bus:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
-from tickwire.feeds import Feed, StartRequest, StopRequest
-from tickwire.streamer.desk import Wishes
-from tickwire.streamer.interest import open_interests
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Feed, StartRequest, StopRequest
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.control.interests import open_interests
 
 MARKET = Feed("book", "binance", "BTC/USDT")
 

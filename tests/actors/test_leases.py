@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
-from tickwire import broker as embedded_broker
-from tickwire import children, messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.leases import Epoch, Lease, Leases, open_leases
-from tickwire.messages import LeaseHolder
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.leases import Epoch, Lease, Leases, open_leases
+from tickwire.model import messages
+from tickwire.model.messages import LeaseHolder
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 CONTENDER = Path(__file__).parents[1] / "support" / "contender.py"
 TTL_S = 1.0

@@ -7,8 +7,8 @@ import sys
 
 PROGRAM = """
 import asyncio, sys
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
+from tickwire.bus.connection import connect
+from tickwire.settings import NatsSettings
 
 async def main():
     async with connect(NatsSettings(url=sys.argv[1]), name="test") as bus:

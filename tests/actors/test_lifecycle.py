@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
-from tickwire import children
+from tickwire.process import children
 
 PROGRAM = """
 import asyncio, sys
-from tickwire import lifecycle
+from tickwire.process import lifecycle
 from tickwire.errors import BadRequest, StorageError
 async def main(stop):
     print("up", flush=True)

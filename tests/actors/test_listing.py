@@ -10,11 +10,11 @@ from support.processes import SimulatorProcess, running_simulator
 from support.venues import Memory, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchange import listing
-from tickwire.feeds import Feed
-from tickwire.fetcher import venue as fetching
+from tickwire.fetcher import candle_source as fetching
 from tickwire.fetcher.calls import unheard
 from tickwire.fetcher.metrics import FetcherMetrics
-from tickwire.metrics import Metrics
+from tickwire.model.feeds import Feed
+from tickwire.observe.metrics import Metrics
 
 LISTS = {"binance": "exchangeInfo", "okx": "public/instruments"}
 NEW = "ETH/USDT"

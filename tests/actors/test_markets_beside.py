@@ -13,8 +13,8 @@ import pytest
 from aiohttp import web
 from ccxt.base import errors
 
-from tickwire import exchanges
-from tickwire.config import ExchangeSettings
+from tickwire.exchange import opening
+from tickwire.settings import ExchangeSettings
 
 MANY = 8_000
 SHORT_LEASE_S = 1.0
@@ -109,7 +109,7 @@ async def opened(exchange: str, *, pro: bool) -> AsyncIterator[tuple[Server, Any
     table = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
     settings = ExchangeSettings(gateway=f"http://127.0.0.1:{runner.addresses[0][1]}", ccxt=table)
     try:
-        async with exchanges.open_exchange(exchange, settings, pro=pro) as venue:
+        async with opening.open_exchange(exchange, settings, pro=pro) as venue:
             yield server, venue
     finally:
         await runner.cleanup()
@@ -137,7 +137,7 @@ async def turns() -> AsyncIterator[list[float]]:
 @pytest.mark.parametrize("pro", [False, True], ids=["rest", "pro"])
 @pytest.mark.parametrize("exchange", LISTINGS)
 async def test_the_loop_turns_while_thousands_of_markets_are_loaded_and_loaded_again(exchange: str, pro: bool) -> None:
-    exchanges.preload(pro=pro)
+    opening.preload(pro=pro)
     async with opened(exchange, pro=pro) as (server, venue):
         for count in (MANY, MANY + 1):
             server.body = json.dumps(LISTINGS[exchange](count)).encode()

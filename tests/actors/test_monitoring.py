@@ -6,26 +6,23 @@ import asyncio
 import re
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from itertools import cycle
-from pathlib import Path
 
 import pytest
 import uvloop
 
 from support.ports import free_port
 from support.scraping import parsed
-from tickwire import streams
-from tickwire.broker import embedded
-from tickwire.bus import Bus, connect
-from tickwire.config import MetricsSettings, NatsSettings
-from tickwire.feeds import Feed, Kind
-from tickwire.metrics import SECONDS, Metrics
-from tickwire.monitoring import monitored
-from tickwire.streamer.desk import Board
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Feed, Kind
+from tickwire.observe.http import monitored
+from tickwire.observe.metrics import SECONDS, Metrics
+from tickwire.settings import MetricsSettings
+from tickwire.streamer.control.feed_context import Board
 from tickwire.streamer.metrics import of_feeds
-from tickwire.streamer.tape import Tape
+from tickwire.tape.writer import Tape
 
 KINDS: tuple[Kind, ...] = ("trade", "book", "ticker")
 LAGS = (-0.2, 0.0004, 0.0005, 0.0007, 0.04, 0.9, 59.0, 61.0)
@@ -47,7 +44,7 @@ async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop
             board.publish_lag.observe(lag)
         boards.append(board)
     metrics, port = Metrics(), free_port()
-    async with monitored(MetricsSettings(port=port), metrics, bus):
+    async with monitored(MetricsSettings(port=port), metrics):
         with metrics.writing(lambda: of_feeds(boards)):
             began = time.thread_time()
             # In a thread, as any other process: reading it is no part of what is measured.
@@ -97,27 +94,17 @@ LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_
 NewLoop = Callable[[], asyncio.AbstractEventLoop]
 
 
-@asynccontextmanager
-async def own_bus(folder: Path) -> AsyncIterator[Bus]:
-    """A connection to a broker of the running loop's own."""
-    async with embedded(folder / "nats") as url, connect(NatsSettings(url=url), name="test") as bus:
-        yield bus
-
-
 @LOOPS
-def test_a_connection_too_many_is_refused_at_once_and_the_others_are_answered(
-    tmp_path: Path, new_loop: NewLoop
-) -> None:
+def test_a_connection_too_many_is_refused_at_once_and_the_others_are_answered(new_loop: NewLoop) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(too_many(tmp_path))
+        runner.run(too_many())
 
 
-async def too_many(folder: Path) -> None:
+async def too_many() -> None:
     port = free_port()
     async with (
         asyncio.timeout(60),
-        own_bus(folder) as bus,
-        monitored(MetricsSettings(port=port), Metrics(), bus, most=3),
+        monitored(MetricsSettings(port=port), Metrics(), most=3),
     ):
         kept = [await opened(port) for _ in range(3)]
         assert [await asked(each) for each in kept] == [b"HTTP/1.1 200 OK"] * 3
@@ -138,17 +125,16 @@ async def too_many(folder: Path) -> None:
 
 
 @LOOPS
-def test_connections_that_are_of_no_use_are_closed_and_those_in_use_are_kept(tmp_path: Path, new_loop: NewLoop) -> None:
+def test_connections_that_are_of_no_use_are_closed_and_those_in_use_are_kept(new_loop: NewLoop) -> None:
     with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(of_no_use(tmp_path))
+        runner.run(of_no_use())
 
 
-async def of_no_use(folder: Path) -> None:
+async def of_no_use() -> None:
     port = free_port()
     async with (
         asyncio.timeout(60),
-        own_bus(folder) as bus,
-        monitored(MetricsSettings(port=port), Metrics(), bus, most=3, idle_s=2.0),
+        monitored(MetricsSettings(port=port), Metrics(), most=3, idle_s=2.0),
     ):
         silent, slow, used = [await opened(port) for _ in range(3)]
         ends = [asyncio.create_task(closed(each)) for each in (silent, slow)]

@@ -10,9 +10,9 @@ import pytest
 from support import candle_venues
 from support.candle_venues import Answer, opened, paged
 from support.markets import MINUTE, Market
-from tickwire.fetcher.rows import read
-from tickwire.ranges import Range
-from tickwire.timeframes import grid
+from tickwire.fetcher.page_rows import read
+from tickwire.model.ranges import Range
+from tickwire.model.timeframes import grid
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR

@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from support.brokers import Server
 from support.ports import free_port
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.messages import Candles, KeyRequest
-from tickwire.serving import Call, Endpoint, serve
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.model.messages import Candles, KeyRequest
+from tickwire.settings import NatsSettings
 
 PROMPTLY_S = 5
 """Half of what nats-py would wait."""

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from support.candle_feed import TRADES, trade, trade_tape
 from support.wires import wire
-from tickwire import broker, streams
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import Trades
-from tickwire.streamer.reading import Reading, read_back
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import connect
+from tickwire.model.feeds import Trades
+from tickwire.settings import NatsSettings
+from tickwire.streamer.candles.trade_tape import Reading, read_back
 
 
 async def test_a_reading_that_was_closed_while_the_broker_was_away_is_not_made_again(tmp_path: Path) -> None:
@@ -22,7 +22,7 @@ async def test_a_reading_that_was_closed_while_the_broker_was_away_is_not_made_a
         heard.put_nowait(sequence)
 
     async with AsyncExitStack() as second, AsyncExitStack() as first:
-        url = await first.enter_async_context(broker.embedded(tmp_path / "nats"))
+        url = await first.enter_async_context(embedded.embedded(tmp_path / "nats"))
         async with connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
             tape = await trade_tape(bus)
@@ -36,7 +36,7 @@ async def test_a_reading_that_was_closed_while_the_broker_was_away_is_not_made_a
                 while bus.client.is_connected:
                     await asyncio.sleep(0.01)
                 await reading.close()
-                await second.enter_async_context(broker.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2])))
+                await second.enter_async_context(embedded.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2])))
                 await tape.say(trade(1))
             # Those of confirmations and answers may have been added.
             left = [each.subject for number, each in bus.client._subs.items() if number not in before]
@@ -54,7 +54,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
         if told.trades[-1].timestamp == trade(9).timestamp:
             last.set()
 
-    async with asyncio.timeout(100), broker.embedded(tmp_path / "nats") as url, wire(url) as line:
+    async with asyncio.timeout(100), embedded.embedded(tmp_path / "nats") as url, wire(url) as line:
         async with (
             connect(NatsSettings(url=url), name="writes") as bus,
             connect(NatsSettings(url=line.url), name="reads") as follower,
@@ -83,7 +83,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
 
 
 async def test_before_the_first_message_of_a_feed_nothing_is_missing(tmp_path: Path) -> None:
-    async with asyncio.timeout(100), broker.embedded(tmp_path / "nats") as url:
+    async with asyncio.timeout(100), embedded.embedded(tmp_path / "nats") as url:
         async with connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
             ack = await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")

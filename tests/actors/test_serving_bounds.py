@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
+from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import Busy
-from tickwire.messages import Coverage, KeyRequest
-from tickwire.metrics import Metrics
-from tickwire.serving import Call, Endpoint, serve
+from tickwire.model.messages import Coverage, KeyRequest
+from tickwire.observe.metrics import Metrics
 
 KEY = KeyRequest(exchange="binance", symbol="ETH/USDT", timeframe="1m")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.processes import SimulatorProcess
-from tickwire import children
+from tickwire.process import children
 
 
 async def test_it_tells_its_url_and_ends_at_once_when_told_to(simulator: SimulatorProcess) -> None:

@@ -13,12 +13,14 @@ from msgspec.structs import replace
 from support import hostile
 from support.influx_api import Server, serving
 from support.processes import environment, running_service
-from tickwire import broker, messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.children import Process
-from tickwire.config import NatsSettings, SinkSettings
-from tickwire.feeds import Trade, Trades
-from tickwire.messages import SinkTotals
+from tickwire.bus import embedded as broker
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.model import messages
+from tickwire.model.feeds import Trade, Trades
+from tickwire.model.messages import SinkTotals
+from tickwire.process.children import Process
+from tickwire.settings import NatsSettings, SinkSettings
 
 TRADE = Trade(id="1", timestamp=1_700_000_000_000, side="buy", price=1.0, amount=1.0)
 

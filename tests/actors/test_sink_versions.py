@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from support.influx_api import Server, serving
-from tickwire.config import SinkSettings
 from tickwire.errors import ConfigError
+from tickwire.settings import SinkSettings
 from tickwire.sink.influx import open_influx
 from tickwire.sink.metrics import SinkMetrics
 

@@ -10,11 +10,12 @@ from support import live
 from support.hearing import reports
 from support.loopback import market
 from support.streaming import streaming
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.config import ExchangeSettings, Settings
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import UnsupportedKind, UnsupportedTimeframe
-from tickwire.feeds import Feed, StartRequest
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, StartRequest
+from tickwire.settings import ExchangeSettings, Settings
 
 SYMBOL = "BTC/USDT"
 

@@ -15,10 +15,11 @@ from pydantic import ValidationError
 
 from support.brokers import Server
 from support.ports import free_port
-from tickwire import config, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings, SinkSettings, TapeSettings
+from tickwire import settings as config
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import StorageError
+from tickwire.settings import NatsSettings, SinkSettings, TapeSettings
 
 TAPE = """
 [tape]

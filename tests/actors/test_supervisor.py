@@ -9,11 +9,12 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tickwire import supervisor
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
+from tickwire.bus.connection import connect
+from tickwire.bus.kept_broker import kept_broker
 from tickwire.errors import BrokerUnavailable, ConfigError
-from tickwire.supervisor import Program
+from tickwire.process import supervisor
+from tickwire.process.supervisor import Program
+from tickwire.settings import NatsSettings
 
 TALKATIVE = "print('here', flush=True); print('x' * 1_000_000, flush=True)"
 SLOW = """
@@ -92,7 +93,7 @@ async def test_before_that_a_refusal_to_start_ends_them_all() -> None:
 async def test_a_broker_that_cannot_be_started_again_just_now_is_tried_until_it_can(tmp_path: Path) -> None:
     """Its folder takes no file for a while: a full disk, a permission that is taken."""
     said = asyncio.Queue[str]()
-    async with asyncio.timeout(100), supervisor.kept_broker(tmp_path, None, said.put_nowait) as url:
+    async with asyncio.timeout(100), kept_broker(tmp_path, None, said.put_nowait) as url:
         in_the_way = tmp_path / "nats-server.conf.new"
         in_the_way.mkdir()
         for child in psutil.Process().children(recursive=True):

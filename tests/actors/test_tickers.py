@@ -9,10 +9,10 @@ import msgspec
 import pytest
 
 from support.scripted import body, last, listening
-from tickwire import streams
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
-from tickwire.feeds import Feed, Ticker
+from tickwire.model.feeds import Feed, Ticker
 from tickwire.streamer import tickers
 
 FEED = Feed("ticker", "binance", "BTC/USDT")

@@ -15,15 +15,16 @@ from ccxt.base import errors
 
 from support.trade_feed import FEED, ScriptedVenue, Witness, running, witness
 from support.trading import START, Rest, row, trade, trades
-from tickwire import broker, messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings, StreamerSettings
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BrokerUnavailable, Fenced
-from tickwire.feeds import Gap, Trade, Trades
-from tickwire.streamer.desk import Sink
-from tickwire.streamer.history import recent_trades
-from tickwire.streamer.past import PastTrades
-from tickwire.streamer.tape import open_tape
+from tickwire.model import messages
+from tickwire.model.feeds import Gap, Trade, Trades
+from tickwire.settings import NatsSettings, StreamerSettings
+from tickwire.streamer.control.feed_context import Sink
+from tickwire.streamer.trades.past_trades import PastTrades
+from tickwire.streamer.trades.resume import recent_trades
+from tickwire.tape.writer import open_tape
 from tickwire.venues.profile import TradeFacts
 
 
@@ -321,7 +322,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_and_repeats_nothing
         async def serve() -> None:
             while True:
                 try:
-                    async with broker.embedded(tmp_path / "nats", port=port):
+                    async with embedded.embedded(tmp_path / "nats", port=port):
                         dead.clear()
                         up.set()
                         await asyncio.Event().wait()

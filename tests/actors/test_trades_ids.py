@@ -10,7 +10,7 @@ import pytest
 from support import spoken
 from support.spoken import Spoken, deals, speaking
 from support.trade_feed import following
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
 
 
 @pytest.mark.parametrize("venue", [spoken.htx, spoken.bybit])

@@ -10,10 +10,10 @@ import pytest
 from support import spoken
 from support.spoken import Deal, Spoken, deals, speaking
 from support.trade_feed import Witness, following
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
-from tickwire.streamer.past import PastTrades
-from tickwire.streamer.venue import Venue
+from tickwire.bus.connection import Bus
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.subscriptions.live_venue import Venue
+from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.venues.profile import TradeFacts
 
 PATIENT = StreamerSettings(repair_s=30.0, settle_ms=0)

@@ -8,11 +8,11 @@ import pytest
 
 from support.trade_feed import ScriptedVenue, running, witness
 from support.trading import START, Rest, trade, trades
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
-from tickwire.feeds import Trade
-from tickwire.plausible import AHEAD_MS
-from tickwire.streamer.admission import Admission
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Trade
+from tickwire.model.plausibility import AHEAD_MS
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.subscriptions.admission import Admission
 
 NOW = START + 3_600_000
 YEAR = 365 * 86_400_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tickwire.turns import Turns
+from tickwire.process.loop_yield import Turns
 
 
 async def test_others_have_their_turn_in_work_whose_steps_are_short_or_long() -> None:

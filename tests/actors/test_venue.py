@@ -14,11 +14,11 @@ import pytest_asyncio
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import BTC, PATHS, Memory, as_new, counted, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
-from tickwire.feeds import Feed, Trade
-from tickwire.streamer import desk
-from tickwire.streamer.desk import BookView, Diff
-from tickwire.streamer.hooks import Hooks
-from tickwire.streamer.venue import Venue, merged, open_venue
+from tickwire.model.feeds import Feed, Trade
+from tickwire.streamer.control import feed_context
+from tickwire.streamer.control.feed_context import BookView, Diff
+from tickwire.streamer.subscriptions.hooks import Hooks
+from tickwire.streamer.subscriptions.live_venue import Venue, merged, open_venue
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -327,6 +327,6 @@ async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
         ] * 2
 
 
-def as_the_desk_expects(venue: Venue) -> desk.Venue:
+def as_the_desk_expects(venue: Venue) -> feed_context.Venue:
     """For mypy: a venue is one."""
     return venue

@@ -11,8 +11,8 @@ from ccxt.async_support.base.ws.cache import ArrayCache
 
 from support.loopback import Loopback, loopback, market, settings
 from support.venues import Memory
-from tickwire.feeds import Feed, Trade
-from tickwire.streamer.venue import Venue, open_venue
+from tickwire.model.feeds import Feed, Trade
+from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
 
 COUNT = 3_000
 FIRST = 1_700_000_000_000

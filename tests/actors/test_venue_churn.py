@@ -14,9 +14,9 @@ from support.hearing import reports
 from support.processes import SimulatorProcess, running_simulator
 from support.streaming import streaming
 from support.venues import Memory, settings, venue_at
-from tickwire.bus import Bus
-from tickwire.feeds import Feed, Kind
-from tickwire.streamer.venue import Venue, open_venue
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Feed, Kind
+from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT")
 KINDS: tuple[Kind, ...] = ("trade", "book", "ticker")

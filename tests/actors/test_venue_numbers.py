@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import PATHS, Memory, as_new, venue_at
-from tickwire.feeds import Feed
+from tickwire.model.feeds import Feed
 
 FRAMES = {
     "binance": '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":999999999,"p":"%s","q":"%s","f":1,"l":1,"T":1,"m":true}',

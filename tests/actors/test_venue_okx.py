@@ -14,7 +14,7 @@ import pytest_asyncio
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import PATHS, Memory, as_new, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol
-from tickwire.feeds import Feed, Trade
+from tickwire.model.feeds import Feed, Trade
 
 BTC = Feed("trade", "okx", "BTC/USDT")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT")

@@ -11,7 +11,7 @@ import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import PATHS, Memory, as_new, venue_at
-from tickwire.feeds import Feed
+from tickwire.model.feeds import Feed
 
 YEAR = 365 * 86_400_000
 TRADES = {

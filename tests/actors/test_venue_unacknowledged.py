@@ -14,8 +14,8 @@ import pytest
 from support import standins
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import Memory, venue_at
-from tickwire.feeds import Feed
-from tickwire.streamer.venue import open_venue
+from tickwire.model.feeds import Feed
+from tickwire.streamer.subscriptions.live_venue import open_venue
 
 
 async def until(condition: Callable[[], bool]) -> None:

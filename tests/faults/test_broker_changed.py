@@ -16,12 +16,12 @@ from support.commands import up
 from support.hearing import hearing
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import broker as embedded_broker
-from tickwire import streams
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import Feed, Trades
-from tickwire.subjects import Key
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import connect
+from tickwire.model.feeds import Feed, Trades
+from tickwire.model.subjects import Key
+from tickwire.settings import NatsSettings
 
 PINNED = CONFIG + '\n[streamer]\nfeeds = ["trade binance BTC/USDT"]\n'
 TRADES = Feed("trade", "binance", "BTC/USDT")

@@ -15,17 +15,18 @@ import pytest
 
 from support.ports import free_port
 from support.processes import TICKWIRE, environment, running_service, tickwire
-from tickwire import broker as embedded
-from tickwire import children, messages, streams, subjects
-from tickwire.bus import Bus, connect
-from tickwire.cache import folder as cache_folder
+from tickwire.bus import embedded, streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.cache import folder_owner as cache_folder
 from tickwire.cache.fence import Broker, Fence
 from tickwire.cache.store import Store
-from tickwire.config import NatsSettings
 from tickwire.errors import CacheFileError, Fenced
-from tickwire.messages import CandlePage, Coverage, KeyRequest, Row
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, Coverage, KeyRequest, Row
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 MINUTE = 60_000
 KEY = Key("binance", "BTC/USDT", "1m")

@@ -16,12 +16,13 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
-from tickwire import children, messages, subjects
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService, RequestTimeout
-from tickwire.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row, Stored, Verification
-from tickwire.ranges import Range, covers
-from tickwire.subjects import Key
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row, Stored, Verification
+from tickwire.model.ranges import Range, covers
+from tickwire.model.subjects import Key
+from tickwire.process import children
 
 PROGRAM = Path(__file__).parents[1] / "support" / "cache_process.py"
 KEYS = [Key("binance", f"C{number}/USDT", "1m") for number in range(6)]

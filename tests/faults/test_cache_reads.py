@@ -16,14 +16,14 @@ import pytest
 
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
-from tickwire import messages, subjects
-from tickwire.bus import CHUNK_BYTES, Bus
+from tickwire.bus.connection import CHUNK_BYTES, Bus
 from tickwire.cache import replies
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
-from tickwire.columns import rows_of
+from tickwire.client.columns import rows_of
 from tickwire.errors import CacheFileError, Fenced
-from tickwire.messages import (
+from tickwire.model import messages, subjects
+from tickwire.model.messages import (
     CacheList,
     CandleColumns,
     CandlePage,
@@ -34,8 +34,8 @@ from tickwire.messages import (
     Repair,
     Row,
 )
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 KEY = Key("binance", "BTC/USDT", "1m")

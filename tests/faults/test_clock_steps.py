@@ -17,9 +17,9 @@ from support.faketime import WallClock, wall_clock
 from support.hearing import Heard, hearing
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire.feeds import Candle, Feed, Status
-from tickwire.messages import Coverage, KeyRequest
-from tickwire.subjects import Key
+from tickwire.model.feeds import Candle, Feed, Status
+from tickwire.model.messages import Coverage, KeyRequest
+from tickwire.model.subjects import Key
 
 pytestmark = [pytest.mark.needs("faketime"), pytest.mark.timeout(600)]
 

@@ -20,13 +20,14 @@ from support.brokers import Server, as_user, variables_of
 from support.measured import MEASURED
 from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment, running_simulator, tickwire
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.bus import connect as to_bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.connection import connect as to_bus
 from tickwire.client import Client, connect
 from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout
-from tickwire.feeds import Feed, Trade, Trades
-from tickwire.messages import Candles, CandlesRequest
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Trade, Trades
+from tickwire.model.messages import Candles, CandlesRequest
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 RATE = 200

@@ -11,10 +11,10 @@ import pytest_asyncio
 
 from support.pipeline import Pipeline, pipeline
 from support.processes import running_simulator
-from tickwire import broker as embedded_broker
-from tickwire.messages import Job
-from tickwire.ranges import Range, subtract
-from tickwire.subjects import Key
+from tickwire.bus import embedded as embedded_broker
+from tickwire.model.messages import Job
+from tickwire.model.ranges import Range, subtract
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 pytestmark = pytest.mark.asyncio(loop_scope="module")

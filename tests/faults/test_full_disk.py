@@ -21,11 +21,12 @@ from support.pipeline import CONFIG, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
 from support.small_disk import Disk, small_disk
-from tickwire import broker as embedded_broker
-from tickwire import children, supervisor
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import Feed, Trades
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.kept_broker import kept_broker
+from tickwire.model.feeds import Feed, Trades
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 TRADES = Feed("trade", "binance", "BTC/USDT")
 PINNED = '[streamer]\nfeeds = ["trade binance BTC/USDT"]\n'
@@ -112,7 +113,7 @@ async def server(folder: Path, port: int) -> AsyncIterator[None]:
 async def stream_of(folder: Path) -> AsyncIterator[Bus]:
     """An embedded broker that is kept alive, and a stream of it."""
     async with (
-        supervisor.kept_broker(folder, None, lambda said: None) as url,
+        kept_broker(folder, None, lambda said: None) as url,
         connect(NatsSettings(url=url, patience_s=60), name="test") as bus,
     ):
         with suppress(nats.js.errors.BadRequestError):

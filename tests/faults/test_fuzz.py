@@ -23,11 +23,11 @@ from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import running_simulator
 from support.programs import absent
 from support.sinking import SINK
-from tickwire import asyncapi, messages
-from tickwire.asyncapi import Message
-from tickwire.feeds import Candle, Feed, Trades
-from tickwire.messages import ErrorReply, SinkReport, SinkRequest
-from tickwire.subjects import Key
+from tickwire.model import asyncapi, messages
+from tickwire.model.asyncapi import Message
+from tickwire.model.feeds import Candle, Feed, Trades
+from tickwire.model.messages import ErrorReply, SinkReport, SinkRequest
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 SINCE = 1_704_067_200_000

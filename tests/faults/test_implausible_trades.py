@@ -14,9 +14,9 @@ from support import live, okx
 from support.hearing import hearing
 from support.pipeline import CONFIG, pipeline
 from support.processes import running_simulator
-from tickwire.feeds import Candle, Feed, Status, Trades
-from tickwire.messages import Coverage, KeyRequest
-from tickwire.subjects import Key
+from tickwire.model.feeds import Candle, Feed, Status, Trades
+from tickwire.model.messages import Coverage, KeyRequest
+from tickwire.model.subjects import Key
 
 SYMBOL = "BTC/USDT"
 YEAR = 365 * 86_400_000

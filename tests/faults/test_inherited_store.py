@@ -13,11 +13,11 @@ import pytest
 from support.brokers import Server
 from support.ports import free_port
 from support.processes import environment, tickwire
-from tickwire import streams
-from tickwire.answers import patiently
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings, Settings
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.requests import patiently
 from tickwire.errors import StorageError
+from tickwire.settings import NatsSettings, Settings
 
 SUBJECT = "tape.trade.binance.BTC-USDT"
 

@@ -11,8 +11,8 @@ import pytest
 
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
-from tickwire.messages import Row
-from tickwire.subjects import Key
+from tickwire.model.messages import Row
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 KEY = Key("binance", "BTC/USDT", "1m")

@@ -13,11 +13,11 @@ from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import streams
-from tickwire.bus import Bus
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.client import connect
-from tickwire.feeds import Feed, FeedList, FeedsRequest, Trade
-from tickwire.messages import (
+from tickwire.model.feeds import Feed, FeedList, FeedsRequest, Trade
+from tickwire.model.messages import (
     Candles,
     CandlesRequest,
     Coverage,
@@ -27,7 +27,7 @@ from tickwire.messages import (
     SinkReport,
     SinkRequest,
 )
-from tickwire.subjects import Key
+from tickwire.model.subjects import Key
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 RATE = 200

@@ -17,10 +17,10 @@ from support.influx_api import serving as an_influx
 from support.processes import environment, running_simulator, tickwire
 from support.recorder import recording
 from support.secured import declared, one_line, secured
-from tickwire.bus import Bus, connect
+from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Forbidden
-from tickwire.feeds import Feed
-from tickwire.subjects import Key
+from tickwire.model.feeds import Feed
+from tickwire.model.subjects import Key
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 KEY = Key("binance", "BTC/USDT", "1h")

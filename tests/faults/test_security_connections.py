@@ -17,10 +17,10 @@ from support.brokers import Server, as_user, serving, variables_of
 from support.processes import environment, tickwire
 from support.recorder import recording
 from support.secured import declared, one_line
-from tickwire import streams
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
+from tickwire.bus import streams
+from tickwire.bus.connection import connect
 from tickwire.errors import ConfigError, Forbidden, TickwireError
+from tickwire.settings import NatsSettings
 
 
 @pytest.fixture

@@ -16,13 +16,14 @@ from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
 from support.secured import declared, secured
-from tickwire import jobs, messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.client import Client, Key, NoSuchService, Trade
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.client import Client, Key, NoSuchService, Trade, fetch_jobs
 from tickwire.client import connect as to_tickwire
-from tickwire.config import SinkSettings
-from tickwire.feeds import Book, Feed, FeedList, FeedsRequest, MarketReport, MarketRequest, Trades
-from tickwire.messages import Candles, CandlesRequest, Coverage, KeyRequest
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Feed, FeedList, FeedsRequest, MarketReport, MarketRequest, Trades
+from tickwire.model.messages import Candles, CandlesRequest, Coverage, KeyRequest
+from tickwire.settings import SinkSettings
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 MINUTE = 60_000
@@ -99,7 +100,7 @@ async def test_the_client_gets_candles_trades_from_the_tape_and_books(server: Se
                 break
         job = await line.submit(KEY, SINCE, SINCE + 10 * MINUTE)
         assert (await job.result()).complete
-        assert (await jobs.known(line.bus, job.id)).rows_from_cache == 10
+        assert (await fetch_jobs.known(line.bus, job.id)).rows_from_cache == 10
     assert "iolation" not in server.log
 
 

@@ -17,9 +17,10 @@ from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
 from support.secured import declared, secured
-from tickwire import messages, streams
-from tickwire.bus import Bus, connect
-from tickwire.feeds import Feed, Trades
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Trades
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 SERVICES = ("cache", "fetcher", "streamer")

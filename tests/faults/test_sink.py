@@ -15,9 +15,10 @@ from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import environment, running_simulator, tickwire
 from support.sinking import SINK, START, SYMBOLS, Writer, assert_equal, sinking, until_written
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.feeds import Book, Candle, Feed
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Candle, Feed
 
 
 @pytest.fixture

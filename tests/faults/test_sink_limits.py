@@ -13,13 +13,14 @@ from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, environment, running_service, tickwire
 from support.sinking import SINK, START, Writer, assert_equal, sinking, until_written
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.config import SinkSettings
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
-from tickwire.feeds import Book, Trade, Trades
-from tickwire.messages import SinkTotals
-from tickwire.sink.ledger import Ledger
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Trade, Trades
+from tickwire.model.messages import SinkTotals
+from tickwire.settings import SinkSettings
+from tickwire.sink.offsets import Ledger
 
 MIB = 1 << 20
 BTC = "trade.binance.BTC-USDT"

@@ -16,9 +16,9 @@ from support.model_disk import Fault, ModelDisk, Stopped
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
 from tickwire.errors import StorageError
-from tickwire.messages import CandlePage, Row, Stored
-from tickwire.ranges import Range, covers, merge
-from tickwire.subjects import Key
+from tickwire.model.messages import CandlePage, Row, Stored
+from tickwire.model.ranges import Range, covers, merge
+from tickwire.model.subjects import Key
 
 HEADER = "dates,opens,highs,lows,closes,volumes"
 MINUTE = 60_000

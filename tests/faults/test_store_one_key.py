@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tickwire import logs, subjects
 from tickwire.cache.fence import Fence
-from tickwire.cache.keyfile import KeyFile
+from tickwire.cache.key_files import KeyFile
 from tickwire.cache.store import Store
-from tickwire.config import LogSettings
-from tickwire.messages import CandlePage, Row
-from tickwire.subjects import Key
+from tickwire.model import subjects
+from tickwire.model.messages import CandlePage, Row
+from tickwire.model.subjects import Key
+from tickwire.observe import logs
+from tickwire.settings import LogSettings
 
 KEY = Key("binance", "BTC/USDT", "1m")
 OTHER = Key("okx", "ETH/USDT", "1m")

@@ -13,10 +13,10 @@ import pytest
 from support import live
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import children
 from tickwire.errors import BadRequest, TickwireError, UnknownExchange, UnknownSymbol, UnsupportedKind
-from tickwire.feeds import Feed, FeedList, FeedReport, FeedsRequest
-from tickwire.messages import decode
+from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
+from tickwire.model.messages import decode
+from tickwire.process import children
 
 SUBSCRIBERS = str(Path(__file__).parents[1] / "support" / "subscribers.py")
 BTC = Feed("trade", "binance", "BTC/USDT")

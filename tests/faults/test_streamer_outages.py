@@ -15,10 +15,11 @@ from nats.aio.msg import Msg
 from support import live
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import broker as embedded_broker
-from tickwire import messages, streams
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
 from tickwire.client import Client, connect
-from tickwire.feeds import Feed, Status, Trade, Trades
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Status, Trade, Trades
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 SOCKET = "/ws/"

@@ -13,14 +13,15 @@ from support.hearing import reports
 from support.pipeline import CONFIG, pipeline
 from support.ports import free_port
 from support.processes import environment, running_simulator, tickwire
-from tickwire import broker as embedded_broker
-from tickwire import streams
-from tickwire.bus import connect
-from tickwire.config import NatsSettings, StreamerSettings
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import connect
 from tickwire.errors import ConfigError
-from tickwire.feeds import Feed
-from tickwire.streamer import interest, service
-from tickwire.streamer.interest import open_interests
+from tickwire.model.feeds import Feed
+from tickwire.settings import NatsSettings, StreamerSettings
+from tickwire.streamer import service
+from tickwire.streamer.control import interests as interest
+from tickwire.streamer.control.interests import open_interests
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 MINUTE = Feed("candle", "binance", "ETH/USDT", "1m")

@@ -8,7 +8,7 @@ from support import live
 from support.hearing import hearing
 from support.pipeline import CONFIG, pipeline
 from support.processes import running_simulator
-from tickwire.feeds import Candle, Feed, Status, Trades
+from tickwire.model.feeds import Candle, Feed, Status, Trades
 
 SECOND = Feed("candle", "binance", "BTC/USDT", "1s")
 TRADES = Feed("trade", "binance", "BTC/USDT")

@@ -13,9 +13,9 @@ import pytest
 
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
-from tickwire import messages, subjects
-from tickwire.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row
-from tickwire.subjects import Key
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 START = 1_700_000_040_000 // MINUTE * MINUTE

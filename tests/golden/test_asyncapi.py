@@ -16,12 +16,14 @@ from nats.aio.msg import Msg
 from support import live
 from support.pipeline import CONFIG, pipeline
 from support.processes import running_simulator
-from tickwire import asyncapi, errors, schemas, streams
-from tickwire.config import TapeSettings
+from tickwire import errors
+from tickwire.bus import streams
 from tickwire.errors import NotCached
-from tickwire.feeds import Feed
-from tickwire.messages import Candles, CandlesRequest, Coverage, KeyRequest, encode, error_reply
-from tickwire.subjects import Key
+from tickwire.model import asyncapi, schemas
+from tickwire.model.feeds import Feed
+from tickwire.model.messages import Candles, CandlesRequest, Coverage, KeyRequest, encode, error_reply
+from tickwire.model.subjects import Key
+from tickwire.settings import TapeSettings
 
 EX, SYM = "binance", "BTC/USDT"
 ROOT = Path(__file__).parents[2]

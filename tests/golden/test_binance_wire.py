@@ -13,9 +13,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from tickwire.feeds import Trade
-from tickwire.streamer.binance import Kline, Said, decode
-from tickwire.streamer.desk import Diff
+from tickwire.model.feeds import Trade
+from tickwire.streamer.control.feed_context import Diff
+from tickwire.streamer.subscriptions.binance import Kline, Said, decode
 
 RECORDINGS = {
     "BINANCE": {"aggTrade": 2, "depthUpdate": 177, "kline": 2, None: 84},

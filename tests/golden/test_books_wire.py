@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tickwire.streamer.desk import Diff
-from tickwire.streamer.orderbook import OrderBook
+from tickwire.streamer.books.orderbook import OrderBook
+from tickwire.streamer.control.feed_context import Diff
 
 LIMIT = 1000
 

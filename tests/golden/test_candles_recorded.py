@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tickwire.feeds import Candle, Trade, Trades
-from tickwire.streamer.building import Building, Ended, fold, grain_of
+from tickwire.model.feeds import Candle, Trade, Trades
+from tickwire.streamer.candles.builder import Building, Ended, fold, grain_of
 
 MINUTE = 60_000
 Values = tuple[float, float, float, float, float]

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 from support.candle_feed import MINUTE, START, ScriptedVenue, running, trade_tape, witness
-from tickwire.bus import Bus
-from tickwire.feeds import Feed, Trade
-from tickwire.messages import Row
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Feed, Trade
+from tickwire.model.messages import Row
 from tickwire.venues.registry import profile_of
 
 

@@ -9,8 +9,8 @@ import jsonschema
 import msgspec
 import pytest
 
-from tickwire import messages, schemas
 from tickwire.errors import BadRequest
+from tickwire.model import messages, schemas
 
 FOLDER = Path(__file__).parents[2] / "docs" / "schemas"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.streamer.acknowledgement import acknowledges, request_id
+from tickwire.streamer.subscriptions.acknowledgement import acknowledges, request_id
 
 OKX = {"op": "subscribe", "args": [{"channel": "trades", "instId": "BTC-USDT"}]}
 BYBIT = {"op": "subscribe", "req_id": "7", "args": ["publicTrade.BTCUSDT"]}

@@ -10,13 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, by_id, by_time, trade, trades
-from tickwire.feeds import Gap, Trade
-from tickwire.streamer import uncounted
-from tickwire.streamer.backfill import Ask, Patience, next_ask
-from tickwire.streamer.counted import Counted
-from tickwire.streamer.identity import Identity
-from tickwire.streamer.sequence import Answer, Ordering, Run
-from tickwire.streamer.uncounted import Uncounted
+from tickwire.model.feeds import Gap, Trade
+from tickwire.streamer.trades import by_content
+from tickwire.streamer.trades.by_content import Uncounted
+from tickwire.streamer.trades.by_id import Counted
+from tickwire.streamer.trades.content_identity import Identity
+from tickwire.streamer.trades.ordering import Answer, Ordering, Run
+from tickwire.streamer.trades.repair_plan import Ask, Patience, next_ask
 
 
 def test_where_ids_count_the_next_id_is_asked_for() -> None:
@@ -123,7 +123,7 @@ class Life:
                 rows = [msgspec.structs.replace(each, id=f"rest-{each.id}") for each in rows]
             known = self.order.last
             runs, answer = self.order.page(rows, 2, "", ask.floor)
-            if known is None and len(rows) >= uncounted.SHORT and self.page >= uncounted.SHORT:
+            if known is None and len(rows) >= by_content.SHORT and self.page >= by_content.SHORT:
                 # So long a page without anything known may begin too late: that is said.
                 runs = self._without_doubt(runs)
             self._append(runs)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from tickwire.errors import BadRequest
 from tickwire.fetcher.bounds import bounds
-from tickwire.fetcher.paging import Proven
-from tickwire.messages import FetchRequest
-from tickwire.timeframes import grid
+from tickwire.fetcher.paging_types import Proven
+from tickwire.model.messages import FetchRequest
+from tickwire.model.timeframes import grid
 
 MINUTE = 60_000
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC

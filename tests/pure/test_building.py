@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.feeds import Candle, Gap, Trade, Trades
-from tickwire.streamer.building import Building, Ended, Late, candle_of, divides_a_day, fold, grain_of
+from tickwire.model.feeds import Candle, Gap, Trade, Trades
+from tickwire.streamer.candles.builder import Building, Ended, Late, candle_of, divides_a_day, fold, grain_of
 
 DAY = 1_700_006_400_000
 """The start of a day (UTC): 2023-11-15."""

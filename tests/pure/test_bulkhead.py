@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.bulkhead import Backoff, bulkhead, reason
 from tickwire.errors import ExchangeFailed, Fenced
+from tickwire.process.bulkhead import Backoff, bulkhead, reason
 
 
 @given(failures=st.integers(0, 10**6), first=st.floats(0.001, 100), longest=st.floats(0.001, 1000))

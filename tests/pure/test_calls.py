@@ -12,12 +12,12 @@ import pytest
 from ccxt.base import errors
 from prometheus_client import CollectorRegistry
 
-from tickwire import logs
-from tickwire.config import FetcherSettings, LogSettings
 from tickwire.errors import ExchangeFailed, UnknownSymbol
-from tickwire.exchanges import Gate
+from tickwire.exchange.opening import Gate
 from tickwire.fetcher.calls import PATIENCE_S, Calls, Failure, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.observe import logs
+from tickwire.settings import FetcherSettings, LogSettings
 
 
 def below(tree: dict[str, Any], *, retried: bool = False) -> Iterator[tuple[str, bool]]:

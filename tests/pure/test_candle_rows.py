@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.fetcher.rows import BadRows, OtherGrid, read
-from tickwire.timeframes import grid
+from tickwire.fetcher.page_rows import BadRows, OtherGrid, read
+from tickwire.model.timeframes import grid
 
 MINUTE = 60_000
 DAY = 86_400_000

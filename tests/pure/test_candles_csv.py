@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.cache import csvfile, merge
-from tickwire.cache.rows import HEADER, checked, columns, format_row, format_rows, parse_rows, proven, proves
+from tickwire.cache import csv_bytes, splice_plan
+from tickwire.cache.candle_rows import HEADER, checked, columns, format_row, format_rows, parse_rows, proven, proves
 from tickwire.cache.salvage import salvage
 from tickwire.errors import BadRequest, UnsupportedTimeframe
-from tickwire.messages import CandlePage, Row
-from tickwire.ranges import Range
-from tickwire.timeframes import grid
+from tickwire.model.messages import CandlePage, Row
+from tickwire.model.ranges import Range
+from tickwire.model.timeframes import grid
 
 MINUTE = 60_000
 numbers = st.floats(allow_nan=False, allow_infinity=False)
@@ -65,22 +65,22 @@ def test_bisect_finds_what_a_search_through_all_rows_finds(rows: list[Row], minu
     view = HEADER + b"".join(lines)
     date = minute * MINUTE + shift
     before = sum(len(line) for line, row in zip(lines, rows, strict=True) if row[0] < date)
-    assert csvfile.bisect(view, date, csvfile.START, len(view)) == csvfile.START + before
+    assert csv_bytes.bisect(view, date, csv_bytes.START, len(view)) == csv_bytes.START + before
 
 
 @given(tables(), st.integers(0, 40))
 def test_cutting_after_n_rows_leaves_the_first_n(rows: list[Row], limit: int) -> None:
     view = HEADER + format_rows(rows)
-    end = csvfile.cut_after(view, csvfile.START, len(view), limit)
-    assert view[csvfile.START : end] == format_rows(rows[:limit])
+    end = csv_bytes.cut_after(view, csv_bytes.START, len(view), limit)
+    assert view[csv_bytes.START : end] == format_rows(rows[:limit])
 
 
 @given(tables(), st.integers(0, 40), st.integers(0, 40))
 def test_cutting_before_n_rows_leaves_the_last_n(rows: list[Row], limit: int, skipped: int) -> None:
     view = HEADER + format_rows(rows)
-    start = csvfile.cut_after(view, csvfile.START, len(view), skipped)
+    start = csv_bytes.cut_after(view, csv_bytes.START, len(view), skipped)
     kept = rows[skipped:]
-    begin = csvfile.cut_before(view, start, len(view), limit)
+    begin = csv_bytes.cut_before(view, start, len(view), limit)
     assert view[begin:] == format_rows(kept[len(kept) - min(limit, len(kept)) :])
 
 
@@ -94,15 +94,15 @@ def test_the_last_rows_of_a_long_file_are_found_by_looking_at_its_end_alone() ->
             looked.append(place.start)
             return super().__getitem__(place)
 
-    begin = csvfile.cut_before(Watched(view), csvfile.START, len(view), 10_000)
-    assert csvfile.date_at(view, begin) == 490_000 * MINUTE
+    begin = csv_bytes.cut_before(Watched(view), csv_bytes.START, len(view), 10_000)
+    assert csv_bytes.date_at(view, begin) == 490_000 * MINUTE
     assert min(looked) >= begin - (1 << 18)
 
 
 @given(tables(), tables())
 def test_merging_is_an_upsert_by_date(old: list[Row], new: list[Row]) -> None:
     view = HEADER + format_rows(old)
-    plan = merge.plan(view, len(view), [(row[0], format_row(row)) for row in new])
+    plan = splice_plan.plan(view, len(view), [(row[0], format_row(row)) for row in new])
     result = b"".join(piece if isinstance(piece, bytes) else view[slice(*piece)] for piece in plan.pieces)
     before, after = {row[0]: row for row in old}, {row[0]: row for row in new}
     union = before | after
@@ -114,14 +114,14 @@ def test_merging_is_an_upsert_by_date(old: list[Row], new: list[Row]) -> None:
 
 def test_merging_rows_that_are_there_already_writes_nothing() -> None:
     view = HEADER + format_rows([row_at(minute) for minute in range(9)])
-    plan = merge.plan(view, len(view), [(row_at(m)[0], format_row(row_at(m))) for m in (2, 3, 7)])
-    assert plan == merge.Plan([(csvfile.START, len(view))], 0, 0)
+    plan = splice_plan.plan(view, len(view), [(row_at(m)[0], format_row(row_at(m))) for m in (2, 3, 7)])
+    assert plan == splice_plan.Plan([(csv_bytes.START, len(view))], 0, 0)
 
 
 @given(tables())
 def test_a_scan_of_a_good_file_finds_every_row_and_no_flaw(rows: list[Row]) -> None:
     view = HEADER + format_rows(rows)
-    found = csvfile.scan(view, csvfile.START, len(view), grid("1m"))
+    found = csv_bytes.scan(view, csv_bytes.START, len(view), grid("1m"))
     assert (found.rows, found.flaws) == (len(rows), [])
     assert sum((until - since) // MINUTE for since, until in found.runs) == len(rows)
 
@@ -144,7 +144,7 @@ def test_a_scan_of_a_good_file_finds_every_row_and_no_flaw(rows: list[Row]) -> N
 )
 def test_a_flaw_is_named_with_its_line(bad: bytes, says: str) -> None:
     view = HEADER + format_rows([row_at(1), row_at(2)]) + bad + format_rows([row_at(4)])
-    found = csvfile.scan(view, csvfile.START, len(view), grid("1m"), keep=10)
+    found = csv_bytes.scan(view, csv_bytes.START, len(view), grid("1m"), keep=10)
     assert [(flaw.line, says in flaw.message) for flaw in found.flaws] == [(4, True)]
     assert found.rows == 3
 
@@ -153,10 +153,10 @@ def test_a_flaw_is_named_with_its_line(bad: bytes, says: str) -> None:
 def test_an_unfinished_last_line_is_torn_and_a_finished_wrong_one_is_not(length: int) -> None:
     whole = format_row(row_at(3, 1.5))
     if length < len(whole) and length:
-        assert csvfile.is_torn(whole[:length])
-    assert not csvfile.is_torn(b"hello\n")
-    assert not csvfile.is_torn(b"hello")
-    assert csvfile.is_torn(b"18\0\0\n")
+        assert csv_bytes.is_torn(whole[:length])
+    assert not csv_bytes.is_torn(b"hello\n")
+    assert not csv_bytes.is_torn(b"hello")
+    assert csv_bytes.is_torn(b"18\0\0\n")
 
 
 @given(st.sets(st.integers(0, 40), min_size=1), st.data())

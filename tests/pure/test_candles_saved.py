@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.cache import salvage as salvaging
-from tickwire.cache.dialect import LONGEST, Ambiguous
-from tickwire.cache.rows import format_rows
+from tickwire.cache.candle_rows import format_rows
+from tickwire.cache.foreign_csv import LONGEST, Ambiguous
 from tickwire.cache.salvage import Salvaged
-from tickwire.messages import Row
-from tickwire.ranges import Range
-from tickwire.timeframes import grid
+from tickwire.model.messages import Row
+from tickwire.model.ranges import Range
+from tickwire.model.timeframes import grid
 
 SAVED = Path(__file__).parents[1] / "golden" / "saved"
 NOW = 1_800_000_000_000

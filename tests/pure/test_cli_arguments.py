@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire import times
 from tickwire.cli import arguments
 from tickwire.errors import BadRequest, TickwireError, UnsupportedTimeframe
-from tickwire.subjects import Key
+from tickwire.model import times
+from tickwire.model.subjects import Key
 
 NOW = 1_767_225_600_000
 """2026-01-01T00:00:00Z, by `date -u -d 2026-01-01 +%s`."""

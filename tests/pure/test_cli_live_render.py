@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from tickwire import messages
-from tickwire.chain import Taped
-from tickwire.cli import arguments, chart, demo_live, lines, render, screens
-from tickwire.cli.lines import Digits
+from tickwire.cli import arguments, chart, demo_live, feed_lines, feed_screens, render
+from tickwire.cli.feed_lines import Digits
 from tickwire.cli.watch import View
 from tickwire.errors import BadRequest, UnsupportedTimeframe
-from tickwire.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
+from tickwire.tape.sequence import Taped
 
 NOON = 1_767_268_800_000
 """`date -u -d 2026-01-01T12:00 +%s000`."""
@@ -82,53 +82,53 @@ def test_ages_are_short(milliseconds: int, expected: str) -> None:
 
 
 def test_a_trade_is_a_line_of_time_side_price_and_amount() -> None:
-    (line,) = lines.trades(said(trade()), Digits())
+    (line,) = feed_lines.trades(said(trade()), Digits())
     assert line.plain.split() == ["12:00:00.000", "buy", "60,000.1", "0.005"]
 
 
 def test_prices_line_up_with_the_longest_so_far() -> None:
     digits = Digits()
-    found = lines.trades(said(trade(price=1.25), trade(price=1.5), trade(price=2)), digits)
+    found = feed_lines.trades(said(trade(price=1.25), trade(price=1.5), trade(price=2)), digits)
     assert [line.plain.split()[2] for line in found] == ["1.25", "1.50", "2.00"]
     assert len({len(line.plain) for line in found}) == 1
 
 
 def test_buying_is_green_and_selling_is_red() -> None:
-    buy, sell = lines.trades(said(trade(), trade(side="sell")), Digits())
+    buy, sell = feed_lines.trades(said(trade(), trade(side="sell")), Digits())
     assert "\x1b[32m" in drawn(buy, colour=True)
     assert "\x1b[31m" in drawn(sell, colour=True)
 
 
 def test_a_trade_fetched_after_an_interruption_is_marked() -> None:
-    (line,) = lines.trades(said(trade(), source="rest"), Digits())
+    (line,) = feed_lines.trades(said(trade(), source="rest"), Digits())
     assert line.plain.split()[-1] == "rest"
 
 
 def test_a_gap_is_told_before_the_trades_that_follow_it() -> None:
     missing = Gap(since=NOON, until=NOON + 60_000, after_id="7", before_id="9", reason="too far back")
-    first, second = lines.trades(said(trade(9), gap=missing), Digits())
+    first, second = feed_lines.trades(said(trade(9), gap=missing), Digits())
     assert "trades between 2026-01-01 12:00 and 2026-01-01 12:01 (ids after 7, before 9)" in first.plain
     assert first.plain.endswith("too far back")
     assert "buy" in second.plain
 
 
 def test_a_gap_without_bounds_can_be_told_too() -> None:
-    assert lines.gap(Gap(since=None, until=None)) == "gap: trades between the beginning and now could not be had"
+    assert feed_lines.gap(Gap(since=None, until=None)) == "gap: trades between the beginning and now could not be had"
 
 
 def test_a_message_without_trades_is_no_line() -> None:
-    assert lines.trades(said(until=NOON), Digits()) == []
+    assert feed_lines.trades(said(until=NOON), Digits()) == []
 
 
 def test_a_status_is_a_line() -> None:
     status = Status(
         kind="trade", exchange="binance", symbol="BTC/USDT", event="repaired", at=NOON, trades=41, message="by REST"
     )
-    assert lines.status(status).plain == "12:00:00.000  -- repaired: 41 trades: by REST"
+    assert feed_lines.status(status).plain == "12:00:00.000  -- repaired: 41 trades: by REST"
 
 
 def test_a_book_is_a_line_of_its_best_and_its_spread() -> None:
-    line = lines.book(book(), Digits()).plain
+    line = feed_lines.book(book(), Digits()).plain
     assert "bid 99.5 x 2" in line
     assert "ask 100.0 x 1" in line
     assert "spread 0.5 (50.13 bp)" in line
@@ -138,13 +138,13 @@ def test_a_book_is_a_line_of_its_best_and_its_spread() -> None:
 def test_a_resyncing_book_has_no_levels_to_show() -> None:
     """Even if somebody sent some."""
     stale = book(state="resyncing")
-    for shown in (lines.book(stale, Digits()).plain, drawn(screens.ladder(stale, Digits()))):
+    for shown in (feed_lines.book(stale, Digits()).plain, drawn(feed_screens.ladder(stale, Digits()))):
         assert "resyncing" in shown
         assert "99" not in shown
 
 
 def test_a_ladder_has_asks_above_and_bids_below_the_spread() -> None:
-    rows = [line.split() for line in drawn(screens.ladder(book(), Digits())).splitlines() if line.strip()]
+    rows = [line.split() for line in drawn(feed_screens.ladder(book(), Digits())).splitlines() if line.strip()]
     assert [row[0] for row in rows] == ["100.5", "100.0", "spread", "99.5", "99.0"]
     assert rows[2][1] == "0.5"
     bars = [len(row[2]) for row in (rows[0], rows[1], rows[3], rows[4])]
@@ -153,46 +153,48 @@ def test_a_ladder_has_asks_above_and_bids_below_the_spread() -> None:
 
 def test_a_ladder_shows_no_more_levels_than_fit() -> None:
     deep = book(bids=[(99.0 - n, 1.0) for n in range(50)], asks=[(100.0 + n, 1.0) for n in range(50)])
-    shown = [line.split()[0] for line in drawn(screens.ladder(deep, Digits(), rows=2)).splitlines() if line.strip()]
+    shown = [
+        line.split()[0] for line in drawn(feed_screens.ladder(deep, Digits(), rows=2)).splitlines() if line.strip()
+    ]
     assert shown == ["101", "100", "spread", "99", "98"]
 
 
 @pytest.mark.parametrize(("bids", "asks"), [([], []), ([(1.0, 1.0)], []), ([], [(1.0, 0.0)])])
 def test_a_book_with_an_empty_side_is_shown_as_it_is(bids: list[Any], asks: list[Any]) -> None:
     one_sided = book(bids=bids, asks=asks)
-    assert "spread" in drawn(screens.ladder(one_sided, Digits()))
-    assert "none" in lines.book(one_sided, Digits()).plain
+    assert "spread" in drawn(feed_screens.ladder(one_sided, Digits()))
+    assert "none" in feed_lines.book(one_sided, Digits()).plain
 
 
 @pytest.mark.parametrize(
     ("share", "expected"), [(0, ""), (1, "████"), (0.5, "██"), (0.0001, "▏"), (0.3125, "█▎"), (2, "████")]
 )
 def test_a_bar_is_as_long_as_its_share(share: float, expected: str) -> None:
-    assert screens.bar(share, 4) == expected
+    assert feed_screens.bar(share, 4) == expected
 
 
 def test_a_ticker_says_what_the_exchange_said_and_leaves_out_the_rest() -> None:
     whole = Ticker(
         exchange="a", symbol="B", timestamp=NOON, received=NOON, last=110, open=100, bid=109.5, ask=110.5, volume=12
     )
-    line = lines.ticker(whole, Digits()).plain
+    line = feed_lines.ticker(whole, Digits()).plain
     assert "last 110" in line
     assert "+10.00 %" in line
     assert "high" not in line
-    panel = drawn(screens.ticker(whole, Digits()))
+    panel = drawn(feed_screens.ticker(whole, Digits()))
     assert "109.5" in panel
     assert "quote volume" not in panel
-    assert lines.ticker(Ticker(exchange="a", symbol="B", timestamp=None, received=NOON), Digits()).plain
+    assert feed_lines.ticker(Ticker(exchange="a", symbol="B", timestamp=None, received=NOON), Digits()).plain
 
 
 def test_a_candle_is_a_line_that_says_whether_it_is_closed_and_complete() -> None:
-    assert lines.candle(candle(), Digits()).plain.endswith("3 trades  open")
-    assert lines.candle(candle(closed=True), Digits()).plain.endswith("closed")
-    assert lines.candle(candle(closed=True, complete=False), Digits()).plain.endswith("closed, incomplete")
+    assert feed_lines.candle(candle(), Digits()).plain.endswith("3 trades  open")
+    assert feed_lines.candle(candle(closed=True), Digits()).plain.endswith("closed")
+    assert feed_lines.candle(candle(closed=True, complete=False), Digits()).plain.endswith("closed, incomplete")
 
 
 def test_live_candles_go_on_where_history_ends() -> None:
-    shown = screens.Candles([(NOON - 120_000, 1, 2, 0.5, 1.5, 3.0), (NOON - 60_000, 1, 2, 0.5, 1.5, 3.0)])
+    shown = feed_screens.Candles([(NOON - 120_000, 1, 2, 0.5, 1.5, 3.0), (NOON - 60_000, 1, 2, 0.5, 1.5, 3.0)])
     shown.take(candle(close=3))
     shown.take(candle(close=2))
     assert [row[0] for row in shown.rows] == [NOON - 120_000, NOON - 60_000, NOON]
@@ -204,13 +206,13 @@ def test_live_candles_go_on_where_history_ends() -> None:
 
 
 def test_an_incomplete_candle_does_not_replace_one_that_is_cached() -> None:
-    shown = screens.Candles([(NOON, 1, 2, 0.5, 1.5, 3.0)])
+    shown = feed_screens.Candles([(NOON, 1, 2, 0.5, 1.5, 3.0)])
     shown.take(candle(closed=True, complete=False, volume=1))
     assert shown.rows == [(NOON, 1, 2, 0.5, 1.5, 3.0)]
 
 
 def test_a_closed_candle_that_a_new_owner_repeats_is_known_unless_it_is_news() -> None:
-    shown = screens.Candles()
+    shown = feed_screens.Candles()
     repeated = candle(closed=True, repeated=True)
     assert not shown.knows(repeated)
     shown.take(candle(closed=True))
@@ -220,10 +222,10 @@ def test_a_closed_candle_that_a_new_owner_repeats_is_known_unless_it_is_news() -
 
 
 def test_only_so_many_candles_are_kept() -> None:
-    shown = screens.Candles()
-    for n in range(screens.KEPT + 20):
+    shown = feed_screens.Candles()
+    for n in range(feed_screens.KEPT + 20):
         shown.take(candle(NOON + n * 60_000))
-    assert len(shown.rows) == screens.KEPT
+    assert len(shown.rows) == feed_screens.KEPT
     assert shown.rows[0][0] == NOON + 20 * 60_000
 
 
@@ -243,9 +245,9 @@ async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() ->
 
 
 def test_a_feed_that_went_silent_is_said_to_be() -> None:
-    assert screens.silence(NOON, NOON + 1000) == ""
-    assert screens.silence(NOON, NOON + 12_000) == "nothing for 12 s"
-    assert screens.silence(None, NOON) == "nothing yet"
+    assert feed_screens.silence(NOON, NOON + 1000) == ""
+    assert feed_screens.silence(NOON, NOON + 12_000) == "nothing for 12 s"
+    assert feed_screens.silence(None, NOON) == "nothing yet"
 
 
 def test_feeds_are_a_table() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.cli.overview import shares
-from tickwire.cli.paces import Paces
-from tickwire.feeds import Feed, FeedReport
+from tickwire.cli.feed_rates import Paces
+from tickwire.cli.status_view import shares
+from tickwire.model.feeds import Feed, FeedReport
 
 NOON = 1_767_268_800_000
 BTC = Feed("trade", "binance", "BTC/USDT")

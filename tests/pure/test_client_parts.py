@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire import messages
-from tickwire.chain import Taped
 from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.replay import Clock
 from tickwire.errors import UnknownSymbol
-from tickwire.feeds import Feed, Gap, Trade, Trades
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Gap, Trade, Trades
+from tickwire.tape.sequence import Taped
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 

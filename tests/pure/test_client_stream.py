@@ -10,12 +10,12 @@ from typing import Any, cast
 
 import pytest
 
-from tickwire import messages
-from tickwire.chain import Taped
 from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Released, Stream, Streams
-from tickwire.feeds import Feed, Gap, Trade, Trades
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Gap, Trade, Trades
+from tickwire.tape.sequence import Taped
 
 Message = tuple[int, list[int]]
 """A place on the tape, and items."""

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tickwire import address as addresses
-from tickwire import config
+from tickwire import settings as config
 from tickwire.errors import ConfigError
+from tickwire.model import broker_urls as addresses
 
 
 @pytest.fixture(autouse=True)

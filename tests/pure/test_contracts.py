@@ -7,15 +7,21 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-COMMAND_LINE = "tickwire.cli"
-"""Starts services, so it imports the chosen one."""
+PORTIONS = ("shared", "cli", "services/*", "simulator")
 
 
-def test_every_shared_module_is_held_to_importing_no_service() -> None:
+def test_every_folder_has_its_place_among_the_layers() -> None:
     linted = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-    (held,) = [each["source_modules"] for each in linted if each["name"] == "What is shared imports no service"]
-    shared = {f"tickwire.{path.stem}" for path in (ROOT / "shared/tickwire").iterdir() if path.stem != "__pycache__"}
-    assert set(held) == shared - {COMMAND_LINE}
+    (layers,) = [each["layers"] for each in linted if each["name"].startswith("Layers:")]
+    placed = {name for layer in layers for name in layer.split(" | ")}
+    found = {
+        f"tickwire.{path.stem}"
+        for portion in PORTIONS
+        for folder in ROOT.glob(f"{portion}/tickwire")
+        for path in folder.iterdir()
+        if path.stem != "__pycache__"
+    }
+    assert placed == found
 
 
 def test_no_private_module_of_a_library_is_imported() -> None:
@@ -23,6 +29,7 @@ def test_no_private_module_of_a_library_is_imported() -> None:
     found = []
     for path in [
         *(ROOT / "shared").rglob("*.py"),
+        *(ROOT / "cli").rglob("*.py"),
         *(ROOT / "services").rglob("*.py"),
         *(ROOT / "simulator").rglob("*.py"),
     ]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.episodes import Episode
+from tickwire.observe.episodes import Episode
 
 
 class Log:
@@ -46,7 +46,7 @@ def test_each_run_of_failures_has_one_line_at_its_beginning_and_one_at_its_end(t
 
 def test_where_nobody_sees_its_end_it_is_over_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000.0
-    monkeypatch.setattr("tickwire.episodes.time.monotonic", lambda: now)
+    monkeypatch.setattr("tickwire.observe.episodes.time.monotonic", lambda: now)
     log = Log()
     episode = Episode(log, "it fails", quiet_s=10)
     for pause in (0, 9, 9, 11, 1, 30):

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from ccxt.base import errors
 
-from tickwire import exchanges
-from tickwire.config import ExchangeSettings
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedTimeframe
+from tickwire.exchange import opening
+from tickwire.settings import ExchangeSettings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 MARKET = {
@@ -25,19 +25,19 @@ MARKET = {
 
 
 def test_the_ids_are_ccxt_s() -> None:
-    assert sorted(exchanges.ids()) == sorted(ccxt.exchanges)
+    assert sorted(opening.ids()) == sorted(ccxt.exchanges)
 
 
 @pytest.mark.parametrize(("wrong", "near"), [("binanse", "binance"), ("Kraken", "kraken"), ("okex", "okx")])
 def test_an_unknown_exchange_is_refused_with_the_nearest_name(wrong: str, near: str) -> None:
     with pytest.raises(UnknownExchange, match=f"did you mean {near}"):
-        exchanges.known(wrong)
+        opening.known(wrong)
 
 
 def test_a_timeframe_that_the_exchange_lacks_is_refused_with_those_it_has() -> None:
-    exchanges.check_timeframe("binance", "1m")
+    opening.check_timeframe("binance", "1m")
     with pytest.raises(UnsupportedTimeframe, match=r"coinbase has no 1w candles; it has 1m.*1d"):
-        exchanges.check_timeframe("coinbase", "1w")
+        opening.check_timeframe("coinbase", "1w")
 
 
 def test_every_url_goes_through_the_gateway_with_its_host_in_the_path() -> None:
@@ -46,7 +46,7 @@ def test_every_url_goes_through_the_gateway_with_its_host_in_the_path() -> None:
         "other": ["https://{hostname}/x", None],
         "doc": "see the manual",
     }
-    assert exchanges.through_gateway(urls, "http://127.0.0.1:8000", "venue.io") == {
+    assert opening.through_gateway(urls, "http://127.0.0.1:8000", "venue.io") == {
         "api": {
             "public": "http://127.0.0.1:8000/api.binance.com/api/v3",
             "ws": {"spot": "ws://127.0.0.1:8000/stream.binance.com:9443/ws"},
@@ -62,16 +62,16 @@ def test_every_url_goes_through_the_gateway_with_its_host_in_the_path() -> None:
 )
 def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
     # 2015-10-21 07:27:00 UTC
-    assert exchanges.retry_after_s(header, 1_445_412_420.0) == seconds
+    assert opening.retry_after_s(header, 1_445_412_420.0) == seconds
 
 
 def test_a_retry_after_that_makes_no_sense_asks_for_nothing() -> None:
-    assert exchanges.retry_after_s("soon", 0.0) is None
+    assert opening.retry_after_s("soon", 0.0) is None
 
 
 async def test_a_table_that_ccxt_refuses_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"exchange\.binance\.ccxt"):
-        async with exchanges.open_exchange("binance", ExchangeSettings(ccxt={"has": 1})):
+        async with opening.open_exchange("binance", ExchangeSettings(ccxt={"has": 1})):
             pass
 
 
@@ -93,7 +93,7 @@ async def answering(handler: Handler) -> AsyncIterator[str]:
 @asynccontextmanager
 async def binance(gateway: str) -> AsyncIterator[ccxt.Exchange]:
     settings = ExchangeSettings(gateway=gateway, ccxt={"enableRateLimit": False, "timeout": 2_000})
-    async with exchanges.open_exchange("binance", settings) as opened:
+    async with opening.open_exchange("binance", settings) as opened:
         opened.set_markets([MARKET])
         yield opened
 
@@ -157,7 +157,7 @@ async def test_an_exchange_without_a_call_for_its_time_tells_it_with_any_answer(
     async def handler(_request: web.Request) -> web.Response:
         return web.json_response([], headers={"Date": "Mon, 01 Jan 2018 00:00:00 GMT"})
 
-    async with answering(handler) as url, exchanges.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as opened:
+    async with answering(handler) as url, opening.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as opened:
         assert not opened.has["fetchTime"]
         assert opened.clock.now() is None
         with pytest.raises(errors.BaseError):

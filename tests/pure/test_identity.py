@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from support.trading import START, trade, trades
 from tickwire.exchange import exact_json
-from tickwire.feeds import Trade
-from tickwire.streamer.backfill import Ask, next_ask
-from tickwire.streamer.identity import Identity
-from tickwire.streamer.sequence import Answer
-from tickwire.streamer.uncounted import Uncounted
+from tickwire.model.feeds import Trade
+from tickwire.streamer.trades.by_content import Uncounted
+from tickwire.streamer.trades.content_identity import Identity
+from tickwire.streamer.trades.ordering import Answer
+from tickwire.streamer.trades.repair_plan import Ask, next_ask
 from tickwire.venues.registry import profile_of
 
 

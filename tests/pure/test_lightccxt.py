@@ -8,7 +8,7 @@ import sys
 
 def said(code: str) -> str:
     """What a fresh interpreter prints."""
-    start = "import sys\nfrom tickwire import lightccxt\nlightccxt.install()\n"
+    start = "import sys\nfrom tickwire.exchange import ccxt_import\nccxt_import.install()\n"
     return subprocess.run(
         [sys.executable, "-c", start + code], check=True, capture_output=True, text=True
     ).stdout.strip()

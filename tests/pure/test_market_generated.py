@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickwire import timeframes
+from tickwire.model import timeframes
 from tickwire.simulator.aggregates import aggregates
 from tickwire.simulator.candles import INTERVALS, DerivedCandles
 from tickwire.simulator.config import SymbolConfig

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import hostile
-from tickwire import messages, schemas
-from tickwire.decoding import Undecodable
+from tickwire.bus.decoding import Undecodable
 from tickwire.errors import BadRequest
-from tickwire.messages import CandlePage, FetchRequest, Job, header_int
-from tickwire.subjects import family_of
+from tickwire.model import messages, schemas
+from tickwire.model.messages import CandlePage, FetchRequest, Job, header_int
+from tickwire.model.subjects import family_of
 
 KINDS = [kind for kind in schemas.structs() if kind is not messages.CandleColumns]
 

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import ANY_TIME, START, Rest, row, trade
-from tickwire import messages, numbers
 from tickwire.errors import BadRequest, InternalError
-from tickwire.feeds import Candle, Feed, Trade, Trades
-from tickwire.streamer import binance
-from tickwire.streamer.backfill import Ask
-from tickwire.streamer.past import PastTrades, Unanswered
-from tickwire.streamer.unified import Mapper
+from tickwire.model import messages, numbers
+from tickwire.model.feeds import Candle, Feed, Trade, Trades
+from tickwire.streamer.subscriptions import binance
+from tickwire.streamer.subscriptions.unified_mapper import Mapper
+from tickwire.streamer.trades.past_trades import PastTrades, Unanswered
+from tickwire.streamer.trades.repair_plan import Ask
 from tickwire.venues.profile import TradeFacts
 
 NO_NUMBERS: list[Any] = [

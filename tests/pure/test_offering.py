@@ -9,10 +9,11 @@ import ccxt.pro
 import pytest
 from ccxt.base import errors
 
-from tickwire import exchanges, timeframes
 from tickwire.errors import UnsupportedKind, UnsupportedTimeframe
-from tickwire.feeds import Feed
-from tickwire.streamer.offering import method_of, refusal
+from tickwire.exchange import opening
+from tickwire.model import timeframes
+from tickwire.model.feeds import Feed
+from tickwire.streamer.control.offered_feeds import method_of, refusal
 from tickwire.venues.registry import profile_of
 
 
@@ -113,16 +114,16 @@ def test_a_package_that_is_missing_is_named_with_its_remedy(monkeypatch: pytest.
 def test_a_timeframe_that_an_exchange_lists_and_that_is_none_is_not_offered(exchange: str, none: str) -> None:
     opened = getattr(ccxt.pro, exchange)()
     assert none in opened.timeframes
-    offered = exchanges.timeframes(exchange)
+    offered = opening.timeframes(exchange)
     assert none not in offered
     assert sorted(offered, key=timeframes.duration_ms)
     with pytest.raises(UnsupportedTimeframe):
-        exchanges.check_timeframe(exchange, none)
+        opening.check_timeframe(exchange, none)
     with pytest.raises(UnsupportedTimeframe):
         method_of(opened, Feed("candle", exchange, "BTC/USDT", none))
 
 
-@pytest.mark.parametrize("exchange", exchanges.ids())
+@pytest.mark.parametrize("exchange", opening.ids())
 def test_every_timeframe_that_is_offered_is_one(exchange: str) -> None:
-    for timeframe in exchanges.timeframes(exchange):
+    for timeframe in opening.timeframes(exchange):
         assert timeframes.duration_ms(timeframe) > 0

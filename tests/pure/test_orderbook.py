@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.feeds import Level
-from tickwire.streamer.deltas import PART, snapshot
-from tickwire.streamer.desk import Diff
-from tickwire.streamer.orderbook import REPEATS, OrderBook, OutOfStep
+from tickwire.model.feeds import Level
+from tickwire.streamer.books.deltas import PART, snapshot
+from tickwire.streamer.books.orderbook import REPEATS, OrderBook, OutOfStep
+from tickwire.streamer.control.feed_context import Diff
 
 # Bids below 100, asks above: never crossed.
 _amounts = st.sampled_from([0.0, 0.0, 1e-8, 0.5, 1.0, 123456.789])

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tickwire.fetcher.rows import BadRows, read, volumes
-from tickwire.timeframes import grid
+from tickwire.fetcher.page_rows import BadRows, read, volumes
+from tickwire.model.timeframes import grid
 
 MINUTE = 60_000
 DAY = 1_440 * MINUTE

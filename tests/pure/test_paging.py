@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from support import markets
 from support.markets import MINUTE, Exchange, Market
-from tickwire import timeframes
+from tickwire.fetcher.page_rows import BadRows
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging import Habits, Proven
-from tickwire.fetcher.rows import BadRows
-from tickwire.messages import Row
-from tickwire.ranges import Range, covers, merge
+from tickwire.fetcher.paging_types import Habits, Proven
+from tickwire.model import timeframes
+from tickwire.model.messages import Row
+from tickwire.model.ranges import Range, covers, merge
 
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR

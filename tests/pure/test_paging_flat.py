@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire import timeframes
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging import Ask, Habits
-from tickwire.messages import Row
-from tickwire.ranges import Range
+from tickwire.fetcher.paging_types import Ask, Habits
+from tickwire.model import timeframes
+from tickwire.model.messages import Row
+from tickwire.model.ranges import Range
 
 MINUTE = 60_000
 START = 1_514_800_800_000

@@ -7,9 +7,9 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from tickwire.answers import no_such_service
+from tickwire.bus.requests import no_such_service
+from tickwire.bus.service_wait import Patience
 from tickwire.errors import Busy, NoSuchService, UnknownSymbol
-from tickwire.patience import Patience
 
 
 def patience(seconds: float) -> tuple[Patience, list[str]]:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.plausible import AHEAD_MS, UNKNOWN_AHEAD_MS, implausible, latest
+from tickwire.model.plausibility import AHEAD_MS, UNKNOWN_AHEAD_MS, implausible, latest
 
 NOW = int(datetime(2026, 3, 1, 12, tzinfo=UTC).timestamp() * 1000)
 YEAR = 365 * 86_400_000

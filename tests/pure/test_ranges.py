@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.ranges import Range, clip, covers, merge, remove, subtract
+from tickwire.model.ranges import Range, clip, covers, merge, remove, subtract
 
 one = st.builds(Range, st.integers(0, 40), st.integers(0, 40))
 many = st.lists(one, max_size=8)

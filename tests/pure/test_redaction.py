@@ -18,12 +18,13 @@ from aiohttp import web
 from ccxt.base import errors
 from prometheus_client import CollectorRegistry
 
-from tickwire import exchanges, logs
-from tickwire.config import CREDENTIALS, ExchangeSettings, FetcherSettings, LogSettings, credentials
 from tickwire.errors import ExchangeFailed, InternalError
+from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.observe import logs
 from tickwire.redaction import described, redacted
+from tickwire.settings import CREDENTIALS, ExchangeSettings, FetcherSettings, LogSettings, credentials
 
 LISTEN_KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
 
@@ -109,7 +110,7 @@ async def test_a_signed_url_reaches_neither_an_error_nor_a_log(
     before = logging.getLogger().handlers[:]
     async with refusing(status) as (url, asked):
         settings = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False})
-        async with exchanges.open_exchange(exchange, settings, credentials(exchange)) as opened:
+        async with opening.open_exchange(exchange, settings, credentials(exchange)) as opened:
             calls = Calls(opened, FetcherSettings(attempts=2, backoff_s=0.01), 1, FetcherMetrics(CollectorRegistry()))
             logs.configure(LogSettings(format="json"))
             try:
@@ -146,7 +147,7 @@ async def test_the_token_of_a_socket_reaches_no_error() -> None:
     await site.start()
     try:
         settings = ExchangeSettings(gateway=f"http://127.0.0.1:{runner.addresses[0][1]}")
-        async with exchanges.open_exchange("kucoin", settings, pro=True) as opened:
+        async with opening.open_exchange("kucoin", settings, pro=True) as opened:
             opened.open()
             opened.set_markets([{"id": "BTC-USDT", "symbol": "BTC/USDT", "base": "BTC", "quote": "USDT", "spot": True,
                                  "type": "spot", "contract": False, "info": {}}])  # fmt: skip
@@ -175,7 +176,7 @@ def test_credentials_are_left_out_of_every_text_once_they_were_read(monkeypatch:
 @pytest.mark.parametrize("form", ["json", "text"])
 def test_an_error_that_ends_the_process_is_told_without_secrets(form: str) -> None:
     program = (
-        "from tickwire import logs; from tickwire.config import LogSettings\n"
+        "from tickwire.observe import logs; from tickwire.settings import LogSettings\n"
         f"logs.configure(LogSettings(format={form!r}))\n"
         "hidden = '5eC4' + 'e7'\n"
         "try: raise OSError(f'GET https://api.binance.com/api/v3/account?signature={hidden}')\n"

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, by_id, trade, trades
-from tickwire.feeds import Gap, Trade
-from tickwire.streamer import uncounted
-from tickwire.streamer.counted import Counted
-from tickwire.streamer.sequence import Answer, Run
-from tickwire.streamer.uncounted import Uncounted
+from tickwire.model.feeds import Gap, Trade
+from tickwire.streamer.trades import by_content
+from tickwire.streamer.trades.by_content import Uncounted
+from tickwire.streamer.trades.by_id import Counted
+from tickwire.streamer.trades.ordering import Answer, Run
 
 
 def numbers(runs: Iterable[Run]) -> list[int]:
@@ -401,7 +401,7 @@ def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_w
 
 
 def test_before_any_trade_a_page_that_may_have_been_cut_off_comes_after_a_gap_unless_it_reaches_back() -> None:
-    page = named(*[f"n{number}" for number in range(uncounted.SHORT)])
+    page = named(*[f"n{number}" for number in range(by_content.SHORT)])
     (run,) = Uncounted(until=START).page(page, 1, "too late", START)[0]
     assert run.gap == Gap(since=START - 1, until=START, after_id=None, before_id="n0", reason="too late")
     (run,) = Uncounted(until=START + 1).page(page, 1, "too late", START + 1)[0]
@@ -419,7 +419,7 @@ def test_what_is_remembered_is_bounded() -> None:
     order = Uncounted()
     for start in range(0, 20_000, 500):
         order.offer([trade(number) for number in range(start, start + 500)], 1)
-    assert len(order._known) == len(order._remembered) == uncounted.REMEMBERED
+    assert len(order._known) == len(order._remembered) == by_content.REMEMBERED
 
 
 def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:

@@ -7,9 +7,9 @@ import random
 import pytest
 
 from support.trading import trade
-from tickwire.feeds import Trade
-from tickwire.streamer.counted import FAR, Counted
-from tickwire.streamer.sequence import Run
+from tickwire.model.feeds import Trade
+from tickwire.streamer.trades.by_id import FAR, Counted
+from tickwire.streamer.trades.ordering import Run
 
 MINUTE = 60_000
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tickwire.sink import answers
+from tickwire.sink import influx_refusals
 
 RETENTION = "partial write: points beyond retention policy dropped=3"
 CONFLICT = 'partial write: field type conflict: input field "v" on measurement "m" is type string dropped=3'
@@ -28,10 +28,10 @@ CONFLICT = 'partial write: field type conflict: input field "v" on measurement "
     ],
 )
 def test_a_refusal_of_points_is_told_from_a_database_that_is_down(status: int, text: str, meant: str) -> None:
-    if answers.refuses_points(status, text):
+    if influx_refusals.refuses_points(status, text):
         assert meant == "points"
     else:
-        assert meant == ("either" if answers.is_doubtful(status, text) else "database")
+        assert meant == ("either" if influx_refusals.is_doubtful(status, text) else "database")
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_a_refusal_of_points_is_told_from_a_database_that_is_down(status: int, t
 def test_how_many_points_were_dropped_is_believed_where_all_others_were_taken(
     text: str, count: int, dropped: int | None
 ) -> None:
-    assert answers.dropped(text, count) == dropped
+    assert influx_refusals.dropped(text, count) == dropped

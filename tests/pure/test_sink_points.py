@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.feeds import Book, Candle, Gap, Trade, Trades
-from tickwire.messages import SinkTotals, VolumeUnit
+from tickwire.model.feeds import Book, Candle, Gap, Trade, Trades
+from tickwire.model.messages import SinkTotals, VolumeUnit
 from tickwire.sink import points, totals
 from tickwire.sink.totals import CLASSES, class_of
 

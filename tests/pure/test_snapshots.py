@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tickwire.streamer.snapshots import levels_for
+from tickwire.streamer.books.snapshots import levels_for
 
 
 @pytest.mark.parametrize(("depth", "levels"), [(1, 500), (20, 500), (250, 500), (251, 1000), (1000, 1000)])

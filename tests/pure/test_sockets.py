@@ -12,11 +12,11 @@ from aiohttp import WSMessage, WSMsgType
 
 from support.trading import ANY_TIME
 from support.venues import Memory
-from tickwire.feeds import Feed, Trade
-from tickwire.streamer.hooks import Hooks
-from tickwire.streamer.listening import listening
-from tickwire.streamer.sockets import Sockets
-from tickwire.streamer.subscription import Part, Watched
+from tickwire.model.feeds import Feed, Trade
+from tickwire.streamer.subscriptions.frame_router import Sockets
+from tickwire.streamer.subscriptions.hooks import Hooks
+from tickwire.streamer.subscriptions.socket_reports import listening
+from tickwire.streamer.subscriptions.subscription import Part, Watched
 
 
 class Line:

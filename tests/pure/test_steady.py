@@ -12,9 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import WSMessage, WSMsgType
 
-from tickwire import exchanges
-from tickwire.config import ExchangeSettings
-from tickwire.exchange import steady
+from tickwire.exchange import ccxt_patches, opening
+from tickwire.settings import ExchangeSettings
 
 
 @pytest.fixture
@@ -31,9 +30,9 @@ def wall(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 @asynccontextmanager
 async def socket(exchange: str = "binance") -> AsyncIterator[Any]:
     """One of an exchange's, never opened."""
-    async with exchanges.open_exchange(exchange, ExchangeSettings(), pro=True) as opened:
+    async with opening.open_exchange(exchange, ExchangeSettings(), pro=True) as opened:
         client = opened.client("ws://127.0.0.1:9/nowhere")
-        steady.mark(client)
+        ccxt_patches.mark(client)
         yield client
 
 
@@ -41,16 +40,16 @@ async def socket(exchange: str = "binance") -> AsyncIterator[Any]:
 async def test_a_pong_came_when_it_came_whatever_a_venue_marks_it_with(told: int) -> None:
     async with socket("bybit") as client:
         assert client.lastPong is None
-        before = steady.now_ms()
+        before = ccxt_patches.now_ms()
         client.lastPong = told
-        assert before <= client.lastPong <= steady.now_ms()
+        assert before <= client.lastPong <= ccxt_patches.now_ms()
 
 
 async def test_the_ping_loop_does_not_take_its_own_word_for_a_pong() -> None:
     async with socket() as client:
         client.lastPong = 1
         marked = client.lastPong
-        while steady.now_ms() == marked:
+        while ccxt_patches.now_ms() == marked:
             await asyncio.sleep(0)
         client.lastPong = client.lastPong
         assert client.lastPong == marked
@@ -60,10 +59,10 @@ async def test_the_ping_loop_does_not_take_its_own_word_for_a_pong() -> None:
 async def test_what_a_socket_was_last_heard_is_not_moved_by_the_wall_clock(wall: list[float], step_s: float) -> None:
     async with socket() as client:
         wall[0] = step_s
-        before = steady.now_ms()
+        before = ccxt_patches.now_ms()
         client.handle_message(WSMessage(WSMsgType.PONG, b"", None))
         for mark in (client.last_message_at, client.lastPong):
-            assert before <= mark <= steady.now_ms()
+            assert before <= mark <= ccxt_patches.now_ms()
 
 
 @pytest.mark.parametrize("algorithm", ["leakyBucket", "rollingWindow"])
@@ -71,7 +70,7 @@ async def test_what_a_socket_was_last_heard_is_not_moved_by_the_wall_clock(wall:
 async def test_requests_go_on_after_a_step_of_the_wall_clock(wall: list[float], algorithm: str, step_s: float) -> None:
     table = {"rateLimiterAlgorithm": algorithm, "rateLimit": 50, "rollingWindowSize": 150}
     settings = ExchangeSettings(ccxt=table)
-    async with exchanges.open_exchange("binance", settings) as opened:
+    async with opening.open_exchange("binance", settings) as opened:
         for _ in range(3):
             await opened.throttle(1)
         wall[0] = step_s
@@ -81,7 +80,7 @@ async def test_requests_go_on_after_a_step_of_the_wall_clock(wall: list[float], 
 
 
 async def test_ccxt_s_now_is_the_exchange_s_where_that_is_known(wall: list[float]) -> None:
-    async with exchanges.open_exchange("binance", ExchangeSettings()) as opened:
+    async with opening.open_exchange("binance", ExchangeSettings()) as opened:
         assert abs(opened.milliseconds() - time.time() * 1000) < 1000
 
         async def told() -> Any:

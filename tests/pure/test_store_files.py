@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tickwire import subjects
 from tickwire.cache.disk import Disk
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import PENDING_ROWS, Store
 from tickwire.errors import CacheFileError, ConfigError, Fenced, NotCached, StorageError
-from tickwire.messages import CandlePage, Row
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model import subjects
+from tickwire.model.messages import CandlePage, Row
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
 
 KEY = Key("binance", "BTC/USDT", "1m")
 OTHER = Key("okx", "ETH/USDT:USDT", "1h")

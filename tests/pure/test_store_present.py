@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire import logs, subjects
 from tickwire.cache.fence import Fence
-from tickwire.cache.present import AHEAD_MS, Present, believed, is_beyond
+from tickwire.cache.future_guard import AHEAD_MS, Present, believed, is_beyond
 from tickwire.cache.store import Store
-from tickwire.config import LogSettings
-from tickwire.messages import CandlePage, Row
-from tickwire.ranges import Range, covers, merge
-from tickwire.subjects import Key
+from tickwire.model import subjects
+from tickwire.model.messages import CandlePage, Row
+from tickwire.model.ranges import Range, covers, merge
+from tickwire.model.subjects import Key
+from tickwire.observe import logs
+from tickwire.settings import LogSettings
 
 KEY = Key("binance", "BTC/USDT", "1m")
 OTHER = Key("binance", "ETH/USDT", "1m")

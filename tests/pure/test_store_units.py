@@ -8,9 +8,9 @@ from pathlib import Path
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
 from tickwire.errors import BadRequest
-from tickwire.messages import CandlePage, VolumeUnit
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model.messages import CandlePage, VolumeUnit
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
 
 KEY = Key("okx", "BTC/USDT:USDT", "1m")
 SPOT = Key("okx", "BTC/USDT", "1m")

@@ -9,8 +9,19 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tickwire.errors import BadRequest
-from tickwire.feeds import feed
-from tickwire.subjects import Key, check_subject, file_stem, job, key_of, key_of_stem, key_path, ohlcv, symbol_of, token
+from tickwire.model.feeds import feed
+from tickwire.model.subjects import (
+    Key,
+    check_subject,
+    file_stem,
+    job,
+    key_of,
+    key_of_stem,
+    key_path,
+    ohlcv,
+    symbol_of,
+    token,
+)
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=64)
 

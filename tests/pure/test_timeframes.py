@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire import timeframes
 from tickwire.errors import UnsupportedTimeframe
+from tickwire.model import timeframes
 
 names = st.sampled_from(["1s", "1m", "3m", "15m", "1h", "4h", "12h", "1d", "3d", "1w", "1M", "3M", "1y"])
 moments = st.integers(0, 4_000_000_000_000)

@@ -16,8 +16,8 @@ from ccxt.async_support.base.ws.order_book import OrderBook
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.feeds import Candle, Feed, Trade
-from tickwire.streamer.unified import Mapper, Subject, subject
+from tickwire.model.feeds import Candle, Feed, Trade
+from tickwire.streamer.subscriptions.unified_mapper import Mapper, Subject, subject
 
 TRADES = Feed("trade", "okx", "BTC/USDT")
 BOOK = Feed("book", "okx", "BTC/USDT")

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.feeds import Trade, Trades
-from tickwire.messages import Row
+from tickwire.model.feeds import Trade, Trades
+from tickwire.model.messages import Row
 from tickwire.venues import units
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import Measure

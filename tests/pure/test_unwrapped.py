@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tickwire import lifecycle
+from tickwire.process import lifecycle
 
 
 async def test_an_error_alone_keeps_its_cause_and_its_context() -> None:

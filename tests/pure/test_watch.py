@@ -11,8 +11,8 @@ from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.bulkhead import Backoff
-from tickwire.streamer.watch import TRIES, Ended, answered, watch
+from tickwire.process.bulkhead import Backoff
+from tickwire.streamer.subscriptions.watch_loop import TRIES, Ended, answered, watch
 
 
 class Script:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from support.scripted import Running
-from tickwire.feeds import Book, Feed, Level
-from tickwire.streamer.desk import Diff
+from tickwire.model.feeds import Book, Feed, Level
+from tickwire.streamer.control.feed_context import Diff
 
 FEED = Feed("book", "binance", "BTC/USDT")
 DELTAS = "md.book_delta.binance.BTC-USDT"

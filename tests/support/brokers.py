@@ -14,8 +14,9 @@ from pathlib import Path
 from pydantic import SecretStr
 
 from support.ports import free_port
-from tickwire import broker, children
-from tickwire.config import NatsSettings
+from tickwire.bus import embedded
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 USERS = ("fetcher", "streamer", "cache", "sink", "desk", "operator")
@@ -53,7 +54,7 @@ class Server:
         before = len(self.log) if (self.folder / "server.log").exists() else 0
         with (self.folder / "server.log").open("ab") as log:
             process = await stack.enter_async_context(
-                children.child([broker.server_path(), "-c", self.config], env=self.env, stderr=log.fileno())
+                children.child([embedded.server_path(), "-c", self.config], env=self.env, stderr=log.fileno())
             )
         self._running = process, stack
         await self.says("Listening for client connections", after=before)
@@ -153,7 +154,11 @@ def variables_of(url: str, user: str) -> dict[str, str]:
 def check_config(config: Path, env: Mapping[str, str]) -> str:
     """What nats-server says when it only reads a file."""
     done = subprocess.run(
-        [str(broker.server_path()), "-c", str(config), "-t"], env=dict(env), capture_output=True, text=True, check=False
+        [str(embedded.server_path()), "-c", str(config), "-t"],
+        env=dict(env),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stderr

@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tickwire import children
+from tickwire.process import children
 
 FLAGS = (
     "--headless",

@@ -6,11 +6,13 @@ import asyncio
 import sys
 from pathlib import Path
 
-from tickwire import lifecycle, logs, streams
-from tickwire.bus import connect
+from tickwire.bus import streams
+from tickwire.bus.connection import connect
 from tickwire.cache import service
-from tickwire.config import CacheSettings, LeaseSettings, LogSettings, NatsSettings, Settings
-from tickwire.metrics import Metrics
+from tickwire.observe import logs
+from tickwire.observe.metrics import Metrics
+from tickwire.process import lifecycle
+from tickwire.settings import CacheSettings, LeaseSettings, LogSettings, NatsSettings, Settings
 
 
 def settings(url: str, folder: Path) -> Settings:

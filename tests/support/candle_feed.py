@@ -12,18 +12,19 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from support.trading import ANY_TIME
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import Fenced
-from tickwire.feeds import Candle, Feed, Gap, Status, Trade, Trades
-from tickwire.messages import CandlePage, FetchAccepted, FetchRequest, Job
-from tickwire.ranges import Range
-from tickwire.serving import Call, Endpoint, serve
-from tickwire.streamer import candles
-from tickwire.streamer.admission import Admission
-from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
-from tickwire.streamer.tape import Tape, open_tape
+from tickwire.model import messages
+from tickwire.model.feeds import Candle, Feed, Gap, Status, Trade, Trades
+from tickwire.model.messages import CandlePage, FetchAccepted, FetchRequest, Job
+from tickwire.model.ranges import Range
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.candles import feed as candles
+from tickwire.streamer.control.feed_context import Desk, Sink, Wishes, open_board
+from tickwire.streamer.subscriptions.admission import Admission
+from tickwire.tape.writer import Tape, open_tape
 from tickwire.venues.units import SPOT, Units
 
 FEED = Feed("candle", "binance", "BTC/USDT")

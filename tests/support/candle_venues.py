@@ -15,15 +15,16 @@ from prometheus_client import CollectorRegistry
 
 from support.loopback import Loopback, market
 from support.markets import Market
-from tickwire import exchanges, timeframes
-from tickwire.config import ExchangeSettings, FetcherSettings
+from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls, unheard
+from tickwire.fetcher.candle_source import Venue
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging import Proven
-from tickwire.fetcher.venue import Venue
-from tickwire.messages import Row
-from tickwire.ranges import Range
+from tickwire.fetcher.paging_types import Proven
+from tickwire.model import timeframes
+from tickwire.model.messages import Row
+from tickwire.model.ranges import Range
+from tickwire.settings import ExchangeSettings, FetcherSettings
 
 SYMBOL = "BTC/USD"
 Query = dict[str, str]
@@ -158,7 +159,7 @@ async def opened(
     )
     metrics = FetcherMetrics(CollectorRegistry())
     try:
-        async with exchanges.open_exchange(exchange, table) as found:
+        async with opening.open_exchange(exchange, table) as found:
             settings = FetcherSettings(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
             yield Venue(found, Calls(found, settings, 5, metrics), metrics), served
     finally:

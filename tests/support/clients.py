@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from support.pipeline import CONFIG, Pipeline
-from tickwire import children
-from tickwire.feeds import Feed, FeedList, FeedsRequest
-from tickwire.messages import decode
+from tickwire.model.feeds import Feed, FeedList, FeedsRequest
+from tickwire.model.messages import decode
+from tickwire.process import children
 
 MINUTE = 60_000
 HOUR = 3_600_000

@@ -22,7 +22,8 @@ import aiohttp
 import yaml
 
 from support.ports import free_port
-from tickwire import broker, children
+from tickwire.bus import embedded
+from tickwire.process import children
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("cache", "fetcher", "streamer", "sink")
@@ -121,7 +122,7 @@ class Composed:
         """The command of a service: the image's entry point, and the file's command."""
         command = [self.here(str(word), self.mounts(name)) for word in self.services[name]["command"]]
         if name.startswith("nats"):
-            return [str(broker.server_path()), *command]
+            return [str(embedded.server_path()), *command]
         return [*self.tickwire(name), *command]
 
     def python(self, name: str) -> Path:

@@ -6,10 +6,11 @@ import asyncio
 import sys
 import time
 
-from tickwire import lifecycle, logs
-from tickwire.bus import connect
-from tickwire.config import LogSettings, NatsSettings
-from tickwire.leases import Lease, open_leases
+from tickwire.bus.connection import connect
+from tickwire.bus.leases import Lease, open_leases
+from tickwire.observe import logs
+from tickwire.process import lifecycle
+from tickwire.settings import LogSettings, NatsSettings
 
 
 def say(*words: object) -> None:

@@ -12,14 +12,14 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import messages
-from tickwire.bus import Bus, connect
+from tickwire.bus.connection import Bus, connect
 from tickwire.cache import service as cache_service
-from tickwire.config import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import service as fetcher_service
-from tickwire.messages import FetchAccepted, FetchRequest, Job
-from tickwire.metrics import Metrics
+from tickwire.model import messages
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE

@@ -10,9 +10,9 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 from nats.aio.msg import Msg
 
-from tickwire import messages
-from tickwire.bus import Bus
-from tickwire.feeds import FeedList, FeedReport, FeedsRequest
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
 
 T = TypeVar("T", bound=Struct)
 

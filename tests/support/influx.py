@@ -13,7 +13,7 @@ from typing import Any
 import aiohttp
 
 from support.ports import free_port
-from tickwire import children
+from tickwire.process import children
 
 CONFIG = """
 reporting-disabled = true

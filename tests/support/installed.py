@@ -56,7 +56,7 @@ def python_with(folder: Path, *extras: str) -> Path:
             if not (site / each.name).exists():
                 (site / each.name).symlink_to(each)
     root = Path(__file__).parents[2]
-    sources = [root / "shared", root / "simulator", *(root / "services").iterdir()]
+    sources = [root / "shared", root / "cli", root / "simulator", *(root / "services").iterdir()]
     (site / "sources.pth").write_text("".join(f"{each}\n" for each in sources))
     python = folder / "bin" / "python"
     subprocess.run([python, "-c", "import tickwire.errors"], check=True, env={})

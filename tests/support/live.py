@@ -12,9 +12,10 @@ from nats.aio.msg import Msg
 
 from support.hearing import reports
 from support.processes import SimulatorProcess
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.feeds import Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
 
 
 @dataclass

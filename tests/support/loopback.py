@@ -13,7 +13,7 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
-from tickwire.config import ExchangeSettings, Settings, StreamerSettings
+from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
 
 
 def frame(message: Any, packed: Callable[[bytes], bytes] | None = None) -> bytes:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tickwire import timeframes
-from tickwire.fetcher.paging import Ask
-from tickwire.messages import Row
-from tickwire.timeframes import Grid
+from tickwire.fetcher.paging_types import Ask
+from tickwire.model import timeframes
+from tickwire.model.messages import Row
+from tickwire.model.timeframes import Grid
 
 MINUTE = 60_000
 

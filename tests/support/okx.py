@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from support.processes import SimulatorProcess
-from tickwire.feeds import Trade
+from tickwire.model.feeds import Trade
 
 CONFIG = """
 [cache]

@@ -9,13 +9,13 @@ from collections.abc import AsyncGenerator, Callable
 
 from rich.console import Console, RenderableType
 
-from tickwire.cli import get, overview, render
-from tickwire.cli.overview import Size
-from tickwire.cli.survey import LeaseStatus, ServiceStatus, Status, StreamStatus
-from tickwire.feeds import FeedReport
-from tickwire.messages import CandleColumns, Coverage, ErrorReply, Job
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.cli import candles_get, render, status_view
+from tickwire.cli.status_survey import LeaseStatus, ServiceStatus, Status, StreamStatus
+from tickwire.cli.status_view import Size
+from tickwire.model.feeds import FeedReport
+from tickwire.model.messages import CandleColumns, Coverage, ErrorReply, Job
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
 
 NOON = 1_767_268_800_000
 """`date -u -d 2026-01-01T12:00 +%s000`."""
@@ -148,7 +148,7 @@ def status(width: int | None = None) -> RenderableType:
         keys=4,
         rows=1_298_687,
     )
-    return overview.drawn(found, NOON, size=None if width is None else Size(width, 50))
+    return status_view.drawn(found, NOON, size=None if width is None else Size(width, 50))
 
 
 def columns(count: int, price: float) -> CandleColumns:
@@ -183,7 +183,7 @@ class _Drawn:
                 yield each, columns(4, 91_234.5 if each.symbol.startswith("BTC") else 0.0000123)
 
         console = _console(width)
-        asyncio.run(get.printed(rows(), console, with_keys=len(self._keys) > 1))
+        asyncio.run(candles_get.printed(rows(), console, with_keys=len(self._keys) > 1))
         return _text(console)
 
 
@@ -200,7 +200,7 @@ WATCHED = "status-watch"
 PICTURES: dict[str, Callable[[], RenderableType | _Drawn]] = {
     "candles-list": coverage,
     "fetched": lambda: render.job_table(JOBS),
-    "jobs": lambda: overview.jobs_table(JOBS),
+    "jobs": lambda: status_view.jobs_table(JOBS),
     "ps": lambda: render.feed_table(FEEDS, NOON),
     "ps-failed": lambda: render.feed_table([*FEEDS, FAILED], NOON, {FEEDS[0].feed: 1_234.5}),
     "started": lambda: render.started_table(FEEDS),

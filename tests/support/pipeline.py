@@ -14,11 +14,13 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, environment, running_service
-from tickwire import children, messages, streams, subjects
-from tickwire.bus import Bus, connect
-from tickwire.config import NatsSettings
-from tickwire.messages import FetchAccepted, FetchRequest, Job, Row, Stored
-from tickwire.subjects import Key
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.model import messages, subjects
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job, Row, Stored
+from tickwire.model.subjects import Key
+from tickwire.process import children
+from tickwire.settings import NatsSettings
 
 CONFIG = """
 [cache]

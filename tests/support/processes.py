@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from tickwire import children
+from tickwire.process import children
 
 
 @dataclass(frozen=True)

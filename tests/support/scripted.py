@@ -10,11 +10,11 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from support.trading import ANY_TIME
-from tickwire import messages
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings, TapeSettings
-from tickwire.feeds import Feed, Status
-from tickwire.streamer.desk import Desk, Sink, Wishes, open_board
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Status
+from tickwire.settings import StreamerSettings, TapeSettings
+from tickwire.streamer.control.feed_context import Desk, Sink, Wishes, open_board
 
 PATIENCE_S = 15.0
 

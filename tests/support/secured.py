@@ -9,9 +9,9 @@ from pathlib import Path
 from support.brokers import Server, as_user, serving, variables_of
 from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment
-from tickwire import streams
-from tickwire.bus import connect
-from tickwire.config import SinkSettings
+from tickwire.bus import streams
+from tickwire.bus.connection import connect
+from tickwire.settings import SinkSettings
 
 
 @asynccontextmanager

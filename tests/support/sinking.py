@@ -10,10 +10,11 @@ import nats.js.errors
 import pytest
 
 from support.influx import InfluxDb
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.feeds import Feed, Trade, Trades
-from tickwire.messages import SinkReport, SinkRequest
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Trade, Trades
+from tickwire.model.messages import SinkReport, SinkRequest
 
 START = 1_790_000_000_000
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT")

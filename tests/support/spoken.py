@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from support.loopback import Loopback, loopback, market, settings
-from tickwire.streamer.venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
 
 
 class Deal(NamedTuple):

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 from aiohttp import WSMsgType, web
 
 from support.loopback import market
-from tickwire.config import ExchangeSettings, Settings, StreamerSettings
-from tickwire.feeds import Level
+from tickwire.model.feeds import Level
+from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
 
 MARKET = "BTC-USDT"
 SYMBOL = "BTC/USDT"

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tickwire.bus import Bus
-from tickwire.config import Settings
-from tickwire.metrics import Metrics
+from tickwire.bus.connection import Bus
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import Settings
 from tickwire.streamer.service import serve_streamer
 
 

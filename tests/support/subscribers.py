@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tickwire import feeds, lifecycle
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
-from tickwire.feeds import FeedReport, StartRequest
+from tickwire.bus.connection import connect
+from tickwire.model import feeds
+from tickwire.model.feeds import FeedReport, StartRequest
+from tickwire.process import lifecycle
+from tickwire.settings import NatsSettings
 
 
 async def main(stop: asyncio.Event) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
-from tickwire.answers import cancellable
-from tickwire.bus import Bus
-from tickwire.chain import Taped
+from tickwire.bus.connection import Bus
+from tickwire.bus.requests import cancellable
+from tickwire.tape.sequence import Taped
 
 SUBJECT = "md.trade.binance.BTC-USDT"
 TAPE = "tape.trade.binance.BTC-USDT"

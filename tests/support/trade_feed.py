@@ -10,14 +10,15 @@ from dataclasses import dataclass, field
 from nats.aio.msg import Msg
 
 from support.trading import ANY_TIME, START, Rest
-from tickwire import messages, streams
-from tickwire.bus import Bus
-from tickwire.config import StreamerSettings
-from tickwire.feeds import Feed, Gap, Status, Trade, Trades
-from tickwire.streamer import trades
-from tickwire.streamer.admission import Admission
-from tickwire.streamer.desk import Desk, Sink, Venue, Wishes, open_board
-from tickwire.streamer.past import PastTrades
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Gap, Status, Trade, Trades
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.control.feed_context import Desk, Sink, Venue, Wishes, open_board
+from tickwire.streamer.subscriptions.admission import Admission
+from tickwire.streamer.trades import feed as trades
+from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.venues.profile import TradeFacts
 from tickwire.venues.registry import profile_of
 

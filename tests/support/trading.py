@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from tickwire.exchanges import Gate
-from tickwire.feeds import Trade
-from tickwire.streamer.admission import Admission
+from tickwire.exchange.opening import Gate
+from tickwire.model.feeds import Trade
+from tickwire.streamer.subscriptions.admission import Admission
 
 START = 1_700_000_000_000
 ANY_TIME = Admission(lambda: 10**15)

@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 
 from support.processes import SimulatorProcess
-from tickwire.config import ExchangeSettings, Settings, StreamerSettings
-from tickwire.feeds import Feed, Trade
-from tickwire.streamer.hooks import Hooks
-from tickwire.streamer.venue import Venue, open_venue
+from tickwire.model.feeds import Feed, Trade
+from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
+from tickwire.streamer.subscriptions.hooks import Hooks
+from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 PATHS = {

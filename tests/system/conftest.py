@@ -10,7 +10,7 @@ import pytest_asyncio
 from support.clients import SETTLING
 from support.pipeline import Pipeline, pipeline
 from support.processes import running_simulator
-from tickwire import broker as embedded_broker
+from tickwire.bus import embedded as embedded_broker
 from tickwire.client import Client, connect
 
 

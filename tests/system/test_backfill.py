@@ -13,8 +13,8 @@ import pytest
 
 from support.pipeline import Pipeline, pipeline
 from support.processes import running_simulator
-from tickwire.messages import Coverage, KeyRequest, Row, Verification
-from tickwire.subjects import Key, file_stem
+from tickwire.model.messages import Coverage, KeyRequest, Row, Verification
+from tickwire.model.subjects import Key, file_stem
 
 MINUTE = 60_000
 

@@ -18,7 +18,7 @@ from support.commands import CONFIG, Command, command
 from support.documents import EXAMPLES
 from support.ports import free_port
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
-from tickwire import children
+from tickwire.process import children
 
 SYNC = """
 import msgspec

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from support.commands import command, up
 from support.ports import free_port
 from support.processes import environment, tickwire
-from tickwire.address import shown
+from tickwire.model.broker_urls import shown
 
 ORIGIN = "http://localhost:8000"
 

@@ -9,11 +9,11 @@ import pytest
 
 from support.commands import up
 from support.processes import SimulatorProcess, tickwire
-from tickwire import messages, subjects
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
-from tickwire.messages import CandlePage, Coverage, KeyRequest
-from tickwire.subjects import Key
+from tickwire.bus.connection import connect
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, Coverage, KeyRequest
+from tickwire.model.subjects import Key
+from tickwire.settings import NatsSettings
 
 KEY = Key("binance", "币安人生/USDT", "1m")
 SINCE = 1_700_000_040_000

@@ -9,10 +9,11 @@ import pytest
 
 from support.pipeline import Pipeline
 from support.processes import tickwire
-from tickwire import messages, streams, subjects
+from tickwire.bus import streams
 from tickwire.errors import JobParked
-from tickwire.messages import ErrorReply, FetchRequest, Job
-from tickwire.subjects import Key
+from tickwire.model import messages, subjects
+from tickwire.model.messages import ErrorReply, FetchRequest, Job
+from tickwire.model.subjects import Key
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -14,10 +14,10 @@ from nats.aio.msg import Msg
 from support.commands import CONFIG, Command, command
 from support.processes import SimulatorProcess, environment, running_simulator
 from support.terminal import on_terminal
-from tickwire import messages
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
-from tickwire.messages import Job
+from tickwire.bus.connection import connect
+from tickwire.model import messages
+from tickwire.model.messages import Job
+from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -52,8 +52,8 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
         assert (empty.code, empty.out) == (0, "")
         assert "nothing is cached yet" in empty.err
 
-        level = await running.run("log", "debug", "tickwire.serving")
-        assert (level.code, level.out) == (0, "tickwire.serving is at debug in 3 service processes\n")
+        level = await running.run("log", "debug", "tickwire.bus.service")
+        assert (level.code, level.out) == (0, "tickwire.bus.service is at debug in 3 service processes\n")
         assert not any('"refused"' in line for line in running.lines)
         unknown = await running.run("candles", "repair", "nosuch", "BTC/USDT", "1m")
         assert unknown.code == 1

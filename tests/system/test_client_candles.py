@@ -28,7 +28,7 @@ from tickwire.client import (
     UnknownSymbol,
     UnsupportedTimeframe,
 )
-from tickwire.feeds import Feed
+from tickwire.model.feeds import Feed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -255,7 +255,7 @@ async def test_what_is_no_time_is_a_typed_error(client: Client, since: object) -
 async def test_a_fetcher_that_dies_in_mid_job_is_not_waited_for_for_ever(
     line: Pipeline, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickwire.jobs.SILENCE_S", 0.3)
+    monkeypatch.setattr("tickwire.client.fetch_jobs.SILENCE_S", 0.3)
     until = await now(line) // HOUR * HOUR
     await line.simulator.forget_log()
     await line.simulator.fault("klines", "hang")

@@ -10,7 +10,7 @@ from support import live
 from support.clients import HOUR, now, until_released
 from support.pipeline import Pipeline
 from tickwire.client import Client, Gap, Trade, UnknownSymbol
-from tickwire.feeds import Feed
+from tickwire.model.feeds import Feed
 
 SOCKET = "stream.binance.com"
 

@@ -15,7 +15,7 @@ from support.clients import FOLLOWER, feeds_of, program, until_released
 from support.pipeline import Pipeline
 from tickwire.client import BrokerUnavailable, Client, NoSuchService, Released, connect
 from tickwire.client.live import TTL_S
-from tickwire.feeds import Feed
+from tickwire.model.feeds import Feed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ import pytest
 from support.clients import HOUR, now, program, until_released
 from support.pipeline import Pipeline
 from tickwire.client import IncompleteCandles, Released, SyncClient, Trade, UnknownSymbol, connect_sync
-from tickwire.feeds import Feed
+from tickwire.model.feeds import Feed
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

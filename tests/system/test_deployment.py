@@ -25,12 +25,14 @@ from support.influx_api import Server, serving
 from support.ports import free_port
 from support.processes import SimulatorProcess, running_simulator
 from support.scraping import scraper
-from tickwire import broker, config, supervisor
-from tickwire.bus import connect
-from tickwire.config import NatsSettings
+from tickwire import settings as config
+from tickwire.bus import embedded
+from tickwire.bus.connection import connect
 from tickwire.errors import ConfigError
-from tickwire.feeds import Feed
-from tickwire.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest
+from tickwire.model.feeds import Feed
+from tickwire.model.messages import Candles, CandlesRequest, FetchAccepted, FetchRequest
+from tickwire.process import supervisor
+from tickwire.settings import NatsSettings
 
 FILES = ("docker-compose.yml", "docker-compose.cluster.yml")
 BTC = Feed("trade", "binance", "BTC/USDT")
@@ -131,7 +133,7 @@ def test_the_images_have_the_python_that_the_tests_run_on() -> None:
 
 
 def test_the_brokers_of_the_compose_files_are_the_one_that_the_tests_run() -> None:
-    said = subprocess.run([broker.server_path(), "--version"], capture_output=True, text=True, check=True).stdout
+    said = subprocess.run([embedded.server_path(), "--version"], capture_output=True, text=True, check=True).stdout
     version = said.strip().removeprefix("nats-server: v")
     services = composed.composed(*FILES)["services"]
     assert {services[name]["image"] for name in ("nats", "nats-2", "nats-3")} == {f"nats:{version}-alpine"}
@@ -345,7 +347,7 @@ async def test_the_commands_environment_and_health_checks_of_the_compose_file_wo
 
 def test_a_health_check_loads_next_to_nothing() -> None:
     """Neither settings nor an event loop: it runs in every container every ten seconds."""
-    code = "import sys, tickwire.health; code = tickwire.health.main(); print(*sys.modules); sys.exit(code)"
+    code = "import sys, tickwire.observe.healthcheck as check; code = check.main(); print(*sys.modules); sys.exit(code)"
     env = {"TICKWIRE_METRICS_HOST": "0.0.0.0", "TICKWIRE_METRICS_PORT": str(free_port())}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 1
@@ -357,7 +359,7 @@ def test_a_health_check_loads_next_to_nothing() -> None:
 
 def test_where_the_environment_does_not_say_it_the_settings_have_the_port(tmp_path: Path) -> None:
     (tmp_path / "tickwire.toml").write_text(f"[metrics]\nport = {(port := free_port())}\n")
-    check = [sys.executable, "-m", "tickwire.health"]
+    check = [sys.executable, "-m", "tickwire.observe.healthcheck"]
     done = subprocess.run(check, cwd=tmp_path, env={}, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.startswith(f"nothing answers at 127.0.0.1:{port}:")) == (1, True)
     (tmp_path / "tickwire.toml").write_text("")

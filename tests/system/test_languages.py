@@ -22,12 +22,12 @@ from support.pipeline import Pipeline, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
 from support.relay import relaying
-from tickwire import broker as embedded_broker
-from tickwire import children
-from tickwire.address import with_token
-from tickwire.broker import WebSocket
-from tickwire.feeds import Feed, FeedList, FeedsRequest
-from tickwire.messages import decode
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus.embedded import WebSocket
+from tickwire.model.broker_urls import with_token
+from tickwire.model.feeds import Feed, FeedList, FeedsRequest
+from tickwire.model.messages import decode
+from tickwire.process import children
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 TOKEN = "0123456789abcdef"

@@ -12,8 +12,8 @@ from typing import Any
 from support import live
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
-from tickwire.feeds import Feed
-from tickwire.subjects import Key
+from tickwire.model.feeds import Feed
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 SINCE = 1_700_000_000_000 // MINUTE * MINUTE

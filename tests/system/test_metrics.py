@@ -19,7 +19,7 @@ from support.pipeline import pipeline
 from support.ports import free_port
 from support.processes import SimulatorProcess, tickwire
 from support.scraping import Scraped, documented, monitored, scraper
-from tickwire import broker as embedded_broker
+from tickwire.bus import embedded as embedded_broker
 
 
 def of_process(scraped: Scraped, process: psutil.Process) -> None:

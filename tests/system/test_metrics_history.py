@@ -13,10 +13,11 @@ import pytest
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, tickwire
 from support.scraping import below, documented, monitored
-from tickwire import messages, streams, subjects
+from tickwire.bus import streams
 from tickwire.errors import BadRequest
-from tickwire.messages import CandlePage, Coverage, KeyRequest, Row
-from tickwire.subjects import Key
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, Coverage, KeyRequest, Row
+from tickwire.model.subjects import Key
 
 MINUTE = 60_000
 SINCE = 1_700_000_000_000 // MINUTE * MINUTE

@@ -13,8 +13,9 @@ from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from support.scraping import Scraper, documented, monitored
-from tickwire import messages, streams
-from tickwire.feeds import Candle, Feed, Trade, Trades
+from tickwire.bus import streams
+from tickwire.model import messages
+from tickwire.model.feeds import Candle, Feed, Trade, Trades
 
 SINCE = 1_700_000_040_000
 BTC = Feed("trade", "binance", "BTC/USDT")

@@ -17,9 +17,10 @@ from support.hearing import Heard, hearing
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from support.scraping import Scraped, Scraper, below, documented, monitored
-from tickwire import messages, streams
+from tickwire.bus import streams
 from tickwire.errors import UnknownSymbol
-from tickwire.feeds import Book, Candle, Feed, Status, Ticker, Trades
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Candle, Feed, Status, Ticker, Trades
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 LABELS = {"kind": "trade", "exchange": "binance", "symbol": "BTC/USDT"}

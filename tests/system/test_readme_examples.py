@@ -19,8 +19,8 @@ from support.commands import CONFIG, command
 from support.documents import EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
 from support.ports import free_port
 from support.processes import TICKWIRE, environment, running_simulator
-from tickwire import children
-from tickwire.config import Settings
+from tickwire.process import children
+from tickwire.settings import Settings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

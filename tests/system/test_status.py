@@ -18,10 +18,11 @@ from support import brokers
 from support.commands import Lines, command, up
 from support.processes import environment, running_simulator, tickwire
 from support.terminal import on_terminal, pictures
-from tickwire import messages, streams, subjects
-from tickwire.bus import Bus, connect
-from tickwire.cli import survey
-from tickwire.messages import FetchRequest, Job
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus, connect
+from tickwire.cli import status_survey
+from tickwire.model import messages, subjects
+from tickwire.model.messages import FetchRequest, Job
 
 
 @pytest.mark.parametrize("feeds", [10, 80])
@@ -133,7 +134,7 @@ async def test_what_is_asked_once_waits_for_a_silent_broker_too(tmp_path: Path) 
         server.suspend()
         # Longer than one call to JetStream may take, 5 s.
         asyncio.get_running_loop().call_later(6, server.resume)
-        found = await survey.gathered(bus)
+        found = await status_survey.gathered(bus)
     assert "TRADES" in [each.stream for each in found.streams]
 
 
@@ -147,7 +148,7 @@ async def test_a_job_that_nobody_has_spoken_of_hides_no_other(bus: Bus) -> None:
         rows_fetched=1,
     )  # fmt: skip
     await bus.append(subjects.job("second"), messages.encode(running), message_id="one")
-    found = (await survey.gathered(bus)).jobs
+    found = (await status_survey.gathered(bus)).jobs
     assert [(job.id, job.state, job.key.symbol) for job in found] == [
         ("first", "queued", "BTC/USDT"),
         ("second", "running", "ETH/USDT"),

@@ -10,9 +10,9 @@ from support import live
 from support.hearing import hearing, reports
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire.feeds import Candle, Feed, Status
-from tickwire.messages import Row, Stored
-from tickwire.subjects import Key
+from tickwire.model.feeds import Candle, Feed, Status
+from tickwire.model.messages import Row, Stored
+from tickwire.model.subjects import Key
 
 SECOND = Feed("candle", "binance", "BTC/USDT", "1s")
 TRADES = Feed("trade", "binance", "BTC/USDT")

@@ -11,7 +11,7 @@ from support.hearing import hearing
 from support.pipeline import pipeline
 from support.processes import running_simulator
 from tickwire.errors import BadRequest, UnknownExchange, UnknownSymbol
-from tickwire.feeds import Feed, MarketReport, MarketRequest, Trades
+from tickwire.model.feeds import Feed, MarketReport, MarketRequest, Trades
 
 CONFIG = (
     okx.CONFIG

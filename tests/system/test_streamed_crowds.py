@@ -12,8 +12,8 @@ from support import live
 from support.hearing import Heard, hearing, reports
 from support.pipeline import CONFIG, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire.bus import Bus
-from tickwire.feeds import Feed, Status, Trade, Trades
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Feed, Status, Trade, Trades
 
 NOW = "1750000030500"
 """Half a minute into a minute; the exchange's clock stands there until it is told to go on."""

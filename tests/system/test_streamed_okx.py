@@ -15,9 +15,9 @@ from nats.aio.msg import Msg
 from support import live, okx
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire import messages
-from tickwire.feeds import Book, Candle, Feed, Ticker
-from tickwire.subjects import Key
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Candle, Feed, Ticker
+from tickwire.model.subjects import Key
 
 T = TypeVar("T")
 

@@ -20,8 +20,8 @@ from support.hearing import Heard, hearing, reports
 from support.pipeline import pipeline
 from support.processes import running_simulator
 from support.recordings import Recorded, candle, recorded_markets
-from tickwire.bus import Bus
-from tickwire.feeds import (
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import (
     Book,
     BookDelta,
     BookDeltas,

@@ -30,9 +30,9 @@ from tickwire.errors import (
     UnsupportedKind,
     UnsupportedTimeframe,
 )
-from tickwire.feeds import Book, Candle, Gap, Ticker, Trade, Trades
-from tickwire.messages import Job
-from tickwire.subjects import Key
+from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade, Trades
+from tickwire.model.messages import Job
+from tickwire.model.subjects import Key
 
 __all__ = [
     "BadRequest",

@@ -8,18 +8,18 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tickwire import logs
 from tickwire.client import history, live
+from tickwire.client.columns import rows_of
 from tickwire.client.history import Progress, Span
 from tickwire.client.live import Start, Subscription
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
-from tickwire.columns import rows_of
 from tickwire.errors import TickwireError
-from tickwire.feeds import Candle, Feed
-from tickwire.messages import Row
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model.feeds import Candle, Feed
+from tickwire.model.messages import Row
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+from tickwire.observe import logs
 from tickwire.venues.registry import grid_of
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, overload
 
-from tickwire import bus as buses
-from tickwire import config as configuration
-from tickwire import lifecycle, runfile, subjects, timeframes, times
-from tickwire.bus import Bus
+from tickwire import settings as configuration
+from tickwire.bus import connection as buses
+from tickwire.bus.connection import Bus
 from tickwire.client import history, live
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
@@ -23,8 +22,10 @@ from tickwire.client.live import BookSubscription, Start, Subscription, TradeIte
 from tickwire.client.replay import due_together, replayed
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
-from tickwire.feeds import Book, Gap, Ticker, Trade, feed
-from tickwire.subjects import Key
+from tickwire.model import subjects, timeframes, times
+from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
+from tickwire.model.subjects import Key
+from tickwire.process import lifecycle, runfile
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -18,13 +18,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from tickwire import jobs
-from tickwire.bus import Bus
-from tickwire.columns import chunks
+from tickwire.bus.connection import Bus
+from tickwire.client import fetch_jobs
+from tickwire.client.columns import chunks
 from tickwire.errors import NotCached, TickwireError, from_code
-from tickwire.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
-from tickwire.ranges import Range, subtract
-from tickwire.subjects import Key
+from tickwire.model.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
+from tickwire.model.ranges import Range, subtract
+from tickwire.model.subjects import Key
 from tickwire.venues.registry import grid_of, profile_of
 
 if TYPE_CHECKING:
@@ -82,9 +82,11 @@ async def fetched(
     bus: Bus, keys: Sequence[Key], since: int, until: int | None, progress: Progress
 ) -> dict[Key, Span | TickwireError]:
     """Have what is missing of each key fetched; what came of it. Raises NoSuchService when no fetcher runs."""
-    ids = {key: jobs.new_id() for key in keys}
-    async with jobs.followed(bus, ids.values()) as following:
-        orders = await asyncio.gather(*(jobs.order(bus, key, each, since, until, False) for key, each in ids.items()))
+    ids = {key: fetch_jobs.new_id() for key in keys}
+    async with fetch_jobs.followed(bus, ids.values()) as following:
+        orders = await asyncio.gather(
+            *(fetch_jobs.order(bus, key, each, since, until, False) for key, each in ids.items())
+        )
         accepted = [order for order in orders if order.error is None]
         with _shown([order.key for order in accepted], progress) as show:
             await following.until_ended([order.id for order in accepted], show, asyncio.Event())
@@ -224,11 +226,11 @@ def _frame(columns: Sequence[CandleColumns]) -> DataFrame:
 
 
 @contextmanager
-def _shown(keys: list[Key], progress: Progress) -> Iterator[jobs.Show]:
+def _shown(keys: list[Key], progress: Progress) -> Iterator[fetch_jobs.Show]:
     if callable(progress):
         yield progress
     elif progress or (progress is None and (sys.stderr.isatty() or _in_notebook())):
-        from tickwire.progress import shown
+        from tickwire.client.progress import shown
 
         with shown(keys) as show:
             yield show

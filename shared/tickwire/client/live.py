@@ -14,13 +14,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from tickwire import interest, logs, messages
-from tickwire.chain import Taped
+from tickwire.client import interest
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.errors import BadRequest
-from tickwire.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
-from tickwire.follow import HELD, Following, follow, place
+from tickwire.model import messages
+from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
+from tickwire.observe import logs
+from tickwire.tape.reader import HELD, Following, follow, place
+from tickwire.tape.sequence import Taped
 
 log = logs.get(__name__)
 

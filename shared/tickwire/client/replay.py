@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import chain
 
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.errors import BadRequest
-from tickwire.feeds import Feed, Gap, Trade
-from tickwire.follow import pages, place
+from tickwire.model.feeds import Feed, Gap, Trade
+from tickwire.tape.reader import pages, place
 
 TOGETHER = 256
 """Items of a replay that are handed out at once, at most."""

@@ -15,10 +15,10 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from tickwire import lifecycle
-from tickwire.bus import Bus
+from tickwire.bus.connection import Bus
 from tickwire.client.mailbox import Mailbox
 from tickwire.errors import TickwireError
+from tickwire.process import lifecycle
 
 M = TypeVar("M")
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from tickwire.client import history
 from tickwire.client.connection import Client, Names, Time, connect
 from tickwire.client.history import Progress
 from tickwire.client.stream import Forked, Process, Released, Stream
-from tickwire.feeds import Book, Candle, Gap, Ticker, Trade
-from tickwire.subjects import Key
+from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
+from tickwire.model.subjects import Key
 
 if TYPE_CHECKING:
     from pandas import DataFrame

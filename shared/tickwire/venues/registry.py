@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 
-from tickwire.timeframes import Grid, grid
+from tickwire.model.timeframes import Grid, grid
 from tickwire.venues import (
     binance,
     bitfinex,

@@ -16,8 +16,8 @@ from typing import Any, TypedDict
 import msgspec
 from msgspec import Struct
 
-from tickwire.feeds import Trade, Trades
-from tickwire.messages import Row, VolumeUnit
+from tickwire.model.feeds import Trade, Trades
+from tickwire.model.messages import Row, VolumeUnit
 from tickwire.venues.profile import AmountUnit, MarketKind, Profile
 
 _EXACT = Context(prec=200)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from tickwire import timeframes
+from tickwire.model import timeframes
 from tickwire.simulator.market import MINUTE_MS, GeneratedTrades, Ints, Trades, Units
 
 _BLOCK_TRADES = 40_000

@@ -9,8 +9,8 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
-from tickwire import timeframes
 from tickwire.errors import BadRequest, TickwireError
+from tickwire.model import timeframes
 from tickwire.simulator import faults as orders
 from tickwire.simulator.aggregates import aggregates, rows
 from tickwire.simulator.candles import texts

@@ -9,8 +9,8 @@ from typing import Any, Literal, get_args
 import msgspec
 from msgspec import Struct
 
-from tickwire import timeframes
 from tickwire.errors import BadRequest
+from tickwire.model import timeframes
 
 Kind = Literal[
     "status", "delay", "hang", "truncated", "empty", "same_last", "short", "drop", "listing",

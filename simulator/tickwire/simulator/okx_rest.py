@@ -10,7 +10,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from tickwire import timeframes
+from tickwire.model import timeframes
 from tickwire.simulator import okx_rows
 from tickwire.simulator.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.exchange import Exchange, Instrument

@@ -11,7 +11,7 @@ from decimal import Decimal
 from itertools import chain, islice, zip_longest
 from typing import Any
 
-from tickwire import timeframes
+from tickwire.model import timeframes
 from tickwire.simulator import tickers
 from tickwire.simulator.aggregates import Aggregates
 from tickwire.simulator.book import Book, Side

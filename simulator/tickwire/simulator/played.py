@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from tickwire import timeframes
 from tickwire.errors import ConfigError
+from tickwire.model import timeframes
 from tickwire.simulator.candles import INTERVALS, Row, Window
 from tickwire.simulator.market import Trades, Units
 

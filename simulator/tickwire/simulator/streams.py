@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from tickwire import timeframes
+from tickwire.model import timeframes
 from tickwire.simulator import tickers
 from tickwire.simulator.aggregates import Aggregates, aggregates, rows
 from tickwire.simulator.book import FRAME_MS, Side, book_at, changes, frame_of, last_update_id

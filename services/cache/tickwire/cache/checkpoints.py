@@ -5,9 +5,9 @@ Methods raise OSError; the caller holds the partition's lock, except for `refuse
 
 from __future__ import annotations
 
-from tickwire.cache import fence, folder
+from tickwire.cache import fence, folder_owner
+from tickwire.cache.atomic_files import Files
 from tickwire.cache.fence import Broker, Checkpoint, Fence
-from tickwire.cache.files import Files
 from tickwire.errors import CacheFileError, ConfigError
 
 
@@ -31,7 +31,7 @@ class Checkpoints:
         before, owner = self._read(self._partition), self._owner()
         if owner is not None and owner.generation != self._claim.generation:
             raise CacheFileError(
-                f"the cache folder {self._files.directory} belongs to another broker ({owner})", folder.REMEDY
+                f"the cache folder {self._files.directory} belongs to another broker ({owner})", folder_owner.REMEDY
             )
         if owner is None or (before is not None and before.generation == self._claim.generation):
             fence.refuse_if_older(self._claim, before, self._partition)
@@ -82,6 +82,6 @@ class Checkpoints:
             raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
 
     def _owner(self) -> Broker | None:
-        path = f"{self._files.directory}/{folder.RECORD}"
+        path = f"{self._files.directory}/{folder_owner.RECORD}"
         data = self._files.read(path)
-        return None if data is None else folder.decoded(data, path)
+        return None if data is None else folder_owner.decoded(data, path)

@@ -16,7 +16,7 @@ class Fence(NamedTuple):
 
     `epoch` is the revision of the lease. `generation` is when the bucket of leases was made, because a broker
     that lost its data counts revisions from 1 again. Which broker a folder belongs to is not decided here
-    (`tickwire.cache.folder`): between the generations of two brokers there is no order that means anything.
+    (`tickwire.cache.folder_owner`): between the generations of two brokers there is no order that means anything.
     """
 
     generation: int

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from tickwire.cache.disk import Disk
-from tickwire.metrics import SECONDS
+from tickwire.observe.metrics import SECONDS
 
 
 class CacheMetrics:

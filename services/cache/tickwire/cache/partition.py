@@ -22,17 +22,19 @@ import nats.js.errors
 from msgspec import Struct
 from nats.aio.msg import Msg
 
-from tickwire import logs, messages, parting, streams, subjects
-from tickwire.bus import Bus
+from tickwire.bus import graceful_close, streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
 from tickwire.cache.store import Commit, Store
-from tickwire.episodes import QUIET_S, Episode
 from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
-from tickwire.leases import Lease
-from tickwire.messages import CandlePage, RejectedPage
-from tickwire.subjects import Key
-from tickwire.turns import Turns
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, RejectedPage
+from tickwire.model.subjects import Key
+from tickwire.observe import logs
+from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.process.loop_yield import Turns
 
 log = logs.get(__name__)
 
@@ -190,7 +192,7 @@ class Partition:
             await self._announce(await self._until_done(lease, store.flush))
             await self._checkpoint(store, lease, checkpointed)
         finally:
-            await parting.unsubscribe(self.bus.client, subscription)
+            await graceful_close.unsubscribe(self.bus.client, subscription)
 
     async def _take(self, message: Msg) -> None:
         while self._queued > QUEUED_BYTES:

@@ -7,11 +7,11 @@ from typing import TypeVar
 
 import msgspec
 
-from tickwire.bus import CHUNK_BYTES
-from tickwire.cache.rows import Columns, columns, parse_rows
+from tickwire.bus.connection import CHUNK_BYTES
+from tickwire.cache.candle_rows import Columns, columns, parse_rows
 from tickwire.errors import TickwireError
-from tickwire.messages import CacheList, CandleColumns, Coverage
-from tickwire.subjects import Key
+from tickwire.model.messages import CacheList, CandleColumns, Coverage
+from tickwire.model.subjects import Key
 
 _ROOM = CHUNK_BYTES - 4096
 """What of a chunk is left for rows beside the names of its fields."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from tickwire.cache import dialect
-from tickwire.cache.dialect import Unreadable
+from tickwire.cache import foreign_csv
+from tickwire.cache.candle_rows import HEADER, format_row
 from tickwire.cache.disk import Buffer
-from tickwire.cache.rows import HEADER, format_row
-from tickwire.messages import Problem, Row
-from tickwire.ranges import Range, merge
-from tickwire.timeframes import Grid
+from tickwire.cache.foreign_csv import Unreadable
+from tickwire.model.messages import Problem, Row
+from tickwire.model.ranges import Range, merge
+from tickwire.model.timeframes import Grid
 
 NAMED = 100
 """Dropped lines that are named."""
@@ -41,18 +41,18 @@ def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], l
     """Hand over the rows that can be kept, as lines of the cache's own form, many at once.
 
     A file without the names of the columns is foreign, and none of it is kept. A row is kept when it can be read
-    exactly (`tickwire.cache.dialect`) and is between its neighbours in time, and before `latest` (ms); of different
+    exactly (`tickwire.cache.foreign_csv`) and is between its neighbours in time, and before `latest` (ms); of different
     rows for one date none is. Raises dialect.Ambiguous.
     """
     done = Salvaged()
-    known = dialect.studied(view, end, grid, latest)
+    known = foreign_csv.studied(view, end, grid, latest)
     if known is None:
-        done.dropped = sum(1 for _ in dialect.lines_of(view, end, "utf-8"))
+        done.dropped = sum(1 for _ in foreign_csv.lines_of(view, end, "utf-8"))
         done.problems.append(Problem(line=1, message=f"is not {HEADER.decode().strip()}"))
         done.lost.append(Range(NEVER, EVER))
         return done
     chunk = bytearray()
-    for row in _kept(dialect.rows_of(view, end, known, grid), grid, latest, done):
+    for row in _kept(foreign_csv.rows_of(view, end, known, grid), grid, latest, done):
         chunk += format_row(row)
         done.rows += 1
         if len(chunk) >= _CHUNK:

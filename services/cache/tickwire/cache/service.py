@@ -32,22 +32,25 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import backlog, lifecycle, logs, messages, parting, secure, streams, subjects, timeframes
-from tickwire.bus import Bus
-from tickwire.cache import folder, replies
+from tickwire.bus import graceful_close, security, stream_depth, streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease, Leases, open_leases
+from tickwire.bus.service import Call, Endpoint, answer, may_answer, serve
+from tickwire.cache import folder_owner, replies
 from tickwire.cache.disk import explained
+from tickwire.cache.key_reader import Reading
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition, first_of
-from tickwire.cache.reading import Reading
 from tickwire.cache.store import Store
-from tickwire.config import Settings
 from tickwire.errors import BadRequest, Fenced, NoSuchService, NotCached, RequestTimeout, StorageError, TickwireError
-from tickwire.leases import Lease, Leases, open_leases
-from tickwire.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
-from tickwire.metrics import Metrics, gauge
-from tickwire.ranges import Range, clip
-from tickwire.serving import Call, Endpoint, answer, may_answer, serve
-from tickwire.subjects import Key, check_subject
+from tickwire.model import messages, subjects, timeframes
+from tickwire.model.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.model.ranges import Range, clip
+from tickwire.model.subjects import Key, check_subject
+from tickwire.observe import logs
+from tickwire.observe.metrics import Metrics, gauge
+from tickwire.process import lifecycle
+from tickwire.settings import Settings
 
 log = logs.get(__name__)
 
@@ -73,15 +76,15 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
     the broker that became another one while this process was at work, the folder is waited for.
     """
     _probe_folder(settings)
-    mine = await folder.identity(bus.jetstream)
+    mine = await folder_owner.identity(bus.jetstream)
     if metrics.again and not settings.cache.adopt:
-        await lifecycle.until_stopped(stop, folder.given(settings.cache_dir, mine, metrics.ready))
+        await lifecycle.until_stopped(stop, folder_owner.given(settings.cache_dir, mine, metrics.ready))
         if stop.is_set():
             return
     async with (
-        folder.held(settings.cache_dir, mine, adopt=settings.cache.adopt),
+        folder_owner.held(settings.cache_dir, mine, adopt=settings.cache.adopt),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
-        backlog.measured(bus, streams.OHLCV, metrics),
+        stream_depth.measured(bus, streams.OHLCV, metrics),
         asyncio.TaskGroup() as tasks,
     ):
         cache = Cache(bus, leases, settings, stop, tasks, metrics)
@@ -232,7 +235,7 @@ class Cache:
         try:
             yield
         finally:
-            await parting.unsubscribe(self.bus.client, handed)
+            await graceful_close.unsubscribe(self.bus.client, handed)
 
     async def _handed(self, partition: Partition, message: Msg) -> None:
         """Answer what another instance hands on. Raises BadRequest."""
@@ -244,7 +247,7 @@ class Cache:
         if name == "list":
             call = Call(message.subject, message.reply, headers, message.data, publish)
             endpoint: Endpoint[Any] = Endpoint(message.subject, ListRequest, partial(self._list_part, partition))
-        elif name in _OF_KEY and REPLY_TO in headers and not secure.is_ours(headers[REPLY_TO]):
+        elif name in _OF_KEY and REPLY_TO in headers and not security.is_ours(headers[REPLY_TO]):
             check_subject(headers[REPLY_TO])
             if CONFIRMS not in headers:
                 # An asker of an earlier version.

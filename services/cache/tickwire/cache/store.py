@@ -22,25 +22,25 @@ from typing import NamedTuple
 
 import msgspec
 
-from tickwire import subjects
-from tickwire.cache import verify, volumes
-from tickwire.cache.alone import alone
+from tickwire.cache import verify, volume_units
+from tickwire.cache.atomic_files import Files
+from tickwire.cache.candle_rows import Columns, checked, columns, format_rows, proves
 from tickwire.cache.checkpoints import Checkpoints
 from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Fence
-from tickwire.cache.files import Files
-from tickwire.cache.keyfile import KeyFile
-from tickwire.cache.pending import Pending
-from tickwire.cache.present import Present, refuse_beyond
-from tickwire.cache.reading import Reading
-from tickwire.cache.rows import Columns, checked, columns, format_rows, proves
-from tickwire.cache.state import State, coverage_of
-from tickwire.cache.terms import Terms, grid_of
-from tickwire.cache.terms import refused as refused_grid
+from tickwire.cache.future_guard import Present, refuse_beyond
+from tickwire.cache.key_files import KeyFile
+from tickwire.cache.key_isolation import alone
+from tickwire.cache.key_reader import Reading
+from tickwire.cache.key_state import State, coverage_of
+from tickwire.cache.key_terms import Terms, grid_of
+from tickwire.cache.key_terms import refused as refused_grid
+from tickwire.cache.pending_pages import Pending
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError, TickwireError
-from tickwire.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification, VolumeUnit
-from tickwire.ranges import Range
-from tickwire.subjects import Key
+from tickwire.model import subjects
+from tickwire.model.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification, VolumeUnit
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
 
 PENDING_ROWS = 250_000
 """Rows collected for splicing, over all keys of a partition, before the fullest key is spliced (about 50 MB)."""
@@ -133,7 +133,10 @@ class Store:
                 rejected.append(Rejected(seq, page, error))
             else:
                 accepted.setdefault(page.key, []).append((seq, page, rows))
-        units = {key: volumes.best(volumes.unit_of(page) for _, page, _ in pages) for key, pages in accepted.items()}
+        units = {
+            key: volume_units.best(volume_units.unit_of(page) for _, page, _ in pages)
+            for key, pages in accepted.items()
+        }
         # What waits in another unit is spliced in before the file is in this one.
         stored, others = self.flush(
             key for key in units if key in self._pending and self._pending[key].unit != units[key]
@@ -283,7 +286,7 @@ class Store:
                 state = self.ensure(key)
                 reading = self.reading(key)
             with reading:
-                problems = volumes.problems(key, state.volumes) if of_volumes else []
+                problems = volume_units.problems(key, state.volumes) if of_volumes else []
                 return verify.verification(key, reading.view(), state.verified, [], problems, state.terms.opens_at)
         except CacheFileError as error:
             refused = [Problem(line=error.line, message=error.message)]
@@ -325,7 +328,7 @@ class Store:
         state = file.load()
         last = state.last if state else None
         before = state.volumes.unit if state else unit
-        unit = volumes.best([unit, before])
+        unit = volume_units.best([unit, before])
         fresh: list[bytes] = []
         fresh_rows: list[Row] = []
         done: list[tuple[CandlePage, bool]] = []
@@ -339,8 +342,8 @@ class Store:
             if grid_of(page) != grid:
                 refused.append(Rejected(seq, page, refused_grid(page, grid)))
                 continue
-            if volumes.unit_of(page) != unit:
-                refused.append(Rejected(seq, page, volumes.refused(page, unit)))
+            if volume_units.unit_of(page) != unit:
+                refused.append(Rejected(seq, page, volume_units.refused(page, unit)))
                 continue
             pending = self._pending.get(key)
             newest = last if pending is None else max(pending.last, pending.last if last is None else last)

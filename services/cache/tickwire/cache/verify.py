@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from tickwire import timeframes
-from tickwire.cache.csvfile import START, Scan, scan
+from tickwire.cache.candle_rows import HEADER
+from tickwire.cache.csv_bytes import START, Scan, scan
 from tickwire.cache.disk import Buffer
-from tickwire.cache.rows import HEADER
-from tickwire.messages import Problem, Verification
-from tickwire.ranges import Range
-from tickwire.subjects import Key
-from tickwire.timeframes import Grid
+from tickwire.model import timeframes
+from tickwire.model.messages import Problem, Verification
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+from tickwire.model.timeframes import Grid
 
 PROBLEMS_LISTED = 100
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tickwire.errors import BadRequest
-from tickwire.fetcher.paging import Proven
-from tickwire.messages import FetchRequest
-from tickwire.timeframes import Grid
+from tickwire.fetcher.paging_types import Proven
+from tickwire.model.messages import FetchRequest
+from tickwire.model.timeframes import Grid
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ import aiohttp
 import stamina
 from ccxt.base import errors
 
-from tickwire import logs
-from tickwire.config import FetcherSettings
-from tickwire.episodes import Episode
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
-from tickwire.exchange.reaching import trouble
+from tickwire.exchange.reachability import trouble
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
 from tickwire.redaction import described
+from tickwire.settings import FetcherSettings
 
 log = logs.get(__name__)
 
@@ -57,7 +57,7 @@ async def unheard(_: Failure) -> None:
 
 
 class Calls:
-    """The calls to one exchange, an exchange of `tickwire.exchanges.open_exchange`."""
+    """The calls to one exchange, an exchange of `tickwire.exchange.opening.open_exchange`."""
 
     def __init__(
         self,

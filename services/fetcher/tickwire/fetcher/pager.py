@@ -18,14 +18,14 @@ from __future__ import annotations
 
 from collections.abc import Generator
 
-from tickwire import timeframes
 from tickwire.fetcher import proof
-from tickwire.fetcher.ground import Ground
-from tickwire.fetcher.ladder import Ladder
-from tickwire.fetcher.paging import Ask, Habits, Proven, Refusal, Refused
-from tickwire.fetcher.rows import Answer, read, volumes
-from tickwire.ranges import Range, merge, subtract
-from tickwire.timeframes import Grid
+from tickwire.fetcher.larger_timeframes import Ladder
+from tickwire.fetcher.page_rows import Answer, read, volumes
+from tickwire.fetcher.paging_types import Ask, Habits, Proven, Refusal, Refused
+from tickwire.fetcher.range_progress import Ground
+from tickwire.model import timeframes
+from tickwire.model.ranges import Range, merge, subtract
+from tickwire.model.timeframes import Grid
 
 MAX_STRIDES = 24
 """How many windows in a row are looked into, where no larger timeframe tells the way, before a range ends."""

@@ -22,10 +22,10 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from tickwire import timeframes
-from tickwire.fetcher.rows import Answer
-from tickwire.ranges import Range, merge, subtract
-from tickwire.timeframes import Grid
+from tickwire.fetcher.page_rows import Answer
+from tickwire.model import timeframes
+from tickwire.model.ranges import Range, merge, subtract
+from tickwire.model.timeframes import Grid
 
 _ROUNDING = 1e-11
 """How far a sum of volumes may be off, relatively, by floating point alone: no trade is so small a part of it."""

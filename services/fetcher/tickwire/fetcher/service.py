@@ -13,7 +13,7 @@
 
 Jobs of one exchange run on the one instance that holds the lease `<exchange>`, so that the exchange sees one budget
 of requests. It takes them from a consumer that is named with the lease's epoch; a new holder removes the consumers of
-earlier ones, and what these had not finished is handed to it at once. `tickwire.fetcher.queue` runs them.
+earlier ones, and what these had not finished is handed to it at once. `tickwire.fetcher.job_queue` runs them.
 """
 
 from __future__ import annotations
@@ -32,22 +32,25 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
-from tickwire import backlog, exchanges, logs, messages, parting, streams, subjects
-from tickwire.answers import patiently
-from tickwire.bus import Bus
-from tickwire.chain import EXPECTED
-from tickwire.config import Settings
-from tickwire.episodes import Episode
+from tickwire.bus import graceful_close, stream_depth, streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease, Leases, open_leases
+from tickwire.bus.publisher import EXPECTED
+from tickwire.bus.requests import patiently
+from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unconfirmed
-from tickwire.fetcher import checks, queue, words
+from tickwire.exchange import opening
+from tickwire.fetcher import job_messages, job_queue, request_checks
+from tickwire.fetcher.candle_source import Venue, open_venue
+from tickwire.fetcher.job_context import Runner, Unopened
+from tickwire.fetcher.job_queue import Queue
 from tickwire.fetcher.metrics import FetcherMetrics
-from tickwire.fetcher.queue import Queue
-from tickwire.fetcher.runner import Runner, Unopened
-from tickwire.fetcher.venue import Venue, open_venue
-from tickwire.leases import Lease, Leases, open_leases
-from tickwire.messages import CancelRequest, FetchAccepted, FetchRequest, Job
-from tickwire.metrics import Metrics
-from tickwire.serving import Call, Endpoint, serve
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CancelRequest, FetchAccepted, FetchRequest, Job
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import Settings
 
 log = logs.get(__name__)
 
@@ -62,13 +65,13 @@ LOOK_S = 0.1
 
 async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then hand on what is not finished. Raises BrokerUnavailable when the broker is lost."""
-    exchanges.preload()
+    opening.preload()
     # Retries are counted in the job and logged there; stamina would log each with its arguments.
     stamina.instrumentation.set_on_retry_hooks([])
     await streams.declare_for(bus.jetstream, settings)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
-        backlog.measured(bus, streams.JOBS, metrics),
+        stream_depth.measured(bus, streams.JOBS, metrics),
         asyncio.TaskGroup() as group,
     ):
         fetcher = _Fetcher(bus, settings, instance, leases, group, stop, FetcherMetrics(metrics.registry))
@@ -122,10 +125,10 @@ class _Fetcher:
         request = msgspec.structs.replace(request, id=request.id or uuid.uuid4().hex)
         assert request.id is not None
         now = time_ns() // 1_000_000
-        checks.check(request, now, self._settings)
+        request_checks.check(request, now, self._settings)
         if (full := self._bus.confirmed.trouble()) is not None:
             raise full
-        before = await words.last_message(self._bus, request.id)
+        before = await job_messages.last_message(self._bus, request.id)
         if before is not None and before.ended:
             # The same request again: the result again, for whoever asks.
             await self._bus.publish(subjects.job(request.id), before)
@@ -133,7 +136,7 @@ class _Fetcher:
             await self._queue(request)
             # For those who listen; where the job has begun meanwhile, what it says stays the last word.
             await self._bus.client.publish(
-                subjects.job(request.id), messages.encode(words.queued(request, now)), headers={EXPECTED: "0"}
+                subjects.job(request.id), messages.encode(job_messages.queued(request, now)), headers={EXPECTED: "0"}
             )
         self.contend(request.exchange)
         return FetchAccepted(id=request.id)
@@ -155,14 +158,14 @@ class _Fetcher:
 
     async def _is_known(self, job_id: str) -> bool:
         try:
-            return await words.last_message(self._bus, job_id) is not None
+            return await job_messages.last_message(self._bus, job_id) is not None
         except BrokerUnavailable:
             return False
 
     async def cancel(self, request: CancelRequest, _call: Call) -> Job:
         """Have a job end that waits or runs; its last word, within 5 s. Raises BadRequest when there is none."""
-        job_id = checks.job_id(request.id)
-        last = await words.last_message(self._bus, job_id)
+        job_id = request_checks.job_id(request.id)
+        last = await job_messages.last_message(self._bus, job_id)
         if last is not None and last.ended:
             return last
         # Kept as long as results are, for a fetcher that takes the job later.
@@ -170,7 +173,7 @@ class _Fetcher:
         deadline = asyncio.get_running_loop().time() + CANCEL_S
         while (last is None or not last.ended) and asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(LOOK_S)
-            last = await words.last_message(self._bus, job_id)
+            last = await job_messages.last_message(self._bus, job_id)
         if last is None:
             raise BadRequest(f"nothing is known of a job {job_id!r}", "see `tickwire jobs list`")
         return last
@@ -183,7 +186,7 @@ class _Fetcher:
 
     def contend(self, exchange: str) -> None:
         """Contend for an exchange from now on."""
-        if exchange not in self._contending and exchange in exchanges.ids() and not self._stop.is_set():
+        if exchange not in self._contending and exchange in opening.ids() and not self._stop.is_set():
             self._contending.add(exchange)
             work = partial(self._work, exchange)
             self._group.create_task(self._leases.hold(exchange, work, self._stop, exchange=exchange))
@@ -204,12 +207,12 @@ class _Fetcher:
             except Exception as error:
                 # The boundary of an exchange: its jobs fail, each with the reason, and no others.
                 log.exception("cannot open the exchange", exchange=exchange)
-                venue = Unopened(exchange, error if isinstance(error, TickwireError) else words.bug(error))
+                venue = Unopened(exchange, error if isinstance(error, TickwireError) else job_messages.bug(error))
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
                 await Queue(self._bus, venue, lease.release, self._runner).work(jobs_)
             finally:
-                await parting.unsubscribe(self._bus.client, jobs_)
+                await graceful_close.unsubscribe(self._bus.client, jobs_)
 
 
 async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) -> str | None:
@@ -230,7 +233,7 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
         durable_name=mine,
         filter_subject=subject,
         ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=queue.ACK_WAIT_S,
+        ack_wait=job_queue.ACK_WAIT_S,
         max_ack_pending=2 * streams.JOBS_WAITING,
     )
     await patiently(lambda: jetstream.add_consumer(streams.JOBS, config))

@@ -14,11 +14,11 @@ from functools import partial
 import aiohttp
 import stamina
 
-from tickwire import logs
-from tickwire.config import SinkSettings
-from tickwire.episodes import Episode
 from tickwire.errors import ConfigError
-from tickwire.sink import answers
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
+from tickwire.settings import SinkSettings
+from tickwire.sink import influx_refusals
 from tickwire.sink.metrics import SinkMetrics
 
 log = logs.get(__name__)
@@ -150,7 +150,7 @@ class Influx:
         try:
             await self._until_taken(partial(self._lines, lines), TRIES if len(lines) == 1 else tries)
         except Refused as error:
-            count = 1 if len(lines) == 1 else answers.dropped(str(error), len(lines))
+            count = 1 if len(lines) == 1 else influx_refusals.dropped(str(error), len(lines))
             if count is None:
                 # What was taken of them already is overwritten by itself.
                 middle = len(lines) // 2
@@ -221,9 +221,9 @@ class Influx:
             raise ConfigError(
                 f"InfluxDB at {self._settings.url} does not know what is asked for ({text or 'not found'})", remedy
             )
-        if answers.refuses_points(status, text):
+        if influx_refusals.refuses_points(status, text):
             raise Refused(text)
-        raise Unavailable(f"{status}: {text}", doubtful=answers.is_doubtful(status, text))
+        raise Unavailable(f"{status}: {text}", doubtful=influx_refusals.is_doubtful(status, text))
 
 
 _CREDENTIALS = "see TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_SINK_PASSWORD"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Histogram
 
-from tickwire.metrics import SECONDS
+from tickwire.observe.metrics import SECONDS
 
 
 class SinkMetrics:

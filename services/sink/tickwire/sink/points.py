@@ -15,8 +15,8 @@ import msgspec
 from influxdb_client.client.write.point import Point
 from influxdb_client.domain.write_precision import WritePrecision
 
-from tickwire.feeds import Book, Candle, Gap, Level, Trade, Trades
-from tickwire.messages import SinkTotals
+from tickwire.model.feeds import Book, Candle, Gap, Level, Trade, Trades
+from tickwire.model.messages import SinkTotals
 from tickwire.sink import totals
 from tickwire.sink.totals import class_of
 from tickwire.venues.units import stated

@@ -15,10 +15,11 @@ from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.client import JetStreamContext
 
-from tickwire import logs, parting, streams
-from tickwire.answers import cancellable
-from tickwire.bus import Bus
-from tickwire.episodes import Episode
+from tickwire.bus import graceful_close, streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.requests import cancellable
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
 
 log = logs.get(__name__)
 
@@ -119,7 +120,7 @@ class Reader:
     async def aclose(self) -> None:
         """Read no more. What was delivered and not taken would hold up the end of the connection."""
         if self._subscription is not None:
-            await parting.unsubscribe(self._bus.client, self._subscription)
+            await graceful_close.unsubscribe(self._bus.client, self._subscription)
         self._subscription = None
 
     async def _opened(self) -> JetStreamContext.PullSubscription:

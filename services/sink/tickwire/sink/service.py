@@ -22,23 +22,25 @@ import stamina.instrumentation
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
-from tickwire import lifecycle, logs, streams
-from tickwire.backlog import Backlog
-from tickwire.bus import Bus
-from tickwire.config import Settings, SinkSettings
+from tickwire.bus import streams
+from tickwire.bus.broker_identity import watched
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease, open_leases
+from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.bus.stream_depth import Backlog
 from tickwire.errors import BadRequest, Fenced
-from tickwire.identity import watched
-from tickwire.leases import Lease, open_leases
-from tickwire.messages import SinkReport, SinkRequest, SinkTotals
-from tickwire.metrics import Metrics, counter, gauge
-from tickwire.serving import Call, Endpoint, serve
-from tickwire.sink import building
-from tickwire.sink.building import Built
-from tickwire.sink.held import Held
+from tickwire.model.messages import SinkReport, SinkRequest, SinkTotals
+from tickwire.observe import logs
+from tickwire.observe.metrics import Metrics, counter, gauge
+from tickwire.process import lifecycle
+from tickwire.settings import Settings, SinkSettings
+from tickwire.sink import batch_points
+from tickwire.sink.batch_points import Built
 from tickwire.sink.influx import Influx, open_influx
-from tickwire.sink.ledger import Ledger
 from tickwire.sink.metrics import SinkMetrics
+from tickwire.sink.offsets import Ledger
 from tickwire.sink.reader import Reader
+from tickwire.sink.retention import Held
 
 log = logs.get(__name__)
 
@@ -153,17 +155,17 @@ class Sink:
 
     async def _write_batch(self, reader: Reader, ledger: Ledger[SinkTotals], found: Sequence[Msg]) -> None:
         # Acknowledged piece by piece: whoever has to stop, or loses the lease, has not worked in vain.
-        for piece in building.pieces(found):
+        for piece in batch_points.pieces(found):
             before: dict[str, SinkTotals] = {}
             for message in piece:
                 # Those without a feed are found again when they are built, and counted there.
                 with suppress(BadRequest):
-                    path = building.feed_in(message).path
+                    path = batch_points.feed_in(message).path
                     before[path] = await ledger.of(path)
             unknown = ledger.unread & before.keys()
             ledger.unread -= unknown
-            tape = building.Tape(reader.made, reader.reached)
-            built = await asyncio.to_thread(building.of_trades, piece, tape, before, unknown)
+            tape = batch_points.Tape(reader.made, reader.reached)
+            built = await asyncio.to_thread(batch_points.of_trades, piece, tape, before, unknown)
             self._note(built)
             for path, after in built.totals.items():
                 ledger.keep(path, after)
@@ -192,10 +194,10 @@ class Sink:
 
     async def _write_held(self, reader: Reader, held: Held, found: Sequence[Msg]) -> None:
         # None found is a piece, too: what is missing at the stream's end shows by that.
-        for piece in building.pieces(found) if found else [found]:
+        for piece in batch_points.pieces(found) if found else [found]:
             lost = await held.lost(piece)
             self._missed += len(lost)
-            built = await asyncio.to_thread(building.of_states, piece, self._settings.kinds)
+            built = await asyncio.to_thread(batch_points.of_states, piece, self._settings.kinds)
             self._note(built)
             await self._send([*lost, *built.lines])
             if piece or lost:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from tickwire.feeds import Trades
-from tickwire.messages import SinkTotals
+from tickwire.model.feeds import Trades
+from tickwire.model.messages import SinkTotals
 from tickwire.venues.units import is_contract, measure_of
 
 BOUNDS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple, get_args
 
-from tickwire.exposition import family, histogram, labels
-from tickwire.feeds import State
-from tickwire.metrics import SECONDS, Text
-from tickwire.streamer.desk import Board, Tally
+from tickwire.model.feeds import State
+from tickwire.observe.metrics import SECONDS, Text
+from tickwire.observe.prometheus import family, histogram, labels
+from tickwire.streamer.control.feed_context import Board, Tally
 
 OF_A_TAPE = {
     "items": "Trades, changes of books, ticker updates or candles that are on the tape",

@@ -33,11 +33,10 @@ from typing import Any
 
 import msgspec
 
-from tickwire import exchanges, feeds, logs, messages, streams
-from tickwire.bulkhead import bulkhead, reason
-from tickwire.bus import Bus
-from tickwire.config import Settings, StreamerSettings
-from tickwire.episodes import Episode
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease, Leases, open_leases
+from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import (
     BadRequest,
     BrokerUnavailable,
@@ -51,7 +50,9 @@ from tickwire.errors import (
     UnsupportedKind,
     UnsupportedTimeframe,
 )
-from tickwire.feeds import (
+from tickwire.exchange import opening
+from tickwire.model import feeds, messages
+from tickwire.model.feeds import (
     Feed,
     FeedList,
     FeedReport,
@@ -61,15 +62,20 @@ from tickwire.feeds import (
     StartRequest,
     StopRequest,
 )
-from tickwire.leases import Lease, Leases, open_leases
-from tickwire.lifecycle import leaf
-from tickwire.metrics import Metrics, Text
-from tickwire.serving import Call, Endpoint, serve
-from tickwire.streamer import books, candles, tickers, trades
-from tickwire.streamer.desk import Board, Desk, Wishes, open_board
-from tickwire.streamer.interest import Interests, check, open_interests
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
+from tickwire.observe.metrics import Metrics, Text
+from tickwire.process.bulkhead import bulkhead, reason
+from tickwire.process.lifecycle import leaf
+from tickwire.settings import Settings, StreamerSettings
+from tickwire.streamer import tickers
+from tickwire.streamer.books import feed as books
+from tickwire.streamer.candles import feed as candles
+from tickwire.streamer.control.feed_context import Board, Desk, Wishes, open_board
+from tickwire.streamer.control.interests import Interests, check, open_interests
 from tickwire.streamer.metrics import of_feeds
-from tickwire.streamer.venues import Venues, open_venues
+from tickwire.streamer.subscriptions.venue_pool import Venues, open_venues
+from tickwire.streamer.trades import feed as trades
 
 log = logs.get(__name__)
 
@@ -90,7 +96,7 @@ _HOPELESS = (UnknownExchange, UnknownSymbol, UnsupportedKind, UnsupportedTimefra
 async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`, then hand all feeds on. Raises ConfigError when the pinned feeds cannot be meant."""
     pinned_feeds = pinned(settings.streamer, instance)
-    exchanges.preload(pro=True)
+    opening.preload(pro=True)
     await streams.declare_for(bus.jetstream, settings)
     async with (
         AsyncExitStack() as stack,
@@ -129,7 +135,7 @@ def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
                 f"streamer.feeds: {line!r} is not a feed", "write it as `trade binance BTC/USDT` or `candle … 1m`"
             )
         try:
-            named = feeds.feed(words[0], exchanges.known(words[1]), words[2], words[3] if len(words) == 4 else None)
+            named = feeds.feed(words[0], opening.known(words[1]), words[2], words[3] if len(words) == 4 else None)
             request = StartRequest(
                 kind=named.kind,
                 exchange=named.exchange,
@@ -288,7 +294,7 @@ class _Streamer:
     async def start(self, request: StartRequest, _call: Call) -> FeedReport:
         """Register an interest that can be met."""
         check(request)
-        exchanges.known(request.exchange)
+        opening.known(request.exchange)
         venue = await self._venues.get(request.exchange)
         await venue.check(request.feed)
         if request.deltas and not venue.has_diffs:
@@ -306,7 +312,7 @@ class _Streamer:
 
     async def market(self, request: MarketRequest, _call: Call) -> MarketReport:
         """Describe a market by its exchange's own listing."""
-        exchanges.known(request.exchange)
+        opening.known(request.exchange)
         # Checks the names before anything is opened for them.
         _ = Feed("trade", request.exchange, request.symbol).path
         venue = await self._venues.get(request.exchange)

@@ -15,12 +15,14 @@ from typing import Any
 
 import msgspec
 
-from tickwire import lifecycle, messages, numbers, streams
+from tickwire.bus import streams
 from tickwire.errors import BadRequest
-from tickwire.feeds import Ticker
-from tickwire.streamer.desk import Desk
-from tickwire.streamer.pacing import Bell, Complaints
-from tickwire.streamer.tape import Tape, open_tape
+from tickwire.model import messages, numbers
+from tickwire.model.feeds import Ticker
+from tickwire.process import lifecycle
+from tickwire.streamer.control.feed_context import Desk
+from tickwire.streamer.throttle import Bell, Complaints
+from tickwire.tape.writer import Tape, open_tape
 
 FIELDS = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
 """The fields that an update may have, besides `timestamp`; others are ignored."""

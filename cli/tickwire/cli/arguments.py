@@ -1,0 +1,73 @@
+"""What people type: times, comma-separated lists, keys. Pure; raises BadRequest with the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from itertools import product
+
+from tickwire.errors import BadRequest
+from tickwire.model import subjects, timeframes
+from tickwire.model.feeds import KINDS, Feed, feed
+from tickwire.model.subjects import Key
+from tickwire.model.times import time_ms
+
+DEFAULT_SINCE = "30d"
+
+
+def span(since: str | None, until: str | None, now: int) -> tuple[int | None, int | None]:
+    """Both ends of a range of time (ms), each absent when it was not given. Raises BadRequest."""
+    start = None if since is None else time_ms(since, now, "--since")
+    end = None if until is None else time_ms(until, now, "--until")
+    if start is not None and end is not None and start >= end:
+        raise BadRequest(f"--since {since} is not before --until {until}", "swap them, or choose an earlier --since")
+    if start is not None and end is None and start >= now:
+        raise BadRequest(f"--since {since} is in the future", "choose an earlier --since")
+    return start, end
+
+
+def items(text: str, what: str) -> list[str]:
+    """`a,b,c` as a list without repetitions. Raises BadRequest for an empty item."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise BadRequest(f"{what} {text!r} has an empty name", "separate names by single commas, without spaces")
+    return list(dict.fromkeys(parts))
+
+
+def keys(exchanges: str, symbols: str, timeframes_: str) -> list[Key]:
+    """Every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
+    found = [
+        Key(*parts)
+        for parts in product(items(exchanges, "EXCHANGES"), items(symbols, "SYMBOLS"), items(timeframes_, "TIMEFRAMES"))
+    ]
+    for key in found:
+        timeframes.parse(key.timeframe)
+        subjects.key_path(key)
+    return found
+
+
+def feeds(kind: str, exchanges: str, symbols: str, timeframes_: str | None) -> list[Feed]:
+    """Every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
+    if kind not in KINDS:
+        near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
+        raise BadRequest(
+            f"{kind!r} is not a kind of feed",
+            f"did you mean {near[0]}?" if near else f"it is one of {', '.join(KINDS)}",
+        )
+    lengths: list[str | None] = [None] if timeframes_ is None else [*items(timeframes_, "TIMEFRAMES")]
+    found = [feed(kind, *parts) for parts in product(items(exchanges, "EXCHANGES"), items(symbols, "SYMBOLS"), lengths)]
+    for each in found:
+        if each.timeframe is not None:
+            timeframes.parse(each.timeframe)
+    return found
+
+
+def chosen(known: Sequence[Key], exchanges: str | None, symbols: str | None, timeframes_: str | None) -> list[Key]:
+    """Those of the known keys that the comma-separated names let through; a name left out lets all through."""
+    wanted = [
+        None if text is None else set(items(text, what))
+        for text, what in ((exchanges, "EXCHANGES"), (symbols, "SYMBOLS"), (timeframes_, "TIMEFRAMES"))
+    ]
+    return [
+        key for key in known if all(names is None or part in names for part, names in zip(key, wanted, strict=True))
+    ]

@@ -1,0 +1,146 @@
+"""`tickwire candles list`, `verify` and `repair`: what the cache holds, and whether it is sound."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from tickwire.bus.connection import Bus
+from tickwire.cli import arguments, render
+from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.table_width import Fitting
+from tickwire.errors import BadRequest
+from tickwire.model import messages
+from tickwire.model.messages import CacheList, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.model.subjects import Key
+from tickwire.model.timeframes import duration_ms
+from tickwire.process.lifecycle import Exit
+
+VERIFY_TIMEOUT_S = 120.0
+"""A file of millions of rows is read whole."""
+
+
+async def inventory(bus: Bus) -> tuple[list[Coverage], list[str]]:
+    """Everything that is cached, by key, and the files that are refused. Raises NoSuchService."""
+    keys: list[Coverage] = []
+    damaged: list[str] = []
+    async for part in bus.request_chunks(
+        "cache.list", ListRequest(), lambda data: messages.decode(data, CacheList), timeout_s=30
+    ):
+        keys += part.keys
+        damaged += part.damaged
+    return sorted(keys, key=lambda each: _order(each.key)), sorted(damaged)
+
+
+def _order(key: Key) -> tuple[str, str, int, str]:
+    return key.exchange, key.symbol, duration_ms(key.timeframe), key.timeframe
+
+
+async def list_(
+    stop: asyncio.Event,
+    config: Path | None,
+    exchanges: str | None,
+    symbols: str | None,
+    timeframes: str | None,
+    json: bool,
+) -> int:
+    """Print what is cached; a damaged file makes it fail."""
+    async with connected(settings_of(config), stop) as bus:
+        found, damaged = await bus.patience.served(lambda: inventory(bus))
+    wanted = set(arguments.chosen([each.key for each in found], exchanges, symbols, timeframes))
+    shown = [each for each in found if each.key in wanted]
+    if json:
+        render.as_json({"keys": shown, "damaged": damaged})
+    elif shown:
+        render.out().print(render.coverage_table(shown))
+    else:
+        render.say(
+            "no key fits; `tickwire candles list` without names shows all"
+            if found
+            else "nothing is cached yet; fetch something, such as `tickwire candles fetch binance BTC/USDT 1h`"
+        )
+    for line in damaged:
+        render.say(line)
+    return Exit.FAILED if damaged else Exit.OK
+
+
+async def verify(
+    stop: asyncio.Event,
+    config: Path | None,
+    exchanges: str | None,
+    symbols: str | None,
+    timeframes: str | None,
+    json: bool,
+) -> int:
+    """Have files checked, all by default; a problem makes it fail."""
+    async with connected(settings_of(config), stop) as bus:
+        damaged: list[str] = []
+        if exchanges and symbols and timeframes:
+            keys = arguments.keys(exchanges, symbols, timeframes)
+        else:
+            found, damaged = await bus.patience.served(lambda: inventory(bus))
+            keys = arguments.chosen([each.key for each in found], exchanges, symbols, timeframes)
+        results = [await verified(bus, key) for key in keys]
+    if json:
+        render.as_json({"keys": results, "damaged": damaged})
+    else:
+        print_verifications(results)
+    for line in damaged:
+        render.say(line)
+    return Exit.FAILED if damaged or any(each.problem_count for each in results) else Exit.OK
+
+
+async def verified(bus: Bus, key: Key) -> Verification:
+    """Have one file checked."""
+    request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    return await bus.patience.served(
+        lambda: bus.request("cache.verify", request, Verification, timeout_s=VERIFY_TIMEOUT_S)
+    )
+
+
+def print_verifications(results: list[Verification]) -> None:
+    """What a check found, a row for each key, and below it each problem."""
+    if not results:
+        render.say("nothing to verify: no key fits, or nothing is cached")
+        return
+    columns = ("exchange", "symbol", "timeframe", "rows", "holes", "result")
+    table = Fitting("", columns, right=("rows", "holes"), least=("holes", "rows"), hint=True)
+    for each in results:
+        state = render.plural(each.problem_count, "problem") if each.problem_count else "clean"
+        table.add_row(each.exchange, each.symbol, each.timeframe, f"{each.rows:,}", f"{each.holes:,}", state)
+    console = render.out()
+    console.print(table)
+    for each in results:
+        name = str(Key(each.exchange, each.symbol, each.timeframe))
+        for problem in each.problems:
+            console.print(f"{name}: {f'line {problem.line}: ' if problem.line else ''}{problem.message}", markup=False)
+        if each.problem_count > len(each.problems):
+            console.print(f"{name}: and {render.plural(each.problem_count - len(each.problems), 'more problem')}")
+
+
+async def repair(
+    stop: asyncio.Event, config: Path | None, exchange: str, symbol: str, timeframe: str, json: bool
+) -> int:
+    """Have a damaged file moved aside and its good rows kept."""
+    keys = arguments.keys(exchange, symbol, timeframe)
+    if len(keys) != 1:
+        raise BadRequest("repair takes one key", "name one exchange, one symbol and one timeframe")
+    key = keys[0]
+    request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    async with connected(settings_of(config), stop) as bus:
+        done = await bus.patience.served(
+            lambda: bus.request("cache.repair", request, Repair, timeout_s=VERIFY_TIMEOUT_S)
+        )
+    if json:
+        render.as_json(done)
+        return Exit.OK
+    print(f"{key}: kept {render.plural(done.rows_kept, 'row')}, dropped {render.plural(done.lines_dropped, 'line')}")
+    for problem in done.problems:
+        print(f"line {problem.line} {problem.message}")
+    if done.lines_dropped > len(done.problems) > 0:
+        print(f"and {render.plural(done.lines_dropped - len(done.problems), 'more line')}")
+    if done.moved_to:
+        print(f"the damaged file is now {done.moved_to}")
+    if done.unverified:
+        print(f"fetch again: {render.ranges(done.unverified)}")
+    return Exit.OK

@@ -1,0 +1,155 @@
+"""What feeds look like on a terminal: the book as a ladder, the ticker as a panel, candles as a chart. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from tickwire.cli import feed_lines, render
+from tickwire.cli.feed_lines import Digits
+from tickwire.model.feeds import Book, Candle, Level, Ticker
+from tickwire.model.messages import Row
+
+BAR_CELLS = 24
+LADDER_ROWS = 10
+"""Levels a side, where the terminal has room."""
+KEPT = 500
+STALE_MS = 5_000
+"""A feed that said nothing for so long is said to be silent."""
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def bar(share: float, cells: int = BAR_CELLS) -> str:
+    """A bar for a share between 0 and 1, in eighths of a cell; something for anything above 0."""
+    eighths = max(1 if share > 0 else 0, round(min(1.0, share) * cells * 8))
+    full, rest = divmod(eighths, 8)
+    return "█" * full + (_EIGHTHS[rest] if rest else "")
+
+
+def silence(received: int | None, now: int) -> str:
+    """A remark where the newest message is not of now (ms)."""
+    if received is None:
+        return "nothing yet"
+    return "" if now - received < STALE_MS else f"nothing for {render.age(now - received)}"
+
+
+def ladder(message: Book | None, digits: Digits, rows: int = LADDER_ROWS) -> RenderableType:
+    """Asks above, bids below, the best of both in the middle around the spread; a bar for each amount.
+
+    Without a live book there are no levels, only the reason.
+    """
+    if message is None:
+        return Text("waiting for the book", "yellow")
+    if message.state != "live":
+        return Text("resyncing: there is no book that could be trusted", "yellow")
+    asks, bids = message.asks[:rows], message.bids[:rows]
+    most = max((amount for _, amount in (*asks, *bids)), default=0.0)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for justify in ("right", "right", "left"):
+        table.add_column(justify=justify, no_wrap=True)
+    # The longest first, so that all have its decimals.
+    for price, amount in (*asks, *bids):
+        digits.prices(price)
+        digits.amounts(amount)
+
+    def add(level: Level, style: str) -> None:
+        share = level[1] / most if most > 0 else 0.0
+        table.add_row(
+            Text(digits.prices(level[0]), style), digits.amounts(level[1]), Text(f"{bar(share):<{BAR_CELLS}}", style)
+        )
+
+    for level in reversed(asks):
+        add(level, "red")
+    table.add_row(Text("spread", "dim"), Text(feed_lines.spread(message).partition(" ")[0], "bold"), "")
+    for level in bids:
+        add(level, "green")
+    return table
+
+
+def ticker(message: Ticker | None, digits: Digits) -> RenderableType:
+    """Best prices, the last one, and the last 24 hours."""
+    if message is None:
+        return Text("waiting for the ticker", "yellow")
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="dim")
+    table.add_column(justify="right", no_wrap=True)
+    moved = feed_lines.change(message)
+    last = "-" if message.last is None else digits.prices(message.last)
+    table.add_row("last", Text(last, "bold"))
+    if moved is not None:
+        table.add_row("24 h", Text(f"{moved:+.2f} %", "green" if moved >= 0 else "red"))
+    for name, price, amount, style in (
+        ("ask", message.ask, message.ask_amount, "red"),
+        ("bid", message.bid, message.bid_amount, "green"),
+    ):
+        if price is not None:
+            size = "" if amount is None else f"{digits.amounts(amount)} x "
+            table.add_row(name, Text.assemble(size, (digits.prices(price), style)))
+    for name, value in (("open", message.open), ("high", message.high), ("low", message.low)):
+        if value is not None:
+            table.add_row(name, digits.prices(value))
+    for name, value in (("volume", message.volume), ("quote volume", message.quote_volume)):
+        if value is not None:
+            table.add_row(name, render.number(value))
+    return table
+
+
+class Candles:
+    """The newest candles of a feed, open one included: history first, then what the feed says."""
+
+    def __init__(self, history: Sequence[Row] = ()) -> None:
+        self._rows: dict[int, Row] = {row[0]: row for row in history}
+        self.last: Candle | None = None
+
+    def knows(self, message: Candle) -> bool:
+        """Whether it is a closed candle that a new owner repeats, and that the feed has told before."""
+        told = self.last
+        return message.closed and message.repeated and told is not None and told.timestamp >= message.timestamp
+
+    def take(self, message: Candle) -> None:
+        """A candle as it is now; a closed complete one is not changed by one that is not."""
+        if self.last is None or message.timestamp >= self.last.timestamp:
+            self.last = message
+        if not message.complete and message.closed and message.timestamp in self._rows:
+            return
+        self._rows[message.timestamp] = (
+            message.timestamp,
+            message.open,
+            message.high,
+            message.low,
+            message.close,
+            message.volume,
+        )
+        while len(self._rows) > KEPT:
+            del self._rows[min(self._rows)]
+
+    @property
+    def rows(self) -> list[Row]:
+        """In order of time."""
+        return [self._rows[key] for key in sorted(self._rows)]
+
+    def render(self, title: str, digits: Digits, width: int, height: int) -> RenderableType:
+        """A chart that fits, and the newest candle in words."""
+        # Half a second, which other feeds need not wait.
+        from tickwire.cli import chart
+
+        rows = self.rows
+        if not rows:
+            return Text("waiting for the first candle", "yellow")
+        drawn = Text.from_ansi(chart.candles(title, rows, max(30, width), max(8, height - 2)))
+        drawn.no_wrap = True
+        return Group(drawn, feed_lines.candle(self.last, digits) if self.last else Text(""))
+
+
+def framed(body: RenderableType, title: str, remarks: Sequence[Text | str]) -> RenderableType:
+    """A body under its name, and what is to be said of it."""
+    return stacked(Panel(body, title=title, title_align="left", expand=False), remarks)
+
+
+def stacked(body: RenderableType, remarks: Sequence[Text | str]) -> RenderableType:
+    """A body, and below it what is to be said of it."""
+    return Group(body, *(each for each in remarks if each))

@@ -1,0 +1,152 @@
+"""The state of everything as one picture: the head, then tables, cut to the height of a terminal if there is one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+
+from rich.console import Group, RenderableType
+
+from tickwire.cli import render
+from tickwire.cli.status_survey import LeaseStatus, Status, StreamStatus
+from tickwire.cli.table_width import Fitting, Shortening
+from tickwire.model.feeds import Feed
+from tickwire.model.messages import Job
+
+LEASES_SHOWN = 4
+
+
+class Size(NamedTuple):
+    """Of a terminal, in characters."""
+
+    width: int
+    height: int
+
+
+class _Part(NamedTuple):
+    """A table of so many rows, and how its first ones are drawn."""
+
+    rows: int
+    drawn: Callable[[int], RenderableType]
+
+
+def drawn(
+    found: Status, now: int, paces: Mapping[Feed, float] | None = None, size: Size | None = None
+) -> RenderableType:
+    """The state at a time (ms). With `size`, what does not fit is counted: `and 12 more`."""
+    lines: list[RenderableType] = list(_head(found))
+    if not found.services:
+        lines += ["no service is running; start all with `tickwire up`"]
+    parts = [part for part in _parts(found, now, paces, size) if part.rows]
+    if size is None:
+        for part in parts:
+            lines += ["", part.drawn(part.rows)]
+        return Group(*lines)
+    free = size.height - len(lines) - len(parts)
+    # Lines between the tables are the first to go.
+    airy = sum(part.rows for part in parts) + len(parts) <= free
+    for part, given in zip(parts, shares([part.rows for part in parts], free), strict=True):
+        shown = part.rows if given >= part.rows else given - 1
+        lines += [*([""] if airy else []), part.drawn(shown)]
+        if shown < part.rows:
+            lines.append(f"and {part.rows - shown:,} more")
+    return Group(*lines)
+
+
+def shares(rows: Sequence[int], lines: int) -> list[int]:
+    """How many of `lines` each table gets: a small one all its rows, the large ones equal parts of the rest.
+
+    At least one each, which may be more than there are.
+    """
+    given = [0] * len(rows)
+    for left, place in zip(range(len(rows), 0, -1), sorted(range(len(rows)), key=rows.__getitem__), strict=True):
+        given[place] = min(rows[place], max(1, lines // left))
+        lines -= given[place]
+    return given
+
+
+def _head(found: Status) -> list[str]:
+    cached = "nobody answers; start one with `tickwire up` or `tickwire service cache`"
+    if found.keys is not None:
+        cached = f"{render.plural(found.keys, 'key')}, {render.plural(found.rows or 0, 'candle')}"
+    return [
+        f"broker  {found.nats_url}",
+        f"cache   {cached}",
+        f"jobs    {found.jobs_waiting:,} waiting or running",
+        f"feeds   {'no streamer answers' if found.feeds is None else f'{len(found.feeds):,}'}",
+    ]
+
+
+def _parts(found: Status, now: int, paces: Mapping[Feed, float] | None, size: Size | None) -> list[_Part]:
+    holders: dict[tuple[str, str], list[LeaseStatus]] = {}
+    for lease in sorted(found.leases, key=lambda each: (each.service, each.holder)):
+        holders.setdefault((lease.service, lease.holder), []).append(lease)
+    across = 1 if size is None else _across(found.streams, size.width)
+    feeds = found.feeds or []
+    return [
+        _Part(len(found.services), lambda rows: _services(found, rows)),
+        _Part(len(holders), lambda rows: _leases(list(holders.values())[:rows])),
+        _Part(len(found.jobs), lambda rows: jobs_table(found.jobs[:rows])),
+        _Part(-(-len(found.streams) // across), lambda rows: _streams(found.streams[: rows * across], across)),
+        _Part(len(feeds), lambda rows: render.feed_table(feeds[:rows], now, paces)),
+    ]
+
+
+def _services(found: Status, rows: int) -> Fitting:
+    held = Counter(lease.holder for lease in found.leases)
+    numbers = ("leases", "requests", "errors")
+    columns = ("service", "instance", "started", *numbers)
+    table = Fitting("", columns, right=numbers, least=("requests", "started", "errors", "leases"))
+    for each in found.services[:rows]:
+        started = each.started.replace("T", " ")[:19]
+        counts = (held[each.instance], each.requests, each.errors)
+        table.add_row(each.service, each.instance, started, *(f"{number:,}" for number in counts))
+    return table
+
+
+def _leases(holders: Sequence[Sequence[LeaseStatus]]) -> Shortening:
+    return Shortening(*(_leases_naming(holders, names) for names in range(LEASES_SHOWN, 0, -1)))
+
+
+def _leases_naming(holders: Sequence[Sequence[LeaseStatus]], most: int) -> Fitting:
+    """The leases of each holder, so many of them by name."""
+    columns = ("leases of", "holder", "number", "since", "which")
+    table = Fitting("", columns, right=("number",), least=("since", "which"))
+    for own in holders:
+        since = render.moment(max(each.since for each in own) // 1000 * 1000)
+        names = ", ".join(each.lease for each in own[:most])
+        rest = f" and {len(own) - most} more" if len(own) > most else ""
+        table.add_row(own[0].service, own[0].holder, f"{len(own):,}", since, names + rest)
+    return table
+
+
+def jobs_table(jobs: Sequence[Job]) -> Fitting:
+    """Fetch jobs, a row for each."""
+    numbers = ("fetched", "retries")
+    columns = ("job", "key", "state", "instance", *numbers)
+    table = Fitting("", columns, right=numbers, least=("instance", "retries", "fetched"))
+    for job in jobs:
+        counts = (f"{job.rows_fetched:,}", f"{job.retries:,}")
+        state = job.error.code if job.error is not None else job.state
+        table.add_row(job.id, " ".join(job.key), state, job.instance or "-", *counts)
+    return table
+
+
+def _streams(streams: Sequence[StreamStatus], across: int) -> Fitting:
+    columns, numbers = ("stream", "messages", "size"), ("messages", "size")
+    table = Fitting("", columns * across, right=numbers, least=("size",))
+    for first in range(0, len(streams), across):
+        table.add_row(*(cell for each in streams[first : first + across] for cell in _cells(each)))
+    return table
+
+
+def _cells(stream: StreamStatus) -> tuple[str, str, str]:
+    return stream.stream, f"{stream.messages:,}", render.size(stream.bytes)
+
+
+def _across(streams: Sequence[StreamStatus], width: int) -> int:
+    """How many streams fit beside each other."""
+    titles = [("stream", "messages", "size")]
+    columns = zip(*titles, *(_cells(each) for each in streams), strict=True)
+    return max(1, width // sum(max(map(len, column)) + 2 for column in columns))

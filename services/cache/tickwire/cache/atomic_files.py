@@ -1,0 +1,125 @@
+"""The cache folder: which file is called what, and how one is replaced so that a crash leaves the old or the new."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tickwire.cache.disk import Disk
+from tickwire.errors import BadRequest, CacheFileError
+from tickwire.model import subjects
+from tickwire.model.subjects import Key
+
+REPAIR = "tickwire candles repair {} moves it aside and keeps its good rows"
+
+
+class Files:
+    """The names in one cache folder. Methods that touch the disk raise OSError."""
+
+    def __init__(self, disk: Disk, directory: str) -> None:
+        self.disk = disk
+        self.directory = directory
+
+    def data(self, key: Key) -> str:
+        """The data file of a key."""
+        return f"{self.directory}/{subjects.file_stem(key)}.csv"
+
+    def meta(self, key: Key) -> str:
+        """The meta file of a key."""
+        return f"{self.directory}/{subjects.file_stem(key)}.meta.json"
+
+    def lock(self, partition: int) -> str:
+        """The lock file of a partition."""
+        return f"{self.directory}/.partition-{partition}.lock"
+
+    def checkpoint(self, partition: int) -> str:
+        """The checkpoint of a partition."""
+        return f"{self.directory}/.partition-{partition}.json"
+
+    def temporary(self, partition: int, name: str) -> str:
+        """A name that no reader looks at, swept when the partition is opened."""
+        return f"{self.directory}/.partition-{partition}.tmp-{name}"
+
+    def keys(self) -> list[Key]:
+        """Every key that a data file or a meta file is named after."""
+        stems = set()
+        for name in self.disk.names(self.directory):
+            for ending in (".csv", ".meta.json"):
+                if name.endswith(ending):
+                    stems.add(name.removesuffix(ending))
+        found = []
+        for stem in stems:
+            try:
+                found.append(subjects.key_of_stem(stem))
+            except BadRequest:
+                continue
+        return found
+
+    def sweep(self, partition: int) -> None:
+        """Remove the temporary files of a partition, which only a crash leaves."""
+        prefix = f".partition-{partition}.tmp-"
+        for name in self.disk.names(self.directory):
+            if name.startswith(prefix):
+                self.disk.unlink(f"{self.directory}/{name}")
+
+    @contextmanager
+    def opened(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
+        """A descriptor, or None where there is no such file."""
+        try:
+            fd = self.disk.open(path, flags)
+        except FileNotFoundError:
+            yield None
+            return
+        try:
+            yield fd
+        finally:
+            self.disk.close(fd)
+
+    def read(self, path: str) -> bytes | None:
+        """A small file's contents, or None where there is no such file."""
+        with self.opened(path) as fd:
+            if fd is None:
+                return None
+            view = self.disk.view(fd, self.disk.stat(fd)[1])
+            return view[:]
+
+    @contextmanager
+    def fresh(self, partition: int, name: str) -> Iterator[tuple[int, str]]:
+        """A new temporary file (descriptor, path), removed again where the body fails. The body renames it."""
+        path = self.temporary(partition, name)
+        fd = self.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
+        try:
+            yield fd, path
+        except (OSError, CacheFileError):
+            # Where even that fails it is swept later; the first failure is the one to tell.
+            with suppress(OSError):
+                self.disk.unlink(path)
+            raise
+        finally:
+            self.disk.close(fd)
+
+    def replace(self, partition: int, path: str, data: bytes) -> None:
+        """Replace a small file by `data`. It is durable once the folder is synced (`sync`)."""
+        with self.fresh(partition, Path(path).name) as (fd, temporary):
+            self.disk.write(fd, data, 0)
+            self.disk.fsync(fd)
+            self.disk.rename(temporary, path)
+
+    def sync(self) -> None:
+        """Make the names in the folder durable."""
+        self.disk.fsync_dir(self.directory)
+
+    def aside(self, path: str) -> str:
+        """A free name for a damaged file beside it."""
+        names = set(self.disk.names(self.directory))
+        number = 1
+        while f"{Path(path).name}.damaged-{number}" in names:
+            number += 1
+        return f"{path}.damaged-{number}"
+
+    def refused(self, key: Key, path: str, message: str, line: int = 0) -> CacheFileError:
+        """The error for a file that the cache did not write like this."""
+        where = f"{path}, line {line}" if line else path
+        return CacheFileError(f"{where}: {message}", REPAIR.format(" ".join(key)), path=path, line=line)

@@ -1,0 +1,229 @@
+"""The two files of one key: opened, checked, appended to, spliced, rebuilt. The caller holds the partition's lock."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from tickwire.cache import csv_bytes, open_check, repair, splice_plan
+from tickwire.cache.atomic_files import Files
+from tickwire.cache.candle_rows import HEADER
+from tickwire.cache.csv_bytes import START
+from tickwire.cache.future_guard import Present
+from tickwire.cache.key_reader import Reading, naming_lines
+from tickwire.cache.key_state import State, meta_of
+from tickwire.cache.key_terms import Terms
+from tickwire.cache.volume_units import Volumes
+from tickwire.model.messages import Repair, Row, VolumeUnit
+from tickwire.model.ranges import Range
+from tickwire.model.ranges import merge as merged
+from tickwire.model.subjects import Key
+from tickwire.observe import logs
+
+log = logs.get(__name__)
+
+
+class KeyFile:
+    """The files of one key. Methods raise OSError and CacheFileError; after either, `forget` before going on."""
+
+    def __init__(self, files: Files, partition: int, key: Key, present: Present) -> None:
+        self.files = files
+        self.present = present
+        self.partition = partition
+        self.key = key
+        self.state: State | None = None
+        self._cut: tuple[int, int] | None = None
+        """(inode, size) to cut back to, after an append failed half-way and could not be undone at once."""
+
+    def forget(self) -> None:
+        """Read everything anew from the disk next time."""
+        self.state = None
+
+    def load(self) -> State | None:
+        """The state, read and checked on first use or when the file was changed by somebody else.
+
+        Cuts off what an interrupted append left. None where the key has no files.
+        """
+        with self.files.opened(self.files.data(self.key), os.O_RDWR) as fd:
+            if fd is not None and self.state is not None:
+                if self.files.disk.stat(fd) == (self.state.inode, self.state.size):
+                    return self.state
+                log.warning("file changed by another program", **self.key._asdict(), path=self.files.data(self.key))
+            if fd is not None:
+                self._settle(fd)
+            self.state = open_check.checked(self.files, self.key, fd, self.present)
+        if self.state is not None and self.state.stale:
+            self.write_meta()
+            self.files.sync()
+        return self.state
+
+    def reading(self) -> Reading | None:
+        """The rows as they stand now, or None where the file is no longer what `state` says."""
+        state, disk = self.state, self.files.disk
+        assert state is not None
+        try:
+            fd = disk.open(self.files.data(self.key), os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            if disk.stat(fd) == (state.inode, state.size):
+                return Reading(self.files, self.key, fd, state.size, self.present.latest())
+        except OSError:
+            disk.close(fd)
+            raise
+        disk.close(fd)
+        return None
+
+    def holds(self, rows: Sequence[Row], lines: bytes) -> bool:
+        """Whether the file already has exactly these ascending rows."""
+        state = self.state
+        if state is None or state.last is None or not rows:
+            return not rows
+        with self._open() as fd:
+            view = self.files.disk.view(fd, state.size)
+            with naming_lines(self.files, self.key, view):
+                start = csv_bytes.bisect(view, rows[0][0], START, state.size)
+                end = csv_bytes.bisect(view, rows[-1][0] + 1, start, state.size)
+            there = view[start:end]
+        return there == lines or set(csv_bytes.split_lines(lines)) <= set(csv_bytes.split_lines(there))
+
+    def append(
+        self, lines: bytes, first: int | None, last: int | None, known: Sequence[Range], unit: VolumeUnit | None
+    ) -> None:
+        """Add lines behind the last row, and `known` to what is verified, and make the lines durable.
+
+        `unit` is that of their volumes.
+        Without lines nothing is written, except that a key without files gets an empty data file.
+        """
+        state = self.state
+        count = lines.count(b"\n")
+        if state is None:
+            inode, size = self._create([HEADER, lines])
+            volumes = Volumes(unit).taking(unit, known, [])
+            self.state = State(inode, size, count, first, last, tuple(merged(known)), volumes, Terms(), stale=True)
+            return
+        if lines:
+            disk = self.files.disk
+            with self._open(os.O_RDWR) as fd:
+                self._cut = (state.inode, state.size)
+                try:
+                    disk.write(fd, lines, state.size)
+                    disk.fdatasync(fd)
+                except OSError:
+                    # Cut it at once, so that a retry writes these bytes again: after a failed sync the page cache
+                    # calls them clean. Where not even that works, `_cut` has it done before anything else.
+                    disk.truncate(fd, state.size)
+                    self._cut = None
+                    raise
+                self._cut = None
+        self.state = State(
+            state.inode,
+            state.size + len(lines),
+            state.rows + count,
+            first if state.first is None else state.first,
+            state.last if last is None else last,
+            tuple(merged([*state.verified, *known])),
+            state.volumes.taking(unit, known, state.verified),
+            state.terms,
+            stale=True,
+        )
+
+    def splice(self, lines: dict[int, bytes], known: Sequence[Range], unit: VolumeUnit | None) -> None:
+        """Put rows where they belong by writing the file once anew; `known` becomes verified, its volumes in `unit`.
+
+        Where the file has all of them already, nothing is written.
+        """
+        state = self.state
+        assert state is not None
+        disk = self.files.disk
+        with self._open() as fd:
+            view = disk.view(fd, state.size)
+            with naming_lines(self.files, self.key, view):
+                plan = splice_plan.plan(view, state.size, sorted(lines.items()))
+            inode, size = state.inode, state.size
+            if plan.added or plan.changed:
+                inode, size = self._create([HEADER, *plan.pieces], fd)
+        dates = [date for date in (state.first, state.last) if date is not None] + list(lines)
+        self.state = State(
+            inode,
+            size,
+            state.rows + plan.added,
+            min(dates, default=None),
+            max(dates, default=None),
+            tuple(merged([*state.verified, *known])),
+            state.volumes.taking(unit, known, state.verified),
+            state.terms,
+            stale=True,
+        )
+
+    def prepare(self, terms: Terms, unit: VolumeUnit | None) -> None:
+        """Have the meta file say what the rows to come cannot say themselves, before they are there."""
+        if self.state is None:
+            self.append(b"", None, None, [], unit)
+        assert self.state is not None
+        if self.state.terms != terms:
+            self.state = replace(self.state, terms=terms)
+            self.write_meta()
+            self.files.sync()
+
+    def agree(self, terms: Terms) -> None:
+        """The rows are there, and this holds from now on."""
+        assert self.state is not None
+        if self.state.terms != terms:
+            self.state = replace(self.state, terms=terms, stale=True)
+
+    def write_meta(self) -> None:
+        """Replace the meta file by the state; durable once the folder is synced."""
+        state = self.state
+        assert state is not None
+        self.files.replace(self.partition, self.files.meta(self.key), meta_of(self.key, state))
+        self.state = replace(state, stale=False)
+
+    def rebuild(self) -> Repair:
+        """Move damaged files aside, and keep the well-formed rows in a fresh data file."""
+        self.forget()
+        self.state, done = repair.rebuilt(self.files, self.partition, self.key, self.present)
+        return done
+
+    # -- inside --------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _open(self, flags: int = os.O_RDONLY) -> Iterator[int]:
+        """The data file. Raises CacheFileError where another program removed it."""
+        path = self.files.data(self.key)
+        with self.files.opened(path, flags) as fd:
+            if fd is None:
+                raise self.files.refused(self.key, path, "another program removed the file")
+            yield fd
+
+    def _settle(self, fd: int) -> None:
+        """Cut back what an append left that could not be undone at once, and make all bytes durable."""
+        disk = self.files.disk
+        if self._cut is not None and self._cut[0] == disk.stat(fd)[0]:
+            disk.truncate(fd, self._cut[1])
+        # A process that was killed may have left bytes that are visible and not yet durable.
+        disk.fdatasync(fd)
+        self._cut = None
+
+    def _create(self, pieces: Sequence[splice_plan.Piece], source: int | None = None) -> tuple[int, int]:
+        """Write the data file anew from pieces and put it in place, durably. Its inode and size."""
+        disk, path = self.files.disk, self.files.data(self.key)
+        with self.files.fresh(self.partition, Path(path).name) as (fd, temporary):
+            offset = 0
+            for piece in pieces:
+                if isinstance(piece, bytes):
+                    disk.write(fd, piece, offset)
+                    offset += len(piece)
+                else:
+                    assert source is not None
+                    disk.copy(source, *piece, fd, offset)
+                    offset += piece[1] - piece[0]
+            disk.fsync(fd)
+            inode, size = disk.stat(fd)
+            disk.rename(temporary, path)
+        # Before the meta file that speaks of it: nothing else orders two renames.
+        self.files.sync()
+        return inode, size

@@ -1,0 +1,143 @@
+"""A key's rows as they stood at one moment.
+
+An open descriptor keeps the file that a splice replaces, and bytes before its size never change (rows are appended
+behind them). So what is read through one is whole, whatever the writer does meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Self
+
+from tickwire.cache import csv_bytes
+from tickwire.cache.atomic_files import Files
+from tickwire.cache.csv_bytes import START, MalformedLine
+from tickwire.cache.disk import Buffer, explained
+from tickwire.errors import CacheFileError
+from tickwire.model.subjects import Key
+
+PIECE_BYTES = 400 << 10
+"""As JSON or as columns a piece fits into one message; one is converted within a few milliseconds."""
+
+
+class Reading:
+    """An open data file, of which the first `size` bytes are durable rows. Close it, or use it as a context.
+
+    Rows that open at `latest` (ms) or later are not believed, and not read.
+    """
+
+    def __init__(self, files: Files, key: Key, fd: int, size: int, latest: int) -> None:
+        self.key = key
+        self._files = files
+        self._fd = fd
+        self._size = size
+        self._latest = latest
+        self._at = START
+        """Where in the file the last piece was."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        self._files.disk.close(self._fd)
+
+    def lines(self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False) -> bytes:
+        """The lines of the rows that open in `[since, until)`, the first or `last` `limit` of them; nothing is parsed.
+
+        Raises CacheFileError where a line met on the way is not a row, StorageError.
+        """
+        return b"".join(self.pieces(since, until, limit, last=last))
+
+    def pieces(
+        self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False
+    ) -> Iterator[bytes]:
+        """The same in parts of PIECE_BYTES: copying and converting more at once would hold up all other threads."""
+        with explained(f"read {self._path}"):
+            view = self.view()
+            end = len(view)
+            try:
+                start = START if since is None else csv_bytes.bisect(view, since, START, end)
+                until = self._latest if until is None else min(until, self._latest)
+                stop = csv_bytes.bisect(view, until, start, end)
+                if limit is not None and last:
+                    start = csv_bytes.cut_before(view, start, stop, limit)
+                elif limit is not None:
+                    stop = csv_bytes.cut_after(view, start, stop, max(limit, 0))
+                while start < stop:
+                    cut = stop
+                    if stop - start > PIECE_BYTES:
+                        cut = (view.rfind(b"\n", start, start + PIECE_BYTES) + 1) or csv_bytes.line_end(
+                            view, start, stop
+                        )
+                    self._at = start
+                    yield view[start:cut]
+                    start = cut
+            except MalformedLine as error:
+                raise refused_line(self._files, self.key, view, error) from error
+
+    def messages(
+        self,
+        since: int | None,
+        until: int | None,
+        limit: int | None,
+        convert: Callable[[Key, Iterable[bytes]], Iterator[bytes]],
+        *,
+        last: bool = False,
+    ) -> Iterator[bytes]:
+        """The rows as `convert` makes messages of their lines. Raises CacheFileError, naming the line it fails at."""
+        at, lines = START, b""
+
+        def told() -> Iterator[bytes]:
+            nonlocal at, lines
+            for piece in self.pieces(since, until, limit, last=last):
+                at, lines = self._at, piece
+                yield piece
+
+        try:
+            yield from convert(self.key, told())
+        except ValueError as error:
+            offset = csv_bytes.first_malformed(lines)
+            if offset is None:
+                raise self._files.refused(self.key, self._path, f"its rows cannot be read ({error})") from error
+            raise refused_line(self._files, self.key, self.view(), MalformedLine(at + offset)) from error
+
+    def believed(self) -> tuple[int, int | None]:
+        """How many rows are not believed, and the date of the last one that is. Raises like `lines`."""
+        with explained(f"read {self._path}"):
+            view = self.view()
+            end = len(view)
+            try:
+                stop = csv_bytes.bisect(view, self._latest, START, end)
+                last = csv_bytes.date_at(view, csv_bytes.last_line(view, stop)) if stop > START else None
+            except MalformedLine as error:
+                raise refused_line(self._files, self.key, view, error) from error
+            return view[stop:end].count(b"\n"), last
+
+    @property
+    def _path(self) -> str:
+        return self._files.data(self.key)
+
+    def view(self) -> Buffer:
+        """The header and all rows. Raises OSError."""
+        return self._files.disk.view(self._fd, self._size)
+
+
+@contextmanager
+def naming_lines(files: Files, key: Key, view: Buffer) -> Iterator[None]:
+    """Refuse the file by the number of the line that is not a row, where one is met inside."""
+    try:
+        yield
+    except MalformedLine as error:
+        raise refused_line(files, key, view, error) from error
+
+
+def refused_line(files: Files, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:
+    """The error for a line met on the way that is not a row."""
+    return files.refused(
+        key, files.data(key), "it is not a row of six numbers", csv_bytes.line_number(view, error.offset)
+    )

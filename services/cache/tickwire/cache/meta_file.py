@@ -1,0 +1,72 @@
+"""`<exchange>_<token>_<timeframe>.meta.json`: what a data file cannot say about itself; no I/O."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct, field
+
+from tickwire.model.messages import VolumeUnit
+from tickwire.model.ranges import Range, merge
+from tickwire.model.subjects import Key
+
+
+class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
+    """The key, and the ranges known to be complete: a candle absent there was never traded.
+
+    `rows`, `bytes` and `inode` are the data file's when this was written; bytes beyond `bytes` were appended since.
+    `volume_unit` is what the volumes count (absent: written by an earlier version), but for those within
+    `other_volumes`, of which that is not known. The exchange may still revise the rows within `unsettled`. `opens_at`
+    is where any one candle opens (ms), absent where candles open as usual.
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    verified: list[Range]
+    rows: int
+    bytes: int
+    inode: int
+    volume_unit: VolumeUnit | None = None
+    other_volumes: list[Range] = field(default_factory=list)
+    unsettled: list[Range] = field(default_factory=list)
+    opens_at: int | None = None
+
+
+class _Meta(Struct, frozen=True, kw_only=True):
+    """The same, with times that are not bounded."""
+
+    exchange: str
+    symbol: str
+    timeframe: str
+    verified: list[tuple[int, int]]
+    rows: int
+    bytes: int
+    inode: int
+    volume_unit: VolumeUnit | None = None
+    other_volumes: list[tuple[int, int]] = field(default_factory=list)
+    unsettled: list[tuple[int, int]] = field(default_factory=list)
+    opens_at: int | None = None
+
+
+def encode(meta: Meta) -> bytes:
+    """A meta file's contents."""
+    return msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n"
+
+
+def decode(data: bytes, key: Key) -> Meta:
+    """Raises ValueError, in one line, when `data` is not the meta file of `key`.
+
+    Times are as they stand there, also such as no message may have (`tickwire.cache.future_guard`).
+    """
+    try:
+        said = msgspec.json.decode(data, type=_Meta)
+        names = ("verified", "other_volumes", "unsettled")
+        ranges = {name: [Range(*each) for each in getattr(said, name)] for name in names}
+        meta = Meta(**msgspec.structs.asdict(said) | ranges)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ValueError(f"is not a meta file: {error}") from error
+    if (meta.exchange, meta.symbol, meta.timeframe) != key:
+        raise ValueError(f"belongs to {meta.exchange} {meta.symbol} {meta.timeframe}")
+    if merge(meta.verified) != meta.verified:
+        raise ValueError("has verified ranges that are not ascending and apart")
+    return meta

@@ -1,0 +1,65 @@
+"""How collected rows go into a file: which of its bytes stay, and what is written between them; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from tickwire.cache.csv_bytes import START, bisect, date_at, line_end
+from tickwire.cache.disk import Buffer
+
+Piece = tuple[int, int] | bytes
+"""Bytes `[start, end)` of the old file, or new lines."""
+
+
+@dataclass(slots=True)
+class Plan:
+    """The new file's contents after the header, and how many rows it gains and changes."""
+
+    pieces: list[Piece] = field(default_factory=list)
+    added: int = 0
+    changed: int = 0
+
+
+def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> Plan:
+    """Merge ascending (date, line) pairs into the rows of `view[:end]`; a pair replaces the row of its date.
+
+    Only the lines near the pairs are looked at. Raises MalformedLine when one of those is not a row.
+    """
+    result = Plan()
+    fresh: list[bytes] = []
+    kept_from = at = START
+    next_date = date_at(view, at) if at < end else None
+
+    for date, line in rows:
+        if next_date is not None and next_date < date:
+            # Often the very next line is the one; a search of the whole rest is for longer ways.
+            at = line_end(view, at, end)
+            if at < end and date_at(view, at) < date:
+                at = bisect(view, date, at, end)
+            next_date = date_at(view, at) if at < end else None
+        replaced = at
+        if next_date == date:
+            replaced = line_end(view, at, end)
+            next_date = date_at(view, replaced) if replaced < end else None
+            if view[at:replaced] == line:
+                at = replaced
+                continue
+            result.changed += 1
+        else:
+            result.added += 1
+        if at > kept_from:
+            _emit(result, fresh, (kept_from, at))
+        fresh.append(line)
+        kept_from = at = replaced
+    _emit(result, fresh, (kept_from, end) if end > kept_from else None)
+    return result
+
+
+def _emit(result: Plan, fresh: list[bytes], kept: tuple[int, int] | None) -> None:
+    """New lines collected so far come before the bytes that are kept next."""
+    if fresh:
+        result.pieces.append(b"".join(fresh))
+        fresh.clear()
+    if kept:
+        result.pieces.append(kept)

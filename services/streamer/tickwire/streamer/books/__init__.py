@@ -1,0 +1,1 @@
+"""Feeds of order books: books kept from changes, and the changes themselves."""

@@ -1,0 +1,1 @@
+"""Who wants which feed, and what each feed works with and reports."""

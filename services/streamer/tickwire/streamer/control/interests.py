@@ -1,0 +1,202 @@
+"""Who is interested in which feed: bucket INTEREST, one key per feed and subscriber, as every instance sees it.
+
+An interest that is not renewed within its TTL expires at the broker, whose marker tells all instances at once; so a
+client that dies without goodbye is forgotten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy
+
+from tickwire.bus import graceful_close, streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.requests import PUBLISH_PATIENCE_S
+from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.model import messages, timeframes
+from tickwire.model.feeds import Feed, StartRequest, StopRequest
+from tickwire.model.subjects import check_subject, name_token
+from tickwire.observe import logs
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.control.feed_context import Wishes
+
+log = logs.get(__name__)
+
+_PREFIX = f"$KV.{streams.INTEREST}."
+_ACK_S = 5.0
+_RETRY_S = 0.2
+_MOST_TTL_S = 86_400
+_TOMBSTONE_S = 60
+"""How long a withdrawal is kept, for instances that were away."""
+
+
+class Interests:
+    """The interests of all subscribers. `on_change(market)` is called after each change of a market's.
+
+    A market is a feed without timeframe.
+    """
+
+    def __init__(self, bus: Bus, settings: StreamerSettings, on_change: Callable[[Feed], None]) -> None:
+        self._bus = bus
+        self._settings = settings
+        self._on_change = on_change
+        self._of: dict[Feed, dict[str, StartRequest]] = {}
+        self._feeds: dict[str, Feed] = {}
+        self._seen = 0
+        self._news = asyncio.Event()
+
+    # ---- what is wanted
+
+    def feeds(self) -> list[Feed]:
+        """Every feed that somebody is interested in."""
+        return list(self._of)
+
+    def subscribers(self, feed: Feed) -> int:
+        """How many are interested in a feed; each candle feed of a symbol counts as one in its trades."""
+        direct = len(self._of.get(feed, ()))
+        return direct + len(self.timeframes(feed)) if feed.kind == "trade" else direct
+
+    def timeframes(self, market: Feed) -> frozenset[str]:
+        """The timeframes of candles wanted of a symbol."""
+        return frozenset(
+            feed.timeframe
+            for feed in self._of
+            if feed.timeframe and (feed.exchange, feed.symbol) == (market.exchange, market.symbol)
+        )
+
+    def wanted(self, market: Feed) -> bool:
+        """Whether a market is wanted by anybody."""
+        if market.kind == "candle":
+            return bool(self.timeframes(market))
+        return self.subscribers(market) > 0
+
+    def wishes(self, market: Feed) -> Wishes:
+        """What all subscribers together want of a market."""
+        asked = self._of.get(market, {})
+        depths = [each.depth for each in asked.values() if each.depth is not None]
+        cadences = [each.cadence_ms for each in asked.values() if each.cadence_ms is not None]
+        takers = frozenset(subject for subject, each in asked.items() if each.deltas)
+        return Wishes(
+            depth=max(depths, default=self._settings.depth),
+            cadence_ms=min(cadences, default=self._settings.cadence_ms),
+            deltas=bool(takers),
+            timeframes=self.timeframes(market) if market.kind == "candle" else frozenset(),
+            takers=takers,
+        )
+
+    # ---- changing it
+
+    async def register(self, request: StartRequest) -> None:
+        """Register or renew an interest; known here when it returns. Raises BrokerUnavailable."""
+        headers = {} if request.ttl_s is None else {"Nats-TTL": f"{request.ttl_s}s"}
+        await self._put(_subject(request.feed, request.subscriber), messages.encode(request), headers)
+
+    async def withdraw(self, request: StopRequest) -> None:
+        """Withdraw an interest, whether it was there or not; known here when it returns. Raises BrokerUnavailable."""
+        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": f"{_TOMBSTONE_S}s"}
+        await self._put(_subject(request.feed, request.subscriber), b"", headers)
+
+    async def _put(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
+        try:
+            async with asyncio.timeout(PUBLISH_PATIENCE_S):
+                sequence = await self._published(subject, data, headers)
+                while self._seen < sequence:
+                    await self._news.wait()
+        except TimeoutError as error:
+            raise BrokerUnavailable("the broker did not confirm the change of an interest", "ask again") from error
+
+    async def _published(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
+        while True:
+            try:
+                ack = await self._bus.confirmed.publish(subject, data, headers=headers, timeout_s=_ACK_S)
+            except (nats.errors.Error, nats.js.errors.Error) as error:
+                log.debug("interest not registered yet", error=repr(error))
+                await asyncio.sleep(_RETRY_S)
+            else:
+                return ack.seq
+
+    # ---- following it
+
+    async def observe(self, message: Msg) -> None:
+        """Take in one entry of the bucket."""
+        headers = message.headers or {}
+        try:
+            if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+                self._forget(message.subject)
+            else:
+                self._learn(message.subject, message.data)
+        finally:
+            sequence = message.metadata.sequence
+            self._seen = max(self._seen, sequence.stream if sequence else 0)
+            self._news.set()
+            self._news = asyncio.Event()
+
+    def _learn(self, subject: str, data: bytes) -> None:
+        request = messages.decode(data, StartRequest)
+        feed = request.feed
+        if _subject(feed, request.subscriber) != subject:
+            raise BadRequest("an interest under another's name", "register it by streamer.start")
+        if feed.timeframe is not None and not timeframes.understood([feed.timeframe]):
+            raise BadRequest(f"{feed.timeframe!r} is not a timeframe", "register it by streamer.start")
+        self._feeds[subject] = feed
+        known = self._of.setdefault(feed, {})
+        if known.get(subject) != request:
+            known[subject] = request
+            self._changed(feed)
+
+    def _forget(self, subject: str) -> None:
+        feed = self._feeds.pop(subject, None)
+        if feed is None:
+            return
+        known = self._of[feed]
+        del known[subject]
+        if not known:
+            del self._of[feed]
+        self._changed(feed)
+
+    def _changed(self, feed: Feed) -> None:
+        self._on_change(feed.market)
+        if feed.kind == "candle":
+            self._on_change(Feed("trade", feed.exchange, feed.symbol))
+
+
+def check(request: StartRequest | StopRequest) -> None:
+    """Refuse what can be refused without asking the exchange. Raises BadRequest and UnsupportedTimeframe."""
+    if isinstance(request, StartRequest) and request.timeframe is not None:
+        timeframes.parse(request.timeframe)
+    check_subject(_subject(request.feed, request.subscriber))
+    if isinstance(request, StopRequest):
+        return
+    if request.ttl_s is not None and not 1 <= request.ttl_s <= _MOST_TTL_S:
+        raise BadRequest(f"ttl_s is {request.ttl_s}", f"give 1 to {_MOST_TTL_S} seconds, or leave it out")
+    if request.kind != "book" and (request.depth is not None or request.cadence_ms is not None or request.deltas):
+        raise BadRequest("depth, cadence_ms and deltas are for books", "leave them out")
+    if request.depth is not None and not 1 <= request.depth <= 1000:
+        raise BadRequest(f"depth is {request.depth}", "give 1 to 1000 levels")
+    if request.cadence_ms is not None and not 0 <= request.cadence_ms <= 60_000:
+        raise BadRequest(f"cadence_ms is {request.cadence_ms}", "give 0 to 60000 ms")
+
+
+def _subject(feed: Feed, subscriber: str) -> str:
+    return f"{_PREFIX}{feed.path}.{name_token(subscriber)}"
+
+
+@asynccontextmanager
+async def open_interests(
+    bus: Bus, settings: StreamerSettings, on_change: Callable[[Feed], None]
+) -> AsyncIterator[Interests]:
+    """Follow the interests within the block."""
+    interests = Interests(bus, settings, on_change)
+    subscription = await bus.ordered(
+        f"{_PREFIX}>", f"KV_{streams.INTEREST}", interests.observe, policy=DeliverPolicy.LAST_PER_SUBJECT
+    )
+    try:
+        yield interests
+    finally:
+        await graceful_close.unsubscribe(bus.client, subscription)

@@ -1,0 +1,47 @@
+"""A market as `streamer.market` describes it. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ccxt.base.decimal_to_precision import DECIMAL_PLACES, TICK_SIZE
+
+from tickwire.model.feeds import MarketReport
+from tickwire.venues.units import Units
+
+
+def described(exchange: str, market: Mapping[str, Any], units: Units, precision_mode: int) -> MarketReport:
+    """ccxt's description of a market, whose numbers of digits mean what `precision_mode` says, in our words."""
+    digits, least = market.get("precision") or {}, (market.get("limits") or {}).get("amount") or {}
+    measure = units.trades if units.kind != "spot" else None
+    return MarketReport(
+        exchange=exchange,
+        symbol=market["symbol"],
+        kind=units.kind,
+        base=market["base"],
+        quote=market["quote"],
+        settle=market.get("settle"),
+        contract_size=units.contract_size,
+        amount_unit=units.amount,
+        multiplier=None if measure is None else float(measure.size),
+        inverse=measure is not None and measure.inverse,
+        volume_unit=units.fetches,
+        price_step=_step(digits.get("price"), precision_mode),
+        amount_step=_step(digits.get("amount"), precision_mode),
+        min_amount=_number(least.get("min")),
+        expiry=market.get("expiry"),
+        active=market.get("active"),
+    )
+
+
+def _step(digits: Any, mode: int) -> float | None:
+    """The smallest step; None where there is none (significant digits) or it is not known."""
+    number = _number(digits)
+    if number is None or mode == TICK_SIZE:
+        return number
+    return float(f"1e{-int(number)}") if mode == DECIMAL_PLACES else None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

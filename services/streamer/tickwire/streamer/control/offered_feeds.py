@@ -1,0 +1,79 @@
+"""Which feeds a venue offers: what is refused at `start`, with the reason, before anything is subscribed."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any
+
+from tickwire.errors import TickwireError, UnsupportedKind, UnsupportedTimeframe
+from tickwire.model import timeframes
+from tickwire.model.feeds import Feed
+from tickwire.venues.profile import Condition, Profile
+
+_DAY_MS = 86_400_000
+_NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
+
+
+def offered(exchange: Any) -> str:
+    """The kinds of feeds that an exchange of ccxt.pro has, in words."""
+    kinds = [kind for kind, need in _NEEDS.items() if exchange.has.get(need)]
+    return f"it has {', '.join(kinds)}" if kinds else "it has none"
+
+
+def method_of(exchange: Any, feed: Feed) -> str:
+    """The kind of feed that is subscribed: candles are built from trades for every timeframe that divides a day.
+
+    Raises UnsupportedKind and UnsupportedTimeframe where the exchange has neither.
+    """
+    has, name = exchange.has, exchange.id
+    if feed.kind != "candle" or feed.timeframe is None:
+        if not has.get(_NEEDS[feed.kind]):
+            raise UnsupportedKind(f"{name} has no {feed.kind} feeds", offered(exchange))
+        return feed.kind
+    if has.get("watchTrades") and _DAY_MS % timeframes.duration_ms(feed.timeframe) == 0:
+        return "trade"
+    if not has.get("watchOHLCV"):
+        if has.get("watchTrades"):
+            raise UnsupportedTimeframe(f"{feed.timeframe} does not divide a day", "candles here are built from trades")
+        raise UnsupportedKind(f"{name} has no candle feeds", offered(exchange))
+    own = timeframes.understood(exchange.timeframes or ())
+    if feed.timeframe not in own:
+        raise UnsupportedTimeframe(f"{name} has no {feed.timeframe} candles", f"it has {', '.join(own)}")
+    return feed.kind
+
+
+def refusal(exchange: Any, profile: Profile, kind: str, market: Mapping[str, Any]) -> TickwireError | None:
+    """What stands in the way of a kind of feed of a market, by the venue's profile; None where nothing does."""
+    of = "spot" if market.get("spot") else "contract"
+    for condition in profile.conditions:
+        if kind in condition.kinds and of in condition.markets and (found := _unmet(exchange, condition, kind, of)):
+            return found
+    return None
+
+
+def _unmet(exchange: Any, condition: Condition, kind: str, of: str) -> TickwireError | None:
+    what = f"{exchange.id}: {kind} feeds of {of} markets"
+    if condition.key:
+        if exchange.check_required_credentials(False):
+            return None
+        names = [name for name, is_needed in exchange.requiredCredentials.items() if is_needed]
+        return UnsupportedKind(
+            f"{what} need a key of one's own ({', '.join(names)})",
+            f"set TICKWIRE_{exchange.id.upper()}_API_KEY and its companions for the streamer",
+        )
+    if condition.package:
+        if _is_installed(condition.package):
+            return None
+        return UnsupportedKind(
+            f"{what} need a package that is not installed", f"pip install '{condition.install}' for the streamer"
+        )
+    return UnsupportedKind(f"{what} are not to be had", condition.instead)
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        # A parent of it is missing.
+        return False

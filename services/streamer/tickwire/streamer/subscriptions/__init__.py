@@ -1,0 +1,1 @@
+"""Subscriptions to exchanges through ccxt: sockets, frames, acknowledgements, and the watch loop."""

@@ -1,0 +1,136 @@
+"""Where data is taken from ccxt before anyone awaits it: two methods of its Client, replaced on each instance.
+
+Why not from `await watch_*`: such a loop loses data (measured on ccxt 4.5.90: of six symbols in one TCP segment two
+arrive). Both hooks are guarded: an exception in a decoder or a sink, or in ccxt's own handlers, would otherwise end
+the socket's receive loop while the socket stays open and every await hangs.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from aiohttp import WSMessage, WSMsgType
+
+from tickwire.observe import logs
+
+log = logs.get(__name__)
+
+_NOWHERE = "ws://127.0.0.1:9/proof"
+"""Never connected to."""
+_PROOF = '{"proof":1}'
+
+
+class Hooks(NamedTuple):
+    """Which of the hooks are used."""
+
+    text: bool = True
+    """`Client.handle_text_or_binary_message`, before JSON."""
+    result: bool = True
+    """`Client.resolve`, after ccxt's parsing. Without it, data comes from the awaits, which is slow."""
+
+
+class Uses(NamedTuple):
+    """What is done at the hooks of one socket. `text` and `result` say whether that was all there is to do."""
+
+    text: Callable[[str | bytes, int], bool] | None
+    """A frame, and when it was received (ms, our clock)."""
+    result: Callable[[Any, Any], bool] | None
+    """What ccxt made of a frame, and the name under which it says so."""
+    rejected: Callable[[str], None]
+    unaddressed: Callable[[Exception], None] | None = None
+    """Told of an error in a message of the exchange that ccxt can tell nobody's: it would fail all that wait."""
+
+
+def attach(client: Any, uses: Uses) -> None:
+    """Put the hooks on a Client of ccxt."""
+    parse, settle, receive = client.handle_text_or_binary_message, client.resolve, client.handle_message
+    reject, reset = client.reject, client.reset
+    text, result, rejected, unaddressed = uses
+    parsing = False
+
+    def on_text(data: str | bytes) -> None:
+        nonlocal parsing
+        if client.error:
+            # It was given up, and what it still says would go into the caches of the one after it.
+            return
+        try:
+            if text is None or not text(data, int(time.time() * 1000)):
+                parsing = True
+                parse(data)
+        except Exception as error:  # noqa: BLE001
+            rejected(f"{error!r} over {data[:200]!r}")
+        finally:
+            parsing = False
+
+    def on_reject(error: Any, message_hash: Any = None) -> Any:
+        # A socket that breaks has its error set first.
+        if message_hash is None and unaddressed is not None and parsing and not client.error:
+            return unaddressed(error)
+        return reject(error, message_hash)
+
+    def on_reset(error: Any) -> None:
+        nonlocal parsing
+        # This one is meant for all.
+        parsing = False
+        reset(error)
+
+    def on_result(found: Any, message_hash: Any) -> Any:
+        try:
+            # The parked await stays parked: waking it for each message would cost more than the message.
+            if result is not None and result(found, message_hash):
+                return found
+        except Exception as error:  # noqa: BLE001
+            rejected(f"{error!r} over {message_hash}")
+            return found
+        return settle(found, message_hash)
+
+    def on_message(message: Any) -> None:
+        try:
+            receive(message)
+        except Exception as error:  # noqa: BLE001
+            # Unpacking fails outside of the method above.
+            rejected(f"{error!r} over a frame")
+
+    client.handle_text_or_binary_message = on_text
+    if unaddressed is not None:
+        client.reject, client.reset = on_reject, on_reset
+    if result is not None:
+        client.resolve = on_result
+    if client.gunzip or client.inflate:
+        client.handle_message = on_message
+
+
+def prove(exchange: Any) -> Hooks:
+    """Which hooks fire on the installed ccxt, tried offline with a frame on a socket that is never opened.
+
+    `exchange` is an opened ccxt.pro exchange; needs a running event loop. What does not fire is logged.
+    """
+    texts: list[str | bytes] = []
+    results: list[Any] = []
+
+    def text(data: str | bytes, received: int) -> bool:
+        texts.append(data)
+        return False
+
+    def result(found: Any, name: Any) -> bool:
+        results.append(found)
+        return True
+
+    exchange.handle_message = lambda client, message: client.resolve(message, "proof")
+    try:
+        client = exchange.client(_NOWHERE)
+        attach(client, Uses(text, result, lambda reason: log.warning("a hook failed its proof", reason=reason)))
+        client.handle_message(WSMessage(WSMsgType.TEXT, _PROOF, None))
+    except (AttributeError, TypeError) as error:
+        log.warning("ccxt's clients are not what they were", error=repr(error))
+    finally:
+        del exchange.handle_message
+        exchange.clients.pop(_NOWHERE, None)
+    hooks = Hooks(texts == [_PROOF], results == [{"proof": 1}])
+    if not hooks.text:
+        log.warning("frames cannot be taken from the installed ccxt before it parses them; it is slower so")
+    if not hooks.result:
+        log.warning("results cannot be taken from the installed ccxt as they come; it is much slower so")
+    return hooks

@@ -1,0 +1,95 @@
+"""Exchange classes of ccxt.pro that report what they do to the sockets of their exchange."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from tickwire.redaction import described
+from tickwire.streamer.subscriptions import binance
+from tickwire.streamer.subscriptions.frame_router import Sockets
+from tickwire.streamer.subscriptions.subscription import arming
+
+
+def listening(kind: type[Any]) -> type[Any]:
+    """An exchange class of ccxt.pro whose instances report to their `sockets` (absent: to nobody)."""
+
+    class Listening(kind):  # type: ignore[misc]
+        sockets: Sockets | None = None
+
+        def client(self, url: str) -> Any:
+            is_new = url not in (self.clients or {})
+            client = super().client(url)
+            if self.sockets is not None:
+                if is_new:
+                    self.sockets.made(client)
+                self.sockets.used(client)
+            return client
+
+        def watch(
+            self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None, *more: Any
+        ) -> Any:
+            self._placing(url, [subscribe_hash], message)
+            return super().watch(url, message_hash, message, subscribe_hash, *more)
+
+        def watch_multiple(
+            self, url: str, message_hashes: Any, message: Any = None, subscribe_hashes: Any = None, *more: Any
+        ) -> Any:
+            self._placing(url, subscribe_hashes or (), message)
+            return super().watch_multiple(url, message_hashes, message, subscribe_hashes, *more)
+
+        def _placing(self, url: str, names: Iterable[Any], message: Any) -> None:
+            if self.sockets is not None and (part := arming.get()) is not None:
+                self.sockets.placing(part, self.client(url), list(names), message)
+
+        def on_close(self, client: Any, code: Any) -> None:
+            super().on_close(client, code)
+            if self.sockets is not None:
+                self.sockets.lost(client, f"the exchange closed the socket ({code})")
+
+        def on_error(self, client: Any, error: Any) -> None:
+            super().on_error(client, error)
+            if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
+                self.ws_dial_backoff[client.url]["asked"] = time.monotonic() + client.last_retry_after
+            if self.sockets is not None:
+                self.sockets.lost(client, described(error))
+
+        def ws_dial_delay(self, url: str) -> float:
+            # ccxt goes up to 30 s per URL; here all sockets together dial once a second at most.
+            delay: float = super().ws_dial_delay(url)
+            state = self.ws_dial_backoff.get(url) or {}
+            if asked := state.get("asked"):
+                return float(max(0.0, asked - time.monotonic()))
+            return min(delay, max(5.0, len(self.ws_dial_backoff)))
+
+        # ---- binance
+
+        def stream(self, type: Any, subscriptionHash: Any, numSubscriptions: int = 1) -> Any:  # noqa: A002
+            if (part := arming.get()) is not None:
+                part.streams[subscriptionHash] = numSubscriptions
+            return super().stream(type, subscriptionHash, numSubscriptions)
+
+        def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
+            if self.sockets is not None and self.sockets.typed:
+                # The book is kept by us: no snapshot is needed here.
+                return None
+            return super().handle_order_book_subscription(client, message, subscription, *more)
+
+        def handle_ws_error(self, client: Any, message: Any, *more: Any) -> Any:
+            if self.sockets is None or self.id not in binance.EXCHANGES:
+                return super().handle_ws_error(client, message, *more)
+            request = message.get("id")
+            self.sockets.refused(client, f"the exchange says {message}", None if request is None else str(request))
+            if request is None and not str((message.get("error") or {}).get("code")).startswith("5"):
+                # Nobody asked: ccxt would fail everything on this socket, though all of it goes on.
+                return None
+            answer = super().handle_ws_error(client, message, *more)
+            for name, subscription in list(client.subscriptions.items()):
+                # Refused, so that it has to be asked for again.
+                if isinstance(subscription, dict) and str(subscription.get("id")) == str(request):
+                    del client.subscriptions[name]
+            return answer
+
+    Listening.__name__ = kind.__name__
+    return Listening

@@ -1,0 +1,242 @@
+"""The path of every venue that has no decoder here: what ccxt made of the exchange's messages, in our words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+from ccxt.async_support.base.ws.cache import ArrayCacheByTimestamp
+from ccxt.async_support.base.ws.order_book import OrderBook
+
+from tickwire.errors import TickwireError
+from tickwire.model import numbers
+from tickwire.model.feeds import Candle, Feed, Trade
+from tickwire.streamer.control.feed_context import BookView
+from tickwire.streamer.subscriptions.admission import Admission
+from tickwire.streamer.subscriptions.ccxt_caches import Newness, are_trades, is_trade, trade
+from tickwire.venues.registry import grid_of
+
+_TICKER = (
+    ("timestamp", "timestamp"),
+    ("last", "last"),
+    ("bid", "bid"),
+    ("bidVolume", "bid_amount"),
+    ("ask", "ask"),
+    ("askVolume", "ask_amount"),
+    ("open", "open"),
+    ("high", "high"),
+    ("low", "low"),
+    ("baseVolume", "volume"),
+    ("quoteVolume", "quote_volume"),
+)
+"""ccxt's names of a ticker's fields, and ours."""
+
+
+class Subject(NamedTuple):
+    """What a result is about: the fields of a Feed without its exchange."""
+
+    kind: str
+    symbol: str
+    timeframe: str | None = None
+
+
+def subject(result: Any, exchange: Any) -> list[Subject]:
+    """What a result of ccxt's parsing is about; nothing where it is no market data."""
+    if isinstance(result, OrderBook):
+        symbol = result.get("symbol") or _name_of(result, exchange.orderbooks)
+        return [Subject("book", symbol)] if symbol else []
+    if isinstance(result, ArrayCacheByTimestamp):
+        return [
+            Subject("candle", symbol, timeframe)
+            for symbol, caches in (exchange.ohlcvs or {}).items()
+            if (timeframe := _name_of(result, caches))
+        ]
+    if are_trades(result):
+        if result is getattr(exchange, "myTrades", None):
+            return []
+        # A cache is of one symbol; what comes as a list by itself may be of several.
+        some = result if type(result) is list else result[-1:]
+        symbols = dict.fromkeys(each.get("symbol") for each in some if is_trade(each))
+        return [Subject("trade", symbol) for symbol in symbols if symbol]
+    if type(result) is list and len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp):
+        return [Subject("candle", result[0], result[1])]
+    if type(result) is dict:
+        if result.get("symbol") and _is_ticker(result):
+            return [Subject("ticker", result["symbol"])]
+        return [Subject("ticker", name) for name, each in result.items() if isinstance(each, dict) and _is_ticker(each)]
+    return []
+
+
+def kind_of(result: Any) -> str | None:
+    """The kind of feed whose market data it looks like; None where it looks like none."""
+    if are_trades(result):
+        return "trade"
+    if isinstance(result, OrderBook):
+        return "book"
+    if isinstance(result, ArrayCacheByTimestamp):
+        return "candle"
+    return "ticker" if type(result) is dict and _is_ticker(result) else None
+
+
+def _symbol(found: Any) -> Any:
+    return found.get("symbol") if isinstance(found, dict) else None
+
+
+def _is_ticker(found: dict[str, Any]) -> bool:
+    return {"bid", "ask", "last"} <= found.keys()
+
+
+def _name_of(wanted: Any, named: Any) -> str | None:
+    return next((name for name, each in (named or {}).items() if each is wanted), None)
+
+
+class Mapper:
+    """What is new in each result about one feed.
+
+    `rejected` is told of a trade or candle that cannot be used, `lost` of trades that went before they could be taken.
+    """
+
+    def __init__(
+        self,
+        feed: Feed,
+        rejected: Callable[[str], None] = lambda reason: None,
+        lost: Callable[[str], None] = lambda reason: None,
+        admission: Admission | None = None,
+    ) -> None:
+        self._admission = admission
+        self._feed = feed
+        self._rejected = rejected
+        self._newness = Newness(lost)
+        self._last: Any = None
+        """ticker: the last one taken, and what it said; book: its nonce and timestamp."""
+        self._counts: bool | None = None
+        """book: whether its nonce changes with it, as far as has been seen (None: not yet)."""
+        self._levels: Any = None
+        """book: its levels, where the nonce does not tell whether it has changed."""
+        self._open: int | None = None
+        """candle: the open time of the newest."""
+        self._odd: Any = None
+        """candle: the last open time that cannot be right."""
+
+    def forget(self) -> None:
+        """What was said before says nothing of what is new: the feed is subscribed again."""
+        self._last = self._levels = None
+
+    def new(self, result: Any, *, addressed: bool = False) -> Sequence[Any]:
+        """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read.
+
+        `addressed`: ccxt says by name that it is for this feed, though the exchange may call the symbol otherwise.
+        """
+        match self._feed.kind:
+            case "trade":
+                return self._trades(result, addressed)
+            case "book":
+                return self._book(result)
+            case "ticker":
+                return self._ticker(result)
+            case "candle":
+                return self._candles(result)
+
+    def _trades(self, result: Any, addressed: bool) -> list[Trade]:
+        fresh = self._newness.of(result)
+        if not addressed:
+            fresh = [each for each in fresh if _symbol(each) in (None, self._feed.symbol)]
+        made: list[Trade] = []
+        for each in fresh:
+            try:
+                made.append(trade(each, self._feed.symbol))
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                # The others are good.
+                self._rejected(f"{error!r} over {str(each)[:200]}")
+        return made
+
+    def _book(self, book: Any) -> list[BookView]:
+        nonce, timestamp = book.get("nonce"), book.get("timestamp")
+        levels = None if nonce is None or self._counts else [[*map(tuple, book[side])] for side in ("bids", "asks")]
+        if nonce is not None and self._last == (nonce, timestamp) and (self._counts or levels == self._levels):
+            return []
+        if self._last is not None and nonce is not None:
+            # Some nonces are the timestamp (deribit), or are of the snapshot and stay (blofin).
+            if nonce == timestamp or (nonce == self._last[0] and timestamp != self._last[1]):
+                self._counts = False
+            elif self._counts is None and nonce != self._last[0]:
+                self._counts = True
+        self._last, self._levels = (nonce, timestamp), levels
+        return [BookView(timestamp=timestamp, nonce=nonce, bids=book["bids"], asks=book["asks"])]
+
+    def _ticker(self, result: Any) -> list[dict[str, Any]]:
+        found = result if result.get("symbol") == self._feed.symbol else result.get(self._feed.symbol)
+        if found is None:
+            return []
+        said = ticker(found)
+        # An exchange class may change one dict for ever, so that identity alone does not tell.
+        if self._last is not None and self._last[0] is found and self._last[1] == said:
+            return []
+        self._last = (found, said)
+        return [said]
+
+    def _candles(self, result: Any) -> list[Candle]:
+        rows = result[2] if len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp) else result
+        fresh: list[Any] = []
+        for row in reversed(rows):
+            if not self._is_plausible(row[0]):
+                # ccxt keeps it among the others, and goes on after it.
+                continue
+            if self._open is not None and row[0] < self._open:
+                break
+            fresh.append(row)
+            if self._open is None:
+                break
+        if not fresh:
+            return []
+        self._open = fresh[0][0]
+        fresh.reverse()
+        made: list[Candle] = []
+        for row in fresh:
+            try:
+                made.append(candle(self._feed, row, closed=row is not fresh[-1]))
+            except (TypeError, ValueError, IndexError) as error:
+                # The others are good.
+                self._rejected(f"{error!r} over {str(row)[:200]}")
+        # Some venues stream days and weeks of their own time zone (okx), and others by REST, which are in the cache.
+        return [each for each in made if self._opens(each)]
+
+    def _is_plausible(self, opened: Any) -> bool:
+        wrong = None if self._admission is None else self._admission.refusal(opened)
+        if wrong is not None and opened != self._odd:
+            self._odd = opened
+            self._rejected(f"a candle: {wrong}")
+        return wrong is None
+
+    def _opens(self, made: Candle) -> bool:
+        if grid_of(made.exchange, made.timeframe).opens(made.timestamp):
+            return True
+        opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
+        self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange has those of another time zone")
+        return False
+
+
+def ticker(found: dict[str, Any]) -> dict[str, Any]:
+    """What a ticker of ccxt's says, by the names of `feeds.Ticker`."""
+    return {ours: found[theirs] for theirs, ours in _TICKER if found.get(theirs) is not None}
+
+
+def candle(feed: Feed, row: Sequence[Any], *, closed: bool) -> Candle:
+    """A candle of ccxt's. Raises TypeError and ValueError."""
+    if feed.timeframe is None:
+        raise TickwireError(f"{feed} has no timeframe")
+    return Candle(
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
+        timestamp=int(row[0]),
+        open=numbers.price(row[1], feed.symbol),
+        high=numbers.price(row[2], feed.symbol),
+        low=numbers.price(row[3], feed.symbol),
+        close=numbers.price(row[4], feed.symbol),
+        volume=numbers.amount(row[5]),
+        trades=0,
+        closed=closed,
+        complete=True,
+    )

@@ -1,0 +1,1 @@
+"""Feeds of trades: order, repair after interruptions, and the tape."""

@@ -1,0 +1,1 @@
+"""NATS: the connection, requests and replies, streams, leases, and the embedded broker."""

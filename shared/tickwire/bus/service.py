@@ -1,0 +1,239 @@
+"""Answering requests: the endpoints of a service, as a NATS micro service.
+
+A micro service's `stop()` loses replies in flight, so endpoints are drained and their tasks awaited.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import nats.errors
+from msgspec import Struct
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.micro.request import Request
+from nats.micro.service import EndpointStats, Service, ServiceConfig
+
+from tickwire.bus import graceful_close, security
+from tickwire.bus.connection import Bus
+from tickwire.bus.requests import ERROR_CODE, ERROR_TEXT
+from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
+from tickwire.model import messages
+from tickwire.model.subjects import SUBJECT_BYTES
+from tickwire.model.version import VERSION
+from tickwire.observe import logs
+from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.observe.metrics import Metrics
+
+log = logs.get(__name__)
+
+_foreign = Episode(log, "requests ask for their replies where tickwire itself speaks", quiet_s=QUIET_S)
+
+Q = TypeVar("Q", bound=Struct)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request as a handler sees it: answer with `reply`, more than once for a chunked reply."""
+
+    subject: str
+    reply_to: str
+    headers: Mapping[str, str]
+    data: bytes
+    publish: Callable[..., Awaitable[None]] = field(repr=False)
+
+    async def reply(self, message: Struct | bytes) -> None:
+        """Send a reply: a message as JSON, or bytes as they stand."""
+        if self.reply_to:
+            await self.publish(self.reply_to, message if isinstance(message, bytes) else messages.encode(message))
+
+    async def refuse(self, error: TickwireError) -> None:
+        """Send a typed error as the reply."""
+        if self.reply_to:
+            await self.publish(
+                self.reply_to,
+                messages.encode(messages.error_reply(error)),
+                headers={ERROR_CODE: str(error.status), ERROR_TEXT: error.message[:500]},
+            )
+
+
+@dataclass(frozen=True)
+class Endpoint(Generic[Q]):
+    """A subject that a service answers. `handle` returns the reply, or None when it replied by itself.
+
+    Up to `concurrent` requests are handled at once, and `waiting` more wait for that; the next are refused (Busy).
+    """
+
+    subject: str
+    request: type[Q]
+    handle: Callable[[Q, Call], Awaitable[Struct | None]]
+    concurrent: int = 256
+    waiting: int = 4096
+
+
+@asynccontextmanager
+async def serve(
+    bus: Bus,
+    service: str,
+    endpoints: Sequence[Endpoint[Any]],
+    *,
+    instance: str,
+    queue: str = "q",
+    metrics: Metrics | None = None,
+) -> AsyncIterator[None]:
+    """Answer requests for as long as the block lasts; at its end those accepted are still answered.
+
+    A TickwireError of a handler is the reply. Any other exception is a bug: it is logged, and the caller is told;
+    other requests do not notice. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks
+    for.
+    """
+    counted = metrics or Metrics()
+    async with asyncio.TaskGroup() as group:
+        micro = _Micro(
+            bus.client,
+            ServiceConfig(
+                name=service,
+                version=VERSION,
+                description=f"tickwire {service}",
+                metadata={"instance": instance},
+                stats_handler=partial(_correct, counted),
+            ),
+        )
+        for endpoint in endpoints:
+            await micro.add_endpoint(
+                name=endpoint.subject.replace(".", "-"),
+                subject=endpoint.subject,
+                queue_group=queue,
+                handler=_in_task(bus, endpoint, group, counted),
+            )
+        try:
+            # After the endpoints: whoever is answered a ping may ask. It returns when the server knows of them all.
+            await micro.start()
+            counted.serving = counted.served = True
+            yield
+        finally:
+            counted.serving = False
+            # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.
+            await asyncio.gather(*(_drained(bus, point._subscription) for point in micro._endpoints))
+
+
+class _Micro(Service):
+    """A micro service whose PING, INFO and STATS are answered by the same rule as its endpoints."""
+
+    async def _handle_ping_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_ping_request(msg)
+
+    async def _handle_info_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_info_request(msg)
+
+    async def _handle_stats_request(self, msg: Msg) -> None:
+        if may_answer(msg):
+            await super()._handle_stats_request(msg)
+
+
+async def _drained(bus: Bus, subscription: Subscription | None) -> None:
+    if subscription is not None:
+        try:
+            await graceful_close.unless_lost(bus.lost, subscription.drain())  # type: ignore[no-untyped-call]
+        except nats.errors.Error as error:
+            log.debug("endpoint was gone", error=repr(error))
+
+
+def _in_task(
+    bus: Bus, endpoint: Endpoint[Any], group: asyncio.TaskGroup, metrics: Metrics
+) -> Callable[[Request], Awaitable[None]]:
+    free = asyncio.Semaphore(endpoint.concurrent)
+    bound = endpoint.concurrent + endpoint.waiting
+    in_hand = 0
+
+    async def in_turn(call: Call) -> None:
+        nonlocal in_hand
+        try:
+            async with free:
+                await answer(endpoint, call, metrics)
+        finally:
+            in_hand -= 1
+
+    async def handler(request: Request) -> None:
+        nonlocal in_hand
+        if not may_answer(request._msg):
+            return
+        call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
+        if in_hand >= bound:
+            await _refuse(endpoint, call, metrics, _busy(call.subject, in_hand))
+            return
+        in_hand += 1
+        group.create_task(in_turn(call))
+
+    return handler
+
+
+def _busy(subject: str, in_hand: int) -> Busy:
+    return Busy(f"{in_hand:,} requests of {subject} are in hand already", "ask again in a moment, and fewer at once")
+
+
+def may_answer(request: Msg) -> bool:
+    """Whether the reply would be no more than that: we may say what the asker may not."""
+    if security.is_ours(request.reply):
+        _foreign.occurs(subject=request.subject)
+        return False
+    # The broker would close the connection that answers.
+    return len(request.reply.encode(errors="replace")) <= SUBJECT_BYTES
+
+
+def _correct(metrics: Metrics, stats: EndpointStats) -> None:
+    """The micro service is done with a request before it is answered: what came of it is counted by `answer`."""
+    answered = metrics.answered[stats.subject]
+    stats.num_errors, stats.last_error = answered.errors, answered.last_error
+    stats.processing_time = answered.nanoseconds
+    stats.average_processing_time = answered.nanoseconds // max(1, answered.count)
+
+
+async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
+    """Handle one request: the reply, a typed error, or a bug, which is logged and told to the caller."""
+    began, answered = time.perf_counter_ns(), metrics.answered[endpoint.subject]
+    try:
+        reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
+        if reply is not None:
+            await call.reply(reply)
+    except (TickwireError, nats.errors.Error) as problem:
+        error = problem
+        if not isinstance(error, TickwireError):
+            # The broker restarts, or elects a leader.
+            error = BrokerUnavailable(f"{call.subject} could not be answered: {problem!r}", "ask again")
+        log.debug("refused", subject=call.subject, error=str(error))
+        await _refuse(endpoint, call, metrics, error)
+    except Exception as error:
+        # The boundary of a request: a bug fails the one that met it, and the others are answered.
+        log.exception("a request failed", subject=call.subject)
+        bug = InternalError(f"{call.subject} failed: {error!r}", "see the service's log")
+        await _refuse(endpoint, call, metrics, bug)
+    finally:
+        took = time.perf_counter_ns() - began
+        answered.count += 1
+        answered.nanoseconds += took
+        metrics.requests.labels(_named(endpoint)).observe(took / 1e9)
+
+
+async def _refuse(endpoint: Endpoint[Any], call: Call, metrics: Metrics, error: TickwireError) -> None:
+    metrics.refused.labels(_named(endpoint), error.code).inc()
+    answered = metrics.answered[endpoint.subject]
+    answered.errors += 1
+    answered.last_error = str(error)
+    try:
+        await call.refuse(error)
+    except nats.errors.Error as problem:
+        log.debug("the asker could not be told", subject=call.subject, error=repr(problem))
+
+
+def _named(endpoint: Endpoint[Any]) -> str:
+    """An endpoint as metrics name it: without what differs between instances and partitions."""
+    return ".".join(endpoint.subject.split(".")[:2])

@@ -1,0 +1,52 @@
+"""Candles from the cache in columns: asked for in MessagePack, a chunk at a time."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+
+import msgspec
+
+from tickwire.bus.connection import Bus
+from tickwire.model.messages import CandleColumns, CandlesRequest, Row
+from tickwire.model.subjects import Key
+
+_decode = msgspec.msgpack.Decoder(CandleColumns).decode
+
+
+def rows_of(columns: CandleColumns) -> Iterator[Row]:
+    """The rows of a chunk."""
+    dates = array("q")
+    dates.frombytes(columns.dates)
+    floats = [array("d") for _ in range(5)]
+    for values, data in zip(
+        floats, (columns.opens, columns.highs, columns.lows, columns.closes, columns.volumes), strict=True
+    ):
+        values.frombytes(data)
+    if sys.byteorder == "big":
+        dates.byteswap()
+        for each in floats:
+            each.byteswap()
+    return zip(dates, *floats, strict=True)
+
+
+async def chunks(
+    bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None, *, last: bool = False
+) -> AsyncGenerator[CandleColumns, None]:
+    """The candles of a key, the first or `last` `limit` of them, as they come from the cache, which is waited for."""
+    request = CandlesRequest(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        since=since,
+        until=until,
+        limit=limit,
+        last=last,
+        format="columns",
+    )
+    found = bus.patience.parts(lambda: bus.request_chunks("cache.get", request, _decode))
+    async with aclosing(found) as parts:
+        async for part in parts:
+            yield part

@@ -1,0 +1,167 @@
+"""Ordering fetch jobs and following them to their end."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import nats.errors
+import nats.js.errors
+from nats.aio.msg import Msg
+
+from tickwire.bus import graceful_close, streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.requests import no_such_service
+from tickwire.bus.service_wait import Waiting
+from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
+from tickwire.model import messages, subjects
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job
+from tickwire.model.subjects import Key
+
+Show = Callable[[Job], object]
+"""Takes in what is said of a job."""
+
+SILENCE_S = 2.0
+"""After so long without a word the last word of each job is read from its stream: one may have been missed."""
+PING_S = 2.0
+ORDER_TIMEOUT_S = 60.0
+"""The first order for an exchange waits until its markets are loaded."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """A fetch job that was ordered: its key and id, and the error if it was refused."""
+
+    key: Key
+    id: str
+    error: TickwireError | None = None
+
+
+@dataclass
+class Followed:
+    """Jobs that are listened to, and how they ended."""
+
+    bus: Bus
+    words: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
+    ended: dict[str, Job] = field(default_factory=dict)
+
+    async def until_ended(self, ids: Iterable[str], show: Show, stop: asyncio.Event) -> None:
+        """Show all that is said of the jobs until each has ended, or `stop` is set.
+
+        A fetcher that restarts is waited for. Raises NoSuchService when none comes within the patience of the bus,
+        and BrokerUnavailable when the connection is closed. The jobs stay: the next fetcher goes on with them.
+        """
+        waiting = set(ids) - self.ended.keys()
+        stopped = asyncio.ensure_future(stop.wait())
+        absence = Waiting(self.bus.patience)
+        try:
+            while waiting and not stop.is_set():
+                word = asyncio.ensure_future(self.words.get())
+                try:
+                    await asyncio.wait({word, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    word.cancel()
+                if word.done() and not word.cancelled():
+                    self._take(word.result(), show)
+                    absence.over()
+                elif not stop.is_set():
+                    for each in waiting:
+                        if last := await last_word(self.bus, each):
+                            self._take(last, show)
+                    waiting -= self.ended.keys()
+                    if await _served(self.bus):
+                        absence.over()
+                    elif waiting:
+                        await absence.after(no_such_service("fetcher.fetch"))
+                waiting -= self.ended.keys()
+        finally:
+            stopped.cancel()
+
+    def _take(self, job: Job, show: Show) -> None:
+        if job.id not in self.ended:
+            show(job)
+            if job.ended:
+                self.ended[job.id] = job
+
+
+async def _served(bus: Bus) -> bool:
+    """Whether a fetcher may be there. Raises BrokerUnavailable."""
+    try:
+        await bus.client.request("$SRV.PING.fetcher", timeout=PING_S)
+    except nats.errors.NoRespondersError:
+        return False
+    except nats.errors.Error as error:
+        if bus.client.is_closed:
+            raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
+    return True
+
+
+@asynccontextmanager
+async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[Followed]:
+    """Listen to jobs from now on: enter before ordering them, and no word is missed."""
+    jobs = Followed(bus)
+
+    async def take(message: Msg) -> None:
+        jobs.words.put_nowait(messages.decode(message.data, Job))
+
+    subscriptions = [await bus.subscribe(subjects.job(each), take) for each in ids]
+    try:
+        yield jobs
+    finally:
+        for subscription in subscriptions:
+            await graceful_close.unsubscribe(bus.client, subscription)
+
+
+def new_id() -> str:
+    """An id for a job of one's own."""
+    return secrets.token_hex(8)
+
+
+async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
+    """Order one job; a fetcher that is restarting or busy is waited for.
+
+    A refusal is part of the answer. Raises NoSuchService when no fetcher comes.
+    """
+    request = FetchRequest(
+        exchange=key.exchange,
+        symbol=key.symbol,
+        timeframe=key.timeframe,
+        since=since,
+        until=until,
+        refresh=refresh,
+        id=job_id,
+    )
+    try:
+        await bus.patience.served(
+            lambda: bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=ORDER_TIMEOUT_S)
+        )
+    except NoSuchService:
+        raise
+    except (BrokerUnavailable, RequestTimeout) as error:
+        # The reply is lost; what is said of the job tells whether it was queued.
+        if await last_word(bus, job_id) is None:
+            return Order(key, job_id, error)
+    except TickwireError as error:
+        return Order(key, job_id, error)
+    return Order(key, job_id)
+
+
+async def last_word(bus: Bus, job_id: str) -> Job | None:
+    """The newest message of a job, which is kept for an hour; None when there is none, or the broker is away."""
+    subject = subjects.job(job_id)
+    try:
+        last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject)
+    except (nats.errors.Error, nats.js.errors.Error):
+        return None
+    return bus.undecodable.decoded(subject, last.data or b"", Job)
+
+
+async def known(bus: Bus, job_id: str) -> Job:
+    """The newest message of a job. Raises BadRequest when nothing is known of it."""
+    job = await last_word(bus, job_id)
+    if job is None:
+        raise BadRequest(f"nothing is known of a job {job_id!r}", "results are kept for an hour; fetch again")
+    return job

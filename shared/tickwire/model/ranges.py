@@ -1,0 +1,58 @@
+"""Half-open ranges of time, `[since, until)` in integer milliseconds: what is known, what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tickwire.model.times import Bound
+
+
+class Range(NamedTuple):
+    """`[since, until)`, ms epoch. On the wire it is a JSON array of two numbers."""
+
+    since: Bound
+    until: Bound
+
+
+def merge(ranges: Iterable[Range]) -> list[Range]:
+    """The same instants as ascending, disjoint, non-touching ranges; empty ones fall away."""
+    merged: list[Range] = []
+    for since, until in sorted(ranges):
+        if until <= since:
+            continue
+        if merged and since <= merged[-1].until:
+            merged[-1] = Range(merged[-1].since, max(merged[-1].until, until))
+        else:
+            merged.append(Range(since, until))
+    return merged
+
+
+def subtract(whole: Range, known: Iterable[Range]) -> list[Range]:
+    """What of `whole` is in none of `known`, ascending."""
+    missing: list[Range] = []
+    at = whole.since
+    for since, until in merge(known):
+        if since >= whole.until:
+            break
+        if since > at:
+            missing.append(Range(at, since))
+        at = max(at, until)
+    if at < whole.until:
+        missing.append(Range(at, whole.until))
+    return missing
+
+
+def remove(ranges: Iterable[Range], gone: Range) -> list[Range]:
+    """`ranges` without the instants of `gone`, merged."""
+    return merge(part for whole in ranges for part in subtract(whole, [gone]))
+
+
+def clip(ranges: Iterable[Range], bounds: Range) -> list[Range]:
+    """What of `ranges` lies within `bounds`, merged."""
+    return merge(Range(max(r.since, bounds.since), min(r.until, bounds.until)) for r in ranges)
+
+
+def covers(ranges: Sequence[Range], whole: Range) -> bool:
+    """Whether every instant of `whole` is in one of `ranges`."""
+    return not subtract(whole, ranges)

@@ -1,0 +1,5 @@
+"""The version of tickwire, as pyproject.toml has it."""
+
+from importlib.metadata import version
+
+VERSION = version("tickwire")

@@ -1,0 +1,139 @@
+"""The life of a process: signals, one event loop, an exit code that means something."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from enum import IntEnum
+
+from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError
+from tickwire.observe import logs
+
+log = logs.get(__name__)
+
+
+class Exit(IntEnum):
+    """Exit codes of every tickwire command; those above 100 follow the shell (128 + signal)."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    INCOMPLETE = 3
+    INTERRUPTED = 130
+
+
+def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
+    """Run `main(stop)` on a fresh loop (uvloop where it is installed) and return its exit code.
+
+    SIGTERM and SIGINT set `stop`; `main` then finishes what it accepted and returns. A second SIGINT cancels it.
+    A TickwireError ends in one line on standard error; any other exception is a bug and shows its traceback.
+    """
+    try:
+        with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            return runner.run(_supervise(main)) or Exit.OK
+    except (TickwireError, BaseExceptionGroup) as error:
+        first = leaf(error)
+        if isinstance(first, TickwireError):
+            print(f"tickwire: {first}", file=sys.stderr)
+            return Exit.USAGE if isinstance(first, BadRequest | ConfigError | Forbidden) else Exit.FAILED
+        if isinstance(first, KeyboardInterrupt | asyncio.CancelledError):
+            return Exit.INTERRUPTED
+        raise
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return Exit.INTERRUPTED
+
+
+async def _supervise(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int | None:
+    stop = asyncio.Event()
+    with stopping_on_signals(stop):
+        return await main(stop)
+
+
+@contextmanager
+def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
+    """While inside, SIGTERM and the first SIGINT set `stop`; a second SIGINT cancels the current task."""
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+
+    def interrupted() -> None:
+        if stop.is_set():
+            task.cancel()
+        stop.set()
+
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    loop.add_signal_handler(signal.SIGINT, interrupted)
+    try:
+        yield
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+        loop.remove_signal_handler(signal.SIGINT)
+
+
+async def until_stopped(stop: asyncio.Event, work: Awaitable[None]) -> None:
+    """Run `work` until it ends or `stop` is set, then cancel it and wait for it to be gone."""
+    async with asyncio.TaskGroup() as group:
+        worker = asyncio.ensure_future(work)
+        waiter = group.create_task(stop.wait())
+        try:
+            await asyncio.wait({worker, waiter}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiter.cancel()
+            worker.cancel()
+            try:
+                await worker
+            except asyncio.CancelledError:
+                if (task := asyncio.current_task()) and task.cancelling():
+                    raise
+
+
+async def pause(stop: asyncio.Event, seconds: float) -> None:
+    """Wait so long, or until `stop` is set."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await stop.wait()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def leaf(error: BaseException) -> BaseException:
+    """The first plain exception within nested exception groups."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
+
+
+def leaves(error: BaseException) -> Iterator[BaseException]:
+    """Every plain exception within nested exception groups."""
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from leaves(each)
+    else:
+        yield error
+
+
+@asynccontextmanager
+async def unwrapped() -> AsyncIterator[None]:
+    """One error alone needs no exception group around it, nor do several foreseen ones of one kind."""
+    try:
+        yield
+    except BaseExceptionGroup as errors:
+        kinds = {type(error) for error in errors.exceptions}
+        if len(errors.exceptions) == 1 or (len(kinds) == 1 and issubclass(kinds.pop(), TickwireError)):
+            error = errors.exceptions[0]
+            context = error.__context__
+            try:
+                raise error
+            finally:
+                # What it comes from is told, not the group that it was in.
+                error.__context__ = context
+        raise

@@ -1,0 +1,102 @@
+"""The run file: how a command finds the broker that `tickwire up` runs on the same data folder.
+
+`<data_dir>/run.json` is `{"nats_url": ..., "pid": ..., "websocket_url": ...}`, of mode 0600: the URLs have the broker's
+token. Beside it `run.lock` is locked for as long as `up` lives,
+so a file left behind by a killed one is told from a living one, and nobody is fooled by a reused process id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.errors import BrokerUnavailable, StorageError
+from tickwire.process import filelock, private_files
+
+LOOK_S = 1.0
+"""How often it is looked whether the folder is there."""
+_START = "run `tickwire up`, or set nats.url"
+
+
+class Run(Struct, frozen=True, kw_only=True):
+    """What is running on a data folder."""
+
+    nats_url: str
+    pid: int
+    websocket_url: str | None = None
+
+    def __repr__(self) -> str:
+        # Both URLs are secret.
+        return f"Run(pid={self.pid})"
+
+
+@contextmanager
+def held(data_dir: Path) -> Iterator[Callable[[str, str | None], None]]:
+    """Own a data folder; call what is yielded with the broker's URLs (NATS, WebSocket) to let other commands find it.
+
+    Raises StorageError when the folder is owned already, or unwritable.
+    """
+    taken = StorageError(f"tickwire is up on {data_dir} already", "use that one, stop it, or set another data_dir")
+    lock = filelock.exclusive(data_dir / "run.lock", taken)
+    path = data_dir / "run.json"
+    # What a killed one left behind would be taken for our own word.
+    path.unlink(missing_ok=True)
+
+    def publish(nats_url: str, websocket_url: str | None) -> None:
+        run = Run(nats_url=nats_url, pid=os.getpid(), websocket_url=websocket_url)
+        private_files.write(path, msgspec.json.encode(run))
+
+    try:
+        yield publish
+    finally:
+        path.unlink(missing_ok=True)
+        filelock.release(lock)
+
+
+async def removed(data_dir: Path) -> None:
+    """Return never; raises StorageError once a data folder that is `held` was removed, or another took its place."""
+    path = data_dir / "run.lock"
+    mine = await asyncio.to_thread(_identity, path)
+    # Polled: what watches folders differs from system to system, and a lost file system tells nothing.
+    while mine is not None and await asyncio.to_thread(_identity, path) == mine:  # noqa: ASYNC110
+        await asyncio.sleep(LOOK_S)
+    raise StorageError(
+        f"the data folder {data_dir} was removed while tickwire ran on it", "what was in it is gone; start again"
+    )
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def read(data_dir: Path) -> Run:
+    """What runs on a data folder. Raises BrokerUnavailable when nothing does, or what did is gone."""
+    path = data_dir / "run.json"
+    try:
+        run = msgspec.json.decode(path.read_bytes(), type=Run)
+    except FileNotFoundError:
+        raise BrokerUnavailable(f"no tickwire is running on {data_dir.absolute()}", _START) from None
+    except (OSError, msgspec.MsgspecError) as error:
+        raise BrokerUnavailable(f"cannot read {path}: {error}", _START) from error
+    if not filelock.is_held(data_dir / "run.lock"):
+        raise BrokerUnavailable(f"the tickwire that ran on {data_dir.absolute()} (process {run.pid}) is gone", _START)
+    return run
+
+
+def finder(data_dir: Path) -> Callable[[], str]:
+    """A function that finds the broker of a data folder, also after it came up at another place. It raises as `read`.
+
+    Of a relative path it is the folder as of now that counts.
+    """
+    folder = data_dir.absolute()
+    return lambda: read(folder).nats_url

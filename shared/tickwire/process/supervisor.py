@@ -1,0 +1,139 @@
+"""Supervision: several processes kept alive together.
+
+A process that ends is started again, at once the first time and then with a growing delay. Ending them is ordered:
+services first, so that they can still say what they have to say, and the broker last.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from tickwire.errors import ConfigError
+from tickwire.process import children, lifecycle
+from tickwire.process.lifecycle import Exit
+
+Say = Callable[[str], None]
+"""Tells the person at the terminal one line."""
+
+FIRST_DELAY_S = 0.2
+MAX_DELAY_S = 15.0
+HEALTHY_AFTER_S = 10.0
+"""A process that lived so long starts again with the first delay."""
+GRACE_S = 30.0
+"""A program has so long to finish what it accepted: a batch of the database, a page of candles. As in compose."""
+TAKEOVER_PATIENCE_S = 30.0
+"""How long a killed supervisor's broker may take to follow it: it writes what it has, on a machine that may be busy."""
+
+_CHUNK = 1 << 16
+
+
+@dataclass(frozen=True)
+class Program:
+    """A process to keep alive. Its standard output's first line goes to `first_line` if that is given, and no more."""
+
+    name: str
+    argv: Sequence[str | Path]
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    log: Path | None = None
+    """Where its standard error goes; absent: to ours."""
+    first_line: asyncio.Future[bytes] | None = None
+    umask: int | None = None
+    """That of the process; absent: ours."""
+
+
+def delay_s(failures: int) -> float:
+    """How long to wait before the start after so many failures in a row: doubling, capped."""
+    return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 16))
+
+
+async def keep(
+    programs: Sequence[Program], stop: asyncio.Event, say: Say, settled: asyncio.Event | None = None
+) -> None:
+    """Run every program until `stop` is set, then end them all, each with SIGTERM first.
+
+    Raises ConfigError when one of them refuses its configuration (exit code 2): starting it again would change nothing.
+    Once `settled` is set all were ready, and no refusal ends the others any more: it is started again like any failure.
+    """
+    async with asyncio.TaskGroup() as group:
+        for program in programs:
+            group.create_task(_keep(program, stop, say, settled or asyncio.Event()))
+
+
+async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asyncio.Event) -> None:
+    failures = 0
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            code = await _run(program, stop)
+            if code is None:
+                return
+            how = f"ended ({describe(code)})"
+        except OSError as error:
+            # No process, descriptor or file can be made just now; the others have theirs.
+            if not settled.is_set():
+                raise
+            code, how = Exit.FAILED, f"cannot be started ({error.strerror or repr(error)})"
+        if code == Exit.USAGE and not settled.is_set():
+            raise ConfigError(
+                f"{program.name} refused to start", f"see {program.log}" if program.log else "its message is above"
+            )
+        failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
+        delay = delay_s(failures)
+        say(f"{program.name} {how}; starting it again in {delay:g} s")
+        await lifecycle.pause(stop, delay)
+
+
+async def _run(program: Program, stop: asyncio.Event) -> int | None:
+    """One life of a program: its exit code, or None when it was stopped."""
+    wants_line = program.first_line is not None and not program.first_line.done()
+    with _log_of(program) as log:
+        async with children.child(
+            program.argv,
+            env=program.env or None,
+            stdout=children.PIPE if wants_line else None,
+            stderr=log.fileno() if log else None,
+            grace_s=GRACE_S,
+            umask=program.umask,
+        ) as process:
+            stopped = asyncio.ensure_future(stop.wait())
+            ended = asyncio.ensure_future(_life(process, program.first_line if wants_line else None))
+            try:
+                await asyncio.wait({stopped, ended}, return_when=asyncio.FIRST_COMPLETED)
+                return ended.result() if ended.done() and not stop.is_set() else None
+            finally:
+                stopped.cancel()
+                ended.cancel()
+
+
+@contextmanager
+def _log_of(program: Program) -> Iterator[BinaryIO | None]:
+    if program.log is None:
+        yield None
+    else:
+        with program.log.open("ab") as file:
+            yield file
+
+
+async def _life(process: children.Process, first_line: asyncio.Future[bytes] | None) -> int:
+    if first_line is not None and process.stdout is not None:
+        line = await process.stdout.readline()
+        if line and not first_line.done():
+            first_line.set_result(line)
+        # Nobody wants the rest, but a full pipe would hold the program up.
+        while await process.stdout.read(_CHUNK):
+            pass
+    return await process.wait()
+
+
+def describe(code: int) -> str:
+    """How a process ended, in words: `exit code 1`, `SIGKILL`."""
+    if code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
