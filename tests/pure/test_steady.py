@@ -40,16 +40,16 @@ async def socket(exchange: str = "binance") -> AsyncIterator[Any]:
 async def test_a_pong_came_when_it_came_whatever_a_venue_marks_it_with(told: int) -> None:
     async with socket("bybit") as client:
         assert client.lastPong is None
-        before = ccxt_patches.now_ms()
+        before = ccxt_patches.monotonic_ms()
         client.lastPong = told
-        assert before <= client.lastPong <= ccxt_patches.now_ms()
+        assert before <= client.lastPong <= ccxt_patches.monotonic_ms()
 
 
 async def test_the_ping_loop_does_not_take_its_own_word_for_a_pong() -> None:
     async with socket() as client:
         client.lastPong = 1
         marked = client.lastPong
-        while ccxt_patches.now_ms() == marked:
+        while ccxt_patches.monotonic_ms() == marked:
             await asyncio.sleep(0)
         client.lastPong = client.lastPong
         assert client.lastPong == marked
@@ -59,10 +59,10 @@ async def test_the_ping_loop_does_not_take_its_own_word_for_a_pong() -> None:
 async def test_what_a_socket_was_last_heard_is_not_moved_by_the_wall_clock(wall: list[float], step_s: float) -> None:
     async with socket() as client:
         wall[0] = step_s
-        before = ccxt_patches.now_ms()
+        before = ccxt_patches.monotonic_ms()
         client.handle_message(WSMessage(WSMsgType.PONG, b"", None))
         for mark in (client.last_message_at, client.lastPong):
-            assert before <= mark <= ccxt_patches.now_ms()
+            assert before <= mark <= ccxt_patches.monotonic_ms()
 
 
 @pytest.mark.parametrize("algorithm", ["leakyBucket", "rollingWindow"])

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments, render
-from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.connection import connected, settings_of
 from tickwire.client import fetch_jobs as jobs
 from tickwire.client import progress
 from tickwire.errors import NoSuchService, from_code
 from tickwire.model.messages import Job
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
 
 

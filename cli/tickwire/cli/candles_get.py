@@ -18,7 +18,7 @@ from tickwire.cli import arguments, candles_missing, output_encoding, render
 from tickwire.cli import candles_fetch as fetching
 from tickwire.cli.candles_fetch import Fetched
 from tickwire.cli.candles_missing import Asked, Given
-from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.options import Format
 from tickwire.cli.table_width import Fitting
 from tickwire.client.columns import chunks, rows_of
@@ -26,6 +26,7 @@ from tickwire.client.history import begin_of_last
 from tickwire.errors import BadRequest, NotCached, StorageError
 from tickwire.model.messages import CandleColumns, Row
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
 
 COLUMNS = ("timestamp", "open", "high", "low", "close", "volume")

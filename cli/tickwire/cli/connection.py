@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -66,8 +65,3 @@ async def connected(settings: Settings, stop: asyncio.Event | None = None) -> As
         bus.patience.say = render.say
         bus.patience.stop = stop or bus.patience.stop
         yield bus
-
-
-def now_ms() -> int:
-    """The time of this computer, ms."""
-    return time.time_ns() // 1_000_000

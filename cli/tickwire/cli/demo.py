@@ -18,11 +18,11 @@ from tickwire.bus import embedded
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.kept_broker import kept_broker
 from tickwire.cli import arguments, candles_list, demo_live, render
-from tickwire.cli.connection import now_ms
 from tickwire.cli.up import check_writable, ready, service_programs
 from tickwire.client import columns, fetch_jobs, progress
 from tickwire.model.messages import Coverage, Job, Row
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import optional_packages, private_files, runfile, supervisor
 from tickwire.process.lifecycle import Exit, until_stopped

@@ -21,13 +21,13 @@ from rich.text import Text
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import feed_lines, feed_screens, render
-from tickwire.cli.connection import now_ms
 from tickwire.cli.feed_lines import Digits
 from tickwire.cli.watch import FRAME_S, HISTORY, followed_status, history
 from tickwire.client import fetch_jobs, interest
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Status, Trades
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.tape.reader import Following, follow
 from tickwire.tape.sequence import Taped

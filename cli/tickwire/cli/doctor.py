@@ -21,10 +21,11 @@ from rich.text import Text
 
 from tickwire import settings as configuration
 from tickwire.cli import render
-from tickwire.cli.connection import now_ms, settings_of
+from tickwire.cli.connection import settings_of
 from tickwire.errors import TickwireError, UnknownSymbol
 from tickwire.exchange import ccxt_import, opening
 from tickwire.exchange.reachability import Trouble, trouble
+from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
 from tickwire.redaction import described
 

@@ -13,13 +13,14 @@ from rich.live import Live
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments, render
-from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feed_rates import Paces
 from tickwire.client import interest
 from tickwire.client.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, NoSuchService, TickwireError
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest
+from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
 
 WATCH_S = 1.0

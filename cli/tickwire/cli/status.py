@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import render, status_survey, status_view
-from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feed_rates import Paces
 from tickwire.cli.feeds import WATCH_S
 from tickwire.cli.status_survey import GATHER_S, Status
@@ -24,6 +24,7 @@ from tickwire.cli.up import CONTROL_LOG
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService
 from tickwire.model import messages
 from tickwire.model.messages import LogLevel
+from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
 
 SILENT_S = 3.0

@@ -13,13 +13,12 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import patiently
 from tickwire.cli.candles_list import inventory
-from tickwire.cli.connection import now_ms
 from tickwire.cli.feeds import listed
 from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
 from tickwire.model import subjects
 from tickwire.model.feeds import FeedReport
 from tickwire.model.messages import FetchRequest, Job, LeaseHolder
-from tickwire.model.times import Count
+from tickwire.model.times import Count, now_ms
 from tickwire.process.lifecycle import unwrapped
 
 GATHER_S = 0.4

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments, feed_lines, feed_screens, output_encoding, render
-from tickwire.cli.connection import connected, now_ms, settings_of
+from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feed_lines import Digits
 from tickwire.client import columns, interest
 from tickwire.errors import BadRequest, TickwireError
@@ -26,6 +26,7 @@ from tickwire.model import messages, timeframes
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Status, Ticker, Trades
 from tickwire.model.messages import Row
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.process.lifecycle import Exit, until_stopped
 from tickwire.tape.reader import Following, follow

@@ -35,6 +35,7 @@ from tickwire.bus.requests import cancellable
 from tickwire.errors import Fenced
 from tickwire.model import messages
 from tickwire.model.messages import Instance, LeaseHolder
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
@@ -138,7 +139,7 @@ class Leases:
             rivals = await self._turn(key, stop)
             if stop.is_set():
                 break
-            since = time.time_ns() // 1_000_000
+            since = now_ms()
             revision = await self._claim(key, since)
             if revision is not None:
                 lease = Lease(key, Epoch(self._generation, revision), since, fields)
@@ -374,7 +375,7 @@ class Leases:
                 service=self.service,
                 host=socket.gethostname(),
                 pid=os.getpid(),
-                started=int(time.time() * 1000),
+                started=now_ms(),
             )
         )
         while not self._leaving.is_set():

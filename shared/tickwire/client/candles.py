@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from tickwire.model.feeds import Candle, Feed
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.venues.registry import grid_of
 
@@ -87,7 +87,7 @@ class Candles(Stream[Part, Candle]):
     async def _span(self, since: int | None, until: int | None, progress: Progress) -> Span:
         """What is known of a range by now, after fetching where that is wanted. Raises what failed."""
         if not self._fetch or since is None:
-            return await history.known(self._bus, self.key, since, until, _now())
+            return await history.known(self._bus, self.key, since, until, now_ms())
         found = (await history.fetched(self._bus, [self.key], since, until, progress))[self.key]
         if isinstance(found, TickwireError):
             raise found
@@ -101,7 +101,7 @@ class Candles(Stream[Part, Candle]):
 
     async def _follow(self) -> None:
         since, until = self._since, self._until
-        if since is not None and until is not None and until <= _now():
+        if since is not None and until is not None and until <= now_ms():
             self._started.set()
             await self._put(await self._span(since, until, self._progress))
             return
@@ -190,7 +190,3 @@ class Candles(Stream[Part, Candle]):
             closed=True,
             complete=True,
         )
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

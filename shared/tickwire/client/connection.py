@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes, times
 from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
 from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
 from tickwire.process import lifecycle, runfile
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class Client:
         if last is not None:
             if start is not None or last < 1:
                 raise BadRequest(f"last={last}" + (" and since" if start else " is less than 1"), "give one of both")
-            start = history.begin_of_last(key, last, end, _now())
+            start = history.begin_of_last(key, last, end, now_ms())
         return Candles(self._streams, key, start, end, fetch=fetch, progress=progress)
 
     async def candles_of(
@@ -137,7 +137,7 @@ class Client:
         if fetch and start is not None:
             found = await history.fetched(self.bus, keys, start, end, progress)
         else:
-            found = await history.known_of(self.bus, keys, start, end, _now())
+            found = await history.known_of(self.bus, keys, start, end, now_ms())
         return await history.frames(self.bus, found)
 
     @overload
@@ -183,7 +183,7 @@ class Client:
         if since is not None and after is not None:
             raise BadRequest("both since and after are given", "choose one")
         wanted = feed("trade", exchange, symbol)
-        start = _ms(since, _now(), "since")
+        start = _ms(since, now_ms(), "since")
         items = TradeItems(wanted, start, yielded=gaps, live=start is None and after is None)
         begin = Start(back=0, after=after, since=start)
         return TradeSubscription(self._streams, wanted, items, items, begin)
@@ -247,17 +247,13 @@ def _key(exchange: str, symbol: str, timeframe: str) -> Key:
 
 def _span(since: Time | None, until: Time | None) -> tuple[int | None, int | None]:
     """Both as ms, the first one earlier. Raises BadRequest."""
-    now = _now()
+    now = now_ms()
     start, end = _ms(since, now, "since"), _ms(until, now, "until")
     if start is not None and start >= (now if end is None else end):
         raise BadRequest(
             f"since {since} is not before {'now' if until is None else f'until {until}'}", "choose an earlier since"
         )
     return start, end
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _ms(moment: Time | None, now: int, what: str) -> int | None:

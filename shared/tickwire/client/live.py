@@ -20,6 +20,7 @@ from tickwire.client.stream import Stream, Streams
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.tape.reader import HELD, Following, follow, place
 from tickwire.tape.sequence import Taped
@@ -256,7 +257,7 @@ class BookSubscription(Subscription[Book]):
             symbol=known.symbol,
             state="resyncing",
             timestamp=None,
-            received=int(time.time() * 1000),
+            received=now_ms(),
         )
         self._last = Taped(self._last.sequence, messages.encode(nothing))
         await self._mailbox.put(self._last)

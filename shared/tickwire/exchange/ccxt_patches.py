@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any, cast
 
 
-def now_ms() -> int:
+def monotonic_ms() -> int:
     """The monotonic clock, ms: the time of all marks of a socket and of whatever is compared with them."""
     return int(time.monotonic() * 1000)
 
@@ -27,7 +27,7 @@ def throttling() -> None:
 def mark(client: Any) -> None:
     """Have the marks of a Client of ccxt's made by the monotonic clock, before it is opened.
 
-    `connectionEstablished`, `last_message_at` and `lastPong` are then comparable with `now_ms`.
+    `connectionEstablished`, `last_message_at` and `lastPong` are then comparable with `monotonic_ms`.
     """
     _tell_sockets()
     client.__class__ = _marked(cast(Hashable, type(client)))
@@ -37,7 +37,7 @@ def mark(client: Any) -> None:
 def _tell_sockets() -> None:
     """The module of ccxt's Client asks ccxt's class Exchange for the time, and for nothing else that has one."""
     module: Any = importlib.import_module("ccxt.async_support.base.ws.client")
-    module.Exchange = type("Exchange", (module.Exchange,), {"milliseconds": staticmethod(now_ms)})
+    module.Exchange = type("Exchange", (module.Exchange,), {"milliseconds": staticmethod(monotonic_ms)})
 
 
 @cache
@@ -53,7 +53,7 @@ def _marked(kind: Any) -> type[Any]:
         def lastPong(self, told: object) -> None:
             # ccxt's ping loop sets it to what it is. Whatever else is told, it is now that the pong came.
             if told is None or told != self._pong:
-                self._pong = None if told is None else now_ms()
+                self._pong = None if told is None else monotonic_ms()
 
     Marked.__name__ = kind.__name__
     return Marked

@@ -33,6 +33,7 @@ from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, Unsup
 from tickwire.exchange import ccxt_import, ccxt_patches, exact_json, market_loading, ohlcv, reachability
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.model.timeframes import understood
+from tickwire.model.times import now_ms
 from tickwire.redaction import hide
 from tickwire.settings import CREDENTIALS, ExchangeSettings
 
@@ -230,7 +231,7 @@ def _careful(kind: Any) -> type[Any]:
             # Requests end at "now" and are signed with it: the exchange's, where it is known.
             clock: ExchangeClock | None = self.__dict__.get("clock")
             told = None if clock is None else clock.now()
-            return time.time_ns() // 1_000_000 if told is None else told
+            return now_ms() if told is None else told
 
         async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
             await self.gate.passed()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from datetime import UTC, datetime
 from typing import Annotated
 
@@ -29,6 +30,11 @@ _AGE_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_80
 _COMPACT_DATE_DIGITS = 8
 _OLDEST_MS = 100_000_000_000
 """Numbers between 0 and this (1973) are taken for a slip: seconds instead of milliseconds."""
+
+
+def now_ms() -> int:
+    """The wall clock of this machine, ms since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def time_ms(text: str, now: int, option: str = "time") -> int:

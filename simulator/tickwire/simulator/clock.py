@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 
+from tickwire.model.times import now_ms
+
 
 class Clock:
     """Milliseconds epoch at a speed: 1 keeps up with the wall clock, 0 stands still."""
 
     def __init__(self, now: int | None, speed: float) -> None:
         self._listeners: set[asyncio.Event] = set()
-        self.set(time.time_ns() // 1_000_000 if now is None else now, speed)
+        self.set(now_ms() if now is None else now, speed)
 
     def now(self) -> int:
         """The exchange's time (ms)."""

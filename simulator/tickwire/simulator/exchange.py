@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from tickwire.model.times import now_ms
 from tickwire.simulator.candles import INTERVALS, DerivedCandles, Tape
 from tickwire.simulator.clock import Clock
 from tickwire.simulator.config import SimulatorConfig, made, pair
@@ -135,4 +135,4 @@ def _clock(config: SimulatorConfig, spans: list[tuple[int, int]]) -> Clock:
         now = min(since for since, _ in spans) if speed else max(until for _, until in spans)
     if speed is None:
         speed = 1.0 if now is None else 0.0
-    return Clock(now if now is not None else time.time_ns() // 1_000_000, speed)
+    return Clock(now if now is not None else now_ms(), speed)

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 
+from tickwire.model.times import now_ms
 from tickwire.simulator import delivery, futures, hosts, streams
 from tickwire.simulator.binance_sockets import Binance
 from tickwire.simulator.connection import Socket
@@ -170,7 +171,7 @@ class Feed:
         elif time.monotonic() - socket.heard > 3.5 * self._ping_s:
             socket.abort()
         else:
-            socket.ping(str(time.time_ns() // 1_000_000).encode())
+            socket.ping(str(now_ms()).encode())
         asyncio.get_running_loop().call_later(self._ping_s, self._ping, socket)
 
     # ---- what a dialect may do

@@ -26,6 +26,7 @@ from tickwire.cache import fence
 from tickwire.cache.disk import Disk, explained
 from tickwire.cache.fence import Broker, dated
 from tickwire.errors import CacheFileError, ConfigError
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.readiness import Readiness
 
@@ -49,7 +50,7 @@ async def identity(jetstream: JetStreamContext) -> Broker:
         generation=await streams.created(jetstream, f"KV_{streams.LEASES}"),
         stream=await streams.created(jetstream, streams.OHLCV),
         host=socket.gethostname(),
-        since=time.time_ns() // 1_000_000,
+        since=now_ms(),
     )
 
 

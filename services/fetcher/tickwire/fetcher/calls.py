@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +18,7 @@ from ccxt.base import errors
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
 from tickwire.exchange.reachability import trouble
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.redaction import described
@@ -128,7 +128,7 @@ class Calls:
 
     def _failure(self, error: Exception, wait_s: float) -> Failure:
         wait_s = max(wait_s, self._exchange.gate.remaining_s)
-        return Failure(described(error, self._secrets), time.time_ns() // 1_000_000 + round(wait_s * 1000))
+        return Failure(described(error, self._secrets), now_ms() + round(wait_s * 1000))
 
     async def _counted(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         try:

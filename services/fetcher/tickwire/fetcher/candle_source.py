@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -22,6 +21,7 @@ from tickwire.fetcher.page_rows import BadRows
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging_types import Ask, Habits, Proven
 from tickwire.model import plausibility, timeframes
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.settings import Settings
 from tickwire.venues.registry import profile_of
@@ -119,7 +119,7 @@ class Venue:
         page = await self._exchange.fetch_whole_page(symbol, ask.timeframe, ask.since, ask.limit, ask.until)
         clock: ExchangeClock = self._exchange.clock
         try:
-            return pager.take(page, plausibility.latest(clock.latest(), time.time_ns() // 1_000_000))
+            return pager.take(page, plausibility.latest(clock.latest(), now_ms()))
         except BadRows as error:
             raise errors.BadResponse(f"{self.exchange} {symbol} {ask.timeframe}: {error}") from error
 

@@ -34,6 +34,7 @@ from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import Coverage, FetchRequest, Job, Refused
 from tickwire.model.ranges import Range, subtract
 from tickwire.model.timeframes import Grid
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.venues.registry import grid_of, profile_of
@@ -62,7 +63,7 @@ def prepared(
     """A job that can be run. Raises TickwireError when the request cannot be meant, or the exchange is not open."""
     if isinstance(venue, Unopened):
         raise venue.error
-    request_checks.check(request, time.time_ns() // 1_000_000, runner.settings)
+    request_checks.check(request, now_ms(), runner.settings)
     return Run(runner, venue, request, stop, cancelled)
 
 
@@ -229,7 +230,7 @@ class Run:
             raise failure
 
     def _bounded(self, grid: Grid, now: int | None) -> Bounds:
-        ours, revised_ms = time.time_ns() // 1_000_000, profile_of(self._job.exchange).candles.settled_after_ms
+        ours, revised_ms = now_ms(), profile_of(self._job.exchange).candles.settled_after_ms
         return bounds(self._request, grid, now, ours, self._settings.settle_ms, revised_ms)
 
     async def _fill(self, way: Storing, missing: Sequence[Range]) -> TickwireError | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,6 +13,7 @@ from tickwire.fetcher.job_messages import last_message, outcome, still_missing
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchRequest, Job
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.settings import Settings
 
@@ -50,7 +50,7 @@ async def end_unbegun(runner: Runner, request: FetchRequest, error: TickwireErro
     before = await last_message(runner.bus, request.id)
     if before is not None and before.ended:
         return
-    until = time.time_ns() // 1_000_000 if request.until is None else request.until
+    until = now_ms() if request.until is None else request.until
     job = before or Job(
         id=request.id,
         exchange=request.exchange,

@@ -22,7 +22,6 @@ import asyncio
 import uuid
 from contextlib import AsyncExitStack, suppress
 from functools import partial
-from time import time_ns
 from typing import Any
 
 import msgspec
@@ -47,6 +46,7 @@ from tickwire.fetcher.job_queue import Queue
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CancelRequest, FetchAccepted, FetchRequest, Job
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.observe.metrics import Metrics
@@ -124,7 +124,7 @@ class _Fetcher:
         """
         request = msgspec.structs.replace(request, id=request.id or uuid.uuid4().hex)
         assert request.id is not None
-        now = time_ns() // 1_000_000
+        now = now_ms()
         request_checks.check(request, now, self._settings)
         if (full := self._bus.confirmed.trouble()) is not None:
             raise full

@@ -7,7 +7,6 @@ past messages that expire.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import msgspec
@@ -16,6 +15,7 @@ from nats.aio.msg import Msg
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Gap
 from tickwire.model.messages import SinkPosition
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.sink import points
 from tickwire.sink.offsets import Ledger
@@ -40,7 +40,7 @@ class Held:
     async def begin(self) -> None:
         """From now on all that the stream takes is to be written; what it let go of before nobody waited for."""
         if (await self._ledger.of(self._path)).sequence is None:
-            self._ledger.keep(self._path, SinkPosition(sequence=await self._reader.first() - 1, time=_now()))
+            self._ledger.keep(self._path, SinkPosition(sequence=await self._reader.first() - 1, time=now_ms()))
             await self._ledger.save([self._path])
 
     async def lost(self, found: Sequence[Msg]) -> list[str]:
@@ -55,7 +55,7 @@ class Held:
             position = msgspec.structs.replace(position, stream=self._reader.made)
         reached = [(each.metadata.sequence.stream, int(each.metadata.timestamp.timestamp() * 1000)) for each in found]
         # All that is before the first has gone, though no message comes that would show it.
-        for sequence, at in reached or [(await self._reader.first(), _now())]:
+        for sequence, at in reached or [(await self._reader.first(), now_ms())]:
             if count := missing(position, sequence):
                 lines.append(self._hole(position, sequence, at, count))
             last = sequence if found else sequence - 1
@@ -70,8 +70,8 @@ class Held:
 
     def _anew(self, position: SinkPosition) -> str:
         log.error("the stream was made anew", stream=self._reader.stream, after=position.sequence)
-        lost = Gap(since=position.time, until=_now(), reason="the stream of books and candles was made anew")
-        return points.of_gap(lost, {"stream": self._reader.stream}, _now(), 0)
+        lost = Gap(since=position.time, until=now_ms(), reason="the stream of books and candles was made anew")
+        return points.of_gap(lost, {"stream": self._reader.stream}, now_ms(), 0)
 
     def _hole(self, position: SinkPosition, sequence: int, at: int, count: int) -> str:
         log.error(
@@ -84,7 +84,3 @@ class Held:
             since=position.time, until=at, reason=f"{count} books and candles no longer held when they could be written"
         )
         return points.of_gap(lost, {"stream": self._reader.stream}, at, sequence)
-
-
-def _now() -> int:
-    return time.time_ns() // 1_000_000

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +18,7 @@ from tickwire.bus import streams
 from tickwire.errors import BadRequest
 from tickwire.model import messages, numbers
 from tickwire.model.feeds import Ticker
+from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_context import Desk
 from tickwire.streamer.throttle import Bell, Complaints
@@ -47,9 +47,7 @@ def _again(desk: Desk, last: bytes | None) -> Ticker:
             return msgspec.structs.replace(messages.decode(last, Ticker), conflated=0)
         except BadRequest:
             pass
-    return Ticker(
-        exchange=desk.feed.exchange, symbol=desk.feed.symbol, timestamp=None, received=int(time.time() * 1000)
-    )
+    return Ticker(exchange=desk.feed.exchange, symbol=desk.feed.symbol, timestamp=None, received=now_ms())
 
 
 class _Body:

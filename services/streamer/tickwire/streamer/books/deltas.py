@@ -7,13 +7,13 @@ joins, and one at least every third of the time for which the stream keeps chang
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Callable
 
 from tickwire.bus import streams
 from tickwire.model import messages
 from tickwire.model.feeds import BookDelta, BookDeltas
+from tickwire.model.times import now_ms
 from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_context import Desk, Diff
 from tickwire.tape.writer import Tape, open_tape
@@ -107,7 +107,7 @@ class Deltas:
         anew = self._anew or (self._void and not self._waiting)
         if anew and self._wanted and (book := self._present()) is not None:
             self._waiting.extend(snapshot(book))
-            self._received = int(time.time() * 1000)
+            self._received = now_ms()
             self._void = self._anew = False
             self._due = asyncio.get_running_loop().time() + self._desk.tape.deltas_age_s / 3
         batch: list[BookDelta] = []
@@ -123,7 +123,7 @@ class Deltas:
         message = BookDeltas(
             exchange=feed.exchange,
             symbol=feed.symbol,
-            received=self._received or int(time.time() * 1000),
+            received=self._received or now_ms(),
             deltas=batch,
         )
         await self._tape.append(messages.encode(message))
@@ -136,7 +136,7 @@ async def open_deltas(desk: Desk, present: Callable[[], OrderBook | None]) -> De
     tape, last = await open_tape(desk.bus, streams.BOOK_DELTAS, subject, desk.confirm)
     deltas = Deltas(desk, tape, present)
     if last is not None or desk.wishes.deltas:
-        empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=int(time.time() * 1000), deltas=[])
+        empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=now_ms(), deltas=[])
         await tape.append(messages.encode(empty))
     deltas.want(desk.wishes.deltas, desk.wishes.newcomers)
     return deltas

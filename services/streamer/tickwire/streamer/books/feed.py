@@ -24,6 +24,7 @@ from msgspec import Struct
 from tickwire.bus import streams
 from tickwire.model import messages, numbers
 from tickwire.model.feeds import BOOK_VALID_S, Book, Level
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process import lifecycle
@@ -284,7 +285,7 @@ class _Body:
                 self._buffer.clear()
                 self._book, self._fetched = book, levels
                 self._deltas.void()
-                self._received = int(time.time() * 1000)
+                self._received = now_ms()
                 self._changes += 1
                 right_since = time.monotonic()
                 self._is_live(book.sequence)
@@ -370,7 +371,7 @@ class _Body:
             symbol=self._desk.feed.symbol,
             state="resyncing",
             timestamp=None,
-            received=int(time.time() * 1000),
+            received=now_ms(),
         )
 
     async def _follow_wishes(self) -> None:

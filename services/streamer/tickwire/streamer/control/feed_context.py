@@ -16,6 +16,7 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Event, Feed, FeedReport, Gap, Level, State, Status
+from tickwire.model.times import now_ms
 from tickwire.observe.metrics import Lag
 from tickwire.redaction import redacted
 from tickwire.settings import StreamerSettings, TapeSettings
@@ -98,7 +99,7 @@ class Venue(Protocol):
     async def answers(self, feed: Feed, since: int) -> bool:
         """Whether the exchange answers, on the feed's sockets, what it was asked at or after `since`.
 
-        That is of the monotonic clock, ms (`steady.now_ms`).
+        That is of the monotonic clock, ms (`ccxt_patches.monotonic_ms`).
 
         Then the sink has all that it said before. A socket may be silent for long before it is known to be broken.
         """
@@ -153,7 +154,7 @@ class Tally:
         """Count a message that is on the tape, with so many items."""
         self.items += items
         self.messages += 1
-        self.last_message = time.time_ns() // 1_000_000
+        self.last_message = now_ms()
 
 
 class Board(Tally):
@@ -194,7 +195,7 @@ class Board(Tally):
                 exchange=self.feed.exchange,
                 symbol=self.feed.symbol,
                 event=event,
-                at=int(time.time() * 1000),
+                at=now_ms(),
                 message=redacted(message),
                 owner=self.owner,
                 trades=trades,

@@ -7,12 +7,12 @@ the socket's receive loop while the socket stays open and every await hangs.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType
 
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 
 log = logs.get(__name__)
@@ -56,7 +56,7 @@ def attach(client: Any, uses: Uses) -> None:
             # It was given up, and what it still says would go into the caches of the one after it.
             return
         try:
-            if text is None or not text(data, int(time.time() * 1000)):
+            if text is None or not text(data, now_ms()):
                 parsing = True
                 parse(data)
         except Exception as error:  # noqa: BLE001

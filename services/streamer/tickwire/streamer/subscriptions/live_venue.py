@@ -21,11 +21,12 @@ from tickwire.errors import (
     UnknownSymbol,
     UnsupportedKind,
 )
-from tickwire.exchange.ccxt_patches import now_ms
+from tickwire.exchange.ccxt_patches import monotonic_ms
 from tickwire.exchange.listing import Listing
 from tickwire.exchange.opening import open_exchange
 from tickwire.model import plausibility
 from tickwire.model.feeds import KINDS, Feed, MarketReport
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process.bulkhead import bulkhead
 from tickwire.process.lifecycle import unwrapped
@@ -105,7 +106,7 @@ class Venue:
         return now
 
     def _latest(self) -> int:
-        return plausibility.latest(self.rest.clock.latest(), time.time_ns() // 1_000_000)
+        return plausibility.latest(self.rest.clock.latest(), now_ms())
 
     async def doubting(self) -> None:
         """Compare the clocks anew when something is later than it can be, until cancelled."""
@@ -220,8 +221,8 @@ class Venue:
         due = float("inf")
         while True:
             # Nothing that does not exist yet can be due sooner.
-            await asyncio.sleep(max(0.05, min(due - now_ms(), silence, *longest.values()) / 1000))
-            now, due = now_ms(), float("inf")
+            await asyncio.sleep(max(0.05, min(due - monotonic_ms(), silence, *longest.values()) / 1000))
+            now, due = monotonic_ms(), float("inf")
             for client in list((self.rest.clients or {}).values()):
                 if not client.isConnected or client.error:
                     continue

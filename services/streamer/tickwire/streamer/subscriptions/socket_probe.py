@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import ClientError
 
-from tickwire.exchange.ccxt_patches import now_ms
+from tickwire.exchange.ccxt_patches import monotonic_ms
 
 ANSWER_S = 1.0
 _FIRST_LOOK_S = 0.01
@@ -21,7 +21,7 @@ class Heartbeat:
         self._asked: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     async def answers(self, client: Any, since: int) -> bool:
-        """Whether a Client of ccxt's answers a ping that was sent at or after `since` (ms, monotonic: `steady.now_ms`).
+        """Whether a Client of ccxt's answers a ping that was sent at or after `since` (`ccxt_patches.monotonic_ms`).
 
         Then all that the exchange sent before its answer was taken. Takes a second or two at most.
         """
@@ -29,7 +29,7 @@ class Heartbeat:
             return False
         asked = self._asked.get(client, 0)
         if asked < since:
-            self._asked[client] = asked = now_ms()
+            self._asked[client] = asked = monotonic_ms()
             try:
                 async with asyncio.timeout(ANSWER_S):
                     # As ccxt's own `Client.ping_loop` does: some exchanges want a text.

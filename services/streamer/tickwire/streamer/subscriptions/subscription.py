@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
-from tickwire.exchange.ccxt_patches import now_ms
+from tickwire.exchange.ccxt_patches import monotonic_ms
 from tickwire.model.feeds import Feed
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.streamer.control.feed_context import Sink
 from tickwire.streamer.subscriptions.admission import Admission
@@ -108,7 +108,7 @@ class Watched:
         """Results with something new that came through the result hook, and that only the await had."""
         self.unhooked = False
         """Whether its results pass the hook unseen: then ccxt's cache is looked into with each result."""
-        self.last = now_ms()
+        self.last = monotonic_ms()
         """When the last item came, or the feed was subscribed (ms, monotonic)."""
         self.acknowledged = False
         """Whether the exchange is known to acknowledge each subscription."""
@@ -123,7 +123,7 @@ class Watched:
             if self._told is False:
                 log.info("subscribed again", **self.feed.fields)
             self._told = True
-            self.last = now_ms()
+            self.last = monotonic_ms()
             self._call(self._sink.connected)
         elif self._told is not False and any(part.is_up is False for part in self.parts):
             self._told = False
@@ -134,7 +134,7 @@ class Watched:
         for part in self.parts:
             if not part.is_up and (client is None or part.client is client) and not self._is_of_another(part):
                 part.up()
-        self.last = now_ms()
+        self.last = monotonic_ms()
         try:
             admitted = self._admission.items(self.feed.kind, items, self.left_out)
             if admitted:
@@ -154,7 +154,7 @@ class Watched:
             self.rejected(f"{error!r} over {str(result)[:200]}")
             return False
         if items:
-            self.take(client, items, int(time.time() * 1000))
+            self.take(client, items, now_ms())
         return bool(items)
 
     def _lost(self, reason: str) -> None:

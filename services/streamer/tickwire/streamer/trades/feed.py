@@ -19,9 +19,10 @@ from ccxt.base import errors
 
 from tickwire.bus import streams
 from tickwire.errors import ExchangeFailed
-from tickwire.exchange.ccxt_patches import now_ms
+from tickwire.exchange.ccxt_patches import monotonic_ms
 from tickwire.model import messages
 from tickwire.model.feeds import Gap, Trade, Trades
+from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_context import Desk
@@ -54,7 +55,7 @@ async def run(desk: Desk) -> None:
     identity = Identity(past.ids_shared, past.resolution_ms)
     body = _Body(desk, tape, identity)
     # Shuts an earlier writer out, so that what is read back is all there is.
-    end = await body.append_message([], _now())
+    end = await body.append_message([], now_ms())
     counted = desk.venue.counted
     recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
     ordering = Counted(*recent) if counted else Uncounted(*recent, identity)
@@ -84,10 +85,6 @@ async def _told_the_time(desk: Desk) -> None:
             await desk.venue.now()
     except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
         log.debug("the exchange does not tell the time", **desk.feed.fields, error=repr(error))
-
-
-def _now() -> int:
-    return int(time.time() * 1000)
 
 
 class _Body:
@@ -121,7 +118,7 @@ class _Body:
             for start in range(0, max(1, len(run.trades)), BATCH_TRADES):
                 await self.append_message(
                     run.trades[start : start + BATCH_TRADES],
-                    run.received or _now(),
+                    run.received or now_ms(),
                     source=run.source,
                     gap=None if start else run.gap,
                 )
@@ -192,7 +189,7 @@ class _Body:
             next_at = time.monotonic() + (MINUTE_MS - settled) / 1000
             passed = boundary if passed is None else passed
             # What was before the boundary is here when what was asked after it is answered.
-            if passed < boundary and await self._desk.venue.answers(self._desk.feed, now_ms() - settled):
+            if passed < boundary and await self._desk.venue.answers(self._desk.feed, monotonic_ms() - settled):
                 self._boundary = passed = boundary
             if self._boundary is not None:
                 intake.wake.set()
@@ -209,6 +206,6 @@ class _Body:
         self._boundary = None
         if last is None or last.timestamp < boundary:
             gap = intake.ordering.owed_gap(boundary)
-            await self.append_message([], _now(), until=boundary, gap=gap)
+            await self.append_message([], now_ms(), until=boundary, gap=gap)
             self._said_gap(gap)
             intake.ordering.reached(boundary)

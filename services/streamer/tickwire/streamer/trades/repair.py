@@ -10,6 +10,7 @@ from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed
 from tickwire.model.feeds import Trade
+from tickwire.model.times import now_ms
 from tickwire.streamer.control.feed_context import Desk
 from tickwire.streamer.subscriptions.admission import LeftOut
 from tickwire.streamer.trades import repair_plan
@@ -62,16 +63,18 @@ class Repair:
             interruptions = intake.interruptions
             try:
                 if oldest is None:
-                    now_ms = await self._exchange_now(patience)
-                    if now_ms is None and intake.newest is not None:
+                    venue_ms = await self._exchange_now(patience)
+                    if venue_ms is None and intake.newest is not None:
                         # It is no earlier there than what happened last.
-                        now_ms = intake.newest.timestamp
+                        venue_ms = intake.newest.timestamp
                     # Where not even that is known, nothing is too far back to be asked for.
-                    oldest = 0 if now_ms is None else now_ms - int(self._desk.settings.repair_span_s * 1000)
-                    reach = oldest if ordering.last or now_ms is None else max(oldest, now_ms - repair_plan.BY_TIME_MS)
+                    oldest = 0 if venue_ms is None else venue_ms - int(self._desk.settings.repair_span_s * 1000)
+                    reach = (
+                        oldest if ordering.last or venue_ms is None else max(oldest, venue_ms - repair_plan.BY_TIME_MS)
+                    )
                     await self._append(ordering.forgo(reach, TOO_FAR))
-                    if now_ms is not None and self._past.facts.reach_ms is not None:
-                        oldest = max(oldest, now_ms - self._past.facts.reach_ms)
+                    if venue_ms is not None and self._past.facts.reach_ms is not None:
+                        oldest = max(oldest, venue_ms - self._past.facts.reach_ms)
                         await self._append(ordering.forgo(oldest, NOT_SO_FAR))
                 ask = repair_plan.next_ask(ordering, oldest, self._past.asks_from_ms)
                 left_out: list[str] = []
@@ -91,7 +94,7 @@ class Repair:
             for why in left_out:
                 intake.left_out_of_page(why)
             ordering.coarsen(self._past.resolution_ms)
-            runs, answer = ordering.page(page, int(time.time() * 1000), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
+            runs, answer = ordering.page(page, now_ms(), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
             if not self._identity.by_id:
                 # The exchange's other feeds need not find it out.
                 self._past.ids_shared = False
