@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support.processes import running_simulator
-from tickwire.cli import demo_live
+from tickwire.cli.demo import live as demo_live
 from tickwire.model.feeds import Candle, Trade, Trades
 
 MINUTE = 60_000

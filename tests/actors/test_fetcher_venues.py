@@ -21,7 +21,7 @@ from support.loopback import Loopback, loopback, market
 from support.markets import MINUTE, Market
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
-from tickwire.cli import candles_missing
+from tickwire.cli.candles import missing as candles_missing
 from tickwire.client import history
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import service as fetcher_service

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.pictures import FAILED, FEEDS, JOBS, KEYS, PICTURES, WIDTHS, drawn
-from tickwire.cli.table_width import Fitting
+from tickwire.cli.output.tables import Fitting
 
 FOLDER = Path(__file__).parent / "screens"
 

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from tickwire.cli import arguments, chart, demo_live, feed_lines, feed_screens, render
-from tickwire.cli.feed_lines import Digits
-from tickwire.cli.watch import View
+from tickwire.cli import arguments
+from tickwire.cli.demo import live as demo_live
+from tickwire.cli.feeds import feed_lines, feed_screens
+from tickwire.cli.feeds.feed_lines import Digits
+from tickwire.cli.feeds.watch import View
+from tickwire.cli.output import chart, render
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades

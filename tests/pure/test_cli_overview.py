@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.cli.feed_rates import Paces
-from tickwire.cli.status_view import shares
+from tickwire.cli.feeds.rates import Paces
+from tickwire.cli.status.view import shares
 from tickwire.model.feeds import Feed, FeedReport
 
 NOON = 1_767_268_800_000

@@ -9,9 +9,11 @@ from collections.abc import AsyncGenerator, Callable
 
 from rich.console import Console, RenderableType
 
-from tickwire.cli import candles_get, render, status_view
-from tickwire.cli.status_survey import LeaseStatus, ServiceStatus, Status, StreamStatus
-from tickwire.cli.status_view import Size
+from tickwire.cli.candles import get as candles_get
+from tickwire.cli.output import render
+from tickwire.cli.status import view as status_view
+from tickwire.cli.status.survey import LeaseStatus, ServiceStatus, Status, StreamStatus
+from tickwire.cli.status.view import Size
 from tickwire.model.feeds import FeedReport
 from tickwire.model.messages import CandleColumns, Coverage, ErrorReply, Job
 from tickwire.model.ranges import Range

@@ -20,7 +20,7 @@ from support.processes import environment, running_simulator, tickwire
 from support.terminal import on_terminal, pictures
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.cli import status_survey
+from tickwire.cli.status import survey as status_survey
 from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchRequest, Job
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from tickwire import settings as config
 from tickwire.bus.connection import Bus, Place, connect
-from tickwire.cli import render
+from tickwire.cli.output import render
 from tickwire.errors import BadRequest
 from tickwire.observe import logs
 from tickwire.process import runfile

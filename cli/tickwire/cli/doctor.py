@@ -20,8 +20,8 @@ from msgspec import Struct
 from rich.text import Text
 
 from tickwire import settings as configuration
-from tickwire.cli import render
 from tickwire.cli.connection import settings_of
+from tickwire.cli.output import render
 from tickwire.errors import TickwireError, UnknownSymbol
 from tickwire.exchange import ccxt_import, opening
 from tickwire.exchange.reachability import Trouble, trouble

@@ -13,9 +13,10 @@ from nats.js.api import DeliverPolicy
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import patiently
-from tickwire.cli import render, status_view
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.status_survey import queued
+from tickwire.cli.output import render
+from tickwire.cli.status import view as status_view
+from tickwire.cli.status.survey import queued
 from tickwire.errors import BrokerUnavailable, JobCancelled, TickwireError
 from tickwire.model import subjects
 from tickwire.model.messages import CancelRequest, Job

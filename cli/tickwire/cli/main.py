@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tickwire.cli import output_encoding
 from tickwire.cli.options import Format, Level, Service
+from tickwire.cli.output import encoding as output_encoding
 from tickwire.process import optional_packages
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def up(
     That is a broker unless nats.url is set, and every service; the sink only where sink.url is set. Other commands on
     the same data folder find the broker by themselves. Ctrl-C stops all.
     """
-    from tickwire.cli import up as services
+    from tickwire.cli.processes import up as services
 
     return _run(services.up, config, cache, fetcher, streamer)
 
@@ -93,7 +93,7 @@ def demo(config: Config = None) -> int:
     with the exchange's WebSocket cut for three seconds, and a count of what is on the tape: about half a minute.
     Everything it makes is in the folder demo of the data folder. A second run fetches only what is missing.
     """
-    from tickwire.cli import demo as module
+    from tickwire.cli.demo import demo as module
 
     return _run(module.demo, config)
 
@@ -107,7 +107,7 @@ def service(
     ] = None,
 ) -> int:
     """Run one service in this process, as containers do."""
-    from tickwire.cli import up as services
+    from tickwire.cli.processes import up as services
 
     return _run(services.service, config, name.value, instance)
 
@@ -115,7 +115,7 @@ def service(
 @app.command()
 def declare(config: Config = None) -> int:
     """Make the broker's streams as configured, where services are not permitted to do so by themselves."""
-    from tickwire.cli import up as services
+    from tickwire.cli.processes import up as services
 
     return _run(services.declare, config)
 
@@ -134,7 +134,7 @@ def health(config: Config = None) -> int:
 )
 def simulator(context: typer.Context) -> int:
     """Run a simulated exchange on loopback."""
-    from tickwire.cli import up as services
+    from tickwire.cli.processes import up as services
 
     return _run(services.simulator, context.args)
 
@@ -142,7 +142,7 @@ def simulator(context: typer.Context) -> int:
 @app.command()
 def status(config: Config = None, watching: Watching = False, json: Json = False) -> int:
     """Print what runs: services, leases, jobs, feeds, streams, and how much is cached."""
-    from tickwire.cli import status as module
+    from tickwire.cli.status import status as module
 
     return _run(module.status, config, watching, json)
 
@@ -200,7 +200,7 @@ def watch(
 
     Example: tickwire watch candle binance BTC/USDT 1m
     """
-    from tickwire.cli import watch as module
+    from tickwire.cli.feeds import watch as module
 
     return _run(module.watch, config, kind, exchange, symbol, timeframe, depth, cadence, count, seconds, json)
 
@@ -227,7 +227,7 @@ def start(
 
     Example: tickwire start candle binance,okx BTC/USDT,ETH/USDT 1m,1h
     """
-    from tickwire.cli import feeds
+    from tickwire.cli.feeds import interests as feeds
 
     return _run(
         feeds.start, config, kind, exchanges, symbols, timeframes, subscriber, ttl, depth, cadence, deltas, json
@@ -248,7 +248,7 @@ def stop(
 
     A feed ends with its last subscriber.
     """
-    from tickwire.cli import feeds
+    from tickwire.cli.feeds import interests as feeds
 
     return _run(feeds.stop, config, kind, exchanges, symbols, timeframes, subscriber, json)
 
@@ -261,7 +261,7 @@ def ps(
     json: Json = False,
 ) -> int:
     """Print the feeds that somebody is interested in."""
-    from tickwire.cli import feeds
+    from tickwire.cli.feeds import interests as feeds
 
     return _run(feeds.ps, config, exchange, watching, json)
 
@@ -273,7 +273,7 @@ def log(
     config: Config = None,
 ) -> int:
     """Change how much the running services log."""
-    from tickwire.cli import status as module
+    from tickwire.cli.status import status as module
 
     return _run(module.log, config, level.value, logger)
 
@@ -297,7 +297,7 @@ def fetch(
 
     Example: tickwire candles fetch binance,okx BTC/USDT,ETH/USDT 1m,1h --since 2024-01-01
     """
-    from tickwire.cli import candles_fetch as module
+    from tickwire.cli.candles import fetch as module
 
     return _run(module.fetch, config, exchanges, symbols, timeframes, since, until, refresh, json)
 
@@ -312,7 +312,7 @@ def follow(
 
     Their results are kept for an hour.
     """
-    from tickwire.cli import candles_fetch as module
+    from tickwire.cli.candles import fetch as module
 
     return _run(module.follow, config, jobs, json)
 
@@ -340,7 +340,7 @@ def get(
     What is missing in the range asked for, or without one within all that is cached, is said on standard error, and
     the exit code is 3.
     """
-    from tickwire.cli import candles_get as module
+    from tickwire.cli.candles import get as module
 
     return _run(module.get, config, exchanges, symbols, timeframes, since, until, limit, last, fetch, form, output)
 
@@ -357,7 +357,7 @@ def list_(
 
     Exit code 1 when a file is damaged.
     """
-    from tickwire.cli import candles_list
+    from tickwire.cli.candles import inventory as candles_list
 
     return _run(candles_list.list_, config, exchanges, symbols, timeframes, json)
 
@@ -374,7 +374,7 @@ def verify(
 
     Order, duplicates, holes, malformed lines. Exit code 1 when there is a problem.
     """
-    from tickwire.cli import candles_list
+    from tickwire.cli.candles import inventory as candles_list
 
     return _run(candles_list.verify, config, exchanges, symbols, timeframes, json)
 
@@ -390,7 +390,7 @@ def adopt(
     Candles and what is known of them stay. The caches of the other broker are refused from then on. To be run where
     the folder is, while no cache works on it.
     """
-    from tickwire.cli import candles_adopt
+    from tickwire.cli.candles import adopt as candles_adopt
 
     return _run(candles_adopt.adopt, config, yes, json)
 
@@ -407,7 +407,7 @@ def repair(
 
     Says which ranges to fetch again.
     """
-    from tickwire.cli import candles_list
+    from tickwire.cli.candles import inventory as candles_list
 
     return _run(candles_list.repair, config, exchange, symbol, timeframe, json)
 

@@ -7,8 +7,8 @@ import importlib
 import sys
 from pathlib import Path
 
-from tickwire.cli import render
 from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.output import render
 from tickwire.errors import BadRequest
 from tickwire.process.lifecycle import Exit
 

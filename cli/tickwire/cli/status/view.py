@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 
-from tickwire.cli import render
-from tickwire.cli.status_survey import LeaseStatus, Status, StreamStatus
-from tickwire.cli.table_width import Fitting, Shortening
+from tickwire.cli.output import render
+from tickwire.cli.output.tables import Fitting, Shortening
+from tickwire.cli.status.survey import LeaseStatus, Status, StreamStatus
 from tickwire.model.feeds import Feed
 from tickwire.model.messages import Job
 

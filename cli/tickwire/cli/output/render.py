@@ -11,8 +11,8 @@ import msgspec
 from rich.console import Console
 from rich.text import Text
 
-from tickwire.cli import output_encoding
-from tickwire.cli.table_width import Fitting
+from tickwire.cli.output import encoding as output_encoding
+from tickwire.cli.output.tables import Fitting
 from tickwire.model.feeds import Feed, FeedReport
 from tickwire.model.messages import Coverage, Job
 from tickwire.model.ranges import Range

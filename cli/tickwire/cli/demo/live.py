@@ -20,9 +20,10 @@ from rich.panel import Panel
 from rich.text import Text
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import feed_lines, feed_screens, render
-from tickwire.cli.feed_lines import Digits
-from tickwire.cli.watch import FRAME_S, HISTORY, followed_status, history
+from tickwire.cli.feeds import feed_lines, feed_screens
+from tickwire.cli.feeds.feed_lines import Digits
+from tickwire.cli.feeds.watch import FRAME_S, HISTORY, followed_status, history
+from tickwire.cli.output import render
 from tickwire.client import fetch_jobs, interest
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Status, Trades

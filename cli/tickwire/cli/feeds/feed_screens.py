@@ -9,8 +9,9 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from tickwire.cli import feed_lines, render
-from tickwire.cli.feed_lines import Digits
+from tickwire.cli.feeds import feed_lines
+from tickwire.cli.feeds.feed_lines import Digits
+from tickwire.cli.output import render
 from tickwire.model.feeds import Book, Candle, Level, Ticker
 from tickwire.model.messages import Row
 
@@ -135,7 +136,7 @@ class Candles:
     def render(self, title: str, digits: Digits, width: int, height: int) -> RenderableType:
         """A chart that fits, and the newest candle in words."""
         # Half a second, which other feeds need not wait.
-        from tickwire.cli import chart
+        from tickwire.cli.output import chart
 
         rows = self.rows
         if not rows:

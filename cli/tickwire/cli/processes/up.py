@@ -25,8 +25,8 @@ from tickwire.bus.embedded import WebSocket
 from tickwire.bus.kept_broker import kept_broker
 from tickwire.bus.metrics import observed
 from tickwire.bus.service import may_answer
-from tickwire.cli import render
 from tickwire.cli.connection import broker_place
+from tickwire.cli.output import render
 from tickwire.errors import BadRequest, BrokerChanged, ConfigError, StorageError, TickwireError
 from tickwire.exchange import ccxt_import
 from tickwire.model import broker_urls, messages, subjects

@@ -17,8 +17,11 @@ from tickwire import settings as configuration
 from tickwire.bus import embedded
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.kept_broker import kept_broker
-from tickwire.cli import arguments, candles_list, demo_live, render
-from tickwire.cli.up import check_writable, ready, service_programs
+from tickwire.cli import arguments
+from tickwire.cli.candles import inventory as candles_list
+from tickwire.cli.demo import live as demo_live
+from tickwire.cli.output import render
+from tickwire.cli.processes.up import check_writable, ready, service_programs
 from tickwire.client import columns, fetch_jobs, progress
 from tickwire.model.messages import Coverage, Job, Row
 from tickwire.model.subjects import Key
@@ -214,7 +217,7 @@ def told(results: Sequence[Job], seconds: float) -> str:
 
 
 async def _chart(bus: Bus, found: Sequence[Coverage]) -> str:
-    from tickwire.cli import chart
+    from tickwire.cli.output import chart
 
     charted = next((each for each in found if each.key == CHARTED), None)
     if charted is None or charted.last is None:

@@ -6,9 +6,10 @@ import asyncio
 from pathlib import Path
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import arguments, render
+from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.table_width import Fitting
+from tickwire.cli.output import render
+from tickwire.cli.output.tables import Fitting
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.messages import CacheList, Coverage, KeyRequest, ListRequest, Repair, Verification

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import arguments, render
+from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.output import render
 from tickwire.client import fetch_jobs as jobs
 from tickwire.client import progress
 from tickwire.errors import NoSuchService, from_code

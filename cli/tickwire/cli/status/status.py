@@ -14,13 +14,15 @@ from rich.live import Live
 from rich.text import Text
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import render, status_survey, status_view
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.feed_rates import Paces
-from tickwire.cli.feeds import WATCH_S
-from tickwire.cli.status_survey import GATHER_S, Status
-from tickwire.cli.status_view import Size
-from tickwire.cli.up import CONTROL_LOG
+from tickwire.cli.feeds.interests import WATCH_S
+from tickwire.cli.feeds.rates import Paces
+from tickwire.cli.output import render
+from tickwire.cli.processes.up import CONTROL_LOG
+from tickwire.cli.status import survey as status_survey
+from tickwire.cli.status import view as status_view
+from tickwire.cli.status.survey import GATHER_S, Status
+from tickwire.cli.status.view import Size
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService
 from tickwire.model import messages
 from tickwire.model.messages import LogLevel

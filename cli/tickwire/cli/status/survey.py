@@ -12,8 +12,8 @@ from msgspec import Struct
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import patiently
-from tickwire.cli.candles_list import inventory
-from tickwire.cli.feeds import listed
+from tickwire.cli.candles.inventory import inventory
+from tickwire.cli.feeds.interests import listed
 from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
 from tickwire.model import subjects
 from tickwire.model.feeds import FeedReport

@@ -14,13 +14,16 @@ import msgspec
 from rich.console import Console
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import arguments, candles_missing, output_encoding, render
-from tickwire.cli import candles_fetch as fetching
-from tickwire.cli.candles_fetch import Fetched
-from tickwire.cli.candles_missing import Asked, Given
+from tickwire.cli import arguments
+from tickwire.cli.candles import fetch as fetching
+from tickwire.cli.candles import missing as candles_missing
+from tickwire.cli.candles.fetch import Fetched
+from tickwire.cli.candles.missing import Asked, Given
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.options import Format
-from tickwire.cli.table_width import Fitting
+from tickwire.cli.output import encoding as output_encoding
+from tickwire.cli.output import render
+from tickwire.cli.output.tables import Fitting
 from tickwire.client.columns import chunks, rows_of
 from tickwire.client.history import begin_of_last
 from tickwire.errors import BadRequest, NotCached, StorageError

@@ -17,9 +17,12 @@ from rich.live import Live
 from rich.text import Text
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import arguments, feed_lines, feed_screens, output_encoding, render
+from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.feed_lines import Digits
+from tickwire.cli.feeds import feed_lines, feed_screens
+from tickwire.cli.feeds.feed_lines import Digits
+from tickwire.cli.output import encoding as output_encoding
+from tickwire.cli.output import render
 from tickwire.client import columns, interest
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.model import messages, timeframes

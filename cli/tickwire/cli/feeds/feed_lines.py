@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rich.text import Text
 
-from tickwire.cli import render
+from tickwire.cli.output import render
 from tickwire.model.feeds import Book, Candle, Gap, Status, Ticker, Trade, Trades
 
 SIDES = {"buy": "green", "sell": "red", None: ""}

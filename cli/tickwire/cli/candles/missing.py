@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import render
+from tickwire.cli.output import render
 from tickwire.errors import NotCached
 from tickwire.model.messages import CandleColumns, Coverage, KeyRequest
 from tickwire.model.ranges import Range, clip, subtract

@@ -12,9 +12,10 @@ import msgspec
 from rich.live import Live
 
 from tickwire.bus.connection import Bus
-from tickwire.cli import arguments, render
+from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.feed_rates import Paces
+from tickwire.cli.feeds.rates import Paces
+from tickwire.cli.output import render
 from tickwire.client import interest
 from tickwire.client.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, NoSuchService, TickwireError

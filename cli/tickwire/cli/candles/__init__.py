@@ -1,0 +1,1 @@
+"""The `tickwire candles` commands."""

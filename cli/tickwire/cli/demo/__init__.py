@@ -1,0 +1,1 @@
+"""`tickwire demo`: the whole system on a simulated exchange."""

@@ -1,0 +1,1 @@
+"""The commands that run until they are stopped: up, service, simulator; and declare."""
