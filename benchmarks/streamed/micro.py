@@ -14,11 +14,11 @@ from streamed import venue
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.streamer.books.orderbook import OrderBook
-from tickwire.streamer.candles.builder import Building, fold, grain_of
+from tickwire.streamer.candles.builder import CandleBuilder, fold, grain_of
 from tickwire.streamer.control.feed_context import Diff
 from tickwire.streamer.subscriptions import binance
-from tickwire.streamer.trades.by_content import Uncounted
-from tickwire.streamer.trades.by_id import Counted
+from tickwire.streamer.trades.by_content import OrderingByContent
+from tickwire.streamer.trades.by_id import OrderingById
 
 COUNT = 20_000
 ROUNDS = 7
@@ -60,13 +60,13 @@ def rows() -> Iterator[tuple[str, float, str, float | None]]:
     )
     yield "the same, combined frame", median_us(COUNT, lambda: list(map(binance.decode, combined))), "", None
 
-    def accept(ordering: Counted | Uncounted, size: int) -> None:
+    def accept(ordering: OrderingById | OrderingByContent, size: int) -> None:
         for start in range(0, len(trades), size):
             ordering.offer(trades[start : start + size], AT)
 
-    yield f"sequence accepted, {BATCH:,} at once", median_us(COUNT, lambda: accept(Counted(), BATCH)), "", None
-    yield "sequence accepted, one by one", median_us(COUNT, lambda: accept(Counted(), SINGLE)), "", None
-    yield "the same where ids do not count", median_us(COUNT, lambda: accept(Uncounted(), SINGLE)), "", None
+    yield f"sequence accepted, {BATCH:,} at once", median_us(COUNT, lambda: accept(OrderingById(), BATCH)), "", None
+    yield "sequence accepted, one by one", median_us(COUNT, lambda: accept(OrderingById(), SINGLE)), "", None
+    yield "the same where ids do not count", median_us(COUNT, lambda: accept(OrderingByContent(), SINGLE)), "", None
 
     def message(part: list[Trade]) -> Trades:
         return Trades(exchange="binance", symbol="BTC/USDT", trades=part, received=AT, until=AT)
@@ -98,7 +98,7 @@ def rows() -> Iterator[tuple[str, float, str, float | None]]:
     )
 
     def folded(parts: list[Trades]) -> None:
-        buildings = {name: Building.begin(name, 0, 0) for name in ("1m", "5m", "1h", "1d")}
+        buildings = {name: CandleBuilder.begin(name, 0, 0) for name in ("1m", "5m", "1h", "1d")}
         grain = grain_of(buildings)
         for sequence, part in enumerate(parts, 1):
             fold(buildings, grain, sequence, part)

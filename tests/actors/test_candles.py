@@ -31,8 +31,8 @@ from tickwire.exchange import opening
 from tickwire.model import messages, timeframes
 from tickwire.model.feeds import Candle, Trades
 from tickwire.settings import NatsSettings, StreamerSettings
-from tickwire.tape.reader import follow
-from tickwire.tape.sequence import Taped
+from tickwire.tape.reader import read_tape
+from tickwire.tape.sequence import TapeMessage
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -205,13 +205,13 @@ async def test_whoever_joins_late_has_the_present_open_candle_at_once(bus: Bus) 
     await tape.say(until=0)
     found: list[Candle] = []
 
-    async def take(taped: Taped) -> None:
+    async def take(taped: TapeMessage) -> None:
         found.append(messages.decode(taped.data, Candle))
 
     async with witness(bus) as seen, running(bus, "1m"):
         await tape.say(trade(0, 5.0), trade(MINUTE, 6.0), trade(MINUTE + 1, 7.0))
         await seen.until(lambda: seen.open() and seen.open()[-1].trades == 2)
-        async with follow(bus, FEED._replace(timeframe="1m").public, take):
+        async with read_tape(bus, FEED._replace(timeframe="1m").public, take):
             assert [(facts(each), each.closed) for each in found] == [((1, 6.0, 7.0, 6.0, 7.0, 2.0, 2, True), False)]
 
 

@@ -15,8 +15,8 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.settings import NatsSettings
-from tickwire.tape.reader import follow
-from tickwire.tape.sequence import Chain, Taped, stamp_of
+from tickwire.tape.reader import read_tape
+from tickwire.tape.sequence import SequenceCheck, TapeMessage, stamp_of
 
 OTHER = "tape.trade.binance.ETH-USDT"
 
@@ -33,7 +33,7 @@ async def test_what_was_there_comes_first_and_then_what_comes(bus: Bus, reader: 
     for each in numbers(1, 5):
         await writer.write(each)
         await other.write(f"other {each}")
-    async with follow(bus, SUBJECT, reader.take, back=3) as following:
+    async with read_tape(bus, SUBJECT, reader.take, back=3) as following:
         assert [each.data.decode() for each in reader.found] == ["3", "4", "5"]
         await writer.write("6", "7")
         assert await reader.until("7") == numbers(3, 7)
@@ -49,13 +49,13 @@ async def test_what_was_there_comes_first_and_then_what_comes(bus: Bus, reader: 
 async def test_one_chooses_how_much_of_what_was_there(bus: Bus, reader: Reader, back: int, expected: list[str]) -> None:
     writer = Writer(bus)
     await writer.write(*numbers(1, 3))
-    async with follow(bus, SUBJECT, reader.take, back=back):
+    async with read_tape(bus, SUBJECT, reader.take, back=back):
         await writer.write("4")
         assert await reader.until("4") == [*expected, "4"]
 
 
 async def test_an_empty_tape_is_followed_from_its_first_message(bus: Bus, reader: Reader) -> None:
-    async with follow(bus, SUBJECT, reader.take):
+    async with read_tape(bus, SUBJECT, reader.take):
         await Writer(bus).write("1")
         assert await reader.until("1") == ["1"]
 
@@ -68,16 +68,16 @@ async def test_who_comes_back_goes_on_after_what_he_had(bus: Bus, reader: Reader
     await writer.write(*numbers(4, 700))
     async with asyncio.TaskGroup() as group:
         group.create_task(writer.write(*numbers(701, 800)))
-        async with follow(bus, SUBJECT, reader.take, after=had):
+        async with read_tape(bus, SUBJECT, reader.take, after=had):
             assert (await reader.until("800"))[:796] == numbers(4, 799)
-    async with follow(bus, SUBJECT, reader.take, after=writer.last):
+    async with read_tape(bus, SUBJECT, reader.take, after=writer.last):
         await writer.write("801")
         assert await reader.until("801") == numbers(4, 801)
 
 
 async def test_a_number_of_another_stream_is_no_place_in_this_one(bus: Bus, reader: Reader) -> None:
     await Writer(bus).write("1", "2")
-    async with follow(bus, SUBJECT, reader.take, after=1_000_000):
+    async with read_tape(bus, SUBJECT, reader.take, after=1_000_000):
         assert await reader.until("2") == ["1", "2"]
 
 
@@ -85,7 +85,7 @@ async def test_what_a_slow_reader_had_no_room_for_is_read_back_in_order(bus: Bus
     """Also the end of it, which no later message gives away."""
     writer = Writer(bus)
     reader.open.clear()
-    async with follow(bus, SUBJECT, reader.take, held=16, quiet_s=60) as following:
+    async with read_tape(bus, SUBJECT, reader.take, held=16, quiet_s=60) as following:
         await writer.write(*numbers(1, 500))
         await bus.client.flush()
         reader.open.set()
@@ -102,7 +102,7 @@ async def test_what_was_published_while_the_connection_was_cut_is_read_back(
     """Three times; nothing comes afterwards that would give it away."""
     writer = Writer(bus)
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
-        async with follow(follower, SUBJECT, reader.take, quiet_s=60) as following:
+        async with read_tape(follower, SUBJECT, reader.take, quiet_s=60) as following:
             for turn in range(3):
                 await writer.write(*numbers(turn * 100 + 1, turn * 100 + 50))
                 line.cut()
@@ -116,7 +116,7 @@ async def test_what_was_published_while_the_connection_was_cut_is_read_back(
 async def test_a_hole_in_the_middle_is_read_back_before_what_came_after_it(bus: Bus, reader: Reader) -> None:
     """The subscription is taken away by the broker's client and given back, which nothing announces."""
     writer = Writer(bus)
-    async with follow(bus, SUBJECT, reader.take, quiet_s=60):
+    async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         await writer.write("1")
         await reader.until("1")
         deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
@@ -131,7 +131,7 @@ async def test_a_hole_in_the_middle_is_read_back_before_what_came_after_it(bus: 
 
 async def test_after_a_silence_the_tape_is_asked(bus: Bus, reader: Reader) -> None:
     writer = Writer(bus)
-    async with follow(bus, SUBJECT, reader.take, quiet_s=0.2):
+    async with read_tape(bus, SUBJECT, reader.take, quiet_s=0.2):
         await writer.write("1")
         await reader.until("1")
         deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
@@ -149,7 +149,7 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
             await streams.declare(follower.jetstream, 8, 1.0)
             writer = Writer(follower)
             await writer.write(*numbers(1, 20))
-            async with follow(follower, SUBJECT, reader.take, back=100, quiet_s=60) as following:
+            async with read_tape(follower, SUBJECT, reader.take, back=100, quiet_s=60) as following:
                 await writer.write(*numbers(21, 40))
                 await reader.until("40")
                 line.cut()
@@ -167,7 +167,7 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
 
 async def test_a_stream_made_anew_is_followed_from_its_beginning(bus: Bus, reader: Reader) -> None:
     await Writer(bus).write(*numbers(1, 30))
-    async with follow(bus, SUBJECT, reader.take, back=100, quiet_s=60):
+    async with read_tape(bus, SUBJECT, reader.take, back=100, quiet_s=60):
         await bus.jetstream.delete_stream(streams.TRADES)
         await streams.declare(bus.jetstream, 8, 1.0)
         await Writer(bus).write("a", "b", "c")
@@ -176,7 +176,7 @@ async def test_a_stream_made_anew_is_followed_from_its_beginning(bus: Bus, reade
 
 async def test_what_is_no_longer_kept_is_told(bus: Bus, reader: Reader) -> None:
     writer = Writer(bus)
-    async with follow(bus, SUBJECT, reader.take, quiet_s=60) as following:
+    async with read_tape(bus, SUBJECT, reader.take, quiet_s=60) as following:
         await writer.write("1")
         await reader.until("1")
         deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
@@ -196,7 +196,7 @@ async def test_of_a_book_the_newest_is_enough(bus: Bus, reader: Reader) -> None:
     writer = Writer(bus, "tape.book.binance.BTC-USDT")
     await writer.write("1", "2")
     reader.open.clear()
-    async with follow(bus, "md.book.binance.BTC-USDT", reader.take, back=0, held=4, quiet_s=60) as following:
+    async with read_tape(bus, "md.book.binance.BTC-USDT", reader.take, back=0, held=4, quiet_s=60) as following:
         await writer.write(*numbers(3, 100))
         await bus.client.flush()
         reader.open.set()
@@ -208,7 +208,7 @@ async def test_of_a_book_the_newest_is_enough(bus: Bus, reader: Reader) -> None:
 
 async def test_a_message_that_the_tape_did_not_say_is_not_handed_on(bus: Bus, reader: Reader) -> None:
     """Anyone may publish on a public subject; only the broker's republish carries a place in the stream."""
-    async with follow(bus, SUBJECT, reader.take):
+    async with read_tape(bus, SUBJECT, reader.take):
         await bus.client.publish(SUBJECT, b"forged")
         await Writer(bus).write("1")
         assert await reader.until("1") == ["1"]
@@ -218,13 +218,13 @@ async def test_a_bug_of_the_reader_is_raised(broker: str) -> None:
     class Bug(Exception):
         pass
 
-    async def take(message: Taped) -> None:
+    async def take(message: TapeMessage) -> None:
         raise Bug
 
     with pytest.raises(Bug):
         async with connect(NatsSettings(url=broker), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
-            async with follow(bus, SUBJECT, take):
+            async with read_tape(bus, SUBJECT, take):
                 await Writer(bus).write("1")
                 await asyncio.Event().wait()
 
@@ -232,7 +232,7 @@ async def test_a_bug_of_the_reader_is_raised(broker: str) -> None:
 @pytest.mark.parametrize("subject", ["tape.trade.a.B", "md.trade.*.B", "md.trade.>", "md.stored.a.B.1m", "md"])
 async def test_only_the_public_subject_of_one_feed_can_be_followed(bus: Bus, reader: Reader, subject: str) -> None:
     with pytest.raises(BadRequest, match="such as md"):
-        async with follow(bus, subject, reader.take):
+        async with read_tape(bus, subject, reader.take):
             pass
 
 
@@ -242,7 +242,7 @@ async def test_without_its_stream_a_feed_cannot_be_followed(
     monkeypatch.setattr("tickwire.tape.reader.OPEN_PATIENCE_S", 0.3)
     async with connect(NatsSettings(url=broker), name="test") as bus:
         with pytest.raises(BrokerUnavailable, match="TRADES"):
-            async with follow(bus, SUBJECT, reader.take):
+            async with read_tape(bus, SUBJECT, reader.take):
                 pass
 
 
@@ -255,8 +255,8 @@ def test_time_stamps_compare_as_texts() -> None:
 
 
 def test_a_clock_set_back_makes_no_new_stream_of_a_repetition() -> None:
-    chain = Chain()
+    chain = SequenceCheck()
     chain.advance(1, stamp_of("2026-01-01T00:00:05Z"))
     chain.advance(2, stamp_of("2026-01-01T00:00:03Z"))
-    assert not chain.begins_anew(1, stamp_of("2026-01-01T00:00:05Z"))
-    assert chain.begins_anew(1, stamp_of("2026-01-01T00:00:06Z"))
+    assert not chain.is_another_stream(1, stamp_of("2026-01-01T00:00:05Z"))
+    assert chain.is_another_stream(1, stamp_of("2026-01-01T00:00:06Z"))

@@ -14,9 +14,9 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.settings import NatsSettings
-from tickwire.tape.reader import follow, pages, place
-from tickwire.tape.sequence import Taped
-from tickwire.tape.writer import open_tape
+from tickwire.tape.reader import find_position, read_pages, read_tape
+from tickwire.tape.sequence import TapeMessage
+from tickwire.tape.writer import open_writer
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ async def owned() -> None:
 async def test_what_retention_takes_between_two_pages_is_told(bus: Bus) -> None:
     await Writer(bus).write(*numbers(1, 600))
     found = []
-    async for page in pages(bus, SUBJECT, 0):
+    async for page in read_pages(bus, SUBJECT, 0):
         found += page
         if len(found) == 256:
             await bus.jetstream.purge_stream(streams.TRADES, keep=10)
@@ -44,18 +44,18 @@ async def test_what_retention_takes_between_two_pages_is_told(bus: Bus) -> None:
 async def test_a_place_before_the_first_message_skips_nothing(bus: Bus) -> None:
     await Writer(bus, "tape.trade.binance.ETH-USDT").write(*numbers(1, 5))
     await Writer(bus).write(*numbers(1, 3))
-    after, whole = await place(bus, SUBJECT, 0)
+    after, whole = await find_position(bus, SUBJECT, 0)
     assert not whole
-    assert [each.skipped for page in [p async for p in pages(bus, SUBJECT, after)] for each in page] == [False] * 3
+    assert [each.skipped for page in [p async for p in read_pages(bus, SUBJECT, after)] for each in page] == [False] * 3
 
 
 @pytest.mark.parametrize("missed", [0, 2])
 async def test_a_subject_that_retention_emptied_says_whether_something_was_missed(
     bus: Bus, broker: str, reader: Reader, missed: int
 ) -> None:
-    tape, _ = await open_tape(bus, streams.TRADES, TAPE, owned)
+    tape, _ = await open_writer(bus, streams.TRADES, TAPE, owned)
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
-        async with follow(follower, SUBJECT, reader.take, quiet_s=60) as following:
+        async with read_tape(follower, SUBJECT, reader.take, quiet_s=60) as following:
             await tape.append(b"1")
             await reader.until("1")
             line.cut()
@@ -72,7 +72,7 @@ async def test_a_subject_that_retention_emptied_says_whether_something_was_misse
 
 
 async def test_a_writer_that_does_not_know_what_was_there_is_taken_for_a_loss(bus: Bus, reader: Reader) -> None:
-    async with follow(bus, SUBJECT, reader.take, quiet_s=60):
+    async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         await Writer(bus).write("1")
         await reader.until("1")
         await bus.jetstream.purge_stream(streams.TRADES)
@@ -82,11 +82,11 @@ async def test_a_writer_that_does_not_know_what_was_there_is_taken_for_a_loss(bu
 
 
 async def test_who_comes_back_to_an_emptied_subject_is_told(bus: Bus, reader: Reader) -> None:
-    tape, _ = await open_tape(bus, streams.TRADES, TAPE, owned)
+    tape, _ = await open_writer(bus, streams.TRADES, TAPE, owned)
     had = await tape.append(b"1")
     await tape.append(b"2")
     await bus.jetstream.purge_stream(streams.TRADES)
-    async with follow(bus, SUBJECT, reader.take, after=had):
+    async with read_tape(bus, SUBJECT, reader.take, after=had):
         await tape.append(b"3")
         await reader.until("3")
     assert [each.skipped for each in reader.found] == [True]
@@ -98,18 +98,18 @@ async def test_a_connection_that_is_closed_ends_what_reads_the_tape(bus: Bus, br
         pass
     async with asyncio.timeout(100):
         with pytest.raises(BrokerUnavailable, match="closed"):
-            await place(closed, SUBJECT, 0)
+            await find_position(closed, SUBJECT, 0)
         with pytest.raises(BrokerUnavailable, match="closed"):
-            await anext(pages(closed, SUBJECT, 0))
+            await anext(read_pages(closed, SUBJECT, 0))
 
 
 async def test_a_stream_that_is_not_there_is_not_waited_for(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tickwire.tape.reader.OPEN_PATIENCE_S", 0.3)
     async with connect(NatsSettings(url=broker), name="test") as bus, asyncio.timeout(100):
         with pytest.raises(BrokerUnavailable, match="TRADES"):
-            await place(bus, SUBJECT, 0)
+            await find_position(bus, SUBJECT, 0)
         with pytest.raises(BrokerUnavailable, match="TRADES"):
-            await anext(pages(bus, SUBJECT, 0))
+            await anext(read_pages(bus, SUBJECT, 0))
 
 
 async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_with_it(
@@ -117,7 +117,7 @@ async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_
 ) -> None:
     await Writer(bus).write("1")
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
-        async with follow(follower, SUBJECT, reader.take, quiet_s=0.05):
+        async with read_tape(follower, SUBJECT, reader.take, quiet_s=0.05):
             await reader.until("1")
             line.cut()
             await follower.lost.wait()
@@ -159,7 +159,7 @@ async def test_a_stream_that_was_made_anew_hides_nothing_however_far_it_has_come
 ) -> None:
     """By the time that the follower is back it is behind, at, or beyond the place of the old one."""
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
-        async with follow(follower, SUBJECT, reader.take, quiet_s=60):
+        async with read_tape(follower, SUBJECT, reader.take, quiet_s=60):
             await Writer(bus).write(*(f"old {n}" for n in range(heard)))
             await reader.until(f"old {heard - 1}")
             line.cut()
@@ -176,8 +176,8 @@ async def test_a_writer_whose_stream_was_made_anew_beneath_it_tells_no_loss_wher
     bus: Bus, reader: Reader
 ) -> None:
     """It named its last message in the old stream with each message, so that each looked like one after a hole."""
-    tape, _ = await open_tape(bus, streams.TRADES, TAPE, owned)
-    async with follow(bus, SUBJECT, reader.take, quiet_s=60):
+    tape, _ = await open_writer(bus, streams.TRADES, TAPE, owned)
+    async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         for text in numbers(1, 20):
             await tape.append(text.encode())
         await reader.until("20")
@@ -209,7 +209,7 @@ async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
             changed = False
 
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
-        async with follow(follower, SUBJECT, reader.take, quiet_s=0.5):
+        async with read_tape(follower, SUBJECT, reader.take, quiet_s=0.5):
             await write("first")
             await reader.until("first")
             whole = True
@@ -248,10 +248,10 @@ async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
 
 async def test_a_message_that_cannot_be_taken_is_passed_over_and_the_next_one_says_so(bus: Bus, broker: str) -> None:
     """Live, and where it is read back."""
-    found: list[Taped] = []
+    found: list[TapeMessage] = []
     last = asyncio.Event()
 
-    async def take(taped: Taped) -> None:
+    async def take(taped: TapeMessage) -> None:
         if taped.data.startswith(b"bad"):
             raise BadRequest("none of ours")
         found.append(taped)
@@ -261,7 +261,7 @@ async def test_a_message_that_cannot_be_taken_is_passed_over_and_the_next_one_sa
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
         writer = Writer(bus)
         await writer.write("1", "bad 2")
-        async with follow(follower, SUBJECT, take, back=5, quiet_s=60):
+        async with read_tape(follower, SUBJECT, take, back=5, quiet_s=60):
             await writer.write("bad 3", "3")
             while not found or found[-1].data != b"3":
                 await asyncio.sleep(0.01)

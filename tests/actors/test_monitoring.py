@@ -22,7 +22,7 @@ from tickwire.observe.metrics import SECONDS, Metrics
 from tickwire.settings import MetricsSettings
 from tickwire.streamer.control.feed_context import Board
 from tickwire.streamer.metrics import of_feeds
-from tickwire.tape.writer import Tape
+from tickwire.tape.writer import TapeWriter
 
 KINDS: tuple[Kind, ...] = ("trade", "book", "ticker")
 LAGS = (-0.2, 0.0004, 0.0005, 0.0007, 0.04, 0.9, 59.0, 61.0)
@@ -38,7 +38,7 @@ async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop
     boards = []
     for number, kind in zip(range(1000), cycle(KINDS), strict=False):
         feed = Feed(kind, "binance", f"C{number}/USDT")
-        board = Board(feed, "test", Tape(bus, streams.STATUS, feed.status, None))
+        board = Board(feed, "test", TapeWriter(bus, streams.STATUS, feed.status, None))
         for lag in LAGS:
             board.receipt_lag.observe(lag)
             board.publish_lag.observe(lag)

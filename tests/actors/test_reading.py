@@ -12,7 +12,7 @@ from tickwire.bus import embedded, streams
 from tickwire.bus.connection import connect
 from tickwire.model.feeds import Trades
 from tickwire.settings import NatsSettings
-from tickwire.streamer.candles.trade_tape import Reading, read_back
+from tickwire.streamer.candles.trade_tape import TradeTapeReader, read_back
 
 
 async def test_a_reading_that_was_closed_while_the_broker_was_away_is_not_made_again(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ async def test_a_reading_that_was_closed_while_the_broker_was_away_is_not_made_a
             await streams.declare(bus.jetstream, 8, 1.0)
             tape = await trade_tape(bus)
             before = set(bus.client._subs)
-            reading = Reading(bus, TRADES, take, lambda _reason: None)
+            reading = TradeTapeReader(bus, TRADES, take, lambda _reason: None)
             await reading.open(1)
             await tape.say(trade(0))
             assert await heard.get() == 1
@@ -63,7 +63,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
             tape = await trade_tape(bus)
             # The first message of all is none that others were before.
             await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")
-            reading = Reading(follower, TRADES, take, lambda _reason: None)
+            reading = TradeTapeReader(follower, TRADES, take, lambda _reason: None)
             await reading.open(1)
             for number in range(3):
                 await tape.say(trade(number))

@@ -24,7 +24,7 @@ from tickwire.settings import NatsSettings, StreamerSettings
 from tickwire.streamer.control.feed_context import Sink
 from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.streamer.trades.resume import recent_trades
-from tickwire.tape.writer import open_tape
+from tickwire.tape.writer import open_writer
 from tickwire.venues.profile import TradeFacts
 
 
@@ -36,7 +36,7 @@ def push(sink: Sink, some: list[Trade], frame: int = 10) -> None:
 
 async def on_tape(bus: Bus, some: list[Trade]) -> None:
     """Trades put on the tape by an earlier owner."""
-    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    tape, _ = await open_writer(bus, streams.TRADES, FEED.tape)
     for start in range(0, len(some), 500):
         part = some[start : start + 500]
         await tape.append(
@@ -83,7 +83,7 @@ async def test_an_owner_goes_on_where_the_tape_ends(bus: Bus) -> None:
 
 async def test_the_last_trade_is_found_behind_any_number_of_messages_without_trades(bus: Bus) -> None:
     await on_tape(bus, trades(0, 10))
-    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    tape, _ = await open_writer(bus, streams.TRADES, FEED.tape)
     for _ in range(600):
         await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
     venue = ScriptedVenue(Rest(trades(0, 20)))
@@ -589,7 +589,7 @@ async def test_however_much_others_said_the_last_trades_are_read_back_at_once_an
         await bus.client.publish("tape.trade.binance.ETH-USDT", b"{}")
         if number % 5000 == 4999:
             await bus.client.flush()
-    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    tape, _ = await open_writer(bus, streams.TRADES, FEED.tape)
     end = await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
     assert end > 20_000
     before = bus.client.stats["in_msgs"]
@@ -599,7 +599,7 @@ async def test_however_much_others_said_the_last_trades_are_read_back_at_once_an
 
 
 async def test_what_retention_left_of_the_tape_is_read_back_with_how_far_it_is_complete(bus: Bus) -> None:
-    tape, _ = await open_tape(bus, streams.TRADES, FEED.tape)
+    tape, _ = await open_writer(bus, streams.TRADES, FEED.tape)
     ends = []
     for number in range(6):
         some = [trade(number)] if number < 5 else []

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from tickwire.model.feeds import Candle, Trade, Trades
-from tickwire.streamer.candles.builder import Building, Ended, fold, grain_of
+from tickwire.streamer.candles.builder import CandleBuilder, Ended, fold, grain_of
 
 MINUTE = 60_000
 Values = tuple[float, float, float, float, float]
 
 
-def build(trades: Sequence[Trade], batch: int, **begun: Building) -> list[tuple[str, Ended]]:
+def build(trades: Sequence[Trade], batch: int, **begun: CandleBuilder) -> list[tuple[str, Ended]]:
     """What ends when the trades are on the tape in batches; nothing is late."""
     said: list[tuple[str, Ended]] = []
     grain = grain_of(begun)
@@ -37,7 +37,7 @@ def values(ended: Ended) -> Values:
     return bar.open, bar.high, bar.low, bar.close, float(bar.volume)
 
 
-def still_open(building: Building) -> tuple[int, Values]:
+def still_open(building: CandleBuilder) -> tuple[int, Values]:
     """The open time and the values of the candle that has not ended."""
     assert building.since is not None
     return building.since, values(Ended(building.since, 0, building.bar, True))
@@ -76,7 +76,7 @@ def test_12477_trades_give_exactly_the_minutes_that_binance_made(recorded: Path,
         }
     trades = xrp_trades(recorded)
     assert len(trades) == 12_477
-    building = Building.begin("1m", 0, 0)
+    building = CandleBuilder.begin("1m", 0, 0)
     ended = [each for _, each in build(trades, batch, **{"1m": building})]
 
     built = dict([(each.since, values(each)) for each in ended if each.bar is not None] + [still_open(building)])
@@ -98,7 +98,7 @@ def test_every_timeframe_of_one_pass_is_what_the_minutes_add_up_to(recorded: Pat
             for row in csv.DictReader(file)
         ]
     names = {"1m": MINUTE, "5m": 5 * MINUTE, "1h": 60 * MINUTE, "1d": 1440 * MINUTE}
-    begun = {name: Building.begin(name, 0, 0) for name in names}
+    begun = {name: CandleBuilder.begin(name, 0, 0) for name in names}
     said = build(xrp_trades(recorded), 100, **begun)
     for name, length in names.items():
         built = [(each.since, values(each)) for timeframe, each in said if timeframe == name and each.bar is not None]
@@ -146,7 +146,7 @@ def test_candles_of_hitbtc_are_those_built_from_its_trades(recorded: Path) -> No
     assert len(trades) == len(candles) == 10
     compared = 0
     for symbol, told in trades.items():
-        building = Building.begin("1m", 0, 0)
+        building = CandleBuilder.begin("1m", 0, 0)
         ended = build(
             [
                 Trade(
@@ -224,7 +224,7 @@ def test_open_candles_of_binance_are_those_built_from_its_trades(recorded: Path)
         within = [each for each in trades[kline["s"]] if each["f"] >= kline["f"] and each["l"] <= kline["L"]]
         if not within or (within[0]["f"], within[-1]["l"]) != (kline["f"], kline["L"]):
             continue
-        building = Building.begin("1m", 0, 0)
+        building = CandleBuilder.begin("1m", 0, 0)
         assert build([agg_trade(each) for each in within], 1, **{"1m": building}) == []
         assert still_open(building) == (kline["t"], kline_values(kline))
         compared += 1
@@ -248,7 +248,7 @@ def test_an_open_candle_of_binance_and_the_trades_after_it_give_the_closed_one(r
         before = open_ones[kline["s"]]
         assert before["t"] == kline["t"]
         opened, high, low, close, volume = kline_values(before)
-        building = Building.resume(
+        building = CandleBuilder.resume(
             Candle(
                 exchange="x",
                 symbol="A/B",

@@ -12,37 +12,37 @@ from hypothesis import strategies as st
 from support.trading import START, by_id, by_time, trade, trades
 from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades import by_content
-from tickwire.streamer.trades.by_content import Uncounted
-from tickwire.streamer.trades.by_id import Counted
+from tickwire.streamer.trades.by_content import OrderingByContent
+from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Answer, Ordering, Run
+from tickwire.streamer.trades.ordering import Answer, Ordering, TradeRun
 from tickwire.streamer.trades.repair_plan import Ask, Patience, next_ask
 
 
 def test_where_ids_count_the_next_id_is_asked_for() -> None:
-    assert next_ask(Counted([trade(41)]), 0) == Ask(None, 1000, 42)
+    assert next_ask(OrderingById([trade(41)]), 0) == Ask(None, 1000, 42)
 
 
 def test_elsewhere_a_page_is_asked_that_overlaps_the_last_trade() -> None:
-    assert next_ask(Uncounted([trade(41)]), 0) == Ask(START + 4099, None)
+    assert next_ask(OrderingByContent([trade(41)]), 0) == Ask(START + 4099, None)
 
 
-@pytest.mark.parametrize("form", [Counted, Uncounted])
-def test_nothing_older_than_the_span_is_asked_for(form: type[Counted] | type[Uncounted]) -> None:
+@pytest.mark.parametrize("form", [OrderingById, OrderingByContent])
+def test_nothing_older_than_the_span_is_asked_for(form: type[OrderingById] | type[OrderingByContent]) -> None:
     ask = next_ask(form([trade(41)]), START + 10_000)
     assert (ask.since, ask.first_id, ask.cut) == (START + 10_000, None, True)
 
 
-@pytest.mark.parametrize("form", [Counted, Uncounted])
+@pytest.mark.parametrize("form", [OrderingById, OrderingByContent])
 def test_before_any_trade_what_happened_since_the_tape_is_complete_is_asked_for(
-    form: type[Counted] | type[Uncounted],
+    form: type[OrderingById] | type[OrderingByContent],
 ) -> None:
     assert next_ask(form(until=START + 5000), START) == Ask(START + 4999, None, floor=START + 5000)
 
 
 def test_a_last_trade_beyond_the_span_is_no_matter_where_the_tape_is_known_to_be_complete_within_it() -> None:
-    assert next_ask(Counted([trade(41)], START + 60_000), START + 10_000) == Ask(None, 1000, 42)
-    ask = next_ask(Uncounted([trade(41)], START + 60_000), START + 10_000)
+    assert next_ask(OrderingById([trade(41)], START + 60_000), START + 10_000) == Ask(None, 1000, 42)
+    ask = next_ask(OrderingByContent([trade(41)], START + 60_000), START + 10_000)
     assert ask == Ask(START + 59_999, None, floor=START + 60_000)
 
 
@@ -86,7 +86,7 @@ class Life:
             for number, time in enumerate(times)
         ]
         shared = {"foreign": False, "two": None}.get(form)
-        self.order: Ordering = Counted() if form == "counted" else Uncounted(identity=Identity(shared))
+        self.order: Ordering = OrderingById() if form == "counted" else OrderingByContent(identity=Identity(shared))
         self.tape: list[Trade] = []
         # A page by time must hold more than one millisecond's trades, or nobody could get past it.
         self.page = page if form == "counted" else max(page, 2 + 2 * max(times.count(time) for time in times))
@@ -134,15 +134,15 @@ class Life:
                 lag = 0
         raise AssertionError("the repair does not end")
 
-    def _without_doubt(self, runs: list[Run]) -> list[Run]:
-        if isinstance(self.order, Uncounted):
+    def _without_doubt(self, runs: list[TradeRun]) -> list[TradeRun]:
+        if isinstance(self.order, OrderingByContent):
             first = runs[0].trades[0]
             assert content(first) == content(self.market[0])
             assert runs[0].gap == Gap(since=first.timestamp - 1, until=first.timestamp, before_id=first.id)
             runs[0] = runs[0]._replace(gap=None)
         return runs
 
-    def _append(self, runs: list[Run]) -> None:
+    def _append(self, runs: list[TradeRun]) -> None:
         for run in runs:
             assert run.gap is None
             self.tape += run.trades
@@ -191,7 +191,7 @@ def test_after_any_outages_each_trade_is_on_the_tape_once_in_order(
 
 
 def test_a_page_by_id_reaches_what_is_held() -> None:
-    order = Counted([trade(0)])
+    order = OrderingById([trade(0)])
     order.offer(trades(2500, 2510), 1)
     asked = []
     while order.missing:

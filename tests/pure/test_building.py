@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.model.feeds import Candle, Gap, Trade, Trades
-from tickwire.streamer.candles.builder import Building, Ended, Late, candle_of, divides_a_day, fold, grain_of
+from tickwire.streamer.candles.builder import CandleBuilder, Ended, Late, candle_of, divides_a_day, fold, grain_of
 
 DAY = 1_700_006_400_000
 """The start of a day (UTC): 2023-11-15."""
@@ -43,12 +43,12 @@ def missing(since: int | None, until: int | None) -> Gap:
     return Gap(since=None if since is None else DAY + since, until=None if until is None else DAY + until)
 
 
-def begun(*names: str) -> dict[str, Building]:
+def begun(*names: str) -> dict[str, CandleBuilder]:
     """Buildings that observe from DAY on, once something told them so."""
-    return {name: Building.begin(name, 0, DAY) for name in names}
+    return {name: CandleBuilder.begin(name, 0, DAY) for name in names}
 
 
-def run(buildings: dict[str, Building], *messages: Trades, sequence: int = 1) -> Said:
+def run(buildings: dict[str, CandleBuilder], *messages: Trades, sequence: int = 1) -> Said:
     """What messages with these sequences and the following make the buildings say."""
     said: Said = []
     for each in messages:
@@ -174,7 +174,7 @@ def test_a_trade_of_an_interval_that_is_over_is_told_and_counted_nowhere(tape: l
     assert told == late
 
 
-def candle(building: Building, ended: Ended | None = None) -> Candle | None:
+def candle(building: CandleBuilder, ended: Ended | None = None) -> Candle | None:
     """What is published of the open candle, or of one that has ended."""
     if ended is not None:
         assert ended.bar is not None
@@ -206,7 +206,7 @@ def test_whoever_takes_over_closes_the_same_candles(data: st.DataObject, name: s
         )
         for sent in data.draw(tapes())
     ]
-    building = Building.begin(name, 0, DAY)
+    building = CandleBuilder.begin(name, 0, DAY)
     published: list[tuple[Candle, int]] = []
     closed: list[Candle] = []
     for sequence, sent in enumerate(tape, 1):
@@ -222,7 +222,7 @@ def test_whoever_takes_over_closes_the_same_candles(data: st.DataObject, name: s
     if not published:
         return
     last, told = data.draw(st.sampled_from(published))
-    successor = Building.resume(last)
+    successor = CandleBuilder.resume(last)
     again = run({name: successor}, *tape)
     assert not [each for _, each in again if isinstance(each, Late)]
     rest = [candle(successor, each) for _, each in again if isinstance(each, Ended) and each.bar is not None]
@@ -304,14 +304,14 @@ def test_volumes_are_summed_as_the_decimals_they_are_written_as() -> None:
 def test_the_minute_within_which_it_began_is_incomplete() -> None:
     """Even when the first trade is at the minute's very start: others may have been before it in that millisecond."""
     for first in (0, 30_000):
-        building = Building.begin("1m", 0, 0)
+        building = CandleBuilder.begin("1m", 0, 0)
         said = run({"1m": building}, message(trade(first)), message(trade(60_000)), message(until=120_000))
         assert [complete for _, _, _, complete in minutes(said)] == [False, True]
 
 
 def test_a_tape_that_says_it_is_complete_up_to_a_boundary_makes_the_next_minute_complete() -> None:
     """As the trade feed does after each minute of a quiet market."""
-    building = Building.begin("1m", 0, 0)
+    building = CandleBuilder.begin("1m", 0, 0)
     said = run({"1m": building}, message(until=60_000), message(trade(70_000)), message(until=120_000))
     assert minutes(said) == [(1, 2, (1.0, 1.0, 1.0, 1.0, 1.0, 1), True)]
 

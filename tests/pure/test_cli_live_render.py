@@ -17,7 +17,7 @@ from tickwire.cli.output import chart, render
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
-from tickwire.tape.sequence import Taped
+from tickwire.tape.sequence import TapeMessage
 
 NOON = 1_767_268_800_000
 """`date -u -d 2026-01-01T12:00 +%s000`."""
@@ -241,7 +241,7 @@ def test_the_chart_ends_with_the_newest_candle_and_its_time() -> None:
 
 async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() -> None:
     view = View(Feed("book", "binance", "BTC/USDT"), json=False, limit=None, painted=True)
-    await view.take(Taped(1, messages.encode(book())))
+    await view.take(TapeMessage(1, messages.encode(book())))
     assert "resyncing" not in drawn(view.render())
     view.heard -= 30
     assert "resyncing: there is no book" in drawn(view.render())

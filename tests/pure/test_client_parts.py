@@ -16,7 +16,7 @@ from tickwire.client.replay import Clock
 from tickwire.errors import UnknownSymbol
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
-from tickwire.tape.sequence import Taped
+from tickwire.tape.sequence import TapeMessage
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 
@@ -27,9 +27,9 @@ def trade(number: int, timestamp: int | None = None) -> Trade:
     )
 
 
-def taped(*numbers: int, gap: Gap | None = None, skipped: bool = False) -> Taped:
+def taped(*numbers: int, gap: Gap | None = None, skipped: bool = False) -> TapeMessage:
     message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(n) for n in numbers], received=0, gap=gap)
-    return Taped(1, messages.encode(message), skipped=skipped)
+    return TapeMessage(1, messages.encode(message), skipped=skipped)
 
 
 async def test_whoever_puts_into_a_full_mailbox_waits_until_there_is_room() -> None:
@@ -123,9 +123,9 @@ def test_a_replay_as_fast_as_possible_is_always_due() -> None:
 
 
 def test_from_now_on_begins_with_the_first_live_trade_and_leaves_nothing_out_after_it() -> None:
-    def said(number: int, source: str, gap: Gap | None = None) -> Taped:
+    def said(number: int, source: str, gap: Gap | None = None) -> TapeMessage:
         message = messages.decode(taped(number, gap=gap).data, Trades)
-        return Taped(1, messages.encode(msgspec.structs.replace(message, source=source)))
+        return TapeMessage(1, messages.encode(msgspec.structs.replace(message, source=source)))
 
     items = TradeItems(FEED, None, yielded=True, live=True)
     gap = Gap(since=1, until=2, reason="the exchange forgot")

@@ -15,7 +15,7 @@ from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Released, Stream, Streams
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
-from tickwire.tape.sequence import Taped
+from tickwire.tape.sequence import TapeMessage
 
 Message = tuple[int, list[int]]
 """A place on the tape, and items."""
@@ -166,9 +166,9 @@ def test_a_message_of_trades_that_cannot_be_read_is_a_gap_and_those_after_it_are
     items = TradeItems(Feed("trade", "binance", "BTC/USDT"), None, yielded=True)
     trade = Trade(id="7", timestamp=5, side="buy", price=1.0, amount=1.0)
     said = messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[trade], received=5))
-    assert items(Taped(1, said)) == [trade]
-    (gap,) = items(Taped(2, b"[" * 5_000))
+    assert items(TapeMessage(1, said)) == [trade]
+    (gap,) = items(TapeMessage(2, b"[" * 5_000))
     assert isinstance(gap, Gap)
     assert (gap.since, gap.after_id) == (5, "7")
-    assert items(Taped(3, said)) == [trade]
+    assert items(TapeMessage(3, said)) == [trade]
     assert items.gaps == [gap]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.trading import START, trade, trades
 from tickwire.exchange import exact_json
 from tickwire.model.feeds import Trade
-from tickwire.streamer.trades.by_content import Uncounted
+from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.ordering import Answer
 from tickwire.streamer.trades.repair_plan import Ask, next_ask
@@ -41,7 +41,7 @@ def test_what_is_no_json_is_a_value_error(text: str) -> None:
 
 
 def test_other_ids_by_rest_are_noticed_by_the_first_page_that_overlaps() -> None:
-    order = Uncounted(trades(0, 20))
+    order = OrderingByContent(trades(0, 20))
     order.interrupted()
     assert order.offer(trades(30, 35), 1) == []
     runs, answer = order.page(foreign(trades(15, 40)), 2, "no")
@@ -53,7 +53,7 @@ def test_other_ids_by_rest_are_noticed_by_the_first_page_that_overlaps() -> None
 
 def test_a_trade_that_comes_live_after_rest_told_it_by_another_id_is_one() -> None:
     """Nothing overlaps the page when it comes: it shows by the next live trade."""
-    order = Uncounted(until=START)
+    order = OrderingByContent(until=START)
     runs, _ = order.page(foreign(trades(1, 5)), 1, "no", START)
     assert len(runs) == 1
     assert order.resume() == []
@@ -68,14 +68,14 @@ def alike(*ids: str, at: int = 0) -> list[Trade]:
 
 
 def test_trades_that_say_the_same_are_as_many_as_there_were_where_ids_differ() -> None:
-    order = Uncounted(alike("a", "b"), identity=Identity(False))
+    order = OrderingByContent(alike("a", "b"), identity=Identity(False))
     order.interrupted()
     runs, _ = order.page(alike("1", "2", "3"), 1, "no")
     assert [each.id for run in runs for each in run.trades] == ["3"]
 
 
 def test_trades_that_say_the_same_are_told_apart_by_shared_ids() -> None:
-    order = Uncounted(alike("a"))
+    order = OrderingByContent(alike("a"))
     order.interrupted()
     assert order.offer(alike("c"), 1) == []
     runs, answer = order.page(alike("a", "b", "c"), 1, "no")
@@ -85,7 +85,7 @@ def test_trades_that_say_the_same_are_told_apart_by_shared_ids() -> None:
 
 
 def test_a_trade_that_the_feed_repeats_is_no_other_one_though_content_decides() -> None:
-    order = Uncounted(identity=Identity(False))
+    order = OrderingByContent(identity=Identity(False))
     (run,) = order.offer([*alike("a"), *alike("a", "b"), *alike("a")], 1)
     assert [each.id for each in run.trades] == ["a", "b"]
     assert order.duplicates == 2
@@ -96,7 +96,7 @@ def test_a_trade_that_the_feed_repeats_is_no_other_one_though_content_decides() 
 
 
 def test_declared_ids_are_never_doubted() -> None:
-    order = Uncounted(trades(0, 20), identity=Identity(True))
+    order = OrderingByContent(trades(0, 20), identity=Identity(True))
     order.interrupted()
     order.page(foreign(trades(15, 20)), 2, "no")
     assert order.identity.by_id
@@ -120,7 +120,7 @@ def test_timestamps_in_whole_seconds_by_rest_lose_and_double_nothing(
         )
         for each in market
     ]
-    order = Uncounted(identity=Identity(shared, 1000))
+    order = OrderingByContent(identity=Identity(shared, 1000))
     tape = [each for run in order.offer(market[:before], 1) for each in run.trades]
     order.interrupted()
     back = before + lost

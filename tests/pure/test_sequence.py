@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from support.trading import START, by_id, trade, trades
 from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades import by_content
-from tickwire.streamer.trades.by_content import Uncounted
-from tickwire.streamer.trades.by_id import Counted
-from tickwire.streamer.trades.ordering import Answer, Run
+from tickwire.streamer.trades.by_content import OrderingByContent
+from tickwire.streamer.trades.by_id import OrderingById
+from tickwire.streamer.trades.ordering import Answer, TradeRun
 
 
-def numbers(runs: Iterable[Run]) -> list[int]:
+def numbers(runs: Iterable[TradeRun]) -> list[int]:
     """The ids of the trades of some runs."""
     return [int(each.id or -1) for run in runs for each in run.trades]
 
@@ -25,19 +25,19 @@ def numbers(runs: Iterable[Run]) -> list[int]:
 
 
 def test_the_first_trade_of_a_new_tape_is_where_it_begins() -> None:
-    order = Counted()
+    order = OrderingById()
     assert numbers(order.offer(trades(7, 10), 1)) == [7, 8, 9]
     assert not order.missing
 
 
 def test_trades_that_were_there_are_counted_and_dropped() -> None:
-    order = Counted(trades(1, 6))
+    order = OrderingById(trades(1, 6))
     assert numbers(order.offer([*trades(3, 8), trade(7)], 1)) == [6, 7]
     assert order.duplicates == 4
 
 
 def test_trades_after_a_hole_wait_for_it_to_be_filled() -> None:
-    order = Counted(trades(1, 3))
+    order = OrderingById(trades(1, 3))
     assert order.offer(trades(5, 7), 10) == []
     assert (order.missing, order.waiting, order.next_id) == (True, 2, 3)
     runs, answer = order.page(trades(3, 6), 20, "")
@@ -47,13 +47,13 @@ def test_trades_after_a_hole_wait_for_it_to_be_filled() -> None:
 
 
 def test_a_batch_with_the_right_ends_and_a_wrong_middle_is_no_batch_in_order() -> None:
-    order = Counted(trades(1, 3))
+    order = OrderingById(trades(1, 3))
     assert numbers(order.offer([trade(3), trade(4), trade(4), trade(6)], 1)) == [3, 4]
     assert order.missing
 
 
 def test_a_gap_is_named_by_its_neighbours() -> None:
-    order = Counted([trade(5)])
+    order = OrderingById([trade(5)])
     order.offer([trade(9)], 1)
     (run,) = order.give_up("gone")
     assert run.gap == Gap(since=START + 500, until=START + 900, after_id="5", before_id="9", reason="gone")
@@ -61,7 +61,7 @@ def test_a_gap_is_named_by_its_neighbours() -> None:
 
 
 def test_an_id_that_is_no_number_is_rejected_and_the_rest_goes_on() -> None:
-    order = Counted(trades(1, 3))
+    order = OrderingById(trades(1, 3))
     odd = Trade(id="abc", timestamp=START, side=None, price=1.0, amount=1.0)
     assert numbers(order.offer([trade(3), odd, Trade(id=None, timestamp=0, side=None, price=1.0, amount=1.0)], 1)) == [
         3
@@ -70,7 +70,7 @@ def test_an_id_that_is_no_number_is_rejected_and_the_rest_goes_on() -> None:
 
 
 def test_an_exchange_that_numbers_anew_is_followed_after_a_gap() -> None:
-    order = Counted(trades(1000, 1003))
+    order = OrderingById(trades(1000, 1003))
     runs = order.offer([trade(1, timestamp=START + 86_400_000), trade(2, timestamp=START + 86_400_001)], 1)
     assert numbers(runs) == [1, 2]
     assert runs[0].gap is not None
@@ -78,21 +78,21 @@ def test_an_exchange_that_numbers_anew_is_followed_after_a_gap() -> None:
 
 
 def test_a_page_from_another_numbering_is_not_taken() -> None:
-    order = Counted([trade(10_000)])
+    order = OrderingById([trade(10_000)])
     order.offer([trade(10_005)], 1)
     runs, answer = order.page([trade(10_001, timestamp=START)], 1, "")
     assert (runs, answer) == ([], Answer.ABSENT)
 
 
 def test_a_tape_whose_ids_do_not_count_is_followed_by_a_gap() -> None:
-    order = Counted([Trade(id="x-1", timestamp=START, side=None, price=1.0, amount=1.0)])
+    order = OrderingById([Trade(id="x-1", timestamp=START, side=None, price=1.0, amount=1.0)])
     (run,) = order.offer([trade(5)], 1)
     assert run.gap is not None
     assert (run.gap.after_id, run.gap.before_id) == ("x-1", "5")
 
 
 def test_pages_say_what_they_prove() -> None:
-    order = Counted([trade(1)])
+    order = OrderingById([trade(1)])
     assert order.page([], 1, "")[1] is Answer.COMPLETE
     order.offer([trade(2000)], 1)
     assert order.page([], 1, "")[1] is Answer.LAGS
@@ -103,7 +103,7 @@ def test_pages_say_what_they_prove() -> None:
 
 
 def test_before_any_trade_the_first_one_after_an_interruption_waits_for_those_before_it() -> None:
-    order = Counted()
+    order = OrderingById()
     order.reached(START)
     order.interrupted()
     assert order.offer([trade(4)], 1) == []
@@ -114,7 +114,7 @@ def test_before_any_trade_the_first_one_after_an_interruption_waits_for_those_be
 
 
 def test_before_any_trade_a_page_that_brings_none_is_believed_only_while_none_waits() -> None:
-    order = Counted(until=START)
+    order = OrderingById(until=START)
     assert order.page([], 1, "", START) == ([], Answer.COMPLETE)
     assert order.missing
     order.offer([trade(7)], 1)
@@ -125,15 +125,15 @@ def test_before_any_trade_a_page_that_brings_none_is_believed_only_while_none_wa
 
 
 def test_when_nothing_happened_meanwhile_the_first_trade_is_where_the_tape_begins() -> None:
-    order = Counted(until=START)
+    order = OrderingById(until=START)
     assert order.resume() == []
     assert not order.missing
     assert numbers(order.offer([trade(7)], 1)) == [7]
 
 
-@pytest.mark.parametrize("form", [Counted, Uncounted])
+@pytest.mark.parametrize("form", [OrderingById, OrderingByContent])
 def test_what_is_not_asked_for_before_any_trade_is_a_gap_without_trades(
-    form: type[Counted] | type[Uncounted],
+    form: type[OrderingById] | type[OrderingByContent],
 ) -> None:
     order = form(until=START)
     assert order.forgo(START, "too far") == []
@@ -148,7 +148,7 @@ def test_what_is_not_asked_for_before_any_trade_is_a_gap_without_trades(
 
 
 def test_where_ids_count_what_is_not_asked_for_shows_by_the_next_trade() -> None:
-    order = Counted([trade(1)], START + 100)
+    order = OrderingById([trade(1)], START + 100)
     order.interrupted()
     assert order.forgo(START + 90_000, "too far") == []
 
@@ -163,8 +163,8 @@ steps = st.lists(
 def test_whatever_arrives_in_whatever_order_each_id_goes_on_once_in_order_or_is_within_a_gap(
     first: int, arrivals: list[tuple[str, range, object]]
 ) -> None:
-    order = Counted([trade(first)])
-    runs: list[Run] = []
+    order = OrderingById([trade(first)])
+    runs: list[TradeRun] = []
     for how, part, random in arrivals:
         some = [trade(number) for number in part]
         if how == "live":
@@ -203,7 +203,7 @@ class Odd:
     """Ids that count, some far ahead, and REST, which knows nothing of those."""
 
     def __init__(self, first: int) -> None:
-        self.order = Counted(trades(first, first + 1))
+        self.order = OrderingById(trades(first, first + 1))
         self.real = trades(first, first + 1)
         self.tape: list[int] = []
         self.gaps: list[Gap] = []
@@ -223,7 +223,7 @@ class Odd:
                     self._take(self.order.give_up("in time"))
                 return
 
-    def _take(self, runs: list[Run]) -> None:
+    def _take(self, runs: list[TradeRun]) -> None:
         self.tape += numbers(runs)
         self.gaps += [run.gap for run in runs if run.gap is not None]
 
@@ -261,13 +261,13 @@ def test_ids_far_ahead_that_nothing_confirms_cost_no_real_trade(steps: list[tupl
 def test_an_exchange_that_numbers_its_trades_anew_is_followed_after_one_gap(
     before: int, frame: int, by_rest: bool, jump: int
 ) -> None:
-    order = Counted(trades(100, 101))
+    order = OrderingById(trades(100, 101))
     old = trades(101, 101 + before)
     new = [trade(number + jump, timestamp=START + number * 100) for number in range(121 + before, 181 + before)]
     tape: list[Trade] = []
     gaps: list[Gap] = []
 
-    def take(runs: list[Run]) -> None:
+    def take(runs: list[TradeRun]) -> None:
         tape.extend(each for run in runs for each in run.trades)
         gaps.extend(run.gap for run in runs if run.gap is not None)
 
@@ -286,7 +286,7 @@ def test_an_exchange_that_numbers_its_trades_anew_is_followed_after_one_gap(
 
 
 def test_a_trade_far_ahead_that_is_alone_waits_for_one_that_follows_it() -> None:
-    order = Counted(trades(0, 1))
+    order = OrderingById(trades(0, 1))
     assert order.offer([trade(JUMP, timestamp=START + 101)], 1) == []
     assert order.give_up("in time") == []
     assert (order.missing, order.waiting, order.next_id) == (False, 0, 1)
@@ -297,13 +297,13 @@ def test_a_trade_far_ahead_that_is_alone_waits_for_one_that_follows_it() -> None
 
 
 def test_a_hole_that_is_not_far_is_given_up_at_once() -> None:
-    order = Counted(trades(0, 1))
+    order = OrderingById(trades(0, 1))
     order.offer([trade(5_000)], 1)
     assert numbers(order.give_up("in time")) == [5_000]
 
 
 def test_a_tape_that_begins_with_an_odd_id_goes_on_within_seconds() -> None:
-    order = Counted()
+    order = OrderingById()
     assert numbers(order.offer([trade(JUMP, timestamp=START)], 1)) == [JUMP]
     runs = [run for number in range(1, 40) for run in order.offer([trade(number)], 1)]
     assert numbers(runs) == list(range(11, 40))
@@ -328,7 +328,7 @@ def anonymous(*amounts: float, at: int = 0) -> list[Trade]:
 
 
 def test_repeated_ids_are_dropped_within_a_frame_and_between_frames() -> None:
-    order = Uncounted()
+    order = OrderingByContent()
     assert order.offer(named("a", "b"), 1)[0].trades == named("a", "b")
     (run,) = order.offer([*named("b", at=1), *named("c", "c", "d", at=2)], 1)
     assert [each.id for each in run.trades] == ["c", "d"]
@@ -336,13 +336,13 @@ def test_repeated_ids_are_dropped_within_a_frame_and_between_frames() -> None:
 
 
 def test_equal_trades_without_ids_are_each_one_of_their_own() -> None:
-    order = Uncounted()
+    order = OrderingByContent()
     assert len(order.offer(anonymous(1, 2, 1, 1), 1)[0].trades) == 4
     assert len(order.offer(anonymous(1), 1)[0].trades) == 1
 
 
 def test_a_snapshot_after_a_reconnect_brings_only_what_is_new() -> None:
-    order = Uncounted()
+    order = OrderingByContent()
     order.offer(anonymous(1, 1), 1)
     order.interrupted()
     assert order.offer(anonymous(1, 1, 1), 2) == []
@@ -353,7 +353,7 @@ def test_a_snapshot_after_a_reconnect_brings_only_what_is_new() -> None:
 
 
 def test_ids_that_only_rest_has_are_not_relied_on() -> None:
-    order = Uncounted()
+    order = OrderingByContent()
     order.offer(anonymous(1, 2), 1)
     order.interrupted()
     order.offer(anonymous(4, at=5), 1)
@@ -367,7 +367,7 @@ def test_ids_that_only_rest_has_are_not_relied_on() -> None:
 
 
 def test_a_page_that_does_not_overlap_the_tape_comes_after_a_gap() -> None:
-    order = Uncounted(named("a", "b"))
+    order = OrderingByContent(named("a", "b"))
     order.interrupted()
     order.offer(named("g", at=6), 1)
     runs, answer = order.page(named("e", "f", "g", at=4), 2, "too old")
@@ -378,7 +378,7 @@ def test_a_page_that_does_not_overlap_the_tape_comes_after_a_gap() -> None:
 
 
 def test_live_trades_wait_until_a_page_reaches_them() -> None:
-    order = Uncounted(named("a"))
+    order = OrderingByContent(named("a"))
     order.interrupted()
     assert order.offer(named("d", at=3), 1) == []
     runs, answer = order.page(named("a", "b"), 1, "")
@@ -390,7 +390,7 @@ def test_live_trades_wait_until_a_page_reaches_them() -> None:
 
 
 def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_was() -> None:
-    order = Uncounted(until=START)
+    order = OrderingByContent(until=START)
     assert order.offer(named("d", at=3), 1) == []
     runs, answer = order.page(named("old", "a", "b", "c", "d", at=-1), 2, "too late", START)
     assert answer is Answer.COMPLETE
@@ -402,28 +402,28 @@ def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_w
 
 def test_before_any_trade_a_page_that_may_have_been_cut_off_comes_after_a_gap_unless_it_reaches_back() -> None:
     page = named(*[f"n{number}" for number in range(by_content.SHORT)])
-    (run,) = Uncounted(until=START).page(page, 1, "too late", START)[0]
+    (run,) = OrderingByContent(until=START).page(page, 1, "too late", START)[0]
     assert run.gap == Gap(since=START - 1, until=START, after_id=None, before_id="n0", reason="too late")
-    (run,) = Uncounted(until=START + 1).page(page, 1, "too late", START + 1)[0]
+    (run,) = OrderingByContent(until=START + 1).page(page, 1, "too late", START + 1)[0]
     assert (run.gap, run.trades) == (None, page[1:])
 
 
 def test_what_is_not_asked_for_after_a_trade_is_a_gap_that_begins_with_it() -> None:
-    order = Uncounted(named("a"))
+    order = OrderingByContent(named("a"))
     (run,) = order.forgo(START + 900, "too far")
     assert run.gap == Gap(since=START, until=START + 900, after_id="a", before_id=None, reason="too far")
     assert order.forgo(START + 900, "too far") == []
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    order = Uncounted()
+    order = OrderingByContent()
     for start in range(0, 20_000, 500):
         order.offer([trade(number) for number in range(start, start + 500)], 1)
     assert len(order._known) == len(order._remembered) == by_content.REMEMBERED
 
 
 def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
-    order = Uncounted()
+    order = OrderingByContent()
     order.offer(anonymous(3), 1)
     order.interrupted()
     runs, answer = order.page([*anonymous(1, at=-1), *anonymous(2, 3, 4)], 1, "")
@@ -431,7 +431,7 @@ def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
 
 
 def test_a_successor_holds_back_what_arrives_before_it_is_connected() -> None:
-    order = Uncounted(named("a"))
+    order = OrderingByContent(named("a"))
     assert order.offer(named("c", at=2), 1) == []
 
 
@@ -444,7 +444,7 @@ def alike(number: int, amount: float = 1.0) -> Trade:
 
 
 def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
-    order = Uncounted([trade(1)])
+    order = OrderingByContent([trade(1)])
     order.interrupted()
     # One order met 11, 12 and 13; the one before it was another order of the same kind.
     assert order.offer([alike(13, 3.0), trade(14)], 0) == []
@@ -459,7 +459,7 @@ def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
 
 
 def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
-    order = Uncounted([trade(1), alike(13, 2.5)])
+    order = OrderingByContent([trade(1), alike(13, 2.5)])
     order.interrupted()
     page = [trade(1), alike(11, 0.5), alike(12), alike(13), trade(14), trade(15)]
     runs, answer = order.page(page, 0, "gap")
@@ -468,7 +468,7 @@ def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
 
 
 def test_equal_trades_of_one_millisecond_are_all_taken_from_rest_where_the_feed_tells_them_apart() -> None:
-    order = Uncounted([trade(1)])
+    order = OrderingByContent([trade(1)])
     order.interrupted()
     order.offer([alike(13), trade(14)], 0)
     runs, _ = order.page([trade(1), alike(11), alike(12), alike(13), trade(14)], 0, "gap")

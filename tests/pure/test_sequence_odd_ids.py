@@ -8,8 +8,8 @@ import pytest
 
 from support.trading import trade
 from tickwire.model.feeds import Trade
-from tickwire.streamer.trades.by_id import FAR, Counted
-from tickwire.streamer.trades.ordering import Run
+from tickwire.streamer.trades.by_id import FAR, OrderingById
+from tickwire.streamer.trades.ordering import TradeRun
 
 MINUTE = 60_000
 
@@ -19,13 +19,13 @@ def at(number: int, timestamp: int) -> Trade:
     return Trade(id=str(number), timestamp=timestamp, side="buy", price=1.0, amount=1.0)
 
 
-def ids(runs: list[Run]) -> list[int]:
+def ids(runs: list[TradeRun]) -> list[int]:
     return [int(each.id or -1) for run in runs for each in run.trades]
 
 
 def test_a_lower_id_much_later_than_the_last_trade_behind_the_next_one_in_a_batch_is_followed_after_a_gap() -> None:
     """Comparing it with the last trade before the batch ended the feed in an IndexError."""
-    order = Counted([trade(100)])
+    order = OrderingById([trade(100)])
     now = trade(100).timestamp
     runs = order.offer([at(101, now + 1), at(7, now + 2 * MINUTE)], 1)
     assert ids(runs) == [101, 7]
@@ -33,7 +33,7 @@ def test_a_lower_id_much_later_than_the_last_trade_behind_the_next_one_in_a_batc
 
 
 def test_a_lower_id_is_compared_with_the_trades_before_it_in_the_same_batch() -> None:
-    order = Counted([trade(100)])
+    order = OrderingById([trade(100)])
     now = trade(100).timestamp
     assert ids(order.offer([at(101, now + 2 * MINUTE), at(7, now + 2 * MINUTE), at(102, now + 2 * MINUTE)], 1)) == [
         101,
@@ -44,7 +44,7 @@ def test_a_lower_id_is_compared_with_the_trades_before_it_in_the_same_batch() ->
 
 def test_one_far_ahead_that_a_batch_contradicts_before_confirming_it_is_refused() -> None:
     """What was refused meanwhile was gone on with: a TypeError ended the feed."""
-    order = Counted([trade(100)])
+    order = OrderingById([trade(100)])
     now, far = trade(100).timestamp, 100 + 2 * FAR
     assert order.offer([at(far, now + 1)], 1) == []
     assert order.give_up("nobody has it") == []
@@ -56,7 +56,7 @@ def test_one_far_ahead_that_a_batch_contradicts_before_confirming_it_is_refused(
 @pytest.mark.parametrize("seed", range(300))
 def test_odd_ids_among_the_exchanges_trades_cost_none_of_them(seed: int) -> None:
     draw = random.Random(seed)
-    order, clock, number = Counted([trade(100)]), trade(100).timestamp, 100
+    order, clock, number = OrderingById([trade(100)]), trade(100).timestamp, 100
     told: list[tuple[bool, Trade]] = []
     for _ in range(60):
         number += 1
@@ -71,7 +71,7 @@ def test_odd_ids_among_the_exchanges_trades_cost_none_of_them(seed: int) -> None
                 told.append((False, at(draw.randrange(1, 50), clock + draw.choice([0, 5, 2_000]))))
             case "again":
                 told.append((False, told[-1][1]))
-    found: list[Run] = []
+    found: list[TradeRun] = []
     place = 0
     while place < len(told):
         size = draw.randrange(1, 6)

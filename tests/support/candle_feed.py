@@ -24,7 +24,7 @@ from tickwire.settings import StreamerSettings
 from tickwire.streamer.candles import feed as candles
 from tickwire.streamer.control.feed_context import Desk, Sink, Wishes, open_board
 from tickwire.streamer.subscriptions.admission import Admission
-from tickwire.tape.writer import Tape, open_tape
+from tickwire.tape.writer import TapeWriter, open_writer
 from tickwire.venues.units import SPOT, Units
 
 FEED = Feed("candle", "binance", "BTC/USDT")
@@ -49,7 +49,7 @@ def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, 
 class TradeTape:
     """The one writer of the tape of trades."""
 
-    def __init__(self, tape: Tape, feed: Feed) -> None:
+    def __init__(self, tape: TapeWriter, feed: Feed) -> None:
         self._tape = tape
         self._feed = feed
 
@@ -68,7 +68,7 @@ class TradeTape:
 
 async def trade_tape(bus: Bus, feed: Feed = TRADES) -> TradeTape:
     """The tape of the market's trades."""
-    tape, _ = await open_tape(bus, streams.TRADES, feed.tape)
+    tape, _ = await open_writer(bus, streams.TRADES, feed.tape)
     return TradeTape(tape, feed)
 
 

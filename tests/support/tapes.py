@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
-from tickwire.tape.sequence import Taped
+from tickwire.tape.sequence import TapeMessage
 
 SUBJECT = "md.trade.binance.BTC-USDT"
 TAPE = "tape.trade.binance.BTC-USDT"
@@ -17,11 +17,11 @@ TAPE = "tape.trade.binance.BTC-USDT"
 class Reader:
     """Collects what is handed on."""
 
-    found: list[Taped] = field(default_factory=list)
+    found: list[TapeMessage] = field(default_factory=list)
     more: asyncio.Condition = field(default_factory=asyncio.Condition)
     open: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def take(self, message: Taped) -> None:
+    async def take(self, message: TapeMessage) -> None:
         """Take one, once it is open."""
         await self.open.wait()
         async with self.more:

@@ -22,8 +22,8 @@ from tickwire.model import messages
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
-from tickwire.tape.reader import HELD, Following, follow, place
-from tickwire.tape.sequence import Taped
+from tickwire.tape.reader import HELD, TapeReader, find_position, read_tape
+from tickwire.tape.sequence import TapeMessage
 
 log = logs.get(__name__)
 
@@ -38,7 +38,7 @@ RUNNING = ("live", "repairing", "resyncing")
 """States of a feed whose last message speaks of the present."""
 
 T = TypeVar("T")
-Items = Callable[[Taped], list[T]]
+Items = Callable[[TapeMessage], list[T]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Start:
     since: int | None = None
 
 
-class Subscription(Stream[Taped, T], Generic[T]):
+class Subscription(Stream[TapeMessage, T], Generic[T]):
     """A feed's tape, followed.
 
     Iterated or entered, it raises what the streamer refuses: UnknownExchange, UnknownSymbol, UnsupportedKind,
@@ -74,7 +74,7 @@ class Subscription(Stream[Taped, T], Generic[T]):
         self._start = start
         self._depth = depth
         self._cadence_ms = cadence_ms
-        self._following: Following | None = None
+        self._following: TapeReader | None = None
 
     def _begins_late(self, since: int) -> None:
         """The tape does not go back to `since` (ms)."""
@@ -89,14 +89,14 @@ class Subscription(Stream[Taped, T], Generic[T]):
         """Messages that were missed live, and read from the tape."""
         return self._following.read_back if self._following else 0
 
-    def _items_of(self, message: Taped) -> list[T]:
+    def _items_of(self, message: TapeMessage) -> list[T]:
         try:
             return self._items(message)
         except BadRequest as error:
             self._streams.bus.undecodable.skip(self.feed.public, message.data, error, sequence=message.sequence)
             return []
 
-    def _sequence_of(self, message: Taped) -> int:
+    def _sequence_of(self, message: TapeMessage) -> int:
         return message.sequence
 
     async def _follow(self) -> None:
@@ -112,7 +112,7 @@ class Subscription(Stream[Taped, T], Generic[T]):
         async with wanted as report:
             after = start.after
             if start.since is not None:
-                after, whole = await place(bus, feed.public, start.since - CLOCKS_MS)
+                after, whole = await find_position(bus, feed.public, start.since - CLOCKS_MS)
                 if not whole:
                     self._begins_late(start.since)
             # What the tape says of a feed that did not run is of the past, not the present state.
@@ -120,12 +120,12 @@ class Subscription(Stream[Taped, T], Generic[T]):
             if after is not None:
                 # What comes before the present may be more than waits at once.
                 self._started.set()
-            followed = follow(bus, feed.public, self._hear, back=back, after=after, held=HELD)
+            followed = read_tape(bus, feed.public, self._hear, back=back, after=after, held=HELD)
             async with followed as self._following:
                 self._started.set()
                 await self._watch()
 
-    async def _hear(self, taped: Taped) -> None:
+    async def _hear(self, taped: TapeMessage) -> None:
         """A message of the feed."""
         await self._mailbox.put(taped)
 
@@ -152,7 +152,7 @@ class TradeItems:
         self.begins_late = False
         """The tape does not go back to `since`."""
 
-    def __call__(self, taped: Taped) -> list[Trade | Gap]:
+    def __call__(self, taped: TapeMessage) -> list[Trade | Gap]:
         """What one message brings."""
         try:
             message = messages.decode(taped.data, Trades)
@@ -231,10 +231,10 @@ class TradeSubscription(Subscription[T]):
 class BookSubscription(Subscription[Book]):
     """Books. Of a live one of which nothing was heard for 30 s it says itself that it is `resyncing`."""
 
-    _last: Taped | None = None
+    _last: TapeMessage | None = None
     _heard = 0.0
 
-    async def _hear(self, taped: Taped) -> None:
+    async def _hear(self, taped: TapeMessage) -> None:
         self._last, self._heard = taped, time.monotonic()
         await super()._hear(taped)
 
@@ -259,20 +259,20 @@ class BookSubscription(Subscription[Book]):
             timestamp=None,
             received=now_ms(),
         )
-        self._last = Taped(self._last.sequence, messages.encode(nothing))
+        self._last = TapeMessage(self._last.sequence, messages.encode(nothing))
         await self._mailbox.put(self._last)
 
 
-def book(taped: Taped) -> list[Book]:
+def book(taped: TapeMessage) -> list[Book]:
     """A message of a book."""
     return [messages.decode(taped.data, Book)]
 
 
-def ticker(taped: Taped) -> list[Ticker]:
+def ticker(taped: TapeMessage) -> list[Ticker]:
     """A message of a ticker."""
     return [messages.decode(taped.data, Ticker)]
 
 
-def candle(taped: Taped) -> list[Candle]:
+def candle(taped: TapeMessage) -> list[Candle]:
     """A message of a candle."""
     return [messages.decode(taped.data, Candle)]

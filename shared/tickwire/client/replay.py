@@ -11,7 +11,7 @@ from tickwire.bus.connection import Bus
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Feed, Gap, Trade
-from tickwire.tape.reader import pages, place
+from tickwire.tape.reader import find_position, read_pages
 
 TOGETHER = 256
 """Items of a replay that are handed out at once, at most."""
@@ -49,13 +49,13 @@ async def due_together(
     """As `replayed`, in lists of what is due at once."""
     if not speed > 0:
         raise BadRequest(f"speed {speed} is not above 0", "1.0 is as it happened, math.inf as fast as possible")
-    after, whole = await place(bus, feed.public, since - CLOCKS_MS)
+    after, whole = await find_position(bus, feed.public, since - CLOCKS_MS)
     items = TradeItems(feed, since, yielded=True)
     items.begins_late = not whole
     loop = asyncio.get_running_loop()
     clock, started = Clock(speed), loop.time()
     found: list[Trade | Gap] = []
-    async for page in pages(bus, feed.public, after):
+    async for page in read_pages(bus, feed.public, after):
         for item in chain.from_iterable(map(items, page)):
             if isinstance(item, Trade) and until is not None and item.timestamp >= until:
                 if found:

@@ -29,7 +29,15 @@ from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.observe import logs
 from tickwire.process import lifecycle
-from tickwire.tape.sequence import Chain, Link, Taped, backwards, link_of, skips, stamp_of
+from tickwire.tape.sequence import (
+    SequenceCheck,
+    StreamMessage,
+    TapeMessage,
+    backwards,
+    has_gap,
+    stamp_of,
+    stream_message_of,
+)
 
 log = logs.get(__name__)
 
@@ -53,10 +61,10 @@ _STREAMS = {
 _PENDING = "Nats-Num-Pending"
 
 
-class Following:
-    """A feed being followed. Made by `follow`."""
+class TapeReader:
+    """A feed being followed. Made by `read_tape`."""
 
-    def __init__(self, bus: Bus, subject: str, take: Callable[[Taped], Awaitable[None]]) -> None:
+    def __init__(self, bus: Bus, subject: str, take: Callable[[TapeMessage], Awaitable[None]]) -> None:
         kind = subject.split(".")[1:2]
         if not subject.startswith("md.") or not kind or kind[0] not in _STREAMS or "*" in subject or ">" in subject:
             raise BadRequest(f"{subject!r} is not the public subject of one feed", "such as md.trade.binance.BTC-USDT")
@@ -69,7 +77,7 @@ class Following:
         self._tape = "tape." + subject.removeprefix("md.")
         self._stream = _STREAMS[kind[0]]
         self._take = take
-        self._chain = Chain()
+        self._chain = SequenceCheck()
         self._turn = asyncio.Lock()
         self._doubt = asyncio.Event()
         self._heard = time.monotonic()
@@ -88,13 +96,13 @@ class Following:
             if (newest := await self._same_stream()) is not None:
                 await self._read_back_to(newest.sequence)
 
-    async def _same_stream(self) -> Link | None:
+    async def _same_stream(self) -> StreamMessage | None:
         """The newest message, once it is known whether the stream is the one that was followed so far."""
         self._unsure, self._losses = False, self._bus.losses
         newest = await self._newest()
         if newest is None:
             return None
-        if self._chain.begins_anew(newest.sequence, newest.stamp):
+        if self._chain.is_another_stream(newest.sequence, newest.stamp):
             self._begin_anew()
         elif self._chain.stamp:
             # A stream that has come further than the old one by now has another message in that place.
@@ -105,22 +113,22 @@ class Following:
 
     async def hear(self, message: Msg) -> None:
         """Take in a message of the subscription."""
-        link = link_of(message)
+        link = stream_message_of(message)
         if link is None:
             raise BadRequest("not from the tape", "only the broker's republish can speak for it")
         self._heard = time.monotonic()
         async with self._turn:
             if self._unsure or self._losses != self._bus.losses:
                 await self._same_stream()
-            if self._chain.begins_anew(link.sequence, link.stamp):
+            if self._chain.is_another_stream(link.sequence, link.stamp):
                 self._begin_anew()
-            if link.sequence > self._chain.last and self._chain.misses(link.previous):
+            if link.sequence > self._chain.last and self._chain.has_gap_before(link.previous):
                 await self._read_what_is_missing(link)
             elif link.previous is not None and link.previous > self._chain.last:
                 await self._read_back_to(link.previous)
             await self._hand_on(link, read_back=False)
 
-    async def _read_what_is_missing(self, link: Link) -> None:
+    async def _read_what_is_missing(self, link: StreamMessage) -> None:
         """Read the messages before a link that names another one before it than the last that was handed on."""
         assert link.previous is not None
         if 0 < link.previous < self._chain.last:
@@ -133,7 +141,7 @@ class Following:
 
     @asynccontextmanager
     async def subscribed(self, back: int, after: int | None, held: int) -> AsyncIterator[None]:
-        """Listen within the block; before it, hand on what was there already, by the rules of `follow`."""
+        """Listen within the block; before it, hand on what was there already, by the rules of `read_tape`."""
         subscription = None
         try:
             # What is heard meanwhile waits until what was before is through.
@@ -148,7 +156,7 @@ class Following:
                 await graceful_close.unsubscribe(self._bus.client, subscription)
 
     async def place(self, since: int) -> tuple[int, bool]:
-        """See `place`."""
+        """See `find_position`."""
         moment = datetime.fromtimestamp(since / 1000, UTC).isoformat().replace("+00:00", "Z")
         async with self._readable():
             oldest = await self._answered({"next_by_subj": self._tape, "seq": 1})
@@ -160,8 +168,8 @@ class Following:
         after = first[0].sequence - 1 if first[0].stamp >= stamp_of(moment) else first[0].sequence
         return (after, True) if oldest[0].sequence <= after else (0, False)
 
-    async def pages(self, after: int, *, known: bool = True) -> AsyncGenerator[list[Taped], None]:
-        """See `pages`."""
+    async def pages(self, after: int, *, known: bool = True) -> AsyncGenerator[list[TapeMessage], None]:
+        """See `read_pages`."""
         # Any place: there need not be a message of this subject.
         exact = False
         async with self._readable():
@@ -169,8 +177,8 @@ class Following:
         while page:
             found = []
             for link in page:
-                skipped = skips(link.previous, after, exact=exact, known=known)
-                found.append(Taped(link.sequence, link.data, read_back=True, skipped=skipped))
+                skipped = has_gap(link.previous, after, exact=exact, known=known)
+                found.append(TapeMessage(link.sequence, link.data, read_back=True, skipped=skipped))
                 after, exact = link.sequence, True
             yield found
             page = await self._page(after)
@@ -186,7 +194,7 @@ class Following:
                 f"stream {self._stream} cannot be read", "start a streamer, with `tickwire up` for instance"
             ) from error
 
-    async def _page(self, after: int) -> list[Link]:
+    async def _page(self, after: int) -> list[StreamMessage]:
         return await self._answered(
             {"next_by_subj": self._tape, "seq": after + 1, "batch": PAGE, "max_bytes": PAGE_BYTES}
         )
@@ -196,14 +204,14 @@ class Following:
             newest = await self._newest()
         if newest is None:
             # Any message of another stream has a later time stamp than none.
-            self._chain = Chain(after or 0)
+            self._chain = SequenceCheck(after or 0)
             return
         if after is not None:
             # A stream that has not come so far is another one.
-            self._chain = Chain(after, newest.stamp) if after <= newest.sequence else Chain()
+            self._chain = SequenceCheck(after, newest.stamp) if after <= newest.sequence else SequenceCheck()
             await self._read_back_to(newest.sequence)
             return
-        links: list[Link] = []
+        links: list[StreamMessage] = []
         if back:
             async for link in backwards(newest, lambda link: link.previous, self._at):
                 links.append(link)
@@ -235,17 +243,17 @@ class Following:
         log.warning("the stream was made anew", stream=self._stream, subject=self.subject)
         self._chain = self._chain.anew()
 
-    async def _hand_on(self, link: Link, *, read_back: bool, first: bool = False) -> None:
+    async def _hand_on(self, link: StreamMessage, *, read_back: bool, first: bool = False) -> None:
         if link.sequence <= self._chain.last:
             return
-        skipped = not first and self._chain.misses(link.previous)
+        skipped = not first and self._chain.has_gap_before(link.previous)
         # Before the call: it is not repeated, whatever becomes of it.
         self._chain.advance(link.sequence, link.stamp)
         self.skipped += skipped
         self.read_back += read_back and not first
         skipped, self._unread = skipped or self._unread, False
         try:
-            await self._take(Taped(link.sequence, link.data, read_back, skipped))
+            await self._take(TapeMessage(link.sequence, link.data, read_back, skipped))
         except BadRequest as error:
             # Passed over, and so missing before the next one.
             self._unread = True
@@ -260,13 +268,13 @@ class Following:
             for link in page:
                 await self._hand_on(link, read_back=True)
 
-    async def _newest(self) -> Link | None:
+    async def _newest(self) -> StreamMessage | None:
         return next(iter(await self._answered({"last_by_subj": self._tape})), None)
 
-    async def _at(self, sequence: int) -> Link | None:
+    async def _at(self, sequence: int) -> StreamMessage | None:
         return next(iter(await self._answered({"seq": sequence})), None)
 
-    async def _answered(self, request: dict[str, Any]) -> list[Link]:
+    async def _answered(self, request: dict[str, Any]) -> list[StreamMessage]:
         """What the stream answers, asked until it does. Raises BrokerUnavailable once the connection is closed."""
         while True:
             try:
@@ -277,7 +285,7 @@ class Following:
                 log.debug("the tape does not answer", subject=self.subject, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
-    async def _ask(self, request: dict[str, Any]) -> list[Link]:
+    async def _ask(self, request: dict[str, Any]) -> list[StreamMessage]:
         answers: asyncio.Queue[Msg] = asyncio.Queue()
         client = self._bus.client
         inbox = client.new_inbox()
@@ -285,7 +293,7 @@ class Following:
         try:
             subject = f"$JS.API.DIRECT.GET.{self._stream}"
             await client.publish(subject, msgspec.json.encode(request), reply=inbox)
-            found: list[Link] = []
+            found: list[StreamMessage] = []
             while True:
                 async with asyncio.timeout(ANSWER_S):
                     answer = await answers.get()
@@ -293,7 +301,7 @@ class Following:
                 if status in ("204", "404"):
                     # The end of a batch; there is none.
                     return found
-                link = link_of(answer, stored=True)
+                link = stream_message_of(answer, stored=True)
                 if link is None:
                     raise nats.errors.Error(f"{subject} answered {status}")
                 found.append(link)
@@ -305,16 +313,16 @@ class Following:
 
 
 @asynccontextmanager
-async def follow(
+async def read_tape(
     bus: Bus,
     subject: str,
-    take: Callable[[Taped], Awaitable[None]],
+    take: Callable[[TapeMessage], Awaitable[None]],
     *,
     back: int = 1,
     after: int | None = None,
     quiet_s: float = QUIET_S,
     held: int = HELD,
-) -> AsyncIterator[Following]:
+) -> AsyncIterator[TapeReader]:
     """Call `take` for each message of a feed's public subject (`Feed.public`), in order, one at a time, each once.
 
     First come the `back` newest messages that are there already (1: the present state, 0: none), or everything after
@@ -325,7 +333,7 @@ async def follow(
     other exception of `take` is a bug and ends the connection's block or this one. Raises BadRequest when the subject
     is not that of one feed, BrokerUnavailable when its stream cannot be read.
     """
-    following = Following(bus, subject, take)
+    following = TapeReader(bus, subject, take)
     async with following.subscribed(back, after, held), lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         checking = group.create_task(following.check(quiet_s))
         try:
@@ -334,26 +342,28 @@ async def follow(
             checking.cancel()
 
 
-async def place(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
+async def find_position(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
     """Where a time (ms) is on the tape of a feed's public subject, by when messages were stored.
 
     The sequence after which everything was stored at `since` or later, and whether the stream still has something
     from before it: else what it has begins later, or there is nothing.
     """
-    return await Following(bus, subject, _nowhere).place(since)
+    return await TapeReader(bus, subject, _nowhere).place(since)
 
 
-async def pages(bus: Bus, subject: str, after: int, *, known: bool = True) -> AsyncGenerator[list[Taped], None]:
+async def read_pages(
+    bus: Bus, subject: str, after: int, *, known: bool = True
+) -> AsyncGenerator[list[TapeMessage], None]:
     """What the stream keeps of a feed's public subject after a sequence, in order, until there is no more for now.
 
     Where retention takes messages meanwhile, the next one says so (`skipped`). With `known`, the subject had messages
     by that sequence, so that one which finds none before it is a loss too. Raises BrokerUnavailable when the
     stream cannot be read, or the connection is closed.
     """
-    async with aclosing(Following(bus, subject, _nowhere).pages(after, known=known)) as found:
+    async with aclosing(TapeReader(bus, subject, _nowhere).pages(after, known=known)) as found:
         async for page in found:
             yield page
 
 
-async def _nowhere(taped: Taped) -> None:
+async def _nowhere(taped: TapeMessage) -> None:
     raise AssertionError("this one is not subscribed")

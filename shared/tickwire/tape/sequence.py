@@ -22,7 +22,7 @@ OWN_LAST = "Tickwire-Last-Sequence"
 
 
 @dataclass(frozen=True, slots=True)
-class Taped:
+class TapeMessage:
     """A message of a tape.
 
     `sequence` is its place in the stream. `read_back` tells that it was read from the stream, not heard live.
@@ -37,7 +37,7 @@ class Taped:
 
 
 @dataclass
-class Chain:
+class SequenceCheck:
     """How far a subject has been followed.
 
     `last` is the place in the stream, 0 before the first message; `stamp` the time of the message there, empty where
@@ -50,7 +50,7 @@ class Chain:
     before: int = 0
     """The place of the last message that was handed on, in a stream that is no more: the next one may know it."""
 
-    def begins_anew(self, sequence: int, stamp: str) -> bool:
+    def is_another_stream(self, sequence: int, stamp: str) -> bool:
         """Whether a message is of another stream of the same name: an earlier place, though written later."""
         return sequence <= self.last and stamp > self.newest
 
@@ -61,17 +61,17 @@ class Chain:
         self.newest = max(self.newest, stamp)
         self.before = 0
 
-    def anew(self) -> Chain:
+    def anew(self) -> SequenceCheck:
         """At the beginning of another stream."""
-        return Chain(newest=self.newest, before=self.last or self.before)
+        return SequenceCheck(newest=self.newest, before=self.last or self.before)
 
-    def misses(self, previous: int | None) -> bool:
+    def has_gap_before(self, previous: int | None) -> bool:
         """Whether a hole is between what was handed on and a message that names `previous` as the one before."""
-        return skips(previous, self.last or self.before, exact=bool(self.stamp or self.before))
+        return has_gap(previous, self.last or self.before, exact=bool(self.stamp or self.before))
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class StreamMessage:
     """A message and its place in the chain; `previous` is absent where it is not told."""
 
     sequence: int
@@ -80,7 +80,7 @@ class Link:
     data: bytes
 
 
-def link_of(message: Msg, *, stored: bool = False) -> Link | None:
+def stream_message_of(message: Msg, *, stored: bool = False) -> StreamMessage | None:
     """The place of a message that the broker republished, or read for us (`stored`); None of any other.
 
     Raises BadRequest where the message's place is no number: nobody but the broker says it, so this is not its word.
@@ -90,7 +90,7 @@ def link_of(message: Msg, *, stored: bool = False) -> Link | None:
     if not sequence:
         return None
     last = None if stored else header_int(headers, _LAST)
-    return Link(sequence, expected_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data)
+    return StreamMessage(sequence, expected_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data)
 
 
 def expected_of(headers: Mapping[str, str] | None, last: int | None = None) -> int | None:
@@ -109,7 +109,7 @@ def expected_of(headers: Mapping[str, str] | None, last: int | None = None) -> i
     return last
 
 
-def skips(previous: int | None, last: int, *, exact: bool = True, known: bool = True) -> bool:
+def has_gap(previous: int | None, last: int, *, exact: bool = True, known: bool = True) -> bool:
     """Whether messages between `last` (0: none was read) and the next one are no longer kept, or nobody knows.
 
     `previous` is what the next one's writer found before it on the subject; None: it is not told. Anything but `last`

@@ -40,8 +40,8 @@ Confirm = Callable[[], Awaitable[None]]
 """Returns when this instance still owns the feed, by the broker's word; raises Fenced when it does not."""
 
 
-class Tape:
-    """A subject to append to. Made by `open_tape`; one `append` at a time."""
+class TapeWriter:
+    """A subject to append to. Made by `open_writer`; one `append` at a time."""
 
     def __init__(
         self, bus: Bus, stream: str, subject: str, last: RawStreamMsg | None, confirm: Confirm | None = None
@@ -136,10 +136,12 @@ def expected(message: RawStreamMsg) -> int:
         return 0
 
 
-async def open_tape(bus: Bus, stream: str, subject: str, confirm: Confirm | None = None) -> tuple[Tape, bytes | None]:
+async def open_writer(
+    bus: Bus, stream: str, subject: str, confirm: Confirm | None = None
+) -> tuple[TapeWriter, bytes | None]:
     """The tape of a subject, and its last message where there is one.
 
     Until something was appended, an earlier writer may append as well: append at once to shut it out.
     """
     last = await last_message(bus, stream, subject)
-    return Tape(bus, stream, subject, last, confirm), last.data if last else None
+    return TapeWriter(bus, stream, subject, last, confirm), last.data if last else None

@@ -30,8 +30,8 @@ from tickwire.model.feeds import Book, Candle, Feed, Status, Trades
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
-from tickwire.tape.reader import Following, follow
-from tickwire.tape.sequence import Taped
+from tickwire.tape.reader import TapeReader, read_tape
+from tickwire.tape.sequence import TapeMessage
 
 EXCHANGE, SYMBOL = "binance", "BNB/USDT"
 TRADES_A_MINUTE = 1200
@@ -134,7 +134,7 @@ class Scene:
     digits: Digits = field(default_factory=Digits)
     say: Callable[[str], None] = lambda text: None
 
-    async def take_trades(self, taped: Taped) -> None:
+    async def take_trades(self, taped: TapeMessage) -> None:
         """Trades; what was caught up with before the first live ones is of another day."""
         message = messages.decode(taped.data, Trades)
         if message.gap is not None:
@@ -143,23 +143,23 @@ class Scene:
             self.trades.append(message)
             await self._tell()
 
-    async def take_book(self, taped: Taped) -> None:
+    async def take_book(self, taped: TapeMessage) -> None:
         """The newest book."""
         self.book = messages.decode(taped.data, Book)
         await self._tell()
 
-    async def take_minute(self, taped: Taped) -> None:
+    async def take_minute(self, taped: TapeMessage) -> None:
         """The candle of this minute."""
         self.minute.take(messages.decode(taped.data, Candle))
         await self._tell()
 
-    async def take_second(self, taped: Taped) -> None:
+    async def take_second(self, taped: TapeMessage) -> None:
         """Candles to be compared."""
         candle = messages.decode(taped.data, Candle)
         if candle.closed and candle.complete and not candle.repeated:
             self.closed.append(candle)
 
-    async def take_status(self, taped: Taped) -> None:
+    async def take_status(self, taped: TapeMessage) -> None:
         """What happened to the trades."""
         if not taped.read_back:
             status = messages.decode(taped.data, Status)
@@ -241,10 +241,10 @@ async def live(bus: Bus, gateway: str) -> bool:
             await stack.enter_async_context(interest.interested(bus, feed, name))
         scene.minute = feed_screens.Candles(await history(bus, minute))
         await stack.enter_async_context(followed_status(bus, trade, scene.take_status))
-        following = await stack.enter_async_context(follow(bus, trade.public, scene.take_trades, back=0))
-        await stack.enter_async_context(follow(bus, book.public, scene.take_book))
-        await stack.enter_async_context(follow(bus, minute.public, scene.take_minute))
-        await stack.enter_async_context(follow(bus, second.public, scene.take_second, back=0))
+        following = await stack.enter_async_context(read_tape(bus, trade.public, scene.take_trades, back=0))
+        await stack.enter_async_context(read_tape(bus, book.public, scene.take_book))
+        await stack.enter_async_context(read_tape(bus, minute.public, scene.take_minute))
+        await stack.enter_async_context(read_tape(bus, second.public, scene.take_second, back=0))
         console = render.out()
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             painter = group.create_task(_paint(scene) if console.is_terminal else _write(scene))
@@ -255,7 +255,7 @@ async def live(bus: Bus, gateway: str) -> bool:
         return await verdict(scene, http, cut)
 
 
-async def _play(scene: Scene, following: Following, http: aiohttp.ClientSession) -> float | None:
+async def _play(scene: Scene, following: TapeReader, http: aiohttp.ClientSession) -> float | None:
     """Before, the cut, and after: how long the trades were away (s), None where they did not come at all."""
     if not await scene.until(lambda: bool(scene.trades)):
         return None

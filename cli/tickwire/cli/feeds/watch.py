@@ -32,8 +32,8 @@ from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.process.lifecycle import Exit, until_stopped
-from tickwire.tape.reader import Following, follow
-from tickwire.tape.sequence import Taped
+from tickwire.tape.reader import TapeReader, read_tape
+from tickwire.tape.sequence import TapeMessage
 
 BACK = 20
 """Trades shown at first."""
@@ -81,7 +81,7 @@ class View:
         self._console = render.out()
         self._began = now_ms()
 
-    async def take(self, taped: Taped) -> None:
+    async def take(self, taped: TapeMessage) -> None:
         """A message of the feed."""
         if self.ended.done() or not (self.trusted or not taped.read_back):
             return
@@ -109,7 +109,7 @@ class View:
             self.items, self.repaired, self.gaps = len(found), 0, 0
             self._print(found)
 
-    async def take_status(self, taped: Taped) -> None:
+    async def take_status(self, taped: TapeMessage) -> None:
         """A message about the feed."""
         if self.ended.done():
             return
@@ -245,7 +245,7 @@ async def _watch(bus: Bus, view: View, depth: int | None, cadence: int | None, s
         back = 1 if feed.kind != "trade" else 0 if view.json else BACK
         view.before = deque(maxlen=BACK) if feed.kind == "trade" and not view.json else None
         await stack.enter_async_context(followed_status(bus, feed, view.take_status))
-        await stack.enter_async_context(follow(bus, feed.public, view.take, back=back))
+        await stack.enter_async_context(read_tape(bus, feed.public, view.take, back=back))
         view.begin()
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             painter = group.create_task(_paint(view)) if view.painted else None
@@ -258,10 +258,10 @@ async def _watch(bus: Bus, view: View, depth: int | None, cadence: int | None, s
 
 
 def followed_status(
-    bus: Bus, feed: Feed, take: Callable[[Taped], Awaitable[None]]
-) -> AbstractAsyncContextManager[Following]:
+    bus: Bus, feed: Feed, take: Callable[[TapeMessage], Awaitable[None]]
+) -> AbstractAsyncContextManager[TapeReader]:
     """Follow what is said about a feed, the last word first."""
-    return follow(bus, f"md.{feed.status.removeprefix('tape.')}", take)
+    return read_tape(bus, f"md.{feed.status.removeprefix('tape.')}", take)
 
 
 async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:

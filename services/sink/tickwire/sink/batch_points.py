@@ -18,7 +18,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Gap, Trades, feed_of
 from tickwire.model.messages import SinkTotals
 from tickwire.sink import points, totals
-from tickwire.tape.sequence import expected_of, skips
+from tickwire.tape.sequence import expected_of, has_gap
 
 PIECE_BYTES = 256 << 10
 """Messages whose points are built, written and acknowledged together; one at least. About 2,000 trades."""
@@ -112,7 +112,7 @@ def of_trades(found: Sequence[Msg], tape: Tape, before: Mapping[str, SinkTotals]
             _unread(built, message, error, tags)
             built.totals[feed.path] = msgspec.structs.replace(last, sequence=sequence)
             continue
-        if skips(expected_of(message.headers), last.sequence):
+        if has_gap(expected_of(message.headers), last.sequence):
             built.skipped.append(Skipped(message.subject, last.sequence, sequence))
             built.missed += 1
             until = said.trades[0].timestamp if said.trades else None

@@ -11,7 +11,7 @@ COMPLAINT_S = 1.0
 """At most one status per feed in so long says that messages could not be used; all are counted."""
 
 
-class Bell:
+class Throttle:
     """Wakes the one publisher of a state that changes faster than it is published."""
 
     def __init__(self) -> None:
@@ -19,16 +19,16 @@ class Bell:
         self._urgent = asyncio.Event()
         self._last = float("-inf")
 
-    def ring(self) -> None:
+    def notify(self) -> None:
         """There is something new."""
         self._rung.set()
 
-    def ring_now(self) -> None:
+    def notify_now(self) -> None:
         """There is something that must not wait for the cadence."""
         self._urgent.set()
         self._rung.set()
 
-    async def heard(self, cadence_s: float) -> None:
+    async def wait(self, cadence_s: float) -> None:
         """Wait until rung, and until `cadence_s` have passed since this returned last unless it is urgent."""
         await self._rung.wait()
         pause = self._last + cadence_s - time.monotonic()
@@ -43,7 +43,7 @@ class Bell:
         self._last = time.monotonic()
 
 
-class Complaints:
+class Rejections:
     """Messages of the exchange that could not be used, on a feed's board."""
 
     def __init__(self, board: Board) -> None:

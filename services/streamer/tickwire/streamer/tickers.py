@@ -21,8 +21,8 @@ from tickwire.model.feeds import Ticker
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_context import Desk
-from tickwire.streamer.throttle import Bell, Complaints
-from tickwire.tape.writer import Tape, open_tape
+from tickwire.streamer.throttle import Rejections, Throttle
+from tickwire.tape.writer import TapeWriter, open_writer
 
 FIELDS = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
 """The fields that an update may have, besides `timestamp`; others are ignored."""
@@ -32,10 +32,10 @@ AMOUNTS = frozenset({"bid_amount", "ask_amount", "volume", "quote_volume"})
 
 async def run(desk: Desk) -> None:
     """Publish the ticker of `desk.feed` until `desk.stop`; see Desk for what is raised."""
-    tape, last = await open_tape(desk.bus, streams.TICKERS, desk.feed.tape, desk.confirm)
+    tape, last = await open_writer(desk.bus, streams.TICKERS, desk.feed.tape, desk.confirm)
     await tape.append(messages.encode(_again(desk, last)))
     desk.board.say("starting")
-    await _Body(desk, tape).run()
+    await TickerFeed(desk, tape).run()
     desk.board.state = "stopped"
     desk.board.say("stopped")
 
@@ -50,15 +50,15 @@ def _again(desk: Desk, last: bytes | None) -> Ticker:
     return Ticker(exchange=desk.feed.exchange, symbol=desk.feed.symbol, timestamp=None, received=now_ms())
 
 
-class _Body:
+class TickerFeed:
     """The ticker: the venue puts updates in (a `desk.Sink`), the publisher takes the newest state out."""
 
-    def __init__(self, desk: Desk, tape: Tape) -> None:
+    def __init__(self, desk: Desk, tape: TapeWriter) -> None:
         self._desk = desk
         self._board = desk.board
         self._tape = tape
-        self._bell = Bell()
-        self._complaints = Complaints(desk.board)
+        self._throttle = Throttle()
+        self._complaints = Rejections(desk.board)
         self._said: dict[str, float] = {}
         self._timestamp: int | None = None
         self._received = 0
@@ -73,7 +73,7 @@ class _Body:
             async with self._desk.venue.watching(self._desk.feed, self):
                 await self._desk.stop.wait()
             self._ended = True
-            self._bell.ring_now()
+            self._throttle.notify_now()
             await publisher
 
     def take(self, items: Sequence[Any], received: int) -> None:
@@ -94,7 +94,7 @@ class _Body:
                 self._timestamp = max(timestamp, self._timestamp or 0)
             self._received = received
             self._updates += 1
-            self._bell.ring()
+            self._throttle.notify()
             if self._board.state != "live":
                 self._board.state = "live"
 
@@ -139,7 +139,7 @@ class _Body:
     async def _publish(self) -> None:
         """The newest state, one publish in flight, at most every `settings.cadence_ms`."""
         while True:
-            await self._bell.heard(self._desk.settings.cadence_ms / 1000)
+            await self._throttle.wait(self._desk.settings.cadence_ms / 1000)
             if self._updates:
                 updates, self._updates = self._updates, 0
                 message = Ticker(

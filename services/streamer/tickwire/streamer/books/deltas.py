@@ -16,7 +16,7 @@ from tickwire.model.feeds import BookDelta, BookDeltas
 from tickwire.model.times import now_ms
 from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_context import Desk, Diff
-from tickwire.tape.writer import Tape, open_tape
+from tickwire.tape.writer import TapeWriter, open_writer
 
 PART = 5_000
 """Levels in one delta at most, where we make it: some 200 kB of JSON."""
@@ -27,7 +27,7 @@ BATCH = 8_000
 class Deltas:
     """What waits to be published. `present` gives the book as it is, None while there is none."""
 
-    def __init__(self, desk: Desk, tape: Tape, present: Callable[[], OrderBook | None]) -> None:
+    def __init__(self, desk: Desk, tape: TapeWriter, present: Callable[[], OrderBook | None]) -> None:
         self._desk = desk
         self._tape = tape
         self._present = present
@@ -133,7 +133,7 @@ async def open_deltas(desk: Desk, present: Callable[[], OrderBook | None]) -> De
     """The changes of a book whose owner has just begun: an earlier owner is shut out where it has published any."""
     feed = desk.feed
     subject = feed.tape.replace("tape.book.", "tape.book_delta.", 1)
-    tape, last = await open_tape(desk.bus, streams.BOOK_DELTAS, subject, desk.confirm)
+    tape, last = await open_writer(desk.bus, streams.BOOK_DELTAS, subject, desk.confirm)
     deltas = Deltas(desk, tape, present)
     if last is not None or desk.wishes.deltas:
         empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=now_ms(), deltas=[])

@@ -34,8 +34,8 @@ from tickwire.streamer.books import snapshots
 from tickwire.streamer.books.deltas import open_deltas
 from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
 from tickwire.streamer.control.feed_context import BookView, Desk, Diff
-from tickwire.streamer.throttle import Bell, Complaints
-from tickwire.tape.writer import Tape, open_tape
+from tickwire.streamer.throttle import Rejections, Throttle
+from tickwire.tape.writer import TapeWriter, open_writer
 
 log = logs.get(__name__)
 
@@ -55,8 +55,8 @@ WRONG_S = 5.0
 
 async def run(desk: Desk) -> None:
     """Keep and publish the book of `desk.feed` until `desk.stop`; see Desk for what is raised."""
-    tape, _ = await open_tape(desk.bus, streams.BOOKS, desk.feed.tape, desk.confirm)
-    body = _Body(desk, tape)
+    tape, _ = await open_writer(desk.bus, streams.BOOKS, desk.feed.tape, desk.confirm)
+    body = BookFeed(desk, tape)
     await tape.append(messages.encode(body.nothing()))
     desk.board.say("starting")
     await body.run()
@@ -73,15 +73,15 @@ class _View(Struct, frozen=True):
     asks: list[Level]
 
 
-class _Body:
+class BookFeed:
     """The book and whoever works on it: the venue puts changes in (a `desk.Sink`), the publisher takes it out."""
 
-    def __init__(self, desk: Desk, tape: Tape) -> None:
+    def __init__(self, desk: Desk, tape: TapeWriter) -> None:
         self._desk = desk
         self._board = desk.board
         self._tape = tape
-        self._bell = Bell()
-        self._complaints = Complaints(desk.board)
+        self._throttle = Throttle()
+        self._complaints = Rejections(desk.board)
         self._lacking = Episode(log, "no snapshot yet", exchange=desk.feed.exchange, symbol=desk.feed.symbol)
         self._book: OrderBook | None = None
         self._view: _View | None = None
@@ -117,14 +117,14 @@ class _Body:
             async with self._desk.venue.watching(self._desk.feed, self):
                 await self._desk.stop.wait()
             self._ended = True
-            self._bell.ring_now()
+            self._throttle.notify_now()
             for helper in helpers:
                 helper.cancel()
             # A publish in flight is never cancelled: the tape would not know where it stands.
             self._deltas.end()
             await deltas
             self._finished = True
-            self._bell.ring_now()
+            self._throttle.notify_now()
             await publisher
 
     # ---- what the venue says
@@ -194,7 +194,7 @@ class _Body:
         self._deltas.add(diff, before, received)
         self._received = received
         self._changes += 1
-        self._bell.ring()
+        self._throttle.notify()
 
     def _take_view(self, view: BookView, received: int) -> None:
         depth, symbol = self._desk.wishes.depth, self._desk.feed.symbol
@@ -225,7 +225,7 @@ class _Body:
         self._view = _View(view.timestamp, view.nonce, bids, asks)
         self._received = received
         self._changes += 1
-        self._bell.ring()
+        self._throttle.notify()
         if became_live:
             self._is_live(view.nonce)
 
@@ -233,12 +233,12 @@ class _Body:
         if self._book is not None or self._view is not None:
             self._book = self._view = None
             self._deltas.void()
-            self._bell.ring_now()
+            self._throttle.notify_now()
         self._buffer.clear()
 
     def _is_live(self, sequence: int | None) -> None:
         self._board.state = "live"
-        self._bell.ring_now()
+        self._throttle.notify_now()
         if self._broken:
             self._broken = False
             self._board.repaired += 1
@@ -309,7 +309,7 @@ class _Body:
             silent = False
             try:
                 async with asyncio.timeout(REPEAT_S):
-                    await self._bell.heard(self._desk.wishes.cadence_ms / 1000)
+                    await self._throttle.wait(self._desk.wishes.cadence_ms / 1000)
             except TimeoutError:
                 silent = True
             message, changes = self._message()
@@ -379,7 +379,7 @@ class _Body:
         while not self._ended:
             changed = wishes.changed
             self._deltas.want(wishes.deltas, wishes.newcomers)
-            self._bell.ring_now()
+            self._throttle.notify_now()
             await changed.wait()
             if changed is wishes.changed:
                 changed.clear()

@@ -36,7 +36,7 @@ def grain_of(names: Iterable[str]) -> int:
     return reduce(gcd, (timeframes.duration_ms(name) for name in names), DAY_MS)
 
 
-class Run(NamedTuple):
+class PartialCandle(NamedTuple):
     """Trades that follow each other within one grain. `at` is where the grain begins (ms)."""
 
     at: int
@@ -48,7 +48,7 @@ class Run(NamedTuple):
     trades: int
 
 
-def runs_of(trades: Sequence[Trade], grain: int, measure: Measure = BASE) -> list[Run]:
+def partial_candles(trades: Sequence[Trade], grain: int, measure: Measure = BASE) -> list[PartialCandle]:
     """Trades in the order of the tape, as runs; `measure` says what their amounts are."""
     if not trades:
         return []
@@ -63,13 +63,13 @@ def runs_of(trades: Sequence[Trade], grain: int, measure: Measure = BASE) -> lis
     return runs
 
 
-def _run(at: int, trades: Sequence[Trade], measure: Measure) -> Run:
+def _run(at: int, trades: Sequence[Trade], measure: Measure) -> PartialCandle:
     if len(trades) == 1:
         trade = trades[0]
         price = trade.price
-        return Run(at, price, price, price, price, measure.base_volume(trade.amount, price), 1)
+        return PartialCandle(at, price, price, price, price, measure.base_volume(trade.amount, price), 1)
     prices = [trade.price for trade in trades]
-    return Run(at, prices[0], max(prices), min(prices), prices[-1], measure.total(trades), len(prices))
+    return PartialCandle(at, prices[0], max(prices), min(prices), prices[-1], measure.total(trades), len(prices))
 
 
 @dataclass(slots=True)
@@ -111,7 +111,7 @@ class Late(NamedTuple):
     trades: int
 
 
-class Building:
+class CandleBuilder:
     """The candles of one timeframe. Made by `begin` or `resume`.
 
     `position` is the sequence of the last message taken: earlier ones are ignored.
@@ -140,7 +140,7 @@ class Building:
         """The grain of that trade."""
 
     @classmethod
-    def begin(cls, timeframe: str, position: int, target: int) -> Building:
+    def begin(cls, timeframe: str, position: int, target: int) -> CandleBuilder:
         """From the message after `position` on; what is before `target` (ms, an open time) is of no interest.
 
         The interval at `target` is complete when the tape turns out to reach back to before it.
@@ -150,7 +150,7 @@ class Building:
         return building
 
     @classmethod
-    def resume(cls, candle: Candle) -> Building:
+    def resume(cls, candle: Candle) -> CandleBuilder:
         """From where a candle was published that an earlier owner built.
 
         After a closed one, its last message is read again, because it may hold trades of the next interval too.
@@ -178,7 +178,7 @@ class Building:
         return building
 
     def fold(
-        self, sequence: int, runs: Sequence[Run], first: int | None, gap: Gap | None, until: int | None
+        self, sequence: int, runs: Sequence[PartialCandle], first: int | None, gap: Gap | None, until: int | None
     ) -> list[Ended | Late]:
         """Take in a message: its runs, the time of its first trade, its gap and how far it is complete.
 
@@ -211,7 +211,7 @@ class Building:
         """Up to when (ms) intervals are over once something of this time (ms) is taken; 0 where none is."""
         return at - at % self.duration if self.since is not None and at >= self._end else 0
 
-    def _late(self, run: Run) -> Late:
+    def _late(self, run: PartialCandle) -> Late:
         opened = run.at - run.at % self.duration
         until = opened + self.duration
         if run.at >= self._traded and self.since is not None:
@@ -220,7 +220,7 @@ class Building:
             self._close, self._traded = run.close, run.at
         return Late(opened, until, run.trades)
 
-    def _add(self, run: Run, sequence: int) -> None:
+    def _add(self, run: PartialCandle, sequence: int) -> None:
         self._close, self._traded = run.close, run.at
         bar = self.bar
         if bar is None:
@@ -308,14 +308,14 @@ class Building:
 
 
 def fold(
-    buildings: Mapping[str, Building], grain: int, sequence: int, message: Trades, measure: Measure = BASE
+    buildings: Mapping[str, CandleBuilder], grain: int, sequence: int, message: Trades, measure: Measure = BASE
 ) -> list[tuple[str, Ended | Late]]:
     """Take a message of the tape into all candles; what each timeframe has to say, in order.
 
     `grain` is `grain_of` their timeframes, `measure` what the amounts of trades are.
     """
     trades = message.trades
-    runs = runs_of(trades, grain, measure)
+    runs = partial_candles(trades, grain, measure)
     first = trades[0].timestamp if trades else None
     said: list[tuple[str, Ended | Late]] = []
     for timeframe, building in buildings.items():

@@ -36,7 +36,7 @@ from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.process.bulkhead import bulkhead, reason
 from tickwire.streamer.candles.builder import (
-    Building,
+    CandleBuilder,
     Ended,
     Late,
     candle_of,
@@ -47,12 +47,12 @@ from tickwire.streamer.candles.builder import (
     row_of,
 )
 from tickwire.streamer.candles.clock_gate import admitted, in_time
-from tickwire.streamer.candles.native import OwnCandles
-from tickwire.streamer.candles.outbox import Caching
-from tickwire.streamer.candles.publisher import Line
-from tickwire.streamer.candles.trade_tape import Reading, position, read_back, stream_info
+from tickwire.streamer.candles.native import NativeCandles
+from tickwire.streamer.candles.outbox import CacheOutbox
+from tickwire.streamer.candles.publisher import CandlePublisher
+from tickwire.streamer.candles.trade_tape import TradeTapeReader, position, read_back, stream_info
 from tickwire.streamer.control.feed_context import Desk
-from tickwire.tape.writer import Tape, last_message
+from tickwire.tape.writer import TapeWriter, last_message
 from tickwire.venues.registry import grid_of, profile_of
 from tickwire.venues.units import BASE, stated
 
@@ -71,12 +71,12 @@ async def run(desk: Desk) -> None:
     desk.board.state = "starting"
     desk.board.say("starting")
     settled_ms = profile_of(desk.feed.exchange).candles.settled_after_ms
-    caching = Caching(desk.bus, desk.feed, desk.board, max(desk.settings.settle_ms, settled_ms))
+    caching = CacheOutbox(desk.bus, desk.feed, desk.board, max(desk.settings.settle_ms, settled_ms))
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         group.create_task(caching.send())
         group.create_task(caching.ask())
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as lines:
-            body = _Body(desk, caching, lines)
+            body = CandleFeed(desk, caching, lines)
             reminding = lines.create_task(body.remind())
             await body.follow()
             reminding.cancel()
@@ -88,10 +88,10 @@ async def run(desk: Desk) -> None:
 class _Group:
     """Candles that are built together from one reading of the tape."""
 
-    def __init__(self, buildings: dict[str, Building]) -> None:
+    def __init__(self, buildings: dict[str, CandleBuilder]) -> None:
         self.buildings = buildings
         self.grain = grain_of(buildings)
-        self.reading: Reading | None = None
+        self.reading: TradeTapeReader | None = None
         self.catching_up: asyncio.Task[None] | None = None
 
     @property
@@ -99,7 +99,7 @@ class _Group:
         """The sequence after which it has to be read."""
         return min(building.position for building in self.buildings.values())
 
-    def join(self, others: dict[str, Building]) -> None:
+    def join(self, others: dict[str, CandleBuilder]) -> None:
         """Build these from the same reading: they are as far at least."""
         both = self.buildings | others
         # What is closed by one message is published in this order.
@@ -107,8 +107,8 @@ class _Group:
         self.grain = grain_of(self.buildings)
 
 
-class _Body:
-    def __init__(self, desk: Desk, caching: Caching, group: asyncio.TaskGroup) -> None:
+class CandleFeed:
+    def __init__(self, desk: Desk, caching: CacheOutbox, group: asyncio.TaskGroup) -> None:
         self._desk = desk
         self._board = desk.board
         self._units = desk.units
@@ -118,9 +118,9 @@ class _Body:
         self._trades = Feed("trade", desk.feed.exchange, desk.feed.symbol)
         self._groups: list[_Group] = []
         """The first is the furthest; others catch up with it."""
-        self._lines: dict[str, Line] = {}
+        self._lines: dict[str, CandlePublisher] = {}
         self._publishing: dict[str, asyncio.Task[None]] = {}
-        self._own: dict[str, tuple[OwnCandles, AsyncExitStack]] = {}
+        self._own: dict[str, tuple[NativeCandles, AsyncExitStack]] = {}
         self._late = 0
         self._late_said = float("-inf")
 
@@ -166,7 +166,7 @@ class _Body:
                 await _closed(group)
             # Should it be wanted again, there must be one writer only.
             await self._publishing.pop(timeframe)
-        added: dict[str, Building] = {}
+        added: dict[str, CandleBuilder] = {}
         for timeframe in sorted(wanted - self._lines.keys() - self._own.keys(), key=timeframes.duration_ms):
             usual = grid_of(self._desk.feed.exchange, timeframe).opens_at is None
             if usual and divides_a_day(timeframe) and self._desk.venue.rest.has.get("watchTrades"):
@@ -182,7 +182,7 @@ class _Body:
     async def _watch(self, timeframe: str) -> None:
         feed = self._desk.feed._replace(timeframe=timeframe)
         tape, candle = await self._tape(feed)
-        own = OwnCandles(feed, self._units, tape, self._desk, candle, self._caching)
+        own = NativeCandles(feed, self._units, tape, self._desk, candle, self._caching)
         stop, stack = asyncio.Event(), AsyncExitStack()
         publishing = self._group.create_task(own.line.run())
         stack.push_async_callback(_published, own.line, publishing)
@@ -191,7 +191,7 @@ class _Body:
         stack.push_async_callback(_left, stop, watching)
         self._own[timeframe] = own, stack
 
-    async def _watched(self, feed: Feed, own: OwnCandles, stop: asyncio.Event) -> None:
+    async def _watched(self, feed: Feed, own: NativeCandles, stop: asyncio.Event) -> None:
         """Have the exchange push one timeframe until `stop`; what the exchange refuses ends no other timeframe."""
 
         async def watched() -> None:
@@ -207,7 +207,7 @@ class _Body:
 
     # ---- built from trades
 
-    async def _build(self, timeframe: str) -> Building:
+    async def _build(self, timeframe: str) -> CandleBuilder:
         """Go on where the tape of the candles ends, or begin."""
         feed = self._desk.feed._replace(timeframe=timeframe)
         info = await stream_info(self._desk.bus, self._trades)
@@ -215,13 +215,15 @@ class _Body:
         unit = None if candle is None else stated(candle.symbol, candle.volume_unit)
         # What an earlier version began to count in contracts cannot be gone on with.
         if candle is not None and candle.sequence and unit == self._units.builds:
-            building = Building.resume(candle)
+            building = CandleBuilder.resume(candle)
         else:
             now = await self._desk.venue.now()
             # Where the exchange's time is unknown, from the end of the tape on.
             target = 0 if now is None else now - now % timeframes.duration_ms(timeframe)
             back_ms = 0 if now is None else now - target
-            building = Building.begin(timeframe, await position(self._desk.bus, self._trades, back_ms, info), target)
+            building = CandleBuilder.begin(
+                timeframe, await position(self._desk.bus, self._trades, back_ms, info), target
+            )
             if candle is not None and now is not None:
                 self._skipped(timeframe, candle, Range(now - int(self._desk.settings.repair_span_s * 1000), target))
         if candle is not None:
@@ -229,7 +231,7 @@ class _Body:
             if candle.closed:
                 # Its owner may not have come to this any more.
                 self._file(timeframe, candle, candle.timestamp + building.duration)
-        line = Line(
+        line = CandlePublisher(
             timeframe,
             tape,
             self._board,
@@ -249,13 +251,13 @@ class _Body:
         if since < reach.until:
             self._missed(timeframe, since, reach.until)
 
-    async def _tape(self, feed: Feed, info: StreamInfo | None = None) -> tuple[Tape, Candle | None]:
+    async def _tape(self, feed: Feed, info: StreamInfo | None = None) -> tuple[TapeWriter, Candle | None]:
         """A tape of candles, shut to earlier writers by the repetition of its last candle; that candle.
 
         Its sequence is 0 unless stream TRADES, of which `info` is, has what followed it.
         """
         last = await last_message(self._desk.bus, streams.CANDLES, feed.tape)
-        tape = Tape(self._desk.bus, streams.CANDLES, feed.tape, last, self._desk.confirm)
+        tape = TapeWriter(self._desk.bus, streams.CANDLES, feed.tape, last, self._desk.confirm)
         if last is None or last.data is None:
             return tape, None
         try:
@@ -277,7 +279,7 @@ class _Body:
 
     # ---- reading
 
-    async def _follow_along(self, added: dict[str, Building]) -> None:
+    async def _follow_along(self, added: dict[str, CandleBuilder]) -> None:
         """Have them built with the others once they have come as far: what they read back holds up nobody."""
         group = _Group(added)
         first = self._groups[0] if self._groups else None
@@ -297,7 +299,7 @@ class _Body:
         async def take(sequence: int, trades: Trades) -> None:
             await self._take(group, sequence, trades)
 
-        group.reading = Reading(self._desk.bus, self._trades, take, self._unreadable)
+        group.reading = TradeTapeReader(self._desk.bus, self._trades, take, self._unreadable)
         await group.reading.open(group.position + 1)
 
     async def _catch_up(self, group: _Group) -> None:
@@ -396,7 +398,7 @@ class _Body:
             self._board.say("late", f"after the {timeframe} candle of {at} was closed", trades=self._late)
             self._late, self._late_said = 0, now
 
-    def _open(self, building: Building) -> Candle | None:
+    def _open(self, building: CandleBuilder) -> Candle | None:
         if building.since is None or building.bar is None:
             return None
         ended = Ended(building.since, 0, building.bar, building.complete)
@@ -441,7 +443,7 @@ async def _left(stop: asyncio.Event, watching: asyncio.Task[None]) -> None:
     await watching
 
 
-async def _published(line: Line, publishing: asyncio.Task[None]) -> None:
+async def _published(line: CandlePublisher, publishing: asyncio.Task[None]) -> None:
     line.end()
     await publishing
 

@@ -14,16 +14,16 @@ from tickwire.model.feeds import Candle, Feed, Gap
 from tickwire.model.ranges import Range
 from tickwire.redaction import redacted
 from tickwire.streamer.candles.builder import row_of
-from tickwire.streamer.candles.outbox import Caching
-from tickwire.streamer.candles.publisher import Line
+from tickwire.streamer.candles.outbox import CacheOutbox
+from tickwire.streamer.candles.publisher import CandlePublisher
 from tickwire.streamer.control.feed_context import Desk
-from tickwire.streamer.throttle import Complaints
-from tickwire.tape.writer import Tape
+from tickwire.streamer.throttle import Rejections
+from tickwire.tape.writer import TapeWriter
 from tickwire.venues.registry import grid_of, profile_of
 from tickwire.venues.units import Units, row_in_base, stated
 
 
-class OwnCandles:
+class NativeCandles:
     """One timeframe: the venue puts candles in (a `desk.Sink`), `line` publishes them.
 
     A candle is closed when the exchange says so, or when a later one opens; each once. Complete ones are cached. One
@@ -35,7 +35,9 @@ class OwnCandles:
     unknown, the next candle is what closes one.
     """
 
-    def __init__(self, feed: Feed, units: Units, tape: Tape, desk: Desk, last: Candle | None, caching: Caching) -> None:
+    def __init__(
+        self, feed: Feed, units: Units, tape: TapeWriter, desk: Desk, last: Candle | None, caching: CacheOutbox
+    ) -> None:
         assert feed.timeframe is not None
         board = desk.board
         self._units = units
@@ -43,7 +45,7 @@ class OwnCandles:
         self._grid = grid_of(feed.exchange, feed.timeframe)
         self._final = profile_of(feed.exchange).candles.settle_ms == 0
         """Whether what is told as closed is never revised."""
-        self.line = Line(
+        self.line = CandlePublisher(
             self._timeframe,
             tape,
             board,
@@ -58,7 +60,7 @@ class OwnCandles:
         self._timer: asyncio.TimerHandle | None = None
         self._board = board
         self._caching = caching
-        self._complaints = Complaints(board)
+        self._complaints = Rejections(board)
         self._open = last if last is not None and not last.closed else None
         self._closed = last.timestamp if last is not None and last.closed else -1
         self._expected: int | None = None

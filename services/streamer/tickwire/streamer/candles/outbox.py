@@ -22,7 +22,7 @@ from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
-from tickwire.streamer.candles.refetch import Asking
+from tickwire.streamer.candles.refetch import Refetch
 from tickwire.streamer.control.feed_context import Board
 from tickwire.venues.registry import grid_of
 
@@ -59,7 +59,7 @@ class Debts(NamedTuple):
         )
 
 
-class Caching:
+class CacheOutbox:
     """Pages and requests of one market. `send` and `ask` run beside the candles until `end`."""
 
     def __init__(self, bus: Bus, market: Feed, board: Board, settle_ms: int) -> None:
@@ -72,7 +72,7 @@ class Caching:
         self._ending = asyncio.Event()
         self.owing = asyncio.Event()
         """There is a debt that there was not before; to be cleared by whoever waits for that."""
-        self._asking = Asking(bus, market, board, settle_ms, self.owing.set)
+        self._asking = Refetch(bus, market, board, settle_ms, self.owing.set)
         self.ask = self._asking.run
 
     def observed(self, timeframe: str, since: int, until: int, row: Row | None, *, final: bool = True) -> None:

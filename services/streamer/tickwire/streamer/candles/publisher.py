@@ -13,13 +13,13 @@ from tickwire.model import messages
 from tickwire.model.feeds import Candle
 from tickwire.streamer.candles.outbox import Debts
 from tickwire.streamer.control.feed_context import Board, Tally
-from tickwire.tape.writer import Tape
+from tickwire.tape.writer import TapeWriter
 
 ROOM = 1000
 """Closed candles that may wait for the broker before the reading of trades waits too."""
 
 
-class Line:
+class CandlePublisher:
     """The one publisher of a tape of candles. `newest` gives the open candle as it is when it is asked.
 
     Each message says what is owed to the cache at that moment, by the word of `owes`. `last` is what the tape ends
@@ -29,7 +29,7 @@ class Line:
     def __init__(
         self,
         timeframe: str,
-        tape: Tape,
+        tape: TapeWriter,
         board: Board,
         newest: Callable[[], Candle | None],
         owes: Callable[[], Debts],

@@ -97,7 +97,7 @@ class _Wanted:
         return bool(self.missing or self.again)
 
 
-class Asking:
+class Refetch:
     """The requests of one market. `run` works beside the candles until `end`.
 
     `owes` is called whenever something is to be asked for that was not before.

@@ -23,8 +23,8 @@ from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
 from tickwire.observe import logs
 from tickwire.process.loop_yield import Turns
-from tickwire.tape.reader import pages
-from tickwire.tape.sequence import expected_of, skips
+from tickwire.tape.reader import read_pages
+from tickwire.tape.sequence import expected_of, has_gap
 from tickwire.tape.writer import RETRY_S, last_message
 
 log = logs.get(__name__)
@@ -35,7 +35,7 @@ _SKIPPED = Gap(since=None, until=None, reason="no longer on the tape when it was
 _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
 
 
-class Reading:
+class TradeTapeReader:
     """The tape of `trades` from a message on. `take` is given the sequence of each and what it says, one at a time.
 
     `unreadable` is told of a message that is none; it counts as a gap.
@@ -89,7 +89,7 @@ class Reading:
         if self._over:
             return
         told = told_by(message.data, self._trades, self._unreadable)
-        if skips(expected_of(message.headers), self._last):
+        if has_gap(expected_of(message.headers), self._last):
             # Retention was faster than we are.
             told = skipped(told)
         self._last = sequence_of(message.reply)
@@ -101,7 +101,7 @@ async def read_back(
 ) -> AsyncGenerator[tuple[int, Trades], None]:
     """What the tape keeps after a sequence, up to its present end: by pages, so that nothing else waits behind it."""
     turns = Turns()
-    async with aclosing(pages(bus, trades.public, after, known=False)) as found:
+    async with aclosing(read_pages(bus, trades.public, after, known=False)) as found:
         async for page in found:
             for taped in page:
                 told = told_by(taped.data, trades, unreadable)

@@ -22,7 +22,7 @@ from tickwire.redaction import redacted
 from tickwire.settings import StreamerSettings, TapeSettings
 from tickwire.streamer.subscriptions.admission import Admission
 from tickwire.streamer.trades.past_trades import PastTrades
-from tickwire.tape.writer import Confirm, Tape, open_tape
+from tickwire.tape.writer import Confirm, TapeWriter, open_writer
 from tickwire.venues.units import SPOT, Units
 
 
@@ -160,7 +160,7 @@ class Tally:
 class Board(Tally):
     """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
 
-    def __init__(self, feed: Feed, owner: str, tape: Tape) -> None:
+    def __init__(self, feed: Feed, owner: str, tape: TapeWriter) -> None:
         super().__init__()
         self.feed = feed
         self.owner = owner
@@ -263,7 +263,7 @@ class Board(Tally):
 
 async def open_board(bus: Bus, feed: Feed, owner: str, confirm: Confirm | None = None) -> Board:
     """The board of a feed that this instance now owns."""
-    tape, _ = await open_tape(bus, streams.STATUS, feed.status, confirm)
+    tape, _ = await open_writer(bus, streams.STATUS, feed.status, confirm)
     return Board(feed, owner, tape)
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades.aggregates import without_parts
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Answer, Run, Source, gap_after, gap_between, known_until
+from tickwire.streamer.trades.ordering import Answer, Source, TradeRun, gap_after, gap_between, known_until
 
 REMEMBERED = 4096
 """Trades whose identity is kept: four of the largest pages."""
@@ -29,7 +29,7 @@ class _Taped(NamedTuple):
     connection: int | None
 
 
-class Uncounted:
+class OrderingByContent:
     """Ids, where there are any, only tell trades apart: see `Identity` for what each is known by."""
 
     def __init__(
@@ -67,7 +67,7 @@ class Uncounted:
     def next_id(self) -> int | None:
         return None
 
-    def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
+    def offer(self, trades: Sequence[Trade], received: int) -> list[TradeRun]:
         if self._repaired and any(self._is_repaired(trade) for trade in trades):
             self._drop_ids()
         self._settle_ids(trades)
@@ -94,7 +94,7 @@ class Uncounted:
 
     def page(
         self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
-    ) -> tuple[list[Run], Answer]:
+    ) -> tuple[list[TradeRun], Answer]:
         if self.identity.differs(trades, self._all_known()):
             self._drop_ids()
         self._settle_ids(trades)
@@ -128,7 +128,7 @@ class Uncounted:
         gap = None
         if found and not overlaps:
             gap = gap_between(self.last if floor is None else None, found[0][1], reason, self.until)
-        runs: list[Run] = []
+        runs: list[TradeRun] = []
         for source, group in groupby(found, key=lambda each: each[2]):
             part = list(group)
             at = max(held.pop(key)[1] for key, _, _ in part) if source == "live" else received
@@ -160,7 +160,7 @@ class Uncounted:
         owed, self._left_out = self._left_out, None
         return None if owed is None else gap_after(*owed, end)
 
-    def forgo(self, since: int, reason: str) -> list[Run]:
+    def forgo(self, since: int, reason: str) -> list[TradeRun]:
         since = min([since, *(trade.timestamp for trade, _ in self._held.values())])
         known = known_until(self)
         if known >= since:
@@ -168,7 +168,7 @@ class Uncounted:
         before = self.last if self.last and self.last.timestamp == known else None
         gap = gap_after(before, self.until, reason, since)
         self.until = since
-        return [Run([], 0, "rest", gap)]
+        return [TradeRun([], 0, "rest", gap)]
 
     def interrupted(self) -> int:
         self.identity.reconnected()
@@ -177,10 +177,10 @@ class Uncounted:
         self._holding = self.last is not None or self.until is not None
         return self.forget()
 
-    def resume(self) -> list[Run]:
+    def resume(self) -> list[TradeRun]:
         return self._released(None)
 
-    def give_up(self, reason: str) -> list[Run]:
+    def give_up(self, reason: str) -> list[TradeRun]:
         first = min((trade for trade, _ in self._held.values()), key=_time)
         return self._released(gap_between(self.last, first, reason, self.until))
 
@@ -194,7 +194,7 @@ class Uncounted:
         """The time of the oldest trade that is remembered: what is older is not missing."""
         return self._remembered[0].trade.timestamp if self._remembered else self.until or 0
 
-    def _released(self, gap: Gap | None) -> list[Run]:
+    def _released(self, gap: Gap | None) -> list[TradeRun]:
         """Those that waited, in order of time: some may have been repeats of what was missing."""
         self._holding = False
         held, self._held = sorted(self._held.items(), key=lambda each: each[1][0].timestamp), {}
@@ -203,7 +203,7 @@ class Uncounted:
 
     def _accepted(
         self, keys: list[Hashable], trades: Sequence[Trade], received: int, source: Source, gap: Gap | None
-    ) -> list[Run]:
+    ) -> list[TradeRun]:
         if not trades:
             return []
         if self._left_out is not None and not self._holding:
@@ -217,7 +217,7 @@ class Uncounted:
             while len(self._repaired) > REMEMBERED:
                 del self._repaired[next(iter(self._repaired))]
         self.last = trades[-1]
-        return [Run(list(trades), received, source, gap)]
+        return [TradeRun(list(trades), received, source, gap)]
 
     def _remember(self, keys: list[Hashable], trades: Sequence[Trade], connection: int | None) -> None:
         self._known.update(keys)

@@ -7,7 +7,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from tickwire.model.feeds import Gap, Trade
-from tickwire.streamer.trades.ordering import Answer, Run, Source, gap_after, gap_between, known_until, number_of
+from tickwire.streamer.trades.ordering import Answer, Source, TradeRun, gap_after, gap_between, known_until, number_of
 
 RENUMBERED_MS = 60_000
 """Trades with ids and times this far in different orders belong to different numberings."""
@@ -32,7 +32,7 @@ class _Arrived(NamedTuple):
     source: Source
 
 
-class Counted:
+class OrderingById:
     """Ids count up by one: anything may arrive in any order, and goes on when its turn comes.
 
     An id far ahead that nothing confirms moves nothing: it is refused when later trades go on in the old numbering, and
@@ -76,7 +76,7 @@ class Counted:
     def next_id(self) -> int | None:
         return self._next
 
-    def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
+    def offer(self, trades: Sequence[Trade], received: int) -> list[TradeRun]:
         expected = self._next
         if trades and expected is not None and not (self._ahead or self._doubted or self._contrary):
             try:
@@ -87,12 +87,12 @@ class Counted:
                 self._next = expected + len(trades)
                 self.last = trades[-1]
                 self._left_out = None
-                return [Run(list(trades), received, "live")]
+                return [TradeRun(list(trades), received, "live")]
         return self._sort_in(trades, received, "live")
 
     def page(
         self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
-    ) -> tuple[list[Run], Answer]:
+    ) -> tuple[list[TradeRun], Answer]:
         waited = bool(self._ahead)
         if self._holding and floor is not None:
             # From there on the page is whole.
@@ -125,7 +125,7 @@ class Counted:
         reason, self._left_out = self._left_out, None
         return None if reason is None else gap_after(self.last, self.until, reason, end)
 
-    def forgo(self, since: int, reason: str) -> list[Run]:
+    def forgo(self, since: int, reason: str) -> list[TradeRun]:
         if not self._holding:
             return []
         since = min([since, *(each.trade.timestamp for each in self._ahead.values())])
@@ -133,18 +133,18 @@ class Counted:
             return []
         gap = gap_after(None, self.until, reason, since)
         self.until = since
-        return [Run([], 0, "rest", gap)]
+        return [TradeRun([], 0, "rest", gap)]
 
     def interrupted(self) -> int:
         self._holding = self.last is None and self.until is not None
         self._contrary.clear()
         return 0
 
-    def resume(self) -> list[Run]:
+    def resume(self) -> list[TradeRun]:
         self._holding = False
         return []
 
-    def give_up(self, reason: str) -> list[Run]:
+    def give_up(self, reason: str) -> list[TradeRun]:
         while self._ahead:
             first = min(self._ahead)
             if self._is_believed(first):
@@ -168,7 +168,7 @@ class Counted:
             f"a trade of id {number}, far ahead of {self._next}, which nothing confirms: {arrived.trade}"
         )
 
-    def _go_on(self, number: int, reason: str) -> list[Run]:
+    def _go_on(self, number: int, reason: str) -> list[TradeRun]:
         """From one that waits, after a gap."""
         gap = gap_between(self.last, self._ahead[number].trade, reason, self.until)
         self._begin(number)
@@ -183,8 +183,8 @@ class Counted:
         self._ahead.clear()
         return dropped
 
-    def _sort_in(self, trades: Sequence[Trade], received: int, source: Source) -> list[Run]:
-        runs: list[Run] = []
+    def _sort_in(self, trades: Sequence[Trade], received: int, source: Source) -> list[TradeRun]:
+        runs: list[TradeRun] = []
         gap: Gap | None = None
         for trade in trades:
             number = number_of(trade)
@@ -257,9 +257,9 @@ class Counted:
     def _of_another_numbering(self, trade: Trade) -> bool:
         return self.last is not None and trade.timestamp < self.last.timestamp - RENUMBERED_MS
 
-    def _drain(self, gap: Gap | None) -> list[Run]:
+    def _drain(self, gap: Gap | None) -> list[TradeRun]:
         """Those whose turn it is, one run for each change of source."""
-        runs: list[Run] = []
+        runs: list[TradeRun] = []
         ahead, number = self._ahead, self._next
         while number is not None and number in ahead:
             trade, received, source = ahead.pop(number)
@@ -269,7 +269,7 @@ class Counted:
                 if received != runs[-1].received:
                     runs[-1] = runs[-1]._replace(received=received)
             else:
-                runs.append(Run([trade], received, source, None if runs else gap))
+                runs.append(TradeRun([trade], received, source, None if runs else gap))
         self._next = number
         if runs:
             self.last = runs[-1].trades[-1]

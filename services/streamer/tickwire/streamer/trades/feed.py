@@ -26,14 +26,14 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_context import Desk
-from tickwire.streamer.trades.by_content import Uncounted
-from tickwire.streamer.trades.by_id import Counted
+from tickwire.streamer.trades.by_content import OrderingByContent
+from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Run, Source
-from tickwire.streamer.trades.queue import BATCH_TRADES, Intake
+from tickwire.streamer.trades.ordering import Source, TradeRun
+from tickwire.streamer.trades.queue import BATCH_TRADES, TradeQueue
 from tickwire.streamer.trades.repair import Repair
 from tickwire.streamer.trades.resume import recent_trades
-from tickwire.tape.writer import Tape, open_tape
+from tickwire.tape.writer import TapeWriter, open_writer
 from tickwire.venues.units import stated_in_trades
 
 log = logs.get(__name__)
@@ -50,17 +50,17 @@ CLOCK_S = 5.0
 async def run(desk: Desk) -> None:
     """Follow the feed until `desk.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
     desk.board.say("starting")
-    tape, _ = await open_tape(desk.bus, streams.TRADES, desk.feed.tape, desk.confirm)
+    tape, _ = await open_writer(desk.bus, streams.TRADES, desk.feed.tape, desk.confirm)
     past = desk.venue.past
     identity = Identity(past.ids_shared, past.resolution_ms)
-    body = _Body(desk, tape, identity)
+    body = TradeFeed(desk, tape, identity)
     # Shuts an earlier writer out, so that what is read back is all there is.
     end = await body.append_message([], now_ms())
     counted = desk.venue.counted
     recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
-    ordering = Counted(*recent) if counted else Uncounted(*recent, identity)
+    ordering = OrderingById(*recent) if counted else OrderingByContent(*recent, identity)
     await _told_the_time(desk)
-    intake = Intake(desk.board, ordering, desk.settings.held, desk.venue.clock)
+    intake = TradeQueue(desk.board, ordering, desk.settings.held, desk.venue.clock)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(desk, intake))]
         async with desk.venue.watching(desk.feed, intake):
@@ -73,7 +73,7 @@ async def run(desk: Desk) -> None:
     desk.board.say("stopped")
 
 
-async def _wake_to_stop(desk: Desk, intake: Intake) -> None:
+async def _wake_to_stop(desk: Desk, intake: TradeQueue) -> None:
     await desk.stop.wait()
     intake.wake.set()
 
@@ -87,8 +87,8 @@ async def _told_the_time(desk: Desk) -> None:
         log.debug("the exchange does not tell the time", **desk.feed.fields, error=repr(error))
 
 
-class _Body:
-    def __init__(self, desk: Desk, tape: Tape, identity: Identity) -> None:
+class TradeFeed:
+    def __init__(self, desk: Desk, tape: TapeWriter, identity: Identity) -> None:
         self._desk = desk
         self._board = desk.board
         self._tape = tape
@@ -97,7 +97,7 @@ class _Body:
         """The minute up to which the tape is to be declared complete: nothing of it is on its way any more."""
         self._units = stated_in_trades(desk.units)
 
-    async def follow(self, intake: Intake) -> None:
+    async def follow(self, intake: TradeQueue) -> None:
         """Append what arrives, until stopped."""
         stop = self._desk.stop
         while not stop.is_set():
@@ -111,7 +111,7 @@ class _Body:
 
     # ---- the tape
 
-    async def append(self, runs: Sequence[Run]) -> None:
+    async def append(self, runs: Sequence[TradeRun]) -> None:
         """Append them in messages of bounded size."""
         for run in runs:
             # A gap may be all there is.
@@ -169,7 +169,7 @@ class _Body:
 
     # ---- how far the tape is complete
 
-    async def minutes(self, intake: Intake) -> None:
+    async def minutes(self, intake: TradeQueue) -> None:
         """After each UTC minute, by the exchange's clock, have the tape say that it is complete up to there."""
         settle_ms = self._desk.settings.settle_ms
         passed: int | None = None
@@ -197,7 +197,7 @@ class _Body:
             done = self._boundary is None and passed == boundary
             await asyncio.sleep(until_next if done else min(until_next, RECHECK_S))
 
-    async def _mark(self, intake: Intake) -> None:
+    async def _mark(self, intake: TradeQueue) -> None:
         boundary, last = self._boundary, intake.ordering.last
         if boundary is None or intake or intake.missing:
             return

@@ -1,9 +1,9 @@
 """Trades in the exchange's order, each once: which of those that arrive go on the tape, and when. No I/O.
 
-Two forms behind one interface, by what the ids of an exchange are. `Counted` ids count up by one, so that a hole shows
-by itself and whatever order trades arrive in can be put right. Elsewhere (`Uncounted`) only an interruption shows that
-something may be missing, and only a page of REST that overlaps both sides of it shows that nothing is. Before a tape
-has any trade, a time does as its last one: up to which it is complete all the same.
+Two orderings behind one protocol, by what the ids of an exchange are. With `OrderingById`, ids count up by one, so a
+gap shows by itself and trades may arrive in any order. With `OrderingByContent`, only an interruption shows that trades
+may be missing, and only a REST page that overlaps both sides of it proves that none is. Before a tape has any trade,
+the time up to which it is complete takes the place of its last trade.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tickwire.model.feeds import Gap, Trade
 Source = Literal["live", "rest"]
 
 
-class Run(NamedTuple):
+class TradeRun(NamedTuple):
     """Trades to append next, in order. `gap` is what is missing before the first of them."""
 
     trades: list[Trade]
@@ -63,12 +63,12 @@ class Ordering(Protocol):
     def next_id(self) -> int | None:
         """The id that must come next, where ids count."""
 
-    def offer(self, trades: Sequence[Trade], received: int) -> list[Run]:
+    def offer(self, trades: Sequence[Trade], received: int) -> list[TradeRun]:
         """Live trades, as they arrive: those that go on now, with others that waited for them."""
 
     def page(
         self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
-    ) -> tuple[list[Run], Answer]:
+    ) -> tuple[list[TradeRun], Answer]:
         """A page of REST, in the exchange's order: what goes on now, and what the page proves.
 
         `reason` is that of the gap if the page does not adjoin what is known before it. `floor` is `until` where the
@@ -87,7 +87,7 @@ class Ordering(Protocol):
     def owed_gap(self, end: int) -> Gap | None:
         """What was left out, to be said before the tape is complete up to `end` (ms); it is then not owed any more."""
 
-    def forgo(self, since: int, reason: str) -> list[Run]:
+    def forgo(self, since: int, reason: str) -> list[TradeRun]:
         """Do without what happened before `since` (ms): a gap without trades, where any of it may be missing.
 
         Not where ids count: there the next trade shows whether any is.
@@ -96,10 +96,10 @@ class Ordering(Protocol):
     def interrupted(self) -> int:
         """What is offered from now on may not adjoin what was before; how many trades are no longer held."""
 
-    def resume(self) -> list[Run]:
+    def resume(self) -> list[TradeRun]:
         """Nothing is missing: go on, with those that waited."""
 
-    def give_up(self, reason: str) -> list[Run]:
+    def give_up(self, reason: str) -> list[TradeRun]:
         """Go on with those that wait, after a gap. Only while some wait."""
 
     def forget(self) -> int:

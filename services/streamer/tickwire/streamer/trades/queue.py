@@ -11,7 +11,7 @@ from typing import NamedTuple
 from tickwire.model.feeds import Trade
 from tickwire.observe import logs
 from tickwire.streamer.control.feed_context import Board
-from tickwire.streamer.trades.ordering import Ordering, Run
+from tickwire.streamer.trades.ordering import Ordering, TradeRun
 
 log = logs.get(__name__)
 
@@ -34,7 +34,7 @@ class _LeftOut(NamedTuple):
     reason: str
 
 
-class Intake:
+class TradeQueue:
     """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing.
 
     `clock` tells the exchange's time, ms; None while it is unknown.
@@ -164,7 +164,7 @@ class Intake:
         else:
             self._board.state = "starting" if self._connected_at is None else "disconnected"
 
-    def ordered(self) -> list[Run]:
+    def ordered(self) -> list[TradeRun]:
         """The next batch of the inbox, in order, without what was there before."""
         ordering, inbox = self.ordering, self._inbox
         batch: list[Trade] = []
@@ -209,19 +209,19 @@ class Intake:
             self._reject(1, reason)
         self.ordering.refused.clear()
 
-    def all_ordered(self) -> list[Run]:
+    def all_ordered(self) -> list[TradeRun]:
         """Everything of the inbox likewise."""
-        runs: list[Run] = []
+        runs: list[TradeRun] = []
         while self._inbox:
             runs += self.ordered()
         return runs
 
-    def resumed(self) -> list[Run]:
+    def resumed(self) -> list[TradeRun]:
         """Nothing is missing, by REST's word."""
         self._unsure = False
         return self.ordering.resume() if self.ordering.missing and not self.ordering.waiting else []
 
-    def gave_up(self, reason: str) -> list[Run]:
+    def gave_up(self, reason: str) -> list[TradeRun]:
         """Go on after a gap, with those that wait: there must be some."""
         self._unsure = False
         runs = self.ordering.give_up(reason)

@@ -15,9 +15,9 @@ from tickwire.streamer.control.feed_context import Desk
 from tickwire.streamer.subscriptions.admission import LeftOut
 from tickwire.streamer.trades import repair_plan
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Answer, Run, known_until
+from tickwire.streamer.trades.ordering import Answer, TradeRun, known_until
 from tickwire.streamer.trades.past_trades import Unanswered
-from tickwire.streamer.trades.queue import Intake
+from tickwire.streamer.trades.queue import TradeQueue
 from tickwire.streamer.trades.repair_plan import Ask, Patience
 
 CALL_S = 30.0
@@ -32,7 +32,7 @@ TOO_FAR = "further back than repair_span_s"
 class Repair:
     """The repairs of one feed. `append` puts trades on its tape, `identity` is what they are known by."""
 
-    def __init__(self, desk: Desk, append: Callable[[Sequence[Run]], Awaitable[None]], identity: Identity) -> None:
+    def __init__(self, desk: Desk, append: Callable[[Sequence[TradeRun]], Awaitable[None]], identity: Identity) -> None:
         self._desk = desk
         self._board = desk.board
         self._append = append
@@ -40,7 +40,7 @@ class Repair:
         self._identity = identity
         self._said_impossible = False
 
-    async def run(self, intake: Intake) -> None:
+    async def run(self, intake: TradeQueue) -> None:
         """Have REST fill in what is missing, until nothing is, or nobody waits for it, or it is stopped."""
         ordering = intake.ordering
         patience = Patience(self._desk.settings.repair_s)
@@ -128,7 +128,7 @@ class Repair:
             self._said_impossible = True
             self._board.say("limited", reason)
 
-    async def _forgone(self, intake: Intake, reason: str) -> bool:
+    async def _forgone(self, intake: TradeQueue, reason: str) -> bool:
         """Do without what happened before the feed was connected, where that is known and nothing waits for it."""
         ordering, since = intake.ordering, intake.connected_at
         if since is None or ordering.waiting:
@@ -138,7 +138,7 @@ class Repair:
         await self._append(intake.resumed())
         return not intake.missing
 
-    async def _settled(self, intake: Intake) -> bool:
+    async def _settled(self, intake: TradeQueue) -> bool:
         """Whether REST's word that nothing is missing counts: just after a connection it may lag behind."""
         if intake.arrived:
             return True
@@ -179,7 +179,7 @@ class Repair:
             stopped.cancel()
             await asyncio.gather(call, stopped, return_exceptions=True)
 
-    async def _pause(self, intake: Intake, patience: Patience) -> None:
+    async def _pause(self, intake: TradeQueue, patience: Patience) -> None:
         """Wait before REST is asked again. What comes meanwhile, and may go on, does."""
         due = time.monotonic() + min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
         while not self._desk.stop.is_set() and intake.repairable and (left := due - time.monotonic()) > 0:
@@ -187,7 +187,7 @@ class Repair:
             await self._append(intake.all_ordered())
 
 
-async def _woken(intake: Intake, seconds: float | None = None) -> None:
+async def _woken(intake: TradeQueue, seconds: float | None = None) -> None:
     """Until something new is in the intake, at most so long."""
     try:
         async with asyncio.timeout(seconds):
