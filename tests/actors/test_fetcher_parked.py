@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 
+import msgspec
+import pytest
 from nats.aio.msg import Msg
 
 from support.processes import SimulatorProcess, environment, running_service, running_simulator
@@ -14,8 +16,8 @@ from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import job_messages
 from tickwire.model import messages
-from tickwire.model.messages import FetchAccepted, FetchRequest, Job
-from tickwire.model.ranges import Range
+from tickwire.model.messages import FetchAccepted, FetchRequest, Job, Stored
+from tickwire.model.ranges import Range, covers, merge
 
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC
 DAY = 86_400_000
@@ -66,6 +68,17 @@ class Heard:
             await each.wait()
 
 
+class Durable:
+    """What the cache said that it stored."""
+
+    def __init__(self) -> None:
+        self.ranges: list[Range] = []
+
+    async def take(self, message: Msg) -> None:
+        stored = messages.decode(message.data, Stored)
+        self.ranges = merge([*self.ranges, Range(stored.since, stored.until)])
+
+
 async def deadly_requests(exchange: SimulatorProcess) -> int:
     return len([entry for entry in await exchange.log("klines") if DEADLY in str(entry["query"])])
 
@@ -88,15 +101,16 @@ async def killed_by_it(
     return False
 
 
+@pytest.mark.parametrize("refresh", [False, True])
 async def test_a_job_that_ends_its_process_twice_is_parked_while_all_others_complete(
-    bus: Bus, broker: str, tmp_path: Path
+    bus: Bus, broker: str, tmp_path: Path, refresh: bool
 ) -> None:
     others = [
         wanted("eth", "binance", "ETH/USDT", 20),
         wanted("btc", "binance", "BTC/USDT", 20),
         wanted("okx", "okx", "ETH/USDT", 10),
     ]
-    deadly = wanted("deadly", "binance", "SOL/USDT", 2)
+    deadly = msgspec.structs.replace(wanted("deadly", "binance", "SOL/USDT", 2), refresh=refresh)
     requests = [*others[:1], deadly, *others[1:]]
     heard = Heard([str(each.id) for each in requests])
     await bus.subscribe("md.job.*", heard.take)
@@ -154,3 +168,53 @@ async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, b
                 await heard.all()
     job = heard.last["long"]
     assert (job.state, job.complete, job.rows_from_cache, job.rows_fetched) == ("done", True, 0, 40 * 1440)
+
+
+async def test_a_refresh_goes_on_after_two_deaths_from_the_pages_that_are_durable(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    since = NOW - 40 * DAY
+    heard, durable = Heard(["first", "again"]), Durable()
+    await bus.subscribe("md.job.*", heard.take)
+    async with running_simulator("--now", str(NOW + 30_000), "--symbol", "ETH/USDT") as exchange:
+        config, log = tmp_path / "tickwire.toml", tmp_path / "fetcher.log"
+        config.write_text(CONFIG.format(gateway=exchange.url))
+        env = environment(tmp_path / "data", TICKWIRE_NATS_URL=broker, TICKWIRE_CONFIG=str(config))
+        async with asyncio.timeout(200), running_service("cache", env):
+            async with running_service("fetcher", env, log=log):
+                await ordered(bus, wanted("first", "binance", "ETH/USDT", 40))
+                await heard.ended["first"].wait()
+            await bus.subscribe("md.stored.>", durable.take)
+            await exchange.fault("klines", "delay", seconds=0.1)
+            refresh = msgspec.structs.replace(wanted("again", "binance", "ETH/USDT", 40), refresh=True)
+            at = since
+            for _ in range(2):
+                await exchange.forget_log()
+                async with running_service("fetcher", env, log=log) as process:
+                    await ordered(bus, refresh)
+                    while "again" not in heard.last or not got_beyond(heard.last["again"], at):
+                        await asyncio.sleep(0.02)
+                    process.kill()
+                    await process.wait()
+                assert not heard.last["again"].ended
+                assert min(await asked(exchange)) >= at
+                at = heard.last["again"].missing[0].since
+                assert covers(durable.ranges, Range(since, at))
+            await exchange.clear()
+            await exchange.forget_log()
+            async with running_service("fetcher", env, log=log):
+                await heard.ended["again"].wait()
+        assert min(await asked(exchange)) >= at
+    assert covers(durable.ranges, Range(since, NOW))
+    job = heard.last["again"]
+    assert (job.state, job.complete, job.missing, job.rows_fetched) == ("done", True, [], 40 * 1440)
+
+
+def got_beyond(job: Job, at: int) -> bool:
+    """Whether a running job says that pages beyond `at` are durable, or has ended."""
+    return job.ended or (bool(job.missing) and job.missing[0].since > at)
+
+
+async def asked(exchange: SimulatorProcess) -> list[int]:
+    """Since when the candles were asked for, in each request."""
+    return [int(entry["query"].partition("startTime=")[2].partition("&")[0]) for entry in await exchange.log("klines")]

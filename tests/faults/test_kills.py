@@ -11,7 +11,9 @@ import pytest
 
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
-from tickwire.model.messages import Row
+from tickwire.errors import JobParked, NoSuchService, RequestTimeout
+from tickwire.fetcher.job import PARKED_AFTER
+from tickwire.model.messages import Job, Row
 from tickwire.model.subjects import Key
 
 MINUTE = 60_000
@@ -38,6 +40,27 @@ def assert_nothing_announced_is_missing(line: Pipeline) -> None:
         assert announced >= stored.rows, f"{stored} announced, {announced} rows there"
 
 
+async def fetched(line: Pipeline, since: int, until: int, *, refresh: bool = False) -> Job:
+    """Have a range fetched while its fetcher is killed at random.
+
+    Two kills in a row before a page is stored park a job, by design: it is then ordered again, as its error says. That
+    is accepted only where there were two kills since it was ordered; every other failure fails.
+    """
+    while True:
+        before = line.kills["fetcher"]
+        await line.ready("fetcher")
+        try:
+            job = await line.submit(KEY, since, until, refresh=refresh)
+        except (NoSuchService, RequestTimeout):
+            assert line.kills["fetcher"] > before
+            continue
+        done = await job.result(300)
+        if done.error is None:
+            return done
+        assert done.error.code == JobParked.code, done
+        assert line.kills["fetcher"] - before >= PARKED_AFTER, done
+
+
 async def backfill_under_kills(
     line: Pipeline, kills: int, victims: Sequence[str], seed: int, candles: int = 20_000
 ) -> None:
@@ -47,8 +70,7 @@ async def backfill_under_kills(
     # Slow answers make the backfill last long enough to be hit in the middle.
     await line.simulator.fault("klines", "delay", seconds=0.02)
     since, until = await a_range(line.simulator, candles)
-    job = await line.submit(KEY, since, until)
-    result = asyncio.ensure_future(job.result(300))
+    result = asyncio.ensure_future(fetched(line, since, until))
     for _ in range(kills):
         await asyncio.sleep(chance.uniform(0.05, 0.6))
         for victim in chance.choice([[victims[0]], [victims[-1]], list(victims)]):
@@ -58,8 +80,7 @@ async def backfill_under_kills(
         if result.done():
             result.result()
             # Start over on the same key: everything is asked for again, rows that are there stay.
-            job = await line.submit(KEY, since, until, refresh=True)
-            result = asyncio.ensure_future(job.result(300))
+            result = asyncio.ensure_future(fetched(line, since, until, refresh=True))
     done = await result
     assert done.complete, done
     assert done.missing == []

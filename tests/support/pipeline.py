@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import csv
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -48,6 +49,8 @@ class Pipeline:
     env: dict[str, str]
     running: dict[str, tuple[children.Process, AsyncExitStack]] = field(default_factory=dict)
     stored: list[Stored] = field(default_factory=list)
+    kills: Counter[str] = field(default_factory=Counter)
+    """How often instances of each service were killed."""
 
     @property
     def cache_dir(self) -> Path:
@@ -73,6 +76,7 @@ class Pipeline:
     async def kill(self, service: str, number: int = 0) -> None:
         """kill -9 one instance."""
         process, stack = self.running.pop(f"{service}-{number}")
+        self.kills[service] += 1
         process.kill()
         await process.wait()
         await stack.aclose()

@@ -143,7 +143,8 @@ class Job(Struct, frozen=True, kw_only=True):
     of the newest closed candle, by the exchange's clock, once the job runs.
 
     `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
-    `[since, until)`. `missing` is what is still not known; `complete` means that nothing is.
+    `[since, until)`. `missing` is what is still not known, and while a refresh runs, what is not refreshed yet;
+    `complete` means that nothing is missing.
     `refused` says of parts that are missing why the exchange did not give them.
     `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `parked` when the
     fetcher's process ended twice while it ran. `crashes` counts those ends since the job last got on; a running job

@@ -1,7 +1,8 @@
 """One fetch job: from what the cache knows, through what the exchange is asked, to what the cache then knows.
 
 A job can be killed anywhere and run again by another instance: everything it needs is in the request, in the cache's
-coverage and in the job's last message.
+coverage and in the job's last message. Of a refresh, that message is the checkpoint: the cache knew the range before,
+so what of it was not asked for yet, or is not durable, is what the message says is missing.
 
 That message also says whether the job ends the process that runs it: it is `running` with the name of an instance
 until it ends or is handed on, and whoever finds it so, and did not run it, knows that the other process ended. A job
@@ -87,6 +88,9 @@ class Run:
         self._attempt = time.time_ns()
         self._published = float("-inf")
         self._base = 0
+        """How many rows were durable before this run."""
+        self._refreshed: list[Range] = []
+        """What earlier runs of a refresh made durable."""
         self._bounds: Bounds | None = None
         self._newest: int | None = None
         """Where the newest candle opens that the exchange gave."""
@@ -101,6 +105,9 @@ class Run:
             kept = ("until", "pages", "retries", "rows_from_cache", "rows_fetched", "rows_expected", "missing")
             self._note(**{name: getattr(before, name) for name in kept})
             self._note(crashes=before.crashes + self._ended_its_process(before))
+            if before.rows_expected:
+                # The run got so far as to say what is missing.
+                self._refreshed = subtract(Range(before.since, before.until), before.missing)
         try:
             if self._job.crashes >= PARKED_AFTER:
                 await self._note_missing()
@@ -159,16 +166,18 @@ class Run:
             self._runner.suspects.release()
 
     async def _get_on(self, way: Storing) -> None:
-        """End the probation once a page is durable: what ended the process was something else.
-
-        A refresh begins anew each time, so it stays suspected.
-        """
-        if self._job.crashes and way.stored and not self._request.refresh:
+        """Note what became durable, and end the probation: what ended the process was something else."""
+        if not way.stored:
+            return
+        self._note(rows_fetched=self._base + way.rows)
+        if self._request.refresh:
+            self._note(missing=[part for whole in self._job.missing for part in subtract(whole, way.done)])
+        if self._job.crashes:
             self._note(crashes=0)
             # Known before the next suspect runs, so that the end of that one is not held against this one.
             await self._publish_durably()
-        if way.stored:
-            self._end_probation()
+        self._end_probation()
+        await self._progress()
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         """The result of `work`; it is given up when the job is cancelled. Raises JobCancelled."""
@@ -187,8 +196,11 @@ class Run:
 
     async def _fetch(self, *, again: bool) -> None:
         request, key = self._request, self._request.key
+        # A refresh sends what was not durable again under another name: of a page that the stream drops as sent before,
+        # nothing is announced, and the cache's coverage does not tell it from what was there before the refresh.
         run = f"{self._job.id}.{self._attempt}" if request.refresh else self._job.id
-        async with storing(self._bus, key, run, refresh=request.refresh) as way:
+        self._base = self._job.rows_fetched
+        async with storing(self._bus, key, run, self._get_on, refresh=request.refresh) as way:
             now = await self._unless_cancelled(self._venue.now(self._retried))
             grid, regridded = grid_of(key.exchange, key.timeframe), False
             while True:
@@ -200,10 +212,9 @@ class Run:
                     # In the cache they open elsewhere than was expected.
                     grid = there
                     continue
-                missing = [Range(found.since, found.until)]
-                wanted = [Range(found.since, found.reach)]
+                known = self._refreshed if request.refresh else before.verified
+                missing, wanted = (subtract(Range(found.since, end), known) for end in (found.until, found.reach))
                 if not request.refresh:
-                    missing, wanted = (subtract(whole, before.verified) for (whole,) in (missing, wanted))
                     if found.reach > found.until:
                         before = await self._unless_cancelled(way.coverage(found.since, found.until))
                     if not again:
@@ -225,7 +236,8 @@ class Run:
                     )
                 break
             await way.settled()
-            self._result(await way.coverage(self._job.since, self._job.until))
+            after = await way.coverage(self._job.since, self._job.until)
+        self._result(after)
         if failure is not None:
             raise failure
 
@@ -255,7 +267,7 @@ class Run:
                     for page in pages:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
                         await way.put(found.termed(page, pager.newest))
-                    await self._progress(way)
+                    await self._progress()
                 self._newest = pager.newest
                 self._note(refused=[*self._job.refused, *map(_refused, pager.refusals)])
             if self._job.refused and not any(pager.served for pager in pagers):
@@ -291,13 +303,11 @@ class Run:
     def _note(self, **changes: object) -> None:
         self._job = msgspec.structs.replace(self._job, **changes)
 
-    async def _progress(self, way: Storing) -> None:
-        await self._get_on(way)
+    async def _progress(self) -> None:
         now = asyncio.get_running_loop().time()
         # Nothing is kept for a broker that is away: by then the job may run elsewhere, or have ended there.
         if now - self._published >= PROGRESS_S and not self._bus.lost.is_set():
             self._published = now
-            self._note(rows_fetched=self._base + way.rows)
             await self._bus.publish(subjects.job(self._job.id), self._job)
 
     async def _publish_end(self, state: str, error: TickwireError | None = None) -> None:

@@ -53,10 +53,14 @@ class Storing:
         self._on_the_way: list[_Sent] = []
         self._durable: list[Range] = []
         self._news = asyncio.Event()
+        """Set when pages became durable; a new one each time."""
+        self._ended = False
         self.rows = 0
         """How many rows of this job are durable."""
         self.stored = 0
         """How many of its pages are."""
+        self.done: list[Range] = []
+        """The ranges of these pages."""
 
     async def put(self, page: Proven) -> None:
         """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
@@ -99,7 +103,6 @@ class Storing:
         loop = asyncio.get_running_loop()
         left, progress = len(self._on_the_way), loop.time()
         while not reached():
-            self._news.clear()
             try:
                 async with asyncio.timeout(ASK_AGAIN_S):
                     await self._news.wait()
@@ -145,10 +148,22 @@ class Storing:
             if covers(self._durable, sent.range):
                 self.rows += sent.rows
                 self.stored += 1
+                self.done = merge([*self.done, sent.range])
             else:
                 waiting.append(sent)
         self._on_the_way = waiting
+        self._tell()
+
+    def _tell(self) -> None:
         self._news.set()
+        self._news = asyncio.Event()
+
+    async def follow(self, on_durable: OnDurable) -> None:
+        """Call `on_durable` whenever pages became durable, until `end`."""
+        while not self._ended:
+            news = self._news
+            await on_durable(self)
+            await news.wait()
 
     async def on_stored(self, message: Msg) -> None:
         """Take in `md.stored`."""
@@ -176,22 +191,31 @@ class Storing:
             ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=f"{self._run}.{digest}")
             sent.sequence = ack.seq
 
-    def end(self) -> Awaitable[None]:
-        """Have `send` return after what it has."""
-        return self._to_send.put(None)
+    async def end(self) -> None:
+        """Have `send` return after what it has, and `follow` after the call that it is in."""
+        await self._to_send.put(None)
+        self._ended = True
+        self._tell()
+
+
+OnDurable = Callable[[Storing], Awaitable[None]]
 
 
 @asynccontextmanager
-async def storing(bus: Bus, key: Key, run: str, *, refresh: bool = False) -> AsyncIterator[Storing]:
+async def storing(
+    bus: Bus, key: Key, run: str, on_durable: OnDurable, *, refresh: bool = False
+) -> AsyncIterator[Storing]:
     """Send pages of a key within the block. On the way out, those put are sent, unless it is cancelled.
 
-    The same page sent twice under the same `run` is stored once.
+    The same page sent twice under the same `run` is stored once. `on_durable` is called, one call after another,
+    whenever pages became durable.
     """
     way = Storing(bus, key, run, refresh=refresh)
     subscription = await bus.subscribe(subjects.stored(key), way.on_stored)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(way.send())
+            group.create_task(way.follow(on_durable))
             yield way
             await way.end()
     finally:
