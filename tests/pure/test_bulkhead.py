@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.errors import ExchangeFailed, Fenced
-from tickwire.process.bulkhead import Backoff, bulkhead, reason
+from tickwire.process.backoff import Backoff, delay_s
+from tickwire.process.bulkhead import bulkhead, reason
 
 
 @given(failures=st.integers(0, 10**6), first=st.floats(0.001, 100), longest=st.floats(0.001, 1000))
@@ -17,6 +18,22 @@ def test_a_delay_is_bounded_after_however_many_failures(failures: int, first: fl
     backoff = Backoff(first, longest)
     backoff.failures = failures
     assert 0 <= backoff.next() <= longest
+
+
+@given(failures=st.integers(1, 10**6), first=st.floats(0.001, 10), longest=st.floats(10, 100))
+def test_delays_double_up_to_the_longest_with_jitter(failures: int, first: float, longest: float) -> None:
+    full = float(min(longest, first * 2 ** min(failures - 1, 60)))
+    assert full / 2 <= delay_s(failures, first, longest) <= full
+    assert delay_s(0, first, longest) == 0
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_first_retry_is_immediate_only_where_that_is_chosen(at_once: bool) -> None:
+    backoff = Backoff(8, 60, at_once=at_once)
+    assert (backoff.next() == 0) is at_once
+    assert 4 <= backoff.next() <= 16
+    backoff.worked()
+    assert (backoff.next() == 0) is at_once
 
 
 async def test_work_that_fails_is_tried_again_and_each_failure_is_told() -> None:

@@ -11,7 +11,7 @@ from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.process.bulkhead import Backoff
+from tickwire.process.backoff import Backoff
 from tickwire.streamer.subscriptions.watch_loop import TRIES, Ended, answered, watch
 
 

@@ -12,7 +12,7 @@ from tickwire.bus import embedded
 from tickwire.errors import TickwireError
 from tickwire.process import lifecycle, ports
 from tickwire.process.bulkhead import reason
-from tickwire.process.supervisor import HEALTHY_AFTER_S, Say, delay_s
+from tickwire.process.supervisor import HEALTHY_AFTER_S, Say, restart_backoff
 
 TAKEOVER_PATIENCE_S = 30.0
 """How long a killed supervisor's broker may take to follow it: it writes what it has, on a machine that may be busy."""
@@ -54,7 +54,7 @@ async def _keep_broker(
     token: str | None,
 ) -> None:
     port, *others = choice
-    failures = 0
+    backoff = restart_backoff()
     while not stop.is_set():
         began = time.monotonic()
         try:
@@ -70,9 +70,10 @@ async def _keep_broker(
                     port, *others = others
                     continue
                 raise
-            failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
-            pause = delay_s(failures)
-            say(f"the broker ended; starting it again in {pause:g} s: {reason(error)}")
+            if time.monotonic() - began > HEALTHY_AFTER_S:
+                backoff.worked()
+            pause = backoff.next()
+            say(f"the broker ended; starting it again in {pause:.1f} s: {reason(error)}")
             await lifecycle.pause(stop, pause)
 
 

@@ -6,38 +6,16 @@ The one place, beside the answering of requests, where an exception of any kind 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 
 from tickwire.errors import Fenced, TickwireError
+from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import leaf, pause
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
 STEADY_S = 30.0
 """Work that lasted so long since it failed has recovered: the next failure is the first one again."""
-
-
-class Backoff:
-    """How long to wait before the next attempt: not at all, then exponentially longer, with jitter. In seconds."""
-
-    def __init__(self, first_s: float, longest_s: float) -> None:
-        self.failures = 0
-        """In a row."""
-        self._first = first_s
-        self._longest = longest_s
-
-    def worked(self) -> None:
-        """The next failure is the first one again."""
-        self.failures = 0
-
-    def next(self) -> float:
-        """Seconds until the next attempt, after one that failed."""
-        self.failures += 1
-        if self.failures == 1:
-            return 0.0
-        # The exponent is bounded: 2.0 ** 1024 is an OverflowError.
-        return min(self._longest, self._first * 2.0 ** min(self.failures - 2, 30)) * random.uniform(0.5, 1.0)
 
 
 def reason(error: Exception) -> str:

@@ -17,6 +17,7 @@ from typing import BinaryIO
 
 from tickwire.errors import ConfigError
 from tickwire.process import children, lifecycle
+from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import Exit
 
 Say = Callable[[str], None]
@@ -48,9 +49,9 @@ class Program:
     """That of the process; absent: ours."""
 
 
-def delay_s(failures: int) -> float:
-    """How long to wait before the start after so many failures in a row: doubling, capped."""
-    return min(MAX_DELAY_S, FIRST_DELAY_S * 2.0 ** min(failures - 1, 16))
+def restart_backoff() -> Backoff:
+    """The delays between two starts of one program."""
+    return Backoff(FIRST_DELAY_S, MAX_DELAY_S, at_once=False)
 
 
 async def keep(
@@ -67,7 +68,7 @@ async def keep(
 
 
 async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asyncio.Event) -> None:
-    failures = 0
+    backoff = restart_backoff()
     while not stop.is_set():
         began = time.monotonic()
         try:
@@ -84,9 +85,10 @@ async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asynci
             raise ConfigError(
                 f"{program.name} refused to start", f"see {program.log}" if program.log else "its message is above"
             )
-        failures = 1 if time.monotonic() - began > HEALTHY_AFTER_S else failures + 1
-        delay = delay_s(failures)
-        say(f"{program.name} {how}; starting it again in {delay:g} s")
+        if time.monotonic() - began > HEALTHY_AFTER_S:
+            backoff.worked()
+        delay = backoff.next()
+        say(f"{program.name} {how}; starting it again in {delay:.1f} s")
         await lifecycle.pause(stop, delay)
 
 

@@ -34,6 +34,8 @@ from tickwire.model.messages import CandlePage, RejectedPage
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.process import lifecycle
+from tickwire.process.backoff import Backoff
 from tickwire.process.loop_yield import Turns
 
 log = logs.get(__name__)
@@ -46,8 +48,8 @@ QUEUED_BYTES = 16 << 20
 """Pages taken from the stream and not yet stored; beyond this the broker holds them back (flow control)."""
 BATCH_BYTES = 2 << 20
 """Pages in one group commit: large enough that the sync vanishes, small enough to announce within milliseconds."""
-RETRY_S = (0.1, 5.0)
-"""First and longest wait before a refused write is tried again."""
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
+"""Delays before a write that the disk refused is tried again."""
 
 T = TypeVar("T")
 
@@ -218,7 +220,7 @@ class Partition:
         Raises StorageError or CacheFileError only when the lease is to be released meanwhile.
         """
         assert self._worker is not None
-        pause, longest = RETRY_S
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
         while True:
             try:
                 with timed(self._metrics.commits):
@@ -230,8 +232,7 @@ class Partition:
                 self._notify()
                 if lease.release.is_set():
                     raise
-                await first_of(pause, lease.release.wait())
-                pause = min(pause * 2, longest)
+                await lifecycle.pause(lease.release, backoff.next())
             else:
                 if self.trouble is not None:
                     log.info("candles can be stored again", partition=self.number)

@@ -28,7 +28,7 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.process import lifecycle
-from tickwire.process.bulkhead import Backoff
+from tickwire.process.backoff import Backoff
 from tickwire.redaction import described
 from tickwire.streamer.books import snapshots
 from tickwire.streamer.books.deltas import open_deltas

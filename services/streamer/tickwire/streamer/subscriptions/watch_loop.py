@@ -13,7 +13,7 @@ from aiohttp import ClientError
 from ccxt.base import errors
 
 from tickwire.errors import TickwireError
-from tickwire.process.bulkhead import Backoff
+from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
 
