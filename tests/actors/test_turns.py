@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tickwire.process.loop_yield import Turns
+from tickwire.process.loop_yield import LoopYield
 
 
 async def test_others_have_their_turn_in_work_whose_steps_are_short_or_long() -> None:
@@ -18,13 +18,13 @@ async def test_others_have_their_turn_in_work_whose_steps_are_short_or_long() ->
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    turns = Turns()
+    loop_yield = LoopYield()
     # A step takes half as long as others wait at most: every second one gives way.
     for _ in range(20):
         deadline = time.perf_counter() + 0.005
         while time.perf_counter() < deadline:
             pass
-        await turns.taken()
+        await loop_yield.after_step()
     assert turned >= 9
     task.cancel()
 
@@ -39,8 +39,8 @@ async def test_short_steps_cost_no_turn_each() -> None:
             await asyncio.sleep(0)
 
     task = asyncio.create_task(other())
-    turns = Turns(longest_s=60)
+    loop_yield = LoopYield(longest_s=60)
     for _ in range(10_000):
-        await turns.taken()
+        await loop_yield.after_step()
     assert turned == 0
     task.cancel()

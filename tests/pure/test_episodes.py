@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.observe.episodes import Episode
+from tickwire.observe.episodes import Episode, Episodes, ReportThrottle
 
 
 class Log:
@@ -53,3 +54,29 @@ def test_where_nobody_sees_its_end_it_is_over_after_a_while(monkeypatch: pytest.
         now += pause
         episode.occurs()
     assert [fields.get("times_before") for _, _, fields in log.said] == [None, 3, 2]
+
+
+def test_each_key_has_its_own_episode_and_the_oldest_is_forgotten() -> None:
+    log = Log()
+    episodes = Episodes(log, "it fails", most=2)
+    for key in ("a", "a", "b", "a", "c", "b", "c", "a"):
+        episodes.occurs(key, key=key)
+    assert [fields["key"] for _, _, fields in log.said] == ["a", "b", "c", "a"]
+
+
+@given(st.lists(st.floats(0, 3), max_size=50))
+def test_reports_are_an_interval_apart_and_count_what_they_leave_out(pauses: list[float]) -> None:
+    now = 1_000.0
+    reported: list[tuple[float, str]] = []
+    throttle = ReportThrottle(lambda reason: reported.append((now, reason)), interval_s=1.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tickwire.observe.episodes.time.monotonic", lambda: now)
+        for pause in pauses:
+            now += pause
+            throttle.add("unreadable")
+        now += 1.0
+        throttle.add("last")
+    times = [at for at, _ in reported]
+    assert all(later - earlier >= 1.0 for earlier, later in itertools.pairwise(times))
+    counted = sum(1 + int(text.partition("(and ")[2].partition(" ")[0] or 0) for _, text in reported)
+    assert counted == len(pauses) + 1

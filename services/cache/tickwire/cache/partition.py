@@ -36,7 +36,7 @@ from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
-from tickwire.process.loop_yield import Turns
+from tickwire.process.loop_yield import LoopYield
 
 log = logs.get(__name__)
 
@@ -254,22 +254,22 @@ class Partition:
         self._metrics.refused.inc(len(outcome.rejected))
         self._metrics.pages.inc(len(outcome.stored))
         self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
-        turns = Turns()
+        loop_yield = LoopYield()
         for sequence, page, refusal in outcome.rejected:
             self._refusals.occurs(**page.key._asdict(), since=page.since, sequence=sequence, reason=str(refusal))
             await self._reject(page.key, sequence, refusal, page)
-            await turns.taken()
+            await loop_yield.after_step()
         for stored in outcome.stored:
             key = Key(stored.exchange, stored.symbol, stored.timeframe)
             await self._say(subjects.stored(key), stored)
-            await turns.taken()
+            await loop_yield.after_step()
 
     async def _pass_over(self, unread: list[tuple[_Queued, BadRequest]]) -> None:
         """Count and publish what was no page of its subject's key."""
         self._metrics.refused.inc(len(unread))
-        turns = Turns()
+        loop_yield = LoopYield()
         for each, error in unread:
-            await turns.taken()
+            await loop_yield.after_step()
             self.bus.undecodable.skip(each.subject, each.data, error, sequence=each.sequence)
             try:
                 key = subjects.key_of(_path_of(each.subject))

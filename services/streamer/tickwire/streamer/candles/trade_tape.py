@@ -22,7 +22,7 @@ from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
 from tickwire.observe import logs
-from tickwire.process.loop_yield import Turns
+from tickwire.process.loop_yield import LoopYield
 from tickwire.tape.reader import read_pages
 from tickwire.tape.sequence import expected_of, has_gap
 from tickwire.tape.writer import RETRY_S, last_message
@@ -100,14 +100,14 @@ async def read_back(
     bus: Bus, trades: Feed, after: int, unreadable: Callable[[str], None]
 ) -> AsyncGenerator[tuple[int, Trades], None]:
     """What the tape keeps after a sequence, up to its present end: by pages, so that nothing else waits behind it."""
-    turns = Turns()
+    loop_yield = LoopYield()
     async with aclosing(read_pages(bus, trades.public, after, known=False)) as found:
         async for page in found:
             for taped in page:
                 told = told_by(taped.data, trades, unreadable)
                 yield taped.sequence, skipped(told) if taped.skipped else told
                 # By time: a message has one trade, or as many thousands as fit into it.
-                await turns.taken()
+                await loop_yield.after_step()
 
 
 def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Trades:
