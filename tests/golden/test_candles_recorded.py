@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from tickwire.model.feeds import Candle, Trade, Trades
-from tickwire.streamer.candles.builder import CandleBuilder, Ended, fold, grain_of
+from tickwire.streamer.candles.builder import CandleBuilder, Ended, fold
+from tickwire.streamer.candles.partial_candles import grain_of
 
 MINUTE = 60_000
 Values = tuple[float, float, float, float, float]

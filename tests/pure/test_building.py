@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.model.feeds import Candle, Gap, Trade, Trades
-from tickwire.streamer.candles.builder import CandleBuilder, Ended, Late, candle_of, divides_a_day, fold, grain_of
+from tickwire.model.feeds import Candle, Feed, Gap, Trade, Trades
+from tickwire.streamer.candles.builder import CandleBuilder, Ended, Late, candle_of, fold
+from tickwire.streamer.candles.partial_candles import divides_a_day, grain_of
 
 DAY = 1_700_006_400_000
 """The start of a day (UTC): 2023-11-15."""
@@ -176,15 +177,14 @@ def test_a_trade_of_an_interval_that_is_over_is_told_and_counted_nowhere(tape: l
 
 def candle(building: CandleBuilder, ended: Ended | None = None) -> Candle | None:
     """What is published of the open candle, or of one that has ended."""
+    feed = Feed("candle", "x", "A/B", building.timeframe)
     if ended is not None:
         assert ended.bar is not None
-        return candle_of("x", "A/B", building.timeframe, ended.since, ended.bar, closed=True, complete=ended.complete)
+        return candle_of(feed, ended.since, ended.bar, closed=True, complete=ended.complete)
     if building.bar is None:
         return None
     assert building.since is not None
-    return candle_of(
-        "x", "A/B", building.timeframe, building.since, building.bar, closed=False, complete=building.complete
-    )
+    return candle_of(feed, building.since, building.bar, closed=False, complete=building.complete)
 
 
 plain = st.decimals("0.00001", "9999", places=5).map(float)

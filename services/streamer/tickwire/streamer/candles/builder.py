@@ -1,80 +1,30 @@
-"""Candles from trades. No I/O.
+"""Builds the candles of each timeframe from messages of the trade tape. No I/O.
 
-Trades are cut into runs that fall into one interval of every timeframe, so that what a run costs is paid once for all
-timeframes. An interval ends when a trade at or after its end is on the tape, or the tape says that it is complete
-beyond it. Volumes are in base currency where amounts can be measured so, and added as decimals, because an exchange's
-own volume is a decimal sum: 0.1 + 0.2 is 0.3 there.
+An interval ends when a trade at or after its end is on the tape, or when the tape is declared complete beyond its end.
+Volumes are in base currency where amounts can be converted. They are summed as decimals, because the exchange's own
+volume is a decimal sum: 0.1 + 0.2 is 0.3 there.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Context, Decimal
-from functools import reduce
-from math import gcd
 from typing import NamedTuple
 
 from tickwire.model import timeframes
-from tickwire.model.feeds import Candle, Gap, Trade, Trades
+from tickwire.model.feeds import Candle, Feed, Gap, Trades
 from tickwire.model.messages import Row, VolumeUnit
+from tickwire.streamer.candles.partial_candles import PartialCandle, partial_candles
 from tickwire.venues.units import BASE, Measure
 
-DAY_MS = 86_400_000
-
 _EXACT = Context(prec=200)
-"""Wide enough for the sum of any doubles that are written with 17 digits."""
-
-
-def divides_a_day(timeframe: str) -> bool:
-    """Whether candles of this timeframe are built from trades: those that begin anew with each day (UTC)."""
-    return DAY_MS % timeframes.duration_ms(timeframe) == 0
-
-
-def grain_of(names: Iterable[str]) -> int:
-    """The longest span (ms) that every one of these timeframes consists of; a day where there is none."""
-    return reduce(gcd, (timeframes.duration_ms(name) for name in names), DAY_MS)
-
-
-class PartialCandle(NamedTuple):
-    """Trades that follow each other within one grain. `at` is where the grain begins (ms)."""
-
-    at: int
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: Decimal
-    trades: int
-
-
-def partial_candles(trades: Sequence[Trade], grain: int, measure: Measure = BASE) -> list[PartialCandle]:
-    """Trades in the order of the tape, as runs; `measure` says what their amounts are."""
-    if not trades:
-        return []
-    grains = [trade.timestamp // grain for trade in trades]
-    if grains.count(grains[0]) == len(grains):
-        return [_run(grains[0] * grain, trades, measure)]
-    runs, start = [], 0
-    for index in range(1, len(grains) + 1):
-        if index == len(grains) or grains[index] != grains[start]:
-            runs.append(_run(grains[start] * grain, trades[start:index], measure))
-            start = index
-    return runs
-
-
-def _run(at: int, trades: Sequence[Trade], measure: Measure) -> PartialCandle:
-    if len(trades) == 1:
-        trade = trades[0]
-        price = trade.price
-        return PartialCandle(at, price, price, price, price, measure.base_volume(trade.amount, price), 1)
-    prices = [trade.price for trade in trades]
-    return PartialCandle(at, prices[0], max(prices), min(prices), prices[-1], measure.total(trades), len(prices))
+"""Wide enough for the exact sum of any doubles written with 17 digits."""
 
 
 @dataclass(slots=True)
 class Bar:
-    """A candle being built. `sequence` is that of the last message of stream TRADES with a trade in it."""
+    """The content of a candle. `sequence` is that of the last message of stream TRADES with a trade in it."""
 
     open: float
     high: float
@@ -84,12 +34,23 @@ class Bar:
     trades: int
     sequence: int
 
+    def add(self, partial: PartialCandle, sequence: int) -> None:
+        """Add the trades of a later partial candle."""
+        if partial.high > self.high:
+            self.high = partial.high
+        if partial.low < self.low:
+            self.low = partial.low
+        self.close = partial.close
+        self.volume = _EXACT.add(self.volume, partial.volume)
+        self.trades += partial.trades
+        self.sequence = sequence
+
 
 class Ended(NamedTuple):
-    """`[since, until)` is over. `bar` is its candle; without one nothing was traded, and it may be many intervals.
+    """`[since, until)` is over. `bar` is its candle; None means no trade, and then the range may span many intervals.
 
-    Where it is not `complete`, not all of it was observed, and both may be wrong. Where nothing was traded, `close` is
-    the price of the last trade before, if that is known.
+    Unless `complete`, part of the range was not observed, and the bar, or its absence, may be wrong. Without a bar,
+    `close` is the price of the last trade before the range, where it is known.
     """
 
     since: int
@@ -100,10 +61,10 @@ class Ended(NamedTuple):
 
 
 class Late(NamedTuple):
-    """Something of `[since, until)`, which had ended before: so many trades, or none where a gap reaches so far.
+    """Trades of `[since, until)`, which had already ended: how many, or 0 where a gap reaches back so far.
 
-    Where nothing was traded between the trades and the present interval, it reaches up to that: their price is the
-    close of what follows them.
+    The range extends to the present interval where nothing was traded in between: those flat candles took their price
+    from the trade before them, which is now another one.
     """
 
     since: int
@@ -111,165 +72,31 @@ class Late(NamedTuple):
     trades: int
 
 
-class CandleBuilder:
-    """The candles of one timeframe. Made by `begin` or `resume`.
+class GapBounds:
+    """Derives which times a gap covers. A gap whose end is not known stays open until a later message shows the end."""
 
-    `position` is the sequence of the last message taken: earlier ones are ignored.
-    """
+    def __init__(self) -> None:
+        self._open_since: int | None = None
 
-    def __init__(self, timeframe: str, position: int) -> None:
-        self.timeframe = timeframe
-        self.duration = timeframes.duration_ms(timeframe)
-        self.position = position
-        self.since: int | None = None
-        """Where the present interval begins; absent until something was observed."""
-        self.complete = False
-        """Whether the present interval was wholly observed so far."""
-        self.bar: Bar | None = None
-        self._end = 0
-        self._target = 0
-        self._floor = 0
-        """What is earlier never was ours."""
-        self._again = -1
-        """A message that is read a second time: what is early in it is known."""
-        self._unknown_since: int | None = None
-        """Where a gap begins whose end is still to be seen."""
-        self._close: float | None = None
-        """The price of the last trade; absent where trades may be missing after the last one known."""
-        self._traded = -1
-        """The grain of that trade."""
+    @property
+    def is_open(self) -> bool:
+        """Whether the end of a gap is still unknown."""
+        return self._open_since is not None
 
-    @classmethod
-    def begin(cls, timeframe: str, position: int, target: int) -> CandleBuilder:
-        """From the message after `position` on; what is before `target` (ms, an open time) is of no interest.
+    def resolve(
+        self, gap: Gap | None, observed_until: int, first: int | None, until: int | None
+    ) -> tuple[int, int] | None:
+        """The first and last time (ms, inclusive) at which trades may be missing; None while the end is unknown.
 
-        The interval at `target` is complete when the tape turns out to reach back to before it.
+        `gap`, `first` and `until` are those of the message: its gap, the time of its first trade, and up to when it
+        declares the tape complete. A gap without a start begins at `observed_until`.
         """
-        building = cls(timeframe, position)
-        building._target = target
-        return building
-
-    @classmethod
-    def resume(cls, candle: Candle) -> CandleBuilder:
-        """From where a candle was published that an earlier owner built.
-
-        After a closed one, its last message is read again, because it may hold trades of the next interval too.
-        """
-        if candle.closed:
-            building = cls(candle.timeframe, candle.sequence - 1)
-            building._again = candle.sequence
-            building._enter(candle.timestamp + building.duration, complete=True)
-            if candle.complete:
-                building._close, building._traded = candle.close, candle.timestamp
-            return building
-        building = cls(candle.timeframe, candle.sequence)
-        building._enter(candle.timestamp, complete=candle.complete)
-        building.bar = Bar(
-            candle.open,
-            candle.high,
-            candle.low,
-            candle.close,
-            Decimal(repr(candle.volume)),
-            candle.trades,
-            candle.sequence,
-        )
-        if candle.complete:
-            building._close, building._traded = candle.close, candle.timestamp
-        return building
-
-    def fold(
-        self, sequence: int, runs: Sequence[PartialCandle], first: int | None, gap: Gap | None, until: int | None
-    ) -> list[Ended | Late]:
-        """Take in a message: its runs, the time of its first trade, its gap and how far it is complete.
-
-        Gives what has ended by it, in order, and what came late.
-        """
-        said: list[Ended | Late] = []
-        if sequence <= self.position:
-            return said
-        self.position = sequence
-        if gap is not None or self._unknown_since is not None:
-            self._miss(gap, first, until, said)
-        for run in runs:
-            if self.since is None:
-                self._begin(run.at, exactly=False)
-            if run.at >= self._end:
-                self._advance(run.at, said)
-            elif run.at < (self.since or 0):
-                if run.at >= self._floor and sequence != self._again:
-                    said.append(self._late(run))
-                continue
-            self._add(run, sequence)
-        if until is not None:
-            if self.since is None:
-                self._begin(until, exactly=True)
-            elif until >= self._end:
-                self._advance(until, said)
-        return said
-
-    def end_reached_by(self, at: int) -> int:
-        """Up to when (ms) intervals are over once something of this time (ms) is taken; 0 where none is."""
-        return at - at % self.duration if self.since is not None and at >= self._end else 0
-
-    def _late(self, run: PartialCandle) -> Late:
-        opened = run.at - run.at % self.duration
-        until = opened + self.duration
-        if run.at >= self._traded and self.since is not None:
-            # What followed it was flat at another price.
-            until = max(until, self.since)
-            self._close, self._traded = run.close, run.at
-        return Late(opened, until, run.trades)
-
-    def _add(self, run: PartialCandle, sequence: int) -> None:
-        self._close, self._traded = run.close, run.at
-        bar = self.bar
-        if bar is None:
-            self.bar = Bar(run.open, run.high, run.low, run.close, run.volume, run.trades, sequence)
-            return
-        if run.high > bar.high:
-            bar.high = run.high
-        if run.low < bar.low:
-            bar.low = run.low
-        bar.close = run.close
-        bar.volume = _EXACT.add(bar.volume, run.volume)
-        bar.trades += run.trades
-        bar.sequence = sequence
-
-    def _begin(self, at: int, *, exactly: bool) -> None:
-        """The first sign, at this time; `exactly`: from this very time on, all is observed."""
-        if at < self._target:
-            self._enter(self._target, complete=True)
-        else:
-            opened = at - at % self.duration
-            self._enter(opened, complete=exactly and at == opened)
-        assert self.since is not None
-        self._floor = self.since
-
-    def _enter(self, since: int, *, complete: bool) -> None:
-        self.since = since
-        self._end = since + self.duration
-        self.complete = complete
-        self.bar = None
-
-    def _advance(self, to: int, said: list[Ended | Late]) -> None:
-        """All was observed up to `to`, which lies after the present interval."""
-        assert self.since is not None
-        opened = to - to % self.duration
-        said.append(Ended(self.since, self._end, self.bar, self.complete, None if self.bar else self._close))
-        if opened > self._end:
-            said.append(Ended(self._end, opened, None, True, self._close))
-        self._enter(opened, complete=True)
-
-    def _miss(self, gap: Gap | None, first: int | None, until: int | None, said: list[Ended | Late]) -> None:
-        """Work out from when to when trades are missing, both inclusive."""
-        if self.since is None:
-            return
-        since = self.since
+        since = observed_until
         if gap is not None and gap.since is not None:
-            # Where the last known trade is named, others of its millisecond may be missing.
+            # If the last known trade is named, other trades of its millisecond may be missing.
             since = gap.since + (gap.after_id is None)
-        if self._unknown_since is not None:
-            since = min(since, self._unknown_since)
+        if self._open_since is not None:
+            since = min(since, self._open_since)
         if gap is not None and gap.until is not None:
             last = gap.until - (gap.before_id is None)
         elif first is not None:
@@ -277,69 +104,210 @@ class CandleBuilder:
         elif until is not None:
             last = until - 1
         else:
-            self._unknown_since = since
-            return
-        self._unknown_since = None
-        if last >= since:
-            self._missing(since, last, said)
+            self._open_since = since
+            return None
+        self._open_since = None
+        return (since, last) if last >= since else None
 
-    def _missing(self, since: int, last: int, said: list[Ended | Late]) -> None:
+
+class CandleBuilder:
+    """Builds the candles of one timeframe. Made by `begin` or `resume`.
+
+    `position` is the sequence of the last message taken; messages up to it are ignored.
+    """
+
+    def __init__(self, timeframe: str, position: int) -> None:
+        self.timeframe = timeframe
+        self.duration = timeframes.duration_ms(timeframe)
+        self.position = position
+        self.since: int | None = None
+        """Open time of the present interval (ms); None until something was observed."""
+        self.complete = False
+        """Whether the present interval has been observed from its beginning without a gap."""
+        self.bar: Bar | None = None
+        self._end = 0
+        self._target = 0
+        self._first_own = 0
+        """Open time of the first interval that this builder observed: earlier trades are not its concern."""
+        self._reread = -1
+        """Sequence of a message that is read a second time: trades of ended intervals in it are not late."""
+        self._gap = GapBounds()
+        self._close: float | None = None
+        """Price of the last trade; None where later trades may be missing."""
+        self._traded = -1
+        """Start of the grain of that trade (ms)."""
+
+    @classmethod
+    def begin(cls, timeframe: str, position: int, target: int) -> CandleBuilder:
+        """A builder that starts after the message `position`, for intervals from `target` (ms, an open time) on.
+
+        The interval at `target` is complete if the tape turns out to reach back before it.
+        """
+        builder = cls(timeframe, position)
+        builder._target = target
+        return builder
+
+    @classmethod
+    def resume(cls, candle: Candle) -> CandleBuilder:
+        """A builder that continues where an earlier owner published `candle`.
+
+        After a closed candle its last message is read again, because it may hold trades of the next interval too.
+        """
+        position = candle.sequence - 1 if candle.closed else candle.sequence
+        builder = cls(candle.timeframe, position)
+        if candle.closed:
+            builder._reread = candle.sequence
+            builder._enter(candle.timestamp + builder.duration, complete=True)
+        else:
+            builder._enter(candle.timestamp, complete=candle.complete)
+            builder.bar = Bar(
+                candle.open,
+                candle.high,
+                candle.low,
+                candle.close,
+                Decimal(repr(candle.volume)),
+                candle.trades,
+                candle.sequence,
+            )
+        if candle.complete:
+            builder._close, builder._traded = candle.close, candle.timestamp
+        return builder
+
+    def fold(
+        self, sequence: int, partials: Sequence[PartialCandle], first: int | None, gap: Gap | None, until: int | None
+    ) -> list[Ended | Late]:
+        """Take a message: its trades summed up, the time of its first trade, its gap, and up to when it is complete.
+
+        Returns the ranges that it ends, in order, and the trades that came late.
+        """
+        results: list[Ended | Late] = []
+        if sequence <= self.position:
+            return results
+        self.position = sequence
+        if self.since is not None and (gap is not None or self._gap.is_open):
+            missing = self._gap.resolve(gap, self.since, first, until)
+            if missing is not None:
+                self._take_gap(*missing, results)
+        for partial in partials:
+            if self.since is None:
+                self._start(partial.at, exactly=False)
+            if partial.at >= self._end:
+                self._advance(partial.at, results)
+            elif partial.at < (self.since or 0):
+                if partial.at >= self._first_own and sequence != self._reread:
+                    results.append(self._late(partial))
+                continue
+            self._add(partial, sequence)
+        if until is not None:
+            if self.since is None:
+                self._start(until, exactly=True)
+            elif until >= self._end:
+                self._advance(until, results)
+        return results
+
+    def end_reached_by(self, at: int) -> int:
+        """Up to when (ms) intervals end once something of time `at` (ms) is taken; 0 if none ends."""
+        return at - at % self.duration if self.since is not None and at >= self._end else 0
+
+    def _late(self, partial: PartialCandle) -> Late:
+        opened = partial.at - partial.at % self.duration
+        until = opened + self.duration
+        if partial.at >= self._traded and self.since is not None:
+            # The flat candles after it were published at another price.
+            until = max(until, self.since)
+            self._close, self._traded = partial.close, partial.at
+        return Late(opened, until, partial.trades)
+
+    def _add(self, partial: PartialCandle, sequence: int) -> None:
+        self._close, self._traded = partial.close, partial.at
+        if self.bar is None:
+            self.bar = Bar(
+                partial.open, partial.high, partial.low, partial.close, partial.volume, partial.trades, sequence
+            )
+        else:
+            self.bar.add(partial, sequence)
+
+    def _start(self, at: int, *, exactly: bool) -> None:
+        """Enter the first interval. `exactly`: everything from `at` (ms) on is observed."""
+        if at < self._target:
+            self._enter(self._target, complete=True)
+        else:
+            opened = at - at % self.duration
+            self._enter(opened, complete=exactly and at == opened)
         assert self.since is not None
-        if since < self.since and self.position != self._again:
-            begun = max(since - since % self.duration, self._floor)
-            ended = min(last - last % self.duration + self.duration, self.since)
-            if last >= self._traded:
-                # One of those missing may be the last before now.
-                ended, self._close = self.since, None
-            if begun < ended:
-                said.append(Late(begun, ended, 0))
+        self._first_own = self.since
+
+    def _enter(self, since: int, *, complete: bool) -> None:
+        self.since = since
+        self._end = since + self.duration
+        self.complete = complete
+        self.bar = None
+
+    def _advance(self, to: int, results: list[Ended | Late]) -> None:
+        """End the present interval, and those without a trade before `to` (ms), all of which was observed."""
+        assert self.since is not None
+        opened = to - to % self.duration
+        results.append(Ended(self.since, self._end, self.bar, self.complete, None if self.bar else self._close))
+        if opened > self._end:
+            results.append(Ended(self._end, opened, None, True, self._close))
+        self._enter(opened, complete=True)
+
+    def _take_gap(self, since: int, last: int, results: list[Ended | Late]) -> None:
+        """Trades may be missing from `since` to `last` (ms, inclusive)."""
+        assert self.since is not None
+        if since < self.since and self.position != self._reread:
+            self._take_gap_in_ended(since, last, results)
         if last < self.since:
             return
         if since >= self._end:
-            self._advance(since, said)
+            self._advance(since, results)
         self.complete = False
         self._close = None
         opened = last - last % self.duration
         if opened > self.since:
-            said.append(Ended(self.since, self._end, self.bar, False))
+            results.append(Ended(self.since, self._end, self.bar, False))
             if opened > self._end:
-                said.append(Ended(self._end, opened, None, False))
+                results.append(Ended(self._end, opened, None, False))
             self._enter(opened, complete=False)
+
+    def _take_gap_in_ended(self, since: int, last: int, results: list[Ended | Late]) -> None:
+        """The part of a gap that lies in intervals that have ended."""
+        assert self.since is not None
+        begun = max(since - since % self.duration, self._first_own)
+        ended = min(last - last % self.duration + self.duration, self.since)
+        if last >= self._traded:
+            # The last trade before the present interval may be among the missing ones.
+            ended, self._close = self.since, None
+        if begun < ended:
+            results.append(Late(begun, ended, 0))
 
 
 def fold(
-    buildings: Mapping[str, CandleBuilder], grain: int, sequence: int, message: Trades, measure: Measure = BASE
+    builders: Mapping[str, CandleBuilder], grain: int, sequence: int, message: Trades, measure: Measure = BASE
 ) -> list[tuple[str, Ended | Late]]:
-    """Take a message of the tape into all candles; what each timeframe has to say, in order.
+    """Take a message of the tape into the candles of all timeframes; returns the results of each, in order.
 
-    `grain` is `grain_of` their timeframes, `measure` what the amounts of trades are.
+    `grain` is `grain_of` the timeframes; `measure` converts the amounts of trades to base currency.
     """
     trades = message.trades
-    runs = partial_candles(trades, grain, measure)
+    partials = partial_candles(trades, grain, measure)
     first = trades[0].timestamp if trades else None
-    said: list[tuple[str, Ended | Late]] = []
-    for timeframe, building in buildings.items():
-        for each in building.fold(sequence, runs, first, message.gap, message.until):
-            said.append((timeframe, each))
-    return said
+    results: list[tuple[str, Ended | Late]] = []
+    for timeframe, builder in builders.items():
+        for each in builder.fold(sequence, partials, first, message.gap, message.until):
+            results.append((timeframe, each))
+    return results
 
 
 def candle_of(
-    exchange: str,
-    symbol: str,
-    timeframe: str,
-    since: int,
-    bar: Bar,
-    *,
-    closed: bool,
-    complete: bool,
-    volume_unit: VolumeUnit = "base",
+    feed: Feed, since: int, bar: Bar, *, closed: bool, complete: bool, volume_unit: VolumeUnit = "base"
 ) -> Candle:
-    """A bar as it is published."""
+    """The candle of `feed`, which has a timeframe, as it is published."""
+    assert feed.timeframe is not None
     return Candle(
-        exchange=exchange,
-        symbol=symbol,
-        timeframe=timeframe,
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
         timestamp=since,
         open=bar.open,
         high=bar.high,
@@ -355,10 +323,10 @@ def candle_of(
 
 
 def flat(price: float, sequence: int) -> Bar:
-    """The candle of an interval without a trade, where the exchange has one: at the close before it."""
+    """The bar of an interval without a trade, at the close before it, for venues that publish such candles."""
     return Bar(price, price, price, price, Decimal(0), 0, sequence)
 
 
 def row_of(candle: Candle) -> Row:
-    """A candle as it is cached."""
+    """The candle as a row of the cache."""
     return (candle.timestamp, candle.open, candle.high, candle.low, candle.close, candle.volume)

@@ -40,15 +40,14 @@ from tickwire.streamer.candles.builder import (
     Ended,
     Late,
     candle_of,
-    divides_a_day,
     flat,
     fold,
-    grain_of,
     row_of,
 )
 from tickwire.streamer.candles.clock_gate import admitted, in_time
 from tickwire.streamer.candles.native import NativeCandles
 from tickwire.streamer.candles.outbox import CacheOutbox
+from tickwire.streamer.candles.partial_candles import divides_a_day, grain_of
 from tickwire.streamer.candles.publisher import CandlePublisher
 from tickwire.streamer.candles.trade_tape import TradeTapeReader, position, read_back, stream_info
 from tickwire.streamer.control.feed_context import Desk
@@ -406,11 +405,8 @@ class CandleFeed:
 
     def _candle(self, timeframe: str, since: int, ended: Ended, *, closed: bool) -> Candle:
         assert ended.bar is not None
-        feed = self._desk.feed
         return candle_of(
-            feed.exchange,
-            feed.symbol,
-            timeframe,
+            self._desk.feed._replace(timeframe=timeframe),
             since,
             ended.bar,
             closed=closed,
