@@ -107,7 +107,7 @@ class BrokerChanged(TickwireError):
     status = 503
 
 
-class Unconfirmed(BrokerUnavailable):
+class Unacknowledged(BrokerUnavailable):
     """The broker did not say whether it took a message: it may have."""
 
 

@@ -95,10 +95,10 @@ async def test_a_connection_goes_on_with_a_broker_that_came_up_at_another_place(
     where: list[str] = []
     async with embedded.embedded(tmp_path) as url:
         where.append(url)
-        connected = connect(NatsSettings(), name="test", place=lambda: where[-1])
+        connected = connect(NatsSettings(), name="test", url=lambda: where[-1])
         bus = await connected.__aenter__()
         again = asyncio.Event()
-        bus.doubts.add(again.set)
+        bus.resync_callbacks.add(again.set)
     async with embedded.embedded(tmp_path) as url:
         assert url != where[0]
         where.append(url)
@@ -133,9 +133,9 @@ async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp
     async with AsyncExitStack() as stack:
         async with embedded.embedded(tmp_path / "ours", token="aa") as url:
             where.append(url)
-            bus = await stack.enter_async_context(connect(NatsSettings(), name="test", place=place))
+            bus = await stack.enter_async_context(connect(NatsSettings(), name="test", url=place))
             again = asyncio.Event()
-            bus.doubts.add(again.set)
+            bus.resync_callbacks.add(again.set)
             where.clear()
         refused = asyncio.Event()
         port = int(url.rpartition(":")[2])
@@ -157,5 +157,5 @@ async def test_a_broker_of_others_at_the_old_place_is_not_taken_for_ones_own(tmp
 
 async def test_a_user_that_is_configured_is_not_said_to_a_broker_with_a_token(tmp_path: Path) -> None:
     settings = NatsSettings(user="streamer", password=SecretStr("secret"))
-    async with embedded.embedded(tmp_path, token="aa") as url, connect(settings, name="test", place=url) as bus:
+    async with embedded.embedded(tmp_path, token="aa") as url, connect(settings, name="test", url=url) as bus:
         assert (await bus.jetstream.account_info()).streams == 0

@@ -319,7 +319,7 @@ async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path
         stack = connect(NatsSettings(url=url), name="test")
         bus = await stack.__aenter__()
         await streams.declare(bus.jetstream, 8, 1.0)
-        await bus.ordered("ohlcv.>", streams.OHLCV, keep)
+        await bus.subscribe_ordered("ohlcv.>", streams.OHLCV, keep)
         await bus.append("tape.ohlcv.a.B.1m", b"before", message_id="1")
         assert await got.get() == b"before"
     async with embedded_broker.embedded(tmp_path, port=port):

@@ -89,7 +89,7 @@ async def test_stored_messages_that_look_like_the_brokers_own_word_are_handed_on
             if message.data == messages.encode(LAST):
                 found.set()
 
-        await bus.ordered("odd.>", "ODD", take)
+        await bus.subscribe_ordered("odd.>", "ODD", take)
         ack = await bus.jetstream.publish("odd.last", messages.encode(LAST))
         await found.wait()
         assert heard == list(range(1, ack.seq + 1))
@@ -147,16 +147,16 @@ async def test_a_consumer_that_does_not_deliver_is_named_and_one_that_was_given_
         monkeypatch.setattr("tickwire.bus.connection.DEAF_S", 2.5)
         for name in ("ONE", "TWO"):
             await bus.jetstream.add_stream(StreamConfig(name=name, subjects=[f"{name}.>"]))
-        followed = [await bus.ordered(f"{name}.>", name, take) for name in ("ONE", "TWO")]
+        followed = [await bus.subscribe_ordered(f"{name}.>", name, take) for name in ("ONE", "TWO")]
         began = time.monotonic()
         await followed[0].unsubscribe()
         while time.monotonic() - began < 3.5:
             # Heartbeats of a stream where nothing happens, and nothing of the one that is not followed any more.
-            assert bus.deaf() is None
+            assert bus.silent_consumer() is None
             await asyncio.sleep(0.1)
         await bus.jetstream.delete_stream("TWO")
-        while (said := bus.deaf()) is None:
+        while (said := bus.silent_consumer()) is None:
             await asyncio.sleep(0.1)
         assert "silent" in said
         await followed[1].unsubscribe()
-        assert bus.deaf() is None
+        assert bus.silent_consumer() is None

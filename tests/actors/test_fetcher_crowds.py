@@ -17,8 +17,8 @@ from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
 from tickwire.bus import connection as bus_module
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.publisher import Ack, Confirmed
-from tickwire.bus.requests import checked
+from tickwire.bus.publisher import Ack, AcknowledgedPublisher
+from tickwire.bus.requests import payload_of
 from tickwire.errors import BadRequest, BrokerUnavailable, Busy, TickwireError
 from tickwire.model import messages
 from tickwire.model.messages import FetchAccepted, FetchRequest
@@ -114,7 +114,7 @@ async def test_what_is_no_job_or_cannot_be_meant_ends_alone(bus: Bus, broker: st
 async def ask(line: Fetching, changes: dict[str, Any]) -> None:
     """Ask with what our own messages would not say."""
     usual = {"exchange": "binance", "symbol": "ETH/USDT", "timeframe": "1m", "since": NOW - DAY}
-    checked(await line.bus.client.request("fetcher.fetch", msgspec.json.encode(usual | changes), timeout=30))
+    payload_of(await line.bus.client.request("fetcher.fetch", msgspec.json.encode(usual | changes), timeout=30))
 
 
 async def test_a_request_for_too_much_or_for_the_far_future_is_refused_with_the_remedy(
@@ -180,35 +180,35 @@ async def test_a_full_queue_refuses_at_once_and_queues_nothing(bus: Bus, broker:
 async def test_a_job_whose_confirmation_is_lost_is_accepted_once_it_is_known_and_never_called_refused(
     bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_module, "PUBLISH_PATIENCE_S", 2.0)
+    monkeypatch.setattr(bus_module, "PUBLISH_RETRY_S", 2.0)
     async with fetching(bus, broker, tmp_path) as line:
         await line.order("before")
         await line.end("before")
-        publish = Confirmed.publish
+        publish = AcknowledgedPublisher.publish
 
-        async def unheard(self: Confirmed, subject: str, data: bytes, **options: Any) -> Ack:
+        async def unheard(self: AcknowledgedPublisher, subject: str, data: bytes, **options: Any) -> Ack:
             """The stream takes it, and its word is lost."""
             await publish(self, subject, data, **options)
             if subject == "jobs.fetch.binance":
                 raise nats.js.errors.NoStreamResponseError
             return Ack()
 
-        monkeypatch.setattr(Confirmed, "publish", unheard)
+        monkeypatch.setattr(AcknowledgedPublisher, "publish", unheard)
         # It has run by the time that nobody waits for the confirmation any more.
         assert (await line.order("taken")).id == "taken"
         assert (await line.end("taken")).complete
 
-        async def lost(self: Confirmed, subject: str, data: bytes, **options: Any) -> Ack:
+        async def lost(self: AcknowledgedPublisher, subject: str, data: bytes, **options: Any) -> Ack:
             if subject == "jobs.fetch.binance":
                 raise nats.js.errors.NoStreamResponseError
             return await publish(self, subject, data, **options)
 
-        monkeypatch.setattr(Confirmed, "publish", lost)
+        monkeypatch.setattr(AcknowledgedPublisher, "publish", lost)
         with pytest.raises(
             BrokerUnavailable, match=r"whether job doubtful is queued is not known; ask again with the same id"
         ):
             await line.order("doubtful")
-        monkeypatch.setattr(Confirmed, "publish", publish)
+        monkeypatch.setattr(AcknowledgedPublisher, "publish", publish)
         await line.order("doubtful")
         assert (await line.end("doubtful")).complete
 

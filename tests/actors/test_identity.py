@@ -16,7 +16,7 @@ from support.ports import free_port
 from support.processes import environment, running_service
 from tickwire.bus import broker_identity, streams
 from tickwire.bus import embedded as embedded_broker
-from tickwire.bus.broker_identity import change, watched
+from tickwire.bus.broker_identity import broker_unchanged, describe_change
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BrokerChanged
 from tickwire.observe.metrics import Metrics
@@ -28,14 +28,14 @@ NAMES = st.dictionaries(st.sampled_from(["TRADES", "BOOKS", "JOBS"]), st.none() 
 
 @given(NAMES)
 def test_a_broker_that_is_the_same_has_not_changed(made: dict[str, int | None]) -> None:
-    assert change(made, dict(made)) is None
+    assert describe_change(made, dict(made)) is None
 
 
 @given(NAMES, st.data())
 def test_whatever_stream_is_gone_or_made_anew_is_a_change(made: dict[str, int | None], data: st.DataObject) -> None:
     name = data.draw(st.sampled_from(sorted(made)))
     other = data.draw((st.none() | st.integers(1, 3)).filter(lambda value: value != made[name]))
-    said = change(made, {**made, name: other})
+    said = describe_change(made, {**made, name: other})
     assert said is not None
     assert name in said or len(made) > 1
 
@@ -46,7 +46,7 @@ async def test_a_stream_that_is_deleted_and_made_again_ends_the_block(
     monkeypatch.setattr(broker_identity, "EVERY_S", 0.1)
     config = (await bus.jetstream.stream_info(streams.TICKERS)).config
     with pytest.raises(BrokerChanged, match="TICKERS"):
-        async with asyncio.timeout(60), watched(bus, [streams.TRADES, streams.TICKERS], Metrics()):
+        async with asyncio.timeout(60), broker_unchanged(bus, [streams.TRADES, streams.TICKERS], Metrics()):
             await bus.jetstream.delete_stream(streams.TICKERS)
             await bus.jetstream.add_stream(config)
             await asyncio.Event().wait()
@@ -61,7 +61,7 @@ async def test_a_broker_that_was_wiped_is_seen_at_the_reconnection(
         async with asyncio.timeout(100), connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
             with pytest.raises(BrokerChanged, match="another one, or was wiped"):
-                async with watched(bus, [streams.TRADES, streams.TICKERS], Metrics()):
+                async with broker_unchanged(bus, [streams.TRADES, streams.TICKERS], Metrics()):
                     await old.aclose()
                     async with embedded_broker.embedded(tmp_path / "two", port=int(url.rpartition(":")[2])):
                         await asyncio.Event().wait()

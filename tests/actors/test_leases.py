@@ -59,7 +59,7 @@ async def instance(url: str, name: str) -> AsyncIterator[tuple[Bus, Leases]]:
 
 
 async def until_released(lease: Lease) -> None:
-    await lease.release.wait()
+    await lease.stop.wait()
 
 
 async def eventually(leases: Leases, condition: object) -> None:
@@ -231,7 +231,7 @@ async def test_a_lease_says_since_when_it_is_held_however_often_it_was_renewed(b
         if message.data:
             said.put_nowait(messages.decode(message.data, LeaseHolder).since)
 
-    await bus.ordered("$KV.LEASES.test.lease.k", "KV_LEASES", observe)
+    await bus.subscribe_ordered("$KV.LEASES.test.lease.k", "KV_LEASES", observe)
     stop = asyncio.Event()
 
     async def body(lease: Lease) -> None:
@@ -252,7 +252,7 @@ async def test_an_expired_lease_whose_marker_is_the_last_entry_can_be_claimed(bu
     async def observe(message: object) -> None:
         reasons.put_nowait((getattr(message, "headers", None) or {}).get("Nats-Marker-Reason", ""))
 
-    await bus.ordered(subject, "KV_LEASES", observe)
+    await bus.subscribe_ordered(subject, "KV_LEASES", observe)
     async with asyncio.timeout(100):
         while await reasons.get() != "MaxAge":
             pass

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import nats.errors
-import nats.js.errors
 import pytest
 from pandas import DataFrame
 
@@ -75,7 +74,7 @@ async def until_all_have_everything(bus: Bus) -> None:
         while True:
             try:
                 infos = await bus.jetstream.streams_info()
-            except (nats.errors.Error, nats.js.errors.Error):
+            except nats.errors.Error:
                 infos = []
             replicas = [(info.cluster.replicas or []) if info.cluster else [] for info in infos]
             if infos and all(len(each) == 2 and all(peer.current for peer in each) for each in replicas):
@@ -91,7 +90,7 @@ async def until_the_tape_goes_on(bus: Bus, since: float) -> float:
                 last = await bus.jetstream.get_last_msg(streams.TRADES, BTC.tape, direct=True)
                 if messages.decode(last.data or b"", Trades).received > since * 1000:
                     return time.time() - since
-            except (nats.errors.Error, nats.js.errors.Error):
+            except nats.errors.Error:
                 pass
             await asyncio.sleep(0.02)
 

@@ -15,7 +15,7 @@ from support.ports import free_port
 from support.processes import environment, tickwire
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import StorageError
 from tickwire.settings import NatsSettings, Settings
 
@@ -91,7 +91,7 @@ async def test_declare_refuses_a_cluster_of_which_a_server_has_the_store_of_one_
         )
         async with on(brokers[1]) as bus, asyncio.timeout(100):
             # They tell each other what they store now and then.
-            while not (await patiently(bus.jetstream.account_info)).storage:
+            while not (await retry_jetstream(bus.jetstream.account_info)).storage:
                 await asyncio.sleep(0.05)
         async with asyncio.timeout(100):
             # Until they agree on who leads them.

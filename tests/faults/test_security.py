@@ -182,7 +182,7 @@ async def test_a_service_may_say_how_fast_it_reads_a_stream(
             key = f"{subject}{number}" if stream.startswith("KV_") else subject
             await operator.jetstream.publish(key, bytes(400_000))
         async with connect(as_user(server.url, user), name=user) as bus, asyncio.timeout(100):
-            await bus.ordered(filtered, stream, take)
+            await bus.subscribe_ordered(filtered, stream, take)
             await through.wait()
             await asked.wait()
 

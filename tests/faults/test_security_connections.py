@@ -62,7 +62,7 @@ async def test_a_url_whose_password_ends_its_host_is_refused_and_not_shown(tmp_p
     assert len(ended.err.splitlines()) == 1
     assert "cret" not in ended.err
     with pytest.raises(ConfigError, match="TICKWIRE_NATS_PASSWORD") as refused:
-        async with connect(NatsSettings(), name="test", place=url):
+        async with connect(NatsSettings(), name="test", url=url):
             raise AssertionError
     assert "cret" not in str(refused.value)
 

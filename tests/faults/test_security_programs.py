@@ -100,7 +100,7 @@ async def test_the_client_gets_candles_trades_from_the_tape_and_books(server: Se
                 break
         job = await line.submit(KEY, SINCE, SINCE + 10 * MINUTE)
         assert (await job.result()).complete
-        assert (await fetch_jobs.known(line.bus, job.id)).rows_from_cache == 10
+        assert (await fetch_jobs.find(line.bus, job.id)).rows_from_cache == 10
     assert "iolation" not in server.log
 
 

@@ -45,7 +45,7 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_for_longer_than_patien
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that is away for 25 s with a patience of 15 s, sixteen times as fast."""
-    monkeypatch.setattr(interest, "PUBLISH_PATIENCE_S", 1.0)
+    monkeypatch.setattr(interest, "PUBLISH_RETRY_S", 1.0)
     monkeypatch.setattr(service, "PINNED_TTL_S", 1)
     port = free_port()
     requests = service.pinned(StreamerSettings(feeds=["trade binance BTC/USDT"]), "one")

@@ -88,7 +88,7 @@ def test_a_header_is_a_number_or_is_refused(text: str) -> None:
 def test_what_is_passed_over_is_counted_by_the_kind_of_its_subject() -> None:
     passed = Undecodable()
     for subject in ("md.job.1f", "md.job.2f", "$KV.LEASES.cache.lease.1", "ohlcv.3.binance.BTC-USDT.1m"):
-        assert passed.decoded(subject, b"nothing", Job) is None
+        assert passed.decode(subject, b"nothing", Job) is None
     assert passed.counts == {"md.job": 2, "$KV.LEASES": 1, "ohlcv": 1}
 
 
@@ -96,7 +96,7 @@ def test_what_is_passed_over_is_counted_by_the_kind_of_its_subject() -> None:
 def test_subjects_of_anybodys_choice_do_not_make_endless_counts(names: list[str]) -> None:
     passed = Undecodable()
     for name in names:
-        passed.decoded(f"{name}.{name}", b"nothing", Job)
+        passed.decode(f"{name}.{name}", b"nothing", Job)
     assert sum(passed.counts.values()) == len(names)
     assert len(passed.counts) <= 101
     assert all(len(family_of(name * 50)) <= 60 for name in names)

@@ -8,14 +8,14 @@ from collections.abc import AsyncGenerator
 import pytest
 
 from tickwire.bus.requests import no_such_service
-from tickwire.bus.service_wait import Patience
+from tickwire.bus.service_wait import ServiceWait
 from tickwire.errors import Busy, NoSuchService, UnknownSymbol
 
 
-def patience(seconds: float) -> tuple[Patience, list[str]]:
+def patience(seconds: float) -> tuple[ServiceWait, list[str]]:
     told: list[str] = []
-    found = Patience(seconds)
-    found.say = told.append
+    found = ServiceWait(seconds)
+    found.report = told.append
     return found, told
 
 
@@ -30,7 +30,7 @@ async def test_a_call_is_made_again_until_somebody_serves_it_and_that_is_said_on
             raise no_such_service("fetcher.fetch")
         return name
 
-    found = await asyncio.gather(waits.served(lambda: call("one")), waits.served(lambda: call("two")))
+    found = await asyncio.gather(waits.call(lambda: call("one")), waits.call(lambda: call("two")))
     assert list(found) == ["one", "two"]
     assert told == ["no fetcher is running; waiting for it up to 60 s", "a fetcher answers again"]
 
@@ -44,7 +44,7 @@ async def test_one_that_is_busy_is_asked_again() -> None:
             raise error
         return "done"
 
-    assert await waits.served(call) == "done"
+    assert await waits.call(call) == "done"
     what = "4,352 requests of fetcher.fetch are in hand already"
     assert told == [f"{what}; waiting for it up to 60 s", f"over: {what}"]
 
@@ -56,11 +56,11 @@ async def test_without_patience_or_after_it_the_error_is_raised() -> None:
         raise no_such_service("cache.get")
 
     with pytest.raises(NoSuchService, match="no cache is running"):
-        await waits.served(call)
+        await waits.call(call)
     assert told == []
     waits, told = patience(0.3)
     with pytest.raises(NoSuchService, match="no cache is running"):
-        await waits.served(call)
+        await waits.call(call)
     assert told == ["no cache is running; waiting for it up to 0.3 s"]
 
 
@@ -70,7 +70,7 @@ async def test_a_stop_ends_the_waiting() -> None:
     async def call() -> None:
         raise no_such_service("cache.get")
 
-    waiting = asyncio.ensure_future(waits.served(call))
+    waiting = asyncio.ensure_future(waits.call(call))
     await asyncio.sleep(0)
     waits.stop.set()
     async with asyncio.timeout(30):
@@ -85,7 +85,7 @@ async def test_another_error_is_an_answer() -> None:
         raise UnknownSymbol("binance does not list X")
 
     with pytest.raises(UnknownSymbol):
-        await waits.served(call)
+        await waits.call(call)
     assert told == []
 
 
@@ -105,6 +105,6 @@ async def test_parts_are_begun_again_only_while_there_is_no_first_one() -> None:
 
     found: list[int] = []
     with pytest.raises(NoSuchService):
-        async for each in waits.parts(parts):
+        async for each in waits.items(parts):
             found.append(each)
     assert (found, begun) == ([1, 2], 3)

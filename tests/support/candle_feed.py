@@ -181,7 +181,7 @@ async def witness(bus: Bus) -> AsyncIterator[Witness]:
     subscriptions = [
         await bus.subscribe("md.candle.>", seen.candle),
         await bus.subscribe("md.status.candle.>", seen.status),
-        await bus.ordered("ohlcv.>", streams.OHLCV, seen.page),
+        await bus.subscribe_ordered("ohlcv.>", streams.OHLCV, seen.page),
     ]
     await bus.client.flush()
     yield seen

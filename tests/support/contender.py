@@ -24,7 +24,7 @@ async def main(stop: asyncio.Event) -> None:
     async def body(lease: Lease) -> None:
         say("held", lease.epoch.revision)
         try:
-            await lease.release.wait()
+            await lease.stop.wait()
         except asyncio.CancelledError:
             say("lost", lease.epoch.revision)
             raise

@@ -86,7 +86,7 @@ async def on_tape(bus: Bus, feed: Feed) -> Seen:
         if sequence == last.seq:
             done.set()
 
-    subscription = await bus.ordered(feed.tape, streams.TRADES, take)
+    subscription = await bus.subscribe_ordered(feed.tape, streams.TRADES, take)
     async with asyncio.timeout(100):
         await done.wait()
     await subscription.unsubscribe()

@@ -124,7 +124,7 @@ async def witness(bus: Bus, feed: Feed = FEED) -> AsyncIterator[Witness]:
     """One for a feed, from the tape's beginning."""
     seen = Witness()
     status = await bus.subscribe(feed.status.replace("tape.", "md.", 1), seen.status)
-    tape = await bus.ordered(feed.tape, streams.TRADES, seen.tape)
+    tape = await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.tape)
     await bus.client.flush()
     yield seen
     await tape.unsubscribe()

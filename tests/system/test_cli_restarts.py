@@ -120,7 +120,7 @@ async def test_a_program_waits_for_the_service_it_asks(line: Pipeline) -> None:
     await line.stop("fetcher")
     async with connect(line.bus.url) as client:
         away = asyncio.Event()
-        client.bus.patience.say = lambda _: away.set()
+        client.bus.service_wait.report = lambda _: away.set()
         asked = asyncio.create_task(frame(client, until))
         async with asyncio.timeout(100):
             await away.wait()

@@ -263,7 +263,7 @@ async def test_a_fetcher_that_dies_in_mid_job_is_not_waited_for_for_ever(
     async def ask() -> int:
         return len(await client.candles("binance", "T009/USDT", "1h", until - DAY, until))
 
-    client.bus.patience.seconds = 2
+    client.bus.service_wait.seconds = 2
     asked = asyncio.create_task(ask())
     async with asyncio.timeout(100):
         while not await line.simulator.log("klines"):

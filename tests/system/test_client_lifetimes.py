@@ -73,7 +73,7 @@ async def test_a_client_that_was_stopped_beyond_its_ttl_reads_back_what_it_misse
 
 async def test_a_request_that_nobody_answers_says_which_service_is_not_running(broker: str) -> None:
     async with connect(broker) as client:
-        client.bus.patience.seconds = 0.5
+        client.bus.service_wait.seconds = 0.5
         with pytest.raises(NoSuchService, match="fetcher"):
             await client.candles("binance", "BTC/USDT", "1h", since="2d")
         with pytest.raises(NoSuchService, match="cache"):

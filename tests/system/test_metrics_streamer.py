@@ -53,7 +53,7 @@ async def on_tape(line: Pipeline) -> list[Said]:
         if message.metadata.sequence.stream == last:
             done.set()
 
-    subscription = await line.bus.ordered(BTC.tape, streams.TRADES, take)
+    subscription = await line.bus.subscribe_ordered(BTC.tape, streams.TRADES, take)
     async with asyncio.timeout(100):
         await done.wait()
     await subscription.unsubscribe()

@@ -11,7 +11,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from tickwire import settings as config
-from tickwire.bus.connection import Bus, Place, connect
+from tickwire.bus.connection import Bus, UrlSource, connect
 from tickwire.cli.output import render
 from tickwire.errors import BadRequest
 from tickwire.observe import logs
@@ -27,7 +27,7 @@ def settings_of(path: Path | None) -> Settings:
     return settings
 
 
-def broker_place(settings: Settings) -> Place:
+def broker_place(settings: Settings) -> UrlSource:
     """`nats.url`, else how to find what runs on the data folder."""
     return settings.nats.url or runfile.finder(settings.data_dir)
 
@@ -61,7 +61,7 @@ async def url(_stop: asyncio.Event, path: Path | None, websocket: bool, json: bo
 @asynccontextmanager
 async def connected(settings: Settings, stop: asyncio.Event | None = None) -> AsyncIterator[Bus]:
     """A command's connection to the broker; `stop` ends its waiting for services that are not there."""
-    async with connect(settings.nats, name=f"tickwire-cli-{socket.gethostname()}", place=broker_place(settings)) as bus:
-        bus.patience.say = render.say
-        bus.patience.stop = stop or bus.patience.stop
+    async with connect(settings.nats, name=f"tickwire-cli-{socket.gethostname()}", url=broker_place(settings)) as bus:
+        bus.service_wait.report = render.say
+        bus.service_wait.stop = stop or bus.service_wait.stop
         yield bus

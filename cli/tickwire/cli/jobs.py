@@ -12,7 +12,7 @@ from nats.js.api import DeliverPolicy
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render
 from tickwire.cli.status import view as status_view
@@ -52,7 +52,7 @@ async def list_(stop: asyncio.Event, config: Path | None, ended: bool, json: boo
 async def words(bus: Bus) -> list[Job]:
     """The last word of each job, as long as it is kept (an hour), oldest first. Raises BrokerUnavailable."""
     try:
-        info = await patiently(lambda: bus.jetstream.stream_info(streams.JOB_RESULTS, subjects_filter="md.job.*"))
+        info = await retry_jetstream(lambda: bus.jetstream.stream_info(streams.JOB_RESULTS, subjects_filter="md.job.*"))
     except nats.js.errors.NotFoundError:
         return []
     found: dict[str, Job] = {}
@@ -61,14 +61,14 @@ async def words(bus: Bus) -> list[Job]:
     all_read = asyncio.Event()
 
     async def take(message: Msg) -> None:
-        job = bus.undecodable.decoded(message.subject, message.data, Job)
+        job = bus.undecodable.decode(message.subject, message.data, Job)
         if job is not None:
             found.pop(job.id, None)
             found[job.id] = job
         if message.metadata.num_pending == 0:
             all_read.set()
 
-    reading = await bus.ordered("md.job.*", streams.JOB_RESULTS, take, policy=DeliverPolicy.ALL)
+    reading = await bus.subscribe_ordered("md.job.*", streams.JOB_RESULTS, take, policy=DeliverPolicy.ALL)
     try:
         async with asyncio.timeout(READ_S):
             await all_read.wait()
@@ -108,4 +108,4 @@ async def cancel(stop: asyncio.Event, config: Path | None, ids: Sequence[str], j
 async def cancelled(bus: Bus, job_id: str) -> Job:
     """Have a job end; its last word. Raises BadRequest where none is known, and NoSuchService."""
     request = CancelRequest(id=job_id)
-    return await bus.patience.served(lambda: bus.request("fetcher.cancel", request, Job, timeout_s=3 * CANCEL_S))
+    return await bus.service_wait.call(lambda: bus.request("fetcher.cancel", request, Job, timeout_s=3 * CANCEL_S))

@@ -25,22 +25,22 @@ log = logs.get(__name__)
 
 EVERY_S = 5.0
 
-Made = dict[str, int | None]
+Identity = dict[str, int | None]
 """When each stream was made, ms; None where there is none."""
 
 
-async def read(bus: Bus, names: Sequence[str]) -> Made:
+async def read(bus: Bus, names: Sequence[str]) -> Identity:
     """The identity as it is now. Raises BrokerUnavailable when JetStream does not answer for 15 s."""
-    found: Made = {}
+    found: Identity = {}
     for name in names:
         try:
-            found[name] = await streams.created(bus.jetstream, name)
+            found[name] = await streams.read_created_ms(bus.jetstream, name)
         except nats.js.errors.NotFoundError:
             found[name] = None
     return found
 
 
-def change(before: Made, now: Made) -> str | None:
+def describe_change(before: Identity, now: Identity) -> str | None:
     """What happened to the streams, in words; None where nothing did. Pure."""
     gone = [name for name, made in now.items() if made is None and before[name] is not None]
     anew = [name for name, made in now.items() if made is not None and made != before[name]]
@@ -51,13 +51,13 @@ def change(before: Made, now: Made) -> str | None:
 
 
 @asynccontextmanager
-async def watched(bus: Bus, names: Sequence[str], metrics: Metrics) -> AsyncIterator[None]:
+async def broker_unchanged(bus: Bus, names: Sequence[str], metrics: Metrics) -> AsyncIterator[None]:
     """Within the block the broker is the one that it was at its beginning; the block ends with BrokerChanged else.
 
     While it cannot be asked the process is not ready.
     """
     watch = _Watch(bus, names, await read(bus, names))
-    bus.doubts.add(watch.doubt.set)
+    bus.resync_callbacks.add(watch.doubt.set)
     try:
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             watching = group.create_task(watch.run())
@@ -65,11 +65,11 @@ async def watched(bus: Bus, names: Sequence[str], metrics: Metrics) -> AsyncIter
                 yield
             watching.cancel()
     finally:
-        bus.doubts.discard(watch.doubt.set)
+        bus.resync_callbacks.discard(watch.doubt.set)
 
 
 class _Watch:
-    def __init__(self, bus: Bus, names: Sequence[str], made: Made) -> None:
+    def __init__(self, bus: Bus, names: Sequence[str], made: Identity) -> None:
         self.doubt = asyncio.Event()
         self.silence: str | None = None
         self._bus = bus
@@ -90,5 +90,5 @@ class _Watch:
                 continue
             silent.ends()
             self.silence = None
-            if (said := change(self._made, now)) is not None:
+            if (said := describe_change(self._made, now)) is not None:
                 raise BrokerChanged(said, "everything is opened anew")

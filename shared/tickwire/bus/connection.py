@@ -26,9 +26,9 @@ from nats.js.api import ConsumerConfig, DeliverPolicy
 from tickwire.bus import graceful_close, security
 from tickwire.bus.decoding import Undecodable
 from tickwire.bus.natspy import BusClient, opened
-from tickwire.bus.publisher import REMEDY, Ack, Confirmed
-from tickwire.bus.requests import PUBLISH_PATIENCE_S, checked, no_such_service
-from tickwire.bus.service_wait import Patience
+from tickwire.bus.publisher import STORAGE_REMEDY, Ack, AcknowledgedPublisher
+from tickwire.bus.requests import PUBLISH_RETRY_S, no_such_service, payload_of
+from tickwire.bus.service_wait import ServiceWait
 from tickwire.errors import (
     BrokerUnavailable,
     Busy,
@@ -36,7 +36,7 @@ from tickwire.errors import (
     Forbidden,
     RequestTimeout,
     StorageError,
-    Unconfirmed,
+    Unacknowledged,
 )
 from tickwire.model import broker_urls as addresses
 from tickwire.model import messages
@@ -57,7 +57,7 @@ ACK_S = 2.0
 REQUEST_TRIES = 3
 DEAF_S = 10.0
 """An ordered consumer that was silent for so long does not deliver: it says each second that it is there."""
-HELD = DEFAULT_SUB_PENDING_MSGS_LIMIT
+PENDING_LIMIT = DEFAULT_SUB_PENDING_MSGS_LIMIT
 """Messages that wait for a callback before they are dropped: nats-py's own limit."""
 
 COMPLAINTS = 50
@@ -67,7 +67,7 @@ _PER_SUBJECT = "maximum messages per subject"
 """In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
 
 
-Place = str | Callable[[], str]
+UrlSource = str | Callable[[], str]
 """A URL of the broker, or what tells it: asked again when the connection is lost."""
 
 R = TypeVar("R", bound=Struct)
@@ -83,14 +83,14 @@ class Bus:
         self.name = name
         """What the broker knows us by: of a service, its instance."""
         self.jetstream: JetStreamContext = client.jetstream(timeout=5)
-        self.confirmed = Confirmed(client)
+        self.publisher = AcknowledgedPublisher(client)
         self.lost = asyncio.Event()
         """Set while the connection is not there."""
-        self.losses = 0
+        self.disconnects = 0
         """How often it was lost."""
-        self.patience = Patience(0.0)
+        self.service_wait = ServiceWait(0.0)
         """How long a person or a program waits for a service that is not there; `connect` sets the settings'."""
-        self.doubts: set[Callable[[], None]] = set()
+        self.resync_callbacks: set[Callable[[], None]] = set()
         """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
         self.undecodable = Undecodable()
         """Messages that were passed over."""
@@ -102,28 +102,28 @@ class Bus:
     async def append(self, subject: str, data: bytes, *, message_id: str) -> Ack:
         """Publish to a stream and wait for its confirmation, repeating for up to 15 s.
 
-        Repeating is harmless: the stream drops a second message of the same `message_id`. Raises StorageError where the
-        server is there and its store takes nothing; else BrokerUnavailable, whose message says why, for instance that
-        the stream is full; Unconfirmed, which is one, when the stream may have the message; and Busy, at once, where it
-        has as many of the subject as it keeps.
+        Repeating is harmless: the stream drops a second message of the same `message_id`. Raises StorageError when the
+        server answers but its store accepts nothing; BrokerUnavailable with the reason, for instance a full stream;
+        Unacknowledged (a BrokerUnavailable) when the stream may have stored the message; and Busy, at once, when the
+        stream holds as many messages of the subject as it may.
         """
         headers = {"Nats-Msg-Id": message_id}
         reason: Exception = nats.errors.TimeoutError()
         try:
-            async with asyncio.timeout(PUBLISH_PATIENCE_S):
+            async with asyncio.timeout(PUBLISH_RETRY_S):
                 while True:
                     try:
-                        return await self.confirmed.publish(subject, data, headers=headers, timeout_s=ACK_S)
-                    except (nats.errors.Error, nats.js.errors.Error) as error:
+                        return await self.publisher.publish(subject, data, headers=headers, timeout_s=ACK_S)
+                    except nats.errors.Error as error:
                         if isinstance(error, nats.js.errors.APIError) and _PER_SUBJECT in (error.description or ""):
                             raise Busy(f"as much as may wait on {subject} does", "ask again later") from error
                         reason = error
                         await asyncio.sleep(0.2)
         except TimeoutError as error:
             await self._refuse_if_full(subject, reason)
-            kind = BrokerUnavailable if isinstance(reason, nats.js.errors.APIError) else Unconfirmed
+            kind = BrokerUnavailable if isinstance(reason, nats.js.errors.APIError) else Unacknowledged
             raise kind(
-                f"the broker did not confirm a message on {subject} within {PUBLISH_PATIENCE_S:.0f} s: {reason!r}",
+                f"the broker did not confirm a message on {subject} within {PUBLISH_RETRY_S:.0f} s: {reason!r}",
                 "is JetStream up, and does the stream have room?",
             ) from error
 
@@ -135,7 +135,9 @@ class Bus:
             await self.client.flush(int(ACK_S))
         except (nats.errors.Error, TimeoutError):
             return
-        raise StorageError(f"the broker is there, and stores nothing on {family_of(subject)}", REMEDY) from reason
+        raise StorageError(
+            f"the broker is there, and stores nothing on {family_of(subject)}", STORAGE_REMEDY
+        ) from reason
 
     async def request(self, subject: str, message: Struct, reply: type[R], *, timeout_s: float = 10.0) -> R:
         """Ask a service and wait for its one reply; asked again when a third of the time passed without one.
@@ -159,7 +161,7 @@ class Bus:
                         continue
                     if (answer.headers or {}).get("Status") == "503":
                         raise no_such_service(subject)
-                    return messages.decode(checked(answer), reply)
+                    return messages.decode(payload_of(answer), reply)
             finally:
                 await subscription.unsubscribe()
         raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log")
@@ -187,7 +189,7 @@ class Bus:
                         raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
                     if (answer.headers or {}).get("Status") == "503":
                         raise no_such_service(subject)
-                    part: Any = decode(checked(answer))
+                    part: Any = decode(payload_of(answer))
                     if part.chunk != expected:
                         raise RequestTimeout(f"chunk {expected} of the reply from {subject} went missing", "ask again")
                     yield part
@@ -223,7 +225,7 @@ class Bus:
         except nats.errors.Error as error:
             raise BrokerUnavailable(f"the connection to {self.url} is lost: {error!r}") from error
 
-    async def ordered(
+    async def subscribe_ordered(
         self,
         subject: str,
         stream: str,
@@ -254,12 +256,12 @@ class Bus:
             consumer._sseq = max(consumer._sseq, start_sequence - 1)
         return subscription
 
-    def full(self) -> str | None:
+    def storage_trouble(self) -> str | None:
         """Why the broker does not store what it is given, if so, and what to do."""
-        trouble = self.confirmed.trouble()
+        trouble = self.publisher.storage_error()
         return None if trouble is None else str(trouble)
 
-    def deaf(self) -> str | None:
+    def silent_consumer(self) -> str | None:
         """Whether what is followed does not deliver, though a heartbeat is due each second; None where all does."""
         now = time.monotonic()
         for heard in self.client.heard().values():
@@ -268,25 +270,30 @@ class Bus:
         return None
 
     async def subscribe(
-        self, subject: str, callback: Callable[[Msg], Awaitable[None]], *, queue: str = "", held: int = HELD
+        self,
+        subject: str,
+        callback: Callable[[Msg], Awaitable[None]],
+        *,
+        queue: str = "",
+        pending_limit: int = PENDING_LIMIT,
     ) -> Subscription:
-        """A plain subscription by callback, for which up to `held` messages wait.
+        """A plain subscription by callback, for which up to `pending_limit` messages wait.
 
         A message that makes `callback` raise BadRequest is passed over.
         """
         guarded = self.undecodable.guarded(callback)
-        return await self.client.subscribe(subject, queue=queue, cb=guarded, pending_msgs_limit=held)
+        return await self.client.subscribe(subject, queue=queue, cb=guarded, pending_msgs_limit=pending_limit)
 
 
 @asynccontextmanager
-async def connect(settings: NatsSettings, *, name: str, place: Place | None = None) -> AsyncIterator[Bus]:
-    """Connect to `place`, else to `settings.url`; drain on the way out. A broker that moved is followed.
+async def connect(settings: NatsSettings, *, name: str, url: UrlSource | None = None) -> AsyncIterator[Bus]:
+    """Connect to `url`, else to `settings.url`; drain on the way out. A broker that moved is followed.
 
     Raises BrokerUnavailable when nothing listens there, Forbidden when it does not know us, ConfigError when TLS does
     not come about. A bug in a callback ends the block with that exception, and so does what the broker does not permit
     (Forbidden): it says so apart from any request, which would only time out.
     """
-    address = (place() if callable(place) else place) or settings.url or ""
+    address = (url() if callable(url) else url) or settings.url or ""
     if not address:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
     if not addresses.is_one(address):
@@ -312,7 +319,7 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
                 unanswered.occurs(error=str(forbidden))
             else:
                 fail(forbidden)
-        elif not isinstance(error, nats.errors.Error | nats.js.errors.Error | OSError | asyncio.TimeoutError):
+        elif not isinstance(error, nats.errors.Error | OSError | asyncio.TimeoutError):
             fail(error)
         elif isinstance(error, nats.errors.SlowConsumerError):
             # One for each message that is dropped.
@@ -332,7 +339,7 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
 
     async def on_disconnect() -> None:
         bus.lost.set()
-        bus.losses += 1
+        bus.disconnects += 1
         if not leaving.is_set():
             log.warning("disconnected from the broker", url=bus.url)
             is_still_there()
@@ -343,10 +350,10 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
         Before it is up again another one may have its old place, which does not know us.
         """
         nonlocal address
-        if not callable(place):
+        if not callable(url):
             return True
         try:
-            found = place()
+            found = url()
         except BrokerUnavailable:
             return False
         if found != address and addresses.is_one(found):
@@ -364,15 +371,15 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
 
     async def on_reconnect() -> None:
         bus.lost.clear()
-        bus.confirmed.forget()
+        bus.publisher.forget()
         log.info("connected to the broker again", url=bus.url)
         in_doubt()
 
     bus = Bus(client, addresses.shown(address), name)
-    bus.patience.seconds = settings.patience_s
+    bus.service_wait.seconds = settings.patience_s
 
     def in_doubt() -> None:
-        for doubt in list(bus.doubts):
+        for doubt in list(bus.resync_callbacks):
             doubt()
 
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
@@ -384,7 +391,7 @@ async def connect(settings: NatsSettings, *, name: str, place: Place | None = No
         finally:
             watch.cancel()
             leaving.set()
-            await graceful_close.leave(client, bus.lost)
+            await graceful_close.close(client, bus.lost)
 
 
 async def _raise(bug: asyncio.Future[None]) -> None:

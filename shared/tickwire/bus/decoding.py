@@ -38,7 +38,7 @@ class Undecodable:
         """How many, by the kind of their subject."""
         self._episodes: dict[str, Episode] = {}
 
-    def decoded(self, subject: str, data: bytes, kind: type[M]) -> M | None:
+    def decode(self, subject: str, data: bytes, kind: type[M]) -> M | None:
         """A message from JSON; None where it does not decode, which is counted."""
         try:
             return messages.decode(data, kind)

@@ -15,7 +15,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig, StreamInfo
 from nats.js.errors import NotFoundError
 
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import StorageError
 
 SETTLES_S = 3.0
@@ -28,7 +28,7 @@ MARK = "tickwire.bus.foreign_stores"
 async def check_listed(jetstream: JetStreamContext) -> None:
     """Before a stream is made: raises StorageError where bytes are stored and no stream is listed."""
     deadline = asyncio.get_running_loop().time() + SETTLES_S
-    while (account := await patiently(jetstream.account_info)).storage and not account.streams:
+    while (account := await retry_jetstream(jetstream.account_info)).storage and not account.streams:
         if asyncio.get_running_loop().time() > deadline:
             raise StorageError(
                 "a server of the broker stores streams that the broker does not list: its store is of a broker that "
@@ -49,7 +49,7 @@ async def check_new(jetstream: JetStreamContext, made: StreamInfo) -> None:
     """After a stream was made: raises StorageError where it has messages that are older than itself."""
     if made.did_create and made.state.last_seq and not made.config.sources and await _is_older(jetstream, made):
         marked = made.config.evolve(metadata={**(made.config.metadata or {}), MARK: "yes"})
-        await patiently(lambda: jetstream.update_stream(marked))
+        await retry_jetstream(lambda: jetstream.update_stream(marked))
         raise _refused(made.config.name)
 
 
@@ -60,7 +60,7 @@ async def _is_older(jetstream: JetStreamContext, made: StreamInfo) -> bool:
         # All of them were removed, before it was made.
         return True
     try:
-        found = await patiently(lambda: jetstream.get_msg(name, first))
+        found = await retry_jetstream(lambda: jetstream.get_msg(name, first))
     except NotFoundError:
         return False
     # By the broker's clock, both. Others may write into it already.

@@ -29,7 +29,7 @@ class Unsubscribable(Protocol):
     async def unsubscribe(self) -> None: ...
 
 
-async def leave(client: Client, lost: asyncio.Event) -> None:
+async def close(client: Client, lost: asyncio.Event) -> None:
     """Drain a connection and close it; `lost` is set while the broker is not there."""
     if client.is_connected:
         draining = asyncio.create_task(client.drain())

@@ -60,14 +60,14 @@ class Epoch(NamedTuple):
 
 @dataclass(frozen=True)
 class Lease:
-    """A lease that this instance holds since `since` (ms). When `release` is set, finish; others wait for it."""
+    """A lease that this instance holds since `since` (ms). When `stop` is set, finish; others wait for it."""
 
     key: str
     epoch: Epoch
     since: int
     fields: Mapping[str, object] = field(default_factory=dict)
     """What it is about, for the log."""
-    release: asyncio.Event = field(default_factory=asyncio.Event)
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 Body = Callable[[Lease], Awaitable[None]]
@@ -118,7 +118,7 @@ class Leases:
                 await self._mine(key)
             except _TakenOver as error:
                 raise Fenced(f"the lease {key} is not ours", "another instance has it") from error
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except nats.errors.Error as error:
                 log.debug("the lease cannot be confirmed yet", lease=key, error=repr(error))
             else:
                 return
@@ -131,7 +131,7 @@ class Leases:
     async def hold(self, key: str, body: Body, stop: asyncio.Event, **fields: object) -> None:
         """Contend for a lease until `stop`; whenever it is held, run `body(lease)`. `fields` go with its logs.
 
-        `body` ends when `lease.release` is set (by `stop`, or because another instance should have it), and the
+        `body` ends when `lease.stop` is set (by `stop`, or because another instance should have it), and the
         lease is then given up. When the lease is lost, `body` is cancelled. An exception of `body` is raised.
         When `body` returns by itself, the lease is given up and contended for again after a TTL.
         """
@@ -192,7 +192,7 @@ class Leases:
                     return None
             # An expiry marker is an entry too: it is claimed over by its own revision.
             return await self._put(self._subject(key), value, expected=last.seq if last else 0)
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             log.debug("claim failed", lease=key, error=repr(error))
             return None
 
@@ -244,7 +244,7 @@ class Leases:
                 deadline = began + SELF_DENIAL * self._ttl_s
             except _TakenOver:
                 return
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            except (nats.errors.Error, TimeoutError) as error:
                 log.debug("renewal failed", lease=lease.key, **lease.fields, error=repr(error))
 
     async def _renewed(self, lease: Lease, revision: int) -> int:
@@ -274,7 +274,7 @@ class Leases:
                 break
             rivals &= self._members
             await self._wait(lease.key, self._ttl_s, stop)
-        lease.release.set()
+        lease.stop.set()
 
     async def _release(self, lease: Lease, revision: int) -> None:
         gone = {"KV-Operation": "DEL"}
@@ -285,7 +285,7 @@ class Leases:
                 # A renewal that was cancelled on its way may have arrived.
                 revision = await self._mine(lease.key)
                 await self._put(self._subject(lease.key), b"", expected=revision, headers=gone)
-        except (nats.errors.Error, nats.js.errors.Error, _TakenOver) as error:
+        except (nats.errors.Error, _TakenOver) as error:
             log.debug("lease will expire by itself", lease=lease.key, **lease.fields, error=repr(error))
         if self._holders.get(lease.key) == self.instance:
             self._holders.pop(lease.key, None)
@@ -306,7 +306,7 @@ class Leases:
         sent = dict(headers or {})
         if expected is not None:
             sent[EXPECTED] = str(expected)
-        ack = await self._bus.confirmed.publish(subject, value, headers=sent, timeout_s=self._ttl_s)
+        ack = await self._bus.publisher.publish(subject, value, headers=sent, timeout_s=self._ttl_s)
         return ack.seq
 
     async def _last(self, subject: str) -> nats.js.api.RawStreamMsg | None:
@@ -319,13 +319,13 @@ class Leases:
     async def _exists(self, key: str) -> bool:
         try:
             last = await self._last(self._subject(key))
-        except (nats.errors.Error, nats.js.errors.Error):
+        except nats.errors.Error:
             return True
         return last is not None and not _is_gone(last.headers)
 
     def _holder_of(self, subject: str, data: bytes | None) -> str | None:
         """Who holds a lease by its entry; None where that says nothing, and then nobody does."""
-        found = self._bus.undecodable.decoded(subject, data or b"", LeaseHolder)
+        found = self._bus.undecodable.decode(subject, data or b"", LeaseHolder)
         return None if found is None else found.holder
 
     async def observe(self, message: Msg) -> None:
@@ -381,7 +381,7 @@ class Leases:
         while not self._leaving.is_set():
             try:
                 await self._put(self._member_subject, value, expected=None)
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except nats.errors.Error as error:
                 self._refusal = repr(error)
                 log.debug("could not register", error=repr(error))
             else:
@@ -392,7 +392,7 @@ class Leases:
     async def _leave(self) -> None:
         try:
             await self._put(self._member_subject, b"", expected=None, headers={"KV-Operation": "DEL"})
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             log.debug("will expire by itself", error=repr(error))
 
 
@@ -408,11 +408,11 @@ async def open_leases(
 
     Leave every `hold` before leaving the block. `metrics` has the leases among what Prometheus asks for.
     """
-    generation = await streams.created(bus.jetstream, f"KV_{streams.LEASES}")
+    generation = await streams.read_created_ms(bus.jetstream, f"KV_{streams.LEASES}")
     # Leaving the block ends the membership as well, and must not stop others.
     leaving = asyncio.Event()
     leases = Leases(bus, service, instance, ttl_s, generation, leaving)
-    subscription = await bus.ordered(
+    subscription = await bus.subscribe_ordered(
         f"{_PREFIX}{service}.>",
         f"KV_{streams.LEASES}",
         leases.observe,

@@ -22,8 +22,8 @@ def observed(bus: Bus, metrics: Metrics) -> Iterator[None]:
     with (
         metrics.reading(partial(of_bus, bus)),
         metrics.ready.checked("broker", lambda: None if bus.client.is_connected else "not connected to the broker"),
-        metrics.ready.checked("consumers", bus.deaf),
-        metrics.ready.checked("storage", bus.full),
+        metrics.ready.checked("consumers", bus.silent_consumer),
+        metrics.ready.checked("storage", bus.storage_trouble),
     ):
         yield
 

@@ -33,7 +33,7 @@ SILENCE_S = 10.0
 """How long publishes to a stream may stay without an answer: a cluster elects a leader within 5 s."""
 FORGOTTEN_S = 60.0
 """A failure that was not repeated for so long is forgotten: nobody publishes there any more."""
-REMEDY = (
+STORAGE_REMEDY = (
     "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
     "(`tickwire up` restarts the one that it embeds by itself)"
 )
@@ -60,7 +60,7 @@ class Ack(Struct, frozen=True):
 _decode = msgspec.json.Decoder(Ack).decode
 
 
-class Confirmed:
+class AcknowledgedPublisher:
     """The confirmations of one connection."""
 
     def __init__(self, client: Client) -> None:
@@ -105,7 +105,7 @@ class Confirmed:
             self._failing.pop(family_of(subject), None)
         return ack
 
-    def trouble(self) -> StorageError | None:
+    def storage_error(self) -> StorageError | None:
         """What the broker does not store, why, and what to do; None where it takes what it is given."""
         now = time.monotonic()
         for family, failing in list(self._failing.items()):
@@ -114,7 +114,7 @@ class Confirmed:
             elif now - failing.since > SILENCE_S:
                 seconds = now - failing.since
                 return StorageError(
-                    f"the broker stores nothing on {family} since {seconds:.0f} s: {failing.why}", REMEDY
+                    f"the broker stores nothing on {family} since {seconds:.0f} s: {failing.why}", STORAGE_REMEDY
                 )
         return None
 

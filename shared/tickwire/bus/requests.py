@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, TickwireError, from_code
 from tickwire.model import messages
 
-PUBLISH_PATIENCE_S = 15.0
+PUBLISH_RETRY_S = 15.0
 """How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
 
 AGAIN_S = 0.2
@@ -40,18 +40,18 @@ async def cancellable(call: Awaitable[T]) -> T:
             raise asyncio.CancelledError
 
 
-async def patiently(call: Callable[[], Awaitable[T]]) -> T:
+async def retry_jetstream(call: Callable[[], Awaitable[T]]) -> T:
     """The answer of JetStream to a call, asked again while the broker is away or a cluster elects a leader.
 
     Raises what JetStream answers when it says no (NotFoundError, BadRequestError), and BrokerUnavailable after 15 s.
     """
-    deadline = asyncio.get_running_loop().time() + PUBLISH_PATIENCE_S
+    deadline = asyncio.get_running_loop().time() + PUBLISH_RETRY_S
     while True:
         try:
             return await cancellable(call())
         except (nats.js.errors.NotFoundError, nats.js.errors.BadRequestError):
             raise
-        except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+        except (nats.errors.Error, TimeoutError) as error:
             if isinstance(error, nats.js.errors.ServerError) and error.err_code not in _ELECTING:
                 raise
             if asyncio.get_running_loop().time() > deadline:
@@ -61,7 +61,7 @@ async def patiently(call: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(AGAIN_S)
 
 
-def checked(answer: Msg) -> bytes:
+def payload_of(answer: Msg) -> bytes:
     """The payload of a reply. Raises the typed error when the reply is one."""
     headers = answer.headers or {}
     if ERROR_CODE in headers:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import nats.errors
-import nats.js.errors
 from prometheus_client.core import GaugeMetricFamily, Metric
 
 from tickwire.bus.connection import Bus
@@ -20,7 +19,7 @@ log = logs.get(__name__)
 EVERY_S = 2.0
 
 
-class Backlog:
+class StreamDepth:
     """A gauge `name` with the label `stream`. A stream has no value while the broker does not say."""
 
     def __init__(self, name: str, text: str) -> None:
@@ -34,7 +33,7 @@ class Backlog:
             while True:
                 try:
                     self._counts[stream] = await cancellable(ask())
-                except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+                except (nats.errors.Error, TimeoutError) as error:
                     # That of nats-py, or at times asyncio's own. An old number would be a wrong one.
                     self._counts.pop(stream, None)
                     log.debug("it cannot be said how much waits", stream=stream, error=repr(error))
@@ -42,7 +41,7 @@ class Backlog:
         finally:
             self._counts.pop(stream, None)
 
-    def measured(self) -> Iterable[Metric]:
+    def collect(self) -> Iterable[Metric]:
         """What Prometheus is told."""
         family = GaugeMetricFamily(self._name, self._text, labels=["stream"])
         for stream, count in self._counts.items():
@@ -51,17 +50,17 @@ class Backlog:
 
 
 @asynccontextmanager
-async def measured(bus: Bus, stream: str, metrics: Metrics) -> AsyncIterator[None]:
+async def observed(bus: Bus, stream: str, metrics: Metrics) -> AsyncIterator[None]:
     """Within the block, `tickwire_stream_messages` says how many messages a stream holds."""
-    backlog = Backlog("tickwire_stream_messages", "Messages that a stream holds for this service")
+    depth = StreamDepth("tickwire_stream_messages", "Messages that a stream holds for this service")
 
     async def ask() -> int:
         return (await bus.jetstream.stream_info(stream)).state.messages
 
     async with asyncio.TaskGroup() as group:
-        watching = group.create_task(backlog.watch(stream, ask))
+        watching = group.create_task(depth.watch(stream, ask))
         try:
-            with metrics.reading(backlog.measured):
+            with metrics.reading(depth.collect):
                 yield
         finally:
             watching.cancel()

@@ -21,7 +21,7 @@ from nats.js.api import (
 from nats.js.errors import APIError, NotFoundError
 
 from tickwire.bus import foreign_stores
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import ConfigError, StorageError
 from tickwire.model.feeds import BOOK_VALID_S
 from tickwire.settings import Settings, SinkSettings, TapeSettings
@@ -241,7 +241,7 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
     name = config.name
     assert name is not None
     try:
-        found = (await patiently(lambda: jetstream.stream_info(name))).config
+        found = (await retry_jetstream(lambda: jetstream.stream_info(name))).config
     except NotFoundError:
         found = None
     wanted = config.as_dict()
@@ -255,14 +255,14 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
         if _covers(found.as_dict(), wanted):
             return
     try:
-        made = await patiently(lambda: jetstream.add_stream(config))
+        made = await retry_jetstream(lambda: jetstream.add_stream(config))
         await foreign_stores.check_new(jetstream, made)
     except APIError as error:
         # The room of a stream that is there already is counted twice here.
         if error.err_code not in (_ALREADY_EXISTS, _NO_ROOM):
             raise
         try:
-            await patiently(lambda: jetstream.update_stream(config))
+            await retry_jetstream(lambda: jetstream.update_stream(config))
         except NotFoundError:
             raise error from None
 
@@ -290,15 +290,15 @@ def _names(configs: list[StreamConfig]) -> list[str]:
     return [config.name for config in configs if config.name is not None]
 
 
-async def created(jetstream: JetStreamContext, stream: str) -> int:
+async def read_created_ms(jetstream: JetStreamContext, stream: str) -> int:
     """When a stream was made, ms: its identity, because sequences start again when a broker is wiped.
 
     Raises nats.js.errors.NotFoundError when there is no such stream.
     """
-    return made(await patiently(lambda: jetstream.stream_info(stream)))
+    return created_ms(await retry_jetstream(lambda: jetstream.stream_info(stream)))
 
 
-def made(info: StreamInfo) -> int:
+def created_ms(info: StreamInfo) -> int:
     """When a stream was made, ms."""
     if info.created is None:
         raise NotFoundError(description=f"stream {info.config.name} has no creation time")

@@ -46,7 +46,7 @@ async def chunks(
         last=last,
         format="columns",
     )
-    found = bus.patience.parts(lambda: bus.request_chunks("cache.get", request, _decode))
+    found = bus.service_wait.items(lambda: bus.request_chunks("cache.get", request, _decode))
     async with aclosing(found) as parts:
         async for part in parts:
             yield part

@@ -46,7 +46,7 @@ async def connect(
     settings = configuration.load(Path(config) if config is not None else None)
     place = url or settings.nats.url or runfile.finder(settings.data_dir)
     async with (
-        buses.connect(settings.nats, name=f"tickwire-{name}", place=place) as bus,
+        buses.connect(settings.nats, name=f"tickwire-{name}", url=place) as bus,
         lifecycle.unwrapped(),
         asyncio.TaskGroup() as group,
     ):

@@ -9,19 +9,18 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import no_such_service
-from tickwire.bus.service_wait import Waiting
+from tickwire.bus.service_wait import ServiceAbsence
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.subjects import Key
 
-Show = Callable[[Job], object]
+ShowJob = Callable[[Job], object]
 """Takes in what is said of a job."""
 
 SILENCE_S = 2.0
@@ -41,14 +40,14 @@ class Order:
 
 
 @dataclass
-class Followed:
+class FollowedJobs:
     """Jobs that are listened to, and how they ended."""
 
     bus: Bus
-    words: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
+    updates: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
     ended: dict[str, Job] = field(default_factory=dict)
 
-    async def until_ended(self, ids: Iterable[str], show: Show, stop: asyncio.Event) -> None:
+    async def until_ended(self, ids: Iterable[str], show: ShowJob, stop: asyncio.Event) -> None:
         """Show all that is said of the jobs until each has ended, or `stop` is set.
 
         A fetcher that restarts is waited for. Raises NoSuchService when none comes within the patience of the bus,
@@ -56,10 +55,10 @@ class Followed:
         """
         waiting = set(ids) - self.ended.keys()
         stopped = asyncio.ensure_future(stop.wait())
-        absence = Waiting(self.bus.patience)
+        absence = ServiceAbsence(self.bus.service_wait)
         try:
             while waiting and not stop.is_set():
-                word = asyncio.ensure_future(self.words.get())
+                word = asyncio.ensure_future(self.updates.get())
                 try:
                     await asyncio.wait({word, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
@@ -69,7 +68,7 @@ class Followed:
                     absence.over()
                 elif not stop.is_set():
                     for each in waiting:
-                        if last := await last_word(self.bus, each):
+                        if last := await last_message(self.bus, each):
                             self._take(last, show)
                     waiting -= self.ended.keys()
                     if await _served(self.bus):
@@ -80,7 +79,7 @@ class Followed:
         finally:
             stopped.cancel()
 
-    def _take(self, job: Job, show: Show) -> None:
+    def _take(self, job: Job, show: ShowJob) -> None:
         if job.id not in self.ended:
             show(job)
             if job.ended:
@@ -100,12 +99,12 @@ async def _served(bus: Bus) -> bool:
 
 
 @asynccontextmanager
-async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[Followed]:
+async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[FollowedJobs]:
     """Listen to jobs from now on: enter before ordering them, and no word is missed."""
-    jobs = Followed(bus)
+    jobs = FollowedJobs(bus)
 
     async def take(message: Msg) -> None:
-        jobs.words.put_nowait(messages.decode(message.data, Job))
+        jobs.updates.put_nowait(messages.decode(message.data, Job))
 
     subscriptions = [await bus.subscribe(subjects.job(each), take) for each in ids]
     try:
@@ -135,33 +134,33 @@ async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, 
         id=job_id,
     )
     try:
-        await bus.patience.served(
+        await bus.service_wait.call(
             lambda: bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=ORDER_TIMEOUT_S)
         )
     except NoSuchService:
         raise
     except (BrokerUnavailable, RequestTimeout) as error:
         # The reply is lost; what is said of the job tells whether it was queued.
-        if await last_word(bus, job_id) is None:
+        if await last_message(bus, job_id) is None:
             return Order(key, job_id, error)
     except TickwireError as error:
         return Order(key, job_id, error)
     return Order(key, job_id)
 
 
-async def last_word(bus: Bus, job_id: str) -> Job | None:
+async def last_message(bus: Bus, job_id: str) -> Job | None:
     """The newest message of a job, which is kept for an hour; None when there is none, or the broker is away."""
     subject = subjects.job(job_id)
     try:
         last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject)
-    except (nats.errors.Error, nats.js.errors.Error):
+    except nats.errors.Error:
         return None
-    return bus.undecodable.decoded(subject, last.data or b"", Job)
+    return bus.undecodable.decode(subject, last.data or b"", Job)
 
 
-async def known(bus: Bus, job_id: str) -> Job:
+async def find(bus: Bus, job_id: str) -> Job:
     """The newest message of a job. Raises BadRequest when nothing is known of it."""
-    job = await last_word(bus, job_id)
+    job = await last_message(bus, job_id)
     if job is None:
         raise BadRequest(f"nothing is known of a job {job_id!r}", "results are kept for an hour; fetch again")
     return job

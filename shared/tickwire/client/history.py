@@ -110,7 +110,7 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
     bounds = (since, until) if since is not None else (None, None)
     request = KeyRequest(**key._asdict(), since=bounds[0], until=bounds[1])
     try:
-        found = await bus.patience.served(lambda: bus.request("cache.coverage", request, Coverage))
+        found = await bus.service_wait.call(lambda: bus.request("cache.coverage", request, Coverage))
     except NotCached:
         found = Coverage(**key._asdict())
     verified = found.verified
@@ -164,7 +164,7 @@ async def _volume_unit(bus: Bus, key: Key) -> VolumeUnit | None:
     """What the volumes of a key count; None where nothing says it."""
     try:
         request = KeyRequest(**key._asdict())
-        return (await bus.patience.served(lambda: bus.request("cache.coverage", request, Coverage))).volume_unit
+        return (await bus.service_wait.call(lambda: bus.request("cache.coverage", request, Coverage))).volume_unit
     except NotCached:
         return None
 
@@ -226,7 +226,7 @@ def _frame(columns: Sequence[CandleColumns]) -> DataFrame:
 
 
 @contextmanager
-def _shown(keys: list[Key], progress: Progress) -> Iterator[fetch_jobs.Show]:
+def _shown(keys: list[Key], progress: Progress) -> Iterator[fetch_jobs.ShowJob]:
     if callable(progress):
         yield progress
     elif progress or (progress is None and (sys.stderr.isatty() or _in_notebook())):

@@ -35,7 +35,7 @@ async def start(bus: Bus, request: StartRequest) -> FeedReport:
 
     Raises the streamer's typed refusal, and NoSuchService when none comes.
     """
-    return await bus.patience.served(
+    return await bus.service_wait.call(
         lambda: bus.request("streamer.start", request, FeedReport, timeout_s=START_TIMEOUT_S)
     )
 

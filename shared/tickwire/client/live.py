@@ -249,7 +249,7 @@ class BookSubscription(Subscription[Book]):
         """Its streamer, or the way to it, is gone: what was heard last is not said to be the present state."""
         if self._last is None:
             return
-        known = self._streams.bus.undecodable.decoded(self.feed.public, self._last.data, Book)
+        known = self._streams.bus.undecodable.decode(self.feed.public, self._last.data, Book)
         if known is None or known.state != "live":
             return
         nothing = Book(

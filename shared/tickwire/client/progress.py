@@ -12,7 +12,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from tickwire.client.fetch_jobs import Show
+from tickwire.client.fetch_jobs import ShowJob
 from tickwire.model.messages import Job
 from tickwire.model.subjects import Key
 
@@ -41,7 +41,7 @@ class Pace:
 
 
 @contextmanager
-def shown(keys: list[Key]) -> Iterator[Show]:
+def shown(keys: list[Key]) -> Iterator[ShowJob]:
     """Show the progress of these keys' jobs while the block lasts."""
     console = Console(stderr=True)
     if sys.stderr.isatty() or console.is_jupyter:
@@ -52,7 +52,7 @@ def shown(keys: list[Key]) -> Iterator[Show]:
 
 
 @contextmanager
-def _bars(keys: list[Key], console: Console) -> Iterator[Show]:
+def _bars(keys: list[Key], console: Console) -> Iterator[ShowJob]:
     with _Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),

@@ -81,7 +81,7 @@ class TapeReader:
         self._turn = asyncio.Lock()
         self._doubt = asyncio.Event()
         self._heard = time.monotonic()
-        self._losses = bus.losses
+        self._losses = bus.disconnects
         self._unsure = False
         self._unread = False
 
@@ -98,7 +98,7 @@ class TapeReader:
 
     async def _same_stream(self) -> StreamMessage | None:
         """The newest message, once it is known whether the stream is the one that was followed so far."""
-        self._unsure, self._losses = False, self._bus.losses
+        self._unsure, self._losses = False, self._bus.disconnects
         newest = await self._newest()
         if newest is None:
             return None
@@ -118,7 +118,7 @@ class TapeReader:
             raise BadRequest("not from the tape", "only the broker's republish can speak for it")
         self._heard = time.monotonic()
         async with self._turn:
-            if self._unsure or self._losses != self._bus.losses:
+            if self._unsure or self._losses != self._bus.disconnects:
                 await self._same_stream()
             if self._chain.is_another_stream(link.sequence, link.stamp):
                 self._begin_anew()
@@ -146,12 +146,12 @@ class TapeReader:
         try:
             # What is heard meanwhile waits until what was before is through.
             async with self._turn:
-                subscription = await self._bus.subscribe(self.subject, self.hear, held=held)
-                self._bus.doubts.add(self.doubt)
+                subscription = await self._bus.subscribe(self.subject, self.hear, pending_limit=held)
+                self._bus.resync_callbacks.add(self.doubt)
                 await self._begin(back, after)
             yield
         finally:
-            self._bus.doubts.discard(self.doubt)
+            self._bus.resync_callbacks.discard(self.doubt)
             if subscription is not None:
                 await graceful_close.unsubscribe(self._bus.client, subscription)
 

@@ -74,7 +74,7 @@ class TapeWriter:
             if self._own_last:
                 headers[OWN_LAST] = str(self._own_last)
             try:
-                ack = await self._bus.confirmed.publish(self.subject, data, headers=headers, timeout_s=ACK_S)
+                ack = await self._bus.publisher.publish(self.subject, data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
                 if error.err_code == WRONG_SEQUENCE:
                     last = await last_message(self._bus, self._stream, self.subject)
@@ -123,7 +123,7 @@ async def _read(get: Callable[[], Awaitable[RawStreamMsg]], what: str) -> RawStr
             return await cancellable(get())
         except nats.js.errors.NotFoundError:
             return None
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             log.debug("the tape does not answer", subject=what, error=repr(error))
         await asyncio.sleep(RETRY_S)
 

@@ -96,16 +96,16 @@ async def quietly(bus: Bus, begins: Mapping[Key, int], until: int | None, stop: 
 async def follow(stop: asyncio.Event, config: Path | None, ids: Sequence[str], json: bool) -> int:
     """Show the progress of jobs ordered before, and print the results."""
     async with connected(settings_of(config), stop) as bus, jobs.followed(bus, ids) as following:
-        known = [await jobs.known(bus, each) for each in ids]
+        known = [await jobs.find(bus, each) for each in ids]
         with progress.shown([job.key for job in known]) as show:
             for job in known:
-                following.words.put_nowait(job)
+                following.updates.put_nowait(job)
             deserted = await followed_on(following, ids, show, stop)
         return report(ids, following.ended, refused=False, json=json, deserted=deserted)
 
 
 async def followed_on(
-    following: jobs.Followed, ids: Sequence[str], show: jobs.Show, stop: asyncio.Event
+    following: jobs.FollowedJobs, ids: Sequence[str], show: jobs.ShowJob, stop: asyncio.Event
 ) -> NoSuchService | None:
     """Follow jobs to their end, or until `stop`; the error where no fetcher came in time, and the jobs stay."""
     try:

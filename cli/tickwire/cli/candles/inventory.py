@@ -47,7 +47,7 @@ async def list_(
 ) -> int:
     """Print what is cached; a damaged file makes it fail."""
     async with connected(settings_of(config), stop) as bus:
-        found, damaged = await bus.patience.served(lambda: inventory(bus))
+        found, damaged = await bus.service_wait.call(lambda: inventory(bus))
     wanted = set(arguments.chosen([each.key for each in found], exchanges, symbols, timeframes))
     shown = [each for each in found if each.key in wanted]
     if json:
@@ -79,7 +79,7 @@ async def verify(
         if exchanges and symbols and timeframes:
             keys = arguments.keys(exchanges, symbols, timeframes)
         else:
-            found, damaged = await bus.patience.served(lambda: inventory(bus))
+            found, damaged = await bus.service_wait.call(lambda: inventory(bus))
             keys = arguments.chosen([each.key for each in found], exchanges, symbols, timeframes)
         results = [await verified(bus, key) for key in keys]
     if json:
@@ -94,7 +94,7 @@ async def verify(
 async def verified(bus: Bus, key: Key) -> Verification:
     """Have one file checked."""
     request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
-    return await bus.patience.served(
+    return await bus.service_wait.call(
         lambda: bus.request("cache.verify", request, Verification, timeout_s=VERIFY_TIMEOUT_S)
     )
 
@@ -129,7 +129,7 @@ async def repair(
     key = keys[0]
     request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
     async with connected(settings_of(config), stop) as bus:
-        done = await bus.patience.served(
+        done = await bus.service_wait.call(
             lambda: bus.request("cache.repair", request, Repair, timeout_s=VERIFY_TIMEOUT_S)
         )
     if json:

@@ -102,7 +102,7 @@ async def known(bus: Bus, key: Key, asked: Asked) -> Coverage:
     """What the cache knows of a key in a range. Raises NoSuchService when no cache runs."""
     request = KeyRequest(**key._asdict(), since=asked.since, until=asked.until)
     try:
-        return await bus.patience.served(lambda: bus.request("cache.coverage", request, Coverage))
+        return await bus.service_wait.call(lambda: bus.request("cache.coverage", request, Coverage))
     except NotCached:
         return Coverage(**key._asdict())
 

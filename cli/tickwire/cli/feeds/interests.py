@@ -94,7 +94,7 @@ async def stop(
 
 
 async def _stopped(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
-    return await bus.patience.served(lambda: interest.stop(bus, feed, subscriber, START_TIMEOUT_S))
+    return await bus.service_wait.call(lambda: interest.stop(bus, feed, subscriber, START_TIMEOUT_S))
 
 
 async def _each(feeds: Sequence[Feed], ask: Callable[[Feed], Any]) -> tuple[list[FeedReport], list[TickwireError]]:

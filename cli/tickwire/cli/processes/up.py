@@ -19,8 +19,8 @@ from nats.aio.msg import Msg
 
 from tickwire import settings as configuration
 from tickwire.bus import embedded, graceful_close, streams
-from tickwire.bus.broker_identity import watched
-from tickwire.bus.connection import Bus, Place, connect
+from tickwire.bus.broker_identity import broker_unchanged
+from tickwire.bus.connection import Bus, UrlSource, connect
 from tickwire.bus.embedded import WebSocket
 from tickwire.bus.kept_broker import kept_broker
 from tickwire.bus.metrics import observed
@@ -81,10 +81,10 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
 
 
 async def _live(
-    stop: asyncio.Event, settings: Settings, name: str, identity: str, place: Place, metrics: Metrics, serve: Serve
+    stop: asyncio.Event, settings: Settings, name: str, identity: str, place: UrlSource, metrics: Metrics, serve: Serve
 ) -> None:
     """One life of a service on one broker. Raises BrokerChanged at its end."""
-    async with connect(settings.nats, name=identity, place=place) as bus:
+    async with connect(settings.nats, name=identity, url=place) as bus:
         await streams.declare_for(bus.jetstream, settings)
         await follow_log_level(bus)
         log.info("started", broker=bus.url, pid=os.getpid())
@@ -92,7 +92,7 @@ async def _live(
         with observed(bus, metrics):
             async with (
                 monitored(settings.metrics, metrics),
-                watched(bus, streams.names(settings), metrics),
+                broker_unchanged(bus, streams.names(settings), metrics),
                 meter if settings.log.stalls else nullcontext(),
             ):
                 await serve(bus, settings, identity, stop, metrics)
@@ -103,7 +103,7 @@ async def declare(stop: asyncio.Event, config: Path | None) -> None:
     """Make every stream as the configuration wants it, for services that may not."""
     settings = configuration.load(config)
     logs.configure(settings.log)
-    async with connect(settings.nats, name="tickwire-declare", place=broker_place(settings)) as bus:
+    async with connect(settings.nats, name="tickwire-declare", url=broker_place(settings)) as bus:
         await streams.declare_for(bus.jetstream, settings)
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
     copies = f", each kept by {settings.nats.replicas} servers" if settings.nats.replicas > 1 else ""
@@ -147,7 +147,7 @@ async def up(stop: asyncio.Event, config: Path | None, caches: int, fetchers: in
         if url is None:
             url = await stack.enter_async_context(own_broker(settings))
         # A wrong URL should end this command, not make every service try for ever.
-        bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", place=url))
+        bus = await stack.enter_async_context(connect(settings.nats, name="tickwire-up", url=url))
         websocket = websocket_of(settings) if settings.nats.url is None else None
         publish(url, None if websocket is None else broker_urls.with_token(websocket.url, broker_urls.token_of(url)))
         also = f" and {websocket.url}" if websocket is not None else ""

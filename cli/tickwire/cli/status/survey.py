@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.cli.candles.inventory import inventory
 from tickwire.cli.feeds.interests import listed
 from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
@@ -139,7 +139,7 @@ async def of_services(bus: Bus, broker: BrokerState) -> Status:
 async def _services(bus: Bus) -> list[ServiceStatus]:
     found = []
     for data in await bus.request_all("$SRV.STATS", wait_s=GATHER_S):
-        stats = bus.undecodable.decoded("$SRV.STATS", data, _Stats)
+        stats = bus.undecodable.decode("$SRV.STATS", data, _Stats)
         if stats is not None:
             found.append(
                 ServiceStatus(
@@ -156,7 +156,7 @@ async def _services(bus: Bus) -> list[ServiceStatus]:
 
 async def _leases(bus: Bus) -> list[LeaseStatus]:
     try:
-        info = await patiently(
+        info = await retry_jetstream(
             lambda: bus.jetstream.stream_info(f"KV_{streams.LEASES}", subjects_filter=f"{_LEASES}*.lease.>")
         )
     except nats.js.errors.NotFoundError:
@@ -168,14 +168,14 @@ async def _leases(bus: Bus) -> list[LeaseStatus]:
 async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
     """A lease, None where it was given up, has expired, or is none."""
     try:
-        last = await patiently(lambda: bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True))
+        last = await retry_jetstream(lambda: bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True))
     except nats.js.errors.NotFoundError:
         return None
     # Without data it is a marker.
     if not last.data:
         return None
     service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
-    holder = bus.undecodable.decoded(subject, last.data, LeaseHolder)
+    holder = bus.undecodable.decode(subject, last.data, LeaseHolder)
     if holder is None:
         return None
     return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
@@ -198,12 +198,14 @@ async def queued(bus: Bus, most: int) -> list[Job]:
     sequence = 0
     while len(found) < most:
         try:
-            queued = await patiently(partial(bus.jetstream.get_msg, streams.JOBS, sequence + 1, subject=">", next=True))
+            queued = await retry_jetstream(
+                partial(bus.jetstream.get_msg, streams.JOBS, sequence + 1, subject=">", next=True)
+            )
         except nats.js.errors.NotFoundError:
             # The end of the queue, or a broker without one.
             break
         sequence = queued.seq or sequence + 1
-        request = bus.undecodable.decoded(queued.subject or "", queued.data or b"", FetchRequest)
+        request = bus.undecodable.decode(queued.subject or "", queued.data or b"", FetchRequest)
         if request is None or request.id is None:
             continue
         try:
@@ -218,11 +220,11 @@ async def _job(bus: Bus, job_id: str, request: FetchRequest) -> Job:
     """A job by its last message; where none is kept, or none that can be read, as it was asked for."""
     subject = subjects.job(job_id)
     try:
-        last = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject, direct=True))
+        last = await retry_jetstream(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject, direct=True))
     except nats.js.errors.NotFoundError:
         found = None
     else:
-        found = bus.undecodable.decoded(subject, last.data or b"", Job)
+        found = bus.undecodable.decode(subject, last.data or b"", Job)
     return found or Job(
         id=job_id,
         exchange=request.exchange,
@@ -237,7 +239,7 @@ async def _job(bus: Bus, job_id: str, request: FetchRequest) -> Job:
 async def _streams(bus: Bus) -> list[StreamStatus]:
     return [
         StreamStatus(stream=each.config.name or "", messages=each.state.messages, bytes=each.state.bytes)
-        for each in await patiently(bus.jetstream.streams_info)
+        for each in await retry_jetstream(bus.jetstream.streams_info)
     ]
 
 

@@ -47,8 +47,8 @@ GIVEN_POLL_S = 0.5
 async def identity(jetstream: JetStreamContext) -> Broker:
     """The broker of a connection. Raises nats.js.errors.NotFoundError before its streams are declared."""
     return Broker(
-        generation=await streams.created(jetstream, f"KV_{streams.LEASES}"),
-        stream=await streams.created(jetstream, streams.OHLCV),
+        generation=await streams.read_created_ms(jetstream, f"KV_{streams.LEASES}"),
+        stream=await streams.read_created_ms(jetstream, streams.OHLCV),
         host=socket.gethostname(),
         since=now_ms(),
     )

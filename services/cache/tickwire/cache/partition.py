@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import nats.errors
-import nats.js.errors
 from msgspec import Struct
 from nats.aio.msg import Msg
 
@@ -104,7 +103,7 @@ class Partition:
         self._worker = ThreadPoolExecutor(1, f"partition-{self.number}")
         self.owned = True
         try:
-            stream = str(await streams.created(self.bus.jetstream, streams.OHLCV))
+            stream = str(await streams.read_created_ms(self.bus.jetstream, streams.OHLCV))
             claim = Fence(lease.epoch.generation, lease.epoch.revision)
             store = await self._until_done(
                 lease,
@@ -124,7 +123,7 @@ class Partition:
             self._given_up.occurs(reason=str(error))
         except (StorageError, CacheFileError) as error:
             self._given_up.occurs(reason=str(error))
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             self._given_up.occurs(reason=repr(error))
         finally:
             self.owned = False
@@ -167,7 +166,7 @@ class Partition:
         loop = asyncio.get_running_loop()
         touched: dict[Key, float] = {}
         checkpointed, checkpoint_at = store.position, loop.time() + CHECKPOINT_S
-        subscription = await self.bus.ordered(
+        subscription = await self.bus.subscribe_ordered(
             f"ohlcv.{self.number}.>", streams.OHLCV, self._take, start_sequence=store.position + 1
         )
         try:
@@ -184,13 +183,13 @@ class Partition:
                 if loop.time() >= checkpoint_at:
                     checkpointed = await self._checkpoint(store, lease, checkpointed)
                     checkpoint_at = loop.time() + CHECKPOINT_S
-                if lease.release.is_set():
+                if lease.stop.is_set():
                     # What is queued is still in the stream, and the next owner's: under load there is always more.
                     break
                 if not self._queue:
                     idle = store.position == checkpointed and not store.waiting
                     pause = None if idle else IDLE_S if store.waiting else checkpoint_at - loop.time()
-                    await first_of(pause, self._woken.wait(), lease.release.wait())
+                    await first_of(pause, self._woken.wait(), lease.stop.wait())
             await self._announce(await self._until_done(lease, store.flush))
             await self._checkpoint(store, lease, checkpointed)
         finally:
@@ -230,9 +229,9 @@ class Partition:
                     log.warning("cannot store candles", partition=self.number, reason=str(error))
                 self.trouble = error
                 self._notify()
-                if lease.release.is_set():
+                if lease.stop.is_set():
                     raise
-                await lifecycle.pause(lease.release, backoff.next())
+                await lifecycle.pause(lease.stop, backoff.next())
             else:
                 if self.trouble is not None:
                     log.info("candles can be stored again", partition=self.number)
@@ -245,7 +244,7 @@ class Partition:
         if position != before:
             try:
                 await self.bus.jetstream.purge_stream(streams.OHLCV, seq=position + 1, subject=f"ohlcv.{self.number}.>")
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except nats.errors.Error as error:
                 # It is done again with the next checkpoint.
                 log.debug("could not purge what is stored", partition=self.number, error=repr(error))
         return position

@@ -84,7 +84,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
     async with (
         folder_owner.held(settings.cache_dir, mine, adopt=settings.cache.adopt),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
-        stream_depth.measured(bus, streams.OHLCV, metrics),
+        stream_depth.observed(bus, streams.OHLCV, metrics),
         asyncio.TaskGroup() as tasks,
     ):
         cache = Cache(bus, leases, settings, stop, tasks, metrics)

@@ -6,7 +6,7 @@ import nats.js.errors
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import InternalError, JobCancelled, JobParked, TickwireError
 from tickwire.model import subjects
 from tickwire.model.messages import Coverage, FetchRequest, Job, KeyRequest
@@ -21,16 +21,16 @@ async def last_message(bus: Bus, job_id: str) -> Job | None:
     """The newest message of a job, as long as it is kept (an hour) and can be read. Raises BrokerUnavailable."""
     subject = subjects.job(job_id)
     try:
-        kept = await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject))
+        kept = await retry_jetstream(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject))
     except nats.js.errors.NotFoundError:
         return None
-    return bus.undecodable.decoded(subject, kept.data or b"", Job)
+    return bus.undecodable.decode(subject, kept.data or b"", Job)
 
 
 async def is_cancelled(bus: Bus, job_id: str) -> bool:
     """Whether somebody does not want a job any more. Raises BrokerUnavailable."""
     try:
-        await patiently(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.cancel(job_id)))
+        await retry_jetstream(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subjects.cancel(job_id)))
     except nats.js.errors.NotFoundError:
         return False
     return True

@@ -111,7 +111,7 @@ class Queue:
             try:
                 found: list[Msg] = await cancellable(source.fetch(PULLED, timeout=PULL_S))
                 return found
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            except (nats.errors.Error, TimeoutError) as error:
                 if await self._gone(source):
                     return None
                 # nats-py raises its own, or at times asyncio's.
@@ -125,7 +125,7 @@ class Queue:
             await cancellable(source.consumer_info())
         except nats.js.errors.NotFoundError:
             return True
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             log.debug("the queue does not answer", exchange=self._venue.exchange, error=repr(error))
         return False
 
@@ -185,7 +185,7 @@ class Queue:
                     await self._once(taken)
             except job.Stopped:
                 return False
-            except (BrokerUnavailable, StorageError, nats.errors.Error, nats.js.errors.Error) as error:
+            except (BrokerUnavailable, StorageError, nats.errors.Error) as error:
                 # Of a full disk: that it failed was told, and cannot be stored.
                 if not failures:
                     log.warning("job interrupted by the broker", job=taken.request.id, error=repr(error))
@@ -202,7 +202,7 @@ class Queue:
             if taken.run is None:
                 taken.run = job.prepared(self._runner, self._venue, request, self._release, taken.cancelled)
             await taken.run.run()
-        except (job.Stopped, BrokerUnavailable, nats.errors.Error, nats.js.errors.Error):
+        except (job.Stopped, BrokerUnavailable, nats.errors.Error):
             raise
         except TickwireError as error:
             await end_unbegun(self._runner, request, error)

@@ -137,7 +137,7 @@ class Storing:
             await cancellable(self._bus.jetstream.get_msg(streams.OHLCV, sent.sequence))
         except nats.js.errors.NotFoundError:
             return True
-        except (nats.errors.Error, nats.js.errors.Error):
+        except nats.errors.Error:
             return False
         return False
 

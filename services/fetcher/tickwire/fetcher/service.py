@@ -35,9 +35,9 @@ from tickwire.bus import graceful_close, stream_depth, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease, Leases, open_leases
 from tickwire.bus.publisher import EXPECTED
-from tickwire.bus.requests import patiently
+from tickwire.bus.requests import retry_jetstream
 from tickwire.bus.service import Call, Endpoint, serve
-from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unconfirmed
+from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unacknowledged
 from tickwire.exchange import opening
 from tickwire.fetcher import job_messages, job_queue, request_checks
 from tickwire.fetcher.candle_source import Venue, open_venue
@@ -71,7 +71,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
     await streams.declare_for(bus.jetstream, settings)
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
-        stream_depth.measured(bus, streams.JOBS, metrics),
+        stream_depth.observed(bus, streams.JOBS, metrics),
         asyncio.TaskGroup() as group,
     ):
         fetcher = _Fetcher(bus, settings, instance, leases, group, stop, FetcherMetrics(metrics.registry))
@@ -89,7 +89,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
 
 async def _waiting(jetstream: JetStreamContext) -> list[str]:
     """The exchanges that have jobs waiting."""
-    info = await patiently(lambda: jetstream.stream_info(streams.JOBS, subjects_filter="jobs.fetch.>"))
+    info = await retry_jetstream(lambda: jetstream.stream_info(streams.JOBS, subjects_filter="jobs.fetch.>"))
     return [subject.removeprefix("jobs.fetch.") for subject in info.state.subjects or {}]
 
 
@@ -126,7 +126,7 @@ class _Fetcher:
         assert request.id is not None
         now = now_ms()
         request_checks.check(request, now, self._settings)
-        if (full := self._bus.confirmed.trouble()) is not None:
+        if (full := self._bus.publisher.storage_error()) is not None:
             raise full
         before = await job_messages.last_message(self._bus, request.id)
         if before is not None and before.ended:
@@ -146,12 +146,12 @@ class _Fetcher:
         assert request.id is not None
         try:
             await self._bus.append(subjects.jobs(request.exchange), messages.encode(request), message_id=request.id)
-        except (Unconfirmed, StorageError) as error:
+        except (Unacknowledged, StorageError) as error:
             if await self._is_known(request.id):
                 return
             if isinstance(error, StorageError):
                 raise
-            raise Unconfirmed(
+            raise Unacknowledged(
                 f"{error.message}; whether job {request.id} is queued is not known",
                 f"ask again with the same id, which never makes a second job, or follow md.job.{request.id}",
             ) from error
@@ -210,7 +210,7 @@ class _Fetcher:
                 venue = Unopened(exchange, error if isinstance(error, TickwireError) else job_messages.bug(error))
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
-                await Queue(self._bus, venue, lease.release, self._runner).work(jobs_)
+                await Queue(self._bus, venue, lease.stop, self._runner).work(jobs_)
             finally:
                 await graceful_close.unsubscribe(self._bus.client, jobs_)
 
@@ -222,13 +222,13 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
     """
     subject = subjects.jobs(exchange)
     mine = f"{SERVICE}-{exchange}-{lease.epoch.generation}-{lease.epoch.revision}"
-    for consumer in await patiently(lambda: jetstream.consumers_info(streams.JOBS)):
+    for consumer in await retry_jetstream(lambda: jetstream.consumers_info(streams.JOBS)):
         if consumer.config.filter_subject != subject or consumer.name == mine:
             continue
         if _epoch_of(consumer.name) > tuple(lease.epoch):
             return None
         with suppress(nats.js.errors.NotFoundError):
-            await patiently(partial(jetstream.delete_consumer, streams.JOBS, consumer.name))
+            await retry_jetstream(partial(jetstream.delete_consumer, streams.JOBS, consumer.name))
     config = ConsumerConfig(
         durable_name=mine,
         filter_subject=subject,
@@ -236,7 +236,7 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
         ack_wait=job_queue.ACK_WAIT_S,
         max_ack_pending=2 * streams.JOBS_WAITING,
     )
-    await patiently(lambda: jetstream.add_consumer(streams.JOBS, config))
+    await retry_jetstream(lambda: jetstream.add_consumer(streams.JOBS, config))
     return mine
 
 

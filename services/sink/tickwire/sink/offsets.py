@@ -76,7 +76,7 @@ class Ledger(Generic[S]):
         while True:
             headers = {EXPECTED: str(entry.revision)}
             try:
-                ack = await self._bus.confirmed.publish(_subject(path), data, headers=headers, timeout_s=ACK_S)
+                ack = await self._bus.publisher.publish(_subject(path), data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
                 if error.err_code == WRONG_SEQUENCE:
                     found = await self._read(path)
@@ -104,7 +104,7 @@ class Ledger(Generic[S]):
                 last = await cancellable(self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path)))
             except nats.js.errors.NotFoundError:
                 return _Entry(self._kind(), 0)
-            except (nats.errors.Error, nats.js.errors.Error):
+            except nats.errors.Error:
                 await asyncio.sleep(RETRY_S)
             else:
                 return _Entry(self._decoded(path, last), last.seq or 0)
@@ -113,7 +113,7 @@ class Ledger(Generic[S]):
         if "KV-Operation" in (last.headers or {}):
             # Somebody deleted it.
             return self._kind()
-        return self._bus.undecodable.decoded(_subject(path), last.data or b"", self._kind)
+        return self._bus.undecodable.decode(_subject(path), last.data or b"", self._kind)
 
 
 def _subject(path: str) -> str:

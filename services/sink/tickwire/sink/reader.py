@@ -69,7 +69,7 @@ class Reader:
         except TimeoutError:
             # That of nats-py, or at times asyncio's own.
             return []
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             # The broker is away, or the consumer is gone with it.
             self._unreadable.occurs(error=repr(error))
             self._subscription = None
@@ -93,7 +93,7 @@ class Reader:
         """What came of a message and of all before it is safe. Where that cannot be said, they come again."""
         try:
             await cancellable(last.ack_sync())
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             self._unconfirmed.occurs(error=repr(error))
             self._subscription = None
         else:
@@ -113,7 +113,7 @@ class Reader:
         while True:
             try:
                 return max((await cancellable(self._bus.jetstream.stream_info(self.stream))).state.first_seq, 1)
-            except (nats.errors.Error, nats.js.errors.Error, TimeoutError) as error:
+            except (nats.errors.Error, TimeoutError) as error:
                 log.debug("the stream cannot be asked", stream=self.stream, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
@@ -127,7 +127,7 @@ class Reader:
         jetstream = self._bus.jetstream
         start = 1
         stream = await jetstream.stream_info(self.stream)
-        self.made = streams.made(stream)
+        self.made = streams.created_ms(stream)
         self.reached = stream.state.last_seq
         try:
             info = await jetstream.consumer_info(self.stream, _DURABLE)

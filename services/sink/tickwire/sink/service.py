@@ -23,11 +23,11 @@ from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
 from tickwire.bus import streams
-from tickwire.bus.broker_identity import watched
+from tickwire.bus.broker_identity import broker_unchanged
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease, open_leases
 from tickwire.bus.service import Call, Endpoint, serve
-from tickwire.bus.stream_depth import Backlog
+from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import BadRequest, Fenced
 from tickwire.model.messages import SinkReport, SinkRequest, SinkTotals
 from tickwire.observe import logs
@@ -60,7 +60,7 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
         sink = Sink(bus, settings.sink, influx, instance)
         endpoint = Endpoint("sink.report", SinkRequest, sink.report)
         async with (
-            watched(bus, streams.names_of_sink(settings.sink), metrics),
+            broker_unchanged(bus, streams.names_of_sink(settings.sink), metrics),
             open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
             # Each instance answers for itself.
             serve(bus, SERVICE, [endpoint], instance=instance, queue=instance, metrics=metrics),
@@ -82,7 +82,7 @@ class Sink:
         self._active = False
         self._readers: list[Reader] = []
         self._trades = self._points = self._missed = 0
-        self._pending = Backlog("tickwire_sink_pending_messages", "Messages that are not in the database yet")
+        self._pending = StreamDepth("tickwire_sink_pending_messages", "Messages that are not in the database yet")
 
     async def report(self, _request: SinkRequest, _call: Call) -> SinkReport:
         """What this instance did since it started."""
@@ -106,7 +106,7 @@ class Sink:
         yield counter(
             "tickwire_sink_missed", "Times that messages were let go of before they were written", self._missed
         )
-        yield from self._pending.measured()
+        yield from self._pending.collect()
 
     def trouble(self) -> str | None:
         """Why nothing is read at present, if so."""
@@ -132,10 +132,10 @@ class Sink:
                 # While the database is away, what waits for it grows: the writers do not see that.
                 watching = [beside.create_task(self._pending.watch(each.stream, each.waiting)) for each, _ in work]
                 for first in opening:
-                    await lifecycle.until_stopped(lease.release, first())
+                    await lifecycle.until_stopped(lease.stop, first())
                 async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
                     for _, write in work:
-                        group.create_task(write(lease.release))
+                        group.create_task(write(lease.stop))
                 for each in watching:
                     each.cancel()
         except* Fenced as fenced:

@@ -268,7 +268,7 @@ class _Streamer:
                 settings=self._settings.streamer,
                 wishes=running.wishes,
                 board=board,
-                stop=lease.release,
+                stop=lease.stop,
                 confirm=partial(self._leases.confirm, market.path),
                 tape=self._settings.tape,
                 units=units,
@@ -281,9 +281,7 @@ class _Streamer:
             # Nothing but another request can help: it is refused, this one was there before.
             return self._settings.leases.ttl_s * HOPELESS_TTLS if isinstance(leaf(error), _HOPELESS) else None
 
-        await bulkhead(
-            body, lease.release, failed=failed, recovered=lambda: log.info("feed works again", **market.fields)
-        )
+        await bulkhead(body, lease.stop, failed=failed, recovered=lambda: log.info("feed works again", **market.fields))
 
     def measured(self) -> Text:
         """What Prometheus is told."""

@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 
 import msgspec
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
@@ -62,10 +61,10 @@ class TradeTapeReader:
         while True:
             try:
                 self._subscription = await cancellable(
-                    self._bus.ordered(self._trades.tape, streams.TRADES, self._take, start_sequence=start)
+                    self._bus.subscribe_ordered(self._trades.tape, streams.TRADES, self._take, start_sequence=start)
                 )
                 break
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+            except nats.errors.Error as error:
                 log.debug("stream TRADES cannot be read yet", **self._trades.fields, error=repr(error))
             await asyncio.sleep(RETRY_S)
         if self._over:
@@ -129,7 +128,7 @@ async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
     while True:
         try:
             return await cancellable(bus.jetstream.stream_info(streams.TRADES))
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+        except nats.errors.Error as error:
             log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
         await asyncio.sleep(RETRY_S)
 

@@ -11,13 +11,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 import nats.errors
-import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import PUBLISH_PATIENCE_S
+from tickwire.bus.requests import PUBLISH_RETRY_S
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.model import messages, timeframes
 from tickwire.model.feeds import Feed, StartRequest, StopRequest
@@ -104,7 +103,7 @@ class Interests:
 
     async def _put(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         try:
-            async with asyncio.timeout(PUBLISH_PATIENCE_S):
+            async with asyncio.timeout(PUBLISH_RETRY_S):
                 sequence = await self._published(subject, data, headers)
                 while self._seen < sequence:
                     await self._news.wait()
@@ -114,8 +113,8 @@ class Interests:
     async def _published(self, subject: str, data: bytes, headers: dict[str, str]) -> int:
         while True:
             try:
-                ack = await self._bus.confirmed.publish(subject, data, headers=headers, timeout_s=_ACK_S)
-            except (nats.errors.Error, nats.js.errors.Error) as error:
+                ack = await self._bus.publisher.publish(subject, data, headers=headers, timeout_s=_ACK_S)
+            except nats.errors.Error as error:
                 log.debug("interest not registered yet", error=repr(error))
                 await asyncio.sleep(_RETRY_S)
             else:
@@ -193,7 +192,7 @@ async def open_interests(
 ) -> AsyncIterator[Interests]:
     """Follow the interests within the block."""
     interests = Interests(bus, settings, on_change)
-    subscription = await bus.ordered(
+    subscription = await bus.subscribe_ordered(
         f"{_PREFIX}>", f"KV_{streams.INTEREST}", interests.observe, policy=DeliverPolicy.LAST_PER_SUBJECT
     )
     try:

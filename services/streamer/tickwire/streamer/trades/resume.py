@@ -31,7 +31,7 @@ async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
     if newest is None:
         return Recent([], None)
     async for message in backwards(newest, expected, lambda sequence: message_at(bus, streams.TRADES, sequence)):
-        said = bus.undecodable.decoded(feed.tape, message.data or b"", Trades)
+        said = bus.undecodable.decode(feed.tape, message.data or b"", Trades)
         if said is None:
             continue
         parts.append(said.trades)
