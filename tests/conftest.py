@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from hypothesis import settings
 from support import programs
 from support.measured import MEASURED
 from support.processes import SimulatorProcess, running_simulator
+from tickwire import redaction
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -43,6 +44,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("measured")
     for test, what in found:
         terminalreporter.write_line(f"{test}\n    {what}")
+
+
+@pytest.fixture(autouse=True)
+def _own_secrets() -> Iterator[None]:
+    """The password of one test is a word of another."""
+    before = redaction._hidden.copy()
+    yield
+    redaction._hidden.intersection_update(before)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ key (Binance's `listenKey`).
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable
 from urllib.parse import quote
@@ -28,6 +29,8 @@ _NAME = (
 )
 _ASSIGNED = re.compile(rf"(\b{_NAME}=)[^\s&\"'<>\\,;)}}\]]+", re.IGNORECASE)
 """As in a query, or a body that is written like one."""
+_HEADER = re.compile(r"(\bauthorization\s*[:=]\s*(?:basic|bearer|token)\s+)[^\s\"'<>\\,;)}\]]+", re.IGNORECASE)
+"""As in a header, where the scheme stands before the secret (RFC 9110, 11.4)."""
 _QUOTED = re.compile(rf"((\\?[\"']){_NAME}\2\s*:\s*(\\?[\"']))[^\"'\\]+(?=\3)", re.IGNORECASE)
 """As in JSON, also inside of a text of JSON, and as Python shows a dict."""
 
@@ -35,10 +38,14 @@ _hidden: set[str] = set()
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Have `redacted` leave these out of every text from now on, as they are and as they stand in a URL."""
+    """Have `redacted` leave these out of every text from now on: as they are, in a URL, in JSON, and in a `repr`.
+
+    A secret of several lines, such as a private key, is left out line by line, too.
+    """
     for secret in secrets:
-        if len(secret) >= SHORTEST:
-            _hidden.update((secret, quote(secret, safe="")))
+        for text in {secret, *secret.splitlines()}:
+            if len(text) >= SHORTEST:
+                _hidden.update((text, quote(text, safe=""), json.dumps(text)[1:-1], repr(text)[1:-1]))
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
@@ -52,11 +59,17 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
         text = _QUERY.sub(rf"\1?{GONE}", text)
         text = _KEY_IN_PATH.sub(rf"\1{GONE}", text)
         text = _PASSWORD_IN_URL.sub(rf"\1{GONE}", text)
+    text = _HEADER.sub(rf"\1{GONE}", text)
     text = _ASSIGNED.sub(rf"\1{GONE}", text)
     return _QUOTED.sub(rf"\1{GONE}", text)
 
 
+def excerpt(text: str, length: int = SHOWN, secrets: Iterable[str] = ()) -> str:
+    """The beginning of a text in one line, without secrets. They are taken out first: of a part nobody knows it."""
+    return " ".join(redacted(text, secrets).split())[:length]
+
+
 def described(error: BaseException, secrets: Iterable[str] = ()) -> str:
     """An error in one line, without secrets."""
-    text = " ".join(redacted(str(error), secrets).split())[:SHOWN]
+    text = excerpt(str(error), secrets=secrets)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

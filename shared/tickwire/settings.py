@@ -12,9 +12,18 @@ import os
 import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from tickwire.errors import ConfigError
@@ -33,6 +42,15 @@ CREDENTIALS = {
     "TOKEN": "token",
 }
 """Endings of credential variables, and the names ccxt has for them (`Exchange.requiredCredentials`)."""
+
+
+def _hidden(secret: SecretStr) -> SecretStr:
+    hide([secret.get_secret_value()])
+    return secret
+
+
+Secret = Annotated[SecretStr, AfterValidator(_hidden)]
+"""A setting that no text shows any more once it was read: who is told it may say it again in a refusal."""
 
 
 class _Section(BaseModel):
@@ -57,7 +75,7 @@ class NatsSettings(_Section):
     url: str | None = None
     server: Path | None = Field(default=None, description="nats-server binary to embed instead of the packaged one")
     user: str | None = None
-    password: SecretStr | None = None
+    password: Secret | None = None
     tls_ca: Path | None = None
     tls_cert: Path | None = None
     tls_key: Path | None = None
@@ -166,9 +184,9 @@ class SinkSettings(_Section):
     version: Literal[1, 2, 3] = 2
     database: str = Field(default="tickwire", pattern=r'^[^"\\\n]+$')
     org: str | None = None
-    token: SecretStr | None = None
+    token: Secret | None = None
     username: str | None = None
-    password: SecretStr | None = None
+    password: Secret | None = None
     kinds: list[Literal["trade", "book", "candle"]] = Field(default=["trade", "book", "candle"], min_length=1)
     batch: int = Field(default=5000, ge=1, le=100_000, description="points in one request at most")
     gather_ms: int = Field(default=100, ge=0, le=10_000, description="how long points gather for one request")

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from support.influx_api import Server, serving
 from tickwire.errors import ConfigError
+from tickwire.redaction import redacted
 from tickwire.settings import SinkSettings
 from tickwire.sink.influx import open_influx
 from tickwire.sink.metrics import SinkMetrics
@@ -141,6 +142,52 @@ async def test_a_wrong_token_or_database_is_a_typed_error_that_names_the_setting
             with pytest.raises(ConfigError, match="bucket not found") as unknown:
                 await influx.write(LINES)
         assert "sink.database" in str(unknown.value)
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
+@pytest.mark.parametrize("version", [1, 2, 3])
+async def test_what_a_database_repeats_of_our_credentials_reaches_neither_an_error_nor_a_log(
+    version: int, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    token, heard = "5eC4e7-" + "0123456789" * 4, []
+
+    async def refuse(request: web.Request) -> web.Response:
+        heard.append(request.headers["Authorization"].split()[-1])
+        # With all of them, and with one that lies where the text is cut.
+        said = f"{request.headers['Authorization']} {heard[-1]}".ljust(480, ".") + heard[-1]
+        return web.json_response({"message": said}, status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", refuse)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        wanted = SinkSettings(
+            url=f"http://127.0.0.1:{runner.addresses[0][1]}",
+            version=version,  # type: ignore[arg-type]
+            org="desk",
+            token=SecretStr(token),
+            username="desk",
+            password=SecretStr(token),
+        )
+        said = ""
+        async with open_influx(wanted, SinkMetrics(CollectorRegistry())) as influx:
+            writing = asyncio.create_task(influx.write(LINES[:1]))
+            async with asyncio.timeout(100):
+                while not (writing.done() or influx.failures):
+                    await asyncio.sleep(0.01)
+            writing.cancel()
+            (found,) = await asyncio.gather(writing, return_exceptions=True)
+            said = f"{found!r} {found}"
+    finally:
+        await runner.cleanup()
+    # As `tickwire.logs` shows it.
+    shown = said + redacted(caplog.text)
+    assert heard
+    assert "***" in shown
+    for secret in (token, heard[0]):
+        assert secret[:12] not in shown
 
 
 async def test_a_server_that_is_not_there_is_waited_for() -> None:

@@ -97,8 +97,10 @@ async def test_advice_to_a_broker_without_room_can_be_followed(tmp_path: Path, m
     async with room_for(tmp_path / "all", wanted) as bus:
         await streams.declare_for(bus.jetstream, settings)
     async with room_for(tmp_path / "less", least - 1) as bus:
-        with pytest.raises(StorageError):
+        with pytest.raises(StorageError) as refused:
             await streams.declare_for(bus.jetstream, config.load(lowered))
+    assert "max_file_store" in refused.value.remedy
+    assert "lower" not in refused.value.remedy, "they are as low as they can be"
 
 
 def least_of(size: str) -> int:

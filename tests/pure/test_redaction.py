@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -23,8 +24,8 @@ from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.observe import logs
-from tickwire.redaction import described, redacted
-from tickwire.settings import CREDENTIALS, ExchangeSettings, FetcherSettings, LogSettings, credentials
+from tickwire.redaction import described, excerpt, hide, redacted
+from tickwire.settings import CREDENTIALS, ExchangeSettings, FetcherSettings, LogSettings, credentials, load
 
 LISTEN_KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
 
@@ -46,6 +47,7 @@ LISTEN_KEY = "pqia91ma19a5s61cv6a81va65sdf19v8a65a1a5s61cv6a81va65sdf19v8a65a1"
         ("AccessKeyId=5eC4e7&SignatureMethod=HmacSHA256", "AccessKeyId=***&SignatureMethod=HmacSHA256"),
         ('{"code":"200000","data":{"token":"5eC4e7"}}', '{"code":"200000","data":{"token":"***"}}'),
         (r'{"error": "{\"listenKey\":\"5eC4e7\"}"}', r'{"error": "{\"listenKey\":\"***\"}"}'),
+        ("refused Authorization: Token 5eC4e7, see above", "refused Authorization: Token ***, see above"),
         ("{'X-MBX-APIKEY': '5eC4e7', 'OK-ACCESS-SIGN': '5eC4e7'}", "{'X-MBX-APIKEY': '***', 'OK-ACCESS-SIGN': '***'}"),
     ],
 )
@@ -171,6 +173,47 @@ def test_credentials_are_left_out_of_every_text_once_they_were_read(monkeypatch:
     assert set(found) == set(CREDENTIALS.values())
     shown = redacted(json.dumps(found) + " ".join(found.values()) + repr(found))
     assert not re.search("Zx9|77.yQ", shown)
+
+
+@pytest.mark.parametrize("variable", ["NATS_PASSWORD", "SINK_TOKEN", "SINK_PASSWORD"])
+def test_passwords_of_the_settings_are_left_out_of_every_text_once_they_were_read(
+    variable: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"TICKWIRE_{variable}", "5eC4e7/0123456789")
+    load()
+    assert redacted("refused 5eC4e7/0123456789, which is no key") == "refused ***, which is no key"
+    assert redacted("auth=5eC4e7%2F0123456789") == "auth=***"
+
+
+def test_a_key_of_several_lines_is_left_out_in_every_form_that_a_log_gives_it(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = [
+        "-----BEGIN EC PRIVATE KEY-----",
+        'MHcCAQEEIA"5eC4e7',
+        "AwEHoUQDQgAE5eC4e7==",
+        "-----END EC PRIVATE KEY-----",
+    ]
+    key = "\n".join(lines)
+    monkeypatch.setenv("TICKWIRE_COINBASE_SECRET", key)
+    credentials("coinbase")
+    before = logging.getLogger().handlers[:]
+    logs.configure(LogSettings(format="json"))
+    try:
+        logging.getLogger("of.a.library").error("no key: %s", key)
+        logging.getLogger("of.a.library").error("no key: %r", key)
+    finally:
+        logging.getLogger().handlers[:] = before
+    shown = capfd.readouterr().err + described(ValueError(key)) + described(ValueError(repr(key))) + redacted(lines[1])
+    assert shown.count("no key") == 2
+    assert "5eC4e7" not in shown
+
+
+def test_a_text_is_cut_after_secrets_were_taken_out() -> None:
+    hide(["5eC4e7aB-0123456789"])
+    assert excerpt("no key\n5eC4e7aB-0123456789 here", 16) == "no key *** here"
+    assert excerpt("no key 5eC4e7aB-0123456789", 13) == "no key ***"
 
 
 @pytest.mark.parametrize("form", ["json", "text"])

@@ -198,11 +198,13 @@ async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes:
                 ) from error
             if error.err_code != _NO_ROOM:
                 raise
+            lower = (
+                f", or lower {sizes}: the least of them take {smallest} MiB in all" if _room(configs) > smallest else ""
+            )
             raise StorageError(
                 f"the broker has no room for {(config.max_bytes or 0) / _MIB:.0f} MiB of stream {config.name}, of "
                 f"{_room(configs)} MiB in all",
-                "free space on its disk, raise max_file_store in its configuration, or lower "
-                f"{sizes}: the least of them take {smallest} MiB in all",
+                f"free space on its disk, or raise max_file_store in its configuration{lower}",
             ) from error
 
 

@@ -34,7 +34,7 @@ from tickwire.exchange import ccxt_import, ccxt_patches, exact_json, market_load
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.model.timeframes import understood
 from tickwire.model.times import now_ms
-from tickwire.redaction import hide
+from tickwire.redaction import excerpt, hide
 from tickwire.settings import CREDENTIALS, ExchangeSettings
 
 
@@ -258,9 +258,9 @@ def _careful(kind: Any) -> type[Any]:
             if reachability.refuses(self._answered, headers, text):
                 # ccxt takes both for an exchange that is away, which passes.
                 kind = errors.RestrictedLocation if self._answered == 451 else errors.PermissionDenied
-                raise kind(f"{self.id} {method} {url} {code} {reason} {text[:200]}")
+                raise kind(f"{self.id} {method} {url} {code} {reason} {excerpt(text, 200)}")
             if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
-                raise errors.BadResponse(f"{self.id} GET {url} answered {text[:60]!r}, which is not JSON")
+                raise errors.BadResponse(f"{self.id} GET {url} answered {excerpt(text, 60)!r}, which is not JSON")
             return text
 
         def set_markets(self, *described: Any) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from tickwire.errors import Fenced, TickwireError
 from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import leaf, pause
+from tickwire.redaction import excerpt
 
 FIRST_S = 1.0
 LONGEST_S = 60.0
@@ -21,7 +22,7 @@ STEADY_S = 30.0
 def reason(error: Exception) -> str:
     """A failure in one line."""
     cause = leaf(error)
-    return str(cause) if isinstance(cause, TickwireError) else " ".join(repr(cause).split())[:300]
+    return str(cause) if isinstance(cause, TickwireError) else excerpt(repr(cause))
 
 
 async def bulkhead(

@@ -11,6 +11,7 @@ from tickwire.errors import InternalError, JobCancelled, JobParked, TickwireErro
 from tickwire.model import subjects
 from tickwire.model.messages import Coverage, FetchRequest, Job, KeyRequest
 from tickwire.model.ranges import Range, subtract
+from tickwire.redaction import excerpt
 from tickwire.venues.registry import grid_of
 
 COVERAGE_S = 5.0
@@ -60,7 +61,9 @@ def cancelled(job_id: str) -> JobCancelled:
 
 def bug(error: Exception) -> InternalError:
     """Why a job ended that met a bug."""
-    return InternalError(f"the job met a bug: {str(error)[:200]!r} ({type(error).__name__})", "see the fetcher's log")
+    return InternalError(
+        f"the job met a bug: {excerpt(str(error), 200)!r} ({type(error).__name__})", "see the fetcher's log"
+    )
 
 
 async def still_missing(bus: Bus, job: Job) -> list[Range]:

@@ -6,6 +6,7 @@ Sources: `/write` of InfluxDB 1.8, `/api/v2/write` of 2 and `/api/v3/write_lp` o
 from __future__ import annotations
 
 import time
+from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import stamina
 from tickwire.errors import ConfigError
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
+from tickwire.redaction import excerpt, hide
 from tickwire.settings import SinkSettings
 from tickwire.sink import influx_refusals
 from tickwire.sink.metrics import SinkMetrics
@@ -59,7 +61,6 @@ class Target:
     url: str
     params: dict[str, str]
     headers: dict[str, str]
-    auth: aiohttp.BasicAuth | None = None
 
 
 def target(settings: SinkSettings) -> Target:
@@ -68,11 +69,14 @@ def target(settings: SinkSettings) -> Target:
         raise ConfigError("sink.url is not set", 'say where InfluxDB is: sink.url = "http://localhost:8086"')
     url, secret = settings.url.rstrip("/"), settings.token.get_secret_value() if settings.token else None
     if settings.version == 1:
-        auth = None
+        headers = {}
         if settings.username is not None:
             password = settings.password.get_secret_value() if settings.password else ""
-            auth = aiohttp.BasicAuth(settings.username, password)
-        return Target(f"{url}/write", {"db": settings.database, "precision": "ns"}, {}, auth)
+            # RFC 7617; the server decodes UTF-8.
+            encoded = b64encode(f"{settings.username}:{password}".encode()).decode()
+            hide([encoded])
+            headers = {"Authorization": f"Basic {encoded}"}
+        return Target(f"{url}/write", {"db": settings.database, "precision": "ns"}, headers)
     if secret is None:
         raise ConfigError(f"InfluxDB {settings.version} wants a token", "set TICKWIRE_SINK_TOKEN in the environment")
     if settings.version == 2:
@@ -203,10 +207,8 @@ class Influx:
         target_ = self._target
         try:
             with self._metrics.writes.time():
-                async with self._session.post(
-                    url, params=params, data=data, headers=target_.headers, auth=target_.auth
-                ) as answer:
-                    status, text = answer.status, " ".join((await answer.text(errors="replace")).split())[:500]
+                async with self._session.post(url, params=params, data=data, headers=target_.headers) as answer:
+                    status, text = answer.status, excerpt(await answer.text(errors="replace"), 500)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Unavailable(str(error) or repr(error)) from error
         if status < 300:
