@@ -26,10 +26,11 @@ bounds: .venv/.installed
 	test -d .venv-bounds || $(PYTHON) -m venv .venv-bounds
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --resolution lowest-direct --editable '.[all]'
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --no-deps --requirement deploy/requirements/tests.lock
-	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/pure tests/golden tests/actors/test_leases.py \
-		tests/actors/test_monitoring.py tests/system/test_cli_usage.py tests/system/test_cli_candles.py \
-		--deselect tests/golden/test_schemas.py::test_the_checked_in_schemas_are_those_of_the_structs \
-		--deselect tests/golden/test_asyncapi.py::test_the_checked_in_document_is_current
+	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile -m "(pure or golden) and not soak and not images" \
+		--deselect tests/docs/test_schemas.py::test_the_checked_in_schemas_are_those_of_the_structs \
+		--deselect tests/docs/test_asyncapi.py::test_the_checked_in_document_is_current
+	.venv-bounds/bin/python -m pytest -n 2 --dist loadfile tests/bus/test_leases.py tests/observe/test_monitoring_port.py \
+		tests/cli/test_usage.py tests/cli/test_candles.py
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -1,0 +1,242 @@
+"""The store against a disk that fails or tears every single call in turn, recovery included."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from support.model_disk import Fault, ModelDisk, Stopped
+from tickwire.cache.fence import Fence
+from tickwire.cache.store import Store
+from tickwire.errors import StorageError
+from tickwire.model.messages import CandlePage, Row, Stored
+from tickwire.model.ranges import Range, covers, merge
+from tickwire.model.subjects import Key
+
+pytestmark = pytest.mark.faults
+
+HEADER = "dates,opens,highs,lows,closes,volumes"
+MINUTE = 60_000
+KEYS = [Key("binance", "BTC/USDT", "1m"), Key("okx", "ETH/USDT", "1m")]
+T = TypeVar("T")
+FOLDER = Path("/cache")
+
+
+@dataclass
+class Scenario:
+    """Pages in stream order, how they come in batches, and what the pages say when all are applied."""
+
+    batches: list[list[tuple[int, CandlePage]]]
+    expected: dict[Key, dict[int, Row]] = field(default_factory=dict)
+    known: dict[Key, list[Range]] = field(default_factory=dict)
+    ever: dict[tuple[Key, int], set[Row]] = field(default_factory=dict)
+
+    @property
+    def pages(self) -> dict[int, CandlePage]:
+        return {seq: page for batch in self.batches for seq, page in batch}
+
+
+def make_scenario(seed: int) -> Scenario:
+    """Appends, holes, empty pages, older pages, interior pages, refreshes and repeats."""
+    draw = random.Random(seed)
+    newest = dict.fromkeys(KEYS, 50)
+    pages: list[CandlePage] = []
+    for _ in range(draw.randint(3, 9)):
+        key = draw.choice(KEYS)
+        kind = draw.choice(["append", "append", "append", "holes", "empty", "older", "inside", "repeat"])
+        length = draw.randint(1, 5)
+        start = newest[key] if kind in ("append", "holes", "empty") else draw.randint(20, newest[key])
+        if kind == "older":
+            start = draw.randint(0, 30)
+        if kind == "repeat" and pages:
+            pages.append(draw.choice(pages))
+            continue
+        times = [at for at in range(start, start + length) if kind != "holes" or draw.random() < 0.6]
+        if kind == "empty":
+            times = []
+        newest[key] = max(newest[key], start + length)
+        rows = [(at * MINUTE, draw.random(), 1.5, 1e-7, float(draw.randint(1, 3)), 0.0) for at in times]
+        pages.append(
+            CandlePage(
+                exchange=key.exchange,
+                symbol=key.symbol,
+                timeframe=key.timeframe,
+                since=start * MINUTE,
+                until=(start + length) * MINUTE,
+                rows=rows,
+            )
+        )
+    batches: list[list[tuple[int, CandlePage]]] = [[]]
+    scenario = Scenario(batches)
+    for seq, page in enumerate(pages, 1):
+        if batches[-1] and draw.random() < 0.5:
+            batches.append([])
+        batches[-1].append((seq, page))
+        rows_of = scenario.expected.setdefault(page.key, {})
+        rows_of.update({row[0]: row for row in page.rows})
+        for row in page.rows:
+            scenario.ever.setdefault((page.key, row[0]), set()).add(row)
+        scenario.known.setdefault(page.key, []).append(Range(page.since, page.until))
+    return scenario
+
+
+class Case:
+    """One run of a scenario on one disk, over as many processes as it takes."""
+
+    def __init__(self, scenario: Scenario, disk: ModelDisk) -> None:
+        self.scenario = scenario
+        self.disk = disk
+        self.epoch = 0
+        self.announced: list[Stored] = []
+
+    def process(self) -> None:
+        """What the service does: take over, read on from the position, commit, splice, write checkpoints."""
+        self.epoch += 1
+        store = self.attempt(self.open)
+        for number, batch in enumerate(self.scenario.batches):
+            rest = [(seq, page) for seq, page in batch if seq > store.position]
+            if rest:
+                self.announced += self.attempt(partial(store.commit, rest)).stored
+            if number % 2:
+                self.announced += self.attempt(store.flush).stored
+            if number % 3 == 1:
+                self.attempt(store.checkpoint)
+        self.announced += self.attempt(store.flush).stored
+        self.attempt(store.checkpoint)
+
+    def open(self) -> Store:
+        return Store.open(FOLDER, 0, partitions=1, claim=Fence(1, self.epoch), stream="a", disk=self.disk)
+
+    @staticmethod
+    def attempt(call: Callable[[], T]) -> T:
+        """A full or broken disk is tried again, with the same batch."""
+        for _ in range(5):
+            try:
+                return call()
+            except StorageError:
+                continue
+        raise AssertionError("the store did not recover from a single failure")
+
+    def check_announced(self) -> None:
+        """Nothing that was announced is missing, and no file is malformed, to a plain reader of the folder."""
+        self.epoch += 1
+        store = self.open()
+        files = {}
+        for key in self.scenario.expected:
+            text = self.disk.contents().get(store.files.data(key))
+            if text is None:
+                assert not any(stored for stored in self.announced if _key(stored) == key)
+                continue
+            store.ensure(key)  # cuts off what was torn
+            files[key] = read_csv(self.disk.contents()[store.files.data(key)])
+            for date, row in files[key].items():
+                assert row in self.scenario.ever[key, date]
+        for stored in self.announced:
+            key = _key(stored)
+            for page in self.scenario.pages.values():
+                if page.key == key and (page.since, page.until) == (stored.since, stored.until):
+                    assert {row[0] for row in page.rows} <= files[key].keys()
+            assert covers(store.coverage(key).verified, Range(stored.since, stored.until))
+
+    def check_complete(self) -> None:
+        """Every file holds exactly what the pages say."""
+        self.epoch += 1
+        store = self.open()
+        for key, rows in self.scenario.expected.items():
+            assert store.verify(key).problems == []
+            coverage = store.coverage(key)
+            assert coverage.verified == merge(self.scenario.known[key])
+            assert coverage.rows == len(rows)
+            assert read_csv(self.disk.contents()[store.files.data(key)]) == rows
+            assert store.read(key, None, None).dates.tolist() == sorted(rows)
+        announced = {(_key(stored), stored.since, stored.until) for stored in self.announced}
+        assert announced == {(page.key, page.since, page.until) for page in self.scenario.pages.values()}
+        assert not [name for name in self.disk.contents() if ".tmp-" in name]
+
+
+def _key(stored: Stored) -> Key:
+    return Key(stored.exchange, stored.symbol, stored.timeframe)
+
+
+def read_csv(data: bytes) -> dict[int, Row]:
+    """The rows of a file, by the rules that are published and with nothing of the store's own code."""
+    header, *lines, end = data.decode("ascii").split("\n")
+    assert header == HEADER
+    assert end == ""
+    rows: dict[int, Row] = {}
+    for line in lines:
+        date, *values = line.split(",")
+        o, h, lo, c, v = map(float, values)
+        assert not rows or int(date) > max(rows)
+        assert [repr(value) for value in (o, h, lo, c, v)] == values
+        rows[int(date)] = (int(date), o, h, lo, c, v)
+    return rows
+
+
+def run_case(seed: int, call: int | None, fault: Fault, power_lost: bool, second: int | None) -> int:
+    """Fail one call, then one of the recovery; returns how many calls a run without faults makes."""
+    disk = ModelDisk(seed * 7919 + (call or 0))
+    case = Case(make_scenario(seed), disk)
+    disk.arm(call, fault)
+    for again in (second, None):
+        try:
+            case.process()
+            break
+        except Stopped:
+            disk.restart(power_lost=power_lost)
+            disk.arm(again)
+            try:
+                case.check_announced()
+            except Stopped:
+                disk.restart(power_lost=power_lost)
+                case.check_announced()
+    else:
+        disk.arm(None)
+        case.process()
+    calls = disk.calls
+    disk.arm(None)
+    case.check_complete()
+    disk.restart(power_lost=True)
+    case.check_complete()
+    return calls
+
+
+def fuzz(seconds: float, first_seed: int) -> int:
+    """Scenarios for so long, each with every call failing in every way; returns the number of cases."""
+    until = time.monotonic() + seconds
+    cases = 0
+    seed = first_seed
+    while time.monotonic() < until:
+        calls = run_case(seed, None, "stop", False, None)
+        draw = random.Random(seed)
+        for call in range(1, calls + 1):
+            modes: list[tuple[Fault, bool]] = [("enospc", False), ("eio", True), ("stop", False), ("stop", True)]
+            for fault, power_lost in modes:
+                second = draw.randint(1, calls) if draw.random() < 0.5 else None
+                try:
+                    run_case(seed, call, fault, power_lost, second)
+                except BaseException:
+                    print(f"run_case({seed}, {call}, {fault!r}, {power_lost}, {second})")
+                    raise
+                cases += 1
+        seed += 1
+    return cases
+
+
+def test_no_failed_or_torn_call_loses_an_announced_row_or_leaves_a_malformed_file() -> None:
+    cases = fuzz(12, first_seed=0)
+    print(f"{cases} cases")
+    assert cases > 300
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(900)
+def test_five_minutes_of_failing_calls_lose_nothing() -> None:
+    print(f"{fuzz(300, first_seed=100_000)} cases")

@@ -1,0 +1,371 @@
+"""How live feeds look: lines, ladders, charts, tables, and the demo's counting."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console, RenderableType
+
+from tickwire.cli import arguments
+from tickwire.cli.demo import live as demo_live
+from tickwire.cli.feeds import feed_lines, feed_screens
+from tickwire.cli.feeds.feed_lines import Digits
+from tickwire.cli.feeds.watch import View
+from tickwire.cli.output import chart, render
+from tickwire.errors import BadRequest, UnsupportedTimeframe
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
+from tickwire.tape.sequence import TapeMessage
+
+pytestmark = pytest.mark.pure
+
+NOON = 1_767_268_800_000
+"""`date -u -d 2026-01-01T12:00 +%s000`."""
+
+
+def wide(what: RenderableType) -> list[str]:
+    """The lines of a table on a wide terminal."""
+    return drawn(what, width=200).splitlines()
+
+
+def drawn(what: RenderableType, *, colour: bool = False, width: int = 120) -> str:
+    """What stands on a terminal."""
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=colour, color_system="standard" if colour else None
+    )
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    return console.file.getvalue()
+
+
+def trade(id_: int = 1, price: float = 60_000.1, amount: float = 0.005, side: Any = "buy", at: int = NOON) -> Trade:
+    return Trade(id=str(id_), timestamp=at, side=side, price=price, amount=amount)
+
+
+def said(*trades: Trade, **more: Any) -> Trades:
+    return Trades(exchange="binance", symbol="BTC/USDT", trades=list(trades), received=NOON, **more)
+
+
+def book(**more: Any) -> Book:
+    told: dict[str, Any] = {"state": "live", "bids": [(99.5, 2.0), (99.0, 4.0)], "asks": [(100.0, 1.0), (100.5, 8.0)]}
+    return Book(exchange="binance", symbol="BTC/USDT", timestamp=NOON, received=NOON, **(told | more))
+
+
+def candle(at: int = NOON, **more: Any) -> Candle:
+    told: dict[str, Any] = {"open": 1, "high": 4, "low": 0.5, "close": 2, "volume": 7, "trades": 3, "closed": False}
+    return Candle(
+        exchange="binance", symbol="BTC/USDT", timeframe="1m", timestamp=at, **({"complete": True} | told | more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "expected"),
+    [
+        (60000.1, 0, "60,000.1"),
+        (60000.1, 2, "60,000.10"),
+        (60000.0, 0, "60,000"),
+        (60000.0, 2, "60,000.00"),
+        (1e-08, 0, "0.00000001"),
+        (1e20, 0, "100,000,000,000,000,000,000"),
+        (0.1 + 0.2, 0, "0.30000000000000004"),
+        (-1.5, 0, "-1.5"),
+        (0.0, 0, "0"),
+    ],
+)
+def test_numbers_have_all_their_digits_and_no_exponent(value: float, decimals: int, expected: str) -> None:
+    assert render.number(value, decimals) == expected
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "expected"),
+    [(-5, "0.0 s"), (300, "0.3 s"), (12_400, "12 s"), (300_000, "5 min"), (3 * 3_600_000, "3 h")],
+)
+def test_ages_are_short(milliseconds: int, expected: str) -> None:
+    assert render.age(milliseconds) == expected
+
+
+def test_a_trade_is_a_line_of_time_side_price_and_amount() -> None:
+    (line,) = feed_lines.trades(said(trade()), Digits())
+    assert line.plain.split() == ["12:00:00.000", "buy", "60,000.1", "0.005"]
+
+
+def test_prices_line_up_with_the_longest_so_far() -> None:
+    digits = Digits()
+    found = feed_lines.trades(said(trade(price=1.25), trade(price=1.5), trade(price=2)), digits)
+    assert [line.plain.split()[2] for line in found] == ["1.25", "1.50", "2.00"]
+    assert len({len(line.plain) for line in found}) == 1
+
+
+def test_buying_is_green_and_selling_is_red() -> None:
+    buy, sell = feed_lines.trades(said(trade(), trade(side="sell")), Digits())
+    assert "\x1b[32m" in drawn(buy, colour=True)
+    assert "\x1b[31m" in drawn(sell, colour=True)
+
+
+def test_a_trade_fetched_after_an_interruption_is_marked() -> None:
+    (line,) = feed_lines.trades(said(trade(), source="rest"), Digits())
+    assert line.plain.split()[-1] == "rest"
+
+
+def test_a_gap_is_told_before_the_trades_that_follow_it() -> None:
+    missing = Gap(since=NOON, until=NOON + 60_000, after_id="7", before_id="9", reason="too far back")
+    first, second = feed_lines.trades(said(trade(9), gap=missing), Digits())
+    assert "trades between 2026-01-01 12:00 and 2026-01-01 12:01 (ids after 7, before 9)" in first.plain
+    assert first.plain.endswith("too far back")
+    assert "buy" in second.plain
+
+
+def test_a_gap_without_bounds_can_be_told_too() -> None:
+    assert feed_lines.gap(Gap(since=None, until=None)) == "gap: trades between the beginning and now could not be had"
+
+
+def test_a_message_without_trades_is_no_line() -> None:
+    assert feed_lines.trades(said(until=NOON), Digits()) == []
+
+
+def test_a_status_is_a_line() -> None:
+    status = Status(
+        kind="trade", exchange="binance", symbol="BTC/USDT", event="repaired", at=NOON, trades=41, message="by REST"
+    )
+    assert feed_lines.status(status).plain == "12:00:00.000  -- repaired: 41 trades: by REST"
+
+
+def test_a_book_is_a_line_of_its_best_and_its_spread() -> None:
+    line = feed_lines.book(book(), Digits()).plain
+    assert "bid 99.5 x 2" in line
+    assert "ask 100.0 x 1" in line
+    assert "spread 0.5 (50.13 bp)" in line
+    assert "levels 2+2" in line
+
+
+def test_a_resyncing_book_has_no_levels_to_show() -> None:
+    """Even if somebody sent some."""
+    stale = book(state="resyncing")
+    for shown in (feed_lines.book(stale, Digits()).plain, drawn(feed_screens.ladder(stale, Digits()))):
+        assert "resyncing" in shown
+        assert "99" not in shown
+
+
+def test_a_ladder_has_asks_above_and_bids_below_the_spread() -> None:
+    rows = [line.split() for line in drawn(feed_screens.ladder(book(), Digits())).splitlines() if line.strip()]
+    assert [row[0] for row in rows] == ["100.5", "100.0", "spread", "99.5", "99.0"]
+    assert rows[2][1] == "0.5"
+    bars = [len(row[2]) for row in (rows[0], rows[1], rows[3], rows[4])]
+    assert bars == [24, 3, 6, 12]
+
+
+def test_a_ladder_shows_no_more_levels_than_fit() -> None:
+    deep = book(bids=[(99.0 - n, 1.0) for n in range(50)], asks=[(100.0 + n, 1.0) for n in range(50)])
+    shown = [
+        line.split()[0] for line in drawn(feed_screens.ladder(deep, Digits(), rows=2)).splitlines() if line.strip()
+    ]
+    assert shown == ["101", "100", "spread", "99", "98"]
+
+
+@pytest.mark.parametrize(("bids", "asks"), [([], []), ([(1.0, 1.0)], []), ([], [(1.0, 0.0)])])
+def test_a_book_with_an_empty_side_is_shown_as_it_is(bids: list[Any], asks: list[Any]) -> None:
+    one_sided = book(bids=bids, asks=asks)
+    assert "spread" in drawn(feed_screens.ladder(one_sided, Digits()))
+    assert "none" in feed_lines.book(one_sided, Digits()).plain
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0, ""), (1, "████"), (0.5, "██"), (0.0001, "▏"), (0.3125, "█▎"), (2, "████")]
+)
+def test_a_bar_is_as_long_as_its_share(share: float, expected: str) -> None:
+    assert feed_screens.bar(share, 4) == expected
+
+
+def test_a_ticker_says_what_the_exchange_said_and_leaves_out_the_rest() -> None:
+    whole = Ticker(
+        exchange="a", symbol="B", timestamp=NOON, received=NOON, last=110, open=100, bid=109.5, ask=110.5, volume=12
+    )
+    line = feed_lines.ticker(whole, Digits()).plain
+    assert "last 110" in line
+    assert "+10.00 %" in line
+    assert "high" not in line
+    panel = drawn(feed_screens.ticker(whole, Digits()))
+    assert "109.5" in panel
+    assert "quote volume" not in panel
+    assert feed_lines.ticker(Ticker(exchange="a", symbol="B", timestamp=None, received=NOON), Digits()).plain
+
+
+def test_a_candle_is_a_line_that_says_whether_it_is_closed_and_complete() -> None:
+    assert feed_lines.candle(candle(), Digits()).plain.endswith("3 trades  open")
+    assert feed_lines.candle(candle(closed=True), Digits()).plain.endswith("closed")
+    assert feed_lines.candle(candle(closed=True, complete=False), Digits()).plain.endswith("closed, incomplete")
+
+
+def test_live_candles_go_on_where_history_ends() -> None:
+    shown = feed_screens.Candles([(NOON - 120_000, 1, 2, 0.5, 1.5, 3.0), (NOON - 60_000, 1, 2, 0.5, 1.5, 3.0)])
+    shown.take(candle(close=3))
+    shown.take(candle(close=2))
+    assert [row[0] for row in shown.rows] == [NOON - 120_000, NOON - 60_000, NOON]
+    assert shown.rows[-1][4] == 2
+    picture = drawn(shown.render("binance BTC/USDT 1m", Digits(), 80, 20))
+    assert "binance BTC/USDT 1m" in picture
+    assert "█" in picture
+    assert "01-01 12:00" in picture
+
+
+def test_an_incomplete_candle_does_not_replace_one_that_is_cached() -> None:
+    shown = feed_screens.Candles([(NOON, 1, 2, 0.5, 1.5, 3.0)])
+    shown.take(candle(closed=True, complete=False, volume=1))
+    assert shown.rows == [(NOON, 1, 2, 0.5, 1.5, 3.0)]
+
+
+def test_a_closed_candle_that_a_new_owner_repeats_is_known_unless_it_is_news() -> None:
+    shown = feed_screens.Candles()
+    repeated = candle(closed=True, repeated=True)
+    assert not shown.knows(repeated)
+    shown.take(candle(closed=True))
+    assert shown.knows(repeated)
+    assert not shown.knows(candle(NOON + 60_000, closed=True, repeated=True))
+    assert not shown.knows(candle(closed=False, repeated=True))
+
+
+def test_only_so_many_candles_are_kept() -> None:
+    shown = feed_screens.Candles()
+    for n in range(feed_screens.KEPT + 20):
+        shown.take(candle(NOON + n * 60_000))
+    assert len(shown.rows) == feed_screens.KEPT
+    assert shown.rows[0][0] == NOON + 20 * 60_000
+
+
+def test_the_chart_ends_with_the_newest_candle_and_its_time() -> None:
+    """Also of 2025, where the chart's own dates were a day off."""
+    at = 1_740_000_000_000
+    picture = chart.candles("", [(at + n * 60_000, 1, 2, 0.5, 1.5, 3.0) for n in range(40)], 80)
+    assert picture.rstrip().endswith("02-19 21:59")
+
+
+async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() -> None:
+    view = View(Feed("book", "binance", "BTC/USDT"), json=False, limit=None, painted=True)
+    await view.take(TapeMessage(1, messages.encode(book())))
+    assert "resyncing" not in drawn(view.render())
+    view.heard -= 30
+    assert "resyncing: there is no book" in drawn(view.render())
+
+
+def test_a_feed_that_went_silent_is_said_to_be() -> None:
+    assert feed_screens.silence(NOON, NOON + 1000) == ""
+    assert feed_screens.silence(NOON, NOON + 12_000) == "nothing for 12 s"
+    assert feed_screens.silence(None, NOON) == "nothing yet"
+
+
+def test_feeds_are_a_table() -> None:
+    report = FeedReport(
+        kind="candle",
+        exchange="binance",
+        symbol="BTC/USDT",
+        timeframe="1m",
+        state="live",
+        owner="streamer-1",
+        subscribers=2,
+        items=1234,
+        messages=99,
+        last_message=NOON - 300,
+        reconnects=1,
+        gaps=2,
+        repaired=3,
+        rejected=4,
+        conflated=5,
+    )
+    waiting = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT")
+    head, first, second = wide(render.feed_table([report, waiting], NOON))
+    names = "feed state owner subscribers items messages last reconnects gaps repaired rejected conflated"
+    assert head.split() == names.split()
+    assert " ".join(first.split()) == "candle binance BTC/USDT 1m live streamer-1 2 1,234 99 0.3 s ago 1 2 3 4 5"
+    assert " ".join(second.split()) == "trade okx BTC/USDT:USDT waiting - 0 0 0 - 0 0 0 0 0"
+    paced = wide(render.feed_table([report, waiting], NOON, {report.feed: 12.5}))
+    assert "messages/s" in paced[0]
+    assert "12.5" in paced[1]
+
+
+def test_what_never_happened_is_no_column() -> None:
+    quiet = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT", gaps=1)
+    head, _ = wide(render.feed_table([quiet], NOON))
+    assert " ".join(head.split()) == "feed state owner subscribers items messages last gaps"
+
+
+def test_started_feeds_say_where_to_listen() -> None:
+    report = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT", subscribers=1)
+    assert "md.trade.okx.BTC-USDT=3AUSDT" in drawn(render.started_table([report]))
+
+
+def test_every_combination_of_names_is_a_feed() -> None:
+    assert arguments.feeds("candle", "binance,okx", "BTC/USDT", "1m,1h") == [
+        Feed("candle", "binance", "BTC/USDT", "1m"),
+        Feed("candle", "binance", "BTC/USDT", "1h"),
+        Feed("candle", "okx", "BTC/USDT", "1m"),
+        Feed("candle", "okx", "BTC/USDT", "1h"),
+    ]
+    assert arguments.feeds("trade", "binance", "A/B,C/D", None) == [
+        Feed("trade", "binance", "A/B"),
+        Feed("trade", "binance", "C/D"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "remedy"),
+    [
+        (("trades", "binance", "A/B", None), "did you mean trade?"),
+        (("Candle", "binance", "A/B", None), "did you mean candle?"),
+        (("xyz", "binance", "A/B", None), "trade, book, ticker, candle"),
+        (("candle", "binance", "A/B", None), "such as 1m"),
+        (("trade", "binance", "A/B", "1m"), "leave it out"),
+        (("trade", "Binance", "A/B", None), "binance"),
+        (("trade", "binance,", "A/B", None), "single commas"),
+        (("trade", "binance", "", None), "single commas"),
+    ],
+)
+def test_a_feed_that_cannot_be_meant_is_refused_with_the_remedy(words: tuple[Any, ...], remedy: str) -> None:
+    with pytest.raises(BadRequest) as refused:
+        arguments.feeds(*words)
+    assert remedy in str(refused.value)
+
+
+def test_a_timeframe_that_is_none_is_refused() -> None:
+    with pytest.raises(UnsupportedTimeframe):
+        arguments.feeds("candle", "binance", "A/B", "1x")
+
+
+TRUTH = [{"agg": 5 + n // 2, "price": 100.0 + n // 2, "amount": 0.5, "id": n, "timestamp": NOON} for n in range(8)]
+"""Aggregate trades 5 to 8, of two raw trades of 0.5 each."""
+
+
+def right(id_: int) -> Trade:
+    return trade(id_, price=100.0 + id_ - 5, amount=1.0)
+
+
+def test_all_trades_once_in_order_and_as_the_exchange_has_them_is_right() -> None:
+    count = demo_live.counted([said(right(5)), said(right(6), right(7), source="rest"), said(right(8))], TRUTH)
+    assert count.right
+    assert (count.first, count.last, count.trades, count.repaired) == (5, 8, 4, 2)
+    assert "4 trades of binance BNB/USDT on the tape, ids 5 to 8: none missing, none twice" in count.told
+
+
+@pytest.mark.parametrize(
+    ("ids", "missing", "twice"), [([5, 6, 8], 1, 0), ([5, 6, 6, 7], 0, 1), ([5, 7, 6, 8], 0, 1), ([5, 8], 2, 0)]
+)
+def test_what_is_missing_twice_or_out_of_order_is_counted(ids: list[int], missing: int, twice: int) -> None:
+    count = demo_live.counted([said(right(each)) for each in ids], TRUTH)
+    assert not count.right
+    assert (count.missing, count.twice, count.strange) == (missing, twice, 0)
+
+
+@pytest.mark.parametrize("wrong", [trade(6, price=101.5, amount=1.0), trade(6, price=101.0, amount=0.5), trade(9)])
+def test_a_trade_that_the_exchange_has_otherwise_is_counted(wrong: Trade) -> None:
+    assert demo_live.counted([said(wrong)], TRUTH).strange == 1
+
+
+def test_nothing_at_all_is_not_right() -> None:
+    assert not demo_live.counted([], TRUTH).right
+
+
+def test_candles_are_compared_with_the_exchanges_own() -> None:
+    rows = [[NOON, 1, 4, 0.5, 2, 7], [NOON + 60_000, 1, 4, 0.5, 2, 7]]
+    same, other, unknown = candle(), candle(NOON + 60_000, volume=7.1), candle(NOON + 120_000)
+    assert demo_live.unequal([same, other, unknown], rows) == [other, unknown]

@@ -1,0 +1,138 @@
+"""Parts of the Python client without a broker: what waits, what is yielded of a message, when a replay is due."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tickwire.client.live import TradeItems
+from tickwire.client.mailbox import Mailbox
+from tickwire.client.replay import Clock
+from tickwire.errors import UnknownSymbol
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Gap, Trade, Trades
+from tickwire.tape.sequence import TapeMessage
+
+pytestmark = pytest.mark.pure
+
+FEED = Feed("trade", "binance", "BTC/USDT")
+
+
+def trade(number: int, timestamp: int | None = None) -> Trade:
+    return Trade(
+        id=str(number), timestamp=number * 10 if timestamp is None else timestamp, side="buy", price=1.0, amount=1.0
+    )
+
+
+def taped(*numbers: int, gap: Gap | None = None, skipped: bool = False) -> TapeMessage:
+    message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(n) for n in numbers], received=0, gap=gap)
+    return TapeMessage(1, messages.encode(message), skipped=skipped)
+
+
+async def test_whoever_puts_into_a_full_mailbox_waits_until_there_is_room() -> None:
+    mailbox: Mailbox[int] = Mailbox(2)
+    await mailbox.put(1)
+    await mailbox.put(2)
+    third = asyncio.create_task(mailbox.put(3))
+    done, _ = await asyncio.wait({third}, timeout=0.01)
+    assert not done
+    assert await mailbox.take() == [1, 2]
+    await third
+    assert await mailbox.take() == [3]
+    assert mailbox.missed == 0
+
+
+async def test_a_mailbox_for_the_newest_counts_what_was_replaced() -> None:
+    mailbox: Mailbox[int] = Mailbox(1, newest_only=True)
+    for number in range(5):
+        await mailbox.put(number)
+    assert await mailbox.take() == [4]
+    assert mailbox.missed == 4
+
+
+async def test_what_waits_is_taken_before_the_error_that_closed_a_mailbox() -> None:
+    mailbox: Mailbox[int] = Mailbox(2)
+    await mailbox.put(1)
+    mailbox.close(UnknownSymbol("no such symbol"))
+    mailbox.close()
+    assert await mailbox.take() == [1]
+    with pytest.raises(UnknownSymbol):
+        await mailbox.take()
+
+
+async def test_closing_a_full_mailbox_lets_go_of_whoever_waits() -> None:
+    mailbox: Mailbox[int] = Mailbox(1)
+    await mailbox.put(1)
+    second = asyncio.create_task(mailbox.put(2))
+    await asyncio.sleep(0)
+    mailbox.close()
+    async with asyncio.timeout(1):
+        await second
+    assert await mailbox.take() == [1]
+    assert await mailbox.take() == []
+
+
+def test_a_consumer_too_slow_for_the_tape_is_told_between_which_trades_it_missed_some() -> None:
+    items = TradeItems(FEED, None, yielded=True)
+    assert items(taped(1, 2)) == [trade(1), trade(2)]
+    found = items(taped(9, skipped=True))
+    gap = Gap(since=20, until=90, after_id="2", before_id="9", reason="no longer on the tape when it was read")
+    assert found == [gap, trade(9)]
+    assert items.gaps == [gap]
+
+
+def test_gaps_that_nobody_asked_for_are_kept_but_not_yielded() -> None:
+    items = TradeItems(FEED, None, yielded=False)
+    gap = Gap(since=1, until=2, reason="the exchange forgot")
+    assert items(taped(5, gap=gap)) == [trade(5)]
+    assert items.gaps == [gap]
+
+
+def test_from_a_time_on_earlier_trades_and_gaps_are_left_out() -> None:
+    items = TradeItems(FEED, 25, yielded=True)
+    assert items(taped(1, gap=Gap(since=3, until=9))) == []
+    assert items(taped(2, 3)) == [trade(3)]
+    assert items(taped(4)) == [trade(4)]
+    assert items.gaps == []
+
+
+@pytest.mark.parametrize(("first", "gaps"), [(2, 0), (3, 1)])
+def test_a_tape_that_begins_after_the_time_asked_for_is_a_gap(first: int, gaps: int) -> None:
+    items = TradeItems(FEED, 25, yielded=True)
+    items.begins_late = True
+    items(taped(first, 4))
+    assert len(items.gaps) == gaps
+
+
+@given(st.lists(st.integers(0, 10_000), min_size=1), st.floats(0.1, 100))
+def test_a_replay_never_goes_back_and_its_length_is_that_of_the_trades_by_the_speed(
+    moments: list[int], speed: float
+) -> None:
+    clock = Clock(speed)
+    due = [clock.due(trade(n, moment)) for n, moment in enumerate(moments)]
+    assert due == sorted(due)
+    assert due[-1] == pytest.approx(max(0, max(moments) - moments[0]) / 1000 / speed)
+
+
+def test_a_replay_as_fast_as_possible_is_always_due() -> None:
+    clock = Clock(math.inf)
+    assert [clock.due(trade(n, n * 1_000_000)) for n in range(3)] == [0, 0, 0]
+
+
+def test_from_now_on_begins_with_the_first_live_trade_and_leaves_nothing_out_after_it() -> None:
+    def said(number: int, source: str, gap: Gap | None = None) -> TapeMessage:
+        message = messages.decode(taped(number, gap=gap).data, Trades)
+        return TapeMessage(1, messages.encode(msgspec.structs.replace(message, source=source)))
+
+    items = TradeItems(FEED, None, yielded=True, live=True)
+    gap = Gap(since=1, until=2, reason="the exchange forgot")
+    assert items(said(1, "rest", gap)) == []
+    assert items(taped()) == []
+    assert items(said(2, "live", gap)) == [trade(2)]
+    assert items(said(3, "rest", gap)) == [gap, trade(3)]
+    assert items.gaps == [gap]

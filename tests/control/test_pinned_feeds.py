@@ -1,0 +1,108 @@
+"""Feeds of the configuration: they run though nobody asks, through an absence of the broker as well."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from nats.aio.msg import Msg
+
+from support import live
+from support.hearing import reports
+from support.pipeline import CONFIG, pipeline
+from support.ports import free_port
+from support.processes import environment, running_simulator, tickwire
+from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
+from tickwire.bus.connection import connect
+from tickwire.errors import ConfigError
+from tickwire.model.feeds import Feed
+from tickwire.settings import NatsSettings, StreamerSettings
+from tickwire.streamer import service
+from tickwire.streamer.control import interests as interest
+from tickwire.streamer.control.interests import open_interests
+
+pytestmark = pytest.mark.faults
+
+BTC = Feed("trade", "binance", "BTC/USDT")
+MINUTE = Feed("candle", "binance", "ETH/USDT", "1m")
+PINNED = '[streamer]\nfeeds = ["trade binance BTC/USDT", "candle binance ETH/USDT 1m"]\n'
+
+
+async def test_pinned_feeds_run_though_nobody_asks_for_them(broker: str, tmp_path: Path) -> None:
+    async with (
+        running_simulator("--live-rate", "50") as simulator,
+        pipeline(broker, simulator, tmp_path, ("streamer",), CONFIG + PINNED) as line,
+        live.seeing(line.bus, BTC) as bitcoins,
+        live.seeing(line.bus, Feed("trade", "binance", "ETH/USDT")) as ethers,
+    ):
+        await bitcoins.until(lambda: len(bitcoins.trades) > 0)
+        await ethers.until(lambda: len(ethers.trades) > 0)
+        found = {report.feed: report.subscribers for report in await reports(line.bus)}
+        assert found == {BTC: 1, MINUTE: 1, Feed("trade", "binance", "ETH/USDT"): 1}
+
+
+async def test_pinned_feeds_outlive_a_broker_that_is_away_for_longer_than_patience_and_ttl(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broker that is away for 25 s with a patience of 15 s, sixteen times as fast."""
+    monkeypatch.setattr(interest, "PUBLISH_RETRY_S", 1.0)
+    monkeypatch.setattr(service, "PINNED_TTL_S", 1)
+    port = free_port()
+    requests = service.pinned(StreamerSettings(feeds=["trade binance BTC/USDT"]), "one")
+    changes: asyncio.Queue[Feed] = asyncio.Queue()
+    renewed = asyncio.Event()
+
+    async def hear(message: Msg) -> None:
+        if message.data:
+            renewed.set()
+
+    broker = embedded_broker.embedded(tmp_path, port=port)
+    async with connect(NatsSettings(url=await broker.__aenter__()), name="test") as bus:
+        await streams.declare(bus.jetstream, 8, 1.0)
+        async with open_interests(bus, StreamerSettings(), changes.put_nowait) as interests:
+            keeping = asyncio.create_task(service._keep(interests, requests, asyncio.Event()))
+            async with asyncio.timeout(100):
+                assert await changes.get() == BTC
+            await broker.__aexit__(None, None, None)
+            done, _ = await asyncio.wait({keeping}, timeout=2.5)
+            assert not done
+            await bus.subscribe("$KV.INTEREST.>", hear)
+            async with embedded_broker.embedded(tmp_path, port=port), asyncio.timeout(100):
+                await renewed.wait()
+                # It may have expired before.
+                while not interests.wanted(BTC):
+                    await changes.get()
+                keeping.cancel()
+                await asyncio.wait({keeping})
+                assert keeping.cancelled()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("trade binance", "write it as `trade binance BTC/USDT`"),
+        ("trades binance BTC/USDT", "it is one of trade, book, ticker, candle"),
+        ("trade binanse BTC/USDT", "did you mean binance"),
+        ("candle binance BTC/USDT", "name it, such as 1m"),
+        ("trade binance BTC/USDT 1m", "leave it out"),
+        ("candle binance BTC/USDT 1Y", "such as 1m"),
+        ("candle okx BTC/USDT 0m", "such as 1m"),
+    ],
+)
+def test_a_line_that_is_no_feed_is_refused_with_what_would_be_right(line: str, words: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        service.pinned(StreamerSettings(feeds=["trade binance BTC/USDT", line]), "one")
+    assert f"streamer.feeds: {line!r}" in raised.value.message
+    assert words in raised.value.remedy
+
+
+async def test_a_streamer_with_such_a_line_ends_in_one_line(broker: str, tmp_path: Path) -> None:
+    file = tmp_path / "tickwire.toml"
+    file.write_text('[streamer]\nfeeds = ["trade binance"]\n')
+    env = environment(tmp_path, TICKWIRE_NATS_URL=broker, TICKWIRE_CONFIG=str(file))
+    ended = await tickwire(env, "service", "streamer")
+    assert ended.code != 0
+    line = ended.err.splitlines()[-1]
+    assert line.startswith("tickwire: streamer.feeds: 'trade binance' is not a feed; write it as")

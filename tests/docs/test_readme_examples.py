@@ -1,0 +1,182 @@
+"""What README.md and examples/README.md print runs as printed against a `tickwire up`; read from there."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+import tomllib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from support.browser import browsing
+from support.commands import CONFIG, command
+from support.documents import EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
+from support.ports import free_port
+from support.processes import TICKWIRE, environment, running_simulator
+from tickwire.process import children
+from tickwire.settings import Settings
+
+pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
+
+TYPED = [line for line in shown(README) if line.startswith(".venv/bin/tickwire")]
+UP, FETCH, *AFTER = TYPED
+(EXPORTED,) = [line for line in shown(README) if line.startswith("export NATS_URL=")]
+URL = EXPORTED.removeprefix("export NATS_URL=$(").removesuffix(")")
+PROGRAMS = {path.relative_to(EXAMPLES).as_posix(): printed for path, printed in examples().items()}
+PAGE = "javascript/browser.html"
+TRADE = r"\{\"id\":\"\d+\",.*\}"
+CANDLE = r"\d{13} [\d.]+ [\d.]+ open"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Who typed `tickwire up`: the environment of the next terminal, and the ports."""
+
+    env: Mapping[str, str]
+    pages_port: str
+    websocket_url: str
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reader]:
+    """`tickwire up` as README.md prints it, configured as examples/README.md prints it, on a simulated exchange."""
+    folder = tmp_path_factory.mktemp("readme")
+    pages, websocket = str(free_port()), str(free_port())
+    (printed,) = blocks(EXAMPLES_README, "toml")
+    async with running_simulator("--live-rate", "50") as exchange:
+        config = folder / "tickwire.toml"
+        ports = printed.replace("8443", websocket).replace("8000", pages)
+        config.write_text(CONFIG.format(gateway=exchange.url) + ports)
+        env = environment(folder / "data", TICKWIRE_CONFIG=str(config), PYTHONUNBUFFERED="1")
+        async with command(folder, env, *argv(UP)[len(TICKWIRE) :]) as running:
+            await running.says("ready:")
+            # What a reader has typed before anything else.
+            (url,) = await output(Reader(env, "", ""), *argv(URL))
+            made = Reader(env | {"NATS_URL": url}, pages, await running.url("--websocket"))
+            assert re.search("complete", "\n".join(await output(made, *argv(FETCH))))
+            yield made
+
+
+async def output(reader: Reader, *arguments: str | Path, lines: int | None = None, cwd: Path = ROOT) -> list[str]:
+    """What a program prints: to its end, or its first lines where it goes on until Ctrl-C."""
+    async with children.child(
+        arguments, stdout=children.PIPE, stderr=children.PIPE, env=reader.env, cwd=cwd
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        found: list[str] = []
+        async with asyncio.timeout(100):
+            while (lines is None or len(found) < lines) and (text := await process.stdout.readline()):
+                found.append(text.decode().rstrip("\n"))
+            if process.returncode is None and lines is not None:
+                process.send_signal(signal.SIGINT)
+            errors = (await process.communicate())[1].decode()
+        assert lines is None or len(found) == lines, errors
+        if lines is None:
+            assert process.returncode == 0, errors
+    return found
+
+
+async def test_every_command_that_the_readme_shows_is_run_somewhere() -> None:
+    """Those of tickwire here, those of make by .ci/run, those of docker by test_deployment."""
+    others = [line for line in shown(README) if line not in (*TYPED, EXPORTED)]
+    assert len(TYPED) >= 6
+    checked = (ROOT / ".ci" / "run").read_text() + (ROOT / "tests" / "system" / "test_deployment.py").read_text()
+    unknown = [line for line in others if line not in checked and line.split()[0] != "docker"]
+    assert unknown in ([], ["make .env"])
+
+
+@pytest.mark.parametrize("printed", AFTER)
+async def test_a_command_of_the_readme_runs_as_printed(reader: Reader, printed: str) -> None:
+    kind = " ".join(printed.split()[1:3])
+    expected, lines = {
+        "candles get": (r"\d+ rows of \d+ not shown; .*", None),
+        "watch trade": (r".*\d+\.\d+.*", 3),
+        "watch book": (r".*\d+\.\d+.*", 3),
+        "watch candle": (r".*\d+\.\d+.*", 3),
+    }[kind]
+    assert re.fullmatch(expected, (await output(reader, *argv(printed), lines=lines))[-1])
+
+
+@pytest.mark.parametrize("number", range(len(blocks(README, "python"))))
+async def test_a_python_program_of_the_readme_runs_as_printed(reader: Reader, number: int, tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(blocks(README, "python")[number])
+    expected, lines = {
+        # Eight figures and the name of the column, then trades.
+        0: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 15),
+        # A heading of two lines and five rows, then five trades.
+        1: (r"Trade\(id='\d+', timestamp=\d{13}, .*\)", 12),
+        2: (r"\[(\[\d{13}(, [\d.]+){5}\](, )?){5}\]", 1),
+        3: (r"\d{13} (buy|sell) [\d.]+ [\d.]+", 4),
+    }[number]
+    assert re.fullmatch(expected, (await output(reader, sys.executable, program, lines=lines))[-1])
+
+
+@pytest.mark.needs("node")
+async def test_a_javascript_program_of_the_readme_runs_as_printed(reader: Reader) -> None:
+    (program,) = blocks(README, "js")
+    found = await output(reader, "node", "--input-type=module", "--eval", program, cwd=EXAMPLES)
+    assert re.search(r"\d{13},", " ".join(found))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(each, marks=pytest.mark.needs("node") if "node" in each else ())
+        for each in PROGRAMS
+        if each != PAGE
+    ],
+)
+async def test_an_example_runs_as_its_table_prints_it(reader: Reader, name: str) -> None:
+    expected, lines = {
+        "python/candles.py": ("complete", None),
+        "python/trades.py": (TRADE, 5),
+        "python/history_then_live.py": (CANDLE, 18),
+        "python/notebook.py": (r"Trade\(id='\d+', .*\)", None),
+        "javascript/node.mjs": (TRADE, 5),
+        "socket/trades.py": (r"\{\"id\": \"\d+\",.*\}", 5),
+    }[name]
+    printed = argv(PROGRAMS[name])
+    assert re.fullmatch(expected, (await output(reader, *printed, lines=lines, cwd=EXAMPLES))[-1])
+
+
+@pytest.mark.needs("chromium")
+async def test_the_page_works_as_examples_tells_to_serve_and_open_it(reader: Reader, tmp_path: Path) -> None:
+    (printed,) = re.findall(r"then `(python -m http\.server [^`]+)`", EXAMPLES_README)
+    (url,) = re.findall(r"`(http://localhost:8000/[^`]+)`", EXAMPLES_README)
+    serving = argv(printed, **{"8000": reader.pages_port})
+    url = url.replace("8000", reader.pages_port).replace("URL", reader.websocket_url)
+    with (tmp_path / "log").open("wb") as log:
+        async with children.child(serving, cwd=EXAMPLES, stdout=log.fileno(), stderr=log.fileno()):
+            async with asyncio.timeout(100):
+                while b"Serving HTTP" not in (tmp_path / "log").read_bytes():
+                    await asyncio.sleep(0.05)
+            async with browsing(url, tmp_path / "chromium") as page:
+                await page.until("window.seen && window.seen.length > 0", timeout_s=100)
+                assert await page.evaluate("document.getElementById('state').textContent") == "live"
+                assert await page.evaluate("document.getElementById('title').textContent") == "BTC/USDT on binance"
+                assert len(await page.evaluate("window.candles")) == 3
+
+
+async def test_every_example_is_in_the_table_or_part_of_one_that_is() -> None:
+    files = {
+        path
+        for path in EXAMPLES.rglob("*")
+        if path.suffix in (".py", ".mjs", ".html") and "node_modules" not in path.parts
+    }
+    parts = {path.parent / name for path in examples() for name in re.findall(r'from "\./([^"]+)"', path.read_text())}
+    (validator,) = re.findall(r'"(\w+\.mjs)"', (ROOT / "tests" / "golden" / "test_asyncapi.py").read_text())
+    assert files == examples().keys() | parts | {EXAMPLES / validator}
+    assert len(parts) == 2
+
+
+@pytest.mark.parametrize("printed", blocks(README, "toml") + blocks(EXAMPLES_README, "toml"))
+async def test_a_configuration_of_the_documents_is_one(printed: str) -> None:
+    Settings(**tomllib.loads(printed))

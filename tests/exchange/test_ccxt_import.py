@@ -1,0 +1,53 @@
+"""ccxt without the exchanges nobody asked for, each tried in a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.pure
+
+
+def said(code: str) -> str:
+    """What a fresh interpreter prints."""
+    start = "import sys\nfrom tickwire.exchange import ccxt_import\nccxt_import.install()\n"
+    return subprocess.run(
+        [sys.executable, "-c", start + code], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def test_only_the_exchanges_that_are_named_are_imported() -> None:
+    code = """
+import ccxt.pro
+ccxt.pro.binance, ccxt.async_support.okx
+print([name for name in ("binance", "okx", "kraken") if f"ccxt.async_support.{name}" in sys.modules])
+print("ccxt.pro.okx" in sys.modules)
+"""
+    assert said(code) == "['binance', 'okx']\nFalse"
+
+
+def test_an_exchange_is_the_class_that_ccxt_has_under_its_name() -> None:
+    code = """
+from ccxt.base.errors import NetworkError
+import ccxt.pro
+for name in ("binance", "binanceusdm", "okx", "bybit", "kraken", "coinbase"):
+    kind = getattr(ccxt.pro, name)
+    assert kind({}).id == name
+    assert issubclass(kind, ccxt.async_support.Exchange)
+    print(kind.__module__, end=" ")
+print(ccxt.NetworkError is NetworkError)
+"""
+    modules = ["binance", "binanceusdm", "okx", "bybit", "kraken", "coinbase"]
+    assert said(code) == " ".join([*(f"ccxt.pro.{name}" for name in modules), "True"])
+
+
+def test_whatever_else_is_asked_of_ccxt_is_there_or_an_attribute_error() -> None:
+    code = """
+import ccxt, ccxt.pro
+print(len(ccxt.exchanges) > 90, len(ccxt.pro.exchanges) > 60, ccxt.__version__.count("."))
+from ccxt import kraken, BadSymbol
+print(kraken({}).id, BadSymbol.__name__, getattr(ccxt.pro, "no_such_exchange", None))
+"""
+    assert said(code) == "True True 2\nkraken BadSymbol None"

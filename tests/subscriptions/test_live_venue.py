@@ -1,0 +1,334 @@
+"""One venue against a simulated exchange process: what reaches the sinks, and what the exchange sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from support.processes import SimulatorProcess, running_simulator
+from support.venues import BTC, PATHS, Memory, as_new, counted, settings, venue_at
+from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
+from tickwire.model.feeds import Feed, Trade
+from tickwire.streamer.control import feed_context
+from tickwire.streamer.control.feed_context import BookView, Diff
+from tickwire.streamer.subscriptions.hooks import Hooks
+from tickwire.streamer.subscriptions.live_venue import Venue, merged, open_venue
+
+pytestmark = pytest.mark.actors
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def running() -> AsyncIterator[SimulatorProcess]:
+    """A simulated exchange where each symbol trades 800 times a second."""
+    async with running_simulator("--live-rate", "800") as process:
+        yield process
+
+
+@pytest.fixture
+async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
+    """The same, as new."""
+    async with as_new(running) as process:
+        yield process
+
+
+async def burst(exchange: SimulatorProcess, symbol: str, count: int) -> tuple[int, int]:
+    """Have it trade so many times within a second from now on: the first and the last id of the aggregate trades."""
+    order = {"symbol": symbol, "count": count}
+    async with exchange.http.post(f"{exchange.url}/_sim/burst", json=order) as response:
+        assert response.status == 200, await response.text()
+        answer = await response.json()
+        return answer["first_aggregate"], answer["last_aggregate"]
+
+
+async def truth(exchange: SimulatorProcess, symbol: str, ids: Sequence[str | None]) -> list[Trade]:
+    """The aggregate trades from the first to the last of these ids, as the simulator itself has them."""
+    first, last = int(ids[0] or 0), int(ids[-1] or 0)
+    found: list[Any] = []
+    while first <= last:
+        page = await exchange.truth("aggregates", symbol=symbol, fromId=first, limit=min(1_000, last + 1 - first))
+        found += page
+        first = page[-1]["id"] + 1
+    return [
+        Trade(
+            id=str(row["id"]),
+            timestamp=row["timestamp"],
+            side=row["side"],
+            price=row["price"],
+            amount=row["amount"],
+        )
+        for row in found
+    ]
+
+
+@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
+async def test_every_trade_arrives_once_as_it_was(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC, memory):
+        trades = list(await memory.get(300))
+    counted(trades)
+    assert trades == await truth(exchange, "BTC/USDT", [trade.id for trade in trades])
+    assert memory.told == ["connected"]
+
+
+async def test_differences_of_a_book_follow_one_another(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
+        memory = Memory()
+        async with venue.watching(Feed("book", "binance", "BTC/USDT"), memory):
+            diffs = list(await memory.get(10))
+        assert all(isinstance(diff, Diff) for diff in diffs)
+        assert all(after.first == before.last + 1 for before, after in pairwise(diffs))
+        # The snapshot is the affair of whoever keeps the book.
+        assert await exchange.log("api/v3/depth") == []
+
+
+async def test_a_book_that_ccxt_keeps_is_whole(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, hooks=PATHS["resolve"]) as venue:
+        async with venue.watching(Feed("book", "binance", "BTC/USDT"), memory):
+            views = await memory.get(5)
+    assert all(isinstance(view, BookView) for view in views)
+    assert [view.nonce for view in views] == sorted({view.nonce for view in views})
+    assert len(views[-1].bids) > 100
+    assert views[-1].bids[0][0] < views[-1].asks[0][0]
+
+
+@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
+async def test_a_ticker_says_the_day_and_the_best_prices(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, hooks=hooks) as venue:
+        async with venue.watching(Feed("ticker", "binance", "BTC/USDT"), memory):
+            said: dict[str, Any] = {}
+            await memory.until(lambda: {"last", "bid", "ask", "volume"} <= set().union(*memory.items or [{}]))
+            for each in memory.items:
+                said |= each
+    assert said["bid"] < said["ask"]
+    assert said["low"] <= said["last"] <= said["high"]
+    assert memory.told == ["connected"]
+
+
+@pytest.mark.parametrize("hooks", [PATHS["typed"], PATHS["resolve"]], ids=["typed", "resolve"])
+async def test_candles_of_the_exchange_are_its_own(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, hooks=hooks) as venue:
+        async with venue.watching(Feed("candle", "binance", "BTC/USDT", "1s"), memory):
+            await memory.until(lambda: sum(candle.closed for candle in memory.items) >= 2)
+    closed = [candle for candle in memory.items if candle.closed]
+    real = await exchange.truth("candles", symbol="BTC/USDT", timeframe="1s", since=closed[0].timestamp)
+    by_time = {row[0]: row[1:] for row in real}
+    for candle in closed:
+        assert [candle.open, candle.high, candle.low, candle.close] == by_time[candle.timestamp][:4]
+        assert candle.volume == pytest.approx(by_time[candle.timestamp][4])
+
+
+@pytest.mark.parametrize("hooks", [PATHS["typed"], PATHS["resolve"]], ids=["typed", "resolve"])
+async def test_six_symbols_on_one_socket_all_arrive(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    symbols = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT"]
+    async with venue_at(exchange.url, hooks=hooks) as venue:
+        # All on one socket, so that their frames share TCP segments.
+        venue.rest.options["streamLimits"]["spot"] = 1
+        memories = {symbol: Memory() for symbol in symbols}
+        async with AsyncExitStack() as stack:
+            for symbol, memory in memories.items():
+                await stack.enter_async_context(venue.watching(Feed("trade", "binance", symbol), memory))
+            for memory in memories.values():
+                await memory.get(200)
+            assert len(venue.rest.clients) == 1
+        for memory in memories.values():
+            counted(memory.items)
+
+
+@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
+async def test_what_comes_while_we_are_busy_arrives_whole(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory, loop = Memory(), asyncio.get_running_loop()
+    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC, memory):
+        await memory.get(10)
+        # Two thousand trades a second, in few segments, because nobody reads meanwhile.
+        _, last = await burst(exchange, "BTC/USDT", 2_000)
+        for _ in range(2):
+            busy = loop.time() + 0.3
+            while loop.time() < busy:
+                pass
+            await memory.get(len(memory.items) + 100)
+        await memory.until(lambda: int(memory.items[-1].id) >= last)
+        trades = list(memory.items)
+    assert len(counted(trades)) > 2_000
+    assert trades == await truth(exchange, "BTC/USDT", [trade.id for trade in trades])
+
+
+@pytest.mark.parametrize("hooks", [PATHS["typed"], PATHS["resolve"]], ids=["typed", "resolve"])
+async def test_twenty_thousand_trades_in_a_second_arrive_whole(exchange: SimulatorProcess, hooks: Hooks) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, hooks=hooks) as venue, venue.watching(BTC._replace(symbol="ETH/USDT"), memory):
+        await memory.get(1)
+        _, last = await burst(exchange, "ETH/USDT", 20_000)
+        await memory.until(lambda: int(memory.items[-1].id) >= last)
+        trades = list(memory.items)
+    assert len(counted(trades)) > 20_000
+
+
+async def test_spot_and_futures_of_one_name_are_two(exchange: SimulatorProcess) -> None:
+    spot, future = Memory(), Memory()
+    async with venue_at(exchange.url, types=["spot", "linear"]) as venue:
+        assert (await venue.market("BTC/USDT"))["id"] == (await venue.market("BTC/USDT:USDT"))["id"]
+        async with venue.watching(BTC, spot):
+            async with venue.watching(BTC._replace(symbol="BTC/USDT:USDT"), future):
+                await future.get(50)
+            await spot.get(50)
+    for memory in (spot, future):
+        counted(memory.items)
+        assert memory.told == ["connected"]
+    assert {entry["host"].partition(":")[0] for entry in await exchange.log("/ws/")} == {
+        "stream.binance.com",
+        "fstream.binance.com",
+    }
+
+
+async def test_differences_of_a_future_s_book_name_the_one_before(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+    async with venue_at(exchange.url, "binanceusdm", types=["linear"]) as venue:
+        async with venue.watching(Feed("book", "binanceusdm", "BTC/USDT:USDT"), memory):
+            diffs = list(await memory.get(5))
+    assert all(after.previous == before.last for before, after in pairwise(diffs))
+
+
+@pytest.mark.parametrize(
+    ("kind", "streams"),
+    [
+        ("trade", {"btcusdt@aggTrade"}),
+        ("book", {"btcusdt@depth@100ms"}),
+        ("ticker", {"btcusdt@ticker", "btcusdt@bookTicker"}),
+        ("candle", {"btcusdt@kline_1s"}),
+    ],
+)
+@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
+async def test_what_nobody_watches_any_more_is_unsubscribed_and_can_be_watched_again(
+    exchange: SimulatorProcess, kind: Any, streams: set[str], hooks: Hooks
+) -> None:
+    feed = Feed(kind, "binance", "BTC/USDT", "1s" if kind == "candle" else None)
+    async with venue_at(exchange.url, hooks=hooks) as venue:
+        for _ in range(2):
+            memory = Memory()
+            async with venue.watching(feed, memory):
+                await memory.get(2)
+            log = await exchange.log("/ws/")
+            for event in ("subscribe", "unsubscribe"):
+                assert {name for entry in log if entry["event"] == event for name in entry["streams"]} == streams
+            await exchange.forget_log()
+            had = len(memory.items)
+            await venue.now()
+            assert len(memory.items) == had
+
+
+async def test_what_is_not_there_is_refused_with_what_is(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
+        with pytest.raises(UnknownSymbol, match=r"did you mean .*BTC/USDT"):
+            await venue.check(Feed("trade", "binance", "BTC/USDX"))
+        with pytest.raises(UnsupportedTimeframe, match=r"it has .*1w"):
+            await venue.check(Feed("candle", "binance", "BTC/USDT", "7d"))
+        for timeframe in ("1s", "7200s", "45m", "1d", "1w", "1M"):
+            await venue.check(Feed("candle", "binance", "BTC/USDT", timeframe))
+        with pytest.raises(UnknownSymbol):
+            async with venue.watching(Feed("trade", "binance", "BTC/USDX"), Memory()):
+                await asyncio.Event().wait()
+        assert (await venue.market("BTC/USDT"))["id"] == "BTCUSDT"
+
+
+async def test_a_kind_that_a_venue_does_not_offer_is_refused(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url, "coinbaseinternational") as venue:
+        venue.rest.has["watchTicker"] = False
+        with pytest.raises(UnsupportedKind, match="it has trade"):
+            await venue.check(Feed("ticker", "coinbaseinternational", "BTC/USDC"))
+
+
+async def test_the_markets_are_asked_for_once_by_many(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
+        await asyncio.gather(*(venue.market("BTC/USDT") for _ in range(20)))
+    assert len(await exchange.log("exchangeInfo")) == 1
+
+
+async def test_a_venue_that_is_down_says_so_and_is_asked_again(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
+        await exchange.fault("exchangeInfo", "status", code=503)
+        with pytest.raises(ExchangeFailed, match="503"):
+            await venue.market("BTC/USDT")
+        memory = Memory()
+        async with venue.watching(BTC, memory):
+            await memory.until(lambda: memory.told == ["disconnected"])
+            await exchange.clear()
+            await memory.get(10)
+        assert memory.told == ["disconnected", "connected"]
+
+
+async def test_the_clock_is_the_exchange_s_and_asked_for_once_a_minute(exchange: SimulatorProcess) -> None:
+    hour = 3_600_000
+    real = await exchange.clock(advance=hour)
+    async with venue_at(exchange.url) as venue:
+        assert abs(await venue.now() - real["now"]) < 2_000
+        await asyncio.gather(*(venue.now() for _ in range(20)))
+    assert len(await exchange.log("/time")) == 1
+
+
+async def test_one_that_is_left_by_force_is_unsubscribed_too(exchange: SimulatorProcess) -> None:
+    memory = Memory()
+
+    async def watch(venue: Venue) -> None:
+        async with venue.watching(BTC, memory):
+            await asyncio.Event().wait()
+
+    async with venue_at(exchange.url) as venue:
+        watching = asyncio.ensure_future(watch(venue))
+        await memory.get(1)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+        log = await exchange.log("/ws/")
+        assert [entry["event"] for entry in log if entry.get("streams")] == ["subscribe", "unsubscribe"]
+
+
+async def test_an_error_within_the_block_comes_out_as_it_is(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url) as venue:
+        with pytest.raises(ZeroDivisionError):
+            async with venue.watching(BTC, Memory()):
+                raise ZeroDivisionError
+
+
+async def test_a_socket_is_not_asked_more_often_than_the_exchange_allows(exchange: SimulatorProcess) -> None:
+    chosen = settings(exchange.url)
+    own = chosen.exchange["binance"]
+    table = merged(own.ccxt, {"enableRateLimit": True, "options": {"streamLimits": {"spot": 1}}})
+    changed = chosen.model_copy(update={"exchange": {"binance": own.model_copy(update={"ccxt": table})}})
+    async with open_venue("binance", changed) as venue, AsyncExitStack() as stack:
+        began = asyncio.get_running_loop().time()
+        for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT"):
+            memory = Memory()
+            await stack.enter_async_context(venue.watching(BTC._replace(symbol=symbol), memory))
+        await memory.until(lambda: memory.told == ["connected"])
+        # Binance's limit is five messages a second on one socket.
+        assert asyncio.get_running_loop().time() - began >= 1.0
+
+
+async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
+    chosen = settings(exchange.url)
+    own = chosen.exchange["binance"]
+    table = merged(own.ccxt, {"options": {"watchTrades": {"name": "trade"}}})
+    changed = chosen.model_copy(update={"exchange": {"binance": own.model_copy(update={"ccxt": table})}})
+    async with open_venue("binance", changed) as venue:
+        memory = Memory()
+        async with venue.watching(BTC, memory):
+            trades = list(await memory.get(100))
+        counted(trades)
+        log = await exchange.log("/ws/")
+        assert [entry["streams"] for entry in log if entry["event"] in ("subscribe", "unsubscribe")] == [
+            ["btcusdt@trade"]
+        ] * 2
+
+
+def as_the_desk_expects(venue: Venue) -> feed_context.Venue:
+    """For mypy: a venue is one."""
+    return venue

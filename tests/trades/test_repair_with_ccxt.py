@@ -1,0 +1,115 @@
+"""Repairs on venues that want to be asked in their own way, by real ccxt over real HTTP."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import pytest
+
+from support import spoken
+from support.spoken import Deal, Spoken, deals, speaking
+from support.trade_feed import Witness, following
+from tickwire.bus.connection import Bus
+from tickwire.settings import StreamerSettings
+from tickwire.streamer.subscriptions.live_venue import Venue
+from tickwire.streamer.trades.past_trades import PastTrades
+from tickwire.venues.profile import TradeFacts
+
+pytestmark = pytest.mark.actors
+
+PATIENT = StreamerSettings(repair_s=30.0, settle_ms=0)
+
+
+async def interrupted(said: Spoken, seen: Witness, since: int, missing: int, every_ms: int = 20) -> list[Deal]:
+    """Thirty deals live, `missing` while the sockets are cut, ten live again; all of them."""
+    await said.server.until(lambda: bool(said.server.heard))
+    said.push(deals(0, 30, since, every_ms))
+    await seen.until(lambda: len(seen.trades) == 30)
+    subscribed = len(said.server.heard)
+    await said.server.cut()
+    end = 30 + missing
+    said.happened += deals(30, end, since, every_ms)
+    await said.server.until(lambda: len(said.server.heard) > subscribed)
+    said.push(deals(end, end + 10, since, every_ms))
+    return said.happened
+
+
+def whole(said: Spoken, seen: Witness) -> bool:
+    """Whether every deal is on the tape, in order."""
+    return [each.id for each in seen.trades] == [said.ids(each)[0] for each in said.happened]
+
+
+def forget_declared(venue: Venue) -> None:
+    """As if nothing were known of how it is to be asked."""
+    venue.past = PastTrades(venue.rest, TradeFacts(), venue.clock)
+
+
+CASES = [
+    pytest.param(spoken.coinbase, 2_500, True, id="coinbase"),
+    pytest.param(spoken.coinbase, 700, False, id="coinbase, nothing declared"),
+    pytest.param(spoken.cryptocom, 400, True, id="cryptocom"),
+    pytest.param(spoken.cryptocom, 60, False, id="cryptocom, nothing declared"),
+    pytest.param(spoken.bitstamp, 300, True, id="bitstamp"),
+    pytest.param(spoken.bitstamp, 300, False, id="bitstamp, nothing declared"),
+]
+
+
+@pytest.mark.parametrize(("venue", "missing", "declared"), CASES)
+async def test_what_an_interruption_missed_is_fetched_as_the_exchange_takes_it(
+    bus: Bus, venue: Callable[[], Spoken], missing: int, declared: bool
+) -> None:
+    said = venue()
+    since = int(time.time() * 1000) - 120_000
+    async with speaking(said, settle_ms=0) as opened:
+        if not declared:
+            forget_declared(opened)
+        async with following(bus, opened, said.symbol, PATIENT) as (body, seen):
+            await interrupted(said, seen, since, missing)
+            await seen.until(lambda: "repaired" in seen.events() and whole(said, seen), 40)
+            assert seen.gaps == []
+            assert body.desk.board.duplicates == 0
+            assert body.state == "live"
+
+
+async def test_where_rest_cannot_be_asked_it_is_said_once_and_each_interruption_is_a_gap_at_once(bus: Bus) -> None:
+    said = spoken.hyperliquid()
+    async with speaking(said, settle_ms=0) as opened, following(bus, opened, said.symbol, PATIENT) as (body, seen):
+        await said.server.until(lambda: bool(said.server.heard))
+        for number in range(3):
+            since = int(time.time() * 1000) - 100 * number
+            said.push(deals(100 * number, 100 * number + 10, since, 1))
+            await seen.until(lambda number=number: len(seen.trades) == 10 * number + 10)  # type: ignore[misc]
+            subscribed = len(said.server.heard)
+            await said.server.cut()
+            await said.server.until(lambda subscribed=subscribed: len(said.server.heard) > subscribed)  # type: ignore[misc]
+            # Though nothing has happened since then.
+            await seen.until(lambda number=number: seen.events().count("repaired") == number + 1)  # type: ignore[misc]
+            assert len(seen.gaps) == number + 1
+            assert body.state == "live"
+        assert [each.id for each in seen.trades] == [str(100 * r + n) for r in range(3) for n in range(10)]
+        assert seen.events().count("limited") == 1
+        assert [gap.after_id for gap in seen.gaps] == ["9", "109", "209"]
+        for gap in seen.gaps:
+            assert "has no past trades" in gap.reason
+            assert gap.since is not None
+            assert gap.until is not None
+            assert gap.since < gap.until
+    assert [query["type"] for path, query in said.server.asked if path.endswith("/info")].count(
+        "exchangeStatus"
+    ) == len(said.asked())
+
+
+@pytest.mark.parametrize("venue", [spoken.coinbase, spoken.bybit, spoken.htx])
+async def test_three_thousand_trades_in_one_write_are_on_the_tape_in_order(
+    bus: Bus, venue: Callable[[], Spoken]
+) -> None:
+    said = venue()
+    since = int(time.time() * 1000) - 120_000
+    async with speaking(said, settle_ms=0) as opened, following(bus, opened, said.symbol, PATIENT) as (body, seen):
+        await said.server.until(lambda: bool(said.server.heard))
+        said.push(deals(0, 3_000, since, 5))
+        await seen.until(lambda: len(seen.trades) >= 3_000)
+        assert whole(said, seen)
+        assert seen.gaps == []
+        assert body.desk.board.rejected == 0
