@@ -31,12 +31,12 @@ from pathlib import Path
 
 import aiohttp
 import psutil
-from backfill import ready
 from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
-from sink import free_port, influxdb
 
+from backfill import ready
+from sink import free_port, influxdb
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.client import interest

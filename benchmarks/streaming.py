@@ -27,6 +27,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
+
 from streamed import harness, micro
 from streamed.harness import Consumer, median
 from streamed.measures import (
@@ -41,7 +42,6 @@ from streamed.measures import (
 )
 from streamed.redised import NotInstalled, cryptofeed, installed
 from streamed.venue import symbols
-
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.model.feeds import Kind

