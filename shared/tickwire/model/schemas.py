@@ -8,14 +8,19 @@ from pathlib import Path
 
 import msgspec
 
-from tickwire.model import feeds, messages
+from tickwire.model.feeds import control as streamer
+from tickwire.model.feeds import tape
+from tickwire.model.messages import cache, control, errors, fetch, leases, pages, sink
+
+_MODULES = (errors, pages, fetch, cache, control, sink, leases, tape, streamer)
+"""In the order of the generated documents."""
 
 
 def structs() -> list[type[msgspec.Struct]]:
-    """Every message, in the order of the modules."""
+    """Every message, in the order of the generated documents."""
     return [
         item
-        for module in (messages, feeds)
+        for module in _MODULES
         for item in vars(module).values()
         if isinstance(item, type) and issubclass(item, msgspec.Struct) and item.__module__ == module.__name__
     ]
@@ -28,7 +33,7 @@ def schema(kind: type[msgspec.Struct]) -> str:
 
 
 def write(folder: Path) -> None:
-    """Write `<Message>.json` for each message into `folder`, and remove those of messages that are no more."""
+    """Write `<Message>.json` for each message into `folder`, and remove the files of messages that no longer exist."""
     folder.mkdir(parents=True, exist_ok=True)
     kinds = structs()
     for stale in set(folder.glob("*.json")) - {folder / f"{kind.__name__}.json" for kind in kinds}:

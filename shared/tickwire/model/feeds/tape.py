@@ -1,0 +1,207 @@
+"""What feeds publish: trades, books and their deltas, tickers, candles, status."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from tickwire.model.feeds.names import Feed, Kind
+from tickwire.model.messages import VolumeUnit
+from tickwire.model.numbers import Signed, Total
+from tickwire.model.subjects import Exchange, Name, Symbol, Timeframe
+from tickwire.model.times import Bound, Count, Sequence, Time
+
+Level = tuple[Signed, Total]
+"""Price and amount of a level of an order book."""
+BOOK_VALID_S = 30.0
+"""A live book of which nothing was heard for so long is not live any more."""
+
+
+class Trade(Struct, frozen=True, kw_only=True):
+    """One trade. `id` is the exchange's (binance: of the aggregate trade); `side` is the taker's."""
+
+    id: str | None
+    timestamp: Time
+    side: Literal["buy", "sell"] | None
+    price: Signed
+    amount: Total
+
+
+class Gap(Struct, frozen=True, kw_only=True):
+    """What could not be had: trades after `since`/`after_id` and before `until`/`before_id`, all exclusive.
+
+    A bound is absent where it is not known.
+    """
+
+    since: Bound | None
+    until: Bound | None
+    after_id: str | None = None
+    before_id: str | None = None
+    reason: str = ""
+
+
+class Trades(Struct, frozen=True, kw_only=True):
+    """`md.trade.<exchange>.<token>`: trades in the exchange's order, each once.
+
+    `source` is `rest` for what was fetched after an interruption. `gap` names what is missing before the first of
+    them. Every trade before `until` (exclusive) is on the tape up to and including this message, or within a gap; a
+    message without trades says only that, a gap, or that a new owner begins.
+
+    On contract markets, one unit of `amount` is `multiplier` of the base currency, or of the quote currency where
+    `inverse` is true; `multiplier` is null where that is not known. On spot markets both are absent: `amount` is in
+    base currency.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    trades: list[Trade]
+    received: Time
+    source: Literal["live", "rest"] = "live"
+    gap: Gap | None = None
+    until: Time | None = None
+    multiplier: float | UnsetType | None = UNSET
+    inverse: bool | UnsetType = UNSET
+
+    @property
+    def feed(self) -> Feed:
+        """The feed that says this."""
+        return Feed("trade", self.exchange, self.symbol)
+
+
+class Book(Struct, frozen=True, kw_only=True):
+    """`md.book.<exchange>.<token>`: the best `depth` levels of each side, best first.
+
+    While `state` is `resyncing` there is no book, and both sides are empty. `sequence` is the exchange's number of the
+    last change included, `received` when that came. `conflated` counts the changes since the message before that had
+    none of their own.
+
+    The last message is repeated at least every 10 s though nothing changes. A live book of which nothing was heard for
+    30 s is not live: its streamer is gone. Stream BOOKS keeps no message for longer.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    state: Literal["live", "resyncing"]
+    timestamp: Time | None
+    received: Time
+    sequence: Sequence | None = None
+    bids: list[Level] = field(default_factory=list)
+    asks: list[Level] = field(default_factory=list)
+    depth: Count = 0
+    conflated: Count = 0
+
+
+class BookDelta(Struct, frozen=True, kw_only=True):
+    """One change of a book: levels with their new amounts, 0 for those that are gone.
+
+    It takes the book from the exchange's number `first - 1` to `last`. With `snapshot` it is the whole book, and what
+    came before it is void.
+    """
+
+    first: Sequence
+    last: Sequence
+    timestamp: Time | None
+    bids: list[Level]
+    asks: list[Level]
+    snapshot: bool = False
+
+
+class BookDeltas(Struct, frozen=True, kw_only=True):
+    """`md.book_delta.<exchange>.<token>`: every change of a book, in order."""
+
+    exchange: Exchange
+    symbol: Symbol
+    received: Time
+    deltas: list[BookDelta]
+
+
+class Ticker(Struct, frozen=True, kw_only=True):
+    """`md.ticker.<exchange>.<token>`: best prices and the last 24 hours; absent is what the exchange does not say.
+
+    `conflated` counts the updates since the message before that had none of their own.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    timestamp: Time | None
+    received: Time
+    last: Signed | None = None
+    bid: Signed | None = None
+    bid_amount: Total | None = None
+    ask: Signed | None = None
+    ask_amount: Total | None = None
+    open: Signed | None = None
+    high: Signed | None = None
+    low: Signed | None = None
+    volume: Total | None = None
+    quote_volume: Total | None = None
+    conflated: Count = 0
+
+
+class Candle(Struct, frozen=True, kw_only=True):
+    """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
+
+    Published at a bounded rate while it is open, and once `closed`. `complete` is false where its interval was not
+    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 where the
+    exchange made it.
+
+    `repeated` is what was said before already: a new owner begins with the last message of the one before. Whoever
+    counts closed candles leaves repeated ones out. `owed` is the open time (ms) of the oldest closed interval that
+    neither stream OHLCV nor a fetcher had accepted by then, `outdated` of the oldest one that is to be fetched anew
+    because trades came late: what a new owner has fetched. `volume_unit` is what `volume` counts; a candle that does
+    not say it is of an earlier version.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    timestamp: Time
+    open: Signed
+    high: Signed
+    low: Signed
+    close: Signed
+    volume: Total
+    trades: Count
+    closed: bool
+    complete: bool
+    sequence: Sequence = 0
+    repeated: bool = False
+    owed: Time | None = None
+    outdated: Time | None = None
+    volume_unit: VolumeUnit | None = None
+
+
+Event = Literal[
+    "starting",
+    "connected",
+    "disconnected",
+    "gap",
+    "repaired",
+    "rejected",
+    "limited",
+    "silent",
+    "late",
+    "failed",
+    "stopped",
+]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """`md.status.<kind>.<exchange>.<token>`: what happened to a feed; the last one is kept.
+
+    `rejected` is a message of the exchange that could not be used, `limited` what cannot be had of this feed for good,
+    said once, `silent` a feed or socket given up for lack of
+    signs of life, `repaired` says how many `trades` were fetched, `late` is a trade of a candle already closed,
+    `failed` a feed that ended with an error, named in `message`, and is tried again with a growing delay.
+    """
+
+    kind: Kind
+    exchange: Exchange
+    symbol: Symbol
+    event: Event
+    at: Time
+    message: str = ""
+    owner: Name = ""
+    trades: Count = 0
+    gap: Gap | None = None

@@ -1,0 +1,62 @@
+"""Every message on the bus, as a frozen Struct. Payloads are JSON; `docs/schemas/` has a schema for each.
+
+Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
+`[open time, open, high, low, close, volume]`. Unknown fields are ignored, so that fields can be added.
+"""
+
+from tickwire.model.messages.cache import (
+    CacheList,
+    CandleColumns,
+    Candles,
+    CandlesRequest,
+    Coverage,
+    KeyRequest,
+    ListRequest,
+    Problem,
+    Repair,
+    Verification,
+)
+from tickwire.model.messages.codec import HEADER_DIGITS, decode, encode, encode_request, header_int
+from tickwire.model.messages.control import LogLevel
+from tickwire.model.messages.errors import ErrorReply, error_reply
+from tickwire.model.messages.fetch import CancelRequest, FetchAccepted, FetchRequest, Job, Refused
+from tickwire.model.messages.leases import Instance, LeaseHolder
+from tickwire.model.messages.pages import CandlePage, RejectedPage, Row, Stored, VolumeUnit
+from tickwire.model.messages.sink import SinkPosition, SinkReport, SinkRequest, SinkTotals
+
+__all__ = [
+    "HEADER_DIGITS",
+    "CacheList",
+    "CancelRequest",
+    "CandleColumns",
+    "CandlePage",
+    "Candles",
+    "CandlesRequest",
+    "Coverage",
+    "ErrorReply",
+    "FetchAccepted",
+    "FetchRequest",
+    "Instance",
+    "Job",
+    "KeyRequest",
+    "LeaseHolder",
+    "ListRequest",
+    "LogLevel",
+    "Problem",
+    "Refused",
+    "RejectedPage",
+    "Repair",
+    "Row",
+    "SinkPosition",
+    "SinkReport",
+    "SinkRequest",
+    "SinkTotals",
+    "Stored",
+    "Verification",
+    "VolumeUnit",
+    "decode",
+    "encode",
+    "encode_request",
+    "error_reply",
+    "header_int",
+]
