@@ -144,6 +144,13 @@ class CacheFileError(TickwireError):
         self.line = line
 
 
+class PageRejected(TickwireError):
+    """The cache passed over a page of candles for good: it does not fit what the cache has of the key."""
+
+    code = "page_rejected"
+    status = 409
+
+
 class StorageError(TickwireError):
     """The disk refused: full, read-only, unwritable or broken."""
 

@@ -111,6 +111,7 @@ FORBIDDEN = [
     ("desk", "_INBOX.cache.x"),
     ("fetcher", "tape.trade.binance.BTC-USDT"),
     ("fetcher", "md.stored.binance.BTC-USDT.1h"),
+    ("fetcher", "md.rejected.binance.BTC-USDT.1h"),
     ("fetcher", "$KV.LEASES.cache.lease.0"),
     ("fetcher", "$JS.API.STREAM.UPDATE.TRADES"),
     ("streamer", "md.trade.binance.BTC-USDT"),

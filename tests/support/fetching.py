@@ -84,11 +84,11 @@ async def serving(serve: Serve, settings: Settings, instance: str, metrics: Metr
 
 @asynccontextmanager
 async def fetching(
-    bus: Bus, broker: str, folder: Path, *symbols: str, concurrency: int = 5, **fetcher: Any
+    bus: Bus, broker: str, folder: Path, *symbols: str, concurrency: int = 5, now: int = NOW + 30_000, **fetcher: Any
 ) -> AsyncIterator[Fetching]:
-    """A cache and a fetcher, with an exchange of these symbols."""
+    """A cache and a fetcher, with an exchange of these symbols, whose clock begins at `now` (ms)."""
     names = [part for each in symbols or ("ETH/USDT",) for part in ("--symbol", each)]
-    async with running_simulator("--now", str(NOW + 30_000), *names) as exchange:
+    async with running_simulator("--now", str(now), *names) as exchange:
         own = ExchangeSettings(
             gateway=exchange.url,
             concurrency=concurrency,

@@ -20,7 +20,7 @@ from typing import TypeVar
 
 import msgspec
 
-from tickwire.errors import ExchangeFailed, JobParked, TickwireError
+from tickwire.errors import ExchangeFailed, JobParked, PageRejected, TickwireError
 from tickwire.fetcher import request_checks
 from tickwire.fetcher.bounds import Bounds, bounds
 from tickwire.fetcher.calls import Failure
@@ -30,7 +30,7 @@ from tickwire.fetcher.job_messages import bug, cancelled, is_cancelled, last_mes
 from tickwire.fetcher.page_publisher import Storing, storing
 from tickwire.fetcher.page_rows import OtherGrid
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import Refusal
+from tickwire.fetcher.paging_types import Refusal, together
 from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import Coverage, FetchRequest, Job, Refused
 from tickwire.model.ranges import Range, subtract
@@ -236,6 +236,12 @@ class Run:
                     )
                 break
             await way.settled()
+            if way.refusals:
+                self._note(refused=[*self._job.refused, *map(_refused, together(way.refusals))])
+                failure = failure or PageRejected(
+                    f"the cache passed over a page of {key}: {way.refusals[0].words}",
+                    "what else was fetched is kept; fetch again once that is mended",
+                )
             after = await way.coverage(self._job.since, self._job.until)
         self._result(after)
         if failure is not None:
@@ -268,6 +274,9 @@ class Run:
                         self._metrics.rows.labels(self._job.exchange).inc(len(page.rows))
                         await way.put(found.termed(page, pager.newest))
                     await self._progress()
+                    if any(part.since <= each.since < part.until for each in way.refusals):
+                        # What stands against one page mostly stands against those after it.
+                        break
                 self._newest = pager.newest
                 self._note(refused=[*self._job.refused, *map(_refused, pager.refusals)])
             if self._job.refused and not any(pager.served for pager in pagers):

@@ -16,9 +16,9 @@ from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
-from tickwire.fetcher.paging_types import Proven
+from tickwire.fetcher.paging_types import Proven, Refusal
 from tickwire.model import messages, subjects
-from tickwire.model.messages import CandlePage, Coverage, KeyRequest, Stored
+from tickwire.model.messages import CandlePage, Coverage, KeyRequest, RejectedPage, Stored
 from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
 
@@ -34,8 +34,12 @@ ASK_AGAIN_S = 2.0
 
 @dataclass
 class _Sent:
-    """A page on its way; `sequence` is its place in stream OHLCV once the broker has it."""
+    """A page on its way; `sequence` is its place in stream OHLCV once the broker has it.
 
+    `range` is what of `page` becomes known: not what may still be revised.
+    """
+
+    page: Range
     range: Range
     rows: int
     sequence: int | None = None
@@ -53,7 +57,7 @@ class Storing:
         self._on_the_way: list[_Sent] = []
         self._durable: list[Range] = []
         self._news = asyncio.Event()
-        """Set when pages became durable; a new one each time."""
+        """Set when pages became durable or were passed over; a new one each time."""
         self._ended = False
         self.rows = 0
         """How many rows of this job are durable."""
@@ -61,18 +65,22 @@ class Storing:
         """How many of its pages are."""
         self.done: list[Range] = []
         """The ranges of these pages."""
+        self.refusals: list[Refusal] = []
+        """Pages of this job that the cache passed over for good, and why."""
+        self._passed_over: dict[int, str] = {}
+        """Why pages were passed over, by sequence: the cache may say so before the broker's confirmation is read."""
 
     async def put(self, page: Proven) -> None:
         """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
         if len(self._on_the_way) >= UNSTORED:
             await self._until(lambda: len(self._on_the_way) < UNSTORED)
-        # What may still be revised does not become known.
-        sent = _Sent(Range(page.since, page.until if page.settled is None else page.settled), len(page.rows))
+        known = Range(page.since, page.until if page.settled is None else page.settled)
+        sent = _Sent(Range(page.since, page.until), known, len(page.rows))
         self._on_the_way.append(sent)
         await self._to_send.put((page, sent))
 
     async def settled(self) -> None:
-        """Wait until all pages are durable.
+        """Wait until all pages are durable, or among `refusals`.
 
         Raises StorageError when for 30 s nothing becomes so, and what the cache says when it refuses the key.
         """
@@ -159,7 +167,7 @@ class Storing:
         self._news = asyncio.Event()
 
     async def follow(self, on_durable: OnDurable) -> None:
-        """Call `on_durable` whenever pages became durable, until `end`."""
+        """Call `on_durable` whenever there is news of pages, until `end`."""
         while not self._ended:
             news = self._news
             await on_durable(self)
@@ -169,6 +177,24 @@ class Storing:
         """Take in `md.stored`."""
         stored = messages.decode(message.data, Stored)
         self._became_durable([Range(stored.since, stored.until)])
+
+    async def on_rejected(self, message: Msg) -> None:
+        """Take in `md.rejected`."""
+        rejected = messages.decode(message.data, RejectedPage)
+        self._passed_over[rejected.sequence] = rejected.reason
+        self._take_out()
+
+    def _take_out(self) -> None:
+        """No longer wait for pages that were passed over."""
+        waiting = []
+        for sent in self._on_the_way:
+            if sent.sequence is not None and (reason := self._passed_over.pop(sent.sequence, None)) is not None:
+                self.refusals.append(Refusal(*sent.page, reason))
+            else:
+                waiting.append(sent)
+        if len(waiting) < len(self._on_the_way):
+            self._on_the_way = waiting
+            self._tell()
 
     async def send(self) -> None:
         """Send pages in order until the None that ends them. Raises BrokerUnavailable."""
@@ -190,6 +216,7 @@ class Storing:
             digest = hashlib.blake2b(data, digest_size=12).hexdigest()
             ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=f"{self._run}.{digest}")
             sent.sequence = ack.seq
+            self._take_out()
 
     async def end(self) -> None:
         """Have `send` return after what it has, and `follow` after the call that it is in."""
@@ -208,10 +235,11 @@ async def storing(
     """Send pages of a key within the block. On the way out, those put are sent, unless it is cancelled.
 
     The same page sent twice under the same `run` is stored once. `on_durable` is called, one call after another,
-    whenever pages became durable.
+    whenever pages became durable or were passed over.
     """
     way = Storing(bus, key, run, refresh=refresh)
-    subscription = await bus.subscribe(subjects.stored(key), way.on_stored)
+    stored = await bus.subscribe(subjects.stored(key), way.on_stored)
+    rejected = await bus.subscribe(subjects.rejected(key), way.on_rejected)
     try:
         async with asyncio.TaskGroup() as group:
             group.create_task(way.send())
@@ -219,4 +247,5 @@ async def storing(
             yield way
             await way.end()
     finally:
-        await graceful_close.unsubscribe(bus.client, subscription)
+        await graceful_close.unsubscribe(bus.client, stored)
+        await graceful_close.unsubscribe(bus.client, rejected)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from tickwire.model.messages import Row, VolumeUnit
+from tickwire.model.ranges import Range, merge
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,16 @@ class Refused:
 
 @dataclass(frozen=True)
 class Refusal:
-    """`[since, until)` is missing because the exchange refused it."""
+    """`[since, until)` is missing because the exchange refused to give it, or the cache to store it."""
 
     since: int
     until: int
     words: str
+
+
+def together(refusals: Iterable[Refusal]) -> list[Refusal]:
+    """The same, with ranges that touch and were refused for one reason as one."""
+    by_words: dict[str, list[Range]] = {}
+    for each in refusals:
+        by_words.setdefault(each.words, []).append(Range(each.since, each.until))
+    return [Refusal(*part, words) for words, ranges in by_words.items() for part in merge(ranges)]

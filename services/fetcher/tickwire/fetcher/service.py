@@ -10,6 +10,7 @@
 | `cache.coverage` | asks | KeyRequest -> Coverage |
 | `tape.ohlcv.<exchange>.<token>.<timeframe>` | publishes | CandlePage: what the exchange proved complete |
 | `md.stored.<exchange>.<token>.<timeframe>` | subscribes | Stored: which pages are durable |
+| `md.rejected.<exchange>.<token>.<timeframe>` | subscribes | RejectedPage: which pages the cache passed over |
 
 Jobs of one exchange run on the one instance that holds the lease `<exchange>`, so that the exchange sees one budget
 of requests. It takes them from a consumer that is named with the lease's epoch; a new holder removes the consumers of

@@ -52,7 +52,10 @@ class CancelRequest(Struct, frozen=True, kw_only=True):
 
 
 class Refused(Struct, frozen=True, kw_only=True):
-    """`[since, until)` is missing because the exchange refused to give it; `message` is why."""
+    """`[since, until)` is missing because the exchange refused to give it, or the cache to store it.
+
+    `message` is why.
+    """
 
     since: Time
     until: Time
@@ -68,10 +71,11 @@ class Job(Struct, frozen=True, kw_only=True):
     `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
     `[since, until)`. `missing` is what is still not known, and while a refresh runs, what is not refreshed yet;
     `complete` means that nothing is missing.
-    `refused` says of parts that are missing why the exchange did not give them.
-    `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `parked` when the
-    fetcher's process ended twice while it ran. `crashes` counts those ends since the job last got on; a running job
-    without an `instance` was handed on in order, and waits for the next fetcher.
+    `refused` says of parts that are missing why the exchange did not give them, or the cache did not store them.
+    `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `page_rejected` when the
+    cache passed over one of its pages, `parked` when the fetcher's process ended twice while it ran. `crashes` counts
+    those ends since the job last got on; a running job without an `instance` was handed on in order, and waits for the
+    next fetcher.
 
     While the exchange fails, `last_error` says how, and `next_try_at` when it is asked again at the earliest (ms, by
     the fetcher's clock).

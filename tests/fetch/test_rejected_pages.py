@@ -1,0 +1,68 @@
+"""Pages that the cache passes over: the job hears of it, and says so at once."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from support.fetching import DAY, MINUTE, NOW, fetching
+from support.hearing import hearing
+from tickwire.bus.connection import Bus
+from tickwire.model import subjects
+from tickwire.model.messages import RejectedPage, Stored
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+
+pytestmark = pytest.mark.actors
+
+KEY = Key("binance", "ETH/USDT", "1m")
+PAGE = 1000 * MINUTE
+
+
+@pytest.mark.parametrize("refresh", [False, True])
+async def test_a_page_that_the_cache_passes_over_fails_its_range_with_the_reason(
+    bus: Bus, broker: str, tmp_path: Path, refresh: bool
+) -> None:
+    """The exchange's clock is weeks ahead of the cache's, which believes two days."""
+    present = int(time.time() * 1000) // MINUTE * MINUTE
+    since, until = present + DAY, present + 20 * DAY
+    async with (
+        fetching(bus, broker, tmp_path, "ETH/USDT", "BTC/USDT", now=present + 21 * DAY) as line,
+        hearing(bus, "md.rejected.>", RejectedPage) as rejected,
+        hearing(bus, "md.stored.>", Stored) as stored,
+    ):
+        await line.exchange.fault("klines", "delay", seconds=0.2)
+        await line.order("ahead", since=since, until=until, refresh=refresh)
+        await line.order("beside", symbol="BTC/USDT", since=present - DAY, until=present)
+        job, beside = await line.end("ahead"), await line.end("beside")
+        asked = len([entry for entry in await line.exchange.log("klines") if "ETHUSDT" in entry["query"]])
+    assert (beside.state, beside.complete) == ("done", True)
+    first = rejected.said[0]
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "page_rejected")
+    assert first.reason in job.error.message
+    assert "\n" not in job.error.message
+    # What the cache took before is kept; the rest is missing, and of what was sent it is said why.
+    known = max(each.until for each in stored.said if each.symbol == KEY.symbol)
+    assert job.missing == [Range(known, until)]
+    assert first.since == known
+    assert job.refused[0].since == known
+    assert job.refused[0].message == first.reason
+    # The rest of the range was not asked for in vain.
+    assert asked < (until - since) // PAGE
+
+
+async def test_a_job_hears_at_once_that_its_file_was_damaged_meanwhile(bus: Bus, broker: str, tmp_path: Path) -> None:
+    async with fetching(bus, broker, tmp_path) as line, hearing(bus, "md.rejected.>", RejectedPage) as rejected:
+        await line.exchange.fault("klines", "delay", seconds=0.2)
+        await line.order("damaged", since=NOW - 20 * DAY)
+        await line.heard("damaged", lambda job: job.rows_fetched > 0)
+        with (tmp_path / "cache" / f"{subjects.file_stem(KEY)}.csv").open("a") as file:
+            file.write("no candle\n")
+        job = await line.end("damaged")
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "cache_file")
+    assert job.refused[0].message == rejected.said[0].reason
+    assert job.refused[0].since == rejected.said[0].since
