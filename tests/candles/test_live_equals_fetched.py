@@ -174,7 +174,7 @@ async def test_a_file_is_the_same_from_both_sides_with_flat_rows_where_the_excha
 ) -> None:
     key = Key(exchange, symbol, "1m")
     async with simulated(now=BEGAN, speed=0, symbols=SYMBOLS) as sim:
-        tape = sim.exchange.instruments["BTCUSDT"].tape
+        tape = sim.exchange.instruments["BTCUSDT"].history
         trades, units = await heard(sim.url, sim.exchange.clock, tape, exchange, symbol)
         async with filling(tmp_path / "live", sim.url, key) as live:
             closed, asked = await say(live, trades, units)

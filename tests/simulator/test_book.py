@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.simulator.book import FRAME_MS, Side, book_at, changes, frame_of
 from tickwire.simulator.config import checked
-from tickwire.simulator.exchange import Exchange
+from tickwire.simulator.market.book import FRAME_MS, Side, book_at, changes, frame_of
+from tickwire.simulator.market.exchange import Exchange
 
 pytestmark = pytest.mark.pure
 
@@ -37,9 +37,9 @@ def test_the_best_prices_are_around_the_last_trade(start: int) -> None:
     instrument = EXCHANGE.instruments["BTCUSDT"]
     frame = frame_of(NOW) + start
     book = book_at(instrument, frame)
-    assert instrument.tape is not None
-    end = instrument.tape.id_at(frame * FRAME_MS)
-    last = instrument.tape.by_id(end - 1, end)
+    assert instrument.history is not None
+    end = instrument.history.id_at(frame * FRAME_MS)
+    last = instrument.history.by_id(end - 1, end)
     touched = book.bids if last.sell[0] else book.asks
     assert touched[0][0] == last.price[0]
     assert book.asks[0][0] - book.bids[0][0] == instrument.units.price_step

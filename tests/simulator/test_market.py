@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tickwire.model import timeframes
-from tickwire.simulator.aggregates import aggregates
-from tickwire.simulator.candles import INTERVALS, DerivedCandles
 from tickwire.simulator.config import SymbolConfig
-from tickwire.simulator.market import GeneratedTrades, Trades
+from tickwire.simulator.market.aggregates import aggregates
+from tickwire.simulator.market.candles import INTERVALS, DerivedCandles
+from tickwire.simulator.market.generated import GeneratedTrades, Trades
 
 pytestmark = pytest.mark.pure
 

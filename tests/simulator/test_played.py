@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tickwire.errors import ConfigError
-from tickwire.simulator.played import PlayedCandles, PlayedTrades
+from tickwire.simulator.market.played import PlayedCandles, PlayedTrades
 
 pytestmark = pytest.mark.pure
 

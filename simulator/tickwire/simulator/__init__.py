@@ -1,1 +1,1 @@
-"""An exchange on loopback: a deterministic market behind Binance's spot REST and WebSocket protocols, and faults."""
+"""Exchanges on loopback: a deterministic market behind the protocols of Binance and OKX, with faults on command."""

@@ -1,4 +1,4 @@
-"""`python -m tickwire.simulator`: an exchange as a process of its own."""
+"""`python -m tickwire.simulator`: the simulated exchange as a process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tickwire.simulator.config import SimulatorConfig, checked, load
 
 
 def configured(arguments: list[str]) -> SimulatorConfig:
-    """The settings that the command line and the file it names give. Raises ConfigError; SystemExit for --help."""
+    """Merge the settings of the command line and of its file. Raises ConfigError; SystemExit for --help."""
     parser = argparse.ArgumentParser(
         prog="tickwire.simulator",
         description="An exchange on loopback, for demonstrations, tests and benchmarks.",
@@ -25,14 +25,18 @@ def configured(arguments: list[str]) -> SimulatorConfig:
     parser.add_argument("--host", help="where to listen (127.0.0.1)")
     parser.add_argument("--port", type=int, help="0: any free port")
     parser.add_argument("--seed", type=int, help="another seed, another market (1)")
-    parser.add_argument("--symbol", action="append", dest="symbols", help="make only these markets; may be repeated")
-    parser.add_argument("--symbols", type=int, dest="markets", metavar="N", help="make more markets until there are N")
-    parser.add_argument("--listed", type=int, metavar="MS", help="when the made markets began")
+    parser.add_argument(
+        "--symbol", action="append", dest="symbols", help="generate only these markets; may be repeated"
+    )
+    parser.add_argument(
+        "--symbols", type=int, dest="markets", metavar="N", help="generate more markets until there are N"
+    )
+    parser.add_argument("--listed", type=int, metavar="MS", help="when the generated markets began")
     parser.add_argument("--history-rate", type=int, metavar="N", help="trades a minute (12)")
     parser.add_argument("--live-rate", type=float, metavar="N", help="trades a second from now on")
     parser.add_argument("--live-from", type=int, metavar="MS", help="when the live rate begins")
-    parser.add_argument("--now", type=int, metavar="MS", help="the exchange's clock, which then stands")
-    parser.add_argument("--speed", type=float, help="how fast that clock runs")
+    parser.add_argument("--now", type=int, metavar="MS", help="the exchange's clock, which then stands still")
+    parser.add_argument("--speed", type=float, help="speed of that clock")
     parser.add_argument("--ping", type=float, dest="ping_s", metavar="S", help="seconds between pings to sockets (20)")
     parser.add_argument("--weight-limit", type=int, metavar="N", help="answer 429 above it, per minute")
     parser.add_argument("--play", action="append", metavar="SYMBOL:TIMEFRAME=CSV", help="play candles from a file")
@@ -41,7 +45,7 @@ def configured(arguments: list[str]) -> SimulatorConfig:
         "--play-wire",
         action="append",
         metavar="PREFIX",
-        help="play recorded answers and messages, PREFIX.0 and so on, when POST /_sim/wire says so",
+        help="play recorded answers and messages (PREFIX.0, …) on POST /_sim/wire",
     )
     try:
         given, unknown = parser.parse_known_args(arguments)
@@ -73,8 +77,8 @@ def _play_trades(text: str) -> dict[str, str]:
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT. Exit code 2 for settings that cannot be."""
-    # The project's own `lifecycle` is not used: settings and logs behind it double the time to start.
+    """Serve until SIGTERM or SIGINT. Exit code 2 for invalid settings."""
+    # `tickwire.process.lifecycle` is not used: it imports settings and logs, which double the start time.
     try:
         config = configured(sys.argv[1:])
         from tickwire.simulator.server import serve

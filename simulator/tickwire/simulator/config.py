@@ -1,4 +1,4 @@
-"""What a simulated exchange is told: where to listen, which market to make or to play, which clock to keep."""
+"""Settings of a simulated exchange: where to listen, which markets to generate or play, which clock to use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SymbolConfig(Struct, frozen=True, forbid_unknown_fields=True):
 
     symbol: str
     price: float = 100.0
-    """The price that the market wanders around."""
+    """The price that the market moves around."""
     tick: str = "0.01"
     lot: str = "0.001"
     amount: float = 1.0
@@ -26,7 +26,7 @@ class SymbolConfig(Struct, frozen=True, forbid_unknown_fields=True):
     history_rate: int | None = None
     live_rate: float | None = None
     levels: int = 500
-    """How many levels each side of the book has."""
+    """Levels a side of the book."""
 
 
 DEFAULT_SYMBOLS = (
@@ -66,34 +66,34 @@ class SimulatorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     seed: int = 1
     symbols: tuple[SymbolConfig, ...] = DEFAULT_SYMBOLS
     markets: int = 0
-    """Where there are fewer than this, more are made: `T001/USDT` and so on, with books of 20 levels."""
+    """Where there are fewer, more are generated: `T001/USDT` and so on, with books of 20 levels."""
     listed: int = 1_672_531_200_000
-    """The first trade of every generated market comes in this minute (default: 2023-01-01)."""
+    """Every generated market has its first trade in this minute (default: 2023-01-01)."""
     history_rate: int = 12
-    """Trades per minute in the past, and for ever where there is no `live_rate`."""
+    """Trades per minute in the past, and also from now on without a `live_rate`."""
     live_rate: float | None = None
-    """Trades per second from `live_from` on; absent: the history goes on at its own rate."""
+    """Trades per second from `live_from` on; absent: `history_rate` continues."""
     live_from: int | None = None
     """Absent: the minute in which the simulator starts."""
     now: int | None = None
     """The exchange's clock at the start; absent: the wall clock, or, where files are played, their end."""
     speed: float | None = None
-    """How fast that clock runs; absent: 1 on the wall clock, 0 (it stands) when `now` is given or files are played.
+    """Speed of that clock; absent: 1 on the wall clock, 0 (it stands still) where `now` is given or files are played.
 
-    Where a speed is given and files are played, the clock starts at their beginning instead.
+    Where a speed is given and files are played, the clock starts at their beginning.
     """
     ping_s: float = 20.0
-    """Seconds between pings to a socket, which is cut when it has left three of them unanswered (Binance's times)."""
+    """Seconds between pings to a socket; it is aborted when three stay unanswered (Binance's times)."""
     weight_limit: int | None = None
     """Answer 429 above this request weight per minute, as Binance does at 6000; absent: never."""
     play: tuple[PlayCandles, ...] = ()
     play_trades: tuple[PlayTrades, ...] = ()
     play_wire: tuple[str, ...] = ()
-    """Recordings of raw answers and messages, each named by what its files begin with; see `wire`."""
+    """Recordings of raw answers and messages, each by the prefix of its files; see `recordings/playback.py`."""
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The settings in a TOML file, unchecked. Raises ConfigError."""
+    """Read the settings of a TOML file, unchecked. Raises ConfigError."""
     try:
         with path.open("rb") as file:
             return tomllib.load(file)
@@ -104,9 +104,9 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def checked(settings: dict[str, Any]) -> SimulatorConfig:
-    """Settings by the names of SimulatorConfig's fields, validated. Raises ConfigError.
+    """Validate settings, given by the names of SimulatorConfig's fields. Raises ConfigError.
 
-    A symbol may be its bare name, which takes the defaults of that name.
+    A symbol may be a bare name; it gets the defaults of that name.
     """
     known = {spec.symbol: spec for spec in DEFAULT_SYMBOLS}
     symbols = settings.get("symbols")
@@ -131,14 +131,14 @@ def checked(settings: dict[str, Any]) -> SimulatorConfig:
     return config
 
 
-def made(config: SimulatorConfig) -> tuple[SymbolConfig, ...]:
-    """The generated markets: those that are named, and as many more as are asked for."""
+def generated_symbols(config: SimulatorConfig) -> tuple[SymbolConfig, ...]:
+    """Return the generated markets: the configured symbols, and more up to `markets`."""
     missing = max(0, config.markets - len(config.symbols))
     return (*config.symbols, *(SymbolConfig(f"T{n:03}/USDT", price=1.0 + n, levels=20) for n in range(1, missing + 1)))
 
 
 def pair(symbol: str) -> tuple[str, str]:
-    """`BTC/USDT` -> (BTC, USDT). Raises ConfigError."""
+    """Split `BTC/USDT` into (BTC, USDT). Raises ConfigError."""
     base, slash, quote = symbol.partition("/")
     if not (slash and base.isalnum() and quote.isalnum()):
         raise ConfigError(f"{symbol!r} is not a spot symbol", "write it as ccxt does, such as BTC/USDT")
@@ -157,7 +157,7 @@ def _check_symbol(spec: SymbolConfig) -> None:
     if not 1 <= spec.levels <= 5_000:
         raise ConfigError(f"{spec.symbol}: levels {spec.levels} is not between 1 and 5000")
     if spec.price <= 0 or spec.amount <= 0:
-        raise ConfigError(f"{spec.symbol}: price and amount are above zero")
+        raise ConfigError(f"{spec.symbol}: price and amount must be above zero")
     _check_rates(spec.history_rate, spec.live_rate)
 
 

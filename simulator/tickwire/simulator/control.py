@@ -12,18 +12,19 @@ from msgspec import Struct
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.model import timeframes
 from tickwire.simulator import faults as orders
-from tickwire.simulator.aggregates import aggregates, rows
-from tickwire.simulator.candles import texts
-from tickwire.simulator.exchange import Exchange, Instrument
+from tickwire.simulator.binance.rows import aggregate_trades
 from tickwire.simulator.faults import Faults
 from tickwire.simulator.journal import Journal
+from tickwire.simulator.market.aggregates import aggregates
+from tickwire.simulator.market.decimal_texts import texts
+from tickwire.simulator.market.exchange import Exchange, Instrument
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[Any]]
 
 
 class ClockOrder(Struct, frozen=True, forbid_unknown_fields=True):
-    """Set the clock, move it, or change its speed. A clock that is set stands still unless `speed` is given."""
+    """Set the clock, advance it (ms), or change its speed. A clock that is set stands still unless `speed` is given."""
 
     now: int | None = None
     advance: int = 0
@@ -46,7 +47,7 @@ class BurstOrder(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ListingOrder(Struct, frozen=True, forbid_unknown_fields=True):
-    """Have a symbol listed, or not: then nobody is told of it any more."""
+    """List a symbol, or take it off the list: then no endpoint has it."""
 
     symbol: str
     listed: bool = True
@@ -122,7 +123,7 @@ class Control:
         return {"symbol": order.symbol, "listed": order.listed}
 
     async def burst(self, request: web.Request) -> Any:
-        """POST /_sim/burst: when it is (ms, half-open), and the first and last ids of its trades and aggregates."""
+        """POST /_sim/burst: its time (ms, half-open), and the first and last ids of its trades and aggregates."""
         order = decoded(await request.read(), BurstOrder)
         if not (1 <= order.count <= 1_000_000 and 1 <= order.ms <= 3_600_000):
             raise BadRequest("a burst has 1 to 1000000 trades in 1 to 3600000 ms")
@@ -154,11 +155,11 @@ class Control:
     async def trades(self, request: web.Request) -> Any:
         """GET /_sim/truth/trades: {id, agg, timestamp, side, price, amount}, numbers; up to now."""
         instrument = self._instrument(request.query.get("symbol", ""))
-        if instrument.tape is None:
-            raise BadRequest(f"{instrument.id} is played from candles, it has no trades")
+        if instrument.history is None:
+            raise BadRequest(f"{instrument.id} is played from candles and has no trades")
         now = self._exchange.clock.now()
         until = min(_integer(request, "until", now + 1), now + 1)
-        found = instrument.tape.between(_integer(request, "since", 0), until)
+        found = instrument.history.between(_integer(request, "since", 0), until)
         units = instrument.units
         columns = zip(
             found.id.tolist(),
@@ -176,22 +177,22 @@ class Control:
         ]  # fmt: skip
 
     async def aggregates(self, request: web.Request) -> Any:
-        """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: as `aggTrades` should tell them, but typed; up to now."""
+        """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: as in `aggTrades`, with typed fields; up to now."""
         instrument = self._instrument(request.query.get("symbol", ""))
-        tape, units = instrument.tape, instrument.units
-        if tape is None:
-            raise BadRequest(f"{instrument.id} is played from candles, it has no trades")
+        history, units = instrument.history, instrument.units
+        if history is None:
+            raise BadRequest(f"{instrument.id} is played from candles and has no trades")
         first = _integer(request, "fromId", 1)
-        end = tape.id_at(self._exchange.clock.now() + 1)
+        end = history.id_at(self._exchange.clock.now() + 1)
         limit = _integer(request, "limit", 10_000)
-        since = tape.id_of_aggregate(first)
+        since = history.id_of_aggregate(first)
         # Two trades at most make one aggregate trade.
-        found = aggregates(tape.by_id(since, min(end, since + 2 * limit)))[:limit]
+        found = aggregates(history.by_id(since, min(end, since + 2 * limit)))[:limit]
         return [
             {"id": row["a"], "first_id": row["f"], "last_id": row["l"], "timestamp": row["T"],
              "side": "sell" if row["m"] else "buy",
              "price": msgspec.Raw(_shortest(row["p"])), "amount": msgspec.Raw(_shortest(row["q"]))}
-            for row in rows(found, units)
+            for row in aggregate_trades(found, units)
         ]  # fmt: skip
 
     def _instrument(self, symbol: str) -> Instrument:
@@ -203,7 +204,7 @@ class Control:
 
 
 def _shortest(number: int | str) -> bytes:
-    # The number's own digits: JSON readers find the double that is nearest to it.
+    # The exact decimal digits: a JSON reader finds the nearest double.
     digits = str(number)
     return (digits.rstrip("0").rstrip(".") if "." in digits and "e" not in digits else digits).encode()
 
@@ -218,15 +219,15 @@ def _integer(request: web.Request, name: str, default: int) -> int:
 
 
 def decoded(body: bytes, type_: type[T]) -> T:
-    """A request's body. Raises BadRequest with one line."""
+    """Decode a request's body. Raises BadRequest with one line."""
     try:
         return msgspec.json.decode(body, type=type_)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"not understood: {error}") from error
+        raise BadRequest(f"invalid request: {error}") from error
 
 
 def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, journal: Journal) -> Control:
-    """Serve the control API."""
+    """Add the routes of the control API; return its handlers."""
     control = Control(exchange, faults, journal)
     for method, path, handler in (
         ("POST", "faults", control.order_fault),
@@ -249,7 +250,7 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
 
 
 def json_handler(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:
-    """A handler's value as JSON; a TickwireError as status 400."""
+    """Wrap a handler: its value becomes JSON, a TickwireError becomes status 400."""
 
     async def answer(request: web.Request) -> web.Response:
         try:

@@ -1,4 +1,4 @@
-"""Faults on command: what they are, which requests they hit, and what they make of an answer. No I/O."""
+"""Faults on command: which requests they hit, and how they change an answer. No I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal[
 ]  # fmt: skip
 
 MOMENTARY = ("ws_malformed", "ws_close", "ws_error", "ws_duplicate")
-"""Kinds that hit the sockets that are open when they are ordered, and are over then."""
+"""Kinds that hit the sockets that are open when they are ordered, once."""
 
 _ENDPOINTS = ("klines", "depth", "trades", "aggTrades", "historicalTrades", "exchangeInfo", "time", "ping", "ticker")
 
@@ -27,9 +27,9 @@ _ENDPOINTS = ("klines", "depth", "trades", "aggTrades", "historicalTrades", "exc
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     """One order. `match` is an endpoint's name (`klines`), else a part of `/host/path?query`; empty matches all.
 
-    `count` requests are hit (None: all from now on), after `after` others have passed unharmed; of `ws_skip`, messages,
-    whose `match` may name the stream (`books:BTC-USDT`): they are not sent; of `ws_deaf`, subscriptions: they are not
-    heard, and whose `match` may be part of what the client says.
+    `count` requests are hit (None: all from now on), after `after` others have passed. `ws_skip` counts messages
+    instead and drops them; its `match` may name the stream (`books:BTC-USDT`). `ws_deaf` counts subscriptions and
+    ignores them; its `match` may be part of the client's message.
     """
 
     kind: Kind
@@ -43,26 +43,26 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     body: Any = None
     """status: the JSON body, or text where it is a string; absent: an empty body."""
     seconds: float = 0.0
-    """delay, ws_cut: for how long; ws_split, ws_silent: until it ends by itself (0: never)."""
+    """delay, ws_cut: duration (s); ws_split, ws_silent: duration (s), 0 for ever."""
     rows: int = 1
-    """short: how many rows a page still has."""
+    """short: rows that remain of a page."""
     since: int = 0
     """listing: the listing date (ms)."""
     text: str | None = None
-    """ws_malformed: the frame (a message that is cut); ws_error: the error's message."""
+    """ws_malformed: the frame (default: a truncated message); ws_error: the error's message."""
     mode: Literal["fragments", "torn"] = "fragments"
     """ws_split: each message in continuation frames, or each write cut within its last frame."""
     size: int = 7
     """ws_split: bytes of payload in a fragment, or bytes held back until the next write."""
     symbol: str = ""
-    """rest_forgets: whose trades are forgotten, spot and futures alike (`match` can tell them apart)."""
+    """rest_forgets: the symbol whose trades are missing, spot and futures alike (`match` can choose one)."""
     from_id: int = 0
     to_id: int = -1
     """rest_forgets: the first and the last id, of aggregate trades in `aggTrades`, of trades elsewhere."""
 
 
 def parse(body: bytes) -> Fault:
-    """The fault that a request orders. Raises BadRequest with one line."""
+    """Decode and check a fault. Raises BadRequest with one line."""
     try:
         fault = msgspec.json.decode(body, type=Fault)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -95,14 +95,14 @@ class _Order:
 
 
 class Hit:
-    """A fault that applies to one request."""
+    """A fault that hits one request."""
 
     def __init__(self, order: _Order) -> None:
         self._order = order
         self.fault = order.fault
 
     def changed(self, value: Any, query: Mapping[str, str]) -> Any:
-        """What the fault makes of the JSON value that the exchange would have answered."""
+        """Return the answer's JSON value as the fault changes it."""
         fault = self.fault
         if not isinstance(value, list):
             return value
@@ -122,18 +122,18 @@ class Hit:
 
 
 def _listed(rows: list[Any], query: Mapping[str, str], listing: int) -> list[Any]:
-    """Nothing for a window that lies wholly before the listing, as venues answer that do not jump to it."""
+    """Return no rows for a window wholly before the listing, as venues do that do not jump to it."""
     if query.get("startTime", "").isdigit():
         until = timeframes.advance(query["interval"], int(query["startTime"]), int(query.get("limit", "500")))
         if query.get("endTime", "").isdigit():
             until = min(until, int(query["endTime"]) + 1)
         rows = [row for row in rows if row[0] < until]
-    # The candle that the listing falls into is there.
+    # The candle that contains the listing is present.
     return [row for row in rows if timeframes.next_open(query["interval"], row[0]) > listing]
 
 
 class Faults:
-    """The orders in force, in the order they were given: the first that applies to a request hits it."""
+    """The faults in force, oldest first; the first that matches a request hits it."""
 
     def __init__(self) -> None:
         self._orders: list[_Order] = []
@@ -143,16 +143,16 @@ class Faults:
         self._orders.append(_Order(fault))
 
     def clear(self) -> None:
-        """Call all of them off."""
+        """Remove all faults."""
         self._orders.clear()
 
     def listed(self) -> list[dict[str, Any]]:
-        """What is in force."""
+        """Return the faults in force, each with the hits that remain."""
         self._orders = [order for order in self._orders if not order.over]
         return [msgspec.to_builtins(order.fault) | {"count": order.left} for order in self._orders]
 
     def hit(self, target: str) -> Hit | None:
-        """The fault, if any, that a request for `/host/path?query` meets."""
+        """Count a request for `/host/path?query`; return the fault that hits it, or None."""
         for order in self._orders:
             if (
                 order.fault.kind.startswith(("ws_", "rest_forgets"))
@@ -169,7 +169,7 @@ class Faults:
         return None
 
     def forgotten(self, target: str, symbol: str) -> list[range]:
-        """The ids that a request for this symbol's trades is not told of."""
+        """Return the ranges of ids that requests for this symbol's trades must leave out."""
         return [
             range(order.fault.from_id, order.fault.to_id + 1)
             for order in self._orders
@@ -179,7 +179,7 @@ class Faults:
         ]
 
     def spent(self, kind: Kind, target: str) -> bool:
-        """Whether a fault of a kind that hits so many messages hits this one, of `/host/path?stream`."""
+        """Count a message or subscription `/host/path?stream`; return whether a fault of this kind hits it."""
         for order in self._orders:
             if order.fault.kind == kind and not order.over and matches(order.fault.match, target):
                 if order.passing:
@@ -191,7 +191,7 @@ class Faults:
         return False
 
     def socket(self, kind: Kind, target: str) -> Fault | None:
-        """The fault of a `ws_` kind that is in force for a socket."""
+        """Return the `ws_` fault in force for a socket, or None."""
         for order in self._orders:
             if order.fault.kind == kind and not order.over and matches(order.fault.match, target):
                 return order.fault
@@ -199,7 +199,7 @@ class Faults:
 
 
 def matches(match: str, target: str) -> bool:
-    """Whether a fault's `match` means a request for `/host/path?query`."""
+    """Return whether a fault's `match` selects a request for `/host/path?query`."""
     path, _, _ = target.partition("?")
     if match in _ENDPOINTS:
         return match in path.split("/")[2:]

@@ -1,4 +1,4 @@
-"""Which hosts and paths mean what. No I/O.
+"""Which venue a host stands for, and which paths serve sockets. No I/O.
 
 Source: the URLs of ccxt 4.5 (`urls` of binance and okx), Binance's documentation of spot and USD-M futures streams,
 and OKX's of its API v5, "WebSocket, Connect".
@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-Side = Literal["spot", "linear", "inverse", "okx"]
+Venue = Literal["spot", "linear", "inverse", "okx"]
 """Binance's spot market, its USD-M futures, its COIN-M futures, or OKX."""
 
 
 def plain(host: str) -> str:
-    """A host without its port."""
+    """Return a host without its port."""
     return host.partition(":")[0]
 
 
-def side(host: str) -> Side:
-    """The market that a host is for; of Binance's, `fapi.` and `fstream.` are USD-M, `dapi.` and `dstream.` COIN-M."""
+def venue_of(host: str) -> Venue:
+    """Return the venue of a host; of Binance's, `fapi.` and `fstream.` are USD-M, `dapi.` and `dstream.` COIN-M."""
     if plain(host).endswith("okx.com"):
         return "okx"
     if host.startswith(("dapi.", "dstream.")):
@@ -27,13 +27,13 @@ def side(host: str) -> Side:
 
 
 def socket_path(host: str, path: str) -> tuple[str, str] | None:
-    """(`ws` or `stream`, what comes after it) for a path that sockets are served on, else None.
+    """Return (`ws` or `stream`, the rest of the path) for a path that serves sockets, else None.
 
     USD-M futures have them below `public/`, `market/` and `private/` too; every stream is served on each of these.
     """
     root, _, rest = path.partition("/")
-    if side(host) == "okx":
+    if venue_of(host) == "okx":
         return (root, rest) if path in ("ws/v5/public", "ws/v5/business") else None
-    if side(host) == "linear" and root in ("public", "market", "private"):
+    if venue_of(host) == "linear" and root in ("public", "market", "private"):
         root, _, rest = rest.partition("/")
     return (root, rest) if root in ("ws", "stream") else None

@@ -1,4 +1,4 @@
-"""The exchange on a port: requests in, answers and faults out.
+"""The HTTP server of the simulated exchange: dispatches requests to the venues and applies faults.
 
 Every path is `/<original host>/<path>`, such as `/api.binance.com/api/v3/klines`; `/_sim/` is the control.
 """
@@ -19,23 +19,25 @@ import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, delivery, futures, hosts, okx_rest, rest
+from tickwire.simulator import control, hosts
+from tickwire.simulator.binance import coin_m, rest, usd_m
+from tickwire.simulator.binance.forgotten_trades import remembered
 from tickwire.simulator.config import SimulatorConfig
-from tickwire.simulator.exchange import Exchange
 from tickwire.simulator.faults import Faults, Hit
-from tickwire.simulator.forgetting import remembered
 from tickwire.simulator.journal import Journal
-from tickwire.simulator.protocol import Query, Refused
-from tickwire.simulator.sockets import Feed
-from tickwire.simulator.wires import Wires
+from tickwire.simulator.market.exchange import Exchange
+from tickwire.simulator.okx import rest as okx_rest
+from tickwire.simulator.recordings.control import Recordings
+from tickwire.simulator.refusals import Query, Refused
+from tickwire.simulator.sockets.feed import Feed
 
 _encode = msgspec.json.encode
-_PROTOCOLS = {"fapi": futures, "dapi": delivery}
+_PROTOCOLS = {"fapi": usd_m, "dapi": coin_m}
 
 
 @dataclass(frozen=True, slots=True)
 class Simulator:
-    """A simulator that listens. `url` is `http://host:port`."""
+    """A running simulator. `url` is `http://host:port`."""
 
     url: str
     exchange: Exchange
@@ -44,7 +46,7 @@ class Simulator:
 
 
 class _Gate:
-    """Turns HTTP requests into calls of the protocols, and lets faults have their way."""
+    """Dispatches HTTP requests to the endpoints of the venues, and applies faults."""
 
     def __init__(self, config: SimulatorConfig) -> None:
         self.exchange = Exchange(config)
@@ -53,9 +55,9 @@ class _Gate:
         self._limit = config.weight_limit
         self._weights: dict[tuple[str, int], int] = {}
         self.feed = Feed(self.exchange, self.faults, self.journal, config.ping_s)
-        self.wires = Wires(config.play_wire, self.feed)
+        self.recordings = Recordings(config.play_wire, self.feed)
         self.app = web.Application()
-        self.wires.add_routes(self.app.router)
+        self.recordings.add_routes(self.app.router)
         controlled = control.add_routes(self.app.router, self.exchange, self.faults, self.journal)
         controlled.on_fault, controlled.sockets = self.feed.ordered, self.feed.listed
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
@@ -72,23 +74,23 @@ class _Gate:
                 response = self._dropped(request)
             if response is None and socket and hosts.socket_path(host, path):
                 entry.status = 101
-                return await self.feed.serve(request, host, path, self.wires.house(host) or hosts.side(host))
+                return await self.feed.serve(request, host, path, self.recordings.venue(host) or hosts.venue_of(host))
             if response is None:
                 response = self._answer(request, host, path, hit)
             entry.status = 0 if request.transport is None or request.transport.is_closing() else response.status
         except asyncio.CancelledError:
-            # The client has gone without an answer.
+            # The client disconnected before the answer.
             entry.status = entry.status or 0
             raise
         return response
 
     async def _faulty(self, request: web.Request, hit: Hit) -> web.Response | None:
-        """The answer of a fault that has one; None where the exchange answers after all."""
+        """Return the answer of a fault that has one; None where the exchange answers."""
         fault = hit.fault
         if fault.kind == "delay":
             await asyncio.sleep(fault.seconds)
         elif fault.kind == "hang":
-            # The connection's end cancels this.
+            # The end of the connection cancels this.
             await asyncio.Event().wait()
         elif fault.kind == "drop":
             return self._dropped(request)
@@ -109,36 +111,36 @@ class _Gate:
         return web.Response()
 
     def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
-        query, house = request.query, hosts.side(host)
+        query, venue = request.query, hosts.venue_of(host)
         try:
-            found = self._found(house, host, path, query) if request.method == "GET" else None
+            found = self._found(venue, host, path, query) if request.method == "GET" else None
             if found is None:
                 return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
             value, weight = found
             status = 200
             value = hit.changed(value, query) if hit else value
-            body = _encode(okx_rest.envelope(value) if house == "okx" else value)
+            body = _encode(okx_rest.envelope(value) if venue == "okx" else value)
         except Refused as refused:
-            weight, status = 1, 200 if house == "okx" else 400
-            body = _encode(_refusal(house, refused))
+            weight, status = 1, 200 if venue == "okx" else 400
+            body = _encode(_refusal(venue, refused))
         if hit and hit.fault.kind == "truncated":
             body = body[: len(body) // 2]
         used = self._used(host, weight)
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
-        if self.wires.answers(host):
-            # The recorded exchange's time is not ours; only its `time` endpoint tells it.
+        if self.recordings.answers(host):
+            # The recorded exchange's clock is in its `time` endpoint only; the real date would be wrong.
             headers["Date"] = "that of the recording"
         if self._limit is not None and used > self._limit:
             status, headers["Retry-After"] = 429, str(60 - int(time.time()) % 60)
-            body = _encode(_refusal(house, _too_much(house, self._limit)))
+            body = _encode(_refusal(venue, _too_much(venue, self._limit)))
         return web.Response(status=status, body=body, content_type="application/json", headers=headers)
 
-    def _found(self, house: hosts.Side, host: str, path: str, query: Query) -> tuple[Any, int] | None:
-        """(JSON value, weight), or None where there is no such endpoint. Raises Refused."""
-        if house == "okx":
+    def _found(self, venue: hosts.Venue, host: str, path: str, query: Query) -> tuple[Any, int] | None:
+        """Return (JSON value, weight), or None where there is no such endpoint. Raises Refused."""
+        if venue == "okx":
             name = query.get("instId", "").replace("-", "")
             return okx_rest.answer(self.exchange, path, query, self.faults.forgotten(f"/{host}/{path}", name))
-        if recorded := self.wires.answers(host):
+        if recorded := self.recordings.answers(host):
             ask = partial(recorded.answer, path)
         else:
             ask = partial(_PROTOCOLS.get(path.partition("/")[0], rest).answer, self.exchange, path)
@@ -154,24 +156,24 @@ class _Gate:
         return used
 
 
-def _refusal(house: hosts.Side, refused: Refused) -> dict[str, Any]:
-    return okx_rest.refusal(refused) if house == "okx" else {"code": refused.code, "msg": refused.message}
+def _refusal(venue: hosts.Venue, refused: Refused) -> dict[str, Any]:
+    return okx_rest.refusal(refused) if venue == "okx" else {"code": refused.code, "msg": refused.message}
 
 
-def _too_much(house: hosts.Side, limit: int) -> Refused:
-    if house == "okx":
+def _too_much(venue: hosts.Venue, limit: int) -> Refused:
+    if venue == "okx":
         return Refused(50011, "Too Many Requests")
     return Refused(-1003, f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE.")
 
 
 @asynccontextmanager
 async def simulator(config: SimulatorConfig) -> AsyncIterator[Simulator]:
-    """An exchange that listens as long as the block lasts.
+    """Run a simulated exchange within the block.
 
-    Raises ConfigError where a file to be played is not what it should be or the port is taken.
+    Raises ConfigError where a file to be played is invalid or the port is taken.
     """
     gate = _Gate(config)
-    # A request that hangs by order ends with its client, and does not hold up the end.
+    # A request that hangs on command ends with its client, and does not delay the shutdown.
     runner = web.AppRunner(gate.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()
     try:
@@ -181,12 +183,12 @@ async def simulator(config: SimulatorConfig) -> AsyncIterator[Simulator]:
                 await site.start()
             except OSError as error:
                 raise ConfigError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from error
-            tasks = [group.create_task(gate.feed.run()), *map(group.create_task, gate.wires.runs())]
+            tasks = [group.create_task(gate.feed.run()), *map(group.create_task, gate.recordings.runs())]
             yield Simulator(f"http://{config.host}:{runner.addresses[0][1]}", gate.exchange, gate.faults, gate.journal)
             for task in tasks:
                 task.cancel()
     except BaseExceptionGroup as error:
-        # One failure, the body's or the feed's, goes on as itself.
+        # A single failure, of the body or of the feed, is raised as itself.
         raise (error.exceptions[0] if len(error.exceptions) == 1 else error) from None
     finally:
         await runner.cleanup()
@@ -201,7 +203,7 @@ def _stop_on_signals() -> asyncio.Event:
 
 async def serve(config: SimulatorConfig, stop: asyncio.Event | None = None) -> None:
     """Listen until `stop` is set (absent: until SIGTERM or SIGINT); print `{"url": ...}` once it listens."""
-    # Signals count from the beginning: one that comes before the line is printed ends it, too.
+    # Handlers are installed first, so that a signal before the line is printed also stops the process.
     stop = stop or _stop_on_signals()
     async with simulator(config) as running:
         print(json.dumps({"url": running.url}), flush=True)

@@ -1,0 +1,1 @@
+"""Recorded exchanges: files of raw answers and messages, played again on command."""
