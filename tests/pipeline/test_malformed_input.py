@@ -23,8 +23,8 @@ from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import running_simulator
 from support.programs import absent
 from support.sinking import SINK
-from tickwire.model import asyncapi, messages
-from tickwire.model.asyncapi import Message
+from tickwire.model import asyncapi_subjects, messages
+from tickwire.model.asyncapi_subjects import Message
 from tickwire.model.feeds import Candle, Feed, Trades
 from tickwire.model.messages import ErrorReply, SinkReport, SinkRequest
 from tickwire.model.subjects import Key
@@ -63,8 +63,8 @@ HONEST = {
 
 def addresses() -> list[tuple[str, Message]]:
     """Every subject with its message: those that tickwire publishes on, and those that it answers."""
-    published = [(each.address, each.message) for each in asyncapi.PUBLISHED]
-    return [*published, *((each.address, each.request) for each in asyncapi.ASKED)]
+    published = [(each.address, each.message) for each in asyncapi_subjects.PUBLISHED]
+    return [*published, *((each.address, each.request) for each in asyncapi_subjects.ASKED)]
 
 
 def subjects_of(address: str) -> Iterator[str]:
@@ -181,7 +181,7 @@ async def test_every_endpoint_refuses_what_is_beyond_its_bounds_and_says_what_is
     """With a typed error of one short line, and at once: nothing of it reaches a stream, a lease or a file."""
     async with whole(broker, tmp_path) as line:
         tried = 0
-        for asked in asyncapi.ASKED:
+        for asked in asyncapi_subjects.ASKED:
             if asked.private or asked.address == "control.log" or asked.address.split(".")[0] not in running(line):
                 continue
             honest = hostile.honest(asked.request, **HONEST)

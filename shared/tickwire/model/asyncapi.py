@@ -1,6 +1,6 @@
 """The public interface as an AsyncAPI 3 document, made from the Structs: `python -m tickwire.model.asyncapi FILE`.
 
-Actions are tickwire's: it sends what it publishes and receives what it is asked. AsyncAPI 3.0:
+Actions are tickwire's: it sends what it publishes and receives requests. AsyncAPI 3.0:
 https://www.asyncapi.com/docs/reference/specification/v3.0.0
 """
 
@@ -9,305 +9,131 @@ from __future__ import annotations
 import json
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from tickwire import errors
-from tickwire.model import feeds, schemas
-from tickwire.model.feeds import (
-    FeedList,
-    FeedReport,
-    FeedsRequest,
-    MarketReport,
-    MarketRequest,
-    StartRequest,
-    StopRequest,
+from tickwire.model import schemas
+from tickwire.model.asyncapi_subjects import (
+    ASKED,
+    DIRECT,
+    DIRECT_GET,
+    HEADERS,
+    PARAMETERS,
+    PUBLISHED,
+    TAPES,
+    Asked,
+    Message,
+    Published,
 )
-from tickwire.model.messages import (
-    CacheList,
-    CancelRequest,
-    CandleColumns,
-    CandlePage,
-    Candles,
-    CandlesRequest,
-    Coverage,
-    ErrorReply,
-    FetchAccepted,
-    FetchRequest,
-    Instance,
-    Job,
-    KeyRequest,
-    LeaseHolder,
-    ListRequest,
-    LogLevel,
-    RejectedPage,
-    Repair,
-    SinkPosition,
-    SinkReport,
-    SinkRequest,
-    SinkTotals,
-    Stored,
-    Verification,
-)
+from tickwire.model.messages import CandleColumns, ErrorReply
 from tickwire.model.version import VERSION
 
-Message = type[msgspec.Struct]
-
-PARAMETERS = {
-    "exchange": "The ccxt id of an exchange, such as binance.",
-    "token": "A symbol: / becomes -, what is not a letter or digit becomes =XX of its UTF-8 bytes (BTC-USDT=3AUSDT).",
-    "timeframe": "Such as 1m or 1h.",
-    "kind": "trade, book, ticker or candle.",
-    "id": "The id of a job.",
-    "instance": "The name of a service process.",
-    "service": "fetcher, streamer, cache or sink.",
-    "lease": "What one process does alone.",
-    "subscriber": "Whoever is interested in a feed, encoded as a token.",
-    "partition": "A part of the cache's keys.",
-    "stream": "TRADES, BOOKS, BOOK_DELTAS, TICKERS, CANDLES or STATUS.",
+_INFO = {
+    "title": "tickwire",
+    "version": VERSION,
+    "description": "Exchange market data on NATS subjects. Times are integer milliseconds UTC. Replies larger "
+    "than 512 KiB come in chunks: while `more` is true, another message follows on the same inbox. A request "
+    "that nobody serves is answered by the broker with status 503. `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` "
+    "answer for every instance, as NATS micro services do.",
+    "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 }
-
-APPENDED_HEADERS = {
-    "Nats-Expected-Last-Subject-Sequence": "What its one writer expected to come after; the stream refuses others.",
-    "Tickwire-Publish": "Its writer's name for it, so that one whose confirmation was lost is known again.",
-    "Tickwire-Last-Sequence": "Only where retention emptied the subject: the place of the message that its writer put "
-    "there before, which then counts instead of Nats-Last-Sequence.",
-    "Nats-TTL": "Only where it is to go by itself: how long the stream keeps it.",
-}
-REPUBLISHED_HEADERS = {
-    "Nats-Stream": "The stream that accepted it.",
-    "Nats-Subject": "The tape subject that it was published on.",
-    "Nats-Sequence": "Its place in that stream.",
-    "Nats-Last-Sequence": "The place of the message before it on the same subject, 0 for the first: if that is not the "
-    "last one you saw, you missed something, and the stream has it (by direct get, `next_by_subj`).",
-    "Nats-Time-Stamp": "When the stream accepted it, RFC 3339.",
-}
-DEDUPLICATED_HEADERS = {"Nats-Msg-Id": "Repeated messages with the same id are dropped for two minutes."}
-JOB_HEADERS = DEDUPLICATED_HEADERS | {
-    "Nats-Expected-Last-Subject-Sequence": "0 of a job that was just queued: kept only where it has not begun.",
-}
-ENTRY_HEADERS = {
-    "Nats-Expected-Last-Subject-Sequence": "The revision that its writer read; absent where the last word counts.",
-    "Nats-TTL": "When it expires by itself: seconds, such as 30s.",
-    "KV-Operation": "DEL or PURGE of an entry that was deleted; it has no payload.",
-    "Nats-Rollup": "sub, with a PURGE: earlier revisions are removed.",
-    "Nats-Marker-Reason": "MaxAge, of an entry that expired, which the broker says in a message without payload.",
-}
-HANDED_HEADERS = {
-    "Tickwire-Reply-To": "The inbox of who asked first, where the reply goes.",
-    "Tickwire-Expires": "When nobody waits for it any more, ms.",
-    "Tickwire-Confirms": "1 where whoever hands it on says, when asked, whether somebody still waits for it.",
-}
-DIRECT_HEADERS = {
-    "Nats-Last-Sequence": "Of a batch: the place of the message before this one in it; what came before it on the "
-    "subject is what its writer expected.",
-    "Nats-Num-Pending": "Of a batch: how many more there are after this one.",
-    "Status": "Of the last message, without payload: 204 at the end of a batch, 404 where there is nothing.",
-    "Description": "What the status means.",
-}
-ERROR_HEADERS = {
-    "Nats-Service-Error-Code": "HTTP's number for the kind of error.",
-    "Nats-Service-Error": "What is wrong, in one line.",
-}
-HEADERS = {
-    "Appended": APPENDED_HEADERS,
-    "Tape": REPUBLISHED_HEADERS | APPENDED_HEADERS,
-    "Append": DEDUPLICATED_HEADERS,
-    "Said": JOB_HEADERS,
-    "Entry": ENTRY_HEADERS,
-    "Handed": HANDED_HEADERS,
-    "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | DIRECT_HEADERS,
-    "Error": ERROR_HEADERS,
-}
-"""What the messages of a sort may carry, by the suffix of their names in the document."""
+_SERVERS = {"nats": {"host": "127.0.0.1:4222", "protocol": "nats", "description": "See `tickwire url`."}}
+_PRIVATE = {"tags": [{"name": "private", "description": "Between services; it may change."}]}
 
 
-@dataclass(frozen=True)
-class Published:
-    """A subject on which tickwire publishes; `private` ones are for its own services."""
+class _Channels:
+    """Collects the channels and operations of the document, and the messages that they use."""
 
-    address: str
-    message: Message
-    text: str
-    headers: str = ""
-    private: bool = False
+    def __init__(self) -> None:
+        self.channels: dict[str, Any] = {}
+        self.operations: dict[str, Any] = {}
+        self._used: dict[str, tuple[Message, str]] = {}
 
+    def publish(self, published: Published) -> None:
+        """Add a subject on which tickwire publishes."""
+        name = self._channel(published.address, published.text, (published.message, published.headers))
+        self.operations[f"publish_{name}"] = {
+            "action": "send",
+            "channel": {"$ref": f"#/channels/{name}"},
+            "messages": _references(name, published.message),
+            **(_PRIVATE if published.private else {}),
+        }
 
-@dataclass(frozen=True)
-class Asked:
-    """A subject on which a service answers requests. Of chunked replies each has `chunk` and `more`."""
+    def answer(self, asked: Asked) -> None:
+        """Add a subject on which a service answers, and the channel of its replies."""
+        name = self._channel(asked.address, asked.text, (asked.request, asked.headers))
+        replies: list[tuple[Message, str]] = [*((kind, "") for kind in asked.replies), (ErrorReply, "Error")]
+        reply = self._replies(asked.address, name, *replies)
+        self.operations[f"answer_{name}"] = {
+            "action": "receive",
+            "channel": {"$ref": f"#/channels/{name}"},
+            "messages": _references(name, asked.request),
+            "reply": {
+                "channel": {"$ref": f"#/channels/{reply}"},
+                "messages": _references(reply, *asked.replies, ErrorReply),
+            },
+            **(_PRIVATE if asked.private else {}),
+        }
 
-    address: str
-    request: Message
-    replies: tuple[Message, ...]
-    text: str
-    headers: str = ""
-    private: bool = False
+    def direct_get(self) -> None:
+        """Add direct gets, which the broker answers: so without an operation of tickwire."""
+        text = "Read a stream of the tape: one message, or with `batch` several and one that ends them."
+        name = self._channel(DIRECT, text)
+        self.channels[name]["messages"] = {"DirectGet": {"$ref": "#/components/messages/DirectGet"}}
+        self._replies(DIRECT, name, *((message, "Stored") for _, _, message, _ in TAPES))
 
+    def messages(self) -> dict[str, Any]:
+        """The components of all messages that the channels use."""
+        return {name: _message(*each) for name, each in sorted(self._used.items())} | {"DirectGet": DIRECT_GET}
 
-_KEY = "{exchange}.{token}.{timeframe}"
-_FEED = "{exchange}.{token}"
-_TAPES: tuple[tuple[str, str, Message, str], ...] = (
-    ("trade", _FEED, feeds.Trades, "Every trade once, in the exchange's order, some at a time."),
-    ("book", _FEED, feeds.Book, "The order book; the newest is the last message of stream BOOKS."),
-    ("book_delta", _FEED, feeds.BookDeltas, "Every change of the order book, for those who asked for `deltas`."),
-    ("ticker", _FEED, feeds.Ticker, "The ticker; the newest is the last message of stream TICKERS."),
-    ("candle", _KEY, feeds.Candle, "The open candle as it changes, and each closed one; the newest is in CANDLES."),
-    ("status", "{kind}.{exchange}.{token}", feeds.Status, "What happens to a feed; the last one is in STATUS."),
-)
-
-PUBLISHED: tuple[Published, ...] = (
-    *(Published(f"md.{kind}.{path}", message, text, "Tape") for kind, path, message, text in _TAPES),
-    Published(f"md.stored.{_KEY}", Stored, "What the cache made durable."),
-    Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache passed over for good."),
-    Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Said"),
-    *(
-        Published(f"tape.{kind}.{path}", message, f"Accepted, it is public as md.{kind}.", "Appended", private=True)
-        for kind, path, message, _ in _TAPES
-    ),
-    Published(f"tape.ohlcv.{_KEY}", CandlePage, "Closed candles on their way to the cache.", "Append", private=True),
-    Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
-    Published("jobs.cancel.{id}", CancelRequest, "A job that is not wanted any more.", "Append", private=True),
-    Published(
-        "$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "Who does alone what; expires.", "Entry", private=True
-    ),
-    Published("$KV.LEASES.{service}.instance.{instance}", Instance, "Who is there; expires.", "Entry", private=True),
-    Published(
-        f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "Who wants a feed.", "Entry", private=True
-    ),
-    Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far a sink wrote a feed.", "Entry", private=True),
-    Published("$KV.SINK.stream.SINK", SinkPosition, "How far a sink wrote books and candles.", "Entry", private=True),
-)
-
-ASKED: tuple[Asked, ...] = (
-    Asked("fetcher.fetch", FetchRequest, (FetchAccepted,), "Have candles fetched into the cache; follow md.job.<id>."),
-    Asked("fetcher.cancel", CancelRequest, (Job,), "End a fetch job; what it stored is kept."),
-    Asked("cache.get", CandlesRequest, (Candles, CandleColumns), "Candles of a key, in chunks of at most 512 KiB."),
-    Asked("cache.coverage", KeyRequest, (Coverage,), "What is known of a key."),
-    Asked("cache.list", ListRequest, (CacheList,), "Every key, in chunks."),
-    Asked("cache.verify", KeyRequest, (Verification,), "Check a key's files."),
-    Asked("cache.repair", KeyRequest, (Repair,), "Move damaged files aside, and keep what is sound."),
-    Asked("streamer.start", StartRequest, (FeedReport,), "Register an interest in a feed, or renew it."),
-    Asked("streamer.stop", StopRequest, (FeedReport,), "Withdraw an interest."),
-    Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed that somebody is interested in, in chunks."),
-    Asked("streamer.market", MarketRequest, (MarketReport,), "What a market is, and the units of its numbers."),
-    Asked("sink.report", SinkRequest, (SinkReport,), "What a sink wrote; each instance answers."),
-    Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each confirms."),
-    Asked("streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", private=True),
-    Asked(
-        "cache.partition.{partition}.get",
-        CandlesRequest,
-        (Candles, CandleColumns),
-        "Handed on.",
-        "Handed",
-        private=True,
-    ),
-    *(
-        Asked(f"cache.partition.{{partition}}.{name}", KeyRequest, (reply,), "Handed on.", "Handed", private=True)
-        for name, reply in (("coverage", Coverage), ("verify", Verification), ("repair", Repair))
-    ),
-    Asked("cache.partition.{partition}.list", ListRequest, (CacheList,), "Handed on.", private=True),
-)
-
-
-DIRECT = "$JS.API.DIRECT.GET.{stream}"
-_DIRECT_GET = {
-    "name": "DirectGet",
-    "summary": "Which messages are wanted: by place, by time, or the newest; https://docs.nats.io (Direct Get).",
-    "contentType": "application/json",
-    "payload": {
-        "type": "object",
-        "properties": {
-            "seq": {"type": "integer", "description": "The place, or the first one to look at."},
-            "next_by_subj": {"type": "string", "description": "A tape subject: its next message from there on."},
-            "last_by_subj": {"type": "string", "description": "A tape subject: its newest message."},
-            "start_time": {"type": "string", "description": "RFC 3339, in place of `seq`."},
-            "batch": {"type": "integer", "description": "So many messages at most."},
-            "max_bytes": {"type": "integer", "description": "So many bytes at most."},
-        },
-    },
-}
-
-
-def document() -> dict[str, Any]:
-    """The whole document."""
-    kinds = schemas.structs()
-    _, found = msgspec.json.schema_components(kinds, ref_template="#/components/schemas/{name}")
-    channels: dict[str, Any] = {}
-    operations: dict[str, Any] = {}
-    used: dict[str, tuple[Message, str]] = {}
-
-    def channel(address: str, text: str, *members: tuple[Message, str]) -> str:
+    def _channel(self, address: str, text: str, *members: tuple[Message, str]) -> str:
         name = re.sub(r"\W+", "_", address).strip("_")
         for message, headers in members:
-            used[message.__name__ + headers] = (message, headers)
-        channels[name] = {
+            self._used[message.__name__ + headers] = (message, headers)
+        self.channels[name] = {
             "address": address,
             "description": text,
             "messages": {each.__name__: {"$ref": f"#/components/messages/{each.__name__}{h}"} for each, h in members},
         }
         if parameters := re.findall(r"{(\w+)}", address):
-            channels[name]["parameters"] = {each: {"description": PARAMETERS[each]} for each in parameters}
+            self.channels[name]["parameters"] = {each: {"description": PARAMETERS[each]} for each in parameters}
         return name
 
-    def referred(name: str, *kinds: Message) -> list[dict[str, str]]:
-        return [{"$ref": f"#/channels/{name}/messages/{each.__name__}"} for each in kinds]
-
-    def private(value: bool) -> dict[str, Any]:
-        return {"tags": [{"name": "private", "description": "Between services; it may change."}]} if value else {}
-
-    for each in PUBLISHED:
-        name = channel(each.address, each.text, (each.message, each.headers))
-        operations[f"publish_{name}"] = {
-            "action": "send",
-            "channel": {"$ref": f"#/channels/{name}"},
-            "messages": referred(name, each.message),
-            **private(each.private),
-        }
-    for asked in ASKED:
-        name = channel(asked.address, asked.text, (asked.request, asked.headers))
-        reply = f"{name}_reply"
-        channel(reply, f"Replies to {asked.address}.", *((kind, "") for kind in asked.replies), (ErrorReply, "Error"))
+    def _replies(self, address: str, name: str, *members: tuple[Message, str]) -> str:
+        reply = self._channel(f"{name}_reply", f"Replies to {address}.", *members)
         # The asker's inbox, which NATS carries beside the message.
-        channels[reply]["address"] = None
-        operations[f"answer_{name}"] = {
-            "action": "receive",
-            "channel": {"$ref": f"#/channels/{name}"},
-            "messages": referred(name, asked.request),
-            "reply": {
-                "channel": {"$ref": f"#/channels/{reply}"},
-                "messages": referred(reply, *asked.replies, ErrorReply),
-            },
-            **private(asked.private),
-        }
-    # The broker answers these, so no operation of ours goes with them.
-    direct = channel(DIRECT, "Read a stream of the tape: one message, or with `batch` several and one that ends them.")
-    channels[direct]["messages"] = {"DirectGet": {"$ref": "#/components/messages/DirectGet"}}
-    stored = channel(f"{direct}_reply", f"Replies to {DIRECT}.", *((message, "Stored") for _, _, message, _ in _TAPES))
-    channels[stored]["address"] = None
+        self.channels[reply]["address"] = None
+        return reply
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    _, found = msgspec.json.schema_components(schemas.structs(), ref_template="#/components/schemas/{name}")
+    collected = _Channels()
+    for published in PUBLISHED:
+        collected.publish(published)
+    for asked in ASKED:
+        collected.answer(asked)
+    collected.direct_get()
     return {
         "asyncapi": "3.0.0",
-        "info": {
-            "title": "tickwire",
-            "version": VERSION,
-            "description": "Exchange market data on NATS subjects. Times are integer milliseconds UTC. Replies larger "
-            "than 512 KiB come in chunks: while `more` is true, another message follows on the same inbox. A request "
-            "that nobody serves is answered by the broker with status 503. `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` "
-            "answer for every instance, as NATS micro services do.",
-            "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
-        },
+        "info": _INFO,
         "defaultContentType": "application/json",
-        "servers": {"nats": {"host": "127.0.0.1:4222", "protocol": "nats", "description": "See `tickwire url`."}},
-        "channels": channels,
-        "operations": operations,
+        "servers": _SERVERS,
+        "channels": collected.channels,
+        "operations": collected.operations,
         "components": {
-            "messages": {name: _message(*each) for name, each in sorted(used.items())} | {"DirectGet": _DIRECT_GET},
+            "messages": collected.messages(),
             "schemas": found | {"ErrorReply": _error_schema(found["ErrorReply"])},
         },
     }
+
+
+def _references(channel: str, *kinds: Message) -> list[dict[str, str]]:
+    return [{"$ref": f"#/channels/{channel}/messages/{each.__name__}"} for each in kinds]
 
 
 def _message(kind: Message, headers: str) -> dict[str, Any]:
@@ -325,7 +151,7 @@ def _message(kind: Message, headers: str) -> dict[str, Any]:
 
 
 def _error_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """With every code there is, and when it is given."""
+    """The schema of ErrorReply with every error code and its meaning."""
     kinds: list[type[errors.TickwireError]] = [errors.TickwireError, *errors.TickwireError.__subclasses__()]
     known = {kind.code: kind for kind in kinds if kind.__module__ == errors.__name__}
     text = "; ".join(f"{code} ({kind.status}): {(kind.__doc__ or '').splitlines()[0]}" for code, kind in known.items())
