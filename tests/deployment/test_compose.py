@@ -122,7 +122,7 @@ def test_the_image_runs_as_nobody_in_particular_and_names_its_health_check() -> 
     assert any(instruction == "HEALTHCHECK" and "tickwire" in rest for instruction, rest in instructions)
     for name in composed.image_environment():
         if name.startswith("TICKWIRE_"):
-            config._refuse_unknown_variables({name: "x"})
+            config.refuse_unknown_variables({name: "x"})
 
 
 def test_the_images_have_the_python_that_the_tests_run_on() -> None:
@@ -219,7 +219,7 @@ def test_every_service_of_the_compose_files_is_whole(files: tuple[str, ...], tmp
                 assert service["image"] == f"tickwire-{build['args']['SERVICE']}"
             assert service["read_only"] is True
             for variable in own:
-                config._refuse_unknown_variables({variable: "x"})
+                config.refuse_unknown_variables({variable: "x"})
             # The broker knows that user by the same password.
             (variable,) = re.findall(r"\$\{(\w+)", own["TICKWIRE_NATS_PASSWORD"])
             assert users[own["TICKWIRE_NATS_USER"]] == variable
@@ -248,7 +248,7 @@ def test_a_password_that_is_there_stays_and_one_that_is_new_is_added(tmp_path: P
 
 def test_a_variable_that_does_not_exist_would_be_seen() -> None:
     with pytest.raises(ConfigError):
-        config._refuse_unknown_variables({"TICKWIRE_NATS_USR": "x"})
+        config.refuse_unknown_variables({"TICKWIRE_NATS_USR": "x"})
 
 
 def test_prometheus_asks_every_service_of_the_compose_file_at_the_port_of_the_image() -> None:
