@@ -18,7 +18,7 @@ from tickwire.model.feeds import Candle, Feed, Trade, Trades
 from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.unified_mapper import Mapper
 from tickwire.streamer.trades.past_trades import PastTrades, Unanswered
-from tickwire.streamer.trades.repair_plan import Ask
+from tickwire.streamer.trades.repair_plan import PageRequest
 from tickwire.venues.profile import TradeFacts
 
 pytestmark = pytest.mark.pure
@@ -106,7 +106,7 @@ async def test_of_a_page_only_the_bad_trade_is_refused() -> None:
     told: list[str] = []
     rest = Rest([])
     rest.script = [[row(trade(1)), {**row(trade(2)), "price": math.nan}, row(trade(3))]]
-    page = await PastTrades(rest, TradeFacts()).fetch("BTC/USDT", Ask(START, None), ANY_TIME, told.append)
+    page = await PastTrades(rest, TradeFacts()).fetch("BTC/USDT", PageRequest(START, None), ANY_TIME, told.append)
     assert page == [trade(1), trade(3)]
     assert len(told) == 1
 
@@ -115,7 +115,7 @@ async def test_a_page_of_nothing_but_bad_trades_is_no_empty_page() -> None:
     rest = Rest([])
     rest.script = [[{**row(trade(2)), "price": "Infinity"}]] * 2
     with pytest.raises(Unanswered, match="cannot be read"):
-        await PastTrades(rest, TradeFacts()).fetch("BTC/USDT", Ask(START, None), ANY_TIME, print)
+        await PastTrades(rest, TradeFacts()).fetch("BTC/USDT", PageRequest(START, None), ANY_TIME, print)
 
 
 @pytest.mark.parametrize("said", [math.nan, math.inf])

@@ -14,8 +14,8 @@ from tickwire.exchange import exact_json
 from tickwire.model.feeds import Trade
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Answer
-from tickwire.streamer.trades.repair_plan import Ask, next_ask
+from tickwire.streamer.trades.ordering import PageResult
+from tickwire.streamer.trades.repair_plan import PageRequest, next_request
 from tickwire.venues.registry import profile_of
 
 pytestmark = pytest.mark.pure
@@ -46,8 +46,8 @@ def test_other_ids_by_rest_are_noticed_by_the_first_page_that_overlaps() -> None
     order = OrderingByContent(trades(0, 20))
     order.interrupted()
     assert order.offer(trades(30, 35), 1) == []
-    runs, answer = order.page(foreign(trades(15, 40)), 2, "no")
-    assert answer is Answer.COMPLETE
+    runs, answer = order.take_page(foreign(trades(15, 40)), 2, "no")
+    assert answer is PageResult.COMPLETE
     assert [run.gap for run in runs] == [None] * len(runs)
     assert contents([each for run in runs for each in run.trades]) == contents(trades(20, 35))
     assert order.identity.by_id is False
@@ -56,7 +56,7 @@ def test_other_ids_by_rest_are_noticed_by_the_first_page_that_overlaps() -> None
 def test_a_trade_that_comes_live_after_rest_told_it_by_another_id_is_one() -> None:
     """Nothing overlaps the page when it comes: it shows by the next live trade."""
     order = OrderingByContent(until=START)
-    runs, _ = order.page(foreign(trades(1, 5)), 1, "no", START)
+    runs, _ = order.take_page(foreign(trades(1, 5)), 1, "no", START)
     assert len(runs) == 1
     assert order.resume() == []
     (run,) = order.offer([trade(4), trade(5)], 2)
@@ -72,7 +72,7 @@ def alike(*ids: str, at: int = 0) -> list[Trade]:
 def test_trades_that_say_the_same_are_as_many_as_there_were_where_ids_differ() -> None:
     order = OrderingByContent(alike("a", "b"), identity=Identity(False))
     order.interrupted()
-    runs, _ = order.page(alike("1", "2", "3"), 1, "no")
+    runs, _ = order.take_page(alike("1", "2", "3"), 1, "no")
     assert [each.id for run in runs for each in run.trades] == ["3"]
 
 
@@ -80,8 +80,8 @@ def test_trades_that_say_the_same_are_told_apart_by_shared_ids() -> None:
     order = OrderingByContent(alike("a"))
     order.interrupted()
     assert order.offer(alike("c"), 1) == []
-    runs, answer = order.page(alike("a", "b", "c"), 1, "no")
-    assert answer is Answer.COMPLETE
+    runs, answer = order.take_page(alike("a", "b", "c"), 1, "no")
+    assert answer is PageResult.COMPLETE
     assert [each.id for run in runs for each in run.trades] == ["b", "c"]
     assert order.identity.by_id
 
@@ -93,14 +93,14 @@ def test_a_trade_that_the_feed_repeats_is_no_other_one_though_content_decides() 
     assert order.duplicates == 2
     order.interrupted()
     assert order.offer(alike("a", "b", "c"), 1) == []
-    runs, _ = order.page(alike("1", "2", "3"), 1, "no")
+    runs, _ = order.take_page(alike("1", "2", "3"), 1, "no")
     assert [each.id for run in runs for each in run.trades] == ["c"]
 
 
 def test_declared_ids_are_never_doubted() -> None:
     order = OrderingByContent(trades(0, 20), identity=Identity(True))
     order.interrupted()
-    order.page(foreign(trades(15, 20)), 2, "no")
+    order.take_page(foreign(trades(15, 20)), 2, "no")
     assert order.identity.by_id
 
 
@@ -128,12 +128,12 @@ def test_timestamps_in_whole_seconds_by_rest_lose_and_double_nothing(
     back = before + lost
     assert order.offer(market[back : back + early], 1) == []
     for _ in range(20):
-        ask: Ask = next_ask(order, 0, 1000)
+        ask: PageRequest = next_request(order, 0, 1000)
         page = [each for each in rest if each.timestamp >= (ask.since or 0)]
-        runs, answer = order.page(page[: back + early], 2, "no", ask.floor)
+        runs, answer = order.take_page(page[: back + early], 2, "no", ask.floor)
         assert all(run.gap is None for run in runs)
         tape += [each for run in runs for each in run.trades]
-        if answer is Answer.COMPLETE:
+        if answer is PageResult.COMPLETE:
             break
     tape += [each for run in order.resume() for each in run.trades]
     tape += [each for run in order.offer(market[back + early :], 3) for each in run.trades]

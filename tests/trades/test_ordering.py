@@ -13,7 +13,8 @@ from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades import by_content
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
-from tickwire.streamer.trades.ordering import Answer, TradeRun
+from tickwire.streamer.trades.memory import REMEMBERED
+from tickwire.streamer.trades.ordering import PageResult, TradeRun
 
 pytestmark = pytest.mark.pure
 
@@ -42,10 +43,10 @@ def test_trades_after_a_hole_wait_for_it_to_be_filled() -> None:
     order = OrderingById(trades(1, 3))
     assert order.offer(trades(5, 7), 10) == []
     assert (order.missing, order.waiting, order.next_id) == (True, 2, 3)
-    runs, answer = order.page(trades(3, 6), 20, "")
+    runs, answer = order.take_page(trades(3, 6), 20, "")
     assert [(run.source, run.received) for run in runs] == [("rest", 20), ("live", 10)]
     assert numbers(runs) == [3, 4, 5, 6]
-    assert answer is Answer.COMPLETE
+    assert answer is PageResult.COMPLETE
 
 
 def test_a_batch_with_the_right_ends_and_a_wrong_middle_is_no_batch_in_order() -> None:
@@ -82,8 +83,8 @@ def test_an_exchange_that_numbers_anew_is_followed_after_a_gap() -> None:
 def test_a_page_from_another_numbering_is_not_taken() -> None:
     order = OrderingById([trade(10_000)])
     order.offer([trade(10_005)], 1)
-    runs, answer = order.page([trade(10_001, timestamp=START)], 1, "")
-    assert (runs, answer) == ([], Answer.ABSENT)
+    runs, answer = order.take_page([trade(10_001, timestamp=START)], 1, "")
+    assert (runs, answer) == ([], PageResult.ABSENT)
 
 
 def test_a_tape_whose_ids_do_not_count_is_followed_by_a_gap() -> None:
@@ -95,32 +96,32 @@ def test_a_tape_whose_ids_do_not_count_is_followed_by_a_gap() -> None:
 
 def test_pages_say_what_they_prove() -> None:
     order = OrderingById([trade(1)])
-    assert order.page([], 1, "")[1] is Answer.COMPLETE
+    assert order.take_page([], 1, "")[1] is PageResult.COMPLETE
     order.offer([trade(2000)], 1)
-    assert order.page([], 1, "")[1] is Answer.LAGS
-    assert order.page(trades(2, 1002), 1, "")[1] is Answer.MORE
-    assert order.page(trades(1500, 1510), 1, "")[1] is Answer.ABSENT
-    assert order.page(trades(1002, 2002), 1, "")[1] is Answer.COMPLETE
-    assert order.page(trades(2002, 3002), 1, "")[1] is Answer.MORE, "nothing live yet"
+    assert order.take_page([], 1, "")[1] is PageResult.LAGS
+    assert order.take_page(trades(2, 1002), 1, "")[1] is PageResult.MORE
+    assert order.take_page(trades(1500, 1510), 1, "")[1] is PageResult.ABSENT
+    assert order.take_page(trades(1002, 2002), 1, "")[1] is PageResult.COMPLETE
+    assert order.take_page(trades(2002, 3002), 1, "")[1] is PageResult.MORE, "nothing live yet"
 
 
 def test_before_any_trade_the_first_one_after_an_interruption_waits_for_those_before_it() -> None:
     order = OrderingById()
-    order.reached(START)
+    order.declare_complete(START)
     order.interrupted()
     assert order.offer([trade(4)], 1) == []
     assert (order.missing, order.waiting, order.next_id) == (True, 1, None)
-    runs, answer = order.page([trade(-1), *trades(1, 4)], 2, "", START)
+    runs, answer = order.take_page([trade(-1), *trades(1, 4)], 2, "", START)
     assert [(run.source, numbers([run])) for run in runs] == [("rest", [1, 2, 3]), ("live", [4])]
-    assert (answer, order.missing, order.next_id) == (Answer.COMPLETE, False, 5)
+    assert (answer, order.missing, order.next_id) == (PageResult.COMPLETE, False, 5)
 
 
 def test_before_any_trade_a_page_that_brings_none_is_believed_only_while_none_waits() -> None:
     order = OrderingById(until=START)
-    assert order.page([], 1, "", START) == ([], Answer.COMPLETE)
+    assert order.take_page([], 1, "", START) == ([], PageResult.COMPLETE)
     assert order.missing
     order.offer([trade(7)], 1)
-    assert order.page([], 1, "", START) == ([], Answer.LAGS)
+    assert order.take_page([], 1, "", START) == ([], PageResult.LAGS)
     (run,) = order.give_up("gone")
     assert run.gap == Gap(since=START - 1, until=START + 700, after_id=None, before_id="7", reason="gone")
     assert numbers([run]) == [7]
@@ -138,13 +139,13 @@ def test_what_is_not_asked_for_before_any_trade_is_a_gap_without_trades(
     form: type[OrderingById] | type[OrderingByContent],
 ) -> None:
     order = form(until=START)
-    assert order.forgo(START, "too far") == []
-    (run,) = order.forgo(START + 900, "too far")
+    assert order.skip_to(START, "too far") == []
+    (run,) = order.skip_to(START + 900, "too far")
     assert run.trades == []
     assert run.gap == Gap(since=START - 1, until=START + 900, after_id=None, before_id=None, reason="too far")
     assert order.until == START + 900
     order.offer([trade(20)], 1)
-    assert order.forgo(START + 90_000, "too far")[0].gap == Gap(
+    assert order.skip_to(START + 90_000, "too far")[0].gap == Gap(
         since=START + 899, until=trade(20).timestamp, after_id=None, before_id=None, reason="too far"
     ), "a trade that waits is not given up"
 
@@ -152,7 +153,7 @@ def test_what_is_not_asked_for_before_any_trade_is_a_gap_without_trades(
 def test_where_ids_count_what_is_not_asked_for_shows_by_the_next_trade() -> None:
     order = OrderingById([trade(1)], START + 100)
     order.interrupted()
-    assert order.forgo(START + 90_000, "too far") == []
+    assert order.skip_to(START + 90_000, "too far") == []
 
 
 slices = st.tuples(st.integers(0, 59), st.integers(1, 20)).map(lambda s: range(s[0], min(60, s[0] + s[1])))
@@ -175,12 +176,12 @@ def test_whatever_arrives_in_whatever_order_each_id_goes_on_once_in_order_or_is_
             random.shuffle(some)  # type: ignore[attr-defined]
             runs += order.offer(some, 1)
         elif how == "rest":
-            runs += order.page(some, 1, "")[0]
+            runs += order.take_page(some, 1, "")[0]
         elif how == "forget":
-            order.forget()
+            order.drop_waiting()
         elif order.waiting:
             runs += order.give_up("test")
-    runs += order.page(trades(0, 60), 1, "")[0]
+    runs += order.take_page(trades(0, 60), 1, "")[0]
     accounted: list[int] = []
     for run in runs:
         if run.gap is not None:
@@ -218,7 +219,7 @@ class Odd:
         """REST is asked until it brings nothing, and perhaps given up then."""
         while self.order.missing:
             assert self.order.next_id is not None
-            runs, _ = self.order.page(by_id(self.real, self.order.next_id, 5), 2, "")
+            runs, _ = self.order.take_page(by_id(self.real, self.order.next_id, 5), 2, "")
             self._take(runs)
             if not runs:
                 if until_given_up and self.order.waiting:
@@ -278,7 +279,7 @@ def test_an_exchange_that_numbers_its_trades_anew_is_followed_after_one_gap(
         take(order.offer(new[start : start + frame], 1))
         if order.missing:
             assert order.next_id is not None
-            take(order.page(by_id(new[:start] if by_rest else [], order.next_id, 1000), 1, "")[0])
+            take(order.take_page(by_id(new[:start] if by_rest else [], order.next_id, 1000), 1, "")[0])
         if order.waiting:
             take(order.give_up("in time"))
     assert tape == [*old, *new]
@@ -349,8 +350,8 @@ def test_a_snapshot_after_a_reconnect_brings_only_what_is_new() -> None:
     order.interrupted()
     assert order.offer(anonymous(1, 1, 1), 2) == []
     assert order.waiting == 1
-    runs, answer = order.page(anonymous(1, 1, 1), 3, "")
-    assert answer is Answer.COMPLETE
+    runs, answer = order.take_page(anonymous(1, 1, 1), 3, "")
+    assert answer is PageResult.COMPLETE
     assert [(run.source, len(run.trades)) for run in runs] == [("live", 1)]
 
 
@@ -363,8 +364,8 @@ def test_ids_that_only_rest_has_are_not_relied_on() -> None:
         Trade(id=str(place), timestamp=each.timestamp, side="buy", price=1.0, amount=each.amount)
         for place, each in enumerate([*anonymous(1, 2), *anonymous(3, at=2), *anonymous(4, at=5)])
     ]
-    runs, answer = order.page(page, 1, "")
-    assert answer is Answer.COMPLETE
+    runs, answer = order.take_page(page, 1, "")
+    assert answer is PageResult.COMPLETE
     assert [each.amount for run in runs for each in run.trades] == [3, 4]
 
 
@@ -372,8 +373,8 @@ def test_a_page_that_does_not_overlap_the_tape_comes_after_a_gap() -> None:
     order = OrderingByContent(named("a", "b"))
     order.interrupted()
     order.offer(named("g", at=6), 1)
-    runs, answer = order.page(named("e", "f", "g", at=4), 2, "too old")
-    assert answer is Answer.COMPLETE
+    runs, answer = order.take_page(named("e", "f", "g", at=4), 2, "too old")
+    assert answer is PageResult.COMPLETE
     assert [(run.source, [each.id for each in run.trades]) for run in runs] == [("rest", ["e", "f"]), ("live", ["g"])]
     assert runs[0].gap == Gap(since=START + 1, until=START + 4, after_id="b", before_id="e", reason="too old")
     assert runs[1].gap is None
@@ -383,10 +384,10 @@ def test_live_trades_wait_until_a_page_reaches_them() -> None:
     order = OrderingByContent(named("a"))
     order.interrupted()
     assert order.offer(named("d", at=3), 1) == []
-    runs, answer = order.page(named("a", "b"), 1, "")
-    assert (answer, [each.id for run in runs for each in run.trades]) == (Answer.MORE, ["b"])
-    assert order.page(named("b", at=1), 1, "") == ([], Answer.LAGS)
-    assert order.page([*named("b", at=1), *named("x", at=9)], 1, "") == ([], Answer.ABSENT)
+    runs, answer = order.take_page(named("a", "b"), 1, "")
+    assert (answer, [each.id for run in runs for each in run.trades]) == (PageResult.MORE, ["b"])
+    assert order.take_page(named("b", at=1), 1, "") == ([], PageResult.LAGS)
+    assert order.take_page([*named("b", at=1), *named("x", at=9)], 1, "") == ([], PageResult.ABSENT)
     (run,) = order.give_up("gone")
     assert run.gap == Gap(since=START + 1, until=START + 3, after_id="b", before_id="d", reason="gone")
 
@@ -394,8 +395,8 @@ def test_live_trades_wait_until_a_page_reaches_them() -> None:
 def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_was() -> None:
     order = OrderingByContent(until=START)
     assert order.offer(named("d", at=3), 1) == []
-    runs, answer = order.page(named("old", "a", "b", "c", "d", at=-1), 2, "too late", START)
-    assert answer is Answer.COMPLETE
+    runs, answer = order.take_page(named("old", "a", "b", "c", "d", at=-1), 2, "too late", START)
+    assert answer is PageResult.COMPLETE
     assert [(run.source, [each.id for each in run.trades], run.gap) for run in runs] == [
         ("rest", ["a", "b", "c"], None),
         ("live", ["d"], None),
@@ -404,32 +405,32 @@ def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_w
 
 def test_before_any_trade_a_page_that_may_have_been_cut_off_comes_after_a_gap_unless_it_reaches_back() -> None:
     page = named(*[f"n{number}" for number in range(by_content.SHORT)])
-    (run,) = OrderingByContent(until=START).page(page, 1, "too late", START)[0]
+    (run,) = OrderingByContent(until=START).take_page(page, 1, "too late", START)[0]
     assert run.gap == Gap(since=START - 1, until=START, after_id=None, before_id="n0", reason="too late")
-    (run,) = OrderingByContent(until=START + 1).page(page, 1, "too late", START + 1)[0]
+    (run,) = OrderingByContent(until=START + 1).take_page(page, 1, "too late", START + 1)[0]
     assert (run.gap, run.trades) == (None, page[1:])
 
 
 def test_what_is_not_asked_for_after_a_trade_is_a_gap_that_begins_with_it() -> None:
     order = OrderingByContent(named("a"))
-    (run,) = order.forgo(START + 900, "too far")
+    (run,) = order.skip_to(START + 900, "too far")
     assert run.gap == Gap(since=START, until=START + 900, after_id="a", before_id=None, reason="too far")
-    assert order.forgo(START + 900, "too far") == []
+    assert order.skip_to(START + 900, "too far") == []
 
 
 def test_what_is_remembered_is_bounded() -> None:
     order = OrderingByContent()
     for start in range(0, 20_000, 500):
         order.offer([trade(number) for number in range(start, start + 500)], 1)
-    assert len(order._known) == len(order._remembered) == by_content.REMEMBERED
+    assert len(order.memory.keys) == len(order.memory) == REMEMBERED
 
 
 def test_what_was_traded_before_the_tape_began_is_not_fetched() -> None:
     order = OrderingByContent()
     order.offer(anonymous(3), 1)
     order.interrupted()
-    runs, answer = order.page([*anonymous(1, at=-1), *anonymous(2, 3, 4)], 1, "")
-    assert (answer, [each.amount for run in runs for each in run.trades]) == (Answer.MORE, [4])
+    runs, answer = order.take_page([*anonymous(1, at=-1), *anonymous(2, 3, 4)], 1, "")
+    assert (answer, [each.amount for run in runs for each in run.trades]) == (PageResult.MORE, [4])
 
 
 def test_a_successor_holds_back_what_arrives_before_it_is_connected() -> None:
@@ -451,27 +452,27 @@ def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
     # One order met 11, 12 and 13; the one before it was another order of the same kind.
     assert order.offer([alike(13, 3.0), trade(14)], 0) == []
     page = [trade(1), alike(10), alike(11), alike(12), alike(13), trade(14)]
-    runs, answer = order.page(page, 0, "gap")
+    runs, answer = order.take_page(page, 0, "gap")
     assert [(run.source, run.trades) for run in runs] == [
         ("rest", [alike(10)]),
         ("live", [alike(13, 3.0), trade(14)]),
     ]
     assert [run.gap for run in runs] == [None, None]
-    assert answer is Answer.COMPLETE
+    assert answer is PageResult.COMPLETE
 
 
 def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
     order = OrderingByContent([trade(1), alike(13, 2.5)])
     order.interrupted()
     page = [trade(1), alike(11, 0.5), alike(12), alike(13), trade(14), trade(15)]
-    runs, answer = order.page(page, 0, "gap")
+    runs, answer = order.take_page(page, 0, "gap")
     assert [(run.source, run.trades) for run in runs] == [("rest", [trade(14), trade(15)])]
-    assert answer is Answer.MORE
+    assert answer is PageResult.MORE
 
 
 def test_equal_trades_of_one_millisecond_are_all_taken_from_rest_where_the_feed_tells_them_apart() -> None:
     order = OrderingByContent([trade(1)])
     order.interrupted()
     order.offer([alike(13), trade(14)], 0)
-    runs, _ = order.page([trade(1), alike(11), alike(12), alike(13), trade(14)], 0, "gap")
+    runs, _ = order.take_page([trade(1), alike(11), alike(12), alike(13), trade(14)], 0, "gap")
     assert [each.id for run in runs for each in run.trades] == ["11", "12", "13", "14"]

@@ -8,8 +8,9 @@ import pytest
 
 from support.trading import trade
 from tickwire.model.feeds import Trade
-from tickwire.streamer.trades.by_id import FAR, OrderingById
+from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.ordering import TradeRun
+from tickwire.streamer.trades.renumbering import FAR
 
 pytestmark = pytest.mark.pure
 
@@ -82,7 +83,7 @@ def test_odd_ids_among_the_exchanges_trades_cost_none_of_them(seed: int) -> None
         if order.missing:
             # REST has the exchange's own trades; what nothing confirms is given up.
             rest = [each for real, each in told[:place] if real and int(each.id or 0) >= (order.next_id or 0)]
-            found += order.page(rest, 1, "too far back")[0]
+            found += order.take_page(rest, 1, "too far back")[0]
             found += order.give_up("not there") if order.waiting else []
     real = [int(each.id or -1) for own, each in told if own]
     went = [each for each in ids(found) if each in set(real)]

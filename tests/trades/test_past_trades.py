@@ -12,7 +12,7 @@ from ccxt.base import errors
 from support.trading import ANY_TIME, START, Rest, row, trade, trades
 from tickwire.model.feeds import Trade
 from tickwire.streamer.trades.past_trades import PastTrades, Unanswered
-from tickwire.streamer.trades.repair_plan import Ask
+from tickwire.streamer.trades.repair_plan import PageRequest
 from tickwire.venues.profile import Older, TradeFacts
 from tickwire.venues.registry import profile_of
 
@@ -28,7 +28,12 @@ OKX = msgspec.structs.replace(
 
 
 async def fetched(
-    rest: Any, ask: Ask, symbol: str = "BTC/USDT", *, facts: TradeFacts | None = None, past: PastTrades | None = None
+    rest: Any,
+    ask: PageRequest,
+    symbol: str = "BTC/USDT",
+    *,
+    facts: TradeFacts | None = None,
+    past: PastTrades | None = None,
 ) -> list[Trade]:
     """A page by an exchange of these facts."""
     facts = facts or (TradeFacts() if ask.first_id is None else BINANCE)
@@ -38,14 +43,14 @@ async def fetched(
 async def test_a_page_is_asked_by_id_and_sorted_as_numbers() -> None:
     rest = Rest([])
     rest.script = [[row(trade(10)), row(trade(9))]]
-    assert await fetched(rest, Ask(None, 1000, 9)) == [trade(9), trade(10)]
+    assert await fetched(rest, PageRequest(None, 1000, 9)) == [trade(9), trade(10)]
     assert rest.calls == [{"symbol": "BTC/USDT", "since": None, "limit": 1000, "fromId": 9}]
 
 
 async def test_trades_of_one_millisecond_are_in_the_order_of_their_ids() -> None:
     rest = Rest([])
     rest.script = [[row(trade(number, timestamp=START)) for number in (10, 11, 9)]]
-    page = await fetched(rest, Ask(START, None))
+    page = await fetched(rest, PageRequest(START, None))
     assert [each.id for each in page] == ["9", "10", "11"]
 
 
@@ -53,7 +58,7 @@ async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
     rest: Any = Rest([])
     rest.options = {"watchTrades": {"name": "trade"}}
     rest.markets = {"BTC/USDT:USDT": {"spot": False, "linear": True}}
-    await fetched(rest, Ask(None, 1000, 9), "BTC/USDT:USDT")
+    await fetched(rest, PageRequest(None, 1000, 9), "BTC/USDT:USDT")
     assert rest.calls[0]["fetchTradesMethod"] == "fapiPublicGetHistoricalTrades"
 
 
@@ -67,7 +72,7 @@ async def test_only_operations_that_failed_are_asked_again(error: type[BaseExcep
     rest = Rest([])
     rest.script = [error("no")]
     with pytest.raises(Unanswered) as raised:
-        await fetched(rest, Ask(None, 1000, 9))
+        await fetched(rest, PageRequest(None, 1000, 9))
     assert raised.value.kind == ("failed" if error in subclasses(errors.OperationFailed) else "refused")
 
 
@@ -79,7 +84,7 @@ async def test_an_answer_that_cannot_be_read_is_a_failure_and_no_empty_page(rows
     rest = Rest([])
     rest.script = [rows]
     with pytest.raises(Unanswered, match="BadResponse") as raised:
-        await fetched(rest, Ask(1, None))
+        await fetched(rest, PageRequest(1, None))
     assert raised.value.kind == "failed"
 
 
@@ -88,7 +93,7 @@ async def test_secrets_are_not_repeated() -> None:
     rest.apiKey = "hush"
     rest.always = errors.ExchangeError("key hush is bad")
     with pytest.raises(Unanswered, match=r"key \*\*\* is bad"):
-        await fetched(rest, Ask(1, None))
+        await fetched(rest, PageRequest(1, None))
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,7 @@ async def test_secrets_are_not_repeated() -> None:
 async def test_the_largest_page_is_asked_for_as_ccxt_knows_it(features: Any, limit: int) -> None:
     rest: Any = Rest(trades(1, 10))
     rest.features, rest.markets = features, {"BTC/USDT": {"type": "spot", "spot": True}}
-    await fetched(rest, Ask(START, None))
+    await fetched(rest, PageRequest(START, None))
     assert [call["limit"] for call in rest.calls] == [limit]
 
 
@@ -120,14 +125,14 @@ class NewestOnly(Rest):
 async def test_where_rest_gives_the_newest_only_older_ones_are_asked_for_until_they_reach_back() -> None:
     rest = NewestOnly(trades(1, 21))
     since = trade(9).timestamp
-    assert await fetched(rest, Ask(since, None), facts=OKX) == trades(9, 21)
+    assert await fetched(rest, PageRequest(since, None), facts=OKX) == trades(9, 21)
     history = {"limit": 3, "method": "publicGetMarketHistoryTrades"}
     assert rest.calls == [{"limit": 5}, *({**history, "after": str(first)} for first in (16, 13, 10))]
 
 
 async def test_older_ones_that_are_not_to_be_had_are_left_out() -> None:
     rest = NewestOnly(trades(14, 21))
-    assert await fetched(rest, Ask(START, None), facts=OKX) == trades(14, 21)
+    assert await fetched(rest, PageRequest(START, None), facts=OKX) == trades(14, 21)
 
 
 # ---- what an exchange takes
@@ -170,26 +175,26 @@ async def test_a_page_that_is_refused_is_asked_for_in_smaller_numbers_and_that_i
 ) -> None:
     rest = Choosy(trades(1, 10), most=most)
     past = PastTrades(rest, TradeFacts())
-    assert await fetched(rest, Ask(START, None), past=past) == trades(1, 10)
+    assert await fetched(rest, PageRequest(START, None), past=past) == trades(1, 10)
     assert [call["limit"] for call in rest.calls] == asked
-    await fetched(rest, Ask(START, None), past=past)
+    await fetched(rest, PageRequest(START, None), past=past)
     assert [call["limit"] for call in rest.calls] == [*asked, asked[-1]]
 
 
 async def test_a_page_is_asked_for_as_large_as_is_declared() -> None:
     rest = Choosy(trades(1, 10), most=150)
-    await fetched(rest, Ask(START, None), facts=profile_of("cryptocom").trades)
+    await fetched(rest, PageRequest(START, None), facts=profile_of("cryptocom").trades)
     assert [call["limit"] for call in rest.calls] == [150]
 
 
 async def test_an_end_of_the_time_is_named_where_it_is_wanted_and_that_is_remembered() -> None:
     rest = Choosy(trades(1, 10), ends=True)
     past = PastTrades(rest, TradeFacts(), lambda: START)
-    assert await fetched(rest, Ask(START, None), past=past) == trades(1, 10)
+    assert await fetched(rest, PageRequest(START, None), past=past) == trades(1, 10)
     assert rest.calls[0] == {"since": True, "limit": 1000, "until": False}
     assert rest.calls[-1] == {"since": True, "limit": 1000, "until": True}
     before = len(rest.calls)
-    await fetched(rest, Ask(START, None), past=past)
+    await fetched(rest, PageRequest(START, None), past=past)
     assert rest.calls[before]["until"]
 
 
@@ -197,7 +202,7 @@ async def test_ccxt_s_word_that_until_is_wanted_is_taken() -> None:
     rest = Rest(trades(1, 10))
     rest.script = [errors.ArgumentsRequired("fetchTrades() requires a `until` parameter")] * 4
     past = PastTrades(rest, TradeFacts(), lambda: START)
-    assert await fetched(rest, Ask(START, None), past=past) == trades(1, 10)
+    assert await fetched(rest, PageRequest(START, None), past=past) == trades(1, 10)
     assert "until" in rest.calls[-1]
     assert past.impossible("BTC/USDT") is None
 
@@ -205,10 +210,10 @@ async def test_ccxt_s_word_that_until_is_wanted_is_taken() -> None:
 async def test_the_newest_are_asked_for_where_no_time_is_taken() -> None:
     rest = Choosy(trades(1, 30), times=False)
     past = PastTrades(rest, TradeFacts(), lambda: START)
-    assert await fetched(rest, Ask(START, None), past=past) == trades(1, 30)
+    assert await fetched(rest, PageRequest(START, None), past=past) == trades(1, 30)
     assert not rest.calls[-1]["since"]
     before = len(rest.calls)
-    await fetched(rest, Ask(START, None), past=past)
+    await fetched(rest, PageRequest(START, None), past=past)
     assert len(rest.calls) == before + 1
 
 
@@ -216,7 +221,7 @@ async def test_where_the_newest_of_a_time_are_given_those_before_are_asked_for_u
     facts = profile_of("coinbase").trades
     rest = Choosy(trades(0, 4_000), ends=True)
     past = PastTrades(rest, facts, lambda: trade(4_000).timestamp)
-    assert await fetched(rest, Ask(trade(100).timestamp, None), past=past) == trades(100, 4_000)
+    assert await fetched(rest, PageRequest(trade(100).timestamp, None), past=past) == trades(100, 4_000)
     assert all(call["until"] and call["limit"] == 1000 for call in rest.calls)
     assert len(rest.calls) == 4
 
@@ -224,11 +229,11 @@ async def test_where_the_newest_of_a_time_are_given_those_before_are_asked_for_u
 async def test_nothing_is_asked_where_nothing_can_be_had() -> None:
     rest: Any = Rest(trades(1, 10))
     with pytest.raises(Unanswered, match="interruptions are gaps") as raised:
-        await fetched(rest, Ask(START, None), facts=profile_of("hyperliquid").trades)
+        await fetched(rest, PageRequest(START, None), facts=profile_of("hyperliquid").trades)
     assert raised.value.kind == "impossible"
     rest.has = {"fetchTrades": False}
     with pytest.raises(Unanswered, match="interruptions are gaps"):
-        await fetched(rest, Ask(START, None))
+        await fetched(rest, PageRequest(START, None))
     assert rest.calls == []
 
 
@@ -241,7 +246,7 @@ async def test_what_can_never_be_asked_is_asked_once(error: errors.BaseError) ->
     past = PastTrades(rest, TradeFacts())
     for _ in range(3):
         with pytest.raises(Unanswered, match="interruptions are gaps") as raised:
-            await fetched(rest, Ask(START, None), past=past)
+            await fetched(rest, PageRequest(START, None), past=past)
         assert raised.value.kind == "impossible"
     assert len(rest.calls) == 1
     assert past.impossible("BTC/USDT") is not None
@@ -251,8 +256,8 @@ async def test_an_unknown_resolution_shows_by_whole_seconds() -> None:
     coarse = [trade(number, timestamp=START + number // 3 * 1000) for number in range(20)]
     past = PastTrades(Rest(coarse), TradeFacts())
     assert (past.resolution_ms, past.asks_from_ms) == (1, 1000)
-    await fetched(None, Ask(START, None), past=past)
+    await fetched(None, PageRequest(START, None), past=past)
     assert past.resolution_ms == 1000
     exact = PastTrades(Rest(trades(0, 20)), TradeFacts())
-    await fetched(None, Ask(START, None), past=exact)
+    await fetched(None, PageRequest(START, None), past=exact)
     assert exact.asks_from_ms == 1

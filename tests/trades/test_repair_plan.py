@@ -15,23 +15,23 @@ from tickwire.streamer.trades import by_content
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Answer, Ordering, TradeRun
-from tickwire.streamer.trades.repair_plan import Ask, Patience, next_ask
+from tickwire.streamer.trades.ordering import Ordering, PageResult, TradeRun
+from tickwire.streamer.trades.repair_plan import PageRequest, RetryPolicy, next_request
 
 pytestmark = pytest.mark.pure
 
 
 def test_where_ids_count_the_next_id_is_asked_for() -> None:
-    assert next_ask(OrderingById([trade(41)]), 0) == Ask(None, 1000, 42)
+    assert next_request(OrderingById([trade(41)]), 0) == PageRequest(None, 1000, 42)
 
 
 def test_elsewhere_a_page_is_asked_that_overlaps_the_last_trade() -> None:
-    assert next_ask(OrderingByContent([trade(41)]), 0) == Ask(START + 4099, None)
+    assert next_request(OrderingByContent([trade(41)]), 0) == PageRequest(START + 4099, None)
 
 
 @pytest.mark.parametrize("form", [OrderingById, OrderingByContent])
 def test_nothing_older_than_the_span_is_asked_for(form: type[OrderingById] | type[OrderingByContent]) -> None:
-    ask = next_ask(form([trade(41)]), START + 10_000)
+    ask = next_request(form([trade(41)]), START + 10_000)
     assert (ask.since, ask.first_id, ask.cut) == (START + 10_000, None, True)
 
 
@@ -39,28 +39,28 @@ def test_nothing_older_than_the_span_is_asked_for(form: type[OrderingById] | typ
 def test_before_any_trade_what_happened_since_the_tape_is_complete_is_asked_for(
     form: type[OrderingById] | type[OrderingByContent],
 ) -> None:
-    assert next_ask(form(until=START + 5000), START) == Ask(START + 4999, None, floor=START + 5000)
+    assert next_request(form(until=START + 5000), START) == PageRequest(START + 4999, None, floor=START + 5000)
 
 
 def test_a_last_trade_beyond_the_span_is_no_matter_where_the_tape_is_known_to_be_complete_within_it() -> None:
-    assert next_ask(OrderingById([trade(41)], START + 60_000), START + 10_000) == Ask(None, 1000, 42)
-    ask = next_ask(OrderingByContent([trade(41)], START + 60_000), START + 10_000)
-    assert ask == Ask(START + 59_999, None, floor=START + 60_000)
+    assert next_request(OrderingById([trade(41)], START + 60_000), START + 10_000) == PageRequest(None, 1000, 42)
+    ask = next_request(OrderingByContent([trade(41)], START + 60_000), START + 10_000)
+    assert ask == PageRequest(START + 59_999, None, floor=START + 60_000)
 
 
 def test_patience_ends_after_so_long_without_progress_while_trades_wait() -> None:
-    patience = Patience(60.0)
-    patience.waiting(100.0, 0)
+    patience = RetryPolicy(60.0)
+    patience.set_waiting(100.0, 0)
     assert patience.left_s(10_000.0) == math.inf
-    patience.waiting(200.0, 5)
-    patience.waiting(230.0, 7)
+    patience.set_waiting(200.0, 5)
+    patience.set_waiting(230.0, 7)
     assert patience.left_s(230.0) == 30.0
     patience.progressed(250.0)
     assert patience.left_s(260.0) == 50.0
 
 
 def test_delays_grow_to_a_bound_and_begin_anew_with_progress() -> None:
-    patience = Patience(60.0)
+    patience = RetryPolicy(60.0)
     delays = [patience.delay_s() for _ in range(2000)]
     assert 0.05 <= delays[0] <= 0.1
     assert all(2.5 <= delay <= 5.0 for delay in delays[7:])
@@ -69,9 +69,9 @@ def test_delays_grow_to_a_bound_and_begin_anew_with_progress() -> None:
 
 
 def test_rests_word_that_it_lacks_a_trade_is_taken_within_two_seconds() -> None:
-    patience = Patience(60.0)
+    patience = RetryPolicy(60.0)
     spent = 0.0
-    while not patience.absent():
+    while not patience.confirm_absent():
         spent += patience.delay_s()
     assert 0 < spent < 2
 
@@ -95,7 +95,7 @@ class Life:
         self.anonymous = form in ("anonymous", "foreign", "two")
         self.renamed = form in ("foreign", "two")
         """Whether REST has other ids than the feed."""
-        self.order.reached(times[0])
+        self.order.declare_complete(times[0])
 
     def border(self, place: int) -> int:
         """The place itself; without ids the next between two milliseconds, as equal trades cut apart look repeated."""
@@ -115,7 +115,7 @@ class Life:
     def repair(self, until: int, lag: int) -> None:
         """REST has what happened before place `until`, at first without the last few."""
         for _ in range(1000):
-            ask = next_ask(self.order, 0)
+            ask = next_request(self.order, 0)
             there = self.market[: max(0, until - lag)]
             if ask.first_id is not None:
                 rows = by_id(there, ask.first_id, self.page)
@@ -124,15 +124,15 @@ class Life:
             if self.renamed:
                 rows = [msgspec.structs.replace(each, id=f"rest-{each.id}") for each in rows]
             known = self.order.last
-            runs, answer = self.order.page(rows, 2, "", ask.floor)
+            runs, answer = self.order.take_page(rows, 2, "", ask.floor)
             if known is None and len(rows) >= by_content.SHORT and self.page >= by_content.SHORT:
                 # So long a page without anything known may begin too late: that is said.
                 runs = self._without_doubt(runs)
             self._append(runs)
-            if answer is Answer.COMPLETE and (lag == 0 or not self.order.missing):
+            if answer is PageResult.COMPLETE and (lag == 0 or not self.order.missing):
                 self._append(self.order.resume())
                 return
-            if answer is not Answer.MORE:
+            if answer is not PageResult.MORE:
                 lag = 0
         raise AssertionError("the repair does not end")
 
@@ -197,7 +197,7 @@ def test_a_page_by_id_reaches_what_is_held() -> None:
     order.offer(trades(2500, 2510), 1)
     asked = []
     while order.missing:
-        ask = next_ask(order, 0)
+        ask = next_request(order, 0)
         asked.append(ask.first_id)
-        order.page(by_id(trades(0, 2600), ask.first_id or 0, ask.limit or 0), 1, "")
+        order.take_page(by_id(trades(0, 2600), ask.first_id or 0, ask.limit or 0), 1, "")
     assert asked == [1, 1001, 2001]

@@ -1,9 +1,9 @@
-"""What a trade is known by, where ids do not count. No I/O.
+"""Keys that tell trades apart, for exchanges whose ids do not count up. No I/O.
 
-By its id, where the same trade has the same id live and by REST. Elsewhere by what it says: timestamp, side, price,
-amount, and which of its equals it is (the first, the second, …), among those of one connection or of one page. Some
-venues have no ids on one side, some have others (htx: `trade-id` by REST, `id` live; mexc: none live), some count the
-timestamps of REST in seconds (bitstamp): content is compared at the coarser resolution.
+The key of a trade is its id, where the same trade has the same id live and by REST. Otherwise the key is its content:
+timestamp, side, price, amount, and its number among equal trades of one connection or one page. Some venues have ids on
+one side only, some have different ones (htx: `trade-id` by REST, `id` live; mexc: none live), and some have REST
+timestamps in whole seconds (bitstamp): contents are compared at the coarser resolution.
 """
 
 from __future__ import annotations
@@ -15,53 +15,56 @@ from typing import Any
 from tickwire.model.feeds import Trade
 
 NUMBERED = 4096
-"""Contents and ids of one connection that are kept: equal trades come within a millisecond or so."""
+"""Contents and ids of one connection that are remembered: equal trades arrive within a millisecond or so."""
 
 _id = attrgetter("id")
 
 
 class Identity:
-    """The keys of trades. `shared`: whether ids are the same live and by REST; None is unknown, and taken so at first.
+    """Computes the keys of trades.
 
+    `shared`: whether ids are the same live and by REST; None means unknown, and is taken for true until disproved.
     `resolution_ms` is that of the coarser timestamps.
     """
 
     def __init__(self, shared: bool | None = None, resolution_ms: int = 1) -> None:
         self.shared = shared
         self.by_id = shared is not False
+        """Whether keys are ids."""
         self.resolution_ms = resolution_ms
         self._counts: dict[Hashable, int] = {}
+        """By content, how many equal trades came on this connection."""
         self._numbered: dict[str, Hashable] = {}
-        """By id, what was numbered on this connection: an exchange that repeats a trade adds no other one."""
+        """By id, the keys given on this connection: a repeated trade keeps its key."""
 
     def time(self, timestamp: int) -> int:
-        """A time (ms) as the coarser side would tell it."""
+        """A time (ms), rounded down to the coarser resolution."""
         return timestamp // self.resolution_ms * self.resolution_ms
 
     def lacks_ids(self, trades: Sequence[Trade]) -> bool:
-        """Whether they cannot be told apart by ids though that was tried."""
+        """Whether keys are ids, and some of these trades have none."""
         return self.by_id and None in map(_id, trades)
 
     def of_live(self, trades: Sequence[Trade]) -> list[Hashable]:
-        """The keys of trades that the feed brought on the present connection."""
+        """Keys of live trades of the present connection."""
         keys = self._keys(trades, self._counts, self._numbered)
         tables: tuple[dict[Any, Any], ...] = (self._counts, self._numbered)
-        for counted in tables:
-            while len(counted) > NUMBERED:
-                del counted[next(iter(counted))]
+        for table in tables:
+            while len(table) > NUMBERED:
+                del table[next(iter(table))]
         return keys
 
     def of_page(self, trades: Sequence[Trade]) -> list[Hashable]:
-        """The keys of trades that are in order: a page, or a piece of the tape."""
+        """Keys of trades in order: a REST page, or a part of the tape."""
         return self._keys(trades, {}, {})
 
     def reconnected(self) -> None:
-        """Equal trades are counted anew."""
+        """Start counting equal trades anew."""
         self._counts.clear()
         self._numbered.clear()
 
     def differs(self, page: Sequence[Trade], known: Iterable[Trade]) -> bool:
-        """Whether a page has trades that are known, under other ids. Only where that is unknown."""
+        """Whether a page has known trades under other ids. False once it is settled whether ids are shared."""
         if self.shared is not None or not self.by_id:
             return False
         ids: set[str | None] = set()
@@ -76,20 +79,20 @@ class Identity:
                 foreign[content] = foreign.get(content, True) and trade.id not in ids
         return any(foreign.values())
 
-    def by_content(
-        self, taped: Sequence[Trade], told: Sequence[Trade], held: Sequence[Trade]
+    def switch_to_content(
+        self, taped: Sequence[Trade], connection: Sequence[Trade], held: Sequence[Trade]
     ) -> tuple[list[Hashable], list[Hashable]]:
-        """From now on trades are known by what they say: the new keys of those on the tape, and of those held back.
+        """Use contents as keys from now on; returns the new keys of the trades on the tape and of those held back.
 
-        `told` are those of the tape that the present connection brought: equal ones count from there on.
+        `connection` are the trades of `taped` that the present connection brought: equal trades are counted from them.
         """
         self.by_id = False
         self.reconnected()
-        self.of_live(told)
+        self.of_live(connection)
         return self.of_page(taped), self.of_live(held)
 
     def content(self, trade: Trade) -> Hashable:
-        """What a trade says, but for its id."""
+        """The content of a trade, without its id."""
         return self.time(trade.timestamp), trade.side, trade.price, trade.amount
 
     def _keys(

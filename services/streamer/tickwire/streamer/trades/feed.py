@@ -205,7 +205,7 @@ class TradeFeed:
             return
         self._boundary = None
         if last is None or last.timestamp < boundary:
-            gap = intake.ordering.owed_gap(boundary)
+            gap = intake.ordering.pending_gap(boundary)
             await self.append_message([], now_ms(), until=boundary, gap=gap)
             self._said_gap(gap)
-            intake.ordering.reached(boundary)
+            intake.ordering.declare_complete(boundary)

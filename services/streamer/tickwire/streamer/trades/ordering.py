@@ -1,9 +1,10 @@
-"""Trades in the exchange's order, each once: which of those that arrive go on the tape, and when. No I/O.
+"""Puts the trades of one feed into the exchange's order, each once, and decides which may be appended. No I/O.
 
-Two orderings behind one protocol, by what the ids of an exchange are. With `OrderingById`, ids count up by one, so a
-gap shows by itself and trades may arrive in any order. With `OrderingByContent`, only an interruption shows that trades
-may be missing, and only a REST page that overlaps both sides of it proves that none is. Before a tape has any trade,
-the time up to which it is complete takes the place of its last trade.
+There are two orderings behind one protocol. `OrderingById` is for exchanges whose ids count up by one: a gap shows by
+itself, and trades may arrive in any order. `OrderingByContent` is for all others: only an interruption shows that
+trades may be missing, and only a REST page that overlaps both sides of it proves that none is.
+
+While a tape has no trade yet, the time up to which it is complete takes the place of its last trade.
 """
 
 from __future__ import annotations
@@ -26,102 +27,102 @@ class TradeRun(NamedTuple):
     gap: Gap | None = None
 
 
-class Answer(Enum):
-    """What a page of REST says about the trades that are missing."""
+class PageResult(Enum):
+    """What a REST page proves about the missing trades."""
 
     COMPLETE = auto()
-    """Nothing is missing any more, as far as is known."""
+    """As far as is known, nothing is missing any more."""
     MORE = auto()
-    """It brought some; more may follow."""
+    """The page had missing trades; there may be more of them."""
     LAGS = auto()
-    """It ends before what is known from elsewhere, so asking again later may help."""
+    """The page ends before the trades that are already known: REST may have more later."""
     ABSENT = auto()
-    """It has what came later, and not what is missing."""
+    """The page has later trades, but not the missing ones."""
 
 
 class Ordering(Protocol):
     """The order of one feed's trades."""
 
     last: Trade | None
-    """The last trade that went on, which everything else is compared with."""
+    """The last trade released for appending; all others are compared with it."""
     until: int | None
-    """The time (ms, the exchange's clock) before which nothing is missing; absent until it is known. See `reached`."""
+    """The time (ms, the exchange's clock) before which nothing is missing; None while that is unknown."""
     duplicates: int
-    """Trades of the live feed that had been there before."""
+    """Number of live trades that had been released before."""
     refused: list[str]
-    """Why trades of the live feed were refused, whoever reads it clears it: they have no usable id."""
+    """Reasons why live trades were refused (no usable id). The reader clears the list."""
 
     @property
     def waiting(self) -> int:
-        """Trades held back for what comes before them."""
+        """Number of trades held back until those before them arrive."""
 
     @property
     def missing(self) -> bool:
-        """Whether something is, or may be, missing after `last`."""
+        """Whether trades are, or may be, missing after `last`."""
 
     @property
     def next_id(self) -> int | None:
-        """The id that must come next, where ids count."""
+        """The id of the next trade, for exchanges whose ids count up."""
 
     def offer(self, trades: Sequence[Trade], received: int) -> list[TradeRun]:
-        """Live trades, as they arrive: those that go on now, with others that waited for them."""
+        """Take live trades as they arrive; returns those that can be appended now."""
 
-    def page(
+    def take_page(
         self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
-    ) -> tuple[list[TradeRun], Answer]:
-        """A page of REST, in the exchange's order: what goes on now, and what the page proves.
+    ) -> tuple[list[TradeRun], PageResult]:
+        """Take a REST page in the exchange's order; returns what can be appended now and what the page proves.
 
-        `reason` is that of the gap if the page does not adjoin what is known before it. `floor` is `until` where the
-        page was asked for by that time: what happened before is not missing, though no trade tells so.
+        `reason` is that of the gap if the page does not adjoin the last trade. `floor` (ms) is `until` if the page was
+        requested from that time on: nothing before it is missing, though no trade proves it.
         """
 
-    def coarsen(self, resolution_ms: int) -> None:
-        """REST tells times no more exactly than this."""
+    def set_resolution(self, resolution_ms: int) -> None:
+        """REST timestamps are no finer than this."""
 
-    def reached(self, until: int) -> None:
-        """Nothing is missing before `until` (ms): it was watched until then, or is from then on."""
+    def declare_complete(self, until: int) -> None:
+        """Nothing is missing before `until` (ms): the feed was watched until then, or is from then on."""
 
     def left_out(self, reason: str) -> None:
-        """A trade after `last` could not be used: unless the next ones bring it after all, it is missing there."""
+        """A trade after `last` could not be used. It is missing, unless REST or the feed brings it after all."""
 
-    def owed_gap(self, end: int) -> Gap | None:
-        """What was left out, to be said before the tape is complete up to `end` (ms); it is then not owed any more."""
+    def pending_gap(self, end: int) -> Gap | None:
+        """The gap of a trade left out before `end` (ms), to be published before the tape is declared complete.
 
-    def forgo(self, since: int, reason: str) -> list[TradeRun]:
-        """Do without what happened before `since` (ms): a gap without trades, where any of it may be missing.
+        Each is returned once.
+        """
 
-        Not where ids count: there the next trade shows whether any is.
+    def skip_to(self, since: int, reason: str) -> list[TradeRun]:
+        """Give up what happened before `since` (ms): an empty run with a gap, if any of it may be missing.
+
+        Does nothing where ids count up and a last trade is known: there the next trade shows what is missing.
         """
 
     def interrupted(self) -> int:
-        """What is offered from now on may not adjoin what was before; how many trades are no longer held."""
+        """Live trades after this call may not adjoin those before it. Returns the number of dropped held trades."""
 
     def resume(self) -> list[TradeRun]:
-        """Nothing is missing: go on, with those that waited."""
+        """Nothing is missing: release the held trades."""
 
     def give_up(self, reason: str) -> list[TradeRun]:
-        """Go on with those that wait, after a gap. Only while some wait."""
+        """Release the held trades after a gap. Requires at least one."""
 
-    def forget(self) -> int:
-        """Drop those that wait; how many. They are missing from now on."""
+    def drop_waiting(self) -> int:
+        """Drop the held trades; they count as missing from now on. Returns how many."""
 
 
 def known_until(ordering: Ordering) -> int:
-    """The time (ms) of the last that is known of a feed. Only where something is."""
+    """The time (ms) up to which the feed is known. Requires a last trade or a known `until`."""
     times = [] if ordering.until is None else [ordering.until]
     return max([*times, ordering.last.timestamp] if ordering.last else times)
 
 
 def gap_between(before: Trade | None, after: Trade, reason: str, until: int | None = None) -> Gap:
-    """The gap between two trades that are on the tape one after the other.
-
-    Where there is none before, it begins at `until`, before which nothing is missing.
-    """
+    """The gap between two consecutive trades of the tape. Without `before` it begins at `until`."""
     return gap_after(before, until, reason, after.timestamp, after.id)
 
 
 def gap_after(before: Trade | None, until: int | None, reason: str, end: int, before_id: str | None = None) -> Gap:
-    """The gap from the last trade, or else from a time before which nothing is missing, to `end` (ms, exclusive)."""
+    """The gap from `before`, or else from `until` (before which nothing is missing), to `end` (ms, exclusive)."""
     return Gap(
         since=before.timestamp if before else None if until is None else until - 1,
         until=end,
@@ -132,7 +133,7 @@ def gap_after(before: Trade | None, until: int | None, reason: str, end: int, be
 
 
 def number_of(trade: Trade) -> int | None:
-    """The id as a number, None where it is none."""
+    """The id as a number; None if it is not one."""
     try:
         return int(trade.id)  # type: ignore[arg-type]
     except (TypeError, ValueError):

@@ -123,7 +123,7 @@ class TradeQueue:
 
     def _overflow(self) -> None:
         """Too many wait. REST has them, too."""
-        dropped = self._queued + self.ordering.forget()
+        dropped = self._queued + self.ordering.drop_waiting()
         log.warning("too many trades wait, to be fetched later", **self._board.feed.fields, dropped=dropped)
         self._board.conflated += dropped
         self._inbox.clear()
@@ -181,7 +181,7 @@ class TradeQueue:
                 self._unsure = self.is_connected and self._known
                 if not self._known and entry.connected is not None:
                     # From here on nothing is missing, though nothing may happen for long.
-                    ordering.reached(entry.connected)
+                    ordering.declare_complete(entry.connected)
             elif isinstance(entry, _LeftOut):
                 if batch:
                     break

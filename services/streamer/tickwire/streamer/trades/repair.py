@@ -15,10 +15,10 @@ from tickwire.streamer.control.feed_context import Desk
 from tickwire.streamer.subscriptions.admission import LeftOut
 from tickwire.streamer.trades import repair_plan
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Answer, TradeRun, known_until
+from tickwire.streamer.trades.ordering import PageResult, TradeRun, known_until
 from tickwire.streamer.trades.past_trades import Unanswered
 from tickwire.streamer.trades.queue import TradeQueue
-from tickwire.streamer.trades.repair_plan import Ask, Patience
+from tickwire.streamer.trades.repair_plan import PageRequest, RetryPolicy
 
 CALL_S = 30.0
 """A call of REST is given up after this: ccxt's own timeout leaves out the waiting for its turn."""
@@ -43,7 +43,7 @@ class Repair:
     async def run(self, intake: TradeQueue) -> None:
         """Have REST fill in what is missing, until nothing is, or nobody waits for it, or it is stopped."""
         ordering = intake.ordering
-        patience = Patience(self._desk.settings.repair_s)
+        patience = RetryPolicy(self._desk.settings.repair_s)
         oldest: int | None = None
         reason, refused = NOT_IN_TIME, False
         repaired = self._board.repaired
@@ -53,7 +53,7 @@ class Repair:
             if not intake.repairable:
                 break
             now = time.monotonic()
-            patience.waiting(now, ordering.waiting)
+            patience.set_waiting(now, ordering.waiting)
             if ordering.waiting and (refused or patience.left_s(now) <= 0):
                 await self._append(intake.gave_up(reason))
                 break
@@ -72,11 +72,11 @@ class Repair:
                     reach = (
                         oldest if ordering.last or venue_ms is None else max(oldest, venue_ms - repair_plan.BY_TIME_MS)
                     )
-                    await self._append(ordering.forgo(reach, TOO_FAR))
+                    await self._append(ordering.skip_to(reach, TOO_FAR))
                     if venue_ms is not None and self._past.facts.reach_ms is not None:
                         oldest = max(oldest, venue_ms - self._past.facts.reach_ms)
-                        await self._append(ordering.forgo(oldest, NOT_SO_FAR))
-                ask = repair_plan.next_ask(ordering, oldest, self._past.asks_from_ms)
+                        await self._append(ordering.skip_to(oldest, NOT_SO_FAR))
+                ask = repair_plan.next_request(ordering, oldest, self._past.asks_from_ms)
                 left_out: list[str] = []
                 page = await self._asked(ask, patience, left_out.append)
             except Unanswered as error:
@@ -93,29 +93,29 @@ class Repair:
             reason = NOT_IN_TIME
             for why in left_out:
                 intake.left_out_of_page(why)
-            ordering.coarsen(self._past.resolution_ms)
-            runs, answer = ordering.page(page, now_ms(), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
+            ordering.set_resolution(self._past.resolution_ms)
+            runs, answer = ordering.take_page(page, now_ms(), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
             if not self._identity.by_id:
                 # The exchange's other feeds need not find it out.
                 self._past.ids_shared = False
             if runs:
                 patience.progressed(time.monotonic())
             await self._append(runs)
-            if answer is Answer.COMPLETE:
+            if answer is PageResult.COMPLETE:
                 # A page asked for before an interruption knows nothing of it, nor do trades that came before it.
                 proven = intake.interruptions == interruptions and (intake.arrived or not runs)
                 if proven and await self._settled(intake):
                     await self._append(intake.resumed())
                     break
-            elif answer is Answer.MORE:
+            elif answer is PageResult.MORE:
                 continue
             elif ask.cut and page and ordering.waiting:
                 await self._append(ordering.give_up(TOO_FAR))
-            elif (answer is Answer.ABSENT or ask.cut) and patience.absent():
+            elif (answer is PageResult.ABSENT or ask.cut) and patience.confirm_absent():
                 reason, refused = TOO_FAR if ask.cut else left_out[0] if left_out else NOT_THERE, True
             else:
                 # REST may not even have the last trade that is known, or have it no more.
-                lacks_all = not ordering.waiting and await self._settled(intake) and patience.absent()
+                lacks_all = not ordering.waiting and await self._settled(intake) and patience.confirm_absent()
                 if lacks_all and await self._forgone(intake, NOT_SO_FAR):
                     break
                 await self._pause(intake, patience)
@@ -134,7 +134,7 @@ class Repair:
         if since is None or ordering.waiting:
             return False
         # The clocks are not compared to the millisecond: there is always some time in which trades may be missing.
-        await self._append(ordering.forgo(max(since, known_until(ordering) + 1), reason))
+        await self._append(ordering.skip_to(max(since, known_until(ordering) + 1), reason))
         await self._append(intake.resumed())
         return not intake.missing
 
@@ -148,7 +148,7 @@ class Repair:
         await _woken(intake, wait)
         return False
 
-    async def _exchange_now(self, patience: Patience) -> int | None:
+    async def _exchange_now(self, patience: RetryPolicy) -> int | None:
         """The exchange's clock, ms; None where its time is unknown. Raises Unanswered."""
         try:
             async with asyncio.timeout(min(CALL_S, max(0.0, patience.left_s(time.monotonic())))):
@@ -156,7 +156,7 @@ class Repair:
         except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
             raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
 
-    async def _asked(self, ask: Ask, patience: Patience, left_out: LeftOut) -> list[Trade]:
+    async def _asked(self, ask: PageRequest, patience: RetryPolicy, left_out: LeftOut) -> list[Trade]:
         """A page; `left_out` is told of each trade that cannot be used.
 
         Raises Unanswered, also when stopped before it came.
@@ -179,7 +179,7 @@ class Repair:
             stopped.cancel()
             await asyncio.gather(call, stopped, return_exceptions=True)
 
-    async def _pause(self, intake: TradeQueue, patience: Patience) -> None:
+    async def _pause(self, intake: TradeQueue, patience: RetryPolicy) -> None:
         """Wait before REST is asked again. What comes meanwhile, and may go on, does."""
         due = time.monotonic() + min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
         while not self._desk.stop.is_set() and intake.repairable and (left := due - time.monotonic()) > 0:

@@ -1,33 +1,33 @@
-"""What to ask REST for what is missing from a feed of trades, and how long. No I/O; `past` does the asking.
+"""Plans a repair of a trade feed: which REST page to request next, and how long to keep requesting. No I/O.
 
-Where ids count: from the next id on, until what has arrived live is reached. Elsewhere: from the time of the last
-trade on, one millisecond more so that pages overlap what is known whether the exchange means `since` inclusively or
-not. Where no trade is known: from the time on up to which the tape is complete.
+Where ids count up: from the next id on, until the live trades are reached. Elsewhere: from the time of the last trade
+on, minus one millisecond, so that pages overlap known trades whether the exchange takes `since` inclusively or not.
+Without a known trade: from the time on up to which the tape is complete.
 """
 
 from __future__ import annotations
 
 import math
-import random
 from typing import NamedTuple
 
+from tickwire.process.backoff import Backoff
 from tickwire.streamer.trades.ordering import Ordering, known_until
 
 PAGE = 1000
-"""Trades of a page where ccxt does not say how many there may be: many exchanges give a tenth unless asked."""
+"""Trades per page where ccxt declares no maximum: many exchanges give a tenth of it unless asked for more."""
 BY_TIME_MS = 3_600_000
-"""How far back trades are asked for by time where none is known: ccxt's pages of binance end an hour after `since`."""
+"""How far back trades are requested by time if none is known: ccxt's pages of binance end an hour after `since`."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 CONFIRMATIONS = 4
-"""How often REST is asked before its word is taken that it lacks a trade though it has later ones: in about 0.7 s."""
+"""Number of answers without a trade, though with later ones, until it counts as absent: takes about 0.7 s."""
 
 
-class Ask(NamedTuple):
-    """The next call of `fetch_trades`. `cut`: what is missing before its answer is not to be asked for.
+class PageRequest(NamedTuple):
+    """The next call of `fetch_trades`. Times are ms.
 
-    Without a `limit`, the largest page that is to be had.
-    `floor`: no trade is known that the answer could overlap, but what happened before this time is not missing.
+    Without a `limit`, the largest page is requested. `cut`: trades before `since` are missing but too old to request.
+    `floor`: nothing before this time is missing, though no known trade overlaps the page.
     """
 
     since: int | None
@@ -37,60 +37,59 @@ class Ask(NamedTuple):
     floor: int | None = None
 
 
-def next_ask(ordering: Ordering, oldest: int, resolution_ms: int = 1) -> Ask:
-    """What to ask next; nothing that happened before `oldest` (ms) is asked for. See `Ordering.forgo`.
+def next_request(ordering: Ordering, oldest: int, resolution_ms: int = 1) -> PageRequest:
+    """The page to request next; nothing before `oldest` (ms) is requested. See `Ordering.skip_to`.
 
-    `resolution_ms` is that of REST's timestamps: what it tells of a trade may be so much earlier.
+    `resolution_ms` is that of REST's timestamps: a trade may be stamped that much earlier there.
     """
     last = ordering.last
 
-    def coarse(timestamp: int) -> int:
+    def rounded_down(timestamp: int) -> int:
         return timestamp // resolution_ms * resolution_ms
 
     if ordering.next_id is not None:
         if known_until(ordering) < oldest:
-            return Ask(oldest, PAGE, cut=True)
-        return Ask(None, PAGE, ordering.next_id)
+            return PageRequest(oldest, PAGE, cut=True)
+        return PageRequest(None, PAGE, ordering.next_id)
     if last is not None and last.timestamp >= oldest:
-        return Ask(coarse(last.timestamp) - 1, None)
+        return PageRequest(rounded_down(last.timestamp) - 1, None)
     if ordering.until is not None:
-        return Ask(coarse(ordering.until) - 1, None, floor=ordering.until)
-    return Ask(oldest, None, cut=True)
+        return PageRequest(rounded_down(ordering.until) - 1, None, floor=ordering.until)
+    return PageRequest(oldest, None, cut=True)
 
 
-class Patience:
-    """How long to go on asking. Times are of the monotonic clock, seconds."""
+class RetryPolicy:
+    """Decides how long a repair goes on. Times are of the monotonic clock, in seconds."""
 
     def __init__(self, repair_s: float) -> None:
         self._repair_s = repair_s
-        self._since: float | None = None
-        self._tries = 0
+        self._waiting_since: float | None = None
+        self._backoff = Backoff(FIRST_DELAY_S, LONGEST_DELAY_S, at_once=False)
         self._absent = 0
 
-    def waiting(self, now: float, trades: int) -> None:
-        """So many trades wait for those that are missing."""
+    def set_waiting(self, now: float, trades: int) -> None:
+        """The number of live trades that are held back for the missing ones."""
         if not trades:
-            self._since = None
-        elif self._since is None:
-            self._since = now
+            self._waiting_since = None
+        elif self._waiting_since is None:
+            self._waiting_since = now
 
     def progressed(self, now: float) -> None:
-        """Some of what is missing came: those that wait do so for the next from now on."""
-        if self._since is not None:
-            self._since = now
-        self._tries = self._absent = 0
+        """Some missing trades came: the time limit and the delays start anew."""
+        if self._waiting_since is not None:
+            self._waiting_since = now
+        self._backoff.worked()
+        self._absent = 0
 
     def left_s(self, now: float) -> float:
-        """For how long those that wait go on waiting; without end while none wait."""
-        return math.inf if self._since is None else self._since + self._repair_s - now
+        """Seconds until held trades are released with a gap; infinite while none is held."""
+        return math.inf if self._waiting_since is None else self._waiting_since + self._repair_s - now
 
-    def absent(self) -> bool:
-        """REST says that it lacks a trade: whether it has said so often enough."""
+    def confirm_absent(self) -> bool:
+        """Count an answer that lacks the missing trade; whether there were enough of them."""
         self._absent += 1
         return self._absent >= CONFIRMATIONS
 
     def delay_s(self) -> float:
-        """How long to wait before asking again: exponential, with jitter."""
-        longest = min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(self._tries, 30))
-        self._tries += 1
-        return longest * random.uniform(0.5, 1.0)
+        """Seconds to wait before the next request: exponential, with jitter."""
+        return self._backoff.next()
