@@ -131,13 +131,13 @@ class OrderingById:
         """Put one trade among those ahead, or drop it; the gap if it proves a new numbering."""
         assert self._next is not None
         live = arrived.source == "live"
+        gap: Gap | None = None
         if number < self._next and live and self._backward.add(number, arrived, self.last):
             gap = gap_between(self.last, self._backward.trades[self._backward.first].trade, _RENUMBERED)
             self._next = self._backward.first
             self._ahead = dict(self._backward.trades)
             self._backward.clear()
             return gap
-        gap = None
         if self._far_ahead.is_confirmed_by(number, arrived.source):
             gap = self._accept_far_ahead()
         if number < self._next or number in self._ahead or (self._far_ahead and number == self._far_ahead.number):
