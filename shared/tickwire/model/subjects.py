@@ -21,6 +21,9 @@ _INSTANCE = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}(?<!\.)\Z")
 _JOB_ID = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
+QUEUES = "jobs.fetch."
+"""Before the name of an exchange: where its fetch jobs are queued."""
+
 EXCHANGE_CHARACTERS = 32
 SYMBOL_CHARACTERS = 64
 TOKEN_CHARACTERS = 160
@@ -179,7 +182,7 @@ def cancel(job_id: str) -> str:
 
 def jobs(exchange: str) -> str:
     """Where fetch jobs of an exchange are queued."""
-    return f"jobs.fetch.{exchange_name(exchange)}"
+    return f"{QUEUES}{exchange_name(exchange)}"
 
 
 def file_stem(key: Key) -> str:

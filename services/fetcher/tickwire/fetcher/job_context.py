@@ -9,8 +9,9 @@ import msgspec
 
 from tickwire.bus.connection import Bus
 from tickwire.errors import TickwireError
+from tickwire.exchange import opening
 from tickwire.fetcher.job_messages import last_message, outcome, still_missing
-from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.fetcher.metrics import UNKNOWN, FetcherMetrics
 from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchRequest, Job
 from tickwire.model.times import now_ms
@@ -66,5 +67,6 @@ async def end_unbegun(runner: Runner, request: FetchRequest, error: TickwireErro
     job = msgspec.structs.replace(job, missing=await still_missing(runner.bus, job))
     message_id = f"{job.id}.{runner.instance}.unbegun"
     await runner.bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)
-    runner.metrics.ended.labels(job.exchange, outcome(job)).inc()
+    label = job.exchange if job.exchange in opening.ids() else UNKNOWN
+    runner.metrics.ended.labels(label, outcome(job)).inc()
     log.warning("job ended before it began", job=job.id, error=str(error))

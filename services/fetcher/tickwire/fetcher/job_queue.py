@@ -132,10 +132,7 @@ class Queue:
     async def _take(self, message: Msg, group: asyncio.TaskGroup) -> None:
         """Put a job at the end of its key's line. What is no job is dropped: counted and named."""
         try:
-            request = messages.decode(message.data, FetchRequest)
-            request_checks.job_id(request.id)
-            if request.exchange != self._venue.exchange:
-                raise BadRequest(f"a job of {request.exchange[:40]!r} is none of {self._venue.exchange}")
+            request = request_checks.queued_request(message.data, self._venue.exchange)
             subjects.key_path(request.key)
         except BadRequest as error:
             self._bus.undecodable.skip(message.subject, message.data, error)

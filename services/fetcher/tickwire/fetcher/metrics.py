@@ -6,6 +6,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from tickwire.observe.metrics import SECONDS
 
+UNKNOWN = "unknown"
+"""The label of exchanges that do not exist: their names are anybody's choice."""
+
 
 class FetcherMetrics:
     """Made once per process."""

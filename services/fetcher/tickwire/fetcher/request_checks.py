@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tickwire.errors import BadRequest
 from tickwire.exchange import opening
-from tickwire.model import subjects, timeframes
+from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import FetchRequest
 from tickwire.model.times import LATEST_MS
 from tickwire.settings import Settings
@@ -16,6 +16,15 @@ AHEAD_MS = 366 * 86_400_000
 def job_id(found: str | None) -> str:
     """The id itself, once it is safe in a subject. Raises BadRequest."""
     return subjects.job_name(found or "")
+
+
+def queued_request(data: bytes, exchange: str) -> FetchRequest:
+    """The request that was queued for an exchange, known or not. Raises BadRequest where it is none."""
+    request = messages.decode(data, FetchRequest)
+    job_id(request.id)
+    if request.exchange != exchange:
+        raise BadRequest(f"a job of {request.exchange[:40]!r} is none of {exchange[:40]}")
+    return request
 
 
 def check(request: FetchRequest, now: int, settings: Settings) -> None:

@@ -45,6 +45,7 @@ from tickwire.fetcher.candle_source import Venue, open_venue
 from tickwire.fetcher.job_context import Runner, Unopened
 from tickwire.fetcher.job_queue import Queue
 from tickwire.fetcher.metrics import FetcherMetrics
+from tickwire.fetcher.unknown_exchanges import UnknownExchanges
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CancelRequest, FetchAccepted, FetchRequest, Job
 from tickwire.model.times import now_ms
@@ -91,7 +92,7 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
 async def _waiting(jetstream: JetStreamContext) -> list[str]:
     """The exchanges that have jobs waiting."""
     info = await retry_jetstream(lambda: jetstream.stream_info(streams.JOBS, subjects_filter="jobs.fetch.>"))
-    return [subject.removeprefix("jobs.fetch.") for subject in info.state.subjects or {}]
+    return [subject.removeprefix(subjects.QUEUES) for subject in info.state.subjects or {}]
 
 
 class _Fetcher:
@@ -112,6 +113,7 @@ class _Fetcher:
         self._group = group
         self._stop = stop
         self._runner = Runner(bus, settings, instance, metrics)
+        self._unknown = UnknownExchanges(self._runner, group, stop)
         self._contending: set[str] = set()
         self._waiting = Episode(log, "cannot take the jobs over yet", quiet_s=60.0)
 
@@ -183,11 +185,13 @@ class _Fetcher:
 
     async def on_job(self, message: Msg) -> None:
         """Somebody queued a job: be ready to run it."""
-        self.contend(message.subject.removeprefix("jobs.fetch."))
+        self.contend(message.subject.removeprefix(subjects.QUEUES))
 
     def contend(self, exchange: str) -> None:
-        """Contend for an exchange from now on."""
-        if exchange not in self._contending and exchange in opening.ids() and not self._stop.is_set():
+        """Contend for an exchange from now on. The jobs of one that does not exist are ended."""
+        if exchange not in opening.ids():
+            self._unknown.end_jobs(exchange)
+        elif exchange not in self._contending and not self._stop.is_set():
             self._contending.add(exchange)
             work = partial(self._work, exchange)
             self._group.create_task(self._leases.hold(exchange, work, self._stop, exchange=exchange))
