@@ -123,7 +123,8 @@ async def test_a_refusal_of_whoever_asks_is_said_at_once(
     assert ended.code == 1, ended.err
     assert str(status) in ended.err
     assert remedy in ended.err
-    asked = await exchange.log("candles" if exchange_id == "okx" else "klines")
+    # Jobs of tests before may still try again.
+    asked = [each for each in await exchange.log("candles" if exchange_id == "okx" else "klines") if "SOL" in str(each)]
     assert len(asked) == 1
 
 

@@ -87,7 +87,8 @@ async def test_every_command_that_the_readme_shows_is_run_somewhere() -> None:
     """Those of tickwire here, those of make by .ci/run, those of docker by test_deployment."""
     others = [line for line in shown(README) if line not in (*TYPED, EXPORTED)]
     assert len(TYPED) >= 6
-    checked = (ROOT / ".ci" / "run").read_text() + (ROOT / "tests" / "system" / "test_deployment.py").read_text()
+    files = [ROOT / ".ci" / "run", *sorted((ROOT / "tests" / "deployment").glob("test_*.py"))]
+    checked = "".join(path.read_text() for path in files)
     unknown = [line for line in others if line not in checked and line.split()[0] != "docker"]
     assert unknown in ([], ["make .env"])
 
@@ -101,6 +102,9 @@ async def test_a_command_of_the_readme_runs_as_printed(reader: Reader, printed: 
         "watch book": (r".*\d+\.\d+.*", 3),
         "watch candle": (r".*\d+\.\d+.*", 3),
     }[kind]
+    if kind == "candles get":
+        # An hour may have ended since: then its candle is not there, and the command says so.
+        await output(reader, *argv(FETCH))
     assert re.fullmatch(expected, (await output(reader, *argv(printed), lines=lines))[-1])
 
 

@@ -65,17 +65,19 @@ async def test_a_trade_with_a_time_that_cannot_be_makes_nothing_complete_and_sto
         # Later candles close: of binance some, of okx that of this minute and the next.
         closes = 2 if length == MINUTE else sum(each.closed for each in heard.said) + 4
         await heard.until(lambda said: sum(each.closed for each in said) >= closes, 200)
-        at = await now()
         known = await line.bus.request(
             "cache.coverage",
             KeyRequest(exchange=venue, symbol=SYMBOL, timeframe=timeframe),
             Coverage,
             timeout_s=30,
         )
+        candles, trades = list(heard.said), list(tape.said)
+        # Of a time after everything that is judged by it.
+        at = await now()
         assert all(until <= at for _, until in known.verified), (known.verified, at)
-        assert all(each.timestamp + length <= at for each in heard.said if each.closed)
-        assert all(trade.timestamp <= at and trade.amount < 777 for each in tape.said for trade in each.trades)
-        assert all((each.until or 0) <= at for each in tape.said)
+        assert all(each.timestamp + length <= at for each in candles if each.closed)
+        assert all(trade.timestamp <= at and trade.amount < 777 for each in trades for trade in each.trades)
+        assert all((each.until or 0) <= at for each in trades)
         last = max(each.timestamp for each in heard.said if each.closed) + length
         async with asyncio.timeout(60):
             while not (job := await line.fetch(key, first, last)).complete:

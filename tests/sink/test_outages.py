@@ -6,6 +6,7 @@ import asyncio
 import random
 import signal
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
@@ -191,8 +192,11 @@ async def test_what_the_streamer_puts_on_the_tape_is_in_the_database(
     ):
         for feed in feeds:
             await live.start(line.bus, feed, subscriber="test")
-        async with live.seeing(line.bus, feeds[0]) as seen:
-            await seen.until(lambda: len(seen.trades) > 100)
+        async with AsyncExitStack() as stack:
+            watched = [await stack.enter_async_context(live.seeing(line.bus, feed)) for feed in feeds]
+            for each in watched:
+                await each.until(lambda each=each: len(each.trades) > 100)
+            seen = watched[0]
             await simulator.fault("stream.binance.com", "ws_cut", seconds=1)
             await seen.until(lambda: seen.repaired > 0)
         for feed in feeds:

@@ -16,7 +16,7 @@ from tickwire.model.feeds import Feed, Status
 from tickwire.settings import StreamerSettings, TapeSettings
 from tickwire.streamer.control.feed_context import Desk, Sink, Wishes, open_board
 
-PATIENCE_S = 15.0
+PATIENCE_S = 60.0
 
 
 class ScriptedRest:
