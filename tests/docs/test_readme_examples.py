@@ -176,7 +176,7 @@ async def test_every_example_is_in_the_table_or_part_of_one_that_is() -> None:
         if path.suffix in (".py", ".mjs", ".html") and "node_modules" not in path.parts
     }
     parts = {path.parent / name for path in examples() for name in re.findall(r'from "\./([^"]+)"', path.read_text())}
-    (validator,) = re.findall(r'"(\w+\.mjs)"', (ROOT / "tests" / "golden" / "test_asyncapi.py").read_text())
+    (validator,) = re.findall(r'"(\w+\.mjs)"', (ROOT / "tests" / "docs" / "test_asyncapi.py").read_text())
     assert files == examples().keys() | parts | {EXAMPLES / validator}
     assert len(parts) == 2
 

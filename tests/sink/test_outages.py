@@ -195,7 +195,7 @@ async def test_what_the_streamer_puts_on_the_tape_is_in_the_database(
         async with AsyncExitStack() as stack:
             watched = [await stack.enter_async_context(live.seeing(line.bus, feed)) for feed in feeds]
             for each in watched:
-                await each.until(lambda each=each: len(each.trades) > 100)
+                await each.until(lambda: len(each.trades) > 100)  # noqa: B023
             seen = watched[0]
             await simulator.fault("stream.binance.com", "ws_cut", seconds=1)
             await seen.until(lambda: seen.repaired > 0)
