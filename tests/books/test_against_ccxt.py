@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from ccxt.base import errors
 
+from support.feeds import body
 from support.processes import SimulatorProcess, running_simulator
-from support.scripted import body
 from support.simulated import client
 from support.venues import venue_at
 from tickwire.bus.connection import Bus
-from tickwire.model.feeds import Book, Feed, Level
+from tickwire.model.feeds import Feed, Level
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.control.feed_context import Wishes
 
@@ -57,14 +57,14 @@ async def test_our_book_is_that_of_ccxt_at_the_same_update(
     async with (
         client(exchange.url, name, pro=True, options={"fetchMarkets": {"types": types}}) as market,
         venue_at(exchange.url, name, types=types) as venue,
-        body(bus, books.run, feed, Book, Wishes(depth=DEPTH, cadence_ms=0), venue) as running,
+        body(bus, books.run, feed, Wishes(depth=DEPTH, cadence_ms=0), venue) as running,
     ):
         watcher = asyncio.ensure_future(of_ccxt(market, symbol, theirs))
         seen = 0
 
         def compared() -> bool:
             """Whether so many books since `seen` were of the same update, and the same."""
-            common = [book for book in running.public.messages[seen:] if book.sequence in theirs]
+            common = [book for book in running.public.said[seen:] if book.sequence in theirs]
             for book in common:
                 assert (book.bids, book.asks) == theirs[book.sequence]
             return len(common) >= COMPARED
@@ -73,16 +73,16 @@ async def test_our_book_is_that_of_ccxt_at_the_same_update(
             for cut in (False, True):
                 if cut:
                     theirs.clear()
-                    seen = len(running.public.messages)
+                    seen = len(running.public.said)
                     await exchange.fault("stream", "ws_cut", seconds=0.3)
-                    await running.public.until(lambda book: book.state == "resyncing", seen)
+                    await running.public.first(lambda book: book.state == "resyncing", seen)
                 # Looked at again from there, because either of the two may be ahead.
                 async with asyncio.timeout(100):
                     while not compared():
-                        await running.public.until(lambda book: True, len(running.public.messages))
+                        await running.public.first(lambda book: True, len(running.public.said))
                         if watcher.done():
                             await watcher
         finally:
             watcher.cancel()
             await asyncio.wait({watcher})
-        assert len(running.public.messages[-1].bids) > 100
+        assert len(running.public.said[-1].bids) > 100

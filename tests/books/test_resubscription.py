@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.scripted import Running, body
+from support.feeds import Running, body
 from support.standins import SYMBOL, StandIn, settings, standing_in
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Book, Feed, Level
@@ -31,7 +31,7 @@ GONE: tuple[list[Level], list[Level]] = ([(100.0, 0.0), (98.0, 0.0)], [(101.0, 0
 async def published(bus: Bus, stand_in: StandIn, venue: Venue) -> AsyncIterator[Running]:
     """The body of the book's feed at work."""
     feed = Feed("book", stand_in.exchange, SYMBOL)
-    async with body(bus, books.run, feed, Book, Wishes(depth=50, cadence_ms=0), venue=venue) as running:
+    async with body(bus, books.run, feed, Wishes(depth=50, cadence_ms=0), venue=venue) as running:
         yield running
 
 
@@ -41,7 +41,7 @@ async def agrees(running: Running, stand_in: StandIn, after: int = 0) -> None:
     def is_true(book: Book) -> bool:
         return book.state == "live" and (list(book.bids), list(book.asks)) == stand_in.truth()
 
-    await running.public.until(is_true, after)
+    await running.public.first(is_true, after)
 
 
 async def resubscribed(stand_in: StandIn, venue: Venue) -> None:
@@ -98,17 +98,17 @@ async def test_levels_removed_during_an_interruption_are_nowhere_after_it(
         await stand_in.change(bids=[(99.7, 3.0)], asks=[(102.0, 5.0)])
         await agrees(running, stand_in)
         stand_in.meanwhile = lambda: stand_in.put(*GONE)
-        seen = len(running.public.messages)
+        seen = len(running.public.said)
         await interrupt(stand_in, venue)
-        await running.public.until(lambda book: book.state == "resyncing", seen)
-        resynced = len(running.public.messages)
+        await running.public.first(lambda book: book.state == "resyncing", seen)
+        resynced = len(running.public.said)
         if interrupt is crossed:
             # What is published again is a second try that finds the book impossible.
             await stand_in.change(asks=[(150.0, 1.0)])
         await agrees(running, stand_in, resynced)
         await stand_in.change(bids=[(99.0, 9.0)])
         await agrees(running, stand_in, resynced)
-        published_then = [book for book in running.public.messages[resynced:] if book.state == "live"]
+        published_then = [book for book in running.public.said[resynced:] if book.state == "live"]
         removed = {price for side in GONE for price, _ in side}
         assert not any(level[0] in removed for book in published_then for level in (*book.bids, *book.asks))
 
@@ -125,5 +125,5 @@ async def test_a_book_that_was_left_is_the_exchanges_when_it_is_watched_again(bu
         async with published(bus, stand_in, venue) as running:
             await agrees(running, stand_in)
             removed = {price for side in GONE for price, _ in side}
-            live = [book for book in running.public.messages if book.state == "live"]
+            live = [book for book in running.public.said if book.state == "live"]
             assert not any(level[0] in removed for book in live for level in (*book.bids, *book.asks))

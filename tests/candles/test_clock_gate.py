@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.candle_feed import MINUTE, START, ScriptedVenue, facts, fetching, running, trade, trade_tape, witness
+from support.candle_feed import MINUTE, START, CandleVenue, facts, fetching, ranges, running, trade, trade_tape, witness
 from tickwire.bus.connection import Bus
 from tickwire.exchange import opening
 from tickwire.model.feeds import Candle
@@ -26,9 +26,9 @@ def _imported() -> None:
     opening.timeframes("binance")
 
 
-def venue_at(passed: int) -> ScriptedVenue:
+def venue_at(passed: int) -> CandleVenue:
     """A venue that counts as many ms after START as the test says, and takes no time later than that."""
-    venue = ScriptedVenue(passed=passed)
+    venue = CandleVenue(passed=passed)
     venue.admission = Admission(lambda: (venue.clock() or 0) + AHEAD_MS)
     return venue
 
@@ -52,8 +52,8 @@ async def test_what_an_earlier_owner_put_on_the_tape_closes_nothing(bus: Bus, wr
             (1, 12.0, 12.0, 12.0, 12.0, 1.0, 1, True),
         ]
         await seen.until(lambda: seen.pages)
-        assert seen.ranges() == [(MINUTE, 2 * MINUTE, 1)]
-        await fetcher.until(1)
+        assert ranges(seen) == [(MINUTE, 2 * MINUTE, 1)]
+        await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, MINUTE, False)]
         assert body.desk.board.rejected == 1
 
@@ -67,7 +67,7 @@ async def test_a_trade_a_little_ahead_of_the_clock_closes_a_candle_once_the_cloc
     def clock() -> int:
         return START + MINUTE - 1_500 + int((time.monotonic() - began) * 1000)
 
-    venue.clock = clock  # type: ignore[method-assign]
+    venue.clock = clock
     venue.admission = Admission(lambda: clock() + AHEAD_MS)
     async with witness(bus) as seen, running(bus, "1m", venue=venue):
         await tape.say(trade(0, 10.0))
@@ -80,12 +80,12 @@ async def test_a_trade_a_little_ahead_of_the_clock_closes_a_candle_once_the_cloc
 async def test_where_the_time_is_unknown_a_later_trade_closes_a_candle(bus: Bus) -> None:
     tape = await trade_tape(bus)
     await tape.say(trade(-1))
-    venue = ScriptedVenue(tells_time=False)
+    venue = CandleVenue(tells_time=False)
     async with witness(bus) as seen, running(bus, "1m", venue=venue):
         await tape.say(trade(0, 10.0))
         await tape.say(trade(MINUTE, 11.0))
         await tape.say(trade(2 * MINUTE, 12.0))
-        await seen.until(lambda: seen.pages and seen.ranges()[-1][1] == 2 * MINUTE)
+        await seen.until(lambda: seen.pages and ranges(seen)[-1][1] == 2 * MINUTE)
         await seen.until(lambda: len(seen.closed()) == 3)
         assert [(facts(each)[0], each.complete) for each in seen.closed()] == [(-1, False), (0, True), (1, True)]
         assert not any(each.timestamp >= START + 2 * MINUTE for each in seen.closed())
@@ -123,7 +123,7 @@ async def test_a_candle_closed_a_little_before_its_end_by_our_clock_waits_for_it
     def clock() -> int:
         return end - 1_500 + int((time.monotonic() - began) * 1000)
 
-    venue.clock = clock  # type: ignore[method-assign]
+    venue.clock = clock
     venue.admission = Admission(lambda: clock() + AHEAD_MS)
     async with witness(bus) as seen, running(bus, "1w", venue=venue):
         await venue.watched.wait()
@@ -139,7 +139,7 @@ async def test_a_candle_closed_a_little_before_its_end_by_our_clock_waits_for_it
 
 
 async def test_where_the_time_is_unknown_the_next_candle_closes_one_of_the_exchange(bus: Bus) -> None:
-    venue = ScriptedVenue(tells_time=False)
+    venue = CandleVenue(tells_time=False)
     async with witness(bus) as seen, running(bus, "1w", venue=venue):
         await venue.watched.wait()
         sink = venue.sinks["1w"]

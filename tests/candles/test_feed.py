@@ -17,8 +17,9 @@ from support.candle_feed import (
     MINUTE,
     START,
     TRADES,
-    ScriptedVenue,
+    CandleVenue,
     facts,
+    ranges,
     running,
     trade,
     trade_tape,
@@ -173,7 +174,7 @@ async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> N
     """And one that nobody wants any more is built no longer; wanted again, it goes on without a hole."""
     tape = await trade_tape(bus)
     await tape.say(trade(-5_000, 99.0))
-    venue = ScriptedVenue()
+    venue = CandleVenue()
     async with witness(bus) as seen, running(bus, "1m", venue=venue) as body:
         await tape.say(trade(0, 5.0), trade(MINUTE, 6.0))
         await tape.say(trade(2 * MINUTE + 500, 7.0))
@@ -228,7 +229,7 @@ async def test_a_long_timeframe_that_reads_back_holds_up_no_other(bus: Bus) -> N
     tape = await trade_tape(bus)
     at = count * 100
     settings = StreamerSettings(candle_ms=20)
-    async with witness(bus) as seen, running(bus, "1s", venue=ScriptedVenue(at=at), settings=settings) as body:
+    async with witness(bus) as seen, running(bus, "1s", venue=CandleVenue(at=at), settings=settings) as body:
         await tape.say(trade(at))
         await seen.until(lambda: any(each.timestamp == START + at for each in seen.open("1s")))
         body.want("1s", "1d")
@@ -277,7 +278,7 @@ async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: 
     """The next one is complete."""
     tape = await trade_tape(bus)
     await tape.say(trade(30_000))
-    async with witness(bus) as seen, running(bus, "1m", venue=ScriptedVenue(at=31_000)):
+    async with witness(bus) as seen, running(bus, "1m", venue=CandleVenue(at=31_000)):
         await tape.say(trade(59_000), trade(MINUTE), trade(2 * MINUTE))
         await seen.until(lambda: len(seen.closed()) == 2)
         assert [facts(each) for each in seen.closed()] == [
@@ -305,7 +306,7 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost
             tape = await trade_tape(bus)
             for number in range(4):
                 await tape.say(trade(3 + number, 7.0))
-        async with running(bus, "1m", owner="two", venue=ScriptedVenue(at=1_000)) as body:
+        async with running(bus, "1m", owner="two", venue=CandleVenue(at=1_000)) as body:
             await seen.until(lambda: len(seen.said("starting")) == 2)
             await tape.say(trade(30_000, 8.0))
             await tape.say(trade(MINUTE, 8.0))
@@ -337,7 +338,7 @@ async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
                     (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
                     (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
                 ]
-                await seen.until(lambda: seen.ranges()[-1:] and seen.ranges()[-1][1] == 2 * MINUTE)
+                await seen.until(lambda: ranges(seen)[-1:] and ranges(seen)[-1][1] == 2 * MINUTE)
 
 
 async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
@@ -354,5 +355,5 @@ async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
         await seen.until(lambda: len(seen.closed("1s")) == 20 and len(seen.closed("5s")) == 4)
         assert [(each.trades, each.volume) for each in seen.closed("1s")] == [(1000, 100.0)] * 20
         assert [(each.trades, each.volume) for each in seen.closed("5s")] == [(5000, 500.0)] * 4
-        await seen.until(lambda: seen.ranges("1s") and seen.ranges("1s")[-1][1] == MINUTE)
+        await seen.until(lambda: ranges(seen, "1s") and ranges(seen, "1s")[-1][1] == MINUTE)
         assert body.desk.board.gaps == 0

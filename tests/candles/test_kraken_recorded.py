@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.candle_feed import MINUTE, START, ScriptedVenue, running, trade_tape, witness
+from support.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Trade
 from tickwire.model.messages import Row
@@ -49,7 +49,7 @@ async def test_krakens_candles_built_from_its_trades_are_its_own_in_quiet_minute
     assert profile_of("kraken").candles.quiet == "rows"
 
     tape = await trade_tape(bus, feed._replace(kind="trade"))
-    venue = ScriptedVenue(exchange="kraken", at=since - START)
+    venue = CandleVenue(exchange="kraken", at=since - START)
     await tape.say(*[each for each in trades if each.timestamp < since])
     async with witness(bus) as seen, running(bus, "1m", feed=feed, venue=venue):
         for minute in range(since, until, MINUTE):

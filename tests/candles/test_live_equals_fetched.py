@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.candle_feed import MINUTE, START, ScriptedVenue, running, trade_tape, witness
+from support.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
 from support.fetching import serving
 from support.loopback import Loopback, loopback, market
 from support.simulated import simulated
@@ -132,7 +132,7 @@ async def say(filled: Filled, trades: list[Trade], units: Units) -> tuple[list[C
 
     hearing = await filled.bus.subscribe("md.job.*", take)
     tape = await trade_tape(filled.bus, feed._replace(kind="trade"))
-    venue = ScriptedVenue(exchange=feed.exchange, at=BEGAN - START)
+    venue = CandleVenue(exchange=feed.exchange, at=BEGAN - START)
     async with witness(filled.bus) as seen, running(filled.bus, "1m", venue=venue, feed=feed, units=units):
         await tape.say(until=BEGAN - START)
         for minute in range(SINCE, UNTIL, MINUTE):

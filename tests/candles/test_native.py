@@ -14,14 +14,15 @@ from support.candle_feed import (
     FEED,
     MINUTE,
     START,
-    ScriptedVenue,
-    Witness,
+    CandleVenue,
     fetching,
+    ranges,
     running,
     trade,
     trade_tape,
     witness,
 )
+from support.feeds import Witness
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
@@ -63,7 +64,7 @@ def week(number: int, close: float, *, closed: bool = False) -> Candle:
 
 async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bus) -> None:
     """Each closed once, whether the exchange says so or goes on to the next; complete ones go to the cache."""
-    venue = ScriptedVenue()
+    venue = CandleVenue()
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1w", venue=venue):
         await venue.watched.wait()
         sink = venue.sinks["1w"]
@@ -79,7 +80,7 @@ async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bu
         await seen.until(lambda: len(seen.closed("1w")) == 3)
         assert [(each.close, each.complete) for each in seen.closed("1w")] == [(3.0, True), (4.0, True), (5.0, False)]
         assert {each.sequence for each in seen.candles} == {0}
-        await fetcher.until(1)
+        await fetcher.requested(1)
         await seen.until(lambda: sum(len(page.rows) for page in seen.pages) == 2)
     assert venue.sinks == {}
     assert [row[0] for page in seen.pages for row in page.rows] == [MONDAY, MONDAY + WEEK]
@@ -93,7 +94,7 @@ async def test_what_a_venue_may_revise_is_cached_unsettled_where_it_opens_and_as
     thursday = MONDAY + 3 * 86_400_000
     monkeypatch.setattr(profile, "SETTLE_MS", 50)
     feed = FEED._replace(exchange="kucoin")
-    venue = ScriptedVenue(exchange="kucoin")
+    venue = CandleVenue(exchange="kucoin")
     told = msgspec.structs.replace(week(0, 3.0, closed=True), exchange="kucoin", timestamp=thursday)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1w", venue=venue, feed=feed):
         await venue.watched.wait()
@@ -101,7 +102,7 @@ async def test_what_a_venue_may_revise_is_cached_unsettled_where_it_opens_and_as
         sink.connected()
         sink.take([told], 0)
         await seen.until(lambda: seen.pages)
-        await fetcher.until(1)
+        await fetcher.requested(1)
     page = seen.pages[0]
     assert [row[0] for row in page.rows] == [thursday]
     assert (page.since, page.settled, page.until) == (thursday, thursday, thursday + WEEK)
@@ -113,7 +114,7 @@ async def test_a_new_owner_does_not_close_again_what_the_exchange_tells_again(bu
     """The last closed candle is on the tape."""
     async with witness(bus) as seen:
         for owner in ("one", "two"):
-            venue = ScriptedVenue()
+            venue = CandleVenue()
             async with running(bus, "1w", venue=venue, owner=owner):
                 await venue.watched.wait()
                 sink = venue.sinks["1w"]
@@ -145,9 +146,9 @@ def minute(number: int, close: float = 2.0) -> Candle:
     )
 
 
-def without_trades() -> ScriptedVenue:
+def without_trades() -> CandleVenue:
     """An exchange that has no trades to watch."""
-    return ScriptedVenue(rest=SimpleNamespace(has={"watchTrades": False, "watchOHLCV": True}))
+    return CandleVenue(rest=SimpleNamespace(has={"watchTrades": False, "watchOHLCV": True}))
 
 
 async def test_what_happened_while_the_exchange_was_away_is_a_gap_and_is_fetched(bus: Bus) -> None:
@@ -173,7 +174,7 @@ async def test_what_happened_while_the_exchange_was_away_is_a_gap_and_is_fetched
         (said,) = seen.said("gap")
         assert said.gap is not None
         assert (said.gap.since, said.gap.until) == (START + 2 * MINUTE - 1, START + 5 * MINUTE)
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert fetcher.asked == [("1m", MINUTE, 5 * MINUTE, False)]
         await seen.until(lambda: len(seen.pages) == 2)
         assert [row[0] - START for page in seen.pages for row in page.rows] == [0, 5 * MINUTE]
@@ -188,9 +189,9 @@ async def test_minutes_that_a_connected_exchange_passes_over_are_asked_for_and_a
         sink = venue.sinks["1m"]
         sink.connected()
         sink.take([minute(0), minute(3)], 0)
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert fetcher.asked == [("1m", MINUTE, 3 * MINUTE, False)]
-        await seen.until(lambda: seen.ranges() == [(0, MINUTE, 1)])
+        await seen.until(lambda: ranges(seen) == [(0, MINUTE, 1)])
         assert body.desk.board.gaps == 0
 
 
@@ -210,12 +211,12 @@ async def test_a_new_owner_has_fetched_what_nobody_watched(bus: Bus) -> None:
                 sink.connected()
                 sink.take([minute(opened, 7.0 + opened)], 0)
                 await seen.until(partial(said, seen, 7.0 + opened))
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, 4 * MINUTE, False)]
         assert [each.complete for each in seen.closed()] == [False]
 
 
-class Refusing(ScriptedVenue):
+class Refusing(CandleVenue):
     """It refuses its weekly candles for as long as the test says."""
 
     refuses = True

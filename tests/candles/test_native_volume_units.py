@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.candle_feed import START, ScriptedVenue, fetching, running, witness
+from support.candle_feed import START, CandleVenue, fetching, running, witness
 from support.simulated import simulated
 from support.venues import PATHS, Memory, venue_at
 from tickwire.bus.connection import Bus
@@ -58,7 +58,7 @@ def week(number: int, *, closed: bool, symbol: str, exchange: str) -> Candle:
 async def test_what_an_exchanges_own_candle_counts_is_measured_or_said_and_then_fetched(
     bus: Bus, exchange: str, units: Units, volume: float, unit: VolumeUnit
 ) -> None:
-    feed, venue = Feed("candle", exchange, "BTC/USDT:USDT"), ScriptedVenue(exchange=exchange)
+    feed, venue = Feed("candle", exchange, "BTC/USDT:USDT"), CandleVenue(exchange=exchange)
     async with (
         witness(bus) as seen,
         fetching(bus) as fetcher,
@@ -79,9 +79,9 @@ async def test_what_an_exchanges_own_candle_counts_is_measured_or_said_and_then_
             if is_final:
                 assert fetcher.requests == []
             else:
-                await fetcher.until(1)
+                await fetcher.requested(1)
         else:
-            await fetcher.until(1)
+            await fetcher.requested(1)
             assert [each.since for each in fetcher.requests] == [MONDAY]
             assert seen.pages == []
 

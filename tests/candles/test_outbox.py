@@ -14,6 +14,7 @@ from support.candle_feed import (
     TRADES,
     facts,
     fetching,
+    ranges,
     running,
     trade,
     trade_tape,
@@ -46,10 +47,10 @@ async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> Non
         await tape.say(trade(2 * MINUTE + 7, 6.0), gap=gap)
         await tape.say(trade(3 * MINUTE, 7.0))
         await tape.say(trade(4 * MINUTE, 8.0))
-        await fetcher.until(1)
+        await fetcher.requested(1)
         await seen.until(lambda: len(seen.closed()) == 3 and seen.pages)
         assert [(facts(each)[0], each.complete) for each in seen.closed()] == [(0, False), (2, False), (3, True)]
-        assert seen.ranges() == [(3 * MINUTE, 4 * MINUTE, 1)]
+        assert ranges(seen) == [(3 * MINUTE, 4 * MINUTE, 1)]
         assert fetcher.asked == [("1m", 0, 3 * MINUTE, False)]
     assert body.desk.board.gaps == 3
 
@@ -61,7 +62,7 @@ async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) 
         await seen.until(lambda: seen.said("starting"))
         await tape.say(trade(10))
         await tape.say(trade(MINUTE))
-        await fetcher.until(2)
+        await fetcher.requested(2)
         assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
         assert fetcher.requests[0].id != fetcher.requests[1].id
         await tape.say(trade(2 * MINUTE))
@@ -78,7 +79,7 @@ async def test_a_job_that_says_nothing_is_asked_for_again(bus: Bus, monkeypatch:
         await seen.until(lambda: seen.said("starting"))
         await tape.say(trade(10))
         await tape.say(trade(MINUTE))
-        await fetcher.until(2)
+        await fetcher.requested(2)
         assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
 
 
@@ -96,7 +97,7 @@ async def test_what_is_missed_later_settles_later(bus: Bus) -> None:
         missed = loop.time()
         await tape.say(trade(2 * MINUTE + 9), gap=Gap(since=START + 2 * MINUTE, until=START + 2 * MINUTE + 9))
         await tape.say(trade(3 * MINUTE))
-        await fetcher.until(2)
+        await fetcher.requested(2)
         assert loop.time() - missed >= settle_s
         assert fetcher.asked == [("1m", 0, MINUTE, False), ("1m", 2 * MINUTE, 3 * MINUTE, False)]
 
@@ -112,7 +113,7 @@ async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:
         await tape.say(trade(2 * MINUTE))
         await seen.until(lambda: len(seen.closed()) == 2)
         async with fetching(bus) as fetcher:
-            await fetcher.until(1)
+            await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, MINUTE, False)]
         assert len(seen.said("gap")) == 1
 
@@ -139,7 +140,7 @@ async def test_a_trade_after_its_candle_was_closed_has_the_minute_fetched_again(
         await tape.say(trade(1, 5.0), trade(MINUTE, 6.0))
         await tape.say(trade(2, 100.0), trade(MINUTE + 1, 7.0))
         await tape.say(until=2 * MINUTE)
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, MINUTE, True)]
         await seen.until(lambda: len(seen.closed()) == 2 and seen.said("late"))
         assert [facts(each)[1:6] for each in seen.closed()] == [(5.0, 5.0, 5.0, 5.0, 1.0), (6.0, 7.0, 6.0, 7.0, 2.0)]
@@ -175,10 +176,10 @@ async def test_timeframes_that_the_exchange_does_not_have_are_published_and_not_
         await tape.say(trade(2 * MINUTE))
         await tape.say(until=4 * MINUTE)
         await seen.until(lambda: len(seen.closed("2m")) == 2 and len(seen.closed()) == 2)
-        await seen.until(lambda: seen.ranges("1m"))
-        await fetcher.until(1)
+        await seen.until(lambda: ranges(seen, "1m"))
+        await fetcher.requested(1)
     assert {each[0] for each in fetcher.asked} == {"1m"}
-    assert seen.ranges("2m") == []
+    assert ranges(seen, "2m") == []
 
 
 async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
@@ -200,7 +201,7 @@ async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
             await tape.say(until=5 * 60 * MINUTE)
             counts = {"1m": 300, "5m": 60, "1h": 5}
             await seen.until(lambda: all(len(seen.closed(each)) == count for each, count in counts.items()))
-            await seen.until(lambda: all(sum(n for *_, n in seen.ranges(e)) == count for e, count in counts.items()))
+            await seen.until(lambda: all(sum(n for *_, n in ranges(seen, e)) == count for e, count in counts.items()))
             assert [each.trades for each in seen.closed("1m")] == [12] * 250 + [0] * 50
             assert [each.volume for each in seen.closed("1h")] == [72.0, 72.0, 72.0, 72.0, 12.0]
             assert body.desk.board.gaps == 0

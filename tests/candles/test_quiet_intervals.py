@@ -9,9 +9,10 @@ from support.candle_feed import (
     FEED,
     MINUTE,
     START,
-    ScriptedVenue,
+    CandleVenue,
     facts,
     fetching,
+    ranges,
     running,
     trade,
     trade_tape,
@@ -69,7 +70,7 @@ async def test_quiet_minutes_are_what_the_exchanges_own_history_has(
         assert [facts(each)[0] for each in seen.closed()] == rows
         flat = [facts(each) for each in seen.closed() if each.trades == 0]
         assert flat == [(minute, 11.0, 11.0, 11.0, 11.0, 0.0, 0, True) for minute in rows if minute in (1, 2)]
-        told = [(since, until) for since, until, _ in seen.ranges()]
+        told = [(since, until) for since, until, _ in ranges(seen)]
         assert asked([("1m", *each, False) for each in told]) == claimed
         if exchange in ("bitstamp", "bitfinex"):
             while asked(fetcher.asked) != [(MINUTE, 3 * MINUTE)]:
@@ -84,7 +85,7 @@ async def test_quiet_minutes_before_any_known_trade_are_asked_for(bus: Bus) -> N
     await tape.say(until=0)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         await tape.say(until=MINUTE)
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert asked(fetcher.asked) == [(0, MINUTE)]
         await tape.say(trade(MINUTE, 10.0), until=3 * MINUTE)
         await seen.until(lambda: len(seen.closed()) == 2)
@@ -99,7 +100,7 @@ async def test_a_long_silence_is_asked_for_rather_than_published_row_by_row(bus:
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         await tape.say(trade(5, 10.0), trade(MINUTE + 5, 11.0))
         await tape.say(trade(end * MINUTE, 12.0))
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert asked(fetcher.asked) == [(2 * MINUTE, end * MINUTE)]
         await tape.say(trade((end + 1) * MINUTE, 12.0))
         await seen.until(lambda: len(seen.closed()) == 3)
@@ -114,7 +115,7 @@ async def test_a_late_trade_has_the_flat_rows_behind_it_fetched_anew(bus: Bus) -
         await tape.say(until=3 * MINUTE)
         await seen.until(lambda: len(seen.closed()) == 3)
         await tape.say(trade(50_000, 20.0))
-        await fetcher.until(1)
+        await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, 3 * MINUTE, True)]
         # From here on at the price of the late one.
         await tape.say(until=4 * MINUTE)
@@ -131,7 +132,7 @@ async def test_a_new_owner_goes_on_with_the_flat_rows(bus: Bus) -> None:
             await tape.say(trade(5, 10.0))
             await tape.say(until=2 * MINUTE)
             await seen.until(lambda: len(seen.closed()) == 2)
-        async with running(bus, "1m", owner="two", venue=ScriptedVenue(at=2 * MINUTE)):
+        async with running(bus, "1m", owner="two", venue=CandleVenue(at=2 * MINUTE)):
             await tape.say(until=4 * MINUTE)
             await tape.say(trade(4 * MINUTE, 11.0), until=5 * MINUTE)
             await seen.until(lambda: len([each for each in seen.closed() if not each.repeated]) == 5)

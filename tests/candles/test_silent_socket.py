@@ -33,14 +33,16 @@ async def test_no_candle_of_a_silent_socket_is_closed_as_complete_and_wrong(brok
         now = (await simulator.clock(advance=(51_000 - now) % MINUTE))["now"]
         boundary = now // MINUTE * MINUTE + MINUTE
         await live.start(line.bus, SECOND)
-        await heard.until(lambda said: any(candle.closed and candle.timestamp == boundary - 4000 for candle in said))
+        await heard.until_said(
+            lambda said: any(candle.closed and candle.timestamp == boundary - 4000 for candle in said)
+        )
         await simulator.fault("/ws/", "ws_silent")
         assert (await simulator.clock())["now"] < boundary - 1000
-        await told.until(lambda said: any(each.event == "disconnected" for each in said))
+        await told.until_said(lambda said: any(each.event == "disconnected" for each in said))
         await simulator.clear()
-        await told.until(lambda said: any(each.event == "repaired" and each.trades for each in said))
+        await told.until_said(lambda said: any(each.event == "repaired" and each.trades for each in said))
         last = boundary + 2000
-        await heard.until(lambda said: any(candle.closed and candle.timestamp >= last for candle in said))
+        await heard.until_said(lambda said: any(candle.closed and candle.timestamp >= last for candle in said))
         closed = [candle for candle in heard.said if candle.closed]
         truth = await simulator.truth(
             "candles", symbol="BTC/USDT", timeframe="1s", since=closed[0].timestamp, until=closed[-1].timestamp + 1000

@@ -12,17 +12,17 @@ import pytest
 from support.candle_feed import (
     MINUTE,
     START,
-    Running,
+    CandleVenue,
     ScriptedFetcher,
-    ScriptedVenue,
     TradeTape,
-    Witness,
     fetching,
+    ranges,
     running,
     trade,
     trade_tape,
     witness,
 )
+from support.feeds import Running, Witness
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.exchange import opening
@@ -71,7 +71,7 @@ async def test_a_minute_with_a_gap_is_fetched_by_the_successor_of_whoever_saw_it
             assert seen.open()[-1].owed == START
             await die(first)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two"):
-            await fetcher.until(1)
+            await fetcher.requested(1)
             assert fetcher.asked == [("1m", 0, MINUTE, False)]
             await tape.say(trade(2 * MINUTE))
             await seen.until(lambda: seen.open()[-1].timestamp == START + 2 * MINUTE and seen.pages)
@@ -93,9 +93,9 @@ async def test_pages_that_the_stream_refused_are_fetched_by_the_successor(bus: B
         await streams.declare(bus.jetstream, 8, 1.0)
         async with witness(bus) as cache, fetching(bus) as fetcher, running(bus, "1m", owner="two"):
             await tape.say(trade(4 * MINUTE + 1))
-            await fetcher.until(1)
+            await fetcher.requested(1)
             assert fetcher.asked == [("1m", 0, 3 * MINUTE, False)]
-            await cache.until(lambda: cache.ranges() == [(3 * MINUTE, 4 * MINUTE, 1)])
+            await cache.until(lambda: ranges(cache) == [(3 * MINUTE, 4 * MINUTE, 1)])
 
 
 @pytest.mark.parametrize("open_one", [True, False])
@@ -108,7 +108,7 @@ async def test_a_debt_that_comes_up_in_a_quiet_market_is_on_the_tape_soon(bus: B
             fetcher.silent = True
             await tape.say(trade(30_000), gap=Gap(since=START + 1, until=START + 30_000))
             await tape.say(trade(MINUTE))
-            await fetcher.until(1)
+            await fetcher.requested(1)
             await until_nothing_is_owed(tape, seen, MINUTE + 1)
             if not open_one:
                 await tape.say(until=2 * MINUTE)
@@ -121,7 +121,7 @@ async def test_a_debt_that_comes_up_in_a_quiet_market_is_on_the_tape_soon(bus: B
             )
             await die(first)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two"):
-            await fetcher.until(1)
+            await fetcher.requested(1)
             assert fetcher.asked == [("1m", 0, MINUTE, False)]
 
 
@@ -156,7 +156,7 @@ async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus) ->
         await bus.jetstream.delete_stream(streams.TRADES)
         await streams.declare(bus.jetstream, 8, 1.0)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two"):
-            await fetcher.until(1)
+            await fetcher.requested(1)
             assert fetcher.asked == [("1m", 0, MINUTE, False)]
             assert (seen.candles[-1].repeated, seen.candles[-1].sequence) == (True, 0)
 
@@ -188,9 +188,9 @@ async def test_what_followed_the_last_candle_is_fetched_where_its_trades_are_gon
             await die(first)
         await bus.jetstream.delete_stream(streams.TRADES)
         await streams.declare(bus.jetstream, 8, 1.0)
-        venue = ScriptedVenue(at=minutes * MINUTE + 1_000)
+        venue = CandleVenue(at=minutes * MINUTE + 1_000)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two", venue=venue):
-            await fetcher.until(1)
+            await fetcher.requested(1)
             # As far back as trades are repaired, which is an hour.
             assert fetcher.asked == [("1m", since * MINUTE, minutes * MINUTE, False)]
 

@@ -48,7 +48,7 @@ async def on_a_new_broker(url: str, folder: Path) -> AsyncIterator[None]:
 async def trades_come(url: str, at_least: int = 3) -> None:
     """Wait until trades do."""
     async with connect(NatsSettings(url=url), name="hears") as bus, hearing(bus, TRADES.public, Trades) as heard:
-        await heard.until(lambda said: len([each for each in said if each.trades]) >= at_least)
+        await heard.until_said(lambda said: len([each for each in said if each.trades]) >= at_least)
 
 
 def pids(line: Pipeline) -> dict[str, int]:
@@ -96,7 +96,7 @@ async def test_under_up_everything_comes_back_in_the_same_processes_when_the_emb
         url = await running.url()
         async with connect(NatsSettings(url=url), name="hears") as bus:
             async with hearing(bus, TRADES.public, Trades) as heard:
-                await heard.until(lambda said: any(each.trades for each in said))
+                await heard.until_said(lambda said: any(each.trades for each in said))
             services = [each for each in running.descendants() if "service" in each.cmdline()]
             # Held still, so that the broker is not there again before it was wiped.
             running.process.send_signal(signal.SIGSTOP)
@@ -106,7 +106,7 @@ async def test_under_up_everything_comes_back_in_the_same_processes_when_the_emb
             running.process.send_signal(signal.SIGCONT)
             await running.says("the broker has changed")
             async with hearing(bus, TRADES.public, Trades) as heard:
-                await heard.until(lambda said: len([each for each in said if each.trades]) >= 3)
+                await heard.until_said(lambda said: len([each for each in said if each.trades]) >= 3)
             fetch = ("candles", "fetch", "binance", "BTC/USDT", "1m", "--since", "2024-01-01", "--until", "2024-01-02")
             assert (await running.run(*fetch)).code == 0
             assert len(services) >= 3

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from ccxt.base import errors
 
-from support import live, scripted
+from support import feeds, live
 from support.hearing import Heard, hearing, reports
 from support.processes import SimulatorProcess, running_simulator
 from support.streaming import streaming
 from support.venues import Memory, settings, venue_at
 from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
-from tickwire.model.feeds import Book, Feed, FeedReport, Status, Ticker, Trades
+from tickwire.model.feeds import Feed, FeedReport, Status, Ticker, Trades
 from tickwire.streamer import service
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.control.feed_context import Desk, Wishes
@@ -57,14 +57,14 @@ async def test_an_unlisted_error_in_one_feed_ends_neither_its_neighbours_nor_the
         ):
             for feed in (TRADE, OTHER, TICKER):
                 await live.start(bus, feed)
-            await statuses.until(lambda said: sum(each.event == "failed" for each in said) >= 2)
+            await statuses.until_said(lambda said: sum(each.event == "failed" for each in said) >= 2)
             report = await report_of(bus, TICKER)
             assert report.state == "failed"
             assert type(error).__name__ in report.reason or "KeyError" in report.reason
             await goes_on(trades)
             await goes_on(tickers)
             failing.clear()
-            await healed.until(lambda said: any(each.last for each in said))
+            await healed.until_said(lambda said: any(each.last for each in said))
             assert (await report_of(bus, TICKER)).reason == ""
             assert not streamer.done()
         others = [each for each in statuses.said if (each.kind, each.symbol) != ("ticker", "BTC/USDT")]
@@ -74,7 +74,7 @@ async def test_an_unlisted_error_in_one_feed_ends_neither_its_neighbours_nor_the
 async def goes_on(heard: Heard[Any]) -> None:
     """Until more comes."""
     count = len(heard.said)
-    await heard.until(lambda said: len(said) > count + 2)
+    await heard.until_said(lambda said: len(said) > count + 2)
 
 
 async def test_a_bug_in_the_watchdog_of_a_venue_ends_no_feed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,13 +107,13 @@ async def test_a_book_lives_through_more_failed_snapshots_than_a_float_has_expon
     """2.0 ** 1024 is an OverflowError: after 1,025 failures, three hours, it ended the whole streamer."""
     monkeypatch.setattr(books, "MAX_BACKOFF_S", 0.0)
     feed = Feed("book", "binance", "BTC/USDT")
-    async with scripted.body(bus, books.run, feed, Book, Wishes(depth=5, cadence_ms=0)) as running:
+    async with feeds.body(bus, books.run, feed, Wishes(depth=5, cadence_ms=0)) as running:
         sink = await running.venue.sink()
         for _ in range(1_100):
             running.venue.rest.answers.put_nowait(errors.NetworkError("away"))
         running.venue.rest.answers.put_nowait({"nonce": 7, "timestamp": 1, "bids": [[1.0, 2.0]], "asks": [[3.0, 4.0]]})
         sink.connected()
-        book = await running.public.until(lambda book: book.state == "live")
+        book = await running.public.first(lambda book: book.state == "live")
         assert (book.sequence, len(running.venue.rest.asked)) == (7, 1_101)
 
 

@@ -71,7 +71,7 @@ async def test_services_log_json_with_exchange_symbol_and_subject_as_fields(
         feed = Feed("trade", "binance", "BTC/USDT")
         async with live.statuses(line.bus, feed) as heard:
             await live.start(line.bus, feed)
-            await heard.until("connected")
+            await live.status(heard, "connected")
         await logged(line, "streamer", of("lease held", lease="trade.binance.BTC-USDT", **OF_FEED))
         assert (await logged(line, "cache", of("lease held", partition=3)))["lease"] == "3"
 

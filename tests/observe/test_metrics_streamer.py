@@ -144,20 +144,20 @@ async def test_feeds_are_counted_as_the_tapes_have_them(exchange: Exchange) -> N
     await simulator.fault("/ws/", "ws_cut", seconds=1)
     await streamer.until(lambda now: now.value("tickwire_feed_waiting", **LABELS) > 0)
     await simulator.clear()
-    await statuses.until(lambda _: exchange.told("trade", "repaired"))
+    await statuses.until_said(lambda _: exchange.told("trade", "repaired"))
     first = seen.ids[-1] + 100
     await simulator.fault("aggTrades", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=first + 100)
     await simulator.fault("/ws/", "ws_cut", seconds=2)
-    await statuses.until(lambda _: exchange.told("trade", "gap"))
+    await statuses.until_said(lambda _: exchange.told("trade", "gap"))
     await simulator.clear()
-    await statuses.until(lambda _: exchange.events("book")[-1] == "repaired")
+    await statuses.until_said(lambda _: exchange.events("book")[-1] == "repaired")
     await simulator.fault("/ws/", "ws_malformed")
-    await statuses.until(lambda _: exchange.told("trade", "rejected"))
+    await statuses.until_said(lambda _: exchange.told("trade", "rejected"))
     gaps = exchange.told("book", "gap")
     # Changes of the book that never come: only their numbers tell.
     await simulator.fault("/ws/", "ws_silent", seconds=0.5)
-    await statuses.until(lambda _: exchange.told("book", "gap") > gaps)
-    await statuses.until(lambda _: exchange.events("book")[-1] == "repaired")
+    await statuses.until_said(lambda _: exchange.told("book", "gap") > gaps)
+    await statuses.until_said(lambda _: exchange.events("book")[-1] == "repaired")
 
     # Standing still, everything can be compared.
     await simulator.order("rate", symbol="BTCUSDT", rate=0.01)
@@ -249,11 +249,11 @@ async def test_a_candle_that_was_not_wholly_seen_is_a_gap_of_its_feed(exchange: 
     first = exchange.trades.ids[-1] + 50
     await simulator.fault("aggTrades", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=first + 100)
     await simulator.fault("/ws/", "ws_cut", seconds=1)
-    await exchange.statuses.until(lambda _: exchange.told("trade", "gap"))
+    await exchange.statuses.until_said(lambda _: exchange.told("trade", "gap"))
     # Five minutes later the candle in which that was is closed, of both timeframes.
     await simulator.order("rate", symbol="BTCUSDT", rate=2)
     await simulator.clock(advance=5 * 60_000)
-    await exchange.candles.until(lambda said: {each.timeframe for each in said if each.closed} == set(TIMEFRAMES))
+    await exchange.candles.until_said(lambda said: {each.timeframe for each in said if each.closed} == set(TIMEFRAMES))
 
     def incomplete() -> int:
         return sum(each.closed and not each.complete for each in exchange.candles.said)

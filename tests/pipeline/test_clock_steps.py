@@ -96,7 +96,7 @@ async def test_steps_of_the_wall_clock_change_nothing_of_what_is_streamed_and_fe
         hearing(line.bus, "md.status.>", Status) as told,
     ):
         await live.start(line.bus, feed)
-        await heard.until(lambda said: sum(each.closed for each in said) >= 3)
+        await heard.until_said(lambda said: sum(each.closed for each in said) >= 3)
         begun = await now(line) // MINUTE * MINUTE
         for number, step in enumerate(STEPS):
             # In the middle of a job, and with the newest candles among those asked for.
@@ -106,7 +106,7 @@ async def test_steps_of_the_wall_clock_change_nothing_of_what_is_streamed_and_fe
             assert (ended.state, ended.complete) == ("done", True)
             assert ended.until <= await now(line)
             count = len(closed(heard))
-            await heard.until(lambda said: sum(each.closed for each in said) >= count + 4)  # noqa: B023
+            await heard.until_said(lambda said: sum(each.closed for each in said) >= count + 4)  # noqa: B023
             recent = await line.fetch(second, closed(heard)[0].timestamp)
             assert recent.complete
             assert recent.until <= await now(line)
@@ -114,7 +114,7 @@ async def test_steps_of_the_wall_clock_change_nothing_of_what_is_streamed_and_fe
             assert len(await assert_true(line, minute)) == 1
         wall.step(0)
         count = len(closed(heard))
-        await heard.until(lambda said: sum(each.closed for each in said) >= count + 4)
+        await heard.until_said(lambda said: sum(each.closed for each in said) >= count + 4)
         first, last = closed(heard)[0].timestamp, closed(heard)[-1].timestamp + 1000
         await assert_candles(line, heard, 1000)
         assert (await line.fetch(second, first, last)).complete
@@ -156,7 +156,7 @@ async def test_elsewhere_too(broker: str, tmp_path: Path) -> None:
         # Twelve seconds before a minute ends.
         await simulator.clock(advance=(48_000 - await now(line)) % MINUTE)
         await live.start(line.bus, feed)
-        await heard.until(lambda said: bool(said))
+        await heard.until_said(lambda said: bool(said))
         begun = await now(line) // MINUTE * MINUTE
         for number, step in enumerate(STEPS):
             job = await line.submit(key, begun - (number + 1) * 900 * MINUTE)
@@ -165,11 +165,11 @@ async def test_elsewhere_too(broker: str, tmp_path: Path) -> None:
             assert (ended.state, ended.complete) == ("done", True)
             assert ended.until <= await now(line)
             count = len(heard.said)
-            await heard.until(lambda said: len(said) > count)  # noqa: B023
+            await heard.until_said(lambda said: len(said) > count)  # noqa: B023
             await assert_true(line, key)
-        await heard.until(lambda said: sum(each.closed for each in said) >= 1)
+        await heard.until_said(lambda said: sum(each.closed for each in said) >= 1)
         wall.step(-HOUR)
-        await heard.until(lambda said: sum(each.closed for each in said) >= 2)
+        await heard.until_said(lambda said: sum(each.closed for each in said) >= 2)
         await assert_candles(line, heard, MINUTE)
         last = closed(heard)[-1].timestamp + MINUTE
         async with asyncio.timeout(60):

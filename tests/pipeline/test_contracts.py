@@ -64,7 +64,7 @@ async def test_a_program_learns_what_a_market_is_and_what_its_trades_count(broke
             feed = Feed("trade", exchange, symbol)
             async with hearing(line.bus, feed.public, Trades) as heard:
                 await live.start(line.bus, feed)
-                await heard.until(lambda found: any(each.trades for each in found))
+                await heard.until_said(lambda found: any(each.trades for each in found))
             said[exchange, symbol] = {(each.multiplier, each.inverse) for each in heard.said}
         assert said["okx", "BTC/USDT:USDT"] == {(0.01, False)}
         assert said["binancecoinm", "BTC/USD:BTC"] == {(100.0, True)}

@@ -45,7 +45,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 async def trades_come(bus: Bus) -> None:
     """Wait until trades do, over a connection that comes back by itself."""
     async with hearing(bus, TRADES.public, Trades) as heard:
-        await heard.until(lambda said: len([each for each in said if each.trades]) >= 3)
+        await heard.until_said(lambda said: len([each for each in said if each.trades]) >= 3)
 
 
 def services(running: Command) -> dict[int, str]:

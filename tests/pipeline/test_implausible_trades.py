@@ -52,19 +52,19 @@ async def test_a_trade_with_a_time_that_cannot_be_makes_nothing_complete_and_sto
             # Fifteen seconds before a minute ends.
             await simulator.clock(advance=(45_000 - await now()) % MINUTE)
         await live.start(line.bus, feed)
-        await heard.until(lambda said: bool(said))
-        await tape.until(lambda said: sum(len(each.trades) for each in said) > 20)
+        await heard.until_said(lambda said: bool(said))
+        await tape.until_said(lambda said: sum(len(each.trades) for each in said) > 20)
         first = heard.said[0].timestamp
         at = await now()
         for wrong in (at + YEAR, at * 1000, at * 1_000_000, at // 1000, 10**18, 0, -1):
             count = sum(len(each.trades) for each in tape.said)
             number = int(tape.said[-1].trades[-1].id or 0) + 7 if tape.said[-1].trades else 7
             await simulator.fault("/", "ws_malformed", count=1, text=FRAMES[venue] % (number, wrong))
-            await tape.until(lambda said: sum(len(each.trades) for each in said) > count + 20)  # noqa: B023
-        await told.until(lambda said: any(each.event == "rejected" for each in said))
+            await tape.until_said(lambda said: sum(len(each.trades) for each in said) > count + 20)  # noqa: B023
+        await told.until_said(lambda said: any(each.event == "rejected" for each in said))
         # Later candles close: of binance some, of okx that of this minute and the next.
         closes = 2 if length == MINUTE else sum(each.closed for each in heard.said) + 4
-        await heard.until(lambda said: sum(each.closed for each in said) >= closes, 200)
+        await heard.until_said(lambda said: sum(each.closed for each in said) >= closes, 200)
         known = await line.bus.request(
             "cache.coverage",
             KeyRequest(exchange=venue, symbol=SYMBOL, timeframe=timeframe),

@@ -57,15 +57,15 @@ async def test_candles_reach_the_cache_by_themselves_through_a_cut_as_well(broke
         hearing(line.bus, "md.stored.>", Stored) as stored,
     ):
         await live.start(line.bus, SECOND)
-        await heard.until(lambda said: len(closed(said)) >= 3)
+        await heard.until_said(lambda said: len(closed(said)) >= 3)
         await simulator.fault("/ws/", "ws_cut", seconds=CUT_S)
-        await told.until(lambda said: any(each.event == "disconnected" for each in said))
+        await told.until_said(lambda said: any(each.event == "disconnected" for each in said))
         # Nor are candles live while trades cannot come.
         states = {each.kind: each.state for each in await reports(line.bus)}
         assert states["candle"] == states["trade"] == "disconnected"
-        await told.until(lambda said: any(each.event == "repaired" and each.trades for each in said))
+        await told.until_said(lambda said: any(each.event == "repaired" and each.trades for each in said))
         enough = len(closed(heard.said)) + CUT_S + 2
-        await heard.until(lambda said: len(closed(said)) >= enough)
+        await heard.until_said(lambda said: len(closed(said)) >= enough)
         said = closed(heard.said)
         since, until = said[0].timestamp, said[-1].timestamp + 1000
         assert [candle.timestamp for candle in said] == list(range(since, until, 1000))
@@ -75,7 +75,7 @@ async def test_candles_reach_the_cache_by_themselves_through_a_cut_as_well(broke
         assert [row_of(candle) for candle in said[1:]] == truth[1:]
         assert [candle.trades for candle in said[1:]] == (await counts_of(simulator, since, until))[1:]
         assert_open_ones_grow(heard.said)
-        await stored.until(lambda said: {row[0] for row in line.rows(KEY)} >= {row[0] for row in truth})
+        await stored.until_said(lambda said: {row[0] for row in line.rows(KEY)} >= {row[0] for row in truth})
         assert line.rows(KEY)[: len(truth)] == truth
         asked = [parse_qs(entry["query"]) for entry in await simulator.log("klines")]
         assert [query["startTime"] for query in asked] == [[str(since)]]

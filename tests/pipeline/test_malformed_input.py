@@ -115,8 +115,8 @@ async def works(line: Pipeline, since: int) -> None:
     ):
         for feed in (TRADES, CANDLES):
             await live.start(line.bus, feed, subscriber="works")
-        await trades.until(lambda said: len([each for each in said if each.trades]) >= 3)
-        await candles.until(lambda said: len([each for each in said if each.closed and each.complete]) >= 2)
+        await trades.until_said(lambda said: len([each for each in said if each.trades]) >= 3)
+        await candles.until_said(lambda said: len([each for each in said if each.closed and each.complete]) >= 2)
     async with asyncio.timeout(100):
         while {each.state for each in await reports(line.bus) if each.symbol == "BTC/USDT"} != {"live"}:
             await asyncio.sleep(0.1)
@@ -127,7 +127,7 @@ async def goes_on(line: Pipeline) -> None:
     """Trades go on, and into the database."""
     async with hearing(line.bus, TRADES.public, Trades) as trades:
         before = await written(line)
-        await trades.until(lambda said: any(each.trades for each in said))
+        await trades.until_said(lambda said: any(each.trades for each in said))
         async with asyncio.timeout(100):
             while before is not None and (await written(line) or 0) <= before:
                 await asyncio.sleep(0.1)

@@ -36,7 +36,7 @@ async def following(bus: Bus, symbols: list[str]) -> AsyncIterator[Heard[Trades]
         async with asyncio.TaskGroup() as group:
             for symbol in symbols:
                 group.create_task(live.start(bus, Feed("trade", "binance", symbol)))
-        await told.until(lambda said: {each.symbol for each in said if each.event == "connected"} >= set(symbols))
+        await told.until_said(lambda said: {each.symbol for each in said if each.event == "connected"} >= set(symbols))
         yield heard
 
 
@@ -96,7 +96,7 @@ async def test_six_markets_whose_frames_share_segments_lose_none_of_1200(broker:
         sockets = {(entry["host"], entry["path"]) for entry in await simulator.log() if entry["event"] == "subscribe"}
         assert len(sockets) == 1
         ends = await bursts(simulator, SIX, 200)
-        await heard.until(lambda said: arrived(said, ends))
+        await heard.until_said(lambda said: arrived(said, ends))
         await assert_all(simulator, heard.said, ends, 1_200)
         for mode, size in (("fragments", 100), ("torn", 70)):
             await simulator.fault("/ws/", "ws_split", mode=mode, size=size)
@@ -104,7 +104,7 @@ async def test_six_markets_whose_frames_share_segments_lose_none_of_1200(broker:
             await simulator.clear()
             # What was held back goes first with the next write.
             more = await bursts(simulator, SIX, 1)
-            await heard.until(lambda said, more=more: arrived(said, more))  # type: ignore[misc]
+            await heard.until_said(lambda said, more=more: arrived(said, more))  # type: ignore[misc]
             await assert_all(simulator, heard.said, ends, 1_200)
         assert {each.rejected for each in await reports(line.bus)} == {0}
 
@@ -119,7 +119,7 @@ async def test_two_hundred_markets_lose_none_of_2000(broker: str, tmp_path: Path
         assert len(symbols) == 200
         async with following(line.bus, symbols) as heard:
             ends = await bursts(simulator, symbols, 10)
-            await heard.until(lambda said: arrived(said, ends))
+            await heard.until_said(lambda said: arrived(said, ends))
             await assert_all(simulator, heard.said, ends, 2_000)
 
 
@@ -170,11 +170,11 @@ async def test_frames_that_are_none_and_errors_are_counted_and_told_and_leave_no
         await more(50)
         for frame in BROKEN:
             await simulator.fault("/ws/", "ws_malformed", text=frame)
-        await told.until("rejected")
+        await live.status(told, "rejected")
         # Complaints are told once a second.
         await more(250)
         await simulator.fault("/ws/", "ws_error", text="Something went wrong")
-        assert "Something went wrong" in (await told.until("rejected", 2)).message
+        assert "Something went wrong" in (await live.status(told, "rejected", 2)).message
         await more(50)
         report = (await reports(line.bus))[0]
         # The socket was never given up.

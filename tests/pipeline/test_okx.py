@@ -121,7 +121,7 @@ async def test_two_cuts_lose_and_repeat_nothing(line: Pipeline, busy: SimulatorP
         # REST gives the newest 500 at once, which are those of two seconds, and older ones page by page.
         for cut, seconds in ((1, 1.0), (2, 3.0)):
             await busy.fault(SOCKET, "ws_cut", seconds=seconds)
-            assert (await heard.until("repaired", cut)).trades > RATE / 2
+            assert (await live.status(heard, "repaired", cut)).trades > RATE / 2
             enough = len(seen.trades) + RATE
             await seen.until(lambda enough=enough: len(seen.trades) > enough)  # type: ignore[misc]
         tape = await live.on_tape(line.bus, BTC)
@@ -172,7 +172,7 @@ async def test_what_rest_does_not_go_back_to_is_a_gap_with_its_bounds(line: Pipe
         await busy.fault(SOCKET, "ws_cut", seconds=2)
         newest = (await busy.truth("trades", symbol="BTC/USDT", since=seen.trades[-1].timestamp))[-1]["id"]
         await busy.fault("market/", "rest_forgets", symbol="BTC/USDT", from_id=0, to_id=newest + RATE)
-        gap = (await heard.until("gap")).gap
+        gap = (await live.status(heard, "gap")).gap
         assert gap is not None
         end = (gap.until or 0) + 1_000
         await seen.until(lambda: len(seen.gaps) == 1 and seen.trades[-1].timestamp > end)
@@ -224,8 +224,8 @@ async def test_a_book_is_the_exchange_s_and_is_never_stale_after_a_hole(line: Pi
         await books.until(lambda: len([each for each in books.said if each.state == "live"]) > 5)
         for hole in (1, 2):
             await busy.fault("books:BTC-USDT", "ws_skip", count=1)
-            await heard.until("disconnected", hole)
-            await heard.until("repaired", hole)
+            await live.status(heard, "disconnected", hole)
+            await live.status(heard, "repaired", hole)
             had = len(books.said)
             await books.until(lambda had=had: len(books.said) > had + 5)  # type: ignore[misc]
     states = [each.state for each in books.said]

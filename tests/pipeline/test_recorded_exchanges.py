@@ -137,7 +137,7 @@ async def test_what_comes_out_is_what_was_recorded(
         for symbol in symbols:
             await start_all(line.bus, exchange, symbol)
         sockets = {(kind, symbol) for kind in ("trade", "book", "ticker") for symbol in symbols}
-        await heard.statuses.until(
+        await heard.statuses.until_said(
             lambda said: {(each.kind, each.symbol) for each in said if each.event == "connected"} >= sockets
         )
         # The first change of a book has its snapshot fetched.
@@ -145,7 +145,7 @@ async def test_what_comes_out_is_what_was_recorded(
         for symbol, market_id in sorted(symbols.items(), key=lambda each: markets[each[1]].first_diff):
             await simulator.order("wire", speed=None, count=markets[market_id].first_diff - played)
             played = markets[market_id].first_diff
-            await heard.books.until(lambda said, symbol=symbol: of(said, symbol)[-1].state == "live")  # type: ignore[misc]
+            await heard.books.until_said(lambda said, symbol=symbol: of(said, symbol)[-1].state == "live")  # type: ignore[misc]
         await simulator.order("wire", speed=SPEED)
         for symbol, market_id in symbols.items():
             await until_all_came(heard, symbol, markets[market_id])
@@ -167,20 +167,20 @@ async def until_all_came(heard: Streams, symbol: str, market: Recorded) -> None:
     if trades:
         last = trades[-1]
         minute = [trade for trade in trades if trade["T"] // MINUTE_MS == last["T"] // MINUTE_MS]
-        await heard.trades.until(
+        await heard.trades.until_said(
             lambda said: any(each.trades and each.trades[-1].id == str(last["a"]) for each in of(said, symbol))
         )
-        await heard.candles.until(
+        await heard.candles.until_said(
             lambda said: (
                 [(each.timestamp, each.trades) for each in of(said, symbol)][-1:]
                 == [(last["T"] // MINUTE_MS * MINUTE_MS, len(minute))]
             )
         )
-    await heard.books.until(lambda said: of(said, symbol)[-1].sequence == diffs[-1]["u"])
-    await heard.deltas.until(
+    await heard.books.until_said(lambda said: of(said, symbol)[-1].sequence == diffs[-1]["u"])
+    await heard.deltas.until_said(
         lambda said: [each.deltas[-1].last for each in of(said, symbol) if each.deltas][-1:] == [diffs[-1]["u"]]
     )
-    await heard.tickers.until(lambda said: updates(of(said, symbol)) == len(best))
+    await heard.tickers.until_said(lambda said: updates(of(said, symbol)) == len(best))
 
 
 def assert_trades(said: list[Trades], market: Recorded) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from support.scripted import Running
+from support.feeds import Running
 from tickwire.model.feeds import Book, Feed, Level
 from tickwire.streamer.control.feed_context import Diff
 
@@ -42,4 +42,4 @@ async def made_live(running: Running, nonce: int = 10) -> None:
     sink.connected()
     running.venue.rest.answers.put_nowait(answer(nonce))
     sink.take([diff(nonce)], 1000)
-    await running.public.until(at(nonce))
+    await running.public.first(at(nonce))

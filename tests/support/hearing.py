@@ -1,14 +1,15 @@
-"""What a plain NATS subscriber hears: every message of some subjects, decoded, in the order of arrival."""
+"""What tests receive, and how they wait for it: one way for messages, sinks, sockets and processes."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
@@ -17,36 +18,91 @@ from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
 T = TypeVar("T", bound=Struct)
 
 
-class Heard(Generic[T]):
-    """The messages so far."""
+class Changing:
+    """Something that changes, with a wait for what it is to become."""
+
+    def __init__(self) -> None:
+        self._changes: asyncio.Event = asyncio.Event()
+
+    def changed(self) -> None:
+        """Wake those who wait."""
+        self._changes.set()
+        self._changes = asyncio.Event()
+
+    async def until(self, condition: Callable[[], object], timeout_s: float = 100) -> None:
+        """Wait until `condition()` holds, evaluated after each change; an AssertionError shows what there is."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    changes = self._changes
+                    if condition():
+                        return
+                    await changes.wait()
+        except TimeoutError:
+            raise AssertionError(f"not within {timeout_s:g} s; there is {self.shown()}") from None
+
+    def shown(self) -> str:
+        """What a failed wait prints."""
+        return str(vars(self))[:3000]
+
+
+class Heard(Changing, Generic[T]):
+    """The messages of a subject so far, decoded, in the order of arrival."""
 
     def __init__(self, type_: type[T]) -> None:
+        super().__init__()
         self.said: list[T] = []
+        self.times: list[float] = []
+        """When each arrived, by the event loop's clock."""
+        self.subscription: Subscription | None = None
         self._type = type_
-        self._news = asyncio.Event()
 
     async def take(self, message: Msg) -> None:
         """Keep one."""
         self.said.append(messages.decode(message.data, self._type))
-        self._news.set()
+        self.times.append(asyncio.get_running_loop().time())
+        self.changed()
 
-    async def until(self, condition: Callable[[list[T]], object], timeout_s: float = 100) -> None:
-        """Wait until `condition(messages)` holds, looked at after each."""
-        async with asyncio.timeout(timeout_s):
-            while not condition(self.said):
-                self._news.clear()
-                await self._news.wait()
+    async def until_said(self, condition: Callable[[list[T]], object], timeout_s: float = 100) -> None:
+        """Wait until `condition(messages)` holds."""
+        await self.until(lambda: condition(self.said), timeout_s)
+
+    async def first(self, fits: Callable[[T], object], after: int = 0, timeout_s: float = 100) -> T:
+        """The first message from number `after` on that fits."""
+        found: list[T] = []
+
+        def came() -> list[T]:
+            found.extend(each for each in self.said[after:] if fits(each))
+            return found
+
+        await self.until(came, timeout_s)
+        return found[0]
+
+    def shown(self) -> str:
+        return f"{len(self.said)} messages, the last {self.said[-5:]}"
+
+
+async def listening(bus: Bus, subject: str, type_: type[T]) -> Heard[T]:
+    """Subscribe to a subject, which may have wildcards, as any NATS client would, for as long as the connection is."""
+    heard = Heard(type_)
+    heard.subscription = await bus.client.subscribe(subject, cb=heard.take)
+    await bus.client.flush()
+    return heard
 
 
 @asynccontextmanager
 async def hearing(bus: Bus, subject: str, type_: type[T]) -> AsyncIterator[Heard[T]]:
-    """Subscribe to a subject, which may have wildcards."""
-    heard = Heard(type_)
-    subscription = await bus.client.subscribe(subject, cb=heard.take)
-    await bus.client.flush()
+    """The same within the block."""
+    heard = await listening(bus, subject, type_)
     yield heard
-    if bus.client.is_connected:
-        await subscription.unsubscribe()
+    if bus.client.is_connected and heard.subscription is not None:
+        await heard.subscription.unsubscribe()
+
+
+async def last(bus: Bus, stream: str, subject: str, kind: type[T]) -> T:
+    """What a late joiner reads: the last message of a subject of a stream."""
+    found: Any = await bus.jetstream.get_last_msg(stream, subject)
+    return messages.decode(found.data, kind)
 
 
 async def reports(bus: Bus) -> list[FeedReport]:

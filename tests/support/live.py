@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
 
-from support.hearing import reports
+from support.hearing import Changing, Heard, hearing, reports
 from support.processes import SimulatorProcess
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
-from tickwire.model.feeds import Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
+from tickwire.model.feeds import Event, Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
 
 
 @dataclass
-class Seen:
+class Seen(Changing):
     """What one feed said to a plain NATS subscriber, and whether the broker's chain of sequences broke."""
 
     trades: list[Trade] = field(default_factory=list)
@@ -28,8 +28,10 @@ class Seen:
     places: list[int] = field(default_factory=list)
     """The sequence of each trade's message."""
     broken: list[tuple[int, int]] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
     repaired: int = 0
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     async def take(self, message: Msg) -> None:
         """Keep one message."""
@@ -44,14 +46,7 @@ class Seen:
         self.repaired += len(said.trades) if said.source == "rest" else 0
         if said.gap is not None:
             self.gaps.append(said.gap)
-        self.news.set()
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 100) -> None:
-        """Wait until `condition()` holds, looked at after each message."""
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                self.news.clear()
-                await self.news.wait()
+        self.changed()
 
     @property
     def ids(self) -> list[int]:
@@ -125,36 +120,15 @@ async def owned_by(bus: Bus, feed: Feed, instance: str, timeout_s: float = 100) 
             await asyncio.sleep(0.05)
 
 
-@dataclass
-class Statuses:
-    """The statuses of feeds, as they are published."""
-
-    said: list[Status] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def take(self, message: Msg) -> None:
-        """Keep one."""
-        self.said.append(messages.decode(message.data, Status))
-        self.news.set()
-
-    async def until(self, event: str, count: int = 1, timeout_s: float = 100) -> Status:
-        """Wait for the `count`-th status of a kind."""
-        async with asyncio.timeout(timeout_s):
-            while len(found := [each for each in self.said if each.event == event]) < count:
-                self.news.clear()
-                await self.news.wait()
-        return found[count - 1]
-
-
-@asynccontextmanager
-async def statuses(bus: Bus, feed: Feed) -> AsyncIterator[Statuses]:
+def statuses(bus: Bus, feed: Feed) -> AbstractAsyncContextManager[Heard[Status]]:
     """Follow `md.status` of a feed."""
-    heard = Statuses()
-    subscription = await bus.client.subscribe(feed.status.replace("tape.", "md.", 1), cb=heard.take)
-    await bus.client.flush()
-    yield heard
-    if bus.client.is_connected:
-        await subscription.unsubscribe()
+    return hearing(bus, feed.status.replace("tape.", "md.", 1), Status)
+
+
+async def status(heard: Heard[Status], event: Event, count: int = 1) -> Status:
+    """Wait for the `count`-th status of a kind."""
+    await heard.until_said(lambda said: [each.event for each in said].count(event) >= count)
+    return [each for each in heard.said if each.event == event][count - 1]
 
 
 async def truth(simulator: SimulatorProcess, symbol: str, first: int, last: int) -> list[Trade]:

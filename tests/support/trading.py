@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -67,6 +68,11 @@ class Rest:
         self.script: list[BaseException | list[Any] | Callable[..., Awaitable[Any]]] = []
         self.always: BaseException | None = None
         self.calls: list[dict[str, Any]] = []
+        self.answers: asyncio.Queue[dict[str, Any] | BaseException] = asyncio.Queue()
+        """What `fetch_order_book` answers, in order; an exception is raised."""
+        self.asked: list[tuple[str, int | None]] = []
+        """Symbol and limit of each call of `fetch_order_book`."""
+        self.asking = asyncio.Event()
 
     async def fetch_trades(
         self, symbol: str, since: int | None = None, limit: int | None = None, params: Any = None
@@ -85,3 +91,12 @@ class Rest:
         if "fromId" in params:
             return [row(each) for each in by_id(self.happened, params["fromId"], size)]
         return [row(each) for each in by_time(self.happened, since or 0, size)]
+
+    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> dict[str, Any]:
+        """As ccxt's."""
+        self.asked.append((symbol, limit))
+        self.asking.set()
+        answer = await self.answers.get()
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer

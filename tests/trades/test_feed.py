@@ -13,7 +13,8 @@ import psutil
 import pytest
 from ccxt.base import errors
 
-from support.trade_feed import FEED, ScriptedVenue, Witness, running, witness
+from support.feeds import ScriptedVenue, Witness
+from support.trade_feed import FEED, running, witness
 from support.trading import START, Rest, row, trade, trades
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
@@ -68,7 +69,7 @@ async def test_a_new_tape_begins_with_the_first_live_trade_and_asks_for_nothing(
         await body.stop()
         await seen.until(lambda: "stopped" in seen.events())
         assert seen.events() == ["starting", "connected", "stopped"]
-        assert venue.closed.is_set()
+        assert venue.left.is_set()
 
 
 async def test_an_owner_goes_on_where_the_tape_ends(bus: Bus) -> None:
@@ -220,7 +221,7 @@ async def test_rest_that_hangs_holds_live_trades_no_longer_than_is_allowed(bus: 
     venue.rest.script = [hang] * 10
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, [trade(0), trade(5)])
-        await seen.until(lambda: seen.ids == [0, 5], seconds=5)
+        await seen.until(lambda: seen.ids == [0, 5], timeout_s=5)
         assert len(seen.gaps) == 1
 
 
@@ -229,7 +230,7 @@ async def test_an_exchange_that_wants_to_be_left_alone_for_long_is_left_alone(bu
     venue.rest.gate.shut(600)
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, [trade(0), trade(5)])
-        await seen.until(lambda: seen.ids == [0, 5], seconds=5)
+        await seen.until(lambda: seen.ids == [0, 5], timeout_s=5)
         assert "left alone" in seen.gaps[0].reason
         assert venue.rest.calls == []
 
@@ -306,7 +307,7 @@ async def test_an_owner_that_was_overtaken_adds_nothing(bus: Bus) -> None:
                     await seen.until(lambda: consecutive(seen, 0, 25) or consecutive(seen, 0, 30))
                 zombie.desk.board.say("gap")
         assert raised.group_contains(Fenced), "nor may it say anything"
-        assert first.closed.is_set()
+        assert first.left.is_set()
         assert [each.id for message in public for each in message.trades] == [str(number) for number in seen.ids]
         assert "one" not in {status.owner for status in seen.statuses[seen.events().index("starting", 1) :]}
 
@@ -349,7 +350,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_and_repeats_nothing
                     push(body.sink, trades(sent, sent + 50))
                     sent += 50
                     await up.wait()
-                await seen.until(lambda: seen.ids[-1] == sent - 1, seconds=30)
+                await seen.until(lambda: seen.ids[-1] == sent - 1, timeout_s=30)
                 assert consecutive(seen, 0, sent)
                 assert venue.rest.calls == []
         serving.cancel()
@@ -539,7 +540,7 @@ async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before
         async with running(bus, venue, StreamerSettings(settle_ms=50)):
             await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
         missed = traded(venue, 1, 2, 3)
-        venue.opened.clear()
+        venue.watched.clear()
         async with running(bus, venue, StreamerSettings(settle_ms=50), owner="two"):
             # Nothing comes live.
             await seen.until(lambda: consecutive(seen, 1, 4))
@@ -572,7 +573,7 @@ async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus:
         clock = venue.clock
         venue.clock = lambda: (clock() or 0) + 40_000
         (second,) = traded(venue, 2)
-        venue.opened.clear()
+        venue.watched.clear()
         async with running(bus, venue, StreamerSettings(settle_ms=50, repair_span_s=30), owner="two") as body:
             await seen.until(lambda: seen.trades == [second])
             (gap,) = seen.gaps

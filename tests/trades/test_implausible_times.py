@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from support.trade_feed import ScriptedVenue, running, witness
+from support.feeds import ScriptedVenue
+from support.trade_feed import running, witness
 from support.trading import START, Rest, trade, trades
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Trade

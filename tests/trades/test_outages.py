@@ -78,7 +78,7 @@ async def test_ten_cuts_of_three_seconds_some_while_rest_fails_lose_and_repeat_n
             if rest_is_down:
                 await rest_fails(busy)
             await busy.fault(SOCKET, "ws_cut", seconds=3)
-            repaired = await heard.until("repaired", cut)
+            repaired = await live.status(heard, "repaired", cut)
             assert repaired.trades > RATE
             enough = len(seen.trades) + RATE
             await seen.until(lambda enough=enough: len(seen.trades) > enough)  # type: ignore[misc]
@@ -99,7 +99,7 @@ async def test_what_rest_cannot_give_back_is_a_gap_with_its_bounds(line: Pipelin
         newest = (await busy.truth("aggregates", symbol="BTCUSDT", fromId=seen.ids[-1]))[-1]["id"]
         first, last = newest + RATE // 5, newest + RATE
         await busy.fault("aggTrades", "rest_forgets", symbol="BTCUSDT", from_id=first, to_id=last)
-        said = await heard.until("gap")
+        said = await live.status(heard, "gap")
         await seen.until(lambda: seen.ids[-1] > last + 2 * RATE)
         before = await live.truth(busy, "BTCUSDT", first - 1, first - 1)
         after = await live.truth(busy, "BTCUSDT", last + 1, last + 1)

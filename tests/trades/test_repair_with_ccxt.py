@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from support import spoken
+from support.feeds import Witness
 from support.spoken import Deal, Spoken, deals, speaking
-from support.trade_feed import Witness, following
+from support.trade_feed import following
 from tickwire.bus.connection import Bus
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.subscriptions.live_venue import Venue

@@ -1,0 +1,305 @@
+"""One feed at work on a real broker: the exchange that the test plays, the feed's task, and what anyone sees of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from nats.aio.msg import Msg
+
+from support.hearing import Changing, Heard, hearing
+from support.trading import ANY_TIME, START, Rest
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.errors import Fenced
+from tickwire.model import messages
+from tickwire.model.feeds import Book, Candle, Feed, Gap, Status, Ticker, Trade, Trades
+from tickwire.model.messages import CandlePage
+from tickwire.settings import StreamerSettings, TapeSettings
+from tickwire.streamer.control.feed_context import Desk, Sink, Wishes, open_board
+from tickwire.streamer.subscriptions.admission import Admission
+from tickwire.streamer.trades.past_trades import PastTrades
+from tickwire.tape.writer import Confirm
+from tickwire.venues.profile import TradeFacts
+from tickwire.venues.registry import profile_of
+from tickwire.venues.units import SPOT, Units
+
+PUBLIC: dict[str, type[Any]] = {"trade": Trades, "book": Book, "ticker": Ticker, "candle": Candle}
+
+
+class ScriptedVenue:
+    """An exchange that the test plays: it lends out the sinks of its feeds, and answers as the test says."""
+
+    def __init__(
+        self,
+        rest: Any = None,
+        *,
+        exchange: str = "binance",
+        counted: bool = True,
+        has_diffs: bool = True,
+        silent: bool = False,
+        clock: Callable[[], int | None] = lambda: START + 3_600_000,
+        admission: Admission = ANY_TIME,
+    ) -> None:
+        self.rest = Rest() if rest is None else rest
+        self.exchange = exchange
+        self.counted = counted
+        self.has_diffs = has_diffs
+        self.silent = silent
+        """Whether the sockets do not answer."""
+        self.clock = clock
+        self.admission = admission
+        self.snapshots = asyncio.Lock()
+        facts = profile_of(exchange).trades if counted else TradeFacts(resolution_ms=1)
+        self.past: Any = PastTrades(self.rest, facts, lambda: self.clock())
+        self.sinks: dict[str | None, Sink] = {}
+        """Of the feeds that are watched, by timeframe."""
+        self.asked: list[int] = []
+        """From when on (ms, our clock) an answer of the sockets was to be."""
+        self.lent: Sink | None = None
+        """The sink of the feed that was watched last."""
+        self.watched, self.left, self.resubscribed = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def now(self) -> int | None:
+        """The exchange's clock, ms."""
+        return self.clock()
+
+    async def answers(self, feed: Feed, since: int) -> bool:
+        """Whether the sockets answer."""
+        assert feed.timeframe in self.sinks
+        self.asked.append(since)
+        return not self.silent
+
+    @asynccontextmanager
+    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+        """Lend the sink to the test."""
+        assert feed.exchange == self.exchange
+        self.sinks[feed.timeframe] = self.lent = sink
+        self.watched.set()
+        try:
+            yield
+        finally:
+            del self.sinks[feed.timeframe]
+            self.left.set()
+
+    async def resubscribe(self, feed: Feed, reason: str) -> None:
+        self.resubscribed.set()
+
+    async def sink(self) -> Sink:
+        """The sink of the feed, once it is watched."""
+        await within(self.watched.wait())
+        assert self.lent is not None
+        return self.lent
+
+
+async def within(wait: Awaitable[Any], timeout_s: float = 60) -> Any:
+    """Its result, which must come soon."""
+    async with asyncio.timeout(timeout_s):
+        return await wait
+
+
+class Witness(Changing):
+    """What anyone can see of a feed: trades on the tape or public candles, pages for the cache, statuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.messages: list[Trades] = []
+        self.candles: list[Candle] = []
+        self.pages: list[CandlePage] = []
+        self.statuses: list[Status] = []
+
+    def keep(self, kept: list[Any], type_: type[Any]) -> Callable[[Msg], Awaitable[None]]:
+        """A callback of a subscription that appends to one of the lists."""
+
+        async def take(message: Msg) -> None:
+            kept.append(messages.decode(message.data, type_))
+            self.changed()
+
+        return take
+
+    @property
+    def trades(self) -> list[Trade]:
+        """All trades so far."""
+        return [each for message in self.messages for each in message.trades]
+
+    @property
+    def ids(self) -> list[int]:
+        """Their ids."""
+        return [int(each.id or -1) for each in self.trades]
+
+    @property
+    def gaps(self) -> list[Gap]:
+        """All gaps so far."""
+        return [message.gap for message in self.messages if message.gap is not None]
+
+    def closed(self, timeframe: str = "1m") -> list[Candle]:
+        """Closed candles in the order they came."""
+        return [each for each in self.candles if each.closed and each.timeframe == timeframe]
+
+    def open(self, timeframe: str = "1m") -> list[Candle]:
+        """States of open candles in the order they came."""
+        return [each for each in self.candles if not each.closed and each.timeframe == timeframe]
+
+    def events(self) -> list[str]:
+        """The events of the statuses."""
+        return [status.event for status in self.statuses]
+
+    def said(self, event: str) -> list[Status]:
+        """Statuses of this event."""
+        return [each for each in self.statuses if each.event == event]
+
+    def shown(self) -> str:
+        texts = [(each.event, each.message) for each in self.statuses]
+        return f"{self.messages[-3:]} {self.candles[-5:]} {self.pages[-3:]} {texts}"
+
+
+@asynccontextmanager
+async def witness(bus: Bus, feed: Feed) -> AsyncIterator[Witness]:
+    """What is seen of a feed: of trades from the tape's beginning, of candles in every timeframe of every market."""
+    seen = Witness()
+    if feed.kind == "trade":
+        subscriptions = [
+            await bus.subscribe(feed.status.replace("tape.", "md.", 1), seen.keep(seen.statuses, Status)),
+            await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.keep(seen.messages, Trades)),
+        ]
+    else:
+        subscriptions = [
+            await bus.subscribe("md.candle.>", seen.keep(seen.candles, Candle)),
+            await bus.subscribe("md.status.candle.>", seen.keep(seen.statuses, Status)),
+            await bus.subscribe_ordered("ohlcv.>", streams.OHLCV, seen.keep(seen.pages, CandlePage)),
+        ]
+    await bus.client.flush()
+    yield seen
+    for subscription in subscriptions:
+        await subscription.unsubscribe()
+
+
+class Running:
+    """A feed at work, its venue, and its messages and statuses."""
+
+    def __init__(
+        self, desk: Desk, venue: Any, task: asyncio.Task[None], public: Heard[Any], statuses: Heard[Status]
+    ) -> None:
+        self.desk = desk
+        self.venue = venue
+        self.task = task
+        self.public = public
+        self.statuses = statuses
+        self.over = False
+        """Whether the test knows that it ended."""
+
+    @property
+    def sink(self) -> Sink:
+        """The sink that the venue has lent out, or had."""
+        assert self.venue.lent is not None
+        sink: Sink = self.venue.lent
+        return sink
+
+    @property
+    def state(self) -> str:
+        """The state in `streamer.list`."""
+        return self.desk.board.state
+
+    def want(self, *timeframes: str) -> None:
+        """Change the demand, as the service does."""
+        wishes = self.desk.wishes
+        wishes.timeframes = frozenset(timeframes)
+        changed, wishes.changed = wishes.changed, asyncio.Event()
+        changed.set()
+
+    async def stop(self) -> None:
+        """Have it finish, as the service does. Raises what it ended with."""
+        self.desk.stop.set()
+        await within(asyncio.shield(self.task), 100)
+
+    async def ended(self) -> BaseException | None:
+        """What it ended with by itself."""
+        self.over = True
+        await within(asyncio.wait({self.task}))
+        return self.task.exception()
+
+    async def said(self, event: str) -> Status:
+        """The first status with this event."""
+        return await self.statuses.first(lambda status: status.event == event)
+
+
+async def unconfirmed() -> None:
+    """There is no lease that another instance could hold."""
+
+
+@asynccontextmanager
+async def running(
+    bus: Bus,
+    run: Callable[[Desk], Awaitable[None]],
+    feed: Feed,
+    *,
+    venue: Any = None,
+    settings: StreamerSettings | None = None,
+    owner: str = "one",
+    wishes: Wishes | None = None,
+    tape: TapeSettings | None = None,
+    units: Units = SPOT,
+    confirm: Confirm | None = None,
+) -> AsyncIterator[Running]:
+    """A feed within the block; stopped at its end, unless it ended by itself: then an error but Fenced is raised."""
+    subject = "md.candle.>" if feed.kind == "candle" else feed.public
+    async with AsyncExitStack() as stack:
+        public = await stack.enter_async_context(hearing(bus, subject, PUBLIC[feed.kind]))
+        statuses = await stack.enter_async_context(hearing(bus, f"md.status.{feed.path}", Status))
+        # Only now: whoever opens a feed's statuses fences the owner before.
+        desk = Desk(
+            feed=feed,
+            bus=bus,
+            venue=ScriptedVenue(exchange=feed.exchange) if venue is None else venue,
+            settings=settings or StreamerSettings(),
+            wishes=wishes or Wishes(depth=20, cadence_ms=100),
+            board=await open_board(bus, feed, owner),
+            stop=asyncio.Event(),
+            confirm=confirm,
+            tape=tape or TapeSettings(),
+            units=units,
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())
+        reporting = group.create_task(desk.board.run())
+        task = asyncio.ensure_future(_run(run, desk))
+        body = Running(desk, desk.venue, task, public, statuses)
+        try:
+            yield body
+            if not task.done():
+                await body.stop()
+            elif not body.over and not task.cancelled() and not isinstance(task.exception(), Fenced):
+                task.result()
+            desk.board.end()
+            await reporting
+        finally:
+            task.cancel()
+            reporting.cancel()
+            await asyncio.wait({task, reporting})
+
+
+async def _run(run: Callable[[Desk], Awaitable[None]], desk: Desk) -> None:
+    await run(desk)
+
+
+def body(
+    bus: Bus,
+    run: Callable[[Desk], Awaitable[None]],
+    feed: Feed,
+    wishes: Wishes | None = None,
+    venue: Any = None,
+    tape: TapeSettings | None = None,
+    **settings: Any,
+) -> AbstractAsyncContextManager[Running]:
+    """The same for books and tickers: each change is published at once, unless `wishes` or `settings` differ."""
+    return running(
+        bus,
+        run,
+        feed,
+        venue=venue,
+        settings=StreamerSettings(**settings),
+        wishes=wishes or Wishes(depth=20, cadence_ms=0),
+        tape=tape,
+        confirm=unconfirmed,
+    )
