@@ -16,7 +16,7 @@ from support.venues import venue_at
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Level
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.control.feed_context import Demand
 
 pytestmark = pytest.mark.actors
 
@@ -57,7 +57,7 @@ async def test_our_book_is_that_of_ccxt_at_the_same_update(
     async with (
         client(exchange.url, name, pro=True, options={"fetchMarkets": {"types": types}}) as market,
         venue_at(exchange.url, name, types=types) as venue,
-        body(bus, books.run, feed, Wishes(depth=DEPTH, cadence_ms=0), venue) as running,
+        body(bus, books.run, feed, Demand(depth=DEPTH, cadence_ms=0), venue) as running,
     ):
         watcher = asyncio.ensure_future(of_ccxt(market, symbol, theirs))
         seen = 0

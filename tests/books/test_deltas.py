@@ -17,7 +17,7 @@ from tickwire.errors import Fenced
 from tickwire.model.feeds import BookDelta, BookDeltas, Feed, Level
 from tickwire.settings import TapeSettings
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Sink, Wishes
+from tickwire.streamer.control.feed_context import Demand, FeedSink
 
 pytestmark = pytest.mark.actors
 
@@ -61,7 +61,7 @@ async def rebuilt(deltas: Heard[BookDeltas], sequence: int) -> dict[int, tuple[l
 
 async def test_the_changes_give_the_published_books(bus: Bus) -> None:
     deltas = await listening(bus, DELTAS, BookDeltas)
-    async with body(bus, books.run, FEED, Wishes(depth=20, cadence_ms=0, deltas=True)) as running:
+    async with body(bus, books.run, FEED, Demand(depth=20, cadence_ms=0, deltas=True)) as running:
         await made_live(running)
         sink = await running.venue.sink()
         for number in range(11, 60):
@@ -85,12 +85,12 @@ async def test_the_changes_give_the_published_books(bus: Bus) -> None:
 
 async def test_whoever_asks_for_changes_later_gets_the_whole_book_first(bus: Bus) -> None:
     deltas = await listening(bus, DELTAS, BookDeltas)
-    wishes = Wishes(depth=1, cadence_ms=0)
-    async with body(bus, books.run, FEED, wishes) as running:
+    demand = Demand(depth=1, cadence_ms=0)
+    async with body(bus, books.run, FEED, demand) as running:
         await made_live(running)
         assert deltas.said == []
-        wishes.deltas = True
-        wishes.changed.set()
+        demand.deltas = True
+        demand.changed.set()
         first = await deltas.first(lambda message: True)
         assert [(d.snapshot, d.first, d.last, d.bids, d.asks) for d in first.deltas] == [(True, 10, 10, BIDS, ASKS)]
         (await running.venue.sink()).take([diff(11, [(100.0, 0.0)])], 1000)
@@ -107,13 +107,13 @@ def says(deltas: Heard[BookDeltas], number: int, snapshots: int, _message: BookD
 async def test_whoever_joins_those_who_ask_for_changes_gets_the_whole_book_and_nobody_misses_any(bus: Bus) -> None:
     """A renewal is no newcomer."""
     deltas = await listening(bus, DELTAS, BookDeltas)
-    wishes = Wishes(depth=20, cadence_ms=0)
-    async with body(bus, books.run, FEED, wishes) as running:
+    demand = Demand(depth=20, cadence_ms=0)
+    async with body(bus, books.run, FEED, demand) as running:
         await made_live(running)
         sink = await running.venue.sink()
         number = 10
-        for takers, snapshots in (({"one"}, 1), ({"one"}, 1), ({"one", "two"}, 2), ({"two"}, 2), ({"one", "two"}, 3)):
-            wishes.become(Wishes(depth=20, cadence_ms=0, deltas=True, takers=frozenset(takers)))
+        for them, snapshots in (({"one"}, 1), ({"one"}, 1), ({"one", "two"}, 2), ({"two"}, 2), ({"one", "two"}, 3)):
+            demand.update(Demand(depth=20, cadence_ms=0, deltas=True, delta_subscribers=frozenset(them)))
             for _ in range(3):
                 number += 1
                 sink.take([diff(number, [(90.0 + number % 7, float(number))])], number)
@@ -134,19 +134,19 @@ async def test_whoever_joins_those_who_ask_for_changes_gets_the_whole_book_and_n
 class Hasty(ScriptedVenue):
     """Somebody asks for changes in the very moment in which the book is subscribed."""
 
-    def __init__(self, wishes: Wishes) -> None:
+    def __init__(self, demand: Demand) -> None:
         super().__init__()
-        self._wishes = wishes
+        self._wishes = demand
 
-    def watching(self, feed: Feed, sink: Sink) -> Any:
-        self._wishes.become(Wishes(depth=20, cadence_ms=0, deltas=True, takers=frozenset({"one"})))
+    def watching(self, feed: Feed, sink: FeedSink) -> Any:
+        self._wishes.update(Demand(depth=20, cadence_ms=0, deltas=True, delta_subscribers=frozenset({"one"})))
         return super().watching(feed, sink)
 
 
 async def test_whoever_asks_while_the_book_is_being_opened_is_not_forgotten(bus: Bus) -> None:
     deltas = await listening(bus, DELTAS, BookDeltas)
-    wishes = Wishes(depth=20, cadence_ms=0)
-    async with body(bus, books.run, FEED, wishes, venue=Hasty(wishes)) as running:
+    demand = Demand(depth=20, cadence_ms=0)
+    async with body(bus, books.run, FEED, demand, venue=Hasty(demand)) as running:
         await made_live(running)
         await rebuilt(deltas, 10)
 
@@ -154,8 +154,8 @@ async def test_whoever_asks_while_the_book_is_being_opened_is_not_forgotten(bus:
 async def test_what_the_stream_keeps_of_changes_has_a_snapshot_in_it(bus: Bus) -> None:
     """At least every third of the time for which it keeps them."""
     deltas = await listening(bus, DELTAS, BookDeltas)
-    wishes = Wishes(depth=20, cadence_ms=0, deltas=True)
-    async with body(bus, books.run, FEED, wishes, tape=TapeSettings.model_construct(deltas_age_s=0.9)) as running:
+    demand = Demand(depth=20, cadence_ms=0, deltas=True)
+    async with body(bus, books.run, FEED, demand, tape=TapeSettings.model_construct(deltas_age_s=0.9)) as running:
         began = asyncio.get_running_loop().time()
         await made_live(running)
         for _ in range(3):
@@ -166,11 +166,11 @@ async def test_what_the_stream_keeps_of_changes_has_a_snapshot_in_it(bus: Bus) -
 
 async def test_changes_asked_for_without_a_book_begin_with_an_empty_message(bus: Bus) -> None:
     deltas = await listening(bus, DELTAS, BookDeltas)
-    wishes = Wishes(depth=1, cadence_ms=0)
-    async with body(bus, books.run, FEED, wishes) as running:
+    demand = Demand(depth=1, cadence_ms=0)
+    async with body(bus, books.run, FEED, demand) as running:
         await running.venue.sink()
-        wishes.deltas = True
-        wishes.changed.set()
+        demand.deltas = True
+        demand.changed.set()
         assert (await deltas.first(lambda message: True)).deltas == []
         await made_live(running)
         await rebuilt(deltas, 10)
@@ -179,8 +179,8 @@ async def test_changes_asked_for_without_a_book_begin_with_an_empty_message(bus:
 
 async def test_more_changes_than_may_wait_give_way_to_a_snapshot(bus: Bus) -> None:
     deltas = await listening(bus, DELTAS, BookDeltas)
-    wishes = Wishes(depth=20, cadence_ms=0, deltas=True)
-    async with body(bus, books.run, FEED, wishes, held=1000) as running:
+    demand = Demand(depth=20, cadence_ms=0, deltas=True)
+    async with body(bus, books.run, FEED, demand, held=1000) as running:
         await made_live(running)
         await deltas.first(lambda message: message.deltas)
         sink = await running.venue.sink()
@@ -192,13 +192,13 @@ async def test_more_changes_than_may_wait_give_way_to_a_snapshot(bus: Bus) -> No
         tops = await rebuilt(deltas, 2011)
         assert tops[2011] == (book.bids, book.asks)
         assert len(tops) < 1000
-        assert running.desk.board.gaps >= 1
+        assert running.context.status.gaps >= 1
 
 
 async def test_changes_go_on_with_a_snapshot_when_the_stream_dropped_all_of_them(bus: Bus) -> None:
     """Retention may take a quiet book's last message: that is no other owner."""
     deltas = await listening(bus, DELTAS, BookDeltas)
-    async with body(bus, books.run, FEED, Wishes(depth=20, cadence_ms=0, deltas=True)) as running:
+    async with body(bus, books.run, FEED, Demand(depth=20, cadence_ms=0, deltas=True)) as running:
         await made_live(running)
         await rebuilt(deltas, 10)
         await bus.jetstream.purge_stream(streams.BOOK_DELTAS)
@@ -210,11 +210,11 @@ async def test_changes_go_on_with_a_snapshot_when_the_stream_dropped_all_of_them
 @pytest.mark.parametrize("wanted", [True, False])
 async def test_a_new_owner_shuts_the_old_one_out_of_the_changes_too(bus: Bus, *, wanted: bool) -> None:
     deltas = await listening(bus, DELTAS, BookDeltas)
-    async with body(bus, books.run, FEED, Wishes(depth=20, cadence_ms=0, deltas=True)) as old:
+    async with body(bus, books.run, FEED, Demand(depth=20, cadence_ms=0, deltas=True)) as old:
         await made_live(old)
         await deltas.first(lambda message: message.deltas)
         seen = len(deltas.said)
-        async with body(bus, books.run, FEED, Wishes(depth=20, cadence_ms=0, deltas=wanted)) as new:
+        async with body(bus, books.run, FEED, Demand(depth=20, cadence_ms=0, deltas=wanted)) as new:
             await new.venue.sink()
             assert (await deltas.first(lambda message: True, seen)).deltas == []
             (await old.venue.sink()).take([diff(11, [(100.0, 666.0)])], 1000)

@@ -18,7 +18,7 @@ from tickwire.errors import Fenced
 from tickwire.model.feeds import Book, BookDeltas, Level
 from tickwire.settings import NatsSettings
 from tickwire.streamer.books import feed
-from tickwire.streamer.control.feed_context import BookView, Wishes
+from tickwire.streamer.control.feed_context import BookView, Demand
 
 pytestmark = pytest.mark.actors
 
@@ -46,7 +46,7 @@ async def test_it_says_at_once_that_there_is_no_book_and_then_the_snapshot_with_
         assert book.received == 1234
         joined = await last(bus, streams.BOOKS, FEED.tape, Book)
         assert joined == book
-        assert running.desk.board.state == "live"
+        assert running.context.status.state == "live"
         assert [status.event for status in running.statuses.said] == ["starting", "connected"]
 
 
@@ -64,7 +64,7 @@ async def test_a_hole_in_the_numbers_makes_it_resync_from_a_new_snapshot(bus: Bu
         book = await running.public.first(is_live, seen)
         assert (book.sequence, book.bids) == (13, [(100.0, 9.0)])
         await running.said("repaired")
-        assert (running.desk.board.gaps, running.desk.board.repaired) == (1, 1)
+        assert (running.context.status.gaps, running.context.status.repaired) == (1, 1)
 
 
 async def test_a_disconnected_book_is_not_live_until_it_was_made_anew(bus: Bus) -> None:
@@ -75,13 +75,13 @@ async def test_a_disconnected_book_is_not_live_until_it_was_made_anew(bus: Bus) 
         sink.disconnected("the line is cut")
         await running.public.first(lambda book: book.state == "resyncing", seen)
         assert (await running.said("disconnected")).message == "the line is cut"
-        assert running.desk.board.state == "disconnected"
+        assert running.context.status.state == "disconnected"
         sink.connected()
         running.venue.rest.answers.put_nowait(answer(50))
         book = await running.public.first(is_live, seen)
         assert book.sequence == 50
         await running.said("repaired")
-        assert running.desk.board.reconnects == 1
+        assert running.context.status.reconnects == 1
 
 
 async def test_an_answer_from_before_a_reconnect_is_not_used(bus: Bus) -> None:
@@ -120,7 +120,7 @@ async def test_failures_of_the_exchange_are_repeated_and_said(bus: Bus) -> None:
         running.venue.rest.answers.put_nowait(answer(10))
         await running.public.first(is_live)
         assert len(running.venue.rest.asked) == 4
-        assert running.desk.board.rejected == 3
+        assert running.context.status.rejected == 3
         assert "no route" in (await running.said("rejected")).message
 
 
@@ -161,13 +161,13 @@ async def test_stopping_leaves_no_live_book(bus: Bus) -> None:
         left = await last(bus, streams.BOOKS, FEED.tape, Book)
         assert (left.state, left.bids, left.asks) == ("resyncing", [], [])
         await running.said("stopped")
-        assert running.desk.board.state == "stopped"
+        assert running.context.status.state == "stopped"
 
 
 async def test_changes_that_had_no_message_of_their_own_are_counted(bus: Bus) -> None:
     """At most one message per cadence, and every change is in one of them."""
-    wishes = Wishes(depth=20, cadence_ms=200)
-    async with body(bus, feed.run, FEED, wishes) as running:
+    demand = Demand(depth=20, cadence_ms=200)
+    async with body(bus, feed.run, FEED, demand) as running:
         await made_live(running)
         sink = await running.venue.sink()
         for number in range(11, 111):
@@ -178,17 +178,17 @@ async def test_changes_that_had_no_message_of_their_own_are_counted(bus: Bus) ->
         live = [(book, time) for book, time in zip(running.public.said, running.public.times, strict=True) if book.bids]
         # The snapshot is the first change.
         assert sum(1 + book.conflated for book, _ in live) == 102
-        assert running.desk.board.conflated == sum(book.conflated for book, _ in live) >= 97
+        assert running.context.status.conflated == sum(book.conflated for book, _ in live) >= 97
         assert live[-1][1] - live[-2][1] > 0.15
 
 
 async def test_a_new_wish_is_met_at_once(bus: Bus) -> None:
-    wishes = Wishes(depth=2, cadence_ms=60_000)
-    async with body(bus, feed.run, FEED, wishes) as running:
+    demand = Demand(depth=2, cadence_ms=60_000)
+    async with body(bus, feed.run, FEED, demand) as running:
         await made_live(running)
         assert len(running.public.said[-1].bids) == 2
-        wishes.depth = 4
-        wishes.changed.set()
+        demand.depth = 4
+        demand.changed.set()
         book = await running.public.first(lambda book: book.depth == 4)
         assert (book.bids, book.asks) == (BIDS[:4], ASKS[:4])
 
@@ -214,7 +214,7 @@ async def test_a_book_that_outgrew_its_snapshot_gets_another_and_stays_live(bus:
 
 
 async def test_books_that_ccxt_keeps_are_copied_when_they_change(bus: Bus) -> None:
-    async with body(bus, feed.run, FEED, Wishes(depth=2, cadence_ms=0)) as running:
+    async with body(bus, feed.run, FEED, Demand(depth=2, cadence_ms=0)) as running:
         sink = await running.venue.sink()
         sink.connected()
         bids, asks = [[100.0, 1.0], [99.0, 1.0], [98.0, 1.0]], [[101.0, 1.0]]
@@ -244,7 +244,7 @@ async def test_a_crossed_or_unreadable_book_is_not_published(bus: Bus) -> None:
         sink.rejected("a broken frame")
         sink.take([BookView(timestamp=5, nonce=10, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
         assert (await running.public.first(is_live, seen)).sequence == 10
-        assert running.desk.board.rejected == 4
+        assert running.context.status.rejected == 4
         await running.said("rejected")
         assert [status.event for status in running.statuses.said].count("rejected") == 1
 
@@ -263,7 +263,7 @@ async def test_a_book_with_a_level_that_is_no_number_is_not_published_and_not_li
         await running.public.first(lambda book: book.state == "resyncing", seen)
         sink.take([BookView(timestamp=5, nonce=9, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
         assert (await running.public.first(is_live, seen)).sequence == 9
-        assert running.desk.board.rejected == 1
+        assert running.context.status.rejected == 1
 
 
 async def test_a_venue_may_change_between_changes_and_whole_books(bus: Bus) -> None:
@@ -278,9 +278,9 @@ async def test_a_venue_may_change_between_changes_and_whole_books(bus: Bus) -> N
 
 
 async def test_an_overtaken_owner_adds_nothing(bus: Bus) -> None:
-    wishes = Wishes(depth=20, cadence_ms=0, deltas=True)
+    demand = Demand(depth=20, cadence_ms=0, deltas=True)
     deltas = await listening(bus, DELTAS, BookDeltas)
-    async with body(bus, feed.run, FEED, wishes) as old:
+    async with body(bus, feed.run, FEED, demand) as old:
         await made_live(old)
         await deltas.first(lambda message: message.deltas)
         async with body(bus, feed.run, FEED) as new:
@@ -301,7 +301,7 @@ async def test_a_broker_restart_is_waited_out(tmp_path: Path) -> None:
         connection = connect(NatsSettings(url=url), name="test")
         bus = await connection.__aenter__()
         await streams.declare(bus.jetstream, 8, 1.0)
-        work = body(bus, feed.run, FEED, Wishes(depth=20, cadence_ms=0, deltas=True))
+        work = body(bus, feed.run, FEED, Demand(depth=20, cadence_ms=0, deltas=True))
         running = await work.__aenter__()
         await made_live(running)
     sink = await running.venue.sink()

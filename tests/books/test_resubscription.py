@@ -16,9 +16,9 @@ from support.standins import SYMBOL, StandIn, settings, standing_in
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Book, Feed, Level
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.control.feed_context import Demand
 from tickwire.streamer.subscriptions.hooks import Hooks
-from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 pytestmark = pytest.mark.actors
 
@@ -28,10 +28,10 @@ GONE: tuple[list[Level], list[Level]] = ([(100.0, 0.0), (98.0, 0.0)], [(101.0, 0
 
 
 @asynccontextmanager
-async def published(bus: Bus, stand_in: StandIn, venue: Venue) -> AsyncIterator[Running]:
+async def published(bus: Bus, stand_in: StandIn, venue: LiveVenue) -> AsyncIterator[Running]:
     """The body of the book's feed at work."""
     feed = Feed("book", stand_in.exchange, SYMBOL)
-    async with body(bus, books.run, feed, Wishes(depth=50, cadence_ms=0), venue=venue) as running:
+    async with body(bus, books.run, feed, Demand(depth=50, cadence_ms=0), venue=venue) as running:
         yield running
 
 
@@ -44,30 +44,30 @@ async def agrees(running: Running, stand_in: StandIn, after: int = 0) -> None:
     await running.public.first(is_true, after)
 
 
-async def resubscribed(stand_in: StandIn, venue: Venue) -> None:
+async def resubscribed(stand_in: StandIn, venue: LiveVenue) -> None:
     await venue.resubscribe(Feed("book", stand_in.exchange, SYMBOL), "a test says so")
 
 
-async def cut(stand_in: StandIn, venue: Venue) -> None:
+async def cut(stand_in: StandIn, venue: LiveVenue) -> None:
     await stand_in.cut()
 
 
-async def crossed(stand_in: StandIn, venue: Venue) -> None:
+async def crossed(stand_in: StandIn, venue: LiveVenue) -> None:
     """A frame is lost, so that the book that ccxt keeps is impossible; the body has it subscribed anew."""
     await stand_in.change(bids=[(200.0, 1.0)])
     stand_in.put(bids=[(200.0, 0.0)])
 
 
-async def silent(stand_in: StandIn, venue: Venue) -> None:
+async def silent(stand_in: StandIn, venue: LiveVenue) -> None:
     """Nothing: the watchdog does it."""
 
 
-async def wrong_checksum(stand_in: StandIn, venue: Venue) -> None:
+async def wrong_checksum(stand_in: StandIn, venue: LiveVenue) -> None:
     await stand_in.change(bids=[(99.5, 7.0)], wrong=True)
 
 
 HOOKED, AWAITED = Hooks(), Hooks(text=False, result=False)
-WAYS: list[tuple[str, Callable[[StandIn, Venue], Awaitable[None]], dict[str, Any], Hooks]] = [
+WAYS: list[tuple[str, Callable[[StandIn, LiveVenue], Awaitable[None]], dict[str, Any], Hooks]] = [
     *(
         (venue, way, {}, hooks)
         for venue in VENUES
@@ -83,7 +83,7 @@ WAYS: list[tuple[str, Callable[[StandIn, Venue], Awaitable[None]], dict[str, Any
 async def test_levels_removed_during_an_interruption_are_nowhere_after_it(
     bus: Bus,
     exchange: str,
-    interrupt: Callable[[StandIn, Venue], Awaitable[None]],
+    interrupt: Callable[[StandIn, LiveVenue], Awaitable[None]],
     chosen: dict[str, Any],
     hooks: Hooks,
     monkeypatch: pytest.MonkeyPatch,
@@ -91,7 +91,7 @@ async def test_levels_removed_during_an_interruption_are_nowhere_after_it(
     monkeypatch.setattr(books, "WRONG_S", 0.0)
     async with (
         standing_in(exchange) as stand_in,
-        open_venue(exchange, settings(stand_in, **chosen), hooks=hooks) as venue,
+        open_live_venue(exchange, settings(stand_in, **chosen), hooks=hooks) as venue,
         published(bus, stand_in, venue) as running,
     ):
         await agrees(running, stand_in)
@@ -117,7 +117,7 @@ async def test_levels_removed_during_an_interruption_are_nowhere_after_it(
 async def test_a_book_that_was_left_is_the_exchanges_when_it_is_watched_again(bus: Bus, exchange: str) -> None:
     async with (
         standing_in(exchange) as stand_in,
-        open_venue(exchange, settings(stand_in)) as venue,
+        open_live_venue(exchange, settings(stand_in)) as venue,
     ):
         async with published(bus, stand_in, venue) as running:
             await agrees(running, stand_in)

@@ -52,7 +52,7 @@ async def test_a_book_that_does_not_change_is_repeated_so_that_it_is_found(
             assert again == first
         # The first has been forgotten by now.
         assert await last(bus, streams.BOOKS, FEED.tape, Book) == first
-        assert running.desk.board.items == 1
+        assert running.context.status.items == 1
 
 
 async def test_nobody_finds_the_book_of_an_owner_that_died(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,9 +181,9 @@ async def test_snapshots_of_an_exchange_take_turns(bus: Bus) -> None:
 
 async def depth_grows(running: Running, depth: int, bids: int) -> Book:
     """More is wanted than the book has."""
-    wishes = running.desk.wishes
-    wishes.depth = depth
-    wishes.changed.set()
+    demand = running.context.demand
+    demand.depth = depth
+    demand.changed.set()
     running.venue.rest.answers.put_nowait(answer(10, [(9000.0 - n, 1.0) for n in range(bids)], [(9001.0, 1.0)]))
     found: Book = await running.public.first(lambda book: len(book.bids) == min(depth, bids))
     return found

@@ -55,7 +55,7 @@ async def test_what_an_earlier_owner_put_on_the_tape_closes_nothing(bus: Bus, wr
         assert ranges(seen) == [(MINUTE, 2 * MINUTE, 1)]
         await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, MINUTE, False)]
-        assert body.desk.board.rejected == 1
+        assert body.context.status.rejected == 1
 
 
 async def test_a_trade_a_little_ahead_of_the_clock_closes_a_candle_once_the_clock_is_there(bus: Bus) -> None:
@@ -109,7 +109,7 @@ async def test_a_candle_that_the_exchange_tells_as_closed_before_its_end_stays_o
         sink.take([week(0, 3.0, closed=True)], 0)
         await seen.until(lambda: [each.close for each in seen.open("1w")][-1:] == [3.0])
         assert seen.closed("1w") == []
-        assert body.desk.board.rejected == 1
+        assert body.context.status.rejected == 1
         venue.passed = MONDAY - START + WEEK
         sink.take([week(0, 4.0, closed=True), week(1, 5.0)], 0)
         await seen.until(lambda: seen.closed("1w"))

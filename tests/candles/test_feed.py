@@ -93,7 +93,7 @@ async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(b
         took = time.monotonic() - began
         assert len(seen.open()) <= took / 0.2 + 2
         assert seen.open()[-1].close == 299.0
-        assert len(seen.open()) + body.desk.board.conflated == 300
+        assert len(seen.open()) + body.context.status.conflated == 300
 
 
 @pytest.mark.parametrize("end", ["stop", "cancel"])
@@ -199,7 +199,7 @@ async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> N
         assert [facts(each)[0] for each in seen.closed()] == [0, 1, 2, 3, 4]
         assert facts(seen.closed("5m")[0]) == (0, 5.0, 9.0, 5.0, 9.0, 5.0, 5, True)
         assert all(each.complete for each in seen.closed())
-        assert body.desk.board.gaps == 0
+        assert body.context.status.gaps == 0
 
 
 async def test_whoever_joins_late_has_the_present_open_candle_at_once(bus: Bus) -> None:
@@ -313,7 +313,7 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost
             await seen.until(lambda: seen.closed())
             assert not seen.closed()[0].complete
             assert seen.closed()[0].open == (8.0 if lost == "purged" else 7.0)
-            assert body.desk.board.gaps == 1
+            assert body.context.status.gaps == 1
 
 
 async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
@@ -356,4 +356,4 @@ async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
         assert [(each.trades, each.volume) for each in seen.closed("1s")] == [(1000, 100.0)] * 20
         assert [(each.trades, each.volume) for each in seen.closed("5s")] == [(5000, 500.0)] * 4
         await seen.until(lambda: ranges(seen, "1s") and ranges(seen, "1s")[-1][1] == MINUTE)
-        assert body.desk.board.gaps == 0
+        assert body.context.status.gaps == 0

@@ -28,7 +28,7 @@ from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
 from tickwire.exchange import opening
 from tickwire.model.feeds import Candle, Feed
-from tickwire.streamer.control.feed_context import Sink
+from tickwire.streamer.control.feed_context import FeedSink
 from tickwire.tape.writer import last_message
 from tickwire.venues import profile
 
@@ -160,9 +160,9 @@ async def test_what_happened_while_the_exchange_was_away_is_a_gap_and_is_fetched
         sink.connected()
         sink.take([minute(0), minute(1)], 0)
         sink.disconnected("the line is cut")
-        states = [body.desk.board.state]
+        states = [body.context.status.state]
         sink.connected()
-        states.append(body.desk.board.state)
+        states.append(body.context.status.state)
         assert states == ["disconnected", "live"]
         sink.take([minute(5), minute(6)], 0)
         await seen.until(lambda: len(seen.closed()) == 3 and seen.said("gap"))
@@ -178,7 +178,7 @@ async def test_what_happened_while_the_exchange_was_away_is_a_gap_and_is_fetched
         assert fetcher.asked == [("1m", MINUTE, 5 * MINUTE, False)]
         await seen.until(lambda: len(seen.pages) == 2)
         assert [row[0] - START for page in seen.pages for row in page.rows] == [0, 5 * MINUTE]
-        assert body.desk.board.gaps == 2
+        assert body.context.status.gaps == 2
 
 
 async def test_minutes_that_a_connected_exchange_passes_over_are_asked_for_and_are_no_gap(bus: Bus) -> None:
@@ -192,7 +192,7 @@ async def test_minutes_that_a_connected_exchange_passes_over_are_asked_for_and_a
         await fetcher.requested(1)
         assert fetcher.asked == [("1m", MINUTE, 3 * MINUTE, False)]
         await seen.until(lambda: ranges(seen) == [(0, MINUTE, 1)])
-        assert body.desk.board.gaps == 0
+        assert body.context.status.gaps == 0
 
 
 def said(seen: Witness, close: float) -> bool:
@@ -222,7 +222,7 @@ class Refusing(CandleVenue):
     refuses = True
 
     @asynccontextmanager
-    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+    async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:
         """As the venue does."""
         if self.refuses and feed.timeframe == "1w":
             raise ExchangeFailed("binance: no 1w candles today", "try again")
@@ -238,7 +238,7 @@ async def test_a_timeframe_that_the_exchange_refuses_ends_no_other_and_is_tried_
         await seen.until(lambda: seen.said("failed"))
         await tape.say(trade(0), trade(MINUTE))
         await seen.until(lambda: len(seen.closed("1m")) == 1)
-        reports = {each.timeframe: each for each in body.desk.board.reports(["1m", "1w"])}
+        reports = {each.timeframe: each for each in body.context.status.feed_reports(["1m", "1w"])}
         assert (reports["1m"].state, reports["1m"].reason) == ("live", "")
         assert (reports["1w"].state, reports["1w"].reason) == ("failed", "binance: no 1w candles today; try again")
         venue.refuses = False
@@ -246,5 +246,5 @@ async def test_a_timeframe_that_the_exchange_refuses_ends_no_other_and_is_tried_
         venue.sinks["1w"].connected()
         venue.sinks["1w"].take([week(0, 2.0)], 0)
         await seen.until(lambda: seen.open("1w"))
-        (healed,) = body.desk.board.reports(["1w"])
+        (healed,) = body.context.status.feed_reports(["1w"])
         assert (healed.state, healed.reason) == ("live", "")

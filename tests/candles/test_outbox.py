@@ -52,7 +52,7 @@ async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> Non
         assert [(facts(each)[0], each.complete) for each in seen.closed()] == [(0, False), (2, False), (3, True)]
         assert ranges(seen) == [(3 * MINUTE, 4 * MINUTE, 1)]
         assert fetcher.asked == [("1m", 0, 3 * MINUTE, False)]
-    assert body.desk.board.gaps == 3
+    assert body.context.status.gaps == 3
 
 
 async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) -> None:
@@ -67,7 +67,7 @@ async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) 
         assert fetcher.requests[0].id != fetcher.requests[1].id
         await tape.say(trade(2 * MINUTE))
         await seen.until(lambda: seen.pages)
-    assert body.desk.board.repaired == 1
+    assert body.context.status.repaired == 1
 
 
 async def test_a_job_that_says_nothing_is_asked_for_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +204,7 @@ async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
             await seen.until(lambda: all(sum(n for *_, n in ranges(seen, e)) == count for e, count in counts.items()))
             assert [each.trades for each in seen.closed("1m")] == [12] * 250 + [0] * 50
             assert [each.volume for each in seen.closed("1h")] == [72.0, 72.0, 72.0, 72.0, 12.0]
-            assert body.desk.board.gaps == 0
+            assert body.context.status.gaps == 0
 
 
 def message_of_the_past() -> Candle:

@@ -18,7 +18,7 @@ from tickwire.errors import ExchangeFailed
 from tickwire.model.feeds import Feed, FeedReport, Status, Ticker, Trades
 from tickwire.streamer import service
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Desk, Wishes
+from tickwire.streamer.control.feed_context import Demand, FeedContext
 from tickwire.streamer.subscriptions import live_venue, venue_pool
 
 pytestmark = pytest.mark.actors
@@ -42,10 +42,10 @@ async def test_an_unlisted_error_in_one_feed_ends_neither_its_neighbours_nor_the
     healthy, failing = service.BODIES["ticker"], asyncio.Event()
     failing.set()
 
-    async def run(desk: Desk) -> None:
-        if failing.is_set() and desk.feed == TICKER:
+    async def run(context: FeedContext) -> None:
+        if failing.is_set() and context.feed == TICKER:
             raise error
-        await healthy(desk)
+        await healthy(context)
 
     monkeypatch.setitem(service.BODIES, "ticker", run)
     async with running_simulator("--live-rate", "50") as simulator, streaming(bus, settings(simulator.url)) as streamer:
@@ -107,7 +107,7 @@ async def test_a_book_lives_through_more_failed_snapshots_than_a_float_has_expon
     """2.0 ** 1024 is an OverflowError: after 1,025 failures, three hours, it ended the whole streamer."""
     monkeypatch.setattr(books, "MAX_BACKOFF_S", 0.0)
     feed = Feed("book", "binance", "BTC/USDT")
-    async with feeds.body(bus, books.run, feed, Wishes(depth=5, cadence_ms=0)) as running:
+    async with feeds.body(bus, books.run, feed, Demand(depth=5, cadence_ms=0)) as running:
         sink = await running.venue.sink()
         for _ in range(1_100):
             running.venue.rest.answers.put_nowait(errors.NetworkError("away"))
@@ -121,7 +121,7 @@ async def test_a_socket_that_closes_before_anything_is_sent_is_opened_again() ->
     """ccxt's `Client.send` raises the builtin ConnectionError then, which is none of ccxt's errors."""
     async with running_simulator("--live-rate", "200") as simulator, venue_at(simulator.url) as opened:
         memory = Memory()
-        made, raised = opened.sockets.made, 0
+        made, raised = opened.router.made, 0
 
         def closed_first(client: Any) -> None:
             made(client)
@@ -143,7 +143,7 @@ async def test_a_socket_that_closes_before_anything_is_sent_is_opened_again() ->
 
             client.send = sent
 
-        opened.sockets.made = closed_first  # type: ignore[method-assign]
+        opened.router.made = closed_first  # type: ignore[method-assign]
         async with opened.watching(TRADE, memory):
             await memory.get(3)
         assert raised == 3
@@ -152,14 +152,14 @@ async def test_a_socket_that_closes_before_anything_is_sent_is_opened_again() ->
 async def test_an_exchange_that_cannot_be_imported_is_refused_and_ends_no_other(
     bus: Bus, simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    opened = live_venue.open_venue
+    opened = live_venue.open_live_venue
 
     def broken(exchange: str, *arguments: Any) -> Any:
         if exchange == "okx":
             raise ImportError("a package is missing")
         return opened(exchange, *arguments)
 
-    monkeypatch.setattr(venue_pool, "open_venue", broken)
+    monkeypatch.setattr(venue_pool, "open_live_venue", broken)
     async with streaming(bus, settings(simulator.url)) as streamer, hearing(bus, TRADE.public, Trades) as trades:
         await live.start(bus, TRADE)
         with pytest.raises(ExchangeFailed, match="a package is missing"):

@@ -7,7 +7,7 @@ import pytest
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, StartRequest, StopRequest
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.control.feed_context import Demand
 from tickwire.streamer.control.interests import open_interests
 
 pytestmark = pytest.mark.actors
@@ -29,18 +29,18 @@ def asking(subscriber: str, *, deltas: bool = True, depth: int | None = None) ->
 
 async def test_whoever_asks_for_changes_is_a_newcomer_once_however_often_it_renews(bus: Bus) -> None:
     """One that went and came back is one again, also when both happen at once."""
-    wishes = Wishes(depth=20, cadence_ms=100)
+    demand = Demand(depth=20, cadence_ms=100)
     async with open_interests(
-        bus, StreamerSettings(), lambda market: wishes.become(interests.wishes(market))
+        bus, StreamerSettings(), lambda market: demand.update(interests.demand(market))
     ) as interests:
         counts = []
         for name in ("one", "one", "two", "two"):
             await interests.register(asking(name))
-            counts.append(wishes.newcomers)
+            counts.append(demand.delta_joins)
         await interests.register(asking("three", deltas=False, depth=50))
-        assert (wishes.deltas, wishes.depth, wishes.newcomers) == (True, 50, 2)
+        assert (demand.deltas, demand.depth, demand.delta_joins) == (True, 50, 2)
         leaving = StopRequest(kind="book", exchange="binance", symbol="BTC/USDT", subscriber="one")
         await interests.withdraw(leaving)
         await interests.register(asking("one"))
-        counts.append(wishes.newcomers)
+        counts.append(demand.delta_joins)
     assert counts == [1, 1, 2, 2, 3]

@@ -20,7 +20,7 @@ from tickwire.model.feeds import Feed, Kind
 from tickwire.observe.http import monitored
 from tickwire.observe.metrics import SECONDS, Metrics
 from tickwire.settings import MetricsSettings
-from tickwire.streamer.control.feed_context import Board
+from tickwire.streamer.control.feed_context import FeedStatus
 from tickwire.streamer.metrics import of_feeds
 from tickwire.tape.writer import TapeWriter
 
@@ -40,11 +40,11 @@ async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop
     boards = []
     for number, kind in zip(range(1000), cycle(KINDS), strict=False):
         feed = Feed(kind, "binance", f"C{number}/USDT")
-        board = Board(feed, "test", TapeWriter(bus, streams.STATUS, feed.status, None))
+        status = FeedStatus(feed, "test", TapeWriter(bus, streams.STATUS, feed.status, None))
         for lag in LAGS:
-            board.receipt_lag.observe(lag)
-            board.publish_lag.observe(lag)
-        boards.append(board)
+            status.receipt_lag.observe(lag)
+            status.publish_lag.observe(lag)
+        boards.append(status)
     metrics, port = Metrics(), free_port()
     async with monitored(MetricsSettings(port=port), metrics):
         with metrics.writing(lambda: of_feeds(boards)):
@@ -57,8 +57,8 @@ async def test_a_scrape_of_a_thousand_feeds_is_written_out_beside_the_event_loop
     # CPU time, which a busy machine does not change. The loop reads the numbers: less than to write them out.
     assert spent < time.thread_time() - began
     found = parsed(text)
-    for board in (boards[0], boards[-1]):
-        labels = {"kind": board.feed.kind, "exchange": "binance", "symbol": board.feed.symbol}
+    for status in (boards[0], boards[-1]):
+        labels = {"kind": status.feed.kind, "exchange": "binance", "symbol": status.feed.symbol}
         for name in ("tickwire_feed_receipt_lag_seconds", "tickwire_feed_publish_lag_seconds"):
             for bound in SECONDS:
                 below = sum(lag <= bound for lag in LAGS)

@@ -12,7 +12,7 @@ from ccxt.async_support.base.ws.cache import ArrayCache
 from support.loopback import Loopback, loopback, market, settings
 from support.venues import Memory
 from tickwire.model.feeds import Feed, Trade
-from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 pytestmark = pytest.mark.actors
 
@@ -93,13 +93,13 @@ async def watched(exchange: Loopback, venue: str) -> None:
     await exchange.until(lambda: bool(exchange.heard))
 
 
-def opened(exchange: Loopback, venue: str) -> AbstractAsyncContextManager[Venue]:
+def opened(exchange: Loopback, venue: str) -> AbstractAsyncContextManager[LiveVenue]:
     """The venue at that exchange."""
     speech = SPEECH[venue]
     markets = [market(speech.symbol, speech.market_id, **MARKETS.get(venue, {}))]
     if venue == "coinbase":
         markets.append(market("BTC/USDC", "BTC-USDC"))
-    return open_venue(venue, settings(exchange.url, venue, markets))
+    return open_live_venue(venue, settings(exchange.url, venue, markets))
 
 
 def expected(number: int) -> tuple[str, int, float, float]:
@@ -137,7 +137,7 @@ async def test_three_thousand_frames_in_one_write_are_three_thousand_trades_in_o
             )
             last = str(COUNT * several)
             await memory.until(lambda: memory.items[-1].id == last)
-            (its,) = [each for each in at.sockets if each.feed == feed]
+            (its,) = [each for each in at.router if each.feed == feed]
             assert its.by_hook > 0
             assert its.by_await == 0
     once = list(dict.fromkeys(told(memory.items)))
@@ -186,7 +186,7 @@ async def test_trades_that_only_the_await_has_are_taken_all_the_same_and_said_on
             await memory.until(lambda: bool(memory.items))
             exchange.push([coinbase([number]) for number in range(500, 500 + COUNT)])
             await memory.until(lambda: memory.items[-1].id == str(499 + COUNT))
-            (its,) = venue.sockets
+            (its,) = venue.router
             assert its.by_await == 1
     assert told(memory.items) == [expected(number) for number in range(500 + COUNT)]
     assert memory.told == ["connected", "rejected"]

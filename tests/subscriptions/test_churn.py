@@ -16,7 +16,7 @@ from support.streaming import streaming
 from support.venues import Memory, settings, venue_at
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Kind
-from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 pytestmark = pytest.mark.actors
 
@@ -31,9 +31,9 @@ async def until(condition: Callable[[], Any], timeout_s: float = 30) -> None:
             await asyncio.sleep(0.05)
 
 
-def left_behind(venue: Venue) -> dict[str, Any]:
+def left_behind(venue: LiveVenue) -> dict[str, Any]:
     """What is not empty of what grows with feeds."""
-    rest, sockets = venue.rest, venue.sockets
+    rest, sockets = venue.rest, venue.router
     found = {
         "clients": rest.clients,
         "trades": rest.trades,
@@ -96,7 +96,7 @@ async def test_what_cannot_be_unsubscribed_goes_with_its_socket(exchange: str) -
     """ccxt says that it can unsubscribe nothing of either."""
     async with (
         standins.standing_in(exchange) as stand_in,
-        open_venue(exchange, standins.settings(stand_in)) as venue,
+        open_live_venue(exchange, standins.settings(stand_in)) as venue,
     ):
         memory, other = Memory(), Memory()
         async with venue.watching(Feed("trade", exchange, standins.SYMBOL), other):

@@ -14,7 +14,7 @@ from aiohttp import WSMessage, WSMsgType
 from support.trading import ANY_TIME
 from support.venues import Memory
 from tickwire.model.feeds import Feed, Trade
-from tickwire.streamer.subscriptions.frame_router import Sockets
+from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.hooks import Hooks
 from tickwire.streamer.subscriptions.socket_reports import listening
 from tickwire.streamer.subscriptions.subscription import Part, Watched
@@ -36,7 +36,7 @@ class Line:
         part = Part(watched, feed.kind)
         part.client = self.client
         watched.parts = [part]
-        self.exchange.sockets.add(watched)
+        self.exchange.router.add(watched)
         return memory
 
     def say(self, frame: Any) -> None:
@@ -49,7 +49,7 @@ async def line(exchange: str, url: str, **ids: str) -> AsyncIterator[Line]:
     """A socket of an exchange that has these markets: symbol parts joined by `_`, and the exchange's ids."""
     opened = listening(getattr(ccxt.pro, exchange))()
     opened.timeout_on_exit = 0
-    opened.sockets = Sockets(opened, Hooks())
+    opened.router = FrameRouter(opened, Hooks())
     markets = []
     for name, id_ in ids.items():
         base, quote = name.split("_")

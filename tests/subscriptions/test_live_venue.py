@@ -18,7 +18,7 @@ from tickwire.model.feeds import Feed, Trade
 from tickwire.streamer.control import feed_context
 from tickwire.streamer.control.feed_context import BookView, Diff
 from tickwire.streamer.subscriptions.hooks import Hooks
-from tickwire.streamer.subscriptions.live_venue import Venue, merged, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, merged, open_live_venue
 
 pytestmark = pytest.mark.actors
 
@@ -277,7 +277,7 @@ async def test_the_clock_is_the_exchange_s_and_asked_for_once_a_minute(exchange:
 async def test_one_that_is_left_by_force_is_unsubscribed_too(exchange: SimulatorProcess) -> None:
     memory = Memory()
 
-    async def watch(venue: Venue) -> None:
+    async def watch(venue: LiveVenue) -> None:
         async with venue.watching(BTC, memory):
             await asyncio.Event().wait()
 
@@ -303,7 +303,7 @@ async def test_a_socket_is_not_asked_more_often_than_the_exchange_allows(exchang
     own = chosen.exchange["binance"]
     table = merged(own.ccxt, {"enableRateLimit": True, "options": {"streamLimits": {"spot": 1}}})
     changed = chosen.model_copy(update={"exchange": {"binance": own.model_copy(update={"ccxt": table})}})
-    async with open_venue("binance", changed) as venue, AsyncExitStack() as stack:
+    async with open_live_venue("binance", changed) as venue, AsyncExitStack() as stack:
         began = asyncio.get_running_loop().time()
         for symbol in ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT"):
             memory = Memory()
@@ -318,7 +318,7 @@ async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
     own = chosen.exchange["binance"]
     table = merged(own.ccxt, {"options": {"watchTrades": {"name": "trade"}}})
     changed = chosen.model_copy(update={"exchange": {"binance": own.model_copy(update={"ccxt": table})}})
-    async with open_venue("binance", changed) as venue:
+    async with open_live_venue("binance", changed) as venue:
         memory = Memory()
         async with venue.watching(BTC, memory):
             trades = list(await memory.get(100))
@@ -329,6 +329,6 @@ async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
         ] * 2
 
 
-def as_the_desk_expects(venue: Venue) -> feed_context.Venue:
+def as_feeds_expect(venue: LiveVenue) -> feed_context.FeedVenue:
     """For mypy: a venue is one."""
     return venue

@@ -40,7 +40,7 @@ async def test_a_malformed_frame_is_told_and_the_stream_goes_on(exchange: Simula
         await exchange.fault("stream", "ws_malformed", count=1, text='{"neither":')
         await memory.until(lambda: memory.told.count("rejected") == 3)
         await memory.get(len(memory.items) + 50)
-        assert venue.sockets.rejected == 3
+        assert venue.router.rejected == 3
     counted(memory.items)
     assert memory.told == ["connected", "rejected", "rejected", "rejected"]
 

@@ -15,7 +15,7 @@ from support import standins
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import Memory, venue_at
 from tickwire.model.feeds import Feed
-from tickwire.streamer.subscriptions.live_venue import open_venue
+from tickwire.streamer.subscriptions.live_venue import open_live_venue
 
 pytestmark = pytest.mark.actors
 
@@ -100,7 +100,7 @@ async def test_of_a_ticker_with_two_subscriptions_each_is_acknowledged_by_itself
 async def test_any_venue_acknowledges_by_its_own_words_or_by_data(exchange: str) -> None:
     async with standins.standing_in(exchange) as stand_in:
         stand_in.swallow = 2
-        async with open_venue(exchange, standins.settings(stand_in, acknowledge_s=0.2)) as venue:
+        async with open_live_venue(exchange, standins.settings(stand_in, acknowledge_s=0.2)) as venue:
             trades, book = Memory(), Memory()
             async with venue.watching(Feed("trade", exchange, standins.SYMBOL), trades):
                 # Nothing is ever traded there: this is the exchange's word.
@@ -115,7 +115,7 @@ async def test_any_venue_acknowledges_by_its_own_words_or_by_data(exchange: str)
 async def test_a_venue_that_neither_answers_nor_says_anything_is_not_called_connected() -> None:
     async with standins.standing_in("deribit") as stand_in:
         stand_in.mute = True
-        async with open_venue("deribit", standins.settings(stand_in, acknowledge_s=0.1)) as venue:
+        async with open_live_venue("deribit", standins.settings(stand_in, acknowledge_s=0.1)) as venue:
             memory = Memory()
             async with venue.watching(Feed("trade", "deribit", standins.SYMBOL), memory):
                 await until(lambda: stand_in.subscriptions >= 3)

@@ -19,7 +19,7 @@ from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.ranges import Range
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.candles import feed as candles
-from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.control.feed_context import Demand
 from tickwire.tape.writer import TapeWriter, open_writer
 
 FEED = Feed("candle", "binance", "BTC/USDT")
@@ -115,9 +115,9 @@ def running(
     **options: Any,
 ) -> AbstractAsyncContextManager[Running]:
     """The feed within the block, of these timeframes; `options` as of `feeds.running`."""
-    wishes = Wishes(depth=20, cadence_ms=100, timeframes=frozenset(timeframes))
+    demand = Demand(depth=20, cadence_ms=100, timeframes=frozenset(timeframes))
     venue = venue or CandleVenue(exchange=feed.exchange)
-    return feeds.running(bus, candles.run, feed, venue=venue, settings=settings, wishes=wishes, **options)
+    return feeds.running(bus, candles.run, feed, venue=venue, settings=settings, demand=demand, **options)
 
 
 class ScriptedFetcher(Changing):

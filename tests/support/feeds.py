@@ -18,7 +18,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Gap, Status, Ticker, Trade, Trades
 from tickwire.model.messages import CandlePage
 from tickwire.settings import StreamerSettings, TapeSettings
-from tickwire.streamer.control.feed_context import Desk, Sink, Wishes, open_board
+from tickwire.streamer.control.feed_context import Demand, FeedContext, FeedSink, open_feed_status
 from tickwire.streamer.subscriptions.admission import Admission
 from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.tape.writer import Confirm
@@ -37,7 +37,7 @@ class ScriptedVenue:
         rest: Any = None,
         *,
         exchange: str = "binance",
-        counted: bool = True,
+        sequential_ids: bool = True,
         has_diffs: bool = True,
         silent: bool = False,
         clock: Callable[[], int | None] = lambda: START + 3_600_000,
@@ -45,20 +45,20 @@ class ScriptedVenue:
     ) -> None:
         self.rest = Rest() if rest is None else rest
         self.exchange = exchange
-        self.counted = counted
+        self.sequential_ids = sequential_ids
         self.has_diffs = has_diffs
         self.silent = silent
         """Whether the sockets do not answer."""
         self.clock = clock
         self.admission = admission
         self.snapshots = asyncio.Lock()
-        facts = profile_of(exchange).trades if counted else TradeFacts(resolution_ms=1)
+        facts = profile_of(exchange).trades if sequential_ids else TradeFacts(resolution_ms=1)
         self.past: Any = PastTrades(self.rest, facts, lambda: self.clock())
-        self.sinks: dict[str | None, Sink] = {}
+        self.sinks: dict[str | None, FeedSink] = {}
         """Of the feeds that are watched, by timeframe."""
         self.asked: list[int] = []
         """From when on (ms, our clock) an answer of the sockets was to be."""
-        self.lent: Sink | None = None
+        self.lent: FeedSink | None = None
         """The sink of the feed that was watched last."""
         self.watched, self.left, self.resubscribed = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
@@ -73,7 +73,7 @@ class ScriptedVenue:
         return not self.silent
 
     @asynccontextmanager
-    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+    async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:
         """Lend the sink to the test."""
         assert feed.exchange == self.exchange
         self.sinks[feed.timeframe] = self.lent = sink
@@ -87,7 +87,7 @@ class ScriptedVenue:
     async def resubscribe(self, feed: Feed, reason: str) -> None:
         self.resubscribed.set()
 
-    async def sink(self) -> Sink:
+    async def sink(self) -> FeedSink:
         """The sink of the feed, once it is watched."""
         await within(self.watched.wait())
         assert self.lent is not None
@@ -180,9 +180,9 @@ class Running:
     """A feed at work, its venue, and its messages and statuses."""
 
     def __init__(
-        self, desk: Desk, venue: Any, task: asyncio.Task[None], public: Heard[Any], statuses: Heard[Status]
+        self, context: FeedContext, venue: Any, task: asyncio.Task[None], public: Heard[Any], statuses: Heard[Status]
     ) -> None:
-        self.desk = desk
+        self.context = context
         self.venue = venue
         self.task = task
         self.public = public
@@ -191,27 +191,27 @@ class Running:
         """Whether the test knows that it ended."""
 
     @property
-    def sink(self) -> Sink:
+    def sink(self) -> FeedSink:
         """The sink that the venue has lent out, or had."""
         assert self.venue.lent is not None
-        sink: Sink = self.venue.lent
+        sink: FeedSink = self.venue.lent
         return sink
 
     @property
     def state(self) -> str:
         """The state in `streamer.list`."""
-        return self.desk.board.state
+        return self.context.status.state
 
     def want(self, *timeframes: str) -> None:
         """Change the demand, as the service does."""
-        wishes = self.desk.wishes
-        wishes.timeframes = frozenset(timeframes)
-        changed, wishes.changed = wishes.changed, asyncio.Event()
+        demand = self.context.demand
+        demand.timeframes = frozenset(timeframes)
+        changed, demand.changed = demand.changed, asyncio.Event()
         changed.set()
 
     async def stop(self) -> None:
         """Have it finish, as the service does. Raises what it ended with."""
-        self.desk.stop.set()
+        self.context.stop.set()
         await within(asyncio.shield(self.task), 100)
 
     async def ended(self) -> BaseException | None:
@@ -232,13 +232,13 @@ async def unconfirmed() -> None:
 @asynccontextmanager
 async def running(
     bus: Bus,
-    run: Callable[[Desk], Awaitable[None]],
+    run: Callable[[FeedContext], Awaitable[None]],
     feed: Feed,
     *,
     venue: Any = None,
     settings: StreamerSettings | None = None,
     owner: str = "one",
-    wishes: Wishes | None = None,
+    demand: Demand | None = None,
     tape: TapeSettings | None = None,
     units: Units = SPOT,
     confirm: Confirm | None = None,
@@ -249,29 +249,29 @@ async def running(
         public = await stack.enter_async_context(hearing(bus, subject, PUBLIC[feed.kind]))
         statuses = await stack.enter_async_context(hearing(bus, f"md.status.{feed.path}", Status))
         # Only now: whoever opens a feed's statuses fences the owner before.
-        desk = Desk(
+        context = FeedContext(
             feed=feed,
             bus=bus,
             venue=ScriptedVenue(exchange=feed.exchange) if venue is None else venue,
             settings=settings or StreamerSettings(),
-            wishes=wishes or Wishes(depth=20, cadence_ms=100),
-            board=await open_board(bus, feed, owner),
+            demand=demand or Demand(depth=20, cadence_ms=100),
+            status=await open_feed_status(bus, feed, owner),
             stop=asyncio.Event(),
             confirm=confirm,
             tape=tape or TapeSettings(),
             units=units,
         )
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        reporting = group.create_task(desk.board.run())
-        task = asyncio.ensure_future(_run(run, desk))
-        body = Running(desk, desk.venue, task, public, statuses)
+        reporting = group.create_task(context.status.run())
+        task = asyncio.ensure_future(_run(run, context))
+        body = Running(context, context.venue, task, public, statuses)
         try:
             yield body
             if not task.done():
                 await body.stop()
             elif not body.over and not task.cancelled() and not isinstance(task.exception(), Fenced):
                 task.result()
-            desk.board.end()
+            context.status.end()
             await reporting
         finally:
             task.cancel()
@@ -279,27 +279,27 @@ async def running(
             await asyncio.wait({task, reporting})
 
 
-async def _run(run: Callable[[Desk], Awaitable[None]], desk: Desk) -> None:
-    await run(desk)
+async def _run(run: Callable[[FeedContext], Awaitable[None]], context: FeedContext) -> None:
+    await run(context)
 
 
 def body(
     bus: Bus,
-    run: Callable[[Desk], Awaitable[None]],
+    run: Callable[[FeedContext], Awaitable[None]],
     feed: Feed,
-    wishes: Wishes | None = None,
+    demand: Demand | None = None,
     venue: Any = None,
     tape: TapeSettings | None = None,
     **settings: Any,
 ) -> AbstractAsyncContextManager[Running]:
-    """The same for books and tickers: each change is published at once, unless `wishes` or `settings` differ."""
+    """The same for books and tickers: each change is published at once, unless `demand` or `settings` differ."""
     return running(
         bus,
         run,
         feed,
         venue=venue,
         settings=StreamerSettings(**settings),
-        wishes=wishes or Wishes(depth=20, cadence_ms=0),
+        demand=demand or Demand(depth=20, cadence_ms=0),
         tape=tape,
         confirm=unconfirmed,
     )

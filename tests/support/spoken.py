@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from support.loopback import Loopback, loopback, market, settings
-from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 
 class Deal(NamedTuple):
@@ -222,7 +222,7 @@ def hyperliquid() -> Spoken:
 
 
 @asynccontextmanager
-async def speaking(spoken: Spoken, **streamer: Any) -> AsyncIterator[Venue]:
+async def speaking(spoken: Spoken, **streamer: Any) -> AsyncIterator[LiveVenue]:
     """The venue, opened by ccxt at a server that speaks so."""
     async with loopback() as server:
         spoken.server = server
@@ -230,5 +230,6 @@ async def speaking(spoken: Spoken, **streamer: Any) -> AsyncIterator[Venue]:
         server.reply = spoken.confirms
         server.answer = lambda path, query: spoken.page(spoken.happened, query) if path.endswith(spoken.path) else {}
         markets = [market(spoken.symbol, spoken.market_id, **spoken.more)]
-        async with open_venue(spoken.exchange, settings(server.url, spoken.exchange, markets, **streamer)) as venue:
+        chosen = settings(server.url, spoken.exchange, markets, **streamer)
+        async with open_live_venue(spoken.exchange, chosen) as venue:
             yield venue

@@ -10,7 +10,7 @@ from support.feeds import Running, ScriptedVenue, Witness
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_context import Venue
+from tickwire.streamer.control.feed_context import FeedVenue
 from tickwire.streamer.trades import feed as trades
 
 FEED = Feed("trade", "binance", "BTC/USDT")
@@ -34,7 +34,7 @@ async def running(
 
 @asynccontextmanager
 async def following(
-    bus: Bus, venue: Venue, symbol: str, settings: StreamerSettings = QUICK
+    bus: Bus, venue: FeedVenue, symbol: str, settings: StreamerSettings = QUICK
 ) -> AsyncIterator[tuple[Running, Witness]]:
     """A feed of an opened exchange within the block, and what is seen of it."""
     feed = Feed("trade", venue.exchange, symbol)

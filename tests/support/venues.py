@@ -13,7 +13,7 @@ from support.processes import SimulatorProcess
 from tickwire.model.feeds import Feed, Trade
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
 from tickwire.streamer.subscriptions.hooks import Hooks
-from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 PATHS = {
@@ -107,7 +107,7 @@ async def venue_at(
     hooks: Hooks | None = None,
     types: Sequence[str] = ("spot",),
     **streamer: Any,
-) -> AsyncIterator[Venue]:
+) -> AsyncIterator[LiveVenue]:
     """An exchange opened at a simulator."""
-    async with open_venue(exchange, settings(url, exchange, types, **streamer), hooks=hooks) as venue:
+    async with open_live_venue(exchange, settings(url, exchange, types, **streamer), hooks=hooks) as venue:
         yield venue

@@ -43,7 +43,7 @@ async def test_pieces_are_put_together_and_what_was_never_said_is_absent(bus: Bu
             volume=7.0,
         )
         assert await last(bus, streams.TICKERS, FEED.tape, Ticker) == second
-        assert running.desk.board.state == "live"
+        assert running.context.status.state == "live"
 
 
 async def test_updates_that_had_no_message_of_their_own_are_counted(bus: Bus) -> None:
@@ -57,7 +57,7 @@ async def test_updates_that_had_no_message_of_their_own_are_counted(bus: Bus) ->
         await running.public.first(lambda ticker: ticker.last == 101.0)
         said = [ticker for ticker in running.public.said if ticker.last is not None]
         assert sum(1 + ticker.conflated for ticker in said) == 101
-        assert running.desk.board.conflated == sum(ticker.conflated for ticker in said) >= 98
+        assert running.context.status.conflated == sum(ticker.conflated for ticker in said) >= 98
         assert running.public.times[-1] - running.public.times[-2] > 0.15
 
 
@@ -69,12 +69,12 @@ async def test_what_was_said_before_an_interruption_is_not_mixed_with_what_comes
         await running.public.first(lambda ticker: ticker.bid == 10.0)
         sink.disconnected("cut")
         assert (await running.said("disconnected")).message == "cut"
-        assert running.desk.board.state == "disconnected"
+        assert running.context.status.state == "disconnected"
         sink.connected()
         sink.take([{"last": 11.0}], 2000)
         after = await running.public.first(lambda ticker: ticker.last == 11.0)
         assert (after.bid, after.timestamp) == (None, None)
-        assert running.desk.board.reconnects == 1
+        assert running.context.status.reconnects == 1
 
 
 async def test_a_new_owner_repeats_the_last_message_and_shuts_the_old_one_out(bus: Bus) -> None:
@@ -131,7 +131,7 @@ async def test_what_cannot_be_used_is_counted_and_said_once_a_second(bus: Bus) -
             sink.rejected("a broken frame")
         await running.public.first(lambda ticker: ticker.last == 10.0)
         await running.said("rejected")
-        assert running.desk.board.rejected == 52
+        assert running.context.status.rejected == 52
         assert [status.event for status in running.statuses.said] == ["starting", "connected", "rejected"]
 
 
@@ -158,7 +158,7 @@ async def test_a_field_that_is_no_number_is_unknown_and_the_others_are_published
         sink.take([{"last": said, "bid": 9.5, "volume": said}], 1001)
         after = await running.public.first(lambda ticker: ticker.bid == 9.5)
         assert (after.last, after.volume) == (None, None)
-        assert running.desk.board.rejected == 2
+        assert running.context.status.rejected == 2
         assert "cannot be read" in (await running.said("rejected")).message
 
 
@@ -171,4 +171,4 @@ async def test_the_price_0_of_an_empty_side_is_no_price(bus: Bus) -> None:
         sink.take([{"bid": 0.0, "bid_amount": 0.0, "ask": 11.0}], 1001)
         after = await running.public.first(lambda ticker: ticker.ask == 11.0)
         assert (after.bid, after.bid_amount, after.last) == (None, 0.0, 10.0)
-        assert running.desk.board.rejected == 0
+        assert running.context.status.rejected == 0

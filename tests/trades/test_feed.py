@@ -22,7 +22,7 @@ from tickwire.errors import BrokerUnavailable, Fenced
 from tickwire.model import messages
 from tickwire.model.feeds import Gap, Trade, Trades
 from tickwire.settings import NatsSettings, StreamerSettings
-from tickwire.streamer.control.feed_context import Sink
+from tickwire.streamer.control.feed_context import FeedSink
 from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.writer import open_writer
@@ -31,7 +31,7 @@ from tickwire.venues.profile import TradeFacts
 pytestmark = pytest.mark.actors
 
 
-def push(sink: Sink, some: list[Trade], frame: int = 10) -> None:
+def push(sink: FeedSink, some: list[Trade], frame: int = 10) -> None:
     """Live trades, so many a frame."""
     for start in range(0, len(some), frame):
         sink.take(some[start : start + frame], int(time.time() * 1000))
@@ -81,7 +81,7 @@ async def test_an_owner_goes_on_where_the_tape_ends(bus: Bus) -> None:
         await seen.until(lambda: "repaired" in seen.events())
         assert {message.source for message in seen.messages if message.trades[:1] == [trade(700)]} == {"rest"}
         assert [call["fromId"] for call in venue.rest.calls] == [700, 1700, 2700]
-        assert sum(status.trades for status in seen.statuses) == body.desk.board.repaired == 2200
+        assert sum(status.trades for status in seen.statuses) == body.context.status.repaired == 2200
 
 
 async def test_the_last_trade_is_found_behind_any_number_of_messages_without_trades(bus: Bus) -> None:
@@ -105,7 +105,7 @@ async def test_trades_of_a_disconnection_are_fetched_before_the_live_ones_go_on(
         await seen.until(lambda: consecutive(seen, 0, 900) or consecutive(seen, 0, 1000))
         await seen.until(lambda: "repaired" in seen.events())
         assert seen.events() == ["starting", "connected", "disconnected", "connected", "repaired"]
-        assert body.desk.board.reconnects == 1
+        assert body.context.status.reconnects == 1
         assert body.state == "live"
 
 
@@ -124,7 +124,7 @@ async def test_trades_that_the_exchange_repeats_are_counted_and_not_on_the_tape(
             push(body.sink, trades(max(0, start - 20), start + 5))
         await seen.until(lambda: consecutive(seen, 0, 100))
         # Each of the frames but the first ones repeats 20 trades.
-        assert body.desk.board.duplicates == 5 + 10 + 15 + 16 * 20
+        assert body.context.status.duplicates == 5 + 10 + 15 + 16 * 20
 
 
 async def test_ids_that_are_no_numbers_are_counted_and_told_and_the_feed_goes_on(bus: Bus) -> None:
@@ -136,7 +136,7 @@ async def test_ids_that_are_no_numbers_are_counted_and_told_and_the_feed_goes_on
             body.sink.rejected("broken frame")
         push(body.sink, [trade(2)])
         await seen.until(lambda: consecutive(seen, 0, 3) and "rejected" in seen.events())
-        assert body.desk.board.rejected == 52
+        assert body.context.status.rejected == 52
         assert seen.events().count("rejected") == 1, "not said more than once a second"
 
 
@@ -182,7 +182,7 @@ async def test_a_gap_is_published_with_its_bounds_when_rest_never_gives_the_trad
         assert [message.trades[0] for message in seen.messages if message.gap] == [trade(20)]
         await seen.until(lambda: "gap" in seen.events())
         assert next(status.gap for status in seen.statuses if status.event == "gap") == gap
-        assert body.desk.board.gaps == 1
+        assert body.context.status.gaps == 1
 
 
 async def test_trades_that_the_exchange_never_had_are_a_gap_within_two_seconds(bus: Bus) -> None:
@@ -255,7 +255,7 @@ async def test_more_trades_than_may_wait_are_fetched_later(bus: Bus) -> None:
         for start in range(20, 5020, 100):
             push(body.sink, trades(start, start + 100))
             await asyncio.sleep(0)
-        assert body.desk.board.conflated >= 4000
+        assert body.context.status.conflated >= 4000
         venue.rest.happened += trades(0, 5020)
         venue.rest.always = None
         await seen.until(lambda: consecutive(seen, 0, 5020))
@@ -305,7 +305,7 @@ async def test_an_owner_that_was_overtaken_adds_nothing(bus: Bus) -> None:
                         await zombie.task
                     push(successor.sink, trades(10, 25))
                     await seen.until(lambda: consecutive(seen, 0, 25) or consecutive(seen, 0, 30))
-                zombie.desk.board.say("gap")
+                zombie.context.status.report("gap")
         assert raised.group_contains(Fenced), "nor may it say anything"
         assert first.left.is_set()
         assert [each.id for message in public for each in message.trades] == [str(number) for number in seen.ids]
@@ -360,7 +360,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_and_repeats_nothing
 
 
 async def test_without_counting_ids_a_reconnect_is_repaired_by_pages_that_overlap(bus: Bus) -> None:
-    venue = ScriptedVenue(Rest(trades(0, 1000), page=100), counted=False)
+    venue = ScriptedVenue(Rest(trades(0, 1000), page=100), sequential_ids=False)
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, trades(0, 100))
         body.sink.disconnected("cut")
@@ -376,20 +376,20 @@ async def test_without_counting_ids_a_reconnect_is_repaired_by_pages_that_overla
 
 async def test_without_counting_ids_nothing_missing_is_believed_after_a_while(bus: Bus) -> None:
     await on_tape(bus, trades(0, 2000))
-    venue = ScriptedVenue(Rest(trades(0, 2000)), counted=False)
+    venue = ScriptedVenue(Rest(trades(0, 2000)), sequential_ids=False)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=100)) as body:
         await seen.until(lambda: "repaired" in seen.events())
         assert body.state == "live"
         push(body.sink, trades(1990, 2010))
         await seen.until(lambda: consecutive(seen, 0, 2010))
-        assert body.desk.board.duplicates == 10
+        assert body.context.status.duplicates == 10
 
 
 async def test_without_counting_ids_a_page_that_starts_too_late_is_a_gap(bus: Bus) -> None:
     async def newest(symbol: str, since: int, limit: int, params: Any) -> Any:
         return [row(each) for each in trades(550, 610)]
 
-    venue = ScriptedVenue(Rest(), counted=False)
+    venue = ScriptedVenue(Rest(), sequential_ids=False)
     venue.rest.script = [newest] * 10
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, trades(0, 100))
@@ -401,7 +401,7 @@ async def test_without_counting_ids_a_page_that_starts_too_late_is_a_gap(bus: Bu
 
 
 async def test_without_counting_ids_more_trades_than_may_wait_are_fetched_later(bus: Bus) -> None:
-    venue = ScriptedVenue(Rest(page=2000), counted=False)
+    venue = ScriptedVenue(Rest(page=2000), sequential_ids=False)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(held=1000, settle_ms=0)) as body:
         push(body.sink, trades(0, 10))
         await seen.until(lambda: consecutive(seen, 0, 10))
@@ -409,18 +409,18 @@ async def test_without_counting_ids_more_trades_than_may_wait_are_fetched_later(
         push(body.sink, trades(10, 5000), frame=100)
         venue.rest.happened += trades(0, 5000)
         await seen.until(lambda: consecutive(seen, 0, 5000))
-        assert body.desk.board.conflated >= 3990
+        assert body.context.status.conflated >= 3990
 
 
 # ---- everything at once
 
 
-@pytest.mark.parametrize("counted", [True, False])
+@pytest.mark.parametrize("sequential_ids", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-async def test_an_unreliable_exchange_is_followed_trade_by_trade(bus: Bus, counted: bool, seed: int) -> None:
+async def test_an_unreliable_exchange_is_followed_trade_by_trade(bus: Bus, sequential_ids: bool, seed: int) -> None:
     """Cuts, repetitions, snapshots after reconnects, REST that fails and lags: 6,000 trades, each once, in order."""
     chance = random.Random(seed)
-    venue = ScriptedVenue(Rest(page=200), counted=counted)
+    venue = ScriptedVenue(Rest(page=200), sequential_ids=sequential_ids)
     known: list[Trade] = []
     kinds = [errors.NetworkError, errors.RateLimitExceeded, errors.ExchangeNotAvailable, errors.RequestTimeout]
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
@@ -497,12 +497,12 @@ async def test_while_the_socket_is_silent_the_tape_does_not_say_that_it_is_compl
 # ---- a quiet market, in which nothing was traded yet
 
 
-def quiet(counted: bool) -> tuple[ScriptedVenue, int]:
+def quiet(sequential_ids: bool) -> tuple[ScriptedVenue, int]:
     """A venue shortly before a minute's end, and that end."""
     began = time.monotonic()
     minute = START // 60_000 * 60_000 + 60_000
     clock = lambda: minute - 200 + int((time.monotonic() - began) * 1000)
-    return ScriptedVenue(Rest(), counted=counted, clock=clock), minute
+    return ScriptedVenue(Rest(), sequential_ids=sequential_ids, clock=clock), minute
 
 
 def traded(venue: ScriptedVenue, *numbers: int) -> list[Trade]:
@@ -513,9 +513,11 @@ def traded(venue: ScriptedVenue, *numbers: int) -> list[Trade]:
 
 
 @pytest.mark.parametrize("marked", [True, False], ids=["after a minute", "at once"])
-@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
-async def test_trades_of_an_outage_before_there_was_any_are_fetched(bus: Bus, counted: bool, marked: bool) -> None:
-    venue, minute = quiet(counted)
+@pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
+async def test_trades_of_an_outage_before_there_was_any_are_fetched(
+    bus: Bus, sequential_ids: bool, marked: bool
+) -> None:
+    venue, minute = quiet(sequential_ids)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
         if marked:
             await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
@@ -533,9 +535,11 @@ async def test_trades_of_an_outage_before_there_was_any_are_fetched(bus: Bus, co
         assert body.state == "live"
 
 
-@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
-async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before(bus: Bus, counted: bool) -> None:
-    venue, minute = quiet(counted)
+@pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
+async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before(
+    bus: Bus, sequential_ids: bool
+) -> None:
+    venue, minute = quiet(sequential_ids)
     async with witness(bus) as seen:
         async with running(bus, venue, StreamerSettings(settle_ms=50)):
             await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
@@ -548,9 +552,9 @@ async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before
             assert seen.gaps == []
 
 
-@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
-async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(bus: Bus, counted: bool) -> None:
-    venue, minute = quiet(counted)
+@pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
+async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(bus: Bus, sequential_ids: bool) -> None:
+    venue, minute = quiet(sequential_ids)
     venue.rest.always = errors.ExchangeError("no")
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
         await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
@@ -563,9 +567,9 @@ async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(
         assert seen.gaps == [Gap(since=minute - 1, until=late.timestamp, before_id="4", reason="ExchangeError: no")]
 
 
-@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
-async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus: Bus, counted: bool) -> None:
-    venue, minute = quiet(counted)
+@pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
+async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus: Bus, sequential_ids: bool) -> None:
+    venue, minute = quiet(sequential_ids)
     async with witness(bus) as seen:
         async with running(bus, venue, StreamerSettings(settle_ms=50)):
             await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute)
@@ -579,7 +583,7 @@ async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus:
             (gap,) = seen.gaps
             assert (gap.since, gap.after_id, gap.before_id) == (minute - 1, None, None)
             assert abs((gap.until or 0) - (second.timestamp - 30_000)) < 5_000
-            assert body.desk.board.gaps == 1
+            assert body.context.status.gaps == 1
 
 
 # ---- the tape, read back
@@ -631,7 +635,7 @@ async def test_a_trade_whose_id_jumps_ahead_is_refused_and_costs_no_real_one(bus
         await seen.until(lambda: consecutive(seen, 0, 200) and "rejected" in seen.events())
         await seen.until(lambda: body.state == "live")
         assert seen.gaps == []
-        assert body.desk.board.rejected == 1
+        assert body.context.status.rejected == 1
         assert str(JUMP) in next(status.message for status in seen.statuses if status.event == "rejected")
 
 
@@ -647,7 +651,7 @@ async def test_a_trade_whose_id_jumps_ahead_in_a_quiet_market_does_not_hold_up_w
         push(body.sink, trades(50, 60))
         await seen.until(lambda: consecutive(seen, 0, 60) and "rejected" in seen.events())
         assert seen.gaps == []
-        assert body.desk.board.rejected == 1
+        assert body.context.status.rejected == 1
 
 
 @pytest.mark.parametrize("rest_follows", [True, False])
@@ -662,13 +666,13 @@ async def test_an_exchange_that_renumbers_is_followed_after_a_gap(bus: Bus, rest
         push(body.sink, new)
         await seen.until(lambda: seen.trades == [*trades(0, 50), *new])
         assert [(gap.after_id, gap.before_id) for gap in seen.gaps] == [("49", new[0].id)]
-        assert body.desk.board.rejected == 0
+        assert body.context.status.rejected == 0
 
 
 async def test_a_page_without_the_last_trade_proves_nothing(bus: Bus) -> None:
     """REST has forgotten everything: what happened in between is not to be had, and that nothing did is not known."""
     now = START
-    venue = ScriptedVenue(Rest(), counted=False, clock=lambda: now)
+    venue = ScriptedVenue(Rest(), sequential_ids=False, clock=lambda: now)
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, trades(0, 10))
         await seen.until(lambda: len(seen.trades) == 10)
@@ -687,7 +691,7 @@ async def test_a_page_without_the_last_trade_proves_nothing(bus: Bus) -> None:
 async def test_what_lies_beyond_the_reach_of_rest_is_a_gap(bus: Bus) -> None:
     """bitstamp gives the last hour: an empty hour says nothing of the one before."""
     now = START
-    venue = ScriptedVenue(Rest(), counted=False, clock=lambda: now)
+    venue = ScriptedVenue(Rest(), sequential_ids=False, clock=lambda: now)
     venue.past = PastTrades(venue.rest, TradeFacts(method="by_time", reach_ms=3_600_000, resolution_ms=1))
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(repair_span_s=86_400, settle_ms=0)) as body:
         push(body.sink, trades(0, 10))

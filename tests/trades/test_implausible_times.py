@@ -22,16 +22,16 @@ YEAR = 365 * 86_400_000
 WRONG = [NOW + YEAR, NOW // 1000, NOW * 1000, 10**18, 0, -1]
 
 
-def venue_of(happened: list[Trade], *, counted: bool) -> ScriptedVenue:
+def venue_of(happened: list[Trade], *, sequential_ids: bool) -> ScriptedVenue:
     """A venue where it is NOW, and no later time is taken."""
     return ScriptedVenue(
-        Rest(happened), counted=counted, clock=lambda: NOW, admission=Admission(lambda: NOW + AHEAD_MS)
+        Rest(happened), sequential_ids=sequential_ids, clock=lambda: NOW, admission=Admission(lambda: NOW + AHEAD_MS)
     )
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_where_ids_count_rest_gives_the_trade_that_the_feed_stamped_wrong(bus: Bus, wrong: int) -> None:
-    venue = venue_of(trades(0, 100), counted=True)
+    venue = venue_of(trades(0, 100), sequential_ids=True)
     async with witness(bus) as seen, running(bus, venue) as body:
         body.sink.take(trades(0, 40), 1)
         body.sink.left_out(f"its time is {wrong}")
@@ -39,13 +39,13 @@ async def test_where_ids_count_rest_gives_the_trade_that_the_feed_stamped_wrong(
         await seen.until(lambda: 59 in seen.ids)
         assert seen.ids[:60] == list(range(60))
         assert seen.gaps == []
-        assert body.desk.board.rejected == 1
+        assert body.context.status.rejected == 1
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 async def test_where_rest_stamps_it_wrong_too_it_is_a_gap_and_the_feed_goes_on(bus: Bus, wrong: int) -> None:
     happened = [*trades(0, 40), trade(40, timestamp=wrong), *trades(41, 100)]
-    venue = venue_of(happened, counted=True)
+    venue = venue_of(happened, sequential_ids=True)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(repair_s=60)) as body:
         body.sink.take(trades(0, 40), 1)
         body.sink.left_out("its time cannot be")
@@ -62,7 +62,7 @@ async def test_where_rest_stamps_it_wrong_too_it_is_a_gap_and_the_feed_goes_on(b
 
 
 async def test_elsewhere_the_next_trades_follow_a_gap(bus: Bus) -> None:
-    venue = venue_of(trades(0, 100), counted=False)
+    venue = venue_of(trades(0, 100), sequential_ids=False)
     async with witness(bus) as seen, running(bus, venue) as body:
         body.sink.take(trades(0, 40), 1)
         await seen.until(lambda: 39 in seen.ids)
@@ -74,12 +74,12 @@ async def test_elsewhere_the_next_trades_follow_a_gap(bus: Bus) -> None:
         assert [(gap.since, gap.until, gap.after_id, gap.before_id) for gap in seen.gaps] == [
             (trade(39).timestamp, trade(41).timestamp, "39", "41")
         ]
-        assert body.desk.board.rejected == 2
+        assert body.context.status.rejected == 2
         assert "rejected" in seen.events()
 
 
 async def test_elsewhere_what_rest_stamps_wrong_is_a_gap_as_well(bus: Bus) -> None:
-    venue = venue_of([*trades(0, 50), trade(50, timestamp=NOW + YEAR), *trades(51, 100)], counted=False)
+    venue = venue_of([*trades(0, 50), trade(50, timestamp=NOW + YEAR), *trades(51, 100)], sequential_ids=False)
     async with witness(bus) as seen, running(bus, venue) as body:
         body.sink.take(trades(0, 40), 1)
         await seen.until(lambda: 39 in seen.ids)
@@ -96,12 +96,14 @@ async def test_elsewhere_what_rest_stamps_wrong_is_a_gap_as_well(bus: Bus) -> No
         assert gap.since <= trade(50).timestamp <= gap.until
 
 
-@pytest.mark.parametrize("counted", [True, False], ids=["counted", "uncounted"])
-async def test_in_a_quiet_market_the_tape_is_not_complete_without_what_was_left_out(bus: Bus, counted: bool) -> None:
+@pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
+async def test_in_a_quiet_market_the_tape_is_not_complete_without_what_was_left_out(
+    bus: Bus, sequential_ids: bool
+) -> None:
     began = time.monotonic()
     minute = START // 60_000 * 60_000
     venue = ScriptedVenue(
-        Rest(), counted=counted, clock=lambda: minute + 59_700 + int((time.monotonic() - began) * 1000)
+        Rest(), sequential_ids=sequential_ids, clock=lambda: minute + 59_700 + int((time.monotonic() - began) * 1000)
     )
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=100)) as body:
         body.sink.take([trade(0, timestamp=minute + 59_000)], 1)

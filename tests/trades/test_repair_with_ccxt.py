@@ -13,7 +13,7 @@ from support.spoken import Deal, Spoken, deals, speaking
 from support.trade_feed import following
 from tickwire.bus.connection import Bus
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.subscriptions.live_venue import Venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue
 from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.venues.profile import TradeFacts
 
@@ -41,7 +41,7 @@ def whole(said: Spoken, seen: Witness) -> bool:
     return [each.id for each in seen.trades] == [said.ids(each)[0] for each in said.happened]
 
 
-def forget_declared(venue: Venue) -> None:
+def forget_declared(venue: LiveVenue) -> None:
     """As if nothing were known of how it is to be asked."""
     venue.past = PastTrades(venue.rest, TradeFacts(), venue.clock)
 
@@ -69,7 +69,7 @@ async def test_what_an_interruption_missed_is_fetched_as_the_exchange_takes_it(
             await interrupted(said, seen, since, missing)
             await seen.until(lambda: "repaired" in seen.events() and whole(said, seen), 40)
             assert seen.gaps == []
-            assert body.desk.board.duplicates == 0
+            assert body.context.status.duplicates == 0
             assert body.state == "live"
 
 
@@ -113,4 +113,4 @@ async def test_three_thousand_trades_in_one_write_are_on_the_tape_in_order(
         await seen.until(lambda: len(seen.trades) >= 3_000)
         assert whole(said, seen)
         assert seen.gaps == []
-        assert body.desk.board.rejected == 0
+        assert body.context.status.rejected == 0

@@ -40,4 +40,4 @@ async def test_after_a_disconnection_each_trade_is_on_the_tape_once_whatever_ids
         ids = [said.ids(each) for each in said.happened]
         assert all(trade.id in both for trade, both in zip(seen.trades, ids, strict=True)), "to the last digit"
         assert {trade.id for trade in seen.trades[:30]} == {live for live, _ in ids[:30]}
-        assert body.desk.board.rejected == 0
+        assert body.context.status.rejected == 0

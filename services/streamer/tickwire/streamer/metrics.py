@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 from tickwire.model.feeds import State
 from tickwire.observe.metrics import SECONDS, Text
 from tickwire.observe.prometheus import family, histogram, labels
-from tickwire.streamer.control.feed_context import Board, Tally
+from tickwire.streamer.control.feed_context import Counters, FeedStatus
 
 OF_A_TAPE = {
     "items": "Trades, changes of books, ticker updates or candles that are on the tape",
@@ -22,7 +22,7 @@ OF_A_FEED = {
     "duplicates": "Items that the exchange repeated",
     "rejected": "Messages of the exchange that could not be used",
 }
-"""Counts, each a counter `tickwire_feed_<name>_total`: of a tally, and of a board."""
+"""Counts, each a counter `tickwire_feed_<name>_total`: of a tally, and of a status."""
 
 _Lag = tuple[Sequence[int], float]
 
@@ -40,21 +40,21 @@ class _Feed(NamedTuple):
     lags: tuple[_Lag, _Lag] | None
 
 
-def of_feeds(boards: Iterable[Board]) -> Text:
+def of_feeds(statuses: Iterable[FeedStatus]) -> Text:
     """Read every number of these feeds; a thousand take a few ms, and writing them out takes longer."""
     feeds: list[_Feed] = []
     tapes: list[_Tape] = []
     states = dict.fromkeys(get_args(State), 0)
-    for board in boards:
-        feed = board.feed
+    for status in statuses:
+        feed = status.feed
         named = labels(kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol)
-        states["failed" if board.troubles else board.state] += 1
+        states["failed" if status.troubles else status.state] += 1
         # Candles are made of trades, and at a pace of their own: when they came says nothing.
-        lags = None if feed.kind == "candle" else (board.receipt_lag.read(), board.publish_lag.read())
-        feeds.append(_Feed(named, tuple(getattr(board, name) for name in OF_A_FEED), board.waiting(), lags))
-        tallies: dict[str, Tally] = {named: board}
+        lags = None if feed.kind == "candle" else (status.receipt_lag.read(), status.publish_lag.read())
+        feeds.append(_Feed(named, tuple(getattr(status, name) for name in OF_A_FEED), status.waiting(), lags))
+        tallies: dict[str, Counters] = {named: status}
         if feed.kind == "candle":
-            tallies = {f"{named},{labels(timeframe=each)}": tally for each, tally in board.of_timeframe.items()}
+            tallies = {f"{named},{labels(timeframe=each)}": tally for each, tally in status.of_timeframe.items()}
         for own, tally in tallies.items():
             tapes.append(_Tape(own, tuple(getattr(tally, name) for name in OF_A_TAPE), tally.last_message))
 

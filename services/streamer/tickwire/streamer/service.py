@@ -71,10 +71,10 @@ from tickwire.settings import Settings, StreamerSettings
 from tickwire.streamer import tickers
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.candles import feed as candles
-from tickwire.streamer.control.feed_context import Board, Desk, Wishes, open_board
+from tickwire.streamer.control.feed_context import Demand, FeedContext, FeedStatus, open_feed_status
 from tickwire.streamer.control.interests import Interests, check, open_interests
 from tickwire.streamer.metrics import of_feeds
-from tickwire.streamer.subscriptions.venue_pool import Venues, open_venues
+from tickwire.streamer.subscriptions.venue_pool import VenuePool, open_venue_pool
 from tickwire.streamer.trades import feed as trades
 
 log = logs.get(__name__)
@@ -100,7 +100,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
     await streams.declare_for(bus.jetstream, settings)
     async with (
         AsyncExitStack() as stack,
-        open_venues(settings) as venues,
+        open_venue_pool(settings) as venues,
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as group,
     ):
@@ -168,11 +168,11 @@ async def _keep(interests: Interests, requests: Sequence[StartRequest], stop: as
 
 @dataclass
 class _Running:
-    """A wanted feed on this instance, which owns it (then it has a board) or stands by."""
+    """A wanted feed on this instance, which owns it (then it has a status) or stands by."""
 
-    wishes: Wishes
+    demand: Demand
     stop: asyncio.Event = field(default_factory=asyncio.Event)
-    board: Board | None = None
+    status: FeedStatus | None = None
 
 
 class _Streamer:
@@ -181,7 +181,7 @@ class _Streamer:
         bus: Bus,
         settings: Settings,
         instance: str,
-        venues: Venues,
+        venues: VenuePool,
         leases: Leases,
         group: asyncio.TaskGroup,
         stop: asyncio.Event,
@@ -216,11 +216,11 @@ class _Streamer:
             if running is not None:
                 running.stop.set()
             return
-        wishes = self._interests.wishes(market)
+        demand = self._interests.demand(market)
         if running is not None:
-            running.wishes.become(wishes)
+            running.demand.update(demand)
             return
-        self._running[market] = running = _Running(wishes)
+        self._running[market] = running = _Running(demand)
         self._group.create_task(self._contend(market, running))
 
     def end(self) -> None:
@@ -233,7 +233,7 @@ class _Streamer:
             self._leases.hold, market.path, partial(self._own, market, running), running.stop, **market.fields
         )
         try:
-            # What fails before the feed has a board, or beside its body, is its own matter, too.
+            # What fails before the feed has a status, or beside its body, is its own matter, too.
             await bulkhead(hold, running.stop, failed=partial(_failure, market))
         finally:
             del self._running[market]
@@ -242,41 +242,41 @@ class _Streamer:
 
     async def _own(self, market: Feed, running: _Running, lease: Lease) -> None:
         """Run a feed while this instance holds its lease."""
-        running.board = board = await open_board(
+        running.status = status = await open_feed_status(
             self._bus, market, self._instance, partial(self._leases.confirm, market.path)
         )
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(board.run())
-                await self._attempt(market, running, board, lease)
-                board.end()
+                group.create_task(status.run())
+                await self._attempt(market, running, status, lease)
+                status.end()
         except* Fenced as group_error:
             log.warning("another instance took the feed over", **market.fields, error=str(leaf(group_error)))
         finally:
-            running.board = None
+            running.status = None
 
-    async def _attempt(self, market: Feed, running: _Running, board: Board, lease: Lease) -> None:
+    async def _attempt(self, market: Feed, running: _Running, status: FeedStatus, lease: Lease) -> None:
         """Run the body of a feed, again and again where it fails, until the lease is to be released."""
 
         async def body() -> None:
             venue = await self._venues.get(market.exchange)
             units = await venue.units(market.symbol)
-            desk = Desk(
+            context = FeedContext(
                 feed=market,
                 bus=self._bus,
                 venue=venue,
                 settings=self._settings.streamer,
-                wishes=running.wishes,
-                board=board,
+                demand=running.demand,
+                status=status,
                 stop=lease.stop,
                 confirm=partial(self._leases.confirm, market.path),
                 tape=self._settings.tape,
                 units=units,
             )
-            await BODIES[market.kind](desk)
+            await BODIES[market.kind](context)
 
         def failed(error: Exception, failures: int) -> float | None:
-            board.failed(reason(error))
+            status.failed(reason(error))
             _failure(market, error, failures)
             # Nothing but another request can help: it is refused, this one was there before.
             return self._settings.leases.ttl_s * HOPELESS_TTLS if isinstance(leaf(error), _HOPELESS) else None
@@ -285,7 +285,7 @@ class _Streamer:
 
     def measured(self) -> Text:
         """What Prometheus is told."""
-        return of_feeds(running.board for running in self._running.values() if running.board is not None)
+        return of_feeds(running.status for running in self._running.values() if running.status is not None)
 
     # -- requests -------------------------------------------------------------------------------------------------
 
@@ -355,8 +355,8 @@ class _Streamer:
         found = [
             report
             for market, running in self._running.items()
-            if running.board is not None and request.exchange in (None, market.exchange)
-            for report in running.board.reports(running.wishes.timeframes)
+            if running.status is not None and request.exchange in (None, market.exchange)
+            for report in running.status.feed_reports(running.demand.timeframes)
         ]
         chunks = [found[start : start + FEEDS_A_CHUNK] for start in range(0, len(found), FEEDS_A_CHUNK)] or [[]]
         for number, chunk in enumerate(chunks):

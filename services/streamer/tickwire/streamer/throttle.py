@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tickwire.streamer.control.feed_context import Board
+from tickwire.streamer.control.feed_context import FeedStatus
 
 COMPLAINT_S = 1.0
 """At most one status per feed in so long says that messages could not be used; all are counted."""
@@ -44,20 +44,20 @@ class Throttle:
 
 
 class Rejections:
-    """Messages of the exchange that could not be used, on a feed's board."""
+    """Messages of the exchange that could not be used, on a feed's status."""
 
-    def __init__(self, board: Board) -> None:
-        self._board = board
+    def __init__(self, status: FeedStatus) -> None:
+        self._status = status
         self._unsaid = 0
         self._said = float("-inf")
 
     def add(self, reason: str) -> None:
         """Count one; say so unless one was said a moment ago."""
-        self._board.rejected += 1
+        self._status.rejected += 1
         now = time.monotonic()
         if now - self._said < COMPLAINT_S:
             self._unsaid += 1
             return
         more = f" (and {self._unsaid} before it)" if self._unsaid else ""
-        self._board.say("rejected", reason + more)
+        self._status.report("rejected", reason + more)
         self._said, self._unsaid = now, 0

@@ -3,7 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `tape.ticker.<exchange>.<token>` | publishes | `Ticker`, at most every `cadence_ms`; public as `md.ticker.…` |
-| `tape.status.ticker.<exchange>.<token>` | publishes | `Status`, by the feed's board; public as `md.status.ticker.…` |
+| `tape.status.ticker.<exchange>.<token>` | publishes | `Status`, by `FeedStatus`; public as `md.status.ticker.…` |
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tickwire.model import messages, numbers
 from tickwire.model.feeds import Ticker
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
-from tickwire.streamer.control.feed_context import Desk
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.throttle import Rejections, Throttle
 from tickwire.tape.writer import TapeWriter, open_writer
 
@@ -30,35 +30,35 @@ AMOUNTS = frozenset({"bid_amount", "ask_amount", "volume", "quote_volume"})
 """Those that are no prices."""
 
 
-async def run(desk: Desk) -> None:
-    """Publish the ticker of `desk.feed` until `desk.stop`; see Desk for what is raised."""
-    tape, last = await open_writer(desk.bus, streams.TICKERS, desk.feed.tape, desk.confirm)
-    await tape.append(messages.encode(_again(desk, last)))
-    desk.board.say("starting")
-    await TickerFeed(desk, tape).run()
-    desk.board.state = "stopped"
-    desk.board.say("stopped")
+async def run(context: FeedContext) -> None:
+    """Publish the ticker of `context.feed` until `context.stop`; see FeedContext for what is raised."""
+    tape, last = await open_writer(context.bus, streams.TICKERS, context.feed.tape, context.confirm)
+    await tape.append(messages.encode(_again(context, last)))
+    context.status.report("starting")
+    await TickerFeed(context, tape).run()
+    context.status.state = "stopped"
+    context.status.report("stopped")
 
 
-def _again(desk: Desk, last: bytes | None) -> Ticker:
+def _again(context: FeedContext, last: bytes | None) -> Ticker:
     """The last message as it was; an empty one where there is none, or none that can be read."""
     if last is not None:
         try:
             return msgspec.structs.replace(messages.decode(last, Ticker), conflated=0)
         except BadRequest:
             pass
-    return Ticker(exchange=desk.feed.exchange, symbol=desk.feed.symbol, timestamp=None, received=now_ms())
+    return Ticker(exchange=context.feed.exchange, symbol=context.feed.symbol, timestamp=None, received=now_ms())
 
 
 class TickerFeed:
-    """The ticker: the venue puts updates in (a `desk.Sink`), the publisher takes the newest state out."""
+    """The ticker: the venue puts updates in (`FeedSink`), the publisher takes the newest state out."""
 
-    def __init__(self, desk: Desk, tape: TapeWriter) -> None:
-        self._desk = desk
-        self._board = desk.board
+    def __init__(self, context: FeedContext, tape: TapeWriter) -> None:
+        self._context = context
+        self._status = context.status
         self._tape = tape
         self._throttle = Throttle()
-        self._complaints = Rejections(desk.board)
+        self._complaints = Rejections(context.status)
         self._said: dict[str, float] = {}
         self._timestamp: int | None = None
         self._received = 0
@@ -67,11 +67,11 @@ class TickerFeed:
         self._ended = False
 
     async def run(self) -> None:
-        """All of the feed's work, until the desk says stop."""
+        """All of the feed's work, until the context says stop."""
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             publisher = group.create_task(self._publish())
-            async with self._desk.venue.watching(self._desk.feed, self):
-                await self._desk.stop.wait()
+            async with self._context.venue.watching(self._context.feed, self):
+                await self._context.stop.wait()
             self._ended = True
             self._throttle.notify_now()
             await publisher
@@ -95,17 +95,17 @@ class TickerFeed:
             self._received = received
             self._updates += 1
             self._throttle.notify()
-            if self._board.state != "live":
-                self._board.state = "live"
+            if self._status.state != "live":
+                self._status.state = "live"
 
     def _say(self, name: str, value: Any) -> None:
         """A field as it is from now on: unknown where the value cannot be one. The other fields are good."""
         try:
-            # Venues say 0 for the best price of an empty side, and for the last price before the first trade.
+            # VenuePool say 0 for the best price of an empty side, and for the last price before the first trade.
             if name in AMOUNTS:
                 self._said[name] = numbers.amount(value)
             elif float(value):
-                self._said[name] = numbers.price(value, self._desk.feed.symbol)
+                self._said[name] = numbers.price(value, self._context.feed.symbol)
             else:
                 self._said.pop(name, None)
         except (TypeError, ValueError) as error:
@@ -115,18 +115,18 @@ class TickerFeed:
     def connected(self) -> None:
         """What was said before is not put together with what comes: it may be long past."""
         if self._connections:
-            self._board.reconnects += 1
+            self._status.reconnects += 1
         self._connections += 1
-        self._board.state = "live"
-        self._board.say("connected")
+        self._status.state = "live"
+        self._status.report("connected")
 
     def disconnected(self, reason: str) -> None:
         """The last message stays, with the time it is of."""
         self._said = {}
         self._timestamp = None
         self._updates = 0
-        self._board.state = "disconnected"
-        self._board.say("disconnected", reason)
+        self._status.state = "disconnected"
+        self._status.report("disconnected", reason)
 
     def rejected(self, reason: str) -> None:
         """Say so."""
@@ -139,19 +139,19 @@ class TickerFeed:
     async def _publish(self) -> None:
         """The newest state, one publish in flight, at most every `settings.cadence_ms`."""
         while True:
-            await self._throttle.wait(self._desk.settings.cadence_ms / 1000)
+            await self._throttle.wait(self._context.settings.cadence_ms / 1000)
             if self._updates:
                 updates, self._updates = self._updates, 0
                 message = Ticker(
-                    exchange=self._desk.feed.exchange,
-                    symbol=self._desk.feed.symbol,
+                    exchange=self._context.feed.exchange,
+                    symbol=self._context.feed.symbol,
                     timestamp=self._timestamp,
                     received=self._received,
                     conflated=updates - 1,
                     **self._said,
                 )
                 await self._tape.append(messages.encode(message))
-                self._board.published(updates, received=message.received, timestamp=message.timestamp)
-                self._board.conflated += updates - 1
+                self._status.published(updates, received=message.received, timestamp=message.timestamp)
+                self._status.conflated += updates - 1
             if self._ended and not self._updates:
                 return

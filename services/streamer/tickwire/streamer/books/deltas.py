@@ -15,7 +15,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import BookDelta, BookDeltas
 from tickwire.model.times import now_ms
 from tickwire.streamer.books.orderbook import OrderBook
-from tickwire.streamer.control.feed_context import Desk, Diff
+from tickwire.streamer.control.feed_context import Diff, FeedContext
 from tickwire.tape.writer import TapeWriter, open_writer
 
 PART = 5_000
@@ -27,8 +27,8 @@ BATCH = 8_000
 class Deltas:
     """What waits to be published. `present` gives the book as it is, None while there is none."""
 
-    def __init__(self, desk: Desk, tape: TapeWriter, present: Callable[[], OrderBook | None]) -> None:
-        self._desk = desk
+    def __init__(self, context: FeedContext, tape: TapeWriter, present: Callable[[], OrderBook | None]) -> None:
+        self._context = context
         self._tape = tape
         self._present = present
         self._waiting: deque[BookDelta] = deque()
@@ -52,9 +52,9 @@ class Deltas:
         )
         self._received = received
         self._weight += 1 + len(diff.bids) + len(diff.asks)
-        if self._weight > self._desk.settings.held:
-            self._desk.board.gaps += 1
-            self._desk.board.say(
+        if self._weight > self._context.settings.held:
+            self._context.status.gaps += 1
+            self._context.status.report(
                 "gap", f"the broker is behind: {len(self._waiting)} changes give way to a snapshot of the book"
             )
             self._waiting.clear()
@@ -66,15 +66,15 @@ class Deltas:
         self._void = True
         self._news.set()
 
-    def want(self, wanted: bool, newcomers: int) -> None:
+    def want(self, wanted: bool, delta_joins: int) -> None:
         """Whether anyone asks for changes, and how many have come so far. Whoever comes gets a snapshot."""
         if wanted != self._wanted:
             self._wanted = wanted
             self.void()
-        elif wanted and newcomers != self._newcomers:
+        elif wanted and delta_joins != self._newcomers:
             self._anew = True
             self._news.set()
-        self._newcomers = newcomers
+        self._newcomers = delta_joins
 
     def end(self) -> None:
         """Have `run` return after what waits."""
@@ -109,7 +109,7 @@ class Deltas:
             self._waiting.extend(snapshot(book))
             self._received = now_ms()
             self._void = self._anew = False
-            self._due = asyncio.get_running_loop().time() + self._desk.tape.deltas_age_s / 3
+            self._due = asyncio.get_running_loop().time() + self._context.tape.deltas_age_s / 3
         batch: list[BookDelta] = []
         weight = 0
         while self._waiting and weight < BATCH:
@@ -119,7 +119,7 @@ class Deltas:
         return batch
 
     async def _append(self, batch: list[BookDelta]) -> None:
-        feed = self._desk.feed
+        feed = self._context.feed
         message = BookDeltas(
             exchange=feed.exchange,
             symbol=feed.symbol,
@@ -129,16 +129,16 @@ class Deltas:
         await self._tape.append(messages.encode(message))
 
 
-async def open_deltas(desk: Desk, present: Callable[[], OrderBook | None]) -> Deltas:
+async def open_deltas(context: FeedContext, present: Callable[[], OrderBook | None]) -> Deltas:
     """The changes of a book whose owner has just begun: an earlier owner is shut out where it has published any."""
-    feed = desk.feed
+    feed = context.feed
     subject = feed.tape.replace("tape.book.", "tape.book_delta.", 1)
-    tape, last = await open_writer(desk.bus, streams.BOOK_DELTAS, subject, desk.confirm)
-    deltas = Deltas(desk, tape, present)
-    if last is not None or desk.wishes.deltas:
+    tape, last = await open_writer(context.bus, streams.BOOK_DELTAS, subject, context.confirm)
+    deltas = Deltas(context, tape, present)
+    if last is not None or context.demand.deltas:
         empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=now_ms(), deltas=[])
         await tape.append(messages.encode(empty))
-    deltas.want(desk.wishes.deltas, desk.wishes.newcomers)
+    deltas.want(context.demand.deltas, context.demand.delta_joins)
     return deltas
 
 

@@ -4,7 +4,7 @@
 |---|---|---|
 | `tape.book.<exchange>.<token>` | publishes | `Book`, at most every `cadence_ms`; public as `md.book.…` |
 | `tape.book_delta.<exchange>.<token>` | publishes | `BookDeltas`, for those who ask; public as `md.book_delta.…` |
-| `tape.status.book.<exchange>.<token>` | publishes | `Status`, by the feed's board; public as `md.status.book.…` |
+| `tape.status.book.<exchange>.<token>` | publishes | `Status`, by `FeedStatus`; public as `md.status.book.…` |
 
 A book that may be wrong is `resyncing` at once, without levels, until it is right again. What was said last is repeated
 though nothing changes, because stream BOOKS keeps it no longer than `BOOK_VALID_S`: a dead owner's book is not found.
@@ -33,7 +33,7 @@ from tickwire.redaction import described
 from tickwire.streamer.books import snapshots
 from tickwire.streamer.books.deltas import open_deltas
 from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
-from tickwire.streamer.control.feed_context import BookView, Desk, Diff
+from tickwire.streamer.control.feed_context import BookView, Diff, FeedContext
 from tickwire.streamer.throttle import Rejections, Throttle
 from tickwire.tape.writer import TapeWriter, open_writer
 
@@ -53,15 +53,15 @@ WRONG_S = 5.0
 """A book of ccxt's that is impossible for so long is subscribed anew."""
 
 
-async def run(desk: Desk) -> None:
-    """Keep and publish the book of `desk.feed` until `desk.stop`; see Desk for what is raised."""
-    tape, _ = await open_writer(desk.bus, streams.BOOKS, desk.feed.tape, desk.confirm)
-    body = BookFeed(desk, tape)
+async def run(context: FeedContext) -> None:
+    """Keep and publish the book of `context.feed` until `context.stop`; see FeedContext for what is raised."""
+    tape, _ = await open_writer(context.bus, streams.BOOKS, context.feed.tape, context.confirm)
+    body = BookFeed(context, tape)
     await tape.append(messages.encode(body.nothing()))
-    desk.board.say("starting")
+    context.status.report("starting")
     await body.run()
-    desk.board.state = "stopped"
-    desk.board.say("stopped")
+    context.status.state = "stopped"
+    context.status.report("stopped")
 
 
 class _View(Struct, frozen=True):
@@ -74,15 +74,15 @@ class _View(Struct, frozen=True):
 
 
 class BookFeed:
-    """The book and whoever works on it: the venue puts changes in (a `desk.Sink`), the publisher takes it out."""
+    """The book and whoever works on it: the venue puts changes in (`FeedSink`), the publisher takes it out."""
 
-    def __init__(self, desk: Desk, tape: TapeWriter) -> None:
-        self._desk = desk
-        self._board = desk.board
+    def __init__(self, context: FeedContext, tape: TapeWriter) -> None:
+        self._context = context
+        self._status = context.status
         self._tape = tape
         self._throttle = Throttle()
-        self._complaints = Rejections(desk.board)
-        self._lacking = Episode(log, "no snapshot yet", exchange=desk.feed.exchange, symbol=desk.feed.symbol)
+        self._complaints = Rejections(context.status)
+        self._lacking = Episode(log, "no snapshot yet", exchange=context.feed.exchange, symbol=context.feed.symbol)
         self._book: OrderBook | None = None
         self._view: _View | None = None
         self._received = 0
@@ -91,7 +91,7 @@ class BookFeed:
         self._live_on_tape = False
         self._connections = 0
         # Whether the venue sends changes; it may fall back to whole books.
-        self._by_diffs = desk.venue.has_diffs
+        self._by_diffs = context.venue.has_diffs
         self._wanted = asyncio.Event()
         # Levels that the present book's snapshot was asked for.
         self._fetched = 0
@@ -106,16 +106,16 @@ class BookFeed:
         self._finished = False
 
     async def run(self) -> None:
-        """All of the feed's work, until the desk says stop."""
-        self._deltas = await open_deltas(self._desk, lambda: self._book)
+        """All of the feed's work, until the context says stop."""
+        self._deltas = await open_deltas(self._context, lambda: self._book)
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             publisher = group.create_task(self._publish())
             deltas = group.create_task(self._deltas.run())
             helpers = [
-                group.create_task(each) for each in (self._resync(), self._follow_wishes(), self._subscribe_anew())
+                group.create_task(each) for each in (self._resync(), self._follow_demand(), self._subscribe_anew())
             ]
-            async with self._desk.venue.watching(self._desk.feed, self):
-                await self._desk.stop.wait()
+            async with self._context.venue.watching(self._context.feed, self):
+                await self._context.stop.wait()
             self._ended = True
             self._throttle.notify_now()
             for helper in helpers:
@@ -142,12 +142,12 @@ class BookFeed:
     def connected(self) -> None:
         """The book of before is not known to be right any more."""
         if self._connections:
-            self._board.reconnects += 1
+            self._status.reconnects += 1
             self._broken = True
         self._connections += 1
         self._forget()
-        self._board.state = "resyncing"
-        self._board.say("connected")
+        self._status.state = "resyncing"
+        self._status.report("connected")
         if self._by_diffs:
             self._wanted.set()
 
@@ -157,8 +157,8 @@ class BookFeed:
         self._wanted.clear()
         self._wrong_since = None
         self._broken = True
-        self._board.state = "disconnected"
-        self._board.say("disconnected", reason)
+        self._status.state = "disconnected"
+        self._status.report("disconnected", reason)
 
     def rejected(self, reason: str) -> None:
         """A change that could not be read shows as a hole in the numbers, where it was one."""
@@ -187,9 +187,9 @@ class BookFeed:
             self._buffer.append(diff)
             self._wanted.set()
             self._broken = True
-            self._board.state = "resyncing"
-            self._board.gaps += 1
-            self._board.say("gap", str(gap))
+            self._status.state = "resyncing"
+            self._status.gaps += 1
+            self._status.report("gap", str(gap))
             return
         self._deltas.add(diff, before, received)
         self._received = received
@@ -197,7 +197,7 @@ class BookFeed:
         self._throttle.notify()
 
     def _take_view(self, view: BookView, received: int) -> None:
-        depth, symbol = self._desk.wishes.depth, self._desk.feed.symbol
+        depth, symbol = self._context.demand.depth, self._context.feed.symbol
         try:
             # Copied: ccxt goes on changing the lists, and empties them when it loses track.
             bids = [numbers.level(level, symbol) for level in view.bids[:depth]]
@@ -208,7 +208,7 @@ class BookFeed:
         if wrong:
             self._complaints.add(wrong)
             self._forget()
-            self._board.state = "resyncing"
+            self._status.state = "resyncing"
             now = time.monotonic()
             self._wrong_since = self._wrong_since or now
             if now - self._wrong_since >= WRONG_S:
@@ -237,12 +237,12 @@ class BookFeed:
         self._buffer.clear()
 
     def _is_live(self, sequence: int | None) -> None:
-        self._board.state = "live"
+        self._status.state = "live"
         self._throttle.notify_now()
         if self._broken:
             self._broken = False
-            self._board.repaired += 1
-            self._board.say("repaired", f"live again{'' if sequence is None else f' from update {sequence} on'}")
+            self._status.repaired += 1
+            self._status.report("repaired", f"live again{'' if sequence is None else f' from update {sequence} on'}")
 
     # ---- snapshots
 
@@ -259,11 +259,11 @@ class BookFeed:
                     continue
             connection, right_since = self._connections, 0.0
             try:
-                async with self._desk.venue.snapshots:
+                async with self._context.venue.snapshots:
                     if connection != self._connections or not self._wanted.is_set():
                         continue
                     levels = self._levels
-                    book = await snapshots.fetch(self._desk.venue, self._desk.feed.symbol, levels)
+                    book = await snapshots.fetch(self._context.venue, self._context.feed.symbol, levels)
                 if connection != self._connections or not self._wanted.is_set():
                     continue
                 for diff in self._buffer:
@@ -272,7 +272,7 @@ class BookFeed:
                     raise OutOfStep(f"the snapshot of update {book.sequence} is older than the book")
             except (errors.OperationFailed, OutOfStep) as error:
                 if isinstance(error, OutOfStep):
-                    log.debug("no snapshot yet", **self._desk.feed.fields, error=repr(error))
+                    log.debug("no snapshot yet", **self._context.feed.fields, error=repr(error))
                 else:
                     self._lacking.occurs(error=described(error))
                 self._complaints.add(f"no snapshot of the book yet: {described(error)}")
@@ -292,14 +292,14 @@ class BookFeed:
 
     @property
     def _levels(self) -> int:
-        return snapshots.levels_for(self._desk.wishes.depth, whole=self._desk.wishes.deltas)
+        return snapshots.levels_for(self._context.demand.depth, whole=self._context.demand.deltas)
 
     async def _subscribe_anew(self) -> None:
         """Where ccxt keeps a book that is impossible, have it make another."""
         while True:
             await self._stuck.wait()
             self._stuck.clear()
-            await self._desk.venue.resubscribe(self._desk.feed, f"an impossible book for {WRONG_S:g} s")
+            await self._context.venue.resubscribe(self._context.feed, f"an impossible book for {WRONG_S:g} s")
 
     # ---- publishing
 
@@ -309,7 +309,7 @@ class BookFeed:
             silent = False
             try:
                 async with asyncio.timeout(REPEAT_S):
-                    await self._throttle.wait(self._desk.wishes.cadence_ms / 1000)
+                    await self._throttle.wait(self._context.demand.cadence_ms / 1000)
             except TimeoutError:
                 silent = True
             message, changes = self._message()
@@ -317,15 +317,15 @@ class BookFeed:
             if live or self._live_on_tape or silent:
                 await self._tape.append(messages.encode(message))
                 received = message.received if changes else None
-                self._board.published(changes, received=received, timestamp=message.timestamp)
-                self._board.conflated += message.conflated
+                self._status.published(changes, received=received, timestamp=message.timestamp)
+                self._status.conflated += message.conflated
                 self._live_on_tape = live
             if self._finished:
                 return
 
     def _message(self) -> tuple[Book, int]:
         """The book as it is, and how many changes it brings."""
-        feed, depth = self._desk.feed, self._desk.wishes.depth
+        feed, depth = self._context.feed, self._context.demand.depth
         if self._ended or (self._book is None and self._view is None):
             return self.nothing(), 0
         sequence: int | None
@@ -333,7 +333,7 @@ class BookFeed:
             bids, asks = self._book.top(depth)
             timestamp, sequence = self._book.timestamp, self._book.sequence
             levels = self._levels
-            reach = levels // 2 if self._desk.wishes.deltas else min(depth, levels // 2)
+            reach = levels // 2 if self._context.demand.deltas else min(depth, levels // 2)
             if not self._book.covers(levels if levels > self._fetched else reach):
                 # The market has moved to where the snapshot did not reach, or more is wanted than it had. What is
                 # published is right, and too short.
@@ -343,7 +343,7 @@ class BookFeed:
                 self._forget()
                 self._wanted.set()
                 self._broken = True
-                self._board.state = "resyncing"
+                self._status.state = "resyncing"
                 return self.nothing(), 0
         else:
             assert self._view is not None
@@ -367,21 +367,21 @@ class BookFeed:
     def nothing(self) -> Book:
         """What is said while there is no book."""
         return Book(
-            exchange=self._desk.feed.exchange,
-            symbol=self._desk.feed.symbol,
+            exchange=self._context.feed.exchange,
+            symbol=self._context.feed.symbol,
             state="resyncing",
             timestamp=None,
             received=now_ms(),
         )
 
-    async def _follow_wishes(self) -> None:
-        wishes = self._desk.wishes
+    async def _follow_demand(self) -> None:
+        demand = self._context.demand
         while not self._ended:
-            changed = wishes.changed
-            self._deltas.want(wishes.deltas, wishes.newcomers)
+            changed = demand.changed
+            self._deltas.want(demand.deltas, demand.delta_joins)
             self._throttle.notify_now()
             await changed.wait()
-            if changed is wishes.changed:
+            if changed is demand.changed:
                 changed.clear()
 
 

@@ -12,7 +12,7 @@ from ccxt.base import errors
 
 from tickwire.model import numbers
 from tickwire.streamer.books.orderbook import OrderBook
-from tickwire.streamer.control.feed_context import Venue
+from tickwire.streamer.control.feed_context import FeedVenue
 from tickwire.streamer.subscriptions.watch_loop import answered
 
 LEVELS = (500, 1000)
@@ -30,7 +30,7 @@ def levels_for(depth: int, *, whole: bool) -> int:
     return LEVELS[-1] if whole else next((each for each in LEVELS if depth <= each // 2), LEVELS[-1])
 
 
-async def fetch(venue: Venue, symbol: str, levels: int) -> OrderBook:
+async def fetch(venue: FeedVenue, symbol: str, levels: int) -> OrderBook:
     """A book as the exchange has it. Raises ccxt's errors, and OutOfStep when there cannot be such a book."""
     try:
         async with asyncio.timeout(CALL_S):

@@ -15,7 +15,7 @@ import msgspec
 from tickwire.model.feeds import Gap, Trades
 from tickwire.process import lifecycle
 from tickwire.streamer.candles.builder import CandleBuilder
-from tickwire.streamer.control.feed_context import Venue
+from tickwire.streamer.control.feed_context import FeedVenue
 from tickwire.streamer.subscriptions.admission import Admission, LeftOut
 
 
@@ -31,7 +31,7 @@ def admitted(message: Trades, admission: Admission, left_out: LeftOut) -> Trades
     return msgspec.structs.replace(message, trades=kept, until=until, gap=gap)
 
 
-async def in_time(message: Trades, buildings: Iterable[CandleBuilder], venue: Venue, stop: asyncio.Event) -> bool:
+async def in_time(message: Trades, buildings: Iterable[CandleBuilder], venue: FeedVenue, stop: asyncio.Event) -> bool:
     """Wait until the exchange's clock has come to the end of all intervals that a message ends; whether it has.
 
     It has not when `stop` was set. Where the exchange's time is unknown, a later trade is what ends an interval.

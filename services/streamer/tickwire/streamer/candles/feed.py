@@ -7,7 +7,7 @@
 | `tape.ohlcv.<exchange>.<token>.<timeframe>` | publishes | `CandlePage`: complete candles, to be cached |
 | `fetcher.fetch` | asks | `FetchRequest` for what was not wholly observed |
 | `md.job.<id>` | subscribes | `Job`: whether that was fetched |
-| `tape.status.candle.<exchange>.<token>` | publishes | `Status`, by the feed's board; public as `md.status.candle.…` |
+| `tape.status.candle.<exchange>.<token>` | publishes | `Status`, by `FeedStatus`; public as `md.status.candle.…` |
 
 Candles of a timeframe that divides a day are built from the trades on the tape, whoever puts them there; a new owner
 goes on with the last published candle, from the message that it was built from. Others are the exchange's own.
@@ -50,7 +50,7 @@ from tickwire.streamer.candles.outbox import CacheOutbox
 from tickwire.streamer.candles.partial_candles import divides_a_day, grain_of
 from tickwire.streamer.candles.publisher import CandlePublisher
 from tickwire.streamer.candles.trade_tape import TradeTapeReader, position, read_back, stream_info
-from tickwire.streamer.control.feed_context import Desk
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.tape.writer import TapeWriter, last_message
 from tickwire.venues.registry import grid_of, profile_of
 from tickwire.venues.units import BASE, stated
@@ -65,23 +65,23 @@ LATE_S = 1.0
 """At most one status in so long says that trades came late; all are counted in it."""
 
 
-async def run(desk: Desk) -> None:
-    """Publish the candles that `desk.wishes` names until `desk.stop`; see Desk for what is raised."""
-    desk.board.state = "starting"
-    desk.board.say("starting")
-    settled_ms = profile_of(desk.feed.exchange).candles.settled_after_ms
-    caching = CacheOutbox(desk.bus, desk.feed, desk.board, max(desk.settings.settle_ms, settled_ms))
+async def run(context: FeedContext) -> None:
+    """Publish the candles that `context.demand` names until `context.stop`; see FeedContext for what is raised."""
+    context.status.state = "starting"
+    context.status.report("starting")
+    settled_ms = profile_of(context.feed.exchange).candles.settled_after_ms
+    caching = CacheOutbox(context.bus, context.feed, context.status, max(context.settings.settle_ms, settled_ms))
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         group.create_task(caching.send())
         group.create_task(caching.ask())
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as lines:
-            body = CandleFeed(desk, caching, lines)
+            body = CandleFeed(context, caching, lines)
             reminding = lines.create_task(body.remind())
             await body.follow()
             reminding.cancel()
         caching.end()
-    desk.board.state = "stopped"
-    desk.board.say("stopped")
+    context.status.state = "stopped"
+    context.status.report("stopped")
 
 
 class _Group:
@@ -107,14 +107,14 @@ class _Group:
 
 
 class CandleFeed:
-    def __init__(self, desk: Desk, caching: CacheOutbox, group: asyncio.TaskGroup) -> None:
-        self._desk = desk
-        self._board = desk.board
-        self._units = desk.units
-        self._says = profile_of(desk.feed.exchange).candles.quiet
+    def __init__(self, context: FeedContext, caching: CacheOutbox, group: asyncio.TaskGroup) -> None:
+        self._context = context
+        self._status = context.status
+        self._units = context.units
+        self._says = profile_of(context.feed.exchange).candles.quiet
         self._caching = caching
         self._group = group
-        self._trades = Feed("trade", desk.feed.exchange, desk.feed.symbol)
+        self._trades = Feed("trade", context.feed.exchange, context.feed.symbol)
         self._groups: list[_Group] = []
         """The first is the furthest; others catch up with it."""
         self._lines: dict[str, CandlePublisher] = {}
@@ -125,13 +125,13 @@ class CandleFeed:
 
     async def follow(self) -> None:
         """Build what is wanted, as it changes, until stopped."""
-        stop, wishes = self._desk.stop, self._desk.wishes
+        stop, demand = self._context.stop, self._context.demand
         try:
             while not stop.is_set():
-                changed = wishes.changed
-                await self._meet(wishes.timeframes)
+                changed = demand.changed
+                await self._meet(demand.timeframes)
                 await _first_of(stop, changed)
-                if changed is wishes.changed:
+                if changed is demand.changed:
                     changed.clear()
         finally:
             async with AsyncExitStack() as stack:
@@ -155,9 +155,9 @@ class CandleFeed:
         for timeframe in (self._lines.keys() | self._own.keys()) - wanted:
             if timeframe in self._own:
                 await self._own.pop(timeframe)[1].aclose()
-                self._board.troubles.pop(timeframe, None)
+                self._status.troubles.pop(timeframe, None)
                 continue
-            self._board.built.discard(timeframe)
+            self._status.built.discard(timeframe)
             (group,) = (group for group in self._groups if group.buildings.pop(timeframe, None) is not None)
             self._lines.pop(timeframe).end()
             if not group.buildings:
@@ -167,9 +167,9 @@ class CandleFeed:
             await self._publishing.pop(timeframe)
         added: dict[str, CandleBuilder] = {}
         for timeframe in sorted(wanted - self._lines.keys() - self._own.keys(), key=timeframes.duration_ms):
-            usual = grid_of(self._desk.feed.exchange, timeframe).opens_at is None
-            if usual and divides_a_day(timeframe) and self._desk.venue.rest.has.get("watchTrades"):
-                self._board.built.add(timeframe)
+            usual = grid_of(self._context.feed.exchange, timeframe).opens_at is None
+            if usual and divides_a_day(timeframe) and self._context.venue.rest.has.get("watchTrades"):
+                self._status.built.add(timeframe)
                 added[timeframe] = await self._build(timeframe)
             else:
                 await self._watch(timeframe)
@@ -179,9 +179,9 @@ class CandleFeed:
     # ---- the exchange's own
 
     async def _watch(self, timeframe: str) -> None:
-        feed = self._desk.feed._replace(timeframe=timeframe)
+        feed = self._context.feed._replace(timeframe=timeframe)
         tape, candle = await self._tape(feed)
-        own = NativeCandles(feed, self._units, tape, self._desk, candle, self._caching)
+        own = NativeCandles(feed, self._units, tape, self._context, candle, self._caching)
         stop, stack = asyncio.Event(), AsyncExitStack()
         publishing = self._group.create_task(own.line.run())
         stack.push_async_callback(_published, own.line, publishing)
@@ -194,7 +194,7 @@ class CandleFeed:
         """Have the exchange push one timeframe until `stop`; what the exchange refuses ends no other timeframe."""
 
         async def watched() -> None:
-            async with self._desk.venue.watching(feed, own):
+            async with self._context.venue.watching(feed, own):
                 await stop.wait()
 
         def failed(error: Exception, failures: int) -> None:
@@ -208,23 +208,23 @@ class CandleFeed:
 
     async def _build(self, timeframe: str) -> CandleBuilder:
         """Go on where the tape of the candles ends, or begin."""
-        feed = self._desk.feed._replace(timeframe=timeframe)
-        info = await stream_info(self._desk.bus, self._trades)
+        feed = self._context.feed._replace(timeframe=timeframe)
+        info = await stream_info(self._context.bus, self._trades)
         tape, candle = await self._tape(feed, info)
         unit = None if candle is None else stated(candle.symbol, candle.volume_unit)
         # What an earlier version began to count in contracts cannot be gone on with.
         if candle is not None and candle.sequence and unit == self._units.builds:
             building = CandleBuilder.resume(candle)
         else:
-            now = await self._desk.venue.now()
+            now = await self._context.venue.now()
             # Where the exchange's time is unknown, from the end of the tape on.
             target = 0 if now is None else now - now % timeframes.duration_ms(timeframe)
             back_ms = 0 if now is None else now - target
             building = CandleBuilder.begin(
-                timeframe, await position(self._desk.bus, self._trades, back_ms, info), target
+                timeframe, await position(self._context.bus, self._trades, back_ms, info), target
             )
             if candle is not None and now is not None:
-                self._skipped(timeframe, candle, Range(now - int(self._desk.settings.repair_span_s * 1000), target))
+                self._skipped(timeframe, candle, Range(now - int(self._context.settings.repair_span_s * 1000), target))
         if candle is not None:
             self._caching.inherit(candle)
             if candle.closed:
@@ -233,11 +233,11 @@ class CandleFeed:
         line = CandlePublisher(
             timeframe,
             tape,
-            self._board,
+            self._status,
             lambda: self._open(building),
             lambda: self._caching.debts(timeframe),
             candle,
-            self._desk.settings.candle_ms,
+            self._context.settings.candle_ms,
         )
         self._lines[timeframe] = line
         self._publishing[timeframe] = self._group.create_task(line.run())
@@ -255,8 +255,8 @@ class CandleFeed:
 
         Its sequence is 0 unless stream TRADES, of which `info` is, has what followed it.
         """
-        last = await last_message(self._desk.bus, streams.CANDLES, feed.tape)
-        tape = TapeWriter(self._desk.bus, streams.CANDLES, feed.tape, last, self._desk.confirm)
+        last = await last_message(self._context.bus, streams.CANDLES, feed.tape)
+        tape = TapeWriter(self._context.bus, streams.CANDLES, feed.tape, last, self._context.confirm)
         if last is None or last.data is None:
             return tape, None
         try:
@@ -265,7 +265,7 @@ class CandleFeed:
             log.warning("the last candle cannot be read", **feed.fields, error=str(error))
             await tape.append(last.data)
             return tape, None
-        wrong = self._desk.venue.admission.refusal(candle.timestamp)
+        wrong = self._context.venue.admission.refusal(candle.timestamp)
         if wrong is not None:
             log.warning("the last candle cannot be", **feed.fields, reason=wrong)
             await tape.append(last.data)
@@ -298,7 +298,7 @@ class CandleFeed:
         async def take(sequence: int, trades: Trades) -> None:
             await self._take(group, sequence, trades)
 
-        group.reading = TradeTapeReader(self._desk.bus, self._trades, take, self._unreadable)
+        group.reading = TradeTapeReader(self._context.bus, self._trades, take, self._unreadable)
         await group.reading.open(group.position + 1)
 
     async def _catch_up(self, group: _Group) -> None:
@@ -309,7 +309,7 @@ class CandleFeed:
                 first.join(group.buildings)
                 self._groups.remove(group)
                 return
-            said = read_back(self._desk.bus, self._trades, group.position, self._unreadable)
+            said = read_back(self._context.bus, self._trades, group.position, self._unreadable)
             async with aclosing(said) as found:
                 async for sequence, trades in found:
                     await self._take(group, sequence, trades)
@@ -322,17 +322,17 @@ class CandleFeed:
         await self._read(group)
 
     def _unreadable(self, reason: str) -> None:
-        self._board.rejected += 1
-        self._board.say("rejected", reason)
+        self._status.rejected += 1
+        self._status.report("rejected", reason)
 
     async def _take(self, group: _Group, sequence: int, trades: Trades) -> None:
-        trades = admitted(trades, self._desk.venue.admission, self._unreadable)
-        if not await in_time(trades, group.buildings.values(), self._desk.venue, self._desk.stop):
+        trades = admitted(trades, self._context.venue.admission, self._unreadable)
+        if not await in_time(trades, group.buildings.values(), self._context.venue, self._context.stop):
             return
         # Where the exchange's own candles are among them, those say what is live.
-        if self._board.state == "starting":
-            self._board.state = "live"
-            self._board.say("connected")
+        if self._status.state == "starting":
+            self._status.state = "live"
+            self._status.report("connected")
         said = fold(group.buildings, group.grain, sequence, trades, self._units.trades or BASE)
         for timeframe, each in said:
             if isinstance(each, Ended):
@@ -385,7 +385,7 @@ class CandleFeed:
             self._caching.missed(timeframe, Range(candle.timestamp, until))
 
     def _missed(self, timeframe: str, since: int, until: int) -> None:
-        self._board.gaps += 1
+        self._status.gaps += 1
         self._caching.missed(timeframe, Range(since, until))
 
     def _came_late(self, timeframe: str, late: Late) -> None:
@@ -394,7 +394,7 @@ class CandleFeed:
         now = time.monotonic()
         if now - self._late_said >= LATE_S:
             at = datetime.fromtimestamp(late.since / 1000, UTC).isoformat(timespec="seconds")
-            self._board.say("late", f"after the {timeframe} candle of {at} was closed", trades=self._late)
+            self._status.report("late", f"after the {timeframe} candle of {at} was closed", trades=self._late)
             self._late, self._late_said = 0, now
 
     def _open(self, building: CandleBuilder) -> Candle | None:
@@ -406,7 +406,7 @@ class CandleFeed:
     def _candle(self, timeframe: str, since: int, ended: Ended, *, closed: bool) -> Candle:
         assert ended.bar is not None
         return candle_of(
-            self._desk.feed._replace(timeframe=timeframe),
+            self._context.feed._replace(timeframe=timeframe),
             since,
             ended.bar,
             closed=closed,

@@ -16,7 +16,7 @@ from tickwire.redaction import redacted
 from tickwire.streamer.candles.builder import row_of
 from tickwire.streamer.candles.outbox import CacheOutbox
 from tickwire.streamer.candles.publisher import CandlePublisher
-from tickwire.streamer.control.feed_context import Desk
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter
 from tickwire.venues.registry import grid_of, profile_of
@@ -24,7 +24,7 @@ from tickwire.venues.units import Units, row_in_base, stated
 
 
 class NativeCandles:
-    """One timeframe: the venue puts candles in (a `desk.Sink`), `line` publishes them.
+    """One timeframe: the venue puts candles in (`FeedSink`), `line` publishes them.
 
     A candle is closed when the exchange says so, or when a later one opens; each once. Complete ones are cached. One
     whose last state may have been missed, because the connection broke, is not complete then, and is fetched; so is
@@ -36,10 +36,16 @@ class NativeCandles:
     """
 
     def __init__(
-        self, feed: Feed, units: Units, tape: TapeWriter, desk: Desk, last: Candle | None, caching: CacheOutbox
+        self,
+        feed: Feed,
+        units: Units,
+        tape: TapeWriter,
+        context: FeedContext,
+        last: Candle | None,
+        caching: CacheOutbox,
     ) -> None:
         assert feed.timeframe is not None
-        board = desk.board
+        status = context.status
         self._units = units
         self._timeframe = feed.timeframe
         self._grid = grid_of(feed.exchange, feed.timeframe)
@@ -48,19 +54,19 @@ class NativeCandles:
         self.line = CandlePublisher(
             self._timeframe,
             tape,
-            board,
+            status,
             lambda: self._open,
             lambda: caching.debts(self._timeframe),
             last,
-            desk.settings.candle_ms,
+            context.settings.candle_ms,
         )
-        self._venue = desk.venue
+        self._venue = context.venue
         self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
         """What is to be done next, each once the exchange's clock has come so far (ms)."""
         self._timer: asyncio.TimerHandle | None = None
-        self._board = board
+        self._status = status
         self._caching = caching
-        self._complaints = Rejections(board)
+        self._complaints = Rejections(status)
         self._open = last if last is not None and not last.closed else None
         self._closed = last.timestamp if last is not None and last.closed else -1
         self._expected: int | None = None
@@ -76,7 +82,7 @@ class NativeCandles:
 
     def take(self, items: Sequence[Any], received: int) -> None:
         """Candles, in order."""
-        self._board.state = "live"
+        self._status.state = "live"
         for candle in items:
             self._in_turn(*self._step(candle))
 
@@ -119,7 +125,7 @@ class NativeCandles:
 
     def _take(self, candle: Candle) -> None:
         if candle.timestamp <= self._closed or (self._open and candle.timestamp < self._open.timestamp):
-            self._board.duplicates += 1
+            self._status.duplicates += 1
             return
         if self._open is not None and candle.timestamp > self._open.timestamp:
             self._close(msgspec.structs.replace(self._open, complete=self._open.complete and not self._doubtful))
@@ -155,7 +161,7 @@ class NativeCandles:
             # A week that begins on another day has no place in the cache.
             return
         if not candle.complete:
-            self._board.gaps += 1
+            self._status.gaps += 1
             self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
         elif stated(candle.symbol, candle.volume_unit) == "base" == self._units.fetches:
             self._caching.observed(self._timeframe, candle.timestamp, ending, row_of(candle), final=self._final)
@@ -169,31 +175,31 @@ class NativeCandles:
         self._caching.missed(self._timeframe, missing)
         if not self._interrupted:
             return
-        self._board.gaps += 1
+        self._status.gaps += 1
         reason = "the exchange told nothing of them before it was connected again"
         gap = Gap(since=missing.since - 1, until=missing.until, reason=reason)
-        self._board.say("gap", f"{self._timeframe} candles: {reason}", gap=gap)
+        self._status.report("gap", f"{self._timeframe} candles: {reason}", gap=gap)
 
     def connected(self) -> None:
         """What happened before may be missing: until the open candle is told again, it is in doubt."""
         if self._connections:
-            self._board.reconnects += 1
+            self._status.reconnects += 1
         self._connections += 1
-        self._board.troubles.pop(self._timeframe, None)
-        self._board.state = "live"
-        self._board.say("connected", f"{self._timeframe} candles of the exchange")
+        self._status.troubles.pop(self._timeframe, None)
+        self._status.state = "live"
+        self._status.report("connected", f"{self._timeframe} candles of the exchange")
 
     def disconnected(self, reason: str) -> None:
         """The open candle may change unseen."""
         self._in_turn(0, self._doubt)
-        self._board.state = "disconnected"
-        self._board.say("disconnected", f"{self._timeframe} candles of the exchange: {reason}")
+        self._status.state = "disconnected"
+        self._status.report("disconnected", f"{self._timeframe} candles of the exchange: {reason}")
 
     def failed(self, reason: str) -> None:
         """The exchange refuses them for now."""
         self._in_turn(0, self._doubt)
-        self._board.troubles[self._timeframe] = redacted(reason)
-        self._board.say("failed", f"{self._timeframe} candles of the exchange: {reason}")
+        self._status.troubles[self._timeframe] = redacted(reason)
+        self._status.report("failed", f"{self._timeframe} candles of the exchange: {reason}")
 
     def _doubt(self) -> None:
         self._doubtful = self._interrupted = True

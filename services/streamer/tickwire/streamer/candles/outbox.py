@@ -23,7 +23,7 @@ from tickwire.model.subjects import Key
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.streamer.candles.refetch import Refetch
-from tickwire.streamer.control.feed_context import Board
+from tickwire.streamer.control.feed_context import FeedStatus
 from tickwire.venues.registry import grid_of
 
 log = logs.get(__name__)
@@ -62,17 +62,17 @@ class Debts(NamedTuple):
 class CacheOutbox:
     """Pages and requests of one market. `send` and `ask` run beside the candles until `end`."""
 
-    def __init__(self, bus: Bus, market: Feed, board: Board, settle_ms: int) -> None:
+    def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int) -> None:
         self._bus = bus
         self._market = market
         self._offered = frozenset(opening.timeframes(market.exchange))
         self._pages: dict[str, deque[Interval]] = {}
-        board.waiting = lambda: sum(map(len, self._pages.values()))
+        status.waiting = lambda: sum(map(len, self._pages.values()))
         self._to_send = asyncio.Event()
         self._ending = asyncio.Event()
         self.owing = asyncio.Event()
         """There is a debt that there was not before; to be cleared by whoever waits for that."""
-        self._asking = Refetch(bus, market, board, settle_ms, self.owing.set)
+        self._asking = Refetch(bus, market, status, settle_ms, self.owing.set)
         self.ask = self._asking.run
 
     def observed(self, timeframe: str, since: int, until: int, row: Row | None, *, final: bool = True) -> None:

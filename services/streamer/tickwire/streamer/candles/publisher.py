@@ -12,7 +12,7 @@ import msgspec
 from tickwire.model import messages
 from tickwire.model.feeds import Candle
 from tickwire.streamer.candles.outbox import Debts
-from tickwire.streamer.control.feed_context import Board, Tally
+from tickwire.streamer.control.feed_context import Counters, FeedStatus
 from tickwire.tape.writer import TapeWriter
 
 ROOM = 1000
@@ -30,16 +30,16 @@ class CandlePublisher:
         self,
         timeframe: str,
         tape: TapeWriter,
-        board: Board,
+        status: FeedStatus,
         newest: Callable[[], Candle | None],
         owes: Callable[[], Debts],
         last: Candle | None,
         candle_ms: int,
     ) -> None:
         self._tape = tape
-        self._board = board
+        self._status = status
         self._timeframe = timeframe
-        self._tally = Tally()
+        self._tally = Counters()
         self._newest = newest
         self._owes = owes
         self._last = last
@@ -86,7 +86,7 @@ class CandlePublisher:
 
     async def run(self) -> None:
         """Publish, until `end`. Raises Fenced."""
-        self._board.of_timeframe[self._timeframe] = self._tally
+        self._status.of_timeframe[self._timeframe] = self._tally
         try:
             while True:
                 await self._wake.wait()
@@ -105,7 +105,7 @@ class CandlePublisher:
                 if self._ending and not self._closed:
                     return
         finally:
-            del self._board.of_timeframe[self._timeframe]
+            del self._status.of_timeframe[self._timeframe]
             self._room.set()
             if self._timer is not None:
                 self._timer.cancel()
@@ -142,9 +142,9 @@ class CandlePublisher:
         owed, outdated = self._owes()
         self._last = msgspec.structs.replace(candle, owed=owed, outdated=outdated)
         await self._tape.append(messages.encode(self._last))
-        for tally in (self._board, self._tally):
+        for tally in (self._status, self._tally):
             tally.appended(1)
 
     def _conflated(self, changes: int) -> None:
-        for tally in (self._board, self._tally):
+        for tally in (self._status, self._tally):
             tally.conflated += changes

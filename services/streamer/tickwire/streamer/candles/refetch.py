@@ -22,7 +22,7 @@ from tickwire.model.feeds import Feed, Gap
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.ranges import Range, merge
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_context import Board
+from tickwire.streamer.control.feed_context import FeedStatus
 
 log = logs.get(__name__)
 
@@ -103,10 +103,10 @@ class Refetch:
     `owes` is called whenever something is to be asked for that was not before.
     """
 
-    def __init__(self, bus: Bus, market: Feed, board: Board, settle_ms: int, owes: Callable[[], None]) -> None:
+    def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int, owes: Callable[[], None]) -> None:
         self._bus = bus
         self._market = market
-        self._board = board
+        self._status = status
         self._settle_s = settle_ms / 1000
         self._owes = owes
         self._wanted: dict[str, _Wanted] = {}
@@ -171,7 +171,7 @@ class Refetch:
             if not self._alone:
                 self._alone = True
                 log.warning("no fetcher takes what was missed", **self._market.fields, error=str(error))
-                self._board.say("gap", f"candles are incomplete and wait for a fetcher: {error}")
+                self._status.report("gap", f"candles are incomplete and wait for a fetcher: {error}")
             wanted.failures += 1
             self._later(wanted, [missing], refresh=refresh)
             return
@@ -204,7 +204,7 @@ class Refetch:
                         return []
                     if job.ended:
                         if job.complete:
-                            self._board.repaired += 1
+                            self._status.repaired += 1
                             return []
                         return list(job.missing) or [missing]
             except TimeoutError:
@@ -225,7 +225,7 @@ class Refetch:
 
     def _give_up(self, timeframe: str, missing: Range, reason: str) -> None:
         log.warning("incomplete candles stay", **self._market.fields, timeframe=timeframe, reason=reason)
-        self._board.say(
+        self._status.report(
             "gap",
             f"{timeframe} candles are not in the cache: {reason}",
             gap=Gap(since=missing.since - 1, until=missing.until, reason=reason),

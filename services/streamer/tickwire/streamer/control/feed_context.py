@@ -1,4 +1,4 @@
-"""What the watch loop of a feed works with: its market, its venue, its wishes, and the board it reports on."""
+"""What the watch loop of a feed works with: its market, its venue, its demand, and the status it reports on."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class BookView(Struct, frozen=True, kw_only=True):
     asks: Any
 
 
-class Sink(Protocol):
+class FeedSink(Protocol):
     """Where a venue puts what a feed says. Called from the socket's reader: none of it may block or raise."""
 
     def take(self, items: Sequence[Any], received: int) -> None:
@@ -72,13 +72,13 @@ class Sink(Protocol):
         """An item of the feed, or its time, could not be used: of trades and candles, one is missing."""
 
 
-class Venue(Protocol):
+class FeedVenue(Protocol):
     """One opened exchange, shared by the feeds of this process."""
 
     exchange: str
     rest: Any
     """The opened ccxt.pro exchange: for its REST."""
-    counted: bool
+    sequential_ids: bool
     """Whether trade ids of a symbol are integers that count up by one, so that a hole shows by itself."""
     has_diffs: bool
     """Whether books arrive as changes, rather than whole as ccxt keeps them."""
@@ -104,7 +104,7 @@ class Venue(Protocol):
         Then the sink has all that it said before. A socket may be silent for long before it is known to be broken.
         """
 
-    def watching(self, feed: Feed, sink: Sink) -> AbstractAsyncContextManager[None]:
+    def watching(self, feed: Feed, sink: FeedSink) -> AbstractAsyncContextManager[None]:
         """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it."""
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
@@ -112,26 +112,26 @@ class Venue(Protocol):
 
 
 @dataclass
-class Wishes:
+class Demand:
     """What the subscribers of a feed want of it, all together. `changed` is set anew with each change."""
 
     depth: int
     cadence_ms: int
     deltas: bool = False
     timeframes: frozenset[str] = frozenset()
-    takers: frozenset[str] = frozenset()
+    delta_subscribers: frozenset[str] = frozenset()
     """Who wants deltas."""
-    newcomers: int = 0
-    """How many takers have joined so far: each needs a snapshot."""
+    delta_joins: int = 0
+    """How many delta_subscribers have joined so far: each needs a snapshot."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def become(self, other: Wishes) -> None:
+    def update(self, other: Demand) -> None:
         """What is wanted from now on; whoever waits for a change is told of one."""
-        joined = len(other.takers - self.takers)
+        joined = len(other.delta_subscribers - self.delta_subscribers)
         before = (self.depth, self.cadence_ms, self.deltas, self.timeframes)
         self.depth, self.cadence_ms, self.deltas = other.depth, other.cadence_ms, other.deltas
-        self.timeframes, self.takers = other.timeframes, other.takers
-        self.newcomers += joined
+        self.timeframes, self.delta_subscribers = other.timeframes, other.delta_subscribers
+        self.delta_joins += joined
         if joined or before != (self.depth, self.cadence_ms, self.deltas, self.timeframes):
             changed, self.changed = self.changed, asyncio.Event()
             changed.set()
@@ -140,7 +140,7 @@ class Wishes:
 _MOST_UNSAID = 1000
 
 
-class Tally:
+class Counters:
     """What is counted of a tape: items and messages on it, updates not published by themselves."""
 
     def __init__(self) -> None:
@@ -157,7 +157,7 @@ class Tally:
         self.last_message = now_ms()
 
 
-class Board(Tally):
+class FeedStatus(Counters):
     """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
 
     def __init__(self, feed: Feed, owner: str, tape: TapeWriter) -> None:
@@ -176,8 +176,8 @@ class Board(Tally):
         self.rejected = 0
         self.built: set[str] = set()
         """Timeframes of candles that are built from trades: their state is that of the trades."""
-        self.of_timeframe: dict[str, Tally] = {}
-        """Of candles, whose timeframes have a tape each; the board's own counts are those of all of them."""
+        self.of_timeframe: dict[str, Counters] = {}
+        """Of candles, whose timeframes have a tape each; the status's own counts are those of all of them."""
         self.waiting: Callable[[], int] = lambda: 0
         """How many items wait for the broker or for a repair."""
         self.receipt_lag = Lag()
@@ -185,7 +185,7 @@ class Board(Tally):
         self._tape = tape
         self._to_say: asyncio.Queue[Status | None] = asyncio.Queue()
 
-    def say(self, event: Event, message: str = "", *, gap: Gap | None = None, trades: int = 0) -> None:
+    def report(self, event: Event, message: str = "", *, gap: Gap | None = None, trades: int = 0) -> None:
         """Publish a status in due course, in order; not while very many wait for the broker to come back."""
         if self._to_say.qsize() >= _MOST_UNSAID:
             return
@@ -206,7 +206,7 @@ class Board(Tally):
     def failed(self, reason: str) -> None:
         """The feed's body ended with an error; it is tried again."""
         self.state, self.reason = "failed", redacted(reason)
-        self.say("failed", reason)
+        self.report("failed", reason)
 
     def published(self, items: int, *, received: int | None = None, timestamp: int | None = None) -> None:
         """Count a message that is on the tape, with so many items.
@@ -219,7 +219,7 @@ class Board(Tally):
             if timestamp is not None:
                 self.receipt_lag.observe((received - timestamp) / 1000)
 
-    def reports(self, timeframes: Iterable[str]) -> list[FeedReport]:
+    def feed_reports(self, timeframes: Iterable[str]) -> list[FeedReport]:
         """The feed as it is now; of candles, one report for each timeframe."""
         report = self._report()
         if self.feed.kind != "candle":
@@ -261,14 +261,14 @@ class Board(Tally):
         self._to_say.put_nowait(None)
 
 
-async def open_board(bus: Bus, feed: Feed, owner: str, confirm: Confirm | None = None) -> Board:
-    """The board of a feed that this instance now owns."""
+async def open_feed_status(bus: Bus, feed: Feed, owner: str, confirm: Confirm | None = None) -> FeedStatus:
+    """The status of a feed that this instance now owns."""
     tape, _ = await open_writer(bus, streams.STATUS, feed.status, confirm)
-    return Board(feed, owner, tape)
+    return FeedStatus(feed, owner, tape)
 
 
 @dataclass(frozen=True)
-class Desk:
+class FeedContext:
     """All that a feed's body needs.
 
     A body runs until `stop` is set, then finishes what it accepted and returns. It raises Fenced when another owner
@@ -278,10 +278,10 @@ class Desk:
     feed: Feed
     """Without timeframe."""
     bus: Bus
-    venue: Venue
+    venue: FeedVenue
     settings: StreamerSettings
-    wishes: Wishes
-    board: Board
+    demand: Demand
+    status: FeedStatus
     stop: asyncio.Event
     confirm: Confirm | None = None
     tape: TapeSettings = field(default_factory=TapeSettings)

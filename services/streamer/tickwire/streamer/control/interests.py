@@ -23,7 +23,7 @@ from tickwire.model.feeds import Feed, StartRequest, StopRequest
 from tickwire.model.subjects import check_subject, name_token
 from tickwire.observe import logs
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_context import Wishes
+from tickwire.streamer.control.feed_context import Demand
 
 log = logs.get(__name__)
 
@@ -75,18 +75,18 @@ class Interests:
             return bool(self.timeframes(market))
         return self.subscribers(market) > 0
 
-    def wishes(self, market: Feed) -> Wishes:
+    def demand(self, market: Feed) -> Demand:
         """What all subscribers together want of a market."""
         asked = self._of.get(market, {})
         depths = [each.depth for each in asked.values() if each.depth is not None]
         cadences = [each.cadence_ms for each in asked.values() if each.cadence_ms is not None]
-        takers = frozenset(subject for subject, each in asked.items() if each.deltas)
-        return Wishes(
+        delta_subscribers = frozenset(subject for subject, each in asked.items() if each.deltas)
+        return Demand(
             depth=max(depths, default=self._settings.depth),
             cadence_ms=min(cadences, default=self._settings.cadence_ms),
-            deltas=bool(takers),
+            deltas=bool(delta_subscribers),
             timeframes=self.timeframes(market) if market.kind == "candle" else frozenset(),
-            takers=takers,
+            delta_subscribers=delta_subscribers,
         )
 
     # ---- changing it

@@ -20,7 +20,7 @@ EXCHANGES = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
 
 
 class Said(NamedTuple):
-    """What a frame says: `market` is the exchange's id; items are as a Sink takes them, `Kline` for candles."""
+    """What a frame says: `market` is the exchange's id; items are as a FeedSink takes them, `Kline` for candles."""
 
     kind: str
     market: str

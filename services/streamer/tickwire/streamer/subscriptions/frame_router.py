@@ -32,7 +32,7 @@ SOCKET_EVERY = 3
 """After so many subscriptions in a row without an answer, the next one is on a new socket, unless others need this."""
 
 
-class Sockets:
+class FrameRouter:
     """The sockets of one ccxt.pro exchange made by `listening`, and the feeds watched on them."""
 
     def __init__(self, exchange: Any, hooks: Hooks, within_s: float = 10.0) -> None:
@@ -136,7 +136,7 @@ class Sockets:
                 lambda error: self._refused_somebody(client, error, reject),
             ),
         )
-        # Venues cut sockets that say too much in a second (binance: 5 messages), whatever a minute's budget allows.
+        # VenuePool cut sockets that say too much in a second (binance: 5 messages), whatever a minute's budget allows.
         client.throttle = Throttler({**self._exchange.tokenBucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
         send = client.send
 

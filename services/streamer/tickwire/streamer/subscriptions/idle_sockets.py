@@ -1,4 +1,4 @@
-"""Sockets that nobody watches anything on any more: they are closed, and ccxt forgets them."""
+"""FrameRouter that nobody watches anything on any more: they are closed, and ccxt forgets them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ccxt.base import errors
 
 from tickwire.observe import logs
 from tickwire.process.bulkhead import bulkhead
-from tickwire.streamer.subscriptions.frame_router import Sockets
+from tickwire.streamer.subscriptions.frame_router import FrameRouter
 
 log = logs.get(__name__)
 
@@ -17,12 +17,12 @@ LINGER_S = 2.0
 """How long a socket stays open after its last feed has left: the next one may need it at once."""
 
 
-class Idle:
+class IdleSockets:
     """Closes the unused sockets of one exchange."""
 
-    def __init__(self, exchange: Any, sockets: Sockets) -> None:
+    def __init__(self, exchange: Any, router: FrameRouter) -> None:
         self._exchange = exchange
-        self._sockets = sockets
+        self._router = router
         self._departed = asyncio.Event()
 
     def departed(self) -> None:
@@ -39,9 +39,9 @@ class Idle:
             await asyncio.sleep(LINGER_S)
             self._departed.clear()
             for client in list((self._exchange.clients or {}).values()):
-                if not self._sockets.uses(client):
+                if not self._router.uses(client):
                     client.on_error(errors.NetworkError("nobody watches anything on this socket any more"))
-            self._sockets.prune()
+            self._router.prune()
 
     def _failed(self, error: Exception, failures: int) -> None:
         log.error("unused sockets were not closed", exchange=self._exchange.id, failures=failures, exc_info=error)

@@ -32,16 +32,16 @@ from tickwire.process.bulkhead import bulkhead
 from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings, credentials
-from tickwire.streamer.control.feed_context import Sink
+from tickwire.streamer.control.feed_context import FeedSink
 from tickwire.streamer.control.market_report import described as described_market
 from tickwire.streamer.control.offered_feeds import method_of, offered, refusal
 from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.admission import Admission
 from tickwire.streamer.subscriptions.ccxt_state import BEST_PRICES
-from tickwire.streamer.subscriptions.frame_router import Sockets
+from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.hooks import Hooks, prove
-from tickwire.streamer.subscriptions.idle_sockets import Idle
-from tickwire.streamer.subscriptions.socket_probe import Heartbeat
+from tickwire.streamer.subscriptions.idle_sockets import IdleSockets
+from tickwire.streamer.subscriptions.socket_probe import SocketProbe
 from tickwire.streamer.subscriptions.socket_reports import listening
 from tickwire.streamer.subscriptions.subscription import Part, Watched, arming
 from tickwire.streamer.subscriptions.watch_loop import Ended, answered, watch
@@ -70,16 +70,16 @@ class _Way(NamedTuple):
     leave: Callable[[], Awaitable[Any]] | None
 
 
-class Venue:
-    """An opened exchange: `desk.Venue`. Made by `open_venue`."""
+class LiveVenue:
+    """An opened exchange: `feed_context.FeedVenue`. Made by `open_live_venue`."""
 
-    def __init__(self, opened: Any, sockets: Sockets, settings: StreamerSettings) -> None:
+    def __init__(self, opened: Any, router: FrameRouter, settings: StreamerSettings) -> None:
         self.exchange: str = opened.id
         self.rest = opened
-        self.counted = profile_of(opened.id).trades.ids == "counting"
+        self.sequential_ids = profile_of(opened.id).trades.ids == "counting"
         self.past = PastTrades(opened, profile_of(opened.id).trades, self.clock)
-        self.sockets = sockets
-        self.has_diffs = self.counted and sockets.typed
+        self.router = router
+        self.has_diffs = self.sequential_ids and router.typed
         """Whether books arrive as changes, rather than whole as ccxt keeps them."""
         self.snapshots = asyncio.Lock()
         self._settings = settings
@@ -87,10 +87,10 @@ class Venue:
         self._comparing = asyncio.Lock()
         self._doubted = asyncio.Event()
         self.admission = Admission(self._latest, self._doubted.set)
-        self.idle = Idle(opened, sockets)
+        self.idle_sockets = IdleSockets(opened, router)
         self._ask_again = float("-inf")
         """Until when (monotonic, s) an exchange that did not tell the time is left alone."""
-        self._heartbeat = Heartbeat()
+        self._probe = SocketProbe()
 
     async def now(self) -> int | None:
         """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown.
@@ -162,7 +162,7 @@ class Venue:
             raise refused
 
     @asynccontextmanager
-    async def watching(self, feed: Feed, sink: Sink) -> AsyncIterator[None]:
+    async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:
         """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it.
 
         Reconnects by itself. Raises UnknownSymbol, UnsupportedKind or ExchangeFailed out of the block when the
@@ -171,9 +171,9 @@ class Venue:
         watched = Watched(feed, sink, self.admission)
         ways = self._ways(feed)
         watched.parts = [Part(watched, way.name) for way in ways]
-        self.sockets.add(watched)
+        self.router.add(watched)
         for part in watched.parts:
-            self.sockets.resume(part)
+            self.router.resume(part)
         stop = asyncio.Event()
         try:
             async with unwrapped(), asyncio.TaskGroup() as group:
@@ -184,7 +184,7 @@ class Venue:
                 finally:
                     stop.set()
         finally:
-            self.sockets.remove(watched)
+            self.router.remove(watched)
             for part in watched.parts:
                 await self._depart(next(way for way in ways if way.name == part.name), part)
 
@@ -192,20 +192,20 @@ class Venue:
         """Unsubscribe at the exchange; where it cannot be, the subscription goes with its socket."""
         is_open = part.client is not None and part.client in (self.rest.clients or {}).values()
         if is_open and not await self._leave(way):
-            self.sockets.keep(part)
+            self.router.keep(part)
         else:
-            self.sockets.left(part)
-        self.idle.departed()
+            self.router.left(part)
+        self.idle_sockets.departed()
 
     async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the sockets of a feed answer what they were asked at or after `since`, as `desk.Venue` says.
+        """Whether the sockets of a feed answer what they were asked at or after `since` (see `FeedVenue`).
 
         Then the sink has all that the exchange said before. Known within a second or so.
         """
-        parts = [part for watched in self.sockets if watched.feed == feed for part in watched.parts]
+        parts = [part for watched in self.router if watched.feed == feed for part in watched.parts]
         if not parts or not all(part.is_up and part.client is not None for part in parts):
             return False
-        return all([await self._heartbeat.answers(part.client, since) for part in parts])
+        return all([await self._probe.answers(part.client, since) for part in parts])
 
     async def guard(self) -> None:
         """Open silent sockets and silent feeds again, until cancelled."""
@@ -232,7 +232,7 @@ class Venue:
                     client.on_error(errors.RequestTimeout(f"silent for {(now - last) / 1000:.0f} s"))
                 else:
                     due = min(due, last + silence)
-            for watched in self.sockets:
+            for watched in self.router:
                 if not all(part.is_up for part in watched.parts):
                     continue
                 feed_silence = longest[watched.feed.kind]
@@ -243,7 +243,7 @@ class Venue:
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
         """Have a feed that is watched subscribed anew; its sink is told that it was disconnected."""
-        for watched in self.sockets:
+        for watched in self.router:
             if watched.feed == feed:
                 await self._resubscribe(watched, reason)
 
@@ -262,15 +262,15 @@ class Venue:
         async def arm() -> Any:
             if await self._find(watched.feed.symbol) is None:
                 raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
-            self.sockets.locate(watched)
-            self.sockets.renew(part)
+            self.router.locate(watched)
+            self.router.renew(part)
             part.awaited.clear()
             return await way.arm()
 
         def handle(result: Any) -> None:
             # The cache has more than the answer, where more came meanwhile.
             cache = (self.rest.trades or {}).get(watched.feed.symbol) if watched.feed.kind == "trade" else None
-            self.sockets.awaited(watched, result if cache is None else cache)
+            self.router.awaited(watched, result if cache is None else cache)
 
         def failed(error: errors.BaseError, wait: float) -> None:
             # Said at the beginning of an outage, not at each turn.
@@ -365,7 +365,7 @@ class Venue:
 
 
 @asynccontextmanager
-async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None = None) -> AsyncIterator[Venue]:
+async def open_live_venue(exchange: str, settings: Settings, *, hooks: Hooks | None = None) -> AsyncIterator[LiveVenue]:
     """An exchange opened with ccxt.pro; nothing is connected until something is watched.
 
     `hooks` are those that work on the installed ccxt, unless others are chosen. Raises UnknownExchange and ConfigError.
@@ -383,17 +383,17 @@ async def open_venue(exchange: str, settings: Settings, *, hooks: Hooks | None =
         opened = await stack.enter_async_context(opening)
         # Nothing is lost by going at once: feeds were left before.
         opened.timeout_on_exit = 0
-        sockets = Sockets(opened, hooks or prove(opened), settings.streamer.acknowledge_s)
-        if not sockets.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
+        router = FrameRouter(opened, hooks or prove(opened), settings.streamer.acknowledge_s)
+        if not router.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
             opened.options["tradesLimit"] = _TRADES_LIMIT
-        opened.sockets = sockets
-        venue = Venue(opened, sockets, settings.streamer)
+        opened.router = router
+        venue = LiveVenue(opened, router, settings.streamer)
         await stack.enter_async_context(unwrapped())
         group = await stack.enter_async_context(asyncio.TaskGroup())
         beside = [
             group.create_task(venue.guard()),
             group.create_task(venue.doubting()),
-            group.create_task(venue.idle.close()),
+            group.create_task(venue.idle_sockets.close()),
         ]
         try:
             yield venue

@@ -14,7 +14,7 @@ ANSWER_S = 1.0
 _FIRST_LOOK_S = 0.01
 
 
-class Heartbeat:
+class SocketProbe:
     """Asks sockets for a sign of life, each once however many feeds it carries: venues count what they are sent."""
 
     def __init__(self) -> None:

@@ -8,23 +8,23 @@ from typing import Any
 
 from tickwire.redaction import described
 from tickwire.streamer.subscriptions import binance
-from tickwire.streamer.subscriptions.frame_router import Sockets
+from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.subscription import arming
 
 
 def listening(kind: type[Any]) -> type[Any]:
-    """An exchange class of ccxt.pro whose instances report to their `sockets` (absent: to nobody)."""
+    """An exchange class of ccxt.pro whose instances report to their `router` (absent: to nobody)."""
 
     class Listening(kind):  # type: ignore[misc]
-        sockets: Sockets | None = None
+        router: FrameRouter | None = None
 
         def client(self, url: str) -> Any:
             is_new = url not in (self.clients or {})
             client = super().client(url)
-            if self.sockets is not None:
+            if self.router is not None:
                 if is_new:
-                    self.sockets.made(client)
-                self.sockets.used(client)
+                    self.router.made(client)
+                self.router.used(client)
             return client
 
         def watch(
@@ -40,20 +40,20 @@ def listening(kind: type[Any]) -> type[Any]:
             return super().watch_multiple(url, message_hashes, message, subscribe_hashes, *more)
 
         def _placing(self, url: str, names: Iterable[Any], message: Any) -> None:
-            if self.sockets is not None and (part := arming.get()) is not None:
-                self.sockets.placing(part, self.client(url), list(names), message)
+            if self.router is not None and (part := arming.get()) is not None:
+                self.router.placing(part, self.client(url), list(names), message)
 
         def on_close(self, client: Any, code: Any) -> None:
             super().on_close(client, code)
-            if self.sockets is not None:
-                self.sockets.lost(client, f"the exchange closed the socket ({code})")
+            if self.router is not None:
+                self.router.lost(client, f"the exchange closed the socket ({code})")
 
         def on_error(self, client: Any, error: Any) -> None:
             super().on_error(client, error)
             if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
                 self.ws_dial_backoff[client.url]["asked"] = time.monotonic() + client.last_retry_after
-            if self.sockets is not None:
-                self.sockets.lost(client, described(error))
+            if self.router is not None:
+                self.router.lost(client, described(error))
 
         def ws_dial_delay(self, url: str) -> float:
             # ccxt goes up to 30 s per URL; here all sockets together dial once a second at most.
@@ -71,16 +71,16 @@ def listening(kind: type[Any]) -> type[Any]:
             return super().stream(type, subscriptionHash, numSubscriptions)
 
         def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
-            if self.sockets is not None and self.sockets.typed:
+            if self.router is not None and self.router.typed:
                 # The book is kept by us: no snapshot is needed here.
                 return None
             return super().handle_order_book_subscription(client, message, subscription, *more)
 
         def handle_ws_error(self, client: Any, message: Any, *more: Any) -> Any:
-            if self.sockets is None or self.id not in binance.EXCHANGES:
+            if self.router is None or self.id not in binance.EXCHANGES:
                 return super().handle_ws_error(client, message, *more)
             request = message.get("id")
-            self.sockets.refused(client, f"the exchange says {message}", None if request is None else str(request))
+            self.router.refused(client, f"the exchange says {message}", None if request is None else str(request))
             if request is None and not str((message.get("error") or {}).get("code")).startswith("5"):
                 # Nobody asked: ccxt would fail everything on this socket, though all of it goes on.
                 return None

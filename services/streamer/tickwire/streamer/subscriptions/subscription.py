@@ -11,7 +11,7 @@ from tickwire.exchange.ccxt_patches import monotonic_ms
 from tickwire.model.feeds import Feed
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_context import Sink
+from tickwire.streamer.control.feed_context import FeedSink
 from tickwire.streamer.subscriptions.admission import Admission
 from tickwire.streamer.subscriptions.ccxt_state import Placed
 from tickwire.streamer.subscriptions.unified_mapper import Mapper
@@ -100,7 +100,7 @@ class Part:
 class Watched:
     """A feed that somebody watches. Calls its sink, and survives what the sink raises."""
 
-    def __init__(self, feed: Feed, sink: Sink, admission: Admission) -> None:
+    def __init__(self, feed: Feed, sink: FeedSink, admission: Admission) -> None:
         self.feed = feed
         self.parts: list[Part] = []
         self.mapper = Mapper(feed, self.left_out, self._lost, admission)

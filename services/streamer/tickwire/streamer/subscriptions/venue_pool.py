@@ -10,31 +10,31 @@ from tickwire.errors import ExchangeFailed, TickwireError
 from tickwire.observe import logs
 from tickwire.process.bulkhead import reason
 from tickwire.settings import Settings
-from tickwire.streamer.subscriptions.live_venue import Venue, open_venue
+from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 log = logs.get(__name__)
 
 
-class Venues:
-    """Made by `open_venues`."""
+class VenuePool:
+    """Made by `open_venue_pool`."""
 
     def __init__(self, settings: Settings, group: asyncio.TaskGroup, closing: asyncio.Event) -> None:
         self._settings = settings
         self._group = group
         self._closing = closing
-        self._opened: dict[str, asyncio.Future[Venue]] = {}
+        self._opened: dict[str, asyncio.Future[LiveVenue]] = {}
 
-    async def get(self, exchange: str) -> Venue:
+    async def get(self, exchange: str) -> LiveVenue:
         """The opened exchange. Raises UnknownExchange, and ConfigError when ccxt refuses its table."""
         if exchange not in self._opened:
             self._opened[exchange] = asyncio.get_running_loop().create_future()
             self._group.create_task(self._run(exchange, self._opened[exchange]))
         return await asyncio.shield(self._opened[exchange])
 
-    async def _run(self, exchange: str, ready: asyncio.Future[Venue]) -> None:
+    async def _run(self, exchange: str, ready: asyncio.Future[LiveVenue]) -> None:
         # What is opened in a task must be closed in the same one.
         try:
-            async with open_venue(exchange, self._settings) as venue:
+            async with open_live_venue(exchange, self._settings) as venue:
                 ready.set_result(venue)
                 await self._closing.wait()
         except Exception as error:
@@ -56,11 +56,11 @@ def _refusal(exchange: str, error: Exception) -> ExchangeFailed:
 
 
 @asynccontextmanager
-async def open_venues(settings: Settings) -> AsyncIterator[Venues]:
+async def open_venue_pool(settings: Settings) -> AsyncIterator[VenuePool]:
     """Exchanges that stay open as long as the block lasts."""
     closing = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         try:
-            yield Venues(settings, group, closing)
+            yield VenuePool(settings, group, closing)
         finally:
             closing.set()

@@ -3,7 +3,7 @@
 | subject | |
 |---|---|
 | `tape.trade.<exchange>.<token>` | read back at first; then appended to: trades, gaps, how far the tape is complete |
-| `tape.status.trade.<exchange>.<token>` | what happens to the feed, by the board |
+| `tape.status.trade.<exchange>.<token>` | what happens to the feed, by `FeedStatus` |
 
 The venue puts frames into the intake; one coroutine takes them from there, asks REST for what is missing, and appends.
 While an append is under way the next batch gathers, so batches are as large as they must be and no larger.
@@ -25,7 +25,7 @@ from tickwire.model.feeds import Gap, Trade, Trades
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
-from tickwire.streamer.control.feed_context import Desk
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.content_identity import Identity
@@ -47,59 +47,59 @@ RECHECK_S = 1.0
 CLOCK_S = 5.0
 
 
-async def run(desk: Desk) -> None:
-    """Follow the feed until `desk.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
-    desk.board.say("starting")
-    tape, _ = await open_writer(desk.bus, streams.TRADES, desk.feed.tape, desk.confirm)
-    past = desk.venue.past
+async def run(context: FeedContext) -> None:
+    """Follow the feed until `context.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
+    context.status.report("starting")
+    tape, _ = await open_writer(context.bus, streams.TRADES, context.feed.tape, context.confirm)
+    past = context.venue.past
     identity = Identity(past.ids_shared, past.resolution_ms)
-    body = TradeFeed(desk, tape, identity)
+    body = TradeFeed(context, tape, identity)
     # Shuts an earlier writer out, so that what is read back is all there is.
     end = await body.append_message([], now_ms())
-    counted = desk.venue.counted
-    recent = await recent_trades(desk.bus, desk.feed, end, 1 if counted else READ_BACK)
+    counted = context.venue.sequential_ids
+    recent = await recent_trades(context.bus, context.feed, end, 1 if counted else READ_BACK)
     ordering = OrderingById(*recent) if counted else OrderingByContent(*recent, identity)
-    await _told_the_time(desk)
-    intake = TradeQueue(desk.board, ordering, desk.settings.held, desk.venue.clock)
+    await _told_the_time(context)
+    intake = TradeQueue(context.status, ordering, context.settings.held, context.venue.clock)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(desk, intake))]
-        async with desk.venue.watching(desk.feed, intake):
+        beside = [group.create_task(body.minutes(intake)), group.create_task(_wake_to_stop(context, intake))]
+        async with context.venue.watching(context.feed, intake):
             await body.follow(intake)
         # What waits for something missing, the next owner fetches.
         await body.append(intake.all_ordered())
         for task in beside:
             task.cancel()
-    desk.board.state = "stopped"
-    desk.board.say("stopped")
+    context.status.state = "stopped"
+    context.status.report("stopped")
 
 
-async def _wake_to_stop(desk: Desk, intake: TradeQueue) -> None:
-    await desk.stop.wait()
+async def _wake_to_stop(context: FeedContext, intake: TradeQueue) -> None:
+    await context.stop.wait()
     intake.wake.set()
 
 
-async def _told_the_time(desk: Desk) -> None:
+async def _told_the_time(context: FeedContext) -> None:
     """Have the exchange asked for its time; without an answer it is unknown for the time being."""
     try:
         async with asyncio.timeout(CLOCK_S):
-            await desk.venue.now()
+            await context.venue.now()
     except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
-        log.debug("the exchange does not tell the time", **desk.feed.fields, error=repr(error))
+        log.debug("the exchange does not tell the time", **context.feed.fields, error=repr(error))
 
 
 class TradeFeed:
-    def __init__(self, desk: Desk, tape: TapeWriter, identity: Identity) -> None:
-        self._desk = desk
-        self._board = desk.board
+    def __init__(self, context: FeedContext, tape: TapeWriter, identity: Identity) -> None:
+        self._context = context
+        self._status = context.status
         self._tape = tape
-        self._repair = Repair(desk, self.append, identity)
+        self._repair = Repair(context, self.append, identity)
         self._boundary: int | None = None
         """The minute up to which the tape is to be declared complete: nothing of it is on its way any more."""
-        self._units = stated_in_trades(desk.units)
+        self._units = stated_in_trades(context.units)
 
     async def follow(self, intake: TradeQueue) -> None:
         """Append what arrives, until stopped."""
-        stop = self._desk.stop
+        stop = self._context.stop
         while not stop.is_set():
             await intake.wake.wait()
             intake.wake.clear()
@@ -123,13 +123,13 @@ class TradeFeed:
                     gap=None if start else run.gap,
                 )
             if run.source == "rest":
-                self._board.repaired += len(run.trades)
+                self._status.repaired += len(run.trades)
             self._said_gap(run.gap)
 
     def _said_gap(self, gap: Gap | None) -> None:
         if gap is not None:
-            self._board.gaps += 1
-            self._board.say("gap", gap.reason, gap=gap)
+            self._status.gaps += 1
+            self._status.report("gap", gap.reason, gap=gap)
 
     async def append_message(
         self,
@@ -141,13 +141,13 @@ class TradeFeed:
         until: int | None = None,
     ) -> int:
         """Append one message, or several where its trades take too many bytes; the sequence of the last."""
-        if trades and self._desk.venue.counted:
+        if trades and self._context.venue.sequential_ids:
             # Where ids count, nothing can come before a trade that is on the tape: as far as the time has come.
-            now = self._desk.venue.clock()
+            now = self._context.venue.clock()
             until = None if now is None else min(now, trades[-1].timestamp)
         message = Trades(
-            exchange=self._desk.feed.exchange,
-            symbol=self._desk.feed.symbol,
+            exchange=self._context.feed.exchange,
+            symbol=self._context.feed.symbol,
             trades=trades,
             received=received,
             source=source,
@@ -162,22 +162,22 @@ class TradeFeed:
             return await self.append_message(trades[half:], received, source=source)
         sequence = await self._tape.append(data)
         if trades and source == "live":
-            self._board.published(len(trades), received=received, timestamp=trades[-1].timestamp)
+            self._status.published(len(trades), received=received, timestamp=trades[-1].timestamp)
         else:
-            self._board.published(len(trades))
+            self._status.published(len(trades))
         return sequence
 
     # ---- how far the tape is complete
 
     async def minutes(self, intake: TradeQueue) -> None:
         """After each UTC minute, by the exchange's clock, have the tape say that it is complete up to there."""
-        settle_ms = self._desk.settings.settle_ms
+        settle_ms = self._context.settings.settle_ms
         passed: int | None = None
         while True:
             try:
-                now = await self._desk.venue.now()
+                now = await self._context.venue.now()
             except (errors.BaseError, ExchangeFailed) as error:
-                log.debug("the exchange does not tell the time", **self._desk.feed.fields, error=repr(error))
+                log.debug("the exchange does not tell the time", **self._context.feed.fields, error=repr(error))
                 await asyncio.sleep(RECHECK_S)
                 continue
             if now is None:
@@ -189,7 +189,7 @@ class TradeFeed:
             next_at = time.monotonic() + (MINUTE_MS - settled) / 1000
             passed = boundary if passed is None else passed
             # What was before the boundary is here when what was asked after it is answered.
-            if passed < boundary and await self._desk.venue.answers(self._desk.feed, monotonic_ms() - settled):
+            if passed < boundary and await self._context.venue.answers(self._context.feed, monotonic_ms() - settled):
                 self._boundary = passed = boundary
             if self._boundary is not None:
                 intake.wake.set()
@@ -201,7 +201,7 @@ class TradeFeed:
         boundary, last = self._boundary, intake.ordering.last
         if boundary is None or intake or intake.missing:
             return
-        if intake.connected_for_s * 1000 < max(1, self._desk.settings.settle_ms):
+        if intake.connected_for_s * 1000 < max(1, self._context.settings.settle_ms):
             return
         self._boundary = None
         if last is None or last.timestamp < boundary:

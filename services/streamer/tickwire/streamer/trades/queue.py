@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tickwire.model.feeds import Trade
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_context import Board
+from tickwire.streamer.control.feed_context import FeedStatus
 from tickwire.streamer.trades.ordering import Ordering, TradeRun
 
 log = logs.get(__name__)
@@ -40,7 +40,7 @@ class TradeQueue:
     `clock` tells the exchange's time, ms; None while it is unknown.
     """
 
-    def __init__(self, board: Board, ordering: Ordering, held: int, clock: Callable[[], int | None]) -> None:
+    def __init__(self, status: FeedStatus, ordering: Ordering, held: int, clock: Callable[[], int | None]) -> None:
         self.ordering = ordering
         self.wake = asyncio.Event()
         """Set when there is something new."""
@@ -49,8 +49,8 @@ class TradeQueue:
         """Since when (ms, the exchange's clock) it has been connected without an interruption; None where unknown."""
         self.interruptions = 0
         """How many have been met among what was ordered."""
-        self._board = board
-        board.waiting = lambda: self._queued + self.ordering.waiting
+        self._status = status
+        status.waiting = lambda: self._queued + self.ordering.waiting
         self._held = held
         self._clock = clock
         self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted | _LeftOut] = deque()
@@ -78,15 +78,15 @@ class TradeQueue:
         self.wake.set()
 
     def connected(self) -> None:
-        self._board.reconnects += self._connected_at is not None
+        self._status.reconnects += self._connected_at is not None
         self.is_connected, self._connected_at = True, time.monotonic()
         self._interrupt()
-        self._board.say("connected")
+        self._status.report("connected")
 
     def disconnected(self, reason: str) -> None:
         self.is_connected = False
         self._interrupt()
-        self._board.say("disconnected", reason)
+        self._status.report("disconnected", reason)
 
     def rejected(self, reason: str) -> None:
         self._reject(1, reason)
@@ -113,19 +113,19 @@ class TradeQueue:
         return self.ordering.last is not None or self.ordering.until is not None
 
     def _reject(self, count: int, reason: str) -> None:
-        self._board.rejected += count
+        self._status.rejected += count
         self._unsaid += count
         now = time.monotonic()
         if now - self._said >= REJECTED_EVERY_S:
             more = f" ({self._unsaid} since this was last said)" if self._unsaid > 1 else ""
-            self._board.say("rejected", reason + more)
+            self._status.report("rejected", reason + more)
             self._said, self._unsaid = now, 0
 
     def _overflow(self) -> None:
         """Too many wait. REST has them, too."""
         dropped = self._queued + self.ordering.drop_waiting()
-        log.warning("too many trades wait, to be fetched later", **self._board.feed.fields, dropped=dropped)
-        self._board.conflated += dropped
+        log.warning("too many trades wait, to be fetched later", **self._status.feed.fields, dropped=dropped)
+        self._status.conflated += dropped
         self._inbox.clear()
         self._queued = 0
         self._interrupt()
@@ -158,11 +158,11 @@ class TradeQueue:
         return time.monotonic() - self._connected_at if self.is_connected and self._connected_at is not None else 0.0
 
     def show(self) -> None:
-        """Have the board show the state."""
+        """Have the status show the state."""
         if self.is_connected:
-            self._board.state = "repairing" if self.missing else "live"
+            self._status.state = "repairing" if self.missing else "live"
         else:
-            self._board.state = "starting" if self._connected_at is None else "disconnected"
+            self._status.state = "starting" if self._connected_at is None else "disconnected"
 
     def ordered(self) -> list[TradeRun]:
         """The next batch of the inbox, in order, without what was there before."""
@@ -177,7 +177,7 @@ class TradeQueue:
                 self.interruptions += 1
                 self.connected_at = entry.connected
                 self._newest = None
-                self._board.conflated += ordering.interrupted()
+                self._status.conflated += ordering.interrupted()
                 self._unsure = self.is_connected and self._known
                 if not self._known and entry.connected is not None:
                     # From here on nothing is missing, though nothing may happen for long.
@@ -197,7 +197,7 @@ class TradeQueue:
         if not batch:
             return []
         runs = ordering.offer(batch, received)
-        self._board.duplicates = ordering.duplicates
+        self._status.duplicates = ordering.duplicates
         self._tell_refused()
         self._newest = batch[-1]
         if runs and self.arrived:

@@ -11,7 +11,7 @@ from ccxt.base import errors
 from tickwire.errors import ExchangeFailed
 from tickwire.model.feeds import Trade
 from tickwire.model.times import now_ms
-from tickwire.streamer.control.feed_context import Desk
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.subscriptions.admission import LeftOut
 from tickwire.streamer.trades import repair_plan
 from tickwire.streamer.trades.content_identity import Identity
@@ -32,23 +32,25 @@ TOO_FAR = "further back than repair_span_s"
 class Repair:
     """The repairs of one feed. `append` puts trades on its tape, `identity` is what they are known by."""
 
-    def __init__(self, desk: Desk, append: Callable[[Sequence[TradeRun]], Awaitable[None]], identity: Identity) -> None:
-        self._desk = desk
-        self._board = desk.board
+    def __init__(
+        self, context: FeedContext, append: Callable[[Sequence[TradeRun]], Awaitable[None]], identity: Identity
+    ) -> None:
+        self._context = context
+        self._status = context.status
         self._append = append
-        self._past = desk.venue.past
+        self._past = context.venue.past
         self._identity = identity
         self._said_impossible = False
 
     async def run(self, intake: TradeQueue) -> None:
         """Have REST fill in what is missing, until nothing is, or nobody waits for it, or it is stopped."""
         ordering = intake.ordering
-        patience = RetryPolicy(self._desk.settings.repair_s)
+        patience = RetryPolicy(self._context.settings.repair_s)
         oldest: int | None = None
         reason, refused = NOT_IN_TIME, False
-        repaired = self._board.repaired
+        repaired = self._status.repaired
         intake.show()
-        while not self._desk.stop.is_set():
+        while not self._context.stop.is_set():
             await self._append(intake.all_ordered())
             if not intake.repairable:
                 break
@@ -68,7 +70,7 @@ class Repair:
                         # It is no earlier there than what happened last.
                         venue_ms = intake.newest.timestamp
                     # Where not even that is known, nothing is too far back to be asked for.
-                    oldest = 0 if venue_ms is None else venue_ms - int(self._desk.settings.repair_span_s * 1000)
+                    oldest = 0 if venue_ms is None else venue_ms - int(self._context.settings.repair_span_s * 1000)
                     reach = (
                         oldest if ordering.last or venue_ms is None else max(oldest, venue_ms - repair_plan.BY_TIME_MS)
                     )
@@ -120,13 +122,13 @@ class Repair:
                     break
                 await self._pause(intake, patience)
         if not intake.missing:
-            self._board.say("repaired", trades=self._board.repaired - repaired)
+            self._status.report("repaired", trades=self._status.repaired - repaired)
         intake.show()
 
     def _say_impossible(self, reason: str) -> None:
         if not self._said_impossible:
             self._said_impossible = True
-            self._board.say("limited", reason)
+            self._status.report("limited", reason)
 
     async def _forgone(self, intake: TradeQueue, reason: str) -> bool:
         """Do without what happened before the feed was connected, where that is known and nothing waits for it."""
@@ -142,7 +144,7 @@ class Repair:
         """Whether REST's word that nothing is missing counts: just after a connection it may lag behind."""
         if intake.arrived:
             return True
-        wait = self._desk.settings.settle_ms / 1000 - intake.connected_for_s
+        wait = self._context.settings.settle_ms / 1000 - intake.connected_for_s
         if wait <= 0:
             return not intake.ordering.waiting
         await _woken(intake, wait)
@@ -152,7 +154,7 @@ class Repair:
         """The exchange's clock, ms; None where its time is unknown. Raises Unanswered."""
         try:
             async with asyncio.timeout(min(CALL_S, max(0.0, patience.left_s(time.monotonic())))):
-                return await self._desk.venue.now()
+                return await self._context.venue.now()
         except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
             raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
 
@@ -161,14 +163,14 @@ class Repair:
 
         Raises Unanswered, also when stopped before it came.
         """
-        gate = self._desk.venue.rest.gate
+        gate = self._context.venue.rest.gate
         left = patience.left_s(time.monotonic())
         if gate.remaining_s > left:
             raise Unanswered("refused", f"the exchange wants to be left alone for {gate.remaining_s:.0f} s")
         call = asyncio.ensure_future(
-            self._past.fetch(self._desk.feed.symbol, ask, self._desk.venue.admission, left_out)
+            self._past.fetch(self._context.feed.symbol, ask, self._context.venue.admission, left_out)
         )
-        stopped = asyncio.ensure_future(self._desk.stop.wait())
+        stopped = asyncio.ensure_future(self._context.stop.wait())
         try:
             await asyncio.wait({call, stopped}, timeout=min(left, CALL_S), return_when=asyncio.FIRST_COMPLETED)
             if not call.done():
@@ -182,7 +184,7 @@ class Repair:
     async def _pause(self, intake: TradeQueue, patience: RetryPolicy) -> None:
         """Wait before REST is asked again. What comes meanwhile, and may go on, does."""
         due = time.monotonic() + min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
-        while not self._desk.stop.is_set() and intake.repairable and (left := due - time.monotonic()) > 0:
+        while not self._context.stop.is_set() and intake.repairable and (left := due - time.monotonic()) > 0:
             await _woken(intake, left)
             await self._append(intake.all_ordered())
 
