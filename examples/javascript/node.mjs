@@ -24,7 +24,7 @@ for await (const message of progress) {
   if (state === "failed") throw new Error(error.message);
   if (state === "done") break;
 }
-const candles = await ask("cache.get", { ...key, limit: 3 });
+const candles = await ask("cache.get", { ...key, limit: 3, last: true });
 console.error("candles:", JSON.stringify(candles.rows));
 
 // The trades, and what was missed of them.

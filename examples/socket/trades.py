@@ -93,7 +93,7 @@ def main(exchange, symbol, count=None):
     nats = Nats(os.environ["NATS_URL"])
     key = {"exchange": exchange, "symbol": symbol, "timeframe": "1m"}
     nats.fetch(key, since=int(time.time() - 3600) * 1000)
-    candles, _ = nats.request("cache.get", key | {"limit": 3})
+    candles, _ = nats.request("cache.get", key | {"limit": 3, "last": True})
     print("candles:", candles["rows"], file=sys.stderr)
 
     nats.subscribe(f"md.trade.{exchange}.{token(symbol)}", "trades")

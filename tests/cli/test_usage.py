@@ -59,7 +59,10 @@ async def test_a_url_where_nothing_listens_is_named(tmp_path: Path, arguments: l
 async def test_a_command_without_a_broker_says_how_to_start_one(tmp_path: Path) -> None:
     ended = await tickwire(environment(tmp_path), "status")
     assert (ended.code, ended.out) == (1, "")
-    assert ended.err == f"tickwire: no tickwire is running on {tmp_path}; run `tickwire up`, or set nats.url\n"
+    assert ended.err == (
+        f"tickwire: no tickwire is running on {tmp_path}; "
+        "run `tickwire up`, set data_dir (TICKWIRE_DATA_DIR) to the folder of one that runs, or set nats.url\n"
+    )
 
 
 async def test_a_run_file_left_behind_is_recognised(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from support import live
 from support.browser import browsing, served
-from support.documents import EXAMPLES, argv, examples
+from support.documents import EXAMPLES, ROOT, argv, examples
 from support.pipeline import Pipeline, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
@@ -78,7 +78,7 @@ async def printing(line: Pipeline, *argv: str | Path, url: str | None = None) ->
     broker = url or line.env["TICKWIRE_NATS_URL"]
     env = {**os.environ, "TICKWIRE_NATS_URL": broker, "NATS_URL": broker}
     # The folder that their paths in examples/README.md begin at.
-    async with children.child(argv, stdout=children.PIPE, stderr=children.PIPE, env=env, cwd=EXAMPLES) as process:
+    async with children.child(argv, stdout=children.PIPE, stderr=children.PIPE, env=env, cwd=ROOT) as process:
         yield process
 
 

@@ -6,6 +6,7 @@ import asyncio
 import re
 import signal
 import sys
+import time
 import tomllib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -36,8 +37,9 @@ CANDLE = r"\d{13} [\d.]+ [\d.]+ open"
 
 @dataclass(frozen=True)
 class Reader:
-    """Who typed `tickwire up`: the environment of the next terminal, and the ports."""
+    """Who typed `tickwire up`: the folder and the environment of the next terminal, and the ports."""
 
+    folder: Path
     env: Mapping[str, str]
     pages_port: str
     websocket_url: str
@@ -45,28 +47,36 @@ class Reader:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reader]:
-    """`tickwire up` as README.md prints it, configured as examples/README.md prints it, on a simulated exchange."""
+    """`tickwire up` as README.md prints it, configured as examples/README.md prints it, on a simulated exchange.
+
+    The folder is all that tells programs where the broker is, as in a clone: no variable does.
+    """
     folder = tmp_path_factory.mktemp("readme")
+    (folder / "examples").symlink_to(EXAMPLES)
     pages, websocket = str(free_port()), str(free_port())
     (printed,) = blocks(EXAMPLES_README, "toml")
     async with running_simulator("--live-rate", "50") as exchange:
-        config = folder / "tickwire.toml"
         ports = printed.replace("8443", websocket).replace("8000", pages)
-        config.write_text(CONFIG.format(gateway=exchange.url) + ports)
-        env = environment(folder / "data", TICKWIRE_CONFIG=str(config), PYTHONUNBUFFERED="1")
+        (folder / "tickwire.toml").write_text(CONFIG.format(gateway=exchange.url) + ports)
+        env = environment(folder, PYTHONUNBUFFERED="1")
+        del env["TICKWIRE_DATA_DIR"]
         async with command(folder, env, *argv(UP)[len(TICKWIRE) :]) as running:
             await running.says("ready:")
             # What a reader has typed before anything else.
-            (url,) = await output(Reader(env, "", ""), *argv(URL))
-            made = Reader(env | {"NATS_URL": url}, pages, await running.url("--websocket"))
+            before = Reader(folder, env, "", "")
+            (url,) = await output(before, *argv(URL))
+            (websocket_url,) = await output(before, *argv(f"{URL} --websocket"))
+            made = Reader(folder, env | {"NATS_URL": url}, pages, websocket_url)
             assert re.search("complete", "\n".join(await output(made, *argv(FETCH))))
             yield made
 
 
-async def output(reader: Reader, *arguments: str | Path, lines: int | None = None, cwd: Path = ROOT) -> list[str]:
+async def output(
+    reader: Reader, *arguments: str | Path, lines: int | None = None, cwd: Path | None = None
+) -> list[str]:
     """What a program prints: to its end, or its first lines where it goes on until Ctrl-C."""
     async with children.child(
-        arguments, stdout=children.PIPE, stderr=children.PIPE, env=reader.env, cwd=cwd
+        arguments, stdout=children.PIPE, stderr=children.PIPE, env=reader.env, cwd=cwd or reader.folder
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -84,13 +94,21 @@ async def output(reader: Reader, *arguments: str | Path, lines: int | None = Non
 
 
 async def test_every_command_that_the_readme_shows_is_run_somewhere() -> None:
-    """Those of tickwire here, those of make by .ci/run, those of docker by test_deployment."""
+    """Those of tickwire here, those of make by .ci/run, those of docker by tests/deployment."""
     others = [line for line in shown(README) if line not in (*TYPED, EXPORTED)]
     assert len(TYPED) >= 6
     files = [ROOT / ".ci" / "run", *sorted((ROOT / "tests" / "deployment").glob("test_*.py"))]
     checked = "".join(path.read_text() for path in files)
     unknown = [line for line in others if line not in checked and line.split()[0] != "docker"]
     assert unknown in ([], ["make .env"])
+
+
+@pytest.mark.parametrize("text", [README, EXAMPLES_README], ids=["README", "examples"])
+async def test_what_a_reader_pastes_means_the_same_in_zsh(text: str) -> None:
+    """Typed into zsh, `#` begins no comment, and `$name` is one word however many are in it (zsh's FAQ, 3.1)."""
+    prose = re.sub(r"```.*?```", "", text, flags=re.S)
+    pasted = [line for line in prose.splitlines() if line.startswith("    ")] + "".join(blocks(text, "sh")).splitlines()
+    assert [line for line in pasted if re.search(r"(^|\s)#|\bin \$\w+;", line)] == []
 
 
 @pytest.mark.parametrize("printed", AFTER)
@@ -148,7 +166,7 @@ async def test_an_example_runs_as_its_table_prints_it(reader: Reader, name: str)
         "socket/trades.py": (r"\{\"id\": \"\d+\",.*\}", 5),
     }[name]
     printed = argv(PROGRAMS[name])
-    assert re.fullmatch(expected, (await output(reader, *printed, lines=lines, cwd=EXAMPLES))[-1])
+    assert re.fullmatch(expected, (await output(reader, *printed, lines=lines))[-1])
 
 
 @pytest.mark.needs("chromium")
@@ -158,15 +176,20 @@ async def test_the_page_works_as_examples_tells_to_serve_and_open_it(reader: Rea
     serving = argv(printed, **{"8000": reader.pages_port})
     url = url.replace("8000", reader.pages_port).replace("URL", reader.websocket_url)
     with (tmp_path / "log").open("wb") as log:
-        async with children.child(serving, cwd=EXAMPLES, stdout=log.fileno(), stderr=log.fileno()):
+        async with children.child(serving, cwd=reader.folder, stdout=log.fileno(), stderr=log.fileno()):
             async with asyncio.timeout(100):
                 while b"Serving HTTP" not in (tmp_path / "log").read_bytes():
                     await asyncio.sleep(0.05)
             async with browsing(url, tmp_path / "chromium") as page:
-                await page.until("window.seen && window.seen.length > 0", timeout_s=100)
-                assert await page.evaluate("document.getElementById('state').textContent") == "live"
+                # Of a feed that runs already trades come before the answer to its start.
+                state = "document.getElementById('state').textContent"
+                await page.until(f"window.seen && window.seen.length > 0 && {state} !== 'connecting'", timeout_s=100)
+                assert await page.evaluate(state) == "live"
                 assert await page.evaluate("document.getElementById('title').textContent") == "BTC/USDT on binance"
-                assert len(await page.evaluate("window.candles")) == 3
+                times = [row[0] for row in await page.evaluate("window.candles")]
+                # The newest ones that were closed when it was opened, in the present.
+                assert len(times) == 3
+                assert times[0] > (time.time() - 600) * 1000
 
 
 async def test_every_example_is_in_the_table_or_part_of_one_that_is() -> None:

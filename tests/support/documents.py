@@ -33,10 +33,11 @@ def examples() -> dict[Path, str]:
 
 
 def argv(command: str, **replaced: str) -> list[str]:
-    """A command as it is printed, with these texts of it replaced; `python` is the one of the tests."""
+    """A command as it is printed, with these texts of it replaced; Python is the one of the tests."""
     for word, text in replaced.items():
         assert word in command, command
         command = command.replace(word, text)
     first, *rest = shlex.split(command)
-    programs = {"python": [sys.executable], "tickwire": TICKWIRE, ".venv/bin/tickwire": TICKWIRE, "node": ["node"]}
+    python = [sys.executable]
+    programs = {"python": python, ".venv/bin/python": python, ".venv/bin/tickwire": TICKWIRE, "node": ["node"]}
     return [*programs[first], *rest]

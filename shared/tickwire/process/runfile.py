@@ -21,7 +21,7 @@ from tickwire.process import filelock, private_files
 
 LOOK_S = 1.0
 """How often it is looked whether the folder is there."""
-_START = "run `tickwire up`, or set nats.url"
+_START = "run `tickwire up`, set data_dir (TICKWIRE_DATA_DIR) to the folder of one that runs, or set nats.url"
 
 
 class Run(Struct, frozen=True, kw_only=True):
