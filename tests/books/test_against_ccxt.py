@@ -16,7 +16,7 @@ from support.venues import venue_at
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Level
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Demand
+from tickwire.streamer.control.demand import Demand
 
 pytestmark = pytest.mark.actors
 

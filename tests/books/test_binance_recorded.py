@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tickwire.streamer.books.orderbook import OrderBook
-from tickwire.streamer.control.feed_context import Diff
+from tickwire.venues.dialect import Diff
 
 pytestmark = pytest.mark.golden
 

@@ -17,7 +17,8 @@ from tickwire.errors import Fenced
 from tickwire.model.feeds import BookDelta, BookDeltas, Feed, Level
 from tickwire.settings import TapeSettings
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Demand, FeedSink
+from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_venue import FeedSink
 
 pytestmark = pytest.mark.actors
 

@@ -18,7 +18,8 @@ from tickwire.errors import Fenced
 from tickwire.model.feeds import Book, BookDeltas, Level
 from tickwire.settings import NatsSettings
 from tickwire.streamer.books import feed
-from tickwire.streamer.control.feed_context import BookView, Demand
+from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_venue import BookView
 
 pytestmark = pytest.mark.actors
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tickwire.model.feeds import Level
 from tickwire.streamer.books.deltas import PART, snapshot
 from tickwire.streamer.books.orderbook import REPEATS, OrderBook, OutOfStep
-from tickwire.streamer.control.feed_context import Diff
+from tickwire.venues.dialect import Diff
 
 pytestmark = pytest.mark.pure
 

@@ -16,7 +16,7 @@ from support.standins import SYMBOL, StandIn, settings, standing_in
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Book, Feed, Level
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Demand
+from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.subscriptions.hooks import Hooks
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 

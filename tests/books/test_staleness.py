@@ -14,7 +14,7 @@ from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Book, Level
 from tickwire.settings import SinkSettings
 from tickwire.streamer.books import feed
-from tickwire.streamer.control.feed_context import BookView
+from tickwire.streamer.control.feed_venue import BookView
 from tickwire.tape.writer import last_message
 
 pytestmark = pytest.mark.actors

@@ -9,9 +9,9 @@ import pytest
 from support.candle_feed import MINUTE, START, CandleVenue, facts, fetching, ranges, running, trade, trade_tape, witness
 from tickwire.bus.connection import Bus
 from tickwire.exchange import opening
+from tickwire.exchange.admission import Admission
 from tickwire.model.feeds import Candle
 from tickwire.model.plausibility import AHEAD_MS
-from tickwire.streamer.subscriptions.admission import Admission
 
 pytestmark = pytest.mark.actors
 

@@ -28,7 +28,7 @@ from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
 from tickwire.exchange import opening
 from tickwire.model.feeds import Candle, Feed
-from tickwire.streamer.control.feed_context import FeedSink
+from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.tape.writer import last_message
 from tickwire.venues import profile
 

@@ -18,7 +18,8 @@ from tickwire.errors import ExchangeFailed
 from tickwire.model.feeds import Feed, FeedReport, Status, Ticker, Trades
 from tickwire.streamer import service
 from tickwire.streamer.books import feed as books
-from tickwire.streamer.control.feed_context import Demand, FeedContext
+from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.subscriptions import live_venue, venue_pool
 
 pytestmark = pytest.mark.actors

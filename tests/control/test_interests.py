@@ -7,7 +7,7 @@ import pytest
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, StartRequest, StopRequest
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_context import Demand
+from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.interests import open_interests
 
 pytestmark = pytest.mark.actors

@@ -13,12 +13,11 @@ from hypothesis import strategies as st
 
 from support.trading import ANY_TIME, START, Rest, row, trade
 from tickwire.errors import BadRequest, InternalError
+from tickwire.exchange.past_trades import PageRequest, PastTrades, Unanswered
 from tickwire.model import messages, numbers
 from tickwire.model.feeds import Candle, Feed, Trade, Trades
 from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.unified_mapper import Mapper
-from tickwire.streamer.trades.past_trades import PastTrades, Unanswered
-from tickwire.streamer.trades.repair_plan import PageRequest
 from tickwire.venues.profile import TradeFacts
 
 pytestmark = pytest.mark.pure

@@ -20,7 +20,7 @@ from tickwire.model.feeds import Feed, Kind
 from tickwire.observe.http import monitored
 from tickwire.observe.metrics import SECONDS, Metrics
 from tickwire.settings import MetricsSettings
-from tickwire.streamer.control.feed_context import FeedStatus
+from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.metrics import of_feeds
 from tickwire.tape.writer import TapeWriter
 

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from tickwire.model.feeds import Trade
-from tickwire.streamer.control.feed_context import Diff
 from tickwire.streamer.subscriptions.binance import Kline, Said, decode
+from tickwire.venues.dialect import Diff
 
 pytestmark = pytest.mark.golden
 

@@ -15,10 +15,10 @@ from support.processes import SimulatorProcess, running_simulator
 from support.venues import BTC, PATHS, Memory, as_new, counted, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
 from tickwire.model.feeds import Feed, Trade
-from tickwire.streamer.control import feed_context
-from tickwire.streamer.control.feed_context import BookView, Diff
+from tickwire.streamer.control.feed_venue import BookView, FeedVenue
 from tickwire.streamer.subscriptions.hooks import Hooks
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, merged, open_live_venue
+from tickwire.venues.dialect import Diff
 
 pytestmark = pytest.mark.actors
 
@@ -329,6 +329,6 @@ async def test_a_user_s_own_options_win(exchange: SimulatorProcess) -> None:
         ] * 2
 
 
-def as_feeds_expect(venue: LiveVenue) -> feed_context.FeedVenue:
+def as_feeds_expect(venue: LiveVenue) -> FeedVenue:
     """For mypy: a venue is one."""
     return venue

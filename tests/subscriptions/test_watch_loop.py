@@ -11,8 +11,9 @@ from ccxt.base import errors
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickwire.exchange.guarded_call import guarded_call
 from tickwire.process.backoff import Backoff
-from tickwire.streamer.subscriptions.watch_loop import TRIES, Ended, answered, watch
+from tickwire.streamer.subscriptions.watch_loop import TRIES, Ended, watch
 
 pytestmark = pytest.mark.pure
 
@@ -194,4 +195,4 @@ async def test_what_ccxt_trips_over_is_an_answer_that_cannot_be_read(trip: type[
         raise trip("object of type 'int' has no len()")
 
     with pytest.raises(errors.BadResponse, match="has no len"):
-        await answered(ask)
+        await guarded_call(ask)

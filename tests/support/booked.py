@@ -7,7 +7,7 @@ from typing import Any
 
 from support.feeds import Running
 from tickwire.model.feeds import Book, Feed, Level
-from tickwire.streamer.control.feed_context import Diff
+from tickwire.venues.dialect import Diff
 
 FEED = Feed("book", "binance", "BTC/USDT")
 DELTAS = "md.book_delta.binance.BTC-USDT"

@@ -19,7 +19,7 @@ from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.ranges import Range
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.candles import feed as candles
-from tickwire.streamer.control.feed_context import Demand
+from tickwire.streamer.control.demand import Demand
 from tickwire.tape.writer import TapeWriter, open_writer
 
 FEED = Feed("candle", "binance", "BTC/USDT")

@@ -14,13 +14,16 @@ from support.trading import ANY_TIME, START, Rest
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
+from tickwire.exchange.admission import Admission
+from tickwire.exchange.past_trades import PastTrades
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Gap, Status, Ticker, Trade, Trades
 from tickwire.model.messages import CandlePage
 from tickwire.settings import StreamerSettings, TapeSettings
-from tickwire.streamer.control.feed_context import Demand, FeedContext, FeedSink, open_feed_status
-from tickwire.streamer.subscriptions.admission import Admission
-from tickwire.streamer.trades.past_trades import PastTrades
+from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_status import open_feed_status
+from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.tape.writer import Confirm
 from tickwire.venues.profile import TradeFacts
 from tickwire.venues.registry import profile_of

@@ -10,7 +10,7 @@ from support.feeds import Running, ScriptedVenue, Witness
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_context import FeedVenue
+from tickwire.streamer.control.feed_venue import FeedVenue
 from tickwire.streamer.trades import feed as trades
 
 FEED = Feed("trade", "binance", "BTC/USDT")

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from tickwire.exchange.admission import Admission
 from tickwire.exchange.opening import Gate
 from tickwire.model.feeds import Trade
-from tickwire.streamer.subscriptions.admission import Admission
 
 START = 1_700_000_000_000
 ANY_TIME = Admission(lambda: 10**15)

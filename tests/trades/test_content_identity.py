@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from support.trading import START, trade, trades
 from tickwire.exchange import exact_json
+from tickwire.exchange.past_trades import PageRequest
 from tickwire.model.feeds import Trade
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.ordering import PageResult
-from tickwire.streamer.trades.repair_plan import PageRequest, next_request
+from tickwire.streamer.trades.repair_plan import next_request
 from tickwire.venues.registry import profile_of
 
 pytestmark = pytest.mark.pure

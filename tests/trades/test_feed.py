@@ -19,11 +19,11 @@ from support.trading import START, Rest, row, trade, trades
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BrokerUnavailable, Fenced
+from tickwire.exchange.past_trades import PastTrades
 from tickwire.model import messages
 from tickwire.model.feeds import Gap, Trade, Trades
 from tickwire.settings import NatsSettings, StreamerSettings
-from tickwire.streamer.control.feed_context import FeedSink
-from tickwire.streamer.trades.past_trades import PastTrades
+from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.writer import open_writer
 from tickwire.venues.profile import TradeFacts

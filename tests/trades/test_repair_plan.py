@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, by_id, by_time, trade, trades
+from tickwire.exchange.past_trades import PageRequest
 from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades import by_content
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.ordering import Ordering, PageResult, TradeRun
-from tickwire.streamer.trades.repair_plan import PageRequest, RetryPolicy, next_request
+from tickwire.streamer.trades.repair_plan import RetryPolicy, next_request
 
 pytestmark = pytest.mark.pure
 

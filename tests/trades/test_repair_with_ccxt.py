@@ -12,9 +12,9 @@ from support.feeds import Witness
 from support.spoken import Deal, Spoken, deals, speaking
 from support.trade_feed import following
 from tickwire.bus.connection import Bus
+from tickwire.exchange.past_trades import PastTrades
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.subscriptions.live_venue import LiveVenue
-from tickwire.streamer.trades.past_trades import PastTrades
 from tickwire.venues.profile import TradeFacts
 
 pytestmark = pytest.mark.actors

@@ -8,7 +8,7 @@ from typing import NamedTuple, get_args
 from tickwire.model.feeds import State
 from tickwire.observe.metrics import SECONDS, Text
 from tickwire.observe.prometheus import family, histogram, labels
-from tickwire.streamer.control.feed_context import Counters, FeedStatus
+from tickwire.streamer.control.feed_status import Counters, FeedStatus
 
 OF_A_TAPE = {
     "items": "Trades, changes of books, ticker updates or candles that are on the tape",

@@ -71,7 +71,9 @@ from tickwire.settings import Settings, StreamerSettings
 from tickwire.streamer import tickers
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.candles import feed as candles
-from tickwire.streamer.control.feed_context import Demand, FeedContext, FeedStatus, open_feed_status
+from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_status import FeedStatus, open_feed_status
 from tickwire.streamer.control.interests import Interests, check, open_interests
 from tickwire.streamer.metrics import of_feeds
 from tickwire.streamer.subscriptions.venue_pool import VenuePool, open_venue_pool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from tickwire.streamer.control.feed_context import FeedStatus
+from tickwire.streamer.control.feed_status import FeedStatus
 
 COMPLAINT_S = 1.0
 """At most one status per feed in so long says that messages could not be used; all are counted."""

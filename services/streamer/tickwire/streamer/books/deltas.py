@@ -15,8 +15,9 @@ from tickwire.model import messages
 from tickwire.model.feeds import BookDelta, BookDeltas
 from tickwire.model.times import now_ms
 from tickwire.streamer.books.orderbook import OrderBook
-from tickwire.streamer.control.feed_context import Diff, FeedContext
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.venues.dialect import Diff
 
 PART = 5_000
 """Levels in one delta at most, where we make it: some 200 kB of JSON."""

@@ -33,9 +33,11 @@ from tickwire.redaction import described
 from tickwire.streamer.books import snapshots
 from tickwire.streamer.books.deltas import open_deltas
 from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
-from tickwire.streamer.control.feed_context import BookView, Diff, FeedContext
+from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_venue import BookView
 from tickwire.streamer.throttle import Rejections, Throttle
 from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.venues.dialect import Diff
 
 log = logs.get(__name__)
 

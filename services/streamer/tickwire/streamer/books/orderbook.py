@@ -15,7 +15,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 
 from tickwire.model.feeds import Level
-from tickwire.streamer.control.feed_context import Diff
+from tickwire.venues.dialect import Diff
 
 REPEATS = 10
 """So many changes in a row that the book already has are repetitions; more mean that the numbers went back."""

@@ -10,10 +10,10 @@ import asyncio
 
 from ccxt.base import errors
 
+from tickwire.exchange.guarded_call import guarded_call
 from tickwire.model import numbers
 from tickwire.streamer.books.orderbook import OrderBook
-from tickwire.streamer.control.feed_context import FeedVenue
-from tickwire.streamer.subscriptions.watch_loop import answered
+from tickwire.streamer.control.feed_venue import FeedVenue
 
 LEVELS = (500, 1000)
 """Levels of a side that are asked for: the most is what binance's usd-m market gives (spot: 5,000). With fewer than
@@ -34,7 +34,7 @@ async def fetch(venue: FeedVenue, symbol: str, levels: int) -> OrderBook:
     """A book as the exchange has it. Raises ccxt's errors, and OutOfStep when there cannot be such a book."""
     try:
         async with asyncio.timeout(CALL_S):
-            answer = await answered(lambda: venue.rest.fetch_order_book(symbol, levels))
+            answer = await guarded_call(lambda: venue.rest.fetch_order_book(symbol, levels))
     except TimeoutError as error:
         raise errors.RequestTimeout(f"no answer within {CALL_S:g} s") from error
     try:

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 
 import msgspec
 
+from tickwire.exchange.admission import Admission, LeftOut
 from tickwire.model.feeds import Gap, Trades
 from tickwire.process import lifecycle
 from tickwire.streamer.candles.builder import CandleBuilder
-from tickwire.streamer.control.feed_context import FeedVenue
-from tickwire.streamer.subscriptions.admission import Admission, LeftOut
+from tickwire.streamer.control.feed_venue import FeedVenue
 
 
 def admitted(message: Trades, admission: Admission, left_out: LeftOut) -> Trades:

@@ -23,7 +23,7 @@ from tickwire.model.subjects import Key
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.streamer.candles.refetch import Refetch
-from tickwire.streamer.control.feed_context import FeedStatus
+from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.venues.registry import grid_of
 
 log = logs.get(__name__)

@@ -12,7 +12,7 @@ import msgspec
 from tickwire.model import messages
 from tickwire.model.feeds import Candle
 from tickwire.streamer.candles.outbox import Debts
-from tickwire.streamer.control.feed_context import Counters, FeedStatus
+from tickwire.streamer.control.feed_status import Counters, FeedStatus
 from tickwire.tape.writer import TapeWriter
 
 ROOM = 1000

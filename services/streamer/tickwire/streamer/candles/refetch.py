@@ -22,7 +22,7 @@ from tickwire.model.feeds import Feed, Gap
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.ranges import Range, merge
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_context import FeedStatus
+from tickwire.streamer.control.feed_status import FeedStatus
 
 log = logs.get(__name__)
 

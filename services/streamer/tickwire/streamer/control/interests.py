@@ -23,7 +23,7 @@ from tickwire.model.feeds import Feed, StartRequest, StopRequest
 from tickwire.model.subjects import check_subject, name_token
 from tickwire.observe import logs
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_context import Demand
+from tickwire.streamer.control.demand import Demand
 
 log = logs.get(__name__)
 

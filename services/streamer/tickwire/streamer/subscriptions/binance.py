@@ -14,7 +14,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Trade
 from tickwire.model.numbers import Amount, Price
-from tickwire.streamer.control.feed_context import Diff
+from tickwire.venues.dialect import Diff
 
 EXCHANGES = frozenset({"binance", "binanceus", "binanceusdm", "binancecoinm"})
 

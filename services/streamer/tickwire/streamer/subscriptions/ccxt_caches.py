@@ -11,35 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from tickwire.model import numbers
-from tickwire.model.feeds import Trade
-
-OF_A_TRADE = frozenset({"price", "amount", "side", "timestamp"})
-OF_AN_ORDER = frozenset({"status", "remaining"})
-"""Orders have all that trades have, and these."""
-
-
-def is_trade(item: Any) -> bool:
-    """Whether it is a trade as ccxt describes one."""
-    return isinstance(item, dict) and item.keys() >= OF_A_TRADE and item.keys().isdisjoint(OF_AN_ORDER)
-
-
-def are_trades(result: Any) -> bool:
-    """Whether it is a container of trades, judged by the newest; an empty one is not."""
-    return isinstance(result, list) and len(result) > 0 and is_trade(result[-1])
-
-
-def trade(found: dict[str, Any], symbol: str) -> Trade:
-    """A trade of ccxt's in a market. Raises KeyError, TypeError and ValueError."""
-    side = found.get("side")
-    return Trade(
-        id=None if found.get("id") is None else str(found["id"]),
-        timestamp=int(found["timestamp"]),
-        side=side if side in ("buy", "sell") else None,
-        price=numbers.price(found["price"], symbol),
-        amount=numbers.amount(found["amount"]),
-    )
-
 
 class Newness:
     """Tells what of a feed's containers was not there before.

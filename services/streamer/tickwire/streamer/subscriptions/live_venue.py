@@ -21,9 +21,12 @@ from tickwire.errors import (
     UnknownSymbol,
     UnsupportedKind,
 )
+from tickwire.exchange.admission import Admission
 from tickwire.exchange.ccxt_patches import monotonic_ms
+from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.listing import Listing
 from tickwire.exchange.opening import open_exchange
+from tickwire.exchange.past_trades import PastTrades
 from tickwire.model import plausibility
 from tickwire.model.feeds import KINDS, Feed, MarketReport
 from tickwire.model.times import now_ms
@@ -32,11 +35,10 @@ from tickwire.process.bulkhead import bulkhead
 from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings, credentials
-from tickwire.streamer.control.feed_context import FeedSink
+from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.streamer.control.market_report import described as described_market
 from tickwire.streamer.control.offered_feeds import method_of, offered, refusal
 from tickwire.streamer.subscriptions import binance
-from tickwire.streamer.subscriptions.admission import Admission
 from tickwire.streamer.subscriptions.ccxt_state import BEST_PRICES
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.hooks import Hooks, prove
@@ -44,8 +46,7 @@ from tickwire.streamer.subscriptions.idle_sockets import IdleSockets
 from tickwire.streamer.subscriptions.socket_probe import SocketProbe
 from tickwire.streamer.subscriptions.socket_reports import listening
 from tickwire.streamer.subscriptions.subscription import Part, Watched, arming
-from tickwire.streamer.subscriptions.watch_loop import Ended, answered, watch
-from tickwire.streamer.trades.past_trades import PastTrades
+from tickwire.streamer.subscriptions.watch_loop import Ended, watch
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import Units, units_of
 
@@ -71,7 +72,7 @@ class _Way(NamedTuple):
 
 
 class LiveVenue:
-    """An opened exchange: `feed_context.FeedVenue`. Made by `open_live_venue`."""
+    """An opened exchange: `FeedVenue`. Made by `open_live_venue`."""
 
     def __init__(self, opened: Any, router: FrameRouter, settings: StreamerSettings) -> None:
         self.exchange: str = opened.id
@@ -126,7 +127,7 @@ class LiveVenue:
             if time.monotonic() < self._ask_again:
                 return
             try:
-                await answered(lambda: self.rest.clock.compare(max_age_s))
+                await guarded_call(lambda: self.rest.clock.compare(max_age_s))
             except errors.BaseError as error:
                 log.warning("the exchange does not tell the time", exchange=self.exchange, error=described(error))
                 self._ask_again = time.monotonic() + ASK_AGAIN_S
@@ -295,7 +296,7 @@ class LiveVenue:
             return False
         try:
             async with asyncio.timeout(LEAVE_S):
-                await answered(way.leave)
+                await guarded_call(way.leave)
         except (errors.BaseError, TimeoutError) as error:
             log.warning("not unsubscribed", exchange=self.exchange, way=way.name, error=described(error))
             return False
@@ -345,7 +346,7 @@ class LiveVenue:
 
     async def _find(self, symbol: str) -> Any:
         """A market, listed a moment ago perhaps; None where it is not. Raises ccxt's errors."""
-        return await self._listing.find(symbol, lambda anew: answered(lambda: self.rest.load_markets(anew)))
+        return await self._listing.find(symbol, lambda anew: guarded_call(lambda: self.rest.load_markets(anew)))
 
     def _unknown(self, symbol: str) -> UnknownSymbol:
         near = difflib.get_close_matches(symbol.upper(), list(self.rest.markets), n=3, cutoff=0.5)

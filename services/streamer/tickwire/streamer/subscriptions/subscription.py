@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
+from tickwire.exchange.admission import Admission
 from tickwire.exchange.ccxt_patches import monotonic_ms
 from tickwire.model.feeds import Feed
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_context import FeedSink
-from tickwire.streamer.subscriptions.admission import Admission
+from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.streamer.subscriptions.ccxt_state import Placed
 from tickwire.streamer.subscriptions.unified_mapper import Mapper
 

@@ -10,11 +10,12 @@ from ccxt.async_support.base.ws.cache import ArrayCacheByTimestamp
 from ccxt.async_support.base.ws.order_book import OrderBook
 
 from tickwire.errors import TickwireError
+from tickwire.exchange.admission import Admission
+from tickwire.exchange.ccxt_trades import are_trades, is_trade, trade
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Trade
-from tickwire.streamer.control.feed_context import BookView
-from tickwire.streamer.subscriptions.admission import Admission
-from tickwire.streamer.subscriptions.ccxt_caches import Newness, are_trades, is_trade, trade
+from tickwire.streamer.control.feed_venue import BookView
+from tickwire.streamer.subscriptions.ccxt_caches import Newness
 from tickwire.venues.registry import grid_of
 
 _TICKER = (

@@ -9,10 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, NamedTuple, TypeVar
 
-from aiohttp import ClientError
 from ccxt.base import errors
 
-from tickwire.errors import TickwireError
+from tickwire.exchange.guarded_call import guarded_call
 from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
@@ -86,7 +85,7 @@ async def watch(
 
 async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
     try:
-        return _Outcome(await answered(arm), None)
+        return _Outcome(await guarded_call(arm), None)
     except errors.BaseError as error:
         return _Outcome(None, error)
     except asyncio.CancelledError:
@@ -95,23 +94,6 @@ async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
             raise
         # ccxt cancels what waits for a socket when it closes one itself.
         return _Outcome(None, errors.NetworkError("the socket was closed"))
-
-
-async def answered(ask: Callable[[], Awaitable[T]]) -> T:
-    """What ccxt makes of an exchange's answer: the boundary to ccxt. Raises ccxt's own errors, and no others.
-
-    NetworkError for what a connection raises (a socket that closes before a frame is sent: the builtin
-    ConnectionError), BadResponse for any other exception: ccxt's parsers trip over answers that are not what they
-    should be.
-    """
-    try:
-        return await ask()
-    except (errors.BaseError, TickwireError):
-        raise
-    except (OSError, ClientError) as error:
-        raise errors.NetworkError(f"the connection failed: {error!r}") from error
-    except Exception as error:
-        raise errors.BadResponse(f"what the exchange said cannot be read: {error!r}") from error
 
 
 def _final(error: errors.BaseError, failures: int) -> bool:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from tickwire.model.feeds import Trade
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_context import FeedStatus
+from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.trades.ordering import Ordering, TradeRun
 
 log = logs.get(__name__)

@@ -9,16 +9,16 @@ from collections.abc import Awaitable, Callable, Sequence
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed
+from tickwire.exchange.admission import LeftOut
+from tickwire.exchange.past_trades import PageRequest, Unanswered
 from tickwire.model.feeds import Trade
 from tickwire.model.times import now_ms
 from tickwire.streamer.control.feed_context import FeedContext
-from tickwire.streamer.subscriptions.admission import LeftOut
 from tickwire.streamer.trades import repair_plan
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.ordering import PageResult, TradeRun, known_until
-from tickwire.streamer.trades.past_trades import Unanswered
 from tickwire.streamer.trades.queue import TradeQueue
-from tickwire.streamer.trades.repair_plan import PageRequest, RetryPolicy
+from tickwire.streamer.trades.repair_plan import RetryPolicy
 
 CALL_S = 30.0
 """A call of REST is given up after this: ccxt's own timeout leaves out the waiting for its turn."""

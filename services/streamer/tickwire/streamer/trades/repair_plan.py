@@ -8,33 +8,17 @@ Without a known trade: from the time on up to which the tape is complete.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
+from tickwire.exchange.past_trades import PAGE, PageRequest
 from tickwire.process.backoff import Backoff
 from tickwire.streamer.trades.ordering import Ordering, known_until
 
-PAGE = 1000
-"""Trades per page where ccxt declares no maximum: many exchanges give a tenth of it unless asked for more."""
 BY_TIME_MS = 3_600_000
 """How far back trades are requested by time if none is known: ccxt's pages of binance end an hour after `since`."""
 FIRST_DELAY_S = 0.1
 LONGEST_DELAY_S = 5.0
 CONFIRMATIONS = 4
 """Number of answers without a trade, though with later ones, until it counts as absent: takes about 0.7 s."""
-
-
-class PageRequest(NamedTuple):
-    """The next call of `fetch_trades`. Times are ms.
-
-    Without a `limit`, the largest page is requested. `cut`: trades before `since` are missing but too old to request.
-    `floor`: nothing before this time is missing, though no known trade overlaps the page.
-    """
-
-    since: int | None
-    limit: int | None
-    first_id: int | None = None
-    cut: bool = False
-    floor: int | None = None
 
 
 def next_request(ordering: Ordering, oldest: int, resolution_ms: int = 1) -> PageRequest:

@@ -10,9 +10,8 @@ import pytest
 from ccxt.base import errors
 
 from support.trading import ANY_TIME, START, Rest, row, trade, trades
+from tickwire.exchange.past_trades import PageRequest, PastTrades, Unanswered
 from tickwire.model.feeds import Trade
-from tickwire.streamer.trades.past_trades import PastTrades, Unanswered
-from tickwire.streamer.trades.repair_plan import PageRequest
 from tickwire.venues.profile import Older, TradeFacts
 from tickwire.venues.registry import profile_of
 

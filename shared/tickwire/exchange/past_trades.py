@@ -16,14 +16,16 @@ from typing import Any, Literal, NamedTuple
 
 from ccxt.base import errors
 
+from tickwire.exchange.admission import Admission, LeftOut
+from tickwire.exchange.ccxt_trades import trade as trade_of
+from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.opening import keys_of, page_limit
 from tickwire.model.feeds import Trade
 from tickwire.redaction import described
-from tickwire.streamer.subscriptions.admission import Admission, LeftOut
-from tickwire.streamer.subscriptions.ccxt_caches import trade as trade_of
-from tickwire.streamer.trades.repair_plan import PAGE, PageRequest
 from tickwire.venues.profile import MarketKind, TradeFacts
 
+PAGE = 1000
+"""Trades per page where ccxt declares no maximum: many exchanges give a tenth of it unless asked for more."""
 SMALLER = (500, 100, None)
 """Page sizes tried where a larger one is refused; None leaves the size to the exchange."""
 OLDER_PAGES = 100
@@ -33,6 +35,20 @@ COARSE = 8
 """This many trades, all in whole seconds, show that REST timestamps have whole seconds."""
 _LATER_MS = 60_000
 """How far the end of a range lies beyond the present: the exchange's clock may be ahead."""
+
+
+class PageRequest(NamedTuple):
+    """The next call of `fetch_trades`. Times are ms.
+
+    Without a `limit`, the largest page is requested. `cut`: trades before `since` are missing but too old to request.
+    `floor`: nothing before this time is missing, though no known trade overlaps the page.
+    """
+
+    since: int | None
+    limit: int | None
+    first_id: int | None = None
+    cut: bool = False
+    floor: int | None = None
 
 
 class Unanswered(Exception):
@@ -207,11 +223,11 @@ class PastTrades:
 
     async def _page(self, target: _Target, ask: PageRequest, form: _Form, params: dict[str, Any]) -> _Page:
         since = ask.since if form.since else None
-        try:
-            rows = list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))
-        except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-            # ccxt's parsers raise these for answers of an unexpected shape.
-            raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
+
+        async def rows_of_page() -> list[Any]:
+            return list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))
+
+        rows = await guarded_call(rows_of_page)
         trades = list(target.admission.timed(_read(rows, target), target.left_out))
         # ccxt sorts by time and then by id as a text: 10 before 9.
         trades.sort(key=_number if ask.first_id is not None else _order)
@@ -220,7 +236,9 @@ class PastTrades:
         return _Page(trades, declared is not None and form.limit == declared and len(rows) < declared)
 
     def _params_by_id(self, symbol: str, first: int) -> dict[str, Any]:
-        params: dict[str, Any] = {self.facts.first_id or "fromId": first}
+        if self.facts.first_id is None:
+            raise Unanswered("impossible", "the profile names no parameter for the first id of a page")
+        params: dict[str, Any] = {self.facts.first_id: first}
         if (getattr(self._rest, "options", {}).get("watchTrades") or {}).get("name") == "trade":
             params |= self.facts.raw.get(self._kind(symbol), {})
         return params

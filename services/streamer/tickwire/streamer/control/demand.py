@@ -1,0 +1,32 @@
+"""What the subscribers of a feed request of it, combined."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Demand:
+    """What the subscribers of a feed want of it, all together. `changed` is set anew with each change."""
+
+    depth: int
+    cadence_ms: int
+    deltas: bool = False
+    timeframes: frozenset[str] = frozenset()
+    delta_subscribers: frozenset[str] = frozenset()
+    """Who wants deltas."""
+    delta_joins: int = 0
+    """How many delta_subscribers have joined so far: each needs a snapshot."""
+    changed: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def update(self, other: Demand) -> None:
+        """What is wanted from now on; whoever waits for a change is told of one."""
+        joined = len(other.delta_subscribers - self.delta_subscribers)
+        before = (self.depth, self.cadence_ms, self.deltas, self.timeframes)
+        self.depth, self.cadence_ms, self.deltas = other.depth, other.cadence_ms, other.deltas
+        self.timeframes, self.delta_subscribers = other.timeframes, other.delta_subscribers
+        self.delta_joins += joined
+        if joined or before != (self.depth, self.cadence_ms, self.deltas, self.timeframes):
+            changed, self.changed = self.changed, asyncio.Event()
+            changed.set()

@@ -1,0 +1,147 @@
+"""The state and the counters of a feed, and its status messages on `md.status`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Event, Feed, FeedReport, Gap, State, Status
+from tickwire.model.times import now_ms
+from tickwire.observe.metrics import Lag
+from tickwire.redaction import redacted
+from tickwire.tape.writer import Confirm, TapeWriter, open_writer
+
+_MOST_UNSAID = 1000
+
+
+class Counters:
+    """What is counted of a tape: items and messages on it, updates not published by themselves."""
+
+    def __init__(self) -> None:
+        self.items = 0
+        self.messages = 0
+        self.conflated = 0
+        self.last_message: int | None = None
+        """When the last message was put there, ms."""
+
+    def appended(self, items: int) -> None:
+        """Count a message that is on the tape, with so many items."""
+        self.items += items
+        self.messages += 1
+        self.last_message = now_ms()
+
+
+class FeedStatus(Counters):
+    """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
+
+    def __init__(self, feed: Feed, owner: str, tape: TapeWriter) -> None:
+        super().__init__()
+        self.feed = feed
+        self.owner = owner
+        self.state: State = "starting"
+        self.reason = ""
+        """Why it failed, while it is `failed`."""
+        self.troubles: dict[str, str] = {}
+        """Timeframes of candles that failed by themselves, and why."""
+        self.reconnects = 0
+        self.gaps = 0
+        self.repaired = 0
+        self.duplicates = 0
+        self.rejected = 0
+        self.built: set[str] = set()
+        """Timeframes of candles that are built from trades: their state is that of the trades."""
+        self.of_timeframe: dict[str, Counters] = {}
+        """Of candles, whose timeframes have a tape each; the status's own counts are those of all of them."""
+        self.waiting: Callable[[], int] = lambda: 0
+        """How many items wait for the broker or for a repair."""
+        self.receipt_lag = Lag()
+        self.publish_lag = Lag()
+        self._tape = tape
+        self._to_say: asyncio.Queue[Status | None] = asyncio.Queue()
+
+    def report(self, event: Event, message: str = "", *, gap: Gap | None = None, trades: int = 0) -> None:
+        """Publish a status in due course, in order; not while very many wait for the broker to come back."""
+        if self._to_say.qsize() >= _MOST_UNSAID:
+            return
+        self._to_say.put_nowait(
+            Status(
+                kind=self.feed.kind,
+                exchange=self.feed.exchange,
+                symbol=self.feed.symbol,
+                event=event,
+                at=now_ms(),
+                message=redacted(message),
+                owner=self.owner,
+                trades=trades,
+                gap=gap,
+            )
+        )
+
+    def failed(self, reason: str) -> None:
+        """The feed's body ended with an error; it is tried again."""
+        self.state, self.reason = "failed", redacted(reason)
+        self.report("failed", reason)
+
+    def published(self, items: int, *, received: int | None = None, timestamp: int | None = None) -> None:
+        """Count a message that is on the tape, with so many items.
+
+        Of a live one, `received` is when it came and `timestamp` the exchange's time of its newest item, both ms.
+        """
+        self.appended(items)
+        if received is not None:
+            self.publish_lag.observe(time.time() - received / 1000)
+            if timestamp is not None:
+                self.receipt_lag.observe((received - timestamp) / 1000)
+
+    def feed_reports(self, timeframes: Iterable[str]) -> list[FeedReport]:
+        """The feed as it is now; of candles, one report for each timeframe."""
+        report = self._report()
+        if self.feed.kind != "candle":
+            return [report]
+        return [self._of_timeframe(report, each) for each in timeframes]
+
+    def _of_timeframe(self, report: FeedReport, timeframe: str) -> FeedReport:
+        report = msgspec.structs.replace(report, timeframe=timeframe, built=timeframe in self.built)
+        if timeframe not in self.troubles:
+            return report
+        return msgspec.structs.replace(report, state="failed", reason=self.troubles[timeframe])
+
+    def _report(self) -> FeedReport:
+        return FeedReport(
+            kind=self.feed.kind,
+            exchange=self.feed.exchange,
+            symbol=self.feed.symbol,
+            state=self.state,
+            reason=self.reason if self.state == "failed" else "",
+            owner=self.owner,
+            items=self.items,
+            messages=self.messages,
+            last_message=self.last_message,
+            reconnects=self.reconnects,
+            gaps=self.gaps,
+            repaired=self.repaired,
+            duplicates=self.duplicates,
+            rejected=self.rejected,
+            conflated=self.conflated,
+        )
+
+    async def run(self) -> None:
+        """Publish statuses until `end`. Raises Fenced when another owner has published one."""
+        while (status := await self._to_say.get()) is not None:
+            await self._tape.append(messages.encode(status))
+
+    def end(self) -> None:
+        """Have `run` return after what was said."""
+        self._to_say.put_nowait(None)
+
+
+async def open_feed_status(bus: Bus, feed: Feed, owner: str, confirm: Confirm | None = None) -> FeedStatus:
+    """The status of a feed that this instance now owns."""
+    tape, _ = await open_writer(bus, streams.STATUS, feed.status, confirm)
+    return FeedStatus(feed, owner, tape)
