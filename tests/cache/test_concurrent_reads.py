@@ -157,7 +157,7 @@ def test_a_reading_taken_before_a_splice_stays_whole_after_it(tmp_path: Path) ->
     splices = list(backwards(2))
     store = store_in(tmp_path)
     store.commit([(1, splices[0][0])])
-    with store.reading(KEY) as reading:
+    with store.snapshot(KEY) as reading:
         store.commit([(2, splices[1][0])])
         store.flush()
         assert reading.lines(None, None) == as_lines(splices[0][1])
@@ -177,7 +177,7 @@ def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wro
     # In place, as an editor may: neither the file's inode nor its size tell.
     with file.open("r+b") as handle:
         handle.write(b"\n".join(lines)[: file.stat().st_size])
-    with store.reading(KEY) as reading, pytest.raises(CacheFileError, match="line 51"):
+    with store.snapshot(KEY) as reading, pytest.raises(CacheFileError, match="line 51"):
         list(reading.messages(None, None, None, convert))  # type: ignore[arg-type]
 
 

@@ -130,12 +130,12 @@ class Case:
         store = self.open()
         files = {}
         for key in self.scenario.expected:
-            text = self.disk.contents().get(store.files.data(key))
+            text = self.disk.contents().get(store.folder.data(key))
             if text is None:
                 assert not any(stored for stored in self.announced if _key(stored) == key)
                 continue
             store.ensure(key)  # cuts off what was torn
-            files[key] = read_csv(self.disk.contents()[store.files.data(key)])
+            files[key] = read_csv(self.disk.contents()[store.folder.data(key)])
             for date, row in files[key].items():
                 assert row in self.scenario.ever[key, date]
         for stored in self.announced:
@@ -154,7 +154,7 @@ class Case:
             coverage = store.coverage(key)
             assert coverage.verified == merge(self.scenario.known[key])
             assert coverage.rows == len(rows)
-            assert read_csv(self.disk.contents()[store.files.data(key)]) == rows
+            assert read_csv(self.disk.contents()[store.folder.data(key)]) == rows
             assert store.read(key, None, None).dates.tolist() == sorted(rows)
         announced = {(_key(stored), stored.since, stored.until) for stored in self.announced}
         assert announced == {(page.key, page.since, page.until) for page in self.scenario.pages.values()}

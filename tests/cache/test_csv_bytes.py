@@ -117,7 +117,7 @@ def test_merging_is_an_upsert_by_date(old: list[Row], new: list[Row]) -> None:
 def test_merging_rows_that_are_there_already_writes_nothing() -> None:
     view = HEADER + format_rows([row_at(minute) for minute in range(9)])
     plan = splice_plan.plan(view, len(view), [(row_at(m)[0], format_row(row_at(m))) for m in (2, 3, 7)])
-    assert plan == splice_plan.Plan([(csv_bytes.START, len(view))], 0, 0)
+    assert plan == splice_plan.SplicePlan([(csv_bytes.START, len(view))], 0, 0)
 
 
 @given(tables())

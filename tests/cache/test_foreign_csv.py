@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tickwire.cache import salvage as salvaging
 from tickwire.cache.candle_rows import format_rows
-from tickwire.cache.foreign_csv import LONGEST, Ambiguous
-from tickwire.cache.salvage import Salvaged
+from tickwire.cache.foreign_csv import LONGEST, AmbiguousFile
+from tickwire.cache.salvage import SalvageResult
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
 from tickwire.model.timeframes import grid
@@ -33,7 +33,7 @@ HEADER = ",".join(NAMES)
 SEMICOLONS = ";".join(NAMES)
 
 
-def salvaged(data: bytes, timeframe: str = "1m", latest: int = NOW) -> tuple[bytes, Salvaged]:
+def salvaged(data: bytes, timeframe: str = "1m", latest: int = NOW) -> tuple[bytes, SalvageResult]:
     kept = bytearray()
     done = salvaging.salvage(data, len(data), grid(timeframe), kept.extend, latest)
     return bytes(kept), done
@@ -105,7 +105,7 @@ def test_good_rows_in_any_dialect_are_kept_exactly(
     ids=["all commas", "a point", "a comma in quotes", "both", "seconds or milliseconds"],
 )
 def test_a_file_that_can_be_read_in_two_ways_is_refused_with_its_line(data: bytes, line: int) -> None:
-    with pytest.raises(Ambiguous) as refused:
+    with pytest.raises(AmbiguousFile) as refused:
         salvaged(data)
     assert refused.value.line == line
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.cache.fence import Fence
-from tickwire.cache.future_guard import AHEAD_MS, Present, believed, is_beyond
+from tickwire.cache.future_guard import AHEAD_MS, WallClock, reaches_future, without_future
 from tickwire.cache.store import Store
 from tickwire.model import subjects
 from tickwire.model.messages import CandlePage, Row
@@ -93,8 +93,8 @@ def test_a_clock_that_begins_anew_refuses_nothing_that_was_right_when_the_cache_
 @given(st.lists(st.integers(0, 2**42), min_size=1), st.integers(0, 2**42))
 def test_the_present_never_goes_back(clock: list[int], witness: int) -> None:
     ticks = iter(clock)
-    present = Present(witness, lambda: next(ticks) / 1000)
-    seen = [present() for _ in clock]
+    present = WallClock(witness, lambda: next(ticks) / 1000)
+    seen = [present.now() for _ in clock]
     assert seen == sorted(seen)
     assert seen[-1] == max([witness, *(int(tick / 1000 * 1000) for tick in clock)])
 
@@ -106,7 +106,7 @@ def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove
     logs.configure(LogSettings(format="text"))
 
     def said() -> int:
-        return capsys.readouterr().err.count("ranges were verified that have not happened")
+        return capsys.readouterr().err.count("ranges in the future were verified")
 
     since = NOW - DAY
     store = store_in(tmp_path)
@@ -170,11 +170,11 @@ some_ranges = st.lists(st.builds(lambda a, b: Range(min(a, b) * DAY, max(a, b) *
 def test_what_is_believed_was_verified_and_does_not_reach_beyond(
     ranges: list[Range], proven: list[Range], present: int
 ) -> None:
-    kept = believed(ranges, proven, present)
-    assert not is_beyond(kept, present)
+    kept = without_future(ranges, proven, present)
+    assert not reaches_future(kept, present)
     assert all(covers(ranges, each) for each in kept)
     for each in ranges:
         if each.until <= present + AHEAD_MS:
             assert covers(kept, each)
-    if not is_beyond(ranges, present):
+    if not reaches_future(ranges, present):
         assert kept == ranges

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tickwire.cache.fence import Fence
-from tickwire.cache.key_files import KeyFile
+from tickwire.cache.key_files import KeyFiles
 from tickwire.cache.store import Store
 from tickwire.model import subjects
 from tickwire.model.messages import CandlePage, Row
@@ -57,15 +57,15 @@ def test_a_bug_over_one_key_is_logged_and_refuses_its_pages_and_no_others(
     store = store_in(tmp_path)
     # Rows that come before what is there are spliced in.
     store.commit([(1, page(KEY)), (2, page(OTHER))])
-    sound = getattr(KeyFile, method)
+    sound = getattr(KeyFiles, method)
 
-    def broken(file: KeyFile, *arguments: object) -> object:
+    def broken(file: KeyFiles, *arguments: object) -> object:
         if file.key == KEY:
             raise ZeroDivisionError("a bug")
         return sound(file, *arguments)
 
     logs.configure(LogSettings())
-    monkeypatch.setattr(KeyFile, method, broken)
+    monkeypatch.setattr(KeyFiles, method, broken)
     since = NOW + 3 * MINUTE if method == "append" else NOW - 3 * MINUTE
     found = store.commit([(3, page(KEY, since)), (4, page(OTHER, since))])
     spliced = store.flush()
@@ -84,10 +84,10 @@ def test_a_disk_without_room_refuses_no_page(tmp_path: Path, monkeypatch: pytest
     """That is no fault of a key: all of them wait."""
     store = store_in(tmp_path)
 
-    def full(file: KeyFile, *arguments: object) -> object:
+    def full(file: KeyFiles, *arguments: object) -> object:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(KeyFile, "append", full)
+    monkeypatch.setattr(KeyFiles, "append", full)
     with pytest.raises(Exception, match="No space left"):
         store.commit([(1, page(KEY)), (2, page(OTHER))])
     monkeypatch.undo()

@@ -420,7 +420,7 @@ def test_a_lock_held_by_a_suspended_process_is_said_after_a_while(
 ) -> None:
     store = opened(tmp_path)
     monkeypatch.setattr("tickwire.cache.store.LOCK_TIMEOUT_S", 0.05)
-    with Disk().lock(store.files.lock(0), 1), pytest.raises(StorageError, match="held by another process"):
+    with Disk().lock(store.folder.lock(0), 1), pytest.raises(StorageError, match="held by another process"):
         store.commit([(1, page([1]))])
     assert store.commit([(1, page([1]))]).stored
 

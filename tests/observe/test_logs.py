@@ -79,7 +79,7 @@ async def test_services_log_json_with_exchange_symbol_and_subject_as_fields(
         with path.open("ab") as file:
             file.write(b"17000")
         assert (await line.fetch(KEY, SINCE, SINCE + 20 * MINUTE)).complete
-        cut = await logged(line, "cache", of("cut off what an interrupted write left", bytes=5, **OF_KEY))
+        cut = await logged(line, "cache", of("cut off the remains of an interrupted write", bytes=5, **OF_KEY))
         assert cut["path"] == str(path)
 
         for service in services:

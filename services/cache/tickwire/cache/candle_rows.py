@@ -22,7 +22,7 @@ from tickwire.model.timeframes import Grid
 
 HEADER = b"dates,opens,highs,lows,closes,volumes\n"
 
-# Without the bounds that messages have: what is in a file is told by `Present`.
+# Without the bounds that messages have: what is in a file is told by `WallClock`.
 _rows_decoder = msgspec.json.Decoder(list[tuple[int, float, float, float, float, float]])
 _flat_decoder = msgspec.json.Decoder(list[float])
 _encoder = msgspec.json.Encoder()

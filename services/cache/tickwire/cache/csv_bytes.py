@@ -42,7 +42,7 @@ class Flaw:
 
 
 @dataclass(slots=True)
-class Scan:
+class ScanResult:
     """What a full reading found: the well-formed ascending rows, the runs they prove, and the flaws."""
 
     rows: int = 0
@@ -128,13 +128,13 @@ def line_number(view: Buffer, offset: int) -> int:
 
 def scan(
     view: Buffer, start: int, end: int, grid: Grid, *, after: int | None = None, keep: int = 1, line: int = 0
-) -> Scan:
+) -> ScanResult:
     """Read every line of `[start, end)`: well-formed, ascending (after `after`), where a candle opens.
 
     At most `keep` flaws are kept; with one flaw the reading stops at it when `keep` is 1. `line` is the number of
     the first line where it is known.
     """
-    found = Scan(last=after)
+    found = ScanResult(last=after)
     line = line or line_number(view, start)
     while start < end:
         stop = view.rfind(b"\n", start, min(start + _CHUNK, end)) + 1
@@ -186,7 +186,7 @@ def first_malformed(lines: bytes) -> int | None:
     return None
 
 
-def _take(found: Scan, chunk: bytes, grid: Grid) -> bool:
+def _take(found: ScanResult, chunk: bytes, grid: Grid) -> bool:
     """Add a chunk without flaws; False, with nothing added, where there is one."""
     try:
         rows = parse_rows(chunk)
@@ -202,7 +202,7 @@ def _take(found: Scan, chunk: bytes, grid: Grid) -> bool:
     return True
 
 
-def _take_lines(found: Scan, chunk: bytes, offset: int, line: int, grid: Grid, keep: int) -> None:
+def _take_lines(found: ScanResult, chunk: bytes, offset: int, line: int, grid: Grid, keep: int) -> None:
     for text in split_lines(chunk):
         flaw = _flaw_of(text, found.last, grid)
         if flaw is None:
@@ -229,7 +229,7 @@ def _flaw_of(text: bytes, last: int | None, grid: Grid) -> str | None:
     return None
 
 
-def _add(found: Scan, first: int, last: int, rows: int, runs: list[Range]) -> None:
+def _add(found: ScanResult, first: int, last: int, rows: int, runs: list[Range]) -> None:
     if not found.rows:
         found.first = first
     found.rows += rows

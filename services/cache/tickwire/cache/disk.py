@@ -152,7 +152,7 @@ class Disk:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def as_storage_error(what: str) -> Iterator[None]:
     """Turn an OSError inside into a StorageError that says what could not be done, and the remedy."""
     try:
         yield

@@ -23,7 +23,7 @@ from nats.js.client import JetStreamContext
 
 from tickwire.bus import streams
 from tickwire.cache import fence
-from tickwire.cache.disk import Disk, explained
+from tickwire.cache.disk import Disk, as_storage_error
 from tickwire.cache.fence import Broker, dated
 from tickwire.errors import CacheFileError, ConfigError
 from tickwire.model.times import now_ms
@@ -60,7 +60,7 @@ def owner(directory: Path) -> Broker | None:
     Raises CacheFileError when its record is unreadable, StorageError.
     """
     path = directory / RECORD
-    with explained(f"read {path}"):
+    with as_storage_error(f"read {path}"):
         try:
             data = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
@@ -177,7 +177,7 @@ async def _patiently(attempt: Callable[[], T | None], directory: Path, patience_
 def _lock(directory: Path, kind: int) -> int | None:
     """A descriptor that holds the lock, or None where somebody else does."""
     path = directory / LOCK
-    with explained(f"lock {path}"):
+    with as_storage_error(f"lock {path}"):
         directory.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
@@ -207,7 +207,7 @@ def _record(directory: Path, mine: Broker, *, replace: bool) -> None:
     """Write the record, durably. Without `replace` one that is there already stays."""
     disk, path = Disk(), directory / RECORD
     temporary = str(directory / f"{RECORD}.{socket.gethostname()}-{os.getpid()}")
-    with explained(f"write {path}"):
+    with as_storage_error(f"write {path}"):
         descriptor = disk.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             disk.write(descriptor, msgspec.json.encode(mine) + b"\n", 0)

@@ -54,7 +54,7 @@ _LATEST = 2**62
 _BUFFER = 1 << 16
 
 
-class Ambiguous(ValueError):
+class AmbiguousFile(ValueError):
     """A file can be read in more than one way, which `line` (from 1) shows."""
 
     def __init__(self, line: int, message: str) -> None:
@@ -63,7 +63,7 @@ class Ambiguous(ValueError):
         self.message = message
 
 
-class Unreadable(ValueError):
+class UnreadableLine(ValueError):
     """A line is no row, for the reason it says."""
 
 
@@ -93,7 +93,7 @@ def lines_of(view: Buffer, end: int, encoding: str) -> Iterator[str]:
                 line = text.readline(LONGEST)
 
 
-def recognised(view: Buffer, end: int) -> Dialect | None:
+def dialect_by_header(view: Buffer, end: int) -> Dialect | None:
     """The dialect of a file by its first lines, None where the names of the columns are not those of the cache."""
     encoding = next((name for mark, name in _MARKS.items() if view[: len(mark)] == mark), "utf-8")
     for number, line in enumerate(lines_of(view, end, encoding), 1):
@@ -108,9 +108,9 @@ def recognised(view: Buffer, end: int) -> Dialect | None:
     return None
 
 
-def studied(view: Buffer, end: int, grid: Grid, latest: int = _LATEST) -> Dialect | None:
-    """The dialect of a file by all of its lines; None as `recognised`. Raises Ambiguous."""
-    found = recognised(view, end)
+def dialect_of(view: Buffer, end: int, grid: Grid, latest: int = _LATEST) -> Dialect | None:
+    """The dialect of a file by all of its lines; None as `recognised`. Raises AmbiguousFile."""
+    found = dialect_by_header(view, end)
     if found is None:
         return None
     decimal = _decimal(view, end, found)
@@ -119,24 +119,24 @@ def studied(view: Buffer, end: int, grid: Grid, latest: int = _LATEST) -> Dialec
     return Dialect(found.encoding, found.separator, found.first, found.native, decimal, unit)
 
 
-def rows_of(view: Buffer, end: int, dialect: Dialect, grid: Grid) -> Iterator[tuple[int, Row | Unreadable]]:
+def rows_of(view: Buffer, end: int, dialect: Dialect, grid: Grid) -> Iterator[tuple[int, Row | UnreadableLine]]:
     """The number of each line after the header, and its row or why it is none."""
     for number, line in enumerate(lines_of(view, end, dialect.encoding), 1):
         if number < dialect.first:
             continue
         try:
             yield number, read(line, dialect, grid)
-        except Unreadable as error:
+        except UnreadableLine as error:
             yield number, error
 
 
 def read(line: str, dialect: Dialect, grid: Grid) -> Row:
-    """The row of one line with its end. Raises Unreadable."""
+    """The row of one line with its end. Raises UnreadableLine."""
     if not line.endswith("\n"):
-        raise Unreadable("is too long to be a row" if len(line) >= LONGEST else "has no end, so it may be cut off")
+        raise UnreadableLine("is too long to be a row" if len(line) >= LONGEST else "has no end, so it may be cut off")
     fields = _fields(line, dialect.separator)
     if len(fields) != len(_NAMES):
-        raise Unreadable(NO_ROW)
+        raise UnreadableLine(NO_ROW)
     date = _date(fields[0], dialect, grid)
     values = [_value(field, dialect.decimal) for field in fields[1:]]
     return (date, values[0], values[1], values[2], values[3], values[4])
@@ -160,7 +160,7 @@ def _fields(line: str, separator: str) -> list[str]:
 
 
 def _decimal(view: Buffer, end: int, dialect: Dialect) -> Mark:
-    """The decimal mark of a file. Raises Ambiguous."""
+    """The decimal mark of a file. Raises AmbiguousFile."""
     known: Mark | None = None
     undecided: tuple[int, str] | None = None
     for number, line in enumerate(lines_of(view, end, dialect.encoding), 1):
@@ -176,11 +176,11 @@ def _decimal(view: Buffer, end: int, dialect: Dialect) -> Mark:
                 if dialect.separator != "," or "," in field:
                     undecided = undecided or (number, field)
             elif told is not None and known is not None and told != known:
-                raise Ambiguous(number, f"{field!r} has another decimal mark than the numbers before it")
+                raise AmbiguousFile(number, f"{field!r} has another decimal mark than the numbers before it")
             elif told is not None:
                 known = told
     if known is None and undecided is not None:
-        raise Ambiguous(
+        raise AmbiguousFile(
             undecided[0], f"{undecided[1]!r} has a decimal mark or a thousands separator, and nothing says which"
         )
     return known or "."
@@ -203,7 +203,7 @@ def _told(field: str) -> Mark | Literal["?"] | None:
 
 
 def _unit(view: Buffer, end: int, dialect: Dialect, grid: Grid, latest: int) -> Literal[1, 1000]:
-    """What times count in: ms, or seconds where that alone fits. Raises Ambiguous."""
+    """What times count in: ms, or seconds where that alone fits. Raises AmbiguousFile."""
     seconds, both = 0, 0
     for number, line in enumerate(lines_of(view, end, dialect.encoding), 1):
         fields = _fields(line, dialect.separator) if number >= dialect.first else []
@@ -223,18 +223,18 @@ def _unit(view: Buffer, end: int, dialect: Dialect, grid: Grid, latest: int) -> 
     if seconds:
         return 1000
     if both:
-        raise Ambiguous(both, "its time is one in seconds and one in milliseconds, and no line says which")
+        raise AmbiguousFile(both, "its time is one in seconds and one in milliseconds, and no line says which")
     return 1
 
 
 def _date(field: str, dialect: Dialect, grid: Grid) -> int:
-    """The open time (ms) that a field says. Raises Unreadable."""
+    """The open time (ms) that a field says. Raises UnreadableLine."""
     exact = _exact(field, dialect.decimal)
     date, apart = _of_text(field) if exact is None else (exact[0] * dialect.unit, exact[1] * dialect.unit)
     if not grid.opens(date):
-        raise Unreadable(f"has {field}, where no {grid.timeframe} candle opens")
+        raise UnreadableLine(f"has {field}, where no {grid.timeframe} candle opens")
     if apart > 1 and min(date - grid.open_of(date - 1), grid.next_open(date) - date) <= apart // 2:
-        raise Unreadable(f"has {field}, a rounded time that several {grid.timeframe} candles have")
+        raise UnreadableLine(f"has {field}, a rounded time that several {grid.timeframe} candles have")
     return date
 
 
@@ -252,13 +252,13 @@ def _exact(field: str, decimal: Mark) -> tuple[int, int] | None:
 
 
 def _of_text(field: str) -> tuple[int, int]:
-    """The time (ms) that a text of ISO 8601 with an offset says, as `_exact`. Raises Unreadable."""
+    """The time (ms) that a text of ISO 8601 with an offset says, as `_exact`. Raises UnreadableLine."""
     try:
         when = datetime.fromisoformat(field)
     except ValueError:
-        raise Unreadable(NO_ROW) from None
+        raise UnreadableLine(NO_ROW) from None
     if when.tzinfo is None:
-        raise Unreadable(f"has {field}, which does not say its offset from UTC")
+        raise UnreadableLine(f"has {field}, which does not say its offset from UTC")
     ms, rest = divmod(when - datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1))
     # Between two of them no candle opens.
     return ms, 1 if not rest else 2**62
@@ -268,7 +268,7 @@ def _value(field: str, decimal: Mark) -> float:
     text = _standard(field, decimal)
     value = math.nan if text is None else float(text)
     if not math.isfinite(value):
-        raise Unreadable(NO_ROW)
+        raise UnreadableLine(NO_ROW)
     return value
 
 

@@ -9,14 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from tickwire.cache import csv_bytes, open_check, repair, splice_plan
-from tickwire.cache.atomic_files import Files
+from tickwire.cache.cache_folder import CacheFolder
 from tickwire.cache.candle_rows import HEADER
 from tickwire.cache.csv_bytes import START
-from tickwire.cache.future_guard import Present
-from tickwire.cache.key_reader import Reading, naming_lines
-from tickwire.cache.key_state import State, meta_of
-from tickwire.cache.key_terms import Terms
-from tickwire.cache.volume_units import Volumes
+from tickwire.cache.future_guard import WallClock
+from tickwire.cache.key_facts import KeyFacts
+from tickwire.cache.key_snapshot import KeySnapshot, refusing_malformed_lines
+from tickwire.cache.key_state import KeyState, meta_of
+from tickwire.cache.volume_units import VolumeUnits
 from tickwire.model.messages import Repair, Row, VolumeUnit
 from tickwire.model.ranges import Range
 from tickwire.model.ranges import merge as merged
@@ -26,15 +26,15 @@ from tickwire.observe import logs
 log = logs.get(__name__)
 
 
-class KeyFile:
+class KeyFiles:
     """The files of one key. Methods raise OSError and CacheFileError; after either, `forget` before going on."""
 
-    def __init__(self, files: Files, partition: int, key: Key, present: Present) -> None:
-        self.files = files
-        self.present = present
+    def __init__(self, folder: CacheFolder, partition: int, key: Key, clock: WallClock) -> None:
+        self.folder = folder
+        self.clock = clock
         self.partition = partition
         self.key = key
-        self.state: State | None = None
+        self.state: KeyState | None = None
         self._cut: tuple[int, int] | None = None
         """(inode, size) to cut back to, after an append failed half-way and could not be undone at once."""
 
@@ -42,35 +42,35 @@ class KeyFile:
         """Read everything anew from the disk next time."""
         self.state = None
 
-    def load(self) -> State | None:
+    def load(self) -> KeyState | None:
         """The state, read and checked on first use or when the file was changed by somebody else.
 
         Cuts off what an interrupted append left. None where the key has no files.
         """
-        with self.files.opened(self.files.data(self.key), os.O_RDWR) as fd:
+        with self.folder.opened(self.folder.data(self.key), os.O_RDWR) as fd:
             if fd is not None and self.state is not None:
-                if self.files.disk.stat(fd) == (self.state.inode, self.state.size):
+                if self.folder.disk.stat(fd) == (self.state.inode, self.state.size):
                     return self.state
-                log.warning("file changed by another program", **self.key._asdict(), path=self.files.data(self.key))
+                log.warning("file changed by another program", **self.key._asdict(), path=self.folder.data(self.key))
             if fd is not None:
                 self._settle(fd)
-            self.state = open_check.checked(self.files, self.key, fd, self.present)
+            self.state = open_check.checked(self.folder, self.key, fd, self.clock)
         if self.state is not None and self.state.stale:
             self.write_meta()
-            self.files.sync()
+            self.folder.sync()
         return self.state
 
-    def reading(self) -> Reading | None:
+    def snapshot(self) -> KeySnapshot | None:
         """The rows as they stand now, or None where the file is no longer what `state` says."""
-        state, disk = self.state, self.files.disk
+        state, disk = self.state, self.folder.disk
         assert state is not None
         try:
-            fd = disk.open(self.files.data(self.key), os.O_RDONLY)
+            fd = disk.open(self.folder.data(self.key), os.O_RDONLY)
         except FileNotFoundError:
             return None
         try:
             if disk.stat(fd) == (state.inode, state.size):
-                return Reading(self.files, self.key, fd, state.size, self.present.latest())
+                return KeySnapshot(self.folder, self.key, fd, state.size, self.clock.latest())
         except OSError:
             disk.close(fd)
             raise
@@ -83,8 +83,8 @@ class KeyFile:
         if state is None or state.last is None or not rows:
             return not rows
         with self._open() as fd:
-            view = self.files.disk.view(fd, state.size)
-            with naming_lines(self.files, self.key, view):
+            view = self.folder.disk.view(fd, state.size)
+            with refusing_malformed_lines(self.folder, self.key, view):
                 start = csv_bytes.bisect(view, rows[0][0], START, state.size)
                 end = csv_bytes.bisect(view, rows[-1][0] + 1, start, state.size)
             there = view[start:end]
@@ -102,11 +102,13 @@ class KeyFile:
         count = lines.count(b"\n")
         if state is None:
             inode, size = self._create([HEADER, lines])
-            volumes = Volumes(unit).taking(unit, known, [])
-            self.state = State(inode, size, count, first, last, tuple(merged(known)), volumes, Terms(), stale=True)
+            volumes = VolumeUnits(unit).after_writing(unit, known, [])
+            self.state = KeyState(
+                inode, size, count, first, last, tuple(merged(known)), volumes, KeyFacts(), stale=True
+            )
             return
         if lines:
-            disk = self.files.disk
+            disk = self.folder.disk
             with self._open(os.O_RDWR) as fd:
                 self._cut = (state.inode, state.size)
                 try:
@@ -119,15 +121,15 @@ class KeyFile:
                     self._cut = None
                     raise
                 self._cut = None
-        self.state = State(
+        self.state = KeyState(
             state.inode,
             state.size + len(lines),
             state.rows + count,
             first if state.first is None else state.first,
             state.last if last is None else last,
             tuple(merged([*state.verified, *known])),
-            state.volumes.taking(unit, known, state.verified),
-            state.terms,
+            state.volumes.after_writing(unit, known, state.verified),
+            state.facts,
             stale=True,
         )
 
@@ -138,54 +140,54 @@ class KeyFile:
         """
         state = self.state
         assert state is not None
-        disk = self.files.disk
+        disk = self.folder.disk
         with self._open() as fd:
             view = disk.view(fd, state.size)
-            with naming_lines(self.files, self.key, view):
+            with refusing_malformed_lines(self.folder, self.key, view):
                 plan = splice_plan.plan(view, state.size, sorted(lines.items()))
             inode, size = state.inode, state.size
             if plan.added or plan.changed:
                 inode, size = self._create([HEADER, *plan.pieces], fd)
         dates = [date for date in (state.first, state.last) if date is not None] + list(lines)
-        self.state = State(
+        self.state = KeyState(
             inode,
             size,
             state.rows + plan.added,
             min(dates, default=None),
             max(dates, default=None),
             tuple(merged([*state.verified, *known])),
-            state.volumes.taking(unit, known, state.verified),
-            state.terms,
+            state.volumes.after_writing(unit, known, state.verified),
+            state.facts,
             stale=True,
         )
 
-    def prepare(self, terms: Terms, unit: VolumeUnit | None) -> None:
+    def prepare(self, facts: KeyFacts, unit: VolumeUnit | None) -> None:
         """Have the meta file say what the rows to come cannot say themselves, before they are there."""
         if self.state is None:
             self.append(b"", None, None, [], unit)
         assert self.state is not None
-        if self.state.terms != terms:
-            self.state = replace(self.state, terms=terms)
+        if self.state.facts != facts:
+            self.state = replace(self.state, facts=facts)
             self.write_meta()
-            self.files.sync()
+            self.folder.sync()
 
-    def agree(self, terms: Terms) -> None:
+    def agree(self, facts: KeyFacts) -> None:
         """The rows are there, and this holds from now on."""
         assert self.state is not None
-        if self.state.terms != terms:
-            self.state = replace(self.state, terms=terms, stale=True)
+        if self.state.facts != facts:
+            self.state = replace(self.state, facts=facts, stale=True)
 
     def write_meta(self) -> None:
         """Replace the meta file by the state; durable once the folder is synced."""
         state = self.state
         assert state is not None
-        self.files.replace(self.partition, self.files.meta(self.key), meta_of(self.key, state))
+        self.folder.replace(self.partition, self.folder.meta(self.key), meta_of(self.key, state))
         self.state = replace(state, stale=False)
 
     def rebuild(self) -> Repair:
         """Move damaged files aside, and keep the well-formed rows in a fresh data file."""
         self.forget()
-        self.state, done = repair.rebuilt(self.files, self.partition, self.key, self.present)
+        self.state, done = repair.rebuilt(self.folder, self.partition, self.key, self.clock)
         return done
 
     # -- inside --------------------------------------------------------------------------------------------------
@@ -193,15 +195,15 @@ class KeyFile:
     @contextmanager
     def _open(self, flags: int = os.O_RDONLY) -> Iterator[int]:
         """The data file. Raises CacheFileError where another program removed it."""
-        path = self.files.data(self.key)
-        with self.files.opened(path, flags) as fd:
+        path = self.folder.data(self.key)
+        with self.folder.opened(path, flags) as fd:
             if fd is None:
-                raise self.files.refused(self.key, path, "another program removed the file")
+                raise self.folder.refused(self.key, path, "another program removed the file")
             yield fd
 
     def _settle(self, fd: int) -> None:
         """Cut back what an append left that could not be undone at once, and make all bytes durable."""
-        disk = self.files.disk
+        disk = self.folder.disk
         if self._cut is not None and self._cut[0] == disk.stat(fd)[0]:
             disk.truncate(fd, self._cut[1])
         # A process that was killed may have left bytes that are visible and not yet durable.
@@ -210,8 +212,8 @@ class KeyFile:
 
     def _create(self, pieces: Sequence[splice_plan.Piece], source: int | None = None) -> tuple[int, int]:
         """Write the data file anew from pieces and put it in place, durably. Its inode and size."""
-        disk, path = self.files.disk, self.files.data(self.key)
-        with self.files.fresh(self.partition, Path(path).name) as (fd, temporary):
+        disk, path = self.folder.disk, self.folder.data(self.key)
+        with self.folder.fresh(self.partition, Path(path).name) as (fd, temporary):
             offset = 0
             for piece in pieces:
                 if isinstance(piece, bytes):
@@ -225,5 +227,5 @@ class KeyFile:
             inode, size = disk.stat(fd)
             disk.rename(temporary, path)
         # Before the meta file that speaks of it: nothing else orders two renames.
-        self.files.sync()
+        self.folder.sync()
         return inode, size

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tickwire.cache.atomic_files import Files
+from tickwire.cache.cache_folder import CacheFolder
 from tickwire.errors import CacheFileError, TickwireError
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
@@ -15,21 +15,21 @@ log = logs.get(__name__)
 
 
 @contextmanager
-def alone(files: Files, key: Key) -> Iterator[None]:
+def isolated(folder: CacheFolder, key: Key) -> Iterator[None]:
     """Work on one key's files within the block. Raises CacheFileError for what is wrong with these files alone.
 
     That is a file that cannot be opened in a folder that can be written, and a bug over one key's content, which is
     logged. What concerns the disk (no room, an I/O error, a folder that cannot be written) is raised as the OSError
     that it is: it concerns every key, and is tried again.
     """
-    path = files.data(key)
+    path = folder.data(key)
     try:
         yield
     except TickwireError:
         raise
     except OSError as error:
         its_own = isinstance(error, PermissionError | IsADirectoryError | NotADirectoryError)
-        if not its_own or not os.access(files.directory, os.W_OK | os.X_OK):
+        if not its_own or not os.access(folder.directory, os.W_OK | os.X_OK):
             raise
         remedy = "make it a file that the cache may write, or move it away"
         raise CacheFileError(f"{error.filename or path}: {error.strerror}", remedy, path=path) from error

@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tickwire.cache import meta_file, verify
-from tickwire.cache.key_terms import Terms
+from tickwire.cache import meta_file, verify, volume_units
+from tickwire.cache.key_facts import KeyFacts
 from tickwire.cache.meta_file import Meta
-from tickwire.cache.volume_units import Volumes
-from tickwire.cache.volume_units import read as read_volumes
+from tickwire.cache.volume_units import VolumeUnits
 from tickwire.model.messages import Coverage
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class KeyState:
     """What is durable of a key.
 
     Every row lies in a verified range. `stale`: the meta file says less, and the rows that were appended behind
@@ -29,12 +28,12 @@ class State:
     first: int | None
     last: int | None
     verified: tuple[Range, ...]
-    volumes: Volumes
-    terms: Terms
+    volumes: VolumeUnits
+    facts: KeyFacts
     stale: bool = False
 
 
-def meta_of(key: Key, state: State) -> bytes:
+def meta_of(key: Key, state: KeyState) -> bytes:
     """The contents of the meta file."""
     return meta_file.encode(
         Meta(
@@ -47,25 +46,25 @@ def meta_of(key: Key, state: State) -> bytes:
             inode=state.inode,
             volume_unit=state.volumes.unit,
             other_volumes=list(state.volumes.unproven),
-            unsettled=list(state.terms.unsettled),
-            opens_at=state.terms.opens_at,
+            unsettled=list(state.facts.unsettled),
+            opens_at=state.facts.opens_at,
         )
     )
 
 
-def volumes_of(key: Key, known: Meta | None, verified: Sequence[Range]) -> Volumes:
+def volumes_of(key: Key, known: Meta | None, verified: Sequence[Range]) -> VolumeUnits:
     """What the volumes count by a meta file, or where there is none."""
     if known is None:
-        return read_volumes(key, None, (), verified)
-    return read_volumes(key, known.volume_unit, known.other_volumes, verified)
+        return volume_units.of_meta(key, None, (), verified)
+    return volume_units.of_meta(key, known.volume_unit, known.other_volumes, verified)
 
 
-def terms_of(known: Meta | None) -> Terms:
-    """The terms by a meta file, or where there is none."""
-    return Terms() if known is None else Terms(known.opens_at, tuple(known.unsettled))
+def facts_of(known: Meta | None) -> KeyFacts:
+    """The facts by a meta file, or where there is none."""
+    return KeyFacts() if known is None else KeyFacts(known.opens_at, tuple(known.unsettled))
 
 
-def coverage_of(key: Key, state: State, rows: int, last: int | None) -> Coverage:
+def coverage_of(key: Key, state: KeyState, rows: int, last: int | None) -> Coverage:
     """The coverage of a key with so many rows that are believed, the last of them at `last`."""
     return Coverage(
         exchange=key.exchange,
@@ -74,9 +73,9 @@ def coverage_of(key: Key, state: State, rows: int, last: int | None) -> Coverage
         rows=rows,
         first=state.first if rows else None,
         last=last,
-        verified=state.terms.settled(state.volumes.proven(state.verified)),
-        holes=max(0, verify.candles(state.terms.grid(key), state.verified) - rows),
+        verified=state.facts.settled(state.volumes.proven(state.verified)),
+        holes=max(0, verify.candles(state.facts.grid(key), state.verified) - rows),
         bytes=state.size,
         volume_unit=state.volumes.unit,
-        opens_at=state.terms.opens_at,
+        opens_at=state.facts.opens_at,
     )

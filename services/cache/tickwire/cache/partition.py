@@ -24,9 +24,10 @@ from nats.aio.msg import Msg
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease
+from tickwire.cache.append_plan import CommitResult
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
-from tickwire.cache.store import Commit, Store
+from tickwire.cache.store import Store
 from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, RejectedPage
@@ -249,7 +250,7 @@ class Partition:
                 log.debug("could not purge what is stored", partition=self.number, error=repr(error))
         return position
 
-    async def _announce(self, outcome: Commit) -> None:
+    async def _announce(self, outcome: CommitResult) -> None:
         self._metrics.refused.inc(len(outcome.rejected))
         self._metrics.pages.inc(len(outcome.stored))
         self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
@@ -311,7 +312,7 @@ async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> Non
             waiter.cancel()
 
 
-def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], Commit, list[tuple[_Queued, BadRequest]]]:
+def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], CommitResult, list[tuple[_Queued, BadRequest]]]:
     """Commit a batch of messages; the keys that it touched, what came of it, and what was no page."""
     pages: list[tuple[int, CandlePage]] = []
     unread: list[tuple[_Queued, BadRequest]] = []

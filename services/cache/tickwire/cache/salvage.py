@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tickwire.cache import foreign_csv
 from tickwire.cache.candle_rows import HEADER, format_row
 from tickwire.cache.disk import Buffer
-from tickwire.cache.foreign_csv import Unreadable
+from tickwire.cache.foreign_csv import UnreadableLine
 from tickwire.model.messages import Problem, Row
 from tickwire.model.ranges import Range, merge
 from tickwire.model.timeframes import Grid
@@ -19,11 +19,11 @@ NEVER, EVER = -(2**62), 2**62
 """Where ranges without an end end."""
 _CHUNK = 1 << 18
 
-_Line = tuple[int, Row | Unreadable]
+_Line = tuple[int, Row | UnreadableLine]
 
 
 @dataclass(slots=True)
-class Salvaged:
+class SalvageResult:
     """How many rows were kept, the ranges where lines were lost, how many were, and why (of the first hundred)."""
 
     rows: int = 0
@@ -37,15 +37,15 @@ class Salvaged:
             self.problems.append(Problem(line=line, message=why))
 
 
-def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], latest: int = EVER) -> Salvaged:
+def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], latest: int = EVER) -> SalvageResult:
     """Hand over the rows that can be kept, as lines of the cache's own form, many at once.
 
     A file without the names of the columns is foreign, and none of it is kept. A row is kept when it can be read
     exactly (`tickwire.cache.foreign_csv`) and is between its neighbours in time, and before `latest` (ms); of different
     rows for one date none is. Raises dialect.Ambiguous.
     """
-    done = Salvaged()
-    known = foreign_csv.studied(view, end, grid, latest)
+    done = SalvageResult()
+    known = foreign_csv.dialect_of(view, end, grid, latest)
     if known is None:
         done.dropped = sum(1 for _ in foreign_csv.lines_of(view, end, "utf-8"))
         done.problems.append(Problem(line=1, message=f"is not {HEADER.decode().strip()}"))
@@ -63,15 +63,15 @@ def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], l
     return done
 
 
-def _kept(lines: Iterator[_Line], grid: Grid, latest: int, done: Salvaged) -> Iterator[Row]:
+def _kept(lines: Iterator[_Line], grid: Grid, latest: int, done: SalvageResult) -> Iterator[Row]:
     last: tuple[int, Row] | None = None
     """The line and the row that is kept unless a different one of its date follows."""
     before, conflict = NEVER, NEVER
     lost = False
     for number, row, following in _with_following(lines, latest):
-        date = row[0] if not isinstance(row, Unreadable) else None
+        date = row[0] if not isinstance(row, UnreadableLine) else None
         newest = last[1][0] if last else before
-        if isinstance(row, Unreadable):
+        if isinstance(row, UnreadableLine):
             done.drop(number, str(row))
         elif last is not None and row[0] == newest:
             if row == last[1]:
@@ -100,14 +100,14 @@ def _kept(lines: Iterator[_Line], grid: Grid, latest: int, done: Salvaged) -> It
         done.lost.append(Range(_after(before, grid), EVER))
 
 
-def _with_following(lines: Iterator[_Line], latest: int) -> Iterator[tuple[int, Row | Unreadable, int | None]]:
+def _with_following(lines: Iterator[_Line], latest: int) -> Iterator[tuple[int, Row | UnreadableLine, int | None]]:
     """Each line with the date of the next, None where that is no row; what is not before `latest` is none."""
     waiting: _Line | None = None
     for number, row in lines:
-        if not isinstance(row, Unreadable) and row[0] >= latest:
-            row = Unreadable(f"has {row[0]}, which has not happened")
+        if not isinstance(row, UnreadableLine) and row[0] >= latest:
+            row = UnreadableLine(f"has {row[0]}, which has not happened")
         if waiting is not None:
-            yield *waiting, None if isinstance(row, Unreadable) else row[0]
+            yield *waiting, None if isinstance(row, UnreadableLine) else row[0]
         waiting = number, row
     if waiting is not None:
         yield *waiting, None

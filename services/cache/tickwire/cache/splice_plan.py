@@ -13,7 +13,7 @@ Piece = tuple[int, int] | bytes
 
 
 @dataclass(slots=True)
-class Plan:
+class SplicePlan:
     """The new file's contents after the header, and how many rows it gains and changes."""
 
     pieces: list[Piece] = field(default_factory=list)
@@ -21,12 +21,12 @@ class Plan:
     changed: int = 0
 
 
-def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> Plan:
+def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> SplicePlan:
     """Merge ascending (date, line) pairs into the rows of `view[:end]`; a pair replaces the row of its date.
 
     Only the lines near the pairs are looked at. Raises MalformedLine when one of those is not a row.
     """
-    result = Plan()
+    result = SplicePlan()
     fresh: list[bytes] = []
     kept_from = at = START
     next_date = date_at(view, at) if at < end else None
@@ -56,7 +56,7 @@ def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> Plan:
     return result
 
 
-def _emit(result: Plan, fresh: list[bytes], kept: tuple[int, int] | None) -> None:
+def _emit(result: SplicePlan, fresh: list[bytes], kept: tuple[int, int] | None) -> None:
     """New lines collected so far come before the bytes that are kept next."""
     if fresh:
         result.pieces.append(b"".join(fresh))

@@ -1,15 +1,15 @@
-"""One partition of the cache on disk: the only code that writes candle files.
+"""Writes the candle files of one partition; the only code that does.
 
 Per key `<exchange>_<token>_<timeframe>.csv` and `.meta.json`; per partition `.partition-<p>.lock` and `.json`. Whether
-the folder is this broker's is decided before (`folder`).
-One thread at a time, except `read`, `read_lines` and `reading`, which may run beside everything else; a `reading` that
-was taken does not wait for the writer any more.
+the folder belongs to this broker is checked before (`folder_owner`).
+All methods are for one thread at a time, except `read`, `read_lines` and `snapshot`, which may run beside any other. A
+snapshot does not wait for the writer once it was taken.
 
-What makes it exact after any crash:
+Exact after any crash, because:
 - Nothing is announced before it is durable, and nothing durable depends on bytes that are not synced.
-- A data file is made and spliced under a temporary name, so bytes can only be torn behind `Meta.bytes`.
+- A data file is created and spliced under a temporary name, so bytes can only be torn behind `Meta.bytes`.
 - A page without holes need not wait for its meta file: its rows prove its range, and are found behind `Meta.bytes`.
-- The checkpoint is written last; what is read again because of it changes nothing.
+- The checkpoint is written last; pages that are read again because of it change nothing.
 """
 
 from __future__ import annotations
@@ -18,70 +18,49 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
-import msgspec
-
-from tickwire.cache import verify, volume_units
-from tickwire.cache.atomic_files import Files
-from tickwire.cache.candle_rows import Columns, checked, columns, format_rows, proves
-from tickwire.cache.checkpoints import Checkpoints
-from tickwire.cache.disk import Disk, explained
+from tickwire.cache import append_plan, repair, verify, volume_units
+from tickwire.cache.append_plan import AppendPlan, CheckedPage, CommitResult, Rejection
+from tickwire.cache.cache_folder import CacheFolder
+from tickwire.cache.candle_rows import Columns, checked, columns
+from tickwire.cache.disk import Disk, as_storage_error
 from tickwire.cache.fence import Fence
-from tickwire.cache.future_guard import Present, refuse_beyond
-from tickwire.cache.key_files import KeyFile
-from tickwire.cache.key_isolation import alone
-from tickwire.cache.key_reader import Reading
-from tickwire.cache.key_state import State, coverage_of
-from tickwire.cache.key_terms import Terms, grid_of
-from tickwire.cache.key_terms import refused as refused_grid
-from tickwire.cache.pending_pages import Pending
+from tickwire.cache.future_guard import WallClock, refuse_future
+from tickwire.cache.key_facts import KeyFacts
+from tickwire.cache.key_files import KeyFiles
+from tickwire.cache.key_isolation import isolated
+from tickwire.cache.key_snapshot import KeySnapshot
+from tickwire.cache.key_state import KeyState, coverage_of
+from tickwire.cache.partition_checkpoint import PartitionCheckpoint
+from tickwire.cache.pending_splice import PendingSplice
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError, TickwireError
 from tickwire.model import subjects
-from tickwire.model.messages import CandlePage, Coverage, Problem, Repair, Row, Stored, Verification, VolumeUnit
+from tickwire.model.messages import CandlePage, Coverage, Problem, Repair, Stored, Verification, VolumeUnit
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
 PENDING_ROWS = 250_000
-"""Rows collected for splicing, over all keys of a partition, before the fullest key is spliced (about 50 MB)."""
-
+"""Rows that wait for a splice, over all keys of a partition, before the fullest key is spliced (about 50 MB)."""
 LOCK_TIMEOUT_S = 10.0
-"""How long a commit waits for the partition's lock, which is only ever held for the length of one commit."""
-
-
-_LOOKS = 3
-"""How often a file that another program changed is looked into before it is refused."""
-
-
-class Rejected(NamedTuple):
-    """A page that cannot be stored, and why."""
-
-    seq: int
-    page: CandlePage
-    error: TickwireError
-
-
-class Commit(NamedTuple):
-    """The outcome of a commit: what is durable now, and what was refused for good."""
-
-    stored: list[Stored]
-    rejected: list[Rejected]
+"""Longest wait of a commit for the partition's lock, which is held for the length of one commit only."""
+_ATTEMPTS = 3
+"""How often a file that another program changed is opened again before it is refused."""
 
 
 class Store:
     """The files of one partition, under one claim on it. Made by `Store.open`."""
 
-    def __init__(self, files: Files, partition: int, partitions: int, claim: Fence, stream: str) -> None:
-        self.files = files
+    def __init__(self, folder: CacheFolder, partition: int, partitions: int, claim: Fence, stream: str) -> None:
+        self.folder = folder
         self.partition = partition
         self.partitions = partitions
-        self._files_of: dict[Key, KeyFile] = {}
-        self._pending: dict[Key, Pending] = {}
+        self._files_of: dict[Key, KeyFiles] = {}
+        self._pending: dict[Key, PendingSplice] = {}
         # The checkpoint was written last of all; where the clock was set back since, it is the better witness.
-        self.present = Present(files.disk.modified_ms(files.checkpoint(partition)))
-        self._checkpoints = Checkpoints(files, partition, partitions, claim, stream)
+        self.clock = WallClock(folder.disk.modified_ms(folder.checkpoint(partition)))
+        self._checkpoints = PartitionCheckpoint(folder, partition, partitions, claim, stream)
         self._applied = 0
-        # Held while files change and while a reading is taken, so that a reading has the size of the file it has.
+        # Held while files change and while a snapshot is taken, so that a snapshot has the size of the file it has.
         self._mutex = threading.RLock()
 
     @classmethod
@@ -94,14 +73,14 @@ class Store:
         checkpoint's, `position` starts at 0. Raises Fenced, StorageError, ConfigError (the folder was made for
         another number of partitions), CacheFileError (the checkpoint is unreadable, or the folder another broker's).
         """
-        files = Files(disk or Disk(), str(directory))
-        self = cls(files, partition, partitions, claim, stream)
-        with explained(f"use the cache folder {directory}"):
-            files.disk.make_dir(str(directory))
+        folder = CacheFolder(disk or Disk(), str(directory))
+        self = cls(folder, partition, partitions, claim, stream)
+        with as_storage_error(f"use the cache folder {directory}"):
+            folder.disk.make_dir(str(directory))
             self._checkpoints.refuse_other_partitioning()
-            with files.disk.lock(files.lock(partition), LOCK_TIMEOUT_S):
+            with folder.disk.lock(folder.lock(partition), LOCK_TIMEOUT_S):
                 self._applied = self._checkpoints.taken_over()
-                files.sweep(partition)
+                folder.sweep(partition)
         return self
 
     @property
@@ -115,29 +94,19 @@ class Store:
         """The keys that have pages waiting for a splice."""
         return list(self._pending)
 
-    def commit(self, batch: Sequence[tuple[int, CandlePage]], up_to: int = 0) -> Commit:
+    def commit(self, batch: Sequence[tuple[int, CandlePage]], up_to: int = 0) -> CommitResult:
         """Make a batch of (stream sequence, page) durable, in this order, with one sync a file.
 
-        `up_to` moves the position even where the batch ends before it (messages that were no pages).
-        Pages that touch older rows wait for `flush`, and are not in the outcome yet. Raises Fenced, StorageError;
+        `up_to` moves the position even if the batch ends before it (with messages that were no pages).
+        Pages that touch older rows wait for `flush`, and are not in the result yet. Raises Fenced, StorageError;
         the store is consistent then, nothing was announced, and the same batch can be committed again.
         """
-        rejected: list[Rejected] = []
-        accepted: dict[Key, list[tuple[int, CandlePage, list[Row]]]] = {}
-        for seq, page in batch:
-            try:
-                rows = checked(page)
-                refuse_beyond(page, self.present())
-                self._refuse_foreign(page.key)
-            except TickwireError as error:
-                rejected.append(Rejected(seq, page, error))
-            else:
-                accepted.setdefault(page.key, []).append((seq, page, rows))
+        accepted, rejected = self._checked(batch)
         units = {
-            key: volume_units.best(volume_units.unit_of(page) for _, page, _ in pages)
+            key: volume_units.most_informative(volume_units.unit_of(each.page) for each in pages)
             for key, pages in accepted.items()
         }
-        # What waits in another unit is spliced in before the file is in this one.
+        # Pages that wait in another unit are spliced before the file changes to this one.
         stored, others = self.flush(
             key for key in units if key in self._pending and self._pending[key].unit != units[key]
         )
@@ -146,15 +115,15 @@ class Store:
             unproven: list[Key] = []
             for key, pages in accepted.items():
                 try:
-                    with alone(self.files, key):
-                        durable, refused = self._append(key, pages, units[key])
+                    with isolated(self.folder, key):
+                        plan = self._append(key, pages, units[key])
                 except CacheFileError as error:
                     self._file(key).forget()
-                    rejected += [Rejected(seq, page, error) for seq, page, _ in pages]
+                    rejected += [Rejection(each.seq, each.page, error) for each in pages]
                     continue
-                rejected += refused
-                stored += [self._stored(page) for page, _ in durable]
-                if not all(proved for _, proved in durable):
+                rejected += plan.rejected
+                stored += [self._stored(page) for page in plan.appended]
+                if not plan.proven:
                     unproven.append(key)
             self._write_metas(unproven)
             self._applied = max([self._applied, up_to, *(seq for seq, _ in batch)])
@@ -162,33 +131,33 @@ class Store:
             spliced = self.flush([max(self._pending, key=lambda key: len(self._pending[key].lines))])
             stored += spliced.stored
             rejected += spliced.rejected
-        return Commit(stored, rejected)
+        return CommitResult(stored, rejected)
 
-    def flush(self, keys: Iterable[Key] | None = None) -> Commit:
+    def flush(self, keys: Iterable[Key] | None = None) -> CommitResult:
         """Splice what waits, of `keys` or of all. Raises Fenced, StorageError, and can be repeated then."""
         wanted = [key for key in (self.waiting if keys is None else keys) if key in self._pending]
         if not wanted:
-            return Commit([], [])
+            return CommitResult([], [])
         stored: list[Stored] = []
-        rejected: list[Rejected] = []
+        rejected: list[Rejection] = []
         with self._writing("splice candles", wanted):
             done: list[Key] = []
             for key in wanted:
                 pending = self._pending[key]
                 file = self._file(key)
                 try:
-                    with alone(self.files, key):
-                        _spliced(file, pending)
+                    with isolated(self.folder, key):
+                        pending.splice_into(file)
                 except CacheFileError as error:
                     file.forget()
-                    rejected += [Rejected(seq, page, error) for seq, page in pending.pages.items()]
+                    rejected += [Rejection(seq, page, error) for seq, page in pending.pages.items()]
                     continue
                 done.append(key)
                 stored += [self._stored(page) for page in pending.pages.values()]
             self._write_metas(done)
         for key in wanted:
             del self._pending[key]
-        return Commit(stored, rejected)
+        return CommitResult(stored, rejected)
 
     def checkpoint(self) -> int:
         """Write what is only in memory (stale meta files, then the position), and return the position.
@@ -209,24 +178,24 @@ class Store:
 
     def read_lines(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> bytes:
         """The same as lines of the file, nothing parsed. Raises like `ensure`."""
-        with self.reading(key) as reading:
-            return reading.lines(since, until, limit)
+        with self.snapshot(key) as snapshot:
+            return snapshot.lines(since, until, limit)
 
-    def reading(self, key: Key) -> Reading:
+    def snapshot(self, key: Key) -> KeySnapshot:
         """The rows as they are durable now; what is written later does not change them. To be closed.
 
         Raises like `ensure`, and CacheFileError when another program goes on changing the file.
         """
-        with self._mutex, explained(f"read {self.files.data(key)}"):
-            for _ in range(_LOOKS):
+        with self._mutex, as_storage_error(f"read {self.folder.data(key)}"):
+            for _ in range(_ATTEMPTS):
                 self.ensure(key)
-                if (found := self._file(key).reading()) is not None:
+                if (found := self._file(key).snapshot()) is not None:
                     return found
                 # Somebody else replaced or removed it: a former owner is told so by the fence, others are looked into.
                 self._file(key).forget()
-        raise self.files.refused(key, self.files.data(key), "another program keeps changing it")
+        raise self.folder.refused(key, self.folder.data(key), "another program keeps changing it")
 
-    def ensure(self, key: Key) -> State:
+    def ensure(self, key: Key) -> KeyState:
         """Check a key's files on first use, and cut off what a crash left torn.
 
         Raises NotCached, CacheFileError, StorageError, Fenced.
@@ -245,16 +214,16 @@ class Store:
         """What is durable of a key, in constant time once it was used. Raises like `ensure`."""
         state = self.ensure(key)
         rows, last = state.rows, state.last
-        if last is not None and last >= self.present.latest():
-            with self.reading(key) as reading:
-                beyond, last = reading.believed()
+        if last is not None and last >= self.clock.latest():
+            with self.snapshot(key) as snapshot:
+                beyond, last = snapshot.without_future()
             rows -= beyond
         return coverage_of(key, state, rows, last)
 
     def keys(self) -> list[Key]:
         """The keys of this partition that have files, sorted. Raises StorageError."""
-        with explained(f"list {self.files.directory}"):
-            found = self.files.keys()
+        with as_storage_error(f"list {self.folder.directory}"):
+            found = self.folder.keys()
         return sorted(key for key in found if subjects.partition_of(key, self.partitions) == self.partition)
 
     def listing(self, exchange: str | None = None) -> tuple[list[Coverage], list[str]]:
@@ -284,14 +253,14 @@ class Store:
                 if file := self._files_of.get(key):
                     file.forget()
                 state = self.ensure(key)
-                reading = self.reading(key)
-            with reading:
+                snapshot = self.snapshot(key)
+            with snapshot:
                 problems = volume_units.problems(key, state.volumes) if of_volumes else []
-                return verify.verification(key, reading.view(), state.verified, [], problems, state.terms.opens_at)
+                return verify.verification(key, snapshot.view(), state.verified, [], problems, state.facts.opens_at)
         except CacheFileError as error:
             refused = [Problem(line=error.line, message=error.message)]
-        with explained(f"read {self.files.data(key)}"), self.files.opened(self.files.data(key)) as fd:
-            view = b"" if fd is None else self.files.disk.view(fd, self.files.disk.stat(fd)[1])
+        with as_storage_error(f"read {self.folder.data(key)}"), self.folder.opened(self.folder.data(key)) as fd:
+            view = b"" if fd is None else self.folder.disk.view(fd, self.folder.disk.stat(fd)[1])
             return verify.verification(key, view, (), refused)
 
     def repair(self, key: Key) -> Repair:
@@ -302,87 +271,52 @@ class Store:
         # What its volumes count is nothing that could be repaired here.
         found = self._verified(key, of_volumes=False)
         if not found.problem_count:
-            return Repair(
-                exchange=key.exchange,
-                symbol=key.symbol,
-                timeframe=key.timeframe,
-                moved_to="",
-                rows_kept=found.rows,
-                lines_dropped=0,
-            )
+            return repair.sound(key, found.rows)
         with self._writing(f"repair {key}", [key]):
             return self._file(key).rebuild()
 
-    # -- inside --------------------------------------------------------------------------------------------------
+    # -- private -------------------------------------------------------------------------------------------------
 
-    def _append(
-        self, key: Key, pages: list[tuple[int, CandlePage, list[Row]]], unit: VolumeUnit | None
-    ) -> tuple[list[tuple[CandlePage, bool]], list[Rejected]]:
-        """Append what is newer than the last row, keep for a splice what is not.
+    def _checked(self, batch: Sequence[tuple[int, CandlePage]]) -> tuple[dict[Key, list[CheckedPage]], list[Rejection]]:
+        accepted: dict[Key, list[CheckedPage]] = {}
+        rejected: list[Rejection] = []
+        for seq, page in batch:
+            try:
+                rows = checked(page)
+                refuse_future(page, self.clock.now())
+                self._refuse_foreign(page.key)
+            except TickwireError as error:
+                rejected.append(Rejection(seq, page, error))
+            else:
+                accepted.setdefault(page.key, []).append(CheckedPage(seq, page, rows))
+        return accepted, rejected
 
-        `unit` is the best of the pages'; those in another one, or in one that says less than the file's, are refused.
-        Returns the pages that are durable with the rows, and whether the rows alone prove each page's range; and those
-        refused.
-        """
+    def _append(self, key: Key, pages: Sequence[CheckedPage], unit: VolumeUnit | None) -> AppendPlan:
+        """Append the rows behind the last one, keep older ones for a splice. `unit` is the best of the pages'."""
         file = self._file(key)
         state = file.load()
-        last = state.last if state else None
-        before = state.volumes.unit if state else unit
-        unit = volume_units.best([unit, before])
-        fresh: list[bytes] = []
-        fresh_rows: list[Row] = []
-        done: list[tuple[CandlePage, bool]] = []
-        refused: list[Rejected] = []
-        terms = state.terms if state else Terms()
-        if state is None or not state.rows:
-            # Its candles open where the first ones do.
-            terms = msgspec.structs.replace(terms, opens_at=pages[0][1].opens_at)
-        grid = terms.grid(key)
-        for seq, page, rows in pages:
-            if grid_of(page) != grid:
-                refused.append(Rejected(seq, page, refused_grid(page, grid)))
-                continue
-            if volume_units.unit_of(page) != unit:
-                refused.append(Rejected(seq, page, volume_units.refused(page, unit)))
-                continue
-            pending = self._pending.get(key)
-            newest = last if pending is None else max(pending.last, pending.last if last is None else last)
-            older = [row for row in rows if newest is not None and row[0] <= newest]
-            newer = rows[len(older) :]
-            if older and (pending or fresh or not file.holds(older, format_rows(older))):
-                self._pending.setdefault(key, Pending(unit=unit)).add(seq, page, rows)
-                continue
-            fresh.append(format_rows(newer))
-            fresh_rows += newer
-            last = newer[-1][0] if newer else last
-            done.append((page, state is not None and unit == before and proves(rows, page)))
-        first = fresh_rows[0][0] if fresh_rows else None
-        if done or state is None:
-            settling = [page for page, _ in done]
-            if terms.before(settling) != (state.terms if state else Terms()):
-                file.prepare(terms.before(settling), unit)
-            known = [Range(page.since, page.until) for page in settling]
-            file.append(b"".join(fresh), first, fresh_rows[-1][0] if fresh_rows else None, known, unit)
-            file.agree(terms.after(settling))
-        return done, refused
+        plan = AppendPlan(file, state, pages, unit, self._pending.get(key))
+        if plan.pending is not None:
+            self._pending[key] = plan.pending
+        if plan.appended or state is None:
+            facts = plan.facts.before(plan.appended)
+            if facts != (state.facts if state else KeyFacts()):
+                file.prepare(facts, plan.unit)
+            first, last = (plan.rows[0][0], plan.rows[-1][0]) if plan.rows else (None, None)
+            known = [Range(page.since, page.until) for page in plan.appended]
+            file.append(b"".join(plan.lines), first, last, known, plan.unit)
+            file.agree(plan.facts.after(plan.appended))
+        return plan
 
     def _stored(self, page: CandlePage) -> Stored:
         state = self._file(page.key).state
         assert state is not None
-        return Stored(
-            exchange=page.exchange,
-            symbol=page.symbol,
-            timeframe=page.timeframe,
-            since=page.since,
-            until=page.until,
-            rows=len(page.rows),
-            total_rows=state.rows,
-        )
+        return append_plan.stored(page, state.rows)
 
-    def _file(self, key: Key) -> KeyFile:
+    def _file(self, key: Key) -> KeyFiles:
         if (file := self._files_of.get(key)) is None:
             self._refuse_foreign(key)
-            file = self._files_of[key] = KeyFile(self.files, self.partition, key, self.present)
+            file = self._files_of[key] = KeyFiles(self.folder, self.partition, key, self.clock)
         return file
 
     def _refuse_foreign(self, key: Key) -> None:
@@ -392,9 +326,9 @@ class Store:
     @contextmanager
     def _writing(self, what: str, keys: Iterable[Key]) -> Iterator[None]:
         """Hold the partition's lock, as long as nobody later has taken it; forget `keys` where the body fails."""
-        disk = self.files.disk
+        disk = self.folder.disk
         try:
-            with self._mutex, explained(what), disk.lock(self.files.lock(self.partition), LOCK_TIMEOUT_S):
+            with self._mutex, as_storage_error(what), disk.lock(self.folder.lock(self.partition), LOCK_TIMEOUT_S):
                 self._checkpoints.refuse_others()
                 yield
         except (StorageError, CacheFileError):
@@ -409,13 +343,4 @@ class Store:
             self._file(key).write_meta()
             written = True
         if written:
-            self.files.sync()
-
-
-def _spliced(file: KeyFile, pending: Pending) -> None:
-    """Splice in what waits for a key. Raises CacheFileError, OSError."""
-    state, pages = file.load(), list(pending.pages.values())
-    terms = state.terms if state else Terms()
-    file.prepare(terms.before(pages), pending.unit)
-    file.splice(pending.lines, [Range(page.since, page.until) for page in pages], pending.unit)
-    file.agree(terms.after(pages))
+            self.folder.sync()

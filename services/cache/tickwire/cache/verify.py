@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from tickwire.cache.candle_rows import HEADER
-from tickwire.cache.csv_bytes import START, Scan, scan
+from tickwire.cache.csv_bytes import START, ScanResult, scan
 from tickwire.cache.disk import Buffer
 from tickwire.model import timeframes
 from tickwire.model.messages import Problem, Verification
@@ -30,7 +30,7 @@ def verification(
     problems that are known already. `opens_at` as in CandlePage.
     """
     grid = timeframes.grid(key.timeframe, opens_at)
-    found = scan(view, START, len(view), grid, keep=PROBLEMS_LISTED) if view[:START] == HEADER else Scan()
+    found = scan(view, START, len(view), grid, keep=PROBLEMS_LISTED) if view[:START] == HEADER else ScanResult()
     problems = list(refused_for)
     named = {problem.line for problem in problems}
     problems += [

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from typing import Self
 
 from tickwire.cache import csv_bytes
-from tickwire.cache.atomic_files import Files
+from tickwire.cache.cache_folder import CacheFolder
 from tickwire.cache.csv_bytes import START, MalformedLine
-from tickwire.cache.disk import Buffer, explained
+from tickwire.cache.disk import Buffer, as_storage_error
 from tickwire.errors import CacheFileError
 from tickwire.model.subjects import Key
 
@@ -21,15 +21,15 @@ PIECE_BYTES = 400 << 10
 """As JSON or as columns a piece fits into one message; one is converted within a few milliseconds."""
 
 
-class Reading:
+class KeySnapshot:
     """An open data file, of which the first `size` bytes are durable rows. Close it, or use it as a context.
 
     Rows that open at `latest` (ms) or later are not believed, and not read.
     """
 
-    def __init__(self, files: Files, key: Key, fd: int, size: int, latest: int) -> None:
+    def __init__(self, folder: CacheFolder, key: Key, fd: int, size: int, latest: int) -> None:
         self.key = key
-        self._files = files
+        self._folder = folder
         self._fd = fd
         self._size = size
         self._latest = latest
@@ -44,7 +44,7 @@ class Reading:
 
     def close(self) -> None:
         """Close the descriptor."""
-        self._files.disk.close(self._fd)
+        self._folder.disk.close(self._fd)
 
     def lines(self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False) -> bytes:
         """The lines of the rows that open in `[since, until)`, the first or `last` `limit` of them; nothing is parsed.
@@ -57,7 +57,7 @@ class Reading:
         self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False
     ) -> Iterator[bytes]:
         """The same in parts of PIECE_BYTES: copying and converting more at once would hold up all other threads."""
-        with explained(f"read {self._path}"):
+        with as_storage_error(f"read {self._path}"):
             view = self.view()
             end = len(view)
             try:
@@ -78,7 +78,7 @@ class Reading:
                     yield view[start:cut]
                     start = cut
             except MalformedLine as error:
-                raise refused_line(self._files, self.key, view, error) from error
+                raise refused_line(self._folder, self.key, view, error) from error
 
     def messages(
         self,
@@ -103,41 +103,41 @@ class Reading:
         except ValueError as error:
             offset = csv_bytes.first_malformed(lines)
             if offset is None:
-                raise self._files.refused(self.key, self._path, f"its rows cannot be read ({error})") from error
-            raise refused_line(self._files, self.key, self.view(), MalformedLine(at + offset)) from error
+                raise self._folder.refused(self.key, self._path, f"its rows cannot be read ({error})") from error
+            raise refused_line(self._folder, self.key, self.view(), MalformedLine(at + offset)) from error
 
-    def believed(self) -> tuple[int, int | None]:
+    def without_future(self) -> tuple[int, int | None]:
         """How many rows are not believed, and the date of the last one that is. Raises like `lines`."""
-        with explained(f"read {self._path}"):
+        with as_storage_error(f"read {self._path}"):
             view = self.view()
             end = len(view)
             try:
                 stop = csv_bytes.bisect(view, self._latest, START, end)
                 last = csv_bytes.date_at(view, csv_bytes.last_line(view, stop)) if stop > START else None
             except MalformedLine as error:
-                raise refused_line(self._files, self.key, view, error) from error
+                raise refused_line(self._folder, self.key, view, error) from error
             return view[stop:end].count(b"\n"), last
 
     @property
     def _path(self) -> str:
-        return self._files.data(self.key)
+        return self._folder.data(self.key)
 
     def view(self) -> Buffer:
         """The header and all rows. Raises OSError."""
-        return self._files.disk.view(self._fd, self._size)
+        return self._folder.disk.view(self._fd, self._size)
 
 
 @contextmanager
-def naming_lines(files: Files, key: Key, view: Buffer) -> Iterator[None]:
+def refusing_malformed_lines(folder: CacheFolder, key: Key, view: Buffer) -> Iterator[None]:
     """Refuse the file by the number of the line that is not a row, where one is met inside."""
     try:
         yield
     except MalformedLine as error:
-        raise refused_line(files, key, view, error) from error
+        raise refused_line(folder, key, view, error) from error
 
 
-def refused_line(files: Files, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:
+def refused_line(folder: CacheFolder, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:
     """The error for a line met on the way that is not a row."""
-    return files.refused(
-        key, files.data(key), "it is not a row of six numbers", csv_bytes.line_number(view, error.offset)
+    return folder.refused(
+        key, folder.data(key), "it is not a row of six numbers", csv_bytes.line_number(view, error.offset)
     )

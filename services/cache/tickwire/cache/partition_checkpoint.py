@@ -6,18 +6,18 @@ Methods raise OSError; the caller holds the partition's lock, except for `refuse
 from __future__ import annotations
 
 from tickwire.cache import fence, folder_owner
-from tickwire.cache.atomic_files import Files
+from tickwire.cache.cache_folder import CacheFolder
 from tickwire.cache.fence import Broker, Checkpoint, Fence
 from tickwire.errors import CacheFileError, ConfigError
 
 
-class Checkpoints:
+class PartitionCheckpoint:
     """The checkpoint of one partition, under one claim on it."""
 
-    def __init__(self, files: Files, partition: int, partitions: int, claim: Fence, stream: str) -> None:
+    def __init__(self, folder: CacheFolder, partition: int, partitions: int, claim: Fence, stream: str) -> None:
         self.written = 0
         """The position that it has."""
-        self._files = files
+        self._folder = folder
         self._partition = partition
         self._partitions = partitions
         self._claim = claim
@@ -31,7 +31,7 @@ class Checkpoints:
         before, owner = self._read(self._partition), self._owner()
         if owner is not None and owner.generation != self._claim.generation:
             raise CacheFileError(
-                f"the cache folder {self._files.directory} belongs to another broker ({owner})", folder_owner.REMEDY
+                f"the cache folder {self._folder.directory} belongs to another broker ({owner})", folder_owner.REMEDY
             )
         if owner is None or (before is not None and before.generation == self._claim.generation):
             fence.refuse_if_older(self._claim, before, self._partition)
@@ -54,26 +54,26 @@ class Checkpoints:
             stream=self._stream,
             seq=seq,
         )
-        self._files.replace(self._partition, self._files.checkpoint(self._partition), fence.encode(checkpoint))
-        self._files.sync()
+        self._folder.replace(self._partition, self._folder.checkpoint(self._partition), fence.encode(checkpoint))
+        self._folder.sync()
         self.written = seq
 
     def refuse_other_partitioning(self) -> None:
         """Raises ConfigError when any checkpoint of the folder was made for another number of partitions."""
-        for name in self._files.disk.names(self._files.directory):
+        for name in self._folder.disk.names(self._folder.directory):
             number = name.removeprefix(".partition-").removesuffix(".json")
             if name == f".partition-{number}.json" and number.isdigit():
                 other = self._read(int(number))
                 if other is not None and other.partitions != self._partitions:
                     raise ConfigError(
-                        f"{self._files.directory} was made for {other.partitions} partitions, not {self._partitions}",
+                        f"{self._folder.directory} was made for {other.partitions} partitions, not {self._partitions}",
                         f"set cache.partitions = {other.partitions}, or remove the .partition-* files while "
                         "nothing runs",
                     )
 
     def _read(self, partition: int) -> Checkpoint | None:
-        path = self._files.checkpoint(partition)
-        data = self._files.read(path)
+        path = self._folder.checkpoint(partition)
+        data = self._folder.read(path)
         if data is None:
             return None
         try:
@@ -82,6 +82,6 @@ class Checkpoints:
             raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
 
     def _owner(self) -> Broker | None:
-        path = f"{self._files.directory}/{folder_owner.RECORD}"
-        data = self._files.read(path)
+        path = f"{self._folder.directory}/{folder_owner.RECORD}"
+        data = self._folder.read(path)
         return None if data is None else folder_owner.decoded(data, path)

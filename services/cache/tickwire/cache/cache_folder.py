@@ -15,7 +15,7 @@ from tickwire.model.subjects import Key
 REPAIR = "tickwire candles repair {} moves it aside and keeps its good rows"
 
 
-class Files:
+class CacheFolder:
     """The names in one cache folder. Methods that touch the disk raise OSError."""
 
     def __init__(self, disk: Disk, directory: str) -> None:

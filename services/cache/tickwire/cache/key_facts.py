@@ -1,7 +1,7 @@
-"""What the rows of a file cannot say about themselves, so that its meta file says it before they are there; no I/O.
+"""Facts about a key that its rows cannot express, so the meta file has them before the rows are written; no I/O.
 
-Where candles open, if not on the usual grid: without it the rows would be refused as malformed. And which of them may
-still be revised by the exchange: these are stored and do not count as verified, so that the next fetch asks again.
+They are where candles open, if not on the usual grid: without it the rows would be refused as malformed. And which rows
+the exchange may still revise: these are stored, but do not count as verified, so the next fetch requests them again.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from tickwire.model.subjects import Key
 from tickwire.model.timeframes import Grid
 
 
-class Terms(Struct, frozen=True):
-    """`opens_at`: where any one candle opens (ms), None on the usual grid; `unsettled` are ranges with such rows."""
+class KeyFacts(Struct, frozen=True):
+    """`opens_at`: an open time of any candle (ms), None on the usual grid; `unsettled`: ranges that may be revised."""
 
     opens_at: int | None = None
     unsettled: tuple[Range, ...] = ()
 
     def grid(self, key: Key) -> Grid:
-        """Where the candles of a key open."""
+        """Where the candles of the key open."""
         return timeframes.grid(key.timeframe, self.opens_at)
 
     def settled(self, verified: Iterable[Range]) -> list[Range]:
-        """Those of the verified ranges whose rows are final."""
+        """The parts of the verified ranges whose rows are final."""
         return [part for whole in verified for part in subtract(whole, self.unsettled)]
 
-    def before(self, pages: Sequence[CandlePage]) -> Terms:
-        """What has to be on disk before the rows of these pages are."""
+    def before(self, pages: Sequence[CandlePage]) -> KeyFacts:
+        """The facts to be durable before the rows of these pages are."""
         opens_at = next((page.opens_at for page in pages if page.opens_at is not None), self.opens_at)
-        return Terms(opens_at, tuple(merge([*self.unsettled, *map(_unsettled, pages)])))
+        return KeyFacts(opens_at, tuple(merge([*self.unsettled, *map(_unsettled, pages)])))
 
-    def after(self, pages: Iterable[CandlePage]) -> Terms:
-        """What holds once the rows of these pages, in this order, are on disk."""
+    def after(self, pages: Iterable[CandlePage]) -> KeyFacts:
+        """The facts once the rows of these pages, in this order, are durable."""
         unsettled = list(self.unsettled)
         for page in pages:
             unsettled = merge([*remove(unsettled, Range(page.since, page.until)), _unsettled(page)])
-        return Terms(self.opens_at, tuple(unsettled))
+        return KeyFacts(self.opens_at, tuple(unsettled))
 
 
 def grid_of(page: CandlePage) -> Grid:
@@ -50,8 +50,8 @@ def grid_of(page: CandlePage) -> Grid:
     return timeframes.grid(page.timeframe, page.opens_at)
 
 
-def refused(page: CandlePage, grid: Grid) -> BadRequest:
-    """Why a page of candles that open elsewhere than those of its file is not stored."""
+def grid_mismatch(page: CandlePage, grid: Grid) -> BadRequest:
+    """The error for a page whose candles open at other times than those of its file."""
     return BadRequest(
         f"candles of a page of {page.key} open at other times than those of its file (one at {grid.ceil_open(0)} ms)",
         "if the exchange has changed where they open, remove the key's files and fetch it again",

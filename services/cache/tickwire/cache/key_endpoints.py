@@ -1,0 +1,116 @@
+"""What the owner of a partition answers to requests about keys."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.bus.service import Call
+from tickwire.cache import replies
+from tickwire.cache.key_snapshot import KeySnapshot
+from tickwire.cache.partition import Partition
+from tickwire.cache.store import Store
+from tickwire.errors import BadRequest, NotCached, StorageError
+from tickwire.model import timeframes
+from tickwire.model.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
+from tickwire.model.ranges import Range, clip
+from tickwire.model.subjects import Key
+
+VERIFIED_RANGES = 20_000
+"""Most verified ranges in one reply, about 600 KB of JSON; the broker's limit for a message is 1 MiB."""
+
+
+async def _get(partition: Partition, request: CandlesRequest, call: Call) -> None:
+    if request.since is not None and request.until is not None and request.since > request.until:
+        raise BadRequest(f"since {request.since} is after until {request.until}", "swap them")
+    key = request.key
+    store = await _flushed(partition, [key])
+    convert = replies.as_columns if request.format == "columns" else replies.as_rows
+    # Taken in the partition's thread, so not during a splice; read in another thread, so that no splice waits.
+    with await partition.run(lambda: store.snapshot(key)) as snapshot:
+        chunks = snapshot.messages(request.since, request.until, request.limit, convert, last=request.last)
+        # One at a time: a range of years is neither held in memory nor converted at once.
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(chunk)
+
+
+async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> Coverage:
+    key = request.key
+    store = await _flushed(partition, [key])
+    if partition.trouble is not None:
+        # A client that asks for the coverage is about to fetch what is missing, which could not be stored.
+        raise partition.trouble
+    part = request.since is not None or request.until is not None
+    try:
+        snapshot, coverage = await partition.run(lambda: (store.snapshot(key) if part else None, store.coverage(key)))
+    except NotCached:
+        return Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    if snapshot is not None:
+        coverage = await asyncio.to_thread(_within, snapshot, coverage, request)
+    if len(coverage.verified) > VERIFIED_RANGES:
+        raise replies.too_many_ranges(coverage)
+    return coverage
+
+
+def _within(snapshot: KeySnapshot, whole: Coverage, request: KeyRequest) -> Coverage:
+    """The coverage of a part of a key: `rows`, `holes` and `verified` of that part alone. Closes the snapshot."""
+    ends = [whole.verified[-1].until] if whole.verified else []
+    ends += [whole.last + 1] if whole.last is not None else []
+    since = 0 if request.since is None else request.since
+    until = max([since, *ends]) if request.until is None else request.until
+    verified = clip(whole.verified, Range(since, until))
+    rows = whole.rows
+    with snapshot:
+        if whole.first is not None and whole.last is not None and (since > whole.first or until <= whole.last):
+            rows = sum(piece.count(b"\n") for piece in snapshot.pieces(since, until))
+    grid = timeframes.grid(whole.timeframe, whole.opens_at)
+    holes = max(0, sum(grid.count(*each) for each in verified) - rows)
+    return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes)
+
+
+async def _verify(partition: Partition, request: KeyRequest, _call: Call) -> Verification:
+    store = await _flushed(partition, [request.key])
+    return await partition.run(lambda: store.verify(request.key))
+
+
+async def _repair(partition: Partition, request: KeyRequest, _call: Call) -> Repair:
+    store = await _flushed(partition, [request.key])
+    return await partition.run(lambda: store.repair(request.key))
+
+
+async def listed(partition: Partition, request: ListRequest) -> CacheList:
+    """The listing of one partition."""
+    store = await _flushed(partition, None)
+    keys, damaged = await partition.run(lambda: store.listing(request.exchange))
+    return CacheList(keys=keys, damaged=damaged)
+
+
+async def reply_list(keys: list[Coverage], damaged: list[str], call: Call) -> None:
+    """Reply with a listing, in chunks."""
+    chunks = replies.as_list(keys, damaged)
+    # Thousands of keys with thousands of ranges each take seconds.
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        await call.reply(chunk)
+
+
+async def _flushed(partition: Partition, keys: Sequence[Key] | None) -> Store:
+    """The partition's store, after splicing the pages that wait for these keys (default: all), if the disk allows."""
+    store = await partition.ready()
+    with suppress(StorageError):
+        await partition.flush(store.waiting if keys is None else keys)
+    return store
+
+
+Handler = Callable[[Partition, Any, Call], Awaitable[Struct | None]]
+BY_NAME: dict[str, tuple[type[Any], Handler]] = {
+    "get": (CandlesRequest, _get),
+    "coverage": (KeyRequest, _coverage),
+    "verify": (KeyRequest, _verify),
+    "repair": (KeyRequest, _repair),
+}
+"""The endpoints about one key, by name: type of the request, handler of the owner."""
