@@ -14,7 +14,7 @@ from msgspec import Struct, json
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
-from support.recorder import recording
+from support.wires import wire as carried
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -340,7 +340,7 @@ async def test_a_broker_without_room_for_a_stream_is_refused_with_the_remedy(tmp
 
 
 async def test_a_flush_returns_after_what_was_sent_before_it_has_arrived(broker: str) -> None:
-    async with recording(int(broker.rsplit(":", 1)[1])) as wire, another(f"nats://127.0.0.1:{wire.port}") as bus:
+    async with carried(broker) as wire, another(wire.url) as bus:
         for number in range(20):
             await bus.subscribe(f"flushed.{number}", never)
             await bus.client.publish("flushed", b"%d" % number)
@@ -354,7 +354,7 @@ async def test_a_service_answers_no_ping_before_it_answers_requests(broker: str)
     async def handle(request: KeyRequest, _call: Call) -> Struct:
         return coverage(request)
 
-    async with recording(int(broker.rsplit(":", 1)[1])) as wire, another(f"nats://127.0.0.1:{wire.port}") as bus:
+    async with carried(broker) as wire, another(wire.url) as bus:
         async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
             assert wire.sent.index(b"SUB cache.coverage ") < wire.sent.index(b"SUB $SRV.PING ")
 

@@ -16,12 +16,13 @@ import pytest
 import pytest_asyncio
 
 from support import live
-from support.browser import browsing, served
+from support.browser import browsing
 from support.documents import EXAMPLES, ROOT, argv, examples
 from support.pipeline import Pipeline, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
-from support.relay import relaying
+from support.web import served
+from support.wires import wire
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus.embedded import WebSocket
 from tickwire.model.broker_urls import with_token
@@ -171,7 +172,7 @@ async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_relea
 @pytest.mark.needs("node")
 async def test_what_node_missed_while_its_connection_was_cut_it_reads_back_from_the_tape(line: Pipeline) -> None:
     async with (
-        relaying(line.env["TICKWIRE_NATS_URL"]) as relay,
+        wire(line.env["TICKWIRE_NATS_URL"]) as relay,
         printing(line, *consumer("node"), url=relay.url) as process,
     ):
         await until_wanted_by(line, 1)
@@ -180,7 +181,7 @@ async def test_what_node_missed_while_its_connection_was_cut_it_reads_back_from_
             relay.cut()
             count = len(seen.trades)
             await seen.until(lambda: len(seen.trades) > count + 100)
-            relay.mend()
+            await relay.mend()
             count = len(seen.trades)
             await seen.until(lambda: len(seen.trades) > count + 300)
             first, last = seen.ids[0], seen.ids[-1]

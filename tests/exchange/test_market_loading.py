@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 from ccxt.base import errors
 
+from support.web import served
 from tickwire.exchange import opening
 from tickwire.settings import ExchangeSettings
 
@@ -102,19 +103,11 @@ class Server:
 @asynccontextmanager
 async def opened(exchange: str, *, pro: bool) -> AsyncIterator[tuple[Server, Any]]:
     server = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", server.handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
     table = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
-    settings = ExchangeSettings(gateway=f"http://127.0.0.1:{runner.addresses[0][1]}", ccxt=table)
-    try:
+    async with served(server.handle) as url:
+        settings = ExchangeSettings(gateway=url, ccxt=table)
         async with opening.open_exchange(exchange, settings, pro=pro) as venue:
             yield server, venue
-    finally:
-        await runner.cleanup()
 
 
 @asynccontextmanager

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from ccxt.base import errors
 
+from support.web import served
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedTimeframe
 from tickwire.exchange import opening
 from tickwire.settings import ExchangeSettings
@@ -78,21 +79,6 @@ async def test_a_table_that_ccxt_refuses_is_a_configuration_error() -> None:
 
 
 @asynccontextmanager
-async def answering(handler: Handler) -> AsyncIterator[str]:
-    """An HTTP server on loopback."""
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handler)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
-    finally:
-        await runner.cleanup()
-
-
-@asynccontextmanager
 async def binance(gateway: str) -> AsyncIterator[ccxt.Exchange]:
     settings = ExchangeSettings(gateway=gateway, ccxt={"enableRateLimit": False, "timeout": 2_000})
     async with opening.open_exchange("binance", settings) as opened:
@@ -107,7 +93,7 @@ async def test_an_answer_that_is_not_json_is_a_bad_response_and_never_an_empty_p
     async def handler(_request: web.Request) -> web.Response:
         return web.Response(text=body, content_type="application/json")
 
-    async with answering(handler) as url, binance(url) as opened:
+    async with served(handler) as url, binance(url) as opened:
         try:
             rows = await opened.fetch_ohlcv("BTC/USDT", "1m", 1_500_000_000_000, 10)
         except errors.OperationFailed:
@@ -124,7 +110,7 @@ async def test_a_body_that_breaks_off_is_a_network_error() -> None:
         request.transport.abort()
         return response
 
-    async with answering(handler) as url, binance(url) as opened:
+    async with served(handler) as url, binance(url) as opened:
         with pytest.raises(errors.NetworkError):
             await opened.fetch_ohlcv("BTC/USDT", "1m", 1_500_000_000_000, 10)
 
@@ -138,7 +124,7 @@ async def test_nothing_is_sent_while_a_retry_after_runs() -> None:
             return web.json_response({"code": -1003, "msg": "slow down"}, status=429, headers={"Retry-After": "1"})
         return web.json_response([])
 
-    async with answering(handler) as url, binance(url) as opened:
+    async with served(handler) as url, binance(url) as opened:
         with pytest.raises(errors.OperationFailed):
             await opened.fetch_ohlcv("BTC/USDT", "1m", 1_500_000_000_000, 10)
         await asyncio.gather(*(opened.fetch_ohlcv("BTC/USDT", "1m", 1_500_000_000_000, 10) for _ in range(3)))
@@ -149,7 +135,7 @@ async def test_the_exchange_s_clock_is_told_by_the_exchange() -> None:
     async def handler(_request: web.Request) -> web.Response:
         return web.json_response({"serverTime": 1_514_764_800_000})
 
-    async with answering(handler) as url, binance(url) as opened:
+    async with served(handler) as url, binance(url) as opened:
         assert opened.clock.now() is None
         await opened.clock.compare(1.0)
         assert 0 <= opened.clock.now() - 1_514_764_800_000 < 1_000
@@ -159,7 +145,7 @@ async def test_an_exchange_without_a_call_for_its_time_tells_it_with_any_answer(
     async def handler(_request: web.Request) -> web.Response:
         return web.json_response([], headers={"Date": "Mon, 01 Jan 2018 00:00:00 GMT"})
 
-    async with answering(handler) as url, opening.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as opened:
+    async with served(handler) as url, opening.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as opened:
         assert not opened.has["fetchTime"]
         assert opened.clock.now() is None
         with pytest.raises(errors.BaseError):

@@ -14,6 +14,7 @@ from support import okx
 from support.faketime import wall_clock
 from support.pipeline import CONFIG, pipeline
 from support.processes import SimulatorProcess, running_simulator
+from support.web import served
 from tickwire.model.messages import Coverage, KeyRequest
 from tickwire.model.subjects import Key
 
@@ -37,18 +38,8 @@ async def dated(simulator: SimulatorProcess, date: str | None) -> AsyncIterator[
             headers = {"Date": date if date is not None else found.headers["Date"]}
             return web.Response(body=body, status=found.status, content_type="application/json", headers=headers)
 
-    app = web.Application()
-    app.router.add_get("/{path:.*}", answer)
-    runner = web.AppRunner(app)
-    async with aiohttp.ClientSession() as http:
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        port = runner.addresses[0][1]
-        try:
-            yield SimulatorProcess(f"http://127.0.0.1:{port}", simulator.process, simulator.http)
-        finally:
-            await runner.cleanup()
+    async with aiohttp.ClientSession() as http, served(answer) as url:
+        yield SimulatorProcess(url, simulator.process, simulator.http)
 
 
 @pytest.mark.needs("faketime")

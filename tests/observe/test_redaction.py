@@ -19,6 +19,7 @@ from aiohttp import web
 from ccxt.base import errors
 from prometheus_client import CollectorRegistry
 
+from support.web import served
 from tickwire.errors import ExchangeFailed, InternalError
 from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls
@@ -84,16 +85,8 @@ async def refusing(status: int) -> AsyncIterator[tuple[str, list[web.Request]]]:
         asked.append(request)
         return web.json_response({"code": -1, "msg": f"refused {request.query_string}"}, status=status)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
-    finally:
-        await runner.cleanup()
+    async with served(handle) as url:
+        yield url, asked
 
 
 SIGNED: dict[str, tuple[Any, str]] = {
@@ -143,22 +136,14 @@ async def test_the_token_of_a_socket_reaches_no_error() -> None:
             return web.json_response({"code": "200000", "data": {"token": token, "instanceServers": [server]}})
         return web.Response(status=403)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", handle)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    try:
-        settings = ExchangeSettings(gateway=f"http://127.0.0.1:{runner.addresses[0][1]}")
+    async with served(handle) as url:
+        settings = ExchangeSettings(gateway=url)
         async with opening.open_exchange("kucoin", settings, pro=True) as opened:
             opened.open()
             opened.set_markets([{"id": "BTC-USDT", "symbol": "BTC/USDT", "base": "BTC", "quote": "USDT", "spot": True,
                                  "type": "spot", "contract": False, "info": {}}])  # fmt: skip
             with pytest.raises(errors.BaseError) as failed:
                 await opened.watch_trades("BTC/USDT")
-    finally:
-        await runner.cleanup()
     chain: list[Any] = [failed.value]
     while chain[-1].__cause__ or chain[-1].__context__:
         chain.append(chain[-1].__cause__ or chain[-1].__context__)

@@ -15,8 +15,8 @@ import trustme
 from support import brokers
 from support.brokers import Server, as_user, serving, variables_of
 from support.processes import environment, tickwire
-from support.recorder import recording
 from support.secured import declared, one_line
+from support.wires import wire as carried
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
 from tickwire.errors import ConfigError, Forbidden, TickwireError
@@ -123,7 +123,7 @@ async def test_with_a_trusted_certificate_all_is_said_through_tls(
     authority: trustme.CA, trusted: Path, tmp_path: Path
 ) -> None:
     pair = certificate(authority, tmp_path, "127.0.0.1")
-    async with serving(tmp_path / "nats", "secure-tls.conf", **pair) as server, recording(server.port) as wire:
+    async with serving(tmp_path / "nats", "secure-tls.conf", **pair) as server, carried(server.url) as wire:
         for scheme in ("nats", "tls"):
             url = f"{scheme}://127.0.0.1:{wire.port}"
             async with connect(as_user(url, "operator", tls_ca=trusted), name="test") as bus:
@@ -164,7 +164,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(trusted: Path, t
 
 
 async def test_a_server_without_tls_is_told_nothing_when_tls_is_asked_for(server: Server, trusted: Path) -> None:
-    async with recording(server.port) as wire:
+    async with carried(server.url) as wire:
         for url, ca in ((f"tls://127.0.0.1:{wire.port}", None), (f"nats://127.0.0.1:{wire.port}", trusted)):
             with pytest.raises(ConfigError, match="does not speak TLS, so it was told nothing"):
                 async with asyncio.timeout(100), connect(as_user(url, "cache", tls_ca=ca), name="test"):
@@ -177,11 +177,11 @@ async def test_nor_is_one_that_takes_the_place_of_one_with_tls(
     authority: trustme.CA, trusted: Path, tmp_path: Path
 ) -> None:
     pair = certificate(authority, tmp_path, "127.0.0.1")
-    async with serving(tmp_path / "nats", "secure-tls.conf", **pair) as server, recording(server.port) as wire:
+    async with serving(tmp_path / "nats", "secure-tls.conf", **pair) as server, carried(server.url) as wire:
         settings = as_user(f"tls://127.0.0.1:{wire.port}", "operator", tls_ca=trusted)
         async with connect(settings, name="test") as bus:
             await server.stop()
-            wire.cut()
+            wire.drop()
             wire.sent.clear()
             server.config = brokers.DEPLOY / "nats" / "secure.conf"
             await server.start()

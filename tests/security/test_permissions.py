@@ -15,8 +15,8 @@ from support.brokers import Server, as_user, serving, variables_of
 from support.influx_api import Server as Influx
 from support.influx_api import serving as an_influx
 from support.processes import environment, running_simulator, tickwire
-from support.recorder import recording
 from support.secured import declared, one_line, secured
+from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Forbidden
 from tickwire.model.feeds import Feed
@@ -247,8 +247,8 @@ async def test_a_streamer_whose_lease_expired_says_so_once_and_the_broker_refuse
 
     async with (
         running_simulator("--live-rate", "100") as busy,
-        recording(server.port) as zero,
-        recording(server.port) as one,
+        carried(server.url) as zero,
+        carried(server.url) as one,
         connect(as_user(server.url, "operator"), name="operator") as operator,
         secured(server, busy, tmp_path) as line,
         live.seeing(line.bus, BTC) as seen,

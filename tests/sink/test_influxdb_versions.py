@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from pydantic import SecretStr
 
 from support.influx_api import Server, serving
+from support.web import served
 from tickwire.errors import ConfigError
 from tickwire.redaction import redacted
 from tickwire.settings import SinkSettings
@@ -159,14 +160,9 @@ async def test_what_a_database_repeats_of_our_credentials_reaches_neither_an_err
         said = f"{request.headers['Authorization']} {heard[-1]}".ljust(480, ".") + heard[-1]
         return web.json_response({"message": said}, status=status)
 
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", refuse)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    try:
+    async with served(refuse) as url:
         wanted = SinkSettings(
-            url=f"http://127.0.0.1:{runner.addresses[0][1]}",
+            url=url,
             version=version,  # type: ignore[arg-type]
             org="desk",
             token=SecretStr(token),
@@ -182,8 +178,6 @@ async def test_what_a_database_repeats_of_our_credentials_reaches_neither_an_err
             writing.cancel()
             (found,) = await asyncio.gather(writing, return_exceptions=True)
             said = f"{found!r} {found}"
-    finally:
-        await runner.cleanup()
     # As `tickwire.logs` shows it.
     shown = said + redacted(caplog.text)
     assert heard
@@ -200,12 +194,6 @@ async def test_a_server_that_is_not_there_is_waited_for() -> None:
         async with asyncio.timeout(100):
             while influx.failures == 0:
                 await asyncio.sleep(0.01)
-        app = web.Application()
-        app.router.add_post("/{path:.*}", server.take)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", port).start()
-        async with asyncio.timeout(100):
+        async with served(server.take, port), asyncio.timeout(100):
             await writing
-        await runner.cleanup()
         assert len(server.taken) == 5

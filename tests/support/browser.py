@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from tickwire.process import children
 
@@ -75,17 +74,3 @@ async def browsing(url: str, folder: Path) -> AsyncIterator[Page]:
 async def _pages(http: aiohttp.ClientSession, base: str) -> list[dict[str, Any]]:
     async with http.get(f"{base}/json/list") as answer:
         return [each for each in await answer.json(content_type=None) if each["type"] == "page"]
-
-
-@asynccontextmanager
-async def served(folder: Path, port: int) -> AsyncIterator[str]:
-    """The files of a folder over HTTP; yields the origin."""
-    app = web.Application()
-    app.router.add_static("/", folder)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        await runner.cleanup()

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from support.loopback import Loopback, market
+from support.loopback import Loopback, loopback, market
 from support.markets import Market
 from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls, unheard
@@ -144,26 +144,14 @@ async def opened(
     exchange: str, answer: Callable[[str, Query], Any], **options: Any
 ) -> AsyncIterator[tuple[Venue, Loopback]]:
     """A real class of ccxt, with one market, whose requests come to `answer`."""
-    served = Loopback()
-    served.answer = answer
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", served.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    served.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    table = ExchangeSettings(
-        gateway=served.url,
-        ccxt={"enableRateLimit": False, "timeout": 5_000, "markets": {SYMBOL: market(SYMBOL, "BTC_USD")}, **options},
-    )
-    metrics = FetcherMetrics(CollectorRegistry())
-    try:
+    async with loopback() as served:
+        served.answer = answer
+        known = {"enableRateLimit": False, "timeout": 5_000, "markets": {SYMBOL: market(SYMBOL, "BTC_USD")}}
+        table = ExchangeSettings(gateway=served.url, ccxt={**known, **options})
+        metrics = FetcherMetrics(CollectorRegistry())
         async with opening.open_exchange(exchange, table) as found:
             settings = FetcherSettings(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
             yield Venue(found, Calls(found, settings, 5, metrics), metrics), served
-    finally:
-        await runner.cleanup()
 
 
 async def paged(venue: Venue, wanted: Range, closed: int, timeframe: str = "1m") -> tuple[list[Row], Pager]:

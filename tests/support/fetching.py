@@ -11,6 +11,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from support.hearing import Changing
 from support.processes import SimulatorProcess, running_simulator
 from tickwire.bus.connection import Bus, connect
 from tickwire.cache import service as cache_service
@@ -29,7 +30,7 @@ Serve = Callable[[Bus, Settings, str, asyncio.Event, Metrics], Any]
 
 
 @dataclass
-class Fetching:
+class Fetching(Changing):
     """A running fetcher: how it is asked, and what is heard of its jobs."""
 
     bus: Bus
@@ -37,14 +38,15 @@ class Fetching:
     settings: Settings
     metrics: Metrics
     words: dict[str, list[Job]] = field(default_factory=dict)
-    _news: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     async def take(self, message: Msg) -> None:
         """Hear of a job."""
         job = messages.decode(message.data, Job)
-        async with self._news:
-            self.words.setdefault(job.id, []).append(job)
-            self._news.notify_all()
+        self.words.setdefault(job.id, []).append(job)
+        self.changed()
 
     async def order(self, name: str, **changes: Any) -> FetchAccepted:
         """Order a job, as soon as a fetcher is there: a day of 1m ETH/USDT of binance, by default."""
@@ -58,12 +60,8 @@ class Fetching:
 
     async def heard(self, name: str, fits: Callable[[Job], bool], timeout_s: float = 60) -> Job:
         """The first word of a job that fits."""
-        async with asyncio.timeout(timeout_s), self._news:
-            while True:
-                for job in self.words.get(name, []):
-                    if fits(job):
-                        return job
-                await self._news.wait()
+        await self.until(lambda: any(map(fits, self.words.get(name, []))), timeout_s)
+        return next(filter(fits, self.words[name]))
 
     async def end(self, name: str, timeout_s: float = 60) -> Job:
         """The last word of a job."""

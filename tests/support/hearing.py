@@ -39,7 +39,7 @@ class Changing:
                         return
                     await changes.wait()
         except TimeoutError:
-            raise AssertionError(f"not within {timeout_s:g} s; there is {self.shown()}") from None
+            raise AssertionError(f"did not come within {timeout_s:g} s: there is {self.shown()}") from None
 
     def shown(self) -> str:
         """What a failed wait prints."""
@@ -69,14 +69,8 @@ class Heard(Changing, Generic[T]):
 
     async def first(self, fits: Callable[[T], object], after: int = 0, timeout_s: float = 100) -> T:
         """The first message from number `after` on that fits."""
-        found: list[T] = []
-
-        def came() -> list[T]:
-            found.extend(each for each in self.said[after:] if fits(each))
-            return found
-
-        await self.until(came, timeout_s)
-        return found[0]
+        await self.until(lambda: any(map(fits, self.said[after:])), timeout_s)
+        return next(filter(fits, self.said[after:]))
 
     def shown(self) -> str:
         return f"{len(self.said)} messages, the last {self.said[-5:]}"

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from support.web import served
+
 LINE = re.compile(r"(?P<series>(?:[^ \\]|\\.)+) (?P<fields>(?:[^ \"]|\"(?:[^\"\\]|\\.)*\")+) (?P<time>-?\d+)\Z")
 
 
@@ -64,14 +66,6 @@ class Server:
 
 @asynccontextmanager
 async def serving(made: Server) -> AsyncIterator[Server]:
-    app = web.Application()
-    app.router.add_post("/{path:.*}", made.take)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    """It listens within the block."""
+    async with served(made.take) as made.url:
         yield made
-    finally:
-        await runner.cleanup()

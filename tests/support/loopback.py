@@ -13,6 +13,8 @@ from typing import Any
 
 from aiohttp import WSMsgType, web
 
+from support.hearing import Changing
+from support.web import served
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
 
 
@@ -29,10 +31,11 @@ def frame(message: Any, packed: Callable[[bytes], bytes] | None = None) -> bytes
     return kind + b"\x7f" + len(data).to_bytes(8, "big") + data
 
 
-class Loopback:
+class Loopback(Changing):
     """The exchange. `reply` gives the answers to a message of a socket, `answer` that to a request of REST."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.url = ""
         self.heard: list[Any] = []
         """What the sockets were told."""
@@ -44,7 +47,6 @@ class Loopback:
         self.answer: Callable[[str, dict[str, str]], Any] = lambda path, query: {}
         """JSON, text, or a web.Response."""
         self._open: list[tuple[web.WebSocketResponse, asyncio.Transport]] = []
-        self._news = asyncio.Event()
 
     def push(self, messages: Iterable[Any]) -> None:
         """Send messages on every socket, all in one write."""
@@ -57,13 +59,6 @@ class Loopback:
         for socket, _ in list(self._open):
             await socket.close()
 
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 30) -> None:
-        """Wait for something to be so, looking again with each message and request."""
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                self._news.clear()
-                await self._news.wait()
-
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """A request of either kind."""
         if request.headers.get("Upgrade", "").lower() == "websocket":
@@ -72,7 +67,7 @@ class Loopback:
         if request.method == "POST" and (body := await request.text()).startswith("{"):
             query |= json.loads(body)
         self.asked.append((request.path, query))
-        self._news.set()
+        self.changed()
         said = self.answer(request.path, query)
         if isinstance(said, web.Response):
             return said
@@ -90,7 +85,7 @@ class Loopback:
                     said = json.loads(message.data)
                     self.heard.append(said)
                     request.transport.write(b"".join(frame(each, self.packed) for each in self.reply(said)))
-                    self._news.set()
+                    self.changed()
         finally:
             self._open.remove(here)
         return socket
@@ -100,17 +95,8 @@ class Loopback:
 async def loopback() -> AsyncIterator[Loopback]:
     """One that listens within the block."""
     exchange = Loopback()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", exchange.handle)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    exchange.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
+    async with served(exchange.handle) as exchange.url:
         yield exchange
-    finally:
-        await runner.cleanup()
 
 
 def market(symbol: str, market_id: str, **more: Any) -> dict[str, Any]:

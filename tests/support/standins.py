@@ -13,9 +13,10 @@ from typing import Any, Protocol
 
 from aiohttp import WSMsgType, web
 
-from support.loopback import market
+from support import loopback
+from support.web import served
 from tickwire.model.feeds import Level
-from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
+from tickwire.settings import Settings
 
 MARKET = "BTC-USDT"
 SYMBOL = "BTC/USDT"
@@ -182,23 +183,14 @@ class StandIn:
 async def standing_in(exchange: str) -> AsyncIterator[StandIn]:
     """A stand-in that listens within the block."""
     stand_in = StandIn(exchange)
-    app = web.Application()
-    app.router.add_get("/{path:.*}", stand_in.serve)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    stand_in.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    try:
-        yield stand_in
-    finally:
-        await stand_in.cut()
-        await runner.cleanup()
+    async with served(stand_in.serve) as stand_in.url:
+        try:
+            yield stand_in
+        finally:
+            await stand_in.cut()
 
 
 def settings(stand_in: StandIn, **streamer: Any) -> Settings:
     """Settings with the stand-in as its exchange, whose one market is known without asking."""
-    known = market(SYMBOL, DIALECTS[stand_in.exchange]().market_id)
-    own = ExchangeSettings(
-        gateway=stand_in.url, ccxt={"enableRateLimit": False, "timeout": 3_000, "markets": {SYMBOL: known}}
-    )
-    return Settings(streamer=StreamerSettings(**streamer), exchange={stand_in.exchange: own})
+    known = loopback.market(SYMBOL, DIALECTS[stand_in.exchange]().market_id)
+    return loopback.settings(stand_in.url, stand_in.exchange, [known], **streamer)

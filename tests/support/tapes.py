@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 
+from support.hearing import Changing
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.tape.sequence import TapeMessage
@@ -13,29 +13,23 @@ SUBJECT = "md.trade.binance.BTC-USDT"
 TAPE = "tape.trade.binance.BTC-USDT"
 
 
-@dataclass
-class Reader:
+class Reader(Changing):
     """Collects what is handed on."""
 
-    found: list[TapeMessage] = field(default_factory=list)
-    more: asyncio.Condition = field(default_factory=asyncio.Condition)
-    open: asyncio.Event = field(default_factory=asyncio.Event)
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[TapeMessage] = []
+        self.open = asyncio.Event()
 
     async def take(self, message: TapeMessage) -> None:
         """Take one, once it is open."""
         await self.open.wait()
-        async with self.more:
-            self.found.append(message)
-            self.more.notify_all()
+        self.found.append(message)
+        self.changed()
 
-    async def until(self, text: str, timeout_s: float = 100) -> list[str]:
-        """Wait for a message; all so far."""
-        try:
-            async with asyncio.timeout(timeout_s), self.more:
-                while not self.found or self.found[-1].data != text.encode():
-                    await self.more.wait()
-        except TimeoutError:
-            raise AssertionError(f"{text} did not come: {[each.data for each in self.found[-5:]]}") from None
+    async def until_text(self, text: str) -> list[str]:
+        """Wait until the last message is this; all so far."""
+        await self.until(lambda: self.found and self.found[-1].data == text.encode())
         return [each.data.decode() for each in self.found]
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
 
+from support.hearing import Changing
 from support.processes import SimulatorProcess
 from tickwire.model.feeds import Feed, Trade
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
@@ -41,19 +41,19 @@ def counted(trades: Sequence[Trade]) -> list[int]:
     return ids
 
 
-class Memory:
+class Memory(Changing):
     """A sink."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.items: list[Any] = []
         self.told: list[str] = []
         """connected, disconnected, rejected (also of what was left out): in order."""
         self.reasons: list[str] = []
-        self._news = asyncio.Event()
 
     def take(self, items: Sequence[Any], received: int) -> None:
         self.items.extend(items)
-        self._news.set()
+        self.changed()
 
     def connected(self) -> None:
         self._tell("connected", "")
@@ -70,19 +70,10 @@ class Memory:
     def _tell(self, what: str, reason: str) -> None:
         self.told.append(what)
         self.reasons.append(reason)
-        self._news.set()
+        self.changed()
 
-    async def until(self, fulfilled: Callable[[], bool], timeout_s: float = 100) -> None:
-        """Wait for something to be so, looking again with each piece of news."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while not fulfilled():
-                    self._news.clear()
-                    await self._news.wait()
-        except TimeoutError:
-            raise AssertionError(
-                f"did not come: {len(self.items)} items, the last {self.items[-1:]}, told {self.told} {self.reasons}"
-            ) from None
+    def shown(self) -> str:
+        return f"{len(self.items)} items, the last {self.items[-1:]}, told {self.told} {self.reasons}"
 
     async def get(self, count: int) -> list[Any]:
         """The items, at least so many."""

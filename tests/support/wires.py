@@ -1,60 +1,106 @@
-"""A TCP connection to the broker that can be cut, and stays cut until it is mended."""
+"""A TCP connection to a server of this machine that a test can cut and hold back, with what the client sent."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 
 
-@dataclass
 class Wire:
-    """Passes on what is said between clients and a broker. While it is cut, connections are refused."""
+    """Carries the connections of clients to a port. While it is cut, connections are refused."""
 
-    broker: int
-    port: int = 0
-    server: asyncio.Server | None = None
-    pairs: list[asyncio.StreamWriter] = field(default_factory=list)
+    def __init__(self, target: str) -> None:
+        self.port = 0
+        self.connections = 0
+        """How many were accepted so far."""
+        self.sent = bytearray()
+        """What clients sent."""
+        self._host, _, port = target.rpartition(":")
+        self._target = int(port)
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._carrying: set[asyncio.Task[None]] = set()
+        self._through = asyncio.Event()
+        self._through.set()
 
     @property
     def url(self) -> str:
-        """Where clients connect to."""
-        return f"nats://127.0.0.1:{self.port}"
+        """The URL with the wire's port instead of the target's."""
+        return f"{self._host}:{self.port}"
+
+    def hold(self) -> None:
+        """From now on nothing that clients send arrives, until `let_go`: then it comes late."""
+        self._through.clear()
+
+    def let_go(self) -> None:
+        """What was held arrives, and all that follows."""
+        self._through.set()
+
+    def drop(self) -> None:
+        """End every connection; new ones are accepted."""
+        for each in self._writers:
+            each.transport.abort()
 
     def cut(self) -> None:
-        """Cut it."""
-        assert self.server is not None
-        self.server.close()
-        for each in self.pairs:
-            each.transport.abort()
-        self.pairs.clear()
+        """End every connection, and refuse new ones until `mend`."""
+        assert self._server is not None
+        self._server.close()
+        self.drop()
 
     async def mend(self) -> None:
-        """Let connections through, again."""
-        self.server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
-        self.port = self.server.sockets[0].getsockname()[1]
+        """Accept connections, again on the same port."""
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Cut it for good; returns when nothing of it runs any more."""
+        self.cut()
+        self.let_go()
+        await asyncio.gather(*self._carrying)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.pairs.append(writer)
-        there, back = await asyncio.open_connection("127.0.0.1", self.broker)
-        self.pairs.append(back)
-        await asyncio.gather(_pump(reader, back), _pump(there, writer))
+        task = asyncio.current_task()
+        assert task is not None
+        self._carrying.add(task)
+        task.add_done_callback(self._carrying.discard)
+        self.connections += 1
+        try:
+            back, forth = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, forth}
+        await asyncio.gather(self._forward(reader, forth), _pump(back, writer))
+        self._writers -= {writer, forth}
+
+    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        await _pump(source, target, self.sent, self._through)
 
 
-async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-    with suppress(ConnectionError):
+async def _pump(
+    source: asyncio.StreamReader,
+    target: asyncio.StreamWriter,
+    record: bytearray | None = None,
+    through: asyncio.Event | None = None,
+) -> None:
+    with suppress(OSError):
         while data := await source.read(65_536):
+            if record is not None:
+                record += data
+            if through is not None:
+                await through.wait()
             target.write(data)
+            await target.drain()
     target.close()
 
 
 @asynccontextmanager
-async def wire(broker: str) -> AsyncIterator[Wire]:
-    """A wire to the broker at a URL."""
-    made = Wire(int(broker.rpartition(":")[2]))
+async def wire(url: str) -> AsyncIterator[Wire]:
+    """A wire to the server of this machine at a URL."""
+    made = Wire(url)
     await made.mend()
     try:
         yield made
     finally:
-        made.cut()
+        await made.close()

@@ -38,7 +38,7 @@ async def test_what_was_there_comes_first_and_then_what_comes(bus: Bus, reader: 
     async with read_tape(bus, SUBJECT, reader.take, back=3) as following:
         assert [each.data.decode() for each in reader.found] == ["3", "4", "5"]
         await writer.write("6", "7")
-        assert await reader.until("7") == numbers(3, 7)
+        assert await reader.until_text("7") == numbers(3, 7)
         assert [each.read_back for each in reader.found] == [True, True, True, False, False]
         assert not any(each.skipped for each in reader.found)
         assert (following.sequence, following.read_back, following.skipped) == (writer.last, 0, 0)
@@ -53,13 +53,13 @@ async def test_one_chooses_how_much_of_what_was_there(bus: Bus, reader: Reader, 
     await writer.write(*numbers(1, 3))
     async with read_tape(bus, SUBJECT, reader.take, back=back):
         await writer.write("4")
-        assert await reader.until("4") == [*expected, "4"]
+        assert await reader.until_text("4") == [*expected, "4"]
 
 
 async def test_an_empty_tape_is_followed_from_its_first_message(bus: Bus, reader: Reader) -> None:
     async with read_tape(bus, SUBJECT, reader.take):
         await Writer(bus).write("1")
-        assert await reader.until("1") == ["1"]
+        assert await reader.until_text("1") == ["1"]
 
 
 async def test_who_comes_back_goes_on_after_what_he_had(bus: Bus, reader: Reader) -> None:
@@ -71,16 +71,16 @@ async def test_who_comes_back_goes_on_after_what_he_had(bus: Bus, reader: Reader
     async with asyncio.TaskGroup() as group:
         group.create_task(writer.write(*numbers(701, 800)))
         async with read_tape(bus, SUBJECT, reader.take, after=had):
-            assert (await reader.until("800"))[:796] == numbers(4, 799)
+            assert (await reader.until_text("800"))[:796] == numbers(4, 799)
     async with read_tape(bus, SUBJECT, reader.take, after=writer.last):
         await writer.write("801")
-        assert await reader.until("801") == numbers(4, 801)
+        assert await reader.until_text("801") == numbers(4, 801)
 
 
 async def test_a_number_of_another_stream_is_no_place_in_this_one(bus: Bus, reader: Reader) -> None:
     await Writer(bus).write("1", "2")
     async with read_tape(bus, SUBJECT, reader.take, after=1_000_000):
-        assert await reader.until("2") == ["1", "2"]
+        assert await reader.until_text("2") == ["1", "2"]
 
 
 async def test_what_a_slow_reader_had_no_room_for_is_read_back_in_order(bus: Bus, reader: Reader) -> None:
@@ -91,11 +91,11 @@ async def test_what_a_slow_reader_had_no_room_for_is_read_back_in_order(bus: Bus
         await writer.write(*numbers(1, 500))
         await bus.client.flush()
         reader.open.set()
-        assert await reader.until("500") == numbers(1, 500)
+        assert await reader.until_text("500") == numbers(1, 500)
         assert following.read_back >= 400
         assert following.skipped == 0
         await writer.write("501")
-        assert await reader.until("501") == numbers(1, 501)
+        assert await reader.until_text("501") == numbers(1, 501)
 
 
 async def test_what_was_published_while_the_connection_was_cut_is_read_back(
@@ -110,7 +110,7 @@ async def test_what_was_published_while_the_connection_was_cut_is_read_back(
                 line.cut()
                 await writer.write(*numbers(turn * 100 + 51, turn * 100 + 100))
                 await line.mend()
-                assert await reader.until(f"{turn * 100 + 100}") == numbers(1, turn * 100 + 100)
+                assert await reader.until_text(f"{turn * 100 + 100}") == numbers(1, turn * 100 + 100)
             assert following.read_back >= 3 * 50
             assert following.skipped == 0
 
@@ -120,14 +120,14 @@ async def test_a_hole_in_the_middle_is_read_back_before_what_came_after_it(bus: 
     writer = Writer(bus)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         await writer.write("1")
-        await reader.until("1")
+        await reader.until_text("1")
         deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
         await bus.client._send_unsubscribe(deaf._id)
         await writer.write(*numbers(2, 9))
         await bus.client._send_subscribe(deaf)
         await bus.client.flush()
         await writer.write("10")
-        assert await reader.until("10") == numbers(1, 10)
+        assert await reader.until_text("10") == numbers(1, 10)
         assert [each.read_back for each in reader.found[:9]] == [False, *[True] * 8]
 
 
@@ -135,11 +135,11 @@ async def test_after_a_silence_the_tape_is_asked(bus: Bus, reader: Reader) -> No
     writer = Writer(bus)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=0.2):
         await writer.write("1")
-        await reader.until("1")
+        await reader.until_text("1")
         deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
         await bus.client._send_unsubscribe(deaf._id)
         await writer.write("2", "3")
-        assert await reader.until("3") == numbers(1, 3)
+        assert await reader.until_text("3") == numbers(1, 3)
 
 
 async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Reader) -> None:
@@ -153,7 +153,7 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
             await writer.write(*numbers(1, 20))
             async with read_tape(follower, SUBJECT, reader.take, back=100, quiet_s=60) as following:
                 await writer.write(*numbers(21, 40))
-                await reader.until("40")
+                await reader.until_text("40")
                 line.cut()
                 await server.aclose()
                 await server.enter_async_context(embedded_broker.embedded(tmp_path / "nats", port=port))
@@ -161,9 +161,9 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
                     writer.bus = bus
                     await writer.write(*numbers(41, 60))
                     await line.mend()
-                    assert await reader.until("60") == numbers(1, 60)
+                    assert await reader.until_text("60") == numbers(1, 60)
                     await writer.write("61")
-                    assert await reader.until("61") == numbers(1, 61)
+                    assert await reader.until_text("61") == numbers(1, 61)
                 assert following.read_back >= 20
 
 
@@ -173,14 +173,14 @@ async def test_a_stream_made_anew_is_followed_from_its_beginning(bus: Bus, reade
         await bus.jetstream.delete_stream(streams.TRADES)
         await streams.declare(bus.jetstream, 8, 1.0)
         await Writer(bus).write("a", "b", "c")
-        assert await reader.until("c") == [*numbers(1, 30), "a", "b", "c"]
+        assert await reader.until_text("c") == [*numbers(1, 30), "a", "b", "c"]
 
 
 async def test_what_is_no_longer_kept_is_told(bus: Bus, reader: Reader) -> None:
     writer = Writer(bus)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60) as following:
         await writer.write("1")
-        await reader.until("1")
+        await reader.until_text("1")
         deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
         await bus.client._send_unsubscribe(deaf._id)
         await writer.write(*numbers(2, 9))
@@ -188,7 +188,7 @@ async def test_what_is_no_longer_kept_is_told(bus: Bus, reader: Reader) -> None:
         await bus.client._send_subscribe(deaf)
         await bus.client.flush()
         await writer.write("10")
-        assert await reader.until("10") == ["1", *numbers(6, 10)]
+        assert await reader.until_text("10") == ["1", *numbers(6, 10)]
         assert [each.skipped for each in reader.found] == [False, True, False, False, False, False]
         assert following.skipped == 1
 
@@ -202,7 +202,7 @@ async def test_of_a_book_the_newest_is_enough(bus: Bus, reader: Reader) -> None:
         await writer.write(*numbers(3, 100))
         await bus.client.flush()
         reader.open.set()
-        found = await reader.until("100")
+        found = await reader.until_text("100")
         assert len(found) < 10
         assert found == sorted(found, key=int)
         assert following.skipped >= 1
@@ -213,7 +213,7 @@ async def test_a_message_that_the_tape_did_not_say_is_not_handed_on(bus: Bus, re
     async with read_tape(bus, SUBJECT, reader.take):
         await bus.client.publish(SUBJECT, b"forged")
         await Writer(bus).write("1")
-        assert await reader.until("1") == ["1"]
+        assert await reader.until_text("1") == ["1"]
 
 
 async def test_a_bug_of_the_reader_is_raised(broker: str) -> None:

@@ -59,16 +59,16 @@ async def test_a_subject_that_retention_emptied_says_whether_something_was_misse
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
         async with read_tape(follower, SUBJECT, reader.take, quiet_s=60) as following:
             await tape.append(b"1")
-            await reader.until("1")
+            await reader.until_text("1")
             line.cut()
             for number in range(missed):
                 await tape.append(b"missed %d" % number)
             await bus.jetstream.purge_stream(streams.TRADES)
             await tape.append(b"2")
             await line.mend()
-            assert await reader.until("2") == ["1", "2"]
+            assert await reader.until_text("2") == ["1", "2"]
             await tape.append(b"3")
-            await reader.until("3")
+            await reader.until_text("3")
             assert following.skipped == (1 if missed else 0)
             assert [each.skipped for each in reader.found] == [False, bool(missed), False]
 
@@ -76,10 +76,10 @@ async def test_a_subject_that_retention_emptied_says_whether_something_was_misse
 async def test_a_writer_that_does_not_know_what_was_there_is_taken_for_a_loss(bus: Bus, reader: Reader) -> None:
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         await Writer(bus).write("1")
-        await reader.until("1")
+        await reader.until_text("1")
         await bus.jetstream.purge_stream(streams.TRADES)
         await Writer(bus).write("2", "3")
-        await reader.until("3")
+        await reader.until_text("3")
         assert [each.skipped for each in reader.found] == [False, True, False]
 
 
@@ -90,7 +90,7 @@ async def test_who_comes_back_to_an_emptied_subject_is_told(bus: Bus, reader: Re
     await bus.jetstream.purge_stream(streams.TRADES)
     async with read_tape(bus, SUBJECT, reader.take, after=had):
         await tape.append(b"3")
-        await reader.until("3")
+        await reader.until_text("3")
     assert [each.skipped for each in reader.found] == [True]
 
 
@@ -120,7 +120,7 @@ async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_
     await Writer(bus).write("1")
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
         async with read_tape(follower, SUBJECT, reader.take, quiet_s=0.05):
-            await reader.until("1")
+            await reader.until_text("1")
             line.cut()
             await follower.lost.wait()
             async with asyncio.timeout(100):
@@ -163,13 +163,13 @@ async def test_a_stream_that_was_made_anew_hides_nothing_however_far_it_has_come
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
         async with read_tape(follower, SUBJECT, reader.take, quiet_s=60):
             await Writer(bus).write(*(f"old {n}" for n in range(heard)))
-            await reader.until(f"old {heard - 1}")
+            await reader.until_text(f"old {heard - 1}")
             line.cut()
             await follower.lost.wait()
             await made_anew(bus)
             await Writer(bus).write(*(f"new {n}" for n in range(written)))
             await line.mend()
-            found = await reader.until(f"new {written - 1}")
+            found = await reader.until_text(f"new {written - 1}")
     assert found == [*(f"old {n}" for n in range(heard)), *(f"new {n}" for n in range(written))]
     assert [each.skipped for each in reader.found] == [False] * heard + [True] + [False] * (written - 1)
 
@@ -182,11 +182,11 @@ async def test_a_writer_whose_stream_was_made_anew_beneath_it_tells_no_loss_wher
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         for text in numbers(1, 20):
             await tape.append(text.encode())
-        await reader.until("20")
+        await reader.until_text("20")
         await made_anew(bus)
         for text in numbers(21, 30):
             await tape.append(text.encode())
-        await reader.until("30")
+        await reader.until_text("30")
     assert [each.data.decode() for each in reader.found] == numbers(1, 30)
     assert [each.data.decode() for each in reader.found if each.skipped] == []
 
@@ -213,7 +213,7 @@ async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
         async with read_tape(follower, SUBJECT, reader.take, quiet_s=0.5):
             await write("first")
-            await reader.until("first")
+            await reader.until_text("first")
             whole = True
             for number in range(25):
                 match draw.choice(["write"] * 6 + ["purge", "anew", "cut", "mend", "others"]):
@@ -237,7 +237,7 @@ async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
             if not whole:
                 await line.mend()
             await write("last")
-            await reader.until("last")
+            await reader.until_text("last")
     found = [each.data.decode() for each in reader.found]
     places = [written.index(text) for text in found]
     assert places == sorted(set(places)), found
