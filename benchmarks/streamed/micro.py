@@ -16,9 +16,9 @@ from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.candles.builder import CandleBuilder, fold
 from tickwire.streamer.candles.partial_candles import grain_of
-from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
+from tickwire.venues import binance
 from tickwire.venues.dialect import Diff
 
 COUNT = 20_000

@@ -16,8 +16,8 @@ from tickwire.errors import BadRequest, InternalError
 from tickwire.exchange.past_trades import PageRequest, PastTrades, Unanswered
 from tickwire.model import messages, numbers
 from tickwire.model.feeds import Candle, Feed, Trade, Trades
-from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.unified_mapper import Mapper
+from tickwire.venues import binance
 from tickwire.venues.profile import TradeFacts
 
 pytestmark = pytest.mark.pure

@@ -15,6 +15,7 @@ from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.memory import REMEMBERED
 from tickwire.streamer.trades.ordering import PageResult, TradeRun
+from tickwire.venues import okx
 
 pytestmark = pytest.mark.pure
 
@@ -447,7 +448,7 @@ def alike(number: int, amount: float = 1.0) -> Trade:
 
 
 def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
-    order = OrderingByContent([trade(1)])
+    order = OrderingByContent([trade(1)], drop_aggregated=okx.drop_aggregated)
     order.interrupted()
     # One order met 11, 12 and 13; the one before it was another order of the same kind.
     assert order.offer([alike(13, 3.0), trade(14)], 0) == []
@@ -462,7 +463,7 @@ def test_parts_of_a_live_trade_are_not_taken_from_rest_beside_it() -> None:
 
 
 def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
-    order = OrderingByContent([trade(1), alike(13, 2.5)])
+    order = OrderingByContent([trade(1), alike(13, 2.5)], drop_aggregated=okx.drop_aggregated)
     order.interrupted()
     page = [trade(1), alike(11, 0.5), alike(12), alike(13), trade(14), trade(15)]
     runs, answer = order.take_page(page, 0, "gap")
@@ -471,7 +472,7 @@ def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
 
 
 def test_equal_trades_of_one_millisecond_are_all_taken_from_rest_where_the_feed_tells_them_apart() -> None:
-    order = OrderingByContent([trade(1)])
+    order = OrderingByContent([trade(1)], drop_aggregated=okx.drop_aggregated)
     order.interrupted()
     order.offer([alike(13), trade(14)], 0)
     runs, _ = order.take_page([trade(1), alike(11), alike(12), alike(13), trade(14)], 0, "gap")

@@ -1,7 +1,20 @@
-"""Binance: spot, USD-M and COIN-M futures, and binance.us."""
+"""Binance: spot, USD-M and COIN-M futures, and binance.us.
+
+The dialect decodes market streams from the text of bare and combined (`{"stream":..,"data":..}`) frames. Source of
+names and fields: Binance's API documentation, "WebSocket Streams" (spot) and "Websocket Market Streams" (USD-M).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from tickwire.model.feeds import Candle, Trade
+from tickwire.model.numbers import Amount, Price
+from tickwire.venues.dialect import Decoded, Dialect, Diff, Refusal
 from tickwire.venues.profile import BookFacts, CandleFacts, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
@@ -40,3 +53,201 @@ PROFILE = Profile(
     sockets=SocketFacts(acknowledges=True),
     options={"watchTrades": {"name": "aggTrade"}},
 )
+
+
+class Kline(Struct, frozen=True, gc=False):
+    """A `VenueCandle`; `closed` is true in its last frame."""
+
+    timestamp: int = field(name="t")
+    timeframe: str = field(name="i")
+    open: Price = field(name="o")
+    high: Price = field(name="h")
+    low: Price = field(name="l")
+    close: Price = field(name="c")
+    volume: Amount = field(name="v")
+    """In base currency; of an inverse market in contracts."""
+    other_volume: Amount = field(name="q")
+    """In quote currency; of an inverse market in base currency."""
+    trades: int = field(name="n")
+    closed: bool = field(name="x")
+
+    def candle(self, exchange: str, symbol: str, *, inverse: bool) -> Candle:
+        """See `VenueCandle.candle`."""
+        return Candle(
+            exchange=exchange,
+            symbol=symbol,
+            timeframe=self.timeframe,
+            timestamp=self.timestamp,
+            open=self.open,
+            high=self.high,
+            low=self.low,
+            close=self.close,
+            volume=self.other_volume if inverse else self.volume,
+            trades=self.trades,
+            closed=self.closed,
+            complete=True,
+            volume_unit="base",
+        )
+
+
+class _Aggregate(Struct, gc=False):
+    s: str
+    a: int
+    p: Price
+    q: Amount
+    T: int
+    m: bool
+
+
+class _Trade(Struct, gc=False):
+    s: str
+    t: int
+    p: Price
+    q: Amount
+    T: int
+    m: bool
+
+
+class _Depth(Struct):
+    s: str
+    E: int
+    U: int
+    u: int
+    b: list[tuple[Price, Amount]]
+    a: list[tuple[Price, Amount]]
+    pu: int | None = None
+
+
+class _Best(Struct, gc=False):
+    s: str
+    b: Amount
+    B: Amount
+    a: Amount
+    A: Amount
+    T: int | None = None
+
+
+class _KlineEvent(Struct, gc=False):
+    s: str
+    k: Kline
+
+
+class _Day(Struct, gc=False):
+    """24hrTicker and 24hrMiniTicker. The best prices of 24hrTicker are not read, because bookTicker is faster."""
+
+    s: str
+    E: int
+    c: Amount
+    o: Amount
+    h: Amount
+    l: Amount  # noqa: E741
+    v: Amount
+    q: Amount
+
+
+class _Name(Struct, gc=False):
+    e: str | None = None
+
+
+def _decoder(type_: Any) -> Callable[[str | bytes], Any]:
+    # Not strict: numbers come as text.
+    return msgspec.json.Decoder(type_, strict=False).decode
+
+
+_aggregate, _trade, _depth, _best = _decoder(_Aggregate), _decoder(_Trade), _decoder(_Depth), _decoder(_Best)
+_kline, _day, _name = _decoder(_KlineEvent), _decoder(_Day), _decoder(_Name)
+
+
+def _of_aggregate(text: str) -> Decoded:
+    t = _aggregate(text)
+    made = Trade(id=str(t.a), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
+    return Decoded("trade", t.s, made)
+
+
+def _of_trade(text: str) -> Decoded:
+    t = _trade(text)
+    made = Trade(id=str(t.t), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
+    return Decoded("trade", t.s, made)
+
+
+def _of_depth(text: str) -> Decoded:
+    d = _depth(text)
+    return Decoded("book", d.s, Diff(first=d.U, last=d.u, timestamp=d.E, bids=d.b, asks=d.a, previous=d.pu))
+
+
+def _of_best(text: str) -> Decoded:
+    b = _best(text)
+    fields: dict[str, Any] = {"bid": b.b, "bid_amount": b.B, "ask": b.a, "ask_amount": b.A}
+    if b.T is not None:
+        fields["timestamp"] = b.T
+    return Decoded("ticker", b.s, fields)
+
+
+def _of_kline(text: str) -> Decoded:
+    event = _kline(text)
+    return Decoded("candle", event.s, event.k, event.k.timeframe)
+
+
+def _of_day(text: str) -> Decoded:
+    d = _day(text)
+    return Decoded(
+        "ticker",
+        d.s,
+        {"timestamp": d.E, "last": d.c, "open": d.o, "high": d.h, "low": d.l, "volume": d.v, "quote_volume": d.q},
+    )
+
+
+_EVENTS: dict[str, Callable[[str], Decoded]] = {
+    "aggTrade": _of_aggregate,
+    "trade": _of_trade,
+    "depthUpdate": _of_depth,
+    "bookTicker": _of_best,
+    "kline": _of_kline,
+    "24hrTicker": _of_day,
+    "24hrMiniTicker": _of_day,
+}
+_BY_PREFIX = {f'{name}","E":'[:8]: decode for name, decode in _EVENTS.items()}
+"""Decoders by the eight characters that follow `{"e":"`."""
+_ANSWERS = ('{"result":', '{"id":', '{"error":')
+
+
+def decode(text: str) -> Decoded | None:
+    """See `Dialect.decode`."""
+    if text.startswith('{"stream":"'):
+        start = text.find('"data":') + 7
+        if start == 6:
+            return None
+        text = text[start:-1]
+    if text.startswith('{"e":"'):
+        found = _BY_PREFIX.get(text[6:14])
+        if found is not None:
+            return found(text)
+    elif text.startswith('{"u":'):
+        # Spot's bookTicker is the only event without `e`.
+        return _of_best(text)
+    if text.startswith(_ANSWERS) or not text.startswith("{"):
+        return None
+    # Binance does not promise the order of fields.
+    found = _EVENTS.get(_name(text).e or "")
+    return found(text) if found is not None else None
+
+
+def is_spot_url(url: str) -> bool:
+    """As ccxt 4.5.90's `is_spot_url` (`pro/binance.py`): ids of spot markets and of futures are the same."""
+    return "/stream" in url or "demo-stream" in url
+
+
+def refusal(message: Mapping[str, Any]) -> Refusal:
+    """An error frame, `{"error": {"code": .., "msg": ..}, "id": ..}`; codes that begin with 5 are the server's own."""
+    request = message.get("id")
+    code = str((message.get("error") or {}).get("code"))
+    return Refusal(None if request is None else str(request), is_general=code.startswith("5"))
+
+
+def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The name of the stream, explicitly: ccxt's watch and unwatch methods read it from different options."""
+    name = (options.get(method) or {}).get("name")
+    return {"name": name} if name else {}
+
+
+DIALECT = Dialect(decode=decode, is_spot_url=is_spot_url, refusal=refusal, stream_params=stream_params)

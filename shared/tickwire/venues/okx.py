@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable, Sequence
+
+from tickwire.model.feeds import Trade
+from tickwire.venues.dialect import Dialect
 from tickwire.venues.profile import CandleFacts, Older, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
@@ -12,7 +16,6 @@ PROFILE = Profile(
     trades=TradeFacts(
         ids="opaque",
         ids_shared=True,
-        joined_live=True,
         method="newest",
         older=Older(before="after", page=100, params={"method": "publicGetMarketHistoryTrades"}),
         page=500,
@@ -33,3 +36,40 @@ PROFILE = Profile(
     # API v5, "WebSocket, Subscribe": each channel is answered by `"event":"subscribe"` with its `arg`.
     sockets=SocketFacts(acknowledges=True),
 )
+
+_ROUNDING = 1e-9
+"""Share of an amount below which nothing of it is missing."""
+
+
+def drop_aggregated(
+    keys: list[Hashable], trades: Sequence[Trade], known: Iterable[tuple[Hashable, Trade]]
+) -> tuple[list[Hashable], Sequence[Trade]]:
+    """See `Dialect.drop_aggregated`.
+
+    The channel `trades` joins the fills of one taker order at one price into one trade, with the id of its last fill
+    and the whole amount; REST lists each fill (API v5, "Trades channel"). The fills are in one millisecond. Where the
+    amount of a known trade is larger than that of REST, the trades just before it make up the difference.
+    """
+    in_page = set(keys)
+    wholes = {key: trade for key, trade in known if key in in_page}
+    fills: set[int] = set()
+    for place, (key, last) in enumerate(zip(keys, trades, strict=True)):
+        whole = wholes.get(key)
+        if whole is None:
+            continue
+        missing, like = whole.amount - last.amount, (last.timestamp, last.side, last.price)
+        before = place - 1
+        while before >= 0 and missing > whole.amount * _ROUNDING and keys[before] not in wholes:
+            fill = trades[before]
+            if (fill.timestamp, fill.side, fill.price) != like:
+                break
+            fills.add(before)
+            missing -= fill.amount
+            before -= 1
+    if not fills:
+        return keys, trades
+    kept = [place for place in range(len(keys)) if place not in fills]
+    return [keys[place] for place in kept], [trades[place] for place in kept]
+
+
+DIALECT = Dialect(drop_aggregated=drop_aggregated)

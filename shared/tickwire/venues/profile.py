@@ -39,8 +39,6 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """`counting`: integers that count up by one within a symbol, so that a hole shows by itself."""
     ids_shared: bool | None = None
     """Whether one trade has the same id live and by REST."""
-    joined_live: bool = False
-    """Whether the live feed joins what one order did at one price into one trade, where REST tells each part."""
     method: Literal["by_id", "by_time", "newest", "none"] | None = None
     """How REST gives past trades: from an id, from a time, only the newest, or not at all."""
     first_id: str | None = None

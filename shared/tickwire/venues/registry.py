@@ -1,4 +1,4 @@
-"""Which profile belongs to which ccxt id."""
+"""The profile and the dialect of each ccxt id."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from tickwire.venues import (
     upbit,
     whitebit,
 )
+from tickwire.venues.dialect import Dialect
 from tickwire.venues.profile import Profile
 
 PROFILES: tuple[Profile, ...] = (
@@ -52,11 +53,20 @@ PROFILES: tuple[Profile, ...] = (
     *limited.PROFILES,
 )
 
+DIALECTS: tuple[tuple[Profile, Dialect], ...] = ((binance.PROFILE, binance.DIALECT), (okx.PROFILE, okx.DIALECT))
+"""Dialects, each of the exchanges of a profile."""
+
 
 @cache
 def profile_of(exchange: str) -> Profile:
     """The profile of a ccxt exchange id; `generic` where nothing is declared."""
     return next((profile for profile in PROFILES if exchange in profile.exchanges), generic.PROFILE)
+
+
+@cache
+def dialect_of(exchange: str) -> Dialect:
+    """The dialect of a ccxt exchange id; `generic` where ccxt reads everything."""
+    return next((dialect for profile, dialect in DIALECTS if exchange in profile.exchanges), generic.DIALECT)
 
 
 def grid_of(exchange: str, timeframe: str, opens_at: int | None = None) -> Grid:

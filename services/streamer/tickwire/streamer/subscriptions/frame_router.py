@@ -13,16 +13,16 @@ from ccxt.async_support.base.throttler import Throttler
 from ccxt.base import errors
 
 from tickwire.exchange.ccxt_patches import mark
+from tickwire.exchange.ccxt_streams import release_stream
 from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.redaction import described
-from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.acknowledgement import acknowledges, request_id
 from tickwire.streamer.subscriptions.ccxt_state import Placed, forget, stands, state
 from tickwire.streamer.subscriptions.hooks import Hooks, Uses, attach
 from tickwire.streamer.subscriptions.subscription import Part, Watched, arming
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
-from tickwire.venues.registry import profile_of
+from tickwire.venues.registry import dialect_of, profile_of
 
 log = logs.get(__name__)
 
@@ -40,7 +40,9 @@ class FrameRouter:
         self.hooks = hooks
         self._within_s = within_s
         self._acknowledges = profile_of(exchange.id).sockets.acknowledges
-        self.typed = hooks.text and exchange.id in binance.EXCHANGES
+        self.dialect = dialect_of(exchange.id)
+        self.decodes = hooks.text and self.dialect.decode is not None
+        """Whether the dialect reads frames before ccxt does."""
         self.rejected = 0
         """Messages that could not be used."""
         self._exchange = exchange
@@ -91,7 +93,7 @@ class FrameRouter:
         others = {name for watched in self for each in watched.parts for name in each.streams}
         for name, count in part.streams.items():
             if name not in others:
-                binance.release(self._exchange.options, name, count)
+                release_stream(self._exchange.options, name, count)
 
     def prune(self) -> None:
         """Forget what went with its socket."""
@@ -114,7 +116,7 @@ class FrameRouter:
     def made(self, client: Any) -> None:
         """A socket was made: put the hooks on it."""
         mark(client)
-        typed = self._typed(client) if self.typed else None
+        typed = self._decoder(client) if self.decodes else None
         result = partial(self._take_result, client) if self.hooks.result else None
         client.waiting = defaultdict(set)
         client.unacknowledged = set()
@@ -136,7 +138,7 @@ class FrameRouter:
                 lambda error: self._refused_somebody(client, error, reject),
             ),
         )
-        # VenuePool cut sockets that say too much in a second (binance: 5 messages), whatever a minute's budget allows.
+        # Venues close sockets that send too much in a second (some: 5 messages), whatever a minute's budget allows.
         client.throttle = Throttler({**self._exchange.tokenBucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
         send = client.send
 
@@ -281,9 +283,10 @@ class FrameRouter:
 
     # ---- data
 
-    def _typed(self, client: Any) -> Callable[[str | bytes, int], bool]:
-        is_spot = self._exchange.is_spot_url(client)
-        exchange, decode, find = self._exchange.id, binance.decode, self._markets.get
+    def _decoder(self, client: Any) -> Callable[[str | bytes, int], bool]:
+        is_spot = self.dialect.is_spot_url(client.url)
+        exchange, decode, find = self._exchange.id, self.dialect.decode, self._markets.get
+        assert decode is not None
 
         def take(data: str | bytes, received: int) -> bool:
             said = decode(data if isinstance(data, str) else data.decode())

@@ -38,7 +38,6 @@ from tickwire.settings import ExchangeSettings, Settings, StreamerSettings, cred
 from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.streamer.control.market_report import described as described_market
 from tickwire.streamer.control.offered_feeds import method_of, offered, refusal
-from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.ccxt_state import BEST_PRICES
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.hooks import Hooks, prove
@@ -80,7 +79,7 @@ class LiveVenue:
         self.sequential_ids = profile_of(opened.id).trades.ids == "counting"
         self.past = PastTrades(opened, profile_of(opened.id).trades, self.clock)
         self.router = router
-        self.has_diffs = self.sequential_ids and router.typed
+        self.has_diffs = self.sequential_ids and router.decodes
         """Whether books arrive as changes, rather than whole as ccxt keeps them."""
         self.snapshots = asyncio.Lock()
         self._settings = settings
@@ -308,7 +307,7 @@ class LiveVenue:
         # Each call gets a table of its own: ccxt writes into its defaults.
         match feed.kind:
             case "trade":
-                name = self._named("watchTrades")
+                name = self.router.dialect.stream_params(rest.options, "watchTrades")
                 return [
                     self._way("trades", lambda: rest.watch_trades(symbol, params=dict(name)), "unWatchTrades",
                               lambda: rest.un_watch_trades(symbol, dict(name)))
@@ -319,7 +318,7 @@ class LiveVenue:
                               lambda: rest.un_watch_order_book(symbol, {}))
                 ]  # fmt: skip
             case "ticker":
-                name = self._named("watchTicker")
+                name = self.router.dialect.stream_params(rest.options, "watchTicker")
                 ways = [
                     self._way("ticker", lambda: rest.watch_ticker(symbol, dict(name)), "unWatchTicker",
                               lambda: rest.un_watch_ticker(symbol, dict(name)))
@@ -338,11 +337,6 @@ class LiveVenue:
 
     def _way(self, name: str, arm: Any, un_watch: str, leave: Any) -> _Way:
         return _Way(name, arm, leave if self.rest.has.get(un_watch) else None)
-
-    def _named(self, method: str) -> dict[str, Any]:
-        """The name of the stream by the options, said outright: binance's methods do not agree on where to look."""
-        name = (self.rest.options.get(method) or {}).get("name")
-        return {"name": name} if name and self.exchange in binance.EXCHANGES else {}
 
     async def _find(self, symbol: str) -> Any:
         """A market, listed a moment ago perhaps; None where it is not. Raises ccxt's errors."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from tickwire.redaction import described
-from tickwire.streamer.subscriptions import binance
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.subscription import arming
 
@@ -63,26 +62,25 @@ def listening(kind: type[Any]) -> type[Any]:
                 return float(max(0.0, asked - time.monotonic()))
             return min(delay, max(5.0, len(self.ws_dial_backoff)))
 
-        # ---- binance
-
         def stream(self, type: Any, subscriptionHash: Any, numSubscriptions: int = 1) -> Any:  # noqa: A002
             if (part := arming.get()) is not None:
                 part.streams[subscriptionHash] = numSubscriptions
             return super().stream(type, subscriptionHash, numSubscriptions)
 
         def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
-            if self.router is not None and self.router.typed:
+            if self.router is not None and self.router.decodes:
                 # The book is kept by us: no snapshot is needed here.
                 return None
             return super().handle_order_book_subscription(client, message, subscription, *more)
 
         def handle_ws_error(self, client: Any, message: Any, *more: Any) -> Any:
-            if self.router is None or self.id not in binance.EXCHANGES:
+            read = None if self.router is None else self.router.dialect.refusal
+            if self.router is None or read is None:
                 return super().handle_ws_error(client, message, *more)
-            request = message.get("id")
-            self.router.refused(client, f"the exchange says {message}", None if request is None else str(request))
-            if request is None and not str((message.get("error") or {}).get("code")).startswith("5"):
-                # Nobody asked: ccxt would fail everything on this socket, though all of it goes on.
+            request, is_general = read(message)
+            self.router.refused(client, f"the exchange sent {message}", request)
+            if request is None and not is_general:
+                # It refuses no request: ccxt would fail every subscription of the socket, though all of them go on.
                 return None
             answer = super().handle_ws_error(client, message, *more)
             for name, subscription in list(client.subscriptions.items()):

@@ -8,10 +8,10 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from tickwire.model.feeds import Gap, Trade
-from tickwire.streamer.trades.aggregates import without_parts
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.memory import RestContents, TradeMemory
 from tickwire.streamer.trades.ordering import PageResult, Source, TradeRun, gap_after, gap_between, known_until
+from tickwire.venues.dialect import DropAggregated
 
 SHORT = 20
 """Fewer trades than any exchange's page holds: a shorter page was not cut off."""
@@ -47,9 +47,17 @@ class OrderingByContent:
     """
 
     def __init__(
-        self, recent: Sequence[Trade] = (), until: int | None = None, identity: Identity | None = None
+        self,
+        recent: Sequence[Trade] = (),
+        until: int | None = None,
+        identity: Identity | None = None,
+        drop_aggregated: DropAggregated | None = None,
     ) -> None:
-        """`recent`: the last trades on the tape, as many as a REST page may hold. `until`: see `Ordering`."""
+        """`recent`: the last trades on the tape, as many as a REST page may hold. `until`: see `Ordering`.
+
+        `drop_aggregated`: see `Dialect`.
+        """
+        self._drop_aggregated = drop_aggregated
         self.last = recent[-1] if recent else None
         self.until = until
         self.duplicates = 0
@@ -145,7 +153,9 @@ class OrderingByContent:
         # A page as short as this was not cut off, however few of its trades are left without aggregates.
         overlaps, has_later = floor is not None and len(trades) < SHORT, False
         known = [*((each.key, each.trade) for each in memory), *((key, trade) for key, (trade, _) in held.items())]
-        keys, trades = without_parts(identity.of_page(trades), trades, known)
+        keys = identity.of_page(trades)
+        if self._drop_aggregated is not None:
+            keys, trades = self._drop_aggregated(keys, trades, known)
         # In the millisecond of the oldest remembered trade, the page may have trades from before it.
         older = keys.index(memory.oldest.key) if memory.oldest is not None and memory.oldest.key in keys else 0
         # Trades after the last held one are left to the feed, which has them or will have them.

@@ -34,6 +34,7 @@ from tickwire.streamer.trades.queue import BATCH_TRADES, TradeQueue
 from tickwire.streamer.trades.repair import Repair
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.venues.registry import dialect_of
 from tickwire.venues.units import stated_in_trades
 
 log = logs.get(__name__)
@@ -58,7 +59,8 @@ async def run(context: FeedContext) -> None:
     end = await body.append_message([], now_ms())
     counted = context.venue.sequential_ids
     recent = await recent_trades(context.bus, context.feed, end, 1 if counted else READ_BACK)
-    ordering = OrderingById(*recent) if counted else OrderingByContent(*recent, identity)
+    dialect = dialect_of(context.feed.exchange)
+    ordering = OrderingById(*recent) if counted else OrderingByContent(*recent, identity, dialect.drop_aggregated)
     await _told_the_time(context)
     intake = TradeQueue(context.status, ordering, context.settings.held, context.venue.clock)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:

@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from tickwire.model.feeds import Trade
-from tickwire.streamer.subscriptions.binance import Kline, Said, decode
-from tickwire.venues.dialect import Diff
+from tickwire.venues.binance import Kline, decode
+from tickwire.venues.dialect import Decoded, Diff
 
 pytestmark = pytest.mark.golden
 
@@ -43,7 +43,7 @@ def levels(side: Any) -> list[tuple[float, float]]:
     return [(number(price), number(amount)) for price, amount in side]
 
 
-def of_aggregate(data: Any) -> Said:
+def of_aggregate(data: Any) -> Decoded:
     # `m`: the buyer is the maker, so that the taker sold.
     trade = Trade(
         id=f"{data['a']}",
@@ -52,10 +52,10 @@ def of_aggregate(data: Any) -> Said:
         price=number(data["p"]),
         amount=number(data["q"]),
     )
-    return Said("trade", data["s"], trade)
+    return Decoded("trade", data["s"], trade)
 
 
-def of_depth(data: Any) -> Said:
+def of_depth(data: Any) -> Decoded:
     diff = Diff(
         first=data["U"],
         last=data["u"],
@@ -64,10 +64,10 @@ def of_depth(data: Any) -> Said:
         asks=levels(data["a"]),
         previous=data.get("pu"),
     )
-    return Said("book", data["s"], diff)
+    return Decoded("book", data["s"], diff)
 
 
-def of_kline(data: Any) -> Said:
+def of_kline(data: Any) -> Decoded:
     k = data["k"]
     kline = Kline(
         timestamp=k["t"],
@@ -81,16 +81,16 @@ def of_kline(data: Any) -> Said:
         trades=k["n"],
         closed=k["x"],
     )
-    return Said("candle", k["s"], kline, k["i"])
+    return Decoded("candle", k["s"], kline, k["i"])
 
 
-def of_best(data: Any) -> Said:
+def of_best(data: Any) -> Decoded:
     said = {name: number(data[letter]) for name, letter in
             (("bid", "b"), ("bid_amount", "B"), ("ask", "a"), ("ask_amount", "A"))}  # fmt: skip
-    return Said("ticker", data["s"], said | ({"timestamp": data["T"]} if "T" in data else {}))
+    return Decoded("ticker", data["s"], said | ({"timestamp": data["T"]} if "T" in data else {}))
 
 
-RULES: dict[str | None, Callable[[Any], Said]] = {
+RULES: dict[str | None, Callable[[Any], Decoded]] = {
     "aggTrade": of_aggregate,
     "depthUpdate": of_depth,
     "kline": of_kline,
@@ -152,7 +152,7 @@ def test_a_raw_trade_and_a_day_are_decoded() -> None:
         '{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,'
         '"m":true,"M":true}'
     )
-    assert decode(trade) == Said(
+    assert decode(trade) == Decoded(
         "trade", "BNBBTC", Trade(id="12345", timestamp=1672515782136, side="sell", price=0.001, amount=100.0)
     )
     day = (
@@ -161,7 +161,7 @@ def test_a_raw_trade_and_a_day_are_decoded() -> None:
         '"v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}'
     )
     said = decode(day)
-    assert said == Said(
+    assert said == Decoded(
         "ticker",
         "BNBBTC",
         {"timestamp": 1672515782136, "last": 0.0025, "open": 0.001, "high": 0.0025, "low": 0.001, "volume": 10000.0,
