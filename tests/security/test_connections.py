@@ -166,7 +166,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused(trusted: Path, t
 async def test_a_server_without_tls_is_told_nothing_when_tls_is_asked_for(server: Server, trusted: Path) -> None:
     async with carried(server.url) as wire:
         for url, ca in ((f"tls://127.0.0.1:{wire.port}", None), (f"nats://127.0.0.1:{wire.port}", trusted)):
-            with pytest.raises(ConfigError, match="does not speak TLS, so it was told nothing"):
+            with pytest.raises(ConfigError, match="does not speak TLS, so no login was sent"):
                 async with asyncio.timeout(100), connect(as_user(url, "cache", tls_ca=ca), name="test"):
                     raise AssertionError
         assert wire.connections == 2

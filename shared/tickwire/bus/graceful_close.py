@@ -1,9 +1,8 @@
-"""Leaving the broker: what was accepted is sent, and a broker that is not there is not waited for.
+"""Closing: drains, then closes; never blocks on a dead broker.
 
 Facts about nats-py 2.16, each seen here: a drain waits its whole time (10 s) for a broker that dies meanwhile, and
-takes a cancellation for its end; an attempt to reconnect forgets a cancellation that arrives together with a refused
-connection, and goes on for ever (https://github.com/python/cpython/issues/86296); `close()` writes what is pending to
-a socket that is closed, which uvloop refuses.
+takes a cancellation for its end; an attempt to reconnect loses a cancellation that arrives together with a refused
+connection, and goes on for ever (https://github.com/python/cpython/issues/86296).
 """
 
 from __future__ import annotations
@@ -15,22 +14,23 @@ from typing import Any, Protocol
 import nats.errors
 from nats.aio.client import Client
 
+from tickwire.bus.natspy import BusClient
 from tickwire.observe import logs
 
 log = logs.get(__name__)
 
 CANCEL_AGAIN_S = 0.1
-"""After this long, what should have ended and goes on is cancelled once more."""
+"""A cancelled task that goes on is cancelled again after this time."""
 
 
 class Unsubscribable(Protocol):
-    """A subscription of nats-py, plain or JetStream's."""
+    """A subscription of nats-py, plain or of JetStream."""
 
     async def unsubscribe(self) -> None: ...
 
 
-async def close(client: Client, lost: asyncio.Event) -> None:
-    """Drain a connection and close it; `lost` is set while the broker is not there."""
+async def close(client: BusClient, lost: asyncio.Event) -> None:
+    """Drain a connection and close it; `lost` is set while the broker is away."""
     if client.is_connected:
         draining = asyncio.create_task(client.drain())
         try:
@@ -40,34 +40,37 @@ async def close(client: Client, lost: asyncio.Event) -> None:
         finally:
             if not draining.done():
                 await _cut_off(client)
-                await ended(draining)
+                await _ended(draining)
     if not client.is_closed:
         await _cut_off(client)
         await client.close()
 
 
 async def unsubscribe(client: Client, subscription: Unsubscribable) -> None:
-    """End a subscription, also while the broker is away: nats-py subscribes again to what it still knows by then."""
+    """End a subscription, also while the broker is away: nats-py would subscribe again when the broker is back.
+
+    Returns at once when the connection is closing or closed, which ends its subscriptions.
+    """
     if not (client.is_closed or client.is_draining):
         await subscription.unsubscribe()
 
 
 async def unless_lost(lost: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
-    """Await `work`, which needs the broker, or give it up when the connection is lost. Raises what `work` raises."""
+    """Await `work`, or cancel it when the connection is lost. Raises what `work` raises."""
     task = asyncio.create_task(work)
     try:
         await _done_or_lost(task, lost)
     finally:
-        await ended(task)
+        await _ended(task)
 
 
-async def ended(task: asyncio.Task[None]) -> None:
-    """Cancel a task until it has ended, however."""
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended, with whatever result."""
     while not task.done():
         task.cancel()
         await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.debug("given up", error=repr(error))
+        log.debug("cancelled", error=repr(error))
 
 
 async def _done_or_lost(task: asyncio.Task[None], lost: asyncio.Event) -> None:
@@ -80,7 +83,7 @@ async def _done_or_lost(task: asyncio.Task[None], lost: asyncio.Event) -> None:
         task.result()
 
 
-async def _cut_off(client: Client) -> None:
-    if client._reconnection_task is not None:
-        await ended(client._reconnection_task)
-    client._current_server = None
+async def _cut_off(client: BusClient) -> None:
+    if (reconnecting := client.reconnecting) is not None:
+        await _ended(reconnecting)
+    client.forget_server()

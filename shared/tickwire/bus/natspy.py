@@ -1,11 +1,27 @@
-"""Connecting a client to the broker, where nats-py 2.16 has traps of its own.
+"""Every patch of nats-py 2.16, and everything here that reads or writes its private names.
 
-- `connect()` can hang for ever on a bad certificate, so it is bounded.
-- `flush()` writes its ping before what is queued, so it proves nothing of that: here the queue goes first.
-- An exception while a message is taken in ends its reading for good, though the connection stays: a subject or a
-  status that is no UTF-8 is enough. And a stored message whose publisher gave it a status is taken for the broker's own
-  word, so that an ordered consumer resets itself at it for ever, and a pull consumer passes over it each time.
-- A subject beyond the broker's limit (4 KiB with the reply subject) closes the connection: it is refused here.
+nats-py is pinned exactly. `tests/actors/test_natspy.py` holds each behaviour that is worked around here: when a newer
+version behaves otherwise, a test fails, and the patch can go or must change.
+
+- `flush` writes queued data first: nats-py writes its PING before queued data, so its own proves nothing of that data.
+- `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
+- `_process_msg` cleans subjects and headers. An exception there ends the read loop while the connection stays open
+  (https://github.com/nats-io/nats.py/pull/914); a subject or status that is not UTF-8 is enough.
+- `_process_msg` removes the status of a stored message: nats-py takes it for a message of the broker, so that an
+  ordered consumer resets at it for ever, and a pull consumer skips it each time.
+- `_process_err` keeps the case of subjects: the parser lowers it (https://github.com/nats-io/nats.py/issues/595).
+- `_process_connect_init` closes the socket of a server that refuses us: nats-py leaves it open and opens the next one.
+- `_connect_command` refuses plain text: nats-py sends user and password in plain text to a server without TLS, also for
+  a `tls://` URL.
+- `_connect_command` sets `_over_ssl`: asyncio warns at the end of each TLS connection otherwise
+  (https://github.com/nats-io/nats.py/issues/574).
+- `start_ordered` sets the sequence: an ordered consumer that is reset before its first message begins at the first
+  message of the stream.
+- `reconnecting` and `forget_server` let `graceful_close` end an attempt to reconnect, which can lose a cancellation
+  (https://github.com/python/cpython/issues/86296), and keep `close()` from writing to a closed socket, which uvloop
+  refuses.
+- `MicroService` checks reply subjects: nats-py answers `$SRV.*` to any subject that the request names.
+- `MicroService.drain`: nats-py's `stop` unsubscribes and drops queued requests.
 """
 
 from __future__ import annotations
@@ -13,31 +29,43 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Any
 
 import nats.errors
-from nats.aio.client import DEFAULT_FLUSH_TIMEOUT
+from nats.aio.client import DEFAULT_FLUSH_TIMEOUT, Client
+from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
+from nats.aio.transport import TcpTransport
+from nats.js import JetStreamContext
+from nats.micro.request import Request
+from nats.micro.service import Service, ServiceConfig
+from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
 
-from tickwire.bus import security
-from tickwire.bus.security import SecureClient
-from tickwire.model import broker_urls as addresses
 from tickwire.model.subjects import check_subject
-from tickwire.settings import NatsSettings
 
 _CRLF = b"\r\n"
 _VERSION = b"NATS/1.0"
 _PLAIN = _VERSION + _CRLF
 _STORED = b"$JS.ACK."
-"""What the reply subject of a message from a stream begins with."""
-
-CLOSE_S = 1.0
-"""How long a connection that failed may take to be given up."""
+"""The reply subject of a message from a stream begins with this."""
 
 
-class BusClient(SecureClient):
-    """With a `flush` that is a barrier, and which no message can deafen."""
+class PlainText(nats.errors.Error):
+    """The server does not speak TLS, which was required."""
+
+
+class BusClient(Client):
+    """nats-py's client with the patches of this module.
+
+    With `encrypted`, every connection sends its login through TLS only, else raises PlainText.
+    """
+
+    encrypted = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._ordered: dict[Subscription, float] = {}
+        """When each ordered consumer last received a message or heartbeat, monotonic s."""
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, Any] | None = None
@@ -45,34 +73,79 @@ class BusClient(SecureClient):
         """As nats-py's. Raises BadRequest for a subject of more than 512 bytes."""
         await super().publish(check_subject(subject), payload, reply, headers)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.followed: dict[Subscription, float] = {}
-        """When each ordered consumer last said something, if only that it is there; monotonic s. See `heard`."""
+    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
+        """Return when the server has processed everything sent so far, subscriptions included.
 
-    def heard(self) -> dict[Subscription, float]:
-        """Those of them that are still subscribed."""
-        # nats-py marks the end of a subscription at another object than the one that messages come to.
-        self.followed = {each: at for each, at in self.followed.items() if self._subs.get(each._id) is each}
-        return self.followed
+        Raises nats.errors.TimeoutError after `timeout` s, nats.errors.ConnectionClosedError.
+        """
+        await self._flush_pending(force_flush=True)
+        await super().flush(timeout)
+
+    def start_ordered(self, consumer: JetStreamContext.PushSubscription, start_sequence: int | None) -> None:
+        """Watch an ordered consumer for silence, and make a reset before its first message keep `start_sequence`."""
+        subscription = consumer._sub
+        self._ordered[subscription] = time.monotonic()
+        self.ordered_heard()
+        state = subscription._jsi
+        if start_sequence and state is not None:
+            state._sseq = max(state._sseq, start_sequence - 1)
+
+    def ordered_heard(self) -> list[float]:
+        """When each ordered consumer that is still subscribed last received a message or heartbeat, monotonic s."""
+        # nats-py marks the end of a subscription at another object than the one that receives messages.
+        self._ordered = {each: at for each, at in self._ordered.items() if self._subs.get(each._id) is each}
+        return list(self._ordered.values())
+
+    @property
+    def reconnecting(self) -> asyncio.Task[None] | None:
+        """The task that connects again, running or ended."""
+        return self._reconnection_task
+
+    def forget_server(self) -> None:
+        """Make `close()` write nothing: its socket is closed."""
+        self._current_server = None
+
+    async def _process_connect_init(self) -> None:
+        try:
+            await super()._process_connect_init()
+        except BaseException:
+            if self._transport is not None:
+                self._transport.close()  # type: ignore[no-untyped-call]
+            raise
+
+    def _connect_command(self) -> bytes:
+        # The login is made here, after TLS was set up where the server offers it.
+        transport = self._transport
+        if isinstance(transport, TcpTransport):
+            writer = transport._io_writer
+            if writer is not None and writer.get_extra_info("ssl_object") is not None:
+                writer._protocol._over_ssl = True  # type: ignore[attr-defined]
+            elif self.encrypted:
+                raise PlainText("the server does not speak TLS")
+        return super()._connect_command()
+
+    async def _process_err(self, err_msg: str) -> None:
+        # The parser's buffer still holds the error as the server sent it.
+        original = ERR_RE.match(self._ps.buf)
+        if PERMISSIONS_ERR not in err_msg or original is None:
+            await super()._process_err(err_msg)
+            return
+        text = original[1].decode().strip("'")
+        self._err = nats.errors.Error(f"nats: {text}")
+        await self._error_cb(self._err)
 
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if headers:
             headers = cleaned(headers, stored=reply.startswith(_STORED))
-        if (subscription := self._subs.get(sid)) in self.followed and subscription is not None:
-            self.followed[subscription] = time.monotonic()
+        if (subscription := self._subs.get(sid)) in self._ordered and subscription is not None:
+            self._ordered[subscription] = time.monotonic()
         await super()._process_msg(sid, _text(subject), _text(reply), data, headers)
-
-    async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
-        """Return when the server has dealt with everything sent so far, subscriptions too. Raises nats' errors."""
-        await self._flush_pending(force_flush=True)
-        await super().flush(timeout)
 
 
 def cleaned(headers: bytes, *, stored: bool) -> bytes:
-    """A block of headers without a status that cannot be read, or, of a stored message, without any. Pure."""
+    """Header block without an unreadable status or, of a stored message, without any status. Pure."""
     if headers.startswith(_PLAIN) and not (stored and b"Status" in headers):
-        # Nearly all of them.
+        # Nearly all headers.
         return headers
     line, separator, rest = headers.partition(_CRLF)
     status = line[len(_VERSION) :]
@@ -86,57 +159,35 @@ def cleaned(headers: bytes, *, stored: bool) -> bytes:
 
 
 def _text(name: bytes) -> bytes:
-    """A subject as UTF-8; what is none becomes U+FFFD, and so no name of ours."""
+    """A subject as UTF-8. Invalid bytes become U+FFFD, which no subject of tickwire contains."""
     return name if name.isascii() else name.decode(errors="replace").encode()
 
 
-async def opened(
-    client: BusClient,
-    settings: NatsSettings,
-    address: str,
-    name: str,
-    refusals: list[Exception],
-    on_error: Callable[[Exception], Awaitable[None]],
-    on_disconnect: Callable[[], Awaitable[None]],
-    on_reconnect: Callable[[], Awaitable[None]],
-    on_closed: Callable[[], Awaitable[None]],
-) -> None:
-    """Connect `client`. Raises what `secure.refused` makes of a failure; `refusals` is where `on_error` puts causes."""
-    login: dict[str, Any] = {}
-    # A broker with a token has no users; nats-py would say the user alone.
-    with_token = addresses.token_of(address) is not None
-    if settings.user is not None and not with_token:
-        login["user"] = settings.user
-        # So that a user can be kept from the replies to another.
-        login["inbox_prefix"] = security.inbox_of(settings.user)
-    if settings.password is not None and not with_token:
-        login["password"] = settings.password.get_secret_value()
-    if security.wants_tls(settings, address):
-        client.encrypted = True
-        login["tls"] = security.tls_context(settings)
-    if settings.tls_hostname is not None:
-        login["tls_hostname"] = settings.tls_hostname
-    try:
-        async with asyncio.timeout(settings.connect_timeout_s):
-            # The first connection fails at once rather than being retried: a wrong URL should say so.
-            await client.connect(
-                addresses.servers(address),
-                name=name,
-                error_cb=on_error,
-                disconnected_cb=on_disconnect,
-                reconnected_cb=on_reconnect,
-                closed_cb=on_closed,
-                allow_reconnect=False,
-                max_reconnect_attempts=1,
-                reconnect_time_wait=0.2,  # type: ignore[arg-type]
-                connect_timeout=settings.connect_timeout_s,  # type: ignore[arg-type]
-                drain_timeout=10,
-                **login,
-            )
-    except (OSError, nats.errors.Error, TimeoutError, ValueError) as error:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CLOSE_S):
-                await client.close()
-        raise security.refused(refusals[-1] if refusals else error, settings, address) from error
-    client.options["allow_reconnect"] = True
-    client.options["max_reconnect_attempts"] = -1
+def message_of(request: Request) -> Msg:
+    """The message that carries a request of a micro service: its reply subject is not public."""
+    return request._msg
+
+
+class MicroService(Service):
+    """A micro service that answers PING, INFO and STATS only where `may_answer(message)` allows it."""
+
+    def __init__(self, client: Client, config: ServiceConfig, may_answer: Callable[[Msg], bool]) -> None:
+        super().__init__(client, config)
+        self._may_answer = may_answer
+
+    async def drain(self, close: Callable[[Subscription], Awaitable[None]]) -> None:
+        """Call `close` for the subscription of each endpoint, side by side."""
+        subscriptions = [each._subscription for each in self._endpoints if each._subscription is not None]
+        await asyncio.gather(*map(close, subscriptions))
+
+    async def _handle_ping_request(self, msg: Msg) -> None:
+        if self._may_answer(msg):
+            await super()._handle_ping_request(msg)
+
+    async def _handle_info_request(self, msg: Msg) -> None:
+        if self._may_answer(msg):
+            await super()._handle_info_request(msg)
+
+    async def _handle_stats_request(self, msg: Msg) -> None:
+        if self._may_answer(msg):
+            await super()._handle_stats_request(msg)

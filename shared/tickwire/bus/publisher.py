@@ -1,7 +1,7 @@
-"""Publishing to streams with confirmation, by one subscription for all of a connection's confirmations.
+"""Publishing to streams with acknowledgement, by one subscription for all acknowledgements of a connection.
 
 nats-py's own `publish` makes a request of each, through `asyncio.wait_for`: 165 us of CPU against 125 us here, measured
-(docs/performance.md). On the tape every message is confirmed before the next, so this is most of what one costs.
+(docs/performance.md). On the tape every message is acknowledged before the next, so this is most of what one costs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from tickwire.errors import StorageError
+from tickwire.bus.requests import AGAIN_S, PUBLISH_RETRY_S, status_of
+from tickwire.errors import BrokerUnavailable, Busy, StorageError, Unacknowledged
 from tickwire.model.subjects import family_of
 
 WRONG_SEQUENCE = 10071
@@ -28,20 +29,23 @@ WRONG_SEQUENCE = 10071
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 """The broker stores a message only if this is the sequence of the last one on its subject."""
 
-
+ACK_S = 2.0
+"""How long `append` waits for one acknowledgement before it publishes again."""
 SILENCE_S = 10.0
-"""How long publishes to a stream may stay without an answer: a cluster elects a leader within 5 s."""
+"""Publishes to a stream that get no acknowledgement for so long mean trouble: a cluster elects a leader within 5 s."""
 FORGOTTEN_S = 60.0
-"""A failure that was not repeated for so long is forgotten: nobody publishes there any more."""
+"""A failure that was not repeated for so long is forgotten: nothing is published there any more."""
 STORAGE_REMEDY = (
     "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
     "(`tickwire up` restarts the one that it embeds by itself)"
 )
+_PER_SUBJECT = "maximum messages per subject"
+"""In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
 
 
 @dataclass
 class _Failing:
-    """Publishes to subjects of one kind since when (monotonic s) no stream has taken one; the last, and why."""
+    """Since when (monotonic s) no stream has accepted a publish to one family of subjects; the last one, and why."""
 
     since: float
     last: float
@@ -49,7 +53,7 @@ class _Failing:
 
 
 class Ack(Struct, frozen=True):
-    """A stream took a message: its sequence, or that of the earlier one that it is a `duplicate` of."""
+    """The acknowledgement of a stream: the message's sequence, or that of the earlier one it is a `duplicate` of."""
 
     stream: str = ""
     seq: int = 0
@@ -61,7 +65,7 @@ _decode = msgspec.json.Decoder(Ack).decode
 
 
 class AcknowledgedPublisher:
-    """The confirmations of one connection."""
+    """Publishes to streams and matches their acknowledgements, for one connection."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -72,31 +76,22 @@ class AcknowledgedPublisher:
         self._failing: dict[str, _Failing] = {}
 
     async def publish(self, subject: str, data: bytes, *, headers: dict[str, str], timeout_s: float) -> Ack:
-        """Publish to the stream that has `subject`, and wait for its word.
+        """Publish once to the stream of `subject` and await its acknowledgement.
 
-        Raises nats.js.errors.APIError when it refuses, nats.js.errors.NoStreamResponseError when there is none (or no
-        leader of it), nats.errors.TimeoutError after `timeout_s`: it may have taken the message then.
+        Raises nats.js.errors.APIError when the stream refuses, nats.js.errors.NoStreamResponseError when there is no
+        stream or no leader of it, nats.errors.TimeoutError after `timeout_s`: it may have stored the message then.
         """
-        if not self._inbox:
-            await self._open()
-        number = str(next(self._numbers))
-        answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answered
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=headers)
-                answer = await answered
+            answer = await self._answer(subject, data, headers, timeout_s)
         except TimeoutError:
             self._fails(subject, "it does not answer")
             raise nats.errors.TimeoutError from None
-        finally:
-            self._waiting.pop(number, None)
-        if not answer.data and (answer.headers or {}).get("Status") == "503":
+        if not answer.data and status_of(answer) == "503":
             raise nats.js.errors.NoStreamResponseError
         try:
             ack = _decode(answer.data)
         except (msgspec.MsgspecError, ValueError) as error:
-            raise nats.errors.Error(f"not a confirmation: {answer.data[:60]!r}") from error
+            raise nats.errors.Error(f"not an acknowledgement: {answer.data[:60]!r}") from error
         if ack.error is not None:
             if ack.error.get("err_code") != WRONG_SEQUENCE:
                 self._fails(subject, str(ack.error.get("description")))
@@ -105,8 +100,36 @@ class AcknowledgedPublisher:
             self._failing.pop(family_of(subject), None)
         return ack
 
+    async def append(self, subject: str, data: bytes, *, message_id: str) -> Ack:
+        """Publish and await the acknowledgement, retrying for up to 15 s.
+
+        Retrying is harmless: the stream drops a second message of the same `message_id`. Raises StorageError when the
+        server answers but its store accepts nothing; BrokerUnavailable with the reason, for instance a full stream;
+        Unacknowledged (a BrokerUnavailable) when the stream may have stored the message; and Busy, at once, when the
+        stream holds as many messages of the subject as it may.
+        """
+        headers = {"Nats-Msg-Id": message_id}
+        reason: Exception = nats.errors.TimeoutError()
+        try:
+            async with asyncio.timeout(PUBLISH_RETRY_S):
+                while True:
+                    try:
+                        return await self.publish(subject, data, headers=headers, timeout_s=ACK_S)
+                    except nats.errors.Error as error:
+                        if isinstance(error, nats.js.errors.APIError) and _PER_SUBJECT in (error.description or ""):
+                            raise Busy(f"as much as may wait on {subject} does", "ask again later") from error
+                        reason = error
+                        await asyncio.sleep(AGAIN_S)
+        except TimeoutError as error:
+            await self._refuse_if_full(subject, reason)
+            kind = BrokerUnavailable if isinstance(reason, nats.js.errors.APIError) else Unacknowledged
+            raise kind(
+                f"the broker did not acknowledge a message on {subject} within {PUBLISH_RETRY_S:.0f} s: {reason!r}",
+                "is JetStream up, and does the stream have room?",
+            ) from error
+
     def storage_error(self) -> StorageError | None:
-        """What the broker does not store, why, and what to do; None where it takes what it is given."""
+        """Why the broker stores nothing on some subjects, with the remedy; None when it stores everything."""
         now = time.monotonic()
         for family, failing in list(self._failing.items()):
             if now - failing.last > FORGOTTEN_S:
@@ -119,8 +142,32 @@ class AcknowledgedPublisher:
         return None
 
     def forget(self) -> None:
-        """The broker was restarted, or is another one: what it did not store before says nothing any more."""
+        """Forget failures: the broker was restarted, or is another one."""
         self._failing.clear()
+
+    async def _answer(self, subject: str, data: bytes, headers: dict[str, str], timeout_s: float) -> Msg:
+        if not self._inbox:
+            await self._open()
+        number = str(next(self._numbers))
+        answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = answered
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=headers)
+                return await answered
+        finally:
+            self._waiting.pop(number, None)
+
+    async def _refuse_if_full(self, subject: str, reason: Exception) -> None:
+        """Raise StorageError when the server answers a ping but acknowledges nothing: its disk may be full."""
+        if not isinstance(reason, nats.errors.TimeoutError) or not self._client.is_connected:
+            return
+        try:
+            await self._client.flush(int(ACK_S))
+        except (nats.errors.Error, TimeoutError):
+            return
+        what = f"the broker answers, and stores nothing on {family_of(subject)}"
+        raise StorageError(what, STORAGE_REMEDY) from reason
 
     def _fails(self, subject: str, why: str) -> None:
         now = time.monotonic()

@@ -1,35 +1,118 @@
-"""Answers of the broker and of services: waited for as long as makes sense, and what they mean."""
+"""Requests and their replies: one inbox for all of them, and retries while JetStream has no leader."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from typing import TypeVar
 
+import msgspec
 import nats.errors
 import nats.js.errors
+from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from tickwire.bus import graceful_close
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, TickwireError, from_code
 from tickwire.model import messages
 
 PUBLISH_RETRY_S = 15.0
-"""How long a publish is repeated: a cluster of three was measured silent for 4.9 s when its leader dies."""
-
+"""How long a publish is retried: a cluster of three was measured silent for 4.9 s when its leader dies."""
 AGAIN_S = 0.2
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
 
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
+_PENDING = "Nats-Num-Pending"
+_SEQUENCE = "Nats-Sequence"
 
 T = TypeVar("T")
 
 
-async def cancellable(call: Awaitable[T]) -> T:
-    """Await a call of nats-py: a cancellation that arrives together with its answer is not forgotten.
+class Inbox:
+    """A reply subject of its own, and the replies that arrived there. Made by `open_inbox`."""
 
-    Source: https://github.com/python/cpython/issues/86296, `asyncio.wait_for` of Python 3.11.
+    def __init__(self, client: Client) -> None:
+        self.subject = client.new_inbox()
+        self._client = client
+        self._asked = ""
+        self._replies: asyncio.Queue[Msg] = asyncio.Queue()
+
+    async def ask(self, subject: str, data: bytes) -> None:
+        """Publish a request whose replies come here. Raises nats' errors."""
+        self._asked = subject
+        await self._client.publish(subject, data, reply=self.subject)
+
+    async def reply(self, timeout_s: float) -> Msg:
+        """The next reply. Raises TimeoutError after `timeout_s`, NoSuchService when nothing serves the subject."""
+        async with asyncio.timeout(timeout_s):
+            reply = await self._replies.get()
+        if status_of(reply) == "503":
+            raise no_such_service(self._asked)
+        return reply
+
+    async def replies(self, wait_s: float, most: int | None = None) -> list[Msg]:
+        """All replies within `wait_s`, at most `most` of them; none when nothing serves the subject."""
+        found: list[Msg] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(wait_s):
+                while most is None or len(found) < most:
+                    reply = await self._replies.get()
+                    if status_of(reply) == "503":
+                        break
+                    found.append(reply)
+        return found
+
+    async def take(self, message: Msg) -> None:
+        """Queue a reply."""
+        self._replies.put_nowait(message)
+
+
+@asynccontextmanager
+async def open_inbox(client: Client) -> AsyncIterator[Inbox]:
+    """An inbox for as long as the block lasts. Raises nats' errors."""
+    inbox = Inbox(client)
+    subscription = await client.subscribe(inbox.subject, cb=inbox.take)
+    try:
+        yield inbox
+    finally:
+        await graceful_close.unsubscribe(client, subscription)
+
+
+async def direct_get(client: Client, stream: str, request: dict[str, object], timeout_s: float) -> list[Msg]:
+    """Messages of a stream by a direct get (ADR-31), in order; none where the stream has no such message.
+
+    `request` selects them: `seq`, `last_by_subj`, `next_by_subj`, `start_time`, `batch`, `max_bytes`. Any replica
+    answers, so the newest messages may be missing. Raises TimeoutError when one of the replies takes longer than
+    `timeout_s`, nats.errors.Error when the broker refuses or cannot answer.
+    """
+    subject = f"$JS.API.DIRECT.GET.{stream}"
+    found: list[Msg] = []
+    async with open_inbox(client) as inbox:
+        await inbox.ask(subject, msgspec.json.encode(request))
+        while True:
+            try:
+                reply = await inbox.reply(timeout_s)
+            except NoSuchService as error:
+                raise nats.errors.NoRespondersError from error
+            status, headers = status_of(reply), reply.headers or {}
+            if status in ("204", "404"):
+                # The end of a batch; no such message.
+                return found
+            if _SEQUENCE not in headers:
+                raise nats.errors.Error(f"{subject} answered {status}")
+            found.append(reply)
+            # A single reply has no such header, nor has a broker before 2.11, which knows no batches.
+            if _PENDING not in headers:
+                return found
+
+
+async def cancellable(call: Awaitable[T]) -> T:
+    """Await a call of nats-py without losing a cancellation that arrives together with its result.
+
+    `asyncio.wait_for` of Python 3.11 loses it: https://github.com/python/cpython/issues/86296.
     """
     task = asyncio.current_task()
     before = task.cancelling() if task else 0
@@ -41,9 +124,9 @@ async def cancellable(call: Awaitable[T]) -> T:
 
 
 async def retry_jetstream(call: Callable[[], Awaitable[T]]) -> T:
-    """The answer of JetStream to a call, asked again while the broker is away or a cluster elects a leader.
+    """JetStream's answer to a call, retried while the broker is away or a cluster elects a leader.
 
-    Raises what JetStream answers when it says no (NotFoundError, BadRequestError), and BrokerUnavailable after 15 s.
+    Raises JetStream's refusal (NotFoundError, BadRequestError), and BrokerUnavailable after 15 s without an answer.
     """
     deadline = asyncio.get_running_loop().time() + PUBLISH_RETRY_S
     while True:
@@ -61,20 +144,25 @@ async def retry_jetstream(call: Callable[[], Awaitable[T]]) -> T:
         await asyncio.sleep(AGAIN_S)
 
 
-def payload_of(answer: Msg) -> bytes:
-    """The payload of a reply. Raises the typed error when the reply is one."""
-    headers = answer.headers or {}
+def payload_of(reply: Msg) -> bytes:
+    """The payload of a service's reply. Raises the typed error that the reply carries."""
+    headers = reply.headers or {}
     if ERROR_CODE in headers:
         try:
-            error = messages.decode(answer.data, messages.ErrorReply)
+            error = messages.decode(reply.data, messages.ErrorReply)
         except BadRequest:
             raise TickwireError(headers.get(ERROR_TEXT, "the service answered an error")) from None
         raise from_code(error.code, error.message, error.remedy)
-    return answer.data
+    return reply.data
+
+
+def status_of(message: Msg) -> str | None:
+    """The status that the broker gave a reply; None where there is none."""
+    return (message.headers or {}).get("Status")
 
 
 def no_such_service(subject: str) -> NoSuchService:
-    """Nobody serves `subject`, by the name of the service that would."""
+    """The error of a request to `subject` that nothing serves; names the service that would."""
     service = subject.split(".", 1)[0]
     return NoSuchService(
         f"no {service} is running, so nothing answers {subject}",

@@ -1,21 +1,16 @@
-"""Who may connect to the broker, and how: TLS, refusals in our own words, and no password in plain text.
+"""Login, TLS, and what a refusal of the broker means: one line with its remedy.
 
-Facts about nats-py 2.16: a `tls://` URL of a server without TLS connects in plain text, password and all; a permission
-that is missing is told by the server some time after the publish, to the error callback only, and there in lower case;
-`close()` after a failed TLS handshake never returns.
+The server reports a missing permission some time after the publish, and nats-py only to its error callback.
 """
 
 from __future__ import annotations
 
 import re
 import ssl
+from typing import Any
 from urllib.parse import urlsplit
 
-import nats.errors
-from nats.aio.client import Client
-from nats.aio.transport import TcpTransport
-from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
-
+from tickwire.bus.natspy import PlainText
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 from tickwire.model.broker_urls import servers, shown, token_of, user_of
 from tickwire.settings import NatsSettings
@@ -25,67 +20,41 @@ _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expi
 _TLS_SCHEMES = ("tls", "wss")
 INBOX = "_INBOX."
 _OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink", "tickwire"})
-"""What our subjects begin with; those of the broker begin with $."""
+"""First tokens of the subjects of tickwire. Subjects of the broker begin with $."""
 
 
-class PlainText(nats.errors.Error):
-    """The server does not speak TLS, and it was asked for."""
-
-
-class SecureClient(Client):
-    """With `encrypted`, it tells a server who it is through TLS only, at every connection again.
-
-    What is not permitted goes to the error callback in the server's own words.
-    """
-
-    encrypted = False
-
-    async def _process_connect_init(self) -> None:
-        try:
-            await super()._process_connect_init()
-        except BaseException:
-            # Of a server that refuses us nats-py would leave the connection open, and open the next.
-            if self._transport is not None:
-                self._transport.close()  # type: ignore[no-untyped-call]
-            raise
-
-    def _connect_command(self) -> bytes:
-        # What the server gets is made here, after TLS is set up where the server offers it.
-        transport = self._transport
-        if isinstance(transport, TcpTransport):
-            writer = transport._io_writer
-            if writer is not None and writer.get_extra_info("ssl_object") is not None:
-                # As asyncio's own streams have it, and nats-py has not: asyncio warns at each end of a connection else.
-                writer._protocol._over_ssl = True  # type: ignore[attr-defined]
-            elif self.encrypted:
-                raise PlainText("the server does not speak TLS")
-        return super()._connect_command()
-
-    async def _process_err(self, err_msg: str) -> None:
-        # Of a subject in lower case nobody knows which one it is. The parser has still what it was made of.
-        said = ERR_RE.match(self._ps.buf)
-        if PERMISSIONS_ERR not in err_msg or said is None:
-            await super()._process_err(err_msg)
-            return
-        text = said[1].decode().strip("'")
-        self._err = nats.errors.Error(f"nats: {text}")
-        await self._error_cb(self._err)
+def login_options(settings: NatsSettings, url: str) -> dict[str, Any]:
+    """Options of nats-py's `connect` for the user, the password and TLS. Raises ConfigError."""
+    options: dict[str, Any] = {}
+    # A broker with a token has no users; nats-py would send the user alone.
+    with_token = token_of(url) is not None
+    if settings.user is not None and not with_token:
+        options["user"] = settings.user
+        # Permissions can keep a user from the replies to another.
+        options["inbox_prefix"] = inbox_of(settings.user)
+    if settings.password is not None and not with_token:
+        options["password"] = settings.password.get_secret_value()
+    if wants_tls(settings, url):
+        options["tls"] = tls_context(settings)
+    if settings.tls_hostname is not None:
+        options["tls_hostname"] = settings.tls_hostname
+    return options
 
 
 def inbox_of(user: str) -> str:
-    """Where replies to a user go. Raises ConfigError for a name that is no part of a subject."""
+    """Prefix of the reply subjects of a user. Raises ConfigError for a name that cannot be part of a subject."""
     if not re.fullmatch(r"[A-Za-z0-9_-]+", user):
         raise ConfigError(f"nats.user: {user!r} cannot be part of a subject", "use letters, digits, - and _")
     return f"{INBOX}{user}"
 
 
-def wants_tls(settings: NatsSettings, address: str) -> bool:
-    """Whether nothing may be said in plain text."""
-    return settings.tls_ca is not None or any(urlsplit(url).scheme in _TLS_SCHEMES for url in servers(address))
+def wants_tls(settings: NatsSettings, url: str) -> bool:
+    """Whether nothing may be sent in plain text."""
+    return settings.tls_ca is not None or any(urlsplit(each).scheme in _TLS_SCHEMES for each in servers(url))
 
 
 def tls_context(settings: NatsSettings) -> ssl.SSLContext:
-    """What the broker's certificate is checked against, and our own where the broker wants one. Raises ConfigError."""
+    """The TLS context that checks the broker's certificate and holds the client's, if any. Raises ConfigError."""
     try:
         context = ssl.create_default_context(cafile=settings.tls_ca)
     except (OSError, ssl.SSLError) as error:
@@ -100,12 +69,12 @@ def tls_context(settings: NatsSettings) -> ssl.SSLContext:
     return context
 
 
-def refused(error: BaseException, settings: NatsSettings, address: str) -> TickwireError:
-    """Why there is no connection, in one line with the remedy."""
-    where, said = shown(address), str(error) or type(error).__name__
+def refused(error: BaseException, settings: NatsSettings, url: str) -> TickwireError:
+    """The error of a connection that was not made, with its remedy."""
+    where, reason = shown(url), str(error) or type(error).__name__
     if isinstance(error, PlainText):
         return ConfigError(
-            f"the broker at {where} does not speak TLS, so it was told nothing",
+            f"the broker at {where} does not speak TLS, so no login was sent",
             "use nats:// without tls_ca, or its TLS port",
         )
     if isinstance(error, ssl.SSLCertVerificationError):
@@ -115,41 +84,46 @@ def refused(error: BaseException, settings: NatsSettings, address: str) -> Tickw
         )
     if isinstance(error, ssl.SSLError):
         return ConfigError(
-            f"no TLS with the broker at {where}: {error.reason or said}",
+            f"no TLS with the broker at {where}: {error.reason or reason}",
             "does it want a client certificate? see nats.tls_cert and nats.tls_key",
         )
-    if _UNAUTHORIZED.search(said):
-        if token_of(address) is not None:
-            return Forbidden(
-                f"the broker at {where} refuses our token", "take the URL that `tickwire url` prints there"
-            )
-        if (user := settings.user or user_of(address)) is None:
-            remedy = "take the URL that `tickwire url` prints, or check nats.user and TICKWIRE_NATS_PASSWORD"
-            return Forbidden(f"the broker at {where} refuses us without a user or a token", remedy)
-        return Forbidden(f"the broker at {where} refuses user {user}", "check nats.user and TICKWIRE_NATS_PASSWORD")
-    return BrokerUnavailable(f"no NATS server answers at {where} ({said})", "start one, or correct nats.url")
+    if _UNAUTHORIZED.search(reason):
+        return _unauthorized(settings, url)
+    return BrokerUnavailable(f"no NATS server answers at {where} ({reason})", "start one, or correct nats.url")
 
 
-def denied(error: Exception, settings: NatsSettings, address: str) -> Forbidden | None:
-    """What the broker does not permit, if an error says that: of a publish or a subscription."""
+def _unauthorized(settings: NatsSettings, url: str) -> Forbidden:
+    where = shown(url)
+    if token_of(url) is not None:
+        return Forbidden(f"the broker at {where} refuses our token", "use the URL that `tickwire url` prints there")
+    if (user := settings.user or user_of(url)) is None:
+        return Forbidden(
+            f"the broker at {where} refuses us without a user or a token",
+            "use the URL that `tickwire url` prints, or check nats.user and TICKWIRE_NATS_PASSWORD",
+        )
+    return Forbidden(f"the broker at {where} refuses user {user}", "check nats.user and TICKWIRE_NATS_PASSWORD")
+
+
+def denied(error: Exception, settings: NatsSettings, url: str) -> Forbidden | None:
+    """The error of a publish or subscription that lacks permission; None for other errors."""
     found = _DENIED.search(str(error))
     if found is None:
         return None
     doing = "publish to" if found[1] == "Publish" else "subscribe to"
-    streams_ = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE", "$JS.API.INFO"))
-    user = settings.user or user_of(address) or "(none)"
+    declares = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE", "$JS.API.INFO"))
+    user = settings.user or user_of(url) or "(none)"
     return Forbidden(
         f"the broker does not let user {user} {doing} {found[2]}",
-        "run `tickwire declare` as the user that may" if streams_ else "give it the permission, or use another user",
+        "run `tickwire declare` as the user that may" if declares else "give it the permission, or use another user",
     )
 
 
 def is_reply(error: Exception) -> bool:
-    """Whether what is forbidden can only be a reply, to where the asker chose."""
+    """Whether the denied publish can only have been a reply, to a subject that the requester chose."""
     found = _DENIED.search(str(error))
     return found is not None and found[1] == "Publish" and not is_ours(found[2])
 
 
 def is_ours(subject: str) -> bool:
-    """Whether tickwire or the broker speaks there: a reply would be taken for something else."""
+    """Whether tickwire or the broker publishes on a subject: a reply there would be taken for something else."""
     return subject.startswith("$") or subject.split(".", 1)[0] in _OURS

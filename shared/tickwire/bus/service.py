@@ -18,10 +18,11 @@ from msgspec import Struct
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.micro.request import Request
-from nats.micro.service import EndpointStats, Service, ServiceConfig
+from nats.micro.service import EndpointStats, ServiceConfig
 
 from tickwire.bus import graceful_close, security
 from tickwire.bus.connection import Bus
+from tickwire.bus.natspy import MicroService, message_of
 from tickwire.bus.requests import ERROR_CODE, ERROR_TEXT
 from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
 from tickwire.model import messages
@@ -95,7 +96,7 @@ async def serve(
     """
     counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
-        micro = _Micro(
+        micro = MicroService(
             bus.client,
             ServiceConfig(
                 name=service,
@@ -104,6 +105,7 @@ async def serve(
                 metadata={"instance": instance},
                 stats_handler=partial(_correct, counted),
             ),
+            may_answer,
         )
         for endpoint in endpoints:
             await micro.add_endpoint(
@@ -119,32 +121,14 @@ async def serve(
             yield
         finally:
             counted.serving = False
-            # Private, and pinned with nats-py: the public stop() unsubscribes and drops what is queued.
-            await asyncio.gather(*(_drained(bus, point._subscription) for point in micro._endpoints))
+            await micro.drain(partial(_drained, bus))
 
 
-class _Micro(Service):
-    """A micro service whose PING, INFO and STATS are answered by the same rule as its endpoints."""
-
-    async def _handle_ping_request(self, msg: Msg) -> None:
-        if may_answer(msg):
-            await super()._handle_ping_request(msg)
-
-    async def _handle_info_request(self, msg: Msg) -> None:
-        if may_answer(msg):
-            await super()._handle_info_request(msg)
-
-    async def _handle_stats_request(self, msg: Msg) -> None:
-        if may_answer(msg):
-            await super()._handle_stats_request(msg)
-
-
-async def _drained(bus: Bus, subscription: Subscription | None) -> None:
-    if subscription is not None:
-        try:
-            await graceful_close.unless_lost(bus.lost, subscription.drain())  # type: ignore[no-untyped-call]
-        except nats.errors.Error as error:
-            log.debug("endpoint was gone", error=repr(error))
+async def _drained(bus: Bus, subscription: Subscription) -> None:
+    try:
+        await graceful_close.unless_lost(bus.lost, subscription.drain())  # type: ignore[no-untyped-call]
+    except nats.errors.Error as error:
+        log.debug("the endpoint was closed already", error=repr(error))
 
 
 def _in_task(
@@ -164,9 +148,10 @@ def _in_task(
 
     async def handler(request: Request) -> None:
         nonlocal in_hand
-        if not may_answer(request._msg):
+        message = message_of(request)
+        if not may_answer(message):
             return
-        call = Call(request.subject, request._msg.reply, request.headers or {}, request.data, bus.client.publish)
+        call = Call(request.subject, message.reply, request.headers or {}, request.data, bus.client.publish)
         if in_hand >= bound:
             await _refuse(endpoint, call, metrics, _busy(call.subject, in_hand))
             return

@@ -74,7 +74,7 @@ class FollowedJobs:
                     if await _served(self.bus):
                         absence.over()
                     elif waiting:
-                        await absence.after(no_such_service("fetcher.fetch"))
+                        await absence.pause(no_such_service("fetcher.fetch"))
                 waiting -= self.ended.keys()
         finally:
             stopped.cancel()

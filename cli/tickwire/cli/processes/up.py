@@ -14,11 +14,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext
 from pathlib import Path
 
-import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire import settings as configuration
-from tickwire.bus import embedded, graceful_close, streams
+from tickwire.bus import embedded, streams
 from tickwire.bus.broker_identity import broker_unchanged
 from tickwire.bus.connection import Bus, UrlSource, connect
 from tickwire.bus.embedded import WebSocket
@@ -27,7 +26,7 @@ from tickwire.bus.metrics import observed
 from tickwire.bus.service import may_answer
 from tickwire.cli.connection import broker_place
 from tickwire.cli.output import render
-from tickwire.errors import BadRequest, BrokerChanged, ConfigError, StorageError, TickwireError
+from tickwire.errors import BadRequest, BrokerChanged, BrokerUnavailable, ConfigError, StorageError, TickwireError
 from tickwire.exchange import ccxt_import
 from tickwire.model import broker_urls, messages, subjects
 from tickwire.model.messages import LogLevel
@@ -278,26 +277,10 @@ async def ready(bus: Bus, service: str, count: int = 1) -> None:
 
 async def instances(bus: Bus, service: str, count: int) -> set[bytes]:
     """The distinct answers to a ping of a service within half a second, at most `count`."""
-    answers: set[bytes] = set()
-    enough = asyncio.Event()
-
-    async def take(message: Msg) -> None:
-        if (message.headers or {}).get("Status") != "503":
-            answers.add(message.data)
-        if len(answers) >= count or (message.headers or {}).get("Status") == "503":
-            enough.set()
-
-    inbox = bus.client.new_inbox()
-    subscription = await bus.subscribe(inbox, take)
     try:
-        async with asyncio.timeout(0.5):
-            await bus.client.publish(f"$SRV.PING.{service}", b"", reply=inbox)
-            await enough.wait()
-    except (TimeoutError, nats.errors.Error):
-        return answers
-    finally:
-        await graceful_close.unsubscribe(bus.client, subscription)
-    return answers
+        return set(await bus.request_all(f"$SRV.PING.{service}", wait_s=0.5, most=count))
+    except BrokerUnavailable:
+        return set()
 
 
 def check_writable(folder: Path) -> None:
