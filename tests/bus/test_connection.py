@@ -222,7 +222,7 @@ async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> Non
 
     async with serve(bus, "cache", [Endpoint("cache.get", KeyRequest, handle)], instance="one"):
         assert await ask("whole") == [0, 1, 2]
-        with pytest.raises(RequestTimeout, match=r"chunk 1 .* went missing"):
+        with pytest.raises(RequestTimeout, match=r"chunk 1 .* is missing"):
             await ask("torn")
 
 

@@ -10,7 +10,7 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.api import DeliverPolicy
 
-from tickwire.bus import streams
+from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import retry_jetstream
 from tickwire.cli.connection import connected, settings_of
@@ -75,7 +75,7 @@ async def words(bus: Bus) -> list[Job]:
     except TimeoutError as error:
         raise BrokerUnavailable("the broker does not hand out what was said of jobs", "is JetStream up?") from error
     finally:
-        await reading.unsubscribe()
+        await graceful_close.unsubscribe(bus.client, reading)
     return list(found.values())
 
 

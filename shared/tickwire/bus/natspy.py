@@ -10,7 +10,8 @@ version behaves otherwise, a test fails, and the patch can go or must change.
 - `_process_msg` removes the status of a stored message: nats-py takes it for a message of the broker, so that an
   ordered consumer resets at it for ever, and a pull consumer skips it each time.
 - `_process_err` keeps the case of subjects: the parser lowers it (https://github.com/nats-io/nats.py/issues/595).
-- `_process_connect_init` closes the socket of a server that refuses us: nats-py leaves it open and opens the next one.
+- `_process_connect_init` closes the connection to a server that refuses us: nats-py drops it unclosed and opens the
+  next one.
 - `_connect_command` refuses plain text: nats-py sends user and password in plain text to a server without TLS, also for
   a `tls://` URL.
 - `_connect_command` sets `_over_ssl`: asyncio warns at the end of each TLS connection otherwise

@@ -18,14 +18,13 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any
 
-import msgspec
 import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.requests import direct_get
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.observe import logs
 from tickwire.process import lifecycle
@@ -58,7 +57,6 @@ _STREAMS = {
     "candle": streams.CANDLES,
     "status": streams.STATUS,
 }
-_PENDING = "Nats-Num-Pending"
 
 
 class TapeReader:
@@ -274,7 +272,7 @@ class TapeReader:
     async def _at(self, sequence: int) -> StreamMessage | None:
         return next(iter(await self._answered({"seq": sequence})), None)
 
-    async def _answered(self, request: dict[str, Any]) -> list[StreamMessage]:
+    async def _answered(self, request: dict[str, object]) -> list[StreamMessage]:
         """What the stream answers, asked until it does. Raises BrokerUnavailable once the connection is closed."""
         while True:
             try:
@@ -285,31 +283,14 @@ class TapeReader:
                 log.debug("the tape does not answer", subject=self.subject, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
-    async def _ask(self, request: dict[str, Any]) -> list[StreamMessage]:
-        answers: asyncio.Queue[Msg] = asyncio.Queue()
-        client = self._bus.client
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox, cb=answers.put)
-        try:
-            subject = f"$JS.API.DIRECT.GET.{self._stream}"
-            await client.publish(subject, msgspec.json.encode(request), reply=inbox)
-            found: list[StreamMessage] = []
-            while True:
-                async with asyncio.timeout(ANSWER_S):
-                    answer = await answers.get()
-                status = (answer.headers or {}).get("Status")
-                if status in ("204", "404"):
-                    # The end of a batch; there is none.
-                    return found
-                link = stream_message_of(answer, stored=True)
-                if link is None:
-                    raise nats.errors.Error(f"{subject} answered {status}")
-                found.append(link)
-                # A single answer, or a broker before 2.11, which knows no batches.
-                if _PENDING not in (answer.headers or {}):
-                    return found
-        finally:
-            await graceful_close.unsubscribe(client, subscription)
+    async def _ask(self, request: dict[str, object]) -> list[StreamMessage]:
+        found = []
+        for message in await direct_get(self._bus.client, self._stream, request, ANSWER_S):
+            link = stream_message_of(message, stored=True)
+            if link is None:
+                raise nats.errors.Error(f"stream {self._stream} answered without the place of a message")
+            found.append(link)
+        return found
 
 
 @asynccontextmanager

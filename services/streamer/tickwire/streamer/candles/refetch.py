@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from nats.aio.msg import Msg
 
+from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
 from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages, subjects
@@ -180,8 +181,7 @@ class Refetch:
             return
         finally:
             wanted.asking = None
-            if not self._bus.client.is_closed and not self._bus.client.is_draining:
-                await subscription.unsubscribe()
+            await graceful_close.unsubscribe(self._bus.client, subscription)
         if not left:
             wanted.failures = 0
             wanted.due = time.monotonic()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -14,9 +13,9 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
 
-from tickwire.bus import streams
+from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import cancellable
+from tickwire.bus.requests import cancellable, direct_get
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
@@ -79,10 +78,8 @@ class TradeTapeReader:
         """End, and let the broker send no more."""
         self.end()
         subscription, self._subscription = self._subscription, None
-        client = self._bus.client
-        # While the broker is away too: it would be made again when that is back.
-        if subscription is not None and not (client.is_closed or client.is_draining):
-            await subscription.unsubscribe()
+        if subscription is not None:
+            await graceful_close.unsubscribe(self._bus.client, subscription)
 
     async def _take(self, message: Msg) -> None:
         if self._over:
@@ -148,12 +145,12 @@ async def position(bus: Bus, trades: Feed, back_ms: int, info: StreamInfo) -> in
 async def _first_since(bus: Bus, trades: Feed, stored: float) -> int | None:
     """The sequence of the market's first message that the broker stored at or after a time (s)."""
     at = datetime.fromtimestamp(stored, UTC).isoformat().replace("+00:00", "Z")
-    request = json.dumps({"next_by_subj": trades.tape, "start_time": at}).encode()
+    request: dict[str, object] = {"next_by_subj": trades.tape, "start_time": at}
     while True:
         try:
-            reply = await cancellable(bus.client.request(f"$JS.API.DIRECT.GET.{streams.TRADES}", request, timeout=2))
-            return messages.header_int(reply.headers, "Nats-Sequence")
-        except nats.errors.Error as error:
+            found = await direct_get(bus.client, streams.TRADES, request, timeout_s=2)
+            return messages.header_int(found[0].headers, "Nats-Sequence") if found else None
+        except (nats.errors.Error, TimeoutError) as error:
             log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
         await asyncio.sleep(RETRY_S)
 
