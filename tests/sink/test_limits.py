@@ -20,7 +20,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.model.messages import SinkTotals
 from tickwire.settings import SinkSettings
-from tickwire.sink.offsets import Ledger
+from tickwire.sink.offsets import Offsets
 
 pytestmark = pytest.mark.faults
 
@@ -125,30 +125,30 @@ async def test_only_what_is_to_be_written_is_held(
 
 async def test_a_sink_that_was_overtaken_cannot_store_its_older_totals(bus: Bus) -> None:
     await streams.declare_sink(bus.jetstream, SinkSettings())
-    paused, successor = Ledger(bus, SinkTotals), Ledger(bus, SinkTotals)
-    for ledger in (paused, successor):
-        assert await ledger.of(BTC) == SinkTotals()
-    successor.keep(BTC, SinkTotals(sequence=9, count=90))
+    paused, successor = Offsets(bus, SinkTotals), Offsets(bus, SinkTotals)
+    for offsets in (paused, successor):
+        assert await offsets.of(BTC) == SinkTotals()
+    successor.set(BTC, SinkTotals(sequence=9, count=90))
     await successor.save([BTC])
-    successor.keep(BTC, SinkTotals(sequence=10, count=100))
+    successor.set(BTC, SinkTotals(sequence=10, count=100))
     await successor.save([BTC])
-    paused.keep(BTC, SinkTotals(sequence=5, count=50))
+    paused.set(BTC, SinkTotals(sequence=5, count=50))
     with pytest.raises(Fenced):
         await paused.save([BTC])
-    assert await Ledger(bus, SinkTotals).of(BTC) == SinkTotals(sequence=10, count=100)
+    assert await Offsets(bus, SinkTotals).of(BTC) == SinkTotals(sequence=10, count=100)
 
 
 async def test_a_sink_knows_its_own_totals_again_whose_confirmation_was_lost(bus: Bus) -> None:
     await streams.declare_sink(bus.jetstream, SinkSettings())
-    ledger = Ledger(bus, SinkTotals)
-    assert await ledger.of(BTC) == SinkTotals()
+    offsets = Offsets(bus, SinkTotals)
+    assert await offsets.of(BTC) == SinkTotals()
     said = SinkTotals(sequence=1, count=10)
     await bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(said))
-    ledger.keep(BTC, said)
-    await ledger.save([BTC])
-    ledger.keep(BTC, SinkTotals(sequence=2, count=20))
-    await ledger.save([BTC])
-    assert await Ledger(bus, SinkTotals).of(BTC) == SinkTotals(sequence=2, count=20)
+    offsets.set(BTC, said)
+    await offsets.save([BTC])
+    offsets.set(BTC, SinkTotals(sequence=2, count=20))
+    await offsets.save([BTC])
+    assert await Offsets(bus, SinkTotals).of(BTC) == SinkTotals(sequence=2, count=20)
 
 
 @pytest.mark.needs("influxdb")
@@ -158,13 +158,13 @@ async def test_a_sink_that_is_refused_gives_its_lease_up_and_goes_on_from_what_i
     writer = Writer(line.bus)
     await writer.write("BTC/USDT", 100)
     await until_written(line.bus)
-    found = await Ledger(line.bus, SinkTotals).of(BTC)
+    found = await Offsets(line.bus, SinkTotals).of(BTC)
     # As a successor would that wrote this, and whom this one did not notice.
     other = SinkTotals(sequence=found.sequence, count=1000, cvd=found.cvd)
     await line.bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(other))
     await writer.write("BTC/USDT", 100)
     await until_written(line.bus)
-    assert (await Ledger(line.bus, SinkTotals).of(BTC)).count == 1100
+    assert (await Offsets(line.bus, SinkTotals).of(BTC)).count == 1100
     assert '"event": "fenced"' in (line.folder / "sink-0.log").read_text()
     assert (await sinking(line.bus)).active
 

@@ -110,11 +110,11 @@ def test_what_trades_are_worth_is_left_out_where_it_is_not_known(units: dict[str
 def test_deltas_of_contracts_taken_for_base_currency_begin_anew() -> None:
     before = SinkTotals(sequence=6, count=41, cvd={"100m+": 9e9})
     untold, told = (contracts(trade("1", 60_000.0, 3.0), **units) for units in ({}, {"multiplier": 0.01}))
-    assert not totals.begins_anew(before, untold)
-    assert totals.begins_anew(before, told)
+    assert not totals.restarts_cvd(before, untold)
+    assert totals.restarts_cvd(before, told)
     _, after = points.of_trades(told, 7, before)
     assert after == SinkTotals(sequence=7, count=42, cvd={"0-10k": 1800.0}, measured=True)
-    assert not totals.begins_anew(after, told)
+    assert not totals.restarts_cvd(after, told)
 
 
 @pytest.mark.parametrize(("unit", "written"), [("base", True), ("contracts", False), ("unknown", False), (None, False)])

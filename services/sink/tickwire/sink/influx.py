@@ -1,4 +1,4 @@
-"""An InfluxDB over HTTP: 1.x, 2 and 3 differ in path, authorization and names, and take the same lines.
+"""Writes to an InfluxDB over HTTP: 1.x, 2 and 3 differ in path, authorization and names, and accept the same lines.
 
 Sources: `/write` of InfluxDB 1.8, `/api/v2/write` of 2 and `/api/v3/write_lp` of 3 in InfluxData's API references.
 """
@@ -27,19 +27,17 @@ log = logs.get(__name__)
 
 TIMEOUT_S = 30.0
 MAX_WAIT_S = 5.0
-"""The longest pause between two tries, and so how soon after its return a database is written to again."""
-
-
+"""Longest delay between two attempts, and so how soon a database that returned is written to again."""
 TRIES = 5
-"""How often a point is sent that the database fails at by itself, while it takes others (some 3 s)."""
-PIECE_TRIES = 2
-"""How often a batch's piece of several points is sent then, before it is split."""
+"""Attempts for a single point at which the database fails while it accepts others (some 3 s)."""
+SPLIT_TRIES = 2
+"""Attempts for several points in that case, before they are split."""
 PROBE = "tickwire_probe"
-"""The measurement of the point that shows whether the database takes points at all."""
+"""The measurement of the point that shows whether the database accepts points at all."""
 
 
 class Unavailable(Exception):
-    """The database did not take it now, and may later. `doubtful`: or it cannot take these points."""
+    """The database did not accept a write now, and may later. `doubtful`: it may never accept these points."""
 
     def __init__(self, reason: str, *, doubtful: bool = False) -> None:
         super().__init__(reason)
@@ -47,16 +45,16 @@ class Unavailable(Exception):
 
 
 class Refused(Exception):
-    """The database does not want these lines, now or later; `str()` says why."""
+    """The database rejects these lines for good; `str()` is the reason."""
 
 
 class NotPermitted(ConfigError):
-    """The database knows who we are, and does not let us."""
+    """The database accepts the credentials and denies permission."""
 
 
 @dataclass(frozen=True)
 class Target:
-    """How one version of InfluxDB is written to."""
+    """Where and how one version of InfluxDB accepts lines."""
 
     url: str
     params: dict[str, str]
@@ -64,9 +62,9 @@ class Target:
 
 
 def target(settings: SinkSettings) -> Target:
-    """Where lines go. Raises ConfigError, naming the setting that is missing."""
+    """The target of writes. Raises ConfigError, naming the setting that is missing."""
     if settings.url is None:
-        raise ConfigError("sink.url is not set", 'say where InfluxDB is: sink.url = "http://localhost:8086"')
+        raise ConfigError("sink.url is not set", 'set the address of InfluxDB: sink.url = "http://localhost:8086"')
     url, secret = settings.url.rstrip("/"), settings.token.get_secret_value() if settings.token else None
     if settings.version == 1:
         headers = {}
@@ -78,10 +76,10 @@ def target(settings: SinkSettings) -> Target:
             headers = {"Authorization": f"Basic {encoded}"}
         return Target(f"{url}/write", {"db": settings.database, "precision": "ns"}, headers)
     if secret is None:
-        raise ConfigError(f"InfluxDB {settings.version} wants a token", "set TICKWIRE_SINK_TOKEN in the environment")
+        raise ConfigError(f"InfluxDB {settings.version} needs a token", "set TICKWIRE_SINK_TOKEN in the environment")
     if settings.version == 2:
         if settings.org is None:
-            raise ConfigError("sink.org is not set", "InfluxDB 2 wants the name of the organization")
+            raise ConfigError("sink.org is not set", "InfluxDB 2 needs the name of the organization")
         params = {"org": settings.org, "bucket": settings.database, "precision": "ns"}
         return Target(f"{url}/api/v2/write", params, {"Authorization": f"Token {secret}"})
     params = {"db": settings.database, "precision": "nanosecond", "accept_partial": "false"}
@@ -89,13 +87,13 @@ def target(settings: SinkSettings) -> Target:
 
 
 class Influx:
-    """A database that is written to. Made by `open_influx`."""
+    """A connection to a database. Made by `open_influx`."""
 
     def __init__(self, settings: SinkSettings, session: aiohttp.ClientSession, metrics: SinkMetrics) -> None:
         self.rejected = 0
-        """Lines that it refused."""
+        """Lines that the database rejected."""
         self.failures = 0
-        """Writes that it did not take at once."""
+        """Writes that it did not accept at once."""
         self._refusing = Episode(log, "the database refuses points")
         self._metrics = metrics
         self._settings = settings
@@ -103,32 +101,32 @@ class Influx:
         self._session = session
 
     async def check(self) -> None:
-        """Ask once whether the database lets us write, before anybody counts on it.
+        """Check once whether the database permits writes.
 
-        Raises ConfigError where it does not: wrong credentials, no such database or bucket. One that is away, or
-        answers something else, is waited for when there is something to write.
+        Raises ConfigError if it does not: wrong credentials, no such database or bucket. A database that is unavailable
+        or answers anything else is retried when there is something to write.
         """
         try:
             if self._settings.version == 1:
                 try:
                     await self._create()
                 except NotPermitted:
-                    log.debug("the database is not ours to make")
-            # Without a line: what may write is asked first, by each version.
-            await self._lines([])
+                    log.debug("not permitted to create the database")
+            # Without a line: each version checks the permission first.
+            await self._post_lines([])
         except (Unavailable, Refused) as error:
-            log.debug("the database does not say whether we may write", reason=str(error))
+            log.debug("cannot tell whether writes are permitted", reason=str(error))
 
     async def prepare(self) -> None:
-        """Make the database of a 1.x where it is absent; the others want theirs made by hand.
+        """Create the database of a 1.x if it does not exist; in 2 and 3 it must be created by hand.
 
-        Only an administrator may, even where it is there already. Anybody else is told at the first write if it is not.
+        Only an administrator may, even if it exists. For other users a missing database shows at the first write.
         """
         if self._settings.version == 1:
             try:
-                await self._until_taken(self._create)
+                await self._retry_until_accepted(self._create)
             except NotPermitted as error:
-                log.info("the database is not ours to make", reason=error.message)
+                log.info("not permitted to create the database", reason=error.message)
 
     async def _create(self) -> None:
         await self._post(self._target.url.removesuffix("/write") + "/query", {"q": self._creation}, b"")
@@ -138,52 +136,52 @@ class Influx:
         return f'CREATE DATABASE "{self._settings.database}"'
 
     async def write(self, lines: Sequence[str]) -> int:
-        """Return once it has taken the lines, however long it is away: how many it took.
+        """Write lines, and retry for as long as the database is unavailable; returns how many it accepted.
 
-        Lines that it refuses, or fails at while it takes others, are found and counted in `rejected`, and the others
-        written; the first is logged, and the first batch without any. Raises ConfigError when it does not let us
-        write at all: wrong credentials, no such database or bucket.
+        Lines that it rejects, or fails at while it accepts others, are found and counted in `rejected`, and the others
+        written; the first is logged, and the first batch without any. Raises ConfigError when it permits no writes at
+        all: wrong credentials, no such database or bucket.
         """
         before = self.rejected
-        taken = await self._write(lines, PIECE_TRIES)
+        taken = await self._write(lines, SPLIT_TRIES)
         if self.rejected == before:
             self._refusing.ends()
         return taken
 
     async def _write(self, lines: Sequence[str], tries: int) -> int:
         try:
-            await self._until_taken(partial(self._lines, lines), TRIES if len(lines) == 1 else tries)
+            await self._retry_until_accepted(partial(self._post_lines, lines), TRIES if len(lines) == 1 else tries)
         except Refused as error:
             count = 1 if len(lines) == 1 else influx_refusals.dropped(str(error), len(lines))
             if count is None:
-                # What was taken of them already is overwritten by itself.
+                # Lines that were accepted already are overwritten by themselves.
                 middle = len(lines) // 2
                 return await self._write(lines[:middle], tries) + await self._write(lines[middle:], tries)
-            self._reject(count, lines, str(error))
+            self._count_rejected(count, lines, str(error))
             return len(lines) - count
         return len(lines)
 
-    def _reject(self, count: int, lines: Sequence[str], reason: str) -> None:
-        # Where it does not say which, the oldest is the likeliest.
+    def _count_rejected(self, count: int, lines: Sequence[str], reason: str) -> None:
+        # If the database does not name the line, the oldest is the most likely.
         line = min(lines, key=lambda each: int(each.rpartition(" ")[2]))
         self._refusing.occurs(points=count, line=line[:500], reason=reason)
         self.rejected += count
 
-    async def _lines(self, lines: Sequence[str]) -> None:
+    async def _post_lines(self, lines: Sequence[str]) -> None:
         await self._post(self._target.url, self._target.params, "\n".join(lines).encode())
 
-    async def _takes_others(self) -> bool:
-        """Whether the database takes a point that is certainly right."""
+    async def _accepts_probe(self) -> bool:
+        """Whether the database accepts a point that is certainly valid."""
         try:
-            await self._lines([f"{PROBE} value=1i {time.time_ns()}"])
+            await self._post_lines([f"{PROBE} value=1i {time.time_ns()}"])
         except (Unavailable, Refused):
             return False
         return True
 
-    async def _until_taken(self, post: Callable[[], Awaitable[None]], tries: int | None = None) -> None:
-        """Without a limit: the lines wait on the tape, and nobody waits for them.
+    async def _retry_until_accepted(self, post: Callable[[], Awaitable[None]], tries: int | None = None) -> None:
+        """Retry `post` without a time limit: meanwhile the lines wait on the tape.
 
-        Raises Refused when the database refuses them, or with `tries` has failed at them so often and takes others.
+        Raises Refused when the database rejects the lines, or has failed at them `tries` times and accepts others.
         """
         doubts = 0
         async for attempt in stamina.retry_context(
@@ -195,13 +193,13 @@ class Influx:
                 except Unavailable as error:
                     self.failures += 1
                     if attempt.num == 1:
-                        log.warning("the database does not take points", reason=str(error))
+                        log.warning("the database does not accept points", reason=str(error))
                     doubts = doubts + 1 if error.doubtful else 0
-                    if tries is not None and doubts >= tries and await self._takes_others():
+                    if tries is not None and doubts >= tries and await self._accepts_probe():
                         raise Refused(str(error)) from error
                     raise
                 if attempt.num > 1:
-                    log.info("the database takes points again", tries=attempt.num)
+                    log.info("the database accepts points again", tries=attempt.num)
 
     async def _post(self, url: str, params: dict[str, str], data: bytes) -> None:
         target_ = self._target
@@ -221,7 +219,7 @@ class Influx:
             if self._settings.version == 1:
                 remedy = f"have an administrator run {self._creation}, or see sink.database and sink.version"
             raise ConfigError(
-                f"InfluxDB at {self._settings.url} does not know what is asked for ({text or 'not found'})", remedy
+                f"InfluxDB at {self._settings.url} does not have the database ({text or 'not found'})", remedy
             )
         if influx_refusals.refuses_points(status, text):
             raise Refused(text)
@@ -233,7 +231,7 @@ _CREDENTIALS = "see TICKWIRE_SINK_TOKEN, or TICKWIRE_SINK_USERNAME and TICKWIRE_
 
 @asynccontextmanager
 async def open_influx(settings: SinkSettings, metrics: SinkMetrics) -> AsyncIterator[Influx]:
-    """A connection to the configured database, which need not be up. Raises ConfigError."""
+    """Open the configured database, which need not be reachable. Raises ConfigError."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=TIMEOUT_S)) as session:
         influx = Influx(settings, session, metrics)
         yield influx

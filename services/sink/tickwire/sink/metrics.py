@@ -1,4 +1,4 @@
-"""What the sink counts besides what it reports."""
+"""Prometheus metrics of the sink besides those of its report."""
 
 from __future__ import annotations
 

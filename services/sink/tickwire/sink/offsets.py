@@ -1,7 +1,7 @@
-"""How far a sink has come: bucket SINK, an entry for each feed of trades, and one for the stream of books and candles.
+"""How far a sink has written: bucket SINK, one entry for each feed of trades, one for the stream of books and candles.
 
-Whoever saves says which revision it read, and the broker refuses it where another sink has saved since: one that was
-paused, or whose words waited in a buffer, cannot put its older totals over its successor's.
+Each save is compare-and-set on the revision that was read. The broker refuses it if another sink has saved since: one
+that was suspended, or whose messages waited in a buffer, cannot overwrite the newer totals of its successor.
 """
 
 from __future__ import annotations
@@ -35,36 +35,36 @@ V = TypeVar("V")
 class _Entry(Generic[V]):
     value: V
     revision: int
-    """Of the last save that this ledger knows of, 0 where there was none."""
+    """Of the last known save; 0 without one."""
 
 
-class Ledger(Generic[S]):
-    """Entries of one `kind`, read from the broker when first asked for and kept in memory from then on."""
+class Offsets(Generic[S]):
+    """Entries of one `kind`, read from the broker on first use and then kept in memory."""
 
     def __init__(self, bus: Bus, kind: type[S]) -> None:
         self._bus = bus
         self._kind = kind
         self._known: dict[str, _Entry[S]] = {}
-        self.unread: set[str] = set()
-        """Paths whose entries could not be read: they begin at nothing, and whoever sees that says so."""
+        self.unreadable: set[str] = set()
+        """Paths whose entries could not be decoded: they start from zero, which the caller reports."""
 
     async def of(self, path: str) -> S:
-        """The entry at a path, such as `trade.binance.BTC-USDT`; a new one, or one that is none, starts at nothing."""
+        """The entry at a path, such as `trade.binance.BTC-USDT`; zero if there is none, or none that can be decoded."""
         if path not in self._known:
             entry = await self._read(path)
             if entry.value is None:
-                self.unread.add(path)
+                self.unreadable.add(path)
             self._known[path] = _Entry(self._kind() if entry.value is None else entry.value, entry.revision)
         return self._known[path].value
 
-    def keep(self, path: str, value: S) -> None:
-        """From now on this, at a path that was asked for; `save` makes it last."""
+    def set(self, path: str, value: S) -> None:
+        """Set the entry at a path that `of` has read; `save` makes it durable."""
         self._known[path].value = value
 
     async def save(self, paths: Iterable[str]) -> None:
-        """Have these entries stored by the broker; repeated until they are.
+        """Store these entries at the broker, and retry until they are.
 
-        Raises Fenced when another has stored one since this ledger read it.
+        Raises Fenced when another sink has stored one since it was read here.
         """
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             for path in paths:
@@ -81,12 +81,12 @@ class Ledger(Generic[S]):
                 if error.err_code == WRONG_SEQUENCE:
                     found = await self._read(path)
                     if found.value is None:
-                        # No sink wrote that.
+                        # Not written by a sink.
                         entry.revision = found.revision
                         continue
                     if found.value != entry.value:
                         raise Fenced(f"another sink writes {path}", "it has taken over") from None
-                    # Our own, whose confirmation was lost.
+                    # Our own save, whose acknowledgement was lost.
                     entry.revision = found.revision
                     return
             except nats.errors.Error:
@@ -97,10 +97,10 @@ class Ledger(Generic[S]):
             await asyncio.sleep(RETRY_S)
 
     async def _read(self, path: str) -> _Entry[S | None]:
-        """The entry as the broker has it; without a value where it cannot be read."""
+        """The entry at the broker; without a value if it cannot be decoded."""
         while True:
             try:
-                # Not `direct`: a replica may lag behind.
+                # Not a direct get: a replica may lag behind.
                 last = await cancellable(self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path)))
             except nats.js.errors.NotFoundError:
                 return _Entry(self._kind(), 0)
@@ -111,7 +111,7 @@ class Ledger(Generic[S]):
 
     def _decoded(self, path: str, last: RawStreamMsg) -> S | None:
         if "KV-Operation" in (last.headers or {}):
-            # Somebody deleted it.
+            # The entry was deleted.
             return self._kind()
         return self._bus.undecodable.decode(_subject(path), last.data or b"", self._kind)
 

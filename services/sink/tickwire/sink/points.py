@@ -1,9 +1,9 @@
-"""What is written of each message, as points in line protocol. Pure.
+"""Converts messages to points in line protocol. Pure.
 
-InfluxDB knows a point by its measurement, its tags and its time: one written twice is there once, and two alike would
-be one. So the time of a point, in nanoseconds, is the exchange's millisecond and below it a number that is the same
-whenever the point is made again and differs from its neighbours': for trades the running number of the trade in its
-feed, for what a whole message says the message's sequence on the tape, both modulo a million.
+InfluxDB identifies a point by measurement, tags and time: a point written twice exists once, and two points that are
+alike there would become one. So the time of a point, in nanoseconds, is the exchange's millisecond plus a number that
+is the same whenever the point is built again and differs from its neighbours': for trades the running number of the
+trade in its feed, for other points the sequence of the message on the tape, both modulo a million.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from tickwire.sink.totals import class_of
 from tickwire.venues.units import stated
 
 MS = 1_000_000
-"""Nanoseconds."""
+"""Nanoseconds in a millisecond."""
 Fields = dict[str, Any]
 
 
 def of_trades(message: Trades, sequence: int, before: SinkTotals) -> tuple[list[str], SinkTotals]:
     """The points of a message of trades at `sequence` of the tape, and the feed's totals after it.
 
-    `trades`: a point for each, tagged by side. `trade_sizes`: a point for each size class that it touched, with the
-    amounts of quote currency bought and sold by takers, and their running difference. `gaps`: what is missing.
-    Where it is not known what trades are worth in quote currency, what says that is left out.
+    `trades`: one point for each, tagged by side. `trade_sizes`: one point for each size class in the message, with the
+    amounts of quote currency bought and sold by takers, and their running difference. `gaps`: missing trades.
+    Fields in quote currency are left out if the value of the trades in quote currency is not known.
     """
     tags = {"exchange": message.exchange, "symbol": message.symbol}
     quotes = totals.quotes_of(message)
@@ -72,13 +72,13 @@ def _sizes(
 
 
 def of_gap(missing: Gap, tags: Fields, received: int, sequence: int) -> str:
-    """A point of `gaps`, at the beginning of what is missing where that is known."""
+    """A point of `gaps`, at the start of the gap if that is known."""
     time = _unique(received if missing.since is None else missing.since, sequence)
     return _line("gaps", tags, msgspec.structs.asdict(missing), time)
 
 
 def of_book(book: Book, sequence: int) -> str:
-    """A point of `books`: the best prices, and what lies within the published depth.
+    """A point of `books`: the best prices, and the amounts within the published depth.
 
     `imbalance` is (B - A) / (B + A), from -1 to 1, where B and A are the amounts of the sides, each level's divided by
     its rank (1 for the best). While a book resyncs, only `live` is written.
@@ -95,7 +95,7 @@ def of_book(book: Book, sequence: int) -> str:
 
 
 def imbalance(bids: Sequence[Level], asks: Sequence[Level]) -> float:
-    """See `of_book`; 0 where there is nothing on either side."""
+    """See `of_book`; 0 if both sides are empty."""
     bid, ask = (sum(amount / rank for rank, (_, amount) in enumerate(side, 1)) for side in (bids, asks))
     return (bid - ask) / (bid + ask) if bid + ask else 0.0
 
@@ -105,9 +105,9 @@ def _depth(levels: Sequence[Level]) -> float:
 
 
 def of_candle(candle: Candle) -> str | None:
-    """A point of `candles` at the candle's open time; nothing while it is open.
+    """A point of `candles` at the candle's open time; None while the candle is open.
 
-    A volume is in base currency; one that counts something else, or nobody knows what, is left out.
+    The volume is in base currency; it is left out if it is in another or an unknown unit.
     """
     if not candle.closed:
         return None
@@ -124,7 +124,7 @@ def _unique(timestamp: int, number: int) -> int:
 
 
 def _line(measurement: str, tags: Fields, fields: Fields, time: int) -> str:
-    """Fields that are None are left out."""
+    """A line; fields that are None are left out."""
     point = {"measurement": measurement, "tags": tags, "fields": fields, "time": time}
     line: str = Point.from_dict(point, WritePrecision.NS).to_line_protocol()
     return line

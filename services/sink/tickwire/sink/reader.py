@@ -1,8 +1,8 @@
-"""A stream read in order by a durable consumer, each message acknowledged once what came of it is safe.
+"""Reads a stream in order with a durable consumer; messages are acknowledged once their points are durable.
 
-A durable consumer hands on what was lost on the way, or held by an instance that died, again: later than what follows
-it. Here order matters, and acknowledging a message acknowledges all before it. So the consumer is made anew behind the
-last acknowledged message whenever another instance begins, or its own numbering shows that something is missing.
+A durable consumer redelivers messages that were lost, or held by an instance that died, after later ones. Here order
+matters, and acknowledging a message acknowledges all before it. So the consumer is recreated behind the last
+acknowledged message whenever another instance starts, or the consumer's own numbering shows a missing message.
 """
 
 from __future__ import annotations
@@ -28,49 +28,49 @@ ACK_WAIT_S = 60.0
 RETRY_S = 0.5
 _DURABLE = "sink"
 BATCH_BYTES = 4 << 20
-"""What is asked for at once: a message has a hundred bytes or a million, and all of a batch wait in memory."""
+"""Bytes requested at once: a message has a hundred bytes or a million, and a whole batch is in memory."""
 FIRST_BATCH = 32
-"""Messages asked for before their size is known."""
+"""Messages requested before their size is known."""
 
 
 def next_limit(asked: int, came: int, size: int) -> int:
-    """How many messages to ask for next, after `came` of `asked` had `size` bytes. Pure."""
+    """How many messages to request next, after `came` of `asked` had `size` bytes. Pure."""
     fitting = max(1, BATCH_BYTES * came // max(size, 1)) if came else asked
-    # Carefully upwards: those that follow may be larger.
+    # Grows slowly: the next messages may be larger.
     return min(fitting, 2 * asked) if came == asked else min(fitting, asked)
 
 
-class Reader:
-    """Reads `stream`, all of it."""
+class StreamReader:
+    """Reads all messages of `stream`."""
 
     def __init__(self, bus: Bus, stream: str) -> None:
         self.stream = stream
         self._bus = bus
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._expected = 1
-        """The consumer's own number of the next message."""
-        self.made = 0
-        """When the stream was made that is read, ms; 0 until it was opened."""
-        self.reached = 0
-        """The last sequence of the stream when it was last looked at."""
+        """The consumer sequence of the next message."""
+        self.created = 0
+        """When the stream was created, ms; 0 until it was opened."""
+        self.last_sequence = 0
+        """The last sequence seen of the stream."""
         self.full = False
-        """Whether the last batch was all that was asked for, so that there may be more."""
+        """Whether the last batch had as many messages as requested, so that more may follow."""
         self._asked = FIRST_BATCH
         self._unreadable = Episode(log, "the stream cannot be read", stream=stream)
-        self._unconfirmed = Episode(log, "could not acknowledge", stream=stream)
+        self._unconfirmed = Episode(log, "cannot acknowledge messages", stream=stream)
 
     async def batch(self, limit: int) -> list[Msg]:
-        """The next messages in order, at most so many, and about BATCH_BYTES; none when there are none for a while."""
+        """The next messages in order, at most `limit` and about BATCH_BYTES; none if none come within WAIT_S."""
         try:
             if self._subscription is None:
                 self._subscription = await self._opened()
             self._asked = min(limit, self._asked)
             found = await cancellable(self._subscription.fetch(self._asked, timeout=WAIT_S))
         except TimeoutError:
-            # That of nats-py, or at times asyncio's own.
+            # Raised by nats-py, or sometimes by asyncio.
             return []
         except nats.errors.Error as error:
-            # The broker is away, or the consumer is gone with it.
+            # The broker is unavailable, or has lost the consumer.
             self._unreadable.occurs(error=repr(error))
             self._subscription = None
             await asyncio.sleep(RETRY_S)
@@ -80,17 +80,17 @@ class Reader:
         if numbers != list(range(self._expected, self._expected + len(found))):
             log.info("messages were lost on the way, reading them again", stream=self.stream)
             self._subscription = None
-            # Perhaps because they were more than may wait in this process.
+            # Possibly they were more than this process may buffer.
             self._asked = max(1, self._asked // 4)
             return []
         self._expected += len(found)
-        self.reached = max([self.reached, *(message.metadata.sequence.stream for message in found)])
+        self.last_sequence = max([self.last_sequence, *(message.metadata.sequence.stream for message in found)])
         self.full = len(found) == self._asked
         self._asked = next_limit(self._asked, len(found), sum(len(message.data) for message in found))
         return found
 
-    async def done(self, last: Msg) -> None:
-        """What came of a message and of all before it is safe. Where that cannot be said, they come again."""
+    async def acknowledge(self, last: Msg) -> None:
+        """Acknowledge a message and all before it. If that fails they are read again."""
         try:
             await cancellable(last.ack_sync())
         except nats.errors.Error as error:
@@ -100,25 +100,25 @@ class Reader:
             self._unconfirmed.ends()
 
     def trouble(self) -> str | None:
-        """Why nothing is read at present, if so."""
+        """Why the stream cannot be read at present; None if it can."""
         return f"stream {self.stream} cannot be read" if self._unreadable.lasts else None
 
-    async def waiting(self) -> int:
-        """How many messages the sink has not acknowledged, by the broker's word. Raises nats-py's errors."""
+    async def pending(self) -> int:
+        """How many messages are not acknowledged, by the broker's count. Raises nats-py's errors."""
         info = await self._bus.jetstream.consumer_info(self.stream, _DURABLE)
         return (info.num_pending or 0) + (info.num_ack_pending or 0)
 
-    async def first(self) -> int:
-        """The sequence of the oldest message there is; of the next one where there is none. Waits for the broker."""
+    async def first_sequence(self) -> int:
+        """The sequence of the oldest message; of the next one if the stream is empty. Waits for the broker."""
         while True:
             try:
                 return max((await cancellable(self._bus.jetstream.stream_info(self.stream))).state.first_seq, 1)
             except (nats.errors.Error, TimeoutError) as error:
-                log.debug("the stream cannot be asked", stream=self.stream, error=repr(error))
+                log.debug("the stream's state cannot be read", stream=self.stream, error=repr(error))
             await asyncio.sleep(RETRY_S)
 
     async def aclose(self) -> None:
-        """Read no more. What was delivered and not taken would hold up the end of the connection."""
+        """Unsubscribe. Messages that were delivered and not read would delay the end of the connection."""
         if self._subscription is not None:
             await graceful_close.unsubscribe(self._bus.client, self._subscription)
         self._subscription = None
@@ -127,8 +127,8 @@ class Reader:
         jetstream = self._bus.jetstream
         start = 1
         stream = await jetstream.stream_info(self.stream)
-        self.made = streams.created_ms(stream)
-        self.reached = stream.state.last_seq
+        self.created = streams.created_ms(stream)
+        self.last_sequence = stream.state.last_seq
         try:
             info = await jetstream.consumer_info(self.stream, _DURABLE)
             start = (info.ack_floor.stream_seq if info.ack_floor else 0) + 1

@@ -1,14 +1,14 @@
-"""The sink: what is on the tape, into an InfluxDB, each once however often it has to be written.
+"""The sink: writes the tape into an InfluxDB, each message exactly once in effect.
 
 | subject | | |
 |---|---|---|
-| `sink.report` | answers | SinkRequest -> SinkReport: whether it is the active one, and what it wrote |
-| `tape.trade.>` | consumes | Trades; stream TRADES, durable consumer `sink`, acknowledged once the database took them |
+| `sink.report` | answers | SinkRequest -> SinkReport: whether it is active, and what it wrote |
+| `tape.trade.>` | consumes | Trades; stream TRADES, durable consumer `sink`, acknowledged once written |
 | `tape.book.>`, `tape.candle.>` | consumes | Book, Candle; stream SINK, which sources BOOKS and CANDLES, likewise |
 | `$KV.SINK.>` | reads, publishes | SinkTotals, SinkPosition: how far each feed of trades is written, and stream SINK |
 
-One instance, which holds the lease `influxdb`, writes; others stand by. After a batch is in the database, its feeds'
-totals are stored, and then it is acknowledged: after a crash anywhere between, what comes again makes the same points.
+The instance that holds the lease `influxdb` writes; others stand by. Once a batch is in the database, the totals of its
+feeds are stored, then it is acknowledged: after a crash in between, redelivered messages give the same points.
 """
 
 from __future__ import annotations
@@ -35,24 +35,24 @@ from tickwire.observe.metrics import Metrics, counter, gauge
 from tickwire.process import lifecycle
 from tickwire.settings import Settings, SinkSettings
 from tickwire.sink import batch_points
-from tickwire.sink.batch_points import Built
+from tickwire.sink.batch_points import BatchPoints
 from tickwire.sink.influx import Influx, open_influx
 from tickwire.sink.metrics import SinkMetrics
-from tickwire.sink.offsets import Ledger
-from tickwire.sink.reader import Reader
-from tickwire.sink.retention import Held
+from tickwire.sink.offsets import Offsets
+from tickwire.sink.reader import StreamReader
+from tickwire.sink.retention import Retention
 
 log = logs.get(__name__)
 
 SERVICE = "sink"
 LEASE = "influxdb"
-TAKEN = 500
-"""Messages read at once."""
+BATCH_MESSAGES = 500
+"""Most messages in one batch."""
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
-    """Serve until `stop`. The batch in hand is let go: whoever writes next reads it again. Raises ConfigError."""
-    # Retries are logged where they are made, once; stamina would log each.
+    """Serve until `stop`. An unfinished batch is dropped: the next writer reads it again. Raises ConfigError."""
+    # Retries are logged once by the caller; stamina would log each.
     stamina.instrumentation.set_on_retry_hooks([])
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
         await influx.check()
@@ -62,7 +62,7 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
         async with (
             broker_unchanged(bus, streams.names_of_sink(settings.sink), metrics),
             open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
-            # Each instance answers for itself.
+            # Each instance answers by itself.
             serve(bus, SERVICE, [endpoint], instance=instance, queue=instance, metrics=metrics),
             lifecycle.unwrapped(),
         ):
@@ -72,7 +72,7 @@ async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.
 
 
 class Sink:
-    """Writes what the tape says, while it holds the lease."""
+    """Writes the messages of the tape while it holds the lease."""
 
     def __init__(self, bus: Bus, settings: SinkSettings, influx: Influx, instance: str) -> None:
         self._bus = bus
@@ -80,12 +80,12 @@ class Sink:
         self._influx = influx
         self._instance = instance
         self._active = False
-        self._readers: list[Reader] = []
+        self._readers: list[StreamReader] = []
         self._trades = self._points = self._missed = 0
         self._pending = StreamDepth("tickwire_sink_pending_messages", "Messages that are not in the database yet")
 
     async def report(self, _request: SinkRequest, _call: Call) -> SinkReport:
-        """What this instance did since it started."""
+        """Counts since this instance started."""
         return SinkReport(
             instance=self._instance,
             active=self._active,
@@ -97,7 +97,7 @@ class Sink:
         )
 
     def measured(self) -> Iterable[Metric]:
-        """What Prometheus is told."""
+        """The metrics of the sink."""
         yield gauge("tickwire_sink_active", "1 while this instance is the one that writes", float(self._active))
         yield counter("tickwire_sink_trades", "Trades written and acknowledged", self._trades)
         yield counter("tickwire_sink_points", "Points written, of all measurements", self._points)
@@ -109,28 +109,28 @@ class Sink:
         yield from self._pending.collect()
 
     def trouble(self) -> str | None:
-        """Why nothing is read at present, if so."""
-        return next((said for each in self._readers if (said := each.trouble()) is not None), None)
+        """Why a stream cannot be read at present; None if all can."""
+        return next((reason for each in self._readers if (reason := each.trouble()) is not None), None)
 
     async def write(self, lease: Lease) -> None:
-        """Write until the lease is to be given up."""
+        """Write until `lease.stop`."""
         self._active = True
         opening: list[Callable[[], Coroutine[None, None, None]]] = [self._influx.prepare]
-        work: list[tuple[Reader, Callable[[asyncio.Event], Coroutine[None, None, None]]]] = []
+        work: list[tuple[StreamReader, Callable[[asyncio.Event], Coroutine[None, None, None]]]] = []
         if "trade" in self._settings.kinds:
-            reader = Reader(self._bus, streams.TRADES)
+            reader = StreamReader(self._bus, streams.TRADES)
             work.append((reader, partial(self._write_trades, reader)))
         if set(self._settings.kinds) & streams.HELD.keys():
-            reader = Reader(self._bus, streams.SINK)
-            held = Held(self._bus, reader)
-            # First: what comes while the database is not there yet is to be written too.
-            opening.insert(0, held.begin)
-            work.append((reader, partial(self._write_states, reader, held)))
+            reader = StreamReader(self._bus, streams.SINK)
+            retention = Retention(self._bus, reader)
+            # First: messages that come while the database is unavailable are to be written, too.
+            opening.insert(0, retention.begin)
+            work.append((reader, partial(self._write_states, reader, retention)))
         self._readers = [each for each, _ in work]
         try:
             async with lifecycle.unwrapped(), asyncio.TaskGroup() as beside:
-                # While the database is away, what waits for it grows: the writers do not see that.
-                watching = [beside.create_task(self._pending.watch(each.stream, each.waiting)) for each, _ in work]
+                # While the database is unavailable the stream grows, which the writers do not see.
+                watching = [beside.create_task(self._pending.watch(each.stream, each.pending)) for each, _ in work]
                 for first in opening:
                     await lifecycle.until_stopped(lease.stop, first())
                 async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
@@ -139,74 +139,76 @@ class Sink:
                 for each in watching:
                     each.cancel()
         except* Fenced as fenced:
-            # The lease is given up, and asked for again like anybody else.
+            # The lease is released, and requested again.
             log.warning("fenced", error=str(lifecycle.leaf(fenced)))
         finally:
             self._active = False
             self._readers = []
 
-    async def _write_trades(self, reader: Reader, stop: asyncio.Event) -> None:
-        ledger = Ledger(self._bus, SinkTotals)
+    async def _write_trades(self, reader: StreamReader, stop: asyncio.Event) -> None:
+        offsets = Offsets(self._bus, SinkTotals)
         async with aclosing(reader):
             while not stop.is_set():
-                if found := await reader.batch(TAKEN):
-                    await lifecycle.until_stopped(stop, self._write_batch(reader, ledger, found))
+                if found := await reader.batch(BATCH_MESSAGES):
+                    await lifecycle.until_stopped(stop, self._write_trade_batch(reader, offsets, found))
                     await self._gather(reader, stop)
 
-    async def _write_batch(self, reader: Reader, ledger: Ledger[SinkTotals], found: Sequence[Msg]) -> None:
-        # Acknowledged piece by piece: whoever has to stop, or loses the lease, has not worked in vain.
+    async def _write_trade_batch(
+        self, reader: StreamReader, offsets: Offsets[SinkTotals], found: Sequence[Msg]
+    ) -> None:
+        # Acknowledged in parts, so that little is written again after a stop or the loss of the lease.
         for piece in batch_points.pieces(found):
             before: dict[str, SinkTotals] = {}
             for message in piece:
-                # Those without a feed are found again when they are built, and counted there.
+                # Subjects that name no feed are counted by `of_trades`.
                 with suppress(BadRequest):
-                    path = batch_points.feed_in(message).path
-                    before[path] = await ledger.of(path)
-            unknown = ledger.unread & before.keys()
-            ledger.unread -= unknown
-            tape = batch_points.Tape(reader.made, reader.reached)
+                    path = batch_points.feed_of_message(message).path
+                    before[path] = await offsets.of(path)
+            unknown = offsets.unreadable & before.keys()
+            offsets.unreadable -= unknown
+            tape = batch_points.Tape(reader.created, reader.last_sequence)
             built = await asyncio.to_thread(batch_points.of_trades, piece, tape, before, unknown)
             self._note(built)
             for path, after in built.totals.items():
-                ledger.keep(path, after)
+                offsets.set(path, after)
             await self._send(built.lines)
-            await ledger.save(built.totals)
-            await reader.done(piece[-1])
+            await offsets.save(built.totals)
+            await reader.acknowledge(piece[-1])
             self._trades += built.trades
 
-    def _note(self, built: Built) -> None:
-        """Say and count what is missing among what was built."""
-        for message, error in built.unread:
+    def _note(self, built: BatchPoints) -> None:
+        """Log and count messages that are missing or unreadable."""
+        for message, error in built.unreadable:
             self._bus.undecodable.skip(message.subject, message.data, error)
-        for skipped in built.skipped:
-            log.error("the tape was shorter than the outage", **skipped._asdict())
-        for feed in built.anew:
-            log.warning("volume deltas begin anew: an earlier version took contracts for base currency", **feed.fields)
+        for expired in built.expired:
+            log.error("messages expired on the tape before they could be written", **expired._asdict())
+        for feed in built.cvd_restarted:
+            log.warning("volume deltas restart: an earlier version counted contracts as base currency", **feed.fields)
         self._missed += built.missed
 
-    async def _write_states(self, reader: Reader, held: Held, stop: asyncio.Event) -> None:
+    async def _write_states(self, reader: StreamReader, retention: Retention, stop: asyncio.Event) -> None:
         async with aclosing(reader):
             while not stop.is_set():
-                found = await reader.batch(TAKEN)
-                await lifecycle.until_stopped(stop, self._write_held(reader, held, found))
+                found = await reader.batch(BATCH_MESSAGES)
+                await lifecycle.until_stopped(stop, self._write_state_batch(reader, retention, found))
                 if found:
                     await self._gather(reader, stop)
 
-    async def _write_held(self, reader: Reader, held: Held, found: Sequence[Msg]) -> None:
-        # None found is a piece, too: what is missing at the stream's end shows by that.
+    async def _write_state_batch(self, reader: StreamReader, retention: Retention, found: Sequence[Msg]) -> None:
+        # An empty batch counts as well: it shows messages that expired at the stream's end.
         for piece in batch_points.pieces(found) if found else [found]:
-            lost = await held.lost(piece)
+            lost = await retention.gaps_before(piece)
             self._missed += len(lost)
             built = await asyncio.to_thread(batch_points.of_states, piece, self._settings.kinds)
             self._note(built)
             await self._send([*lost, *built.lines])
             if piece or lost:
-                await held.save()
+                await retention.save()
             if piece:
-                await reader.done(piece[-1])
+                await reader.acknowledge(piece[-1])
 
-    async def _gather(self, reader: Reader, stop: asyncio.Event) -> None:
-        """Let the next batch gather where the last was no full one: a request for each message costs most of all."""
+    async def _gather(self, reader: StreamReader, stop: asyncio.Event) -> None:
+        """Wait for messages to gather unless the last batch was full: one request per message would cost most."""
         if not reader.full:
             await lifecycle.pause(stop, self._settings.gather_ms / 1000)
 

@@ -1,6 +1,6 @@
-"""What goes on from one message of trades to the next: how many there were, and who bought more. Pure.
+"""Running totals of a feed of trades: the count, and the cumulative volume delta (CVD) by size class. Pure.
 
-What trades are worth in quote currency is known on contract markets only where the message says what its amounts are.
+On contract markets the value in quote currency is known only if the message states the unit of its amounts.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tickwire.venues.units import is_contract, measure_of
 
 BOUNDS = (10_000, 100_000, 1_000_000, 10_000_000, 100_000_000)
 CLASSES = ("0-10k", "10k-100k", "100k-1m", "1m-10m", "10m-100m", "100m+")
-"""Sizes of trades in quote currency, the lower bound included; above the last bound is a class of its own."""
+"""Size classes of trades in quote currency; lower bounds are inclusive, the last class has no upper bound."""
 
 
 def quotes_of(message: Trades) -> list[float] | None:
-    """What each trade of a message is worth in quote currency; None where that is not known."""
+    """The value of each trade in quote currency; None if it is not known."""
     measure = measure_of(message)
     if measure is None:
         return None
@@ -28,12 +28,12 @@ def quotes_of(message: Trades) -> list[float] | None:
 
 
 def class_of(quote: float) -> str:
-    """The size class of a trade of so much quote currency."""
+    """The size class of a trade by its value in quote currency."""
     return CLASSES[bisect_right(BOUNDS, quote)]
 
 
-def begins_anew(totals: SinkTotals, message: Trades) -> bool:
-    """Whether the volume deltas cannot be gone on with: an earlier version took contracts for base currency."""
+def restarts_cvd(totals: SinkTotals, message: Trades) -> bool:
+    """Whether the volume deltas must restart: an earlier version counted contracts as base currency."""
     return bool(totals.cvd) and not totals.measured and is_contract(message.symbol) and measure_of(message) is not None
 
 
@@ -42,7 +42,7 @@ def after(totals: SinkTotals, message: Trades, quotes: Sequence[float] | None, s
     count = totals.count + len(message.trades)
     if quotes is None:
         return msgspec.structs.replace(totals, sequence=sequence, count=count)
-    cvd = {} if begins_anew(totals, message) else dict(totals.cvd)
+    cvd = {} if restarts_cvd(totals, message) else dict(totals.cvd)
     for trade, quote in zip(message.trades, quotes, strict=True):
         delta = quote if trade.side == "buy" else -quote if trade.side == "sell" else 0.0
         name = class_of(quote)
