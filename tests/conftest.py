@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from hypothesis import settings
 
 from support import programs
+from support.clients import SETTLING
 from support.measured import MEASURED
+from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tickwire import redaction
 from tickwire.bus import embedded as embedded_broker
@@ -82,3 +85,15 @@ def recorded() -> Path:
     if not DATA.is_dir():
         pytest.skip("the recorded market data is not beside this checkout (../shared/data)")
     return DATA
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
+    """Every service, for all tests of a module, on an exchange where each symbol trades 100 times a second."""
+    folder = tmp_path_factory.mktemp("line")
+    async with (
+        embedded_broker.embedded(folder / "nats") as url,
+        running_simulator("--live-rate", "100", "--symbols", "40") as exchange,
+        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), SETTLING) as running,
+    ):
+        yield running
