@@ -47,15 +47,21 @@ async def ended(process: Process) -> tuple[int, str, str]:
     return process.returncode, out.decode(), err.decode()
 
 
-async def now(line: Pipeline) -> int:
-    found: int = (await line.simulator.clock())["now"]
-    return found
+async def a_day(line: Pipeline) -> tuple[int, int]:
+    """The day that ended an hour ago by the exchange's clock (ms): as long however many minutes begin meanwhile."""
+    until = (await line.simulator.clock())["now"] // 60_000 * 60_000 - 3_600_000
+    return until - DAY, until
+
+
+async def span(line: Pipeline) -> list[str]:
+    """The same day as options of a command."""
+    since, until = await a_day(line)
+    return ["--since", str(since), "--until", str(until)]
 
 
 async def test_fetches_go_on_when_their_fetcher_was_killed_and_comes_back(line: Pipeline) -> None:
     await line.simulator.fault("klines", "hang")
-    since = str((await now(line)) // 60_000 * 60_000 - DAY)
-    arguments = ["candles", "fetch", "binance", "T011/USDT", "1m", "--since", since, "--json"]
+    arguments = ["candles", "fetch", "binance", "T011/USDT", "1m", *await span(line), "--json"]
     async with command(line, *arguments) as one, command(line, *arguments[:3], "T012/USDT", *arguments[4:]) as two:
         async with asyncio.timeout(100):
             while len(await line.simulator.log("klines")) < 2:
@@ -73,9 +79,9 @@ async def test_fetches_go_on_when_their_fetcher_was_killed_and_comes_back(line: 
 
 
 async def test_a_command_that_comes_before_its_service_waits_for_it(line: Pipeline) -> None:
-    since = str((await now(line)) // 60_000 * 60_000 - DAY)
+    day = await span(line)
     await line.stop("fetcher")
-    async with command(line, "candles", "fetch", "binance", "T013/USDT", "1m", "--since", since) as fetch:
+    async with command(line, "candles", "fetch", "binance", "T013/USDT", "1m", *day) as fetch:
         await says(fetch, "no fetcher is running; waiting for it up to 60 s")
         await line.start("fetcher")
         assert (await ended(fetch))[0] == 0
@@ -89,11 +95,11 @@ async def test_a_command_that_comes_before_its_service_waits_for_it(line: Pipeli
 
 async def test_a_fetch_that_no_fetcher_comes_for_says_how_to_follow_it(line: Pipeline) -> None:
     await line.simulator.fault("klines", "hang")
-    since = str((await now(line)) // 60_000 * 60_000 - DAY)
+    day = await span(line)
     impatient = line.env | {"TICKWIRE_NATS_PATIENCE_S": "1"}
     process = await asyncio.create_subprocess_exec(
         *TICKWIRE,
-        *("candles", "fetch", "binance", "T014/USDT", "1m", "--since", since),
+        *("candles", "fetch", "binance", "T014/USDT", "1m", *day),
         env=impatient,
         stdin=DEVNULL,
         stdout=PIPE,
@@ -116,12 +122,12 @@ async def test_a_fetch_that_no_fetcher_comes_for_says_how_to_follow_it(line: Pip
 
 
 async def test_a_program_waits_for_the_service_it_asks(line: Pipeline) -> None:
-    until = (await now(line)) // 60_000 * 60_000
+    since, until = await a_day(line)
     await line.stop("fetcher")
     async with connect(line.bus.url) as client:
         away = asyncio.Event()
         client.bus.service_wait.report = lambda _: away.set()
-        asked = asyncio.create_task(frame(client, until))
+        asked = asyncio.create_task(frame(client, since, until))
         async with asyncio.timeout(100):
             await away.wait()
         assert not asked.done()
@@ -130,8 +136,8 @@ async def test_a_program_waits_for_the_service_it_asks(line: Pipeline) -> None:
             assert await asked == 1440
 
 
-async def frame(client: Client, until: int) -> int:
-    return len(await client.candles("binance", "T015/USDT", "1m", until - DAY, until))
+async def frame(client: Client, since: int, until: int) -> int:
+    return len(await client.candles("binance", "T015/USDT", "1m", since, until))
 
 
 async def test_a_watch_that_comes_before_its_streamer_waits_for_it(line: Pipeline) -> None:
