@@ -14,13 +14,14 @@ import msgspec
 import nats.errors
 import numpy as np
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
 from support.cache_process import run, settings
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError
+from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError, UnsupportedTimeframe
 from tickwire.model import messages, subjects
 from tickwire.model.messages import (
     CacheList,
@@ -156,6 +157,30 @@ async def test_of_a_key_never_fetched_nothing_is_known_and_nothing_can_be_read(
         for wrong in (candles(since=5, until=4), replace(candles(), limit=-1), candles(symbol="")):
             with pytest.raises(BadRequest):
                 await rows_of(bus, wrong)
+
+
+@pytest.mark.parametrize("timeframe", ["1Y", "90", "0m", "", "m"])
+async def test_what_is_no_timeframe_is_refused_by_every_endpoint(
+    bus: Bus, broker: str, tmp_path: Path, timeframe: str
+) -> None:
+    key = Key("binance", "BTC/USDT", timeframe)._asdict()
+    asked: list[tuple[str, Struct]] = [
+        ("cache.get", CandlesRequest(**key)),
+        ("cache.get", CandlesRequest(**key, format="columns")),
+        ("cache.coverage", KeyRequest(**key)),
+        ("cache.coverage", KeyRequest(**key, since=0, until=1)),
+        ("cache.verify", KeyRequest(**key)),
+        ("cache.repair", KeyRequest(**key)),
+    ]
+    # What another program left under such a name is no key, and no reason to refuse the others.
+    (tmp_path / f"binance_BTC-USDT_{timeframe}.csv").write_text("date,open,high,low,close,volume\n")
+    async with running(broker, tmp_path):
+        await store(bus, page(range(3)))
+        for subject, request in asked:
+            with pytest.raises(UnsupportedTimeframe, match="is not a timeframe"):
+                await bus.request(subject, request, Coverage)
+        chunks = bus.request_chunks("cache.list", ListRequest(), partial(messages.decode, kind=CacheList))
+        assert [each.key for chunk in [part async for part in chunks] for each in chunk.keys] == [KEY]
 
 
 async def test_large_replies_come_in_chunks_below_the_brokers_limit(bus: Bus, broker: str, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_whatever_is_typed_is_keys_or_a_refusal_of_one_line(exchanges: str, symb
 
 def test_names_left_out_let_every_known_key_through() -> None:
     known = [Key("binance", "BTC/USDT", "1m"), Key("okx", "BTC/USDT", "1h"), Key("okx", "ETH/USDT", "1h")]
-    assert arguments.chosen(known, None, None, None) == known
-    assert arguments.chosen(known, "okx", None, None) == known[1:]
-    assert arguments.chosen(known, "okx,binance", "BTC/USDT", None) == known[:2]
-    assert arguments.chosen(known, "kraken", None, None) == []
+    assert arguments.chosen(known, arguments.choice(None, None, None)) == known
+    assert arguments.chosen(known, arguments.choice("okx", None, None)) == known[1:]
+    assert arguments.chosen(known, arguments.choice("okx,binance", "BTC/USDT", None)) == known[:2]
+    assert arguments.chosen(known, arguments.choice("kraken", None, None)) == []

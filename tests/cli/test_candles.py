@@ -129,18 +129,18 @@ async def test_fetch_brings_every_combination_and_get_gives_it_back(
 
 
 @pytest.mark.parametrize(
-    ("what", "expected"),
+    ("what", "code", "expected"),
     [
-        (("binanse", "BTC/USDT", "1m"), "binance"),
-        (("binance", "BTC/USTD", "1m"), "BTC/USDT"),
-        (("binance", "BTC/USDT", "7m"), "5m"),
+        (("binanse", "BTC/USDT", "1m"), 1, "binance"),
+        (("binance", "BTC/USTD", "1m"), 1, "BTC/USDT"),
+        (("binance", "BTC/USDT", "7m"), 2, "5m"),
     ],
 )
 async def test_what_the_exchange_does_not_have_is_refused_in_one_line(
-    running: Command, what: tuple[str, ...], expected: str
+    running: Command, what: tuple[str, ...], code: int, expected: str
 ) -> None:
     ended = await running.run("candles", "fetch", *what)
-    assert (ended.code, ended.out) == (1, "")
+    assert (ended.code, ended.out) == (code, "")
     assert len(ended.err.splitlines()) == 1
     assert ended.err.startswith("tickwire: ")
     assert expected in ended.err

@@ -108,7 +108,7 @@ async def test_an_interest_with_an_end_ends_by_itself(running: Command) -> None:
         (("start", "trade", "binanse", "BTC/USDT"), 1, "did you mean binance?"),
         (("start", "trade", "binance", "BTC/USTD"), 1, "BTC/USDT"),
         (("start", "trades", "binance", "BTC/USDT"), 2, "did you mean trade?"),
-        (("start", "candle", "binance", "BTC/USDT", "7m"), 1, "5m"),
+        (("start", "candle", "binance", "BTC/USDT", "7m"), 2, "5m"),
         (("watch", "trade", "binance", "BTC/USDT,ETH/USDT"), 2, "watch shows one feed"),
     ],
 )

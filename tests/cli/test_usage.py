@@ -34,6 +34,32 @@ async def test_wrong_usage_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     assert len(ended.err.splitlines()) == 1
 
 
+@pytest.mark.parametrize("timeframe", ["1Y", "1 minute"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["candles", "fetch", "binance", "BTC/USDT"],
+        ["candles", "get", "binance", "BTC/USDT"],
+        ["candles", "list", "binance", "BTC/USDT"],
+        ["candles", "verify", "binance", "BTC/USDT"],
+        ["candles", "repair", "binance", "BTC/USDT"],
+        ["start", "candle", "binance", "BTC/USDT"],
+        ["stop", "candle", "binance", "BTC/USDT"],
+        ["watch", "candle", "binance", "BTC/USDT"],
+    ],
+    ids=lambda names: " ".join(names[:2]),
+)
+async def test_what_is_no_timeframe_is_wrong_usage_in_every_command(
+    tmp_path: Path, arguments: list[str], timeframe: str
+) -> None:
+    """Before anything is asked: no broker runs here."""
+    ended = await tickwire(environment(tmp_path), *arguments, timeframe)
+    assert (ended.code, ended.out) == (2, "")
+    assert len(ended.err.splitlines()) == 1
+    assert repr(timeframe) in ended.err
+    assert "timeframe" in ended.err
+
+
 @pytest.mark.parametrize("arguments", [["status"], ["up"], ["service", "cache"]])
 async def test_a_misspelt_key_of_the_configuration_is_named(tmp_path: Path, arguments: list[str]) -> None:
     config = tmp_path / "settings.toml"

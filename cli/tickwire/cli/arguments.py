@@ -62,12 +62,24 @@ def feeds(kind: str, exchanges: str, symbols: str, timeframes_: str | None) -> l
     return found
 
 
-def chosen(known: Sequence[Key], exchanges: str | None, symbols: str | None, timeframes_: str | None) -> list[Key]:
-    """Those of the known keys that the comma-separated names let through; a name left out lets all through."""
-    wanted = [
-        None if text is None else set(items(text, what))
-        for text, what in ((exchanges, "EXCHANGES"), (symbols, "SYMBOLS"), (timeframes_, "TIMEFRAMES"))
-    ]
+Choice = tuple[frozenset[str] | None, frozenset[str] | None, frozenset[str] | None]
+"""Names of exchanges, symbols and timeframes; None for all."""
+
+
+def choice(exchanges: str | None, symbols: str | None, timeframes_: str | None) -> Choice:
+    """The comma-separated names, each left out for all. Raises BadRequest or UnsupportedTimeframe."""
+    names = None if timeframes_ is None else items(timeframes_, "TIMEFRAMES")
+    for each in names or ():
+        timeframes.parse(each)
+    return (
+        None if exchanges is None else frozenset(items(exchanges, "EXCHANGES")),
+        None if symbols is None else frozenset(items(symbols, "SYMBOLS")),
+        None if names is None else frozenset(names),
+    )
+
+
+def chosen(known: Sequence[Key], wanted: Choice) -> list[Key]:
+    """Those of the known keys that a choice lets through."""
     return [
         key for key in known if all(names is None or part in names for part, names in zip(key, wanted, strict=True))
     ]

@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import IntEnum
 
-from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError
+from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError, UnsupportedTimeframe
 from tickwire.observe import logs
 
 log = logs.get(__name__)
+
+
+_USAGE = (BadRequest, ConfigError, Forbidden, UnsupportedTimeframe)
+"""Errors that say that a command was given something that cannot be meant."""
 
 
 class Exit(IntEnum):
@@ -38,7 +42,7 @@ def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
         first = leaf(error)
         if isinstance(first, TickwireError):
             print(f"tickwire: {first}", file=sys.stderr)
-            return Exit.USAGE if isinstance(first, BadRequest | ConfigError | Forbidden) else Exit.FAILED
+            return Exit.USAGE if isinstance(first, _USAGE) else Exit.FAILED
         if isinstance(first, KeyboardInterrupt | asyncio.CancelledError):
             return Exit.INTERRUPTED
         raise

@@ -46,9 +46,10 @@ async def list_(
     json: bool,
 ) -> int:
     """Print what is cached; a damaged file makes it fail."""
+    choice = arguments.choice(exchanges, symbols, timeframes)
     async with connected(settings_of(config), stop) as bus:
         found, damaged = await bus.service_wait.call(lambda: inventory(bus))
-    wanted = set(arguments.chosen([each.key for each in found], exchanges, symbols, timeframes))
+    wanted = set(arguments.chosen([each.key for each in found], choice))
     shown = [each for each in found if each.key in wanted]
     if json:
         render.as_json({"keys": shown, "damaged": damaged})
@@ -74,13 +75,14 @@ async def verify(
     json: bool,
 ) -> int:
     """Have files checked, all by default; a problem makes it fail."""
+    choice = arguments.choice(exchanges, symbols, timeframes)
     async with connected(settings_of(config), stop) as bus:
         damaged: list[str] = []
         if exchanges and symbols and timeframes:
             keys = arguments.keys(exchanges, symbols, timeframes)
         else:
             found, damaged = await bus.service_wait.call(lambda: inventory(bus))
-            keys = arguments.chosen([each.key for each in found], exchanges, symbols, timeframes)
+            keys = arguments.chosen([each.key for each in found], choice)
         results = [await verified(bus, key) for key in keys]
     if json:
         render.as_json({"keys": results, "damaged": damaged})

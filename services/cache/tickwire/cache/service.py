@@ -36,7 +36,7 @@ from tickwire.cache.forwarding import ForwardedRequests, forward
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition, first_of
 from tickwire.errors import Fenced, NoSuchService, RequestTimeout, TickwireError
-from tickwire.model import messages, subjects
+from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import CacheList, Coverage, ListRequest
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
@@ -146,6 +146,8 @@ class Cache:
         if not call.reply_to:
             return None
         key: Key = request.key
+        # Of what is no timeframe nothing is ever cached, and "not cached" would send people to fetch it.
+        timeframes.parse(key.timeframe)
         partition = self.partitions[subjects.partition_of(key, len(self.partitions))]
         async for _ in self._attempts(partition):
             if partition.owned:
