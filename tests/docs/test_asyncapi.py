@@ -131,7 +131,9 @@ async def test_every_header_of_a_running_pipeline_is_in_the_document(
         for each in (feed, Feed("book", EX, SYM), Feed("ticker", EX, SYM), Feed("candle", EX, SYM, "1m")):
             await live.start(line.bus, each, "me", ttl_s=30)
         async with asyncio.timeout(100):
-            while not {f"md.{kind}.*.*" for kind in ("trade", "book", "ticker")} <= seen.keys():
+            # The pages of what was asked for above, too.
+            wanted_sorts = {"md.trade.*.*", "md.book.*.*", "md.ticker.*.*", "tape.ohlcv.*.*.*"}
+            while not wanted_sorts <= seen.keys():
                 await asyncio.sleep(0.05)
             # A batch of the tape, up to the message that ends it.
             wanted = json.dumps({"next_by_subj": feed.tape, "seq": 1, "batch": 3}).encode()
