@@ -124,7 +124,7 @@ async def test_a_folder_goes_from_one_broker_to_another_and_back_with_its_candle
     assert "belongs to another broker" in await newer.refused()
     unasked = await tickwire(newer.env, "candles", "adopt")
     assert unasked.code == 2
-    assert "say --yes" in unasked.err
+    assert "add --yes" in unasked.err
     assert "belongs to another broker" in await newer.refused()
 
     owners: list[tuple[Side, Side]] = [(newer, older), (older, newer), (newer, older)]

@@ -30,7 +30,7 @@ def streamed(out: str) -> None:
     trades, first, last = (int(live[number]) for number in (1, 2, 3))
     assert last - first + 1 == trades
     assert live[4] == "none missing, none twice, all as in the exchange's own list"
-    cut = re.search(r"^cut: (\d+) WebSockets? ended, trades came again after ([\d.]+) s; (\d+) trades", after, re.M)
+    cut = re.search(r"^cut: (\d+) WebSockets? ended, trades arrived again after ([\d.]+) s; (\d+) trades", after, re.M)
     assert cut is not None, after
     assert int(cut[1]) >= 1
     # The exchange lets nobody in for three seconds, in which 40 aggregate trades happen on average.

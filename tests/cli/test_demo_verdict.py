@@ -7,7 +7,9 @@ import time
 import pytest
 
 from support.processes import running_simulator
-from tickwire.cli.demo import live as demo_live
+from tickwire.cli.demo import live
+from tickwire.cli.demo.scene import Scene
+from tickwire.cli.demo.verdict import verdict
 from tickwire.model.feeds import Candle, Trade, Trades
 
 pytestmark = pytest.mark.actors
@@ -19,7 +21,7 @@ async def test_candles_of_long_before_the_first_live_trade_are_compared_as_well(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second run within the hour catches up with the candles since the first."""
-    monkeypatch.setattr(demo_live, "SYMBOL", "BTC/USDT")
+    monkeypatch.setattr("tickwire.cli.demo.verdict.SYMBOL", "BTC/USDT")
     async with running_simulator() as exchange:
         recent = int(time.time() * 1000) - 5 * MINUTE
         newest = (await exchange.truth("trades", symbol="BTC/USDT", since=recent))[-1]["timestamp"]
@@ -28,7 +30,7 @@ async def test_candles_of_long_before_the_first_live_trade_are_compared_as_well(
             "candles", symbol="BTC/USDT", timeframe="1s", since=since, until=since + 10 * MINUTE
         )
         assert rows
-        scene = demo_live.Scene()
+        scene = Scene()
         scene.closed = [candle(row) for row in rows]
         scene.trades = [
             Trades(
@@ -38,13 +40,13 @@ async def test_candles_of_long_before_the_first_live_trade_are_compared_as_well(
                 trades=[Trade(id="1", timestamp=newest, side="buy", price=1.0, amount=1.0)],
             )
         ]
-        async with demo_live.asked(exchange.url) as http:
-            await demo_live.verdict(scene, http, 3.0)
+        async with live.control_session(exchange.url) as http:
+            await verdict(scene, http, 3.0)
         said = capsys.readouterr().out
         assert f"candles: {len(rows)} candles of 1s closed meanwhile, all equal to the exchange's own" in said
         scene.closed[0] = candle((*rows[0][:5], rows[0][5] + 1))
-        async with demo_live.asked(exchange.url) as http:
-            await demo_live.verdict(scene, http, 3.0)
+        async with live.control_session(exchange.url) as http:
+            await verdict(scene, http, 3.0)
         assert "1 not equal to the exchange's own" in capsys.readouterr().out
 
 

@@ -9,11 +9,11 @@ import pytest
 from rich.console import Console, RenderableType
 
 from tickwire.cli import arguments
-from tickwire.cli.demo import live as demo_live
+from tickwire.cli.demo import verdict
 from tickwire.cli.feeds import feed_lines, feed_screens
 from tickwire.cli.feeds.feed_lines import Digits
-from tickwire.cli.feeds.watch import View
-from tickwire.cli.output import chart, render
+from tickwire.cli.feeds.watch_view import WatchView
+from tickwire.cli.output import chart, render, tables
 from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
@@ -118,7 +118,7 @@ def test_a_gap_is_told_before_the_trades_that_follow_it() -> None:
 
 
 def test_a_gap_without_bounds_can_be_told_too() -> None:
-    assert feed_lines.gap(Gap(since=None, until=None)) == "gap: trades between the beginning and now could not be had"
+    assert feed_lines.gap(Gap(since=None, until=None)) == "gap: trades between the beginning and now are missing"
 
 
 def test_a_message_without_trades_is_no_line() -> None:
@@ -199,7 +199,7 @@ def test_a_candle_is_a_line_that_says_whether_it_is_closed_and_complete() -> Non
 
 
 def test_live_candles_go_on_where_history_ends() -> None:
-    shown = feed_screens.Candles([(NOON - 120_000, 1, 2, 0.5, 1.5, 3.0), (NOON - 60_000, 1, 2, 0.5, 1.5, 3.0)])
+    shown = feed_screens.CandleScreen([(NOON - 120_000, 1, 2, 0.5, 1.5, 3.0), (NOON - 60_000, 1, 2, 0.5, 1.5, 3.0)])
     shown.take(candle(close=3))
     shown.take(candle(close=2))
     assert [row[0] for row in shown.rows] == [NOON - 120_000, NOON - 60_000, NOON]
@@ -211,23 +211,23 @@ def test_live_candles_go_on_where_history_ends() -> None:
 
 
 def test_an_incomplete_candle_does_not_replace_one_that_is_cached() -> None:
-    shown = feed_screens.Candles([(NOON, 1, 2, 0.5, 1.5, 3.0)])
+    shown = feed_screens.CandleScreen([(NOON, 1, 2, 0.5, 1.5, 3.0)])
     shown.take(candle(closed=True, complete=False, volume=1))
     assert shown.rows == [(NOON, 1, 2, 0.5, 1.5, 3.0)]
 
 
 def test_a_closed_candle_that_a_new_owner_repeats_is_known_unless_it_is_news() -> None:
-    shown = feed_screens.Candles()
+    shown = feed_screens.CandleScreen()
     repeated = candle(closed=True, repeated=True)
-    assert not shown.knows(repeated)
+    assert not shown.is_repeat(repeated)
     shown.take(candle(closed=True))
-    assert shown.knows(repeated)
-    assert not shown.knows(candle(NOON + 60_000, closed=True, repeated=True))
-    assert not shown.knows(candle(closed=False, repeated=True))
+    assert shown.is_repeat(repeated)
+    assert not shown.is_repeat(candle(NOON + 60_000, closed=True, repeated=True))
+    assert not shown.is_repeat(candle(closed=False, repeated=True))
 
 
 def test_only_so_many_candles_are_kept() -> None:
-    shown = feed_screens.Candles()
+    shown = feed_screens.CandleScreen()
     for n in range(feed_screens.KEPT + 20):
         shown.take(candle(NOON + n * 60_000))
     assert len(shown.rows) == feed_screens.KEPT
@@ -242,10 +242,10 @@ def test_the_chart_ends_with_the_newest_candle_and_its_time() -> None:
 
 
 async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() -> None:
-    view = View(Feed("book", "binance", "BTC/USDT"), json=False, limit=None, painted=True)
+    view = WatchView(Feed("book", "binance", "BTC/USDT"), json=False, limit=None, painted=True)
     await view.take(TapeMessage(1, messages.encode(book())))
     assert "resyncing" not in drawn(view.render())
-    view.heard -= 30
+    view.last_message_at -= 30
     assert "resyncing: there is no book" in drawn(view.render())
 
 
@@ -274,25 +274,25 @@ def test_feeds_are_a_table() -> None:
         conflated=5,
     )
     waiting = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT")
-    head, first, second = wide(render.feed_table([report, waiting], NOON))
+    head, first, second = wide(tables.feed_table([report, waiting], NOON))
     names = "feed state owner subscribers items messages last reconnects gaps repaired rejected conflated"
     assert head.split() == names.split()
     assert " ".join(first.split()) == "candle binance BTC/USDT 1m live streamer-1 2 1,234 99 0.3 s ago 1 2 3 4 5"
     assert " ".join(second.split()) == "trade okx BTC/USDT:USDT waiting - 0 0 0 - 0 0 0 0 0"
-    paced = wide(render.feed_table([report, waiting], NOON, {report.feed: 12.5}))
+    paced = wide(tables.feed_table([report, waiting], NOON, {report.feed: 12.5}))
     assert "messages/s" in paced[0]
     assert "12.5" in paced[1]
 
 
 def test_what_never_happened_is_no_column() -> None:
     quiet = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT", gaps=1)
-    head, _ = wide(render.feed_table([quiet], NOON))
+    head, _ = wide(tables.feed_table([quiet], NOON))
     assert " ".join(head.split()) == "feed state owner subscribers items messages last gaps"
 
 
 def test_started_feeds_say_where_to_listen() -> None:
     report = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT", subscribers=1)
-    assert "md.trade.okx.BTC-USDT=3AUSDT" in drawn(render.started_table([report]))
+    assert "md.trade.okx.BTC-USDT=3AUSDT" in drawn(tables.started_table([report]))
 
 
 def test_every_combination_of_names_is_a_feed() -> None:
@@ -341,31 +341,31 @@ def right(id_: int) -> Trade:
 
 
 def test_all_trades_once_in_order_and_as_the_exchange_has_them_is_right() -> None:
-    count = demo_live.counted([said(right(5)), said(right(6), right(7), source="rest"), said(right(8))], TRUTH)
+    count = verdict.check_tape([said(right(5)), said(right(6), right(7), source="rest"), said(right(8))], TRUTH)
     assert count.right
     assert (count.first, count.last, count.trades, count.repaired) == (5, 8, 4, 2)
-    assert "4 trades of binance BNB/USDT on the tape, ids 5 to 8: none missing, none twice" in count.told
+    assert "4 trades of binance BNB/USDT on the tape, ids 5 to 8: none missing, none twice" in count.summary
 
 
 @pytest.mark.parametrize(
     ("ids", "missing", "twice"), [([5, 6, 8], 1, 0), ([5, 6, 6, 7], 0, 1), ([5, 7, 6, 8], 0, 1), ([5, 8], 2, 0)]
 )
 def test_what_is_missing_twice_or_out_of_order_is_counted(ids: list[int], missing: int, twice: int) -> None:
-    count = demo_live.counted([said(right(each)) for each in ids], TRUTH)
+    count = verdict.check_tape([said(right(each)) for each in ids], TRUTH)
     assert not count.right
-    assert (count.missing, count.twice, count.strange) == (missing, twice, 0)
+    assert (count.missing, count.twice, count.different) == (missing, twice, 0)
 
 
 @pytest.mark.parametrize("wrong", [trade(6, price=101.5, amount=1.0), trade(6, price=101.0, amount=0.5), trade(9)])
 def test_a_trade_that_the_exchange_has_otherwise_is_counted(wrong: Trade) -> None:
-    assert demo_live.counted([said(wrong)], TRUTH).strange == 1
+    assert verdict.check_tape([said(wrong)], TRUTH).different == 1
 
 
 def test_nothing_at_all_is_not_right() -> None:
-    assert not demo_live.counted([], TRUTH).right
+    assert not verdict.check_tape([], TRUTH).right
 
 
 def test_candles_are_compared_with_the_exchanges_own() -> None:
     rows = [[NOON, 1, 4, 0.5, 2, 7], [NOON + 60_000, 1, 4, 0.5, 2, 7]]
     same, other, unknown = candle(), candle(NOON + 60_000, volume=7.1), candle(NOON + 120_000)
-    assert demo_live.unequal([same, other, unknown], rows) == [other, unknown]
+    assert verdict.unequal([same, other, unknown], rows) == [other, unknown]

@@ -88,7 +88,7 @@ async def test_what_is_started_runs_until_it_is_stopped(running: Command) -> Non
     left = await running.run("stop", "trade", *BTC)
     assert (left.code, left.err) == (
         0,
-        "tickwire: cli has left; 1 other subscriber still there, so the feed goes on (see `tickwire ps`)\n",
+        "tickwire: cli is no longer a subscriber; the feed continues for 1 other subscriber (see `tickwire ps`)\n",
     )
     assert (await running.run("stop", "trade", *BTC, "--subscriber", "me")).err == ""
     assert (await running.run("stop", "trade", "binance", "ETH/USDT")).code == 0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.pictures import FAILED, FEEDS, JOBS, KEYS, PICTURES, WIDTHS, drawn
-from tickwire.cli.output.tables import Fitting
+from tickwire.cli.output.fitting_table import FittingTable
 
 pytestmark = pytest.mark.golden
 
@@ -57,7 +57,7 @@ def test_columns_are_left_out_whole_in_their_order_and_only_for_want_of_room(
     rows: list[tuple[str, str, str, str]], width: int
 ) -> None:
     names = ("key", "count", "why", "owner")
-    table = Fitting("", names, least=("owner", "count"))
+    table = FittingTable("", names, least=("owner", "count"))
     for row in rows:
         table.add_row(*row)
     shown = table.shown(width)

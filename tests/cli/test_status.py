@@ -136,7 +136,7 @@ async def test_what_is_asked_once_waits_for_a_silent_broker_too(tmp_path: Path) 
         server.suspend()
         # Longer than one call to JetStream may take, 5 s.
         asyncio.get_running_loop().call_later(6, server.resume)
-        found = await status_survey.gathered(bus)
+        found = await status_survey.collect(bus)
     assert "TRADES" in [each.stream for each in found.streams]
 
 
@@ -150,7 +150,7 @@ async def test_a_job_that_nobody_has_spoken_of_hides_no_other(bus: Bus) -> None:
         rows_fetched=1,
     )  # fmt: skip
     await bus.append(subjects.job("second"), messages.encode(running), message_id="one")
-    found = (await status_survey.gathered(bus)).jobs
+    found = (await status_survey.collect(bus)).jobs
     assert [(job.id, job.state, job.key.symbol) for job in found] == [
         ("first", "queued", "BTC/USDT"),
         ("second", "running", "ETH/USDT"),

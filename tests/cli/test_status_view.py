@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.cli.feeds.rates import Paces
+from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.status.view import shares
 from tickwire.model.feeds import Feed, FeedReport
 
@@ -21,24 +21,24 @@ def counted(messages: int) -> list[FeedReport]:
 
 
 def test_a_pace_is_messages_over_the_time_between_two_looks() -> None:
-    paces = Paces()
-    assert paces.counted(counted(100), NOON) == {}
-    assert paces.counted(counted(130), NOON + 1_500) == {BTC: 20}
-    assert paces.counted(counted(130), NOON + 2_500) == {BTC: 0}
+    meter = RateMeter()
+    assert meter.update(counted(100), NOON) == {}
+    assert meter.update(counted(130), NOON + 1_500) == {BTC: 20}
+    assert meter.update(counted(130), NOON + 2_500) == {BTC: 0}
 
 
 def test_a_feed_that_counts_anew_has_no_pace_until_the_next_look() -> None:
-    paces = Paces()
-    paces.counted(counted(100), NOON)
-    assert paces.counted(counted(5), NOON + 1_000) == {}
-    assert paces.counted(counted(15), NOON + 2_000) == {BTC: 10}
+    meter = RateMeter()
+    meter.update(counted(100), NOON)
+    assert meter.update(counted(5), NOON + 1_000) == {}
+    assert meter.update(counted(15), NOON + 2_000) == {BTC: 10}
 
 
 def test_a_clock_that_was_set_back_gives_no_pace() -> None:
-    paces = Paces()
-    paces.counted(counted(100), NOON)
-    assert paces.counted(counted(110), NOON - 1) == {}
-    assert paces.counted(counted(120), NOON + 999) == {BTC: 10}
+    meter = RateMeter()
+    meter.update(counted(100), NOON)
+    assert meter.update(counted(110), NOON - 1) == {}
+    assert meter.update(counted(120), NOON + 999) == {BTC: 10}
 
 
 def test_small_tables_are_shown_whole_and_large_ones_share_the_rest() -> None:

@@ -21,7 +21,7 @@ from support.loopback import Loopback, loopback, market
 from support.markets import MINUTE, Market
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
-from tickwire.cli.candles import missing as candles_missing
+from tickwire.cli.candles import missing
 from tickwire.client import history
 from tickwire.errors import NoSuchService
 from tickwire.fetcher import service as fetcher_service
@@ -158,19 +158,14 @@ async def test_the_candle_that_is_open_is_missing_to_nobody_wherever_it_opened(
         job = await running.fetch(timeframe, since)
         assert (job.complete, job.until) == (True, grid.open_of(NOW))
         key, found = running.key(timeframe), await running.coverage(timeframe)
-        assert candles_missing.newest_final(found, NOW) == job.until
-        asked, given = candles_missing.Asked(since, None), candles_missing.Given(count=found.rows)
-        assert (
-            candles_missing.told(asked, found, given, candles_missing.newest_final(found, NOW), fetched=False) is None
-        )
+        assert missing.newest_final(found, NOW) == job.until
+        requested, read = missing.Requested(since, None), missing.ReadRows(count=found.rows)
+        assert missing.message(requested, found, read, missing.newest_final(found, NOW), fetched=False) is None
         span = await history.known(running.bus, key, grid.ceil_open(since), None, NOW)
         assert (span.until, span.missing) == (job.until, [])
         # And a candle that closed since then is.
         later = grid.next_open(grid.open_of(NOW)) + HOUR
-        assert (
-            candles_missing.newest_final(found, later)
-            == (await history.known(running.bus, key, since, None, later)).until
-        )
+        assert missing.newest_final(found, later) == (await history.known(running.bus, key, since, None, later)).until
         assert (await history.known(running.bus, key, since, None, later)).missing[-1] == Range(
             job.until, grid.open_of(later)
         )

@@ -9,8 +9,8 @@ from collections.abc import AsyncGenerator, Callable
 
 from rich.console import Console, RenderableType
 
-from tickwire.cli.candles import get as candles_get
-from tickwire.cli.output import render
+from tickwire.cli.candles import writers
+from tickwire.cli.output import tables
 from tickwire.cli.status import view as status_view
 from tickwire.cli.status.survey import LeaseStatus, ServiceStatus, Status, StreamStatus
 from tickwire.cli.status.view import Size
@@ -122,7 +122,7 @@ def coverage() -> RenderableType:
         )
         for place, (key, count) in enumerate(zip(KEYS, rows, strict=True))
     ]
-    return render.coverage_table(found, "Cached")
+    return tables.coverage_table(found, "Cached")
 
 
 def status(width: int | None = None) -> RenderableType:
@@ -150,7 +150,7 @@ def status(width: int | None = None) -> RenderableType:
         keys=4,
         rows=1_298_687,
     )
-    return status_view.drawn(found, NOON, size=None if width is None else Size(width, 50))
+    return status_view.draw(found, NOON, size=None if width is None else Size(width, 50))
 
 
 def columns(count: int, price: float) -> CandleColumns:
@@ -185,7 +185,7 @@ class _Drawn:
                 yield each, columns(4, 91_234.5 if each.symbol.startswith("BTC") else 0.0000123)
 
         console = _console(width)
-        asyncio.run(candles_get.printed(rows(), console, with_keys=len(self._keys) > 1))
+        asyncio.run(writers.print_table(rows(), console, with_keys=len(self._keys) > 1))
         return _text(console)
 
 
@@ -201,11 +201,11 @@ def _text(console: Console) -> str:
 WATCHED = "status-watch"
 PICTURES: dict[str, Callable[[], RenderableType | _Drawn]] = {
     "candles-list": coverage,
-    "fetched": lambda: render.job_table(JOBS),
-    "jobs": lambda: status_view.jobs_table(JOBS),
-    "ps": lambda: render.feed_table(FEEDS, NOON),
-    "ps-failed": lambda: render.feed_table([*FEEDS, FAILED], NOON, {FEEDS[0].feed: 1_234.5}),
-    "started": lambda: render.started_table(FEEDS),
+    "fetched": lambda: tables.fetched_table(JOBS),
+    "jobs": lambda: tables.jobs_table(JOBS),
+    "ps": lambda: tables.feed_table(FEEDS, NOON),
+    "ps-failed": lambda: tables.feed_table([*FEEDS, FAILED], NOON, {FEEDS[0].feed: 1_234.5}),
+    "started": lambda: tables.started_table(FEEDS),
     "status": status,
     WATCHED: status,
     "candles-get": lambda: _Drawn(KEYS[:1]),

@@ -1,10 +1,11 @@
-"""What people type: times, comma-separated lists, keys. Pure; raises BadRequest with the remedy."""
+"""Parses what users type: times, comma-separated lists, keys, feeds. Pure; raises BadRequest with the remedy."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
 from itertools import product
+from typing import NamedTuple
 
 from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes
@@ -12,11 +13,38 @@ from tickwire.model.feeds import KINDS, Feed, feed
 from tickwire.model.subjects import Key
 from tickwire.model.times import time_ms
 
-DEFAULT_SINCE = "30d"
+
+class KeyNames(NamedTuple):
+    """Comma-separated names that make keys."""
+
+    exchanges: str
+    symbols: str
+    timeframes: str
+
+
+Choice = tuple[frozenset[str] | None, frozenset[str] | None, frozenset[str] | None]
+"""Names of exchanges, symbols and timeframes; None for all."""
+
+
+class KeyFilter(NamedTuple):
+    """Comma-separated names that select keys; None selects all."""
+
+    exchanges: str | None
+    symbols: str | None
+    timeframes: str | None
+
+
+class FeedNames(NamedTuple):
+    """A kind and comma-separated names that make feeds."""
+
+    kind: str
+    exchanges: str
+    symbols: str
+    timeframes: str | None
 
 
 def span(since: str | None, until: str | None, now: int) -> tuple[int | None, int | None]:
-    """Both ends of a range of time (ms), each absent when it was not given. Raises BadRequest."""
+    """Parse the ends of a time range (ms); an end that is not given is None. Raises BadRequest."""
     start = None if since is None else time_ms(since, now, "--since")
     end = None if until is None else time_ms(until, now, "--until")
     if start is not None and end is not None and start >= end:
@@ -27,7 +55,7 @@ def span(since: str | None, until: str | None, now: int) -> tuple[int | None, in
 
 
 def items(text: str, what: str) -> list[str]:
-    """`a,b,c` as a list without repetitions. Raises BadRequest for an empty item."""
+    """Split `a,b,c` into a list without duplicates. Raises BadRequest for an empty item."""
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
         raise BadRequest(f"{what} {text!r} has an empty name", "separate names by single commas, without spaces")
@@ -35,7 +63,7 @@ def items(text: str, what: str) -> list[str]:
 
 
 def keys(exchanges: str, symbols: str, timeframes_: str) -> list[Key]:
-    """Every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
+    """Return every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
     found = [
         Key(*parts)
         for parts in product(items(exchanges, "EXCHANGES"), items(symbols, "SYMBOLS"), items(timeframes_, "TIMEFRAMES"))
@@ -47,7 +75,7 @@ def keys(exchanges: str, symbols: str, timeframes_: str) -> list[Key]:
 
 
 def feeds(kind: str, exchanges: str, symbols: str, timeframes_: str | None) -> list[Feed]:
-    """Every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
+    """Return every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
     if kind not in KINDS:
         near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
         raise BadRequest(
@@ -62,12 +90,8 @@ def feeds(kind: str, exchanges: str, symbols: str, timeframes_: str | None) -> l
     return found
 
 
-Choice = tuple[frozenset[str] | None, frozenset[str] | None, frozenset[str] | None]
-"""Names of exchanges, symbols and timeframes; None for all."""
-
-
 def choice(exchanges: str | None, symbols: str | None, timeframes_: str | None) -> Choice:
-    """The comma-separated names, each left out for all. Raises BadRequest or UnsupportedTimeframe."""
+    """Split comma-separated names; None selects all. Raises BadRequest or UnsupportedTimeframe."""
     names = None if timeframes_ is None else items(timeframes_, "TIMEFRAMES")
     for each in names or ():
         timeframes.parse(each)
@@ -79,7 +103,7 @@ def choice(exchanges: str | None, symbols: str | None, timeframes_: str | None) 
 
 
 def chosen(known: Sequence[Key], wanted: Choice) -> list[Key]:
-    """Those of the known keys that a choice lets through."""
+    """Return the known keys that a choice selects."""
     return [
         key for key in known if all(names is None or part in names for part, names in zip(key, wanted, strict=True))
     ]

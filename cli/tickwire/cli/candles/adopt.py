@@ -1,4 +1,4 @@
-"""`tickwire candles adopt`: a cache folder that belonged to another broker goes on with this one."""
+"""`tickwire candles adopt`: assigns a cache folder that belonged to another broker to this one."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tickwire.errors import BadRequest
 from tickwire.process.lifecycle import Exit
 
 PATIENCE_S = 2.0
-"""How long the folder's last cache may take to end."""
+"""How long to wait for the folder's last cache to end."""
 
 
 async def adopt(stop: asyncio.Event, config: Path | None, yes: bool, json: bool) -> int:
-    """Give the folder to the configured broker. Raises ConfigError while caches work on it."""
-    # By name, as services are: what is shared knows none of them.
+    """Assign the folder to the configured broker. Raises ConfigError while caches use it."""
+    # By name, as services are imported: the command line depends on none of them.
     folder = importlib.import_module("tickwire.cache.folder_owner")
     settings = settings_of(config)
     directory = settings.cache_dir
@@ -29,7 +29,7 @@ async def adopt(stop: asyncio.Event, config: Path | None, yes: bool, json: bool)
     before = folder.recorded_owner(directory)
     changes = before is None or not before.is_the_same(mine)
     if changes and not yes:
-        await _ask(folder.refusal(directory, before, mine) if before else f"the owner of {directory} is unknown")
+        await _confirm(folder.refusal(directory, before, mine) if before else f"the owner of {directory} is unknown")
     if changes:
         await folder.give(directory, mine, PATIENCE_S)
     if json:
@@ -41,12 +41,13 @@ async def adopt(stop: asyncio.Event, config: Path | None, yes: bool, json: bool)
     return Exit.OK
 
 
-async def _ask(what: str) -> None:
+async def _confirm(what: str) -> None:
     if not sys.stdin.isatty():
-        raise BadRequest(f"{what}; nobody is there to be asked whether it should", "say --yes")
+        raise BadRequest(f"{what}; standard input is no terminal to confirm on", "add --yes")
     print(what, file=sys.stderr)
-    print("Give it to this broker? The other one's caches are refused from then on. [y/N] ", end="", file=sys.stderr)
+    question = "Assign it to this broker? Caches of the other broker are refused from then on. [y/N] "
+    print(question, end="", file=sys.stderr)
     sys.stderr.flush()
     answer = await asyncio.to_thread(sys.stdin.readline)
     if answer.strip().lower() not in ("y", "yes"):
-        raise BadRequest("nothing was changed", "answer y, or say --yes")
+        raise BadRequest("nothing was changed", "answer y, or add --yes")

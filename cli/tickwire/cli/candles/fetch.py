@@ -9,8 +9,9 @@ from pathlib import Path
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
+from tickwire.cli.arguments import KeyNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render
+from tickwire.cli.output import render, tables
 from tickwire.client import fetch_jobs as jobs
 from tickwire.client import progress
 from tickwire.errors import NoSuchService, from_code
@@ -20,50 +21,54 @@ from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
 
 
+@dataclass(frozen=True)
+class FetchOptions:
+    """What `candles fetch` is to fetch, as typed."""
+
+    names: KeyNames
+    since: str
+    until: str | None = None
+    refresh: bool = False
+
+
 @dataclass
 class Fetched:
-    """What came of jobs: the last word of each that ended, by key, and whether anything failed."""
+    """Results of jobs: the last message of each that ended, by key, and whether anything failed."""
 
     jobs: dict[Key, Job] = field(default_factory=dict)
     failed: bool = False
 
 
 @dataclass(frozen=True)
-class Ordered:
-    """Jobs that were ordered and followed: their ids, how they ended, what was refused, and who did not come."""
+class FollowedJobs:
+    """Jobs that were requested and followed.
+
+    `ended` has the last message of each that ended, `refused` says whether a request was refused, and `no_fetcher` is
+    the error of jobs that no fetcher took.
+    """
 
     ids: list[str]
     ended: dict[str, Job]
     refused: bool
-    deserted: NoSuchService | None
+    no_fetcher: NoSuchService | None
 
 
-async def fetch(
-    stop: asyncio.Event,
-    config: Path | None,
-    exchanges: str,
-    symbols: str,
-    timeframes: str,
-    since: str,
-    until: str | None,
-    refresh: bool,
-    json: bool,
-) -> int:
-    """Order a job for every combination, show its progress, print the results."""
-    keys = arguments.keys(exchanges, symbols, timeframes)
-    start, end = arguments.span(since, until, now_ms())
+async def fetch(stop: asyncio.Event, config: Path | None, options: FetchOptions, json: bool) -> int:
+    """Request a job for every combination, show its progress, print the results."""
+    keys = arguments.keys(*options.names)
+    start, end = arguments.span(options.since, options.until, now_ms())
     assert start is not None
     async with connected(settings_of(config), stop) as bus:
-        done = await ordered(bus, dict.fromkeys(keys, start), end, stop, refresh=refresh)
-    return report(done.ids, done.ended, refused=done.refused, json=json, deserted=done.deserted)
+        done = await fetch_keys(bus, dict.fromkeys(keys, start), end, stop, refresh=options.refresh)
+    return report(done.ids, done.ended, refused=done.refused, json=json, no_fetcher=done.no_fetcher)
 
 
-async def ordered(
+async def fetch_keys(
     bus: Bus, begins: Mapping[Key, int], until: int | None, stop: asyncio.Event, *, refresh: bool = False
-) -> Ordered:
-    """Have keys fetched from a time (ms) on, showing the progress, and say what is refused.
+) -> FollowedJobs:
+    """Fetch each key from its time (ms) on, show the progress, and print refusals.
 
-    Raises the refusal where all are refused for one reason.
+    Raises the refusal where all jobs are refused for the same reason.
     """
     ids = {key: jobs.new_id() for key in begins}
     async with jobs.followed(bus, ids.values()) as following:
@@ -77,37 +82,37 @@ async def ordered(
         if not accepted and len({str(error) for error in refusals}) == 1:
             raise refusals[0]
         for line in dict.fromkeys(str(error) for error in refusals):
-            render.say(line)
+            render.remark(line)
         ids_accepted = [each.id for each in accepted]
         with progress.shown([each.key for each in accepted]) as show:
-            deserted = await followed_on(following, ids_accepted, show, stop)
-        return Ordered(ids_accepted, following.ended, bool(refusals), deserted)
+            no_fetcher = await follow_to_end(following, ids_accepted, show, stop)
+        return FollowedJobs(ids_accepted, following.ended, bool(refusals), no_fetcher)
 
 
-async def quietly(bus: Bus, begins: Mapping[Key, int], until: int | None, stop: asyncio.Event) -> Fetched:
-    """Have keys fetched, with nothing on standard output. Raises as `ordered` does."""
-    done = await ordered(bus, begins, until, stop)
-    say_errors(done.ended.values())
-    code = say_going_on(done.ids, done.ended, done.deserted)
+async def fetch_silently(bus: Bus, begins: Mapping[Key, int], until: int | None, stop: asyncio.Event) -> Fetched:
+    """Fetch keys as `fetch_keys` does, and print nothing on standard output."""
+    done = await fetch_keys(bus, begins, until, stop)
+    print_errors(done.ended.values())
+    code = report_unfinished(done.ids, done.ended, done.no_fetcher)
     failed = done.refused or bool(code) or any(job.state == "failed" for job in done.ended.values())
     return Fetched({job.key: job for job in done.ended.values()}, failed)
 
 
 async def follow(stop: asyncio.Event, config: Path | None, ids: Sequence[str], json: bool) -> int:
-    """Show the progress of jobs ordered before, and print the results."""
+    """Show the progress of jobs that were requested before, and print the results."""
     async with connected(settings_of(config), stop) as bus, jobs.followed(bus, ids) as following:
         known = [await jobs.find(bus, each) for each in ids]
         with progress.shown([job.key for job in known]) as show:
             for job in known:
                 following.updates.put_nowait(job)
-            deserted = await followed_on(following, ids, show, stop)
-        return report(ids, following.ended, refused=False, json=json, deserted=deserted)
+            no_fetcher = await follow_to_end(following, ids, show, stop)
+        return report(ids, following.ended, refused=False, json=json, no_fetcher=no_fetcher)
 
 
-async def followed_on(
+async def follow_to_end(
     following: jobs.FollowedJobs, ids: Sequence[str], show: jobs.ShowJob, stop: asyncio.Event
 ) -> NoSuchService | None:
-    """Follow jobs to their end, or until `stop`; the error where no fetcher came in time, and the jobs stay."""
+    """Follow jobs until they end or `stop` is set; return the error where no fetcher took them in time."""
     try:
         await following.until_ended(ids, show, stop)
     except NoSuchService as error:
@@ -116,47 +121,43 @@ async def followed_on(
 
 
 def report(
-    ids: Sequence[str], ended: dict[str, Job], *, refused: bool, json: bool, deserted: NoSuchService | None = None
+    ids: Sequence[str], ended: dict[str, Job], *, refused: bool, json: bool, no_fetcher: NoSuchService | None = None
 ) -> int:
-    """Print how the jobs ended; the command's exit code."""
+    """Print the results of jobs; return the command's exit code."""
     results = [ended[each] for each in ids if each in ended]
     if json:
         render.as_json(results)
     elif any(job.state != "failed" or job.rows_from_cache or job.rows_fetched for job in results):
-        render.out().print(render.job_table(results))
-    say_errors(results)
-    code = say_going_on(ids, ended, deserted)
-    return outcome(results, refused=refused) if code is None else code
+        render.out().print(tables.fetched_table(results))
+    print_errors(results)
+    code = report_unfinished(ids, ended, no_fetcher)
+    return exit_code(results, refused=refused) if code is None else code
 
 
-def say_errors(results: Iterable[Job]) -> None:
-    """Say why jobs failed, a line for each."""
+def print_errors(results: Iterable[Job]) -> None:
+    """Print why jobs failed, a line for each."""
     for job in results:
         if job.error is not None:
             reason = from_code(job.error.code, job.error.message, job.error.remedy)
-            render.say(f"{job.key}: {reason}")
+            render.remark(f"{job.key}: {reason}")
 
 
-def say_going_on(ids: Sequence[str], ended: Mapping[str, Job], deserted: NoSuchService | None) -> Exit | None:
-    """Say which jobs go on without being followed any more, and the exit code where there are some."""
-    going_on = [each for each in ids if each not in ended]
-    if deserted is not None and going_on:
-        render.say(
-            f"{deserted}; {render.plural(len(going_on), 'job')} not ended yet, and kept for the next fetcher; "
-            f"follow with `tickwire candles follow {' '.join(going_on)}`"
-        )
+def report_unfinished(ids: Sequence[str], ended: Mapping[str, Job], no_fetcher: NoSuchService | None) -> Exit | None:
+    """Print which jobs are no longer followed and still run; return the exit code, None where there are none."""
+    unfinished = [each for each in ids if each not in ended]
+    if not unfinished:
+        return None
+    jobs_text = render.plural(len(unfinished), "job")
+    remedy = f"follow with `tickwire candles follow {' '.join(unfinished)}`"
+    if no_fetcher is not None:
+        render.remark(f"{no_fetcher}; {jobs_text} not ended yet, and kept for the next fetcher; {remedy}")
         return Exit.FAILED
-    if going_on:
-        render.say(
-            f"detached: {render.plural(len(going_on), 'job')} not ended yet, and not stopped either; "
-            f"follow with `tickwire candles follow {' '.join(going_on)}`"
-        )
-        return Exit.INTERRUPTED
-    return None
+    render.remark(f"detached: {jobs_text} not ended yet, and not stopped either; {remedy}")
+    return Exit.INTERRUPTED
 
 
-def outcome(results: Sequence[Job], *, refused: bool) -> int:
-    """0 when all is complete, 1 when something failed, 3 when something is missing though nothing failed."""
+def exit_code(results: Sequence[Job], *, refused: bool) -> int:
+    """Return 0 when all jobs are complete, 1 when something failed, 3 when only candles are missing."""
     if refused or any(job.state == "failed" for job in results):
         return Exit.FAILED
     return Exit.OK if all(job.complete for job in results) else Exit.INCOMPLETE

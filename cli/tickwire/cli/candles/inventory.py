@@ -1,4 +1,4 @@
-"""`tickwire candles list`, `verify` and `repair`: what the cache holds, and whether it is sound."""
+"""`tickwire candles list`, `verify` and `repair`: what is cached, and whether the files are valid."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from pathlib import Path
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
+from tickwire.cli.arguments import KeyFilter, KeyNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render
-from tickwire.cli.output.tables import Fitting
+from tickwire.cli.output import render, tables
+from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.messages import CacheList, Coverage, KeyRequest, ListRequest, Repair, Verification
@@ -18,11 +19,11 @@ from tickwire.model.timeframes import duration_ms
 from tickwire.process.lifecycle import Exit
 
 VERIFY_TIMEOUT_S = 120.0
-"""A file of millions of rows is read whole."""
+"""Verifying reads whole files, of millions of rows."""
 
 
 async def inventory(bus: Bus) -> tuple[list[Coverage], list[str]]:
-    """Everything that is cached, by key, and the files that are refused. Raises NoSuchService."""
+    """Return everything that is cached, by key, and the damaged files. Raises NoSuchService."""
     keys: list[Coverage] = []
     damaged: list[str] = []
     async for part in bus.request_chunks(
@@ -37,16 +38,9 @@ def _order(key: Key) -> tuple[str, str, int, str]:
     return key.exchange, key.symbol, duration_ms(key.timeframe), key.timeframe
 
 
-async def list_(
-    stop: asyncio.Event,
-    config: Path | None,
-    exchanges: str | None,
-    symbols: str | None,
-    timeframes: str | None,
-    json: bool,
-) -> int:
-    """Print what is cached; a damaged file makes it fail."""
-    choice = arguments.choice(exchanges, symbols, timeframes)
+async def list_(stop: asyncio.Event, config: Path | None, names: KeyFilter, json: bool) -> int:
+    """Print what is cached; exit code 1 where a file is damaged."""
+    choice = arguments.choice(*names)
     async with connected(settings_of(config), stop) as bus:
         found, damaged = await bus.service_wait.call(lambda: inventory(bus))
     wanted = set(arguments.chosen([each.key for each in found], choice))
@@ -54,47 +48,40 @@ async def list_(
     if json:
         render.as_json({"keys": shown, "damaged": damaged})
     elif shown:
-        render.out().print(render.coverage_table(shown))
+        render.out().print(tables.coverage_table(shown))
     else:
-        render.say(
-            "no key fits; `tickwire candles list` without names shows all"
+        render.remark(
+            "no key matches; `tickwire candles list` without names shows all"
             if found
             else "nothing is cached yet; fetch something, such as `tickwire candles fetch binance BTC/USDT 1h`"
         )
     for line in damaged:
-        render.say(line)
+        render.remark(line)
     return Exit.FAILED if damaged else Exit.OK
 
 
-async def verify(
-    stop: asyncio.Event,
-    config: Path | None,
-    exchanges: str | None,
-    symbols: str | None,
-    timeframes: str | None,
-    json: bool,
-) -> int:
-    """Have files checked, all by default; a problem makes it fail."""
-    choice = arguments.choice(exchanges, symbols, timeframes)
+async def verify(stop: asyncio.Event, config: Path | None, names: KeyFilter, json: bool) -> int:
+    """Check files, all by default; exit code 1 where there is a problem."""
+    choice = arguments.choice(*names)
     async with connected(settings_of(config), stop) as bus:
         damaged: list[str] = []
-        if exchanges and symbols and timeframes:
-            keys = arguments.keys(exchanges, symbols, timeframes)
+        if names.exchanges and names.symbols and names.timeframes:
+            keys = arguments.keys(names.exchanges, names.symbols, names.timeframes)
         else:
             found, damaged = await bus.service_wait.call(lambda: inventory(bus))
             keys = arguments.chosen([each.key for each in found], choice)
-        results = [await verified(bus, key) for key in keys]
+        results = [await verify_key(bus, key) for key in keys]
     if json:
         render.as_json({"keys": results, "damaged": damaged})
     else:
         print_verifications(results)
     for line in damaged:
-        render.say(line)
+        render.remark(line)
     return Exit.FAILED if damaged or any(each.problem_count for each in results) else Exit.OK
 
 
-async def verified(bus: Bus, key: Key) -> Verification:
-    """Have one file checked."""
+async def verify_key(bus: Bus, key: Key) -> Verification:
+    """Have the cache check one file."""
     request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
     return await bus.service_wait.call(
         lambda: bus.request("cache.verify", request, Verification, timeout_s=VERIFY_TIMEOUT_S)
@@ -102,12 +89,12 @@ async def verified(bus: Bus, key: Key) -> Verification:
 
 
 def print_verifications(results: list[Verification]) -> None:
-    """What a check found, a row for each key, and below it each problem."""
+    """Print a table of checked files, and below it each problem."""
     if not results:
-        render.say("nothing to verify: no key fits, or nothing is cached")
+        render.remark("nothing to verify: no key matches, or nothing is cached")
         return
     columns = ("exchange", "symbol", "timeframe", "rows", "holes", "result")
-    table = Fitting("", columns, right=("rows", "holes"), least=("holes", "rows"), hint=True)
+    table = FittingTable("", columns, right=("rows", "holes"), least=("holes", "rows"), hint=True)
     for each in results:
         state = render.plural(each.problem_count, "problem") if each.problem_count else "clean"
         table.add_row(each.exchange, each.symbol, each.timeframe, f"{each.rows:,}", f"{each.holes:,}", state)
@@ -121,11 +108,9 @@ def print_verifications(results: list[Verification]) -> None:
             console.print(f"{name}: and {render.plural(each.problem_count - len(each.problems), 'more problem')}")
 
 
-async def repair(
-    stop: asyncio.Event, config: Path | None, exchange: str, symbol: str, timeframe: str, json: bool
-) -> int:
-    """Have a damaged file moved aside and its good rows kept."""
-    keys = arguments.keys(exchange, symbol, timeframe)
+async def repair(stop: asyncio.Event, config: Path | None, names: KeyNames, json: bool) -> int:
+    """Have the cache move a damaged file aside and keep its good rows."""
+    keys = arguments.keys(*names)
     if len(keys) != 1:
         raise BadRequest("repair takes one key", "name one exchange, one symbol and one timeframe")
     key = keys[0]

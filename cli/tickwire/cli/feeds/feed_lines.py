@@ -1,4 +1,4 @@
-"""What feeds say, as lines of text: one for each trade, book, ticker, candle and status. Pure."""
+"""Formats messages of feeds as lines of text: trades, books, tickers, candles, statuses. Pure."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ EVENTS = {
 
 @dataclass
 class Digits:
-    """The most decimals seen so far of prices and of amounts, so that columns line up."""
+    """The most decimals seen so far of prices and of amounts, so that columns align."""
 
     price: int = 0
     amount: int = 0
 
     def prices(self, value: float) -> str:
-        """A price, at least as long as those before."""
+        """Format a price, with at least the decimals of earlier ones."""
         self.price = max(self.price, render.decimals_of(value))
         return render.number(value, self.price)
 
     def amounts(self, value: float) -> str:
-        """An amount, at least as long as those before."""
+        """Format an amount, with at least the decimals of earlier ones."""
         self.amount = max(self.amount, render.decimals_of(value))
         return render.number(value, self.amount)
 
 
 def trades(message: Trades, digits: Digits) -> list[Text]:
-    """A line for each trade; before them one for a gap."""
+    """Return a line for each trade, preceded by one for a gap."""
     found = [] if message.gap is None else [note(gap(message.gap), "bold red", message.received)]
     return found + [trade(each, digits, repaired=message.source == "rest") for each in message.trades]
 
 
 def trade(message: Trade, digits: Digits, *, repaired: bool = False) -> Text:
-    """Time, side, price, amount; `rest` where it was fetched after an interruption."""
+    """Return time, side, price, amount; `rest` where the trade was fetched after an interruption."""
     style = SIDES[message.side]
     return Text.assemble(
         (render.clock(message.timestamp), "dim"),
@@ -57,36 +57,36 @@ def trade(message: Trade, digits: Digits, *, repaired: bool = False) -> Text:
 
 
 def gap(missing: Gap) -> str:
-    """What could not be had, in words."""
+    """Describe a gap in words."""
     since = "the beginning" if missing.since is None else render.moment(missing.since)
     until = "now" if missing.until is None else render.moment(missing.until)
     ids = ""
     if missing.after_id is not None or missing.before_id is not None:
         ids = f" (ids after {missing.after_id or '?'}, before {missing.before_id or '?'})"
-    return f"gap: trades between {since} and {until}{ids} could not be had" + (
+    return f"gap: trades between {since} and {until}{ids} are missing" + (
         f": {missing.reason}" if missing.reason else ""
     )
 
 
 def note(text: str, style: str, at: int) -> Text:
-    """A remark in between."""
+    """Return a remark with its time (ms)."""
     return Text.assemble((render.clock(at), "dim"), (f"  -- {text}", style))
 
 
 def status(message: Status) -> Text:
-    """What happened to a feed."""
-    said: list[str] = [message.event]
+    """Return a line for a status message."""
+    parts: list[str] = [message.event]
     if message.event == "repaired":
-        said.append(render.plural(message.trades, "trade"))
+        parts.append(render.plural(message.trades, "trade"))
     if message.message:
-        said.append(message.message)
+        parts.append(message.message)
     if message.gap is not None:
-        said.append(gap(message.gap).removeprefix("gap: "))
-    return note(": ".join(said), EVENTS.get(message.event, "yellow"), message.at)
+        parts.append(gap(message.gap).removeprefix("gap: "))
+    return note(": ".join(parts), EVENTS.get(message.event, "yellow"), message.at)
 
 
 def spread(message: Book) -> str:
-    """The spread, absolute and in parts of ten thousand."""
+    """Format the spread, absolute and in basis points."""
     if not message.bids or not message.asks:
         return "-"
     bid, ask = message.bids[0][0], message.asks[0][0]
@@ -96,7 +96,7 @@ def spread(message: Book) -> str:
 
 
 def book(message: Book, digits: Digits) -> Text:
-    """The best of each side and the spread; `resyncing` where there is no book."""
+    """Return the best levels and the spread; `resyncing` where there is no book."""
     at = message.timestamp or message.received
     if message.state != "live":
         return note("the book is resyncing", "yellow", at)
@@ -108,7 +108,7 @@ def book(message: Book, digits: Digits) -> Text:
 
 
 def ticker(message: Ticker, digits: Digits) -> Text:
-    """Last price, best prices, and the change in 24 hours."""
+    """Return last price, best prices, and the change in 24 hours."""
     parts: list[str | tuple[str, str]] = [(render.clock(message.timestamp or message.received), "dim")]
     for name, value in (("last", message.last), ("bid", message.bid), ("ask", message.ask)):
         if value is not None:
@@ -120,18 +120,18 @@ def ticker(message: Ticker, digits: Digits) -> Text:
             parts.append(f"  {name} {digits.prices(value)}")
     if message.volume is not None:
         parts.append(f"  volume {render.number(message.volume)}")
-    return Text.assemble(*parts) if len(parts) > 1 else note("nothing known yet", "yellow", message.received)
+    return Text.assemble(*parts) if len(parts) > 1 else note("no values yet", "yellow", message.received)
 
 
 def change(message: Ticker) -> float | None:
-    """The change in 24 hours, per cent."""
+    """Return the change in 24 hours (per cent), None where it is unknown."""
     if message.last is None or not message.open:
         return None
     return (message.last / message.open - 1) * 100
 
 
 def candle(message: Candle, digits: Digits) -> Text:
-    """Open time, prices, volume, and how far it is."""
+    """Return open time, prices, volume, and whether the candle is closed and complete."""
     prices = "  ".join(
         f"{name} {digits.prices(value)}"
         for name, value in (("O", message.open), ("H", message.high), ("L", message.low), ("C", message.close))

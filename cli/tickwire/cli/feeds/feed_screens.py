@@ -1,4 +1,4 @@
-"""What feeds look like on a terminal: the book as a ladder, the ticker as a panel, candles as a chart. Pure."""
+"""Draws feeds for a terminal: a book as a ladder, a ticker as a panel, candles as a chart. Pure."""
 
 from __future__ import annotations
 
@@ -17,42 +17,43 @@ from tickwire.model.messages import Row
 
 BAR_CELLS = 24
 LADDER_ROWS = 10
-"""Levels a side, where the terminal has room."""
+"""Levels a side, where the terminal is high enough."""
 KEPT = 500
+"""Candles kept for the chart."""
 STALE_MS = 5_000
-"""A feed that said nothing for so long is said to be silent."""
+"""After this time without a message a feed is shown as silent."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
 def bar(share: float, cells: int = BAR_CELLS) -> str:
-    """A bar for a share between 0 and 1, in eighths of a cell; something for anything above 0."""
+    """Draw a bar for a share between 0 and 1, in eighths of a cell; at least one eighth above 0."""
     eighths = max(1 if share > 0 else 0, round(min(1.0, share) * cells * 8))
     full, rest = divmod(eighths, 8)
     return "█" * full + (_EIGHTHS[rest] if rest else "")
 
 
 def silence(received: int | None, now: int) -> str:
-    """A remark where the newest message is not of now (ms)."""
+    """Return how long a feed has been silent at `now` (ms); empty where it is not silent."""
     if received is None:
         return "nothing yet"
     return "" if now - received < STALE_MS else f"nothing for {render.age(now - received)}"
 
 
 def ladder(message: Book | None, digits: Digits, rows: int = LADDER_ROWS) -> RenderableType:
-    """Asks above, bids below, the best of both in the middle around the spread; a bar for each amount.
+    """Draw asks above bids, with the spread between them and a bar for each amount.
 
-    Without a live book there are no levels, only the reason.
+    Without a live book, return the reason instead.
     """
     if message is None:
         return Text("waiting for the book", "yellow")
     if message.state != "live":
-        return Text("resyncing: there is no book that could be trusted", "yellow")
+        return Text("resyncing: there is no valid book", "yellow")
     asks, bids = message.asks[:rows], message.bids[:rows]
     most = max((amount for _, amount in (*asks, *bids)), default=0.0)
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for justify in ("right", "right", "left"):
         table.add_column(justify=justify, no_wrap=True)
-    # The longest first, so that all have its decimals.
+    # Formatted once before, so that all have the decimals of the longest.
     for price, amount in (*asks, *bids):
         digits.prices(price)
         digits.amounts(amount)
@@ -72,7 +73,7 @@ def ladder(message: Book | None, digits: Digits, rows: int = LADDER_ROWS) -> Ren
 
 
 def ticker(message: Ticker | None, digits: Digits) -> RenderableType:
-    """Best prices, the last one, and the last 24 hours."""
+    """Draw best prices, the last price, and the last 24 hours."""
     if message is None:
         return Text("waiting for the ticker", "yellow")
     table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -99,20 +100,20 @@ def ticker(message: Ticker | None, digits: Digits) -> RenderableType:
     return table
 
 
-class Candles:
-    """The newest candles of a feed, open one included: history first, then what the feed says."""
+class CandleScreen:
+    """The newest candles of a feed, including the open one: cached history, then live updates."""
 
     def __init__(self, history: Sequence[Row] = ()) -> None:
         self._rows: dict[int, Row] = {row[0]: row for row in history}
         self.last: Candle | None = None
 
-    def knows(self, message: Candle) -> bool:
-        """Whether it is a closed candle that a new owner repeats, and that the feed has told before."""
-        told = self.last
-        return message.closed and message.repeated and told is not None and told.timestamp >= message.timestamp
+    def is_repeat(self, message: Candle) -> bool:
+        """Return whether a new owner of the feed repeats a closed candle that was shown before."""
+        last = self.last
+        return message.closed and message.repeated and last is not None and last.timestamp >= message.timestamp
 
     def take(self, message: Candle) -> None:
-        """A candle as it is now; a closed complete one is not changed by one that is not."""
+        """Take a candle; an incomplete closed one does not replace an earlier row."""
         if self.last is None or message.timestamp >= self.last.timestamp:
             self.last = message
         if not message.complete and message.closed and message.timestamp in self._rows:
@@ -130,12 +131,12 @@ class Candles:
 
     @property
     def rows(self) -> list[Row]:
-        """In order of time."""
+        """The candles in order of time."""
         return [self._rows[key] for key in sorted(self._rows)]
 
     def render(self, title: str, digits: Digits, width: int, height: int) -> RenderableType:
-        """A chart that fits, and the newest candle in words."""
-        # Half a second, which other feeds need not wait.
+        """Draw a chart that fits, and the newest candle as a line."""
+        # Imported here, because it takes half a second that other feeds do not need.
         from tickwire.cli.output import chart
 
         rows = self.rows
@@ -147,10 +148,10 @@ class Candles:
 
 
 def framed(body: RenderableType, title: str, remarks: Sequence[Text | str]) -> RenderableType:
-    """A body under its name, and what is to be said of it."""
+    """Draw a body in a panel with a title, and remarks below."""
     return stacked(Panel(body, title=title, title_align="left", expand=False), remarks)
 
 
 def stacked(body: RenderableType, remarks: Sequence[Text | str]) -> RenderableType:
-    """A body, and below it what is to be said of it."""
+    """Draw a body, and remarks below."""
     return Group(body, *(each for each in remarks if each))

@@ -1,117 +1,109 @@
-"""`tickwire start`, `stop` and `ps`: which feeds run, and on whose behalf."""
+"""`tickwire start` and `tickwire stop`: register and withdraw a subscriber's interest in feeds."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from rich.live import Live
 
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
+from tickwire.cli.arguments import FeedNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.feeds.rates import Paces
-from tickwire.cli.output import render
+from tickwire.cli.output import render, tables
 from tickwire.client import interest
 from tickwire.client.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, NoSuchService, TickwireError
-from tickwire.model import messages
-from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest, StartRequest
-from tickwire.model.times import now_ms
-from tickwire.process.lifecycle import Exit, until_stopped
-
-WATCH_S = 1.0
-"""The pause between two looks."""
+from tickwire.model.feeds import Feed, FeedReport, StartRequest
+from tickwire.process.lifecycle import Exit
 
 
-async def start(
-    stop: asyncio.Event,
-    config: Path | None,
-    kind: str,
-    exchanges: str,
-    symbols: str,
-    timeframes: str | None,
-    subscriber: str,
-    ttl: int | None,
-    depth: int | None,
-    cadence: int | None,
-    deltas: bool,
-    json: bool,
-) -> int:
-    """Register an interest in every combination, and say where to listen and how to stop it."""
-    feeds = arguments.feeds(kind, exchanges, symbols, timeframes)
-    if kind != "book" and (depth is not None or cadence is not None or deltas):
-        raise BadRequest(f"a {kind} feed has no --depth, --cadence or --deltas", "they are for books; leave them out")
-    requests = {
-        feed: StartRequest(
+@dataclass(frozen=True)
+class StartOptions:
+    """Which feeds to start, for which subscriber, and the parameters of books."""
+
+    names: FeedNames
+    subscriber: str
+    ttl: int | None = None
+    depth: int | None = None
+    cadence: int | None = None
+    deltas: bool = False
+
+    def request(self, feed: Feed) -> StartRequest:
+        """Return the request that starts a feed."""
+        return StartRequest(
             kind=feed.kind,
             exchange=feed.exchange,
             symbol=feed.symbol,
             timeframe=feed.timeframe,
-            subscriber=subscriber,
-            ttl_s=ttl,
-            depth=depth,
-            cadence_ms=cadence,
-            deltas=deltas,
+            subscriber=self.subscriber,
+            ttl_s=self.ttl,
+            depth=self.depth,
+            cadence_ms=self.cadence,
+            deltas=self.deltas,
         )
-        for feed in feeds
-    }
+
+
+async def start(stop: asyncio.Event, config: Path | None, options: StartOptions, json: bool) -> int:
+    """Register an interest in every feed; print their subjects and how to stop them."""
+    names = options.names
+    feeds = arguments.feeds(*names)
+    if names.kind != "book" and (options.depth is not None or options.cadence is not None or options.deltas):
+        raise BadRequest(
+            f"a {names.kind} feed has no --depth, --cadence or --deltas", "they are for books; leave them out"
+        )
+    requests = {feed: options.request(feed) for feed in feeds}
     async with connected(settings_of(config), stop) as bus:
         done, refused = await _each(feeds, lambda feed: interest.start(bus, requests[feed]))
     _print(done, json)
     if done and not json:
-        names = " ".join(filter(None, (kind, exchanges, symbols, timeframes)))
-        option = "" if subscriber == interest.SUBSCRIBER else f" --subscriber {subscriber}"
-        until = "until stopped" if ttl is None else f"for {ttl} s unless started again"
-        render.say(f"kept for subscriber {subscriber} {until}; stop with `tickwire stop {names}{option}`")
-    return _ended(refused)
+        text = " ".join(filter(None, names))
+        option = "" if options.subscriber == interest.SUBSCRIBER else f" --subscriber {options.subscriber}"
+        until = "until stopped" if options.ttl is None else f"for {options.ttl} s unless started again"
+        render.remark(f"kept for subscriber {options.subscriber} {until}; stop with `tickwire stop {text}{option}`")
+    return _exit_code(refused)
 
 
-async def stop(
-    stop: asyncio.Event,
-    config: Path | None,
-    kind: str,
-    exchanges: str,
-    symbols: str,
-    timeframes: str | None,
-    subscriber: str,
-    json: bool,
-) -> int:
-    """Withdraw a subscriber's interest in every combination."""
-    feeds = arguments.feeds(kind, exchanges, symbols, timeframes)
+async def stop(stop: asyncio.Event, config: Path | None, names: FeedNames, subscriber: str, json: bool) -> int:
+    """Withdraw a subscriber's interest in every feed."""
+    feeds = arguments.feeds(*names)
     async with connected(settings_of(config), stop) as bus:
-        done, refused = await _each(feeds, lambda feed: _stopped(bus, feed, subscriber))
+        done, refused = await _each(feeds, lambda feed: _stop_one(bus, feed, subscriber))
     _print(done, json)
     kept = [each for each in done if each.subscribers]
     if kept and not json:
         others = render.plural(sum(each.subscribers for each in kept), "other subscriber")
-        render.say(f"{subscriber} has left; {others} still there, so the feed goes on (see `tickwire ps`)")
-    return _ended(refused)
+        render.remark(f"{subscriber} is no longer a subscriber; the feed continues for {others} (see `tickwire ps`)")
+    return _exit_code(refused)
 
 
-async def _stopped(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
+async def _stop_one(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
     return await bus.service_wait.call(lambda: interest.stop(bus, feed, subscriber, START_TIMEOUT_S))
 
 
-async def _each(feeds: Sequence[Feed], ask: Callable[[Feed], Any]) -> tuple[list[FeedReport], list[TickwireError]]:
-    """All at once: the replies and the refusals. Raises the refusal where all are the same."""
+async def _each(
+    feeds: Sequence[Feed], request: Callable[[Feed], Coroutine[Any, Any, FeedReport]]
+) -> tuple[list[FeedReport], list[TickwireError]]:
+    """Send the requests of all feeds at once; return the replies and the refusals.
+
+    Raises the refusal where every feed is refused for the same reason, and NoSuchService.
+    """
 
     async def one(feed: Feed) -> FeedReport | TickwireError:
         try:
-            answer: FeedReport = await ask(feed)
+            return await request(feed)
         except NoSuchService:
             raise
         except TickwireError as error:
             return error
-        return answer
 
     async with asyncio.TaskGroup() as group:
-        asked = [group.create_task(one(feed)) for feed in feeds]
-    answers = [each.result() for each in asked]
+        tasks = [group.create_task(one(feed)) for feed in feeds]
+    answers = [each.result() for each in tasks]
     done = [each for each in answers if isinstance(each, FeedReport)]
     refused = [each for each in answers if isinstance(each, TickwireError)]
     if not done and len({str(each) for each in refused}) == 1:
@@ -123,58 +115,11 @@ def _print(done: Sequence[FeedReport], json: bool) -> None:
     if json:
         render.as_json([msgspec.to_builtins(each) | {"subject": each.feed.public} for each in done])
     elif done:
-        render.out().print(render.started_table(done))
+        render.out().print(tables.started_table(done))
 
 
-def _ended(refused: Sequence[TickwireError]) -> int:
+def _exit_code(refused: Sequence[TickwireError]) -> int:
+    """Print the refusals; return the command's exit code."""
     for line in dict.fromkeys(map(str, refused)):
-        render.say(line)
+        render.remark(line)
     return Exit.FAILED if refused else Exit.OK
-
-
-async def listed(bus: Bus, exchange: str | None = None) -> tuple[list[FeedReport], list[str]]:
-    """Every feed by name, and the instances that did not answer. Raises NoSuchService."""
-    found: list[FeedReport] = []
-    silent: list[str] = []
-    async for part in bus.request_chunks(
-        "streamer.list", FeedsRequest(exchange=exchange), lambda data: messages.decode(data, FeedList)
-    ):
-        found += part.feeds
-        silent += part.silent
-    return sorted(found, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")), silent
-
-
-async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, watching: bool, json: bool) -> int:
-    """Print the feeds, once or each second."""
-    async with connected(settings_of(config), stop) as bus:
-        if watching:
-            await until_stopped(stop, _watch(bus, exchange, json))
-            return Exit.OK
-        found, silent = await listed(bus, exchange)
-    if json:
-        render.as_json({"feeds": found, "silent": silent})
-    elif found:
-        render.out().print(render.feed_table(found, now_ms()))
-    else:
-        render.say("no feed runs; start one, such as `tickwire start trade binance BTC/USDT`")
-    for each in silent:
-        render.say(f"streamer {each} did not answer in time")
-    return Exit.OK
-
-
-async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
-    """The feeds and their pace each second, until cancelled."""
-    console = render.out()
-    paces = Paces()
-    on_terminal = console.is_terminal and not json
-    with Live(console=console, auto_refresh=False) if on_terminal else nullcontext() as live:
-        while True:
-            found, silent = await listed(bus, exchange)
-            pace = paces.counted(found, now_ms())
-            if json:
-                render.as_json_line(msgspec.json.encode({"feeds": found, "silent": silent}))
-            elif live is not None:
-                live.update(render.feed_table(found, now_ms(), pace), refresh=True)
-            else:
-                console.print(render.feed_table(found, now_ms(), pace))
-            await asyncio.sleep(WATCH_S)

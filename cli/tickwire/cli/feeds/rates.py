@@ -1,4 +1,4 @@
-"""How fast feeds are: from what they counted at two moments."""
+"""Message rates of feeds, from their counters at two times. Pure."""
 
 from __future__ import annotations
 
@@ -7,23 +7,23 @@ from collections.abc import Sequence
 from tickwire.model.feeds import Feed, FeedReport
 
 
-class Paces:
-    """Remembers what was counted last."""
+class RateMeter:
+    """Remembers the last counters."""
 
     def __init__(self) -> None:
         self._at = 0
         self._messages: dict[Feed, int] = {}
 
-    def counted(self, feeds: Sequence[FeedReport], at: int) -> dict[Feed, float]:
-        """The messages per second of each feed since the last call, from what was counted at a moment (ms).
+    def update(self, feeds: Sequence[FeedReport], at: int) -> dict[Feed, float]:
+        """Return the messages per second of each feed since the last call; `at` (ms) is when they were counted.
 
-        Not of those that were not there then, or began to count anew.
+        Feeds that are new, or whose counter restarted, are left out.
         """
         elapsed_s = (at - self._at) / 1000
-        paces = {
+        rates = {
             each.feed: (each.messages - before) / elapsed_s
             for each in feeds
             if elapsed_s > 0 and (before := self._messages.get(each.feed)) is not None and each.messages >= before
         }
         self._at, self._messages = at, {each.feed: each.messages for each in feeds}
-        return paces
+        return rates

@@ -1,4 +1,4 @@
-"""A price chart in the terminal."""
+"""Draws a price chart for a terminal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tickwire.model.messages import Row
 HEIGHT = 18
 TICK_CELLS = 16
 AXIS_CELLS = 10
-"""Room for the prices at the left."""
+"""Width of the price axis at the left."""
 
 
 def candles(title: str, rows: Sequence[Row], width: int, height: int = HEIGHT) -> str:
-    """The last candles that fit into `width` cells, one a column; in colour where standard output is a terminal."""
+    """Draw the newest candles that fit into `width` cells, one a column; in colour where stdout is a terminal."""
     room = max(1, width - AXIS_CELLS)
     shown = rows[-room:]
     figure = plotext.figure
@@ -25,7 +25,7 @@ def candles(title: str, rows: Sequence[Row], width: int, height: int = HEIGHT) -
     figure.plot_size(width, height)
     figure.title(title)
     figure.theme("simple")
-    # Places rather than times: plotext 6.1 was a day off in 2025, and where nothing was traded needs no room.
+    # Indices instead of times: plotext 6.1 is a day off in 2025, and gaps in time need no space.
     last = len(shown) - 1
     figure.ruler("x").lim(last - room + 1, last)
     places = list(range(last, -1, -TICK_CELLS))[::-1]

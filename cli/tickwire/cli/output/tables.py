@@ -1,115 +1,145 @@
-"""Tables that fit the terminal: where it is too narrow, columns are left out whole, the least important first.
-
-A cell is never cut: `binance…` and `46,7…` say something else than what was meant. Text that may be long (`prose`) is
-wrapped between words. Where not even the most important columns fit, all cells go on in the next line.
-"""
+"""Tables of facts that several commands print: cached keys, fetch jobs, feeds."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 
-from rich.console import Console, ConsoleOptions, RenderResult
-from rich.measure import Measurement
-from rich.table import Table
 from rich.text import Text
 
-GAP = 2
-"""Blanks between two columns."""
-PROSE = 16
-"""So much room is kept for wrapped text before a column is left out for it."""
+from tickwire.cli.output import render
+from tickwire.cli.output.fitting_table import FittingTable
+from tickwire.model.feeds import Feed, FeedReport
+from tickwire.model.messages import Coverage, Job
+from tickwire.model.subjects import Key
+
+STATE_STYLES = {"live": "green", "disconnected": "red", "failed": "bold red", "stopped": "dim"}
 
 
-class Fitting:
-    """A table that leaves columns out, in the order of `least`, until it fits; with `hint`, it says which."""
-
-    def __init__(
-        self,
-        title: str,
-        columns: Sequence[str],
-        *,
-        right: Collection[str] = (),
-        least: Sequence[str] = (),
-        prose: Collection[str] = (),
-        hint: bool = False,
-    ) -> None:
-        self._title = title
-        self._columns = list(columns)
-        self._right = right
-        self._least = least
-        self._prose = prose
-        self._hint = hint
-        self._rows: list[tuple[Text, ...]] = []
-
-    def add_row(self, *cells: str | Text) -> None:
-        """Add a row; the last cells may be left out. A string is shown as it stands."""
-        blank = ("",) * (len(self._columns) - len(cells))
-        self._rows.append(tuple(Text(cell) if isinstance(cell, str) else cell for cell in (*cells, *blank)))
-
-    def shown(self, width: int) -> list[str]:
-        """The columns that are shown in so many characters."""
-        columns = list(self._columns)
-        for name in self._least:
-            if self._width(columns) <= width:
-                break
-            columns = [each for each in columns if each != name]
-        return columns
-
-    def _width(self, columns: Collection[str]) -> int:
-        widths = [
-            self._natural(place) if name not in self._prose else min(self._natural(place), PROSE)
-            for place, name in enumerate(self._columns)
-            if name in columns
-        ]
-        return sum(widths) + GAP * (len(widths) - 1)
-
-    def _natural(self, place: int) -> int:
-        """The width of a column that is not wrapped."""
-        return max(Text(self._columns[place]).cell_len, *(row[place].cell_len for row in self._rows), 0)
-
-    def fits(self, width: int) -> bool:
-        """Whether all columns are shown in so many characters."""
-        return self._width(self._columns) <= width
-
-    def drawn(self, width: int) -> Table:
-        """The table in so many characters."""
-        columns = self.shown(width)
-        folded = self._width(columns) > width
-        table = Table(title=self._title or None, title_justify="left", box=None, pad_edge=False, padding=(0, GAP, 0, 0))
-        places = [place for place, name in enumerate(self._columns) if name in columns]
-        for place in places:
-            name = self._columns[place]
-            table.add_column(
-                name,
-                justify="right" if name in self._right else "left",
-                no_wrap=not folded and name not in self._prose,
-                overflow="fold",
-                header_style="bold cyan",
-            )
-        for row in self._rows:
-            table.add_row(*(row[place] for place in places))
-        return table
-
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self.drawn(options.max_width)
-        left_out = [name for name in self._columns if name not in self.shown(options.max_width)]
-        if self._hint and left_out:
-            yield Text(f"no room in {options.max_width} columns for: {', '.join(left_out)}", "dim")
-
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement.get(console, options, self.drawn(options.max_width))
+def key_cells(key: Key) -> tuple[str, str, str]:
+    """Return the first three cells of a row about a key."""
+    return key.exchange, key.symbol, key.timeframe
 
 
-class Shortening:
-    """One table in several forms, each with less in its cells: the first that fits is shown, else the last."""
+def coverage_table(found: Sequence[Coverage], title: str = "") -> FittingTable:
+    """Return a table of what is cached, a row for each key."""
+    table = FittingTable(
+        title,
+        ("exchange", "symbol", "timeframe", "rows", "from", "to", "holes", "volume in", "file"),
+        right=("rows", "holes", "file"),
+        least=("file", "volume in", "holes", "from", "to"),
+        hint=True,
+    )
+    for each in found:
+        table.add_row(
+            *key_cells(each.key),
+            f"{each.rows:,}",
+            render.moment(each.first),
+            render.moment(each.last),
+            f"{each.holes:,}",
+            each.volume_unit or "?",
+            render.size(each.bytes),
+        )
+    return table
 
-    def __init__(self, *forms: Fitting) -> None:
-        self._forms = forms
 
-    def _chosen(self, width: int) -> Fitting:
-        return next((each for each in self._forms if each.fits(width)), self._forms[-1])
+def job_result(job: Job) -> str:
+    """Return the result of a job in words."""
+    if job.state == "failed":
+        reason = f"failed: {job.error.message}" if job.error else "failed"
+    else:
+        reason = "complete" if job.complete else "incomplete" if job.ended else job.state
+    return f"{reason}; missing {render.ranges(job.missing)}" if job.missing and not job.complete else reason
 
-    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
-        yield self._chosen(options.max_width)
 
-    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
-        return Measurement.get(console, options, self._chosen(options.max_width))
+def fetched_table(jobs: Sequence[Job]) -> FittingTable:
+    """Return a table of what was fetched, a row for each key."""
+    table = FittingTable(
+        "",
+        ("exchange", "symbol", "timeframe", "from cache", "fetched", "retries", "result"),
+        right=("from cache", "fetched", "retries"),
+        least=("retries", "from cache", "fetched"),
+        prose=("result",),
+        hint=True,
+    )
+    for job in jobs:
+        table.add_row(
+            *key_cells(job.key),
+            f"{job.rows_from_cache:,}",
+            f"{job.rows_fetched:,}",
+            f"{job.retries:,}",
+            job_result(job),
+        )
+    return table
+
+
+COUNTS = ("reconnects", "gaps", "repaired", "rejected", "conflated")
+
+
+def feed_table(feeds: Sequence[FeedReport], now: int, rates: Mapping[Feed, float] | None = None) -> FittingTable:
+    """Return a table of feeds at `now` (ms), a row for each; with messages per second where `rates` has them.
+
+    Counters that are zero for all feeds, such as `gaps`, get no column.
+    """
+    counts = [name for name in COUNTS if any(getattr(each, name) for each in feeds)]
+    rate_column = () if rates is None else ("messages/s",)
+    numbers = ("subscribers", "items", "messages", *rate_column, "last", *counts)
+    why = ("why",) if any(each.reason for each in feeds) else ()
+    table = FittingTable(
+        "",
+        ("feed", "state", "owner", *numbers, *why),
+        right=numbers,
+        least=(
+            "owner",
+            "subscribers",
+            "conflated",
+            "messages",
+            "repaired",
+            "items",
+            "reconnects",
+            *rate_column,
+            "last",
+            *counts,
+        ),
+        prose=why,
+    )
+    for each in feeds:
+        rate = () if rates is None else (f"{rates[each.feed]:,.1f}" if each.feed in rates else "-",)
+        table.add_row(
+            str(each.feed),
+            Text(each.state, STATE_STYLES.get(each.state, "yellow")),
+            each.owner or "-",
+            f"{each.subscribers:,}",
+            f"{each.items:,}",
+            f"{each.messages:,}",
+            *rate,
+            "-" if each.last_message is None else f"{render.age(now - each.last_message)} ago",
+            *(f"{getattr(each, name):,}" for name in counts),
+            *(each.reason for _ in why),
+        )
+    return table
+
+
+def started_table(feeds: Sequence[FeedReport]) -> FittingTable:
+    """Return a table of started feeds: their states and subjects."""
+    table = FittingTable(
+        "",
+        ("feed", "state", "owner", "subscribers", "subject"),
+        right=("subscribers",),
+        least=("owner", "subscribers", "feed", "state"),
+        hint=True,
+    )
+    for each in feeds:
+        table.add_row(str(each.feed), each.state, each.owner or "-", f"{each.subscribers:,}", each.feed.public)
+    return table
+
+
+def jobs_table(jobs: Sequence[Job]) -> FittingTable:
+    """Return a table of fetch jobs, a row for each."""
+    numbers = ("fetched", "retries")
+    columns = ("job", "key", "state", "instance", *numbers)
+    table = FittingTable("", columns, right=numbers, least=("instance", "retries", "fetched"))
+    for job in jobs:
+        counts = (f"{job.rows_fetched:,}", f"{job.retries:,}")
+        state = job.error.code if job.error is not None else job.state
+        table.add_row(job.id, " ".join(job.key), state, job.instance or "-", *counts)
+    return table

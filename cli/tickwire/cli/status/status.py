@@ -1,4 +1,4 @@
-"""`tickwire status` and `tickwire log`: what runs, and how much it says."""
+"""`tickwire status`: prints what runs on the broker, once or each second."""
 
 from __future__ import annotations
 
@@ -15,22 +15,18 @@ from rich.text import Text
 
 from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.feeds.interests import WATCH_S
-from tickwire.cli.feeds.rates import Paces
+from tickwire.cli.feeds.listing import WATCH_S
+from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.output import render
-from tickwire.cli.processes.up import CONTROL_LOG
-from tickwire.cli.status import survey as status_survey
-from tickwire.cli.status import view as status_view
-from tickwire.cli.status.survey import GATHER_S, Status
+from tickwire.cli.status import survey, view
+from tickwire.cli.status.survey import Status
 from tickwire.cli.status.view import Size
-from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService
-from tickwire.model import messages
-from tickwire.model.messages import LogLevel
+from tickwire.errors import BrokerUnavailable
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
 
 SILENT_S = 3.0
-"""After so long without an answer it is said that there is none, and again after as long."""
+"""Without an answer for this time it is reported that there is none; then again after the same time."""
 
 
 async def status(stop: asyncio.Event, config: Path | None, watching: bool, json: bool) -> int:
@@ -39,105 +35,88 @@ async def status(stop: asyncio.Event, config: Path | None, watching: bool, json:
         if watching:
             await until_stopped(stop, _watch(bus, json))
             return Exit.OK
-        found = await status_survey.gathered(bus)
+        found = await survey.collect(bus)
     if json:
         render.as_json(found)
     else:
-        render.out().print(status_view.drawn(found, now_ms()))
+        render.out().print(view.draw(found, now_ms()))
         for line in found.damaged:
-            render.say(line)
+            render.remark(line)
     return Exit.OK
 
 
 async def _watch(bus: Bus, json: bool) -> None:
-    """The whole state each second, until cancelled. While nobody answers that is said, and asked on."""
+    """Show the state each second, until cancelled. Reports a broker or service that does not answer, and retries."""
     console = render.out()
     on_terminal = console.is_terminal and not json
     with Live(console=console, auto_refresh=False, screen=True) if on_terminal else nullcontext() as live:
-        view = _View(console, live, json)
+        output = _Output(console, live, json)
         while True:
-            async with _remarking("the broker does not answer", view.remark):
-                state = await _answered(bus)
-            async with _remarking("a service does not answer", view.remark):
+            async with _report_waiting("the broker does not answer", output.remark):
+                state = await _broker_state(bus)
+            async with _report_waiting("a service does not answer", output.remark):
                 try:
-                    view.show(await status_survey.of_services(bus, state))
+                    output.show(await survey.of_services(bus, state))
                 except BrokerUnavailable as error:
-                    view.remark(str(error))
+                    output.remark(str(error))
             await asyncio.sleep(WATCH_S)
 
 
-async def _answered(bus: Bus) -> status_survey.BrokerState:
-    """What the broker says, however long it takes."""
+async def _broker_state(bus: Bus) -> survey.BrokerState:
+    """Return the broker's state, retried until it answers."""
     while True:
         try:
-            return await status_survey.of_broker(bus)
+            return await survey.of_broker(bus)
         except BrokerUnavailable:
             await asyncio.sleep(WATCH_S)
 
 
 @asynccontextmanager
-async def _remarking(what: str, remark: Callable[[str], None]) -> AsyncIterator[None]:
-    """Say every few seconds within the block that it is not over."""
+async def _report_waiting(what: str, remark: Callable[[str], None]) -> AsyncIterator[None]:
+    """Report every few seconds that the block has not ended."""
     began = time.monotonic()
 
-    async def tell() -> None:
+    async def report() -> None:
         while True:
             await asyncio.sleep(SILENT_S)
             remark(f"{what} ({time.monotonic() - began:.0f} s)")
 
     async with asyncio.TaskGroup() as group:
-        telling = group.create_task(tell())
+        reporting = group.create_task(report())
         try:
             yield
         finally:
-            telling.cancel()
+            reporting.cancel()
 
 
-class _View:
-    """Where the state is shown: a screen, lines of JSON, or one table after another."""
+class _Output:
+    """Shows the state on a screen, as lines of JSON, or as one table after another."""
 
     def __init__(self, console: Console, live: Live | None, json: bool) -> None:
         self._console = console
         self._live = live
         self._json = json
-        self._paces = Paces()
+        self._meter = RateMeter()
         self._last: Callable[[Size], RenderableType] = lambda _: Group()
 
     def show(self, found: Status) -> None:
-        """What was found."""
-        paces = self._paces.counted(found.feeds or [], found.at)
-        self._last = lambda size: status_view.drawn(found, now_ms(), paces, size)
+        """Show a state."""
+        rates = self._meter.update(found.feeds or [], found.at)
+        self._last = lambda size: view.draw(found, now_ms(), rates, size)
         if self._json:
             render.as_json_line(msgspec.json.encode(found))
         elif self._live is not None:
             self._live.update(self._last(self._size()), refresh=True)
         else:
-            self._console.print(status_view.drawn(found, now_ms(), paces))
+            self._console.print(view.draw(found, now_ms(), rates))
 
     def remark(self, text: str) -> None:
-        """Something in the way of finding out, on a screen above what was found last."""
+        """Show a remark; on a screen above the last state."""
         if self._live is None:
-            render.say(text)
+            render.remark(text)
         else:
             below = self._last(self._size(less=1))
             self._live.update(Group(Text(text, style="bold red"), below), refresh=True)
 
     def _size(self, less: int = 0) -> Size:
         return Size(self._console.width, self._console.height - less)
-
-
-async def log(stop: asyncio.Event, config: Path | None, level: str, logger: str) -> int:
-    """Set the level of a logger in every running service."""
-    try:
-        wanted = msgspec.convert({"level": level, "logger": logger}, LogLevel)
-    except msgspec.ValidationError as error:
-        raise BadRequest(f"{logger[:80]!r} is no logger: {error}", "name one, such as tickwire.fetcher") from error
-    began = time.monotonic()
-    async with connected(settings_of(config)) as bus:
-        confirmed = await bus.request_all(CONTROL_LOG, messages.encode(wanted), wait_s=GATHER_S)
-    if not confirmed:
-        raise NoSuchService(
-            f"no service confirmed the level within {time.monotonic() - began:.1f} s", "start all with `tickwire up`"
-        )
-    print(f"{logger} is at {level} in {render.plural(len(confirmed), 'service process', 'service processes')}")
-    return Exit.OK

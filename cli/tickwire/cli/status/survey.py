@@ -1,9 +1,8 @@
-"""What runs on a broker: asked of JetStream, and of every service."""
+"""Collects what runs on a broker, from JetStream and from every service."""
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import msgspec
 import nats.js.errors
@@ -13,16 +12,16 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import retry_jetstream
 from tickwire.cli.candles.inventory import inventory
-from tickwire.cli.feeds.interests import listed
-from tickwire.errors import BadRequest, BrokerUnavailable, TickwireError
-from tickwire.model import subjects
+from tickwire.cli.feeds.listing import list_feeds
+from tickwire.cli.status.queue import queued_jobs
+from tickwire.errors import BrokerUnavailable, TickwireError
 from tickwire.model.feeds import FeedReport
-from tickwire.model.messages import FetchRequest, Job, LeaseHolder
+from tickwire.model.messages import Job, LeaseHolder
 from tickwire.model.times import Count, now_ms
 from tickwire.process.lifecycle import unwrapped
 
 GATHER_S = 0.4
-"""How long answers are waited for: every instance answers by itself."""
+"""How long answers are collected; every instance answers by itself."""
 JOBS_SHOWN = 20
 _LEASES = f"$KV.{streams.LEASES}."
 
@@ -33,7 +32,7 @@ class _Answered(Struct, frozen=True):
 
 
 class _Stats(Struct, frozen=True):
-    """What a micro service answers to `$SRV.STATS`, as far as it is shown (ADR-32)."""
+    """The shown part of a micro service's answer to `$SRV.STATS` (ADR-32)."""
 
     name: str
     id: str
@@ -55,7 +54,7 @@ class ServiceStatus(Struct, frozen=True, kw_only=True):
 
 
 class LeaseStatus(Struct, frozen=True, kw_only=True):
-    """Who does what alone, since when (ms)."""
+    """A lease, its holder, and since when it is held (ms)."""
 
     service: str
     lease: str
@@ -64,7 +63,7 @@ class LeaseStatus(Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
-    """How full a stream is."""
+    """The size of a stream."""
 
     stream: str
     messages: int
@@ -72,10 +71,10 @@ class StreamStatus(Struct, frozen=True, kw_only=True):
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """What `tickwire status --json` prints. `keys` is absent when no cache answers, `feeds` when no streamer does.
+    """What `tickwire status --json` prints. `keys` is null when no cache answers, `feeds` when no streamer does.
 
-    `jobs` are the first of those that wait or run, `jobs_waiting` says how many there are. `at` is when the feeds were
-    counted, ms by this computer's clock.
+    `jobs` are the first queued and running jobs, `jobs_waiting` is their number. `at` is when the feeds were counted,
+    ms by this computer's clock.
     """
 
     nats_url: str
@@ -92,29 +91,29 @@ class Status(Struct, frozen=True, kw_only=True):
 
 
 class BrokerState(Struct, frozen=True, kw_only=True):
-    """What JetStream alone knows, as in `Status`."""
+    """The part of `Status` that comes from JetStream."""
 
     leases: list[LeaseStatus]
     streams: list[StreamStatus]
     jobs: list[Job]
 
 
-async def gathered(bus: Bus) -> Status:
-    """Ask the broker, then everybody on it. Raises BrokerUnavailable."""
+async def collect(bus: Bus) -> Status:
+    """Ask the broker, then every service. Raises BrokerUnavailable."""
     return await of_services(bus, await of_broker(bus))
 
 
 async def of_broker(bus: Bus) -> BrokerState:
-    """Ask JetStream, again for up to 15 s while a cluster elects a leader. Raises BrokerUnavailable."""
+    """Ask JetStream; retry for up to 15 s while a cluster elects a leader. Raises BrokerUnavailable."""
     async with unwrapped(), asyncio.TaskGroup() as group:
         leases = group.create_task(_leases(bus))
         filled = group.create_task(_streams(bus))
-        jobs = group.create_task(queued(bus, JOBS_SHOWN))
+        jobs = group.create_task(queued_jobs(bus, JOBS_SHOWN))
     return BrokerState(leases=leases.result(), streams=filled.result(), jobs=jobs.result())
 
 
 async def of_services(bus: Bus, broker: BrokerState) -> Status:
-    """Ask every service, and put it together with what the broker said. Raises BrokerUnavailable."""
+    """Ask every service, and merge the answers with the broker's state. Raises BrokerUnavailable."""
     async with unwrapped(), asyncio.TaskGroup() as group:
         services = group.create_task(_services(bus))
         cached = group.create_task(_cached(bus))
@@ -166,12 +165,12 @@ async def _leases(bus: Bus) -> list[LeaseStatus]:
 
 
 async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
-    """A lease, None where it was given up, has expired, or is none."""
+    """Return a lease; None where it was released, has expired, or is unreadable."""
     try:
         last = await retry_jetstream(lambda: bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True))
     except nats.js.errors.NotFoundError:
         return None
-    # Without data it is a marker.
+    # A message without data is a marker of deletion or expiry.
     if not last.data:
         return None
     service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
@@ -182,58 +181,14 @@ async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
 
 
 async def _feeds(bus: Bus) -> tuple[list[FeedReport] | None, int]:
-    """The feeds, and when they were counted, ms."""
+    """Return the feeds, and when they were counted (ms)."""
     try:
-        found, _ = await listed(bus)
+        found, _ = await list_feeds(bus)
     except BrokerUnavailable:
         raise
     except TickwireError:
         return None, now_ms()
     return found, now_ms()
-
-
-async def queued(bus: Bus, most: int) -> list[Job]:
-    """The first jobs that wait or run, by their last words. Raises BrokerUnavailable."""
-    found: list[Job] = []
-    sequence = 0
-    while len(found) < most:
-        try:
-            queued = await retry_jetstream(
-                partial(bus.jetstream.get_msg, streams.JOBS, sequence + 1, subject=">", next=True)
-            )
-        except nats.js.errors.NotFoundError:
-            # The end of the queue, or a broker without one.
-            break
-        sequence = queued.seq or sequence + 1
-        request = bus.undecodable.decode(queued.subject or "", queued.data or b"", FetchRequest)
-        if request is None or request.id is None:
-            continue
-        try:
-            found.append(await _job(bus, request.id, request))
-        except BadRequest as error:
-            # Nobody else's job is hidden by one whose id cannot be.
-            bus.undecodable.skip(queued.subject or "", queued.data or b"", error)
-    return found
-
-
-async def _job(bus: Bus, job_id: str, request: FetchRequest) -> Job:
-    """A job by its last message; where none is kept, or none that can be read, as it was asked for."""
-    subject = subjects.job(job_id)
-    try:
-        last = await retry_jetstream(lambda: bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject, direct=True))
-    except nats.js.errors.NotFoundError:
-        found = None
-    else:
-        found = bus.undecodable.decode(subject, last.data or b"", Job)
-    return found or Job(
-        id=job_id,
-        exchange=request.exchange,
-        symbol=request.symbol,
-        timeframe=request.timeframe,
-        state="queued",
-        since=request.since,
-        until=now_ms() if request.until is None else request.until,
-    )
 
 
 async def _streams(bus: Bus) -> list[StreamStatus]:

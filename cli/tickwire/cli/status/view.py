@@ -1,4 +1,4 @@
-"""The state of everything as one picture: the head, then tables, cut to the height of a terminal if there is one."""
+"""Draws the state of a broker: a summary, then tables, cut to the height of a terminal if there is one. Pure."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from typing import NamedTuple
 
 from rich.console import Group, RenderableType
 
-from tickwire.cli.output import render
-from tickwire.cli.output.tables import Fitting, Shortening
+from tickwire.cli.output import render, tables
+from tickwire.cli.output.fitting_table import FittingTable, ShorteningTable
 from tickwire.cli.status.survey import LeaseStatus, Status, StreamStatus
 from tickwire.model.feeds import Feed
-from tickwire.model.messages import Job
 
 LEASES_SHOWN = 4
+"""The most leases of a holder that are named."""
 
 
 class Size(NamedTuple):
-    """Of a terminal, in characters."""
+    """The size of a terminal, in characters."""
 
     width: int
     height: int
 
 
 class _Part(NamedTuple):
-    """A table of so many rows, and how its first ones are drawn."""
+    """A table: its number of rows, and a function that draws the first of them."""
 
     rows: int
-    drawn: Callable[[int], RenderableType]
+    draw: Callable[[int], RenderableType]
 
 
-def drawn(
-    found: Status, now: int, paces: Mapping[Feed, float] | None = None, size: Size | None = None
+def draw(
+    found: Status, now: int, rates: Mapping[Feed, float] | None = None, size: Size | None = None
 ) -> RenderableType:
-    """The state at a time (ms). With `size`, what does not fit is counted: `and 12 more`."""
+    """Draw the state at `now` (ms). With `size`, rows that do not fit are counted: `and 12 more`."""
     lines: list[RenderableType] = list(_head(found))
     if not found.services:
         lines += ["no service is running; start all with `tickwire up`"]
-    parts = [part for part in _parts(found, now, paces, size) if part.rows]
+    parts = [part for part in _parts(found, now, rates, size) if part.rows]
     if size is None:
         for part in parts:
-            lines += ["", part.drawn(part.rows)]
+            lines += ["", part.draw(part.rows)]
         return Group(*lines)
     free = size.height - len(lines) - len(parts)
-    # Lines between the tables are the first to go.
-    airy = sum(part.rows for part in parts) + len(parts) <= free
+    # Blank lines between the tables are left out first.
+    spaced = sum(part.rows for part in parts) + len(parts) <= free
     for part, given in zip(parts, shares([part.rows for part in parts], free), strict=True):
         shown = part.rows if given >= part.rows else given - 1
-        lines += [*([""] if airy else []), part.drawn(shown)]
+        lines += [*([""] if spaced else []), part.draw(shown)]
         if shown < part.rows:
             lines.append(f"and {part.rows - shown:,} more")
     return Group(*lines)
 
 
 def shares(rows: Sequence[int], lines: int) -> list[int]:
-    """How many of `lines` each table gets: a small one all its rows, the large ones equal parts of the rest.
+    """Return how many of `lines` each table gets: small ones all their rows, large ones equal parts of the rest.
 
-    At least one each, which may be more than there are.
+    Each gets at least one, which may add up to more than `lines`.
     """
     given = [0] * len(rows)
     for left, place in zip(range(len(rows), 0, -1), sorted(range(len(rows)), key=rows.__getitem__), strict=True):
@@ -67,7 +67,7 @@ def shares(rows: Sequence[int], lines: int) -> list[int]:
 
 
 def _head(found: Status) -> list[str]:
-    cached = "nobody answers; start one with `tickwire up` or `tickwire service cache`"
+    cached = "no cache answers; start one with `tickwire up` or `tickwire service cache`"
     if found.keys is not None:
         cached = f"{render.plural(found.keys, 'key')}, {render.plural(found.rows or 0, 'candle')}"
     return [
@@ -78,7 +78,7 @@ def _head(found: Status) -> list[str]:
     ]
 
 
-def _parts(found: Status, now: int, paces: Mapping[Feed, float] | None, size: Size | None) -> list[_Part]:
+def _parts(found: Status, now: int, rates: Mapping[Feed, float] | None, size: Size | None) -> list[_Part]:
     holders: dict[tuple[str, str], list[LeaseStatus]] = {}
     for lease in sorted(found.leases, key=lambda each: (each.service, each.holder)):
         holders.setdefault((lease.service, lease.holder), []).append(lease)
@@ -87,17 +87,17 @@ def _parts(found: Status, now: int, paces: Mapping[Feed, float] | None, size: Si
     return [
         _Part(len(found.services), lambda rows: _services(found, rows)),
         _Part(len(holders), lambda rows: _leases(list(holders.values())[:rows])),
-        _Part(len(found.jobs), lambda rows: jobs_table(found.jobs[:rows])),
+        _Part(len(found.jobs), lambda rows: tables.jobs_table(found.jobs[:rows])),
         _Part(-(-len(found.streams) // across), lambda rows: _streams(found.streams[: rows * across], across)),
-        _Part(len(feeds), lambda rows: render.feed_table(feeds[:rows], now, paces)),
+        _Part(len(feeds), lambda rows: tables.feed_table(feeds[:rows], now, rates)),
     ]
 
 
-def _services(found: Status, rows: int) -> Fitting:
+def _services(found: Status, rows: int) -> FittingTable:
     held = Counter(lease.holder for lease in found.leases)
     numbers = ("leases", "requests", "errors")
     columns = ("service", "instance", "started", *numbers)
-    table = Fitting("", columns, right=numbers, least=("requests", "started", "errors", "leases"))
+    table = FittingTable("", columns, right=numbers, least=("requests", "started", "errors", "leases"))
     for each in found.services[:rows]:
         started = each.started.replace("T", " ")[:19]
         counts = (held[each.instance], each.requests, each.errors)
@@ -105,14 +105,14 @@ def _services(found: Status, rows: int) -> Fitting:
     return table
 
 
-def _leases(holders: Sequence[Sequence[LeaseStatus]]) -> Shortening:
-    return Shortening(*(_leases_naming(holders, names) for names in range(LEASES_SHOWN, 0, -1)))
+def _leases(holders: Sequence[Sequence[LeaseStatus]]) -> ShorteningTable:
+    return ShorteningTable(*(_leases_naming(holders, names) for names in range(LEASES_SHOWN, 0, -1)))
 
 
-def _leases_naming(holders: Sequence[Sequence[LeaseStatus]], most: int) -> Fitting:
-    """The leases of each holder, so many of them by name."""
+def _leases_naming(holders: Sequence[Sequence[LeaseStatus]], most: int) -> FittingTable:
+    """Draw the leases of each holder; name at most `most` of them."""
     columns = ("leases of", "holder", "number", "since", "which")
-    table = Fitting("", columns, right=("number",), least=("since", "which"))
+    table = FittingTable("", columns, right=("number",), least=("since", "which"))
     for own in holders:
         since = render.moment(max(each.since for each in own) // 1000 * 1000)
         names = ", ".join(each.lease for each in own[:most])
@@ -121,21 +121,9 @@ def _leases_naming(holders: Sequence[Sequence[LeaseStatus]], most: int) -> Fitti
     return table
 
 
-def jobs_table(jobs: Sequence[Job]) -> Fitting:
-    """Fetch jobs, a row for each."""
-    numbers = ("fetched", "retries")
-    columns = ("job", "key", "state", "instance", *numbers)
-    table = Fitting("", columns, right=numbers, least=("instance", "retries", "fetched"))
-    for job in jobs:
-        counts = (f"{job.rows_fetched:,}", f"{job.retries:,}")
-        state = job.error.code if job.error is not None else job.state
-        table.add_row(job.id, " ".join(job.key), state, job.instance or "-", *counts)
-    return table
-
-
-def _streams(streams: Sequence[StreamStatus], across: int) -> Fitting:
+def _streams(streams: Sequence[StreamStatus], across: int) -> FittingTable:
     columns, numbers = ("stream", "messages", "size"), ("messages", "size")
-    table = Fitting("", columns * across, right=numbers, least=("size",))
+    table = FittingTable("", columns * across, right=numbers, least=("size",))
     for first in range(0, len(streams), across):
         table.add_row(*(cell for each in streams[first : first + across] for cell in _cells(each)))
     return table
@@ -146,7 +134,7 @@ def _cells(stream: StreamStatus) -> tuple[str, str, str]:
 
 
 def _across(streams: Sequence[StreamStatus], width: int) -> int:
-    """How many streams fit beside each other."""
+    """Return how many streams fit side by side."""
     titles = [("stream", "messages", "size")]
     columns = zip(*titles, *(_cells(each) for each in streams), strict=True)
     return max(1, width // sum(max(map(len, column)) + 2 for column in columns))

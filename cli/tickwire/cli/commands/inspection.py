@@ -1,0 +1,65 @@
+"""Commands that look at what runs, or change how much it logs: status, url, doctor, log."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tickwire.cli.invoke import invoke
+from tickwire.cli.options import GROUP, Config, Exchange, Json, Level, Watching
+
+app = typer.Typer(**GROUP)
+
+
+@app.command()
+def status(config: Config = None, watching: Watching = False, json: Json = False) -> int:
+    """Print what runs: services, leases, jobs, feeds, streams, and how much is cached."""
+    from tickwire.cli.status import status as module
+
+    return invoke(module.status, config, watching, json)
+
+
+@app.command()
+def url(
+    config: Config = None,
+    websocket: Annotated[bool, typer.Option("--websocket", help="The URL of nats.websocket_port.")] = False,
+    json: Json = False,
+) -> int:
+    """Print the URL of the broker with its token, for programs in other languages.
+
+    The token gives full access to the broker: pass it in the environment, not on a command line.
+
+    Example: export NATS_URL=$(tickwire url)
+    """
+    from tickwire.cli import broker_url
+
+    return invoke(broker_url.url, config, websocket, json)
+
+
+@app.command()
+def doctor(
+    exchange: Exchange,
+    symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="The market to try.")] = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Try each step on the way to an exchange, and print which one fails and the remedy.
+
+    Name, connection, TLS, markets, clock, candles, WebSocket, live trades; from this machine, without any service.
+    """
+    from tickwire.cli.doctor import command
+
+    return invoke(command.doctor, config, exchange, symbol, json)
+
+
+@app.command()
+def log(
+    level: Annotated[Level, typer.Argument(metavar="LEVEL", help="debug, info, warning or error")],
+    logger: Annotated[str, typer.Argument(metavar="[LOGGER]", help="Such as tickwire.fetcher.")] = "tickwire",
+    config: Config = None,
+) -> int:
+    """Change how much the running services log."""
+    from tickwire.cli.status import log as module
+
+    return invoke(module.log, config, level.value, logger)

@@ -1,0 +1,1 @@
+"""`tickwire doctor`: finds the step that fails on the way to an exchange."""

@@ -1,0 +1,70 @@
+"""`tickwire ps`: the feeds that have subscribers, once or each second."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from pathlib import Path
+
+import msgspec
+from rich.live import Live
+
+from tickwire.bus.connection import Bus
+from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.feeds.rates import RateMeter
+from tickwire.cli.output import render, tables
+from tickwire.model import messages
+from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
+from tickwire.model.times import now_ms
+from tickwire.process.lifecycle import Exit, until_stopped
+
+WATCH_S = 1.0
+"""Pause between two requests of `--watch`."""
+
+
+async def list_feeds(bus: Bus, exchange: str | None = None) -> tuple[list[FeedReport], list[str]]:
+    """Return every feed by name, and the instances that did not answer. Raises NoSuchService."""
+    found: list[FeedReport] = []
+    silent: list[str] = []
+    async for part in bus.request_chunks(
+        "streamer.list", FeedsRequest(exchange=exchange), lambda data: messages.decode(data, FeedList)
+    ):
+        found += part.feeds
+        silent += part.silent
+    return sorted(found, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")), silent
+
+
+async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, watching: bool, json: bool) -> int:
+    """Print the feeds, once or each second."""
+    async with connected(settings_of(config), stop) as bus:
+        if watching:
+            await until_stopped(stop, _watch(bus, exchange, json))
+            return Exit.OK
+        found, silent = await list_feeds(bus, exchange)
+    if json:
+        render.as_json({"feeds": found, "silent": silent})
+    elif found:
+        render.out().print(tables.feed_table(found, now_ms()))
+    else:
+        render.remark("no feed runs; start one, such as `tickwire start trade binance BTC/USDT`")
+    for each in silent:
+        render.remark(f"streamer {each} did not answer in time")
+    return Exit.OK
+
+
+async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
+    """Print the feeds and their message rates each second, until cancelled."""
+    console = render.out()
+    meter = RateMeter()
+    on_terminal = console.is_terminal and not json
+    with Live(console=console, auto_refresh=False) if on_terminal else nullcontext() as live:
+        while True:
+            found, silent = await list_feeds(bus, exchange)
+            rates = meter.update(found, now_ms())
+            if json:
+                render.as_json_line(msgspec.json.encode({"feeds": found, "silent": silent}))
+            elif live is not None:
+                live.update(tables.feed_table(found, now_ms(), rates), refresh=True)
+            else:
+                console.print(tables.feed_table(found, now_ms(), rates))
+            await asyncio.sleep(WATCH_S)

@@ -1,0 +1,23 @@
+"""Runs the coroutine of a command. Every command imports this module, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+if TYPE_CHECKING:
+    import asyncio
+
+P = ParamSpec("P")
+
+
+def invoke(
+    command: Callable[Concatenate[asyncio.Event, P], Awaitable[int | None]], *args: P.args, **kwargs: P.kwargs
+) -> int:
+    """Run `command(stop, ...)` on an event loop, where SIGINT and SIGTERM set `stop`; return its exit code."""
+    from tickwire.process import lifecycle
+
+    async def main(stop: asyncio.Event) -> int | None:
+        return await command(stop, *args, **kwargs)
+
+    return lifecycle.run(main)
