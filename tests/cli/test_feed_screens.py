@@ -246,7 +246,7 @@ async def test_a_live_book_of_which_nothing_was_heard_for_long_is_not_shown() ->
     await view.take(TapeMessage(1, messages.encode(book())))
     assert "resyncing" not in drawn(view.render())
     view.last_message_at -= 30
-    assert "resyncing: there is no book" in drawn(view.render())
+    assert "resyncing: there is no valid book" in drawn(view.render())
 
 
 def test_a_feed_that_went_silent_is_said_to_be() -> None:
