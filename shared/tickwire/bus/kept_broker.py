@@ -12,7 +12,7 @@ from tickwire.bus import embedded
 from tickwire.errors import TickwireError
 from tickwire.process import lifecycle, ports
 from tickwire.process.bulkhead import reason
-from tickwire.process.supervisor import HEALTHY_AFTER_S, Say, restart_backoff
+from tickwire.process.supervisor import HEALTHY_AFTER_S, Report, restart_backoff
 
 TAKEOVER_PATIENCE_S = 30.0
 """How long a killed supervisor's broker may take to follow it: it writes what it has, on a machine that may be busy."""
@@ -22,7 +22,7 @@ TAKEOVER_PATIENCE_S = 30.0
 async def kept_broker(
     folder: Path,
     server: Path | None,
-    say: Say,
+    report: Report,
     websocket: embedded.WebSocket | None = None,
     choice: Sequence[int] = (ports.ANY,),
     token: str | None = None,
@@ -36,7 +36,7 @@ async def kept_broker(
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await _predecessor_gone(folder)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        group.create_task(_keep_broker(folder, server, stop, ready, say, websocket, choice, token))
+        group.create_task(_keep_broker(folder, server, stop, ready, report, websocket, choice, token))
         try:
             yield await ready
         finally:
@@ -48,7 +48,7 @@ async def _keep_broker(
     server: Path | None,
     stop: asyncio.Event,
     ready: asyncio.Future[str],
-    say: Say,
+    report: Report,
     websocket: embedded.WebSocket | None,
     choice: Sequence[int],
     token: str | None,
@@ -73,7 +73,7 @@ async def _keep_broker(
             if time.monotonic() - began > HEALTHY_AFTER_S:
                 backoff.worked()
             pause = backoff.next()
-            say(f"the broker ended; starting it again in {pause:.1f} s: {reason(error)}")
+            report(f"the broker ended; starting it again in {pause:.1f} s: {reason(error)}")
             await lifecycle.pause(stop, pause)
 
 

@@ -1,9 +1,9 @@
-"""Whether the service that has `metrics.port` on this machine is ready, as the health check of a container asks it:
+"""Health check of a container: whether the service at `metrics.port` of this machine is ready.
 
     python -m tickwire.observe.healthcheck
 
-It runs every few seconds beside each service, so it imports little: the settings, which cost several times as much, are
-read only where the environment does not have both TICKWIRE_METRICS_HOST and TICKWIRE_METRICS_PORT.
+It runs every few seconds beside each service, so it imports little. The settings, whose import costs several times as
+much, are read only if the environment lacks TICKWIRE_METRICS_HOST or TICKWIRE_METRICS_PORT.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TIMEOUT_S = 5.0
 
 
 def main(config: Path | None = None) -> int:
-    """Print `ready`, or why not; the exit code: 0, 1 when it is not ready, 2 when nobody can say where to ask."""
+    """Print `ready` or the reason; returns the exit code: 0, 1 when not ready, 2 when no port is configured."""
     try:
         host, port = _address(config)
     except TickwireError as error:
@@ -32,7 +32,7 @@ def main(config: Path | None = None) -> int:
 
 
 def asked(host: str, port: int) -> str | None:
-    """Ask `/health/ready` (see `tickwire.observe.http`): why it is not, or None. Waits for 5 s at most."""
+    """Request `/health/ready` (see `tickwire.observe.http`): the reason if not ready, else None. Waits up to 5 s."""
     connection = http.client.HTTPConnection(host, port, timeout=TIMEOUT_S)
     try:
         connection.request("GET", "/health/ready")
@@ -53,7 +53,7 @@ def _address(config: Path | None) -> tuple[str, int]:
 
     settings = configuration.load(config).metrics
     if settings.port is None:
-        raise ConfigError("metrics.port is not set, so nothing can be asked", "set it for the service, and here")
+        raise ConfigError("metrics.port is not set, so there is nothing to check", "set it for the service, and here")
     return settings.host, settings.port
 
 

@@ -1,17 +1,17 @@
-"""The HTTP side of a service process: its metrics, whether it is alive, and whether it is ready.
+"""Serves metrics and health of a service process over HTTP.
 
 | path | answer |
 |---|---|
-| `/metrics` | what `tickwire.observe.metrics` counts, in Prometheus' text format |
-| `/health/live` | 200 while the event loop turns |
-| `/health/ready` | 200 when the work can be done, else 503: JSON with `reason`, and `failing` by names of checks |
+| `/metrics` | the metrics of `tickwire.observe.metrics`, in Prometheus' text format |
+| `/health/live` | 200 while the event loop runs |
+| `/health/ready` | 200 when ready, else 503: JSON with `reason`, and `failing` by the names of checks |
 
-Checks: `broker` (connected), `identity` (the broker is the one that it was), `session` (the membership in bucket
-LEASES is renewed), `consumers` (what is followed is delivered), `storage` (the broker, and the cache's disk, take what
-is to be stored), `serving` (requests are answered).
+Checks: `broker` (connected), `identity` (the broker was not replaced), `session` (the membership in bucket LEASES is
+renewed), `consumers` (subscriptions deliver), `storage` (the broker, and the cache's disk, accept writes), `serving`
+(requests are answered).
 
-At most `MOST` connections are open at once; one more is answered 503 and closed. One that has had no request answered
-for `IDLE_S` is closed.
+At most `MOST` connections are open at once; a further one is answered 503 and closed. A connection without an answered
+request for `IDLE_S` is closed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from tickwire.settings import MetricsSettings
 log = logs.get(__name__)
 
 MOST = 64
-"""Connections at once: of Prometheus one, of a container's health check one, and some of people who look."""
+"""Connections at once: one of Prometheus, one of a container's health check, and some of people."""
 IDLE_S = 120.0
 """Longer than the usual intervals of scrapes, 15 to 60 s, so that their connections are kept."""
 QUIET_S = 60.0
@@ -44,25 +44,25 @@ _REFUSAL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Le
 
 
 class Connections:
-    """Lets at most `most` connections in at once, and ends those without an answered request for `idle_s`."""
+    """Admits at most `most` connections at once, and closes those without an answered request for `idle_s`."""
 
     def __init__(self, most: int, idle_s: float) -> None:
         self._most = most
         self._idle_s = idle_s
         self._since: dict[object, float] = {}
-        """When each was opened, or had a request answered last (s, monotonic)."""
+        """When each was opened, or last had a request answered (s, monotonic)."""
         self._refused = Episode(log, "connections to the metrics port are refused", quiet_s=QUIET_S, most=most)
 
     @web.middleware
     async def answering(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Note for each connection when it was of use."""
+        """Record when a connection last had a request answered."""
         try:
             return await handler(request)
         finally:
             self._since[request.protocol] = time.monotonic()
 
     def admit(self, server: web.Server, transport: asyncio.Transport) -> None:
-        """Hand a new connection over to the server, or refuse it."""
+        """Pass a new connection to the server, or refuse it."""
         if len(server.connections) >= self._most:
             self._refused.occurs()
             transport.write(_REFUSAL)
@@ -74,27 +74,27 @@ class Connections:
         protocol.connection_made(transport)
 
     async def end_idle(self, server: web.Server) -> None:
-        """Close those that are of no use, for ever."""
+        """Close idle connections, for ever."""
         while True:
             await asyncio.sleep(self._idle_s / 4)
             now = time.monotonic()
-            # What has been closed is forgotten.
+            # Forgets closed connections.
             self._since = {each: self._since.get(each, now) for each in server.connections}
             for protocol in server.connections:
                 if now - self._since[protocol] >= self._idle_s and protocol.transport is not None:
-                    # At once: one that does not read would keep it open for as long as it likes.
+                    # Aborted, because a client that does not read could keep a closing connection open.
                     protocol.transport.abort()
 
 
 class _Greeting(asyncio.Protocol):
-    """The protocol of a connection until it is known whether it is let in."""
+    """The protocol of a connection until it is admitted."""
 
     def __init__(self, connections: Connections, server: web.Server) -> None:
         self._connections = connections
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # uvloop's transports are no subclasses of asyncio's.
+        # uvloop's transports are not subclasses of asyncio's.
         self._connections.admit(self._server, cast(asyncio.Transport, transport))
 
 
@@ -102,7 +102,7 @@ class _Greeting(asyncio.Protocol):
 async def monitored(
     settings: MetricsSettings, metrics: Metrics, *, most: int = MOST, idle_s: float = IDLE_S
 ) -> AsyncIterator[None]:
-    """Answer within the block, where a port is configured. Raises ConfigError when it is taken."""
+    """Serve within the block, if a port is configured. Raises ConfigError when the port is in use."""
     if settings.port is None:
         yield
         return

@@ -19,7 +19,7 @@ from tickwire.redaction import redacted
 from tickwire.settings import LogSettings
 
 _of_process: dict[str, Any] = {}
-"""What goes with every line, from whichever thread: context variables do not reach those of an executor."""
+"""Fields of every line, from any thread: context variables do not reach the threads of an executor."""
 
 
 def _with_fields(_logger: Any, _method: str, event: EventDict) -> EventDict:
@@ -35,20 +35,20 @@ _SHARED: list[Processor] = [
 
 
 class _Redacting(structlog.stdlib.ProcessorFormatter):
-    """Lines without secrets, whoever logs them: tracebacks and other libraries, too."""
+    """Redacts secrets in every line, including tracebacks and the logs of libraries."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redacted(super().format(record))
 
 
-def _tell(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
+def _print_redacted(_kind: type[BaseException], error: BaseException, _trace: TracebackType | None) -> None:
     sys.stderr.write(redacted("".join(traceback.format_exception(error))))
 
 
 def configure(settings: LogSettings, **fields: Any) -> None:
-    """Send all logs of this process to standard error; `fields` (service, instance) go with every line."""
+    """Send all logs of this process to standard error; `fields` (service, instance) are added to every line."""
     as_text = settings.format == "text" or (settings.format == "auto" and sys.stderr.isatty())
-    # Tracebacks without the values of variables, which are ConsoleRenderer's default.
+    # Tracebacks without the values of variables, which ConsoleRenderer shows by default.
     renderers: list[Processor] = (
         [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback)]
         if as_text
@@ -61,12 +61,12 @@ def configure(settings: LogSettings, **fields: Any) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
-    # What ends the process is told without secrets, too.
-    sys.excepthook = _tell
+    # The traceback of an exception that ends the process is redacted, too.
+    sys.excepthook = _print_redacted
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.WARNING)
-    # For libraries that use it.
+    # For libraries that use structlog themselves.
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -77,7 +77,7 @@ def configure(settings: LogSettings, **fields: Any) -> None:
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    _ours[:] = [True]
+    _configured[:] = [True]
     _of_process.clear()
     _of_process.update(fields)
     set_level(settings.level)
@@ -86,15 +86,15 @@ def configure(settings: LogSettings, **fields: Any) -> None:
 
 
 def set_level(level: str, logger: str = "tickwire") -> None:
-    """Change the level of a logger and of those below it that have none of their own."""
+    """Change the level of a logger, and of those below it without a level of their own."""
     logging.getLogger(logger).setLevel(level.upper())
 
 
 def get(name: str) -> FilteringBoundLogger:
     """The logger of a module: `log = logs.get(__name__)`.
 
-    In a program that uses tickwire as a library, and does not call `configure`, it is a logger of the standard library,
-    with the fields in the text and as `extra`; what the program does with structlog is its own affair.
+    In a program that uses tickwire as a library and does not call `configure`, it is a logger of the standard library
+    with the fields in the text and as `extra`. The program's own configuration of structlog is not touched.
     """
     logger = structlog.wrap_logger(
         logging.getLogger(name),
@@ -105,13 +105,13 @@ def get(name: str) -> FilteringBoundLogger:
     return cast(FilteringBoundLogger, logger)
 
 
-_ours: list[bool] = []
-"""Whether this process is one of ours, with `configure` called."""
+_configured: list[bool] = []
+"""Not empty once `configure` was called, as in the processes of tickwire itself."""
 
 
 def _finished(logger: Any, method: str, event: EventDict) -> Any:
-    """What goes on to the standard library's logger."""
-    if not _ours:
+    """The arguments for the standard library's logger."""
+    if not _configured:
         found = structlog.stdlib.render_to_log_kwargs(logger, method, event)
         facts = ", ".join(f"{name}={value}" for name, value in found["extra"].items())
         return {**found, "msg": f"{found['msg']} ({facts})" if facts else found["msg"]}

@@ -1,4 +1,4 @@
-"""How long the event loop is held up: the one number that says whether something blocks it."""
+"""Measures stalls of the event loop: shows whether something blocks it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REPORT_EVERY_S = 1.0
 
 @asynccontextmanager
 async def measured(report: Callable[[float], None]) -> AsyncIterator[None]:
-    """While the block lasts, report each second's longest stall (ms), by how late a timer of 5 ms fires."""
+    """Within the block, report the longest stall (ms) of each second: how late a timer of 5 ms fires."""
 
     async def tick() -> None:
         loop = asyncio.get_running_loop()

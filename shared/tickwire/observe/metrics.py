@@ -1,8 +1,8 @@
-"""What a process counts, for Prometheus: one registry per process, passed to whatever counts.
+"""Metrics of a process for Prometheus: one registry per process, passed to the code that counts.
 
 Names are `tickwire_<part>_<what>_<unit>`, times are in seconds; docs/metrics.md lists all of them. Labels are bounded:
-services, subjects, exchanges, the feeds that run; never ids. What is counted anyway is read when Prometheus asks, so
-that it costs nothing meanwhile (`reading`); it is read on the event loop and written out beside it (`snapshot`).
+services, subjects, exchanges, running feeds; never ids. Values that exist anyway are collected when Prometheus scrapes
+(`reading`), on the event loop, and formatted in a thread (`snapshot`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from tickwire.observe.readiness import Readiness
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
-"""Upper bounds of the buckets of durations: from what one append takes to what a ban takes."""
+"""Upper bounds of the buckets of durations: from one append to a ban by an exchange."""
 
 Text = Callable[[], Iterable[str]]
-"""Writes out what was read before, in Prometheus' text format; pure, because a thread calls it."""
+"""Formats values that were read before, in Prometheus' text format; pure, because it runs in a thread."""
 
 
 @dataclass
 class Answered:
-    """How the requests of an endpoint were answered, for `$SRV.STATS`."""
+    """Counts of the requests of an endpoint, for `$SRV.STATS`."""
 
     count: int = 0
     errors: int = 0
@@ -43,10 +43,10 @@ class Answered:
 
 
 class Metrics:
-    """What every service counts, and the registry for what only one of them does."""
+    """The metrics that every service has, and the registry for those of single services."""
 
     def __init__(self) -> None:
-        # The time of creation of every series doubles what is scraped, and nothing here asks for it.
+        # Creation times of series would double the size of a scrape, and nothing uses them.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
@@ -57,9 +57,9 @@ class Metrics:
         self.serving = False
         """Whether the service answers requests."""
         self.served = False
-        """Whether it ever did: what ends it then is no refusal to start."""
+        """Whether it ever did: a failure after that is not a refusal to start."""
         self.again = False
-        """Whether this process served before, on what the broker was then."""
+        """Whether this process served before, on a broker that was replaced since."""
         self.requests = Histogram(
             "tickwire_request_seconds",
             "Time to answer a request, by endpoint",
@@ -82,7 +82,7 @@ class Metrics:
 
     @contextmanager
     def reading(self, collect: Callable[[], Iterable[Metric]]) -> Iterator[None]:
-        """While inside, what `collect` returns is part of every scrape."""
+        """Within the block, the metrics that `collect` returns are part of every scrape."""
         collector = _Collector(collect)
         self.registry.register(collector)
         try:
@@ -92,7 +92,7 @@ class Metrics:
 
     @contextmanager
     def writing(self, read: Callable[[], Text]) -> Iterator[None]:
-        """While inside, the same for what has thousands of series: `read` takes the numbers, its Text writes them."""
+        """Within the block, the same for thousands of series: `read` takes the values, its Text formats them."""
         self._texts.append(read)
         try:
             yield
@@ -100,7 +100,7 @@ class Metrics:
             self._texts.remove(read)
 
     def snapshot(self) -> Callable[[], bytes]:
-        """Read everything as it is now. What is returned writes it out: that takes longer, and may be in a thread."""
+        """Read all values now; returns a function that formats them, which takes longer and may run in a thread."""
         read = _Collector(list(self.registry.collect()).__iter__)
         texts = [text() for text in self._texts]
         return lambda: b"".join([generate_latest(read), *(part.encode() for text in texts for part in text())])
@@ -115,27 +115,27 @@ class _Collector:
 
 
 class Lag:
-    """A histogram of durations (s) that belongs to something that ends, such as a feed, and goes with it."""
+    """A histogram of durations (s) of something that ends, such as a feed."""
 
     def __init__(self) -> None:
         self._counts = [0] * (len(SECONDS) + 1)
         self._sum = 0.0
 
     def observe(self, seconds: float) -> None:
-        """Count one. Clocks that disagree make it negative, which counts among the shortest."""
+        """Count a duration. A negative one, from clocks that disagree, counts among the shortest."""
         self._counts[bisect_left(SECONDS, seconds)] += 1
         self._sum += seconds
 
     def read(self) -> tuple[tuple[int, ...], float]:
-        """The counts between the bounds of SECONDS and beyond the last, and the sum, as they are now."""
+        """The counts between the bounds of SECONDS and beyond the last, and the sum."""
         return tuple(self._counts), self._sum
 
 
 def counter(name: str, text: str, value: float) -> Metric:
-    """A counter without labels, as it is now; `_total` is appended to its name."""
+    """A counter without labels and its value; `_total` is appended to its name."""
     return CounterMetricFamily(name, text, value=value)
 
 
 def gauge(name: str, text: str, value: float) -> Metric:
-    """A gauge without labels, as it is now."""
+    """A gauge without labels and its value."""
     return GaugeMetricFamily(name, text, value=value)

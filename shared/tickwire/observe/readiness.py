@@ -1,6 +1,6 @@
-"""Whether a process can do its work, and which part of that it cannot.
+"""Readiness of a process: named checks, each of which passes or gives a reason.
 
-A check is asked when somebody wants to know; it returns None, or in one line why not and what to do. No I/O.
+Checks run when readiness is requested; each returns None, or the reason and the remedy in one line. No I/O.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Readiness:
 
     @contextmanager
     def checked(self, name: str, check: Check) -> Iterator[None]:
-        """While inside, readiness depends on this as well."""
+        """Within the block, readiness includes this check."""
         checks = self._checks.setdefault(name, [])
         checks.append(check)
         try:
@@ -28,7 +28,7 @@ class Readiness:
             checks.remove(check)
 
     def failing(self) -> dict[str, str]:
-        """What is not as it should be, by the names of the checks; empty when the work can be done."""
+        """The reasons of failing checks, by name; empty when the process is ready."""
         found: dict[str, str] = {}
         for name, checks in self._checks.items():
             reasons = [reason for check in checks if (reason := check()) is not None]
@@ -37,6 +37,6 @@ class Readiness:
         return found
 
     def reason(self) -> str | None:
-        """Why the work cannot be done, in one line; None when it can. Without a broker nothing else can be told."""
+        """Why the process is not ready, in one line; None when it is. Without a broker only that is reported."""
         failing = self.failing()
         return failing.get("broker") or "; ".join(failing.values()) or None

@@ -1,1 +1,1 @@
-"""The life of processes on one machine: signals, children, locks, ports, and failures kept apart."""
+"""Processes on one machine: signals, child processes, locks, ports, bulkheads and back-off."""

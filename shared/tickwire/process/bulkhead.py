@@ -1,6 +1,6 @@
-"""A bulkhead: work that fails does so alone, says why and is tried again; its neighbours do not notice.
+"""A bulkhead: work that fails is reported and retried by itself, without effect on its neighbours.
 
-The one place, beside the answering of requests, where an exception of any kind is caught.
+The only place, besides the answering of requests, that catches exceptions of any kind.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from tickwire.redaction import excerpt
 FIRST_S = 1.0
 LONGEST_S = 60.0
 STEADY_S = 30.0
-"""Work that lasted so long since it failed has recovered: the next failure is the first one again."""
+"""Work that has run this long since a failure has recovered: the next failure counts as the first."""
 
 
 def reason(error: Exception) -> str:
-    """A failure in one line."""
+    """The reason of a failure, in one line."""
     cause = leaf(error)
     return str(cause) if isinstance(cause, TickwireError) else excerpt(repr(cause))
 
@@ -36,9 +36,9 @@ async def bulkhead(
 ) -> None:
     """Run `work` until `stop` is set, again whenever it ends before that.
 
-    `failed(error, failures)` is told of each exception and of how many there were in a row; it may return seconds to
-    wait at least. `recovered()` is told once when the work has lasted `steady_s` after failures. Raises Fenced as it
-    comes, because whoever was overtaken must not try again. A cancellation is never lost.
+    `failed(error, failures)` is called with each exception and the number in a row; it may return a minimum delay in
+    seconds. `recovered()` is called once when the work has run for `steady_s` after failures. Raises Fenced
+    immediately: a former owner must not retry. A cancellation is never lost.
     """
     backoff = backoff or Backoff(FIRST_S, LONGEST_S)
     loop = asyncio.get_running_loop()
@@ -65,10 +65,10 @@ async def bulkhead(
 
 
 async def _ended(work: Callable[[], Awaitable[None]]) -> Exception | None:
-    """What the work failed with, if it did.
+    """Run the work; the exception that it failed with, if any.
 
-    The work is a task of its own: a task group of Python 3.11 leaves the task that it failed in marked as cancelled,
-    so that in one task a cancellation from outside could not be told from that.
+    It runs in a task of its own: a task group of Python 3.11 leaves the task that it failed in marked as cancelled, so
+    within one task a cancellation from outside could not be distinguished from that.
     """
     worker = asyncio.ensure_future(work())
     try:

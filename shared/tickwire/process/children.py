@@ -1,4 +1,4 @@
-"""Child processes that cannot outlive their parent, however it dies."""
+"""Child processes that end with their parent, even if it is killed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-# The child's standard input is a pipe that nobody writes to. It closes when the parent is gone, even by kill -9,
-# and a shell left behind in the background then ends the child ($$ is the child itself after exec).
-# The background shell gives up the child's outputs; descriptors above 9 it cannot close (dash), so whoever passes a
-# lock unlocks it in so many words.
+# The child's standard input is a pipe without a writer. It closes when the parent ends, even by kill -9, and a shell in
+# the background then ends the child ($$ is the child itself after exec). The background shell closes the child's
+# outputs; it cannot close descriptors above 9 (dash), so a caller that passes a lock must unlock it explicitly.
 _GUARD = """
 exec 7<&0 </dev/null
 ( exec </dev/null >/dev/null 2>&1; read -r _ <&7; kill -TERM $$ ) &
@@ -34,8 +33,8 @@ async def child(
 ) -> AsyncIterator[Process]:
     """Run a program for as long as the block lasts: SIGTERM at its end, SIGKILL `grace_s` later.
 
-    Without `umask` it has ours. `stdout` and `stderr` are as for `asyncio.create_subprocess_exec`. Raises
-    FileNotFoundError through the shell's exit code 127, which the caller sees as a process that ended.
+    `umask` defaults to the parent's. `stdout` and `stderr` are as for `asyncio.create_subprocess_exec`. A program that
+    does not exist shows as a process that ended with the shell's exit code 127.
     """
     process = await asyncio.create_subprocess_exec(
         "/bin/sh",
@@ -49,7 +48,7 @@ async def child(
         pass_fds=tuple(pass_fds),
         cwd=cwd,
         env=None if env is None else dict(env),
-        # Ctrl-C in the terminal is for the parent, which then stops its children in order.
+        # Ctrl-C in the terminal reaches the parent only, which then stops its children in order.
         start_new_session=True,
     )
     try:
@@ -59,7 +58,7 @@ async def child(
 
 
 async def stop(process: Process, grace_s: float = 10.0) -> int:
-    """End a process: SIGTERM, and SIGKILL when it is still there after `grace_s`; its exit code."""
+    """End a process with SIGTERM, after `grace_s` with SIGKILL; returns its exit code."""
     if process.returncode is None:
         process.terminate()
         try:

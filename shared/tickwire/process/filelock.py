@@ -1,4 +1,4 @@
-"""Locks on files: held as long as a process lives, so what a killed one left behind is told from a living owner.
+"""Locks on files, held as long as a process lives: distinguishes a living owner from files that a killed one left.
 
 `flock`, not `lockf`: a POSIX record lock is lost as soon as any descriptor of the file is closed.
 """
@@ -13,13 +13,13 @@ from pathlib import Path
 from tickwire.errors import StorageError
 
 TRIES, AGAIN_S = 20, 0.005
-"""Who asks whether a lock is held has it for a moment: an owner tries again."""
+"""`is_held` takes the lock for a moment, so `exclusive` tries this often, with this delay."""
 
 
 def exclusive(path: Path, taken: StorageError) -> int:
-    """Lock a file, made with its folder where absent; the descriptor, for as long as it is open.
+    """Lock a file, which is created with its folder if absent; the lock lasts until the returned descriptor is closed.
 
-    Raises `taken` when somebody else holds it, StorageError when the folder is unwritable.
+    Raises `taken` when another process holds the lock, StorageError when the folder is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -40,19 +40,19 @@ def exclusive(path: Path, taken: StorageError) -> int:
 
 
 def release(descriptor: int) -> None:
-    """Give a lock up, also where a child has inherited the descriptor."""
+    """Release a lock, even if a child process has inherited the descriptor."""
     fcntl.flock(descriptor, fcntl.LOCK_UN)
     os.close(descriptor)
 
 
 def is_held(path: Path) -> bool:
-    """Whether somebody holds the lock."""
+    """Whether any process holds the lock."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except OSError:
         return False
     try:
-        # A shared lock: several may look at the same moment, and it keeps the file from nobody who looks.
+        # A shared lock: several processes may check at the same moment.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True

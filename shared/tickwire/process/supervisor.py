@@ -1,7 +1,6 @@
-"""Supervision: several processes kept alive together.
+"""Supervises several processes: restarts each that ends, with exponential back-off.
 
-A process that ends is started again, at once the first time and then with a growing delay. Ending them is ordered:
-services first, so that they can still say what they have to say, and the broker last.
+The caller stops services before the broker, so that they can still publish.
 """
 
 from __future__ import annotations
@@ -20,33 +19,33 @@ from tickwire.process import children, lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.process.lifecycle import Exit
 
-Say = Callable[[str], None]
-"""Tells the person at the terminal one line."""
+Report = Callable[[str], None]
+"""Prints one line on the terminal."""
 
 FIRST_DELAY_S = 0.2
 MAX_DELAY_S = 15.0
 HEALTHY_AFTER_S = 10.0
-"""A process that lived so long starts again with the first delay."""
+"""A process that ran this long restarts with the first delay."""
 GRACE_S = 30.0
-"""A program has so long to finish what it accepted: a batch of the database, a page of candles. As in compose."""
+"""How long a program may take to finish accepted work, such as a batch of the database. The same as in compose."""
 TAKEOVER_PATIENCE_S = 30.0
-"""How long a killed supervisor's broker may take to follow it: it writes what it has, on a machine that may be busy."""
+"""How long the broker of a killed supervisor may take to end: it flushes its data, on a machine that may be busy."""
 
 _CHUNK = 1 << 16
 
 
 @dataclass(frozen=True)
 class Program:
-    """A process to keep alive. Its standard output's first line goes to `first_line` if that is given, and no more."""
+    """A process to keep alive. The first line of its standard output is set as result of `first_line`, if given."""
 
     name: str
     argv: Sequence[str | Path]
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     log: Path | None = None
-    """Where its standard error goes; absent: to ours."""
+    """The file of its standard error; default: that of this process."""
     first_line: asyncio.Future[bytes] | None = None
     umask: int | None = None
-    """That of the process; absent: ours."""
+    """The umask of the process; default: that of this process."""
 
 
 def restart_backoff() -> Backoff:
@@ -55,19 +54,19 @@ def restart_backoff() -> Backoff:
 
 
 async def keep(
-    programs: Sequence[Program], stop: asyncio.Event, say: Say, settled: asyncio.Event | None = None
+    programs: Sequence[Program], stop: asyncio.Event, report: Report, settled: asyncio.Event | None = None
 ) -> None:
     """Run every program until `stop` is set, then end them all, each with SIGTERM first.
 
-    Raises ConfigError when one of them refuses its configuration (exit code 2): starting it again would change nothing.
-    Once `settled` is set all were ready, and no refusal ends the others any more: it is started again like any failure.
+    Raises ConfigError when one refuses its configuration (exit code 2): a restart would change nothing. Once `settled`
+    is set, all were ready, and a refusal is a failure like any other: the program is restarted.
     """
     async with asyncio.TaskGroup() as group:
         for program in programs:
-            group.create_task(_keep(program, stop, say, settled or asyncio.Event()))
+            group.create_task(_keep(program, stop, report, settled or asyncio.Event()))
 
 
-async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asyncio.Event) -> None:
+async def _keep(program: Program, stop: asyncio.Event, report: Report, settled: asyncio.Event) -> None:
     backoff = restart_backoff()
     while not stop.is_set():
         began = time.monotonic()
@@ -77,7 +76,7 @@ async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asynci
                 return
             how = f"ended ({describe(code)})"
         except OSError as error:
-            # No process, descriptor or file can be made just now; the others have theirs.
+            # No process, descriptor or file is available now; other programs are not affected.
             if not settled.is_set():
                 raise
             code, how = Exit.FAILED, f"cannot be started ({error.strerror or repr(error)})"
@@ -88,12 +87,12 @@ async def _keep(program: Program, stop: asyncio.Event, say: Say, settled: asynci
         if time.monotonic() - began > HEALTHY_AFTER_S:
             backoff.worked()
         delay = backoff.next()
-        say(f"{program.name} {how}; starting it again in {delay:.1f} s")
+        report(f"{program.name} {how}; starting it again in {delay:.1f} s")
         await lifecycle.pause(stop, delay)
 
 
 async def _run(program: Program, stop: asyncio.Event) -> int | None:
-    """One life of a program: its exit code, or None when it was stopped."""
+    """Run a program once: its exit code, or None when it was stopped."""
     wants_line = program.first_line is not None and not program.first_line.done()
     with _log_of(program) as log:
         async with children.child(
@@ -128,14 +127,14 @@ async def _life(process: children.Process, first_line: asyncio.Future[bytes] | N
         line = await process.stdout.readline()
         if line and not first_line.done():
             first_line.set_result(line)
-        # Nobody wants the rest, but a full pipe would hold the program up.
+        # The rest is discarded: a full pipe would block the program.
         while await process.stdout.read(_CHUNK):
             pass
     return await process.wait()
 
 
 def describe(code: int) -> str:
-    """How a process ended, in words: `exit code 1`, `SIGKILL`."""
+    """How a process ended: `exit code 1`, `SIGKILL`."""
     if code < 0:
         return signal.Signals(-code).name
     return f"exit code {code}"
