@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -24,9 +26,20 @@ from tickwire.settings import NatsSettings
 settings.register_profile("tickwire", deadline=None)
 settings.load_profile("tickwire")
 
+# Hundreds of processes are started: without files of bytecode each of them would compile the sources anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+COSTS = ("faults", "system", "actors", "golden", "pure")
+"""The markers of what a test costs, in the order in which they are run: what waits longest begins first."""
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PARTITIONS = 8
 LEASE_TTL_S = 1.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest, so that none of them is alone at the end."""
+    items.sort(key=lambda item: next(at for at, cost in enumerate(COSTS) if item.get_closest_marker(cost)))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
