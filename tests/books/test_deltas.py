@@ -105,7 +105,7 @@ def says(deltas: Heard[BookDeltas], number: int, snapshots: int, _message: BookD
     return found[-1:] != [] and found[-1].last == number and sum(delta.snapshot for delta in found) == snapshots
 
 
-async def test_whoever_joins_those_who_ask_for_changes_gets_the_whole_book_and_nobody_misses_any(bus: Bus) -> None:
+async def test_a_new_subscriber_of_changes_gets_the_whole_book_and_no_other_misses_any(bus: Bus) -> None:
     """A renewal is no newcomer."""
     deltas = await listening(bus, DELTAS, BookDeltas)
     demand = Demand(depth=20, cadence_ms=0)

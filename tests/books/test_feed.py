@@ -24,7 +24,7 @@ from tickwire.streamer.control.feed_venue import BookView
 pytestmark = pytest.mark.actors
 
 
-async def test_it_says_at_once_that_there_is_no_book_and_then_the_snapshot_with_the_changes_since(bus: Bus) -> None:
+async def test_it_reports_at_once_that_there_is_no_book_and_then_snapshot_plus_changes(bus: Bus) -> None:
     async with body(bus, feed.run, FEED) as running:
         sink = await running.venue.sink()
         marker = await running.public.first(lambda book: book.state == "resyncing")

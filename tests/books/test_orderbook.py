@@ -151,7 +151,7 @@ def test_a_usd_m_snapshot_that_ends_where_a_change_ends_is_continued_by_the_next
     assert book.apply(diff(107, 110, [(1.0, 3.0)], previous=100))
 
 
-def test_a_usd_m_change_that_builds_upon_a_later_state_than_the_snapshot_is_out_of_step() -> None:
+def test_a_usd_m_change_upon_a_later_state_than_the_snapshot_is_out_of_step() -> None:
     with pytest.raises(OutOfStep):
         OrderBook(100, [], []).apply(diff(102, 110, previous=101))
 
@@ -169,7 +169,7 @@ def test_a_level_that_was_never_there_can_go() -> None:
     assert book.top(5) == ([(1.0, 1.0)], [])
 
 
-def test_numbers_that_went_back_are_noticed_and_repetitions_are_not_mistaken_for_that() -> None:
+def test_numbers_that_went_back_are_detected_and_not_confused_with_repetitions() -> None:
     book = OrderBook(100, [], [])
     book.apply(diff(101, 101))
     for _ in range(REPEATS):

@@ -10,9 +10,7 @@ pytestmark = pytest.mark.pure
 
 
 @pytest.mark.parametrize(("depth", "levels"), [(1, 500), (20, 500), (250, 500), (251, 1000), (1000, 1000)])
-def test_a_snapshot_has_twice_the_wanted_depth_or_more_where_the_exchange_gives_so_much(
-    depth: int, levels: int
-) -> None:
+def test_a_snapshot_has_at_least_twice_the_wanted_depth_if_the_exchange_gives_it(depth: int, levels: int) -> None:
     assert levels_for(depth, whole=False) == levels
 
 

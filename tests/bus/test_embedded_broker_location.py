@@ -34,7 +34,7 @@ def test_the_last_port_is_tried_first_then_that_of_nats_then_one_that_is_free() 
         assert ports.preferred(None, choice[:1]) == [4222, -1]
 
 
-def test_a_port_is_free_again_as_soon_as_nobody_listens_though_connections_have_just_ended() -> None:
+def test_a_port_is_free_as_soon_as_nothing_listens_though_connections_just_ended() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         assert not ports.is_free(port)
@@ -67,7 +67,7 @@ def test_a_port_that_cannot_be_read_is_none(tmp_path: Path, text: str) -> None:
     assert embedded.last_port(tmp_path) is None
 
 
-def test_what_a_killed_owner_left_in_the_run_file_is_gone_when_another_one_owns_the_folder(tmp_path: Path) -> None:
+def test_the_next_owner_of_a_folder_clears_the_run_file_of_a_killed_one(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"nats_url": "nats://127.0.0.1:1", "pid": 1}')
     with runfile.held(tmp_path) as publish:
         with pytest.raises(BrokerUnavailable, match="no tickwire is running"):

@@ -80,7 +80,7 @@ async def filled(bus: Bus) -> None:
         await bus.append(SUBJECT, b"{}", message_id=str(number))
 
 
-async def test_declare_refuses_a_cluster_of_which_a_server_has_the_store_of_one_that_stood_alone(
+async def test_declare_refuses_a_cluster_with_a_server_on_the_store_of_a_single_one(
     tmp_path: Path,
 ) -> None:
     stores = [tmp_path / f"store-{number}" for number in range(3)]
@@ -110,7 +110,7 @@ async def test_declare_refuses_a_cluster_of_which_a_server_has_the_store_of_one_
         await streams.declare_for(bus.jetstream, wanted(1))
 
 
-async def test_declare_refuses_a_broker_alone_on_the_store_of_a_server_of_a_cluster_until_it_is_back(
+async def test_declare_refuses_a_single_broker_on_a_store_of_a_cluster_until_that_is_back(
     tmp_path: Path,
 ) -> None:
     stores = [tmp_path / f"store-{number}" for number in range(3)]

@@ -136,9 +136,7 @@ async def test_the_epoch_grows_with_every_holder(bus: Bus, broker: str) -> None:
     assert epochs == sorted(set(epochs))
 
 
-async def test_what_was_gained_and_neither_given_up_nor_lost_is_held_after_a_cancellation_too(
-    bus: Bus, broker: str
-) -> None:
+async def test_a_lease_gained_and_neither_released_nor_lost_is_held_after_a_cancellation(bus: Bus, broker: str) -> None:
     async with instance(broker, "one") as (_, one):
         stop = asyncio.Event()
         holding = {key: asyncio.ensure_future(one.hold(key, until_released, stop)) for key in "abc"}

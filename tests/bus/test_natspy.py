@@ -203,7 +203,7 @@ async def test_what_a_publisher_calls_a_status_is_taken_for_the_brokers() -> Non
     assert Client()._is_control_message(b"", {"Status": "100", "Description": "Idle Heartbeat"})
 
 
-async def test_an_ordered_consumer_that_is_reset_before_its_first_message_begins_where_it_was_told(
+async def test_an_ordered_consumer_reset_before_its_first_message_keeps_its_start(
     broker: str,
 ) -> None:
     client = BusClient()

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.actors
 KEY = KeyRequest(exchange="binance", symbol="ETH/USDT", timeframe="1m")
 
 
-async def test_requests_beyond_the_bound_are_refused_and_those_within_it_are_answered_in_turn(bus: Bus) -> None:
+async def test_requests_beyond_the_bound_are_refused_and_the_others_answered_in_turn(bus: Bus) -> None:
     at_once, most, handled = 0, 0, 0
     go, full = asyncio.Event(), asyncio.Event()
 

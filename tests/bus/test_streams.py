@@ -39,9 +39,7 @@ async def limits(bus: Bus, stream: str) -> tuple[int, int]:
     return found["max_age"], found["max_bytes"]
 
 
-async def test_how_long_and_how_much_the_tape_keeps_reaches_streams_that_were_there_before(
-    bus: Bus, tmp_path: Path
-) -> None:
+async def test_a_changed_retention_of_the_tape_reaches_existing_streams(bus: Bus, tmp_path: Path) -> None:
     assert await limits(bus, "TRADES") == (86_400 * 10**9, 1 << 30)
     file = tmp_path / "tickwire.toml"
     file.write_text(TAPE)

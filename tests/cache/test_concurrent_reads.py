@@ -181,7 +181,7 @@ def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wro
         list(reading.messages(None, None, None, convert))  # type: ignore[arg-type]
 
 
-def test_a_file_that_another_program_removed_is_refused_and_stays_a_matter_of_its_key(tmp_path: Path) -> None:
+def test_a_file_that_another_program_removed_is_refused_for_its_key_alone(tmp_path: Path) -> None:
     other = Key("binance", "ETH/USDT", "1m")
     store = store_in(tmp_path)
     store.commit([(1, page(range(FIRST, FIRST + 10), 0)), (2, page(range(FIRST, FIRST + 10), 0, other))])
@@ -360,7 +360,7 @@ async def test_answers_beside_a_repair_are_whole_or_name_the_damage(
         assert all(process.returncode is None for process, _ in line.running.values())
 
 
-def test_a_key_known_in_too_many_ranges_for_a_message_is_named_and_the_others_are_listed() -> None:
+def test_a_key_with_too_many_ranges_for_a_message_is_named_and_others_are_listed() -> None:
     ranges = [Range(2 * n * MINUTE, (2 * n + 1) * MINUTE) for n in range(60_000)]
     scattered = Coverage(exchange="binance", symbol="A/B", timeframe="1m", rows=60_000, verified=ranges)
     sound = [Coverage(exchange="binance", symbol=f"C{n}/D", timeframe="1m") for n in range(5000)]

@@ -184,7 +184,7 @@ def test_salvage_drops_a_date_that_jumps_ahead_rather_than_everything_behind_it(
     assert (lost, dropped) == ([Range(2 * MINUTE, 3 * MINUTE)], 1)
 
 
-def test_salvage_keeps_neither_of_two_different_rows_for_one_date_and_one_of_two_equal_ones() -> None:
+def test_salvage_keeps_one_of_two_equal_rows_of_a_date_and_none_of_different_ones() -> None:
     view = HEADER + format_rows([row_at(1), row_at(2), row_at(2, 7.0), row_at(3)]) + format_rows([row_at(3), row_at(4)])
     kept, lost, dropped = salvaged(view)
     assert kept == [format_row(row_at(m)) for m in (1, 3, 4)]

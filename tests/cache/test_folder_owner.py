@@ -142,7 +142,7 @@ async def test_a_folder_goes_from_one_broker_to_another_and_back_with_its_candle
     assert (again.code, json.loads(again.out)["changed"]) == (0, False)
 
 
-async def test_a_folder_of_an_earlier_version_belongs_to_the_broker_of_its_newest_checkpoint(
+async def test_a_folder_of_an_earlier_version_belongs_to_its_newest_checkpoints_broker(
     sides: tuple[Side, Side], tmp_path: Path
 ) -> None:
     older, newer = sides
@@ -156,7 +156,7 @@ async def test_a_folder_of_an_earlier_version_belongs_to_the_broker_of_its_newes
     assert (tmp_path / "cache" / ".broker.json").exists()
 
 
-async def test_two_caches_of_one_broker_share_a_folder_and_a_later_epoch_is_none_of_its_business(
+async def test_two_caches_of_one_broker_share_a_folder_whatever_their_epochs_are(
     sides: tuple[Side, Side],
 ) -> None:
     older, _ = sides

@@ -79,7 +79,7 @@ def test_a_clock_that_is_a_day_behind_refuses_nothing(tmp_path: Path) -> None:
     assert store.coverage(KEY).rows == 5
 
 
-def test_a_clock_that_begins_anew_refuses_nothing_that_was_right_when_the_cache_ran_last(tmp_path: Path) -> None:
+def test_a_clock_that_was_reset_refuses_nothing_that_was_right_in_the_last_run(tmp_path: Path) -> None:
     before = store_in(tmp_path)
     before.commit([(1, page(NOW - 9 * MINUTE, 5))])
     before.checkpoint()
@@ -137,9 +137,7 @@ def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove
 
 
 @pytest.mark.parametrize("ahead", [NOW + YEAR, NOW * 1000], ids=["a year", "microseconds"])
-def test_rows_of_a_time_that_has_not_happened_are_not_read_and_a_problem_that_repair_mends(
-    tmp_path: Path, ahead: int
-) -> None:
+def test_rows_of_the_future_are_not_read_and_are_a_problem_that_repair_mends(tmp_path: Path, ahead: int) -> None:
     since = NOW - DAY
     store_in(tmp_path).commit([(1, page(since, 5))])
     data = file_of(tmp_path, ".csv")

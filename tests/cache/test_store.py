@@ -84,7 +84,7 @@ def test_candles_become_a_plain_csv_and_a_meta_file(tmp_path: Path) -> None:
     assert coverage.bytes == data_file(tmp_path).stat().st_size
 
 
-def test_newer_candles_are_appended_in_place_and_older_ones_wait_to_be_spliced_in_once(tmp_path: Path) -> None:
+def test_newer_candles_are_appended_in_place_and_older_ones_spliced_in_together(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit([(1, page([10, 11]))])
     inode = data_file(tmp_path).stat().st_ino
@@ -99,7 +99,7 @@ def test_newer_candles_are_appended_in_place_and_older_ones_wait_to_be_spliced_i
     assert in_minutes(store.coverage(KEY).verified) == [(2, 6), (10, 14)]
 
 
-def test_a_row_that_is_the_same_is_not_written_again_and_one_that_differs_replaces_it(tmp_path: Path) -> None:
+def test_an_equal_row_is_not_written_again_and_a_different_one_replaces_it(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit([(1, page([1, 2, 3]))])
     before = data_file(tmp_path).stat()
@@ -154,7 +154,7 @@ def test_nothing_traded_is_known_though_there_is_no_row(tmp_path: Path) -> None:
     assert (coverage.rows, coverage.holes, in_minutes(coverage.verified)) == (0, 4, [(5, 9)])
 
 
-def test_the_next_owner_reads_on_where_the_checkpoint_is_and_everything_stored_is_there(tmp_path: Path) -> None:
+def test_the_next_owner_reads_on_from_the_checkpoint_and_all_stored_rows_are_there(tmp_path: Path) -> None:
     store = opened(tmp_path)
     store.commit([(1, page([1, 2])), (2, page([3]))])
     store.checkpoint()
@@ -167,7 +167,7 @@ def test_the_next_owner_reads_on_where_the_checkpoint_is_and_everything_stored_i
     assert opened(tmp_path, 3, stream="another").position == 0
 
 
-def test_a_writer_that_was_followed_is_refused_even_when_the_broker_counts_from_one_again(tmp_path: Path) -> None:
+def test_a_succeeded_writer_is_refused_even_if_the_broker_counts_from_one_again(tmp_path: Path) -> None:
     paused = opened(tmp_path, 7)
     paused.commit([(1, page([1]))])
     opened(tmp_path, 8)
@@ -233,7 +233,7 @@ def test_a_foreign_or_malformed_file_is_refused_with_its_line_and_left_as_it_is(
     assert not meta_file(tmp_path).exists()
 
 
-def test_a_file_without_meta_is_taken_as_it_is_and_verified_where_its_rows_are_consecutive(tmp_path: Path) -> None:
+def test_a_file_without_meta_is_kept_and_verified_where_its_rows_are_consecutive(tmp_path: Path) -> None:
     lines = [f"{minute * MINUTE},1.0,1.0,1.0,1.0,1.0\n" for minute in (1, 2, 5)]
     data_file(tmp_path).write_text(HEADER + "".join(lines))
     coverage = opened(tmp_path).coverage(KEY)
@@ -252,7 +252,7 @@ def test_what_an_interrupted_append_left_is_cut_off(tmp_path: Path, tail: str) -
     assert minutes_in(tmp_path) == [1, 2, 3]
 
 
-def test_a_wrong_line_that_no_interrupted_append_can_have_left_is_refused_and_not_cut_off(tmp_path: Path) -> None:
+def test_a_wrong_line_that_no_torn_append_can_leave_is_refused_and_not_cut_off(tmp_path: Path) -> None:
     opened(tmp_path).commit([(1, page([1, 2]))])
     append_to(data_file(tmp_path), "hello,world\n")
     with pytest.raises(CacheFileError, match="line 4"):

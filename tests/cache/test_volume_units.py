@@ -85,7 +85,7 @@ def test_of_two_units_in_one_batch_the_one_that_says_more_is_stored(tmp_path: Pa
     assert store.position == 3
 
 
-def test_what_an_earlier_version_stored_of_a_contract_market_is_kept_named_and_fetched_again(tmp_path: Path) -> None:
+def test_contract_candles_of_an_earlier_version_are_kept_named_and_fetched_again(tmp_path: Path) -> None:
     opened(tmp_path).commit([(1, page(0, 9, 3.0, "base"))])
     without_unit(tmp_path)
 

@@ -311,14 +311,14 @@ def test_the_minute_within_which_it_began_is_incomplete() -> None:
         assert [complete for _, _, _, complete in minutes(said)] == [False, True]
 
 
-def test_a_tape_that_says_it_is_complete_up_to_a_boundary_makes_the_next_minute_complete() -> None:
+def test_a_tape_complete_up_to_a_boundary_makes_the_next_minute_complete() -> None:
     """As the trade feed does after each minute of a quiet market."""
     building = CandleBuilder.begin("1m", 0, 0)
     said = run({"1m": building}, message(until=60_000), message(trade(70_000)), message(until=120_000))
     assert minutes(said) == [(1, 2, (1.0, 1.0, 1.0, 1.0, 1.0, 1), True)]
 
 
-def test_trades_before_the_interval_it_is_to_begin_with_are_not_counted_and_not_late() -> None:
+def test_trades_before_the_first_interval_are_not_counted_and_not_late() -> None:
     """They prove that the tape reaches back far enough."""
     said = run(begun("1m"), message(trade(-70_000), trade(-1)), message(trade(0, 7.0)), message(until=60_000))
     assert said[0][1] == Ended(DAY, DAY + 60_000, said[0][1].bar, True)  # type: ignore[union-attr]
@@ -365,7 +365,7 @@ def test_what_a_gap_touches_is_incomplete(gap: Gap, expected: list[tuple[int, in
         assert all(complete for _, _, complete in told[len(expected) :])
 
 
-def test_a_gap_without_end_lasts_until_the_next_sign_whatever_other_gap_is_named_before_it() -> None:
+def test_a_gap_without_end_lasts_until_the_next_trade_whatever_gap_comes_before_it() -> None:
     """From 0:10 on nothing is known."""
     gaps = message(gap=missing(10_000, None)), message(gap=missing(70_000, 130_000))
     said = run(begun("1m"), START, message(trade(5_000)), *gaps, message(trade(200_000)))

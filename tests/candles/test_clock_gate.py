@@ -58,7 +58,7 @@ async def test_what_an_earlier_owner_put_on_the_tape_closes_nothing(bus: Bus, wr
         assert body.context.status.rejected == 1
 
 
-async def test_a_trade_a_little_ahead_of_the_clock_closes_a_candle_once_the_clock_is_there(bus: Bus) -> None:
+async def test_a_trade_just_ahead_of_the_clock_closes_a_candle_when_the_clock_is_there(bus: Bus) -> None:
     tape = await trade_tape(bus)
     await tape.say(trade(-1))
     venue, began = venue_at(0), time.monotonic()

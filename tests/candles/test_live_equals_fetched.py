@@ -169,7 +169,7 @@ async def heard(url: str, clock: Any, tape: Any, exchange: str, symbol: str) -> 
         ("binancecoinm", "BTC/USD:BTC", False),
     ],
 )
-async def test_a_file_is_the_same_from_both_sides_with_flat_rows_where_the_exchange_has_them(
+async def test_a_file_is_the_same_from_both_sides_with_flat_rows_if_the_exchange_has_them(
     tmp_path: Path, exchange: str, symbol: str, own: bool
 ) -> None:
     key = Key(exchange, symbol, "1m")
@@ -236,7 +236,7 @@ def at_minute(minute: int, price: float, amount: float) -> Trade:
     return Trade(id=None, timestamp=START + minute * MINUTE + 5, side="buy", price=price, amount=amount)
 
 
-async def test_a_file_is_the_same_from_both_sides_without_rows_where_the_exchange_has_none(tmp_path: Path) -> None:
+async def test_a_file_is_the_same_from_both_sides_without_rows_if_the_exchange_has_none(tmp_path: Path) -> None:
     trades = [at_minute(*each) for each in ((-2, 9.0, 1.0), (-1, 10.0, 0.1), (-1, 11.0, 0.2), (3, 12.0, 0.3))]
     # Until the first trade nothing proves that there was none; a last one proves the end.
     trades += [at_minute(MINUTES - 1, 8.0, 0.4), at_minute(MINUTES, 8.0, 0.4)]
@@ -260,7 +260,7 @@ async def test_a_file_is_the_same_from_both_sides_without_rows_where_the_exchang
     ("kind", "unit", "volumes"),
     [("linear", "base", [0.0036, 0.0, 0.0007]), ("inverse", "contracts", [36.0, 0.0, 7.0])],
 )
-async def test_fetched_contracts_are_base_currency_where_that_is_exact_and_said_to_be_contracts_where_not(
+async def test_fetched_contracts_are_in_base_where_that_is_exact_else_marked_contracts(
     tmp_path: Path, kind: str, unit: str, volumes: list[float]
 ) -> None:
     """Gate tells futures' candles in contracts: of 0.0001 BTC, and of 1 USD."""

@@ -87,7 +87,7 @@ async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bu
     assert [each[1:3] for each in fetcher.asked] == [(MONDAY + 2 * WEEK - START, MONDAY + 3 * WEEK - START)]
 
 
-async def test_what_a_venue_may_revise_is_cached_unsettled_where_it_opens_and_asked_for_once_it_has_settled(
+async def test_a_candle_open_to_revision_is_cached_unsettled_and_refetched_when_settled(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kucoin's weeks open on Thursday, and nobody says that a closed one is final."""

@@ -87,7 +87,7 @@ async def test_what_an_exchanges_own_candle_counts_is_measured_or_said_and_then_
 
 
 @pytest.mark.parametrize("path", PATHS)
-async def test_coin_m_candles_are_in_base_currency_by_our_decoder_and_in_contracts_by_ccxt(path: str) -> None:
+async def test_coin_m_candles_are_in_base_by_our_decoder_and_in_contracts_by_ccxt(path: str) -> None:
     feed = Feed("candle", "binancecoinm", "BTC/USD:BTC", "1m")
     now = START + 30_500
     symbols = [{"symbol": "BTC/USDT", "price": 60_000, "tick": "0.1", "lot": "1", "amount": 3}]

@@ -51,9 +51,7 @@ def opens(text: str) -> list[int]:
 
 
 @pytest.mark.parametrize("form", ["table", "csv", "jsonl", "parquet"])
-async def test_what_is_missing_in_the_range_is_said_with_its_ranges_and_the_exit_code_is_3(
-    running: Command, tmp_path: Path, form: str
-) -> None:
+async def test_missing_ranges_are_listed_and_the_exit_code_is_3(running: Command, tmp_path: Path, form: str) -> None:
     file = tmp_path / "candles"
     got = await running.run(
         "candles", "get", "binance", "BTC/USDT", "1m", *DAY, "--format", form, "--output", str(file)
@@ -77,7 +75,7 @@ async def test_without_a_range_it_is_what_is_missing_within_all_that_is_known(ru
     assert HOLE in got.err
 
 
-async def test_each_key_has_a_line_of_its_own_and_one_unknown_key_keeps_none_of_the_others(running: Command) -> None:
+async def test_each_key_has_its_own_line_and_an_unknown_key_hides_no_other(running: Command) -> None:
     got = await running.run("candles", "get", "binance", "XRP/USDT,BTC/USDT", "1m", *DAY, "--format", "csv")
     assert got.code == 3
     assert len(opens(got.out)) == 1200

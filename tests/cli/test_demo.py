@@ -49,7 +49,7 @@ def streamed(out: str) -> None:
 
 # Two whole runs, on a machine that may be busy with the rest of the suite.
 @pytest.mark.timeout(300)
-async def test_the_demo_backfills_shows_and_verifies_and_then_fetches_only_what_is_missing(tmp_path: Path) -> None:
+async def test_the_demo_backfills_and_verifies_and_then_fetches_only_what_is_missing(tmp_path: Path) -> None:
     env = environment(tmp_path)
     cache = tmp_path / "demo" / "cache"
     first = await tickwire(env, "demo", timeout_s=140)

@@ -28,9 +28,7 @@ pytestmark = pytest.mark.system
 
 
 @pytest.mark.parametrize("feeds", [10, 80])
-async def test_every_stream_stands_on_a_small_terminal_and_feeds_that_do_not_fit_are_counted(
-    feeds: int, tmp_path: Path
-) -> None:
+async def test_a_small_terminal_shows_every_stream_and_counts_feeds_that_do_not_fit(feeds: int, tmp_path: Path) -> None:
     async with running_simulator("--symbols", "100") as exchange, up(tmp_path, exchange) as running:
         names = ",".join(f"T{number:03}/USDT" for number in range(1, feeds + 1))
         assert (await running.run("start", "ticker", "binance", names)).code == 0

@@ -86,9 +86,7 @@ def configured(folder: Path, exchange: SimulatorProcess) -> dict[str, str]:
 
 @pytest.mark.needs("node")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-async def test_who_follows_a_feed_goes_on_when_up_was_started_again_with_nothing_lost_or_twice(
-    tmp_path: Path, how: signal.Signals
-) -> None:
+async def test_followers_lose_and_repeat_nothing_when_up_is_started_again(tmp_path: Path, how: signal.Signals) -> None:
     """A watch, an iterator in Python, one without asyncio, and a NATS program in Node; up was stopped, or killed."""
     async with AsyncExitStack() as stack, running_simulator("--live-rate", "50") as exchange:
         env = configured(tmp_path, exchange)
@@ -130,7 +128,7 @@ async def test_who_found_the_broker_by_the_run_file_follows_it_to_another_port(t
             assert each.ids == list(range(each.ids[0], each.ids[-1] + 1)), each.errors.read_text()
 
 
-async def test_a_data_folder_without_a_broker_before_gets_the_port_of_nats_unless_it_is_taken(tmp_path: Path) -> None:
+async def test_a_new_data_folder_gets_the_port_of_nats_unless_it_is_taken(tmp_path: Path) -> None:
     """And keeps what it got."""
     env = environment(tmp_path / "data")
     async with AsyncExitStack() as stack:

@@ -77,7 +77,7 @@ async def test_closing_a_full_mailbox_lets_go_of_whoever_waits() -> None:
     assert await mailbox.take() == []
 
 
-def test_a_consumer_too_slow_for_the_tape_is_told_between_which_trades_it_missed_some() -> None:
+def test_a_consumer_too_slow_for_the_tape_gets_the_bounds_of_what_it_missed() -> None:
     items = TradeItems(FEED, None, yielded=True)
     assert items(taped(1, 2)) == [trade(1), trade(2)]
     found = items(taped(9, skipped=True))
@@ -124,7 +124,7 @@ def test_a_replay_as_fast_as_possible_is_always_due() -> None:
     assert [clock.due(trade(n, n * 1_000_000)) for n in range(3)] == [0, 0, 0]
 
 
-def test_from_now_on_begins_with_the_first_live_trade_and_leaves_nothing_out_after_it() -> None:
+def test_from_now_on_begins_with_the_first_live_trade_and_omits_nothing_later() -> None:
     def said(number: int, source: str, gap: Gap | None = None) -> TapeMessage:
         message = messages.decode(taped(number, gap=gap).data, Trades)
         return TapeMessage(1, messages.encode(msgspec.structs.replace(message, source=source)))

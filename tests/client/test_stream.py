@@ -164,7 +164,7 @@ async def test_what_was_released_or_whose_client_has_ended_is_iterated_no_more()
         aiter(Numbers(streams))
 
 
-def test_a_message_of_trades_that_cannot_be_read_is_a_gap_and_those_after_it_are_handed_on() -> None:
+def test_an_unreadable_message_of_trades_is_a_gap_and_later_ones_are_delivered() -> None:
     items = TradeItems(Feed("trade", "binance", "BTC/USDT"), None, yielded=True)
     trade = Trade(id="7", timestamp=5, side="buy", price=1.0, amount=1.0)
     said = messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[trade], received=5))

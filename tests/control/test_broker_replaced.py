@@ -88,7 +88,7 @@ async def test_feeds_go_on_after_one_stream_was_deleted(
         assert pids(line) == before
 
 
-async def test_under_up_everything_comes_back_in_the_same_processes_when_the_embedded_broker_was_wiped(
+async def test_under_up_the_same_processes_go_on_after_the_embedded_broker_was_wiped(
     market: SimulatorProcess, tmp_path: Path
 ) -> None:
     env = {"TICKWIRE_STREAMER_FEEDS": json.dumps(["trade binance BTC/USDT"])}

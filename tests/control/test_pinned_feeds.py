@@ -43,7 +43,7 @@ async def test_pinned_feeds_run_though_nobody_asks_for_them(broker: str, tmp_pat
         assert found == {BTC: 1, MINUTE: 1, Feed("trade", "binance", "ETH/USDT"): 1}
 
 
-async def test_pinned_feeds_outlive_a_broker_that_is_away_for_longer_than_patience_and_ttl(
+async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_and_ttl(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A broker that is away for 25 s with a patience of 15 s, sixteen times as fast."""

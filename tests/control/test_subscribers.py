@@ -63,7 +63,7 @@ async def subscriptions(line: Pipeline, event: str, stream: str) -> int:
     return sum(entry["event"] == event and stream in (entry.get("streams") or ()) for entry in entries)
 
 
-async def test_fifty_subscribers_share_one_subscription_which_ends_soon_after_they_are_killed(
+async def test_fifty_subscribers_share_a_subscription_that_ends_soon_after_their_kill(
     line: Pipeline, broker: str
 ) -> None:
     ttl_s = 2

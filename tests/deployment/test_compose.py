@@ -63,7 +63,7 @@ def test_volumes_begin_empty_because_the_image_s_folder_has_no_skeleton_files() 
     assert re.search(r"install --directory --owner tickwire .*/data$", made)
 
 
-def test_each_broker_of_the_cluster_has_a_volume_of_its_own_and_none_has_the_single_broker_s() -> None:
+def test_each_broker_of_the_cluster_has_its_own_volume_and_none_the_single_brokers() -> None:
     def store(service: dict[str, Any]) -> str:
         (found,) = [volume.split(":")[0] for volume in service["volumes"] if volume.split(":")[1] == "/data"]
         return str(found)
@@ -88,9 +88,7 @@ esac
 
 
 @pytest.mark.parametrize("fails", ["nothing", "compose build", "compose run", "compose up"])
-def test_a_new_version_that_does_not_come_up_leaves_the_old_instances_and_can_be_taken_back(
-    tmp_path: Path, fails: str
-) -> None:
+def test_a_new_version_that_does_not_start_leaves_old_instances_and_can_be_reverted(tmp_path: Path, fails: str) -> None:
     text = (ROOT / "README.md").read_text().split("For a new version", 1)[1]
     renew, back = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)[:2]
     docker = tmp_path / "docker"
@@ -333,7 +331,7 @@ async def works(made: Composed, influx: Server) -> None:
     assert (Path(made.mounts("cache")["/data"]) / "cache" / "binance_BTC-USDT_1m.csv").is_file()
 
 
-async def test_the_commands_environment_and_health_checks_of_the_compose_file_work_as_processes(
+async def test_commands_environment_and_health_checks_of_compose_work_as_processes(
     busy: SimulatorProcess, tmp_path: Path
 ) -> None:
     async with standing(tmp_path, busy, {}) as (made, influx):

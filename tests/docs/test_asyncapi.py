@@ -170,7 +170,7 @@ def test_every_stream_has_its_subjects_and_republished_ones_in_the_document(docu
     assert covered("$KV.SINK.>")
 
 
-async def test_every_endpoint_that_a_service_answers_is_in_the_document_and_the_other_way_round(
+async def test_the_document_has_exactly_the_endpoints_that_services_answer(
     broker: str, document: Any, tmp_path: Path
 ) -> None:
     receives = {

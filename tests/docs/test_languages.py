@@ -110,7 +110,7 @@ def page_of(origin: str, websocket: WebSocket) -> str:
 
 
 @pytest.mark.needs("node", "chromium")
-async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exchanges_socket(
+async def test_four_languages_print_the_same_trades_through_a_cut_of_the_exchanges_socket(
     line: Pipeline, websocket: WebSocket, tmp_path: Path
 ) -> None:
     await line.simulator.forget_log()
@@ -154,7 +154,7 @@ async def test_four_languages_end_with_the_same_trades_through_a_cut_of_the_exch
 
 
 @pytest.mark.parametrize("language", ["python", pytest.param("node", marks=pytest.mark.needs("node")), "socket"])
-async def test_an_example_prints_as_many_trades_as_asked_shows_candles_and_releases_its_feed(
+async def test_an_example_prints_the_trades_asked_for_and_candles_and_releases_its_feed(
     line: Pipeline, language: str
 ) -> None:
     async with printing(line, *consumer(language), "50") as process:

@@ -121,7 +121,7 @@ class NewestOnly(Rest):
         return [row(each) for each in happened if each.timestamp >= (since or 0)]
 
 
-async def test_where_rest_gives_the_newest_only_older_ones_are_asked_for_until_they_reach_back() -> None:
+async def test_where_rest_gives_the_newest_only_older_pages_are_requested_until_known_trades() -> None:
     rest = NewestOnly(trades(1, 21))
     since = trade(9).timestamp
     assert await fetched(rest, PageRequest(since, None), facts=OKX) == trades(9, 21)
@@ -169,7 +169,7 @@ class Choosy(Rest):
 
 
 @pytest.mark.parametrize(("most", "asked"), [(500, [1000, 500]), (150, [1000, 500, 100]), (60, [1000, 500, 100, None])])
-async def test_a_page_that_is_refused_is_asked_for_in_smaller_numbers_and_that_is_remembered(
+async def test_a_refused_page_is_requested_in_smaller_numbers_which_are_remembered(
     most: int, asked: list[int | None]
 ) -> None:
     rest = Choosy(trades(1, 10), most=most)
@@ -216,7 +216,7 @@ async def test_the_newest_are_asked_for_where_no_time_is_taken() -> None:
     assert len(rest.calls) == before + 1
 
 
-async def test_where_the_newest_of_a_time_are_given_those_before_are_asked_for_until_they_reach_back() -> None:
+async def test_where_a_window_gives_its_newest_earlier_ones_are_requested_until_it_reaches() -> None:
     facts = profile_of("coinbase").trades
     rest = Choosy(trades(0, 4_000), ends=True)
     past = PastTrades(rest, facts, lambda: trade(4_000).timestamp)

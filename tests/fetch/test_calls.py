@@ -103,7 +103,7 @@ async def test_a_connection_that_breaks_within_an_answer_is_asked_again() -> Non
     assert await calls(Exchange())("candles", broken) == 3
 
 
-async def test_failures_are_logged_when_they_begin_and_when_they_end_and_never_with_a_secret(
+async def test_failures_are_logged_at_their_beginning_and_end_and_without_secrets(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     logs.configure(LogSettings(format="json"))

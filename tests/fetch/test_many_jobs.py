@@ -179,7 +179,7 @@ async def test_a_full_queue_refuses_at_once_and_queues_nothing(bus: Bus, broker:
         assert (await line.end("fourth")).complete
 
 
-async def test_a_job_whose_confirmation_is_lost_is_accepted_once_it_is_known_and_never_called_refused(
+async def test_a_job_whose_acknowledgement_is_lost_is_accepted_later_and_never_refused(
     bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bus_module, "PUBLISH_RETRY_S", 2.0)

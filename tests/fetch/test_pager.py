@@ -149,7 +149,7 @@ def test_up_to_the_last_trade_an_exchange_that_honours_since_gives_everything(
     ids=lambda way: way.__name__,
 )
 @given(trades=runs, page=st.integers(24, 60))
-def test_every_candle_of_an_undeclared_exchange_is_had_where_its_answers_show_both_sides(
+def test_all_candles_of_an_undeclared_exchange_come_where_answers_show_both_sides(
     way: markets.Answers, trades: tuple[int, ...], page: int
 ) -> None:
     exchange = Exchange(Market(tuple(sorted({START, *trades})), START + 500 * MINUTE), way, page)
@@ -316,7 +316,7 @@ def test_no_request_is_made_for_what_is_declared_not_to_be_had() -> None:
     assert [refusal.words for refusal in pager.refusals] == ["the exchange has only its newest 720 candles"]
 
 
-def test_a_quiet_market_is_proven_by_larger_candles_on_both_sides_though_only_the_newest_are_to_be_had() -> None:
+def test_larger_candles_on_both_sides_prove_a_quiet_market_of_a_newest_only_venue() -> None:
     now = START + 9 * DAY
     trading = [*every_minute(START, START + HOUR), *every_minute(START + 12 * HOUR, now + MINUTE)]
     exchange = Exchange(market(trading, now=now), markets.newest_cut, 1000)
@@ -374,7 +374,7 @@ def test_an_empty_first_page_finds_the_listing_in_few_requests(before: int) -> N
     assert len(exchange.asked) < 15
 
 
-def test_a_jump_to_the_first_candle_proves_that_there_is_none_before_where_since_is_honoured() -> None:
+def test_a_jump_to_the_first_candle_proves_none_before_it_if_since_is_honoured() -> None:
     listed = START + 123 * MINUTE
     trading = every_minute(listed, listed + 30 * MINUTE)
     exchange = Exchange(market(trading, now=listed + 29 * MINUTE), markets.honoured, 20)
@@ -386,7 +386,7 @@ def test_a_jump_to_the_first_candle_proves_that_there_is_none_before_where_since
 @pytest.mark.parametrize(
     "way", [markets.honoured, markets.windowed, markets.empty_before_the_listing], ids=lambda way: way.__name__
 )
-def test_before_the_listing_of_an_undeclared_exchange_nothing_is_known_and_all_after_it_is_had(
+def test_an_undeclared_exchange_gives_all_after_its_listing_and_nothing_known_before(
     way: markets.Answers,
 ) -> None:
     listed = START + 123 * MINUTE

@@ -93,7 +93,7 @@ async def test_the_sink_counts_what_the_database_has(sink: Sink) -> None:
     assert scraper.names == documented("Every service", "Sink")
 
 
-async def test_what_waits_is_seen_while_the_database_is_away_and_what_the_tape_lost_meanwhile_is_counted(
+async def test_waiting_messages_show_while_the_database_is_away_and_lost_ones_are_counted(
     sink: Sink,
 ) -> None:
     scraper, influx, line = sink

@@ -32,7 +32,7 @@ CONFIGS = {"binance": CONFIG, "okx": okx.CONFIG}
 
 
 @pytest.mark.parametrize(("venue", "timeframe", "length"), [("binance", "1s", 1000), ("okx", "1m", MINUTE)])
-async def test_a_trade_with_a_time_that_cannot_be_makes_nothing_complete_and_stops_nothing(
+async def test_a_trade_with_an_impossible_time_completes_nothing_and_stops_nothing(
     broker: str, tmp_path: Path, venue: str, timeframe: str, length: int
 ) -> None:
     feed, key = Feed("candle", venue, SYMBOL, timeframe), Key(venue, SYMBOL, timeframe)

@@ -162,9 +162,7 @@ async def until_quiet(bus: Bus) -> None:
             await asyncio.sleep(0.5)
 
 
-async def test_restarting_fetchers_streamers_and_caches_in_turn_loses_no_trade_no_candle_and_no_request(
-    broker: str, tmp_path: Path
-) -> None:
+async def test_restarting_fetchers_streamers_and_caches_in_turn_loses_nothing(broker: str, tmp_path: Path) -> None:
     async with running_simulator("--live-rate", str(RATE)) as busy, pipeline(broker, busy, tmp_path, ()) as line:
         await rolling(line, busy, ("cache", "fetcher", "streamer"), None)
 

@@ -57,7 +57,7 @@ async def test_a_program_may_say_more_than_its_first_line() -> None:
         stop.set()
 
 
-async def test_a_program_that_finishes_what_it_accepted_has_longer_than_ten_seconds_for_it(tmp_path: Path) -> None:
+async def test_a_program_has_longer_than_ten_seconds_to_finish_what_it_accepted(tmp_path: Path) -> None:
     stop, line = asyncio.Event(), asyncio.get_running_loop().create_future()
     argv: list[str | Path] = [sys.executable, "-c", SLOW, tmp_path / "done"]
     async with asyncio.TaskGroup() as group:

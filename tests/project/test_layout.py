@@ -41,3 +41,14 @@ def test_each_test_file_is_in_the_folder_of_a_concern() -> None:
 
 def test_each_test_file_is_marked_with_one_cost() -> None:
     assert {str(path.relative_to(TESTS)): found for path in FILES if len(found := marks(path) & COSTS) != 1} == {}
+
+
+def test_each_name_of_a_test_is_a_sentence_below_80_characters() -> None:
+    found = [
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
+    ]
+    assert len(found) > 1000
+    assert [name for name in found if len(name) >= 80] == []

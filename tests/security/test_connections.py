@@ -236,7 +236,7 @@ async def test_a_wrong_password_is_one_line_over_tls_too(authority: trustme.CA, 
         assert len(ended.err.splitlines()) == 1
 
 
-async def test_a_broker_that_wants_our_certificate_gets_it_or_we_say_which_setting_is_missing(
+async def test_a_broker_that_wants_our_certificate_gets_it_or_the_setting_is_named(
     authority: trustme.CA, trusted: Path, tmp_path: Path
 ) -> None:
     secure = os.path.relpath(brokers.DEPLOY / "nats" / "secure.conf", tmp_path)

@@ -129,7 +129,7 @@ FORBIDDEN = [
 ]
 
 
-async def test_what_a_user_may_not_publish_is_refused_by_the_broker_and_is_an_error_at_once(server: Server) -> None:
+async def test_a_publish_without_permission_is_refused_by_the_broker_and_fails_at_once(server: Server) -> None:
     async with connect(as_user(server.url, "operator"), name="watch") as watch:
         arrived: list[str] = []
 
@@ -223,7 +223,7 @@ async def test_a_service_whose_streams_are_not_made_says_who_makes_them(tmp_path
         assert made.code == 0
 
 
-async def test_a_streamer_whose_lease_expired_says_so_once_and_the_broker_refuses_what_it_had_said_meanwhile(
+async def test_an_expired_streamer_logs_it_once_and_the_broker_refuses_its_late_messages(
     server: Server, tmp_path: Path
 ) -> None:
     """What it says is held back on its way, renewals of its lease and all, until another one has the feed."""

@@ -122,7 +122,7 @@ async def ask_all(bus: Bus, subject: str, data: bytes) -> None:
     await bus.client.request(subject, data, timeout=60)
 
 
-async def test_no_reply_that_a_program_names_is_heard_outside_its_account_or_kept_by_a_stream_or_ends_a_service(
+async def test_no_reply_subject_leaves_its_account_or_enters_a_stream_or_ends_a_service(
     server: Server, tmp_path: Path
 ) -> None:
     async with (
@@ -151,7 +151,7 @@ async def test_no_reply_that_a_program_names_is_heard_outside_its_account_or_kep
     assert "Publish Violation" not in server.log
 
 
-async def test_a_service_itself_answers_nowhere_that_tickwire_speaks_and_goes_on_when_a_reply_is_refused(
+async def test_a_service_never_answers_on_own_subjects_and_survives_a_refused_reply(
     server: Server, tmp_path: Path
 ) -> None:
     """The account of the programs aside: the operator, who is in the services' own, asks."""

@@ -76,7 +76,7 @@ def test_a_window_does_not_depend_on_what_was_looked_at_before(start: int, lengt
     assert rows(looked.by_id(fresh[0][0], fresh[-1][0] + 1) if fresh else looked.by_id(5, 5)) == fresh
 
 
-def test_ids_are_consecutive_from_one_and_times_never_go_back_across_changes_of_rate() -> None:
+def test_ids_count_from_one_and_times_never_go_back_across_changes_of_rate() -> None:
     made = market()
     made.set_rate(2.5, LISTED + DAY + 17)
     changed = made.set_rate(0.3, LISTED + DAY + 100_000)
@@ -127,7 +127,7 @@ def test_trades_of_an_aggregate_trade_share_time_price_and_side() -> None:
 
 @settings(max_examples=30)
 @given(st.integers(0, DAY), st.integers(1, 3_000), st.integers(1, 3_000), st.integers(0, 120_000))
-def test_a_burst_is_its_number_of_trades_in_its_time_and_everything_else_goes_on_around_it(
+def test_a_burst_is_its_number_of_trades_in_its_time_and_changes_nothing_else(
     start: int, count: int, ms: int, ahead: int
 ) -> None:
     calm, made = market(), market()

@@ -241,7 +241,7 @@ async def test_a_silent_socket_stays_open_and_says_nothing_until_the_fault_is_ca
         assert (await connection.receive_json(timeout=60))["T"] > NOW + 1_000
 
 
-async def test_several_messages_come_in_one_write_and_none_is_lost_at_ten_thousand_a_second() -> None:
+async def test_messages_that_share_a_write_are_all_read_at_ten_thousand_a_second() -> None:
     async with simulated(now=NOW, live_rate=10_000) as running, socket(running) as connection:
         await ask(connection, "SUBSCRIBE", "btcusdt@trade")
         got: list[int] = []

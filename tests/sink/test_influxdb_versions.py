@@ -88,7 +88,7 @@ async def test_a_point_that_is_refused_for_good_is_counted_and_the_others_are_wr
     ],
     ids=["conflict", "retention", "unnamed"],
 )
-async def test_a_point_that_the_database_fails_at_whenever_it_comes_is_refused_and_the_others_are_written(
+async def test_a_point_that_always_fails_in_the_database_is_refused_and_others_written(
     version: int, make: Make, refusal: tuple[int, str]
 ) -> None:
     async with (
@@ -106,7 +106,7 @@ async def test_a_point_that_the_database_fails_at_whenever_it_comes_is_refused_a
         assert prices == {"price=0", "price=1", "price=2", "price=4"}
 
 
-async def test_what_lies_beyond_the_retention_of_a_bucket_costs_one_request_however_much_it_is() -> None:
+async def test_points_beyond_the_retention_of_a_bucket_cost_one_request_however_many() -> None:
     async with (
         serving(Server(*V2)) as server,
         open_influx(settings(server, 2), SinkMetrics(CollectorRegistry())) as influx,
@@ -149,7 +149,7 @@ async def test_a_wrong_token_or_database_is_a_typed_error_that_names_the_setting
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 500])
 @pytest.mark.parametrize("version", [1, 2, 3])
-async def test_what_a_database_repeats_of_our_credentials_reaches_neither_an_error_nor_a_log(
+async def test_credentials_that_a_database_repeats_are_in_no_error_and_no_log(
     version: int, status: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     token, heard = "5eC4e7-" + "0123456789" * 4, []

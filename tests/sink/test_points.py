@@ -28,7 +28,7 @@ def trades(*items: Trade, gap: Gap | None = None, symbol: str = "BTC/USDT") -> T
     return Trades(exchange="binance", symbol=symbol, trades=list(items), received=AT + 5, gap=gap)
 
 
-def test_trades_of_one_millisecond_are_points_of_their_own_and_each_size_class_has_one() -> None:
+def test_trades_of_one_millisecond_are_separate_points_and_each_size_class_is_one() -> None:
     message = trades(trade("1", 60000.5, 0.5), trade("2", 60000.0, 0.1, "sell"), trade("3", 60000.0, 0.05))
     before = SinkTotals(sequence=6, count=41, cvd={"0-10k": 100.0})
     lines, after = points.of_trades(message, 7, before)

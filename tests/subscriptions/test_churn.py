@@ -76,7 +76,7 @@ async def nothing_open(simulator: SimulatorProcess) -> bool:
     return await simulator.sockets() == []
 
 
-async def test_a_socket_stays_as_long_as_one_feed_needs_it_and_a_feed_that_comes_back_at_once_finds_it() -> None:
+async def test_a_socket_stays_while_one_feed_needs_it_and_a_returning_feed_reuses_it() -> None:
     async with running_simulator("--live-rate", "200") as simulator, venue_at(simulator.url, "okx") as venue:
         stays, goes = Memory(), Memory()
         async with venue.watching(Feed("trade", "okx", "BTC/USDT"), stays):

@@ -150,7 +150,7 @@ async def test_what_nobody_watches_any_more_is_unsubscribed_and_can_be_watched_a
             await exchange.forget_log()
 
 
-async def test_a_socket_with_something_that_cannot_be_unsubscribed_is_closed_after_the_last_feed(
+async def test_a_socket_with_what_cannot_be_unsubscribed_is_closed_after_the_last_feed(
     exchange: SimulatorProcess,
 ) -> None:
     ticker, trades = Memory(), Memory()

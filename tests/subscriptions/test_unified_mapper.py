@@ -43,7 +43,7 @@ CACHES = [ArrayCache, ArrayCacheBySymbolById]
 
 @pytest.mark.parametrize("kind", CACHES)
 @given(batches=st.lists(st.integers(0, 30), max_size=30), times=st.integers(1, 3))
-def test_each_trade_is_taken_once_however_many_come_at_once_and_however_often_they_are_told(
+def test_each_trade_is_taken_once_however_many_come_and_however_often_they_repeat(
     kind: Any, batches: list[int], times: int
 ) -> None:
     taken: list[Any] = []
@@ -179,7 +179,7 @@ def test_changes_in_one_millisecond_are_taken_where_the_nonce_is_the_time() -> N
         assert mapper.new(book) == []
 
 
-def test_changes_in_one_millisecond_are_taken_where_the_nonce_is_that_of_the_snapshot() -> None:
+def test_changes_in_one_millisecond_are_taken_if_the_nonce_is_that_of_the_snapshot() -> None:
     mapper, book = Mapper(BOOK), OrderBook({"bids": [[1.0, 2.0]], "asks": [], "symbol": "BTC/USDT"})
     for nonce in (7, 8, 9):
         for amount, now in ((3.0, 1_000), (4.0, 1_000), (5.0, 1_001), (6.0, 1_001)):

@@ -174,7 +174,7 @@ async def test_a_stream_that_was_made_anew_hides_nothing_however_far_it_has_come
     assert [each.skipped for each in reader.found] == [False] * heard + [True] + [False] * (written - 1)
 
 
-async def test_a_writer_whose_stream_was_made_anew_beneath_it_tells_no_loss_where_there_was_none(
+async def test_a_writer_whose_stream_was_recreated_reports_no_loss_where_there_was_none(
     bus: Bus, reader: Reader
 ) -> None:
     """It named its last message in the old stream with each message, so that each looked like one after a hole."""

@@ -639,7 +639,7 @@ async def test_a_trade_whose_id_jumps_ahead_is_refused_and_costs_no_real_one(bus
         assert str(JUMP) in next(status.message for status in seen.statuses if status.event == "rejected")
 
 
-async def test_a_trade_whose_id_jumps_ahead_in_a_quiet_market_does_not_hold_up_what_comes_later(bus: Bus) -> None:
+async def test_an_id_that_jumps_ahead_in_a_quiet_market_does_not_hold_up_later_trades(bus: Bus) -> None:
     """Nothing contradicts it until it is given up; then the next real trade does."""
     venue = ScriptedVenue(Rest(trades(0, 50)))
     async with witness(bus) as seen, running(bus, venue) as body:

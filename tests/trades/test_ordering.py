@@ -106,7 +106,7 @@ def test_pages_say_what_they_prove() -> None:
     assert order.take_page(trades(2002, 3002), 1, "")[1] is PageResult.MORE, "nothing live yet"
 
 
-def test_before_any_trade_the_first_one_after_an_interruption_waits_for_those_before_it() -> None:
+def test_before_any_trade_the_first_after_an_interruption_waits_for_earlier_ones() -> None:
     order = OrderingById()
     order.declare_complete(START)
     order.interrupted()
@@ -164,7 +164,7 @@ steps = st.lists(
 
 
 @given(st.integers(0, 10), steps)
-def test_whatever_arrives_in_whatever_order_each_id_goes_on_once_in_order_or_is_within_a_gap(
+def test_in_any_order_of_arrival_each_id_is_published_once_in_order_or_in_a_gap(
     first: int, arrivals: list[tuple[str, range, object]]
 ) -> None:
     order = OrderingById([trade(first)])
@@ -404,7 +404,7 @@ def test_before_any_trade_a_short_page_since_the_tape_is_complete_is_all_there_w
     ]
 
 
-def test_before_any_trade_a_page_that_may_have_been_cut_off_comes_after_a_gap_unless_it_reaches_back() -> None:
+def test_before_any_trade_a_page_cut_off_follows_a_gap_unless_it_reaches_back() -> None:
     page = named(*[f"n{number}" for number in range(by_content.SHORT)])
     (run,) = OrderingByContent(until=START).take_page(page, 1, "too late", START)[0]
     assert run.gap == Gap(since=START - 1, until=START, after_id=None, before_id="n0", reason="too late")
@@ -471,7 +471,7 @@ def test_parts_of_a_trade_on_the_tape_are_not_taken_from_rest() -> None:
     assert answer is PageResult.MORE
 
 
-def test_equal_trades_of_one_millisecond_are_all_taken_from_rest_where_the_feed_tells_them_apart() -> None:
+def test_equal_trades_of_a_millisecond_are_all_taken_from_rest_where_ids_differ() -> None:
     order = OrderingByContent([trade(1)], drop_aggregated=okx.drop_aggregated)
     order.interrupted()
     order.offer([alike(13), trade(14)], 0)

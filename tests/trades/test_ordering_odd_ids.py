@@ -26,7 +26,7 @@ def ids(runs: list[TradeRun]) -> list[int]:
     return [int(each.id or -1) for run in runs for each in run.trades]
 
 
-def test_a_lower_id_much_later_than_the_last_trade_behind_the_next_one_in_a_batch_is_followed_after_a_gap() -> None:
+def test_a_lower_id_much_later_than_the_last_trade_is_followed_after_a_gap() -> None:
     """Comparing it with the last trade before the batch ended the feed in an IndexError."""
     order = OrderingById([trade(100)])
     now = trade(100).timestamp

@@ -43,7 +43,7 @@ def test_before_any_trade_what_happened_since_the_tape_is_complete_is_asked_for(
     assert next_request(form(until=START + 5000), START) == PageRequest(START + 4999, None, floor=START + 5000)
 
 
-def test_a_last_trade_beyond_the_span_is_no_matter_where_the_tape_is_known_to_be_complete_within_it() -> None:
+def test_a_last_trade_beyond_the_span_does_not_matter_on_a_tape_complete_within_it() -> None:
     assert next_request(OrderingById([trade(41)], START + 60_000), START + 10_000) == PageRequest(None, 1000, 42)
     ask = next_request(OrderingByContent([trade(41)], START + 60_000), START + 10_000)
     assert ask == PageRequest(START + 59_999, None, floor=START + 60_000)

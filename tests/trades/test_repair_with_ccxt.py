@@ -73,7 +73,7 @@ async def test_what_an_interruption_missed_is_fetched_as_the_exchange_takes_it(
             assert body.state == "live"
 
 
-async def test_where_rest_cannot_be_asked_it_is_said_once_and_each_interruption_is_a_gap_at_once(bus: Bus) -> None:
+async def test_without_rest_one_warning_is_logged_and_each_interruption_is_a_gap_at_once(bus: Bus) -> None:
     said = spoken.hyperliquid()
     async with speaking(said, settle_ms=0) as opened, following(bus, opened, said.symbol, PATIENT) as (body, seen):
         await said.server.until(lambda: bool(said.server.heard))
