@@ -121,7 +121,7 @@ class NewestOnly(Rest):
         return [row(each) for each in happened if each.timestamp >= (since or 0)]
 
 
-async def test_where_rest_gives_the_newest_only_older_pages_are_requested_until_known_trades() -> None:
+async def test_where_rest_gives_only_the_newest_older_pages_are_requested_to_known_trades() -> None:
     rest = NewestOnly(trades(1, 21))
     since = trade(9).timestamp
     assert await fetched(rest, PageRequest(since, None), facts=OKX) == trades(9, 21)
@@ -216,7 +216,7 @@ async def test_the_newest_are_asked_for_where_no_time_is_taken() -> None:
     assert len(rest.calls) == before + 1
 
 
-async def test_where_a_window_gives_its_newest_earlier_ones_are_requested_until_it_reaches() -> None:
+async def test_where_a_window_gives_its_newest_earlier_ones_are_requested_back_to_it() -> None:
     facts = profile_of("coinbase").trades
     rest = Choosy(trades(0, 4_000), ends=True)
     past = PastTrades(rest, facts, lambda: trade(4_000).timestamp)

@@ -386,7 +386,7 @@ def test_a_jump_to_the_first_candle_proves_none_before_it_if_since_is_honoured()
 @pytest.mark.parametrize(
     "way", [markets.honoured, markets.windowed, markets.empty_before_the_listing], ids=lambda way: way.__name__
 )
-def test_an_undeclared_exchange_gives_all_after_its_listing_and_nothing_known_before(
+def test_of_an_undeclared_exchange_all_after_the_listing_comes_and_nothing_before(
     way: markets.Answers,
 ) -> None:
     listed = START + 123 * MINUTE

@@ -23,7 +23,7 @@ def test_every_folder_has_its_place_among_the_layers() -> None:
         for portion in PORTIONS
         for folder in ROOT.glob(f"{portion}/tickwire")
         for path in folder.iterdir()
-        if path.stem != "__pycache__"
+        if path.suffix in ("", ".py") and path.name != "__pycache__"
     }
     assert placed == found
 

@@ -76,7 +76,7 @@ async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: fl
 
 
 @pytest.mark.needs("influxdb")
-async def test_a_database_that_was_stopped_and_killed_in_mid_write_has_the_whole_tape_later(
+async def test_a_database_stopped_and_killed_in_mid_write_has_the_whole_tape_later(
     line: Pipeline, influx: InfluxDb
 ) -> None:
     await outage(line, influx, total_s=8, away_s=4)
