@@ -11,7 +11,7 @@ from support.venues import Memory, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchange import listing
 from tickwire.fetcher import candle_source as fetching
-from tickwire.fetcher.calls import unheard
+from tickwire.fetcher.calls import ignore_retry
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model.feeds import Feed
 from tickwire.observe.metrics import Metrics
@@ -116,8 +116,8 @@ async def test_a_symbol_that_is_listed_while_the_fetcher_runs_can_be_fetched(
     async with running_simulator() as simulator:
         await lists(simulator, listed=False)
         metrics = FetcherMetrics(Metrics().registry)
-        async with fetching.open_venue(exchange, settings(simulator.url, exchange), metrics) as venue:
+        async with fetching.open_candle_source(exchange, settings(simulator.url, exchange), metrics) as venue:
             with pytest.raises(UnknownSymbol):
-                await venue.habits(NEW, "1m", unheard)
+                await venue.paging_facts(NEW, "1m", ignore_retry)
             await lists(simulator, listed=True)
-            assert (await venue.habits(NEW, "1m", unheard)).limit > 1
+            assert (await venue.paging_facts(NEW, "1m", ignore_retry)).limit > 1

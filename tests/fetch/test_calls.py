@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchange.opening import Gate
-from tickwire.fetcher.calls import PATIENCE_S, Calls, Failure, unknown_symbol
+from tickwire.fetcher.calls import PATIENCE_S, Calls, FailedAttempt, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.observe import logs
 from tickwire.settings import FetcherSettings, LogSettings
@@ -63,7 +63,7 @@ async def test_each_error_class_is_on_its_side_of_the_line(name: str, retried: b
 
     again = 0
 
-    async def count(failure: Failure) -> None:
+    async def count(failure: FailedAttempt) -> None:
         nonlocal again
         again += 1
         assert name in failure.words

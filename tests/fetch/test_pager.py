@@ -10,7 +10,7 @@ from support import markets
 from support.markets import MINUTE, Exchange, Market
 from tickwire.fetcher.page_rows import BadRows
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import Habits, Proven
+from tickwire.fetcher.paging_types import PagingFacts, ProvenPage
 from tickwire.model import timeframes
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range, covers, merge
@@ -49,13 +49,13 @@ def fetch(
     honoured: bool = False,
     newest: int | None = None,
     clock: bool = True,
-) -> tuple[list[Proven], Pager]:
+) -> tuple[list[ProvenPage], Pager]:
     """Page through a range to its end; it must come to one, and be right."""
     grid = timeframes.grid(timeframe)
     closed = grid.open_of(exchange.market.now) if clock else None
-    habits = Habits(exchange.page, offered, honoured=honoured, newest=newest)
-    pager = Pager(grid, Range(since, until), closed, habits)
-    pages: list[Proven] = []
+    facts = PagingFacts(exchange.page, offered, honoured=honoured, newest=newest)
+    pager = Pager(grid, Range(since, until), closed, facts)
+    pages: list[ProvenPage] = []
     while (ask := pager.ask) is not None:
         assert len(exchange.asked) < 5_000, "it loops"
         pages += pager.take(exchange.answer(ask))
@@ -69,7 +69,7 @@ def fetch(
     return pages, pager
 
 
-def rows_of(pages: list[Proven]) -> list[Row]:
+def rows_of(pages: list[ProvenPage]) -> list[Row]:
     return sorted(each for page in pages for each in page.rows)
 
 
@@ -413,7 +413,7 @@ def test_a_recent_listing_is_found_though_large_timeframes_have_one_candle(ago: 
 
 
 def test_a_refused_answer_leaves_the_request_as_it_was() -> None:
-    pager = Pager(timeframes.grid("1m"), Range(START, START + HOUR), START + DAY, Habits(100, ALL))
+    pager = Pager(timeframes.grid("1m"), Range(START, START + HOUR), START + DAY, PagingFacts(100, ALL))
     ask = pager.ask
     with pytest.raises(BadRows):
         pager.take("[[15147")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import Ask, Habits
+from tickwire.fetcher.paging_types import PageRequest, PagingFacts
 from tickwire.model import timeframes
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
@@ -25,7 +25,7 @@ def rows(minutes: Iterable[int]) -> list[Row]:
     return [(START + minute * MINUTE, 1.0, 1.0, 1.0, 1.0, 2.0) for minute in minutes]
 
 
-def inside(minutes: Iterable[int], ask: Ask) -> list[Row]:
+def inside(minutes: Iterable[int], ask: PageRequest) -> list[Row]:
     """What a venue that honours `since` answers."""
     return [row for row in rows(sorted(minutes)) if ask.since is None or row[0] >= ask.since][: ask.limit]
 
@@ -35,11 +35,11 @@ def lasting_of(answers: tuple[set[int], ...]) -> set[int]:
     return set(range(100)) - answers[-1]
 
 
-def paged(habits: Habits, count: int, *answers: set[int]) -> tuple[set[int], Pager, list[Ask]]:
+def paged(facts: PagingFacts, count: int, *answers: set[int]) -> tuple[set[int], Pager, list[PageRequest]]:
     """The minutes proven by answers that have these minutes: the last ones whenever there are no others."""
-    pager = Pager(GRID, Range(START, START + count * MINUTE), START + (count + 2) * MINUTE, habits)
+    pager = Pager(GRID, Range(START, START + count * MINUTE), START + (count + 2) * MINUTE, facts)
     known: set[int] = set()
-    asked: list[Ask] = []
+    asked: list[PageRequest] = []
     while (ask := pager.ask) is not None:
         assert len(asked) < 500, "it loops"
         has = answers[min(len(asked), len(answers) - 1)]
@@ -54,7 +54,7 @@ def paged(habits: Habits, count: int, *answers: set[int]) -> tuple[set[int], Pag
     return known, pager, asked
 
 
-FLAT = Habits(50, frozenset({"1m"}), honoured=True, flat=True)
+FLAT = PagingFacts(50, frozenset({"1m"}), honoured=True, flat=True)
 
 
 def test_a_row_that_one_answer_left_out_is_asked_for_and_had() -> None:
@@ -74,7 +74,7 @@ def test_what_the_venue_itself_leaves_out_again_it_does_not_have() -> None:
 
 
 def test_where_since_is_not_known_to_be_honoured_it_stays_missing() -> None:
-    known, pager, _ = paged(Habits(50, frozenset({"1m"}), flat=True), 20, set(range(22)) - {7, 8})
+    known, pager, _ = paged(PagingFacts(50, frozenset({"1m"}), flat=True), 20, set(range(22)) - {7, 8})
     assert known == set(range(20)) - {7, 8}
     assert pager.missing == [Range(START + 7 * MINUTE, START + 9 * MINUTE)]
 

@@ -16,11 +16,11 @@ from prometheus_client import CollectorRegistry
 from support.loopback import Loopback, loopback, market
 from support.markets import Market
 from tickwire.exchange import opening
-from tickwire.fetcher.calls import Calls, unheard
-from tickwire.fetcher.candle_source import Venue
+from tickwire.fetcher.calls import Calls, ignore_retry
+from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import Proven
+from tickwire.fetcher.paging_types import ProvenPage
 from tickwire.model import timeframes
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
@@ -142,7 +142,7 @@ def with_a_clock(answer: Answer, model: Callable[[], Market]) -> Callable[[str, 
 @asynccontextmanager
 async def opened(
     exchange: str, answer: Callable[[str, Query], Any], **options: Any
-) -> AsyncIterator[tuple[Venue, Loopback]]:
+) -> AsyncIterator[tuple[CandleSource, Loopback]]:
     """A real class of ccxt, with one market, whose requests come to `answer`."""
     async with loopback() as served:
         served.answer = answer
@@ -151,14 +151,14 @@ async def opened(
         metrics = FetcherMetrics(CollectorRegistry())
         async with opening.open_exchange(exchange, table) as found:
             settings = FetcherSettings(attempts=2, backoff_s=0.01, max_backoff_s=0.02)
-            yield Venue(found, Calls(found, settings, 5, metrics), metrics), served
+            yield CandleSource(found, Calls(found, settings, 5, metrics), metrics), served
 
 
-async def paged(venue: Venue, wanted: Range, closed: int, timeframe: str = "1m") -> tuple[list[Row], Pager]:
+async def paged(venue: CandleSource, wanted: Range, closed: int, timeframe: str = "1m") -> tuple[list[Row], Pager]:
     """A range as the fetcher fetches it: what is proven, and the pager at its end."""
-    habits = await venue.habits(SYMBOL, timeframe, unheard)
-    pager = Pager(timeframes.grid(timeframe), wanted, closed, habits)
-    made: list[Proven] = []
+    facts = await venue.paging_facts(SYMBOL, timeframe, ignore_retry)
+    pager = Pager(timeframes.grid(timeframe), wanted, closed, facts)
+    made: list[ProvenPage] = []
     while pager.ask is not None:
-        made += await venue.page(pager, SYMBOL, unheard)
+        made += await venue.page(pager, SYMBOL, ignore_retry)
     return sorted(row for page in made for row in page.rows), pager

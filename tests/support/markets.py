@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from tickwire.fetcher.paging_types import Ask
+from tickwire.fetcher.paging_types import PageRequest
 from tickwire.model import timeframes
 from tickwire.model.messages import Row
 from tickwire.model.timeframes import Grid
@@ -43,15 +43,15 @@ class Market:
         return [each for each in self.candles("1m") if since <= each[0] < until]
 
 
-Answers = Callable[[Market, Ask, int], list[Row]]
+Answers = Callable[[Market, PageRequest, int], list[Row]]
 """(market, request, largest page) -> the answer."""
 
 
-def _limit(ask: Ask, page: int) -> int:
+def _limit(ask: PageRequest, page: int) -> int:
     return min(ask.limit, page)
 
 
-def honoured(market: Market, ask: Ask, page: int) -> list[Row]:
+def honoured(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """The first candles at or after `since`, ascending; the newest without."""
     rows, limit = market.candles(ask.timeframe), _limit(ask, page)
     if ask.since is None:
@@ -59,7 +59,7 @@ def honoured(market: Market, ask: Ask, page: int) -> list[Row]:
     return [each for each in rows if each[0] >= ask.since][:limit]
 
 
-def windowed(market: Market, ask: Ask, page: int) -> list[Row]:
+def windowed(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Those of so many candles' time after `since`, whatever is in it."""
     rows, limit = market.candles(ask.timeframe), _limit(ask, page)
     if ask.since is None:
@@ -68,24 +68,24 @@ def windowed(market: Market, ask: Ask, page: int) -> list[Row]:
     return [each for each in rows if ask.since <= each[0] < until]
 
 
-def newest(market: Market, ask: Ask, page: int) -> list[Row]:
+def newest(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """The newest, whatever was asked."""
     return market.candles(ask.timeframe)[-_limit(ask, page) :]
 
 
-def newest_cut(market: Market, ask: Ask, page: int) -> list[Row]:
+def newest_cut(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """The newest page, of which ccxt gives what opens from `since` on, and of that so many."""
     rows = [each for each in market.candles(ask.timeframe)[-page:] if ask.since is None or each[0] >= ask.since]
     return rows[: ask.limit] if ask.since is not None else rows[-ask.limit :]
 
 
-def newest_since(market: Market, ask: Ask, page: int) -> list[Row]:
+def newest_since(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """The newest of those since `since`, up to `until` where the request says it."""
     rows = [each for each in market.candles(ask.timeframe) if ask.since is None or each[0] >= ask.since]
     return [each for each in rows if ask.until is None or each[0] < ask.until][-_limit(ask, page) :]
 
 
-def before_an_end(market: Market, ask: Ask, page: int) -> list[Row]:
+def before_an_end(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """The last ones before the end of the window that was asked for, the newest first."""
     rows, limit = market.candles(ask.timeframe), _limit(ask, page)
     if ask.since is not None:
@@ -94,12 +94,12 @@ def before_an_end(market: Market, ask: Ask, page: int) -> list[Row]:
     return rows[-limit:][::-1]
 
 
-def repeats(market: Market, ask: Ask, page: int) -> list[Row]:
+def repeats(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """The last candle, for ever."""
     return market.candles(ask.timeframe)[-1:]
 
 
-def capped(market: Market, ask: Ask, page: int) -> list[Row]:
+def capped(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Honoured, of a history of the newest candles only."""
     rows, limit = market.candles(ask.timeframe)[-3 * page :], _limit(ask, page)
     if ask.since is None:
@@ -107,13 +107,13 @@ def capped(market: Market, ask: Ask, page: int) -> list[Row]:
     return [each for each in rows if each[0] >= ask.since][:limit]
 
 
-def capped_by_age(market: Market, ask: Ask, page: int) -> list[Row]:
+def capped_by_age(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Honoured, of a history of some hours only, for every timeframe."""
     oldest = market.now - 90 * MINUTE
     return [each for each in honoured(market, ask, 10**6) if each[0] >= oldest][: _limit(ask, page)]
 
 
-def empty_before_the_listing(market: Market, ask: Ask, page: int) -> list[Row]:
+def empty_before_the_listing(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Honoured, but nothing at all where `since` is before the first candle."""
     rows = market.candles(ask.timeframe)
     if ask.since is not None and rows and ask.since < rows[0][0]:
@@ -121,19 +121,19 @@ def empty_before_the_listing(market: Market, ask: Ask, page: int) -> list[Row]:
     return honoured(market, ask, page)
 
 
-def adds_the_open_candle(market: Market, ask: Ask, page: int) -> list[Row]:
+def adds_the_open_candle(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Windows, and the newest candle behind each."""
     rows = windowed(market, ask, page)
     return [*rows, *(each for each in market.candles(ask.timeframe)[-1:] if each not in rows)]
 
 
-def exclusive(market: Market, ask: Ask, page: int) -> list[Row]:
+def exclusive(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Those after `since`, but not the one at it."""
-    asked = ask if ask.since is None else Ask(ask.timeframe, ask.since + 1, ask.limit)
+    asked = ask if ask.since is None else PageRequest(ask.timeframe, ask.since + 1, ask.limit)
     return honoured(market, asked, page)
 
 
-def silent(market: Market, ask: Ask, page: int) -> list[Row]:
+def silent(market: Market, ask: PageRequest, page: int) -> list[Row]:
     """Nothing, ever."""
     return []
 
@@ -146,12 +146,12 @@ class Exchange:
     answers: Answers
     page: int = 10
     faults: Iterable[str] = ()
-    asked: list[Ask] = field(default_factory=list)
+    asked: list[PageRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._faults = iter(self.faults)
 
-    def answer(self, ask: Ask) -> list[list[float]]:
+    def answer(self, ask: PageRequest) -> list[list[float]]:
         self.asked.append(ask)
         fault = next(self._faults, "")
         rows = self.answers(self.market, ask, self.page) if fault != "empty" else []

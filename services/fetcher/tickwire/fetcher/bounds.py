@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from tickwire.errors import BadRequest
-from tickwire.fetcher.paging_types import Proven
+from tickwire.fetcher.paging_types import ProvenPage
 from tickwire.model.messages import FetchRequest
 from tickwire.model.timeframes import Grid
 
@@ -31,7 +31,7 @@ class Bounds:
         """Where the first candle opens that may still be revised, if it is as late as one opens at `newest` (ms)."""
         return self.grid.open_of(newest - self.revised_ms)
 
-    def termed(self, page: Proven, newest: int | None) -> Proven:
+    def termed(self, page: ProvenPage, newest: int | None) -> ProvenPage:
         """A page with what the cache has to know of it besides: which candles are final, and where they open."""
         settled = self.settled
         if settled is None and newest is not None:

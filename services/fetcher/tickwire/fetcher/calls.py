@@ -42,17 +42,17 @@ PATIENCE_S = 900.0
 """The longest `Retry-After` that a job waits for; bans of hours and days end it instead."""
 
 
-class Failure(NamedTuple):
+class FailedAttempt(NamedTuple):
     """An attempt that failed, in words, and when the next one is made at the earliest (ms)."""
 
     words: str
     next_try_at: int
 
 
-Told = Callable[[Failure], Awaitable[None]]
+OnRetry = Callable[[FailedAttempt], Awaitable[None]]
 
 
-async def unheard(_: Failure) -> None:
+async def ignore_retry(_: FailedAttempt) -> None:
     """Nobody wants to know."""
 
 
@@ -76,7 +76,7 @@ class Calls:
         self._repeating = 0
         """Calls that have failed and will be made again."""
 
-    async def __call__(self, what: str, call: Callable[[], Awaitable[T]], on_retry: Told = unheard) -> T:
+    async def __call__(self, what: str, call: Callable[[], Awaitable[T]], on_retry: OnRetry = ignore_retry) -> T:
         """The result of `call`. `what` names it in errors; `on_retry` is told why it is to be made again, and when.
 
         Raises ExchangeFailed or UnknownSymbol.
@@ -126,9 +126,9 @@ class Calls:
         most = self._settings.attempts
         return min(most, LASTING_ATTEMPTS) if trouble(error, self._exchange.id) is not None else most
 
-    def _failure(self, error: Exception, wait_s: float) -> Failure:
+    def _failure(self, error: Exception, wait_s: float) -> FailedAttempt:
         wait_s = max(wait_s, self._exchange.gate.remaining_s)
-        return Failure(described(error, self._secrets), now_ms() + round(wait_s * 1000))
+        return FailedAttempt(described(error, self._secrets), now_ms() + round(wait_s * 1000))
 
     async def _counted(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -15,11 +15,11 @@ from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange import opening
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.listing import Listing, Load
-from tickwire.fetcher.calls import Calls, RequestRefused, Told, unknown_symbol
+from tickwire.fetcher.calls import Calls, OnRetry, RequestRefused, unknown_symbol
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.page_rows import BadRows
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import Ask, Habits, Proven
+from tickwire.fetcher.paging_types import PageRequest, PagingFacts, ProvenPage
 from tickwire.model import plausibility, timeframes
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
@@ -35,7 +35,7 @@ DEFAULT_PAGE = 100
 """Candles per page where ccxt does not say: what every exchange grants."""
 
 
-class Venue:
+class CandleSource:
     """An exchange, opened. Everything here raises ExchangeFailed when the exchange cannot be asked."""
 
     def __init__(self, exchange: Any, calls: Calls, metrics: FetcherMetrics) -> None:
@@ -47,7 +47,7 @@ class Venue:
         self._calls = calls
         self._listing = Listing(exchange)
 
-    async def now(self, on_retry: Told) -> int | None:
+    async def now(self, on_retry: OnRetry) -> int | None:
         """The exchange's time, ms, compared within the last second; None where it does not tell the time at all.
 
         An exchange without a call for its time tells it by the headers of whatever it answers: of its markets here.
@@ -59,7 +59,7 @@ class Venue:
             await self._listing.load(self._loading(on_retry))
         return clock.now()
 
-    async def habits(self, symbol: str, timeframe: str, on_retry: Told) -> Habits:
+    async def paging_facts(self, symbol: str, timeframe: str, on_retry: OnRetry) -> PagingFacts:
         """How requests for the candles of a symbol are answered. Raises UnknownSymbol, UnsupportedTimeframe."""
         market = await self._listing.find(symbol, self._loading(on_retry))
         if market is None:
@@ -68,7 +68,7 @@ class Venue:
         if timeframe not in offered:
             raise UnsupportedTimeframe(f"{self._exchange.id} has no {timeframe} candles")
         known = profile_of(self.exchange).candles
-        return Habits(
+        return PagingFacts(
             limit=opening.page_limit(self._exchange.features, market, "fetchOHLCV") or DEFAULT_PAGE,
             timeframes=frozenset(offered),
             honoured=known.since == "honoured",
@@ -76,10 +76,10 @@ class Venue:
             flat=known.quiet == "rows",
         )
 
-    def _loading(self, on_retry: Told) -> Load:
+    def _loading(self, on_retry: OnRetry) -> Load:
         return lambda anew: self._calls("its markets", partial(self._exchange.load_markets, anew), on_retry)
 
-    async def page(self, pager: Pager, symbol: str, on_retry: Told) -> list[Proven]:
+    async def page(self, pager: Pager, symbol: str, on_retry: OnRetry) -> list[ProvenPage]:
         """Ask what `pager` asks, and have it take the answer or the refusal. Raises OtherGrid."""
         ask = pager.ask
         assert ask is not None
@@ -105,7 +105,7 @@ class Venue:
             )
         return [self._measured(symbol, proven) for proven in made]
 
-    def _measured(self, symbol: str, proven: Proven) -> Proven:
+    def _measured(self, symbol: str, proven: ProvenPage) -> ProvenPage:
         """Rows with their volumes in base currency where that can be had exactly, else as the exchange has them."""
         market = self._exchange.markets.get(symbol)
         if market is None:
@@ -115,7 +115,7 @@ class Venue:
         rows = [row_in_base(row, units.candles) for row in proven.rows]
         return replace(proven, rows=rows, volume_unit=units.fetches)
 
-    async def _taken(self, pager: Pager, ask: Ask, symbol: str) -> list[Proven]:
+    async def _taken(self, pager: Pager, ask: PageRequest, symbol: str) -> list[ProvenPage]:
         page = await self._exchange.fetch_whole_page(symbol, ask.timeframe, ask.since, ask.limit, ask.until)
         clock: ExchangeClock = self._exchange.clock
         try:
@@ -125,7 +125,7 @@ class Venue:
 
 
 @asynccontextmanager
-async def open_venue(exchange: str, settings: Settings, metrics: FetcherMetrics) -> AsyncIterator[Venue]:
+async def open_candle_source(exchange: str, settings: Settings, metrics: FetcherMetrics) -> AsyncIterator[CandleSource]:
     """The exchange by its settings, with credentials from the environment. Raises ConfigError."""
     own = settings.of_exchange(exchange)
     credentials = config.credentials(exchange)
@@ -134,4 +134,4 @@ async def open_venue(exchange: str, settings: Settings, metrics: FetcherMetrics)
     table = own.model_copy(update={"ccxt": {"timeout": timeout_ms, **own.ccxt}})
     async with opening.open_exchange(exchange, table, credentials) as opened:
         calls = Calls(opened, settings.fetcher, own.concurrency, metrics, credentials.values())
-        yield Venue(opened, calls, metrics)
+        yield CandleSource(opened, calls, metrics)

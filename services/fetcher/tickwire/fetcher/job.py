@@ -23,14 +23,14 @@ import msgspec
 from tickwire.errors import ExchangeFailed, JobParked, PageRejected, TickwireError
 from tickwire.fetcher import request_checks
 from tickwire.fetcher.bounds import Bounds, bounds
-from tickwire.fetcher.calls import Failure
-from tickwire.fetcher.candle_source import Venue
-from tickwire.fetcher.job_context import Runner, Unopened
+from tickwire.fetcher.calls import FailedAttempt
+from tickwire.fetcher.candle_source import CandleSource
+from tickwire.fetcher.job_context import JobContext, UnopenedExchange
 from tickwire.fetcher.job_messages import bug, cancelled, is_cancelled, last_message, outcome, queued, still_missing
-from tickwire.fetcher.page_publisher import Storing, storing
+from tickwire.fetcher.page_publisher import PagePublisher, publishing_pages
 from tickwire.fetcher.page_rows import OtherGrid
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import Refusal, together
+from tickwire.fetcher.paging_types import RefusedRange, together
 from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import Coverage, FetchRequest, Job, Refused
 from tickwire.model.ranges import Range, subtract
@@ -54,36 +54,45 @@ class Stopped(Exception):
     """The job was left at a page boundary for the next holder to go on with."""
 
 
-def _refused(refusal: Refusal) -> Refused:
+def _refused(refusal: RefusedRange) -> Refused:
     return Refused(since=refusal.since, until=refusal.until, message=refusal.words)
 
 
 def prepared(
-    runner: Runner, venue: Venue | Unopened, request: FetchRequest, stop: asyncio.Event, cancelled: asyncio.Event
-) -> Run:
+    context: JobContext,
+    source: CandleSource | UnopenedExchange,
+    request: FetchRequest,
+    stop: asyncio.Event,
+    cancelled: asyncio.Event,
+) -> FetchJob:
     """A job that can be run. Raises TickwireError when the request cannot be meant, or the exchange is not open."""
-    if isinstance(venue, Unopened):
-        raise venue.error
-    request_checks.check(request, now_ms(), runner.settings)
-    return Run(runner, venue, request, stop, cancelled)
+    if isinstance(source, UnopenedExchange):
+        raise source.error
+    request_checks.check(request, now_ms(), context.settings)
+    return FetchJob(context, source, request, stop, cancelled)
 
 
-class Run:
+class FetchJob:
     """A job while it runs on this instance. Made by `prepared`."""
 
     def __init__(
-        self, runner: Runner, venue: Venue, request: FetchRequest, stop: asyncio.Event, cancel: asyncio.Event
+        self,
+        context: JobContext,
+        source: CandleSource,
+        request: FetchRequest,
+        stop: asyncio.Event,
+        cancel: asyncio.Event,
     ) -> None:
         assert request.id is not None
-        self._runner = runner
-        self._bus = runner.bus
-        self._metrics = runner.metrics
-        self._settings = runner.settings.fetcher
-        self._venue = venue
+        self._context = context
+        self._bus = context.bus
+        self._metrics = context.metrics
+        self._settings = context.settings.fetcher
+        self._source = source
         self._request = request
         self._stop = stop
         self._cancel = cancel
-        self._job = msgspec.structs.replace(queued(request, 0), state="running", instance=runner.instance)
+        self._job = msgspec.structs.replace(queued(request, 0), state="running", instance=context.instance)
         self._numbers = count()
         self._attempt = time.time_ns()
         self._published = float("-inf")
@@ -97,7 +106,7 @@ class Run:
         self._on_probation = False
 
     async def run(self) -> None:
-        """Run the job to its published end. Raises Stopped when it is to be handed on."""
+        """FetchJob the job to its published end. Raises Stopped when it is to be handed on."""
         before = await last_message(self._bus, self._job.id)
         if before is not None and before.ended:
             return
@@ -119,7 +128,7 @@ class Run:
                 await self._unless_cancelled(self._begin_probation())
             # Said before anything is done: should the process end now, the next one knows with which job.
             await self._publish_durably()
-            self._runner.begun.add(self._job.id)
+            self._context.begun.add(self._job.id)
             if self._cancel.is_set() or await is_cancelled(self._bus, self._job.id):
                 await self._note_missing()
                 raise cancelled(self._job.id)
@@ -145,8 +154,8 @@ class Run:
 
     async def hand_on(self) -> None:
         """Say that the job was left in order, so that the next to run it holds nothing against it."""
-        if self._job.id in self._runner.begun and not self._bus.lost.is_set():
-            self._runner.begun.discard(self._job.id)
+        if self._job.id in self._context.begun and not self._bus.lost.is_set():
+            self._context.begun.discard(self._job.id)
             self._note(instance="")
             await self._bus.publish(subjects.job(self._job.id), self._job)
 
@@ -154,18 +163,18 @@ class Run:
 
     def _ended_its_process(self, before: Job) -> bool:
         """Whether the process that ran the job ended without a word. One that was cut off looks the same."""
-        return bool(before.instance) and self._job.id not in self._runner.begun
+        return bool(before.instance) and self._job.id not in self._context.begun
 
     async def _begin_probation(self) -> None:
-        await self._runner.suspects.acquire()
+        await self._context.suspects.acquire()
         self._on_probation = True
 
     def _end_probation(self) -> None:
         if self._on_probation:
             self._on_probation = False
-            self._runner.suspects.release()
+            self._context.suspects.release()
 
-    async def _get_on(self, way: Storing) -> None:
+    async def _get_on(self, way: PagePublisher) -> None:
         """Note what became durable, and end the probation: what ended the process was something else."""
         if not way.stored:
             return
@@ -200,13 +209,13 @@ class Run:
         # nothing is announced, and the cache's coverage does not tell it from what was there before the refresh.
         run = f"{self._job.id}.{self._attempt}" if request.refresh else self._job.id
         self._base = self._job.rows_fetched
-        async with storing(self._bus, key, run, self._get_on, refresh=request.refresh) as way:
-            now = await self._unless_cancelled(self._venue.now(self._retried))
+        async with publishing_pages(self._bus, key, run, self._get_on, refresh=request.refresh) as way:
+            now = await self._unless_cancelled(self._source.now(self._retried))
             grid, regridded = grid_of(key.exchange, key.timeframe), False
             while True:
                 found = self._bounds = self._bounded(grid, now)
                 self._note(since=found.since, until=found.until, missing=[Range(found.since, found.until)])
-                async with self._runner.starting:
+                async with self._context.starting:
                     before = await self._unless_cancelled(way.coverage(found.since, max(found.until, found.reach)))
                 if before.first is not None and (there := timeframes.grid(key.timeframe, before.opens_at)) != grid:
                     # In the cache they open elsewhere than was expected.
@@ -251,23 +260,23 @@ class Run:
         ours, revised_ms = now_ms(), profile_of(self._job.exchange).candles.settled_after_ms
         return bounds(self._request, grid, now, ours, self._settings.settle_ms, revised_ms)
 
-    async def _fill(self, way: Storing, missing: Sequence[Range]) -> TickwireError | None:
+    async def _fill(self, way: PagePublisher, missing: Sequence[Range]) -> TickwireError | None:
         """Ask the exchange for what is missing; why it stopped early, if it did. Raises OtherGrid."""
         found = self._bounds
         if not missing or found is None:
             return None
         try:
-            habits = await self._unless_cancelled(
-                self._venue.habits(self._job.symbol, self._job.timeframe, self._retried)
+            facts = await self._unless_cancelled(
+                self._source.paging_facts(self._job.symbol, self._job.timeframe, self._retried)
             )
             pagers: list[Pager] = []
             for part in missing:
-                pager = Pager(found.grid, part, found.closed, habits, self._newest)
+                pager = Pager(found.grid, part, found.closed, facts, self._newest)
                 pagers.append(pager)
                 while pager.ask is not None:
                     if self._stop.is_set():
                         raise Stopped
-                    pages = await self._unless_cancelled(self._venue.page(pager, self._job.symbol, self._retried))
+                    pages = await self._unless_cancelled(self._source.page(pager, self._job.symbol, self._retried))
                     self._note(pages=self._job.pages + 1, last_error="", next_try_at=None)
                     self._metrics.pages.labels(self._job.exchange).inc()
                     for page in pages:
@@ -300,7 +309,7 @@ class Run:
 
     # -- telling --------------------------------------------------------------------------------------------------
 
-    async def _retried(self, failure: Failure) -> None:
+    async def _retried(self, failure: FailedAttempt) -> None:
         """Say why nothing comes, and when it is tried again: at once where that is new."""
         is_new = not self._job.last_error
         self._note(retries=self._job.retries + 1, last_error=failure.words, next_try_at=failure.next_try_at)
@@ -323,7 +332,7 @@ class Run:
         self._note(state=state, error=messages.error_reply(error) if error is not None else None)
         self._note(last_error="", next_try_at=None)
         await self._publish_durably()
-        self._runner.begun.discard(self._job.id)
+        self._context.begun.discard(self._job.id)
         self._metrics.ended.labels(self._job.exchange, outcome(self._job)).inc()
         log.info(
             "job ended",

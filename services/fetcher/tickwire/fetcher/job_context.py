@@ -25,7 +25,7 @@ STARTING = 16
 
 
 @dataclass(frozen=True)
-class Unopened:
+class UnopenedExchange:
     """An exchange that could not be opened, and why: its jobs fail with that."""
 
     exchange: str
@@ -33,7 +33,7 @@ class Unopened:
 
 
 @dataclass(frozen=True)
-class Runner:
+class JobContext:
     """What all jobs of this process share. `begun` are those that it began and that have not ended."""
 
     bus: Bus
@@ -45,10 +45,10 @@ class Runner:
     starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
 
 
-async def end_unbegun(runner: Runner, request: FetchRequest, error: TickwireError) -> None:
+async def end_without_running(context: JobContext, request: FetchRequest, error: TickwireError) -> None:
     """Publish that a job ended while it did not run. Raises BrokerUnavailable."""
     assert request.id is not None
-    before = await last_message(runner.bus, request.id)
+    before = await last_message(context.bus, request.id)
     if before is not None and before.ended:
         return
     until = now_ms() if request.until is None else request.until
@@ -62,11 +62,11 @@ async def end_unbegun(runner: Runner, request: FetchRequest, error: TickwireErro
         until=max(request.since, until),
     )
     job = msgspec.structs.replace(
-        job, state="failed", error=messages.error_reply(error), instance=runner.instance, complete=False
+        job, state="failed", error=messages.error_reply(error), instance=context.instance, complete=False
     )
-    job = msgspec.structs.replace(job, missing=await still_missing(runner.bus, job))
-    message_id = f"{job.id}.{runner.instance}.unbegun"
-    await runner.bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)
+    job = msgspec.structs.replace(job, missing=await still_missing(context.bus, job))
+    message_id = f"{job.id}.{context.instance}.unbegun"
+    await context.bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)
     label = job.exchange if job.exchange in opening.ids() else UNKNOWN
-    runner.metrics.ended.labels(label, outcome(job)).inc()
+    context.metrics.ended.labels(label, outcome(job)).inc()
     log.warning("job ended before it began", job=job.id, error=str(error))

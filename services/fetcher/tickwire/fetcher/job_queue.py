@@ -23,9 +23,9 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
 from tickwire.fetcher import job, job_messages, request_checks
-from tickwire.fetcher.candle_source import Venue
-from tickwire.fetcher.job import Run
-from tickwire.fetcher.job_context import Runner, Unopened, end_unbegun
+from tickwire.fetcher.candle_source import CandleSource
+from tickwire.fetcher.job import FetchJob
+from tickwire.fetcher.job_context import JobContext, UnopenedExchange, end_without_running
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CancelRequest, FetchRequest
 from tickwire.model.subjects import Key
@@ -46,27 +46,29 @@ AGAIN_S, AGAIN_MAX_S = 0.2, 5.0
 
 
 @dataclass(eq=False)
-class Taken:
+class QueuedJob:
     """A job in hand: `run` once it was begun."""
 
     message: Msg
     request: FetchRequest
     cancelled: asyncio.Event = field(default_factory=asyncio.Event)
-    run: Run | None = None
+    run: FetchJob | None = None
 
 
-class Queue:
+class JobQueue:
     """The jobs of one exchange. `release` is set when the exchange is to be given up."""
 
-    def __init__(self, bus: Bus, venue: Venue | Unopened, release: asyncio.Event, runner: Runner) -> None:
+    def __init__(
+        self, bus: Bus, candle_source: CandleSource | UnopenedExchange, release: asyncio.Event, context: JobContext
+    ) -> None:
         self._bus = bus
-        self._venue = venue
+        self._source = candle_source
         self._release = release
-        self._runner = runner
-        self._lines: dict[Key, deque[Taken]] = {}
+        self._context = context
+        self._lines: dict[Key, deque[QueuedJob]] = {}
         self._serving: set[asyncio.Task[None]] = set()
-        self._in_hand = runner.metrics.taken.labels(venue.exchange)
-        self._running = runner.metrics.running.labels(venue.exchange)
+        self._in_hand = context.metrics.taken.labels(candle_source.exchange)
+        self._running = context.metrics.running.labels(candle_source.exchange)
 
     async def work(self, source: JetStreamContext.PullSubscription) -> None:
         """Take jobs until the exchange is to be released; then hand on what is unfinished."""
@@ -95,7 +97,7 @@ class Queue:
             self._lines.clear()
             await graceful_close.unsubscribe(self._bus.client, cancelling)
 
-    def _all(self) -> list[Taken]:
+    def _all(self) -> list[QueuedJob]:
         return [taken for line in self._lines.values() for taken in line]
 
     # -- taking jobs ----------------------------------------------------------------------------------------------
@@ -117,7 +119,7 @@ class Queue:
                 # nats-py raises its own, or at times asyncio's.
                 if not isinstance(error, TimeoutError):
                     # The broker restarts.
-                    log.debug("cannot take jobs", exchange=self._venue.exchange, error=repr(error))
+                    log.debug("cannot take jobs", exchange=self._source.exchange, error=repr(error))
                     await asyncio.sleep(0.2)
 
     async def _gone(self, source: JetStreamContext.PullSubscription) -> bool:
@@ -126,22 +128,22 @@ class Queue:
         except nats.js.errors.NotFoundError:
             return True
         except nats.errors.Error as error:
-            log.debug("the queue does not answer", exchange=self._venue.exchange, error=repr(error))
+            log.debug("the queue does not answer", exchange=self._source.exchange, error=repr(error))
         return False
 
     async def _take(self, message: Msg, group: asyncio.TaskGroup) -> None:
         """Put a job at the end of its key's line. What is no job is dropped: counted and named."""
         try:
-            request = request_checks.queued_request(message.data, self._venue.exchange)
+            request = request_checks.queued_request(message.data, self._source.exchange)
             subjects.key_path(request.key)
         except BadRequest as error:
             self._bus.undecodable.skip(message.subject, message.data, error)
-            self._runner.metrics.ended.labels(self._venue.exchange, "unreadable").inc()
+            self._context.metrics.ended.labels(self._source.exchange, "unreadable").inc()
             await self._say(message.ack)
             return
         self._in_hand.inc()
         line = self._lines.setdefault(request.key, deque())
-        line.append(Taken(message, request))
+        line.append(QueuedJob(message, request))
         if len(line) == 1:
             task = group.create_task(self._serve(request.key, line))
             self._serving.add(task)
@@ -155,13 +157,13 @@ class Queue:
                 taken.cancelled.set()
                 if taken is not line[0]:
                     line.remove(taken)
-                    await end_unbegun(self._runner, taken.request, job_messages.cancelled(wanted))
+                    await end_without_running(self._context, taken.request, job_messages.cancelled(wanted))
                     await self._ended(taken)
 
     # -- running them ---------------------------------------------------------------------------------------------
 
-    async def _serve(self, key: Key, line: deque[Taken]) -> None:
-        """Run the jobs of a key one after another, until there is none or the exchange is given up."""
+    async def _serve(self, key: Key, line: deque[QueuedJob]) -> None:
+        """FetchJob the jobs of a key one after another, until there is none or the exchange is given up."""
         while line and not self._release.is_set():
             if not await self._run(line[0]):
                 return
@@ -169,11 +171,11 @@ class Queue:
         if not line:
             del self._lines[key]
 
-    async def _ended(self, taken: Taken) -> None:
+    async def _ended(self, taken: QueuedJob) -> None:
         self._in_hand.dec()
         await self._say(taken.message.ack)
 
-    async def _run(self, taken: Taken) -> bool:
+    async def _run(self, taken: QueuedJob) -> bool:
         """Whether the job ended. It goes on by itself after the broker interrupted it."""
         failures = 0
         while not self._release.is_set():
@@ -192,22 +194,22 @@ class Queue:
                 return True
         return False
 
-    async def _once(self, taken: Taken) -> None:
+    async def _once(self, taken: QueuedJob) -> None:
         """Build the job and run it. Whatever goes wrong with it ends it alone."""
         request = taken.request
         try:
             if taken.run is None:
-                taken.run = job.prepared(self._runner, self._venue, request, self._release, taken.cancelled)
+                taken.run = job.prepared(self._context, self._source, request, self._release, taken.cancelled)
             await taken.run.run()
         except (job.Stopped, BrokerUnavailable, nats.errors.Error):
             raise
         except TickwireError as error:
-            await end_unbegun(self._runner, request, error)
+            await end_without_running(self._context, request, error)
         except Exception as error:
             # A bug that ended the process here would end it again with the next delivery, for ever.
             log.exception("job met a bug", job=request.id, key=str(request.key)[:120])
             if taken.run is None:
-                await end_unbegun(self._runner, request, job_messages.bug(error))
+                await end_without_running(self._context, request, job_messages.bug(error))
             else:
                 await taken.run.fail(error)
 

@@ -43,7 +43,7 @@ class _Lone(NamedTuple):
     untraded: Range
 
 
-class Ladder:
+class LargerTimeframes:
     """The larger timeframes of a key. `taken` is what they proved meanwhile: ranges without a candle of the key's."""
 
     def __init__(self, grid: Grid, limit: int, offered: frozenset[str], closed: int | None, *, honoured: bool) -> None:

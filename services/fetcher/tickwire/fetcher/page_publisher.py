@@ -16,7 +16,7 @@ from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
-from tickwire.fetcher.paging_types import Proven, Refusal
+from tickwire.fetcher.paging_types import ProvenPage, RefusedRange
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, Coverage, KeyRequest, RejectedPage, Stored
 from tickwire.model.ranges import Range, covers, merge
@@ -45,7 +45,7 @@ class _Sent:
     sequence: int | None = None
 
 
-class Storing:
+class PagePublisher:
     """The pages of one job on their way. Made by `storing`."""
 
     def __init__(self, bus: Bus, key: Key, run: str, *, refresh: bool) -> None:
@@ -53,7 +53,7 @@ class Storing:
         self._key = key
         self._run = run
         self._refresh = refresh
-        self._to_send: asyncio.Queue[tuple[Proven, _Sent] | None] = asyncio.Queue(SENDING)
+        self._to_send: asyncio.Queue[tuple[ProvenPage, _Sent] | None] = asyncio.Queue(SENDING)
         self._on_the_way: list[_Sent] = []
         self._durable: list[Range] = []
         self._news = asyncio.Event()
@@ -65,12 +65,12 @@ class Storing:
         """How many of its pages are."""
         self.done: list[Range] = []
         """The ranges of these pages."""
-        self.refusals: list[Refusal] = []
+        self.refusals: list[RefusedRange] = []
         """Pages of this job that the cache passed over for good, and why."""
         self._passed_over: dict[int, str] = {}
         """Why pages were passed over, by sequence: the cache may say so before the broker's confirmation is read."""
 
-    async def put(self, page: Proven) -> None:
+    async def put(self, page: ProvenPage) -> None:
         """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
         if len(self._on_the_way) >= UNSTORED:
             await self._until(lambda: len(self._on_the_way) < UNSTORED)
@@ -189,7 +189,7 @@ class Storing:
         waiting = []
         for sent in self._on_the_way:
             if sent.sequence is not None and (reason := self._passed_over.pop(sent.sequence, None)) is not None:
-                self.refusals.append(Refusal(*sent.page, reason))
+                self.refusals.append(RefusedRange(*sent.page, reason))
             else:
                 waiting.append(sent)
         if len(waiting) < len(self._on_the_way):
@@ -225,19 +225,19 @@ class Storing:
         self._tell()
 
 
-OnDurable = Callable[[Storing], Awaitable[None]]
+OnDurable = Callable[[PagePublisher], Awaitable[None]]
 
 
 @asynccontextmanager
-async def storing(
+async def publishing_pages(
     bus: Bus, key: Key, run: str, on_durable: OnDurable, *, refresh: bool = False
-) -> AsyncIterator[Storing]:
+) -> AsyncIterator[PagePublisher]:
     """Send pages of a key within the block. On the way out, those put are sent, unless it is cancelled.
 
     The same page sent twice under the same `run` is stored once. `on_durable` is called, one call after another,
     whenever pages became durable or were passed over.
     """
-    way = Storing(bus, key, run, refresh=refresh)
+    way = PagePublisher(bus, key, run, refresh=refresh)
     stored = await bus.subscribe(subjects.stored(key), way.on_stored)
     rejected = await bus.subscribe(subjects.rejected(key), way.on_rejected)
     try:

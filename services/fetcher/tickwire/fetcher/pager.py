@@ -19,10 +19,10 @@ from __future__ import annotations
 from collections.abc import Generator
 
 from tickwire.fetcher import proof
-from tickwire.fetcher.larger_timeframes import Ladder
+from tickwire.fetcher.larger_timeframes import LargerTimeframes
 from tickwire.fetcher.page_rows import Answer, read, volumes
-from tickwire.fetcher.paging_types import Ask, Habits, Proven, Refusal, Refused
-from tickwire.fetcher.range_progress import Ground
+from tickwire.fetcher.paging_types import PageRequest, PagingFacts, ProvenPage, RefusedRange, RefusedRequest
+from tickwire.fetcher.range_progress import RangeProgress
 from tickwire.model import timeframes
 from tickwire.model.ranges import Range, merge, subtract
 from tickwire.model.timeframes import Grid
@@ -35,8 +35,8 @@ MAX_LOST = 40
 """How often in a row the way may be searched without any new candle or proof before the rest is given up."""
 
 
-Steps = Generator[Ask, object, bool]
-"""Sends requests, is sent Answer, volumes or Refused, and returns whether the place in question was proven."""
+Steps = Generator[PageRequest, object, bool]
+"""Sends requests, is sent Answer, volumes or RefusedRequest, and returns whether the place in question was proven."""
 
 
 class Pager:
@@ -48,12 +48,12 @@ class Pager:
     """
 
     def __init__(
-        self, grid: Grid, wanted: Range, closed: int | None, habits: Habits, newest: int | None = None
+        self, grid: Grid, wanted: Range, closed: int | None, facts: PagingFacts, newest: int | None = None
     ) -> None:
         self._grid = grid
-        self._ground = Ground(wanted)
+        self._ground = RangeProgress(wanted)
         self._closed = closed
-        self._habits = habits
+        self._facts = facts
         self._answer = Answer([])
         """The last one of the key's own timeframe."""
         self._absent: list[Range] = []
@@ -65,12 +65,12 @@ class Pager:
         self._lost = 0
         self.served = False
         """Whether the exchange answered at all."""
-        self.refusals: list[Refusal] = []
+        self.refusals: list[RefusedRange] = []
         self.rejected: list[str] = []
         """Why rows of the last answer were rejected."""
-        self._ladder = Ladder(grid, habits.limit, habits.timeframes, closed, honoured=habits.honoured)
+        self._ladder = LargerTimeframes(grid, facts.limit, facts.timeframes, closed, honoured=facts.honoured)
         self._steps = self._run()
-        self.ask: Ask | None = next(self._steps, None)
+        self.ask: PageRequest | None = next(self._steps, None)
 
     @property
     def missing(self) -> list[Range]:
@@ -82,7 +82,7 @@ class Pager:
         """Whether `ask` is for candles of another timeframe, which only help."""
         return self.ask is not None and self.ask.timeframe != self._grid.timeframe
 
-    def take(self, answer: object, latest: int | None = None) -> list[Proven]:
+    def take(self, answer: object, latest: int | None = None) -> list[ProvenPage]:
         """Take in the answer to `ask`; what it proves beyond what was proven before.
 
         No candle opens after `latest` (ms). Raises BadRows when the answer cannot be right and OtherGrid when all its
@@ -96,12 +96,12 @@ class Pager:
         self.rejected = []
         return self._step(volumes(answer, latest))
 
-    def refuse(self, words: str, *, lasting: bool = False) -> list[Proven]:
+    def refuse(self, words: str, *, lasting: bool = False) -> list[ProvenPage]:
         """The exchange refused `ask`. `lasting`: others of the kind are not to be tried."""
         self.rejected = []
-        return self._step(Refused(words, lasting))
+        return self._step(RefusedRequest(words, lasting))
 
-    def _step(self, reply: object) -> list[Proven]:
+    def _step(self, reply: object) -> list[ProvenPage]:
         try:
             self.ask = self._steps.send(reply)
         except StopIteration:
@@ -110,7 +110,7 @@ class Pager:
 
     # -- the order of attempts ------------------------------------------------------------------------------------
 
-    def _run(self) -> Generator[Ask, object, None]:
+    def _run(self) -> Generator[PageRequest, object, None]:
         self._skip_what_is_too_old()
         if self._closed is None and self.newest is None:
             # No clock tells which candles are final: those that are so much older than the newest one. It has to be
@@ -129,15 +129,15 @@ class Pager:
         self._ground.give_up(since, max(until, self._grid.next_open(since)))
 
     def _skip_what_is_too_old(self) -> None:
-        if self._habits.newest is None or self._closed is None:
+        if self._facts.newest is None or self._closed is None:
             return
         # The open candle is one of them.
-        oldest = self._grid.advance(self._closed, 1 - self._habits.newest)
+        oldest = self._grid.advance(self._closed, 1 - self._facts.newest)
         since, until = self._ground.wanted.since, min(oldest, self._ground.wanted.until)
         if since < until:
             self._give_up(since, until)
-            words = f"the exchange has only its newest {self._habits.newest} candles"
-            self.refusals.append(Refusal(since, until, words))
+            words = f"the exchange has only its newest {self._facts.newest} candles"
+            self.refusals.append(RefusedRange(since, until, words))
 
     def _in_doubt(self, gap: Range) -> bool:
         """Give up what a rejected row leaves open, which was asked for once more."""
@@ -151,8 +151,8 @@ class Pager:
     def _own(self, since: int | None, limit: int) -> Steps:
         """Ask for candles and credit them. Returns whether there was an answer."""
         until = self._grid.advance(since, limit) if self._bounded and since is not None else None
-        reply = yield Ask(self._grid.timeframe, since, limit, until)
-        if isinstance(reply, Refused):
+        reply = yield PageRequest(self._grid.timeframe, since, limit, until)
+        if isinstance(reply, RefusedRequest):
             return False
         assert isinstance(reply, Answer)
         self._credit(reply, since)
@@ -162,13 +162,13 @@ class Pager:
         since = self._place(gap)
         # One more than is needed: a candle beyond the end proves a hole before it.
         needed = self._grid.count(since, gap.until) + 1
-        reply = yield Ask(
+        reply = yield PageRequest(
             self._grid.timeframe,
             since,
-            limit := min(self._habits.limit, max(needed, 2)),
+            limit := min(self._facts.limit, max(needed, 2)),
             self._grid.advance(since, limit) if self._bounded else None,
         )
-        if isinstance(reply, Refused):
+        if isinstance(reply, RefusedRequest):
             yield from self._refused(gap, reply)
             return True
         assert isinstance(reply, Answer)
@@ -180,12 +180,12 @@ class Pager:
         if any(doubt.since <= gap.since < doubt.until for doubt in self._answer.doubts):
             # Beside candles that are sound, or the answer would be all wrong.
             return self._before(gap.since, 2)
-        return gap.since if self._habits.honoured else self._anchor(gap.since)
+        return gap.since if self._facts.honoured else self._anchor(gap.since)
 
     def _anchor(self, at: int) -> int:
         """The nearest candle before a place: with it in the answer, so are both sides of a hole."""
         known = [each for each in self._answer.opens if each < at]
-        near = self._before(at, self._habits.limit // 2)
+        near = self._before(at, self._facts.limit // 2)
         return known[-1] if known and known[-1] >= near else self._before(at, 1)
 
     def _before(self, at: int, candles: int) -> int:
@@ -196,22 +196,22 @@ class Pager:
         seen = self._seen_after(gap)
         if seen is None:
             # An exchange with a hiccup answers empty.
-            yield from self._own(self._place(gap), self._habits.limit)
+            yield from self._own(self._place(gap), self._facts.limit)
         elif not self._in_doubt(gap):
             hole = self._grid.count(gap.since, seen) + 1
-            fits = hole < self._habits.limit
-            back = max(1, self._habits.limit - hole - 1) if fits else self._habits.limit // 2
-            yield from self._own(self._before(gap.since, back), self._habits.limit)
+            fits = hole < self._facts.limit
+            back = max(1, self._facts.limit - hole - 1) if fits else self._facts.limit // 2
+            yield from self._own(self._before(gap.since, back), self._facts.limit)
         if self._ground.has_moved(gap):
             return True
         return (yield from self._with_an_end(gap))
 
     def _with_an_end(self, gap: Range) -> Steps:
         """Say an end: without, some venues give the newest candles since `since`."""
-        if self._bounded is not None or self._habits.honoured or self._seen_after(gap) is None:
+        if self._bounded is not None or self._facts.honoured or self._seen_after(gap) is None:
             return False
         self._bounded = True
-        since, limit = self._anchor(gap.since), self._habits.limit
+        since, limit = self._anchor(gap.since), self._facts.limit
         answered = yield from self._own(since, limit)
         opens = self._answer.opens
         # Where the venue heeds it, the place is asked for once more with an end.
@@ -221,17 +221,17 @@ class Pager:
     def _seen_after(self, gap: Range) -> int | None:
         return next((at for at in self._answer.opens if at >= gap.since), None)
 
-    def _refused(self, gap: Range, refused: Refused) -> Steps:
+    def _refused(self, gap: Range, refused: RefusedRequest) -> Steps:
         """Find out from where on the venue answers: a refused request ends its own range and nothing else."""
         served = None if refused.lasting else (yield from self._first_served(gap))
         until = gap.until if served is None else served
-        self.refusals.append(Refusal(gap.since, until, refused.words))
+        self.refusals.append(RefusedRange(gap.since, until, refused.words))
         self._give_up(gap.since, until)
         return True
 
-    def _first_served(self, gap: Range) -> Generator[Ask, object, int | None]:
+    def _first_served(self, gap: Range) -> Generator[PageRequest, object, int | None]:
         """By halves, from where on the venue gives candles, when it gives none at the beginning of a gap."""
-        low, high, limit, served = gap.since, gap.until, self._habits.limit, False
+        low, high, limit, served = gap.since, gap.until, self._facts.limit, False
         while (ahead := self._grid.count(low, high)) > 1:
             # First the end: where not even that is served, the rest need not be tried.
             middle = self._grid.advance(low, ahead // 2 if served else max(1, ahead - limit // 2))
@@ -250,8 +250,8 @@ class Pager:
         self._answer, self.served = answer, True
         if answer.rows:
             self.newest = max(answer.rows[-1][0], self.newest or 0)
-        found = proof.proven(answer, self._grid, asked, self._closed, honoured=self._habits.honoured)
-        if self._habits.flat:
+        found = proof.proven(answer, self._grid, asked, self._closed, honoured=self._facts.honoured)
+        if self._facts.flat:
             found = self._agreed(answer, asked, found)
         if asked is not None:
             self._ladder.confirm(answer.opens, asked)
@@ -261,7 +261,7 @@ class Pager:
     def _agreed(self, answer: Answer, asked: int | None, found: list[Range]) -> list[Range]:
         """What is proven where an absent row is no quiet interval: not what this answer is the first to leave out."""
         holes = proof.left_out(answer, self._grid, asked)
-        known = self._absent if self._habits.honoured else []
+        known = self._absent if self._facts.honoured else []
         fresh = [part for hole in holes for part in subtract(hole, known)]
         self._absent = merge([*self._absent, *holes])
         return merge(part for whole in found for part in subtract(whole, fresh))
@@ -283,12 +283,12 @@ class Pager:
         self._give_up(gap.since, gap.until if on is None else min(gap.until, on))
         return False
 
-    def _way_on(self, gap: Range) -> Generator[Ask, object, int | None]:
+    def _way_on(self, gap: Range) -> Generator[PageRequest, object, int | None]:
         """Where after a gap candles of the key are to be had; None if there are none, or the gap is proven."""
         around = self._ladder.around(gap.since)
         if around is not None:
             # Within a candle of the smallest larger timeframe only windows can tell.
-            found = yield from self._stride(gap, self._grid.count(*around) // self._habits.limit)
+            found = yield from self._stride(gap, self._grid.count(*around) // self._facts.limit)
             if found is not None:
                 return found
         found = yield from self._climb(gap)
@@ -302,11 +302,11 @@ class Pager:
         if not self._ladder.answered:
             found = yield from self._stride(gap, MAX_STRIDES)
             if found is None:
-                yield from self._own(None, self._habits.limit)
+                yield from self._own(None, self._facts.limit)
                 found = self._seen_after(gap)
         return found
 
-    def _climb(self, gap: Range) -> Generator[Ask, object, int | None]:
+    def _climb(self, gap: Range) -> Generator[PageRequest, object, int | None]:
         """Ask for candles of larger timeframes, then for the key's own around the first of them."""
         looks = self._ladder.climb(gap.since)
         candles = None
@@ -314,9 +314,9 @@ class Pager:
             while True:
                 rung, since, limit = looks.send(candles)
                 until = timeframes.advance(rung, since, limit) if self._bounded and since is not None else None
-                reply = yield Ask(rung, since, limit, until)
+                reply = yield PageRequest(rung, since, limit, until)
                 candles = reply if isinstance(reply, dict) else None
-                if isinstance(reply, Refused) and reply.lasting:
+                if isinstance(reply, RefusedRequest) and reply.lasting:
                     self._ladder.close()
                     return None
         except StopIteration as stopped:
@@ -324,25 +324,25 @@ class Pager:
         self._ground.prove(self._ladder.taken(), [])
         # The key's own around both ends of the hole: they account for the larger candles there, and confirm lone ones.
         around = self._ladder.around(gap.since)
-        if around is not None and not self._ground.has_moved(gap) and self._grid.count(*around) < self._habits.limit:
-            yield from self._own(self._before(around.since, 1), self._habits.limit)
+        if around is not None and not self._ground.has_moved(gap) and self._grid.count(*around) < self._facts.limit:
+            yield from self._own(self._before(around.since, 1), self._facts.limit)
         if found is None:
             return None
         place = self._grid.open_of(found)
-        yield from self._own(self._before(place, 1), self._habits.limit)
+        yield from self._own(self._before(place, 1), self._facts.limit)
         return max(place, self._grid.next_open(gap.since))
 
     def _is_beyond_a_page(self, gap: Range) -> bool:
         """Whether there are places after the gap that a page from there does not reach."""
-        return self._closed is None or self._grid.count(gap.since, self._closed) >= self._habits.limit
+        return self._closed is None or self._grid.count(gap.since, self._closed) >= self._facts.limit
 
     def _is_the_open_candle(self, seen: int | None) -> bool:
         """Whether the candle at a place is there, and is the newest where no clock says whether it is closed."""
         return self._closed is None and seen is not None and seen == self._answer.opens[-1]
 
-    def _stride(self, gap: Range, strides: int) -> Generator[Ask, object, int | None]:
+    def _stride(self, gap: Range, strides: int) -> Generator[PageRequest, object, int | None]:
         """Look into windows further on: where a candle opens after those without."""
-        at, step, limit = self._place(gap), self._habits.limit, self._habits.limit
+        at, step, limit = self._place(gap), self._facts.limit, self._facts.limit
         for stride in range(strides):
             at = self._grid.advance(at, step)
             if at >= (gap.until if self._closed is None else min(gap.until, self._closed)):

@@ -10,7 +10,7 @@ from tickwire.model.ranges import Range, merge
 
 
 @dataclass(frozen=True)
-class Habits:
+class PagingFacts:
     """How a venue answers requests for candles, as far as it is known.
 
     `limit` is the largest page. `honoured`: its profile says that an answer begins with the first candle at or after
@@ -30,7 +30,7 @@ class Habits:
 
 
 @dataclass(frozen=True)
-class Ask:
+class PageRequest:
     """A request for at most `limit` candles of `timeframe` that open in `[since, until)` (ms).
 
     Without `since`, for the newest. With `until`, the request has to say it: without, the venue gave only newer ones.
@@ -43,7 +43,7 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Proven:
+class ProvenPage:
     """`rows` are all candles that open in `[since, until)`; the others are as in `messages.CandlePage`, once known."""
 
     since: int
@@ -55,7 +55,7 @@ class Proven:
 
 
 @dataclass(frozen=True)
-class Refused:
+class RefusedRequest:
     """What the exchange refused to answer, in its words. `lasting`: smaller and other requests of the kind as well."""
 
     words: str
@@ -63,7 +63,7 @@ class Refused:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedRange:
     """`[since, until)` is missing because the exchange refused to give it, or the cache to store it."""
 
     since: int
@@ -71,9 +71,9 @@ class Refusal:
     words: str
 
 
-def together(refusals: Iterable[Refusal]) -> list[Refusal]:
+def together(refusals: Iterable[RefusedRange]) -> list[RefusedRange]:
     """The same, with ranges that touch and were refused for one reason as one."""
     by_words: dict[str, list[Range]] = {}
     for each in refusals:
         by_words.setdefault(each.words, []).append(Range(each.since, each.until))
-    return [Refusal(*part, words) for words, ranges in by_words.items() for part in merge(ranges)]
+    return [RefusedRange(*part, words) for words, ranges in by_words.items() for part in merge(ranges)]

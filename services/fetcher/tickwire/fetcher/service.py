@@ -41,9 +41,9 @@ from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unacknowledged
 from tickwire.exchange import opening
 from tickwire.fetcher import job_messages, job_queue, request_checks
-from tickwire.fetcher.candle_source import Venue, open_venue
-from tickwire.fetcher.job_context import Runner, Unopened
-from tickwire.fetcher.job_queue import Queue
+from tickwire.fetcher.candle_source import CandleSource, open_candle_source
+from tickwire.fetcher.job_context import JobContext, UnopenedExchange
+from tickwire.fetcher.job_queue import JobQueue
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.unknown_exchanges import UnknownExchanges
 from tickwire.model import messages, subjects
@@ -112,15 +112,15 @@ class _Fetcher:
         self._leases = leases
         self._group = group
         self._stop = stop
-        self._runner = Runner(bus, settings, instance, metrics)
-        self._unknown = UnknownExchanges(self._runner, group, stop)
+        self._context = JobContext(bus, settings, instance, metrics)
+        self._unknown = UnknownExchanges(self._context, group, stop)
         self._contending: set[str] = set()
         self._waiting = Episode(log, "cannot take the jobs over yet", quiet_s=60.0)
 
     # -- taking requests ------------------------------------------------------------------------------------------
 
     async def accept(self, request: FetchRequest, _call: Call) -> FetchAccepted:
-        """Queue a job, once for each id.
+        """JobQueue a job, once for each id.
 
         Raises Busy when too many wait, StorageError when the broker cannot store what would come of it; then nothing
         is queued.
@@ -206,16 +206,18 @@ class _Fetcher:
         if consumer is None:
             return
         async with AsyncExitStack() as stack:
-            venue: Venue | Unopened
+            source: CandleSource | UnopenedExchange
             try:
-                venue = await stack.enter_async_context(open_venue(exchange, self._settings, self._metrics))
+                source = await stack.enter_async_context(open_candle_source(exchange, self._settings, self._metrics))
             except Exception as error:
                 # The boundary of an exchange: its jobs fail, each with the reason, and no others.
                 log.exception("cannot open the exchange", exchange=exchange)
-                venue = Unopened(exchange, error if isinstance(error, TickwireError) else job_messages.bug(error))
+                source = UnopenedExchange(
+                    exchange, error if isinstance(error, TickwireError) else job_messages.bug(error)
+                )
             jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
             try:
-                await Queue(self._bus, venue, lease.stop, self._runner).work(jobs_)
+                await JobQueue(self._bus, source, lease.stop, self._context).work(jobs_)
             finally:
                 await graceful_close.unsubscribe(self._bus.client, jobs_)
 

@@ -23,7 +23,7 @@ from tickwire.bus.requests import AGAIN_S, cancellable, retry_jetstream
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, UnknownExchange
 from tickwire.exchange import opening
 from tickwire.fetcher import request_checks
-from tickwire.fetcher.job_context import Runner, end_unbegun
+from tickwire.fetcher.job_context import JobContext, end_without_running
 from tickwire.fetcher.metrics import UNKNOWN
 from tickwire.model.subjects import QUEUES
 from tickwire.observe import logs
@@ -43,8 +43,8 @@ ACK_WAIT_S = 30.0
 class UnknownExchanges:
     """Ends the jobs of exchanges that do not exist, in tasks of `group`, until `stop`."""
 
-    def __init__(self, runner: Runner, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
-        self._runner = runner
+    def __init__(self, context: JobContext, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        self._context = context
         self._group = group
         self._stop = stop
         self._more: dict[str, bool] = {}
@@ -74,7 +74,7 @@ class UnknownExchanges:
             del self._more[name]
 
     async def _take_all(self, name: str) -> None:
-        jetstream, subject = self._runner.bus.jetstream, f"{QUEUES}{name}"
+        jetstream, subject = self._context.bus.jetstream, f"{QUEUES}{name}"
         # Not the name itself, which is anybody's choice.
         consumer = f"fetcher-unknown-{hashlib.blake2b(subject.encode(), digest_size=12).hexdigest()}"
         config = ConsumerConfig(
@@ -87,7 +87,7 @@ class UnknownExchanges:
                 for message in found:
                     await self._end(name, message)
         finally:
-            await graceful_close.unsubscribe(self._runner.bus.client, source)
+            await graceful_close.unsubscribe(self._context.bus.client, source)
         with suppress(nats.js.errors.NotFoundError):
             await retry_jetstream(partial(jetstream.delete_consumer, streams.JOBS, consumer))
 
@@ -112,13 +112,13 @@ class UnknownExchanges:
         try:
             request = request_checks.queued_request(message.data, name)
         except BadRequest as error:
-            self._runner.bus.undecodable.skip(message.subject, message.data, error)
-            self._runner.metrics.ended.labels(UNKNOWN, "unreadable").inc()
+            self._context.bus.undecodable.skip(message.subject, message.data, error)
+            self._context.metrics.ended.labels(UNKNOWN, "unreadable").inc()
         else:
             try:
                 opening.known(name)
             except UnknownExchange as error:
-                await end_unbegun(self._runner, request, error)
+                await end_without_running(self._context, request, error)
         try:
             await message.ack_sync()
         except nats.errors.TimeoutError:
