@@ -1,7 +1,7 @@
-"""Every failure that tickwire foresees, as one typed exception each.
+"""All expected failures, one exception type each.
 
-The same errors travel over the bus (`tickwire.model.messages.ErrorReply`) and end a command: `str(error)` is
-always one line, what is wrong and then the remedy.
+The same errors are sent over the bus (`tickwire.model.messages.ErrorReply`) and end commands. `str(error)` is always
+one line: what is wrong, then the remedy.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from typing import ClassVar
 from tickwire.redaction import redacted
 
 LONGEST = 1_000
-"""Characters of an error's line: it may quote what somebody sent."""
+"""Most characters of an error's line, which may quote received data."""
 
 
 def _line(text: str) -> str:
-    """One line without secrets, with its middle left out where it is too long."""
+    """The text as one line without secrets; the middle is left out if it is too long."""
     line = " ".join(redacted(text).split())
     return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} … {line[-LONGEST // 2 + 3 :]}"
 
 
 class TickwireError(Exception):
-    """A foreseen failure. `message` says what is wrong, `remedy` what to do; both are one line."""
+    """An expected failure. `message` says what is wrong, `remedy` what to do; both are one line."""
 
     code: ClassVar[str] = "error"
-    """The error's name on the wire; stable."""
+    """The name of the error in messages; stable."""
     status: ClassVar[int] = 500
-    """`Nats-Service-Error-Code`, by HTTP's numbers."""
+    """`Nats-Service-Error-Code`: an HTTP status."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         self.message = _line(message)
@@ -38,7 +38,7 @@ class TickwireError(Exception):
 
 
 class BadRequest(TickwireError):
-    """A request that cannot be meant: a missing field, `since` after `until`, an unreadable date."""
+    """The request is invalid: a missing field, `since` after `until`, an unreadable date."""
 
     code = "bad_request"
     status = 400
@@ -59,7 +59,7 @@ class UnknownSymbol(TickwireError):
 
 
 class UnsupportedTimeframe(TickwireError):
-    """The exchange has no candles of this timeframe, or it is no timeframe at all."""
+    """The exchange has no candles of this timeframe, or it is not a timeframe."""
 
     code = "unsupported_timeframe"
     status = 400
@@ -73,67 +73,67 @@ class UnsupportedKind(TickwireError):
 
 
 class NotCached(TickwireError):
-    """The cache holds nothing of this key."""
+    """The cache has no candles of this key."""
 
     code = "not_cached"
     status = 404
 
 
 class ConfigError(TickwireError):
-    """The configuration does not say anything tickwire can run with."""
+    """The configuration is invalid or incomplete."""
 
     code = "config"
     status = 400
 
 
 class Forbidden(TickwireError):
-    """The broker does not know us, or does not permit what was tried."""
+    """The broker rejects the credentials, or does not permit the operation."""
 
     code = "forbidden"
     status = 403
 
 
 class BrokerUnavailable(TickwireError):
-    """No NATS server answers at the configured URL, or it refuses us."""
+    """No NATS server answers at the configured URL, or it refuses the connection."""
 
     code = "broker_unavailable"
     status = 503
 
 
 class BrokerChanged(TickwireError):
-    """The broker, or one of its streams, is not the one that it was: it was wiped, replaced or made anew."""
+    """The broker, or one of its streams, was wiped, replaced or recreated."""
 
     code = "broker_changed"
     status = 503
 
 
 class Unacknowledged(BrokerUnavailable):
-    """The broker did not say whether it took a message: it may have."""
+    """The broker did not acknowledge a message, which it may have accepted."""
 
 
 class NoSuchService(TickwireError):
-    """Nobody serves this subject: the service is not running."""
+    """No service answers this subject: it is not running."""
 
     code = "no_such_service"
     status = 503
 
 
 class RequestTimeout(TickwireError):
-    """The service is there and did not answer in time."""
+    """The service is running and did not answer in time."""
 
     code = "timeout"
     status = 504
 
 
 class ExchangeFailed(TickwireError):
-    """The exchange could not be asked, or refused, after all retries that make sense."""
+    """The exchange was unreachable, or refused the request, after all sensible retries."""
 
     code = "exchange_failed"
     status = 502
 
 
 class CacheFileError(TickwireError):
-    """A file in the cache folder is not one that the cache wrote. `line` counts from 1; 0 is the whole file."""
+    """A file in the cache folder was not written by the cache. `line` counts from 1; 0 is the whole file."""
 
     code = "cache_file"
     status = 409
@@ -145,49 +145,49 @@ class CacheFileError(TickwireError):
 
 
 class PageRejected(TickwireError):
-    """The cache passed over a page of candles for good: it does not fit what the cache has of the key."""
+    """The cache rejected a page of candles for good: it does not fit the candles of the key in the cache."""
 
     code = "page_rejected"
     status = 409
 
 
 class StorageError(TickwireError):
-    """The disk refused: full, read-only, unwritable or broken."""
+    """The disk refused an operation: full, read-only, not writable or broken."""
 
     code = "storage"
     status = 507
 
 
 class Fenced(TickwireError):
-    """Another instance has taken over what this one still believed to hold."""
+    """Another instance has taken over a lease that this one had."""
 
     code = "fenced"
     status = 409
 
 
 class Busy(TickwireError):
-    """So much is asked already that this request was not begun; nothing came of it."""
+    """Too many requests: this one was not begun, and has no effect."""
 
     code = "busy"
     status = 429
 
 
 class JobCancelled(TickwireError):
-    """A fetch job was ended by `fetcher.cancel`; what it stored is kept."""
+    """A fetch job was ended by `fetcher.cancel`; stored candles are kept."""
 
     code = "cancelled"
     status = 409
 
 
 class JobParked(TickwireError):
-    """A fetch job was given up because the fetcher's process ended each time it ran."""
+    """A fetch job was given up because the fetcher's process ended each time the job ran."""
 
     code = "parked"
     status = 500
 
 
 class InternalError(TickwireError):
-    """A bug: the request that met it failed; the service goes on, and its log has the details."""
+    """A bug: the request failed; the service continues, and its log has the details."""
 
     code = "internal"
     status = 500
@@ -199,5 +199,5 @@ def _all_errors() -> dict[str, type[TickwireError]]:
 
 
 def from_code(code: str, message: str, remedy: str) -> TickwireError:
-    """Rebuild the error that a service answered with; an unknown code becomes a plain TickwireError."""
+    """The error of a service's reply; an unknown code becomes a plain TickwireError."""
     return _all_errors().get(code, TickwireError)(message, remedy)

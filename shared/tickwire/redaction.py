@@ -1,8 +1,8 @@
-"""Texts without what nobody may read: one function for errors, statuses and logs; no I/O.
+"""Redacts secrets in texts: one function for errors, statuses and logs; no I/O.
 
-ccxt's errors carry the URL that was asked, with its query: signature, key and all. Which of a venue's parameters are
-secret nobody knows for all venues, so of a URL the whole query is left out, and whatever in its path is as long as a
-key (Binance's `listenKey`).
+ccxt's errors contain the requested URL with its query, including signature and key. Which parameters are secret is not
+known for all venues, so the whole query of a URL is removed, and any part of its path that is as long as a key
+(Binance's `listenKey`).
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 GONE = "***"
 SHOWN = 300
-"""Characters of an error's text that are shown."""
+"""Most characters shown of an error's text."""
 SHORTEST, SHORT = 4, 12
-"""Characters of a secret: shorter ones are not looked for, short ones only as whole words. They are in many a text."""
+"""Characters of a secret: shorter ones are not redacted, short ones only as whole words: they occur in other texts."""
 
 _URL = r"\b(?:https?|wss?)://"
 _QUERY = re.compile(rf"({_URL}[^\s?\"'<>\\]*)\?[^\s\"'<>\\]+", re.IGNORECASE)
@@ -28,19 +28,19 @@ _NAME = (
     r"(?:api)?[-_]?passphrase|password|private[-_]?key|authorization)"
 )
 _ASSIGNED = re.compile(rf"(\b{_NAME}=)[^\s&\"'<>\\,;)}}\]]+", re.IGNORECASE)
-"""As in a query, or a body that is written like one."""
+"""As in a query, or a form-encoded body."""
 _HEADER = re.compile(r"(\bauthorization\s*[:=]\s*(?:basic|bearer|token)\s+)[^\s\"'<>\\,;)}\]]+", re.IGNORECASE)
-"""As in a header, where the scheme stands before the secret (RFC 9110, 11.4)."""
+"""As in a header, where the scheme precedes the secret (RFC 9110, 11.4)."""
 _QUOTED = re.compile(rf"((\\?[\"']){_NAME}\2\s*:\s*(\\?[\"']))[^\"'\\]+(?=\3)", re.IGNORECASE)
-"""As in JSON, also inside of a text of JSON, and as Python shows a dict."""
+"""As in JSON, in a JSON string that contains JSON, and in the `repr` of a dict."""
 
 _hidden: set[str] = set()
 
 
 def hide(secrets: Iterable[str]) -> None:
-    """Have `redacted` leave these out of every text from now on: as they are, in a URL, in JSON, and in a `repr`.
+    """Have `redacted` remove these from every text from now on: plain, URL-encoded, in JSON, and in a `repr`.
 
-    A secret of several lines, such as a private key, is left out line by line, too.
+    A secret of several lines, such as a private key, is also removed line by line.
     """
     for secret in secrets:
         for text in {secret, *secret.splitlines()}:
@@ -49,8 +49,8 @@ def hide(secrets: Iterable[str]) -> None:
 
 
 def redacted(text: str, secrets: Iterable[str] = ()) -> str:
-    """A text without queries of URLs, without values whose names say that they are secret, and without `secrets`."""
-    # The longest first: one may be part of another.
+    """The text without queries of URLs, without values whose names mark them as secret, and without `secrets`."""
+    # The longest first: a secret may contain another.
     for secret in sorted({*_hidden, *filter(None, secrets)}, key=len, reverse=True):
         if secret in text:
             word = len(secret) < SHORT
@@ -65,7 +65,7 @@ def redacted(text: str, secrets: Iterable[str] = ()) -> str:
 
 
 def excerpt(text: str, length: int = SHOWN, secrets: Iterable[str] = ()) -> str:
-    """The beginning of a text in one line, without secrets. They are taken out first: of a part nobody knows it."""
+    """The start of a text in one line, without secrets. They are removed first: part of one is not recognised."""
     return " ".join(redacted(text, secrets).split())[:length]
 
 

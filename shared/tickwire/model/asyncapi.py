@@ -36,7 +36,7 @@ _INFO = {
     "version": VERSION,
     "description": "Exchange market data on NATS subjects. Times are integer milliseconds UTC. Replies larger "
     "than 512 KiB come in chunks: while `more` is true, another message follows on the same inbox. A request "
-    "that nobody serves is answered by the broker with status 503. `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` "
+    "without a service is answered by the broker with status 503. `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` "
     "answer for every instance, as NATS micro services do.",
     "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 }

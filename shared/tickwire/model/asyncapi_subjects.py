@@ -52,53 +52,54 @@ PARAMETERS = {
     "id": "The id of a job.",
     "instance": "The name of a service process.",
     "service": "fetcher, streamer, cache or sink.",
-    "lease": "What one process does alone.",
-    "subscriber": "Whoever is interested in a feed, encoded as a token.",
-    "partition": "A part of the cache's keys.",
+    "lease": "The name of work that one process does alone.",
+    "subscriber": "The name of a subscriber of a feed, encoded as a token.",
+    "partition": "A partition of the cache's keys.",
     "stream": "TRADES, BOOKS, BOOK_DELTAS, TICKERS, CANDLES or STATUS.",
 }
 
 APPENDED_HEADERS = {
-    "Nats-Expected-Last-Subject-Sequence": "What its one writer expected to come after; the stream refuses others.",
-    "Tickwire-Publish": "Its writer's name for it, so that one whose confirmation was lost is known again.",
-    "Tickwire-Last-Sequence": "Only where retention emptied the subject: the place of the message that its writer put "
-    "there before, which then counts instead of Nats-Last-Sequence.",
-    "Nats-TTL": "Only where it is to go by itself: how long the stream keeps it.",
+    "Nats-Expected-Last-Subject-Sequence": "The last sequence of the subject by its one writer's knowledge; else "
+    "the stream refuses the message.",
+    "Tickwire-Publish": "The writer's id of the message, to recognise one whose acknowledgement was lost.",
+    "Tickwire-Last-Sequence": "Only if retention emptied the subject: the sequence of the writer's previous message, "
+    "which then replaces Nats-Last-Sequence.",
+    "Nats-TTL": "Only if it expires: how long the stream keeps it.",
 }
 REPUBLISHED_HEADERS = {
     "Nats-Stream": "The stream that accepted it.",
     "Nats-Subject": "The tape subject that it was published on.",
-    "Nats-Sequence": "Its place in that stream.",
-    "Nats-Last-Sequence": "The place of the message before it on the same subject, 0 for the first: if that is not the "
-    "last one you saw, you missed something, and the stream has it (by direct get, `next_by_subj`).",
+    "Nats-Sequence": "Its sequence in that stream.",
+    "Nats-Last-Sequence": "The sequence of the previous message on the same subject, 0 for the first: if that is not "
+    "the last one you received, you missed messages, and the stream has them (by direct get, `next_by_subj`).",
     "Nats-Time-Stamp": "When the stream accepted it, RFC 3339.",
 }
 DEDUPLICATED_HEADERS = {"Nats-Msg-Id": "Repeated messages with the same id are dropped for two minutes."}
 JOB_HEADERS = DEDUPLICATED_HEADERS | {
-    "Nats-Expected-Last-Subject-Sequence": "0 of a job that was just queued: kept only where it has not begun.",
+    "Nats-Expected-Last-Subject-Sequence": "0 for a job that was just queued: accepted only if it has not begun.",
 }
 ENTRY_HEADERS = {
-    "Nats-Expected-Last-Subject-Sequence": "The revision that its writer read; absent where the last word counts.",
+    "Nats-Expected-Last-Subject-Sequence": "The revision that its writer read; absent if the last write wins.",
     "Nats-TTL": "When it expires by itself: seconds, such as 30s.",
     "KV-Operation": "DEL or PURGE of an entry that was deleted; it has no payload.",
     "Nats-Rollup": "sub, with a PURGE: earlier revisions are removed.",
-    "Nats-Marker-Reason": "MaxAge, of an entry that expired, which the broker says in a message without payload.",
+    "Nats-Marker-Reason": "MaxAge for an entry that expired, in a message of the broker without payload.",
 }
 HANDED_HEADERS = {
-    "Tickwire-Reply-To": "The inbox of who asked first, where the reply goes.",
-    "Tickwire-Expires": "When nobody waits for it any more, ms.",
-    "Tickwire-Confirms": "1 where whoever hands it on says, when asked, whether somebody still waits for it.",
+    "Tickwire-Reply-To": "The inbox of the client, which gets the reply.",
+    "Tickwire-Expires": "When the client stops waiting, ms.",
+    "Tickwire-Confirms": "1 if the forwarding instance confirms to the owner that it still waits.",
 }
 DIRECT_HEADERS = {
-    "Nats-Last-Sequence": "Of a batch: the place of the message before this one in it; what came before it on the "
-    "subject is what its writer expected.",
-    "Nats-Num-Pending": "Of a batch: how many more there are after this one.",
-    "Status": "Of the last message, without payload: 204 at the end of a batch, 404 where there is nothing.",
-    "Description": "What the status means.",
+    "Nats-Last-Sequence": "In a batch: the sequence of the previous message of the batch; the previous message on the "
+    "subject is the one that the writer expected.",
+    "Nats-Num-Pending": "In a batch: how many messages follow this one.",
+    "Status": "Of the last message, without payload: 204 at the end of a batch, 404 if there is no message.",
+    "Description": "The meaning of the status.",
 }
 ERROR_HEADERS = {
-    "Nats-Service-Error-Code": "HTTP's number for the kind of error.",
-    "Nats-Service-Error": "What is wrong, in one line.",
+    "Nats-Service-Error-Code": "The HTTP status of the error.",
+    "Nats-Service-Error": "The error in one line.",
 }
 HEADERS = {
     "Appended": APPENDED_HEADERS,
@@ -110,12 +111,12 @@ HEADERS = {
     "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | DIRECT_HEADERS,
     "Error": ERROR_HEADERS,
 }
-"""What the messages of a sort may carry, by the suffix of their names in the document."""
+"""The headers of a group of messages, by the suffix of their names in the document."""
 
 
 @dataclass(frozen=True)
 class Published:
-    """A subject on which tickwire publishes; `private` ones are for its own services."""
+    """A subject on which tickwire publishes; `private` subjects are for its own services."""
 
     address: str
     message: Message
@@ -126,7 +127,7 @@ class Published:
 
 @dataclass(frozen=True)
 class Asked:
-    """A subject on which a service answers requests. Of chunked replies each has `chunk` and `more`."""
+    """A subject on which a service answers requests. Chunked replies have `chunk` and `more`."""
 
     address: str
     request: Message
@@ -139,81 +140,90 @@ class Asked:
 _KEY = "{exchange}.{token}.{timeframe}"
 _FEED = "{exchange}.{token}"
 TAPES: tuple[tuple[str, str, Message, str], ...] = (
-    ("trade", _FEED, feeds.Trades, "Every trade once, in the exchange's order, some at a time."),
+    ("trade", _FEED, feeds.Trades, "Every trade once, in the exchange's order, several in a message."),
     ("book", _FEED, feeds.Book, "The order book; the newest is the last message of stream BOOKS."),
-    ("book_delta", _FEED, feeds.BookDeltas, "Every change of the order book, for those who asked for `deltas`."),
+    ("book_delta", _FEED, feeds.BookDeltas, "Every change of the order book, if an interest has `deltas`."),
     ("ticker", _FEED, feeds.Ticker, "The ticker; the newest is the last message of stream TICKERS."),
     ("candle", _KEY, feeds.Candle, "The open candle as it changes, and each closed one; the newest is in CANDLES."),
-    ("status", "{kind}.{exchange}.{token}", feeds.Status, "What happens to a feed; the last one is in STATUS."),
+    ("status", "{kind}.{exchange}.{token}", feeds.Status, "Events of a feed; the last one is in STATUS."),
 )
 
 PUBLISHED: tuple[Published, ...] = (
     *(Published(f"md.{kind}.{path}", message, text, "Tape") for kind, path, message, text in TAPES),
-    Published(f"md.stored.{_KEY}", Stored, "What the cache made durable."),
-    Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache passed over for good."),
+    Published(f"md.stored.{_KEY}", Stored, "A page of candles that the cache made durable."),
+    Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Said"),
     *(
-        Published(f"tape.{kind}.{path}", message, f"Accepted, it is public as md.{kind}.", "Appended", private=True)
+        Published(f"tape.{kind}.{path}", message, f"Once accepted, public as md.{kind}.", "Appended", private=True)
         for kind, path, message, _ in TAPES
     ),
     Published(f"tape.ohlcv.{_KEY}", CandlePage, "Closed candles on their way to the cache.", "Append", private=True),
     Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
-    Published("jobs.cancel.{id}", CancelRequest, "A job that is not wanted any more.", "Append", private=True),
+    Published("jobs.cancel.{id}", CancelRequest, "A job that was cancelled.", "Append", private=True),
     Published(
-        "$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "Who does alone what; expires.", "Entry", private=True
+        "$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "The holder of a lease; expires.", "Entry", private=True
     ),
-    Published("$KV.LEASES.{service}.instance.{instance}", Instance, "Who is there; expires.", "Entry", private=True),
+    Published("$KV.LEASES.{service}.instance.{instance}", Instance, "A live instance; expires.", "Entry", private=True),
     Published(
-        f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "Who wants a feed.", "Entry", private=True
+        f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "An interest in a feed.", "Entry", private=True
     ),
-    Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far a sink wrote a feed.", "Entry", private=True),
-    Published("$KV.SINK.stream.SINK", SinkPosition, "How far a sink wrote books and candles.", "Entry", private=True),
+    Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far the sink has written a feed.", "Entry", private=True),
+    Published(
+        "$KV.SINK.stream.SINK", SinkPosition, "How far the sink has written books and candles.", "Entry", private=True
+    ),
 )
 
 ASKED: tuple[Asked, ...] = (
-    Asked("fetcher.fetch", FetchRequest, (FetchAccepted,), "Have candles fetched into the cache; follow md.job.<id>."),
-    Asked("fetcher.cancel", CancelRequest, (Job,), "End a fetch job; what it stored is kept."),
+    Asked("fetcher.fetch", FetchRequest, (FetchAccepted,), "Fetch candles into the cache; subscribe to md.job.<id>."),
+    Asked("fetcher.cancel", CancelRequest, (Job,), "End a fetch job; stored candles are kept."),
     Asked("cache.get", CandlesRequest, (Candles, CandleColumns), "Candles of a key, in chunks of at most 512 KiB."),
-    Asked("cache.coverage", KeyRequest, (Coverage,), "What is known of a key."),
+    Asked("cache.coverage", KeyRequest, (Coverage,), "The coverage of a key."),
     Asked("cache.list", ListRequest, (CacheList,), "Every key, in chunks."),
     Asked("cache.verify", KeyRequest, (Verification,), "Check a key's files."),
     Asked("cache.repair", KeyRequest, (Repair,), "Move damaged files aside, and keep what is sound."),
     Asked("streamer.start", StartRequest, (FeedReport,), "Register an interest in a feed, or renew it."),
     Asked("streamer.stop", StopRequest, (FeedReport,), "Withdraw an interest."),
-    Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed that somebody is interested in, in chunks."),
-    Asked("streamer.market", MarketRequest, (MarketReport,), "What a market is, and the units of its numbers."),
-    Asked("sink.report", SinkRequest, (SinkReport,), "What a sink wrote; each instance answers."),
-    Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each confirms."),
+    Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed with an interest, in chunks."),
+    Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
+    Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
+    Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
     Asked("streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", private=True),
     Asked(
         "cache.partition.{partition}.get",
         CandlesRequest,
         (Candles, CandleColumns),
-        "Handed on.",
+        "A forwarded request.",
         "Handed",
         private=True,
     ),
     *(
-        Asked(f"cache.partition.{{partition}}.{name}", KeyRequest, (reply,), "Handed on.", "Handed", private=True)
+        Asked(
+            f"cache.partition.{{partition}}.{name}",
+            KeyRequest,
+            (reply,),
+            "A forwarded request.",
+            "Handed",
+            private=True,
+        )
         for name, reply in (("coverage", Coverage), ("verify", Verification), ("repair", Repair))
     ),
-    Asked("cache.partition.{partition}.list", ListRequest, (CacheList,), "Handed on.", private=True),
+    Asked("cache.partition.{partition}.list", ListRequest, (CacheList,), "A forwarded request.", private=True),
 )
 
 DIRECT = "$JS.API.DIRECT.GET.{stream}"
 DIRECT_GET = {
     "name": "DirectGet",
-    "summary": "Which messages are wanted: by place, by time, or the newest; https://docs.nats.io (Direct Get).",
+    "summary": "Which messages to read: by sequence, by time, or the newest; https://docs.nats.io (Direct Get).",
     "contentType": "application/json",
     "payload": {
         "type": "object",
         "properties": {
-            "seq": {"type": "integer", "description": "The place, or the first one to look at."},
+            "seq": {"type": "integer", "description": "The sequence, or the first one to look at."},
             "next_by_subj": {"type": "string", "description": "A tape subject: its next message from there on."},
             "last_by_subj": {"type": "string", "description": "A tape subject: its newest message."},
             "start_time": {"type": "string", "description": "RFC 3339, in place of `seq`."},
-            "batch": {"type": "integer", "description": "So many messages at most."},
-            "max_bytes": {"type": "integer", "description": "So many bytes at most."},
+            "batch": {"type": "integer", "description": "Most messages in the batch."},
+            "max_bytes": {"type": "integer", "description": "Most bytes in the batch."},
         },
     },
 }

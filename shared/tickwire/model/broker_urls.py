@@ -1,26 +1,25 @@
-"""Addresses of brokers: URLs such as nats://host:4222, with commas between those of a cluster."""
+"""Broker URLs such as nats://host:4222; those of a cluster are separated by commas."""
 
 from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
 HOW = (
-    "write it as nats://host:port, with commas between those of a cluster, and a password with signs in it into "
+    "write it as nats://host:port, with commas between those of a cluster, and a password with special characters into "
     "TICKWIRE_NATS_PASSWORD"
 )
 _WEBSOCKETS = ("ws", "wss")
 
 
 def servers(address: str) -> list[str]:
-    """The URLs of an address: one, or those of a cluster."""
+    """The single URLs: one, or those of a cluster."""
     return [url.strip() for url in address.split(",") if url.strip()]
 
 
 def is_one(address: str) -> bool:
-    """Whether it can be the address of a broker: URLs with a host, all over TCP or all over WebSockets.
+    """Whether the URLs are valid: each has a host, and all use TCP or all use WebSockets.
 
-    Not where a password has a sign that ends the host of a URL: what follows would be taken for something else, and
-    shown.
+    Not if a password contains a character that ends the host of a URL: the rest would be parsed as a path, and shown.
     """
     urls = servers(address)
     kinds = {url.split(":", 1)[0] in _WEBSOCKETS for url in urls}
@@ -28,24 +27,24 @@ def is_one(address: str) -> bool:
 
 
 def shown(address: str) -> str:
-    """An address without the user and password that its URLs may have."""
+    """The URLs without users and passwords."""
     return ",".join(_without_user(urlsplit(url)) for url in servers(address))
 
 
 def user_of(address: str) -> str | None:
-    """The user in the first of the URLs that has one. A name without a password is a token, and secret."""
+    """The user of the first URL that has one. A name without a password is a token, and secret."""
     named = (parts.username for url in servers(address) if (parts := urlsplit(url)).password is not None)
     return next(named, None)
 
 
 def with_token(url: str, token: str | None) -> str:
-    """A URL that says a token, as NATS has it: a user without a password."""
+    """The URL with a token, which NATS writes as a user without a password."""
     parts = urlsplit(url)
     return url if token is None else parts._replace(netloc=f"{token}@{parts.netloc}").geturl()
 
 
 def token_of(address: str) -> str | None:
-    """The token that the first of its URLs with one says."""
+    """The token of the first URL that has one."""
     named = (parts.username for parts in map(urlsplit, servers(address)) if parts.username and parts.password is None)
     return next(named, None)
 

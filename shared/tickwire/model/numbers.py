@@ -1,11 +1,11 @@
-"""Numbers as an exchange says them, checked where they enter: prices, amounts, volumes. Pure.
+"""Checks numbers that an exchange sends: prices, amounts, volumes. Pure.
 
 A price is finite and above zero, an amount finite and not below zero. Only a combination of instruments (a calendar
 spread; deribit's `future_combo` and `option_combo`) may trade at zero or below, because its price is a difference.
 ccxt gives such a market no `BASE/QUOTE` symbol, so a symbol without `/` is one.
 
-JSON text such as `"NaN"` and `"Infinity"` becomes a float without complaint, and msgspec writes NaN as null, which no
-consumer can read: what fails here is rejected before it is ordered, built into candles or published.
+JSON text such as `"NaN"` and `"Infinity"` converts to a float without an error, and msgspec writes NaN as null, which
+no consumer can decode. Numbers that fail here are rejected before they are ordered, built into candles or published.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ LARGEST = 1e100
 Price = Annotated[float, Meta(gt=0, le=LARGEST)]
 """A price, checked by msgspec where a message is decoded."""
 Amount = Annotated[float, Meta(ge=0, le=LARGEST)]
-"""An amount, a volume, or the best price of a side that may be empty (0), likewise."""
+"""An amount, a volume, or the best price of a side that may be empty (0), checked likewise."""
 
 CARRIED = 1e150
-"""The largest magnitude in a message: sums of what was accepted fit, and the product of two is still finite."""
+"""The largest magnitude in a message: sums of accepted numbers fit, and the product of two is still finite."""
 Signed = Annotated[float, Meta(ge=-CARRIED, le=CARRIED)]
-"""A price of any market, combinations included, as messages carry it."""
+"""A price of any market, including combinations, in a message."""
 Total = Annotated[float, Meta(ge=0, le=CARRIED)]
-"""An amount or a volume as messages carry it."""
+"""An amount or a volume in a message."""
 
 
 def price(value: Any, symbol: str = "/") -> float:
-    """A price of a market. Raises TypeError and ValueError where it cannot be one."""
+    """A price of a market. Raises TypeError and ValueError if `value` cannot be one."""
     number = float(value)
     # Written so that NaN fails.
     if 0 < number <= LARGEST or ("/" not in symbol and -LARGEST <= number <= LARGEST):
@@ -40,7 +40,7 @@ def price(value: Any, symbol: str = "/") -> float:
 
 
 def amount(value: Any) -> float:
-    """An amount or a volume. Raises TypeError and ValueError where it cannot be one."""
+    """An amount or a volume. Raises TypeError and ValueError if `value` cannot be one."""
     number = float(value)
     if 0 <= number <= LARGEST:
         return number
@@ -48,8 +48,8 @@ def amount(value: Any) -> float:
 
 
 def level(found: Any, symbol: str = "/") -> tuple[float, float]:
-    """Price and amount of a level of an order book; what follows them is left out.
+    """Price and amount of a level of an order book; further elements are ignored.
 
-    Raises TypeError, ValueError, IndexError and KeyError where it is none.
+    Raises TypeError, ValueError, IndexError and KeyError if `found` is not a level.
     """
     return price(found[0], symbol), amount(found[1])

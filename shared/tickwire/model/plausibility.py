@@ -1,7 +1,7 @@
-"""Whether a time that an exchange tells can be right, before anything is ordered, closed or stored by it. No I/O.
+"""Checks whether a time from an exchange is plausible, before data is ordered, closed or stored by it. No I/O.
 
-Exchanges stamp a trade a year ahead, in seconds or in microseconds, now and then (public reports against most of them).
-One such time, taken as it is, makes everything before it look complete.
+Exchanges occasionally stamp a trade a year ahead, in seconds or in microseconds (public reports against most of them).
+One such time, accepted as it is, makes everything before it look complete.
 """
 
 from __future__ import annotations
@@ -10,31 +10,31 @@ from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 AHEAD_MS = 5_000
-"""How much later than the latest that the exchange's clock may show a time may be: what stamps a trade and what tells
-the time are different machines of the exchange, kept together by NTP or PTP. Far more than honest machines differ, far
-less than an interval of candles; and nothing is closed before the clock has come to its end anyway."""
+"""How far a time may be ahead of the exchange's clock: trades and clock come from different machines of the exchange,
+synchronised by NTP or PTP. Far more than such machines differ, far less than an interval of candles; and nothing is
+closed before the clock has reached its end anyway."""
 UNKNOWN_AHEAD_MS = 86_400_000
-"""The same against our own clock, where the exchange's is unknown: ours may be wrong by hours, or by its time zone."""
+"""The same relative to our own clock if the exchange's is unknown: ours may be wrong by hours, or by a time zone."""
 FIRST_MS = 1_230_940_800_000
-"""2009-01-03, the day of Bitcoin's first block: nothing that is traded here was traded before."""
+"""2009-01-03, the day of Bitcoin's first block: no trade here is older."""
 
 _SCALES = (("seconds", 1_000, 1), ("microseconds", 1, 1_000), ("nanoseconds", 1, 1_000_000))
 
 
 class Implausible(NamedTuple):
-    """What is wrong with a time."""
+    """Why a time is implausible."""
 
     kind: Literal["absent", "negative", "early", "scale", "ahead"]
     reason: str
 
 
 def latest(clock: int | None, wall: int) -> int:
-    """The latest plausible time (ms); `clock`: the latest that the exchange's may show, `wall`: our own, both ms."""
+    """The latest plausible time (ms). `clock`: the latest reading of the exchange's clock, `wall`: of ours, both ms."""
     return wall + UNKNOWN_AHEAD_MS if clock is None else clock + AHEAD_MS
 
 
 def implausible(timestamp: object, latest: int) -> Implausible | None:
-    """What is wrong with a time (ms) that an exchange tells, None where nothing is. `latest`: see there."""
+    """Why a time (ms) of an exchange is implausible; None if it is plausible. `latest`: from the function `latest`."""
     if type(timestamp) is int and FIRST_MS <= timestamp <= latest:
         return None
     if timestamp is None:

@@ -1,4 +1,4 @@
-"""Half-open ranges of time, `[since, until)` in integer milliseconds: what is known, what is missing."""
+"""Half-open ranges of time, `[since, until)` in integer milliseconds, and sets of them."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tickwire.model.times import Bound
 
 
 class Range(NamedTuple):
-    """`[since, until)`, ms epoch. On the wire it is a JSON array of two numbers."""
+    """`[since, until)`, ms epoch. In messages it is a JSON array of two numbers."""
 
     since: Bound
     until: Bound
 
 
 def merge(ranges: Iterable[Range]) -> list[Range]:
-    """The same instants as ascending, disjoint, non-touching ranges; empty ones fall away."""
+    """The same times as ascending, disjoint, non-touching ranges; empty ranges are dropped."""
     merged: list[Range] = []
     for since, until in sorted(ranges):
         if until <= since:
@@ -29,7 +29,7 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
 
 
 def subtract(whole: Range, known: Iterable[Range]) -> list[Range]:
-    """What of `whole` is in none of `known`, ascending."""
+    """The parts of `whole` that are in none of `known`, ascending."""
     missing: list[Range] = []
     at = whole.since
     for since, until in merge(known):
@@ -44,15 +44,15 @@ def subtract(whole: Range, known: Iterable[Range]) -> list[Range]:
 
 
 def remove(ranges: Iterable[Range], gone: Range) -> list[Range]:
-    """`ranges` without the instants of `gone`, merged."""
+    """`ranges` without the times of `gone`, merged."""
     return merge(part for whole in ranges for part in subtract(whole, [gone]))
 
 
 def clip(ranges: Iterable[Range], bounds: Range) -> list[Range]:
-    """What of `ranges` lies within `bounds`, merged."""
+    """The parts of `ranges` within `bounds`, merged."""
     return merge(Range(max(r.since, bounds.since), min(r.until, bounds.until)) for r in ranges)
 
 
 def covers(ranges: Sequence[Range], whole: Range) -> bool:
-    """Whether every instant of `whole` is in one of `ranges`."""
+    """Whether every time of `whole` is in one of `ranges`."""
     return not subtract(whole, ranges)

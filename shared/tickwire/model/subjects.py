@@ -1,4 +1,4 @@
-"""Names on the bus and on disk: symbol tokens, subjects, file stems, and how long each may be.
+"""Names on the bus and on disk: symbol tokens, subjects, file stems, and their maximum lengths.
 
 A token is how a symbol is written in a subject, a KV key and a file name: `/` becomes `-`, and every
 character outside `[A-Za-z0-9]` becomes `=XX`, the upper-case hex of its UTF-8 bytes. It is bijective.
@@ -27,9 +27,9 @@ QUEUES = "jobs.fetch."
 EXCHANGE_CHARACTERS = 32
 SYMBOL_CHARACTERS = 64
 TOKEN_CHARACTERS = 160
-"""Of a token: a file name, in which a key's stem stands with affixes (as in `cache.files`), has 255 bytes at most."""
+"""A file name, which contains a token and affixes (`tickwire.cache.cache_folder`), has 255 bytes at most."""
 NAME_CHARACTERS = 200
-"""Of a subscriber or an instance."""
+"""The name of a subscriber or an instance."""
 JOB_ID_CHARACTERS = 64
 SUBJECT_BYTES = 512
 """The longest subject: nats-server closes a connection whose subject and reply subject together exceed 4,096 bytes."""
@@ -39,7 +39,7 @@ Symbol = Annotated[str, Meta(max_length=SYMBOL_CHARACTERS)]
 Timeframe = Annotated[str, Meta(max_length=5)]
 Name = Annotated[str, Meta(max_length=NAME_CHARACTERS)]
 JobId = Annotated[str, Meta(max_length=JOB_ID_CHARACTERS)]
-"""Texts of messages, bounded where they are decoded."""
+"""Bounded strings, checked when a message is decoded."""
 
 
 class Key(NamedTuple):
@@ -64,7 +64,7 @@ def token(symbol: str) -> str:
 
 
 def name_token(name: str) -> str:
-    """The same of the name of a subscriber, of at most 200 characters."""
+    """The token of a subscriber's name, of at most 200 characters."""
     if len(name) > NAME_CHARACTERS:
         raise BadRequest(_too_long("name", name, NAME_CHARACTERS), "choose a shorter one")
     return _token(name, "name", SUBJECT_BYTES)
@@ -95,20 +95,20 @@ def _token_character(character: str) -> str:
 
 
 def symbol_of(token_: str) -> str:
-    """The symbol a token stands for. Raises BadRequest when no symbol has this token."""
+    """The symbol of a token. Raises BadRequest when no symbol has this token."""
     if len(token_) <= TOKEN_CHARACTERS and _TOKEN.match(token_):
         try:
             symbol = _ESCAPES.sub(lambda m: bytes.fromhex(m[0].replace("=", "")).decode(), token_.replace("-", "/"))
         except UnicodeDecodeError:
             symbol = ""
-        # Only the canonical spelling counts: `=41` would be a second name for `A`.
+        # Only the canonical form is valid: `=41` would be a second name for `A`.
         if 0 < len(symbol) <= SYMBOL_CHARACTERS and token(symbol) == token_:
             return symbol
     raise BadRequest(f"{token_[:80]!r} is not a symbol token", "/ is written -, other signs =XX")
 
 
 def check_subject(subject: str) -> str:
-    """The subject itself. Raises BadRequest beyond 512 bytes."""
+    """Return the subject. Raises BadRequest if it exceeds 512 bytes."""
     # A character has 4 bytes at most.
     if len(subject) * 4 > SUBJECT_BYTES and len(subject.encode(errors="replace")) > SUBJECT_BYTES:
         raise BadRequest(f"the subject {subject[:40]}… is too long", f"use at most {SUBJECT_BYTES} bytes")
@@ -131,7 +131,7 @@ def instance_name(instance: str) -> str:
 
 
 def exchange_name(exchange: str) -> str:
-    """The exchange id itself, once it is safe in a subject and a file name. Raises BadRequest."""
+    """Return the exchange id if it is safe in a subject and a file name. Raises BadRequest."""
     if len(exchange) > EXCHANGE_CHARACTERS or not _EXCHANGE.match(exchange):
         raise BadRequest(f"{exchange[:40]!r} is not an exchange id", "write it as ccxt does, such as binance or okx")
     return exchange
@@ -149,39 +149,39 @@ def key_of(path: str) -> Key:
 
 
 def ohlcv(key: Key) -> str:
-    """Where pages of closed candles are published to be cached."""
+    """The subject of pages of closed candles for the cache."""
     return f"tape.ohlcv.{key_path(key)}"
 
 
 def stored(key: Key) -> str:
-    """Where the cache says what became durable."""
+    """The subject of pages that the cache made durable."""
     return f"md.stored.{key_path(key)}"
 
 
 def rejected(key: Key) -> str:
-    """Where the cache says which pages it passed over."""
+    """The subject of pages that the cache rejected."""
     return f"md.rejected.{key_path(key)}"
 
 
 def job(job_id: str) -> str:
-    """Where a fetch job's progress and result are published."""
+    """The subject of a fetch job's progress and result."""
     return f"md.job.{job_name(job_id)}"
 
 
 def job_name(job_id: str) -> str:
-    """The id of a job itself, once it is safe in a subject. Raises BadRequest."""
+    """Return the id of a job if it is safe in a subject. Raises BadRequest."""
     if not _JOB_ID.match(job_id):
-        raise BadRequest(f"{job_id[:80]!r} is no job id", "use 1 to 64 of A-Z, a-z, 0-9, _ and -")
+        raise BadRequest(f"{job_id[:80]!r} is not a job id", "use 1 to 64 of A-Z, a-z, 0-9, _ and -")
     return job_id
 
 
 def cancel(job_id: str) -> str:
-    """Where it is said that a fetch job is not wanted any more."""
+    """The subject of a fetch job's cancellation."""
     return f"jobs.cancel.{job_name(job_id)}"
 
 
 def jobs(exchange: str) -> str:
-    """Where fetch jobs of an exchange are queued."""
+    """The subject of the queued fetch jobs of an exchange."""
     return f"{QUEUES}{exchange_name(exchange)}"
 
 
@@ -209,7 +209,7 @@ def partition_of(key: Key, partitions: int) -> int:
 
 
 def timeframe_name(timeframe: str) -> str:
-    """The timeframe itself, once it is safe in a subject and a file name. Raises BadRequest."""
+    """Return the timeframe if it is safe in a subject and a file name. Raises BadRequest."""
     if not re.fullmatch(r"[0-9]{1,4}[A-Za-z]", timeframe):
         raise BadRequest(f"{timeframe[:20]!r} is not a timeframe", "write a number and a unit, such as 1m or 4h")
     return timeframe

@@ -1,9 +1,9 @@
-"""Timeframes: how long a candle is, and where candles open.
+"""Timeframes: the length of candles, and the times at which they open.
 
-Names and lengths are ccxt's (`Exchange.parse_timeframe`), with one difference: a month is a calendar month,
-because that is where exchanges open monthly candles.
+Names and lengths are ccxt's (`Exchange.parse_timeframe`), with one difference: a month is a calendar month, because
+exchanges open monthly candles on calendar months.
 
-Where candles open is a `Grid`. The functions of this module are those of the usual grid: days open at midnight UTC,
+A `Grid` is the set of open times. The functions of this module are for the usual grid: days open at midnight UTC,
 weeks on Monday, months on the first. A venue may open them elsewhere (Kucoin's weeks open on Thursday, the days of
 some venues at 16:00 UTC); the grid of a key is then the venue's.
 """
@@ -24,7 +24,7 @@ _MONTHS = {"M": 1, "y": 12}
 _MOST_MONTHS = 120
 _DAY_MS = 86_400_000
 _CALENDAR_MS = (-62_135_596_800_000 + 366 * _DAY_MS, 253_402_300_800_000 - 20 * 366 * _DAY_MS)
-"""From the second year to one that the longest timeframe leaves before calendars end (ms)."""
+"""Times (ms) far enough from the ends of Python's calendar (years 1 and 9999) for the longest timeframe."""
 # Weekly candles open on Mondays; the epoch was a Thursday.
 _MONDAY_MS = 4 * _DAY_MS
 
@@ -44,7 +44,7 @@ def parse(timeframe: str) -> tuple[int, str]:
 
 
 def understood(names: Iterable[str]) -> tuple[str, ...]:
-    """Those of some names that are timeframes: exchanges list others, such as `15` or `1Y`."""
+    """The valid timeframes among some names: exchanges list others, such as `15` or `1Y`."""
     found = []
     for name in names:
         try:
@@ -73,12 +73,11 @@ def longest_ms(timeframe: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Where the candles of a timeframe open. Made by `grid`; two are equal where all their opens are.
+    """The open times of a timeframe. Made by `grid`; grids are equal if all their open times are.
 
-    `step` is the time between opens (ms), `months` that in calendar months where the timeframe has such; the other is
-    0. `origin` is the smallest open time that is not negative (ms) where opens are `step` apart. In calendar months
-    they open `origin` ms after the first of the month, 00:00 UTC, of every month whose number is `phase` more than a
-    multiple of `months`.
+    `step` is the time between opens (ms), or `months` the number of calendar months; the other is 0. `origin` is the
+    smallest non-negative open time (ms) if opens are `step` apart. In calendar months they open `origin` ms after the
+    first of the month, 00:00 UTC, of every month whose number is `phase` more than a multiple of `months`.
     """
 
     timeframe: str
@@ -89,7 +88,7 @@ class Grid:
 
     @property
     def opens_at(self) -> int | None:
-        """The first open time that is not negative (ms); None where candles open where those of most venues do."""
+        """The first non-negative open time (ms); None on the usual grid."""
         return None if self == grid(self.timeframe) else self.ceil_open(0)
 
     def opens(self, timestamp: int) -> bool:
@@ -135,7 +134,7 @@ class Grid:
 
 @lru_cache(maxsize=1024)
 def grid(timeframe: str, opens_at: int | None = None) -> Grid:
-    """The grid of a timeframe on which a candle opens at `opens_at` (ms); the usual one without.
+    """The grid of a timeframe on which a candle opens at `opens_at` (ms); default: the usual grid.
 
     A calendar month opens within half a day, or so, of the first of the month UTC (a midnight somewhere on Earth).
     Raises UnsupportedTimeframe.

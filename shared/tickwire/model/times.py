@@ -1,4 +1,4 @@
-"""Moments, counts and sequences as messages have them, with their bounds; moments as people write them. Pure."""
+"""Times, counts and sequences of messages with their bounds; times as people write them; the wall clock."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from msgspec import Meta
 from tickwire.errors import BadRequest
 
 LATEST_MS = 7_258_118_400_000
-"""2200-01-01, ms: no message speaks of a later time. InfluxDB's nanoseconds end in 2262, Python's years in 9999."""
+"""2200-01-01, ms: no message has a later time. InfluxDB's nanoseconds end in 2262, Python's years in 9999."""
 
 Time = Annotated[int, Meta(ge=0, le=LATEST_MS)]
-"""A moment, ms since the epoch."""
+"""A time, ms since the epoch."""
 Bound = Annotated[int, Meta(ge=-1, le=LATEST_MS)]
-"""An exclusive bound of a gap, ms: the one before the epoch's first is -1."""
+"""An exclusive bound of a gap, ms; -1 is before the epoch."""
 Count = Annotated[int, Meta(ge=0, le=2**53)]
-"""A number of things; up to 2^53 every language reads it exactly from JSON."""
+"""A count; every language reads numbers up to 2^53 exactly from JSON."""
 Sequence = Annotated[int, Meta(ge=0, le=2**63 - 1)]
-"""A place in a stream, or an exchange's number of a change."""
+"""A sequence of a stream, or an exchange's number of a change."""
 
 TIME_FORMS = "write 2024-01-31, 2024-01-31T12:00, a number of milliseconds, or an age such as 30d or 12h"
 
@@ -29,7 +29,7 @@ _AGE = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)([smhdw])\Z")
 _AGE_MS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000, "w": 604_800_000}
 _COMPACT_DATE_DIGITS = 8
 _OLDEST_MS = 100_000_000_000
-"""Numbers between 0 and this (1973) are taken for a slip: seconds instead of milliseconds."""
+"""Numbers between 0 and this (1973) are rejected: probably seconds instead of milliseconds."""
 
 
 def now_ms() -> int:
@@ -38,7 +38,7 @@ def now_ms() -> int:
 
 
 def time_ms(text: str, now: int, option: str = "time") -> int:
-    """A moment as ms epoch: ISO 8601 (UTC unless it says otherwise), ms epoch, or an age before `now` (ms).
+    """A time as ms epoch, from ISO 8601 (default UTC), ms epoch, or an age before `now` (ms).
 
     Raises BadRequest, naming the option.
     """

@@ -1,4 +1,4 @@
-"""The version of tickwire, as pyproject.toml has it."""
+"""The version of tickwire: that of pyproject.toml, from the installed package."""
 
 from importlib.metadata import version
 

@@ -1,8 +1,8 @@
 """Feeds: their names on the bus, and every message about them.
 
-A feed is (kind, exchange, symbol) and, for candles, a timeframe. Whatever a feed says goes to its tape subject, a
-subject of a stream that refuses whoever is not the feed's one writer; what the stream accepted, the broker republishes
-on the public `md.` subject of the same name. Times are integer milliseconds UTC: `timestamp` by the exchange's clock,
+A feed is (kind, exchange, symbol) and, for candles, a timeframe. Its messages are published to its tape subject, in a
+stream that accepts them from the feed's one writer only; the broker republishes accepted messages on the public `md.`
+subject of the same name. Times are integer milliseconds UTC: `timestamp` by the exchange's clock,
 `received` by ours. Unknown fields are ignored, so that fields can be added.
 """
 

@@ -15,9 +15,9 @@ from tickwire.model.times import Count, Time
 class StartRequest(Struct, frozen=True, kw_only=True):
     """`streamer.start`, and the value of an interest in bucket INTEREST.
 
-    `subscriber` is any name of one's own. The interest ends `ttl_s` (whole seconds) after it was last registered, or
-    with `streamer.stop`; without `ttl_s` only so. `depth` (levels a side), `cadence_ms` and `deltas` are for books:
-    of several wishes the largest depth and the shortest cadence are met.
+    `subscriber` is any name that the client chooses. The interest expires `ttl_s` (whole seconds) after it was last
+    registered, or ends with `streamer.stop`; without `ttl_s` only with that. `depth` (levels a side), `cadence_ms` and
+    `deltas` are for books: of several interests the largest depth and the shortest cadence apply.
     """
 
     kind: Kind
@@ -32,7 +32,7 @@ class StartRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def feed(self) -> Feed:
-        """The feed that it is about. Raises BadRequest."""
+        """The feed of the request. Raises BadRequest."""
         return feed(self.kind, self.exchange, self.symbol, self.timeframe)
 
 
@@ -47,7 +47,7 @@ class StopRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def feed(self) -> Feed:
-        """The feed that it is about. Raises BadRequest."""
+        """The feed of the request. Raises BadRequest."""
         return feed(self.kind, self.exchange, self.symbol, self.timeframe)
 
 
@@ -55,12 +55,11 @@ State = Literal["waiting", "starting", "live", "repairing", "resyncing", "discon
 
 
 class FeedReport(Struct, frozen=True, kw_only=True):
-    """A feed as its owner sees it, and the reply to `streamer.start` and `streamer.stop`.
+    """The state of a feed by its owner, and the reply to `streamer.start` and `streamer.stop`.
 
-    `waiting` has no owner yet. `items` counts trades, book changes, ticker updates or candles; `messages` those
-    published; the rest counts since the owner began. `built` are candles made here from the feed's trades: their state
-    is that of the trades; other candles are the exchange's own. `reason` says why a feed is `failed`: it ended with an
-    error and is tried again.
+    `waiting`: the feed has no owner yet. `items` counts trades, book changes, ticker updates or candles; `messages` the
+    published messages; all counts are since the owner started. `built`: candles are built from the feed's trades, whose
+    state they have; other candles are the exchange's own. `reason` is the error of a `failed` feed, which is retried.
     """
 
     kind: Kind
@@ -89,20 +88,20 @@ class FeedReport(Struct, frozen=True, kw_only=True):
 
 
 class MarketRequest(Struct, frozen=True, kw_only=True):
-    """`streamer.market`: what a market is, and in which units its numbers are."""
+    """`streamer.market`: the kind of a market, and the units of its numbers."""
 
     exchange: Exchange
     symbol: Symbol
 
 
 class MarketReport(Struct, frozen=True, kw_only=True):
-    """The reply to `streamer.market`, by ccxt's description of the market and what is known of the venue.
+    """The reply to `streamer.market`, from ccxt's description of the market and the venue's profile.
 
     `kind` is null for options and quanto contracts, `settle` and `contract_size` for spot markets. A contract is
-    `contract_size` of the base currency, or of the quote currency on inverse markets. `amount_unit` is what the amount
-    of a trade counts, null where it is not known; one unit of it is `multiplier` of the base currency, or of the quote
-    currency where `inverse`. `volume_unit` is what the volume of candles that are fetched counts. `price_step` and
-    `amount_step` are the smallest steps, `min_amount` the smallest order.
+    `contract_size` of the base currency, or of the quote currency on inverse markets. `amount_unit` is the unit of the
+    amount of a trade, null if it is not known; one unit is `multiplier` of the base currency, or of the quote currency
+    if `inverse`. `volume_unit` is the unit of the volume of fetched candles. `price_step` and `amount_step` are the
+    smallest steps, `min_amount` the smallest order.
     """
 
     exchange: Exchange
@@ -124,13 +123,13 @@ class MarketReport(Struct, frozen=True, kw_only=True):
 
 
 class FeedsRequest(Struct, frozen=True, kw_only=True):
-    """`streamer.list`: every feed that somebody is interested in, of one exchange if it is named."""
+    """`streamer.list`: every feed with an interest, or those of one exchange."""
 
     exchange: Exchange | None = None
 
 
 class FeedList(Struct, frozen=True, kw_only=True):
-    """A reply to `streamer.list`: one chunk. `silent` names instances that did not answer in time."""
+    """A reply to `streamer.list`: one chunk. `silent` names the instances that did not answer in time."""
 
     feeds: list[FeedReport]
     silent: list[str] = field(default_factory=list)

@@ -12,7 +12,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Feed(NamedTuple):
-    """What can be followed. `timeframe` belongs to candles only."""
+    """The name of a feed. Only candles have a `timeframe`."""
 
     kind: Kind
     exchange: str
@@ -24,7 +24,7 @@ class Feed(NamedTuple):
 
     @property
     def fields(self) -> dict[str, str]:
-        """What a log says of it."""
+        """The feed as fields of a log line."""
         return {name: value for name, value in self._asdict().items() if value is not None}
 
     @property
@@ -35,7 +35,7 @@ class Feed(NamedTuple):
 
     @property
     def tape(self) -> str:
-        """The subject that its one writer publishes to."""
+        """The subject that the feed's one writer publishes to."""
         return f"tape.{self.path}"
 
     @property
@@ -45,17 +45,17 @@ class Feed(NamedTuple):
 
     @property
     def market(self) -> Feed:
-        """The same without timeframe: all candles of a symbol have one owner and one status."""
+        """The feed without timeframe: all candles of a symbol have one owner and one status."""
         return self._replace(timeframe=None)
 
     @property
     def status(self) -> str:
-        """The tape subject of its status; public as `md.status.<kind>.<exchange>.<token>`."""
+        """The tape subject of the feed's status; public as `md.status.<kind>.<exchange>.<token>`."""
         return f"tape.status.{self.market.path}"
 
 
 def feed(kind: str, exchange: str, symbol: str, timeframe: str | None = None) -> Feed:
-    """A feed, checked for form. Raises BadRequest with what would be right."""
+    """A feed, checked for form. Raises BadRequest with the remedy."""
     if kind not in KINDS:
         raise BadRequest(f"{kind!r} is not a kind of feed", f"it is one of {', '.join(KINDS)}")
     if kind == "candle" and timeframe is None:
@@ -63,7 +63,7 @@ def feed(kind: str, exchange: str, symbol: str, timeframe: str | None = None) ->
     if kind != "candle" and timeframe is not None:
         raise BadRequest(f"a {kind} feed has no timeframe", "leave it out")
     named = Feed(kind, exchange, symbol, timeframe)
-    # The names are checked here rather than at first use.
+    # Checks the names now rather than at first use.
     _ = named.path
     return named
 

@@ -15,7 +15,7 @@ from tickwire.model.times import Bound, Count, Sequence, Time
 Level = tuple[Signed, Total]
 """Price and amount of a level of an order book."""
 BOOK_VALID_S = 30.0
-"""A live book of which nothing was heard for so long is not live any more."""
+"""A live book without a message for this long is no longer live."""
 
 
 class Trade(Struct, frozen=True, kw_only=True):
@@ -29,9 +29,9 @@ class Trade(Struct, frozen=True, kw_only=True):
 
 
 class Gap(Struct, frozen=True, kw_only=True):
-    """What could not be had: trades after `since`/`after_id` and before `until`/`before_id`, all exclusive.
+    """Missing trades: those after `since`/`after_id` and before `until`/`before_id`, all exclusive.
 
-    A bound is absent where it is not known.
+    A bound is absent if it is not known.
     """
 
     since: Bound | None
@@ -44,13 +44,13 @@ class Gap(Struct, frozen=True, kw_only=True):
 class Trades(Struct, frozen=True, kw_only=True):
     """`md.trade.<exchange>.<token>`: trades in the exchange's order, each once.
 
-    `source` is `rest` for what was fetched after an interruption. `gap` names what is missing before the first of
-    them. Every trade before `until` (exclusive) is on the tape up to and including this message, or within a gap; a
-    message without trades says only that, a gap, or that a new owner begins.
+    `source` is `rest` for trades fetched after an interruption. `gap` describes the trades missing before the first.
+    Every trade before `until` (exclusive) is on the tape up to and including this message, or within a gap; a message
+    without trades carries only that, a gap, or the start of a new owner.
 
-    On contract markets, one unit of `amount` is `multiplier` of the base currency, or of the quote currency where
-    `inverse` is true; `multiplier` is null where that is not known. On spot markets both are absent: `amount` is in
-    base currency.
+    On contract markets, one unit of `amount` is `multiplier` of the base currency, or of the quote currency if
+    `inverse` is true; `multiplier` is null if that is not known. On spot markets both are absent: `amount` is in base
+    currency.
     """
 
     exchange: Exchange
@@ -65,7 +65,7 @@ class Trades(Struct, frozen=True, kw_only=True):
 
     @property
     def feed(self) -> Feed:
-        """The feed that says this."""
+        """The feed of the trades."""
         return Feed("trade", self.exchange, self.symbol)
 
 
@@ -73,11 +73,11 @@ class Book(Struct, frozen=True, kw_only=True):
     """`md.book.<exchange>.<token>`: the best `depth` levels of each side, best first.
 
     While `state` is `resyncing` there is no book, and both sides are empty. `sequence` is the exchange's number of the
-    last change included, `received` when that came. `conflated` counts the changes since the message before that had
-    none of their own.
+    last change included, `received` when that change came. `conflated` counts the changes since the last message that
+    had no message of their own.
 
-    The last message is repeated at least every 10 s though nothing changes. A live book of which nothing was heard for
-    30 s is not live: its streamer is gone. Stream BOOKS keeps no message for longer.
+    The last message is repeated at least every 10 s without changes. A live book without a message for 30 s is no
+    longer live: its streamer is gone. Stream BOOKS keeps no message for longer.
     """
 
     exchange: Exchange
@@ -93,10 +93,10 @@ class Book(Struct, frozen=True, kw_only=True):
 
 
 class BookDelta(Struct, frozen=True, kw_only=True):
-    """One change of a book: levels with their new amounts, 0 for those that are gone.
+    """One change of a book: levels with their new amounts, 0 for removed levels.
 
-    It takes the book from the exchange's number `first - 1` to `last`. With `snapshot` it is the whole book, and what
-    came before it is void.
+    It takes the book from the exchange's number `first - 1` to `last`. With `snapshot` it is the whole book, and
+    earlier changes are void.
     """
 
     first: Sequence
@@ -117,9 +117,9 @@ class BookDeltas(Struct, frozen=True, kw_only=True):
 
 
 class Ticker(Struct, frozen=True, kw_only=True):
-    """`md.ticker.<exchange>.<token>`: best prices and the last 24 hours; absent is what the exchange does not say.
+    """`md.ticker.<exchange>.<token>`: best prices and the last 24 hours; absent are values the exchange does not send.
 
-    `conflated` counts the updates since the message before that had none of their own.
+    `conflated` counts the updates since the last message that had no message of their own.
     """
 
     exchange: Exchange
@@ -142,15 +142,15 @@ class Ticker(Struct, frozen=True, kw_only=True):
 class Candle(Struct, frozen=True, kw_only=True):
     """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
 
-    Published at a bounded rate while it is open, and once `closed`. `complete` is false where its interval was not
-    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 where the
-    exchange made it.
+    Published at a bounded rate while it is open, and once when `closed`. `complete` is false if its interval was not
+    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 if the exchange
+    built it.
 
-    `repeated` is what was said before already: a new owner begins with the last message of the one before. Whoever
-    counts closed candles leaves repeated ones out. `owed` is the open time (ms) of the oldest closed interval that
-    neither stream OHLCV nor a fetcher had accepted by then, `outdated` of the oldest one that is to be fetched anew
-    because trades came late: what a new owner has fetched. `volume_unit` is what `volume` counts; a candle that does
-    not say it is of an earlier version.
+    `repeated` marks a candle that was published before: a new owner begins with the last message of the previous one.
+    Do not count repeated closed candles. For a new owner, which has these intervals fetched: `owed` is the open time
+    (ms) of the oldest closed interval that neither stream OHLCV nor a fetcher had accepted, `outdated` that of the
+    oldest one to be fetched again because trades came late. `volume_unit` is the unit of `volume`; candles of earlier
+    versions have none.
     """
 
     exchange: Exchange
@@ -188,12 +188,12 @@ Event = Literal[
 
 
 class Status(Struct, frozen=True, kw_only=True):
-    """`md.status.<kind>.<exchange>.<token>`: what happened to a feed; the last one is kept.
+    """`md.status.<kind>.<exchange>.<token>`: an event of a feed; the last one is kept.
 
-    `rejected` is a message of the exchange that could not be used, `limited` what cannot be had of this feed for good,
-    said once, `silent` a feed or socket given up for lack of
-    signs of life, `repaired` says how many `trades` were fetched, `late` is a trade of a candle already closed,
-    `failed` a feed that ended with an error, named in `message`, and is tried again with a growing delay.
+    `rejected`: a message of the exchange could not be used. `limited`: something is never available for this feed,
+    published once. `silent`: a feed or socket was closed because nothing came. `repaired`: so many `trades` were
+    fetched. `late`: a trade came for a candle that was closed already. `failed`: the feed ended with the error in
+    `message`, and is retried with exponential back-off.
     """
 
     kind: Kind

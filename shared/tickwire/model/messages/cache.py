@@ -15,8 +15,8 @@ from tickwire.model.times import Count, Time
 class KeyRequest(Struct, frozen=True, kw_only=True):
     """`cache.coverage`, `cache.verify` and `cache.repair`: one key.
 
-    With `since` or `until`, a coverage counts `rows` and `holes` only within `[since, until)`, and `verified`
-    is clipped to it; `first`, `last` and `bytes` stay those of the whole file.
+    With `since` or `until`, a coverage counts `rows` and `holes` only within `[since, until)`, and `verified` is
+    clipped to it; `first`, `last` and `bytes` are always those of the whole file.
     """
 
     exchange: Exchange
@@ -27,19 +27,19 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """The key asked about."""
+        """The key of the request."""
         return Key(self.exchange, self.symbol, self.timeframe)
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
-    """What the cache knows of a key. `first` and `last` are open times, absent without rows.
+    """The candles of a key in the cache. `first` and `last` are open times, absent without rows.
 
-    `verified` are the ranges known to be complete; `holes` counts candles absent within them (nothing was
-    traded then); `bytes` is the size of the data file.
+    `verified` are the ranges proven complete; `holes` counts the candles absent within them (without trades); `bytes`
+    is the size of the data file.
 
-    `volume_unit` is what the volumes within `verified` count, absent where nothing says it. Rows that an earlier
-    version stored of a contract market, in who knows which unit, are in the file but not within `verified`; so are the
-    newest while the exchange may still revise them. `opens_at` as in CandlePage.
+    `volume_unit` is the unit of the volumes within `verified`, absent if it is not known. Not within `verified` are
+    rows of contract markets that an earlier version stored in an unknown unit, and the newest rows while the exchange
+    may still revise them. `opens_at` as in CandlePage.
     """
 
     exchange: Exchange
@@ -56,12 +56,12 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """The key that this is about."""
+        """The key of the coverage."""
         return Key(self.exchange, self.symbol, self.timeframe)
 
 
 class CandlesRequest(Struct, frozen=True, kw_only=True):
-    """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them, or with `last` the newest.
+    """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them, with `last` the newest.
 
     `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns).
     """
@@ -77,12 +77,12 @@ class CandlesRequest(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """The key asked for."""
+        """The key of the request."""
         return Key(self.exchange, self.symbol, self.timeframe)
 
 
 class Candles(Struct, frozen=True, kw_only=True):
-    """A reply to `cache.get`: one chunk of at most 512 KiB. `more` says that chunk + 1 follows it."""
+    """A reply to `cache.get`: one chunk of at most 512 KiB. `more`: chunk + 1 follows."""
 
     exchange: Exchange
     symbol: Symbol
@@ -113,13 +113,13 @@ class CandleColumns(Struct, frozen=True, kw_only=True):
 
 
 class ListRequest(Struct, frozen=True, kw_only=True):
-    """`cache.list`: every key that the cache holds, of one exchange if it is named."""
+    """`cache.list`: every key in the cache, or those of one exchange."""
 
     exchange: Exchange | None = None
 
 
 class CacheList(Struct, frozen=True, kw_only=True):
-    """A reply to `cache.list`: one chunk. `damaged` names files that are refused, with the reason."""
+    """A reply to `cache.list`: one chunk. `damaged` names files that are refused, each with the reason."""
 
     keys: list[Coverage]
     damaged: list[str] = field(default_factory=list)
@@ -128,14 +128,14 @@ class CacheList(Struct, frozen=True, kw_only=True):
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One finding of `cache.verify`. `line` counts from 1; 0 is the file as a whole."""
+    """A finding of `cache.verify`. `line` counts from 1; 0 is the file as a whole."""
 
     line: Count
     message: str
 
 
 class Verification(Struct, frozen=True, kw_only=True):
-    """The reply to `cache.verify`: clean when there is no problem. At most the first 100 are listed."""
+    """The reply to `cache.verify`: the files are sound without problems. The first 100 are listed."""
 
     exchange: Exchange
     symbol: Symbol
@@ -149,7 +149,7 @@ class Verification(Struct, frozen=True, kw_only=True):
 class Repair(Struct, frozen=True, kw_only=True):
     """The reply to `cache.repair`: where the damaged file was moved, what was kept, what must be fetched again.
 
-    `problems` says of each dropped line why it was, of the first 100.
+    `problems` gives the reason for each of the first 100 dropped lines.
     """
 
     exchange: Exchange

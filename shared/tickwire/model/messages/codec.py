@@ -17,9 +17,9 @@ _encoder = msgspec.json.Encoder()
 
 
 def encode(message: Struct) -> bytes:
-    """A message as JSON. Raises InternalError where nobody could decode it.
+    """Encode a message as JSON. Raises InternalError if it could not be decoded again.
 
-    msgspec writes NaN and Infinity as null: where a number is required, the message would be unreadable for good.
+    msgspec writes NaN and Infinity as null, which does not decode where a number is required.
     """
     data = _encoder.encode(message)
     if b"null" in data:
@@ -31,25 +31,25 @@ def encode(message: Struct) -> bytes:
 
 
 def encode_request(message: Struct) -> bytes:
-    """A request as JSON. Raises BadRequest, naming the field, when whoever is asked would refuse it."""
+    """Encode a request as JSON. Raises BadRequest, naming the field, if the service would reject it."""
     data = _encoder.encode(message)
     decode(data, type(message))
     return data
 
 
 def decode(data: bytes, kind: type[M]) -> M:
-    """A message from JSON. Raises BadRequest, naming the field, when it does not fit, or is nested too deeply."""
+    """Decode a message from JSON. Raises BadRequest, naming the field, when it does not fit or is nested too deeply."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.MsgspecError, ValueError, RecursionError, OverflowError) as error:
-        # It quotes what was sent, and then says where.
-        said = str(error)
-        said = said if len(said) <= 200 else f"{said[:80]} … {said[-100:]}"
-        raise BadRequest(f"the {kind.__name__} message does not fit: {said}", "see docs/schemas") from error
+        # The text quotes the value, then names the field.
+        reason = str(error)
+        reason = reason if len(reason) <= 200 else f"{reason[:80]} … {reason[-100:]}"
+        raise BadRequest(f"the {kind.__name__} message does not fit: {reason}", "see docs/schemas") from error
 
 
 def header_int(headers: Mapping[str, str] | None, name: str) -> int | None:
-    """A header that is a count or a time (ms); None where it is absent. Raises BadRequest where it is no number."""
+    """A header that is a count or a time (ms); None if it is absent. Raises BadRequest if it is not a number."""
     text = (headers or {}).get(name)
     if text is None:
         return None

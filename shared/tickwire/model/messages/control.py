@@ -1,4 +1,4 @@
-"""What every process listens to."""
+"""Requests to every process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tickwire.model.subjects import Name
 
 
 class LogLevel(Struct, frozen=True, kw_only=True):
-    """`control.log`: every process sets the level of a logger (`tickwire` is the root) until it ends."""
+    """`control.log`: set the level of a logger (`tickwire` is the root) in every process, until the process ends."""
 
     level: Literal["debug", "info", "warning", "error"]
     logger: Name = "tickwire"

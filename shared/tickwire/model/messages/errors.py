@@ -8,7 +8,7 @@ from tickwire.errors import TickwireError
 
 
 class ErrorReply(Struct, frozen=True, kw_only=True):
-    """What a service answers instead of a reply, with the header `Nats-Service-Error-Code`."""
+    """The reply of a service to a request that failed, with the header `Nats-Service-Error-Code`."""
 
     code: str
     message: str
@@ -16,5 +16,5 @@ class ErrorReply(Struct, frozen=True, kw_only=True):
 
 
 def error_reply(error: TickwireError) -> ErrorReply:
-    """An error as it travels."""
+    """The reply that carries an error."""
     return ErrorReply(code=error.code, message=error.message, remedy=error.remedy)

@@ -13,12 +13,11 @@ from tickwire.model.times import Count, Time
 
 
 class FetchRequest(Struct, frozen=True, kw_only=True):
-    """`fetcher.fetch`, and `jobs.fetch.<exchange>` once it has an `id`: have `[since, until)` fetched into the cache.
+    """`fetcher.fetch`, and `jobs.fetch.<exchange>` once it has an `id`: fetch `[since, until)` into the cache.
 
-    Without `until`, up to now.
-
-    `refresh` asks the exchange again for what is known. With an `id` of one's own (1 to 64 of
-    `[A-Za-z0-9_-]`), `md.job.<id>` can be subscribed to before asking, and asking twice makes one job.
+    `until` defaults to now. `refresh` also fetches ranges again that the cache has. A client that chooses the `id`
+    itself (1 to 64 of `[A-Za-z0-9_-]`) can subscribe to `md.job.<id>` before the request, and a repeated request makes
+    no second job.
     """
 
     exchange: Exchange
@@ -45,16 +44,16 @@ class CancelRequest(Struct, frozen=True, kw_only=True):
     """`fetcher.cancel`, and `jobs.cancel.<id>`: end a fetch job that waits or runs.
 
     The reply is the job's newest message. The job ends as `failed` with the error code `cancelled`, within a page of
-    candles; what was stored is kept, and `missing` says what was not.
+    candles; stored candles are kept, and `missing` lists the rest.
     """
 
     id: JobId
 
 
 class Refused(Struct, frozen=True, kw_only=True):
-    """`[since, until)` is missing because the exchange refused to give it, or the cache to store it.
+    """`[since, until)` is missing because the exchange refused the request, or the cache rejected the page.
 
-    `message` is why.
+    `message` is the reason.
     """
 
     since: Time
@@ -65,20 +64,19 @@ class Refused(Struct, frozen=True, kw_only=True):
 class Job(Struct, frozen=True, kw_only=True):
     """`md.job.<id>`: progress, and at the end the result, of a fetch job.
 
-    `since` and `until` are the request's, moved up to where candles open. A request without `until` gets the end
+    `since` and `until` are the request's, rounded up to open times. Without `until` in the request it becomes the end
     of the newest closed candle, by the exchange's clock, once the job runs.
 
-    `rows_from_cache` were known already, `rows_fetched` came from the exchange and are durable, both within
-    `[since, until)`. `missing` is what is still not known, and while a refresh runs, what is not refreshed yet;
-    `complete` means that nothing is missing.
-    `refused` says of parts that are missing why the exchange did not give them, or the cache did not store them.
+    `rows_from_cache` were in the cache before, `rows_fetched` came from the exchange and are durable, both within
+    `[since, until)`. `missing` are the ranges that are not verified, or while a refresh runs, not refreshed yet;
+    `complete` means that none is missing. `refused` gives the reasons of the exchange or the cache for some of them.
     `error` is set when the job stopped early: code `cancelled` when `fetcher.cancel` ended it, `page_rejected` when the
-    cache passed over one of its pages, `parked` when the fetcher's process ended twice while it ran. `crashes` counts
-    those ends since the job last got on; a running job without an `instance` was handed on in order, and waits for the
-    next fetcher.
+    cache rejected one of its pages, `parked` when the fetcher's process ended twice while the job ran. `crashes` counts
+    those ends since the job last progressed; a running job without an `instance` was released by a fetcher that
+    stopped, and waits for the next one.
 
-    While the exchange fails, `last_error` says how, and `next_try_at` when it is asked again at the earliest (ms, by
-    the fetcher's clock).
+    While the exchange fails, `last_error` is the failure, and `next_try_at` the earliest time of the next attempt (ms,
+    by the fetcher's clock).
     """
 
     id: JobId
@@ -104,7 +102,7 @@ class Job(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """The key that is fetched."""
+        """The key to fetch."""
         return Key(self.exchange, self.symbol, self.timeframe)
 
     @property

@@ -9,14 +9,14 @@ from tickwire.model.times import Count, Time
 
 
 class LeaseHolder(Struct, frozen=True, kw_only=True):
-    """The value of a lease in bucket LEASES: who holds it, since when (ms)."""
+    """The value of a lease in bucket LEASES: its holder, and since when (ms)."""
 
     holder: Name
     since: Time
 
 
 class Instance(Struct, frozen=True, kw_only=True):
-    """The value of a member in bucket LEASES: a live service process."""
+    """The value of an instance in bucket LEASES: a live service process."""
 
     instance: Name
     service: Name

@@ -12,18 +12,18 @@ from tickwire.model.times import Count, Sequence, Time
 Row = tuple[Time, float, float, float, float, float]
 """Open time (ms), open, high, low, close, volume."""
 VolumeUnit = Literal["base", "contracts", "quote", "unknown"]
-"""What a volume counts: base currency, contracts, quote currency; or unknown: as the exchange says, whatever it is."""
+"""The unit of a volume: base currency, contracts, quote currency, or unknown: as the exchange sends it."""
 
 
 class CandlePage(Struct, frozen=True, kw_only=True):
     """`tape.ohlcv.<exchange>.<token>.<timeframe>`: closed candles to be cached.
 
-    `rows` are all candles that open in `[since, until)`: where there is none, nothing was traded. `volume_unit` is
-    what their volumes count; a page without it is of an earlier version, which mixed units on contract markets.
+    `rows` are all candles that open in `[since, until)`: no candle means no trade. `volume_unit` is the unit of their
+    volumes; a page without it is from an earlier version, which mixed units on contract markets.
 
-    Candles that open at or after `settled` may still be revised by the exchange: they are stored, and not verified.
-    Without it all are final. `opens_at` is the open time of any one candle of the key, where its candles do not open
-    where most venues' do (days at midnight UTC, weeks on Monday, months on the first).
+    The exchange may still revise candles that open at or after `settled`: they are stored, but not verified. Without
+    `settled` all are final. `opens_at` is the open time of any candle of the key, if its candles do not open on the
+    usual grid (days at midnight UTC, weeks on Monday, months on the first).
     """
 
     exchange: Exchange
@@ -39,14 +39,14 @@ class CandlePage(Struct, frozen=True, kw_only=True):
 
     @property
     def key(self) -> Key:
-        """The key that the page belongs to."""
+        """The key of the page."""
         return Key(self.exchange, self.symbol, self.timeframe)
 
 
 class Stored(Struct, frozen=True, kw_only=True):
     """`md.stored.<exchange>.<token>.<timeframe>`: the cache made `[since, until)` durable.
 
-    `rows` is how many candles the pages held, `total_rows` how many the file has now.
+    `rows` is the number of candles in the page, `total_rows` that in the file now.
     """
 
     exchange: Exchange
@@ -59,9 +59,9 @@ class Stored(Struct, frozen=True, kw_only=True):
 
 
 class RejectedPage(Struct, frozen=True, kw_only=True):
-    """`md.rejected.<exchange>.<token>.<timeframe>`: a page of candles that the cache passed over for good, and why.
+    """`md.rejected.<exchange>.<token>.<timeframe>`: a page of candles that the cache rejected for good, and why.
 
-    `sequence` is its place in stream OHLCV. `since` and `until` are absent where the page could not be read.
+    `sequence` is that of the page in stream OHLCV. `since` and `until` are absent if the page could not be decoded.
     """
 
     exchange: Exchange

@@ -1,4 +1,4 @@
-"""The report of a sink, and how far it has written."""
+"""The report of a sink, and the entries that store how far it has written."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ class SinkRequest(Struct, frozen=True, kw_only=True):
 
 
 class SinkReport(Struct, frozen=True, kw_only=True):
-    """The reply to `sink.report`: what this instance did since it started.
+    """The reply to `sink.report`: counts of this instance since it started.
 
-    Only the `active` one writes. `trades` were written and acknowledged, in `points`, which count the other
-    measurements too; the database refused `rejected` of them. `failures` are writes that it did not take at once.
-    `missed` counts where the tape let go of messages before they could be written.
+    Only the `active` instance writes. `trades` were written and acknowledged; `points` counts the points of all
+    measurements, of which the database rejected `rejected`. `failures` are writes that it did not accept at once.
+    `missed` counts the gaps where messages expired on the tape before they could be written.
     """
 
     instance: Name
@@ -30,12 +30,12 @@ class SinkReport(Struct, frozen=True, kw_only=True):
 
 
 class SinkTotals(Struct, frozen=True, kw_only=True):
-    """`$KV.SINK.trade.<exchange>.<token>`: a feed as the sink wrote it, up to the message at `sequence` of TRADES.
+    """`$KV.SINK.trade.<exchange>.<token>`: totals of a feed up to the message at `sequence` of TRADES.
 
-    `stream` is when that stream was made (ms): in another one, sequences begin anew. `count` trades were written; `cvd`
-    is the cumulative volume delta by size class: quote currency bought less that sold by takers, since the sink first
-    saw the feed. `measured` is true on contract markets whose contract sizes were taken into account; earlier versions
-    did not, so `cvd` then began anew.
+    `stream` is when that stream was created (ms): in another one, sequences restart. `count` trades were written; `cvd`
+    is the cumulative volume delta by size class: quote currency bought minus sold by takers, since the sink first saw
+    the feed. `measured` is true on contract markets whose contract sizes are accounted for; earlier versions did not,
+    so `cvd` restarted then.
     """
 
     sequence: Sequence = 0
@@ -48,7 +48,7 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
 class SinkPosition(Struct, frozen=True, kw_only=True):
     """`$KV.SINK.stream.SINK`: books and candles up to the message at `sequence` of SINK, of `time` (ms), are written.
 
-    Until a sink has been there, `sequence` is none. `stream` is when that stream was made (ms).
+    `sequence` is null until a sink has started. `stream` is when that stream was created (ms).
     """
 
     sequence: Sequence | None = None
