@@ -241,7 +241,7 @@ async def test_only_the_public_subject_of_one_feed_can_be_followed(bus: Bus, rea
 async def test_without_its_stream_a_feed_cannot_be_followed(
     broker: str, reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickwire.tape.reader.OPEN_PATIENCE_S", 0.3)
+    monkeypatch.setattr("tickwire.tape.stored.OPEN_PATIENCE_S", 0.3)
     async with connect(NatsSettings(url=broker), name="test") as bus:
         with pytest.raises(BrokerUnavailable, match="TRADES"):
             async with read_tape(bus, SUBJECT, reader.take):

@@ -14,8 +14,9 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.settings import NatsSettings
-from tickwire.tape.reader import find_position, read_pages, read_tape
+from tickwire.tape.reader import read_tape
 from tickwire.tape.sequence import TapeMessage
+from tickwire.tape.stored import find_position, read_pages
 from tickwire.tape.writer import open_writer
 
 pytestmark = pytest.mark.actors
@@ -106,7 +107,7 @@ async def test_a_connection_that_is_closed_ends_what_reads_the_tape(bus: Bus, br
 
 
 async def test_a_stream_that_is_not_there_is_not_waited_for(broker: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tickwire.tape.reader.OPEN_PATIENCE_S", 0.3)
+    monkeypatch.setattr("tickwire.tape.stored.OPEN_PATIENCE_S", 0.3)
     async with connect(NatsSettings(url=broker), name="test") as bus, asyncio.timeout(100):
         with pytest.raises(BrokerUnavailable, match="TRADES"):
             await find_position(bus, SUBJECT, 0)

@@ -22,8 +22,9 @@ from tickwire.model import messages
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
-from tickwire.tape.reader import HELD, TapeReader, find_position, read_tape
+from tickwire.tape.reader import HELD, TapeReader, read_tape
 from tickwire.tape.sequence import TapeMessage
+from tickwire.tape.stored import find_position
 
 log = logs.get(__name__)
 

@@ -11,7 +11,7 @@ from tickwire.bus.connection import Bus
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Feed, Gap, Trade
-from tickwire.tape.reader import find_position, read_pages
+from tickwire.tape.stored import find_position, read_pages
 
 TOGETHER = 256
 """Items of a replay that are handed out at once, at most."""

@@ -1,4 +1,4 @@
-"""The chain of a tape: each message names the one before it on its subject, so that a hole shows. No I/O."""
+"""Detects missing messages of a tape: each names the one before it on its subject. No I/O."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ _SEQUENCE = "Nats-Sequence"
 _STAMP = "Nats-Time-Stamp"
 _LAST = "Nats-Last-Sequence"
 OWN_LAST = "Tickwire-Last-Sequence"
-"""The sequence of the writer's own last message, where retention has taken it and the stream expects 0."""
+"""The sequence of the writer's own last message, if retention has removed it and the stream expects another."""
 
 
 @dataclass(frozen=True, slots=True)
 class TapeMessage:
-    """A message of a tape.
+    """A message of a tape, as it is delivered to a reader.
 
-    `sequence` is its place in the stream. `read_back` tells that it was read from the stream, not heard live.
-    `skipped` tells that messages between the one handed on before and this are no longer kept: for books, tickers and
-    open candles, of which only the newest is kept, that is a matter of course; for trades it is a loss.
+    `sequence` is its position in the stream. `read_back`: it was read from the stream, not received live. `skipped`:
+    messages between the one delivered before and this one are no longer stored. That is normal for books, tickers and
+    open candles, of which the stream keeps only the newest; for trades it is a loss.
     """
 
     sequence: int
@@ -36,43 +36,9 @@ class TapeMessage:
     skipped: bool = False
 
 
-@dataclass
-class SequenceCheck:
-    """How far a subject has been followed.
-
-    `last` is the place in the stream, 0 before the first message; `stamp` the time of the message there, empty where
-    none was handed on. `newest` is the newest time of the stream so far.
-    """
-
-    last: int = 0
-    newest: str = ""
-    stamp: str = ""
-    before: int = 0
-    """The place of the last message that was handed on, in a stream that is no more: the next one may know it."""
-
-    def is_another_stream(self, sequence: int, stamp: str) -> bool:
-        """Whether a message is of another stream of the same name: an earlier place, though written later."""
-        return sequence <= self.last and stamp > self.newest
-
-    def advance(self, sequence: int, stamp: str) -> None:
-        """Go on to a message."""
-        self.last = sequence
-        self.stamp = stamp
-        self.newest = max(self.newest, stamp)
-        self.before = 0
-
-    def anew(self) -> SequenceCheck:
-        """At the beginning of another stream."""
-        return SequenceCheck(newest=self.newest, before=self.last or self.before)
-
-    def has_gap_before(self, previous: int | None) -> bool:
-        """Whether a hole is between what was handed on and a message that names `previous` as the one before."""
-        return has_gap(previous, self.last or self.before, exact=bool(self.stamp or self.before))
-
-
 @dataclass(frozen=True, slots=True)
 class StreamMessage:
-    """A message and its place in the chain; `previous` is absent where it is not told."""
+    """A message and its position in the stream. `previous` is the sequence before it on its subject, if known."""
 
     sequence: int
     previous: int | None
@@ -80,50 +46,92 @@ class StreamMessage:
     data: bytes
 
 
-def stream_message_of(message: Msg, *, stored: bool = False) -> StreamMessage | None:
-    """The place of a message that the broker republished, or read for us (`stored`); None of any other.
+@dataclass
+class SequenceCheck:
+    """How far a subject has been read, and whether the next message continues it.
 
-    Raises BadRequest where the message's place is no number: nobody but the broker says it, so this is not its word.
+    `last` is the sequence of the last delivered message, 0 before the first; `stamp` its time, empty if none was
+    delivered. `newest` is the newest time seen in the stream.
     """
-    headers = message.headers or {}
-    sequence = header_int(headers, _SEQUENCE)
-    if not sequence:
-        return None
-    last = None if stored else header_int(headers, _LAST)
-    return StreamMessage(sequence, expected_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data)
 
+    last: int = 0
+    newest: str = ""
+    stamp: str = ""
+    before: int = 0
+    """Sequence of the last message delivered from a former stream: the next writer may still name it."""
 
-def expected_of(headers: Mapping[str, str] | None, last: int | None = None) -> int | None:
-    """The place of the message before, by its writer's word; else `last`.
+    def is_another_stream(self, sequence: int, stamp: str) -> bool:
+        """Whether a message belongs to a recreated stream of the same name: an earlier sequence, stored later."""
+        return sequence <= self.last and stamp > self.newest
 
-    What its writer expected is what the stream enforced, and a place that is no number is nobody's word. In a stored
-    message the broker's own header speaks of the batch.
-    """
-    for name in (OWN_LAST, EXPECTED):
-        try:
-            told = header_int(headers, name)
-        except BadRequest:
-            continue
-        if told is not None:
-            return told
-    return last
+    def advance(self, sequence: int, stamp: str) -> None:
+        """A message is delivered."""
+        self.last = sequence
+        self.stamp = stamp
+        self.newest = max(self.newest, stamp)
+        self.before = 0
+
+    def restarted(self) -> SequenceCheck:
+        """The check at the beginning of a recreated stream."""
+        return SequenceCheck(newest=self.newest, before=self.last or self.before)
+
+    def has_gap_before(self, previous: int | None) -> bool:
+        """Whether messages are missing between the last delivered one and one whose writer names `previous`."""
+        return has_gap(previous, self.last or self.before, exact=bool(self.stamp or self.before))
 
 
 def has_gap(previous: int | None, last: int, *, exact: bool = True, known: bool = True) -> bool:
-    """Whether messages between `last` (0: none was read) and the next one are no longer kept, or nobody knows.
+    """Whether messages are missing between `last` (0: none was read) and the next message.
 
-    `previous` is what the next one's writer found before it on the subject; None: it is not told. Anything but `last`
-    is a hole: a later place is a message that was missed; an earlier one, or none, is a subject that was emptied, or a
-    stream that was made anew. Where `last` is any place in the stream (not `exact`), an earlier one is
-    none; and where the subject may have had no message by then (not `known`), neither is a subject without one.
+    `previous` is the sequence that the next message's writer found before it; None means unknown, and no gap. Any value
+    but `last` is a gap: a later one is a missed message; an earlier one, or 0, is a purged subject or a recreated
+    stream. If `last` is merely a position in the stream (not `exact`), an earlier one is no gap. If the subject may
+    have had no message at that position (not `known`), 0 is no gap either.
     """
     if not last or previous is None:
         return False
     return previous != last if exact else previous > last or (known and not previous)
 
 
+def stream_message_of(message: Msg, *, stored: bool = False) -> StreamMessage | None:
+    """The position of a message that the broker republished, or read from a stream (`stored`); None for any other.
+
+    Raises BadRequest if the sequence is not a number: only the broker sets it, so the message is not from the broker.
+    """
+    headers = message.headers or {}
+    sequence = header_int(headers, _SEQUENCE)
+    if not sequence:
+        return None
+    # In a stored message the broker's own header refers to the batch.
+    last = None if stored else header_int(headers, _LAST)
+    return StreamMessage(sequence, previous_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data)
+
+
+def previous_of(headers: Mapping[str, str] | None, default: int | None = None) -> int | None:
+    """The sequence before a message on its subject, as its writer named it; else `default`.
+
+    The stream enforced what the writer expected. A value that is not a number was not set by a writer of ours.
+    """
+    for name in (OWN_LAST, EXPECTED):
+        try:
+            previous = header_int(headers, name)
+        except BadRequest:
+            continue
+        if previous is not None:
+            return previous
+    return default
+
+
+def enforced_of(headers: Mapping[str, str] | None) -> int:
+    """The sequence that the stream enforced to be the last of the subject, 0 if there was none: it is stored."""
+    try:
+        return header_int(headers, EXPECTED) or 0
+    except BadRequest:
+        return 0
+
+
 def stamp_of(text: str) -> str:
-    """A time as nats-server writes it (RFC 3339, nanoseconds without trailing zeros), so that texts compare."""
+    """A time as nats-server writes it (RFC 3339), with trailing zeros restored so that stamps compare as text."""
     seconds, _, fraction = text.removesuffix("Z").partition(".")
     return f"{seconds}.{fraction:0<9}" if seconds else ""
 
@@ -131,10 +139,10 @@ def stamp_of(text: str) -> str:
 async def backwards(
     newest: T, previous: Callable[[T], int | None], read: Callable[[int], Awaitable[T | None]]
 ) -> AsyncIterator[T]:
-    """A message of a tape and those before it on its subject, newest first, as far as the stream keeps them.
+    """A message and those before it on its subject, newest first, as far as the stream stores them.
 
-    `previous` tells of a message which sequence its writer expected to be the subject's last, which the stream
-    enforced; `read` gets the message of a sequence. However many messages others have in between costs nothing.
+    `previous` returns the sequence before a message, `read` the message of a sequence. Costs one read for each message
+    of the subject, however many messages of other subjects lie between.
     """
     message: T | None = newest
     while message is not None:

@@ -18,7 +18,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Gap, Trades, feed_of
 from tickwire.model.messages import SinkTotals
 from tickwire.sink import points, totals
-from tickwire.tape.sequence import expected_of, has_gap
+from tickwire.tape.sequence import previous_of, has_gap
 
 PIECE_BYTES = 256 << 10
 """Bytes of the messages that are built, written and acknowledged together; at least one message. About 2,000 trades."""
@@ -114,7 +114,7 @@ def of_trades(
             _add_unreadable(built, message, error, tags)
             built.totals[feed.path] = msgspec.structs.replace(last, sequence=sequence)
             continue
-        if has_gap(expected_of(message.headers), last.sequence):
+        if has_gap(previous_of(message.headers), last.sequence):
             built.expired.append(Expired(message.subject, last.sequence, sequence))
             built.missed += 1
             until = trades.trades[0].timestamp if trades.trades else None

@@ -1,11 +1,10 @@
-"""Reading the tape of a market's trades: where to begin, and each message from there on."""
+"""Reads the trade tape of one market: where to start, stored messages in pages, and live messages."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
-from datetime import UTC, datetime
 
 import msgspec
 import nats.errors
@@ -15,28 +14,28 @@ from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import cancellable, direct_get
+from tickwire.bus.requests import cancellable
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
 from tickwire.observe import logs
 from tickwire.process.loop_yield import LoopYield
-from tickwire.tape.reader import read_pages
-from tickwire.tape.sequence import expected_of, has_gap
+from tickwire.tape.sequence import has_gap, previous_of
+from tickwire.tape.stored import StoredTape, read_pages, rfc3339
 from tickwire.tape.writer import RETRY_S, last_message
 
 log = logs.get(__name__)
 
 MARGIN_MS = 120_000
-"""How much earlier than an interval reading back begins: a tape says each minute how far it is complete."""
+"""Reading starts this much earlier than an interval: the tape is declared complete once a minute."""
 _SKIPPED = Gap(since=None, until=None, reason="no longer on the tape when it was read")
 _UNREADABLE = Gap(since=None, until=None, reason="a message of the tape cannot be read")
 
 
 class TradeTapeReader:
-    """The tape of `trades` from a message on. `take` is given the sequence of each and what it says, one at a time.
+    """Reads the tape of `trades` from a sequence on, one message at a time: `take` gets its sequence and content.
 
-    `unreadable` is told of a message that is none; it counts as a gap.
+    `unreadable` is called with the reason for each message that cannot be decoded; such a message counts as a gap.
     """
 
     def __init__(
@@ -48,66 +47,67 @@ class TradeTapeReader:
     ) -> None:
         self._bus = bus
         self._trades = trades
-        self._hand_on = take
+        self._take = take
         self._unreadable = unreadable
         self._subscription: JetStreamContext.PushSubscription | None = None
-        self._over = False
+        self._closed = False
         self._last = 0
-        """The sequence of the last message that was handed on."""
+        """Sequence of the last message taken."""
 
     async def open(self, start: int) -> None:
-        """Begin with the first message at or after sequence `start`, repeating while the broker is away."""
+        """Begin with the first message at or after sequence `start`; retries while the broker is away."""
         while True:
             try:
                 self._subscription = await cancellable(
-                    self._bus.subscribe_ordered(self._trades.tape, streams.TRADES, self._take, start_sequence=start)
+                    self._bus.subscribe_ordered(self._trades.tape, streams.TRADES, self._receive, start_sequence=start)
                 )
                 break
             except nats.errors.Error as error:
                 log.debug("stream TRADES cannot be read yet", **self._trades.fields, error=repr(error))
             await asyncio.sleep(RETRY_S)
-        if self._over:
-            # It had its last message before it was known to be open.
+        if self._closed:
+            # It was closed while the subscription was being made.
             await self.close()
 
     def end(self) -> None:
-        """Hand on nothing more, though there may be messages in hand."""
-        self._over = True
+        """Take no more messages, though some may have been received."""
+        self._closed = True
 
     async def close(self) -> None:
-        """End, and let the broker send no more."""
+        """Take no more messages, and unsubscribe."""
         self.end()
         subscription, self._subscription = self._subscription, None
         if subscription is not None:
+            # Even while the broker is away: the client would subscribe again when it is back.
             await graceful_close.unsubscribe(self._bus.client, subscription)
 
-    async def _take(self, message: Msg) -> None:
-        if self._over:
+    async def _receive(self, message: Msg) -> None:
+        if self._closed:
             return
-        told = told_by(message.data, self._trades, self._unreadable)
-        if has_gap(expected_of(message.headers), self._last):
-            # Retention was faster than we are.
-            told = skipped(told)
+        trades = decode_trades(message.data, self._trades, self._unreadable)
+        if has_gap(previous_of(message.headers), self._last):
+            # Retention removed messages before they were read.
+            trades = after_gap(trades)
         self._last = sequence_of(message.reply)
-        await self._hand_on(self._last, told)
+        await self._take(self._last, trades)
 
 
 async def read_back(
     bus: Bus, trades: Feed, after: int, unreadable: Callable[[str], None]
 ) -> AsyncGenerator[tuple[int, Trades], None]:
-    """What the tape keeps after a sequence, up to its present end: by pages, so that nothing else waits behind it."""
-    loop_yield = LoopYield()
-    async with aclosing(read_pages(bus, trades.public, after, known=False)) as found:
-        async for page in found:
-            for taped in page:
-                told = told_by(taped.data, trades, unreadable)
-                yield taped.sequence, skipped(told) if taped.skipped else told
+    """The stored messages after a sequence, up to the present end; yields to the event loop in between."""
+    loop = LoopYield()
+    async with aclosing(read_pages(bus, trades.public, after, known=False)) as pages:
+        async for page in pages:
+            for message in page:
+                content = decode_trades(message.data, trades, unreadable)
+                yield message.sequence, after_gap(content) if message.skipped else content
                 # By time: a message has one trade, or as many thousands as fit into it.
-                await loop_yield.after_step()
+                await loop.after_step()
 
 
-def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Trades:
-    """A message of the tape; one that cannot be read, of which `unreadable` is told, is a gap."""
+def decode_trades(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Trades:
+    """Decode a message of the tape; one that cannot be decoded becomes a gap, and `unreadable` gets the reason."""
     try:
         return messages.decode(data, Trades)
     except BadRequest as error:
@@ -115,13 +115,13 @@ def told_by(data: bytes, trades: Feed, unreadable: Callable[[str], None]) -> Tra
         return Trades(exchange=trades.exchange, symbol=trades.symbol, trades=[], received=0, gap=_UNREADABLE)
 
 
-def skipped(told: Trades) -> Trades:
-    """A message before which others are no longer kept: a gap, if it does not name one itself."""
-    return told if told.gap is not None else msgspec.structs.replace(told, gap=_SKIPPED)
+def after_gap(message: Trades) -> Trades:
+    """The message with a gap before it, unless it has one already: messages before it are no longer stored."""
+    return message if message.gap is not None else msgspec.structs.replace(message, gap=_SKIPPED)
 
 
 async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
-    """That of stream TRADES, asked for until it answers, for a market."""
+    """The state of stream TRADES; retries until the broker answers."""
     while True:
         try:
             return await cancellable(bus.jetstream.stream_info(streams.TRADES))
@@ -131,34 +131,21 @@ async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
 
 
 async def position(bus: Bus, trades: Feed, back_ms: int, info: StreamInfo) -> int:
-    """The sequence after which to read in order to see what happened in the last `back_ms` at least."""
+    """The sequence after which to read to see at least what happened in the last `back_ms`."""
     last = await last_message(bus, streams.TRADES, trades.tape)
     if last is None or last.seq is None or last.time is None:
         return info.state.last_seq
-    # What the broker stored is found by its own clock: that of this machine may be another.
+    # Messages are found by the broker's clock, which may differ from this machine's.
     stored_since = last.time.timestamp() - (back_ms + MARGIN_MS) / 1000
-    first = await _first_since(bus, trades, stored_since)
-    # In a quiet market the last message is older, and says how far the tape was complete then.
-    return min(last.seq, first if first is not None else last.seq) - 1
-
-
-async def _first_since(bus: Bus, trades: Feed, stored: float) -> int | None:
-    """The sequence of the market's first message that the broker stored at or after a time (s)."""
-    at = datetime.fromtimestamp(stored, UTC).isoformat().replace("+00:00", "Z")
-    request: dict[str, object] = {"next_by_subj": trades.tape, "start_time": at}
-    while True:
-        try:
-            found = await direct_get(bus.client, streams.TRADES, request, timeout_s=2)
-            return messages.header_int(found[0].headers, "Nats-Sequence") if found else None
-        except (nats.errors.Error, TimeoutError) as error:
-            log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
-        await asyncio.sleep(RETRY_S)
+    first = await StoredTape(bus, trades.public).first_since(rfc3339(stored_since))
+    # In a quiet market the last message is older, and says up to when the tape was complete then.
+    return min(last.seq, first.sequence if first is not None else last.seq) - 1
 
 
 def sequence_of(reply: str) -> int:
-    """The stream sequence in the reply subject of a JetStream message, of the form with or without domain.
+    """The stream sequence in the reply subject of a JetStream message, of the form with or without a domain.
 
-    Source: nats-architecture-and-design, ADR-15; nats-py's own `metadata` also parses what nobody asks for.
+    Source: nats-architecture-and-design, ADR-15; nats-py's own `metadata` parses everything else, too.
     """
     tokens = reply.split(".")
     return int(tokens[5] if len(tokens) == 9 else tokens[7])

@@ -1,4 +1,4 @@
-"""The end of a feed's tape, read back by whoever goes on with it."""
+"""Reads the end of a feed's tape, so that a new owner continues from it."""
 
 from __future__ import annotations
 
@@ -7,37 +7,41 @@ from typing import NamedTuple
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Trade, Trades
-from tickwire.tape.sequence import backwards
-from tickwire.tape.writer import expected, message_at
+from tickwire.tape.sequence import backwards, enforced_of
+from tickwire.tape.writer import message_at
 
 
 class Recent(NamedTuple):
-    """The last trades of a tape, in order, and up to when (ms) it is complete, as far as one of its messages says."""
+    """The last trades of a tape, in order, and up to when (ms) the tape is declared complete, if a message says so."""
 
     trades: list[Trade]
     until: int | None
 
 
 async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
-    """The last `wanted` trades of a feed, or as many as the tape has, up to its message of sequence `end`.
+    """The last `wanted` trades of a feed, or all if the tape has fewer, up to the message of sequence `end`.
 
-    Reads each message by itself, by the stream leader's word (a replica may lag), and no message of another feed: a
-    round trip each. Repeats while the broker is away, until cancelled.
+    Reads each message of the feed by itself, one round trip each, from the stream's leader (a replica may lag). Retries
+    while the broker is away, until cancelled.
     """
-    parts: list[list[Trade]] = []
+    batches: list[list[Trade]] = []
     untils: list[int] = []
     found = 0
     newest = await message_at(bus, streams.TRADES, end)
     if newest is None:
         return Recent([], None)
-    async for message in backwards(newest, expected, lambda sequence: message_at(bus, streams.TRADES, sequence)):
-        said = bus.undecodable.decode(feed.tape, message.data or b"", Trades)
-        if said is None:
+    stored = backwards(
+        newest, lambda each: enforced_of(each.headers), lambda sequence: message_at(bus, streams.TRADES, sequence)
+    )
+    async for message in stored:
+        decoded = bus.undecodable.decode(feed.tape, message.data or b"", Trades)
+        if decoded is None:
             continue
-        parts.append(said.trades)
-        untils += [] if said.until is None else [said.until]
-        found += len(said.trades)
+        batches.append(decoded.trades)
+        if decoded.until is not None:
+            untils.append(decoded.until)
+        found += len(decoded.trades)
         if found >= wanted:
             break
-    trades = [trade for part in reversed(parts) for trade in part]
+    trades = [trade for batch in reversed(batches) for trade in batch]
     return Recent(trades[-wanted:], max(untils, default=None))
