@@ -1,4 +1,4 @@
-"""Tickers: what an exchange says of a market piece by piece, put together.
+"""Ticker feeds: updates of single fields, merged into one state.
 
 | subject | direction | what |
 |---|---|---|
@@ -27,21 +27,22 @@ from tickwire.tape.writer import TapeWriter, open_writer
 FIELDS = frozenset(Ticker.__struct_fields__) - {"exchange", "symbol", "timestamp", "received", "conflated"}
 """The fields that an update may have, besides `timestamp`; others are ignored."""
 AMOUNTS = frozenset({"bid_amount", "ask_amount", "volume", "quote_volume"})
-"""Those that are no prices."""
+"""The fields that are not prices."""
 
 
 async def run(context: FeedContext) -> None:
-    """Publish the ticker of `context.feed` until `context.stop`; see FeedContext for what is raised."""
-    tape, last = await open_writer(context.bus, streams.TICKERS, context.feed.tape, context.confirm)
-    await tape.append(messages.encode(_again(context, last)))
+    """Publish the ticker of `context.feed` until `context.stop` is set; raises as `FeedContext` describes."""
+    writer, last = await open_writer(context.bus, streams.TICKERS, context.feed.tape, context.confirm)
+    # Fences an earlier writer.
+    await writer.append(messages.encode(_repeated(context, last)))
     context.status.report("starting")
-    await TickerFeed(context, tape).run()
+    await TickerFeed(context, writer).run()
     context.status.state = "stopped"
     context.status.report("stopped")
 
 
-def _again(context: FeedContext, last: bytes | None) -> Ticker:
-    """The last message as it was; an empty one where there is none, or none that can be read."""
+def _repeated(context: FeedContext, last: bytes | None) -> Ticker:
+    """The last message again; an empty one if there is none that can be decoded."""
     if last is not None:
         try:
             return msgspec.structs.replace(messages.decode(last, Ticker), conflated=0)
@@ -50,70 +51,93 @@ def _again(context: FeedContext, last: bytes | None) -> Ticker:
     return Ticker(exchange=context.feed.exchange, symbol=context.feed.symbol, timestamp=None, received=now_ms())
 
 
-class TickerFeed:
-    """The ticker: the venue puts updates in (`FeedSink`), the publisher takes the newest state out."""
+class TickerState:
+    """The fields of a ticker as the exchange updated them last; missing ones are unknown."""
 
-    def __init__(self, context: FeedContext, tape: TapeWriter) -> None:
+    def __init__(self, symbol: str) -> None:
+        self.fields: dict[str, float] = {}
+        self.timestamp: int | None = None
+        """Of the newest update that has a time, ms."""
+        self._symbol = symbol
+
+    def update(self, item: Any) -> list[str]:
+        """Apply an update: a dict with some of the fields; None says nothing. Returns the reasons of bad values.
+
+        Raises TypeError, ValueError, AttributeError or OverflowError if the update is not such a dict.
+        """
+        timestamp = item.get("timestamp")
+        timestamp = None if timestamp is None else int(timestamp)
+        reasons = [self._set(name, item[name]) for name in FIELDS & item.keys() if item[name] is not None]
+        # Binance's best prices of spot markets have no time: the newest known one stays.
+        if timestamp is not None:
+            self.timestamp = max(timestamp, self.timestamp or 0)
+        return [reason for reason in reasons if reason is not None]
+
+    def _set(self, name: str, value: Any) -> str | None:
+        """Set a field, to unknown if the value is impossible; the reason then. Other fields are not affected."""
+        try:
+            # Venues send 0 as the best price of an empty side, and as the last price before the first trade.
+            if name in AMOUNTS:
+                self.fields[name] = numbers.amount(value)
+            elif float(value):
+                self.fields[name] = numbers.price(value, self._symbol)
+            else:
+                self.fields.pop(name, None)
+        except (TypeError, ValueError) as error:
+            self.fields.pop(name, None)
+            return f"{name} cannot be read: {error}"
+        return None
+
+    def clear(self) -> None:
+        """All is unknown."""
+        self.fields = {}
+        self.timestamp = None
+
+
+class TickerFeed:
+    """The ticker of one market: the venue puts updates in (a `FeedSink`), the publisher takes the newest state out."""
+
+    def __init__(self, context: FeedContext, writer: TapeWriter) -> None:
         self._context = context
         self._status = context.status
-        self._tape = tape
+        self._writer = writer
         self._throttle = Throttle()
-        self._complaints = Rejections(context.status)
-        self._said: dict[str, float] = {}
-        self._timestamp: int | None = None
+        self._rejections = Rejections(context.status)
+        self._state = TickerState(context.feed.symbol)
         self._received = 0
         self._updates = 0
+        """Number of updates since the last message."""
         self._connections = 0
-        self._ended = False
+        self._finishing = False
 
     async def run(self) -> None:
-        """All of the feed's work, until the context says stop."""
+        """Run until `stop` is set; the newest state is published before it returns."""
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             publisher = group.create_task(self._publish())
             async with self._context.venue.watching(self._context.feed, self):
                 await self._context.stop.wait()
-            self._ended = True
+            self._finishing = True
             self._throttle.notify_now()
             await publisher
 
     def take(self, items: Sequence[Any], received: int) -> None:
-        """Updates: dicts with some of the fields. One that is None says nothing."""
+        """Apply updates: dicts with some of the fields."""
         for item in items:
             try:
-                timestamp = item.get("timestamp")
-                timestamp = None if timestamp is None else int(timestamp)
-                names = FIELDS & item.keys()
+                reasons = self._state.update(item)
             except (TypeError, ValueError, AttributeError, OverflowError) as error:
-                self._complaints.add(f"an update that cannot be read: {error!r}")
+                self._rejections.add(f"an update that cannot be read: {error!r}")
                 continue
-            for name in names:
-                if item[name] is not None:
-                    self._say(name, item[name])
-            # Binance's best prices of the spot market come without a time: the newest one said stays.
-            if timestamp is not None:
-                self._timestamp = max(timestamp, self._timestamp or 0)
+            for reason in reasons:
+                self._rejections.add(reason)
             self._received = received
             self._updates += 1
             self._throttle.notify()
             if self._status.state != "live":
                 self._status.state = "live"
 
-    def _say(self, name: str, value: Any) -> None:
-        """A field as it is from now on: unknown where the value cannot be one. The other fields are good."""
-        try:
-            # VenuePool say 0 for the best price of an empty side, and for the last price before the first trade.
-            if name in AMOUNTS:
-                self._said[name] = numbers.amount(value)
-            elif float(value):
-                self._said[name] = numbers.price(value, self._context.feed.symbol)
-            else:
-                self._said.pop(name, None)
-        except (TypeError, ValueError) as error:
-            self._said.pop(name, None)
-            self._complaints.add(f"{name} cannot be read: {error}")
-
     def connected(self) -> None:
-        """What was said before is not put together with what comes: it may be long past."""
+        """Updates arrive from now on. They are not merged with those before the interruption, which may be old."""
         if self._connections:
             self._status.reconnects += 1
         self._connections += 1
@@ -121,23 +145,22 @@ class TickerFeed:
         self._status.report("connected")
 
     def disconnected(self, reason: str) -> None:
-        """The last message stays, with the time it is of."""
-        self._said = {}
-        self._timestamp = None
+        """Nothing arrives. The last message stays as it is, with its time."""
+        self._state.clear()
         self._updates = 0
         self._status.state = "disconnected"
         self._status.report("disconnected", reason)
 
     def rejected(self, reason: str) -> None:
-        """Say so."""
-        self._complaints.add(reason)
+        """A message could not be used."""
+        self._rejections.add(reason)
 
     def left_out(self, reason: str) -> None:
-        """Say so."""
-        self._complaints.add(f"an update: {reason}")
+        """The time of an update could not be used."""
+        self._rejections.add(f"an update: {reason}")
 
     async def _publish(self) -> None:
-        """The newest state, one publish in flight, at most every `settings.cadence_ms`."""
+        """Publish the newest state at most every `settings.cadence_ms`, one append in flight."""
         while True:
             await self._throttle.wait(self._context.settings.cadence_ms / 1000)
             if self._updates:
@@ -145,13 +168,13 @@ class TickerFeed:
                 message = Ticker(
                     exchange=self._context.feed.exchange,
                     symbol=self._context.feed.symbol,
-                    timestamp=self._timestamp,
+                    timestamp=self._state.timestamp,
                     received=self._received,
                     conflated=updates - 1,
-                    **self._said,
+                    **self._state.fields,
                 )
-                await self._tape.append(messages.encode(message))
+                await self._writer.append(messages.encode(message))
                 self._status.published(updates, received=message.received, timestamp=message.timestamp)
                 self._status.conflated += updates - 1
-            if self._ended and not self._updates:
+            if self._finishing and not self._updates:
                 return

@@ -1,1 +1,1 @@
-"""Feeds of order books: books kept from changes, and the changes themselves."""
+"""Book feeds: books kept from deltas or copied from ccxt, and the deltas themselves."""

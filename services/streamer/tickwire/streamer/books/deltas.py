@@ -1,7 +1,7 @@
-"""The changes of a book on `tape.book_delta.<exchange>.<token>`: each one, in order, never conflated.
+"""Publishes the deltas of a book on `tape.book_delta.<exchange>.<token>`: each one, in order, never conflated.
 
-What cannot be had in order is void, and a snapshot of the whole book takes its place. There is another for whoever
-joins, and one at least every third of the time for which the stream keeps changes.
+Where the sequence of deltas breaks, a snapshot of the whole book takes its place. There is also a snapshot for each new
+subscriber, and one at least every third of the time for which the stream stores deltas.
 """
 
 from __future__ import annotations
@@ -20,135 +20,140 @@ from tickwire.tape.writer import TapeWriter, open_writer
 from tickwire.venues.dialect import Diff
 
 PART = 5_000
-"""Levels in one delta at most, where we make it: some 200 kB of JSON."""
+"""Most levels in one delta of a snapshot: about 200 kB of JSON."""
 BATCH = 8_000
-"""A message that has so many levels takes no more deltas, so that it stays below 1 MiB, nats-server's limit."""
+"""A message with this many levels takes no more deltas, so that it stays below 1 MiB, nats-server's limit."""
 
 
-class Deltas:
-    """What waits to be published. `present` gives the book as it is, None while there is none."""
+class DeltaPublisher:
+    """Queues and publishes the deltas of one book. `present` returns the present book, None while there is none."""
 
-    def __init__(self, context: FeedContext, tape: TapeWriter, present: Callable[[], OrderBook | None]) -> None:
+    def __init__(self, context: FeedContext, writer: TapeWriter, present: Callable[[], OrderBook | None]) -> None:
         self._context = context
-        self._tape = tape
+        self._writer = writer
         self._present = present
-        self._waiting: deque[BookDelta] = deque()
+        self._queue: deque[BookDelta] = deque()
         self._weight = 0
-        self._void = True
-        self._anew = False
-        self._due: float | None = None
-        """When the next snapshot is due though nothing is void, by the loop's clock."""
+        """Levels and deltas in the queue."""
+        self._broken = True
+        """Whether the next delta does not continue those published: a snapshot must come first."""
+        self._snapshot_due = False
+        """Whether a snapshot is due although the deltas are unbroken."""
+        self._snapshot_at: float | None = None
+        """When the next snapshot is due, by the loop's clock."""
         self._wanted = False
-        self._newcomers = 0
-        self._ended = False
+        self._joins = 0
+        self._finishing = False
         self._received = 0
         self._news = asyncio.Event()
 
     def add(self, diff: Diff, before: int, received: int) -> None:
-        """The book went from update `before` to that of `diff`."""
-        if self._void or not self._wanted:
+        """The book went from update `before` to the last update of `diff`."""
+        if self._broken or not self._wanted:
             return
-        self._waiting.append(
+        self._queue.append(
             BookDelta(first=before + 1, last=diff.last, timestamp=diff.timestamp, bids=diff.bids, asks=diff.asks)
         )
         self._received = received
         self._weight += 1 + len(diff.bids) + len(diff.asks)
         if self._weight > self._context.settings.held:
             self._context.status.gaps += 1
-            self._context.status.report(
-                "gap", f"the broker is behind: {len(self._waiting)} changes give way to a snapshot of the book"
-            )
-            self._waiting.clear()
-            self.void()
+            reason = f"the broker is slow: a snapshot of the book replaces {len(self._queue)} deltas"
+            self._context.status.report("gap", reason)
+            self._queue.clear()
+            self.invalidate()
         self._news.set()
 
-    def void(self) -> None:
-        """What is published next is no continuation: it begins with a snapshot."""
-        self._void = True
+    def invalidate(self) -> None:
+        """The next delta does not continue the last one."""
+        self._broken = True
         self._news.set()
 
-    def want(self, wanted: bool, delta_joins: int) -> None:
-        """Whether anyone asks for changes, and how many have come so far. Whoever comes gets a snapshot."""
+    def set_demand(self, wanted: bool, joins: int) -> None:
+        """Whether anyone subscribes to deltas, and how many have joined so far: each needs a snapshot."""
         if wanted != self._wanted:
             self._wanted = wanted
-            self.void()
-        elif wanted and delta_joins != self._newcomers:
-            self._anew = True
+            self.invalidate()
+        elif wanted and joins != self._joins:
+            self._snapshot_due = True
             self._news.set()
-        self._newcomers = delta_joins
+        self._joins = joins
 
-    def end(self) -> None:
-        """Have `run` return after what waits."""
-        self._ended = True
+    def finish(self) -> None:
+        """Have `run` publish what is queued, and return."""
+        self._finishing = True
         self._news.set()
 
     async def run(self) -> None:
-        """Publish until `end`. Raises Fenced when another owner has taken over."""
-        # Whether those who ask have had a message.
-        opened = self._wanted and self._tape.sequence > 0
+        """Publish until `finish`. Raises Fenced."""
+        # Whether the present subscribers have had a message.
+        opened = self._wanted and self._writer.sequence > 0
         while True:
             try:
-                async with asyncio.timeout_at(self._due):
+                async with asyncio.timeout_at(self._snapshot_at):
                     await self._news.wait()
             except TimeoutError:
-                # What the stream keeps must have a snapshot to begin with.
-                self._anew, self._due = True, None
+                # What the stream stores must begin with a snapshot.
+                self._snapshot_due, self._snapshot_at = True, None
             self._news.clear()
-            while batch := self._batch():
+            while batch := self._next_batch():
                 await self._append(batch)
                 opened = True
             if self._wanted and not opened:
                 await self._append([])
             opened = self._wanted
-            if self._ended:
+            if self._finishing:
                 return
 
-    def _batch(self) -> list[BookDelta]:
-        """The next changes to publish. Taken out of the queue: `append` repeats until they are on the tape."""
-        anew = self._anew or (self._void and not self._waiting)
-        if anew and self._wanted and (book := self._present()) is not None:
-            self._waiting.extend(snapshot(book))
-            self._received = now_ms()
-            self._void = self._anew = False
-            self._due = asyncio.get_running_loop().time() + self._context.tape.deltas_age_s / 3
+    def _next_batch(self) -> list[BookDelta]:
+        """Take the next deltas out of the queue; `append` retries until they are on the tape."""
+        self._queue_snapshot()
         batch: list[BookDelta] = []
         weight = 0
-        while self._waiting and weight < BATCH:
-            batch.append(delta := self._waiting.popleft())
+        while self._queue and weight < BATCH:
+            batch.append(delta := self._queue.popleft())
             weight += 1 + len(delta.bids) + len(delta.asks)
-        self._weight = max(0, self._weight - weight) if self._waiting else 0
+        self._weight = max(0, self._weight - weight) if self._queue else 0
         return batch
 
+    def _queue_snapshot(self) -> None:
+        """Queue a snapshot if one is due and there is a book."""
+        is_due = self._snapshot_due or (self._broken and not self._queue)
+        if is_due and self._wanted and (book := self._present()) is not None:
+            self._queue.extend(snapshot(book))
+            self._received = now_ms()
+            self._broken = self._snapshot_due = False
+            self._snapshot_at = asyncio.get_running_loop().time() + self._context.tape.deltas_age_s / 3
+
     async def _append(self, batch: list[BookDelta]) -> None:
-        feed = self._context.feed
-        message = BookDeltas(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            received=self._received or now_ms(),
-            deltas=batch,
-        )
-        await self._tape.append(messages.encode(message))
+        await self._writer.append(_encoded(self._context, batch, self._received or now_ms()))
 
 
-async def open_deltas(context: FeedContext, present: Callable[[], OrderBook | None]) -> Deltas:
-    """The changes of a book whose owner has just begun: an earlier owner is shut out where it has published any."""
-    feed = context.feed
-    subject = feed.tape.replace("tape.book.", "tape.book_delta.", 1)
-    tape, last = await open_writer(context.bus, streams.BOOK_DELTAS, subject, context.confirm)
-    deltas = Deltas(context, tape, present)
-    if last is not None or context.demand.deltas:
-        empty = BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=now_ms(), deltas=[])
-        await tape.append(messages.encode(empty))
-    deltas.want(context.demand.deltas, context.demand.delta_joins)
+async def open_deltas(context: FeedContext, present: Callable[[], OrderBook | None]) -> DeltaPublisher:
+    """The deltas of a book whose owner has just begun. Fences an earlier owner if one has published any."""
+    demand = context.demand
+    subject = context.feed.tape.replace("tape.book.", "tape.book_delta.", 1)
+    writer, last = await open_writer(context.bus, streams.BOOK_DELTAS, subject, context.confirm)
+    deltas = DeltaPublisher(context, writer, present)
+    if last is not None or demand.deltas:
+        await writer.append(_encoded(context, [], now_ms()))
+    deltas.set_demand(demand.deltas, demand.delta_joins)
     return deltas
 
 
+def _encoded(context: FeedContext, deltas: list[BookDelta], received: int) -> bytes:
+    feed = context.feed
+    return messages.encode(
+        BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=received, deltas=deltas)
+    )
+
+
 def snapshot(book: OrderBook) -> list[BookDelta]:
-    """The whole book as deltas: a snapshot, and changes that continue it where one message cannot hold it all."""
+    """The whole book as deltas: a snapshot, and continuations if one message cannot hold all levels."""
     bids, asks = book.whole()
     return [
         BookDelta(
-            # A continuation changes levels without an update of the exchange: it begins and ends where the book is.
+            # A continuation adds levels without an update of the exchange: it begins and ends at the same update.
             first=book.sequence + 1 if start else book.sequence,
             last=book.sequence,
             timestamp=book.timestamp,

@@ -1,7 +1,7 @@
-"""Snapshots of books by REST: only as deep as they need be, and one at a time for each exchange.
+"""Fetches book snapshots by REST: only as deep as needed, and one at a time for each exchange.
 
-An exchange's weight of one depends on its depth (binance's spot market: 5 up to 100 levels, 25 up to 500, 50 up to
-1,000; usd-m: 5, 10 and 20), and all of a process's feeds share one budget with the repair of trades.
+The weight of a snapshot depends on its depth (binance spot: 5 up to 100 levels, 25 up to 500, 50 up to 1,000; usd-m: 5,
+10 and 20), and all feeds of a process share one budget with the repair of trades.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_venue import FeedVenue
 
 LEVELS = (500, 1000)
-"""Levels of a side that are asked for: the most is what binance's usd-m market gives (spot: 5,000). With fewer than
-these, a market that moves would leave them behind every few seconds, and need another snapshot."""
+"""Levels of a side that are requested: at most what binance's usd-m market gives (spot: 5,000). With fewer, a moving
+market would leave the snapshot behind every few seconds, and need another one."""
 CALL_S = 30.0
-"""A call is given up after this: ccxt's own timeout leaves out the waiting for its turn."""
+"""Limit of one call: ccxt's own timeout does not include the wait for the rate limit."""
 
 
 def levels_for(depth: int, *, whole: bool) -> int:
-    """How many levels a snapshot takes for a book of this depth: twice as many, because levels go.
+    """Levels to request for a book of this depth: at least twice as many, because levels disappear.
 
-    With `whole`, somebody wants the book itself, not the top of it.
+    `whole`: a subscriber needs the whole book, not only its top.
     """
     return LEVELS[-1] if whole else next((each for each in LEVELS if depth <= each // 2), LEVELS[-1])
 
 
 async def fetch(venue: FeedVenue, symbol: str, levels: int) -> OrderBook:
-    """A book as the exchange has it. Raises ccxt's errors, and OutOfStep when there cannot be such a book."""
+    """The present book of the exchange. Raises ccxt's errors, and OutOfStep if the book is crossed."""
     try:
         async with asyncio.timeout(CALL_S):
             answer = await guarded_call(lambda: venue.rest.fetch_order_book(symbol, levels))

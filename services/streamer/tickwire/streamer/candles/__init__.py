@@ -1,1 +1,1 @@
-"""Feeds of candles: built from the tape of trades, or taken from the exchange, and handed to the cache."""
+"""Candle feeds: built from the trade tape, or taken from the exchange; published, and handed to the cache."""

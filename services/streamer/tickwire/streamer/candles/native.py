@@ -1,4 +1,4 @@
-"""Candles as the exchange makes them, for timeframes that are not built here."""
+"""Candles as the exchange makes them, for timeframes that are not built from trades."""
 
 from __future__ import annotations
 
@@ -14,174 +14,103 @@ from tickwire.model.feeds import Candle, Feed, Gap
 from tickwire.model.ranges import Range
 from tickwire.redaction import redacted
 from tickwire.streamer.candles.builder import row_of
+from tickwire.streamer.candles.candle_tape import CandleTape
 from tickwire.streamer.candles.outbox import CacheOutbox
 from tickwire.streamer.candles.publisher import CandlePublisher
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_venue import FeedVenue
 from tickwire.streamer.throttle import Rejections
-from tickwire.tape.writer import TapeWriter
 from tickwire.venues.registry import grid_of, profile_of
-from tickwire.venues.units import Units, row_in_base, stated
+from tickwire.venues.units import row_in_base, stated
 
 
-class NativeCandles:
-    """One timeframe: the venue puts candles in (`FeedSink`), `line` publishes them.
+class ClockQueue:
+    """Runs steps in order, each once the exchange's clock has reached its time; at once if its time is unknown."""
 
-    A candle is closed when the exchange says so, or when a later one opens; each once. Complete ones are cached. One
-    whose last state may have been missed, because the connection broke, is not complete then, and is fetched; so is
-    what the exchange passed over, and what it may revise after its end. After an interruption that is a gap, otherwise
-    nothing may have been traded.
-
-    None is closed before the exchange's clock has come to its end: what is told before that waits. Where its time is
-    unknown, the next candle is what closes one.
-    """
-
-    def __init__(
-        self,
-        feed: Feed,
-        units: Units,
-        tape: TapeWriter,
-        context: FeedContext,
-        last: Candle | None,
-        caching: CacheOutbox,
-    ) -> None:
-        assert feed.timeframe is not None
-        status = context.status
-        self._units = units
-        self._timeframe = feed.timeframe
-        self._grid = grid_of(feed.exchange, feed.timeframe)
-        self._final = profile_of(feed.exchange).candles.settle_ms == 0
-        """Whether what is told as closed is never revised."""
-        self.line = CandlePublisher(
-            self._timeframe,
-            tape,
-            status,
-            lambda: self._open,
-            lambda: caching.debts(self._timeframe),
-            last,
-            context.settings.candle_ms,
-        )
-        self._venue = context.venue
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
-        """What is to be done next, each once the exchange's clock has come so far (ms)."""
+    def __init__(self, venue: FeedVenue) -> None:
+        self._venue = venue
+        self._steps: deque[tuple[int, Callable[[], None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
-        self._status = status
-        self._caching = caching
-        self._complaints = Rejections(status)
-        self._open = last if last is not None and not last.closed else None
-        self._closed = last.timestamp if last is not None and last.closed else -1
-        self._expected: int | None = None
-        """The open time of what is told next, once there was one before it."""
-        self._doubtful = True
-        self._interrupted = True
-        self._connections = 0
-        if last is not None:
-            caching.inherit(last)
-            if last.closed:
-                # Its owner may not have come to this any more.
-                self._file(last)
 
-    def take(self, items: Sequence[Any], received: int) -> None:
-        """Candles, in order."""
-        self._status.state = "live"
-        for candle in items:
-            self._in_turn(*self._step(candle))
+    def add(self, due: int, step: Callable[[], None]) -> None:
+        """Run `step` at `due` (ms, the exchange's clock), after the steps before it."""
+        self._steps.append((due, step))
+        self._run_due()
 
-    def _step(self, candle: Candle) -> tuple[int, Callable[[], None]]:
-        """From when on (ms) a candle can be taken, and taking it."""
-        if candle.closed and self._venue.clock() is None:
-            # Nobody can say whether its time has come: the next one closes it.
-            candle = msgspec.structs.replace(candle, closed=False)
-        if not candle.closed:
-            # It closes the one before it.
-            return candle.timestamp, partial(self._take, candle)
-        end = self._grid.next_open(candle.timestamp)
-        wrong = self._venue.admission.refusal(end)
-        if wrong is None:
-            return end, partial(self._take, candle)
-        self._complaints.add(f"a candle is told as closed before its end: {wrong}")
-        return candle.timestamp, partial(self._take, msgspec.structs.replace(candle, closed=False))
+    def clear(self) -> None:
+        """Drop the steps that wait."""
+        self._steps.clear()
+        self._run_due()
 
-    def _in_turn(self, due: int, step: Callable[[], None]) -> None:
-        self._waiting.append((due, step))
-        self._go_on()
-
-    def _go_on(self) -> None:
+    def _run_due(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while self._waiting:
-            due, step = self._waiting[0]
+        while self._steps:
+            due, step = self._steps[0]
             now = self._venue.clock()
             if now is not None and now < due:
-                self._timer = asyncio.get_running_loop().call_later((due - now) / 1000, self._go_on)
+                self._timer = asyncio.get_running_loop().call_later((due - now) / 1000, self._run_due)
                 return
-            self._waiting.popleft()
+            self._steps.popleft()
             step()
 
-    def end(self) -> None:
-        """Take nothing more: what waits is told again to the next owner."""
-        self._waiting.clear()
-        self._go_on()
 
-    def _take(self, candle: Candle) -> None:
-        if candle.timestamp <= self._closed or (self._open and candle.timestamp < self._open.timestamp):
-            self._status.duplicates += 1
-            return
-        if self._open is not None and candle.timestamp > self._open.timestamp:
-            self._close(msgspec.structs.replace(self._open, complete=self._open.complete and not self._doubtful))
-        if self._expected is not None and candle.timestamp > self._expected:
-            self._passed_over(Range(self._expected, candle.timestamp))
-        self._expected = candle.timestamp
-        self._doubtful = self._interrupted = False
-        measured = self._measured(candle)
-        if candle.closed:
-            self._close(measured)
-        else:
-            self._open = msgspec.structs.replace(measured, sequence=0)
-            self.line.change()
+class NativeCandles:
+    """One timeframe: the venue puts candles in (a `FeedSink`), `publisher` publishes them, the outbox caches them.
 
-    def _measured(self, candle: Candle) -> Candle:
-        """With its volume in base currency, where that is known; a venue's own decoder has done it already."""
-        if candle.volume_unit is not None:
-            return candle
-        volume = row_in_base(row_of(candle), self._units.live)[5]
-        return msgspec.structs.replace(candle, volume=volume, volume_unit=self._units.watches)
+    A candle is closed, once, when the exchange says so or when a later one opens, but not before the exchange's clock
+    reaches its end. If that clock is unknown, only the next candle closes one. A closed candle is cached if it is
+    complete; the fetcher is asked for it if its last state may have been missed in an interruption, or if the exchange
+    may revise it. It is also asked for intervals that the exchange passed over: those are a gap after an interruption;
+    otherwise nothing may have been traded in them.
+    """
 
-    def _close(self, candle: Candle) -> None:
-        self._open = None
-        self._closed = candle.timestamp
-        candle = msgspec.structs.replace(candle, closed=True, sequence=0, repeated=False, owed=None, outdated=None)
-        self.line.close(candle)
-        self._file(candle)
+    def __init__(self, context: FeedContext, feed: Feed, tape: CandleTape, outbox: CacheOutbox) -> None:
+        assert feed.timeframe is not None
+        self._context = context
+        self._status = context.status
+        self._timeframe = feed.timeframe
+        self._grid = grid_of(feed.exchange, feed.timeframe)
+        self._is_final = profile_of(feed.exchange).candles.settle_ms == 0
+        """Whether the exchange never revises a closed candle."""
+        self._outbox = outbox
+        self._rejections = Rejections(context.status)
+        self._steps = ClockQueue(context.venue)
+        last = tape.last
+        self._open = last if last is not None and not last.closed else None
+        self._closed_ms = last.timestamp if last is not None and last.closed else -1
+        """Open time of the last closed candle."""
+        self._expected_ms: int | None = None
+        """Open time of the next candle, once there was one before it."""
+        self._doubtful = True
+        """Whether changes of the open candle may have been missed."""
+        self._interrupted = True
+        self._connections = 0
+        self.publisher = CandlePublisher(
+            context,
+            feed.timeframe,
+            tape.writer,
+            last,
+            newest=lambda: self._open,
+            pending=lambda: outbox.pending(self._timeframe),
+        )
+        if last is not None:
+            outbox.inherit(last)
+            if last.closed:
+                # Its owner may have ended before it filed it.
+                self._file(last)
 
-    def _file(self, candle: Candle) -> None:
-        """Have a closed candle cached, as it is or as the exchange has it."""
-        ending = self._expected = self._grid.next_open(candle.timestamp)
-        if not self._grid.opens(candle.timestamp):
-            # A week that begins on another day has no place in the cache.
-            return
-        if not candle.complete:
-            self._status.gaps += 1
-            self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
-        elif stated(candle.symbol, candle.volume_unit) == "base" == self._units.fetches:
-            self._caching.observed(self._timeframe, candle.timestamp, ending, row_of(candle), final=self._final)
-            if not self._final:
-                # The exchange may revise it: what it is in the end is asked for once it has settled.
-                self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
-        else:
-            self._caching.missed(self._timeframe, Range(candle.timestamp, ending))
+    # ---- called by the venue
 
-    def _passed_over(self, missing: Range) -> None:
-        self._caching.missed(self._timeframe, missing)
-        if not self._interrupted:
-            return
-        self._status.gaps += 1
-        reason = "the exchange told nothing of them before it was connected again"
-        gap = Gap(since=missing.since - 1, until=missing.until, reason=reason)
-        self._status.report("gap", f"{self._timeframe} candles: {reason}", gap=gap)
+    def take(self, items: Sequence[Any], received: int) -> None:
+        """Take candles, in order."""
+        self._status.state = "live"
+        for candle in items:
+            self._steps.add(*self._step(candle))
 
     def connected(self) -> None:
-        """What happened before may be missing: until the open candle is told again, it is in doubt."""
+        """Candles arrive from now on. Until the open one is sent again, it is doubtful."""
         if self._connections:
             self._status.reconnects += 1
         self._connections += 1
@@ -191,24 +120,104 @@ class NativeCandles:
 
     def disconnected(self, reason: str) -> None:
         """The open candle may change unseen."""
-        self._in_turn(0, self._doubt)
+        self._steps.add(0, self._doubt)
         self._status.state = "disconnected"
         self._status.report("disconnected", f"{self._timeframe} candles of the exchange: {reason}")
 
     def failed(self, reason: str) -> None:
-        """The exchange refuses them for now."""
-        self._in_turn(0, self._doubt)
+        """The exchange refuses the subscription for now."""
+        self._steps.add(0, self._doubt)
         self._status.troubles[self._timeframe] = redacted(reason)
         self._status.report("failed", f"{self._timeframe} candles of the exchange: {reason}")
 
-    def _doubt(self) -> None:
-        self._doubtful = self._interrupted = True
-
     def rejected(self, reason: str) -> None:
-        """Say so."""
-        self._complaints.add(reason)
+        """A message could not be used."""
+        self._rejections.add(reason)
 
     def left_out(self, reason: str) -> None:
-        """It may have been the last state of the open candle."""
-        self._in_turn(0, self._doubt)
-        self._complaints.add(f"a candle: {reason}")
+        """A candle could not be used: it may have been the last state of the open one."""
+        self._steps.add(0, self._doubt)
+        self._rejections.add(f"a candle: {reason}")
+
+    def end(self) -> None:
+        """Take nothing more. What still waits is sent again to the next owner."""
+        self._steps.clear()
+
+    # ---- candles
+
+    def _step(self, candle: Candle) -> tuple[int, Callable[[], None]]:
+        """From when on (ms) a candle can be taken, and the step that takes it."""
+        if candle.closed and self._context.venue.clock() is None:
+            # It is unknown whether its end has come: the next candle closes it.
+            candle = msgspec.structs.replace(candle, closed=False)
+        if not candle.closed:
+            # It closes the one before it.
+            return candle.timestamp, partial(self._accept, candle)
+        end = self._grid.next_open(candle.timestamp)
+        refusal = self._context.venue.admission.refusal(end)
+        if refusal is None:
+            return end, partial(self._accept, candle)
+        self._rejections.add(f"a candle is closed before its end: {refusal}")
+        return candle.timestamp, partial(self._accept, msgspec.structs.replace(candle, closed=False))
+
+    def _accept(self, candle: Candle) -> None:
+        if candle.timestamp <= self._closed_ms or (self._open and candle.timestamp < self._open.timestamp):
+            self._status.duplicates += 1
+            return
+        if self._open is not None and candle.timestamp > self._open.timestamp:
+            self._close(msgspec.structs.replace(self._open, complete=self._open.complete and not self._doubtful))
+        if self._expected_ms is not None and candle.timestamp > self._expected_ms:
+            self._passed_over(Range(self._expected_ms, candle.timestamp))
+        self._expected_ms = candle.timestamp
+        self._doubtful = self._interrupted = False
+        measured = self._in_base(candle)
+        if candle.closed:
+            self._close(measured)
+        else:
+            self._open = msgspec.structs.replace(measured, sequence=0)
+            self.publisher.change()
+
+    def _in_base(self, candle: Candle) -> Candle:
+        """The candle with its volume in base currency where that is known; venues' own decoders have converted it."""
+        if candle.volume_unit is not None:
+            return candle
+        units = self._context.units
+        volume = row_in_base(row_of(candle), units.live)[5]
+        return msgspec.structs.replace(candle, volume=volume, volume_unit=units.watches)
+
+    def _close(self, candle: Candle) -> None:
+        self._open = None
+        self._closed_ms = candle.timestamp
+        candle = msgspec.structs.replace(candle, closed=True, sequence=0, repeated=False, owed=None, outdated=None)
+        self.publisher.close(candle)
+        self._file(candle)
+
+    def _file(self, candle: Candle) -> None:
+        """Have a closed candle cached as it is, or fetched."""
+        end = self._expected_ms = self._grid.next_open(candle.timestamp)
+        if not self._grid.opens(candle.timestamp):
+            # The cache has no place for a week that begins on another day.
+            return
+        interval = Range(candle.timestamp, end)
+        if not candle.complete:
+            self._status.gaps += 1
+            self._outbox.missed(self._timeframe, interval)
+        elif stated(candle.symbol, candle.volume_unit) == "base" == self._context.units.fetches:
+            self._outbox.observed(self._timeframe, *interval, row_of(candle), final=self._is_final)
+            if not self._is_final:
+                # The exchange may revise it: fetch its final state once it has settled.
+                self._outbox.missed(self._timeframe, interval)
+        else:
+            self._outbox.missed(self._timeframe, interval)
+
+    def _passed_over(self, missing: Range) -> None:
+        self._outbox.missed(self._timeframe, missing)
+        if not self._interrupted:
+            return
+        self._status.gaps += 1
+        reason = "the exchange sent none of them before it was connected again"
+        gap = Gap(since=missing.since - 1, until=missing.until, reason=reason)
+        self._status.report("gap", f"{self._timeframe} candles: {reason}", gap=gap)
+
+    def _doubt(self) -> None:
+        self._doubtful = self._interrupted = True

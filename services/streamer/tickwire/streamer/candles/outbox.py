@@ -1,8 +1,8 @@
-"""The way of closed candles into the cache: complete ones as pages, others by asking the fetcher.
+"""Hands closed candles to the cache: complete ones as pages, the others by asking the fetcher.
 
-Nothing here holds up the candles themselves. What waits is bounded: intervals that wait too long in too great a number
-are asked of the fetcher later, as ranges, which melt together. What has not been handed on yet dies with its owner, so
-the tape of the candles says where it begins (`Candle.owed`, `Candle.outdated`), and the next owner has it fetched.
+Nothing here delays the candles themselves. What waits is bounded: if too many intervals wait for the broker, the oldest
+are fetched later instead, as ranges that merge. What was not handed on dies with its owner, so the tape of the candles
+says where it begins (`Candle.owed`, `Candle.outdated`), and the next owner has it fetched.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from typing import NamedTuple
 
 from tickwire.bus.connection import Bus
 from tickwire.errors import BrokerUnavailable, StorageError
@@ -22,6 +21,7 @@ from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
+from tickwire.streamer.candles.publisher import Pending
 from tickwire.streamer.candles.refetch import Refetch
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.venues.registry import grid_of
@@ -29,13 +29,13 @@ from tickwire.venues.registry import grid_of
 log = logs.get(__name__)
 
 PAGE = 1000
-"""Intervals that go in one page, where so many wait."""
+"""Most intervals in one page."""
 WAITING = 20_000
-"""Intervals of one timeframe that may wait for the broker's room."""
+"""Intervals of one timeframe that may wait for the broker."""
 
 
 class Interval:
-    """`[since, until)` with its candle; without one, nothing was traded. `final`: it is never revised."""
+    """`[since, until)` with its candle; without a row nothing was traded. `final`: it will not be revised."""
 
     __slots__ = ("final", "row", "since", "until")
 
@@ -46,102 +46,89 @@ class Interval:
         self.row = row
 
 
-class Debts(NamedTuple):
-    """Where the intervals begin that were not handed on yet (ms): those to be cached, those to be fetched anew."""
-
-    owed: int | None = None
-    outdated: int | None = None
-
-    def cover(self, others: Debts) -> bool:
-        """Whether whoever knows of these will do what the others ask for."""
-        return all(
-            theirs is None or (ours is not None and ours <= theirs) for ours, theirs in zip(self, others, strict=True)
-        )
-
-
 class CacheOutbox:
-    """Pages and requests of one market. `send` and `ask` run beside the candles until `end`."""
+    """The pages and fetch requests of one market. `send` and `refetch` run beside the candles until `finish`."""
 
     def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int) -> None:
         self._bus = bus
         self._market = market
         self._offered = frozenset(opening.timeframes(market.exchange))
-        self._pages: dict[str, deque[Interval]] = {}
-        status.waiting = lambda: sum(map(len, self._pages.values()))
-        self._to_send = asyncio.Event()
-        self._ending = asyncio.Event()
-        self.owing = asyncio.Event()
-        """There is a debt that there was not before; to be cleared by whoever waits for that."""
-        self._asking = Refetch(bus, market, status, settle_ms, self.owing.set)
-        self.ask = self._asking.run
+        self._waiting: dict[str, deque[Interval]] = {}
+        status.waiting = lambda: sum(map(len, self._waiting.values()))
+        self._news = asyncio.Event()
+        self._finishing = False
+        self.added = asyncio.Event()
+        """Set when something became pending; cleared by whoever waits for it."""
+        self._refetch = Refetch(bus, market, status, settle_ms, self.added.set)
+        self.refetch = self._refetch.run
 
     def observed(self, timeframe: str, since: int, until: int, row: Row | None, *, final: bool = True) -> None:
-        """Have an interval cached that was wholly observed, or several in which nothing was traded.
+        """Have an interval cached that was observed wholly, or several without a trade (`row` None).
 
-        One that is not `final` is stored and does not count as verified.
+        One that is not `final` is stored, but does not count as verified.
         """
         if timeframe not in self._offered:
             return
-        waiting = self._pages.setdefault(timeframe, deque())
+        waiting = self._waiting.setdefault(timeframe, deque())
         waiting.append(Interval(since, until, row, final))
         if len(waiting) > WAITING:
             oldest = waiting.popleft()
             self.missed(timeframe, Range(oldest.since, oldest.until))
-        self.owing.set()
-        self._to_send.set()
+        self.added.set()
+        self._news.set()
 
     def missed(self, timeframe: str, missing: Range, *, refresh: bool = False) -> None:
-        """Have a range fetched, once it has settled at the exchange; with `refresh`, although it was cached."""
+        """Have a range fetched once it has settled at the exchange; with `refresh`, even if it is cached."""
         if timeframe in self._offered:
-            self._asking.missed(timeframe, missing, refresh=refresh)
+            self._refetch.missed(timeframe, missing, refresh=refresh)
 
-    def debts(self, timeframe: str) -> Debts:
-        """What no stream or fetcher has accepted yet."""
-        waiting = self._pages.get(timeframe)
-        begins = [each for each in (self._asking.oldest(timeframe, refresh=False),) if each is not None]
+    def pending(self, timeframe: str) -> Pending:
+        """What neither stream nor fetcher has accepted yet."""
+        waiting = self._waiting.get(timeframe)
+        owed = [each for each in (self._refetch.oldest(timeframe, refresh=False),) if each is not None]
         if waiting:
-            begins.append(waiting[0].since)
-        return Debts(min(begins, default=None), self._asking.oldest(timeframe, refresh=True))
+            owed.append(waiting[0].since)
+        return Pending(min(owed, default=None), self._refetch.oldest(timeframe, refresh=True))
 
     def inherit(self, last: Candle) -> None:
-        """Have done what an earlier owner owed when it published this."""
-        # A closed one is filed by whoever takes over; what is after it was not there yet.
+        """Have fetched what was pending when an earlier owner published `last`, its last candle."""
+        # The new owner files a closed `last` itself; what came after it was not pending yet.
         if last.owed is not None and last.owed < last.timestamp:
             self.missed(last.timeframe, Range(last.owed, last.timestamp))
         if last.outdated is not None and last.outdated < last.timestamp:
             self.missed(last.timeframe, Range(last.outdated, last.timestamp), refresh=True)
 
-    def end(self) -> None:
-        """Have `send` and `ask` hand over what they have, and return."""
-        self._ending.set()
-        self._to_send.set()
-        self._asking.end()
+    def finish(self) -> None:
+        """Have `send` and `refetch` hand on what they have, and return."""
+        self._finishing = True
+        self._news.set()
+        self._refetch.finish()
 
     # ---- pages
 
     async def send(self) -> None:
-        """Send pages, one at a time, again and again where the stream refuses."""
+        """Publish pages one at a time, and retry while the stream refuses them, until `finish`."""
         refused = Episode(log, "pages wait for the cache's stream", quiet_s=None, **self._market.fields)
         while True:
-            await self._to_send.wait()
-            self._to_send.clear()
-            for timeframe, waiting in list(self._pages.items()):
+            await self._news.wait()
+            self._news.clear()
+            for timeframe, waiting in list(self._waiting.items()):
                 while waiting:
                     batch = _contiguous(waiting)
                     try:
                         await self._send_page(timeframe, batch)
                     except (BrokerUnavailable, StorageError) as error:
                         refused.occurs(error=str(error))
-                        if self._ending.is_set():
-                            # The tape tells the next owner.
-                            log.warning("pages are given up", **self._market.fields, pages=len(waiting))
+                        if self._finishing:
+                            # The tape tells the next owner what is pending.
+                            log.warning("pages are left to the next owner", **self._market.fields, pages=len(waiting))
                             return
                         continue
                     refused.ends()
-                    # While it waited, the oldest may have been handed to the fetcher.
+                    # During the publish the oldest may have been handed to the fetcher.
                     while waiting and waiting[0].until <= batch[-1].until:
                         waiting.popleft()
-            if self._ending.is_set() and not self._to_send.is_set():
+            if self._finishing and not self._news.is_set():
                 return
 
     async def _send_page(self, timeframe: str, batch: list[Interval]) -> None:
@@ -159,13 +146,13 @@ class CacheOutbox:
             volume_unit="base",
         )
         data = messages.encode(page)
-        # The page says its key and its open time itself.
+        # The page contains its key and open time, so equal pages have equal names.
         name = hashlib.blake2b(data, digest_size=16).hexdigest()
         await self._bus.append(subjects.ohlcv(key), data, message_id=f"live.{name}")
 
 
 def _contiguous(waiting: deque[Interval]) -> list[Interval]:
-    """The first of them, and those of the kind that follow without a gap, up to a page."""
+    """The first interval and those of its kind that follow without a gap, up to a page."""
     batch: list[Interval] = []
     for each in waiting:
         if batch and (each.since != batch[-1].until or each.final is not batch[0].final or len(batch) == PAGE):

@@ -1,17 +1,11 @@
-"""Having the fetcher fetch what candles lack: what was missed settles, then goes to it as ranges, one job at a time.
-
-What waits is bounded: ranges melt together.
-"""
+"""Has the fetcher fetch what candles lack: ranges settle, then become fetch jobs, one at a time."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Callable
 
 from nats.aio.msg import Msg
 
@@ -21,210 +15,147 @@ from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, Ti
 from tickwire.model import messages, subjects
 from tickwire.model.feeds import Feed, Gap
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
-from tickwire.model.ranges import Range, merge
+from tickwire.model.ranges import Range
 from tickwire.observe import logs
+from tickwire.streamer.candles.refetch_queue import RefetchQueue
 from tickwire.streamer.control.feed_status import FeedStatus
 
 log = logs.get(__name__)
 
-RANGES = 500
-"""Ranges of one timeframe that may wait for the fetcher; more become one that spans them."""
-BACKOFF_S = 1.0
-MAX_BACKOFF_S = 60.0
 ATTEMPTS = 10
-"""Jobs in a row that may leave something of a range missing before it is given up."""
+"""Jobs in a row that may leave part of a range missing before it is given up."""
 JOB_S = 300.0
-"""A job that says nothing for so long is asked for again: where it was done, that costs a look at what is cached."""
-PARTING_S = 2.0
-"""How long a fetcher may take to accept what is left over when the feed stops."""
-
-
-class _Settling(NamedTuple):
-    due: float
-    missing: Range
-    refresh: bool
-
-
-@dataclass
-class _Wanted:
-    """What is to be fetched of one timeframe; `again`: although the cache may know it."""
-
-    settling: deque[_Settling] = field(default_factory=deque)
-    """What the exchange may not have yet, in the order in which it will."""
-    missing: list[Range] = field(default_factory=list)
-    again: list[Range] = field(default_factory=list)
-    asking: tuple[Range, bool] | None = None
-    """What a fetcher is being asked for, until it has accepted that."""
-    due: float = 0.0
-    failures: int = 0
-
-    def settle(self, now: float) -> None:
-        """Take in what has settled by now."""
-        while self.settling and (self.settling[0].due <= now or len(self.settling) > RANGES):
-            settled = self.settling.popleft()
-            self.add([settled.missing], refresh=settled.refresh)
-
-    def add(self, ranges: Iterable[Range], *, refresh: bool) -> None:
-        """Have them asked for when `due`."""
-        kept = merge([*(self.again if refresh else self.missing), *ranges])
-        if len(kept) > RANGES:
-            kept = [Range(kept[0].since, kept[-1].until)]
-        if refresh:
-            self.again = kept
-        else:
-            self.missing = kept
-
-    def take(self) -> tuple[Range, bool]:
-        """The next to ask for."""
-        self.asking = (self.missing.pop(0), False) if self.missing else (self.again.pop(0), True)
-        return self.asking
-
-    @property
-    def next_due(self) -> float:
-        """When there is something to do."""
-        if self.missing or self.again:
-            return self.due
-        return self.settling[0].due if self.settling else float("inf")
-
-    def oldest(self, *, refresh: bool) -> int | None:
-        """Where the oldest range begins that no fetcher has accepted."""
-        begins = [each.missing.since for each in self.settling if each.refresh == refresh]
-        begins += [each.since for each in (self.again if refresh else self.missing)[:1]]
-        if self.asking is not None and self.asking[1] == refresh:
-            begins.append(self.asking[0].since)
-        return min(begins, default=None)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.again)
+"""A job that publishes nothing for this long is requested again: if it was done, that costs a look into the cache."""
+LAST_REQUEST_S = 2.0
+"""How long a fetcher may take to accept what is left when the feed stops."""
 
 
 class Refetch:
-    """The requests of one market. `run` works beside the candles until `end`.
+    """The fetch requests of one market. `run` works beside the candles until `finish`.
 
-    `owes` is called whenever something is to be asked for that was not before.
+    `added` is called when something is to be requested that was not before.
     """
 
-    def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int, owes: Callable[[], None]) -> None:
+    def __init__(
+        self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int, added: Callable[[], None]
+    ) -> None:
         self._bus = bus
         self._market = market
         self._status = status
         self._settle_s = settle_ms / 1000
-        self._owes = owes
-        self._wanted: dict[str, _Wanted] = {}
+        self._added = added
+        self._queues: dict[str, RefetchQueue] = {}
         self._news = asyncio.Event()
-        self._ending = asyncio.Event()
-        self._alone = False
+        self._finishing = asyncio.Event()
+        self._no_fetcher = False
 
     def missed(self, timeframe: str, missing: Range, *, refresh: bool) -> None:
-        """Have a range fetched, once it has settled at the exchange; with `refresh`, although it was cached."""
-        wanted = self._wanted.setdefault(timeframe, _Wanted())
-        wanted.settling.append(_Settling(time.monotonic() + self._settle_s, missing, refresh))
+        """Have a range fetched once it has settled at the exchange; with `refresh`, even if it is cached."""
+        queue = self._queues.setdefault(timeframe, RefetchQueue())
+        queue.add_settling(time.monotonic() + self._settle_s, missing, refresh=refresh)
         self._news.set()
-        self._owes()
+        self._added()
 
     def oldest(self, timeframe: str, *, refresh: bool) -> int | None:
-        """Where the oldest range begins that no fetcher has accepted."""
-        wanted = self._wanted.get(timeframe)
-        return None if wanted is None else wanted.oldest(refresh=refresh)
+        """Start (ms) of the oldest range that no fetcher has accepted."""
+        queue = self._queues.get(timeframe)
+        return None if queue is None else queue.oldest(refresh=refresh)
 
-    def end(self) -> None:
-        """Have `run` hand over what it has, and return."""
-        self._ending.set()
+    def finish(self) -> None:
+        """Have `run` hand over what is left, and return."""
+        self._finishing.set()
         self._news.set()
 
     async def run(self) -> None:
-        """Have what was missed fetched, one job at a time; at the end, as far as a fetcher takes it at once."""
-        while not self._ending.is_set():
+        """Request what was missed, one job at a time, until `finish`; then what a fetcher accepts at once."""
+        while not self._finishing.is_set():
             self._news.clear()
             now = time.monotonic()
-            for each in self._wanted.values():
+            for each in self._queues.values():
                 if not each:
                     each.due = now
                 each.settle(now)
-            timeframe, wanted = min(self._wanted.items(), key=lambda item: item[1].next_due, default=("", None))
-            if wanted is not None and wanted and wanted.due <= now:
-                await self._fetch(timeframe, wanted)
+            timeframe, queue = min(self._queues.items(), key=lambda item: item[1].next_due, default=("", None))
+            if queue is not None and queue and queue.due <= now:
+                await self._fetch(timeframe, queue)
                 continue
-            due = float("inf") if wanted is None else wanted.next_due
+            due = float("inf") if queue is None else queue.next_due
             try:
                 async with asyncio.timeout(None if due == float("inf") else max(0.0, due - now)):
                     await self._news.wait()
             except TimeoutError:
                 continue
-        await self._part()
+        await self._hand_over()
 
-    async def _fetch(self, timeframe: str, wanted: _Wanted) -> None:
-        """One job. What it leaves missing is wanted again later."""
-        missing, refresh = wanted.take()
+    async def _fetch(self, timeframe: str, queue: RefetchQueue) -> None:
+        """Run one job; what it leaves missing is requested again later."""
+        missing, refresh = queue.take()
         request = self._request(timeframe, missing, refresh=refresh)
-        news: asyncio.Queue[Job | None] = asyncio.Queue()
+        jobs: asyncio.Queue[Job] = asyncio.Queue()
 
         async def on_job(message: Msg) -> None:
-            news.put_nowait(messages.decode(message.data, Job))
+            jobs.put_nowait(messages.decode(message.data, Job))
 
         subscription = await self._bus.subscribe(subjects.job(str(request.id)), on_job)
         try:
             await self._bus.request("fetcher.fetch", request, FetchAccepted)
-            self._alone = False
-            wanted.asking = None
-            left = await self._result(missing, news)
+            self._no_fetcher = False
+            queue.requested = None
+            left = await self._left_missing(missing, jobs)
         except (NoSuchService, RequestTimeout, BrokerUnavailable) as error:
-            if not self._alone:
-                self._alone = True
-                log.warning("no fetcher takes what was missed", **self._market.fields, error=str(error))
-                self._status.report("gap", f"candles are incomplete and wait for a fetcher: {error}")
-            wanted.failures += 1
-            self._later(wanted, [missing], refresh=refresh)
+            self._report_no_fetcher(error)
+            self._retry(queue, [missing], refresh=refresh)
             return
         except TickwireError as error:
             self._give_up(timeframe, missing, str(error))
             return
         finally:
-            wanted.asking = None
+            queue.requested = None
             await graceful_close.unsubscribe(self._bus.client, subscription)
         if not left:
-            wanted.failures = 0
-            wanted.due = time.monotonic()
-        elif wanted.failures >= ATTEMPTS:
-            wanted.failures = 0
-            self._give_up(timeframe, Range(left[0].since, left[-1].until), "the fetcher could not get them")
+            queue.succeeded(time.monotonic())
+        elif queue.failures >= ATTEMPTS:
+            queue.failures = 0
+            self._give_up(timeframe, Range(left[0].since, left[-1].until), "the fetcher could not fetch them")
         else:
-            wanted.failures += 1
-            self._later(wanted, left, refresh=refresh)
+            self._retry(queue, left, refresh=refresh)
 
-    async def _result(self, missing: Range, news: asyncio.Queue[Job | None]) -> list[Range]:
-        """What the job left missing: all of it, as far as is known, where the job says nothing."""
-        async with asyncio.TaskGroup() as group:
-            watch = group.create_task(self._ending_news(news))
-            try:
-                while True:
-                    async with asyncio.timeout(JOB_S):
-                        job = await news.get()
-                    if job is None:
+    async def _left_missing(self, missing: Range, jobs: asyncio.Queue[Job]) -> list[Range]:
+        """What the job left missing; all of it if the job publishes nothing, nothing if the feed stops first."""
+        finishing = asyncio.ensure_future(self._finishing.wait())
+        try:
+            while True:
+                news = asyncio.ensure_future(jobs.get())
+                await asyncio.wait({news, finishing}, timeout=JOB_S, return_when=asyncio.FIRST_COMPLETED)
+                if not news.done():
+                    news.cancel()
+                    if finishing.done():
                         return []
-                    if job.ended:
-                        if job.complete:
-                            self._status.repaired += 1
-                            return []
-                        return list(job.missing) or [missing]
-            except TimeoutError:
-                log.warning("a job says nothing", **self._market.fields, since=missing.since, until=missing.until)
-                return [missing]
-            finally:
-                watch.cancel()
+                    log.warning(
+                        "a job publishes nothing", **self._market.fields, since=missing.since, until=missing.until
+                    )
+                    return [missing]
+                job = news.result()
+                if job.ended and job.complete:
+                    self._status.repaired += 1
+                    return []
+                if job.ended:
+                    return list(job.missing) or [missing]
+        finally:
+            finishing.cancel()
 
-    async def _ending_news(self, news: asyncio.Queue[Job | None]) -> None:
-        await self._ending.wait()
-        news.put_nowait(None)
+    def _retry(self, queue: RefetchQueue, ranges: list[Range], *, refresh: bool) -> None:
+        queue.retry(ranges, time.monotonic(), refresh=refresh)
+        self._added()
 
-    def _later(self, wanted: _Wanted, ranges: list[Range], *, refresh: bool) -> None:
-        wanted.add(ranges, refresh=refresh)
-        backoff: float = min(MAX_BACKOFF_S, BACKOFF_S * 2 ** min(wanted.failures - 1, 10))
-        wanted.due = time.monotonic() + backoff
-        self._owes()
+    def _report_no_fetcher(self, error: TickwireError) -> None:
+        if not self._no_fetcher:
+            self._no_fetcher = True
+            log.warning("no fetcher accepts missing candles", **self._market.fields, error=str(error))
+            self._status.report("gap", f"candles are incomplete and wait for a fetcher: {error}")
 
     def _give_up(self, timeframe: str, missing: Range, reason: str) -> None:
-        log.warning("incomplete candles stay", **self._market.fields, timeframe=timeframe, reason=reason)
+        log.warning("candles stay incomplete", **self._market.fields, timeframe=timeframe, reason=reason)
         self._status.report(
             "gap",
             f"{timeframe} candles are not in the cache: {reason}",
@@ -242,15 +173,15 @@ class Refetch:
             id=uuid.uuid4().hex,
         )
 
-    async def _part(self) -> None:
-        """Hand what is left to a fetcher, if there is one; what is left then, the tape says to the next owner."""
-        for timeframe, wanted in list(self._wanted.items()):
-            wanted.settle(float("inf"))
-            while wanted:
-                missing, refresh = wanted.take()
+    async def _hand_over(self) -> None:
+        """Request everything that is left, if there is a fetcher; else the tape tells the next owner."""
+        for timeframe, queue in list(self._queues.items()):
+            queue.settle(float("inf"))
+            while queue:
+                missing, refresh = queue.take()
                 request = self._request(timeframe, missing, refresh=refresh)
                 try:
-                    await self._bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=PARTING_S)
+                    await self._bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=LAST_REQUEST_S)
                 except TickwireError as error:
-                    log.warning("incomplete candles stay", **self._market.fields, reason=str(error))
+                    log.warning("candles stay incomplete", **self._market.fields, reason=str(error))
                     return

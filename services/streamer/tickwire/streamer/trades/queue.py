@@ -1,4 +1,4 @@
-"""Where a venue puts the trades of a feed, and the order in which they leave."""
+"""Queues the trades that a venue pushes, and passes them to the ordering in batches."""
 
 from __future__ import annotations
 
@@ -11,71 +11,73 @@ from typing import NamedTuple
 from tickwire.model.feeds import Trade
 from tickwire.observe import logs
 from tickwire.streamer.control.feed_status import FeedStatus
+from tickwire.streamer.throttle import Rejections
 from tickwire.streamer.trades.ordering import Ordering, TradeRun
 
 log = logs.get(__name__)
 
 BATCH_TRADES = 2000
-REJECTED_EVERY_S = 1.0
 
 
 class _Interrupted(NamedTuple):
-    """In the inbox: what follows may not adjoin what came before.
+    """In the queue: trades after this may not adjoin those before.
 
-    `connected`: since when (ms) it arrives again; absent while it does not, and where the exchange's time is unknown.
+    `connected_ms`: since when the feed is connected again; None while it is not, or if the exchange's time is unknown.
     """
 
-    connected: int | None
+    connected_ms: int | None
 
 
 class _LeftOut(NamedTuple):
-    """In the inbox: a trade that could not be used, for this reason."""
+    """In the queue: a trade could not be used, for this reason."""
 
     reason: str
 
 
 class TradeQueue:
-    """The sink of a feed of trades. Holds up to `held` trades; what is too much is dropped, as missing.
+    """The sink of a trade feed. Holds up to `held` trades; if more arrive, all are dropped and count as missing.
 
-    `clock` tells the exchange's time, ms; None while it is unknown.
+    `clock` returns the exchange's time (ms), None while it is unknown. The venue calls `take`, `connected`,
+    `disconnected`, `rejected` and `left_out`; the feed's one coroutine calls the others.
     """
 
     def __init__(self, status: FeedStatus, ordering: Ordering, held: int, clock: Callable[[], int | None]) -> None:
         self.ordering = ordering
-        self.wake = asyncio.Event()
-        """Set when there is something new."""
+        self.news = asyncio.Event()
+        """Set when something was put into the queue; cleared by the feed's coroutine."""
         self.is_connected = False
-        self.connected_at: int | None = None
-        """Since when (ms, the exchange's clock) it has been connected without an interruption; None where unknown."""
+        self.connected_ms: int | None = None
+        """Since when the trades that were ordered last arrived without interruption (the exchange's clock)."""
         self.interruptions = 0
-        """How many have been met among what was ordered."""
+        """Number of interruptions among what was ordered."""
+        self.newest: Trade | None = None
+        """The last live trade that was ordered since an interruption."""
         self._status = status
         status.waiting = lambda: self._queued + self.ordering.waiting
+        self._rejections = Rejections(status)
         self._held = held
         self._clock = clock
-        self._inbox: deque[tuple[Sequence[Trade], int] | _Interrupted | _LeftOut] = deque()
+        self._entries: deque[tuple[Sequence[Trade], int] | _Interrupted | _LeftOut] = deque()
         self._queued = 0
+        """Number of trades in the queue."""
         self._connected_at: float | None = None
-        self._unsure = False
-        """Connected anew, and not compared with what was before."""
-        self._newest: Trade | None = None
-        """What arrived last since then."""
-        self._said = float("-inf")
-        self._unsaid = 0
+        """When the feed was connected last (monotonic, s)."""
+        self._unverified = False
+        """Whether the feed is connected again and its trades were not compared with those before."""
 
     def __bool__(self) -> bool:
-        """Whether anything is in the inbox."""
-        return bool(self._inbox)
+        """Whether anything is in the queue."""
+        return bool(self._entries)
 
-    # ---- what the venue calls
+    # ---- called by the venue
 
     def take(self, items: Sequence[Trade], received: int) -> None:
         count = len(items)
         if self._queued + self.ordering.waiting + count > self._held:
             self._overflow()
-        self._inbox.append((items, received))
+        self._entries.append((items, received))
         self._queued += count
-        self.wake.set()
+        self.news.set()
 
     def connected(self) -> None:
         self._status.reconnects += self._connected_at is not None
@@ -89,141 +91,144 @@ class TradeQueue:
         self._status.report("disconnected", reason)
 
     def rejected(self, reason: str) -> None:
-        self._reject(1, reason)
+        self._rejections.add(reason)
 
     def left_out(self, reason: str) -> None:
-        self._reject(1, f"a trade: {reason}")
-        self._inbox.append(_LeftOut(f"a trade was left out: {reason}"))
-        self.wake.set()
+        self._rejections.add(f"a trade: {reason}")
+        self._entries.append(_LeftOut(f"a trade was left out: {reason}"))
+        self.news.set()
 
     def left_out_of_page(self, reason: str) -> None:
-        """A trade that REST gave could not be used: one is missing after the last that is in order."""
-        self._reject(1, f"a trade of REST: {reason}")
+        """A trade of a REST page could not be used: one is missing after the last ordered trade."""
+        self._rejections.add(f"a trade of REST: {reason}")
         self.ordering.left_out(f"a trade was left out: {reason}")
 
     def _interrupt(self) -> None:
-        self._inbox.append(_Interrupted(self._clock() if self.is_connected else None))
-        self._unsure = self.is_connected and self._known
-        self.show()
-        self.wake.set()
+        self._entries.append(_Interrupted(self._clock() if self.is_connected else None))
+        self._unverified = self.is_connected and self._has_past
+        self.show_state()
+        self.news.set()
 
     @property
-    def _known(self) -> bool:
-        """Whether anything is that may be missing after it."""
+    def _has_past(self) -> bool:
+        """Whether anything is known after which trades may be missing."""
         return self.ordering.last is not None or self.ordering.until is not None
 
-    def _reject(self, count: int, reason: str) -> None:
-        self._status.rejected += count
-        self._unsaid += count
-        now = time.monotonic()
-        if now - self._said >= REJECTED_EVERY_S:
-            more = f" ({self._unsaid} since this was last said)" if self._unsaid > 1 else ""
-            self._status.report("rejected", reason + more)
-            self._said, self._unsaid = now, 0
-
     def _overflow(self) -> None:
-        """Too many wait. REST has them, too."""
+        """Drop what is queued: REST has it, too."""
         dropped = self._queued + self.ordering.drop_waiting()
-        log.warning("too many trades wait, to be fetched later", **self._status.feed.fields, dropped=dropped)
+        log.warning("too many trades wait; they are fetched later", **self._status.feed.fields, dropped=dropped)
         self._status.conflated += dropped
-        self._inbox.clear()
+        self._entries.clear()
         self._queued = 0
         self._interrupt()
 
-    # ---- what the feed's one coroutine calls
+    # ---- called by the feed's coroutine
 
     @property
     def missing(self) -> bool:
-        """Whether something is, or may be, missing between what is on the tape and what arrives."""
-        return self._unsure or self.ordering.missing
+        """Whether trades are, or may be, missing between the tape and those that arrive."""
+        return self._unverified or self.ordering.missing
 
     @property
-    def newest(self) -> Trade | None:
-        """What arrived last since an interruption, among what was ordered."""
-        return self._newest
-
-    @property
-    def arrived(self) -> bool:
-        """Whether the order has come to what arrived last since an interruption: then nothing is missing before it."""
-        return not self.ordering.missing and self._newest is not None and self.ordering.last == self._newest
+    def caught_up(self) -> bool:
+        """Whether the last live trade since an interruption was released: nothing is missing before it."""
+        return not self.ordering.missing and self.newest is not None and self.ordering.last == self.newest
 
     @property
     def repairable(self) -> bool:
-        """Whether it is time to ask REST for it."""
+        """Whether trades are missing and it is time to request them from REST."""
         return self.missing and (self.is_connected or self.ordering.waiting > 0)
 
     @property
     def connected_for_s(self) -> float:
-        """How long it has been connected."""
+        """How long the feed has been connected."""
         return time.monotonic() - self._connected_at if self.is_connected and self._connected_at is not None else 0.0
 
-    def show(self) -> None:
-        """Have the status show the state."""
+    def show_state(self) -> None:
+        """Set the state in the feed's status."""
         if self.is_connected:
             self._status.state = "repairing" if self.missing else "live"
         else:
             self._status.state = "starting" if self._connected_at is None else "disconnected"
 
-    def ordered(self) -> list[TradeRun]:
-        """The next batch of the inbox, in order, without what was there before."""
-        ordering, inbox = self.ordering, self._inbox
+    async def wait(self, seconds: float | None = None) -> None:
+        """Wait for news, at most this long."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self.news.wait()
+        except TimeoutError:
+            return
+        self.news.clear()
+
+    def next_runs(self) -> list[TradeRun]:
+        """Order the next batch of the queue; returns what can be appended."""
+        batch, received = self._next_batch()
+        if not batch:
+            return []
+        runs = self.ordering.offer(batch, received)
+        self._status.duplicates = self.ordering.duplicates
+        self._report_refused()
+        self.newest = batch[-1]
+        if runs and self.caught_up:
+            self._unverified = False
+        return runs
+
+    def all_runs(self) -> list[TradeRun]:
+        """Order everything in the queue; returns what can be appended."""
+        runs: list[TradeRun] = []
+        while self._entries:
+            runs += self.next_runs()
+        return runs
+
+    def _next_batch(self) -> tuple[list[Trade], int]:
+        """Trades up to the next interruption or left-out trade, and when the last of them was received (ms)."""
+        ordering, entries = self.ordering, self._entries
         batch: list[Trade] = []
         received = 0
-        while inbox and len(batch) < BATCH_TRADES:
-            entry = inbox[0]
-            if isinstance(entry, _Interrupted):
+        while entries and len(batch) < BATCH_TRADES:
+            entry = entries[0]
+            if isinstance(entry, _Interrupted | _LeftOut):
                 if batch:
                     break
-                self.interruptions += 1
-                self.connected_at = entry.connected
-                self._newest = None
-                self._status.conflated += ordering.interrupted()
-                self._unsure = self.is_connected and self._known
-                if not self._known and entry.connected is not None:
-                    # From here on nothing is missing, though nothing may happen for long.
-                    ordering.declare_complete(entry.connected)
-            elif isinstance(entry, _LeftOut):
-                if batch:
-                    break
-                ordering.left_out(entry.reason)
+                self._note(entry)
             else:
                 items, received = entry
                 batch += items
-            inbox.popleft()
+            entries.popleft()
             if batch and ordering.missing:
-                # What came first after an interruption is looked at by itself.
+                # The first trades after an interruption are compared by themselves.
                 break
         self._queued -= len(batch)
-        if not batch:
-            return []
-        runs = ordering.offer(batch, received)
-        self._status.duplicates = ordering.duplicates
-        self._tell_refused()
-        self._newest = batch[-1]
-        if runs and self.arrived:
-            self._unsure = False
-        return runs
+        return batch, received
 
-    def _tell_refused(self) -> None:
-        for reason in self.ordering.refused:
-            self._reject(1, reason)
-        self.ordering.refused.clear()
+    def _note(self, entry: _Interrupted | _LeftOut) -> None:
+        ordering = self.ordering
+        if isinstance(entry, _LeftOut):
+            ordering.left_out(entry.reason)
+            return
+        self.interruptions += 1
+        self.connected_ms = entry.connected_ms
+        self.newest = None
+        self._status.conflated += ordering.interrupted()
+        self._unverified = self.is_connected and self._has_past
+        if not self._has_past and entry.connected_ms is not None:
+            # Nothing is missing from here on, though it may be long until the first trade.
+            ordering.declare_complete(entry.connected_ms)
 
-    def all_ordered(self) -> list[TradeRun]:
-        """Everything of the inbox likewise."""
-        runs: list[TradeRun] = []
-        while self._inbox:
-            runs += self.ordered()
-        return runs
-
-    def resumed(self) -> list[TradeRun]:
-        """Nothing is missing, by REST's word."""
-        self._unsure = False
+    def resume(self) -> list[TradeRun]:
+        """Nothing is missing, as REST proved; returns what can be appended."""
+        self._unverified = False
         return self.ordering.resume() if self.ordering.missing and not self.ordering.waiting else []
 
-    def gave_up(self, reason: str) -> list[TradeRun]:
-        """Go on after a gap, with those that wait: there must be some."""
-        self._unsure = False
+    def give_up(self, reason: str) -> list[TradeRun]:
+        """Record a gap and release the held trades. Requires at least one."""
+        self._unverified = False
         runs = self.ordering.give_up(reason)
-        self._tell_refused()
+        self._report_refused()
         return runs
+
+    def _report_refused(self) -> None:
+        for reason in self.ordering.refused:
+            self._rejections.add(reason)
+        self.ordering.refused.clear()

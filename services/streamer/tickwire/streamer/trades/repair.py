@@ -1,199 +1,218 @@
-"""Having REST fill in what is missing from a feed of trades: what is asked, how long, and what the answers prove."""
+"""Repairs a trade feed after an interruption: fetches missing trades by REST until none is missing.
+
+`repair_plan` decides what to request and what follows each page; `repair_requests` makes the requests.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
 
-from ccxt.base import errors
-
-from tickwire.errors import ExchangeFailed
-from tickwire.exchange.admission import LeftOut
-from tickwire.exchange.past_trades import PageRequest, Unanswered
 from tickwire.model.feeds import Trade
 from tickwire.model.times import now_ms
 from tickwire.streamer.control.feed_context import FeedContext
-from tickwire.streamer.trades import repair_plan
+from tickwire.streamer.trades.appender import TradeAppender
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import PageResult, TradeRun, known_until
+from tickwire.streamer.trades.ordering import PageResult, known_until
+from tickwire.exchange.past_trades import PageRequest, Unanswered
 from tickwire.streamer.trades.queue import TradeQueue
-from tickwire.streamer.trades.repair_plan import RetryPolicy
+from tickwire.streamer.trades.repair_plan import (
+    BY_TIME_MS,
+    RetryPolicy,
+    Step,
+    next_request,
+    step_after,
+)
+from tickwire.streamer.trades.repair_requests import TOO_SLOW, RepairRequests
 
-CALL_S = 30.0
-"""A call of REST is given up after this: ccxt's own timeout leaves out the waiting for its turn."""
-
-NOT_IN_TIME = "the exchange's REST did not give them in time"
 NOT_THERE = "the exchange's REST does not have them"
 NOT_SO_FAR = "the exchange's REST does not go back far enough"
 TOO_FAR = "further back than repair_span_s"
 
 
 class Repair:
-    """The repairs of one feed. `append` puts trades on its tape, `identity` is what they are known by."""
+    """The repairs of one feed. `identity` computes the keys of its trades."""
 
     def __init__(
-        self, context: FeedContext, append: Callable[[Sequence[TradeRun]], Awaitable[None]], identity: Identity
+        self, context: FeedContext, appender: TradeAppender, queue: TradeQueue, identity: Identity
     ) -> None:
-        self._context = context
-        self._status = context.status
-        self._append = append
-        self._past = context.venue.past
+        self.context = context
+        self.appender = appender
+        self.queue = queue
         self._identity = identity
-        self._said_impossible = False
+        self._reported_impossible = False
 
-    async def run(self, intake: TradeQueue) -> None:
-        """Have REST fill in what is missing, until nothing is, or nobody waits for it, or it is stopped."""
-        ordering = intake.ordering
-        patience = RetryPolicy(self._context.settings.repair_s)
-        oldest: int | None = None
-        reason, refused = NOT_IN_TIME, False
-        repaired = self._status.repaired
-        intake.show()
+    async def run(self) -> None:
+        """Repair until nothing is missing, the held trades are released with a gap, or the feed is stopped."""
+        status = self.context.status
+        repaired = status.repaired
+        self.queue.show_state()
+        await _Attempt(self).run()
+        if not self.queue.missing:
+            status.report("repaired", trades=status.repaired - repaired)
+        self.queue.show_state()
+
+    def report_impossible(self, reason: str) -> None:
+        """Report once that the exchange's REST cannot be asked for past trades."""
+        if not self._reported_impossible:
+            self._reported_impossible = True
+            self.context.status.report("limited", reason)
+
+    def learned_ids(self) -> None:
+        """Spare the exchange's other feeds to find out that ids are not the same live and by REST."""
+        if not self._identity.by_id:
+            self.context.venue.past.ids_shared = False
+
+
+class _Attempt:
+    """One repair. It ends by itself; `_refused` means that REST is not asked again until something arrives."""
+
+    def __init__(self, repair: Repair) -> None:
+        self._repair = repair
+        self._context = repair.context
+        self._queue = repair.queue
+        self._ordering = repair.queue.ordering
+        self._append = repair.appender.append
+        self._past = repair.context.venue.past
+        self._policy = RetryPolicy(repair.context.settings.repair_s)
+        self._requests = RepairRequests(repair.context, self._policy)
+        self._oldest: int | None = None
+        """The earliest time (ms) that is requested; None until it is known."""
+        self._reason = TOO_SLOW
+        """Why held trades would be released with a gap."""
+        self._refused = False
+
+    async def run(self) -> None:
+        queue = self._queue
         while not self._context.stop.is_set():
-            await self._append(intake.all_ordered())
-            if not intake.repairable:
-                break
+            await self._append(queue.all_runs())
+            if not queue.repairable:
+                return
             now = time.monotonic()
-            patience.set_waiting(now, ordering.waiting)
-            if ordering.waiting and (refused or patience.left_s(now) <= 0):
-                await self._append(intake.gave_up(reason))
-                break
-            if refused:
-                await _woken(intake)
-                continue
-            interruptions = intake.interruptions
-            try:
-                if oldest is None:
-                    venue_ms = await self._exchange_now(patience)
-                    if venue_ms is None and intake.newest is not None:
-                        # It is no earlier there than what happened last.
-                        venue_ms = intake.newest.timestamp
-                    # Where not even that is known, nothing is too far back to be asked for.
-                    oldest = 0 if venue_ms is None else venue_ms - int(self._context.settings.repair_span_s * 1000)
-                    reach = (
-                        oldest if ordering.last or venue_ms is None else max(oldest, venue_ms - repair_plan.BY_TIME_MS)
-                    )
-                    await self._append(ordering.skip_to(reach, TOO_FAR))
-                    if venue_ms is not None and self._past.facts.reach_ms is not None:
-                        oldest = max(oldest, venue_ms - self._past.facts.reach_ms)
-                        await self._append(ordering.skip_to(oldest, NOT_SO_FAR))
-                ask = repair_plan.next_request(ordering, oldest, self._past.asks_from_ms)
-                left_out: list[str] = []
-                page = await self._asked(ask, patience, left_out.append)
-            except Unanswered as error:
-                reason, refused = str(error), error.kind != "failed"
-                if error.kind == "impossible":
-                    self._say_impossible(reason)
-                    if await self._forgone(intake, reason):
-                        break
-                elif not refused:
-                    await self._pause(intake, patience)
-                continue
-            # What arrived meanwhile, first: the page may reach it.
-            await self._append(intake.all_ordered())
-            reason = NOT_IN_TIME
-            for why in left_out:
-                intake.left_out_of_page(why)
-            ordering.set_resolution(self._past.resolution_ms)
-            runs, answer = ordering.take_page(page, now_ms(), TOO_FAR if ask.cut else NOT_SO_FAR, ask.floor)
-            if not self._identity.by_id:
-                # The exchange's other feeds need not find it out.
-                self._past.ids_shared = False
-            if runs:
-                patience.progressed(time.monotonic())
-            await self._append(runs)
-            if answer is PageResult.COMPLETE:
-                # A page asked for before an interruption knows nothing of it, nor do trades that came before it.
-                proven = intake.interruptions == interruptions and (intake.arrived or not runs)
-                if proven and await self._settled(intake):
-                    await self._append(intake.resumed())
-                    break
-            elif answer is PageResult.MORE:
-                continue
-            elif ask.cut and page and ordering.waiting:
-                await self._append(ordering.give_up(TOO_FAR))
-            elif (answer is PageResult.ABSENT or ask.cut) and patience.confirm_absent():
-                reason, refused = TOO_FAR if ask.cut else left_out[0] if left_out else NOT_THERE, True
-            else:
-                # REST may not even have the last trade that is known, or have it no more.
-                lacks_all = not ordering.waiting and await self._settled(intake) and patience.confirm_absent()
-                if lacks_all and await self._forgone(intake, NOT_SO_FAR):
-                    break
-                await self._pause(intake, patience)
-        if not intake.missing:
-            self._status.report("repaired", trades=self._status.repaired - repaired)
-        intake.show()
+            self._policy.set_waiting(now, self._ordering.waiting)
+            if self._ordering.waiting and (self._refused or self._policy.left_s(now) <= 0):
+                await self._append(queue.give_up(self._reason))
+                return
+            if self._refused:
+                await queue.wait()
+            elif await self._fetch_page():
+                return
 
-    def _say_impossible(self, reason: str) -> None:
-        if not self._said_impossible:
-            self._said_impossible = True
-            self._status.report("limited", reason)
-
-    async def _forgone(self, intake: TradeQueue, reason: str) -> bool:
-        """Do without what happened before the feed was connected, where that is known and nothing waits for it."""
-        ordering, since = intake.ordering, intake.connected_at
-        if since is None or ordering.waiting:
+    async def _fetch_page(self) -> bool:
+        """Fetch one page and act on it; whether the repair is over."""
+        interruptions = self._queue.interruptions
+        left_out: list[str] = []
+        try:
+            request = await self._next_request()
+            page = await self._requests.page(request, left_out.append)
+        except Unanswered as error:
+            return await self._handle(error)
+        # The live trades that arrived meanwhile come first: the page may reach them.
+        await self._append(self._queue.all_runs())
+        self._reason = TOO_SLOW
+        for reason in left_out:
+            self._queue.left_out_of_page(reason)
+        result, brought = await self._take(page, request)
+        step = step_after(result, request, has_trades=bool(page), waiting=self._ordering.waiting)
+        if step is Step.COUNT_ABSENT:
+            self._refused = self._policy.confirm_absent()
+            if self._refused:
+                self._reason = TOO_FAR if request.cut else left_out[0] if left_out else NOT_THERE
+                return False
+        if step is Step.REQUEST:
             return False
-        # The clocks are not compared to the millisecond: there is always some time in which trades may be missing.
-        await self._append(ordering.skip_to(max(since, known_until(ordering) + 1), reason))
-        await self._append(intake.resumed())
-        return not intake.missing
+        if step is Step.RELEASE:
+            await self._append(self._ordering.give_up(TOO_FAR))
+            return False
+        if step is Step.VERIFY:
+            # A page requested before an interruption proves nothing about what happened after it.
+            is_proof = self._queue.interruptions == interruptions and (self._queue.caught_up or not brought)
+            return is_proof and await self._is_settled() and await self._resume()
+        return await self._wait_for_rest()
 
-    async def _settled(self, intake: TradeQueue) -> bool:
-        """Whether REST's word that nothing is missing counts: just after a connection it may lag behind."""
-        if intake.arrived:
-            return True
-        wait = self._context.settings.settle_ms / 1000 - intake.connected_for_s
-        if wait <= 0:
-            return not intake.ordering.waiting
-        await _woken(intake, wait)
+    async def _next_request(self) -> PageRequest:
+        """The page to request; before the first one, gives up what is too far back. Raises Unanswered."""
+        if self._oldest is None:
+            self._oldest = await self._limit_reach()
+        return next_request(self._ordering, self._oldest, self._past.asks_from_ms)
+
+    async def _limit_reach(self) -> int:
+        """The earliest time (ms) to request; what is missing before it becomes a gap. Raises Unanswered."""
+        now = await self._requests.exchange_time()
+        if now is None and self._queue.newest is not None:
+            # The exchange's clock is not behind the trade that happened last.
+            now = self._queue.newest.timestamp
+        if now is None:
+            # Without any time, nothing is too far back.
+            await self._append(self._ordering.skip_to(0, TOO_FAR))
+            return 0
+        oldest = now - int(self._context.settings.repair_span_s * 1000)
+        reach = oldest if self._ordering.last else max(oldest, now - BY_TIME_MS)
+        await self._append(self._ordering.skip_to(reach, TOO_FAR))
+        if self._past.facts.reach_ms is not None:
+            oldest = max(oldest, now - self._past.facts.reach_ms)
+            await self._append(self._ordering.skip_to(oldest, NOT_SO_FAR))
+        return oldest
+
+    async def _take(self, page: list[Trade], request: PageRequest) -> tuple[PageResult, bool]:
+        """Append what the page brings; what the page proves, and whether it brought anything."""
+        self._ordering.set_resolution(self._past.resolution_ms)
+        reason = TOO_FAR if request.cut else NOT_SO_FAR
+        runs, result = self._ordering.take_page(page, now_ms(), reason, request.floor)
+        self._repair.learned_ids()
+        if runs:
+            self._policy.progressed(time.monotonic())
+        await self._append(runs)
+        return result, bool(runs)
+
+    async def _handle(self, error: Unanswered) -> bool:
+        """REST gave no page; whether the repair is over."""
+        self._reason, self._refused = str(error), error.kind != "failed"
+        if error.kind == "impossible":
+            self._repair.report_impossible(self._reason)
+            return await self._skip_to_connection(self._reason)
+        if not self._refused:
+            await self._pause()
         return False
 
-    async def _exchange_now(self, patience: RetryPolicy) -> int | None:
-        """The exchange's clock, ms; None where its time is unknown. Raises Unanswered."""
-        try:
-            async with asyncio.timeout(min(CALL_S, max(0.0, patience.left_s(time.monotonic())))):
-                return await self._context.venue.now()
-        except (errors.BaseError, ExchangeFailed, TimeoutError) as error:
-            raise Unanswered("failed", f"the exchange does not tell the time: {type(error).__name__}") from error
+    async def _wait_for_rest(self) -> bool:
+        """Wait until REST may have more, unless it lacks even the last known trade; whether the repair is over."""
+        lacks_all = not self._ordering.waiting and await self._is_settled() and self._policy.confirm_absent()
+        if lacks_all and await self._skip_to_connection(NOT_SO_FAR):
+            return True
+        await self._pause()
+        return False
 
-    async def _asked(self, ask: PageRequest, patience: RetryPolicy, left_out: LeftOut) -> list[Trade]:
-        """A page; `left_out` is told of each trade that cannot be used.
+    async def _resume(self) -> bool:
+        await self._append(self._queue.resume())
+        return True
 
-        Raises Unanswered, also when stopped before it came.
+    async def _skip_to_connection(self, reason: str) -> bool:
+        """Give up what happened before the feed was connected; whether nothing is missing then.
+
+        Only if the time of the connection is known and no trade is held back.
         """
-        gate = self._context.venue.rest.gate
-        left = patience.left_s(time.monotonic())
-        if gate.remaining_s > left:
-            raise Unanswered("refused", f"the exchange wants to be left alone for {gate.remaining_s:.0f} s")
-        call = asyncio.ensure_future(
-            self._past.fetch(self._context.feed.symbol, ask, self._context.venue.admission, left_out)
-        )
-        stopped = asyncio.ensure_future(self._context.stop.wait())
-        try:
-            await asyncio.wait({call, stopped}, timeout=min(left, CALL_S), return_when=asyncio.FIRST_COMPLETED)
-            if not call.done():
-                raise Unanswered("failed", NOT_IN_TIME)
-            return call.result()
-        finally:
-            call.cancel()
-            stopped.cancel()
-            await asyncio.gather(call, stopped, return_exceptions=True)
+        ordering, since = self._ordering, self._queue.connected_ms
+        if since is None or ordering.waiting:
+            return False
+        # The two clocks differ by some milliseconds: the gap is never empty.
+        await self._append(ordering.skip_to(max(since, known_until(ordering) + 1), reason))
+        await self._append(self._queue.resume())
+        return not self._queue.missing
 
-    async def _pause(self, intake: TradeQueue, patience: RetryPolicy) -> None:
-        """Wait before REST is asked again. What comes meanwhile, and may go on, does."""
-        due = time.monotonic() + min(patience.delay_s(), max(0.0, patience.left_s(time.monotonic())))
-        while not self._context.stop.is_set() and intake.repairable and (left := due - time.monotonic()) > 0:
-            await _woken(intake, left)
-            await self._append(intake.all_ordered())
+    async def _is_settled(self) -> bool:
+        """Whether REST has had time to store what happened before the connection; else waits for that or for news."""
+        if self._queue.caught_up:
+            return True
+        wait_s = self._context.settings.settle_ms / 1000 - self._queue.connected_for_s
+        if wait_s <= 0:
+            return not self._ordering.waiting
+        await self._queue.wait(wait_s)
+        return False
 
-
-async def _woken(intake: TradeQueue, seconds: float | None = None) -> None:
-    """Until something new is in the intake, at most so long."""
-    try:
-        async with asyncio.timeout(seconds):
-            await intake.wake.wait()
-    except TimeoutError:
-        return
-    intake.wake.clear()
+    async def _pause(self) -> None:
+        """Back off before the next request; live trades that need not wait are appended meanwhile."""
+        now = time.monotonic()
+        due = now + min(self._policy.delay_s(), max(0.0, self._policy.left_s(now)))
+        while not self._context.stop.is_set() and self._queue.repairable and (left := due - time.monotonic()) > 0:
+            await self._queue.wait(left)
+            await self._append(self._queue.all_runs())

@@ -8,10 +8,11 @@ Without a known trade: from the time on up to which the tape is complete.
 from __future__ import annotations
 
 import math
+from enum import Enum, auto
 
 from tickwire.exchange.past_trades import PAGE, PageRequest
 from tickwire.process.backoff import Backoff
-from tickwire.streamer.trades.ordering import Ordering, known_until
+from tickwire.streamer.trades.ordering import Ordering, PageResult, known_until
 
 BY_TIME_MS = 3_600_000
 """How far back trades are requested by time if none is known: ccxt's pages of binance end an hour after `since`."""
@@ -77,3 +78,29 @@ class RetryPolicy:
     def delay_s(self) -> float:
         """Seconds to wait before the next request: exponential, with jitter."""
         return self._backoff.next()
+
+
+class Step(Enum):
+    """What a repair does after a page."""
+
+    VERIFY = auto()
+    """The page proves that nothing is missing: check whether its proof holds for what arrived meanwhile."""
+    REQUEST = auto()
+    """Request the next page at once."""
+    RELEASE = auto()
+    """What is still missing is too old to request: release the held trades after a gap."""
+    COUNT_ABSENT = auto()
+    """REST lacks the missing trades; a few more answers confirm it."""
+    WAIT = auto()
+    """REST may have the missing trades later."""
+
+
+def step_after(result: PageResult, request: PageRequest, *, has_trades: bool, waiting: int) -> Step:
+    """What follows a page. `has_trades`: the page was not empty; `waiting`: number of live trades held back."""
+    if result is PageResult.COMPLETE:
+        return Step.VERIFY
+    if result is PageResult.MORE:
+        return Step.REQUEST
+    if request.cut and has_trades and waiting:
+        return Step.RELEASE
+    return Step.COUNT_ABSENT if result is PageResult.ABSENT or request.cut else Step.WAIT

@@ -1,0 +1,88 @@
+"""Appends trades and gaps to the tape of one feed, in messages of bounded size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tickwire.model import messages
+from tickwire.model.feeds import Gap, Trade, Trades
+from tickwire.model.times import now_ms
+from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.trades.ordering import Source, TradeRun
+from tickwire.streamer.trades.queue import BATCH_TRADES
+from tickwire.tape.writer import TapeWriter
+from tickwire.venues.units import stated_in_trades
+
+MESSAGE_BYTES = 512 * 1024
+"""Half of nats-server's default `max_payload`."""
+
+
+class TradeAppender:
+    """The tape of one trade feed. One call at a time."""
+
+    def __init__(self, context: FeedContext, writer: TapeWriter) -> None:
+        self._context = context
+        self._status = context.status
+        self._writer = writer
+        self._units = stated_in_trades(context.units)
+
+    async def append(self, runs: Sequence[TradeRun]) -> None:
+        """Append runs, and report their gaps. Raises Fenced."""
+        for run in runs:
+            # A run may have a gap and no trades.
+            for start in range(0, max(1, len(run.trades)), BATCH_TRADES):
+                await self.append_message(
+                    run.trades[start : start + BATCH_TRADES],
+                    run.received or now_ms(),
+                    source=run.source,
+                    gap=None if start else run.gap,
+                )
+            if run.source == "rest":
+                self._status.repaired += len(run.trades)
+            self._report(run.gap)
+
+    async def declare_complete(self, until: int, gap: Gap | None) -> None:
+        """Append that nothing is missing before `until` (ms) but `gap`. Raises Fenced."""
+        await self.append_message([], now_ms(), until=until, gap=gap)
+        self._report(gap)
+
+    async def append_message(
+        self,
+        trades: list[Trade],
+        received: int,
+        *,
+        source: Source = "live",
+        gap: Gap | None = None,
+        until: int | None = None,
+    ) -> int:
+        """Append one message, or several if the trades take too many bytes; returns the sequence of the last."""
+        if trades and self._context.venue.sequential_ids:
+            # Where ids count up, no trade can come before one that is on the tape.
+            now = self._context.venue.clock()
+            until = None if now is None else min(now, trades[-1].timestamp)
+        message = Trades(
+            exchange=self._context.feed.exchange,
+            symbol=self._context.feed.symbol,
+            trades=trades,
+            received=received,
+            source=source,
+            gap=gap,
+            until=until,
+            **self._units,
+        )
+        data = messages.encode(message)
+        if len(data) > MESSAGE_BYTES and len(trades) > 1:
+            half = len(trades) // 2
+            await self.append_message(trades[:half], received, source=source, gap=gap)
+            return await self.append_message(trades[half:], received, source=source)
+        sequence = await self._writer.append(data)
+        if trades and source == "live":
+            self._status.published(len(trades), received=received, timestamp=trades[-1].timestamp)
+        else:
+            self._status.published(len(trades))
+        return sequence
+
+    def _report(self, gap: Gap | None) -> None:
+        if gap is not None:
+            self._status.gaps += 1
+            self._status.report("gap", gap.reason, gap=gap)
