@@ -42,7 +42,7 @@ def view(*bids: float, ask: float | None = 101.0) -> BookView:
 async def test_a_book_that_does_not_change_is_repeated_so_that_it_is_found(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tickwire.streamer.books.feed.REPEAT_S", 0.2)
+    monkeypatch.setattr("tickwire.streamer.books.publisher.REPEAT_S", 0.2)
     await keep_for(bus, 1.0)
     async with body(bus, feed.run, FEED) as running:
         await made_live(running)
@@ -57,7 +57,7 @@ async def test_a_book_that_does_not_change_is_repeated_so_that_it_is_found(
 
 async def test_nobody_finds_the_book_of_an_owner_that_died(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
     """Though no other takes over. What the sink has to write stays where that reads it."""
-    monkeypatch.setattr("tickwire.streamer.books.feed.REPEAT_S", 0.2)
+    monkeypatch.setattr("tickwire.streamer.books.publisher.REPEAT_S", 0.2)
     await streams.declare_sink(bus.jetstream, SinkSettings())
     await keep_for(bus, 1.0)
     async with body(bus, feed.run, FEED) as running:

@@ -20,7 +20,7 @@ from support.candle_feed import (
 )
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Candle, Feed
-from tickwire.streamer.candles import feed as candles
+from tickwire.streamer.candles.intervals import QUIET
 from tickwire.venues.units import NOTHING, SPOT
 
 pytestmark = pytest.mark.actors
@@ -96,7 +96,7 @@ async def test_quiet_minutes_before_any_known_trade_are_asked_for(bus: Bus) -> N
 async def test_a_long_silence_is_asked_for_rather_than_published_row_by_row(bus: Bus) -> None:
     tape = await trade_tape(bus)
     await tape.say(trade(-1))
-    end = candles.QUIET + 5
+    end = QUIET + 5
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         await tape.say(trade(5, 10.0), trade(MINUTE + 5, 11.0))
         await tape.say(trade(end * MINUTE, 12.0))

@@ -106,7 +106,7 @@ async def test_a_book_lives_through_more_failed_snapshots_than_a_float_has_expon
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """2.0 ** 1024 is an OverflowError: after 1,025 failures, three hours, it ended the whole streamer."""
-    monkeypatch.setattr(books, "MAX_BACKOFF_S", 0.0)
+    monkeypatch.setattr("tickwire.streamer.books.resync.MAX_BACKOFF_S", 0.0)
     feed = Feed("book", "binance", "BTC/USDT")
     async with feeds.body(bus, books.run, feed, Demand(depth=5, cadence_ms=0)) as running:
         sink = await running.venue.sink()

@@ -143,9 +143,7 @@ async def open_deltas(context: FeedContext, present: Callable[[], OrderBook | No
 
 def _encoded(context: FeedContext, deltas: list[BookDelta], received: int) -> bytes:
     feed = context.feed
-    return messages.encode(
-        BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=received, deltas=deltas)
-    )
+    return messages.encode(BookDeltas(exchange=feed.exchange, symbol=feed.symbol, received=received, deltas=deltas))
 
 
 def snapshot(book: OrderBook) -> list[BookDelta]:

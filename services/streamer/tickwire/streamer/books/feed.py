@@ -73,9 +73,7 @@ class ImpossibleBook:
 class BookFeed:
     """The book of one market: the venue puts deltas or books in (a `FeedSink`), the publishers take them out."""
 
-    def __init__(
-        self, context: FeedContext, writer: TapeWriter, present: PresentBook, deltas: DeltaPublisher
-    ) -> None:
+    def __init__(self, context: FeedContext, writer: TapeWriter, present: PresentBook, deltas: DeltaPublisher) -> None:
         self._context = context
         self._status = context.status
         self._present = present

@@ -33,13 +33,13 @@ class OrderBook:
     """
 
     __slots__ = (
+        "_applied",
         "_ask_bound",
         "_ask_prices",
         "_asks",
         "_bid_bound",
         "_bid_prices",
         "_bids",
-        "_applied",
         "_repeats",
         "sequence",
         "timestamp",

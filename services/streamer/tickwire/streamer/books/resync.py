@@ -50,9 +50,7 @@ class Resync:
         self._buffer: deque[Diff] = deque(maxlen=BUFFERED)
         self._connection = 0
         """Number of connections so far: a snapshot requested before the last one is dropped."""
-        self._failing = Episode(
-            log, "no snapshot yet", exchange=context.feed.exchange, symbol=context.feed.symbol
-        )
+        self._failing = Episode(log, "no snapshot yet", exchange=context.feed.exchange, symbol=context.feed.symbol)
         self._backoff = Backoff(BACKOFF_S, MAX_BACKOFF_S)
         self._right_since = 0.0
 

@@ -23,9 +23,7 @@ QUIET = 1000
 class Intervals:
     """Takes the results of the builders of one market; `publishers` are those of its timeframes."""
 
-    def __init__(
-        self, context: FeedContext, outbox: CacheOutbox, publishers: Mapping[str, CandlePublisher]
-    ) -> None:
+    def __init__(self, context: FeedContext, outbox: CacheOutbox, publishers: Mapping[str, CandlePublisher]) -> None:
         self._feed = context.feed
         self._status = context.status
         self._units = context.units

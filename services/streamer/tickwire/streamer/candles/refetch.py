@@ -36,9 +36,7 @@ class Refetch:
     `added` is called when something is to be requested that was not before.
     """
 
-    def __init__(
-        self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int, added: Callable[[], None]
-    ) -> None:
+    def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int, added: Callable[[], None]) -> None:
         self._bus = bus
         self._market = market
         self._status = status

@@ -2,7 +2,7 @@
 
 | subject | direction | what |
 |---|---|---|
-| `tape.trade.<exchange>.<token>` | reads, publishes | its end at the start; then `Trades`, gaps, and up to when the tape is complete |
+| `tape.trade.<exchange>.<token>` | reads, publishes | its end at the start; then `Trades` |
 | `tape.status.trade.<exchange>.<token>` | publishes | `Status`, by `FeedStatus` |
 
 The venue puts frames into the queue. One coroutine takes them from there, requests missing trades by REST, and appends.

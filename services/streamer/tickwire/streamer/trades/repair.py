@@ -32,9 +32,7 @@ TOO_FAR = "further back than repair_span_s"
 class Repair:
     """The repairs of one feed. `identity` computes the keys of its trades."""
 
-    def __init__(
-        self, context: FeedContext, appender: TradeAppender, queue: TradeQueue, identity: Identity
-    ) -> None:
+    def __init__(self, context: FeedContext, appender: TradeAppender, queue: TradeQueue, identity: Identity) -> None:
         self.context = context
         self.appender = appender
         self.queue = queue
