@@ -17,7 +17,7 @@ from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced
 from tickwire.model.feeds import Book, BookDeltas, Level
 from tickwire.settings import NatsSettings
-from tickwire.streamer.books import feed
+from tickwire.streamer.books import feed, resync
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_venue import BookView
 
@@ -128,7 +128,7 @@ async def test_failures_of_the_exchange_are_repeated_and_said(bus: Bus) -> None:
 async def test_that_there_is_no_snapshot_is_logged_when_it_begins_and_when_it_is_over(
     bus: Bus, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", logger=feed.__name__)
+    caplog.set_level("INFO", logger=resync.__name__)
     async with body(bus, feed.run, FEED) as running:
         sink = await running.venue.sink()
         sink.connected()

@@ -231,7 +231,7 @@ async def test_an_exchange_that_wants_to_be_left_alone_for_long_is_left_alone(bu
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, [trade(0), trade(5)])
         await seen.until(lambda: seen.ids == [0, 5], timeout_s=5)
-        assert "left alone" in seen.gaps[0].reason
+        assert "demands a pause" in seen.gaps[0].reason
         assert venue.rest.calls == []
 
 

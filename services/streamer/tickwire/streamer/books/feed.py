@@ -27,11 +27,11 @@ from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
 from tickwire.streamer.books.present import PresentBook, copied
 from tickwire.streamer.books.publisher import BookPublisher, no_book
 from tickwire.streamer.books.resync import Resync
-from tickwire.streamer.control.feed_venue import BookView
-from tickwire.venues.dialect import Diff
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_venue import BookView
 from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.venues.dialect import Diff
 
 WRONG_S = 5.0
 """A book of ccxt that is impossible for this long is subscribed again."""

@@ -16,9 +16,9 @@ from tickwire.redaction import described
 from tickwire.streamer.books import snapshots
 from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
 from tickwire.streamer.books.present import PresentBook
-from tickwire.venues.dialect import Diff
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.throttle import Rejections
+from tickwire.venues.dialect import Diff
 
 log = logs.get(__name__)
 

@@ -12,8 +12,8 @@ import msgspec
 
 from tickwire.model import messages
 from tickwire.model.feeds import Candle
-from tickwire.streamer.control.feed_status import Counters
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_status import Counters
 from tickwire.tape.writer import TapeWriter
 
 ROOM = 1000

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 
+from tickwire.exchange.past_trades import PageRequest, Unanswered
 from tickwire.model.feeds import Trade
 from tickwire.model.times import now_ms
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.appender import TradeAppender
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.ordering import PageResult, known_until
-from tickwire.exchange.past_trades import PageRequest, Unanswered
 from tickwire.streamer.trades.queue import TradeQueue
 from tickwire.streamer.trades.repair_plan import (
     BY_TIME_MS,

@@ -8,10 +8,10 @@ import time
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed
-from tickwire.model.feeds import Trade
-from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.exchange.admission import LeftOut
 from tickwire.exchange.past_trades import PageRequest, Unanswered
+from tickwire.model.feeds import Trade
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.repair_plan import RetryPolicy
 
 CALL_S = 30.0
