@@ -18,7 +18,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Gap, Trades, feed_of
 from tickwire.model.messages import SinkTotals
 from tickwire.sink import points, totals
-from tickwire.tape.sequence import previous_of, has_gap
+from tickwire.tape.sequence import has_gap, previous_of
 
 PIECE_BYTES = 256 << 10
 """Bytes of the messages that are built, written and acknowledged together; at least one message. About 2,000 trades."""
