@@ -4,7 +4,7 @@ BIN := .venv/bin
 # uv where it is installed, else venv and pip: the same locked versions either way.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak images bounds lint format bench schemas lock clean .env
+.PHONY: demo test soak images bounds lint fix format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -38,9 +38,12 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-format: .venv/.installed
+# What of lint can be mended by a program.
+fix: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+format: fix
 
 bench: .venv/.installed
 	for each in benchmarks/*.py; do $(BIN)/python $$each || exit 1; done

@@ -9,10 +9,9 @@ import pytest
 
 from support.pipeline import Pipeline
 from support.processes import tickwire
-from tickwire.bus import streams
 from tickwire.errors import JobParked
 from tickwire.model import messages, subjects
-from tickwire.model.messages import ErrorReply, FetchRequest, Job
+from tickwire.model.messages import ErrorReply, Job
 from tickwire.model.subjects import Key
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -97,19 +96,3 @@ async def test_a_parked_job_is_listed_with_the_reason_and_a_done_one_only_if_ask
     assert done.id not in rows
     everything = await tickwire(line.env, "jobs", "list", "--all")
     assert f"{done.id} " in everything.out
-
-
-async def test_a_job_whose_id_cannot_be_hides_no_others(line: Pipeline) -> None:
-    """It waits for an exchange that nobody fetches from, so no fetcher drops it."""
-    for job_id in ("no id", "sound"):
-        asked = FetchRequest(exchange="nowhere", symbol="A/B", timeframe="1m", since=0, until=60_000, id=job_id)
-        await line.bus.append("jobs.fetch.nowhere", messages.encode(asked), message_id=job_id)
-    try:
-        listed = await tickwire(line.env, "jobs", "list", "--json")
-        assert listed.code == 0, listed.err
-        states = {job["id"]: job["state"] for job in json.loads(listed.out)["jobs"]}
-        assert states["sound"] == "queued"
-        assert "no id" not in states
-        assert (await tickwire(line.env, "status", "--json")).code == 0
-    finally:
-        await line.bus.jetstream.purge_stream(streams.JOBS, subject="jobs.fetch.nowhere")

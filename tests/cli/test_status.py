@@ -153,3 +153,12 @@ async def test_a_job_that_nobody_has_spoken_of_hides_no_other(bus: Bus) -> None:
         ("first", "queued", "BTC/USDT"),
         ("second", "running", "ETH/USDT"),
     ]
+
+
+async def test_a_job_whose_id_cannot_be_hides_no_others(bus: Bus) -> None:
+    """On a broker without fetchers, so that both jobs stay in the queue."""
+    for job_id in ("no id", "sound"):
+        request = FetchRequest(exchange="binance", symbol="A/B", timeframe="1m", since=0, until=60_000, id=job_id)
+        await bus.append(subjects.jobs("binance"), messages.encode(request), message_id=job_id)
+    found = (await status_survey.collect(bus)).jobs
+    assert [(job.id, job.state) for job in found] == [("sound", "queued")]
