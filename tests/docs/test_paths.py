@@ -1,0 +1,73 @@
+"""Every path that the documents name exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.pure
+
+ROOT = Path(__file__).parents[2]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / "examples").glob("*.md")),
+]
+TOP = ("shared", "cli", "services", "simulator", "tests", "docs", "deploy", "examples", "benchmarks", ".ci")
+SOURCE_FILE = re.compile(r"[\w.-]+\.(?:py|pyi|mjs|html|conf|toml|yml|yaml)\Z")
+FOLDER = re.compile(r"[a-z_]+/\Z")
+# Names of users' files, and names that are mentioned because they are not there.
+ELSEWHERE = {"tickwire.toml", "__init__.py", "tickwire/"}
+
+
+def named(document: Path) -> list[tuple[int, str, list[str]]]:
+    """(line number, name, folders named before it on the line) of everything in backticks or links that is a path."""
+    found = []
+    code = False
+    for number, line in enumerate(document.read_text().splitlines(), 1):
+        code ^= line.startswith("```")
+        folders: list[str] = []
+        names = (
+            []
+            if code or line.startswith("    ")
+            else re.findall(r"`([^`\s]+)`|\]\(([^)\s]+)\)|(\bdocs/[\w/.-]*\w)", line)
+        )
+        for name in ("".join(each) for each in names):
+            name = name.partition("#")[0]
+            if name and not name.startswith(("http", "/", "<")):
+                found.append((number, name, [*folders]))
+                if (ROOT / name).is_dir() or name.endswith("/"):
+                    folders.append(name)
+    return found
+
+
+def exists(base: Path, name: str) -> bool:
+    """A decision may be named by its number alone."""
+    return any(base.glob(name)) or ("decisions/" in name and any(base.glob(f"{name}-*.md")))
+
+
+def absent(document: Path) -> list[str]:
+    missing = []
+    for number, name, folders in named(document):
+        bases = [ROOT, document.parent, *(ROOT / each for each in folders)]
+        bases += [ROOT / outer / inner for outer in folders for inner in folders]
+        is_path = (name.split("/")[0] in TOP and "/" in name) or SOURCE_FILE.fullmatch(name) or FOLDER.fullmatch(name)
+        if is_path and name not in ELSEWHERE and not any(exists(base, name) for base in bases):
+            missing.append(f"{document.relative_to(ROOT)}:{number}: {name}")
+    return missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_path_that_a_document_names_exists(document: Path) -> None:
+    assert absent(document) == []
+
+
+def test_the_questions_of_newcomers_are_answered_by_files() -> None:
+    table = (ROOT / "CONTRIBUTING.md").read_text().partition("## Ten questions")[2].partition("\n## ")[0]
+    rows = [line for line in table.splitlines() if line.startswith("| ") and not line.startswith("| question")]
+    assert len(rows) == 10
+    assert [row for row in rows if "?" not in row or not re.search(r"`[\w/]+(?:\.py|/)`", row)] == []
