@@ -58,7 +58,7 @@ async def test_services_log_json_with_exchange_symbol_and_subject_as_fields(
             await line.started(service)
         subject = "tape.ohlcv.binance.BTC-USDT.1m"
         ack = await line.bus.jetstream.publish(subject, b"no page")
-        refused = await logged(line, "cache", of("undecodable messages are passed over", sequence=ack.seq))
+        refused = await logged(line, "cache", of("undecodable messages are skipped", sequence=ack.seq))
         # As the stream has it, which is where one looks it up.
         stored = await line.bus.jetstream.get_msg("OHLCV", ack.seq)
         assert refused["subject"] == stored.subject

@@ -177,7 +177,7 @@ async def test_a_service_never_answers_on_own_subjects_and_survives_a_refused_re
             assert await line.stop(service) == 0
             said = (tmp_path / f"{service}-0.log").read_text()
             assert f"does not let user {service} publish to foo.bar" in said
-            assert "requests ask for their replies where tickwire itself speaks" in said
+            assert "requests name a reply subject on which tickwire publishes" in said
 
 
 async def test_an_entry_among_the_leases_that_is_none_ends_nobody_and_is_claimed_over(
@@ -195,7 +195,7 @@ async def test_an_entry_among_the_leases_that_is_none_ends_nobody_and_is_claimed
                     await operator.jetstream.publish(f"$KV.LEASES.{service}.lease.{key}", garbage)
         async with asyncio.timeout(100):
             for service in SERVICES:
-                while "undecodable messages are passed over" not in (tmp_path / f"{service}-0.log").read_text():
+                while "undecodable messages are skipped" not in (tmp_path / f"{service}-0.log").read_text():
                     await asyncio.sleep(0.05)
             # The cache's own lease was overwritten: it is lost, and claimed again.
             while (tmp_path / "cache-0.log").read_text().count('"lease": "0", "epoch"') < 3:
@@ -207,7 +207,7 @@ async def test_an_entry_among_the_leases_that_is_none_ends_nobody_and_is_claimed
             await operator.jetstream.publish("$KV.LEASES.cache.lease.zzz", b"{}")
             await asyncio.wait({listing}, timeout=0.2)
         assert listing.result().code == 0
-        assert "undecodable messages are passed over" in listing.result().err
+        assert "undecodable messages are skipped" in listing.result().err
 
 
 async def test_programs_of_two_accounts_cannot_fool_each_other(tmp_path: Path) -> None:

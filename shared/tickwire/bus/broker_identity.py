@@ -1,8 +1,7 @@
-"""The broker's identity: when each of its streams was made.
+"""The broker's identity: the creation time of each stream.
 
-A broker that was wiped, a stream that was deleted and made again: sequences begin at 1 once more, consumers, leases and
-interests are gone, and nothing of that is an error to whoever is connected. So the times are compared after each
-reconnection, and every few seconds.
+When a broker is wiped, or a stream deleted and made again, sequences begin at 1 again, and consumers, leases and
+interests are gone; a connected client gets no error. So the times are compared after each reconnection, and every 5 s.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ log = logs.get(__name__)
 EVERY_S = 5.0
 
 Identity = dict[str, int | None]
-"""When each stream was made, ms; None where there is none."""
+"""The creation time of each stream, ms; None where the stream does not exist."""
 
 
 async def read(bus: Bus, names: Sequence[str]) -> Identity:
-    """The identity as it is now. Raises BrokerUnavailable when JetStream does not answer for 15 s."""
+    """The present identity. Raises BrokerUnavailable when JetStream does not answer for 15 s."""
     found: Identity = {}
     for name in names:
         try:
@@ -41,20 +40,20 @@ async def read(bus: Bus, names: Sequence[str]) -> Identity:
 
 
 def describe_change(before: Identity, now: Identity) -> str | None:
-    """What happened to the streams, in words; None where nothing did. Pure."""
+    """What happened to the streams, for a message; None when they are the same. Pure."""
     gone = [name for name, made in now.items() if made is None and before[name] is not None]
     anew = [name for name, made in now.items() if made is not None and made != before[name]]
     if len(gone) + len(anew) == len(now) > 1:
         return "the broker is another one, or was wiped"
-    said = [f"stream {name} is gone" for name in gone] + [f"stream {name} was made anew" for name in anew]
-    return "; ".join(said) or None
+    changes = [f"stream {name} is gone" for name in gone] + [f"stream {name} was made anew" for name in anew]
+    return "; ".join(changes) or None
 
 
 @asynccontextmanager
 async def broker_unchanged(bus: Bus, names: Sequence[str], metrics: Metrics) -> AsyncIterator[None]:
-    """Within the block the broker is the one that it was at its beginning; the block ends with BrokerChanged else.
+    """End the block with BrokerChanged when the broker's identity differs from that at its beginning.
 
-    While it cannot be asked the process is not ready.
+    The process is not ready while JetStream does not answer.
     """
     watch = _Watch(bus, names, await read(bus, names))
     bus.resync_callbacks.add(watch.doubt.set)
@@ -78,7 +77,7 @@ class _Watch:
 
     async def run(self) -> None:
         """Compare, until cancelled. Raises BrokerChanged."""
-        silent = Episode(log, "JetStream does not say which streams it has")
+        silent = Episode(log, "JetStream does not answer which streams it has")
         while True:
             await lifecycle.pause(self.doubt, EVERY_S)
             self.doubt.clear()
@@ -90,5 +89,5 @@ class _Watch:
                 continue
             silent.ends()
             self.silence = None
-            if (said := describe_change(self._made, now)) is not None:
-                raise BrokerChanged(said, "everything is opened anew")
+            if (changes := describe_change(self._made, now)) is not None:
+                raise BrokerChanged(changes, "everything is opened anew")

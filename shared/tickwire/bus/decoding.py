@@ -1,8 +1,8 @@
-"""Decode or skip: a message that does not decode is counted, named once per episode, and passed over.
+"""Decode or skip: a message that cannot be decoded is counted, logged once per episode, and skipped.
 
-Every subscription is made through `Bus.subscribe` or `Bus.ordered`, whose callbacks may raise BadRequest for a message
-that does not fit: it ends nothing. Whoever loses data with a message that is passed over calls `decoded` and records
-the place where it sees None.
+Every subscription is made through `Bus.subscribe` or `Bus.subscribe_ordered`, whose callbacks may raise BadRequest for
+an invalid message: the subscription goes on. A caller that loses data with a skipped message calls `decode` and records
+the gap where it returns None.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ M = TypeVar("M")
 Callback = Callable[[Msg], Awaitable[None]]
 
 SHOWN = 60
-"""Bytes of a message, and characters of a subject, that are logged."""
+"""Logged bytes of a message, and characters of a subject."""
 FAMILIES = 100
-"""Kinds of subjects that are counted apart: subjects may be anybody's choice."""
+"""Families of subjects that are counted separately: anybody may choose a subject."""
 
 
 class Undecodable:
-    """The messages that a connection passed over."""
+    """Counts the skipped messages of a connection."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
-        """How many, by the kind of their subject."""
+        """How many, by the family of their subject."""
         self._episodes: dict[str, Episode] = {}
 
     def decode(self, subject: str, data: bytes, kind: type[M]) -> M | None:
-        """A message from JSON; None where it does not decode, which is counted."""
+        """A message decoded from JSON; None, and counted, when it cannot be decoded."""
         try:
             return messages.decode(data, kind)
         except BadRequest as error:
@@ -47,19 +47,19 @@ class Undecodable:
             return None
 
     def skip(self, subject: str, data: bytes, error: BadRequest, **where: object) -> None:
-        """Count a message that is passed over; logged once per episode, with `where`."""
+        """Count a skipped message; logged once per episode, with `where`."""
         family = family_of(subject)
         if family not in self._episodes:
             if len(self._episodes) >= FAMILIES:
                 family = "other"
-            self._episodes[family] = Episode(log, "undecodable messages are passed over", quiet_s=QUIET_S, kind=family)
+            self._episodes[family] = Episode(log, "undecodable messages are skipped", quiet_s=QUIET_S, kind=family)
         self.counts[family] += 1
         self._episodes[family].occurs(
             subject=subject[:SHOWN], begins=repr(data[:SHOWN]), error=error.message[:200], **where
         )
 
     def guarded(self, callback: Callback) -> Callback:
-        """A callback that passes over what makes `callback` raise BadRequest, and subjects beyond 512 bytes."""
+        """A callback that skips messages for which `callback` raises BadRequest, and subjects over 512 bytes."""
 
         async def take(message: Msg) -> None:
             try:

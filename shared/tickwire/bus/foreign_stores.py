@@ -1,10 +1,10 @@
-"""Stores that a broker has from another life: of one that stood alone, now in a cluster, or the other way round.
+"""Refuses a broker whose store is from another broker: one that stood alone and is now in a cluster, or the reverse.
 
-Measured on nats-server 2.15.1. A server that stood alone and now is one of a cluster keeps its streams on disk; the
-cluster does not list them, but counts their bytes. Who then makes a stream of such a name gets one whose copies differ:
-on that server the old messages are in it. Half a minute after its start the server removes what is still unlisted. A
-server of a cluster that is started alone does not list its replicated streams either, and a stream that is made under
-such a name has the old messages.
+Measured on nats-server 2.15.1. A server that stood alone and is now in a cluster keeps its streams on disk; the cluster
+does not list them, but counts their bytes. A stream that is then made under such a name has copies that differ: that
+server's copy contains the old messages. Half a minute after its start the server removes streams that are still
+unlisted. A server of a cluster that is started alone does not list its replicated streams either, and a stream that is
+made under such a name contains the old messages.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import StorageError
 
 SETTLES_S = 3.0
-"""A cluster counts the bytes of streams that were removed a moment longer."""
+"""A cluster counts the bytes of removed streams for a moment longer."""
 AGAIN_S = 0.25
 MARK = "tickwire.bus.foreign_stores"
-"""Metadata of a stream that had messages when it was made, so that it is refused again."""
+"""Metadata key that marks a stream that had messages when it was made, so that it is refused again."""
 
 
 async def check_listed(jetstream: JetStreamContext) -> None:
-    """Before a stream is made: raises StorageError where bytes are stored and no stream is listed."""
+    """Call before a stream is made. Raises StorageError when bytes are stored and no stream is listed."""
     deadline = asyncio.get_running_loop().time() + SETTLES_S
     while (account := await retry_jetstream(jetstream.account_info)).storage and not account.streams:
         if asyncio.get_running_loop().time() > deadline:
@@ -40,13 +40,13 @@ async def check_listed(jetstream: JetStreamContext) -> None:
 
 
 def check_unmarked(config: StreamConfig) -> None:
-    """Raises StorageError where a stream is one that `check_new` refused."""
+    """Raises StorageError when `check_new` refused this stream before."""
     if MARK in (config.metadata or {}):
         raise _refused(config.name)
 
 
 async def check_new(jetstream: JetStreamContext, made: StreamInfo) -> None:
-    """After a stream was made: raises StorageError where it has messages that are older than itself."""
+    """Call after a stream was made. Raises StorageError when it contains messages older than itself."""
     if made.did_create and made.state.last_seq and not made.config.sources and await _is_older(jetstream, made):
         marked = made.config.evolve(metadata={**(made.config.metadata or {}), MARK: "yes"})
         await retry_jetstream(lambda: jetstream.update_stream(marked))
@@ -57,13 +57,13 @@ async def _is_older(jetstream: JetStreamContext, made: StreamInfo) -> bool:
     name, first = made.config.name, made.state.first_seq
     assert name is not None
     if not made.state.messages:
-        # All of them were removed, before it was made.
+        # All of them were removed before it was made.
         return True
     try:
         found = await retry_jetstream(lambda: jetstream.get_msg(name, first))
     except NotFoundError:
         return False
-    # By the broker's clock, both. Others may write into it already.
+    # Both times are by the broker's clock. Others may already have written to the new stream.
     return found.time is not None and made.created is not None and found.time < made.created
 
 

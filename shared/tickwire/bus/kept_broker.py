@@ -1,11 +1,12 @@
-"""An embedded broker that is kept alive: started again, on the same port, whenever it ends."""
+"""An embedded broker that is restarted on the same port whenever it ends."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 from tickwire.bus import embedded
@@ -15,7 +16,10 @@ from tickwire.process.bulkhead import reason
 from tickwire.process.supervisor import HEALTHY_AFTER_S, Report, restart_backoff
 
 TAKEOVER_PATIENCE_S = 30.0
-"""How long a killed supervisor's broker may take to follow it: it writes what it has, on a machine that may be busy."""
+"""How long the broker of a killed supervisor may take to end: it writes what it holds, and the machine may be busy."""
+
+Start = Callable[[int], AbstractAsyncContextManager[str]]
+"""Runs a broker on a port; yields its URL."""
 
 
 @asynccontextmanager
@@ -27,44 +31,44 @@ async def kept_broker(
     choice: Sequence[int] = (ports.ANY,),
     token: str | None = None,
 ) -> AsyncIterator[str]:
-    """An embedded broker that is started again, on the same port, when it dies; yields its URL.
+    """Run an embedded broker and restart it, on the same port, when it ends; yields its URL.
 
-    It listens on the first port of `choice` that is free, and asks for `token` if there is one. Raises as
-    `broker.embedded` does when it cannot be started the first time.
+    It listens on the first free port of `choice`, and requires `token` if one is given. Raises as
+    `embedded.embedded` does when the first start fails.
     """
     stop = asyncio.Event()
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     await _predecessor_gone(folder)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-        group.create_task(_keep_broker(folder, server, stop, ready, report, websocket, choice, token))
+        start = partial(_start, folder, server, websocket, token)
+        group.create_task(_keep_broker(start, choice, stop, ready, report))
         try:
             yield await ready
         finally:
             stop.set()
 
 
+def _start(
+    folder: Path, server: Path | None, websocket: embedded.WebSocket | None, token: str | None, port: int
+) -> AbstractAsyncContextManager[str]:
+    return embedded.embedded(folder, server=server, port=port, websocket=websocket, token=token)
+
+
 async def _keep_broker(
-    folder: Path,
-    server: Path | None,
-    stop: asyncio.Event,
-    ready: asyncio.Future[str],
-    report: Report,
-    websocket: embedded.WebSocket | None,
-    choice: Sequence[int],
-    token: str | None,
+    start: Start, choice: Sequence[int], stop: asyncio.Event, ready: asyncio.Future[str], report: Report
 ) -> None:
     port, *others = choice
     backoff = restart_backoff()
     while not stop.is_set():
         began = time.monotonic()
         try:
-            async with embedded.embedded(folder, server=server, port=port, websocket=websocket, token=token) as url:
+            async with start(port) as url:
                 port = int(url.rpartition(":")[2])
                 if not ready.done():
                     ready.set_result(url)
                 await stop.wait()
         except (TickwireError, OSError) as error:
-            # Once it was ready, whatever keeps it from starting again may pass: a full disk, a binary that is replaced.
+            # After the first start every cause may pass: a full disk, a binary that is being replaced.
             if not ready.done():
                 if isinstance(error, embedded.PortTaken) and error.port == port and others:
                     port, *others = others
@@ -78,8 +82,8 @@ async def _keep_broker(
 
 
 async def _predecessor_gone(folder: Path) -> None:
-    """Wait while the broker of a killed supervisor is on its way out."""
+    """Wait while the broker of a killed supervisor ends."""
     deadline = time.monotonic() + TAKEOVER_PATIENCE_S
-    # Polled: a lock of another process says nothing when it is released.
+    # Polled: the lock of another process has no event for its release.
     while embedded.in_use(folder) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.05)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def observed(bus: Bus, metrics: Metrics) -> Iterator[None]:
-    """Within the block the connection is part of every scrape and of the readiness of its process."""
+    """Report the connection in every scrape and in the readiness of its process, for as long as the block lasts."""
     with (
         metrics.reading(partial(of_bus, bus)),
         metrics.ready.checked("broker", lambda: None if bus.client.is_connected else "not connected to the broker"),
@@ -29,7 +29,7 @@ def observed(bus: Bus, metrics: Metrics) -> Iterator[None]:
 
 
 def of_bus(bus: Bus) -> Iterable[Metric]:
-    """What the connection to the broker counts by itself."""
+    """Counters of the connection to the broker."""
     stats = bus.client.stats
     yield gauge("tickwire_broker_connected", "1 while connected to the broker", float(bus.client.is_connected))
     yield counter("tickwire_broker_reconnects", "Connections to the broker after the first", stats["reconnects"])
@@ -49,7 +49,7 @@ def of_bus(bus: Bus) -> Iterable[Metric]:
 
 
 def of_leases(leases: Leases) -> Iterable[Metric]:
-    """Which share of the work an instance has, and how it changes."""
+    """The leases of an instance, and their changes."""
     yield gauge("tickwire_leases_held", "Leases that this instance holds", len(leases.held))
     yield gauge("tickwire_instances", "Live instances of the service, as seen from this one", len(leases.members))
     changes = CounterMetricFamily("tickwire_lease_changes", "Leases gained, given up and lost", labels=["change"])

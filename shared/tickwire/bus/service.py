@@ -1,6 +1,6 @@
-"""Answering requests: the endpoints of a service, as a NATS micro service.
+"""Endpoints of a service: answers requests as a NATS micro service.
 
-A micro service's `stop()` loses replies in flight, so endpoints are drained and their tasks awaited.
+Endpoints are drained and their tasks awaited at the end, so that every accepted request is answered.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from tickwire.observe.metrics import Metrics
 
 log = logs.get(__name__)
 
-_foreign = Episode(log, "requests ask for their replies where tickwire itself speaks", quiet_s=QUIET_S)
+_foreign = Episode(log, "requests name a reply subject on which tickwire publishes", quiet_s=QUIET_S)
 
 Q = TypeVar("Q", bound=Struct)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One request as a handler sees it: answer with `reply`, more than once for a chunked reply."""
+    """One request, as its handler gets it. Answer with `reply`, several times for a chunked reply."""
 
     subject: str
     reply_to: str
@@ -50,7 +50,7 @@ class Call:
     publish: Callable[..., Awaitable[None]] = field(repr=False)
 
     async def reply(self, message: Struct | bytes) -> None:
-        """Send a reply: a message as JSON, or bytes as they stand."""
+        """Send a reply: a message as JSON, or bytes unchanged."""
         if self.reply_to:
             await self.publish(self.reply_to, message if isinstance(message, bytes) else messages.encode(message))
 
@@ -68,7 +68,7 @@ class Call:
 class Endpoint(Generic[Q]):
     """A subject that a service answers. `handle` returns the reply, or None when it replied by itself.
 
-    Up to `concurrent` requests are handled at once, and `waiting` more wait for that; the next are refused (Busy).
+    At most `concurrent` requests are handled at once, and `waiting` more wait; further ones are refused (Busy).
     """
 
     subject: str
@@ -88,11 +88,11 @@ async def serve(
     queue: str = "q",
     metrics: Metrics | None = None,
 ) -> AsyncIterator[None]:
-    """Answer requests for as long as the block lasts; at its end those accepted are still answered.
+    """Answer requests for as long as the block lasts; accepted requests are answered before it ends.
 
-    A TickwireError of a handler is the reply. Any other exception is a bug: it is logged, and the caller is told;
-    other requests do not notice. `$SRV.PING/INFO/STATS` answer for the instance, and `metrics` has what Prometheus asks
-    for.
+    A TickwireError of a handler is the reply. Any other exception is a bug: it is logged and its request answered with
+    InternalError; other requests are not affected. The instance answers `$SRV.PING/INFO/STATS`, and `metrics` counts
+    its requests.
     """
     counted = metrics or Metrics()
     async with asyncio.TaskGroup() as group:
@@ -115,7 +115,8 @@ async def serve(
                 handler=_in_task(bus, endpoint, group, counted),
             )
         try:
-            # After the endpoints: whoever is answered a ping may ask. It returns when the server knows of them all.
+            # After the endpoints: a client that got an answer to its ping may send a request. Returns when the server
+            # has processed all subscriptions.
             await micro.start()
             counted.serving = counted.served = True
             yield
@@ -166,16 +167,16 @@ def _busy(subject: str, in_hand: int) -> Busy:
 
 
 def may_answer(request: Msg) -> bool:
-    """Whether the reply would be no more than that: we may say what the asker may not."""
+    """Whether the reply subject is an ordinary one: a service may publish on subjects that the requester may not."""
     if security.is_ours(request.reply):
         _foreign.occurs(subject=request.subject)
         return False
-    # The broker would close the connection that answers.
+    # A longer subject would make the broker close our connection.
     return len(request.reply.encode(errors="replace")) <= SUBJECT_BYTES
 
 
 def _correct(metrics: Metrics, stats: EndpointStats) -> None:
-    """The micro service is done with a request before it is answered: what came of it is counted by `answer`."""
+    """Set the statistics from those of `answer`: nats-py counts a request before it is answered."""
     answered = metrics.answered[stats.subject]
     stats.num_errors, stats.last_error = answered.errors, answered.last_error
     stats.processing_time = answered.nanoseconds
@@ -183,7 +184,7 @@ def _correct(metrics: Metrics, stats: EndpointStats) -> None:
 
 
 async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
-    """Handle one request: the reply, a typed error, or a bug, which is logged and told to the caller."""
+    """Handle one request: send the reply, a typed error, or InternalError for a bug, which is logged."""
     began, answered = time.perf_counter_ns(), metrics.answered[endpoint.subject]
     try:
         reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
@@ -197,7 +198,7 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
         log.debug("refused", subject=call.subject, error=str(error))
         await _refuse(endpoint, call, metrics, error)
     except Exception as error:
-        # The boundary of a request: a bug fails the one that met it, and the others are answered.
+        # The boundary of a request: a bug fails its own request only.
         log.exception("a request failed", subject=call.subject)
         bug = InternalError(f"{call.subject} failed: {error!r}", "see the service's log")
         await _refuse(endpoint, call, metrics, bug)
@@ -216,9 +217,9 @@ async def _refuse(endpoint: Endpoint[Any], call: Call, metrics: Metrics, error: 
     try:
         await call.refuse(error)
     except nats.errors.Error as problem:
-        log.debug("the asker could not be told", subject=call.subject, error=repr(problem))
+        log.debug("the error could not be sent", subject=call.subject, error=repr(problem))
 
 
 def _named(endpoint: Endpoint[Any]) -> str:
-    """An endpoint as metrics name it: without what differs between instances and partitions."""
+    """The name of an endpoint in metrics: without the tokens that differ between instances and partitions."""
     return ".".join(endpoint.subject.split(".")[:2])

@@ -1,4 +1,4 @@
-"""How many messages wait in streams: asked for every few seconds beside the work, so that no scrape waits for it."""
+"""How many messages streams hold: read from the broker every few seconds, so that no scrape waits for it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EVERY_S = 2.0
 
 
 class StreamDepth:
-    """A gauge `name` with the label `stream`. A stream has no value while the broker does not say."""
+    """A gauge `name` with the label `stream`. A stream has no value while the broker does not answer."""
 
     def __init__(self, name: str, text: str) -> None:
         self._name = name
@@ -28,21 +28,21 @@ class StreamDepth:
         self._counts: dict[str, int] = {}
 
     async def watch(self, stream: str, ask: Callable[[], Awaitable[int]]) -> None:
-        """Keep the value of a stream, as `ask` has it from the broker, until cancelled."""
+        """Keep the value of a stream current with what `ask` reads from the broker, until cancelled."""
         try:
             while True:
                 try:
                     self._counts[stream] = await cancellable(ask())
                 except (nats.errors.Error, TimeoutError) as error:
-                    # That of nats-py, or at times asyncio's own. An old number would be a wrong one.
+                    # nats-py raises its own TimeoutError, and at times that of asyncio. An old number would be wrong.
                     self._counts.pop(stream, None)
-                    log.debug("it cannot be said how much waits", stream=stream, error=repr(error))
+                    log.debug("the depth of a stream is unknown", stream=stream, error=repr(error))
                 await asyncio.sleep(EVERY_S)
         finally:
             self._counts.pop(stream, None)
 
     def collect(self) -> Iterable[Metric]:
-        """What Prometheus is told."""
+        """The gauge for a scrape."""
         family = GaugeMetricFamily(self._name, self._text, labels=["stream"])
         for stream, count in self._counts.items():
             family.add_metric([stream], count)
@@ -51,7 +51,7 @@ class StreamDepth:
 
 @asynccontextmanager
 async def observed(bus: Bus, stream: str, metrics: Metrics) -> AsyncIterator[None]:
-    """Within the block, `tickwire_stream_messages` says how many messages a stream holds."""
+    """Report `tickwire_stream_messages`, the messages a stream holds, for as long as the block lasts."""
     depth = StreamDepth("tickwire_stream_messages", "Messages that a stream holds for this service")
 
     async def ask() -> int:

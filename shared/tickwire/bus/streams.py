@@ -1,6 +1,6 @@
-"""Every stream and bucket, declared in one place, idempotently: whoever connects first makes them.
+"""Every stream and bucket, declared idempotently in one place: the first process that connects makes them.
 
-File storage throughout: memory streams are gone after a broker restart, and measured no faster.
+All use file storage: memory streams are lost at a broker restart, and measured no faster.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ STATUS = "STATUS"
 SINK = "SINK"
 
 HELD = {"book": BOOKS, "candle": CANDLES}
-"""What stream SINK holds for a database, by kind, and where it has it from."""
+"""The kinds that stream SINK holds for a database, and the stream that it sources each from."""
 JOBS_WAITING = 10_000
-"""Fetch jobs of one exchange that may wait; with more, a request is refused before it is queued."""
+"""Fetch jobs of one exchange that may wait; further requests are refused before they are queued."""
 SOURCED = 8
-"""Messages kept of a book or candle: the broker takes up to a second to connect a stream that sources them."""
+"""Messages kept of each book or candle: the broker takes up to a second to connect a stream that sources them."""
 
 _MIB = 1 << 20
 _RETENTION = TapeSettings()
@@ -53,11 +53,11 @@ _ALREADY_EXISTS = 10058
 _NO_PEERS = (10005, 10074)
 """JetStream's error codes for more replicas than there are servers, in a cluster and without one."""
 _NO_ROOM = 10047
-"""JetStream's error code for storage that is not there to be reserved."""
+"""JetStream's error code when it cannot reserve the storage."""
 
 
 def _sizes(section: type[TapeSettings | SinkSettings]) -> dict[str, int]:
-    """The settings that are sizes of streams, and the least that each may be."""
+    """The settings that are sizes of streams, and the minimum of each."""
     fields = section.model_fields.items()
     return {name: each.metadata[0].ge for name, each in fields if name.endswith("_bytes")}
 
@@ -66,69 +66,94 @@ SIZES, HELD_SIZES = _sizes(TapeSettings), _sizes(SinkSettings)
 
 
 def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: int = 1) -> list[StreamConfig]:
-    """All streams, for so many cache partitions, this lease TTL in seconds and this retention of the tape.
+    """All streams, for a number of cache partitions, a lease TTL in seconds and a retention of the tape.
 
-    Each is kept by `replicas` servers of a cluster.
+    `replicas` servers of a cluster keep each.
     """
-    configs = [
-        # Pages on their way to the cache. The partition's owner purges what it has applied, so a full stream
-        # means that no cache runs: then publishing fails, and nothing is lost.
-        StreamConfig(
-            name=OHLCV,
-            subjects=["tape.ohlcv.*.*.*"],
-            subject_transform=SubjectTransform(
-                src="tape.ohlcv.*.*.*",
-                dest=f"ohlcv.{{{{partition({partitions},1,2,3)}}}}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}.{{{{wildcard(3)}}}}",
-            ),
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_bytes=tape.ohlcv_bytes,
-            duplicate_window=120,
-            allow_direct=True,
+    configs = [_pages(partitions, tape), *_jobs(), *_buckets(lease_ttl_s), *_feeds(tape)]
+    return [config.evolve(num_replicas=replicas) for config in configs]
+
+
+def _pages(partitions: int, tape: TapeSettings) -> StreamConfig:
+    """Pages of candles on their way to the cache.
+
+    The owner of a partition purges the pages that it applied, so a full stream means that no cache runs: then
+    publishing fails, and nothing is lost.
+    """
+    wildcards = "{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
+    return StreamConfig(
+        name=OHLCV,
+        subjects=["tape.ohlcv.*.*.*"],
+        subject_transform=SubjectTransform(
+            src="tape.ohlcv.*.*.*", dest=f"ohlcv.{{{{partition({partitions},1,2,3)}}}}.{wildcards}"
         ),
-        # Fetch jobs, each handed to one fetcher and gone when it is done.
-        StreamConfig(
-            name=JOBS,
-            subjects=["jobs.fetch.*"],
-            retention=RetentionPolicy.WORK_QUEUE,
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.NEW,
-            max_bytes=64 * _MIB,
-            max_msgs_per_subject=JOBS_WAITING,
-            discard_new_per_subject=True,
-            duplicate_window=120,
-        ),
-        # The newest message of each job, so that its result can still be read an hour later; and which are cancelled,
-        # for a fetcher that takes one of them later.
-        StreamConfig(
-            name=JOB_RESULTS,
-            subjects=["md.job.*", "jobs.cancel.*"],
-            storage=StorageType.FILE,
-            max_msgs_per_subject=1,
-            max_age=3600,
-            max_bytes=64 * _MIB,
-            allow_direct=True,
-        ),
-        # The KV bucket of leases and live instances: an entry not renewed within the TTL expires, and the
-        # marker that the expiry leaves wakes the watchers.
-        _bucket(LEASES).evolve(max_age=lease_ttl_s, allow_msg_ttl=True, subject_delete_marker_ttl=max(lease_ttl_s, 1)),
-        # The KV bucket of interests in feeds; each has the TTL its subscriber asked for, or none.
-        _bucket(INTEREST).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=max(lease_ttl_s, 1)),
-        # The tape: one writer per subject, held to it by the expected sequence; republished to be read by all.
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_bytes=tape.ohlcv_bytes,
+        duplicate_window=120,
+        allow_direct=True,
+    )
+
+
+def _jobs() -> list[StreamConfig]:
+    """The queue of fetch jobs, each delivered to one fetcher and removed when it is done; and their newest messages.
+
+    JOB_RESULTS keeps the newest message of each job for an hour, and the ids of cancelled jobs, for a fetcher that
+    takes one of them later.
+    """
+    queue = StreamConfig(
+        name=JOBS,
+        subjects=["jobs.fetch.*"],
+        retention=RetentionPolicy.WORK_QUEUE,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        max_bytes=64 * _MIB,
+        max_msgs_per_subject=JOBS_WAITING,
+        discard_new_per_subject=True,
+        duplicate_window=120,
+    )
+    results = StreamConfig(
+        name=JOB_RESULTS,
+        subjects=["md.job.*", "jobs.cancel.*"],
+        storage=StorageType.FILE,
+        max_msgs_per_subject=1,
+        max_age=3600,
+        max_bytes=64 * _MIB,
+        allow_direct=True,
+    )
+    return [queue, results]
+
+
+def _buckets(lease_ttl_s: float) -> list[StreamConfig]:
+    """The KV buckets of leases and of interests in feeds.
+
+    A lease or live instance that is not renewed within the TTL expires, and the marker of the expiry wakes the
+    watchers. An interest has the TTL that its subscriber asked for, or none.
+    """
+    marker_ttl = max(lease_ttl_s, 1)
+    leases = _bucket(LEASES).evolve(max_age=lease_ttl_s, allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)
+    return [leases, _bucket(INTEREST).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)]
+
+
+def _feeds(tape: TapeSettings) -> list[StreamConfig]:
+    """The tape: one writer per subject, fenced by the expected sequence; republished for all readers.
+
+    Books, tickers, candles and states keep the newest message of each subject, so that a late joiner has the present
+    state at once; books and candles a few more, for a stream that sources them a little later. A book that is not
+    repeated expires.
+    """
+    return [
         _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
         _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
-        # The newest of each, so that a late joiner has the present state at once; and a few before it, so that a
-        # stream that sources these, a little behind, has them all. A book that nobody repeats is nobody's.
         _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_age=BOOK_VALID_S, max_bytes=tape.books_bytes),
         _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=tape.tickers_bytes),
         _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=tape.candles_bytes),
         _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
     ]
-    return [config.evolve(num_replicas=replicas) for config in configs]
 
 
 def _bucket(name: str) -> StreamConfig:
-    """A KV bucket, as NATS' clients would make it."""
+    """A KV bucket with the configuration that NATS' clients give it."""
     return StreamConfig(
         name=f"KV_{name}",
         subjects=[f"$KV.{name}.>"],
@@ -167,8 +192,8 @@ async def declare(
 ) -> None:
     """Make or update every stream. Safe to call from any number of processes at once.
 
-    Raises StorageError when the broker has no room for one or a store of another broker
-    (`tickwire.bus.foreign_stores`), ConfigError when it has not so many servers.
+    Raises StorageError when the broker has no room, or the store of another broker (`tickwire.bus.foreign_stores`);
+    ConfigError when the broker has fewer servers than `replicas`.
     """
     wanted = declared(partitions, lease_ttl_s, tape, replicas)
     smallest = declared(partitions, lease_ttl_s, tape.model_copy(update=SIZES), replicas)
@@ -176,17 +201,20 @@ async def declare(
 
 
 async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:
-    """Make or update every stream as the settings want them. Raises as `declare` does."""
+    """Make or update every stream according to the settings. Raises as `declare` does."""
     await declare(jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape, settings.nats.replicas)
 
 
 def _room(configs: list[StreamConfig]) -> int:
-    """The room that streams want of each server that keeps them, MiB."""
+    """The room that streams need on each server that keeps them, MiB."""
     return sum(config.max_bytes or 0 for config in configs) // _MIB
 
 
 async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes: str, smallest: int) -> None:
-    """Make or update streams, of the sizes that the settings `sizes` say; with the least of them `smallest` MiB."""
+    """Make or update streams.
+
+    Errors name the settings of their sizes, `sizes`, and the MiB that the least of these need, `smallest`.
+    """
     for config in configs:
         try:
             await _declare(jetstream, config)
@@ -209,10 +237,10 @@ async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes:
 
 
 async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, replicas: int = 1) -> None:
-    """Make or update what a sink needs besides: its totals, and books and candles that wait for its database.
+    """Make or update the streams of a sink: its totals, and the books and candles that wait for its database.
 
-    BOOKS and CANDLES keep only the newest of each; here all of them are kept, as long as the settings say. Of no kind
-    that is not to be written, so that a sequence that is missing is something missed. Raises StorageError.
+    BOOKS and CANDLES keep only the newest of each; stream SINK keeps all of them for `held_age_s`. It holds no kind
+    that the sink does not write, so that a missing sequence means a missed message. Raises StorageError.
     """
     configs = _of_sink(settings)
     smallest = _room(_of_sink(settings.model_copy(update=HELD_SIZES)))
@@ -239,7 +267,7 @@ def _of_sink(settings: SinkSettings) -> list[StreamConfig]:
 
 
 async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
-    """Make a stream or update it; ask for nothing where it is as it should be, which needs less of a permission."""
+    """Make or update a stream; only reads it when it is as it should be, which needs fewer permissions."""
     name = config.name
     assert name is not None
     try:
@@ -248,7 +276,7 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
         found = None
     wanted = config.as_dict()
     if not wanted["duplicate_window"]:
-        # The server chooses one.
+        # The server chooses its own.
         del wanted["duplicate_window"]
     if found is None:
         await foreign_stores.check_listed(jetstream)
@@ -260,7 +288,7 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
         made = await retry_jetstream(lambda: jetstream.add_stream(config))
         await foreign_stores.check_new(jetstream, made)
     except APIError as error:
-        # The room of a stream that is there already is counted twice here.
+        # The server counts the room of an existing stream twice here.
         if error.err_code not in (_ALREADY_EXISTS, _NO_ROOM):
             raise
         try:
@@ -270,7 +298,7 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
 
 
 def _covers(found: Any, wanted: Any) -> bool:
-    """Whether a configuration says all that is wanted; what is empty the server leaves out."""
+    """Whether a configuration contains everything that is wanted; the server omits empty values."""
     if isinstance(wanted, dict) and isinstance(found, dict):
         return all(_covers(found.get(name), value) for name, value in wanted.items())
     if isinstance(wanted, list) and isinstance(found, list):
@@ -279,12 +307,12 @@ def _covers(found: Any, wanted: Any) -> bool:
 
 
 def names(settings: Settings) -> list[str]:
-    """The streams that every service finds or makes."""
+    """The streams that every service needs."""
     return _names(declared(settings.cache.partitions, settings.leases.ttl_s, settings.tape))
 
 
 def names_of_sink(settings: SinkSettings) -> list[str]:
-    """The streams that a sink has besides."""
+    """The streams that a sink needs in addition."""
     return _names(_of_sink(settings))
 
 
@@ -293,7 +321,7 @@ def _names(configs: list[StreamConfig]) -> list[str]:
 
 
 async def read_created_ms(jetstream: JetStreamContext, stream: str) -> int:
-    """When a stream was made, ms: its identity, because sequences start again when a broker is wiped.
+    """The creation time of a stream, ms: its identity, because sequences start again when a broker is wiped.
 
     Raises nats.js.errors.NotFoundError when there is no such stream.
     """
@@ -301,7 +329,7 @@ async def read_created_ms(jetstream: JetStreamContext, stream: str) -> int:
 
 
 def created_ms(info: StreamInfo) -> int:
-    """When a stream was made, ms."""
+    """The creation time of a stream, ms."""
     if info.created is None:
         raise NotFoundError(description=f"stream {info.config.name} has no creation time")
     return int(info.created.timestamp() * 1000)
