@@ -1,15 +1,15 @@
-// NATS over a WebSocket in a browser, as much of it as following a feed takes: the text protocol, and nothing else.
+// NATS' text protocol over a WebSocket in a browser, as much of it as a feed needs.
 // https://docs.nats.io/reference/reference-protocols/nats-protocol; for more, bundle @nats-io/nats-core.
 
 const text = new TextDecoder("utf-8", { fatal: true });
 const bytes = new TextEncoder();
 
-const FAILED = { 400: "bad request", 408: "bad request", 500: "the broker failed", 503: "nobody answers" };
+const FAILED = { 400: "bad request", 408: "bad request", 500: "the broker failed", 503: "no service answers" };
 
 export class Nats {
-  /** Connect, and be ready once the server has answered. */
+  /** Connect; resolves once the server has answered. */
   static open(url) {
-    // The token of the broker is its user, which a WebSocket has no use for.
+    // The broker's token is the user of the URL, which a WebSocket URL must not have.
     const at = new URL(url);
     const token = at.username;
     at.username = "";
@@ -32,7 +32,7 @@ export class Nats {
     socket.onclose = socket.onerror = () => this.failed(new Error(`no connection to ${socket.url}`));
   }
 
-  /** Call back with `{data, headers}` for each message; returns the number to unsubscribe with. */
+  /** Call back with `{data, headers}` for each message; returns the number for unsubscribing. */
   subscribe(subject, callback) {
     this.callbacks.set(String(this.next), callback);
     this.send(`SUB ${subject} ${this.next}\r\n`);
@@ -49,7 +49,7 @@ export class Nats {
     this.send(`PUB ${subject} ${reply} ${bytes.encode(data).length}\r\n${data}\r\n`);
   }
 
-  /** The replies to a request, until `last(reply)`; an error of the service is thrown. */
+  /** Return the replies to a request, up to the one with `last(reply)`; throws an error of the service. */
   request(subject, message, last = () => true) {
     return new Promise((resolve, reject) => {
       const replies = [];

@@ -1,11 +1,11 @@
-// Follow trades from Node: `node node.mjs EXCHANGE SYMBOL [COUNT]` prints each trade as a line of JSON.
+// Prints live trades from Node, each as a line of JSON: `node node.mjs EXCHANGE SYMBOL [COUNT]`.
 // The broker is that of $NATS_URL: `export NATS_URL=$(tickwire url)`.
 import { randomUUID } from "node:crypto";
 import { connect } from "@nats-io/transport-node";
 import { readBackRequest, taped, token, Trades } from "./tickwire.mjs";
 
 const [exchange, symbol, count = Infinity] = process.argv.slice(2);
-// This client passes over the token that a URL has.
+// This client ignores the token in a URL.
 const { host, username } = new URL(process.env.NATS_URL);
 const nc = await connect({ servers: host, token: username, maxReconnectAttempts: -1 });
 const ask = async (subject, request) => {
@@ -14,7 +14,7 @@ const ask = async (subject, request) => {
   return reply.json();
 };
 
-// Candles of the last hour: have what is missing fetched, wait until it is in the cache, and read it there.
+// Candles of the last hour: fetch missing ones, wait until they are cached, and read them.
 const key = { exchange, symbol, timeframe: "1m" };
 const job = { ...key, id: randomUUID(), since: Date.now() - 3_600_000 };
 const progress = nc.subscribe(`md.job.${job.id}`);
@@ -27,7 +27,7 @@ for await (const message of progress) {
 const candles = await ask("cache.get", { ...key, limit: 3, last: true });
 console.error("candles:", JSON.stringify(candles.rows));
 
-// The trades, and what was missed of them.
+// Live trades, and those that were missed.
 const subject = `md.trade.${exchange}.${token(symbol)}`;
 const of = (message) => taped((name) => message.headers.get(name), message.json());
 const readBack = async (after) => {
@@ -54,7 +54,7 @@ nc.subscribe(subject, {
 });
 await nc.flush();
 
-// The feed runs as long as somebody is interested: said again before the time to live is over, taken back at the end.
+// The feed runs while it has subscribers: the interest is renewed before it expires, and withdrawn at the end.
 const feed = { kind: "trade", exchange, symbol, subscriber: `node-${process.pid}` };
 await ask("streamer.start", { ...feed, ttl_s: 15 });
 const renewing = setInterval(() => ask("streamer.start", { ...feed, ttl_s: 15 }).catch(console.error), 5_000);

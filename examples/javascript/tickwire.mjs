@@ -1,17 +1,17 @@
-// What every JavaScript consumer of tickwire needs besides a NATS client: names, and a trade feed without holes.
+// What a JavaScript consumer of tickwire needs besides a NATS client: names, and a trade feed without missing messages.
 
-/** A symbol as it stands in a subject: `BTC/USDT:USDT` is `BTC-USDT=3AUSDT`. */
+/** A symbol as it is written in subjects: `BTC/USDT:USDT` is `BTC-USDT=3AUSDT`. */
 export function token(symbol) {
   const escaped = (character) =>
     [...new TextEncoder().encode(character)].map((byte) => "=" + byte.toString(16).toUpperCase().padStart(2, "0")).join("");
   return symbol.replace(/[^A-Za-z0-9/]/gu, escaped).replaceAll("/", "-");
 }
 
-/** A message of a tape; `header(name)` gives its headers. `before` is the one before it on the same subject. */
+/** A message of the tape; `header(name)` returns a header. `before` is the sequence before it on the same subject. */
 export function taped(header, data) {
   return {
     sequence: Number(header("Nats-Sequence")),
-    // The first is there where the tape keeps nothing of the subject any more.
+    // The first header is set where the tape no longer has messages of the subject.
     before: Number(header("Tickwire-Last-Sequence") || header("Nats-Expected-Last-Subject-Sequence") || 0),
     written: Date.parse(header("Nats-Time-Stamp")),
     data,
@@ -31,7 +31,7 @@ export class Trades {
     this.turn = Promise.resolve();
   }
 
-  /** A message of the subscription; those that come meanwhile wait for their turn. */
+  /** Take a message of the subscription; messages that arrive meanwhile are queued. */
   heard(message) {
     const turn = this.turn.then(() => this.follow(message));
     this.turn = turn.catch(() => {});
@@ -39,7 +39,7 @@ export class Trades {
   }
 
   async follow(message) {
-    // A lower sequence that was written later is of a stream made anew, to be read from its beginning.
+    // A lower sequence that was written later belongs to a recreated stream, which is read from its beginning.
     if (message.sequence <= this.last && message.written > this.written) this.last = 0;
     while (this.last !== null && message.before > this.last) {
       const missed = await this.missed();
@@ -70,7 +70,7 @@ export class Trades {
   }
 }
 
-/** The request that reads back: answered by one message each, and a last one without data, of status 204 or 404. */
+/** The request that reads messages back: each is one answer; the last answer has no data and status 204 or 404. */
 export function readBackRequest(subject, after) {
   const tape = subject.replace(/^md\./, "tape.");
   return { subject: "$JS.API.DIRECT.GET.TRADES", request: { next_by_subj: tape, seq: after + 1, batch: 256 } };

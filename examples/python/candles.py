@@ -1,4 +1,4 @@
-"""Candles as a DataFrame, what is missing fetched first: `python candles.py EXCHANGE SYMBOL TIMEFRAME SINCE`."""
+"""Prints candles as a DataFrame, after fetching missing ones: `python candles.py EXCHANGE SYMBOL TIMEFRAME SINCE`."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""Candles from a time on, the past first and then the present: `python history_then_live.py EXCHANGE SYMBOL`."""
+"""Prints candles of the last 15 minutes, then live ones: `python history_then_live.py EXCHANGE SYMBOL`."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""The same without async, as in a notebook: `python notebook.py EXCHANGE SYMBOL`."""
+"""Candles and trades without async, as in a notebook: `python notebook.py EXCHANGE SYMBOL`."""
 
 import sys
 from itertools import islice

@@ -1,4 +1,4 @@
-"""Live trades as they happen, and holes named: `python trades.py EXCHANGE SYMBOL [COUNT]` prints lines of JSON."""
+"""Prints live trades as lines of JSON, and counts gaps: `python trades.py EXCHANGE SYMBOL [COUNT]`."""
 
 import asyncio
 import sys

@@ -1,7 +1,7 @@
-"""Follow trades with nothing but a socket: `python trades.py EXCHANGE SYMBOL [COUNT]`.
+"""Prints live trades with nothing but a socket: `python trades.py EXCHANGE SYMBOL [COUNT]`.
 
-NATS is lines of text over TCP (https://docs.nats.io/reference/reference-protocols/nats-protocol), so this is all that
-a program in any language has to do. It prints each trade as a line of JSON. The broker is that of $NATS_URL:
+NATS is a text protocol over TCP (https://docs.nats.io/reference/reference-protocols/nats-protocol), so a program in any
+language can do this. Each trade is a line of JSON. The broker is that of $NATS_URL:
 `export NATS_URL=$(tickwire url)`.
 """
 
@@ -38,7 +38,7 @@ class Nats:
         self.send(f"PUB {subject} {reply} {len(data)}\r\n".encode() + data + b"\r\n")
 
     def receive(self):
-        """The next message: the number of its subscription, its headers as text, its payload."""
+        """Return the next message: the number of its subscription, its headers as text, its payload."""
         while line := self.file.readline().decode():
             verb, *words = line.split()
             if verb == "PING":
@@ -52,7 +52,7 @@ class Nats:
         raise SystemExit("the broker closed the connection")
 
     def request(self, subject, message):
-        """Ask, and wait for the answer; trades that come meanwhile wait too."""
+        """Send a request and wait for the answer; trades that arrive meanwhile are queued."""
         inbox = f"_INBOX.{os.urandom(8).hex()}"
         self.subscribe(inbox, "reply")
         self.publish(subject, message, inbox)
@@ -62,13 +62,13 @@ class Nats:
         self.send(b"UNSUB reply\r\n")
         _, headers, payload = received
         if "503" in headers.split("\r\n")[0]:
-            raise SystemExit(f"nobody answers {subject}: is tickwire up?")
+            raise SystemExit(f"no service answers {subject}: is tickwire up?")
         if "Nats-Service-Error-Code" in headers:
             raise SystemExit(json.loads(payload)["message"])
         return json.loads(payload), waiting
 
     def fetch(self, key, since):
-        """Have the candles that are missing fetched into the cache, and wait until they are there."""
+        """Fetch missing candles into the cache, and wait until they are there."""
         job = key | {"id": os.urandom(8).hex(), "since": since}
         self.subscribe(f"md.job.{job['id']}", "job")
         _, waiting = self.request("fetcher.fetch", job)
@@ -81,7 +81,7 @@ class Nats:
 
 
 def token(symbol):
-    """A symbol as it stands in a subject: BTC/USDT:USDT is BTC-USDT=3AUSDT."""
+    """Return a symbol as it is written in subjects: BTC/USDT:USDT is BTC-USDT=3AUSDT."""
 
     def escape(found):
         return "".join(f"={byte:02X}" for byte in found[0].encode())
