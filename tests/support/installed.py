@@ -46,6 +46,10 @@ def python_with(folder: Path, *extras: str) -> Path:
     """Make it in a folder; its interpreter. The sources of tickwire are this tree's."""
     venv.create(folder, symlinks=True, with_pip=False)
     (site,) = folder.glob("lib/python*/site-packages")
+    described = [each for each in _tops("tickwire") if each.suffix == ".dist-info"]
+    assert described, "tickwire is not installed here"
+    for each in described:
+        (site / each.name).symlink_to(each)
     for name in requirements(extras):
         try:
             tops = list(_tops(name))
