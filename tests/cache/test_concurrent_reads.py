@@ -370,4 +370,4 @@ def test_a_key_with_too_many_ranges_for_a_message_is_named_and_others_are_listed
     assert [key.symbol for part in parts for key in part.keys] == [key.symbol for key in sound]
     notes = [note for part in parts for note in part.damaged]
     assert notes[0] == "a note"
-    assert "A/B 1m is known in 60,000 separate ranges" in notes[1]
+    assert "A/B 1m has 60,000 separate verified ranges" in notes[1]

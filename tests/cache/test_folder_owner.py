@@ -18,7 +18,7 @@ from support.processes import TICKWIRE, environment, running_service, tickwire
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.cache import folder_owner as cache_folder
-from tickwire.cache.fence import Broker, Fence
+from tickwire.cache.fence import BrokerIdentity, Fence
 from tickwire.cache.store import Store
 from tickwire.errors import CacheFileError, Fenced
 from tickwire.model import messages, subjects
@@ -202,7 +202,7 @@ def claims(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("others", [100, 300])
 def test_a_store_of_another_broker_is_refused_whichever_of_both_is_older(claims: Path, others: int) -> None:
     mine = Store.open(claims, 0, partitions=1, claim=Fence(200, 9), stream="200")
-    (claims / cache_folder.RECORD).write_bytes(messages.encode(Broker(generation=others, stream=others)))
+    (claims / cache_folder.RECORD).write_bytes(messages.encode(BrokerIdentity(generation=others, stream=others)))
     with pytest.raises(CacheFileError, match="belongs to another broker"):
         Store.open(claims, 0, partitions=1, claim=Fence(200, 10), stream="200")
     other = Store.open(claims, 0, partitions=1, claim=Fence(others, 1), stream=str(others))

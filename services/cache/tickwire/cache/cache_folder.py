@@ -1,4 +1,4 @@
-"""The cache folder: which file is called what, and how one is replaced so that a crash leaves the old or the new."""
+"""The cache folder: names of its files, and atomic replacement, so that a crash leaves the old file or the new."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ REPAIR = "tickwire candles repair {} moves it aside and keeps its good rows"
 
 
 class CacheFolder:
-    """The names in one cache folder. Methods that touch the disk raise OSError."""
+    """The files of one cache folder. Methods that access the disk raise OSError."""
 
     def __init__(self, disk: Disk, directory: str) -> None:
         self.disk = disk
@@ -39,11 +39,11 @@ class CacheFolder:
         return f"{self.directory}/.partition-{partition}.json"
 
     def temporary(self, partition: int, name: str) -> str:
-        """A name that no reader looks at, swept when the partition is opened."""
+        """The name of a temporary file, which no reader opens and `sweep` removes."""
         return f"{self.directory}/.partition-{partition}.tmp-{name}"
 
     def keys(self) -> list[Key]:
-        """Every key that a data file or a meta file is named after."""
+        """Every key with a data file or a meta file."""
         stems = set()
         for name in self.disk.names(self.directory):
             for ending in (".csv", ".meta.json"):
@@ -58,7 +58,7 @@ class CacheFolder:
         return found
 
     def sweep(self, partition: int) -> None:
-        """Remove the temporary files of a partition, which only a crash leaves."""
+        """Remove the temporary files of a partition that a crash left."""
         prefix = f".partition-{partition}.tmp-"
         for name in self.disk.names(self.directory):
             if name.startswith(prefix):
@@ -66,7 +66,7 @@ class CacheFolder:
 
     @contextmanager
     def opened(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:
-        """A descriptor, or None where there is no such file."""
+        """A descriptor within the block, or None if there is no such file."""
         try:
             fd = self.disk.open(path, flags)
         except FileNotFoundError:
@@ -78,7 +78,7 @@ class CacheFolder:
             self.disk.close(fd)
 
     def read(self, path: str) -> bytes | None:
-        """A small file's contents, or None where there is no such file."""
+        """The contents of a small file, or None if there is no such file."""
         with self.opened(path) as fd:
             if fd is None:
                 return None
@@ -87,13 +87,13 @@ class CacheFolder:
 
     @contextmanager
     def fresh(self, partition: int, name: str) -> Iterator[tuple[int, str]]:
-        """A new temporary file (descriptor, path), removed again where the body fails. The body renames it."""
+        """A new temporary file (descriptor, path), removed if the body fails. The body renames it."""
         path = self.temporary(partition, name)
         fd = self.disk.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
         try:
             yield fd, path
         except (OSError, CacheFileError):
-            # Where even that fails it is swept later; the first failure is the one to tell.
+            # If that fails, too, it is swept later; the first failure is raised.
             with suppress(OSError):
                 self.disk.unlink(path)
             raise
@@ -112,7 +112,7 @@ class CacheFolder:
         self.disk.fsync_dir(self.directory)
 
     def aside(self, path: str) -> str:
-        """A free name for a damaged file beside it."""
+        """A free name, beside a damaged file, to move it to."""
         names = set(self.disk.names(self.directory))
         number = 1
         while f"{Path(path).name}.damaged-{number}" in names:
@@ -120,6 +120,6 @@ class CacheFolder:
         return f"{path}.damaged-{number}"
 
     def refused(self, key: Key, path: str, message: str, line: int = 0) -> CacheFileError:
-        """The error for a file that the cache did not write like this."""
+        """The error for a file that the cache did not write in this form."""
         where = f"{path}, line {line}" if line else path
         return CacheFileError(f"{where}: {message}", REPAIR.format(" ".join(key)), path=path, line=line)

@@ -1,4 +1,4 @@
-"""Rows of candles as text and as numbers; no I/O.
+"""Converts rows of candles between text and numbers, and checks them; no I/O.
 
 A line is `date,open,high,low,close,volume\\n`: the date in integer milliseconds, the floats as `repr` writes them
 (the shortest form that reads back as the same number).
@@ -22,7 +22,7 @@ from tickwire.model.timeframes import Grid
 
 HEADER = b"dates,opens,highs,lows,closes,volumes\n"
 
-# Without the bounds that messages have: what is in a file is told by `WallClock`.
+# Without the bounds of messages: times in files are checked by `future_guard`.
 _rows_decoder = msgspec.json.Decoder(list[tuple[int, float, float, float, float, float]])
 _flat_decoder = msgspec.json.Decoder(list[float])
 _encoder = msgspec.json.Encoder()
@@ -42,8 +42,8 @@ class Columns(NamedTuple):
 def checked(page: CandlePage) -> list[Row]:
     """The rows of a page, ascending.
 
-    Raises BadRequest for a row outside `[since, until)`, a date that no candle of the timeframe opens at, two
-    rows of one date, a number that is not finite; UnsupportedTimeframe for an unreadable timeframe.
+    Raises BadRequest for a row outside `[since, until)`, a date at which no candle of the timeframe opens, two rows of
+    one date, a number that is not finite; UnsupportedTimeframe for an unreadable timeframe.
     """
     if page.until < page.since:
         raise BadRequest(f"a page of {page.key} ends before it starts: [{page.since}, {page.until})")
@@ -75,7 +75,7 @@ def format_rows(rows: Sequence[Row]) -> bytes:
     if not rows:
         return b""
     values = np.abs(np.array([row[1:] for row in rows], np.float64))
-    # The JSON encoder writes what repr writes, ten times as fast, but for the exponents that repr uses here.
+    # The JSON encoder writes the same as repr, ten times as fast, except for numbers that repr writes with exponents.
     if bool((((values < 1e-4) & (values != 0)) | (values >= 1e16)).any()) or not _all_floats(rows):
         return b"".join(map(format_row, rows))
     return _encoder.encode(rows)[2:-2].replace(b"],[", b"\n") + b"\n"
@@ -98,7 +98,7 @@ def parse_rows(lines: bytes) -> list[Row]:
     """Lines as rows. Raises ValueError when a line is not a well-formed row."""
     if not lines:
         return []
-    # What JSON would let pass and a row has not.
+    # Valid in JSON, but not in a row.
     if not lines.endswith(b"\n") or any(sign in lines for sign in (b"[", b" ", b"\r", b"\t")):
         raise ValueError("not lines of rows")
     try:
@@ -119,14 +119,14 @@ def columns(lines: bytes) -> Columns:
         if not lines.endswith(b"\n") or len(numbers) != 6 * lines.count(b"\n"):
             raise ValueError("not lines of six numbers")
         flat = np.array(numbers).reshape(-1, 6)
-        # A line with a number too many and one with too few would shift the columns between them.
+        # A line with one number too many and one with too few would shift the columns between them.
         if not bool((np.diff(flat[:, 0]) > 0).all()):
             raise ValueError("rows that do not ascend")
     return Columns(flat[:, 0].astype(np.int64), *(np.ascontiguousarray(flat[:, at]) for at in range(1, 6)))
 
 
 def unaligned(dates: npt.NDArray[np.int64], grid: Grid) -> int | None:
-    """The first of `dates` that no candle opens at."""
+    """The first of `dates` at which no candle opens."""
     if not dates.size:
         return None
     if not grid.step:
@@ -136,7 +136,7 @@ def unaligned(dates: npt.NDArray[np.int64], grid: Grid) -> int | None:
 
 
 def proven(dates: npt.NDArray[np.int64], grid: Grid) -> list[Range]:
-    """What ascending rows prove by themselves: the runs of consecutive candles, as ranges of open times."""
+    """The ranges that ascending rows prove by themselves: runs of consecutive candles."""
     if not dates.size:
         return []
     if grid.step:
@@ -150,7 +150,7 @@ def proven(dates: npt.NDArray[np.int64], grid: Grid) -> list[Range]:
 
 
 def proves(rows: Sequence[Row], page: CandlePage) -> bool:
-    """Whether the rows alone prove the page's whole range: every candle is there, and its bounds are opens."""
+    """Whether the rows alone prove the page's whole range: no candle is absent, and the bounds are open times."""
     grid = timeframes.grid(page.timeframe, page.opens_at)
     if not rows or rows[0][0] != page.since or grid.next_open(rows[-1][0]) != page.until:
         return False

@@ -1,4 +1,4 @@
-"""Finding one's way in the bytes of a data file without parsing it; no I/O.
+"""Searches and scans the bytes of a data file, mostly without parsing; no I/O.
 
 A view is a mapped file or bytes. Rows lie between the header and `end`, one a line, ascending by date.
 """
@@ -16,7 +16,7 @@ from tickwire.model.ranges import Range, merge
 from tickwire.model.timeframes import Grid
 
 START = len(HEADER)
-"""Where the first row is."""
+"""The offset of the first row."""
 
 _CHUNK = 1 << 18
 _LONGEST_DATE = 24
@@ -33,7 +33,7 @@ class MalformedLine(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Flaw:
-    """Something wrong in a line. `torn`: an interrupted write can have left it."""
+    """A malformed line. `torn`: an interrupted write can have left it."""
 
     offset: int
     line: int
@@ -43,7 +43,7 @@ class Flaw:
 
 @dataclass(slots=True)
 class ScanResult:
-    """What a full reading found: the well-formed ascending rows, the runs they prove, and the flaws."""
+    """The result of a full scan: the well-formed ascending rows, the ranges they prove, and the flaws."""
 
     rows: int = 0
     first: int | None = None
@@ -72,14 +72,14 @@ def line_end(view: Buffer, offset: int, end: int) -> int:
 
 
 def last_line(view: Buffer, end: int) -> int:
-    """The start of the last line before `end`, or `end` where there is no row."""
+    """The start of the last line before `end`, or `end` if there is no row."""
     return max(view.rfind(b"\n", 0, end - 1) + 1, START) if end > START else end
 
 
 def bisect(view: Buffer, date: int, start: int, end: int) -> int:
     """The start of the first line in `[start, end)` whose date is not before `date`, or `end`.
 
-    Raises MalformedLine when a line on the way is not a row.
+    Raises MalformedLine when a line that it reads is not a row.
     """
     low, high = start, end
     while low < high:
@@ -107,7 +107,7 @@ def cut_after(view: Buffer, start: int, end: int, rows: int) -> int:
 
 
 def cut_before(view: Buffer, start: int, end: int, rows: int) -> int:
-    """The start of the last `rows` lines of `[start, end)`, looked for from the end."""
+    """The start of the last `rows` lines of `[start, end)`, searched from the end."""
     at = end
     while rows > 0 and at > start:
         low = max(start, at - min(max(4096, rows * 96), _CHUNK))
@@ -129,10 +129,10 @@ def line_number(view: Buffer, offset: int) -> int:
 def scan(
     view: Buffer, start: int, end: int, grid: Grid, *, after: int | None = None, keep: int = 1, line: int = 0
 ) -> ScanResult:
-    """Read every line of `[start, end)`: well-formed, ascending (after `after`), where a candle opens.
+    """Check every line of `[start, end)`: well-formed, ascending (after `after`), at an open time of the grid.
 
-    At most `keep` flaws are kept; with one flaw the reading stops at it when `keep` is 1. `line` is the number of
-    the first line where it is known.
+    At most `keep` flaws are kept; if `keep` is 1 the scan stops at the first. `line` is the number of the first line,
+    if known.
     """
     found = ScanResult(last=after)
     line = line or line_number(view, start)
@@ -154,7 +154,7 @@ def scan(
 
 
 def is_torn(line: bytes) -> bool:
-    """Whether an interrupted write can have left this: a last line without its end, or blocks never written."""
+    """Whether an interrupted write can have left this: a last line without an end, or blocks never written."""
     return b"\0" in line or (not line.endswith(b"\n") and _TORN_CHARACTERS.issuperset(line))
 
 
@@ -175,7 +175,7 @@ def parse_line(line: bytes) -> Row | None:
 
 
 def first_malformed(lines: bytes) -> int | None:
-    """The offset of the first line that is not a row, or that does not follow the row before it in time."""
+    """The offset of the first line that is not a row, or not later than the row before it."""
     offset, before = 0, None
     for text in split_lines(lines):
         row = parse_line(text)
@@ -187,7 +187,7 @@ def first_malformed(lines: bytes) -> int | None:
 
 
 def _take(found: ScanResult, chunk: bytes, grid: Grid) -> bool:
-    """Add a chunk without flaws; False, with nothing added, where there is one."""
+    """Add a chunk without flaws; False, with nothing added, if it has one."""
     try:
         rows = parse_rows(chunk)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Every system call that the store makes, in one object, so that each of them can be made to fail in a test."""
+"""All system calls of the store in one object, so that tests can make each of them fail."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from pathlib import Path
 from tickwire.errors import StorageError
 
 Buffer = mmap.mmap | bytes
-"""Bytes of a file: both kinds slice, `find` and `rfind` alike."""
+"""Bytes of a file; both types have slices, `find` and `rfind`."""
 
 _COPY_CHUNK = 1 << 20
 _LOCK_POLL_S = 0.005
 _REMEDIES = {
-    errno.ENOSPC: "free some space; nothing is lost, it is tried again",
-    errno.EDQUOT: "free some space; nothing is lost, it is tried again",
+    errno.ENOSPC: "free some space; nothing is lost, the write is retried",
+    errno.EDQUOT: "free some space; nothing is lost, the write is retried",
     errno.EACCES: "make the cache folder writable for this user",
     errno.EPERM: "make the cache folder writable for this user",
     errno.EROFS: "make the cache folder writable for this user",
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EIO: "check the disk",
-    errno.ESTALE: "another program changes the file: let it end, and try again",
+    errno.ESTALE: "another program changes the file: wait until it has ended, and try again",
 }
 
 
@@ -34,7 +34,7 @@ class Disk:
     """The local file system. All methods raise OSError as the system call does."""
 
     def open(self, path: str, flags: int) -> int:
-        """Open a file, mode 0644 where it is created."""
+        """Open a file; a new one has mode 0644."""
         return os.open(path, flags | os.O_CLOEXEC, 0o644)
 
     def close(self, fd: int) -> None:
@@ -47,22 +47,22 @@ class Disk:
         return status.st_ino, status.st_size
 
     def modified_ms(self, path: str) -> int:
-        """When a file was written last, ms; 0 where that cannot be said. Raises nothing."""
+        """When a file was last written, ms; 0 if that is not available. Raises nothing."""
         try:
             return Path(path).stat().st_mtime_ns // 1_000_000
         except OSError:
             return 0
 
     def view(self, fd: int, size: int) -> Buffer:
-        """The first `size` bytes, mapped rather than read."""
+        """The first `size` bytes, memory-mapped."""
         try:
             return mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b""
         except ValueError as error:
-            # It is shorter than that: another program cut it.
+            # The file is shorter: another program truncated it.
             raise OSError(errno.ESTALE, "the file became shorter while it was read") from error
 
     def write(self, fd: int, data: bytes, offset: int) -> None:
-        """Write all of `data` at `offset`; when it fails a part may have been written."""
+        """Write all of `data` at `offset`; after a failure a part may have been written."""
         rest = memoryview(data)
         while rest:
             written = os.pwrite(fd, rest, offset)
@@ -70,7 +70,7 @@ class Disk:
             rest = rest[written:]
 
     def copy(self, source: int, start: int, end: int, target: int, offset: int) -> None:
-        """Copy bytes `[start, end)` of one file into another at `offset`, inside the kernel where it can."""
+        """Copy bytes `[start, end)` of one file into another at `offset`, within the kernel if possible."""
         while start < end:
             try:
                 done = os.copy_file_range(source, target, end - start, start, offset)
@@ -118,18 +118,18 @@ class Disk:
             os.close(fd)
 
     def names(self, path: str) -> list[str]:
-        """The names in a folder, in no order."""
+        """The names in a folder, unordered."""
         return [entry.name for entry in Path(path).iterdir()]
 
     def make_dir(self, path: str) -> None:
-        """Create a folder and those above it, where they are missing."""
+        """Create a folder and its parents if they are missing."""
         Path(path).mkdir(parents=True, exist_ok=True)
 
     @contextmanager
     def lock(self, path: str, timeout_s: float) -> Iterator[None]:
-        """Hold `flock` on `path` while inside.
+        """Hold `flock` on `path` within the block.
 
-        flock and not POSIX locks: those are lost when any descriptor of the file closes. Raises StorageError when
+        Not a POSIX lock, which is lost when any descriptor of the file is closed. Raises StorageError when
         another process holds it for longer than `timeout_s`.
         """
         fd = self.open(path, os.O_RDWR | os.O_CREAT)
@@ -153,7 +153,7 @@ class Disk:
 
 @contextmanager
 def as_storage_error(what: str) -> Iterator[None]:
-    """Turn an OSError inside into a StorageError that says what could not be done, and the remedy."""
+    """Turn an OSError inside the block into a StorageError that names the failed operation and the remedy."""
     try:
         yield
     except OSError as error:

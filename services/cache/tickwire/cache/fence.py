@@ -1,4 +1,4 @@
-"""Who may write a partition, and how far it has read: `.partition-<p>.json`; no I/O."""
+"""The checkpoint file of a partition, `.partition-<p>.json`: its owner's fence, and the position; no I/O."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tickwire.errors import Fenced
 
 
 class Fence(NamedTuple):
-    """A claim on a partition; the greater one is the later one.
+    """The fence token of a claim on a partition; the greater one is the later one.
 
-    `epoch` is the revision of the lease. `generation` is when the bucket of leases was made, because a broker
-    that lost its data counts revisions from 1 again. Which broker a folder belongs to is not decided here
-    (`tickwire.cache.folder_owner`): between the generations of two brokers there is no order that means anything.
+    `epoch` is the revision of the lease. `generation` is when the bucket of leases was created, because a broker that
+    lost its data counts revisions from 1 again. Which broker a folder belongs to is checked elsewhere
+    (`tickwire.cache.folder_owner`): the generations of two brokers have no meaningful order.
     """
 
     generation: int
@@ -24,7 +24,7 @@ class Fence(NamedTuple):
 
 
 class Checkpoint(Struct, frozen=True, kw_only=True):
-    """Everything up to `seq` of the stream is in the files. `stream` tells one stream OHLCV from its successor."""
+    """All pages up to `seq` of the stream are in the files. `stream` identifies the stream OHLCV."""
 
     partitions: int
     generation: int
@@ -34,15 +34,15 @@ class Checkpoint(Struct, frozen=True, kw_only=True):
 
     @property
     def fence(self) -> Fence:
-        """Who wrote it."""
+        """The fence of the claim that wrote it."""
         return Fence(self.generation, self.epoch)
 
 
-class Broker(Struct, frozen=True, kw_only=True):
-    """The broker that a folder belongs to: when it made its bucket of leases (`generation`) and stream OHLCV, ms.
+class BrokerIdentity(Struct, frozen=True, kw_only=True):
+    """The broker that a folder belongs to: when its bucket of leases (`generation`) and stream OHLCV were created, ms.
 
-    One of the two suffices: an operator may have had the other made anew. `host` and `since` (ms) are of the cache
-    process that took the folder.
+    One of the two identifies it: an operator may have recreated the other. `host` and `since` (ms) are those of the
+    cache process that took the folder.
     """
 
     generation: int
@@ -50,8 +50,8 @@ class Broker(Struct, frozen=True, kw_only=True):
     host: str = ""
     since: int = 0
 
-    def is_the_same(self, other: Broker) -> bool:
-        """Whether both are one broker."""
+    def is_the_same(self, other: BrokerIdentity) -> bool:
+        """Whether both are the same broker."""
         return self.generation == other.generation or self.stream == other.stream
 
     def __str__(self) -> str:
@@ -59,12 +59,12 @@ class Broker(Struct, frozen=True, kw_only=True):
 
 
 def encode(checkpoint: Checkpoint) -> bytes:
-    """A checkpoint file's contents."""
+    """The contents of a checkpoint file."""
     return msgspec.json.encode(checkpoint) + b"\n"
 
 
 def decode(data: bytes) -> Checkpoint:
-    """Raises ValueError, in one line, when `data` is not a checkpoint."""
+    """Decode a checkpoint file. Raises ValueError, in one line, when `data` is not one."""
     try:
         return msgspec.json.decode(data, type=Checkpoint)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -72,22 +72,22 @@ def decode(data: bytes) -> Checkpoint:
 
 
 def refuse_unless_mine(mine: Fence, on_disk: Checkpoint | None, partition: int) -> None:
-    """Before a commit: raises Fenced when someone later has been there, or somebody of another broker."""
+    """Before a commit: raise Fenced if a later claim, or one of another broker, is on disk."""
     if on_disk is not None and on_disk.generation != mine.generation:
         raise Fenced(f"partition {partition} was taken over by a cache of another broker")
     refuse_if_older(mine, on_disk, partition)
 
 
 def refuse_if_older(mine: Fence, on_disk: Checkpoint | None, partition: int) -> None:
-    """Raises Fenced when someone later has been there."""
+    """Raise Fenced if a later claim is on disk."""
     if on_disk is not None and on_disk.fence > mine:
         raise Fenced(
-            f"partition {partition} was taken over: epoch {on_disk.fence.epoch} is on disk, mine is {mine.epoch}"
+            f"partition {partition} was taken over: epoch {on_disk.fence.epoch} is on disk, here is {mine.epoch}"
         )
 
 
 def dated(ms: int) -> str:
-    """A moment as people read it."""
+    """A time (ms) in readable form."""
     try:
         return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
     except (ValueError, OverflowError, OSError):

@@ -1,8 +1,8 @@
-"""Which broker a cache folder belongs to: `.broker.json`, and `.broker.lock` beside it.
+"""The broker that a cache folder belongs to: `.broker.json`, and `.broker.lock` beside it.
 
-Two brokers know nothing of each other's leases, so their caches must not work on one folder. A cache process holds
-`.broker.lock` shared for as long as it lives; whoever gives the folder to another broker holds it exclusively, so that
-no cache works meanwhile. A folder that an earlier version made has no `.broker.json`: its newest checkpoint tells.
+Leases of two brokers are independent, so their caches must not use the same folder. A cache process holds
+`.broker.lock` shared for as long as it lives; a process that gives the folder to another broker holds it exclusively,
+so that no cache runs meanwhile. A folder of an earlier version has no `.broker.json`: its newest checkpoint decides.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nats.js.client import JetStreamContext
 from tickwire.bus import streams
 from tickwire.cache import fence
 from tickwire.cache.disk import Disk, as_storage_error
-from tickwire.cache.fence import Broker, dated
+from tickwire.cache.fence import BrokerIdentity, dated
 from tickwire.errors import CacheFileError, ConfigError
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
@@ -38,15 +38,15 @@ RECORD = ".broker.json"
 LOCK = ".broker.lock"
 ADOPT = "tickwire candles adopt"
 PATIENCE_S = 15.0
-"""How long a folder is waited for that a process is about to leave, or about to give to another broker."""
+"""How long to wait for another process to leave the folder, or to give it to another broker."""
 _POLL_S = 0.05
 GIVEN_POLL_S = 0.5
-"""How often it is looked whether a folder was given to the broker that its own became."""
+"""Interval of the check whether the folder was given to the replaced broker."""
 
 
-async def identity(jetstream: JetStreamContext) -> Broker:
+async def identity(jetstream: JetStreamContext) -> BrokerIdentity:
     """The broker of a connection. Raises nats.js.errors.NotFoundError before its streams are declared."""
-    return Broker(
+    return BrokerIdentity(
         generation=await streams.read_created_ms(jetstream, f"KV_{streams.LEASES}"),
         stream=await streams.read_created_ms(jetstream, streams.OHLCV),
         host=socket.gethostname(),
@@ -54,8 +54,8 @@ async def identity(jetstream: JetStreamContext) -> Broker:
     )
 
 
-def owner(directory: Path) -> Broker | None:
-    """The broker that a folder belongs to; None where it belongs to nobody yet.
+def owner(directory: Path) -> BrokerIdentity | None:
+    """The broker that a folder belongs to; None if it belongs to none yet.
 
     Raises CacheFileError when its record is unreadable, StorageError.
     """
@@ -68,18 +68,18 @@ def owner(directory: Path) -> Broker | None:
     return decoded(data, str(path))
 
 
-def decoded(data: bytes, path: str) -> Broker:
-    """A record's contents. Raises CacheFileError."""
+def decoded(data: bytes, path: str) -> BrokerIdentity:
+    """Decode the record of the owner. Raises CacheFileError."""
     try:
-        return msgspec.json.decode(data, type=Broker)
+        return msgspec.json.decode(data, type=BrokerIdentity)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CacheFileError(
             f"{path} does not say which broker the folder belongs to: {error}", ADOPT, path=path
         ) from error
 
 
-def recorded_owner(directory: Path) -> Broker | None:
-    """The same, and None as well where the record is unreadable."""
+def recorded_owner(directory: Path) -> BrokerIdentity | None:
+    """The broker that a folder belongs to; None also if the record is unreadable."""
     try:
         return owner(directory)
     except CacheFileError as error:
@@ -87,8 +87,8 @@ def recorded_owner(directory: Path) -> Broker | None:
         return None
 
 
-def refusal(directory: Path, theirs: Broker, mine: Broker) -> str:
-    """Why a cache of one broker does not work on a folder of another: what is wrong, without the remedy."""
+def refusal(directory: Path, theirs: BrokerIdentity, mine: BrokerIdentity) -> str:
+    """The reason why a cache of broker `mine` may not use a folder of `theirs`, without the remedy."""
     used = [last for path in directory.glob(".partition-*.json") if (last := _modified_ms(path))]
     host = f" from {theirs.host}" if theirs.host else ""
     return (
@@ -101,10 +101,10 @@ REMEDY = f"set nats.url to that broker, or another cache.dir, or give the folder
 
 
 @asynccontextmanager
-async def held(directory: Path, mine: Broker, *, adopt: bool = False) -> AsyncIterator[None]:
-    """Work on a folder within the block. A new folder becomes this broker's; with `adopt`, one of another does, too.
+async def held(directory: Path, mine: BrokerIdentity, *, adopt: bool = False) -> AsyncIterator[None]:
+    """Use a folder within the block. A new folder becomes this broker's; with `adopt`, also a folder of another.
 
-    Raises ConfigError when it belongs to another broker, or caches of another one are at work on it.
+    Raises ConfigError when it belongs to another broker, or caches of another broker use it.
     """
     if adopt:
         await give(directory, mine)
@@ -113,7 +113,7 @@ async def held(directory: Path, mine: Broker, *, adopt: bool = False) -> AsyncIt
         theirs = _known(directory)
         if theirs is None or (theirs.is_the_same(mine) and not _recorded(directory, theirs, mine)):
             _record(directory, mine, replace=theirs is not None)
-            # A cache of another broker may have been the first.
+            # A cache of another broker may have been first.
             theirs = _known(directory)
         if theirs is not None and not theirs.is_the_same(mine):
             raise ConfigError(refusal(directory, theirs, mine), REMEDY)
@@ -122,14 +122,14 @@ async def held(directory: Path, mine: Broker, *, adopt: bool = False) -> AsyncIt
         os.close(descriptor)
 
 
-async def give(directory: Path, mine: Broker, patience_s: float = PATIENCE_S) -> None:
-    """Give a folder to a broker, unless it has it. Candles and verified ranges stay as they are.
+async def give(directory: Path, mine: BrokerIdentity, patience_s: float = PATIENCE_S) -> None:
+    """Give a folder to a broker, unless it belongs to it. Candles and verified ranges do not change.
 
-    Raises ConfigError when caches of another broker still work on it after `patience_s`.
+    Raises ConfigError when caches of another broker still use it after `patience_s`.
     """
 
     def attempt() -> bool | None:
-        # Each time anew: another process may have done it meanwhile, and works on the folder now.
+        # Read at each attempt: another process may have given the folder to this broker meanwhile, and use it.
         before = recorded_owner(directory)
         if before is not None and before.is_the_same(mine):
             return True
@@ -146,17 +146,17 @@ async def give(directory: Path, mine: Broker, patience_s: float = PATIENCE_S) ->
     await _patiently(attempt, directory, patience_s)
 
 
-async def given(directory: Path, mine: Broker, ready: Readiness) -> None:
-    """Wait until a folder belongs to nobody or to a broker; readiness says meanwhile whose it is, and what to do.
+async def given(directory: Path, mine: BrokerIdentity, ready: Readiness) -> None:
+    """Wait until a folder belongs to the broker `mine` or to none; readiness reports the owner and the remedy.
 
-    Raises ConfigError when the record of its broker is unreadable.
+    Raises ConfigError when the record of the owner is unreadable.
     """
     if (theirs := _known(directory)) is None or theirs.is_the_same(mine):
         return
     reason = f"{refusal(directory, theirs, mine)}; {REMEDY}"
-    log.error("the broker has become another one, and its candles are not written", reason=reason)
+    log.error("the broker was replaced, and its candles are not stored", reason=reason)
     with ready.checked("storage", lambda: reason):
-        # Polled: the file may be on another machine's disk.
+        # Polled: the file may be on the disk of another machine.
         while (theirs := _known(directory)) is not None and not theirs.is_the_same(mine):  # noqa: ASYNC110
             await asyncio.sleep(GIVEN_POLL_S)
     log.info("the cache folder belongs to this broker now", folder=str(directory))
@@ -164,7 +164,7 @@ async def given(directory: Path, mine: Broker, ready: Readiness) -> None:
 
 async def _patiently(attempt: Callable[[], T | None], directory: Path, patience_s: float = PATIENCE_S) -> T:
     deadline = time.monotonic() + patience_s
-    # Polled: a lock of another process says nothing when it is released.
+    # Polled: the release of another process's lock is not signalled.
     while (found := attempt()) is None:
         if time.monotonic() >= deadline:
             raise ConfigError(
@@ -175,7 +175,7 @@ async def _patiently(attempt: Callable[[], T | None], directory: Path, patience_
 
 
 def _lock(directory: Path, kind: int) -> int | None:
-    """A descriptor that holds the lock, or None where somebody else does."""
+    """A descriptor that holds the lock; None if another process holds it."""
     path = directory / LOCK
     with as_storage_error(f"lock {path}"):
         directory.mkdir(parents=True, exist_ok=True)
@@ -191,20 +191,20 @@ def _lock(directory: Path, kind: int) -> int | None:
         return descriptor
 
 
-def _known(directory: Path) -> Broker | None:
+def _known(directory: Path) -> BrokerIdentity | None:
     try:
         return owner(directory)
     except CacheFileError as error:
         raise ConfigError(error.message, error.remedy) from error
 
 
-def _recorded(directory: Path, theirs: Broker, mine: Broker) -> bool:
+def _recorded(directory: Path, theirs: BrokerIdentity, mine: BrokerIdentity) -> bool:
     as_it_is = (theirs.generation, theirs.stream) == (mine.generation, mine.stream)
     return as_it_is and (directory / RECORD).exists()
 
 
-def _record(directory: Path, mine: Broker, *, replace: bool) -> None:
-    """Write the record, durably. Without `replace` one that is there already stays."""
+def _record(directory: Path, mine: BrokerIdentity, *, replace: bool) -> None:
+    """Write the record, durably. Without `replace` an existing record is kept."""
     disk, path = Disk(), directory / RECORD
     temporary = str(directory / f"{RECORD}.{socket.gethostname()}-{os.getpid()}")
     with as_storage_error(f"write {path}"):
@@ -220,23 +220,23 @@ def _record(directory: Path, mine: Broker, *, replace: bool) -> None:
             try:
                 disk.link(temporary, str(path))
             except FileExistsError:
-                # Another cache was first: the record says whose.
+                # Another cache was first; its record counts.
                 pass
             finally:
                 disk.unlink(temporary)
         disk.fsync_dir(str(directory))
 
 
-def _of_checkpoints(directory: Path) -> Broker | None:
-    found: list[Broker] = []
+def _of_checkpoints(directory: Path) -> BrokerIdentity | None:
+    found: list[BrokerIdentity] = []
     for path in directory.glob(".partition-*.json"):
         try:
             checkpoint = fence.decode(path.read_bytes())
         except (OSError, ValueError):
-            # Opening the partition says so.
+            # Reported when the partition is opened.
             continue
         stream = int(checkpoint.stream) if checkpoint.stream.isdecimal() else 0
-        found.append(Broker(generation=checkpoint.generation, stream=stream))
+        found.append(BrokerIdentity(generation=checkpoint.generation, stream=stream))
     return max(found, key=lambda each: each.generation, default=None)
 
 

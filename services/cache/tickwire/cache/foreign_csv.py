@@ -1,16 +1,16 @@
-"""How a data file is written that another program saved: its encoding, separator, decimal mark and times; no I/O.
+"""Reads data files that another program saved: detects encoding, separator, decimal mark and unit of times; no I/O.
 
-Spreadsheets save a file as their locale has it: with a byte order mark, CRLF, semicolons and decimal commas, quotes,
-times in the scientific notation. What can be read in one way only is read; nothing is guessed.
+Spreadsheets save a file in the format of their locale: with a byte order mark, CRLF, semicolons and decimal commas,
+quotes, times in scientific notation. Only what can be read in exactly one way is read; nothing is guessed.
 
-Rules and where they come from:
-- One file is of one locale: all of its numbers have the same decimal mark. A number such as `1,234` has it only if
-  another number of the file says so (`0,5` or `1.234,5`), or if the separator does: a comma between fields goes with
-  decimal points, as in the cache's own files.
+Rules and their reasons:
+- One file has one locale: all of its numbers have the same decimal mark. In a number such as `1,234` the comma is the
+  decimal mark only if another number of the file shows it (`0,5` or `1.234,5`). If the comma is the separator, the
+  decimal mark is the point, as in the cache's own files.
 - Excel shows and saves a time of 13 digits as `1.70001E+12`, with six significant digits: it stands for every time that
-  is rounded so. It is read where no other candle opens among these.
-- Numbers without a point are times in milliseconds, or in seconds where the file's times are opens in seconds alone.
-- A text such as `2023-11-14T22:13:00Z` needs its offset from UTC.
+  rounds to it. It is read if only one candle opens at any of these times.
+- Numbers without a point are times in milliseconds, or in seconds if the file's times are open times in seconds only.
+- A text such as `2023-11-14T22:13:00Z` must state its offset from UTC.
 """
 
 from __future__ import annotations
@@ -30,32 +30,32 @@ from tickwire.cache.disk import Buffer
 from tickwire.model.messages import Row
 from tickwire.model.timeframes import Grid
 
-Mark = Literal[".", ","]
+DecimalMark = Literal[".", ","]
 LONGEST = 4096
-"""Characters of a line; what is longer is no row."""
+"""Most characters of a row."""
 EXCEL_DIGITS = 6
-"""Significant digits that Excel's format "General" gives a number in the scientific notation at most."""
+"""Most significant digits of a number in scientific notation in Excel's format "General"."""
 
 NO_ROW = "is not a row of six numbers"
 
 _NAMES = HEADER.decode().strip().split(",")
 _SEPARATORS = (",", ";", "\t")
-_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
+_BYTE_ORDER_MARKS = {b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16", b"\xef\xbb\xbf": "utf-8-sig"}
 _PLAIN = re.compile(r"-?\d+(?:,-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?){5}\n", re.ASCII)
 _NUMBER = re.compile(r"[+-]?\d[\d.,]*(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _STANDARD = re.compile(r"[+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _SPACED = re.compile(r"([+-]?\d{1,3})((?:[ \u00a0\u202f'\u2019]\d{3})+)(?!\d)")
-_GROUPED: dict[Mark, re.Pattern[str]] = {
+_GROUPED: dict[DecimalMark, re.Pattern[str]] = {
     ".": re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"),
     ",": re.compile(r"[+-]?[1-9]\d{0,2}(?:\.\d{3})+(?:,\d+)?"),
 }
-_OTHER: dict[Mark, Mark] = {".": ",", ",": "."}
+_OTHER: dict[DecimalMark, DecimalMark] = {".": ",", ",": "."}
 _LATEST = 2**62
 _BUFFER = 1 << 16
 
 
 class AmbiguousFile(ValueError):
-    """A file can be read in more than one way, which `line` (from 1) shows."""
+    """A file that can be read in more than one way, as `line` (from 1) shows."""
 
     def __init__(self, line: int, message: str) -> None:
         super().__init__(message)
@@ -64,25 +64,25 @@ class AmbiguousFile(ValueError):
 
 
 class UnreadableLine(ValueError):
-    """A line is no row, for the reason it says."""
+    """A line that is not a row; `str()` is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How the rows of a file are written. `first` is the number of the first line of rows; `unit` is that of times."""
+    """The format of a file. `first` is the number of the first line of rows, `unit` the unit of times in ms."""
 
     encoding: str
     separator: str
     first: int
     native: bool
-    decimal: Mark = "."
+    decimal: DecimalMark = "."
     unit: Literal[1, 1000] = 1
 
 
 def lines_of(view: Buffer, end: int, encoding: str) -> Iterator[str]:
-    """The lines of `[0, end)`, each ending with `\\n` however it ends there; the last has none where it has no end.
+    """The lines of `[0, end)`, each ending with `\\n` whatever its end in the file; the last may have no end.
 
-    Of a line that is too long the beginning comes, without an end.
+    Of a line that is too long the start is returned, without an end.
     """
     with io.TextIOWrapper(
         io.BufferedReader(_Bytes(view, end), _BUFFER), encoding, errors="replace", newline=None
@@ -94,11 +94,11 @@ def lines_of(view: Buffer, end: int, encoding: str) -> Iterator[str]:
 
 
 def dialect_by_header(view: Buffer, end: int) -> Dialect | None:
-    """The dialect of a file by its first lines, None where the names of the columns are not those of the cache."""
-    encoding = next((name for mark, name in _MARKS.items() if view[: len(mark)] == mark), "utf-8")
+    """The dialect of a file by its header; None if the column names are not those of the cache."""
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS.items() if view[: len(mark)] == mark), "utf-8")
     for number, line in enumerate(lines_of(view, end, encoding), 1):
         if number == 1 and re.fullmatch(r"sep=[,;\t]\n", line):
-            # What Excel is told the separator by.
+            # States the separator for Excel.
             continue
         for separator in _SEPARATORS:
             if [name.casefold() for name in _fields(line, separator)] == _NAMES:
@@ -109,7 +109,7 @@ def dialect_by_header(view: Buffer, end: int) -> Dialect | None:
 
 
 def dialect_of(view: Buffer, end: int, grid: Grid, latest: int = _LATEST) -> Dialect | None:
-    """The dialect of a file by all of its lines; None as `recognised`. Raises AmbiguousFile."""
+    """The dialect of a file by all of its lines; None as in `dialect_by_header`. Raises AmbiguousFile."""
     found = dialect_by_header(view, end)
     if found is None:
         return None
@@ -120,7 +120,7 @@ def dialect_of(view: Buffer, end: int, grid: Grid, latest: int = _LATEST) -> Dia
 
 
 def rows_of(view: Buffer, end: int, dialect: Dialect, grid: Grid) -> Iterator[tuple[int, Row | UnreadableLine]]:
-    """The number of each line after the header, and its row or why it is none."""
+    """The number of each line after the header, and its row or the reason why it is not one."""
     for number, line in enumerate(lines_of(view, end, dialect.encoding), 1):
         if number < dialect.first:
             continue
@@ -143,7 +143,7 @@ def read(line: str, dialect: Dialect, grid: Grid) -> Row:
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    """The fields of a line without the empty ones at its end; those inside one pair of quotes, where all are."""
+    """The fields of a line without empty ones at its end; if the whole line is in quotes, those within."""
     text = line.rstrip("\n")
     if '"' in text:
         try:
@@ -159,9 +159,9 @@ def _fields(line: str, separator: str) -> list[str]:
     return [field.strip() for field in fields]
 
 
-def _decimal(view: Buffer, end: int, dialect: Dialect) -> Mark:
+def _decimal(view: Buffer, end: int, dialect: Dialect) -> DecimalMark:
     """The decimal mark of a file. Raises AmbiguousFile."""
-    known: Mark | None = None
+    known: DecimalMark | None = None
     undecided: tuple[int, str] | None = None
     for number, line in enumerate(lines_of(view, end, dialect.encoding), 1):
         if number < dialect.first or (dialect.separator == "," and _PLAIN.fullmatch(line)):
@@ -170,15 +170,15 @@ def _decimal(view: Buffer, end: int, dialect: Dialect) -> Mark:
         if len(fields) != len(_NAMES):
             continue
         for field in fields:
-            told = _told(field)
-            if told == "?":
+            mark = _mark_of(field)
+            if mark == "?":
                 # A comma between fields goes with decimal points.
                 if dialect.separator != "," or "," in field:
                     undecided = undecided or (number, field)
-            elif told is not None and known is not None and told != known:
+            elif mark is not None and known is not None and mark != known:
                 raise AmbiguousFile(number, f"{field!r} has another decimal mark than the numbers before it")
-            elif told is not None:
-                known = told
+            elif mark is not None:
+                known = mark
     if known is None and undecided is not None:
         raise AmbiguousFile(
             undecided[0], f"{undecided[1]!r} has a decimal mark or a thousands separator, and nothing says which"
@@ -186,14 +186,14 @@ def _decimal(view: Buffer, end: int, dialect: Dialect) -> Mark:
     return known or "."
 
 
-def _told(field: str) -> Mark | Literal["?"] | None:
-    """The decimal mark by one number; `?` where it has a mark and does not say which, None where it has none."""
+def _mark_of(field: str) -> DecimalMark | Literal["?"] | None:
+    """The decimal mark by one number; `?` if its mark is ambiguous, None if it has none."""
     if not _NUMBER.fullmatch(_joined(field)):
         return None
     marks = [sign for sign in field if sign in ".,"]
     if not marks:
         return None
-    last: Mark = "." if marks[-1] == "." else ","
+    last: DecimalMark = "." if marks[-1] == "." else ","
     other = _OTHER[last]
     if len(set(marks)) == 2:
         return last if _GROUPED[last].fullmatch(field) else None
@@ -203,7 +203,7 @@ def _told(field: str) -> Mark | Literal["?"] | None:
 
 
 def _unit(view: Buffer, end: int, dialect: Dialect, grid: Grid, latest: int) -> Literal[1, 1000]:
-    """What times count in: ms, or seconds where that alone fits. Raises AmbiguousFile."""
+    """The unit of times: ms, or seconds if only that fits. Raises AmbiguousFile."""
     seconds, both = 0, 0
     for number, line in enumerate(lines_of(view, end, dialect.encoding), 1):
         fields = _fields(line, dialect.separator) if number >= dialect.first else []
@@ -228,7 +228,7 @@ def _unit(view: Buffer, end: int, dialect: Dialect, grid: Grid, latest: int) -> 
 
 
 def _date(field: str, dialect: Dialect, grid: Grid) -> int:
-    """The open time (ms) that a field says. Raises UnreadableLine."""
+    """The open time (ms) in a field. Raises UnreadableLine."""
     exact = _exact(field, dialect.decimal)
     date, apart = _of_text(field) if exact is None else (exact[0] * dialect.unit, exact[1] * dialect.unit)
     if not grid.opens(date):
@@ -238,8 +238,8 @@ def _date(field: str, dialect: Dialect, grid: Grid) -> int:
     return date
 
 
-def _exact(field: str, decimal: Mark) -> tuple[int, int] | None:
-    """A whole number, and how far apart numbers are that are written like it: 1 where all of its digits are there."""
+def _exact(field: str, decimal: DecimalMark) -> tuple[int, int] | None:
+    """An integer, and the distance between numbers that are written the same: 1 if it has all of its digits."""
     text = _standard(field, decimal)
     if text is None:
         return None
@@ -252,19 +252,19 @@ def _exact(field: str, decimal: Mark) -> tuple[int, int] | None:
 
 
 def _of_text(field: str) -> tuple[int, int]:
-    """The time (ms) that a text of ISO 8601 with an offset says, as `_exact`. Raises UnreadableLine."""
+    """The time (ms) of an ISO 8601 text with an offset, as in `_exact`. Raises UnreadableLine."""
     try:
         when = datetime.fromisoformat(field)
     except ValueError:
         raise UnreadableLine(NO_ROW) from None
     if when.tzinfo is None:
-        raise UnreadableLine(f"has {field}, which does not say its offset from UTC")
+        raise UnreadableLine(f"has {field}, which does not state its offset from UTC")
     ms, rest = divmod(when - datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1))
-    # Between two of them no candle opens.
+    # No candle opens at fractions of a millisecond.
     return ms, 1 if not rest else 2**62
 
 
-def _value(field: str, decimal: Mark) -> float:
+def _value(field: str, decimal: DecimalMark) -> float:
     text = _standard(field, decimal)
     value = math.nan if text is None else float(text)
     if not math.isfinite(value):
@@ -272,8 +272,8 @@ def _value(field: str, decimal: Mark) -> float:
     return value
 
 
-def _standard(field: str, decimal: Mark) -> str | None:
-    """A number as Python reads it, without thousands separators; None where it is none."""
+def _standard(field: str, decimal: DecimalMark) -> str | None:
+    """A number in Python's form, without thousands separators; None if it is not a number."""
     text = _joined(field)
     if _OTHER[decimal] in text:
         if not _GROUPED[decimal].fullmatch(text):
@@ -284,7 +284,7 @@ def _standard(field: str, decimal: Mark) -> str | None:
 
 
 def _joined(field: str) -> str:
-    """A number without the spaces or apostrophes between its thousands."""
+    """A number without spaces or apostrophes as thousands separators."""
     found = _SPACED.match(field)
     if found is None:
         return field
@@ -292,7 +292,7 @@ def _joined(field: str) -> str:
 
 
 class _Bytes(io.RawIOBase):
-    """The bytes `[0, end)` of a view as a file, read piece by piece."""
+    """The bytes `[0, end)` of a view as a raw stream."""
 
     def __init__(self, view: Buffer, end: int) -> None:
         self._view, self._end, self._at = view, end, 0

@@ -1,4 +1,4 @@
-"""The two files of one key: opened, checked, appended to, spliced, rebuilt. The caller holds the partition's lock."""
+"""Opens, checks, appends to, splices and rebuilds the two files of one key. The caller holds the partition's lock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ log = logs.get(__name__)
 
 
 class KeyFiles:
-    """The files of one key. Methods raise OSError and CacheFileError; after either, `forget` before going on."""
+    """The files of one key. Methods raise OSError and CacheFileError; call `forget` after either."""
 
     def __init__(self, folder: CacheFolder, partition: int, key: Key, clock: WallClock) -> None:
         self.folder = folder
@@ -36,22 +36,24 @@ class KeyFiles:
         self.key = key
         self.state: KeyState | None = None
         self._cut: tuple[int, int] | None = None
-        """(inode, size) to cut back to, after an append failed half-way and could not be undone at once."""
+        """(inode, size) to truncate to, after an append failed half-way and could not be undone at once."""
 
     def forget(self) -> None:
-        """Read everything anew from the disk next time."""
+        """Have the next use read the files again."""
         self.state = None
 
     def load(self) -> KeyState | None:
-        """The state, read and checked on first use or when the file was changed by somebody else.
+        """The state, read and checked on first use or after another program changed the file.
 
-        Cuts off what an interrupted append left. None where the key has no files.
+        Cuts off the remains of an interrupted append. None if the key has no files.
         """
         with self.folder.opened(self.folder.data(self.key), os.O_RDWR) as fd:
             if fd is not None and self.state is not None:
                 if self.folder.disk.stat(fd) == (self.state.inode, self.state.size):
                     return self.state
-                log.warning("file changed by another program", **self.key._asdict(), path=self.folder.data(self.key))
+                log.warning(
+                    "another program changed a data file", **self.key._asdict(), path=self.folder.data(self.key)
+                )
             if fd is not None:
                 self._settle(fd)
             self.state = open_check.checked(self.folder, self.key, fd, self.clock)
@@ -61,7 +63,7 @@ class KeyFiles:
         return self.state
 
     def snapshot(self) -> KeySnapshot | None:
-        """The rows as they stand now, or None where the file is no longer what `state` says."""
+        """The current rows; None if the file no longer matches `state`."""
         state, disk = self.state, self.folder.disk
         assert state is not None
         try:
@@ -78,7 +80,7 @@ class KeyFiles:
         return None
 
     def holds(self, rows: Sequence[Row], lines: bytes) -> bool:
-        """Whether the file already has exactly these ascending rows."""
+        """Whether the file has exactly these ascending rows already."""
         state = self.state
         if state is None or state.last is None or not rows:
             return not rows
@@ -93,10 +95,10 @@ class KeyFiles:
     def append(
         self, lines: bytes, first: int | None, last: int | None, known: Sequence[Range], unit: VolumeUnit | None
     ) -> None:
-        """Add lines behind the last row, and `known` to what is verified, and make the lines durable.
+        """Append lines behind the last row, make them durable, and add `known` to the verified ranges.
 
-        `unit` is that of their volumes.
-        Without lines nothing is written, except that a key without files gets an empty data file.
+        `unit` is that of their volumes. Without lines nothing is written, except that a key without files gets an empty
+        data file.
         """
         state = self.state
         count = lines.count(b"\n")
@@ -115,8 +117,8 @@ class KeyFiles:
                     disk.write(fd, lines, state.size)
                     disk.fdatasync(fd)
                 except OSError:
-                    # Cut it at once, so that a retry writes these bytes again: after a failed sync the page cache
-                    # calls them clean. Where not even that works, `_cut` has it done before anything else.
+                    # Truncate at once, so that a retry writes these bytes again: after a failed sync the page cache
+                    # marks them clean. If the truncation fails, too, `_cut` has it done before anything else.
                     disk.truncate(fd, state.size)
                     self._cut = None
                     raise
@@ -134,9 +136,9 @@ class KeyFiles:
         )
 
     def splice(self, lines: dict[int, bytes], known: Sequence[Range], unit: VolumeUnit | None) -> None:
-        """Put rows where they belong by writing the file once anew; `known` becomes verified, its volumes in `unit`.
+        """Insert rows by rewriting the file once; `known` becomes verified, with volumes in `unit`.
 
-        Where the file has all of them already, nothing is written.
+        If the file has all of the rows already, nothing is written.
         """
         state = self.state
         assert state is not None
@@ -162,7 +164,7 @@ class KeyFiles:
         )
 
     def prepare(self, facts: KeyFacts, unit: VolumeUnit | None) -> None:
-        """Have the meta file say what the rows to come cannot say themselves, before they are there."""
+        """Write the facts that rows cannot express into the meta file, before the rows are written."""
         if self.state is None:
             self.append(b"", None, None, [], unit)
         assert self.state is not None
@@ -172,7 +174,7 @@ class KeyFiles:
             self.folder.sync()
 
     def agree(self, facts: KeyFacts) -> None:
-        """The rows are there, and this holds from now on."""
+        """Set the facts that hold once the rows are written; the meta file follows later."""
         assert self.state is not None
         if self.state.facts != facts:
             self.state = replace(self.state, facts=facts, stale=True)
@@ -185,16 +187,16 @@ class KeyFiles:
         self.state = replace(state, stale=False)
 
     def rebuild(self) -> Repair:
-        """Move damaged files aside, and keep the well-formed rows in a fresh data file."""
+        """Move damaged files aside, and keep the well-formed rows in a new data file."""
         self.forget()
         self.state, done = repair.rebuilt(self.folder, self.partition, self.key, self.clock)
         return done
 
-    # -- inside --------------------------------------------------------------------------------------------------
+    # -- private -------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _open(self, flags: int = os.O_RDONLY) -> Iterator[int]:
-        """The data file. Raises CacheFileError where another program removed it."""
+        """Open the data file. Raises CacheFileError if another program removed it."""
         path = self.folder.data(self.key)
         with self.folder.opened(path, flags) as fd:
             if fd is None:
@@ -202,16 +204,16 @@ class KeyFiles:
             yield fd
 
     def _settle(self, fd: int) -> None:
-        """Cut back what an append left that could not be undone at once, and make all bytes durable."""
+        """Truncate what an append left that could not be undone at once, and make all bytes durable."""
         disk = self.folder.disk
         if self._cut is not None and self._cut[0] == disk.stat(fd)[0]:
             disk.truncate(fd, self._cut[1])
-        # A process that was killed may have left bytes that are visible and not yet durable.
+        # A killed process may have left bytes that are visible and not yet durable.
         disk.fdatasync(fd)
         self._cut = None
 
     def _create(self, pieces: Sequence[splice_plan.Piece], source: int | None = None) -> tuple[int, int]:
-        """Write the data file anew from pieces and put it in place, durably. Its inode and size."""
+        """Replace the data file by one made of pieces, durably; returns its inode and size."""
         disk, path = self.folder.disk, self.folder.data(self.key)
         with self.folder.fresh(self.partition, Path(path).name) as (fd, temporary):
             offset = 0
@@ -226,6 +228,6 @@ class KeyFiles:
             disk.fsync(fd)
             inode, size = disk.stat(fd)
             disk.rename(temporary, path)
-        # Before the meta file that speaks of it: nothing else orders two renames.
+        # Before the meta file that refers to it: nothing else orders two renames.
         self.folder.sync()
         return inode, size

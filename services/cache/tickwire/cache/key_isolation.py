@@ -1,4 +1,4 @@
-"""A key's files fail alone: what is wrong with them refuses the pages of that key, and of no other."""
+"""Isolates failures of one key's files: they reject the pages of that key, and of no other."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ log = logs.get(__name__)
 
 @contextmanager
 def isolated(folder: CacheFolder, key: Key) -> Iterator[None]:
-    """Work on one key's files within the block. Raises CacheFileError for what is wrong with these files alone.
+    """Work on one key's files within the block. Raises CacheFileError for failures of these files alone.
 
-    That is a file that cannot be opened in a folder that can be written, and a bug over one key's content, which is
-    logged. What concerns the disk (no room, an I/O error, a folder that cannot be written) is raised as the OSError
-    that it is: it concerns every key, and is tried again.
+    These are a file that cannot be opened although the folder is writable, and a bug that one key's content causes,
+    which is logged. Failures of the disk (full, I/O error, a folder that is not writable) are raised as OSError: they
+    concern every key, and are retried.
     """
     path = folder.data(key)
     try:
@@ -34,6 +34,6 @@ def isolated(folder: CacheFolder, key: Key) -> Iterator[None]:
         remedy = "make it a file that the cache may write, or move it away"
         raise CacheFileError(f"{error.filename or path}: {error.strerror}", remedy, path=path) from error
     except Exception as error:
-        # Raised here, it would end the process with each delivery of the page, and every other key with it.
-        log.exception("a key's files met a bug", **key._asdict())
-        raise CacheFileError(f"{key}: the cache met a bug: {error!r}", "see the cache's log", path=path) from error
+        # Not raised: it would end the process, and so all other keys, with each delivery of the page.
+        log.exception("a bug in handling a key's files", **key._asdict())
+        raise CacheFileError(f"{key}: a bug in the cache: {error!r}", "see the cache's log", path=path) from error

@@ -1,7 +1,7 @@
-"""A key's rows as they stood at one moment.
+"""A consistent snapshot of a key's rows.
 
 An open descriptor keeps the file that a splice replaces, and bytes before its size never change (rows are appended
-behind them). So what is read through one is whole, whatever the writer does meanwhile.
+behind them). So reads through one descriptor are consistent, whatever the writer does meanwhile.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tickwire.errors import CacheFileError
 from tickwire.model.subjects import Key
 
 PIECE_BYTES = 400 << 10
-"""As JSON or as columns a piece fits into one message; one is converted within a few milliseconds."""
+"""A piece fits into one message, as JSON or as columns, and is converted within a few milliseconds."""
 
 
 class KeySnapshot:
-    """An open data file, of which the first `size` bytes are durable rows. Close it, or use it as a context.
+    """An open data file, whose first `size` bytes are durable rows. Close it, or use it as a context manager.
 
-    Rows that open at `latest` (ms) or later are not believed, and not read.
+    Rows that open at `latest` (ms) or later are implausible, and not read.
     """
 
     def __init__(self, folder: CacheFolder, key: Key, fd: int, size: int, latest: int) -> None:
@@ -34,7 +34,7 @@ class KeySnapshot:
         self._size = size
         self._latest = latest
         self._at = START
-        """Where in the file the last piece was."""
+        """The offset of the last piece in the file."""
 
     def __enter__(self) -> Self:
         return self
@@ -56,7 +56,7 @@ class KeySnapshot:
     def pieces(
         self, since: int | None, until: int | None, limit: int | None = None, *, last: bool = False
     ) -> Iterator[bytes]:
-        """The same in parts of PIECE_BYTES: copying and converting more at once would hold up all other threads."""
+        """The same in parts of PIECE_BYTES: copying and converting more at once would block all other threads."""
         with as_storage_error(f"read {self._path}"):
             view = self.view()
             end = len(view)
@@ -89,25 +89,25 @@ class KeySnapshot:
         *,
         last: bool = False,
     ) -> Iterator[bytes]:
-        """The rows as `convert` makes messages of their lines. Raises CacheFileError, naming the line it fails at."""
+        """The rows as messages that `convert` makes of their lines. Raises CacheFileError, naming a malformed line."""
         at, lines = START, b""
 
-        def told() -> Iterator[bytes]:
+        def tracked() -> Iterator[bytes]:
             nonlocal at, lines
             for piece in self.pieces(since, until, limit, last=last):
                 at, lines = self._at, piece
                 yield piece
 
         try:
-            yield from convert(self.key, told())
+            yield from convert(self.key, tracked())
         except ValueError as error:
             offset = csv_bytes.first_malformed(lines)
             if offset is None:
                 raise self._folder.refused(self.key, self._path, f"its rows cannot be read ({error})") from error
             raise refused_line(self._folder, self.key, self.view(), MalformedLine(at + offset)) from error
 
-    def without_future(self) -> tuple[int, int | None]:
-        """How many rows are not believed, and the date of the last one that is. Raises like `lines`."""
+    def plausible_end(self) -> tuple[int, int | None]:
+        """How many rows are implausible, and the date of the last plausible one. Raises like `lines`."""
         with as_storage_error(f"read {self._path}"):
             view = self.view()
             end = len(view)
@@ -129,7 +129,7 @@ class KeySnapshot:
 
 @contextmanager
 def refusing_malformed_lines(folder: CacheFolder, key: Key, view: Buffer) -> Iterator[None]:
-    """Refuse the file by the number of the line that is not a row, where one is met inside."""
+    """Turn a MalformedLine inside the block into a CacheFileError with the number of the line."""
     try:
         yield
     except MalformedLine as error:
@@ -137,7 +137,7 @@ def refusing_malformed_lines(folder: CacheFolder, key: Key, view: Buffer) -> Ite
 
 
 def refused_line(folder: CacheFolder, key: Key, view: Buffer, error: MalformedLine) -> CacheFileError:
-    """The error for a line met on the way that is not a row."""
+    """The error for a line that is not a row."""
     return folder.refused(
         key, folder.data(key), "it is not a row of six numbers", csv_bytes.line_number(view, error.offset)
     )

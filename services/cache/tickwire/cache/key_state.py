@@ -1,4 +1,4 @@
-"""What is known of a key's files, and as its meta file says it; no I/O."""
+"""The state of a key's files, in memory and as its meta file stores it; no I/O."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tickwire.model.subjects import Key
 
 @dataclass(frozen=True, slots=True)
 class KeyState:
-    """What is durable of a key.
+    """The durable contents of a key.
 
-    Every row lies in a verified range. `stale`: the meta file says less, and the rows that were appended behind
-    its `bytes` prove the rest.
+    Every row lies in a verified range. `stale`: the meta file is older, and the rows appended behind its `bytes` prove
+    the rest.
     """
 
     inode: int
@@ -53,19 +53,19 @@ def meta_of(key: Key, state: KeyState) -> bytes:
 
 
 def volumes_of(key: Key, known: Meta | None, verified: Sequence[Range]) -> VolumeUnits:
-    """What the volumes count by a meta file, or where there is none."""
+    """The units of volumes by a meta file, or without one."""
     if known is None:
         return volume_units.of_meta(key, None, (), verified)
     return volume_units.of_meta(key, known.volume_unit, known.other_volumes, verified)
 
 
 def facts_of(known: Meta | None) -> KeyFacts:
-    """The facts by a meta file, or where there is none."""
+    """The facts by a meta file, or without one."""
     return KeyFacts() if known is None else KeyFacts(known.opens_at, tuple(known.unsettled))
 
 
 def coverage_of(key: Key, state: KeyState, rows: int, last: int | None) -> Coverage:
-    """The coverage of a key with so many rows that are believed, the last of them at `last`."""
+    """The coverage of a key with so many plausible rows, the last of them at `last`."""
     return Coverage(
         exchange=key.exchange,
         symbol=key.symbol,

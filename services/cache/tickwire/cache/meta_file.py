@@ -1,4 +1,4 @@
-"""`<exchange>_<token>_<timeframe>.meta.json`: what a data file cannot say about itself; no I/O."""
+"""`<exchange>_<token>_<timeframe>.meta.json`: what a data file cannot express itself; no I/O."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tickwire.model.subjects import Key
 
 
 class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
-    """The key, and the ranges known to be complete: a candle absent there was never traded.
+    """The key, and the ranges proven complete: an absent candle there means no trade.
 
     `rows`, `bytes` and `inode` are the data file's when this was written; bytes beyond `bytes` were appended since.
-    `volume_unit` is what the volumes count (absent: written by an earlier version), but for those within
-    `other_volumes`, of which that is not known. The exchange may still revise the rows within `unsettled`. `opens_at`
-    is where any one candle opens (ms), absent where candles open as usual.
+    `volume_unit` is the unit of the volumes (absent: written by an earlier version), except within `other_volumes`,
+    where it is not known. The exchange may still revise rows within `unsettled`. `opens_at` is an open time of any
+    candle (ms), absent on the usual grid.
     """
 
     exchange: str
@@ -33,7 +33,7 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
 
 
 class _Meta(Struct, frozen=True, kw_only=True):
-    """The same, with times that are not bounded."""
+    """The same, with unbounded times."""
 
     exchange: str
     symbol: str
@@ -49,20 +49,20 @@ class _Meta(Struct, frozen=True, kw_only=True):
 
 
 def encode(meta: Meta) -> bytes:
-    """A meta file's contents."""
+    """The contents of a meta file."""
     return msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n"
 
 
 def decode(data: bytes, key: Key) -> Meta:
-    """Raises ValueError, in one line, when `data` is not the meta file of `key`.
+    """Decode a meta file. Raises ValueError, in one line, when `data` is not the meta file of `key`.
 
-    Times are as they stand there, also such as no message may have (`tickwire.cache.future_guard`).
+    Times may exceed the bounds of messages (see `tickwire.cache.future_guard`).
     """
     try:
-        said = msgspec.json.decode(data, type=_Meta)
+        found = msgspec.json.decode(data, type=_Meta)
         names = ("verified", "other_volumes", "unsettled")
-        ranges = {name: [Range(*each) for each in getattr(said, name)] for name in names}
-        meta = Meta(**msgspec.structs.asdict(said) | ranges)
+        ranges = {name: [Range(*each) for each in getattr(found, name)] for name in names}
+        meta = Meta(**msgspec.structs.asdict(found) | ranges)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"is not a meta file: {error}") from error
     if (meta.exchange, meta.symbol, meta.timeframe) != key:

@@ -1,4 +1,4 @@
-"""What the cache counts."""
+"""Prometheus metrics of the cache."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class CacheMetrics:
 
 
 class CountingDisk(Disk):
-    """The file system, with its writes and syncs counted."""
+    """A disk that counts its writes and syncs."""
 
     def __init__(self, metrics: CacheMetrics) -> None:
         self._metrics = metrics
@@ -60,7 +60,7 @@ class CountingDisk(Disk):
 
 @contextmanager
 def timed(histogram: Histogram) -> Iterator[None]:
-    """Count what is inside if it succeeds, and how long it took."""
+    """Observe the duration of the block if it succeeds."""
     began = time.perf_counter()
     yield
     histogram.observe(time.perf_counter() - began)

@@ -1,10 +1,10 @@
-"""One partition while this instance holds its lease: stream OHLCV in, durable files and announcements out.
+"""Applies the pages of one partition while this instance holds its lease: from stream OHLCV to durable files.
 
 | subject | here | what |
 |---|---|---|
 | `ohlcv.<p>.<exchange>.<token>.<timeframe>` (stream OHLCV) | read | pages of closed candles, from the checkpoint on |
-| `md.stored.<exchange>.<token>.<timeframe>` | published | what became durable |
-| `md.rejected.<exchange>.<token>.<timeframe>` | published | pages that were passed over |
+| `md.stored.<exchange>.<token>.<timeframe>` | published | pages that became durable |
+| `md.rejected.<exchange>.<token>.<timeframe>` | published | pages that were rejected |
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from tickwire.process.loop_yield import LoopYield
 log = logs.get(__name__)
 
 IDLE_S = 0.2
-"""Older candles wait this long for more of their key, so that a backfill is spliced in once and not page by page."""
+"""Older candles wait this long for more pages of their key, so that a backfill is spliced once, not page by page."""
 CHECKPOINT_S = 1.0
-"""How much is read again at most after a crash; reading again is harmless, and the checkpoint costs two syncs."""
+"""Interval of checkpoints, and so the longest time whose pages are read again after a crash, which is harmless."""
 QUEUED_BYTES = 16 << 20
-"""Pages taken from the stream and not yet stored; beyond this the broker holds them back (flow control)."""
+"""Pages received from the stream and not yet stored; beyond this the broker pauses (flow control)."""
 BATCH_BYTES = 2 << 20
-"""Pages in one group commit: large enough that the sync vanishes, small enough to announce within milliseconds."""
+"""Pages in one group commit: large enough to make the sync negligible, small enough to announce in milliseconds."""
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.1, 5.0
 """Delays before a write that the disk refused is tried again."""
 
@@ -63,7 +63,7 @@ class _Queued(NamedTuple):
 
 
 class Partition:
-    """A partition of the cache, as this instance sees it. `store` is there while the lease is held."""
+    """A partition of the cache on this instance. `store` is set while the lease is held."""
 
     def __init__(self, bus: Bus, directory: Path, number: int, partitions: int, metrics: CacheMetrics) -> None:
         self.bus = bus
@@ -73,40 +73,40 @@ class Partition:
         self.owned = False
         self.store: Store | None = None
         self.trouble: TickwireError | None = None
-        """Why nothing can be stored at present, if so."""
+        """Why nothing can be stored at present; None otherwise."""
         self.changed = asyncio.Event()
-        """Set when the store was opened or given up, or trouble came or went; a new one each time."""
+        """Set when the store is opened or closed, or `trouble` changes; then replaced by a new event."""
         self._metrics = metrics
         self._disk = CountingDisk(metrics)
         self._queue: deque[_Queued] = deque()
         self._queued = 0
-        self._woken = asyncio.Event()
+        self._received = asyncio.Event()
         self._room = asyncio.Event()
         self._worker: ThreadPoolExecutor | None = None
-        # It is tried again at once, and what is refused comes again and again; each page is told on `md.rejected`.
-        self._given_up = Episode(log, "partition given up", quiet_s=QUIET_S, partition=number)
-        self._refusals = Episode(log, "page refused", quiet_s=QUIET_S, partition=number)
+        # Throttled: opening is retried at once, and rejected pages may repeat; each is published on `md.rejected`.
+        self._given_up = Episode(log, "the partition is released", quiet_s=QUIET_S, partition=number)
+        self._refusals = Episode(log, "a page is rejected", quiet_s=QUIET_S, partition=number)
 
     @property
     def queued(self) -> int:
-        """Bytes of pages taken from the stream that are not applied yet."""
+        """Bytes of pages received from the stream that are not applied yet."""
         return self._queued
 
     async def own(self, lease: Lease) -> None:
-        """Apply the partition's pages until the lease is to be released; then leave everything durable.
+        """Apply the partition's pages until `lease.stop`; then make everything durable.
 
-        Cancelled when the lease is lost: what is in a thread then runs into the fence. Raises ConfigError when
+        Cancelled when the lease is lost: a write in the thread is then refused by the fence. Raises ConfigError when
         the folder was made for another number of partitions.
         """
         self._queue.clear()
         self._queued = 0
-        # One thread, because the store takes one at a time; its own, because a splice may take seconds.
+        # One thread, because the store is not reentrant; its own, because a splice may take seconds.
         self._worker = ThreadPoolExecutor(1, f"partition-{self.number}")
         self.owned = True
         try:
             stream = str(await streams.read_created_ms(self.bus.jetstream, streams.OHLCV))
             claim = Fence(lease.epoch.generation, lease.epoch.revision)
-            store = await self._until_done(
+            store = await self._retry_until_done(
                 lease,
                 lambda: Store.open(
                     self.directory,
@@ -134,7 +134,7 @@ class Partition:
             self._notify()
 
     async def ready(self) -> Store:
-        """The store, as soon as it is open. Raises Fenced when the lease is not held, or what is in its way."""
+        """The store, once it is open. Raises Fenced when the lease is not held, or the error that keeps it closed."""
         while self.owned and self.store is None and self.trouble is None:
             await self.changed.wait()
         if self.owned and self.trouble is not None and self.store is None:
@@ -156,53 +156,53 @@ class Partition:
             raise Fenced(f"partition {self.number} is not held any more") from error
 
     async def flush(self, keys: Iterable[Key]) -> None:
-        """Splice what waits for these keys, now. Raises Fenced, StorageError."""
+        """Splice the pages that wait of these keys, now. Raises Fenced, StorageError."""
         store = self.store
         if store is not None and (wanted := [key for key in keys if key in store.waiting]):
-            await self._announce(await self.run(lambda: store.flush(wanted)))
+            await self._publish_result(await self.run(lambda: store.flush(wanted)))
 
-    # -- inside --------------------------------------------------------------------------------------------------
+    # -- private -------------------------------------------------------------------------------------------------
 
     async def _apply(self, store: Store, lease: Lease) -> None:
         loop = asyncio.get_running_loop()
         touched: dict[Key, float] = {}
         checkpointed, checkpoint_at = store.position, loop.time() + CHECKPOINT_S
         subscription = await self.bus.subscribe_ordered(
-            f"ohlcv.{self.number}.>", streams.OHLCV, self._take, start_sequence=store.position + 1
+            f"ohlcv.{self.number}.>", streams.OHLCV, self._enqueue, start_sequence=store.position + 1
         )
         try:
             while True:
-                self._woken.clear()
+                self._received.clear()
                 if batch := self._next_batch():
-                    keys, outcome, unread = await self._until_done(lease, partial(_commit, store, batch))
+                    keys, committed, unreadable = await self._retry_until_done(lease, partial(_commit, store, batch))
                     touched.update(dict.fromkeys(keys, loop.time()))
-                    await self._announce(outcome)
-                    await self._pass_over(unread)
+                    await self._publish_result(committed)
+                    await self._publish_unreadable(unreadable)
                 due = [key for key in store.waiting if touched.get(key, 0.0) + IDLE_S <= loop.time()]
                 if due:
-                    await self._announce(await self._until_done(lease, partial(store.flush, due)))
+                    await self._publish_result(await self._retry_until_done(lease, partial(store.flush, due)))
                 if loop.time() >= checkpoint_at:
                     checkpointed = await self._checkpoint(store, lease, checkpointed)
                     checkpoint_at = loop.time() + CHECKPOINT_S
                 if lease.stop.is_set():
-                    # What is queued is still in the stream, and the next owner's: under load there is always more.
+                    # The next owner reads the queued pages from the stream: under load the queue is never empty.
                     break
                 if not self._queue:
                     idle = store.position == checkpointed and not store.waiting
                     pause = None if idle else IDLE_S if store.waiting else checkpoint_at - loop.time()
-                    await first_of(pause, self._woken.wait(), lease.stop.wait())
-            await self._announce(await self._until_done(lease, store.flush))
+                    await first_of(pause, self._received.wait(), lease.stop.wait())
+            await self._publish_result(await self._retry_until_done(lease, store.flush))
             await self._checkpoint(store, lease, checkpointed)
         finally:
             await graceful_close.unsubscribe(self.bus.client, subscription)
 
-    async def _take(self, message: Msg) -> None:
+    async def _enqueue(self, message: Msg) -> None:
         while self._queued > QUEUED_BYTES:
             self._room.clear()
             await self._room.wait()
         self._queue.append(_Queued(message.metadata.sequence.stream, message.subject, message.data))
         self._queued += len(message.data)
-        self._woken.set()
+        self._received.set()
 
     def _next_batch(self) -> list[_Queued]:
         batch: list[_Queued] = []
@@ -214,10 +214,10 @@ class Partition:
         self._room.set()
         return batch
 
-    async def _until_done(self, lease: Lease, call: Callable[[], T]) -> T:
-        """Run a call in the partition's thread, again and again while the disk refuses.
+    async def _retry_until_done(self, lease: Lease, call: Callable[[], T]) -> T:
+        """Run a call in the partition's thread, and retry while the disk refuses.
 
-        Raises StorageError or CacheFileError only when the lease is to be released meanwhile.
+        Raises StorageError or CacheFileError only once `lease.stop` is set.
         """
         assert self._worker is not None
         backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
@@ -241,45 +241,47 @@ class Partition:
                 return result
 
     async def _checkpoint(self, store: Store, lease: Lease, before: int) -> int:
-        position = await self._until_done(lease, store.checkpoint)
+        position = await self._retry_until_done(lease, store.checkpoint)
         if position != before:
             try:
                 await self.bus.jetstream.purge_stream(streams.OHLCV, seq=position + 1, subject=f"ohlcv.{self.number}.>")
             except nats.errors.Error as error:
-                # It is done again with the next checkpoint.
-                log.debug("could not purge what is stored", partition=self.number, error=repr(error))
+                # The next checkpoint purges again.
+                log.debug("cannot purge stored pages", partition=self.number, error=repr(error))
         return position
 
-    async def _announce(self, outcome: CommitResult) -> None:
-        self._metrics.refused.inc(len(outcome.rejected))
-        self._metrics.pages.inc(len(outcome.stored))
-        self._metrics.rows.inc(sum(stored.rows for stored in outcome.stored))
+    async def _publish_result(self, committed: CommitResult) -> None:
+        self._metrics.refused.inc(len(committed.rejected))
+        self._metrics.pages.inc(len(committed.stored))
+        self._metrics.rows.inc(sum(stored.rows for stored in committed.stored))
         loop_yield = LoopYield()
-        for sequence, page, refusal in outcome.rejected:
+        for sequence, page, refusal in committed.rejected:
             self._refusals.occurs(**page.key._asdict(), since=page.since, sequence=sequence, reason=str(refusal))
-            await self._reject(page.key, sequence, refusal, page)
+            await self._publish_rejection(page.key, sequence, refusal, page)
             await loop_yield.after_step()
-        for stored in outcome.stored:
+        for stored in committed.stored:
             key = Key(stored.exchange, stored.symbol, stored.timeframe)
-            await self._say(subjects.stored(key), stored)
+            await self._publish(subjects.stored(key), stored)
             await loop_yield.after_step()
 
-    async def _pass_over(self, unread: list[tuple[_Queued, BadRequest]]) -> None:
-        """Count and publish what was no page of its subject's key."""
-        self._metrics.refused.inc(len(unread))
+    async def _publish_unreadable(self, unreadable: list[tuple[_Queued, BadRequest]]) -> None:
+        """Count and publish messages that are not a page of their subject's key."""
+        self._metrics.refused.inc(len(unreadable))
         loop_yield = LoopYield()
-        for each, error in unread:
+        for each, error in unreadable:
             await loop_yield.after_step()
             self.bus.undecodable.skip(each.subject, each.data, error, sequence=each.sequence)
             try:
                 key = subjects.key_of(_path_of(each.subject))
             except BadRequest:
-                # No key has this subject, so there is nobody to tell.
+                # The subject names no key, so there is no subject to publish the rejection on.
                 continue
-            await self._reject(key, each.sequence, error)
+            await self._publish_rejection(key, each.sequence, error)
 
-    async def _reject(self, key: Key, sequence: int, error: TickwireError, page: CandlePage | None = None) -> None:
-        said = RejectedPage(
+    async def _publish_rejection(
+        self, key: Key, sequence: int, error: TickwireError, page: CandlePage | None = None
+    ) -> None:
+        rejected = RejectedPage(
             exchange=key.exchange,
             symbol=key.symbol,
             timeframe=key.timeframe,
@@ -288,14 +290,14 @@ class Partition:
             since=page.since if page else None,
             until=page.until if page else None,
         )
-        await self._say(subjects.rejected(key), said)
+        await self._publish(subjects.rejected(key), rejected)
 
-    async def _say(self, subject: str, message: Struct) -> None:
+    async def _publish(self, subject: str, message: Struct) -> None:
         try:
             await self.bus.publish(subject, message)
         except nats.errors.Error as error:
-            # Whoever waits for it asks for the coverage in the end.
-            log.debug("could not announce", subject=subject, error=repr(error))
+            # A client that waits for it requests the coverage in the end.
+            log.debug("cannot announce a page", subject=subject, error=repr(error))
 
     def _notify(self) -> None:
         self.changed.set()
@@ -303,7 +305,7 @@ class Partition:
 
 
 async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> None:
-    """Wait for the first of these, or so many seconds."""
+    """Wait for the first of some awaitables, at most `seconds`."""
     waiters = [asyncio.ensure_future(awaitable) for awaitable in awaitables]
     try:
         await asyncio.wait(waiters, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -313,19 +315,19 @@ async def first_of(seconds: float | None, *awaitables: Awaitable[object]) -> Non
 
 
 def _commit(store: Store, batch: list[_Queued]) -> tuple[set[Key], CommitResult, list[tuple[_Queued, BadRequest]]]:
-    """Commit a batch of messages; the keys that it touched, what came of it, and what was no page."""
+    """Commit a batch of messages; returns its keys, the result, and the messages that are not pages."""
     pages: list[tuple[int, CandlePage]] = []
-    unread: list[tuple[_Queued, BadRequest]] = []
+    unreadable: list[tuple[_Queued, BadRequest]] = []
     for each in batch:
         try:
             pages.append((each.sequence, _page_of(each)))
         except BadRequest as error:
-            unread.append((each, error))
-    return {page.key for _, page in pages}, store.commit(pages, batch[-1].sequence), unread
+            unreadable.append((each, error))
+    return {page.key for _, page in pages}, store.commit(pages, batch[-1].sequence), unreadable
 
 
 def _page_of(queued: _Queued) -> CandlePage:
-    """The page. Raises BadRequest where it is none, or of another key than its subject's."""
+    """Decode a page. Raises BadRequest if it is not one, or belongs to another key than its subject's."""
     page = messages.decode(queued.data, CandlePage)
     if subjects.key_path(page.key) != _path_of(queued.subject):
         raise BadRequest(f"a page of {page.key} on the subject of another key", "see docs/asyncapi.json")
@@ -333,5 +335,5 @@ def _page_of(queued: _Queued) -> CandlePage:
 
 
 def _path_of(subject: str) -> str:
-    """The last three tokens."""
+    """The last three tokens of a subject."""
     return subject.split(".", 2)[2]

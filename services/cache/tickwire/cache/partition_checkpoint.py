@@ -1,4 +1,4 @@
-"""The checkpoint of a partition as its fence: who works on it, how far they are, and who is refused.
+"""Reads and writes the checkpoint of a partition, and refuses other claims by its fence.
 
 Methods raise OSError; the caller holds the partition's lock, except for `refuse_other_partitioning`.
 """
@@ -7,16 +7,16 @@ from __future__ import annotations
 
 from tickwire.cache import fence, folder_owner
 from tickwire.cache.cache_folder import CacheFolder
-from tickwire.cache.fence import Broker, Checkpoint, Fence
+from tickwire.cache.fence import BrokerIdentity, Checkpoint, Fence
 from tickwire.errors import CacheFileError, ConfigError
 
 
 class PartitionCheckpoint:
-    """The checkpoint of one partition, under one claim on it."""
+    """The checkpoint of one partition, under one claim."""
 
     def __init__(self, folder: CacheFolder, partition: int, partitions: int, claim: Fence, stream: str) -> None:
         self.written = 0
-        """The position that it has."""
+        """The position in the file."""
         self._folder = folder
         self._partition = partition
         self._partitions = partitions
@@ -24,9 +24,10 @@ class PartitionCheckpoint:
         self._stream = stream
 
     def taken_over(self) -> int:
-        """Make it ours, and the position that is applied.
+        """Take over the checkpoint; returns the position up to which pages are applied.
 
-        Raises Fenced when a later claim was there, CacheFileError when it is unreadable or the folder another broker's.
+        Raises Fenced if a later claim is on disk, CacheFileError if the file is unreadable or the folder another
+        broker's.
         """
         before, owner = self._read(self._partition), self._owner()
         if owner is not None and owner.generation != self._claim.generation:
@@ -39,14 +40,14 @@ class PartitionCheckpoint:
         return self.written
 
     def refuse_others(self) -> None:
-        """Before a commit. Raises Fenced when a later claim was there, or one of another broker."""
+        """Check before a commit. Raises Fenced if a later claim, or one of another broker, is on disk."""
         on_disk = self._read(self._partition)
         fence.refuse_unless_mine(self._claim, on_disk, self._partition)
         if on_disk is None or on_disk.fence != self._claim:
             self.write(self.written)
 
     def write(self, seq: int) -> None:
-        """Everything up to here is applied, durably."""
+        """Store the position up to which all pages are applied."""
         checkpoint = Checkpoint(
             partitions=self._partitions,
             generation=self._claim.generation,
@@ -59,7 +60,7 @@ class PartitionCheckpoint:
         self.written = seq
 
     def refuse_other_partitioning(self) -> None:
-        """Raises ConfigError when any checkpoint of the folder was made for another number of partitions."""
+        """Raise ConfigError if any checkpoint of the folder was made for another number of partitions."""
         for name in self._folder.disk.names(self._folder.directory):
             number = name.removeprefix(".partition-").removesuffix(".json")
             if name == f".partition-{number}.json" and number.isdigit():
@@ -81,7 +82,7 @@ class PartitionCheckpoint:
         except ValueError as error:
             raise CacheFileError(f"{path} {error}", "remove it: the candles are read again", path=path) from error
 
-    def _owner(self) -> Broker | None:
+    def _owner(self) -> BrokerIdentity | None:
         path = f"{self._folder.directory}/{folder_owner.RECORD}"
         data = self._folder.read(path)
         return None if data is None else folder_owner.decoded(data, path)

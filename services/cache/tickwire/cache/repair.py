@@ -1,4 +1,4 @@
-"""Making a damaged data file anew from what is good in it. The caller holds the partition's lock."""
+"""Rebuilds a damaged data file from its well-formed rows. The caller holds the partition's lock."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from tickwire.model.timeframes import Grid
 
 
 def rebuilt(folder: CacheFolder, partition: int, key: Key, clock: WallClock) -> tuple[KeyState | None, Repair]:
-    """Move damaged files aside, and keep the rows that can be read exactly in a fresh data file.
+    """Move damaged files aside, and keep the rows that can be read exactly in a new data file.
 
-    The meta file gives up the ranges around lost lines before the data file is exchanged, so that a crash in
-    between leaves too little verified and never too much. Returns the state, None where no data file is left, and what
-    was done. Raises OSError; CacheFileError, with the data file as it was, where it can be read in more than one way.
+    The ranges around lost lines are removed from the meta file before the data file is replaced, so a crash in between
+    leaves too little verified, never too much. Returns the state, None if no data file is left, and the report. Raises
+    OSError; CacheFileError, with the data file unchanged, if the file can be read in more than one way.
     """
     disk, path, meta_path = folder.disk, folder.data(key), folder.meta(key)
     known, meta_aside = _known_or_aside(folder, key, meta_path)
@@ -44,7 +44,7 @@ def rebuilt(folder: CacheFolder, partition: int, key: Key, clock: WallClock) -> 
         with folder.fresh(partition, Path(path).name) as (new, temporary):
             kept, found = _salvaged(folder, key, view, new, facts.grid(key), clock.latest())
             had = without_future(known.verified, found.runs, clock.now()) if known else []
-            # Where rows vanished without a trace nothing says which, and only what is there proves itself.
+            # If rows vanished without a trace it is unknown which: only the ranges that rows prove remain.
             remaining = had if known and known.rows <= found.rows + kept.dropped else []
             for gone in kept.lost:
                 remaining = remove(remaining, gone)
@@ -71,7 +71,7 @@ def sound(key: Key, rows: int) -> Repair:
 def _salvaged(
     folder: CacheFolder, key: Key, view: Buffer, fd: int, grid: Grid, latest: int
 ) -> tuple[SalvageResult, ScanResult]:
-    """Write the rows that can be kept to `fd`; what was kept, and what is there now."""
+    """Write the rows that can be kept to `fd`; returns the result, and a scan of the new file."""
     disk, size = folder.disk, START
     disk.write(fd, HEADER, 0)
 

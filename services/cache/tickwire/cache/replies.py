@@ -1,4 +1,4 @@
-"""Candles as the replies to `cache.get`: JSON rows or MessagePack columns, in chunks by bytes; no I/O."""
+"""Builds the replies to `cache.get` and `cache.list`: rows in JSON or columns in MessagePack, in chunks; no I/O."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from tickwire.model.messages import CacheList, CandleColumns, Coverage
 from tickwire.model.subjects import Key
 
 _ROOM = CHUNK_BYTES - 4096
-"""What of a chunk is left for rows beside the names of its fields."""
+"""Bytes of a chunk for rows, besides the other fields."""
 _COLUMN_BYTES = 6 * 8
 
 T = TypeVar("T")
 
 
 def as_rows(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Pieces of a data file as Candles messages; the numbers are passed on as they stand in the file.
+    """Pieces of a data file as Candles messages; the text of numbers is copied from the file.
 
     Raises ValueError when a line is not a row.
     """
@@ -63,7 +63,7 @@ def as_columns(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _tables(pieces: Iterable[bytes]) -> Iterator[Columns]:
-    """Pieces as columns, each of which fits into a message."""
+    """Pieces as columns, each small enough for a message."""
     size = _ROOM // _COLUMN_BYTES
     for piece in pieces:
         table = columns(piece)
@@ -80,7 +80,7 @@ def _tables(pieces: Iterable[bytes]) -> Iterator[Columns]:
 
 
 def _with_more(parts: Iterable[T], empty: T) -> Iterator[tuple[T, bool]]:
-    """Each part, and whether one follows; `empty` where there is none."""
+    """Each part, and whether another follows; `empty` if there is none."""
     following = iter(parts)
     part = next(following, empty)
     for another in following:
@@ -90,9 +90,9 @@ def _with_more(parts: Iterable[T], empty: T) -> Iterator[tuple[T, bool]]:
 
 
 def as_list(keys: list[Coverage], damaged: list[str]) -> Iterator[bytes]:
-    """A listing as CacheList messages; each has one key at least.
+    """A listing as CacheList messages; each has at least one key.
 
-    A key that is known in more ranges than a message has room for is among the damaged: the others are listed.
+    A key with more ranges than fit into a message is listed among the damaged, so that the others are listed.
     """
     parts: list[list[Coverage]] = [[]]
     notes = list(damaged)
@@ -107,7 +107,7 @@ def as_list(keys: list[Coverage], damaged: list[str]) -> Iterator[bytes]:
             size = 0
         parts[-1].append(coverage)
         size += length
-    # The refused files come last, by themselves, so that they have a chunk's room.
+    # Refused files come last, in chunks of their own.
     noted = [notes[at : at + 500] for at in range(0, len(notes), 500)]
     pieces = [(part, list[str]()) for part in parts if part] + [(list[Coverage](), note) for note in noted]
     for number, (part, note) in enumerate(pieces or [([], [])]):
@@ -117,10 +117,10 @@ def as_list(keys: list[Coverage], damaged: list[str]) -> Iterator[bytes]:
 
 
 def too_many_ranges(coverage: Coverage) -> TickwireError:
-    """Why the coverage of a key cannot be told, and what to do."""
+    """The error for a coverage that does not fit into one message."""
     return TickwireError(
-        f"{coverage.key} is known in {len(coverage.verified):,} separate ranges, too many for one message",
-        "fetch its whole range once: then they are one",
+        f"{coverage.key} has {len(coverage.verified):,} separate verified ranges, too many for one message",
+        "fetch its whole range once, which merges them",
     )
 
 

@@ -1,4 +1,4 @@
-"""What can be kept of a damaged data file, or of one that another program saved; read line by line."""
+"""Extracts the rows that can be kept of a damaged data file, or of one that another program saved; line by line."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tickwire.model.ranges import Range, merge
 from tickwire.model.timeframes import Grid
 
 NAMED = 100
-"""Dropped lines that are named."""
+"""Most dropped lines that are listed."""
 NEVER, EVER = -(2**62), 2**62
-"""Where ranges without an end end."""
+"""Bounds of ranges that are open at one end."""
 _CHUNK = 1 << 18
 
 _Line = tuple[int, Row | UnreadableLine]
@@ -24,7 +24,7 @@ _Line = tuple[int, Row | UnreadableLine]
 
 @dataclass(slots=True)
 class SalvageResult:
-    """How many rows were kept, the ranges where lines were lost, how many were, and why (of the first hundred)."""
+    """The number of rows kept, ranges with lost lines, number of dropped lines, and reasons for the first hundred."""
 
     rows: int = 0
     lost: list[Range] = field(default_factory=list)
@@ -38,11 +38,11 @@ class SalvageResult:
 
 
 def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], latest: int = EVER) -> SalvageResult:
-    """Hand over the rows that can be kept, as lines of the cache's own form, many at once.
+    """Pass the rows that can be kept to `keep`, as lines in the cache's format, many at once.
 
-    A file without the names of the columns is foreign, and none of it is kept. A row is kept when it can be read
-    exactly (`tickwire.cache.foreign_csv`) and is between its neighbours in time, and before `latest` (ms); of different
-    rows for one date none is. Raises dialect.Ambiguous.
+    Nothing is kept of a file without the cache's column names. A row is kept if it can be read exactly
+    (`tickwire.cache.foreign_csv`), lies between its neighbours in time, and before `latest` (ms); of different rows
+    with one date none is kept. Raises foreign_csv.Ambiguous.
     """
     done = SalvageResult()
     known = foreign_csv.dialect_of(view, end, grid, latest)
@@ -65,7 +65,7 @@ def salvage(view: Buffer, end: int, grid: Grid, keep: Callable[[bytes], None], l
 
 def _kept(lines: Iterator[_Line], grid: Grid, latest: int, done: SalvageResult) -> Iterator[Row]:
     last: tuple[int, Row] | None = None
-    """The line and the row that is kept unless a different one of its date follows."""
+    """The line number and the row to keep, unless a different row of its date follows."""
     before, conflict = NEVER, NEVER
     lost = False
     for number, row, following in _with_following(lines, latest):
@@ -101,11 +101,11 @@ def _kept(lines: Iterator[_Line], grid: Grid, latest: int, done: SalvageResult) 
 
 
 def _with_following(lines: Iterator[_Line], latest: int) -> Iterator[tuple[int, Row | UnreadableLine, int | None]]:
-    """Each line with the date of the next, None where that is no row; what is not before `latest` is none."""
+    """Each line with the date of the next, None if that is not a row. Rows at `latest` or later are unreadable."""
     waiting: _Line | None = None
     for number, row in lines:
         if not isinstance(row, UnreadableLine) and row[0] >= latest:
-            row = UnreadableLine(f"has {row[0]}, which has not happened")
+            row = UnreadableLine(f"has {row[0]}, which is in the future")
         if waiting is not None:
             yield *waiting, None if isinstance(row, UnreadableLine) else row[0]
         waiting = number, row

@@ -1,4 +1,4 @@
-"""How collected rows go into a file: which of its bytes stay, and what is written between them; no I/O."""
+"""Plans a splice: which bytes of the old file are kept, and which lines go between them; no I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Piece = tuple[int, int] | bytes
 
 @dataclass(slots=True)
 class SplicePlan:
-    """The new file's contents after the header, and how many rows it gains and changes."""
+    """The contents of the new file after the header, and how many rows are added and changed."""
 
     pieces: list[Piece] = field(default_factory=list)
     added: int = 0
@@ -24,7 +24,7 @@ class SplicePlan:
 def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> SplicePlan:
     """Merge ascending (date, line) pairs into the rows of `view[:end]`; a pair replaces the row of its date.
 
-    Only the lines near the pairs are looked at. Raises MalformedLine when one of those is not a row.
+    Reads only lines near the pairs. Raises MalformedLine when one of them is not a row.
     """
     result = SplicePlan()
     fresh: list[bytes] = []
@@ -33,7 +33,7 @@ def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> SplicePla
 
     for date, line in rows:
         if next_date is not None and next_date < date:
-            # Often the very next line is the one; a search of the whole rest is for longer ways.
+            # Often it is the next line; only else is the rest searched.
             at = line_end(view, at, end)
             if at < end and date_at(view, at) < date:
                 at = bisect(view, date, at, end)
@@ -57,7 +57,7 @@ def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> SplicePla
 
 
 def _emit(result: SplicePlan, fresh: list[bytes], kept: tuple[int, int] | None) -> None:
-    """New lines collected so far come before the bytes that are kept next."""
+    """Emit the new lines collected so far, then the bytes that are kept."""
     if fresh:
         result.pieces.append(b"".join(fresh))
         fresh.clear()

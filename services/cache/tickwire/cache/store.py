@@ -48,7 +48,7 @@ _ATTEMPTS = 3
 
 
 class Store:
-    """The files of one partition, under one claim on it. Made by `Store.open`."""
+    """The files of one partition, under one claim. Made by `Store.open`."""
 
     def __init__(self, folder: CacheFolder, partition: int, partitions: int, claim: Fence, stream: str) -> None:
         self.folder = folder
@@ -56,21 +56,21 @@ class Store:
         self.partitions = partitions
         self._files_of: dict[Key, KeyFiles] = {}
         self._pending: dict[Key, PendingSplice] = {}
-        # The checkpoint was written last of all; where the clock was set back since, it is the better witness.
+        # The checkpoint is the file written last: evidence of the time if the clock was set back since.
         self.clock = WallClock(folder.disk.modified_ms(folder.checkpoint(partition)))
         self._checkpoints = PartitionCheckpoint(folder, partition, partitions, claim, stream)
         self._applied = 0
-        # Held while files change and while a snapshot is taken, so that a snapshot has the size of the file it has.
+        # Held while files change and while a snapshot is taken, so that size and file of a snapshot belong together.
         self._mutex = threading.RLock()
 
     @classmethod
     def open(
         cls, directory: Path, partition: int, *, partitions: int, claim: Fence, stream: str, disk: Disk | None = None
     ) -> Store:
-        """Take the partition over: from here on every earlier claim is refused.
+        """Take over the partition: from now on every earlier claim is refused.
 
-        `stream` identifies the stream whose sequence numbers the pages carry; with another one than the
-        checkpoint's, `position` starts at 0. Raises Fenced, StorageError, ConfigError (the folder was made for
+        `stream` identifies the stream of the pages' sequences; if it differs from the checkpoint's, `position` starts
+        at 0. Raises Fenced, StorageError, ConfigError (the folder was made for
         another number of partitions), CacheFileError (the checkpoint is unreadable, or the folder another broker's).
         """
         folder = CacheFolder(disk or Disk(), str(directory))
@@ -85,7 +85,7 @@ class Store:
 
     @property
     def position(self) -> int:
-        """Everything up to this sequence number is applied; pages that wait for a splice hold it back."""
+        """All pages up to this sequence are durable; pages that wait for a splice hold it back."""
         waiting = [min(pending.pages) for pending in self._pending.values()]
         return min(waiting) - 1 if waiting else self._applied
 
@@ -134,7 +134,7 @@ class Store:
         return CommitResult(stored, rejected)
 
     def flush(self, keys: Iterable[Key] | None = None) -> CommitResult:
-        """Splice what waits, of `keys` or of all. Raises Fenced, StorageError, and can be repeated then."""
+        """Splice the pages that wait, of `keys` or of all. Raises Fenced, StorageError, and can then be repeated."""
         wanted = [key for key in (self.waiting if keys is None else keys) if key in self._pending]
         if not wanted:
             return CommitResult([], [])
@@ -160,9 +160,9 @@ class Store:
         return CommitResult(stored, rejected)
 
     def checkpoint(self) -> int:
-        """Write what is only in memory (stale meta files, then the position), and return the position.
+        """Write the state that is only in memory (stale meta files, then the position), and return the position.
 
-        The stream's messages up to there are not needed any more. Raises Fenced, StorageError.
+        The stream's messages up to there are no longer needed. Raises Fenced, StorageError.
         """
         position = self.position
         stale = [key for key, file in list(self._files_of.items()) if file.state is not None and file.state.stale]
@@ -182,21 +182,21 @@ class Store:
             return snapshot.lines(since, until, limit)
 
     def snapshot(self, key: Key) -> KeySnapshot:
-        """The rows as they are durable now; what is written later does not change them. To be closed.
+        """The rows that are durable now; later writes do not change them. The caller closes it.
 
-        Raises like `ensure`, and CacheFileError when another program goes on changing the file.
+        Raises like `ensure`, and CacheFileError when another program keeps changing the file.
         """
         with self._mutex, as_storage_error(f"read {self.folder.data(key)}"):
             for _ in range(_ATTEMPTS):
                 self.ensure(key)
                 if (found := self._file(key).snapshot()) is not None:
                     return found
-                # Somebody else replaced or removed it: a former owner is told so by the fence, others are looked into.
+                # The file was replaced or removed: by a new owner, which the fence detects, or by another program.
                 self._file(key).forget()
         raise self.folder.refused(key, self.folder.data(key), "another program keeps changing it")
 
     def ensure(self, key: Key) -> KeyState:
-        """Check a key's files on first use, and cut off what a crash left torn.
+        """Check a key's files on first use, and cut off rows that a crash left torn.
 
         Raises NotCached, CacheFileError, StorageError, Fenced.
         """
@@ -211,12 +211,12 @@ class Store:
             return state
 
     def coverage(self, key: Key) -> Coverage:
-        """What is durable of a key, in constant time once it was used. Raises like `ensure`."""
+        """The coverage of a key, in constant time after its first use. Raises like `ensure`."""
         state = self.ensure(key)
         rows, last = state.rows, state.last
         if last is not None and last >= self.clock.latest():
             with self.snapshot(key) as snapshot:
-                beyond, last = snapshot.without_future()
+                beyond, last = snapshot.plausible_end()
             rows -= beyond
         return coverage_of(key, state, rows, last)
 
@@ -264,11 +264,11 @@ class Store:
             return verify.verification(key, view, (), refused)
 
     def repair(self, key: Key) -> Repair:
-        """Move a damaged file aside and keep its well-formed rows in a fresh one; a sound one stays as it is.
+        """Move a damaged file aside and keep its well-formed rows in a new one; a sound file is not changed.
 
         `moved_to` is empty when there was nothing to repair. Raises NotCached, StorageError, Fenced.
         """
-        # What its volumes count is nothing that could be repaired here.
+        # An unknown unit of volumes cannot be repaired here.
         found = self._verified(key, of_volumes=False)
         if not found.problem_count:
             return repair.sound(key, found.rows)
@@ -325,7 +325,7 @@ class Store:
 
     @contextmanager
     def _writing(self, what: str, keys: Iterable[Key]) -> Iterator[None]:
-        """Hold the partition's lock, as long as nobody later has taken it; forget `keys` where the body fails."""
+        """Hold the partition's lock, unless a later claim exists; forget the state of `keys` if the body fails."""
         disk = self.folder.disk
         try:
             with self._mutex, as_storage_error(what), disk.lock(self.folder.lock(self.partition), LOCK_TIMEOUT_S):

@@ -1,4 +1,4 @@
-"""A whole file against the rules and against what is known of it; no I/O."""
+"""Verifies a whole file against the rules of the format and its verified ranges; no I/O."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def verification(
 ) -> Verification:
     """Read every line of a file: order, duplicates, form, and rows outside the verified ranges.
 
-    `refused_for` is why the file could not be opened, where it could not; `verified` means nothing then. `others` are
-    problems that are known already. `opens_at` as in CandlePage.
+    `refused_for` are the reasons why the file could not be opened, if so; `verified` is ignored then. `others` are
+    problems found before. `opens_at` as in CandlePage.
     """
     grid = timeframes.grid(key.timeframe, opens_at)
     found = scan(view, START, len(view), grid, keep=PROBLEMS_LISTED) if view[:START] == HEADER else ScanResult()
@@ -59,7 +59,7 @@ def candles(grid: Grid, ranges: Iterable[Range]) -> int:
 
 
 def _common(one: Sequence[Range], other: Sequence[Range]) -> list[Range]:
-    """What lies in both; each ascending and apart."""
+    """The ranges that lie in both; both are ascending and disjoint."""
     common: list[Range] = []
     i = j = 0
     while i < len(one) and j < len(other):
