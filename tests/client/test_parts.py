@@ -34,6 +34,14 @@ def taped(*numbers: int, gap: Gap | None = None, skipped: bool = False) -> TapeM
     return TapeMessage(1, messages.encode(message), skipped=skipped)
 
 
+def taken(mailbox: Mailbox[int]) -> list[int]:
+    """All that waits."""
+    found = []
+    while (number := mailbox.pop()) is not None:
+        found.append(number)
+    return found
+
+
 async def test_whoever_puts_into_a_full_mailbox_waits_until_there_is_room() -> None:
     mailbox: Mailbox[int] = Mailbox(2)
     await mailbox.put(1)
@@ -41,9 +49,9 @@ async def test_whoever_puts_into_a_full_mailbox_waits_until_there_is_room() -> N
     third = asyncio.create_task(mailbox.put(3))
     done, _ = await asyncio.wait({third}, timeout=0.01)
     assert not done
-    assert await mailbox.take() == [1, 2]
+    assert taken(mailbox) == [1, 2]
     await third
-    assert await mailbox.take() == [3]
+    assert taken(mailbox) == [3]
     assert mailbox.missed == 0
 
 
@@ -51,7 +59,7 @@ async def test_a_mailbox_for_the_newest_counts_what_was_replaced() -> None:
     mailbox: Mailbox[int] = Mailbox(1, newest_only=True)
     for number in range(5):
         await mailbox.put(number)
-    assert await mailbox.take() == [4]
+    assert taken(mailbox) == [4]
     assert mailbox.missed == 4
 
 
@@ -60,9 +68,29 @@ async def test_what_waits_is_taken_before_the_error_that_closed_a_mailbox() -> N
     await mailbox.put(1)
     mailbox.close(UnknownSymbol("no such symbol"))
     mailbox.close()
-    assert await mailbox.take() == [1]
+    assert await mailbox.wait()
+    assert taken(mailbox) == [1]
     with pytest.raises(UnknownSymbol):
-        await mailbox.take()
+        await mailbox.wait()
+
+
+async def test_what_waits_for_a_consumer_is_never_more_than_the_limit() -> None:
+    mailbox: Mailbox[int] = Mailbox(4)
+
+    async def produce() -> None:
+        for number in range(100):
+            await mailbox.put(number)
+        mailbox.close()
+
+    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+        group.create_task(produce())
+        found: list[int] = []
+        while await mailbox.wait():
+            await asyncio.sleep(0)
+            batch = taken(mailbox)
+            assert len(batch) <= 4
+            found += batch
+    assert found == list(range(100))
 
 
 async def test_closing_a_full_mailbox_lets_go_of_whoever_waits() -> None:
@@ -73,8 +101,8 @@ async def test_closing_a_full_mailbox_lets_go_of_whoever_waits() -> None:
     mailbox.close()
     async with asyncio.timeout(1):
         await second
-    assert await mailbox.take() == [1]
-    assert await mailbox.take() == []
+    assert taken(mailbox) == [1]
+    assert not await mailbox.wait()
 
 
 def test_a_consumer_too_slow_for_the_tape_gets_the_bounds_of_what_it_missed() -> None:

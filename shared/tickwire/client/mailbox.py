@@ -1,4 +1,4 @@
-"""What waits for a consumer: bounded, in order, and ended by an error or by being closed."""
+"""The messages that wait for a consumer: bounded, in order, ended by an error or by being closed."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ M = TypeVar("M")
 
 
 class Mailbox(Generic[M]):
-    """At most `limit` messages wait, and who puts in more waits too; with `newest_only`, the newest alone does.
+    """Holds at most `limit` messages; whoever puts more waits for room. With `newest_only`, holds the newest only.
 
-    `missed` counts what was replaced by something newer before anyone took it.
+    `missed` counts the messages that a newer one replaced before they were taken.
     """
 
     def __init__(self, limit: int, *, newest_only: bool = False) -> None:
@@ -26,7 +26,7 @@ class Mailbox(Generic[M]):
         self._closed = False
 
     async def put(self, message: M) -> None:
-        """Put in a message, when there is room for it; dropped once it is closed."""
+        """Put in a message once there is room; drops it if the mailbox is closed."""
         if self._newest_only:
             self.missed += len(self._waiting)
             self._waiting.clear()
@@ -38,25 +38,32 @@ class Mailbox(Generic[M]):
             self._changed.set()
 
     def close(self, error: BaseException | None = None) -> None:
-        """No more comes: whoever takes gets what waits, then `error`, or nothing."""
+        """Accept no more. The consumer gets what waits, then `error`, or the end."""
         self._closed, self._error = True, self._error or error
         self._room.set()
         self._changed.set()
 
     def check(self) -> None:
-        """Raises the error it was closed with, if it was and nothing waits before that."""
+        """Raise the error that it was closed with, unless messages wait before it."""
         if self._error is not None and not self._waiting:
             raise self._error
 
-    async def take(self) -> list[M]:
-        """All that waits, at least one message; empty once it is closed. Raises the error it was closed with."""
+    async def wait(self) -> bool:
+        """Wait for a message; False once it is closed. Raises the error that it was closed with."""
         while not self._waiting:
             if self._closed:
                 self.check()
-                return []
+                return False
             self._changed.clear()
             await self._changed.wait()
-        found = list(self._waiting)
-        self._waiting.clear()
-        self._room.set()
-        return found
+        return True
+
+    def pop(self) -> M | None:
+        """Take the next message without waiting; None if there is none."""
+        if not self._waiting:
+            return None
+        message = self._waiting.popleft()
+        # Room for half of the limit at once: a producer that waits is not woken for each message.
+        if len(self._waiting) <= self._limit // 2:
+            self._room.set()
+        return message

@@ -103,7 +103,6 @@ class Stream(ABC, Generic[M, T]):
         self._streams = streams
         self._name = name
         self._mailbox = mailbox
-        self._messages: deque[M] = deque()
         self._message: M | None = None
         self._left: deque[T] = deque()
         self._closing = asyncio.Event()
@@ -175,21 +174,21 @@ class Stream(ABC, Generic[M, T]):
             return []
         found: list[tuple[Sequence[T], int]] = [(list(self._left), self.handed_out())]
         self._left.clear()
-        while self._messages:
-            self._message = self._messages.popleft()
-            items = self._items_of(self._message)
-            found.append((items, self.handed_out()))
+        while (message := self._mailbox.pop()) is not None:
+            self._message = message
+            found.append((self._items_of(message), self.handed_out()))
         return found
 
     async def more(self) -> bool:
         """Have items of a next message at hand, and wait for it; whether there are any: no, once it is over."""
         while not self._left:
-            if not self._messages:
-                self._messages += await self._mailbox.take()
-                if not self._messages:
+            message = self._mailbox.pop()
+            if message is None:
+                if not await self._mailbox.wait():
                     return False
-            self._message = self._messages.popleft()
-            self._left += self._items_of(self._message)
+                continue
+            self._message = message
+            self._left += self._items_of(message)
             if not self._left:
                 self.handed_out()
         return True
