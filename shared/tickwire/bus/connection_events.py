@@ -12,7 +12,7 @@ from tickwire.bus import security
 from tickwire.errors import BrokerUnavailable, Forbidden
 from tickwire.model import broker_urls
 from tickwire.observe import logs
-from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.observe.episodes import QUIET_S, Episode, Episodes
 from tickwire.redaction import hide
 from tickwire.settings import NatsSettings
 
@@ -41,7 +41,7 @@ class ConnectionEvents:
         self._settings = settings
         self._source = source
         self._url = url
-        self._complaints: dict[str, Episode] = {}
+        self._complaints = Episodes(log, "broker", most=COMPLAINTS)
         self._unanswered = Episode(log, "a reply is not permitted", quiet_s=QUIET_S)
         self._slow = Episode(log, "a subscription is too slow, and messages are dropped", quiet_s=QUIET_S)
 
@@ -91,9 +91,7 @@ class ConnectionEvents:
 
     def _complain(self, error: Exception) -> None:
         text = repr(error)
-        self._complaints.setdefault(text[:200], Episode(log, "broker", quiet_s=QUIET_S)).occurs(error=text)
-        while len(self._complaints) > COMPLAINTS:
-            self._complaints.pop(next(iter(self._complaints)))
+        self._complaints.occurs(text[:200], error=text)
 
     def _on_refused(self, error: Exception) -> None:
         self.refusals[:] = [error]

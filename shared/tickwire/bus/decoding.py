@@ -17,7 +17,7 @@ from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.subjects import check_subject, family_of
 from tickwire.observe import logs
-from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.observe.episodes import Episodes
 
 log = logs.get(__name__)
 
@@ -36,7 +36,7 @@ class Undecodable:
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
         """How many, by the family of their subject."""
-        self._episodes: dict[str, Episode] = {}
+        self._episodes = Episodes(log, "undecodable messages are skipped", most=FAMILIES + 1)
 
     def decode(self, subject: str, data: bytes, kind: type[M]) -> M | None:
         """A message decoded from JSON; None, and counted, when it cannot be decoded."""
@@ -49,13 +49,16 @@ class Undecodable:
     def skip(self, subject: str, data: bytes, error: BadRequest, **where: object) -> None:
         """Count a skipped message; logged once per episode, with `where`."""
         family = family_of(subject)
-        if family not in self._episodes:
-            if len(self._episodes) >= FAMILIES:
-                family = "other"
-            self._episodes[family] = Episode(log, "undecodable messages are skipped", quiet_s=QUIET_S, kind=family)
+        if family not in self.counts and len(self.counts) >= FAMILIES:
+            family = "other"
         self.counts[family] += 1
-        self._episodes[family].occurs(
-            subject=subject[:SHOWN], begins=repr(data[:SHOWN]), error=error.message[:200], **where
+        self._episodes.occurs(
+            family,
+            kind=family,
+            subject=subject[:SHOWN],
+            begins=repr(data[:SHOWN]),
+            error=error.message[:200],
+            **where,
         )
 
     def guarded(self, callback: Callback) -> Callback:

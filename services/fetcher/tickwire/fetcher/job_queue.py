@@ -8,7 +8,6 @@ stand in one line (`Calls`). So a small job is done within as many rounds as it 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -31,6 +30,7 @@ from tickwire.model.messages import CancelRequest, FetchRequest
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.process.backoff import Backoff
 
 log = logs.get(__name__)
 
@@ -177,7 +177,7 @@ class JobQueue:
 
     async def _run(self, taken: QueuedJob) -> bool:
         """Whether the job ended. It goes on by itself after the broker interrupted it."""
-        failures = 0
+        backoff = Backoff(AGAIN_S, AGAIN_MAX_S, at_once=False)
         while not self._release.is_set():
             try:
                 with self._running.track_inprogress():
@@ -186,10 +186,9 @@ class JobQueue:
                 return False
             except (BrokerUnavailable, StorageError, nats.errors.Error) as error:
                 # Of a full disk: that it failed was told, and cannot be stored.
-                if not failures:
+                if not backoff.failures:
                     log.warning("job interrupted by the broker", job=taken.request.id, error=repr(error))
-                failures += 1
-                await lifecycle.pause(self._release, again_s(failures))
+                await lifecycle.pause(self._release, backoff.next())
             else:
                 return True
         return False
@@ -226,8 +225,3 @@ class JobQueue:
         # Acknowledged before, or not to be said now: it comes again, and is found to have ended.
         with suppress(nats.errors.Error):
             await acknowledge()
-
-
-def again_s(failures: int) -> float:
-    """The pause after so many interruptions in a row: doubling, capped, with jitter."""
-    return min(AGAIN_MAX_S, AGAIN_S * 2.0 ** min(failures - 1, 10)) * random.uniform(0.5, 1.0)
