@@ -119,8 +119,8 @@ def test_credentials_come_from_the_environment_and_stay_out_of_the_settings(monk
     ],
 )
 def test_an_address_is_shown_without_what_is_secret(address: str, shown: str, user: str | None) -> None:
-    assert addresses.is_one(address)
-    assert (addresses.shown(address), addresses.user_of(address)) == (shown, user)
+    assert addresses.are_valid(address)
+    assert (addresses.without_credentials(address), addresses.user_of(address)) == (shown, user)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_an_address_is_shown_without_what_is_secret(address: str, shown: str, us
      "nats://one,ws://two", "nats://[one"],
 )  # fmt: skip
 def test_what_cannot_be_the_address_of_a_broker_is_none(address: str) -> None:
-    assert not addresses.is_one(address)
+    assert not addresses.are_valid(address)
 
 
 def test_a_password_never_shows_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from nats.aio.client import Client
 from support.commands import command, up
 from support.ports import free_port
 from support.processes import environment, tickwire
-from tickwire.model.broker_urls import shown
+from tickwire.model.broker_urls import without_credentials
 
 pytestmark = pytest.mark.system
 
@@ -56,7 +56,7 @@ async def test_who_does_not_know_the_token_is_refused_everywhere_and_who_does_is
         assert len(token) == 32
         assert websocket == f"ws://{token}@127.0.0.1:{port}"
         assert json.loads(await running.url("--json")) == {"nats_url": url, "websocket_url": websocket}
-        for wrong in (shown(url), url.replace(token, "0" * 32)):
+        for wrong in (without_credentials(url), url.replace(token, "0" * 32)):
             program = Client()
             with pytest.raises(nats.errors.Error, match="Authorization Violation"):
                 await program.connect(wrong, allow_reconnect=False, error_cb=_ignored)
@@ -66,13 +66,13 @@ async def test_who_does_not_know_the_token_is_refused_everywhere_and_who_does_is
             assert "tickwire url" in ended.err
             assert "0" * 32 not in ended.err
         for said in (None, "0" * 32):
-            assert b"Authorization Violation" in await answer(shown(websocket), said)
-        assert await answer(shown(websocket), token) == b"PONG\r\n"
+            assert b"Authorization Violation" in await answer(without_credentials(websocket), said)
+        assert await answer(without_credentials(websocket), token) == b"PONG\r\n"
         program = await nats.connect(url)
         assert (await program.jetstream().account_info()).streams > 0
         await program.close()
         # Of what is shown, and often shown on, it is no part.
-        assert json.loads((await running.run("status", "--json")).out)["nats_url"] == shown(url)
+        assert json.loads((await running.run("status", "--json")).out)["nats_url"] == without_credentials(url)
 
 
 def alive(process: psutil.Process) -> list[str]:
@@ -95,7 +95,7 @@ async def test_the_broker_of_the_demo_asks_for_a_token_as_well(tmp_path: Path) -
         url = ended.out.strip()
         program = Client()
         with pytest.raises(nats.errors.Error, match="Authorization Violation"):
-            await program.connect(shown(url), allow_reconnect=False, error_cb=_ignored)
+            await program.connect(without_credentials(url), allow_reconnect=False, error_cb=_ignored)
         await program.close()
         await program.connect(url)
         await program.close()

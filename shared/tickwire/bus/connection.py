@@ -212,11 +212,11 @@ async def connect(settings: NatsSettings, *, name: str, url: UrlSource | None = 
     address = (url() if callable(url) else url) or settings.url or ""
     if not address:
         raise BrokerUnavailable("no broker is configured or running", "run `tickwire up`, or set nats.url")
-    if not broker_urls.is_one(address):
-        raise ConfigError("that is not the URL of a broker", broker_urls.HOW)
+    if not broker_urls.are_valid(address):
+        raise ConfigError("that is not the URL of a broker", broker_urls.REMEDY)
     hide(filter(None, [broker_urls.token_of(address)]))
     client = BusClient()
-    bus = Bus(client, broker_urls.shown(address), name, settings.patience_s)
+    bus = Bus(client, broker_urls.without_credentials(address), name, settings.patience_s)
     events = ConnectionEvents(bus, settings, url or address, address)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         await _open(client, settings, address, name, events)
@@ -238,7 +238,7 @@ async def _open(client: BusClient, settings: NatsSettings, url: str, name: str, 
         # `connect` can hang for ever on a bad certificate: https://github.com/nats-io/nats.py/issues/718.
         async with asyncio.timeout(settings.connect_timeout_s):
             await client.connect(
-                broker_urls.servers(url),
+                broker_urls.split(url),
                 name=name,
                 error_cb=events.on_error,
                 disconnected_cb=events.on_disconnect,

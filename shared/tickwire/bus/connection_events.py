@@ -112,10 +112,10 @@ class ConnectionEvents:
             found = self._source()
         except BrokerUnavailable:
             return False
-        if found == self._url or not broker_urls.is_one(found):
+        if found == self._url or not broker_urls.are_valid(found):
             return True
-        log.warning("the broker has moved", url=broker_urls.shown(found))
+        log.warning("the broker has moved", url=broker_urls.without_credentials(found))
         hide(filter(None, [broker_urls.token_of(found)]))
-        self._url, self._bus.url = found, broker_urls.shown(found)
-        self._bus.client.set_server_pool(broker_urls.servers(found))
+        self._url, self._bus.url = found, broker_urls.without_credentials(found)
+        self._bus.client.set_server_pool(broker_urls.split(found))
         return False

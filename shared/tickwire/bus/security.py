@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from tickwire.bus.natspy import PlainText
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
-from tickwire.model.broker_urls import servers, shown, token_of, user_of
+from tickwire.model import broker_urls
 from tickwire.settings import NatsSettings
 
 _DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"")
@@ -27,7 +27,7 @@ def login_options(settings: NatsSettings, url: str) -> dict[str, Any]:
     """Options of nats-py's `connect` for the user, the password and TLS. Raises ConfigError."""
     options: dict[str, Any] = {}
     # A broker with a token has no users; nats-py would send the user alone.
-    with_token = token_of(url) is not None
+    with_token = broker_urls.token_of(url) is not None
     if settings.user is not None and not with_token:
         options["user"] = settings.user
         # Permissions can keep a user from the replies to another.
@@ -50,7 +50,7 @@ def inbox_of(user: str) -> str:
 
 def wants_tls(settings: NatsSettings, url: str) -> bool:
     """Whether nothing may be sent in plain text."""
-    return settings.tls_ca is not None or any(urlsplit(each).scheme in _TLS_SCHEMES for each in servers(url))
+    return settings.tls_ca is not None or any(urlsplit(each).scheme in _TLS_SCHEMES for each in broker_urls.split(url))
 
 
 def tls_context(settings: NatsSettings) -> ssl.SSLContext:
@@ -71,7 +71,7 @@ def tls_context(settings: NatsSettings) -> ssl.SSLContext:
 
 def refused(error: BaseException, settings: NatsSettings, url: str) -> TickwireError:
     """The error of a connection that was not made, with its remedy."""
-    where, reason = shown(url), str(error) or type(error).__name__
+    where, reason = broker_urls.without_credentials(url), str(error) or type(error).__name__
     if isinstance(error, PlainText):
         return ConfigError(
             f"the broker at {where} does not speak TLS, so no login was sent",
@@ -93,10 +93,10 @@ def refused(error: BaseException, settings: NatsSettings, url: str) -> TickwireE
 
 
 def _unauthorized(settings: NatsSettings, url: str) -> Forbidden:
-    where = shown(url)
-    if token_of(url) is not None:
+    where = broker_urls.without_credentials(url)
+    if broker_urls.token_of(url) is not None:
         return Forbidden(f"the broker at {where} refuses our token", "use the URL that `tickwire url` prints there")
-    if (user := settings.user or user_of(url)) is None:
+    if (user := settings.user or broker_urls.user_of(url)) is None:
         return Forbidden(
             f"the broker at {where} refuses us without a user or a token",
             "use the URL that `tickwire url` prints, or check nats.user and TICKWIRE_NATS_PASSWORD",
@@ -111,7 +111,7 @@ def denied(error: Exception, settings: NatsSettings, url: str) -> Forbidden | No
         return None
     doing = "publish to" if found[1] == "Publish" else "subscribe to"
     declares = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE", "$JS.API.INFO"))
-    user = settings.user or user_of(url) or "(none)"
+    user = settings.user or broker_urls.user_of(url) or "(none)"
     return Forbidden(
         f"the broker does not let user {user} {doing} {found[2]}",
         "run `tickwire declare` as the user that may" if declares else "give it the permission, or use another user",

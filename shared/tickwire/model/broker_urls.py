@@ -4,36 +4,36 @@ from __future__ import annotations
 
 from urllib.parse import SplitResult, urlsplit
 
-HOW = (
+REMEDY = (
     "write it as nats://host:port, with commas between those of a cluster, and a password with special characters into "
     "TICKWIRE_NATS_PASSWORD"
 )
 _WEBSOCKETS = ("ws", "wss")
 
 
-def servers(address: str) -> list[str]:
+def split(urls: str) -> list[str]:
     """The single URLs: one, or those of a cluster."""
-    return [url.strip() for url in address.split(",") if url.strip()]
+    return [url.strip() for url in urls.split(",") if url.strip()]
 
 
-def is_one(address: str) -> bool:
+def are_valid(urls: str) -> bool:
     """Whether the URLs are valid: each has a host, and all use TCP or all use WebSockets.
 
     Not if a password contains a character that ends the host of a URL: the rest would be parsed as a path, and shown.
     """
-    urls = servers(address)
-    kinds = {url.split(":", 1)[0] in _WEBSOCKETS for url in urls}
-    return len(kinds) == 1 and all(map(_is_whole, urls))
+    found = split(urls)
+    kinds = {url.split(":", 1)[0] in _WEBSOCKETS for url in found}
+    return len(kinds) == 1 and all(map(_is_whole, found))
 
 
-def shown(address: str) -> str:
+def without_credentials(urls: str) -> str:
     """The URLs without users and passwords."""
-    return ",".join(_without_user(urlsplit(url)) for url in servers(address))
+    return ",".join(_without_user(urlsplit(url)) for url in split(urls))
 
 
-def user_of(address: str) -> str | None:
+def user_of(urls: str) -> str | None:
     """The user of the first URL that has one. A name without a password is a token, and secret."""
-    named = (parts.username for url in servers(address) if (parts := urlsplit(url)).password is not None)
+    named = (parts.username for url in split(urls) if (parts := urlsplit(url)).password is not None)
     return next(named, None)
 
 
@@ -43,9 +43,9 @@ def with_token(url: str, token: str | None) -> str:
     return url if token is None else parts._replace(netloc=f"{token}@{parts.netloc}").geturl()
 
 
-def token_of(address: str) -> str | None:
+def token_of(urls: str) -> str | None:
     """The token of the first URL that has one."""
-    named = (parts.username for parts in map(urlsplit, servers(address)) if parts.username and parts.password is None)
+    named = (parts.username for parts in map(urlsplit, split(urls)) if parts.username and parts.password is None)
     return next(named, None)
 
 
