@@ -1,12 +1,12 @@
-"""The whole line under load: 8 symbols x 3 timeframes x 2 exchanges, history and live together.
+"""All services under load: 8 symbols x 3 timeframes x 2 exchanges, history and live feeds together.
 
-    python benchmarks/load.py                     # what each service costs, and its longest stall
-    python benchmarks/load.py --profile           # and where the time goes, by py-spy
+    python benchmarks/load.py                     # CPU, memory and longest stall of each service
+    python benchmarks/load.py --profile           # also where the time goes, by py-spy
     python benchmarks/load.py --level debug       # what debug logs cost
 
-Live: trades, order books and candles of three timeframes of every symbol, at so many trades a second each. History: all
-48 keys are fetched meanwhile. A sink writes all of it into an InfluxDB 1.x where influxd is installed (Debian:
-influxdb). Each service is scraped every 5 s, as Prometheus does by deploy/prometheus. docs/performance.md quotes it.
+Live: trades, order books and candles of three timeframes of every symbol, at `--rate` trades a second each. History:
+all 48 keys are fetched meanwhile. A sink writes everything into an InfluxDB 1.x where influxd is installed (Debian:
+influxdb). Each service is scraped every 5 s, as by deploy/prometheus. docs/performance.md quotes the results.
 """
 
 from __future__ import annotations
@@ -74,36 +74,36 @@ ccxt = {{ enableRateLimit = false, options = {{ fetchMarkets = {{ types = ["spot
 
 @dataclass
 class Service:
-    """A service process, what it used before the load, and where its profile goes."""
+    """A service process, what it used before the load, and the file of its profile."""
 
     name: str
     pid: int
     log: Path
     profile: Path
     metrics: str
-    """Where it is scraped."""
+    """The URL of its metrics."""
     cpu_s: float = 0.0
     log_bytes: int = 0
     rss: int = field(default=0)
 
     def begin(self) -> None:
-        """The load begins."""
+        """Remember what was used before the load."""
         self.cpu_s, self.log_bytes = self.cpu(), self.log.stat().st_size
 
     def cpu(self) -> float:
-        """CPU so far, s."""
+        """Return the CPU time so far (s)."""
         times = psutil.Process(self.pid).cpu_times()
         return times.user + times.system
 
     def stalls(self) -> list[float]:
-        """The longest stall of each second since the load began, ms."""
+        """Return the longest stall of each second since the load began (ms)."""
         text = self.log.read_bytes()[self.log_bytes :].decode(errors="replace")
         return [float(each) for each in re.findall(r'"longest_stall_ms": ([\d.]+)', text)]
 
 
 @asynccontextmanager
 async def scraping(services: Sequence[Service]) -> AsyncIterator[Counter[str]]:
-    """Scrape them, as Prometheus would, within the block; the bytes that each gave last."""
+    """Scrape the services within the block; yield the size of the last scrape of each (bytes)."""
     found: Counter[str] = Counter()
 
     async def scrape(http: aiohttp.ClientSession) -> None:
@@ -121,7 +121,7 @@ async def scraping(services: Sequence[Service]) -> AsyncIterator[Counter[str]]:
 
 
 async def start_feeds(bus: Bus, symbols: list[str]) -> int:
-    """Have everything followed, and return once it is; how many feeds that are."""
+    """Start all feeds and wait until they are live; return their number."""
     feeds = [
         feeds_.feed(kind, exchange, symbol, timeframe)
         for exchange, symbol in product(EXCHANGES, symbols)
@@ -144,7 +144,7 @@ async def start_feeds(bus: Bus, symbols: list[str]) -> int:
 
 
 async def backfill(bus: Bus, symbols: list[str], rows: int) -> tuple[float, int]:
-    """Fetch every key; the seconds until all are durable, and how many candles that are."""
+    """Fetch every key; return the seconds until all are durable, and the number of candles."""
     until = int(time.time() * 1000) // (15 * MINUTE) * 15 * MINUTE - 120 * MINUTE
     ended: asyncio.Queue[Job] = asyncio.Queue()
 
@@ -169,7 +169,7 @@ async def backfill(bus: Bus, symbols: list[str], rows: int) -> tuple[float, int]
 
 
 ROOT = Path(__file__).parents[1]
-# As py-spy names them: relative to the package.
+# Our source files as py-spy names them: relative to the package.
 OURS = {
     str(path.relative_to(root))
     for root in (ROOT / "shared/tickwire", *ROOT.glob("services/*/tickwire"))
@@ -179,7 +179,7 @@ OURS = {
 
 
 def report(service: Service, top: int) -> Table:
-    """Where a service's time went: by what of ours is on the stack, and by what is at its end."""
+    """Return a table of a service's time: by our functions on the stack, and by the innermost function."""
     alone: Counter[str] = Counter()
     ours: Counter[str] = Counter()
     total = 0
@@ -200,11 +200,11 @@ def report(service: Service, top: int) -> Table:
     return table
 
 
-async def main(rate: float, seconds: float, rows: int, level: str, profile: Path | None, top: int) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="tickwire-load-"))
-    console = Console(width=200)
+@asynccontextmanager
+async def running_services(folder: Path, options: argparse.Namespace) -> AsyncIterator[tuple[Bus, str, list[Service]]]:
+    """Run simulator, broker and services within the block; yield the bus, the simulator's URL and the services."""
     async with AsyncExitStack() as stack:
-        argv = [sys.executable, "-m", "tickwire.simulator", "--port", "0", "--live-rate", str(rate)]
+        argv = [sys.executable, "-m", "tickwire.simulator", "--port", "0", "--live-rate", str(options.rate)]
         simulator = await stack.enter_async_context(
             children.child([*argv, "--symbols", str(SYMBOLS)], stdout=children.PIPE)
         )
@@ -214,7 +214,7 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
         bus = await stack.enter_async_context(connect(NatsSettings(url=url), name="load"))
         await streams.declare(bus.jetstream, 8, 2.0)
         config = folder / "tickwire.toml"
-        config.write_text(CONFIG.format(gateway=gateway, level=level))
+        config.write_text(CONFIG.format(gateway=gateway, level=options.level))
         names = SERVICES
         if shutil.which("influxd") is not None:
             http = await stack.enter_async_context(aiohttp.ClientSession())
@@ -233,73 +233,97 @@ async def main(rate: float, seconds: float, rows: int, level: str, profile: Path
                         stderr=file.fileno(),
                     )
                 )
-            raw, metrics = (profile or folder) / f"{name}.raw", f"http://127.0.0.1:{port}/metrics"
+            raw, metrics = (options.profile or folder) / f"{name}.raw", f"http://127.0.0.1:{port}/metrics"
             services.append(Service(name, process.pid, log, raw, metrics))
         for name in names:
             await ready(bus, name)
+        yield bus, gateway, services
+
+
+async def record_profiles(
+    services: Sequence[Service], folder: Path, seconds: float
+) -> list[asyncio.subprocess.Process]:
+    """Start py-spy for each service; it writes the service's profile after `seconds`."""
+    folder.mkdir(exist_ok=True)
+    spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    if spy is None:
+        raise SystemExit("py-spy is not installed: pip install py-spy")
+    return [
+        await asyncio.create_subprocess_exec(
+            spy, "record", "--pid", str(each.pid), "--rate", "50", "--format", "raw", "--nonblocking",
+            "--duration", str(int(seconds)), "--output", str(each.profile),
+            stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
+        )
+        for each in services
+    ]  # fmt: skip
+
+
+COLUMNS = (
+    "service",
+    "CPU s",
+    "of a core",
+    "memory MiB",
+    "longest stall ms",
+    "median stall ms",
+    "log MiB",
+    "scrape KiB",
+)
+
+
+def costs(title: str, services: Sequence[Service], elapsed: float, scraped: Counter[str]) -> Table:
+    """Return a table of what each service used since the load began."""
+    table = Table(title=title)
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == "service" else "right")
+    for service in services:
+        stalls = sorted(service.stalls()) or [0.0]
+        cpu = service.cpu() - service.cpu_s
+        table.add_row(
+            service.name,
+            f"{cpu:.1f}",
+            f"{cpu / elapsed:.0%}",
+            f"{psutil.Process(service.pid).memory_info().rss / 2**20:.0f}",
+            f"{stalls[-1]:.1f}",
+            f"{stalls[len(stalls) // 2]:.1f}",
+            f"{(service.log.stat().st_size - service.log_bytes) / 2**20:.1f}",
+            f"{scraped[service.name] / 2**10:.0f}",
+        )
+    return table
+
+
+async def main(options: argparse.Namespace) -> None:
+    """Run the load; print what each service used, and with `--profile` where its time went."""
+    folder = Path(tempfile.mkdtemp(prefix="tickwire-load-"))
+    console = Console(width=200)
+    async with running_services(folder, options) as (bus, gateway, services):
         symbols = sorted(await known_symbols(gateway))[:SYMBOLS]
         assert len(symbols) == SYMBOLS
         feeds = await start_feeds(bus, symbols)
-        if profile is not None:
-            profile.mkdir(exist_ok=True)
-            spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-            if spy is None:
-                raise SystemExit("py-spy is not installed: pip install py-spy")
-            recorders = [
-                await asyncio.create_subprocess_exec(
-                    spy, "record", "--pid", str(each.pid), "--rate", "50", "--format", "raw", "--nonblocking",
-                    "--duration", str(int(seconds)), "--output", str(each.profile),
-                    stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-                )
-                for each in services
-            ]  # fmt: skip
+        recorders = []
+        if options.profile is not None:
+            recorders = await record_profiles(services, options.profile, options.seconds)
         for service in services:
             service.begin()
-        scraped = await stack.enter_async_context(scraping(services))
-        before = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
-        began = time.perf_counter()
-        took, fetched = await backfill(bus, symbols, rows)
-        await asyncio.sleep(max(0.0, seconds - (time.perf_counter() - began)))
-        elapsed = time.perf_counter() - began
-        appended = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq - before
-        table = Table(title=f"{feeds} feeds at {rate:g} trades/s a symbol, {level} logs, {elapsed:.0f} s")
-        for column in (
-            "service",
-            "CPU s",
-            "of a core",
-            "memory MiB",
-            "longest stall ms",
-            "median stall ms",
-            "log MiB",
-            "scrape KiB",
-        ):
-            table.add_column(column, justify="left" if column == "service" else "right")
-        for service in services:
-            stalls = sorted(service.stalls()) or [0.0]
-            cpu = service.cpu() - service.cpu_s
-            table.add_row(
-                service.name,
-                f"{cpu:.1f}",
-                f"{cpu / elapsed:.0%}",
-                f"{psutil.Process(service.pid).memory_info().rss / 2**20:.0f}",
-                f"{stalls[-1]:.1f}",
-                f"{stalls[len(stalls) // 2]:.1f}",
-                f"{(service.log.stat().st_size - service.log_bytes) / 2**20:.1f}",
-                f"{scraped[service.name] / 2**10:.0f}",
-            )
-        console.print(table)
+        async with scraping(services) as scraped:
+            before = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
+            began = time.perf_counter()
+            took, fetched = await backfill(bus, symbols, options.rows)
+            await asyncio.sleep(max(0.0, options.seconds - (time.perf_counter() - began)))
+            elapsed = time.perf_counter() - began
+            appended = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq - before
+            load = f"{feeds} feeds at {options.rate:g} trades/s a symbol"
+            console.print(costs(f"{load}, {options.level} logs, {elapsed:.0f} s", services, elapsed, scraped))
         console.print(f"history: {fetched:,} candles of 48 keys durable after {took:.1f} s ({fetched / took:,.0f}/s)")
         console.print(f"live: {appended / elapsed:,.0f} messages of trades a second")
-        if profile is not None:
-            for recorder in recorders:
-                await recorder.wait()
-            for service in services:
-                console.print(report(service, top))
+        for recorder in recorders:
+            await recorder.wait()
+        for service in services if recorders else ():
+            console.print(report(service, options.top))
     shutil.rmtree(folder)
 
 
 async def known_symbols(gateway: str) -> list[str]:
-    """The simulator's spot markets."""
+    """Return the simulator's spot markets."""
     async with aiohttp.ClientSession() as http, http.get(f"{gateway}/api.binance.com/api/v3/exchangeInfo") as answer:
         markets = (await answer.json())["symbols"]
     return [f"{each['baseAsset']}/{each['quoteAsset']}" for each in markets]
@@ -308,7 +332,7 @@ async def known_symbols(gateway: str) -> list[str]:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rate", type=float, default=50, help="trades a second of each symbol (50)")
-    parser.add_argument("--seconds", type=float, default=40, help="for how long at least (40)")
+    parser.add_argument("--seconds", type=float, default=40, help="shortest duration (40)")
     parser.add_argument("--rows", type=int, default=20_000, help="minutes of history of each key (20,000)")
     parser.add_argument("--level", default="info", choices=["debug", "info", "warning"], help="of the logs (info)")
     parser.add_argument(
@@ -317,4 +341,4 @@ if __name__ == "__main__":
     parser.add_argument("--top", type=int, default=14, help="rows of a profile (14)")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
-    asyncio.run(main(given.rate, given.seconds, given.rows, given.level, given.profile, given.top))
+    asyncio.run(main(given))

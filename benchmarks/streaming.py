@@ -1,13 +1,13 @@
-"""The streamer against plain loops, in one run: `python benchmarks/streaming.py`; `--help` for what can be chosen.
+"""The streamer compared with plain loops, in one run: `python benchmarks/streaming.py`; see `--help`.
 
-A stand-in of Binance (`streamed/venue.py`) writes the same frames to the sockets of each: the real streamer process,
-whose items count as delivered when they come back from the tape, which is to say from the broker's disk; and a loop
-around ccxt.pro's awaits that publishes to the same broker, unconfirmed. With `--cryptofeed`, cryptofeed's newest
-release with its Redis backend too. Each has a venue of its own, and is fed alone, in turns.
+A stand-in of Binance (`streamed/venue.py`) writes the same frames to each: the real streamer process, whose items count
+as delivered when they arrive from the tape, that is from the broker's disk; and a loop around ccxt.pro's awaits that
+publishes to the same broker, without acknowledgement. With `--cryptofeed` also cryptofeed's newest release with its
+Redis backend. Each has a venue of its own and runs alone, in turns.
 
-CPU is that of the one process, divided by the items sent, also by those that it lost. Latency is from the write to the
-socket to the callback of a plain consumer. Everything runs on one machine: venue, streamer, broker and consumer share
-its cores, so what is said of time is an upper bound; CPU is not concerned.
+CPU is that of the one process, divided by the items sent, including lost ones. Latency is from the write to the socket
+to the callback of a plain consumer. Venue, streamer, broker and consumer share the cores of one machine, so latencies
+are upper bounds; CPU is not affected.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
 
 from rich.console import Console
 from rich.table import Table
@@ -31,6 +30,8 @@ from rich.table import Table
 from streamed import harness, micro
 from streamed.harness import Consumer, median
 from streamed.measures import (
+    MEMORY,
+    MemoryCase,
     Result,
     Subject,
     measured,
@@ -44,38 +45,20 @@ from streamed.redised import NotInstalled, cryptofeed, installed
 from streamed.venue import symbols
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.model.feeds import Kind
 from tickwire.process import children
 from tickwire.settings import NatsSettings
 
 PARTS = ("micro", "trades", "books", "memory", "feeds")
 SYMBOL = "BTC/USDT"
 FULL = 0.95
-"""Of a core, above which a process has no time to spare."""
+"""Share of a core above which a process is saturated."""
 
 
-class Remembered(NamedTuple):
-    """A look at memory: its feed, what is sent for it, and the fraction of `--hour` that suffices."""
-
-    what: str
-    kind: Kind
-    exchange: str
-    timeframe: str | None
-    sent: str
-    share: int
-
-
-MEMORY = (
-    Remembered("trades, typed", "trade", "binance", None, "aggTrade", 1),
-    Remembered("changes of a book, typed", "book", "binance", None, "depth", 10),
-    Remembered("candles of a minute, and their trades", "candle", "binance", "1m", "aggTrade", 4),
-    Remembered("trades by way of ccxt (okx)", "trade", "okx", None, "trades", 4),
-)
 CONSOLE = Console(width=None if sys.stdout.isatty() else 150)
 
 
 class Bench:
-    """The broker that all use, and the folder of those that need one."""
+    """The broker of a part of the benchmark, and its folder."""
 
     def __init__(self, bus: Bus, url: str, folder: Path, options: argparse.Namespace) -> None:
         self.bus = bus
@@ -84,7 +67,7 @@ class Bench:
         self.options = options
 
     async def ours(self, stack: AsyncExitStack, subject: str, consumer: Consumer, symbols: int = 1) -> Subject:
-        """The streamer on a venue of its own; no feed is started."""
+        """Run the streamer on a venue of its own, without feeds."""
         venue = await stack.enter_async_context(harness.open_venue(symbols))
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         pid = await stack.enter_async_context(harness.streamer(folder, venue.url, self.url))
@@ -92,7 +75,7 @@ class Bench:
         return Subject("tickwire", pid, venue, consumer, folder / "log")
 
     async def plain(self, stack: AsyncExitStack, kind: str, consumer: Consumer) -> Subject:
-        """The loop on a venue of its own."""
+        """Run the plain loop on a venue of its own."""
         venue = await stack.enter_async_context(harness.open_venue())
         argv: list[str | Path] = [sys.executable, harness.HERE / "ccxt_loop.py", kind, venue.url, self.url]
         process = await stack.enter_async_context(children.child(argv))
@@ -101,7 +84,7 @@ class Bench:
         return Subject("ccxt.pro loop", process.pid, venue, consumer)
 
     async def trades(self) -> None:
-        """Bursts and steady rates of trades."""
+        """Measure bursts and steady rates of trades."""
         options = self.options
         async with AsyncExitStack() as stack:
             plain = await self.plain(stack, "trade", Consumer(of_plain_trade))
@@ -114,7 +97,7 @@ class Bench:
             await self.compare("trades", "aggTrade", subjects, cases)
 
     async def books(self) -> None:
-        """Bursts and steady rates of changes of a book, 20 levels each."""
+        """Measure bursts and steady rates of changes of a book, 20 levels each."""
         options = self.options
         async with AsyncExitStack() as stack:
             plain = await self.plain(stack, "book", Consumer(of_plain_book))
@@ -127,9 +110,9 @@ class Bench:
     async def compare(
         self, what: str, kind: str, subjects: Sequence[Subject], cases: Sequence[tuple[int, float | None, int]]
     ) -> None:
-        """Each case, each subject in turn, in rounds; a table."""
+        """Measure each case with each subject in turn, in rounds; print a table."""
         for subject in subjects:
-            # Unmeasured: first imports, snapshots, whatever is done once.
+            # Not counted: imports, snapshots and other work that is done once.
             await measured(subject, kind, 1000, 500.0)
         table = Table(
             what,
@@ -156,7 +139,7 @@ class Bench:
         CONSOLE.print(table)
 
     async def cryptofeeds(self, stack: AsyncExitStack) -> list[Subject]:
-        """cryptofeed twice: as it comes, and with a queue that holds a burst."""
+        """Run cryptofeed twice: with its defaults, and with a queue that holds a burst."""
         if self.options.cryptofeed is None:
             return []
         try:
@@ -173,22 +156,22 @@ class Bench:
         return subjects
 
     async def memory(self) -> None:
-        """Resident memory before and after so many items, of one kind of feed after the other."""
+        """Measure resident memory before and after many items, for each kind of feed."""
         table = Table("memory", "items", "CPU us each", "MiB, quarter by quarter")
         for number, case in enumerate(MEMORY):
-            # None meets what another left on the tape.
+            # Each on a broker of its own, with an empty tape.
             async with bench(self.folder, f"memory-{number}", self.options) as fresh:
-                table.add_row(*await fresh.remembered(case))
+                table.add_row(*await fresh.memory_of(case))
         CONSOLE.print(table)
 
-    async def remembered(self, case: Remembered) -> list[str]:
-        """A row of `memory`: its items in portions that the consumer has seen."""
+    async def memory_of(self, case: MemoryCase) -> list[str]:
+        """Return a row of `memory`; items are sent in portions, each after the consumer received the one before."""
         total = max(self.options.hour // case.share, 1)
         portion = min(10_000, total)
         consumer = Consumer(of_deltas if case.kind == "book" else of_trades)
-        heard = "book_delta" if case.kind == "book" else "trade"
+        subject = "book_delta" if case.kind == "book" else "trade"
         async with AsyncExitStack() as stack:
-            ours = await self.ours(stack, f"md.{heard}.{case.exchange}.BTC-USDT", consumer)
+            ours = await self.ours(stack, f"md.{subject}.{case.exchange}.BTC-USDT", consumer)
             await harness.start(
                 self.bus,
                 case.kind,
@@ -212,7 +195,7 @@ class Bench:
         return [case.what, f"{done:,}", f"{cpu / done / 1e3:.1f}", " -> ".join(f"{mark:.0f}" for mark in marks)]
 
     async def feeds(self) -> None:
-        """One process with twice as many feeds of trades each time, until it does not keep up any more."""
+        """Double the feeds of trades of one process until it no longer keeps up."""
         options = self.options
         table = Table(
             "feeds",
@@ -246,13 +229,13 @@ class Bench:
         print(f"feeds: one process holds {held or 'fewer than'} at {options.feed_rate:g}/s each; {broke}")
 
     async def many(self, ours: Subject, consumer: Consumer, names: Sequence[str], table: Table) -> str | None:
-        """Measure so many feeds at once; why they are too many, if they are."""
+        """Measure many feeds at once; return why they are too many, or None."""
         rate, seconds, most_ms = self.options.feed_rate, self.options.seconds, self.options.p99
         try:
             await ours.venue.subscribed(len(names))
         except TimeoutError:
             return "they were not all subscribed in time"
-        # Until REST has said what there was before, and what beginning took has been done.
+        # Until the feeds have fetched earlier trades by REST.
         await asyncio.sleep(1.5)
         await consumer.clear()
         since, began, cpu = datetime.now(UTC).isoformat(), time.monotonic(), harness.cpu_ns(ours.pid)
@@ -274,7 +257,7 @@ class Bench:
             f"{harness.rss_mib(ours.pid):.0f}",
         )
         if len(took_ms) < sent.count:
-            return f"{sent.count - len(took_ms):,} had not come a second after the last"
+            return f"{sent.count - len(took_ms):,} had not arrived a second after the last"
         if not p99_ms <= most_ms:
             return f"p99 is {p99_ms:.0f} ms, more than {most_ms:g}"
         return f"{share:.0%} of a core" if share > FULL else None
@@ -282,14 +265,14 @@ class Bench:
 
 @asynccontextmanager
 async def bench(folder: Path, name: str, options: argparse.Namespace) -> AsyncIterator[Bench]:
-    """One with a broker of its own: nothing left over by another is met by it."""
+    """Yield a Bench with a broker of its own."""
     async with embedded.embedded(folder / name) as url, connect(NatsSettings(url=url), name="benchmark") as bus:
         await streams.declare(bus.jetstream, 8, 2.0)
         yield Bench(bus, url, folder, options)
 
 
 def row(table: Table, case: str, name: str, results: Sequence[Result], baseline: float) -> None:
-    """Medians of the rounds of one subject; the worst of deliveries."""
+    """Add a row: medians of the rounds of one subject, and its worst delivery."""
     worst = min(results, key=lambda result: result.delivered)
     cpu = median([result.cpu_us for result in results])
     missed = f"{worst.delivered:,} of {worst.sent:,}" + (f", {worst.late:,} late" if worst.late else "")
@@ -309,7 +292,7 @@ def row(table: Table, case: str, name: str, results: Sequence[Result], baseline:
 
 
 async def parts() -> None:
-    """What needs no process."""
+    """Measure pure functions, without processes."""
     table = Table("pure parts", "us an item", "baseline", "us an item", "times faster")
     for what, ours, name, theirs in await micro.all_rows():
         table.add_row(what, f"{ours:.2f}", name, *((f"{theirs:.2f}", f"{theirs / ours:.1f}") if theirs else ("", "")))
@@ -317,11 +300,11 @@ async def parts() -> None:
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Measure what was chosen."""
+    """Run the chosen parts."""
     print(f"{os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}")
     if "micro" in options.only:
         await parts()
-    # The consumer's pauses would be counted as latency.
+    # Garbage collection of the consumer would be counted as latency.
     gc.freeze()
     gc.disable()
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
@@ -333,7 +316,7 @@ async def main(options: argparse.Namespace) -> None:
 
 
 def numbers(text: str) -> list[int]:
-    """`50,200`."""
+    """Parse `50,200`."""
     return [int(each) for each in text.split(",")]
 
 
@@ -345,11 +328,11 @@ if __name__ == "__main__":
     parser.add_argument("--seconds", type=float, default=4.0, help="of steady rates")
     parser.add_argument("--burst", type=int, default=20_000, help="trades at once")
     parser.add_argument("--rates", type=numbers, default=[1000, 10_000], help="trades a second")
-    parser.add_argument("--feeds", type=int, default=100, help="to begin with, doubled until they are too many")
+    parser.add_argument("--feeds", type=int, default=100, help="feeds at first, doubled until they are too many")
     parser.add_argument("--most-feeds", type=int, default=12_800)
     parser.add_argument("--p99", type=float, default=250.0, help="ms above which there are too many feeds")
     parser.add_argument("--feed-rate", type=float, default=5.0, help="messages a second of each feed")
-    parser.add_argument("--hour", type=int, default=720_000, help="trades for the look at memory")
+    parser.add_argument("--hour", type=int, default=720_000, help="trades of the memory test")
     parser.add_argument(
         "--cryptofeed",
         nargs="?",

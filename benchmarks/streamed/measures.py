@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from streamed.harness import Sent, Venue, cpu_ns, latencies_ms, percentile
+from tickwire.model.feeds import Kind
 
 
 class _Item(Struct):
@@ -151,3 +152,22 @@ def of_many(sent: Sent, names: Sequence[str], arrived: Sequence[tuple[int, bytes
                 written = sent.sent[bisect_right(starts, (number - first) * len(names) + index) - 1][2]
                 found[message.symbol, number] = (at - written) / 1e6
     return found
+
+
+class MemoryCase(NamedTuple):
+    """A case of the memory test: its feed, the kind of frames, and the divisor of `--hour`."""
+
+    what: str
+    kind: Kind
+    exchange: str
+    timeframe: str | None
+    sent: str
+    share: int
+
+
+MEMORY = (
+    MemoryCase("trades, typed", "trade", "binance", None, "aggTrade", 1),
+    MemoryCase("changes of a book, typed", "book", "binance", None, "depth", 10),
+    MemoryCase("candles of 1m, with their trades", "candle", "binance", "1m", "aggTrade", 4),
+    MemoryCase("trades through ccxt (okx)", "trade", "okx", None, "trades", 4),
+)

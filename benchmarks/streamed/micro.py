@@ -38,12 +38,23 @@ def median_us(items: int, call: Callable[[], object]) -> float:
     return statistics.median(taken) / items * 1e6
 
 
-def rows() -> Iterator[tuple[str, float, str, float | None]]:
-    """What, microseconds an item, the baseline's name, its microseconds an item."""
-    frames = [venue.trade_event("BTCUSDT", number, AT + number // 10).decode() for number in range(1, COUNT + 1)]
-    combined = [f'{{"stream":"btcusdt@aggTrade","data":{text}}}' for text in frames]
-    trades: list[Trade] = [said.item for said in map(binance.decode, frames) if said is not None]
+Row = tuple[str, float, str, float | None]
+"""What is measured, microseconds an item, the baseline's name, its microseconds an item."""
 
+
+def rows() -> Iterator[Row]:
+    """Yield the rows of trades, candles and books."""
+    frames = [venue.trade_event("BTCUSDT", number, AT + number // 10).decode() for number in range(1, COUNT + 1)]
+    trades: list[Trade] = [found.item for found in map(binance.decode, frames) if found is not None]
+    yield from decoding(frames)
+    yield from ordering(trades)
+    yield from encoding(trades)
+    yield from books()
+
+
+def decoding(frames: list[str]) -> Iterator[Row]:
+    """Yield rows of frames to trades."""
+    combined = [f'{{"stream":"btcusdt@aggTrade","data":{text}}}' for text in frames]
     plain = ccxt.pro.binance({"options": {"crossMarginPairsData": [], "isolatedMarginPairsData": []}})
     market = plain.parse_market(venue.market("BTC"))
     plain.set_markets([market])
@@ -61,6 +72,10 @@ def rows() -> Iterator[tuple[str, float, str, float | None]]:
     )
     yield "the same, combined frame", median_us(COUNT, lambda: list(map(binance.decode, combined))), "", None
 
+
+def ordering(trades: list[Trade]) -> Iterator[Row]:
+    """Yield rows of ordering."""
+
     def accept(ordering: OrderingById | OrderingByContent, size: int) -> None:
         for start in range(0, len(trades), size):
             ordering.offer(trades[start : start + size], AT)
@@ -68,6 +83,10 @@ def rows() -> Iterator[tuple[str, float, str, float | None]]:
     yield f"sequence accepted, {BATCH:,} at once", median_us(COUNT, lambda: accept(OrderingById(), BATCH)), "", None
     yield "sequence accepted, one by one", median_us(COUNT, lambda: accept(OrderingById(), SINGLE)), "", None
     yield "the same where ids do not count", median_us(COUNT, lambda: accept(OrderingByContent(), SINGLE)), "", None
+
+
+def encoding(trades: list[Trade]) -> Iterator[Row]:
+    """Yield rows of JSON, and of candles built from messages."""
 
     def message(part: list[Trade]) -> Trades:
         return Trades(exchange="binance", symbol="BTC/USDT", trades=part, received=AT, until=AT)
@@ -106,14 +125,13 @@ def rows() -> Iterator[tuple[str, float, str, float | None]]:
 
     yield f"folded into 4 timeframes, {BATCH:,} at once", median_us(COUNT, lambda: folded(batches)), "", None
     yield "folded into 4 timeframes, one by one", median_us(COUNT, lambda: folded(singles)), "", None
-    yield from books()
 
 
-def books() -> Iterator[tuple[str, float, str, float | None]]:
+def books() -> Iterator[Row]:
     """Of order books: changes of 20 levels."""
     source = venue.Venue(1)
     frames = [source.event("depth", "BTC", AT).decode() for _ in range(5000)]
-    diffs: list[Diff] = [said.item for said in map(binance.decode, frames) if said is not None]
+    diffs: list[Diff] = [found.item for found in map(binance.decode, frames) if found is not None]
     snapshot = source.book("BTCUSDT")
     sides = [[(float(price), float(amount)) for price, amount in snapshot[side]] for side in ("bids", "asks")]
 
