@@ -6,12 +6,12 @@ ARG PYTHON=3.11
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG SERVICE
 RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache or sink"; exit 1; }
-# pip and what builds our own code stay behind. Versions and hashes of everything are locked.
+# pip and the build tools are not copied. All versions and hashes are locked.
 COPY deploy/requirements/build.lock /build/build.lock
 RUN python -m venv /opt/build \
     && /opt/build/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement /build/build.lock \
     && python -m venv --without-pip /opt/tickwire
-# The dependencies first: a change of our own code leaves this layer as it is.
+# Dependencies first: a change of our own code does not rebuild this layer.
 COPY deploy/requirements/${SERVICE}.lock /build/requirements.lock
 RUN /opt/build/bin/pip --python /opt/tickwire/bin/python install --no-cache-dir --no-deps --require-hashes \
     --requirement /build/requirements.lock
@@ -26,7 +26,7 @@ RUN /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --whe
 FROM python:${PYTHON}-slim-bookworm
 ARG SERVICE
 LABEL org.opencontainers.image.title="tickwire-${SERVICE}" org.opencontainers.image.licenses="Apache-2.0"
-# Not with `--create-home`, which copies the files of /etc/skel: volumes begin as a copy of this folder.
+# Without `--create-home`, which copies the files of /etc/skel: volumes start as a copy of this folder.
 RUN useradd --system --uid 10001 --home-dir /data --no-create-home tickwire \
     && install --directory --owner tickwire --mode 0755 /data
 COPY --from=build /opt/tickwire /opt/tickwire
@@ -39,8 +39,8 @@ ENV PATH=/opt/tickwire/bin:${PATH} \
 USER tickwire
 WORKDIR /data
 EXPOSE 9100
-# A service that finishes what it accepted takes longer than Docker's ten seconds at times: see stop_grace_period.
+# Finishing accepted work may take longer than Docker's ten seconds: see stop_grace_period.
 STOPSIGNAL SIGTERM
-# Not `tickwire health`, which says the same: loading the command line costs more than asking.
+# Instead of `tickwire health`, because loading the command line costs more than the request.
 HEALTHCHECK --interval=10s --timeout=6s --start-period=20s --retries=3 CMD ["python", "-m", "tickwire.observe.healthcheck"]
 ENTRYPOINT ["tickwire"]

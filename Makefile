@@ -1,7 +1,7 @@
-# Everything a newcomer needs: `make demo` and `make test`. Both set up .venv by themselves.
+# Start with `make demo` and `make test`. Both set up .venv.
 PYTHON ?= python3
 BIN := .venv/bin
-# uv where it is installed, else venv and pip: the same locked versions either way.
+# Uses uv where it is installed, else venv and pip, with the same locked versions.
 UV := $(shell command -v uv 2>/dev/null)
 
 .PHONY: demo test soak images bounds lint fix format bench schemas lock clean .env
@@ -16,12 +16,12 @@ test: .venv/.installed
 soak: .venv/.installed
 	$(BIN)/pytest -n 2 -m soak
 
-# What each image would install, in a virtual environment of its own, and each service from there.
+# Installs what each image has into a virtual environment of its own, and starts each service from there.
 images: .venv/.installed
 	$(BIN)/pytest -m images
 
-# The oldest versions that pyproject.toml allows: what is imported is there, and does what it is used for. Which form
-# the generated documents have is msgspec's choice, version by version.
+# Tests with the oldest versions that pyproject.toml allows. The form of the generated documents depends on msgspec's
+# version, so their tests are left out.
 bounds: .venv/.installed
 	test -d .venv-bounds || $(PYTHON) -m venv .venv-bounds
 	$(BIN)/uv pip install --quiet --python .venv-bounds/bin/python --resolution lowest-direct --editable '.[all]'
@@ -38,7 +38,7 @@ lint: .venv/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What of lint can be mended by a program.
+# Fixes what ruff can fix by itself, and the format.
 fix: .venv/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -74,7 +74,7 @@ else
 endif
 	touch $@
 
-# Passwords for docker compose, each made up once: what the file has already stays.
+# Passwords for docker compose, each generated once; existing ones are kept.
 SECRETS := FETCHER_PASSWORD STREAMER_PASSWORD CACHE_PASSWORD SINK_NATS_PASSWORD DESK_PASSWORD OPERATOR_PASSWORD \
 	SYS_PASSWORD ROUTE_PASSWORD INFLUX_PASSWORD INFLUX_TOKEN GRAFANA_PASSWORD
 .env:

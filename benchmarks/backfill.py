@@ -48,7 +48,7 @@ options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 
 
 async def bare_loop(gateway: str, key: Key, since: int, until: int) -> float:
-    """Seconds that the plain ccxt loop takes for `[since, until)`."""
+    """Return the seconds that the plain ccxt loop takes for `[since, until)`."""
     async with opening.open_exchange(key.exchange, ExchangeSettings(ccxt=OPTIONS, gateway=gateway), {}) as exchange:
         await exchange.load_markets()
         began, cursor, rows = time.perf_counter(), since, 0
@@ -60,7 +60,7 @@ async def bare_loop(gateway: str, key: Key, since: int, until: int) -> float:
 
 
 async def through_pipeline(bus: Bus, key: Key, since: int, until: int) -> float:
-    """Seconds from the order to the job's durable result."""
+    """Return the seconds from the request to the job's durable result."""
     ended: asyncio.Queue[Job] = asyncio.Queue()
 
     async def take(message: Msg) -> None:
@@ -137,7 +137,7 @@ async def main(rows: int, rounds: int) -> None:
 
 
 def stalls_since(started: str, log: str) -> dict[str, list[float]]:
-    """Each second's longest event-loop stall (ms) by service, from the services' JSON logs."""
+    """Return the longest event-loop stall of each second (ms) by service, from the services' JSON logs."""
     found: dict[str, list[float]] = {}
     for line in log.splitlines():
         entry = json.loads(line) if line.startswith("{") else {}

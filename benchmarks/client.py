@@ -44,7 +44,7 @@ CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
 
 
 async def fill(bus: Bus, rows: int) -> None:
-    """Have the cache store so many candles."""
+    """Store candles in the cache."""
     draw = random.Random(1)
     done = asyncio.Event()
     count = 0
@@ -69,7 +69,7 @@ async def fill(bus: Bus, rows: int) -> None:
 
 
 async def frames(bus: Bus, folder: Path, rows: int, rounds: int) -> None:
-    """Time to a DataFrame."""
+    """Measure the time to a DataFrame."""
     env = {**os.environ, "TICKWIRE_NATS_URL": bus.url, "TICKWIRE_DATA_DIR": str(folder)}
     argv = [sys.executable, "-m", "tickwire.cli.main", "service", "cache"]
     with (folder / "log").open("wb") as log:
@@ -97,7 +97,7 @@ async def frames(bus: Bus, folder: Path, rows: int, rounds: int) -> None:
 
 
 async def publish(bus: Bus, count: int, each: int, last: int) -> int:
-    """So many trades on the tape, some a message, as fast as it takes them; the sequence of the last one."""
+    """Publish trades on the tape, several in a message; return the sequence of the last one."""
     for first in range(0, count, each):
         trades = [
             Trade(id=str(n), timestamp=START + n, side="buy", price=60_000.5, amount=0.25)
@@ -110,7 +110,7 @@ async def publish(bus: Bus, count: int, each: int, last: int) -> int:
 
 
 async def iterator(bus: Bus, counts: int, rounds: int) -> None:
-    """CPU a trade of a consumer that has nothing else to do, everything being there already or coming live."""
+    """Return the CPU per trade of a consumer, of stored trades or of live ones."""
 
     async def accept(request: StartRequest, _call: Call) -> FeedReport:
         return FeedReport(kind="trade", exchange="binance", symbol="BTC/USDT", state="live")
@@ -148,7 +148,7 @@ CONSUMERS = ("bare nats-py", "nats-py and json", "client.trades", "client.trades
 
 
 async def consume(name: str, url: str, count: int) -> None:
-    """Print `ready`, then the CPU a trade (us) that so many took."""
+    """Print `ready`, then the CPU per trade (us)."""
     seen = 0
     done = asyncio.Event()
 
@@ -193,7 +193,7 @@ async def consume(name: str, url: str, count: int) -> None:
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Measure both."""
+    """Run both measurements."""
     print(f"{os.cpu_count()} cores; load {os.getloadavg()[0]:.1f}; medians of {options.rounds} rounds")
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
         async with (

@@ -54,7 +54,7 @@ CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
+    """Return a free port."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port: int = taken.getsockname()[1]
@@ -63,7 +63,7 @@ def free_port() -> int:
 
 @asynccontextmanager
 async def influxdb(folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[str]:
-    """Run it; yields its URL."""
+    """Run InfluxDB; yield its URL."""
     folder.mkdir()
     port = free_port()
     config = folder / "influxdb.conf"
@@ -81,18 +81,18 @@ async def influxdb(folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[s
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of a process, by Linux's word."""
+    """Return the CPU time of a process, from /proc."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) * 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
 def trade(number: int) -> Trade:
-    """One like any other."""
+    """Return a trade."""
     return Trade(id=str(number), timestamp=START + number, side="buy", price=60_000.5, amount=0.001 + number % 97)
 
 
 async def fill(bus: Bus, count: int, each: int) -> None:
-    """So many trades on the tape, some a message."""
+    """Publish trades on the tape, several in a message."""
     for first in range(0, count, each):
         symbol = SYMBOLS[first // each % len(SYMBOLS)]
         message = Trades(
@@ -115,7 +115,7 @@ async def acknowledged(bus: Bus) -> None:
 
 
 async def sunk(bus: Bus, folder: Path, url: str, count: int, each: int) -> tuple[float, float]:
-    """Trades a second, and CPU a trade (us) of the sink."""
+    """Return trades per second, and CPU per trade (us) of the sink."""
     await bus.jetstream.purge_stream(streams.TRADES)
     env = {
         **os.environ,
@@ -140,7 +140,7 @@ async def sunk(bus: Bus, folder: Path, url: str, count: int, each: int) -> tuple
 
 
 async def one_by_one(http: aiohttp.ClientSession, url: str, count: int) -> tuple[float, float]:
-    """Trades a second, and CPU a trade (us) of a loop that posts each."""
+    """Return trades per second, and CPU per trade (us) of a loop that posts each trade."""
     began, cpu = time.monotonic(), time.process_time_ns()
     for number in range(count):
         message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number)], received=START)
@@ -152,7 +152,7 @@ async def one_by_one(http: aiohttp.ClientSession, url: str, count: int) -> tuple
 
 
 async def main(options: argparse.Namespace) -> None:
-    """Measure both."""
+    """Run both measurements."""
     if shutil.which("influxd") is None:
         print("influxd is not installed: apt-get install influxdb; not measured")
         return

@@ -34,7 +34,7 @@ PAGE = 1_000
 
 
 def main() -> None:
-    """Measure, and print the table."""
+    """Run all measurements and print the table."""
     table = Table("rows in file", "what", "store ms", "pandas ms", "times faster", title="candle files: medians")
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
         for size in SIZES:
@@ -67,13 +67,13 @@ def main() -> None:
 
 
 def rows(start: int, count: int) -> list[Row]:
-    """Candles that look like candles."""
+    """Return plausible candles."""
     prices = np.round(40_000 + np.cumsum(np.random.default_rng(start).normal(0, 5, (count, 1))), 2).tolist()
     return [((start + n) * MINUTE, p, p + 3.25, p - 2.5, p + 0.75, p / 7) for n, p in enumerate(prices)]
 
 
 def page(start: int, count: int) -> CandlePage:
-    """A page without holes."""
+    """Return a page without holes."""
     return CandlePage(
         exchange=KEY.exchange,
         symbol=KEY.symbol,
@@ -85,7 +85,7 @@ def page(start: int, count: int) -> CandlePage:
 
 
 def filled(directory: Path, size: int) -> tuple[Store, float]:
-    """A store with so many candles, and how many seconds that took in group commits of 8 pages."""
+    """Return a store with `count` candles, and the seconds for group commits of 8 pages."""
     store = Store.open(directory, 0, partitions=1, claim=Fence(1, 1), stream="benchmark")
     pages = [(at, page(at, PAGE)) for at in range(0, size, PAGE)]
     began = time.perf_counter()
@@ -107,7 +107,7 @@ class Appender:
         self.prepare()
 
     def prepare(self) -> None:
-        """Make the page outside of the measured time."""
+        """Make the page, outside of the measured time."""
         self.page = page(self.next, self.count)
 
     def __call__(self) -> None:
@@ -124,7 +124,7 @@ class PandasAppender:
         self.count = count
 
     def prepare(self) -> None:
-        """Put the file back."""
+        """Restore the file."""
         self.path.write_bytes(self.contents)
 
     def __call__(self) -> None:
@@ -135,13 +135,13 @@ class PandasAppender:
 
 
 def pandas_read(path: Path, since: int) -> None:
-    """Read everything, take a part."""
+    """Read the whole file, return a part."""
     frame = pd.read_csv(path)
     assert len(frame[frame["dates"] >= since].head(PAGE))
 
 
 def median(call: Callable[[], object]) -> float:
-    """The median milliseconds of a call, over at most ROUNDS rounds or BUDGET_S seconds, three at least."""
+    """Return the median milliseconds of a call, over at most ROUNDS rounds or BUDGET_S seconds, at least three."""
     taken: list[float] = []
     until = time.perf_counter() + BUDGET_S
     while len(taken) < ROUNDS and (len(taken) < 3 or time.perf_counter() < until):

@@ -1,4 +1,4 @@
-"""What every measurement needs: the venue, the broker, a consumer, the CPU time and memory of another process."""
+"""Shared by all measurements: the venue, the broker, a consumer, CPU time and memory of a process."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tickwire.process import children
 
 HERE = Path(__file__).parent
 QUIET_S = 1.0
-"""When nothing has come for so long, nothing more comes."""
+"""After this time without a message the measurement ends."""
 CONFIG = """
 [log]
 stalls = true
@@ -51,7 +51,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def rss_mib(pid: int) -> float:
-    """The resident memory of a process, MiB (Linux)."""
+    """Return the resident memory of a process (MiB, Linux)."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
 
@@ -77,20 +77,20 @@ class Sent:
 
 
 class Venue:
-    """The stand-in of Binance, a process of its own."""
+    """The process of the stand-in of Binance."""
 
     def __init__(self, url: str, session: aiohttp.ClientSession) -> None:
         self.url = url
         self._session = session
 
     async def send(self, kind: str, count: int, rate: float | None = None, symbols: int = 1) -> Sent:
-        """Have it send, and wait until it has."""
+        """Order frames and wait until they are sent."""
         order = {"kind": kind, "count": count, "rate": rate, "symbols": symbols}
         async with self._session.post(f"{self.url}/do", json=order) as answer:
             return Sent(**await answer.json())
 
     async def subscribed(self, count: int) -> None:
-        """Wait until it has so many subscriptions. Raises TimeoutError after half a minute and a tenth of each."""
+        """Wait until it has `count` subscriptions. Raises TimeoutError after 30 s and 0.1 s for each."""
         async with asyncio.timeout(30 + count / 10):
             while True:
                 async with self._session.post(f"{self.url}/do", json={}) as answer:
@@ -138,7 +138,7 @@ async def start(
     timeframe: str | None = None,
     deltas: bool = False,
 ) -> None:
-    """Have the streamer follow a feed."""
+    """Start a feed."""
     request = StartRequest(
         kind=kind, exchange=exchange, symbol=symbol, timeframe=timeframe, subscriber="benchmark", deltas=deltas
     )
@@ -162,16 +162,16 @@ class Consumer:
         self._news = asyncio.Event()
 
     async def take(self, message: Msg) -> None:
-        """The callback."""
+        """Take a message."""
         self._arrived.append((time.monotonic_ns(), message.data))
         self._news.set()
 
     async def clear(self) -> None:
-        """Forget what has arrived."""
+        """Forget earlier messages."""
         self._arrived.clear()
 
     async def until(self, kind: str, last: int) -> None:
-        """Wait until a message has the last number, or until nothing comes any more."""
+        """Wait until a message has the last number, or until no more arrive."""
         # A look at the bytes: decoding each would take the machine's time from what is measured.
         mark = re.compile(rb'"%d"' % last if kind != "depth" else rb":\s?%d," % last)
         looked = 0
@@ -188,16 +188,16 @@ class Consumer:
                 return
 
     async def settled(self) -> None:
-        """Wait until nothing comes any more."""
+        """Wait until no more messages arrive."""
         await self.until("", -1)
 
     async def got(self) -> tuple[list[tuple[int, int]], int]:
-        """The numbers with their times of arrival, and how many messages had them."""
+        """Return the numbers with their times of arrival, and the number of messages."""
         found = [(number, at) for at, data in self._arrived for number in self._numbers(data)]
         return found, len(self._arrived)
 
     def raw(self) -> list[tuple[int, bytes]]:
-        """What has arrived, and when."""
+        """Return the messages and their times of arrival."""
         return self._arrived
 
 
@@ -208,13 +208,13 @@ def latencies_ms(sent: Sequence[tuple[int, int, int]], got: Sequence[tuple[int, 
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that this share of them does not exceed."""
+    """Return a percentile; `share` is between 0 and 1."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] if ordered else float("nan")
 
 
 def median(values: Sequence[float]) -> float:
-    """The median, NaN of nothing."""
+    """Return the median, NaN of no values."""
     return statistics.median(values) if values else float("nan")
 
 

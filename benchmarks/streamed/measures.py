@@ -62,21 +62,21 @@ def of_plain_book(data: bytes) -> list[int]:
 
 
 class Follower(Protocol):
-    """Sees what a process publishes."""
+    """Receives what a process publishes."""
 
     async def clear(self) -> None:
-        """Forget what was seen."""
+        """Forget earlier items."""
 
     async def until(self, kind: str, last: int) -> None:
-        """Wait until the item of this number was seen, or nothing comes any more."""
+        """Wait until the item with this number arrives, or no more arrive."""
 
     async def got(self) -> tuple[list[tuple[int, int]], int]:
-        """The numbers of the items with their times of arrival (monotonic ns), and how many messages had them."""
+        """Return the numbers of the items with their times of arrival (monotonic ns), and the number of messages."""
 
 
 @dataclass(frozen=True)
 class Subject:
-    """What is measured: a process, on a venue of its own, and who sees what it publishes."""
+    """A measured process, on a venue of its own, and the follower of its items."""
 
     name: str
     pid: int
@@ -106,7 +106,7 @@ class Result:
 
 
 async def measured(subject: Subject, kind: str, count: int, rate: float | None) -> Result:
-    """Have the venue send, and follow it to the consumer."""
+    """Send frames, and measure until the consumer has the items."""
     follower = subject.follower
     await follower.clear()
     before = cpu_ns(subject.pid)

@@ -1,4 +1,4 @@
-"""What the pure parts cost, without processes and sockets: microseconds an item, medians of rounds."""
+"""Costs of pure functions, without processes and sockets: microseconds an item, medians of rounds."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AT = 1_700_000_000_000
 
 
 def median_us(items: int, call: Callable[[], object]) -> float:
-    """Microseconds an item, the median of rounds."""
+    """Return microseconds an item, the median of rounds."""
     taken = []
     for _ in range(ROUNDS):
         began = time.perf_counter()
@@ -128,7 +128,7 @@ def encoding(trades: list[Trade]) -> Iterator[Row]:
 
 
 def books() -> Iterator[Row]:
-    """Of order books: changes of 20 levels."""
+    """Yield rows of order books, with changes of 20 levels."""
     source = venue.Venue(1)
     frames = [source.event("depth", "BTC", AT).decode() for _ in range(5000)]
     diffs: list[Diff] = [found.item for found in map(binance.decode, frames) if found is not None]
@@ -162,7 +162,7 @@ def books() -> Iterator[Row]:
 
 
 async def all_rows() -> list[tuple[str, float, str, float | None]]:
-    """All rows. ccxt wants an event loop to be there."""
+    """Return all rows. ccxt needs a running event loop."""
     return list(rows())
 
 

@@ -1,4 +1,4 @@
-"""What a client of OKX asks and hears of the stand-in: markets, time, and trades of its channel of that name."""
+"""The stand-in's OKX: markets, time, and channel `trades`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def event(market: str, number: int, at: int) -> bytes:
 
 
 def answer(path: str, kind: str, bases: Sequence[str]) -> dict[str, Any]:
-    """An answer of REST; of trades there are none."""
+    """Return an answer of REST; without trades."""
     rows: list[dict[str, str]] = []
     if path.endswith("/time"):
         rows = [{"ts": str(int(time.time() * 1000))}]

@@ -26,7 +26,7 @@ _VERSION = "import importlib.metadata as m; print(m.version('cryptofeed'), '/ va
 
 
 class NotInstalled(Exception):
-    """It cannot be had here; `str()` says why."""
+    """cryptofeed cannot be installed here; `str()` is the reason."""
 
 
 async def _output(*argv: str | Path) -> str:
@@ -60,14 +60,14 @@ async def installed(folder: Path) -> tuple[Path, str]:
 
 
 class Redis:
-    """As much of a client as counting takes."""
+    """A minimal Redis client."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
 
     async def ask(self, *words: str) -> Any:
-        """A command's answer (RESP2)."""
+        """Send a command; return its answer (RESP2)."""
         self._writer.write(f"*{len(words)}\r\n".encode())
         for word in words:
             self._writer.write(f"${len(word)}\r\n{word}\r\n".encode())
@@ -90,11 +90,11 @@ class Redised:
         self._redis = redis
 
     async def clear(self) -> None:
-        """Forget what was there."""
+        """Forget earlier entries."""
         await self._redis.ask("DEL", KEY)
 
     async def until(self, kind: str, last: int) -> None:
-        """Wait until all is there, or nothing comes any more."""
+        """Wait until all entries are there, or no more arrive."""
         length, since = -1, time.monotonic()
         while time.monotonic() - since < QUIET_S:
             found = await self._redis.ask("XLEN", KEY)
@@ -118,7 +118,7 @@ class Redised:
 
 @asynccontextmanager
 async def cryptofeed(python: Path, venue: Venue, *options: str) -> AsyncIterator[tuple[int, Redised]]:
-    """Run it on the venue; yields its process id and what follows it."""
+    """Run cryptofeed on the venue; yield its process id and its follower."""
     server = await _output(python, "-c", _SERVER)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -1,10 +1,10 @@
-"""A stand-in of Binance, and of OKX's trades, that sends frames as fast as it is told.
+"""A stand-in of Binance, and of OKX's trades, that sends frames at a requested rate.
 
 `python -m streamed.venue` prints its URL as JSON.
 
 It costs little, so that what is measured beside it on the same machine is what shall be measured: no market is
 simulated, frames differ in numbers and times only. REST gives what clients ask for at the start: markets, time, a book,
-and aggregate trades by id. It is told what to do by `POST /do`; the answer says which numbers were sent when
+and aggregate trades by id. `POST /do` orders frames; the answer has the numbers that were sent, and when
 (CLOCK_MONOTONIC, ns: the same clock in every process of a machine).
 """
 
@@ -111,7 +111,7 @@ class Venue:
         return head + self.changes[number % len(self.changes)]
 
     def listeners(self, kind: str, base: str) -> list[tuple[asyncio.Transport, str | None]]:
-        """Who wants it, each with the name of the stream where its frames bear one."""
+        """Return the subscribed sockets, each with the name of the stream where its frames have one."""
         want = f"{kind}:{base}-USDT" if kind == "trades" else f"{base.lower()}usdt@{kind}"
         found = []
         for transport, streams, combined in self.sockets.values():
@@ -158,7 +158,7 @@ class Venue:
     # ---- requests
 
     async def do(self, request: web.Request) -> web.Response:
-        """`{"kind", "count", "rate"}` sends; without `kind`, tells how many subscriptions there are."""
+        """`{"kind", "count", "rate"}` sends frames; without `kind`, returns the number of subscriptions."""
         asked = await request.json()
         if "kind" not in asked:
             return web.json_response(sum(len(streams) for _, streams, _ in self.sockets.values()))
@@ -168,7 +168,7 @@ class Venue:
         return web.json_response({"sent": sent, "last": last})
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Whatever a client of Binance asks, under `/<host>/<path>` or `/<path>`."""
+        """Answer a request of a client of Binance, `/<host>/<path>` or `/<path>`."""
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self.socket(request)
         if "/api/v5/" in request.path:
@@ -228,7 +228,7 @@ class Venue:
 
 
 def market(base: str) -> dict[str, Any]:
-    """An entry of exchangeInfo."""
+    """Return an entry of exchangeInfo."""
     return {
         "symbol": base + "USDT",
         "status": "TRADING",
