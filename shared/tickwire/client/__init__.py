@@ -7,7 +7,7 @@
         async for trade in client.trades("binance", "BTC/USDT"):
             print(trade.price, trade.amount)
 
-`connect_sync` is the same for notebooks and scripts without a loop. Every foreseen failure is a TickwireError.
+`connect_sync` does the same for notebooks and scripts without an event loop. Expected failures raise a TickwireError.
 """
 
 from tickwire.client.connection import Client, connect

@@ -1,4 +1,4 @@
-"""Candles, to be awaited for a DataFrame or iterated for history and then live ones, without a seam."""
+"""Candles: awaited they are a DataFrame, iterated they are history and then live candles, without a gap between."""
 
 from __future__ import annotations
 
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 log = logs.get(__name__)
 
 WAITING = 16
-"""Chunks of history, or live candles, that wait for a slow consumer; live ones wait behind these as well."""
+"""Chunks of history, or live candles, that are queued for a slow consumer; further live ones wait in `Subscription`."""
 CATCH_UP_S = 10.0
-"""How long what has just closed is asked for: the fetcher counts a candle as closed a second after its end
+"""How long a candle that has just closed is requested: the fetcher counts it as closed a second after its end
 (`fetcher.settle_ms`)."""
 AGAIN_S = 0.25
 
 
 @dataclass(frozen=True)
-class Part:
-    """Candles in a row, and what could not be had before them or among them."""
+class CandleBatch:
+    """Consecutive candles, and the ranges that are missing before or among them."""
 
     candles: Sequence[Candle] = ()
     missing: list[Range] = field(default_factory=list)
 
 
-class Candles(Stream[Part, Candle]):
-    """Candles of one key: `await` it for a DataFrame, or iterate it (`async for`) for each as it comes.
+class Candles(Stream[CandleBatch, Candle]):
+    """Candles of one key: `await` it for a DataFrame, or iterate it (`async for`) for each candle as it comes.
 
-    Iterated, it yields first the closed candles from `since` on, fetched where they are missing, then the open one as
-    it changes, and each closed one once; without `since` only the live ones. It ends with the last candle that opens
-    before `until`, if that is given. A live candle that was not wholly observed is fetched instead. `missing` names
-    the ranges (ms) that could not be had by then, with an IncompleteCandles warning for each time; `missing.clear()`
-    it if you iterate for weeks.
+    Iterated, it first yields the closed candles from `since` on, fetched where they are missing, then the open candle
+    as it changes, and each closed one once; without `since` only live ones. With `until` it ends with the last candle
+    that opens before that. A live candle that was not observed completely is fetched instead. `missing` lists the
+    ranges (ms) that are not available so far, and each is an IncompleteCandles warning; call `missing.clear()` when you
+    iterate for weeks.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Candles(Stream[Part, Candle]):
         return await history.frame(self._bus, self.key, await self._span(self._since, self._until, self._progress))
 
     async def _span(self, since: int | None, until: int | None, progress: Progress) -> Span:
-        """What is known of a range by now, after fetching where that is wanted. Raises what failed."""
+        """What is known of a range, after fetching unless `fetch` is False. Raises the error of the fetch."""
         if not self._fetch or since is None:
             return await history.known(self._bus, self.key, since, until, now_ms())
         found = (await history.fetched(self._bus, [self.key], since, until, progress))[self.key]
@@ -93,7 +93,7 @@ class Candles(Stream[Part, Candle]):
             raise found
         return found
 
-    def _items_of(self, message: Part) -> Sequence[Candle]:
+    def _items_of(self, message: CandleBatch) -> Sequence[Candle]:
         if message.missing:
             self.missing += message.missing
             history.warn(self.key, message.missing, "see .missing")
@@ -105,27 +105,27 @@ class Candles(Stream[Part, Candle]):
             self._started.set()
             await self._put(await self._span(since, until, self._progress))
             return
-        # Followed from the start, so that nothing happens between history and it.
+        # Subscribed first, so that no candle is lost between history and the live ones.
         async with self._live:
             self._started.set()
             reached = None
             if since is not None:
                 span = await self._span(since, None, self._progress)
                 await self._put(span)
-                # Within the open candle, nothing has closed since, and that one comes first.
+                # When `since` is within the open candle, none has closed since, and the open one comes first.
                 empty = span.since >= span.until
                 reached = self._grid.open_of(since) if empty else span.until
             await self._present(reached)
 
     async def _present(self, reached: int | None) -> None:
-        """Live candles, after those before `reached` (ms), and in between what closed unseen; to `until`."""
+        """Queue live candles from `reached` (ms) to `until`, and fetch those that closed unobserved in between."""
         end = self._until
         async for candle in self._live:
             if reached is not None and candle.timestamp < reached:
                 continue
             over = end is not None and candle.timestamp >= end
             since = candle.timestamp if reached is None else reached
-            # What closed in between, and what was closed without having been seen whole.
+            # Fetch what closed in between, and a closed candle that was not observed completely.
             until = candle.timestamp
             if candle.closed and not candle.complete:
                 until = self._grid.next_open(candle.timestamp)
@@ -135,7 +135,7 @@ class Candles(Stream[Part, Candle]):
             if over:
                 return
             if last != candle.timestamp:
-                await self._mailbox.put(Part([candle]))
+                await self._mailbox.put(CandleBatch([candle]))
             reached = candle.timestamp
             if candle.closed:
                 reached = self._grid.next_open(candle.timestamp)
@@ -143,7 +143,7 @@ class Candles(Stream[Part, Candle]):
                 return
 
     async def _caught_up(self, since: int, until: int) -> int | None:
-        """Put in the candles of a range that has just gone by, and what cannot be had; the last one's time (ms)."""
+        """Queue the candles of a range that has just ended, and what of it is missing; the last one's time (ms)."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + CATCH_UP_S
         while True:
@@ -157,20 +157,20 @@ class Candles(Stream[Part, Candle]):
             await asyncio.sleep(AGAIN_S)
         if error is not None:
             log.warning(f"{self.key}: {error}")
-            await self._mailbox.put(Part(missing=[Range(since, until)]))
+            await self._mailbox.put(CandleBatch(missing=[Range(since, until)]))
             return None
         return await self._put(span)
 
     async def _put(self, span: Span) -> int | None:
-        """Put in the candles of a span, and what of it is missing; the last one's time (ms)."""
+        """Queue the candles of a span, and what of it is missing; the last one's time (ms)."""
         last = None
         if span.missing:
-            await self._mailbox.put(Part(missing=span.missing))
+            await self._mailbox.put(CandleBatch(missing=span.missing))
         async for chunk in history.cached(self._bus, self.key, span):
             found = [self._of(row) for row in rows_of(chunk)]
             if found:
                 last = found[-1].timestamp
-                await self._mailbox.put(Part(found))
+                await self._mailbox.put(CandleBatch(found))
         return last
 
     def _of(self, row: Row) -> Candle:

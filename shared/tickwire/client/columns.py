@@ -1,4 +1,4 @@
-"""Candles from the cache in columns: asked for in MessagePack, a chunk at a time."""
+"""Candles from the cache in columns: requested as MessagePack, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def rows_of(columns: CandleColumns) -> Iterator[Row]:
 async def chunks(
     bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None, *, last: bool = False
 ) -> AsyncGenerator[CandleColumns, None]:
-    """The candles of a key, the first or `last` `limit` of them, as they come from the cache, which is waited for."""
+    """Chunks of a key's candles, of the first `limit` or with `last` the newest; waits for an absent cache."""
     request = CandlesRequest(
         exchange=key.exchange,
         symbol=key.symbol,

@@ -1,4 +1,4 @@
-"""A connection of a program to tickwire, and everything that can be asked of it."""
+"""The asynchronous client: a program's connection to tickwire, and its methods."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ async def connect(
 ) -> AsyncIterator[Client]:
     """Connect to the broker at `url`, else to that of the configuration, else to the one that `tickwire up` runs here.
 
-    On leaving the block every feed is released. Raises BrokerUnavailable, ConfigError.
+    The end of the block releases every feed. Raises BrokerUnavailable, Forbidden, ConfigError.
     """
     settings = configuration.load(Path(config) if config is not None else None)
-    place = url or settings.nats.url or runfile.finder(settings.data_dir)
+    source = url or settings.nats.url or runfile.finder(settings.data_dir)
     async with (
-        buses.connect(settings.nats, name=f"tickwire-{name}", url=place) as bus,
+        buses.connect(settings.nats, name=f"tickwire-{name}", url=source) as bus,
         lifecycle.unwrapped(),
         asyncio.TaskGroup() as group,
     ):
@@ -58,7 +58,7 @@ async def connect(
 
 
 class Client:
-    """What a program asks of tickwire. Made by `connect`; after its block everything raises Released."""
+    """The methods of a program's connection. Made by `connect`; after its block every method raises Released."""
 
     def __init__(self, bus: Bus, streams: Streams) -> None:
         self.bus = bus
@@ -76,20 +76,20 @@ class Client:
         fetch: bool = True,
         progress: Progress = None,
     ) -> Candles:
-        """Closed candles that open in `[since, until)`: `await` it for a DataFrame, `async for` goes on live.
+        """Closed candles that open in `[since, until)`: `await` it for a DataFrame, `async for` continues live.
 
-        What is missing is fetched first, with bars on a terminal and in notebooks (`progress=False`: none; a callable
-        gets each `Job` message); with `fetch=False`, or without `since`, the cache is asked alone. Without `until` it
-        is up to the last closed candle; without `since` it is all that is cached. Instead of `since`, `last` says how
-        many candles back from that end, by the times at which candles open.
+        Missing candles are fetched first, with bars on a terminal and in notebooks (`progress=False`: none; a callable
+        gets each `Job` message); with `fetch=False`, or without `since`, only the cache is read. Without `until` the
+        range ends with the last closed candle; without `since` it begins with the first cached one. Instead of `since`,
+        `last` gives a number of candles before that end, counted by their opening times.
 
         The DataFrame has a DatetimeIndex `timestamp` (UTC) and the float columns open, high, low, close, volume. Its
-        `attrs` are exchange, symbol, timeframe, since, until (ms), `complete`, and `missing`: ranges (since, until)
-        of ms that are not known; an IncompleteCandles warning is issued when there are any. It is empty where nothing
-        of the range is known, or nothing has closed since.
+        `attrs` are exchange, symbol, timeframe, since, until (ms), volume_unit, `complete`, and `missing`: ranges
+        (since, until) in ms that are not known; each is an IncompleteCandles warning. It is empty when nothing of the
+        range is known, or no candle has closed in it.
 
         Raises UnknownExchange, UnknownSymbol, UnsupportedTimeframe, ExchangeFailed, NoSuchService, BadRequest;
-        without `since`, NotCached where nothing is cached.
+        without `since`, NotCached when nothing is cached.
         """
         self._streams.check()
         key = _key(exchange, symbol, timeframe)
@@ -111,28 +111,19 @@ class Client:
         fetch: bool = True,
         progress: Progress = None,
     ) -> dict[Key, DataFrame]:
-        """A DataFrame, as of `candles`, for every combination; what is missing is fetched side by side.
+        """A DataFrame, as of `candles`, for every combination; missing candles are fetched concurrently.
 
-        Raises CandlesFailed when some keys could not be had: it has the frames of the others.
+        Raises CandlesFailed when some keys failed: it has the frames of the others.
         """
-        found = await self.frames_of(exchanges, symbols, timeframes, since, until, fetch=fetch, progress=progress)
+        keys = keys_of(exchanges, symbols, timeframes)
+        found = await self.frames_of(keys, since, until, fetch=fetch, progress=progress)
         return history.all_or_failed(found)
 
     async def frames_of(
-        self,
-        exchanges: Names,
-        symbols: Names,
-        timeframes: Names,
-        since: Time | None,
-        until: Time | None,
-        *,
-        fetch: bool,
-        progress: Progress,
+        self, keys: Sequence[Key], since: Time | None, until: Time | None, *, fetch: bool, progress: Progress
     ) -> history.Frames:
-        """What `candles_of` found, and what it did not, without a warning."""
+        """The DataFrames and errors of several keys, without a warning."""
         self._streams.check()
-        names = [[each] if isinstance(each, str) else list(each) for each in (exchanges, symbols, timeframes)]
-        keys = list(dict.fromkeys(_key(*parts) for parts in product(*names)))
         start, end = _span(since, until)
         if fetch and start is not None:
             found = await history.fetched(self.bus, keys, start, end, progress)
@@ -173,11 +164,10 @@ class Client:
     ) -> TradeSubscription[Trade] | TradeSubscription[Trade | Gap]:
         """Trades, each once, in the exchange's order, from now on; the feed runs as long as it is iterated.
 
-        "Now" is the first trade that came live: what is fetched for a time before that, in which the feed was off or
-        cut, is left out, and from then on nothing is. With `since`, first those that are on the tape from that time
-        on, or with `after` those after a sequence of the tape (`.sequence` of an earlier one), then live ones, without
-        a seam. What could not be had is a warning in the log and an item of `.gaps`; with `gaps=True` it is also
-        yielded, in its place.
+        "Now" is the first live trade: trades fetched for an earlier time, when the feed did not run or was interrupted,
+        are skipped; later ones never are. With `since` it begins with the trades on the tape from that time on, with
+        `after` with those after a tape sequence (`.sequence` of an earlier iterator), and continues live without loss.
+        A gap is a warning in the log and an item of `.gaps`; with `gaps=True` it is also yielded, in its place.
         """
         self._streams.check()
         if since is not None and after is not None:
@@ -191,26 +181,18 @@ class Client:
     def books(
         self, exchange: str, symbol: str, *, depth: int | None = None, cadence_ms: int | None = None
     ) -> Subscription[Book]:
-        """The order book: its present state, then each new one. Whoever is slow gets the newest; `.missed` counts.
+        """The order book: its present state, then each new one. A slow consumer gets the newest; `.missed` counts.
 
-        While `state` is "resyncing" there is no book; so it is said here when nothing was heard of a live one for
-        30 s. `depth` is levels a side, `cadence_ms` how often at most; of
-        several wishes for one feed the largest depth and the shortest cadence are met.
+        While `state` is "resyncing" there is no valid book; that is also yielded when a live book was silent for 30 s.
+        `depth` is the number of levels a side, `cadence_ms` the least interval. Where subscribers differ, a feed has
+        the largest depth and the shortest cadence.
         """
         self._streams.check()
         wanted = feed("book", exchange, symbol)
-        return BookSubscription(
-            self._streams,
-            wanted,
-            live.book,
-            start=Start(),
-            newest_only=True,
-            depth=depth,
-            cadence_ms=cadence_ms,
-        )
+        return BookSubscription(self._streams, wanted, depth=depth, cadence_ms=cadence_ms)
 
     def tickers(self, exchange: str, symbol: str) -> Subscription[Ticker]:
-        """The ticker: its present state, then each new one. Whoever is slow gets the newest; `.missed` counts."""
+        """The ticker: its present state, then each new one. A slow consumer gets the newest; `.missed` counts."""
         self._streams.check()
         return Subscription(
             self._streams, feed("ticker", exchange, symbol), live.ticker, start=Start(), newest_only=True
@@ -219,7 +201,7 @@ class Client:
     def replay(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
     ) -> AsyncGenerator[Trade | Gap, None]:
-        """Trades that are on the tape, in `[since, until)`, `speed` times as fast as they happened; then it ends.
+        """Trades on the tape in `[since, until)`, `speed` times as fast as they happened; then it ends.
 
         Gaps are yielded in their place. No feed needs to run. Raises BadRequest.
         """
@@ -231,11 +213,17 @@ class Client:
     def replay_together(
         self, exchange: str, symbol: str, since: Time, until: Time | None, *, speed: float
     ) -> AsyncGenerator[list[Trade | Gap], None]:
-        """As `replay`, in lists of what is due at once."""
+        """As `replay`, in lists of items that are due together."""
         self._streams.check()
         start, end = _span(since, until)
         assert start is not None
         return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
+
+
+def keys_of(exchanges: Names, symbols: Names, timeframes: Names) -> list[Key]:
+    """Every combination, each once. Raises BadRequest."""
+    names = [[each] if isinstance(each, str) else list(each) for each in (exchanges, symbols, timeframes)]
+    return list(dict.fromkeys(_key(*parts) for parts in product(*names)))
 
 
 def _key(exchange: str, symbol: str, timeframe: str) -> Key:

@@ -1,4 +1,4 @@
-"""Ordering fetch jobs and following them to their end."""
+"""Requests fetch jobs and follows them to their end."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.subjects import Key
 
 ShowJob = Callable[[Job], object]
-"""Takes in what is said of a job."""
+"""Called with each message of a job."""
 
 SILENCE_S = 2.0
-"""After so long without a word the last word of each job is read from its stream: one may have been missed."""
+"""After so long without a message the newest one of each job is read from its stream: it may have been missed."""
 PING_S = 2.0
 ORDER_TIMEOUT_S = 60.0
-"""The first order for an exchange waits until its markets are loaded."""
+"""The first request for an exchange waits until its markets are loaded."""
 
 
 @dataclass(frozen=True)
 class Order:
-    """A fetch job that was ordered: its key and id, and the error if it was refused."""
+    """A requested fetch job: its key and id, and the error if it was refused."""
 
     key: Key
     id: str
@@ -41,30 +41,30 @@ class Order:
 
 @dataclass
 class FollowedJobs:
-    """Jobs that are listened to, and how they ended."""
+    """Jobs that are followed, and the last messages of those that ended."""
 
     bus: Bus
     updates: asyncio.Queue[Job] = field(default_factory=asyncio.Queue)
     ended: dict[str, Job] = field(default_factory=dict)
 
     async def until_ended(self, ids: Iterable[str], show: ShowJob, stop: asyncio.Event) -> None:
-        """Show all that is said of the jobs until each has ended, or `stop` is set.
+        """Call `show` with each message of the jobs until all have ended, or `stop` is set.
 
-        A fetcher that restarts is waited for. Raises NoSuchService when none comes within the patience of the bus,
-        and BrokerUnavailable when the connection is closed. The jobs stay: the next fetcher goes on with them.
+        Waits for a fetcher that restarts. Raises NoSuchService when none comes within the bus's `service_wait`, and
+        BrokerUnavailable when the connection is closed. The jobs stay queued: the next fetcher continues them.
         """
         waiting = set(ids) - self.ended.keys()
         stopped = asyncio.ensure_future(stop.wait())
         absence = ServiceAbsence(self.bus.service_wait)
         try:
             while waiting and not stop.is_set():
-                word = asyncio.ensure_future(self.updates.get())
+                update = asyncio.ensure_future(self.updates.get())
                 try:
-                    await asyncio.wait({word, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({update, stopped}, timeout=SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
                 finally:
-                    word.cancel()
-                if word.done() and not word.cancelled():
-                    self._take(word.result(), show)
+                    update.cancel()
+                if update.done() and not update.cancelled():
+                    self._take(update.result(), show)
                     absence.over()
                 elif not stop.is_set():
                     for each in waiting:
@@ -87,7 +87,7 @@ class FollowedJobs:
 
 
 async def _served(bus: Bus) -> bool:
-    """Whether a fetcher may be there. Raises BrokerUnavailable."""
+    """Whether a fetcher may be running. Raises BrokerUnavailable when the connection is closed."""
     try:
         await bus.client.request("$SRV.PING.fetcher", timeout=PING_S)
     except nats.errors.NoRespondersError:
@@ -100,7 +100,7 @@ async def _served(bus: Bus) -> bool:
 
 @asynccontextmanager
 async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[FollowedJobs]:
-    """Listen to jobs from now on: enter before ordering them, and no word is missed."""
+    """Follow jobs for as long as the block lasts. Enter it before requesting them, so that no message is missed."""
     jobs = FollowedJobs(bus)
 
     async def take(message: Msg) -> None:
@@ -115,14 +115,14 @@ async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[FollowedJobs]:
 
 
 def new_id() -> str:
-    """An id for a job of one's own."""
+    """A random job id."""
     return secrets.token_hex(8)
 
 
 async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
-    """Order one job; a fetcher that is restarting or busy is waited for.
+    """Request one job; waits for a fetcher that is restarting or busy.
 
-    A refusal is part of the answer. Raises NoSuchService when no fetcher comes.
+    A refusal is returned, not raised. Raises NoSuchService when no fetcher comes.
     """
     request = FetchRequest(
         exchange=key.exchange,
@@ -140,7 +140,7 @@ async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, 
     except NoSuchService:
         raise
     except (BrokerUnavailable, RequestTimeout) as error:
-        # The reply is lost; what is said of the job tells whether it was queued.
+        # The reply is lost; a message of the job proves that it was queued.
         if await last_message(bus, job_id) is None:
             return Order(key, job_id, error)
     except TickwireError as error:
@@ -149,7 +149,7 @@ async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, 
 
 
 async def last_message(bus: Bus, job_id: str) -> Job | None:
-    """The newest message of a job, which is kept for an hour; None when there is none, or the broker is away."""
+    """The newest message of a job, kept for an hour; None when there is none, or the broker does not answer."""
     subject = subjects.job(job_id)
     try:
         last = await bus.jetstream.get_last_msg(streams.JOB_RESULTS, subject)
@@ -159,7 +159,7 @@ async def last_message(bus: Bus, job_id: str) -> Job | None:
 
 
 async def find(bus: Bus, job_id: str) -> Job:
-    """The newest message of a job. Raises BadRequest when nothing is known of it."""
+    """The newest message of a job. Raises BadRequest when there is none."""
     job = await last_message(bus, job_id)
     if job is None:
         raise BadRequest(f"nothing is known of a job {job_id!r}", "results are kept for an hour; fetch again")

@@ -1,9 +1,9 @@
-"""Candles as DataFrames: what is missing is fetched first, and what stays missing is said.
+"""Candles as DataFrames: missing ones are fetched first, and ranges that stay missing are reported.
 
 | subject | what |
 |---|---|
 | `fetcher.fetch`, `md.job.<id>` | a job for each key, and its progress |
-| `cache.get`, `cache.coverage` | the candles, and what is known of a key that is not to be fetched |
+| `cache.get`, `cache.coverage` | the candles, and the coverage of a key that is not fetched |
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ if TYPE_CHECKING:
 _PACKAGE = Path(__file__).parent
 COLUMNS = ("open", "high", "low", "close", "volume")
 Progress = bool | Callable[[Job], object] | None
-"""True and None show bars (None only on a terminal or in a notebook), False nothing; a callable gets each word."""
+"""True shows bars, None does on a terminal or in a notebook, False shows nothing; a callable gets each `Job`."""
 
 
 class IncompleteCandles(UserWarning):
-    """A range is partly missing; the DataFrame's `attrs["missing"]` says what."""
+    """Part of a range is missing; see the DataFrame's `attrs["missing"]`."""
 
 
 class CandlesFailed(TickwireError):
-    """Some of several keys could not be had: `errors` by key, and the `frames` of the others."""
+    """Some of several keys failed: `errors` by key, and the `frames` of the others."""
 
     code = "candles_failed"
     status = 502
@@ -49,14 +49,14 @@ class CandlesFailed(TickwireError):
     def __init__(self, errors: dict[Key, TickwireError], frames: dict[Key, DataFrame]) -> None:
         key, error = next(iter(errors.items()))
         more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-        super().__init__(f"{key}: {error}{more}", "see .errors; what could be had is in .frames")
+        super().__init__(f"{key}: {error}{more}", "see .errors; the frames of the other keys are in .frames")
         self.errors = errors
         self.frames = frames
 
 
 @dataclass(frozen=True)
 class Span:
-    """What is known of a key in `[since, until)` (ms): `missing` is not."""
+    """A range `[since, until)` (ms) of a key; the ranges `missing` of it are not known."""
 
     since: int
     until: int
@@ -64,14 +64,14 @@ class Span:
 
 
 class Frames(NamedTuple):
-    """DataFrames of several keys, and why the others could not be had."""
+    """DataFrames of several keys, and the errors of the others."""
 
     frames: dict[Key, DataFrame]
     errors: dict[Key, TickwireError]
 
 
 def begin_of_last(key: Key, candles: int, until: int | None, now: int) -> int:
-    """Where so many candles before `until`, else before those that are not final at `now`, begin (all ms)."""
+    """Where the last `candles` before `until` begin; without `until`, before those not final at `now` (all ms)."""
     grid = grid_of(key.exchange, key.timeframe)
     revised_ms = profile_of(key.exchange).candles.settled_after_ms
     end = grid.open_of(now - revised_ms) if until is None else grid.ceil_open(until)
@@ -81,7 +81,7 @@ def begin_of_last(key: Key, candles: int, until: int | None, now: int) -> int:
 async def fetched(
     bus: Bus, keys: Sequence[Key], since: int, until: int | None, progress: Progress
 ) -> dict[Key, Span | TickwireError]:
-    """Have what is missing of each key fetched; what came of it. Raises NoSuchService when no fetcher runs."""
+    """Fetch what is missing of each key; its span, or its error. Raises NoSuchService when no fetcher runs."""
     ids = {key: fetch_jobs.new_id() for key in keys}
     async with fetch_jobs.followed(bus, ids.values()) as following:
         orders = await asyncio.gather(
@@ -102,10 +102,10 @@ async def fetched(
 
 
 async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: int) -> Span:
-    """What the cache knows of a key: from `since` to `until`, else to the candle that is open at `now` (all ms).
+    """What the cache knows of a key from `since` to `until`, else to the candle that is open at `now` (all ms).
 
-    Without `since` it is all that is cached, up to `until` if that is given; raises NotCached when that is nothing.
-    Raises NoSuchService when no cache runs.
+    Without `since` it begins with the first cached candle; raises NotCached when there is none. Raises NoSuchService
+    when no cache runs.
     """
     bounds = (since, until) if since is not None else (None, None)
     request = KeyRequest(**key._asdict(), since=bounds[0], until=bounds[1])
@@ -116,11 +116,11 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
     verified = found.verified
     if since is None:
         if not verified:
-            raise NotCached(f"nothing is cached of {key}", "say since when, and it is fetched")
+            raise NotCached(f"nothing is cached of {key}", "give `since`, and it is fetched")
         since = verified[0].since
         until = verified[-1].until if until is None else until
     if until is None:
-        # They open where the venue opens them, as the cache knows it.
+        # The grid is the venue's own, as far as the cache knows it.
         until = max(since, grid_of(key.exchange, key.timeframe, found.opens_at).open_of(now))
     return Span(since, until, subtract(Range(since, until), verified) if since < until else [])
 
@@ -128,7 +128,7 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
 async def known_of(
     bus: Bus, keys: Sequence[Key], since: int | None, until: int | None, now: int
 ) -> dict[Key, Span | TickwireError]:
-    """As `known`, of several keys."""
+    """As `known`, for several keys."""
     found: dict[Key, Span | TickwireError] = {}
     for key in keys:
         try:
@@ -139,19 +139,19 @@ async def known_of(
 
 
 async def cached(bus: Bus, key: Key, span: Span) -> AsyncGenerator[CandleColumns, None]:
-    """The cached candles of a key in a span, as they come."""
+    """Chunks of the cached candles of a key in a span."""
     try:
         async with aclosing(chunks(bus, key, span.since, span.until, None)) as parts:
             async for part in parts:
                 yield part
     except NotCached:
-        # That is as it should be where nothing is known.
+        # Expected when nothing of the span is known.
         if subtract(Range(span.since, span.until), span.missing):
             raise
 
 
 async def frame(bus: Bus, key: Key, span: Span) -> DataFrame:
-    """The cached candles of a key in a span."""
+    """A DataFrame of the cached candles of a key in a span."""
     found = _frame([chunk async for chunk in cached(bus, key, span)])
     missing = [tuple(each) for each in span.missing]
     found.attrs |= key._asdict()
@@ -161,7 +161,7 @@ async def frame(bus: Bus, key: Key, span: Span) -> DataFrame:
 
 
 async def _volume_unit(bus: Bus, key: Key) -> VolumeUnit | None:
-    """What the volumes of a key count; None where nothing says it."""
+    """The unit of a key's volumes; None when it is not known."""
     try:
         request = KeyRequest(**key._asdict())
         return (await bus.service_wait.call(lambda: bus.request("cache.coverage", request, Coverage))).volume_unit
@@ -170,13 +170,13 @@ async def _volume_unit(bus: Bus, key: Key) -> VolumeUnit | None:
 
 
 async def frames(bus: Bus, found: Mapping[Key, Span | TickwireError]) -> Frames:
-    """The cached candles of several keys."""
+    """DataFrames of the cached candles of several keys."""
     had = {key: await frame(bus, key, span) for key, span in found.items() if isinstance(span, Span)}
     return Frames(had, {key: error for key, error in found.items() if isinstance(error, TickwireError)})
 
 
 def all_or_failed(found: Frames) -> dict[Key, DataFrame]:
-    """The DataFrames, after warning whoever called the client of what is missing. Raises CandlesFailed."""
+    """The DataFrames, after a warning of each missing range at the caller's line. Raises CandlesFailed."""
     for each in found.frames.values():
         warned(each)
     if found.errors:
@@ -185,7 +185,7 @@ def all_or_failed(found: Frames) -> dict[Key, DataFrame]:
 
 
 def warned(found: DataFrame) -> DataFrame:
-    """The same, after warning whoever called the client of what is missing (IncompleteCandles)."""
+    """The same DataFrame, after an IncompleteCandles warning at the caller's line when a range is missing."""
     if found.attrs["missing"]:
         key = Key(*(found.attrs[name] for name in Key._fields))
         warn(key, found.attrs["missing"], "see attrs['missing']")
@@ -193,7 +193,7 @@ def warned(found: DataFrame) -> DataFrame:
 
 
 def warn(key: Key, missing: Sequence[tuple[int, int]], remedy: str) -> None:
-    """Warn of what is missing of a key."""
+    """Issue an IncompleteCandles warning for the missing ranges of a key."""
     absent = sum(grid_of(key.exchange, key.timeframe).count(since, until) for since, until in missing)
     ranges = f"{len(missing)} range{'s' if len(missing) > 1 else ''}"
     text = f"{key}: {absent:,} candle{'s' if absent != 1 else ''} in {ranges} are missing, {remedy}"
@@ -201,8 +201,8 @@ def warn(key: Key, missing: Sequence[tuple[int, int]], remedy: str) -> None:
 
 
 def _outside() -> int:
-    """How many frames above `warn` the first one outside of this package is."""
-    # `skip_file_prefixes` of Python 3.12 does that.
+    """The `stacklevel` of the first frame outside this package."""
+    # Python 3.12 has `skip_file_prefixes` for this.
     level, here = 1, inspect.currentframe()
     at = here.f_back if here is not None else None
     while at is not None and Path(at.f_code.co_filename).parent == _PACKAGE:
@@ -211,7 +211,7 @@ def _outside() -> int:
 
 
 def _frame(columns: Sequence[CandleColumns]) -> DataFrame:
-    # pandas takes most of a second to import, which only those who want a DataFrame should wait for.
+    # Imported late: pandas takes most of a second to import.
     import numpy
     import pandas
 
@@ -239,7 +239,7 @@ def _shown(keys: list[Key], progress: Progress) -> Iterator[fetch_jobs.ShowJob]:
 
 
 def _nothing(job: Job) -> None:
-    """Nobody looks."""
+    """Show nothing."""
 
 
 def _in_notebook() -> bool:

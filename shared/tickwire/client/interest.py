@@ -1,4 +1,4 @@
-"""Interest in a feed: asked for, renewed as long as a block lasts, withdrawn at its end."""
+"""Interest in a feed: registered, renewed for as long as a block lasts, withdrawn at its end."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 3.0
 TTL_S = 10
 SUBSCRIBER = "cli"
-"""On whose behalf `tickwire start` asks by default."""
+"""The default subscriber of `tickwire start`."""
 
 log = logs.get(__name__)
 
 
 def subscriber(command: str) -> str:
-    """A name of one's own: `watch-<host>-<random>`."""
+    """A subscriber name that nobody else has: `watch-<host>-<random>`."""
     host = "".join(character for character in socket.gethostname() if character.isalnum())
     return f"{command}-{host}-{secrets.token_hex(3)}"
 
 
 async def start(bus: Bus, request: StartRequest) -> FeedReport:
-    """Register an interest; a streamer that is restarting is waited for.
+    """Register an interest; waits for a streamer that is restarting.
 
-    Raises the streamer's typed refusal, and NoSuchService when none comes.
+    Raises the streamer's typed refusal, and NoSuchService when no streamer comes.
     """
     return await bus.service_wait.call(
         lambda: bus.request("streamer.start", request, FeedReport, timeout_s=START_TIMEOUT_S)
@@ -48,23 +48,11 @@ async def stop(bus: Bus, feed: Feed, name: str, timeout_s: float = 10.0) -> Feed
     return await bus.request("streamer.stop", request, FeedReport, timeout_s=timeout_s)
 
 
-@asynccontextmanager
-async def interested(
-    bus: Bus,
-    feed: Feed,
-    name: str,
-    *,
-    ttl_s: int = TTL_S,
-    depth: int | None = None,
-    cadence_ms: int | None = None,
-    say: Callable[[str], None] | None = None,
-) -> AsyncIterator[FeedReport]:
-    """Have a feed run for as long as the block lasts; the report of its start.
-
-    The interest is renewed each third of `ttl_s`, so that it ends by itself should we die. `say` is told when no
-    streamer answers any more, and when one does again. Raises as `start` does.
-    """
-    request = StartRequest(
+def start_request(
+    feed: Feed, name: str, *, ttl_s: int = TTL_S, depth: int | None = None, cadence_ms: int | None = None
+) -> StartRequest:
+    """The interest of subscriber `name` in a feed, which expires `ttl_s` after its last renewal."""
+    return StartRequest(
         kind=feed.kind,
         exchange=feed.exchange,
         symbol=feed.symbol,
@@ -74,22 +62,34 @@ async def interested(
         depth=depth,
         cadence_ms=cadence_ms,
     )
+
+
+@asynccontextmanager
+async def interested(
+    bus: Bus, request: StartRequest, *, report: Callable[[str], None] = log.warning
+) -> AsyncIterator[FeedReport]:
+    """Keep a feed running for as long as the block lasts; yields the report of its start.
+
+    Renews the interest each third of its TTL, so that it expires when this process dies. `report` gets a line when no
+    streamer answers any more, and when one answers again. Raises as `start` does.
+    """
     try:
-        report = await start(bus, request)
+        feed = await start(bus, request)
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-            renewing = group.create_task(_renew(bus, request, ttl_s / 3, say or log.warning))
+            renewing = group.create_task(_renew(bus, request, report))
             try:
-                yield report
+                yield feed
             finally:
                 renewing.cancel()
     finally:
-        # Also when starting was given up half-way. Where it cannot be said, the TTL says it.
+        # Also when the start was cancelled half-way. Where the request is lost, the interest expires.
         if bus.client.is_connected:
             with suppress(TickwireError):
-                await stop(bus, feed, name, STOP_TIMEOUT_S)
+                await stop(bus, request.feed, request.subscriber, STOP_TIMEOUT_S)
 
 
-async def _renew(bus: Bus, request: StartRequest, every_s: float, say: Callable[[str], None]) -> None:
+async def _renew(bus: Bus, request: StartRequest, report: Callable[[str], None]) -> None:
+    every_s = (request.ttl_s or TTL_S) / 3
     silent = False
     while True:
         await asyncio.sleep(every_s)
@@ -97,9 +97,9 @@ async def _renew(bus: Bus, request: StartRequest, every_s: float, say: Callable[
             await bus.request("streamer.start", request, FeedReport, timeout_s=every_s)
         except TickwireError as error:
             if not silent:
-                say(f"{request.feed}: {error}")
+                report(f"{request.feed}: {error}")
             silent = True
         else:
             if silent:
-                say(f"{request.feed}: a streamer answers again")
+                report(f"{request.feed}: a streamer answers again")
             silent = False

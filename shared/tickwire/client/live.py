@@ -1,9 +1,9 @@
-"""Feeds as iterators: started with the first step, followed without a hole, released at the end.
+"""Feeds as iterators: started with the first step, followed without loss, released at the end.
 
 | subject | what |
 |---|---|
 | `streamer.start`, `streamer.stop` | the interest, renewed while it lasts |
-| `md.<kind>.<exchange>.<token>[.<timeframe>]` | followed, holes read back from the tape |
+| `md.<kind>.<exchange>.<token>[.<timeframe>]` | followed; missed messages are read back from the tape |
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.errors import BadRequest
 from tickwire.model import messages
-from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, Ticker, Trade, Trades
+from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Gap, StartRequest, Ticker, Trade, Trades
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.tape.reader import HELD, TapeReader, read_tape
@@ -29,14 +29,14 @@ from tickwire.tape.stored import find_position
 log = logs.get(__name__)
 
 WAITING = 1024
-"""Messages that wait for a slow consumer here; what comes beyond waits in the connection, then on the tape."""
+"""Messages that are queued here for a slow consumer; further ones wait in the connection, then on the tape."""
 TTL_S = 10
-"""A client that dies is forgotten after so many seconds."""
+"""The interest of a client that dies expires after so many seconds."""
 CLOCKS_MS = 60_000
-"""How much earlier a trade may be on the tape than the exchange's clock says: clocks differ."""
+"""How much earlier than its timestamp a trade may have been stored: clocks differ."""
 
 RUNNING = ("live", "repairing", "resyncing")
-"""States of a feed whose last message speaks of the present."""
+"""States of a feed whose newest message is current."""
 
 T = TypeVar("T")
 Items = Callable[[TapeMessage], list[T]]
@@ -66,15 +66,11 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
         *,
         start: Start,
         newest_only: bool = False,
-        depth: int | None = None,
-        cadence_ms: int | None = None,
     ) -> None:
         super().__init__(streams, str(feed), Mailbox(1 if newest_only else WAITING, newest_only=newest_only))
         self.feed = feed
         self._items = items
         self._start = start
-        self._depth = depth
-        self._cadence_ms = cadence_ms
         self._following: TapeReader | None = None
 
     def _begins_late(self, since: int) -> None:
@@ -102,44 +98,39 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
 
     async def _follow(self) -> None:
         bus, feed, start = self._streams.bus, self.feed, self._start
-        wanted = interest.interested(
-            bus,
-            feed,
-            interest.subscriber(self._streams.name),
-            ttl_s=TTL_S,
-            depth=self._depth,
-            cadence_ms=self._cadence_ms,
-        )
-        async with wanted as report:
+        async with interest.interested(bus, self._request(interest.subscriber(self._streams.name))) as report:
             after = start.after
             if start.since is not None:
                 after, whole = await find_position(bus, feed.public, start.since - CLOCKS_MS)
                 if not whole:
                     self._begins_late(start.since)
-            # What the tape says of a feed that did not run is of the past, not the present state.
+            # The tape of a feed that did not run holds an old state.
             back = start.back if report.state in RUNNING else 0
             if after is not None:
-                # What comes before the present may be more than waits at once.
+                # What is read back may be more than the mailbox holds: the consumer must run.
                 self._started.set()
             followed = read_tape(bus, feed.public, self._hear, back=back, after=after, held=HELD)
             async with followed as self._following:
                 self._started.set()
                 await self._watch()
 
+    def _request(self, name: str) -> StartRequest:
+        """The interest in the feed of subscriber `name`."""
+        return interest.start_request(self.feed, name, ttl_s=TTL_S)
+
     async def _hear(self, taped: TapeMessage) -> None:
-        """A message of the feed."""
+        """Queue a message of the feed."""
         await self._mailbox.put(taped)
 
     async def _watch(self) -> None:
-        """What is to be done while the feed is followed, until cancelled."""
+        """Runs while the feed is followed, until cancelled."""
         await asyncio.Event().wait()
 
 
 class TradeItems:
-    """Trades and gaps of a feed's messages from `since` (ms) on; `gaps` keeps the gaps, `yielded` hands them on too.
+    """Trades and gaps of a feed's messages, from `since` (ms) on. `gaps` collects gaps; `yielded` yields them too.
 
-    With `live`, they begin with the first message that came live: what was fetched for the time before, and gaps in
-    it, are left out.
+    With `live` it begins with the first live message: trades fetched for the time before, and gaps in it, are skipped.
     """
 
     def __init__(self, feed: Feed, since: int | None, *, yielded: bool, live: bool = False) -> None:
@@ -154,7 +145,7 @@ class TradeItems:
         """The tape does not go back to `since`."""
 
     def __call__(self, taped: TapeMessage) -> list[Trade | Gap]:
-        """What one message brings."""
+        """The items of one message."""
         try:
             message = messages.decode(taped.data, Trades)
         except BadRequest as error:
@@ -182,7 +173,7 @@ class TradeItems:
             found += self._gap(message.gap)
         if self.begins_late and trades:
             self.begins_late = False
-            # A little earlier than asked for may be all that there is.
+            # The first trade may be earlier than `since`: then nothing is missing.
             if self._since is not None and trades[0].timestamp > self._since:
                 reason = "the tape does not go back so far"
                 found[:0] = self._gap(Gap(since=self._since, until=trades[0].timestamp, reason=reason))
@@ -193,7 +184,7 @@ class TradeItems:
         return [*found, *trades] if found else list(trades)
 
     def _unread(self, error: BadRequest) -> Gap:
-        """In place of a message that cannot be read."""
+        """The gap in place of a message that cannot be decoded."""
         last = self._last
         return Gap(
             since=last.timestamp if last else None,
@@ -216,8 +207,9 @@ class TradeItems:
 
 
 class TradeSubscription(Subscription[T]):
-    """Trades, each once, in the exchange's order. `gaps` names what could not be had so far; `gaps.clear()` it if you
-    iterate for weeks.
+    """Trades, each once, in the exchange's order. `gaps` lists the gaps so far.
+
+    Call `gaps.clear()` when you iterate for weeks.
     """
 
     def __init__(self, streams: Streams, feed: Feed, items: TradeItems, as_items: Items[T], start: Start) -> None:
@@ -230,10 +222,17 @@ class TradeSubscription(Subscription[T]):
 
 
 class BookSubscription(Subscription[Book]):
-    """Books. Of a live one of which nothing was heard for 30 s it says itself that it is `resyncing`."""
+    """Books. Yields a `resyncing` one by itself when a live book was silent for 30 s."""
 
-    _last: TapeMessage | None = None
-    _heard = 0.0
+    def __init__(self, streams: Streams, feed: Feed, *, depth: int | None, cadence_ms: int | None) -> None:
+        super().__init__(streams, feed, book, start=Start(), newest_only=True)
+        self._depth = depth
+        self._cadence_ms = cadence_ms
+        self._last: TapeMessage | None = None
+        self._heard = 0.0
+
+    def _request(self, name: str) -> StartRequest:
+        return interest.start_request(self.feed, name, ttl_s=TTL_S, depth=self._depth, cadence_ms=self._cadence_ms)
 
     async def _hear(self, taped: TapeMessage) -> None:
         self._last, self._heard = taped, time.monotonic()
@@ -247,7 +246,7 @@ class BookSubscription(Subscription[Book]):
             await asyncio.sleep(left if left > 0 else BOOK_VALID_S)
 
     async def _doubt(self) -> None:
-        """Its streamer, or the way to it, is gone: what was heard last is not said to be the present state."""
+        """Queue a `resyncing` book: the streamer, or the way to it, is gone, and the last book is not current."""
         if self._last is None:
             return
         known = self._streams.bus.undecodable.decode(self.feed.public, self._last.data, Book)
@@ -265,15 +264,15 @@ class BookSubscription(Subscription[Book]):
 
 
 def book(taped: TapeMessage) -> list[Book]:
-    """A message of a book."""
+    """The book of a message."""
     return [messages.decode(taped.data, Book)]
 
 
 def ticker(taped: TapeMessage) -> list[Ticker]:
-    """A message of a ticker."""
+    """The ticker of a message."""
     return [messages.decode(taped.data, Ticker)]
 
 
 def candle(taped: TapeMessage) -> list[Candle]:
-    """A message of a candle."""
+    """The candle of a message."""
     return [messages.decode(taped.data, Candle)]

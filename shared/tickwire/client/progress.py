@@ -1,4 +1,4 @@
-"""Progress of fetch jobs on standard error: live bars on a terminal, a line now and then elsewhere."""
+"""Progress of fetch jobs on standard error: live bars on a terminal, occasional lines elsewhere."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LINE_EVERY_S = 5.0
 
 @dataclass
 class Pace:
-    """How fast a job is: rows fetched since its first message, per second."""
+    """The pace of a job: rows per second fetched since its first message."""
 
     clock: float = field(default_factory=time.monotonic)
     began: float | None = None
@@ -33,7 +33,7 @@ class Pace:
         if self.began is None:
             if job.state == "queued":
                 return 0.0
-            # The wait for a turn is not part of it, but the first page is.
+            # Excludes the time in the queue, includes the first page.
             self.began, self.first = (now, job.rows_fetched) if job.rows_fetched == 0 else (self.clock, 0)
         if job.rows_fetched > self.first and now > self.began:
             self.rows_per_s = (job.rows_fetched - self.first) / (now - self.began)
@@ -68,7 +68,7 @@ def _bars(keys: list[Key], console: Console) -> Iterator[ShowJob]:
 
 
 class _Progress(Progress):
-    """Bars, and below them why nothing comes where that is so."""
+    """Bars, and below them the error of each job that is waiting to retry."""
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield from super().get_renderables()
@@ -94,7 +94,7 @@ class _Bars:
         done = job.rows_from_cache + job.rows_fetched
         if job.state != "queued":
             self._progress.start_task(task)
-        # Complete is full, whatever was expected: there may be holes. Incomplete never looks full.
+        # A complete job is full, whatever was expected: there may be quiet intervals. An incomplete one is never full.
         total = max(job.rows_expected, done, 1)
         if job.ended:
             total = max(done, 1) if job.complete else total
@@ -105,7 +105,7 @@ class _Bars:
             total=total,
             rows=f"{job.rows_from_cache + job.rows_fetched:,} rows",
             pace=f"{pace:,.0f} rows/s" if pace else "",
-            state=_word(job),
+            state=_state_text(job),
             job=job,
         )
         if job.ended:
@@ -117,7 +117,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._paces: dict[Key, Pace] = {}
-        self._told: dict[Key, float] = {}
+        self._printed_at: dict[Key, float] = {}
         self._troubled: set[Key] = set()
 
     def __call__(self, job: Job) -> None:
@@ -126,31 +126,31 @@ class _Lines:
         if job.ended or not job.last_error:
             self._troubled.discard(job.key)
         elif job.key not in self._troubled:
-            # At its beginning, not at each turn.
+            # At its beginning, not at each retry.
             self._troubled.add(job.key)
-            self._told[job.key] = now
+            self._printed_at[job.key] = now
             print(f"{job.key}: {trouble(job, time.time())}", file=sys.stderr, flush=True)
             return
-        if not job.ended and now - self._told.setdefault(job.key, now) < LINE_EVERY_S:
+        if not job.ended and now - self._printed_at.setdefault(job.key, now) < LINE_EVERY_S:
             return
-        self._told[job.key] = now
+        self._printed_at[job.key] = now
         done = job.rows_from_cache + job.rows_fetched
         if job.state == "failed" and not done:
             # The error itself follows.
             return
         of = f" of {job.rows_expected:,}" if job.rows_expected > done and not job.ended else ""
         speed = f", {pace:,.0f} rows/s" if pace else ""
-        print(f"{job.key}: {done:,}{of} rows{speed}, {_word(job)}", file=sys.stderr, flush=True)
+        print(f"{job.key}: {done:,}{of} rows{speed}, {_state_text(job)}", file=sys.stderr, flush=True)
 
 
 def trouble(job: Job, now: float) -> str:
-    """Why nothing comes, and when it is tried again, at a time (s since 1970)."""
+    """The last error of a job and when it is retried, at time `now` (s since 1970)."""
     wait_s = 0 if job.next_try_at is None else job.next_try_at / 1000 - now
     when = f"next try in {wait_s:.0f} s" if wait_s >= 0.5 else "trying again"
     return f"{job.last_error}; {when}"
 
 
-def _word(job: Job) -> str:
+def _state_text(job: Job) -> str:
     if not job.ended:
         return "waiting" if job.state == "queued" else f"{job.retries} retries" if job.retries else "fetching"
     return "failed" if job.state == "failed" else "complete" if job.complete else "incomplete"

@@ -1,4 +1,4 @@
-"""The tape again: trades as they happened, at a chosen speed."""
+"""Replay of the tape: trades in their order, at a chosen speed."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tickwire.model.feeds import Feed, Gap, Trade
 from tickwire.tape.stored import find_position, read_pages
 
 TOGETHER = 256
-"""Items of a replay that are handed out at once, at most."""
+"""At most so many items of a replay are yielded together."""
 
 
 class Clock:
-    """When each item of a replay is due: `speed` times as fast as the exchange's clock went."""
+    """When each item of a replay is due: the exchange's time, `speed` times as fast."""
 
     def __init__(self, speed: float) -> None:
         self._speed = speed
@@ -26,7 +26,7 @@ class Clock:
         self._seconds = 0.0
 
     def due(self, item: Trade | Gap) -> float:
-        """Seconds after the first trade; never earlier than the item before, whatever the exchange's clock did."""
+        """Seconds after the first trade; never less than for the item before, also when timestamps go back."""
         if isinstance(item, Trade):
             self._began = item.timestamp if self._began is None else self._began
             self._seconds = max(self._seconds, (item.timestamp - self._began) / 1000 / self._speed)
@@ -36,7 +36,7 @@ class Clock:
 async def replayed(
     bus: Bus, feed: Feed, since: int, until: int | None, speed: float
 ) -> AsyncGenerator[Trade | Gap, None]:
-    """What the tape has of a feed in `[since, until)` (ms), in order, at `speed` times the pace it happened."""
+    """The trades and gaps of a feed on the tape in `[since, until)` (ms), in order, `speed` times as fast."""
     async with aclosing(due_together(bus, feed, since, until, speed)) as parts:
         async for part in parts:
             for item in part:
@@ -46,7 +46,7 @@ async def replayed(
 async def due_together(
     bus: Bus, feed: Feed, since: int, until: int | None, speed: float
 ) -> AsyncGenerator[list[Trade | Gap], None]:
-    """As `replayed`, in lists of what is due at once."""
+    """As `replayed`, in lists of items that are due together."""
     if not speed > 0:
         raise BadRequest(f"speed {speed} is not above 0", "1.0 is as it happened, math.inf as fast as possible")
     after, whole = await find_position(bus, feed.public, since - CLOCKS_MS)

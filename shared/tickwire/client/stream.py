@@ -1,7 +1,7 @@
-"""What a program iterates: worked by a task of the client's, handed out an item at a time.
+"""The iterators of the client: each is filled by a task of the client, and yields one item at a time.
 
-A stream is worked by a task of the client's, not by whoever iterates: an iterator may be abandoned anywhere, and a step
-that is cancelled (`asyncio.wait_for` around it) loses nothing.
+The task belongs to the client, not to the iterating code: an iterator may be abandoned anywhere, and a cancelled step
+(`asyncio.wait_for` around it) loses nothing.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ T = TypeVar("T")
 
 
 class Released(TickwireError):
-    """What is used was given back already: a feed that was released, or a client whose block has ended."""
+    """A feed that was released, or a client whose block has ended, was used."""
 
     code = "released"
     status = 409
 
 
 class Forked(TickwireError):
-    """A client is used in a process that was forked from the one that connected it: its threads are not there."""
+    """A client was used in a process that was forked from the one that connected it: its threads do not exist there."""
 
     code = "forked"
     status = 409
 
 
 class Process:
-    """The process that something was made in."""
+    """The process that an object was made in."""
 
     def __init__(self) -> None:
         self._pid = os.getpid()
 
     @property
     def is_this(self) -> bool:
-        """Whether that is the present one."""
+        """Whether this process is the same."""
         return os.getpid() == self._pid
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class Process:
 
 
 class Streams:
-    """All streams of a connection: each worked by a task in `group`."""
+    """All streams of a connection; each is filled by a task in `group`."""
 
     def __init__(self, bus: Bus, group: asyncio.TaskGroup, name: str) -> None:
         self.bus = bus
@@ -76,7 +76,7 @@ class Streams:
             raise Released("the client's block has ended", "connect again")
 
     def work(self, closing: asyncio.Event, run: Callable[[], Coroutine[object, object, None]]) -> asyncio.Task[None]:
-        """Work a stream, which ends once `closing` is set. Raises Released."""
+        """Start the task of a stream, which ends when `closing` is set. Raises Released."""
         self.check()
         self._closing.add(closing)
         task = self._group.create_task(run())
@@ -84,7 +84,7 @@ class Streams:
         return task
 
     def close(self) -> None:
-        """End them all; the group waits until they have said goodbye."""
+        """End all streams; the group waits until they have withdrawn their interests."""
         self._ended = True
         for closing in list(self._closing):
             closing.set()
@@ -93,10 +93,10 @@ class Streams:
 class Stream(ABC, Generic[M, T]):
     """A feed, to be iterated: `async for item in client.trades(...)`.
 
-    Leaving the loop, the block, or the client releases the feed; `async with` says exactly when, and at its beginning
-    waits until the feed is followed. That, or else the first step, raises what is refused. Without `async with` it is
-    iterated once; within, one loop goes on where the one before stopped. Iterate it once at a time. Raises Released
-    when it is iterated after that, or its client's block ends meanwhile.
+    Leaving the loop, the block, or the client releases the feed. `async with` defines exactly when, and waits at its
+    beginning until the feed is followed. A refusal is raised there, or else at the first step. Without `async with` it
+    can be iterated once; within it, a loop continues where the one before stopped. Only one loop at a time may iterate
+    it. Raises Released when it is iterated later, or its client's block ends meanwhile.
     """
 
     def __init__(self, streams: Streams, name: str, mailbox: Mailbox[M]) -> None:
@@ -140,13 +140,13 @@ class Stream(ABC, Generic[M, T]):
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Release the feed, and wait until that is done."""
+        """Release the feed, and wait until it is released."""
         self._closing.set()
         if self._task is not None:
             await asyncio.wait({self._task})
 
     def open(self) -> None:
-        """Start the feed, if that was not done. Raises Released when it is over already."""
+        """Start the feed unless it runs. Raises Released when it has ended."""
         if self._closing.is_set():
             self._streams.check()
             raise Released(f"{self._name} was released", "ask the client for it again, or use `async with`")
@@ -154,7 +154,7 @@ class Stream(ABC, Generic[M, T]):
             self._task = self._streams.work(self._closing, self._work)
 
     def release(self) -> None:
-        """Release the feed, unless that is for the end of an `async with` block to do."""
+        """Release the feed, unless the end of an `async with` block will do so."""
         if not self._entered:
             self._closing.set()
 
@@ -163,11 +163,11 @@ class Stream(ABC, Generic[M, T]):
         return Steps(self, self._left)
 
     async def take(self) -> list[T]:
-        """All that came since the last call, at least one item; empty once it was released."""
+        """All items since the last call, at least one; empty when the feed was released."""
         return [item for items, _ in await self.by_message() for item in items]
 
     async def by_message(self) -> list[tuple[Sequence[T], int]]:
-        """As `take`, with the place on the tape after each message's items."""
+        """As `take`, with the tape sequence after each message's items."""
         if self._task is None:
             self.open()
         if not self._left and not await self.more():
@@ -180,7 +180,7 @@ class Stream(ABC, Generic[M, T]):
         return found
 
     async def more(self) -> bool:
-        """Have items of a next message at hand, and wait for it; whether there are any: no, once it is over."""
+        """Wait for the items of a next message; whether there are any: False when the stream has ended."""
         while not self._left:
             message = self._mailbox.pop()
             if message is None:
@@ -194,7 +194,7 @@ class Stream(ABC, Generic[M, T]):
         return True
 
     def handed_out(self) -> int:
-        """The last item of the message in hand has been handed out; its place on the tape."""
+        """Record that the last item of the present message was yielded; its tape sequence."""
         assert self._message is not None
         self.sequence = self._sequence_of(self._message)
         return self.sequence
@@ -211,13 +211,13 @@ class Stream(ABC, Generic[M, T]):
             over = Released("the client's connection has failed", "connect again")
             raise
         finally:
-            # What is over can be released by nobody any more.
+            # Ended in every case: nothing else would end the mailbox and the start.
             self._mailbox.close(over)
             self._started.set()
 
 
 class Steps(AsyncIterator[T], Generic[M, T]):
-    """One loop over a stream. When nobody holds it any more, the stream is released."""
+    """One loop over a stream. Releases the stream when it is garbage collected."""
 
     def __init__(self, stream: Stream[M, T], left: deque[T]) -> None:
         self._stream = stream
@@ -230,7 +230,7 @@ class Steps(AsyncIterator[T], Generic[M, T]):
             try:
                 more = await stream.more()
             except BaseException:
-                # Its traceback, which somebody may keep, is no loop that goes on.
+                # Its traceback, which may be kept, must not keep the stream alive.
                 del self
                 raise
             if not more:
@@ -241,7 +241,7 @@ class Steps(AsyncIterator[T], Generic[M, T]):
         return item
 
     async def aclose(self) -> None:
-        """Release the feed, unless that is for the end of an `async with` block to do."""
+        """Release the feed, unless the end of an `async with` block will do so."""
         self._stream.release()
 
     def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""The same client without a loop of one's own: for notebooks, scripts and the prompt."""
+"""The blocking client, for notebooks, scripts and the prompt: the asynchronous one on a loop in a thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tickwire.client import history
-from tickwire.client.connection import Client, Names, Time, connect
+from tickwire.client.connection import Client, Names, Time, connect, keys_of
 from tickwire.client.history import Progress
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
@@ -27,9 +27,9 @@ T = TypeVar("T")
 
 
 def connect_sync(url: str | None = None, *, config: Path | str | None = None, name: str = "client") -> SyncClient:
-    """As `connect`, at once: the client lives on a loop in a thread of its own.
+    """As `connect`, blocking: the client runs on a loop in a thread of its own.
 
-    Until the end of its `with` block, or `close()`, or the end of the program.
+    It lasts until the end of its `with` block, `close()`, or the end of the program.
     """
     with ExitStack() as stack:
         portal = stack.enter_context(start_blocking_portal(name="tickwire"))
@@ -38,14 +38,14 @@ def connect_sync(url: str | None = None, *, config: Path | str | None = None, na
 
 
 class Portal:
-    """The way to the loop in its thread, for the process that has the thread."""
+    """Runs work on the loop in its thread, in the process that has the thread."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
         self._process = Process()
 
     def run(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Its result; whatever interrupts the wait, Ctrl-C above all, cancels it. Raises Released, and Forked."""
+        """The result of `work`; an interruption of the wait, such as Ctrl-C, cancels it. Raises Released and Forked."""
         self._process.check()
         try:
             future = self._portal.start_task_soon(work)
@@ -57,17 +57,17 @@ class Portal:
             future.cancel()
             raise
 
-    def closing(self, connection: ExitStack) -> None:
-        """Close the connection, which nobody else's thread would do for a forked process: it is the parent's."""
+    def close(self, connection: ExitStack) -> None:
+        """Close the connection; a forked process leaves it to its parent, which has the thread."""
         if self._process.is_this:
             connection.close()
         else:
-            # Whoever drops the last reference ends the portal, and would wait for a thread that is not there.
+            # Dropping the last reference ends the portal, which would wait for a thread that does not exist here.
             self._portal.call = _stopped  # type: ignore[method-assign, assignment]
 
     def later(self, loop: asyncio.AbstractEventLoop, work: Callable[[], None]) -> None:
-        """Have the loop do something, if it is there."""
-        # Whoever collects garbage must not wait; the client may have been closed before.
+        """Call `work` on the loop soon; does nothing when the loop has ended."""
+        # Called by the garbage collector, which must not wait; the client may have been closed before.
         if self._process.is_this:
             with suppress(RuntimeError):
                 loop.call_soon_threadsafe(work)
@@ -84,7 +84,7 @@ class SyncClient:
         self._portal = portal
         self._client = client
         # Also at the end of the program, while its threads still run.
-        self._closing = weakref.finalize(self, portal.closing, connection)
+        self._closing = weakref.finalize(self, portal.close, connection)
 
     def __enter__(self) -> SyncClient:
         return self
@@ -95,7 +95,7 @@ class SyncClient:
         self.close()
 
     def close(self) -> None:
-        """Release every feed and disconnect; what is asked afterwards raises Released."""
+        """Release every feed and disconnect; later calls raise Released."""
         self._closing()
 
     def candles(
@@ -118,7 +118,7 @@ class SyncClient:
             )
             return await wanted.frame()
 
-        # Warned of in the caller's thread, whose line it is about.
+        # In the caller's thread: the warning names the caller's line.
         return history.warned(self._portal.run(ask))
 
     def candles_of(
@@ -136,7 +136,7 @@ class SyncClient:
 
         async def ask() -> history.Frames:
             return await self._client.frames_of(
-                exchanges, symbols, timeframes, since, until, fetch=fetch, progress=progress
+                keys_of(exchanges, symbols, timeframes), since, until, fetch=fetch, progress=progress
             )
 
         return history.all_or_failed(self._portal.run(ask))
@@ -144,7 +144,7 @@ class SyncClient:
     def live_candles(
         self, exchange: str, symbol: str, timeframe: str, since: Time | None = None, until: Time | None = None
     ) -> SyncSubscription[Candle]:
-        """What iterating `Client.candles` does: history from `since` on, then live candles, to `until`."""
+        """As iterating `Client.candles`: history from `since` on, then live candles, to `until`."""
         return self._subscription(
             lambda: self._client.candles(exchange, symbol, timeframe, since, until, progress=False)
         )
@@ -211,7 +211,7 @@ class SyncClient:
 
 
 class SyncSubscription(Generic[T]):
-    """A feed as a plain iterator, to be iterated once, or within `with` once and again.
+    """A feed as a plain iterator. It can be iterated once; within `with`, several times.
 
     The end of a `for` loop over it, of its `with` block, or of the client releases it, and so does `close`.
     """
@@ -258,7 +258,7 @@ class SyncSubscription(Generic[T]):
     def _filled(self) -> bool:
         """Whether there is a next item, after waiting for it."""
         if not self._waiting:
-            # All that came meanwhile: crossing threads for each trade would cost more than the trade.
+            # All that arrived meanwhile: one switch of threads for each trade would cost more than the trade.
             self._waiting += self._portal.run(self._more)
         return bool(self._waiting)
 
@@ -281,7 +281,7 @@ class SyncSubscription(Generic[T]):
         """Release the feed."""
         self._closed = True
         with suppress(Released, Forked):
-            # When the client is closed, so are its feeds; those of a parent process are the parent's.
+            # Feeds end with their client; feeds of a parent process belong to the parent.
             self._portal.run(self.source.aclose)
 
     def _check(self) -> None:

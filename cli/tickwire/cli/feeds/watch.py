@@ -88,10 +88,9 @@ async def watch(stop: asyncio.Event, config: Path | None, options: WatchOptions)
 async def _watch(bus: Bus, view: WatchView, options: WatchOptions) -> None:
     feed = view.feed
     name = interest.subscriber("watch")
+    request = interest.start_request(feed, name, depth=options.depth, cadence_ms=options.cadence)
     async with AsyncExitStack() as stack:
-        report = await stack.enter_async_context(
-            interest.interested(bus, feed, name, depth=options.depth, cadence_ms=options.cadence, say=render.remark)
-        )
+        report = await stack.enter_async_context(interest.interested(bus, request, report=render.remark))
         # The book or ticker that a stopped feed left on the tape is not the present state.
         view.trusted = feed.kind in ("trade", "candle") or report.state in ("live", "resyncing")
         if feed.timeframe is not None:
