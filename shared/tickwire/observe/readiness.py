@@ -37,6 +37,10 @@ class Readiness:
         return found
 
     def reason(self) -> str | None:
-        """Why the process is not ready, in one line; None when it is. Without a broker only that is reported."""
+        """Why the process is not ready, in one line; None when it is.
+
+        Without a broker only that is reported, and `serving` only if no other check gives the cause.
+        """
         failing = self.failing()
-        return failing.get("broker") or "; ".join(failing.values()) or None
+        causes = [reason for name, reason in failing.items() if name != "serving"] or list(failing.values())
+        return failing.get("broker") or "; ".join(causes) or None

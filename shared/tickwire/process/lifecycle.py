@@ -10,13 +10,9 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import IntEnum
 
 from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError, UnsupportedTimeframe
-from tickwire.observe import logs
-
-log = logs.get(__name__)
-
 
 _USAGE = (BadRequest, ConfigError, Forbidden, UnsupportedTimeframe)
-"""Errors that say that a command was given something that cannot be meant."""
+"""Errors in the input of a command."""
 
 
 class Exit(IntEnum):

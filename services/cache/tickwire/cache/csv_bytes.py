@@ -126,16 +126,13 @@ def line_number(view: Buffer, offset: int) -> int:
     return sum(view[at : min(at + _CHUNK, offset)].count(b"\n") for at in range(0, offset, _CHUNK)) + 1
 
 
-def scan(
-    view: Buffer, start: int, end: int, grid: Grid, *, after: int | None = None, keep: int = 1, line: int = 0
-) -> ScanResult:
+def scan(view: Buffer, start: int, end: int, grid: Grid, *, after: int | None = None, keep: int = 1) -> ScanResult:
     """Check every line of `[start, end)`: well-formed, ascending (after `after`), at an open time of the grid.
 
-    At most `keep` flaws are kept; if `keep` is 1 the scan stops at the first. `line` is the number of the first line,
-    if known.
+    At most `keep` flaws are kept; if `keep` is 1 the scan stops at the first.
     """
     found = ScanResult(last=after)
-    line = line or line_number(view, start)
+    line = line_number(view, start)
     while start < end:
         stop = view.rfind(b"\n", start, min(start + _CHUNK, end)) + 1
         if not stop:

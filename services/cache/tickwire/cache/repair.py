@@ -89,7 +89,7 @@ def _salvaged(
             path=folder.data(key),
             line=error.line,
         ) from error
-    return kept, scan(disk.view(fd, size), START, size, grid, line=2)
+    return kept, scan(disk.view(fd, size), START, size, grid)
 
 
 def _known_or_aside(folder: CacheFolder, key: Key, meta_path: str) -> tuple[Meta | None, str]:

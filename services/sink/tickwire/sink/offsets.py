@@ -23,8 +23,10 @@ from tickwire.bus.requests import cancellable
 from tickwire.errors import Fenced
 from tickwire.model import messages
 from tickwire.process import lifecycle
+from tickwire.process.backoff import Backoff
 
-RETRY_S = 0.5
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
+"""Delays between attempts while the broker is unavailable, which reconnects by itself."""
 ACK_S = 2.0
 
 S = TypeVar("S", bound=Struct)
@@ -73,6 +75,7 @@ class Offsets(Generic[S]):
     async def _save(self, path: str) -> None:
         entry = self._known[path]
         data = messages.encode(entry.value)
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
         while True:
             headers = {EXPECTED: str(entry.revision)}
             try:
@@ -94,10 +97,11 @@ class Offsets(Generic[S]):
             else:
                 entry.revision = ack.seq
                 return
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(backoff.next())
 
     async def _read(self, path: str) -> _Entry[S | None]:
         """The entry at the broker; without a value if it cannot be decoded."""
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
         while True:
             try:
                 # Not a direct get: a replica may lag behind.
@@ -105,7 +109,7 @@ class Offsets(Generic[S]):
             except nats.js.errors.NotFoundError:
                 return _Entry(self._kind(), 0)
             except nats.errors.Error:
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(backoff.next())
             else:
                 return _Entry(self._decoded(path, last), last.seq or 0)
 

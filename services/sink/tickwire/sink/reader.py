@@ -20,12 +20,14 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
+from tickwire.process.backoff import Backoff
 
 log = logs.get(__name__)
 
 WAIT_S = 1.0
 ACK_WAIT_S = 60.0
-RETRY_S = 0.5
+FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
+"""Delays between attempts while the broker is unavailable, which reconnects by itself."""
 _DURABLE = "sink"
 BATCH_BYTES = 4 << 20
 """Bytes requested at once: a message has a hundred bytes or a million, and a whole batch is in memory."""
@@ -56,6 +58,7 @@ class StreamReader:
         self.full = False
         """Whether the last batch had as many messages as requested, so that more may follow."""
         self._asked = FIRST_BATCH
+        self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
         self._unreadable = Episode(log, "the stream cannot be read", stream=stream)
         self._unconfirmed = Episode(log, "cannot acknowledge messages", stream=stream)
 
@@ -73,9 +76,10 @@ class StreamReader:
             # The broker is unavailable, or has lost the consumer.
             self._unreadable.occurs(error=repr(error))
             self._subscription = None
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(self._backoff.next())
             return []
         self._unreadable.ends()
+        self._backoff.worked()
         numbers = [message.metadata.sequence.consumer for message in found]
         if numbers != list(range(self._expected, self._expected + len(found))):
             log.info("messages were lost on the way, reading them again", stream=self.stream)
@@ -110,12 +114,13 @@ class StreamReader:
 
     async def first_sequence(self) -> int:
         """The sequence of the oldest message; of the next one if the stream is empty. Waits for the broker."""
+        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
         while True:
             try:
                 return max((await cancellable(self._bus.jetstream.stream_info(self.stream))).state.first_seq, 1)
             except (nats.errors.Error, TimeoutError) as error:
                 log.debug("the stream's state cannot be read", stream=self.stream, error=repr(error))
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(backoff.next())
 
     async def aclose(self) -> None:
         """Unsubscribe. Messages that were delivered and not read would delay the end of the connection."""
