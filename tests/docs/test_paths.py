@@ -38,7 +38,8 @@ def named(document: Path) -> list[tuple[int, str, list[str]]]:
         )
         for name in ("".join(each) for each in names):
             name = name.partition("#")[0]
-            if name and not name.startswith(("http", "/", "<")):
+            # What stands for several names has a placeholder.
+            if name and "<" not in name and not name.startswith(("http", "/")):
                 found.append((number, name, [*folders]))
                 if (ROOT / name).is_dir() or name.endswith("/"):
                     folders.append(name)
