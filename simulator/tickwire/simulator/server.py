@@ -13,26 +13,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, hosts
-from tickwire.simulator.binance import coin_m, rest, usd_m
-from tickwire.simulator.binance.forgotten_trades import remembered
+from tickwire.simulator import control, hosts, venues
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.faults import Faults, Hit
 from tickwire.simulator.journal import Journal
 from tickwire.simulator.market.exchange import Exchange
-from tickwire.simulator.okx import rest as okx_rest
 from tickwire.simulator.recordings.control import Recordings
-from tickwire.simulator.refusals import Query, Refused
+from tickwire.simulator.refusals import Refused
 from tickwire.simulator.sockets.feed import Feed
 
 _encode = msgspec.json.encode
-_PROTOCOLS = {"fapi": usd_m, "dapi": coin_m}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +49,7 @@ class _Gate:
         self.journal = Journal()
         self._limit = config.weight_limit
         self._weights: dict[tuple[str, int], int] = {}
+        self._endpoints = venues.endpoints(self.exchange)
         self.feed = Feed(self.exchange, self.faults, self.journal, config.ping_s)
         self.recordings = Recordings(config.play_wire, self.feed)
         self.app = web.Application()
@@ -111,41 +107,31 @@ class _Gate:
         return web.Response()
 
     def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
-        query, venue = request.query, hosts.venue_of(host)
+        query, recorded = request.query, self.recordings.endpoints(host)
+        endpoints = recorded or self._endpoints[hosts.venue_of(host)]
+        holes = partial(self.faults.forgotten, f"/{host}/{path}")
         try:
-            found = self._found(venue, host, path, query) if request.method == "GET" else None
+            found = endpoints.answer(path, query, holes) if request.method == "GET" else None
             if found is None:
                 return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
             value, weight = found
             status = 200
             value = hit.changed(value, query) if hit else value
-            body = _encode(okx_rest.envelope(value) if venue == "okx" else value)
+            body = _encode(endpoints.body(value))
         except Refused as refused:
-            weight, status = 1, 200 if venue == "okx" else 400
-            body = _encode(_refusal(venue, refused))
+            weight, status = 1, endpoints.refusal_status
+            body = _encode(endpoints.refusal(refused))
         if hit and hit.fault.kind == "truncated":
             body = body[: len(body) // 2]
         used = self._used(host, weight)
         headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
-        if self.recordings.answers(host):
+        if recorded:
             # The recorded exchange's clock is in its `time` endpoint only; the real date would be wrong.
             headers["Date"] = "that of the recording"
         if self._limit is not None and used > self._limit:
             status, headers["Retry-After"] = 429, str(60 - int(time.time()) % 60)
-            body = _encode(_refusal(venue, _too_much(venue, self._limit)))
+            body = _encode(endpoints.refusal(endpoints.too_many_requests(self._limit)))
         return web.Response(status=status, body=body, content_type="application/json", headers=headers)
-
-    def _found(self, venue: hosts.Venue, host: str, path: str, query: Query) -> tuple[Any, int] | None:
-        """Return (JSON value, weight), or None where there is no such endpoint. Raises Refused."""
-        if venue == "okx":
-            name = query.get("instId", "").replace("-", "")
-            return okx_rest.answer(self.exchange, path, query, self.faults.forgotten(f"/{host}/{path}", name))
-        if recorded := self.recordings.answers(host):
-            ask = partial(recorded.answer, path)
-        else:
-            ask = partial(_PROTOCOLS.get(path.partition("/")[0], rest).answer, self.exchange, path)
-        holes = self.faults.forgotten(f"/{host}/{path}", query.get("symbol", ""))
-        return remembered(ask, path.rpartition("/")[2], query, holes)
 
     def _used(self, host: str, weight: int) -> int:
         minute = int(time.time()) // 60
@@ -154,16 +140,6 @@ class _Gate:
             self._weights = {key: value for key, value in self._weights.items() if key[1] == minute}
         self._weights[host, minute] = used
         return used
-
-
-def _refusal(venue: hosts.Venue, refused: Refused) -> dict[str, Any]:
-    return okx_rest.refusal(refused) if venue == "okx" else {"code": refused.code, "msg": refused.message}
-
-
-def _too_much(venue: hosts.Venue, limit: int) -> Refused:
-    if venue == "okx":
-        return Refused(50011, "Too Many Requests")
-    return Refused(-1003, f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE.")
 
 
 @asynccontextmanager

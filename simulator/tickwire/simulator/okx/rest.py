@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from tickwire.model import timeframes
+from tickwire.simulator.endpoints import Answer, Holes
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.market.generated import Trades, joined
@@ -38,14 +39,29 @@ def answer(exchange: Exchange, path: str, query: Query, holes: list[range]) -> t
     return (ENDPOINTS[endpoint](exchange, query), 1) if endpoint in ENDPOINTS else None
 
 
-def envelope(rows: Any) -> dict[str, Any]:
-    """Wrap rows in a successful answer."""
-    return {"code": "0", "msg": "", "data": rows}
+class OkxEndpoints:
+    """The REST endpoints of an exchange in OKX's form."""
 
+    refusal_status = 200
 
-def refusal(refused: Refused) -> dict[str, Any]:
-    """Return the body of an error answer; its HTTP status is 200."""
-    return {"code": str(refused.code), "msg": refused.message, "data": []}
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+
+    def answer(self, path: str, query: Query, holes: Holes) -> Answer:
+        """See Endpoints.answer."""
+        return answer(self._exchange, path, query, holes(query.get("instId", "").replace("-", "")))
+
+    def body(self, value: Any) -> Any:
+        """See Endpoints.body."""
+        return {"code": "0", "msg": "", "data": value}
+
+    def refusal(self, refused: Refused) -> Any:
+        """See Endpoints.refusal."""
+        return {"code": str(refused.code), "msg": refused.message, "data": []}
+
+    def too_many_requests(self, limit: int) -> Refused:
+        """See Endpoints.too_many_requests."""
+        return Refused(50011, "Too Many Requests")
 
 
 def _instrument(exchange: Exchange, query: Query) -> Instrument:

@@ -11,7 +11,9 @@ from msgspec import Struct
 
 from tickwire.errors import BadRequest
 from tickwire.simulator import hosts
+from tickwire.simulator.binance.endpoints import BinanceEndpoints
 from tickwire.simulator.control import decoded, json_handler
+from tickwire.simulator.endpoints import Endpoints
 from tickwire.simulator.recordings.playback import Playback, Recording
 from tickwire.simulator.recordings.rest import RecordedAnswers
 from tickwire.simulator.sockets.feed import Feed
@@ -35,16 +37,16 @@ class Recordings:
         self._feed = feed
         self._playbacks = [Playback(Recording(prefix)) for prefix in prefixes]
         self._of_host = {host: each for each in self._playbacks for host in each.recording.hosts}
-        self._answers = {host: RecordedAnswers(each) for host, each in self._of_host.items()}
+        self._endpoints = {host: BinanceEndpoints(RecordedAnswers(each).answer) for host, each in self._of_host.items()}
 
     def venue(self, host: str) -> str | None:
         """Return the name of the recording of a host, or None."""
         found = self._of_host.get(hosts.plain(host))
         return found.recording.name if found else None
 
-    def answers(self, host: str) -> RecordedAnswers | None:
+    def endpoints(self, host: str) -> Endpoints | None:
         """Return the REST endpoints of the recording of a host, or None."""
-        return self._answers.get(hosts.plain(host))
+        return self._endpoints.get(hosts.plain(host))
 
     def runs(self) -> list[Coroutine[Any, Any, None]]:
         """Return a coroutine for each recording, which plays it until cancelled."""

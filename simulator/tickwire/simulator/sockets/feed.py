@@ -7,20 +7,16 @@ import re
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterable
-from functools import partial
 from typing import Any
 
 import msgspec
 from aiohttp import WSMsgType, web
 
 from tickwire.model.times import now_ms
-from tickwire.simulator import hosts
-from tickwire.simulator.binance import coin_m, streams, usd_m
-from tickwire.simulator.binance.sockets import Binance
+from tickwire.simulator import hosts, venues
 from tickwire.simulator.faults import Fault, Faults, Kind, matches
 from tickwire.simulator.journal import Journal
 from tickwire.simulator.market.exchange import Exchange
-from tickwire.simulator.okx.sockets import Okx
 from tickwire.simulator.recordings.playback import Message
 from tickwire.simulator.sockets.dialect import Dialect, Source
 from tickwire.simulator.sockets.socket import Socket
@@ -42,14 +38,8 @@ class Feed:
         self._journal = journal
         self._sockets: set[Socket] = set()
         self._sources: dict[tuple[str, str], Source] = {}
-        self._dialects: dict[str, Dialect] = {
-            "spot": Binance(partial(streams.source, exchange)),
-            "linear": Binance(partial(usd_m.source, exchange)),
-            "inverse": Binance(partial(coin_m.source, exchange)),
-            "okx": Okx(exchange),
-        }
-        # The messages of a recording come from its playback.
-        self._recorded = Binance(lambda name: None)
+        self._dialects = venues.dialects(exchange)
+        self._recorded = venues.recorded_dialect()
         self._recent: defaultdict[tuple[str, str], deque[bytes]] = defaultdict(lambda: deque(maxlen=REPEATABLE))
         self._wanted = asyncio.Event()
 
