@@ -13,8 +13,9 @@ from ccxt.base import errors
 from prometheus_client import CollectorRegistry
 
 from tickwire.errors import ExchangeFailed, UnknownSymbol
+from tickwire.exchange.listing import unknown_symbol
 from tickwire.exchange.opening import Gate
-from tickwire.fetcher.calls import PATIENCE_S, Calls, FailedAttempt, unknown_symbol
+from tickwire.fetcher.calls import MAX_RETRY_AFTER_S, Calls, FailedAttempt
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.observe import logs
 from tickwire.settings import FetcherSettings, LogSettings
@@ -66,7 +67,7 @@ async def test_each_error_class_is_on_its_side_of_the_line(name: str, retried: b
     async def count(failure: FailedAttempt) -> None:
         nonlocal again
         again += 1
-        assert name in failure.words
+        assert name in failure.reason
 
     with pytest.raises(UnknownSymbol if name == "BadSymbol" else ExchangeFailed, match=name):
         await calls(Exchange())("candles", fail, count)
@@ -151,12 +152,12 @@ async def test_other_calls_go_on_while_one_backs_off() -> None:
 
 async def test_a_ban_of_hours_ends_the_call_without_a_request() -> None:
     exchange = Exchange()
-    exchange.gate.shut(PATIENCE_S + 60)
+    exchange.gate.shut(MAX_RETRY_AFTER_S + 60)
 
     async def never() -> None:
         raise AssertionError("asked")
 
-    with pytest.raises(ExchangeFailed, match="left alone"):
+    with pytest.raises(ExchangeFailed, match="accepts no requests for"):
         await calls(exchange)("candles", never)
 
 

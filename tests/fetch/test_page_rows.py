@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.fetcher.page_rows import BadRows, OtherGrid, read
+from tickwire.fetcher.page_rows import BadRows, OtherGrid, parse_page
 from tickwire.model.timeframes import grid
 
 pytestmark = pytest.mark.pure
@@ -41,9 +41,9 @@ def test_sound_rows_stay_whatever_stands_between_them(minutes: list[int], bad: l
         page.insert(place, row)
     if bad and not minutes:
         with pytest.raises(BadRows):
-            read(page, grid("1m"), START + DAY)
+            parse_page(page, grid("1m"), START + DAY)
         return
-    found = read(page, grid("1m"), START + DAY)
+    found = parse_page(page, grid("1m"), START + DAY)
     # Of two of one time the later counts.
     assert dict(zip(minutes, range(len(minutes)), strict=True)) == {
         (row[0] - START) // MINUTE: row[5] for row in found.rows
@@ -55,26 +55,26 @@ def test_sound_rows_stay_whatever_stands_between_them(minutes: list[int], bad: l
 @pytest.mark.parametrize("row", BAD, ids=repr)
 def test_a_page_of_nothing_but_what_is_no_candle_is_to_be_asked_again(row: Any) -> None:
     with pytest.raises(BadRows):
-        read([row], grid("1m"), START + DAY)
+        parse_page([row], grid("1m"), START + DAY)
 
 
 @pytest.mark.parametrize("answer", ["[[1717", None, {}])
 def test_what_is_no_list_is_to_be_asked_again(answer: object) -> None:
     with pytest.raises(BadRows):
-        read(answer, grid("1m"))
+        parse_page(answer, grid("1m"))
 
 
 @pytest.mark.parametrize("hours", [-8, 1, 8, 16])
 def test_days_that_all_open_elsewhere_are_another_grid(hours: int) -> None:
     page = [[START + n * DAY + hours * 3_600_000, 1, 2, 0.5, 1, 1] for n in range(5)]
     with pytest.raises(OtherGrid) as found:
-        read(page, grid("1d"))
+        parse_page(page, grid("1d"))
     assert all(found.value.grid.opens(int(row[0])) for row in page)
     # One that is there alone is its own fault.
     with pytest.raises(BadRows):
-        read(page[:1], grid("1d"))
+        parse_page(page[:1], grid("1d"))
 
 
 def test_minutes_have_no_other_grid() -> None:
     with pytest.raises(BadRows):
-        read([[START + n * MINUTE + 7_000, 1, 2, 0.5, 1, 1] for n in range(5)], grid("1m"))
+        parse_page([[START + n * MINUTE + 7_000, 1, 2, 0.5, 1, 1] for n in range(5)], grid("1m"))

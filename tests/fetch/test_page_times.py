@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tickwire.fetcher.page_rows import BadRows, read, volumes
+from tickwire.fetcher.page_rows import BadRows, parse_page, parse_volumes
 from tickwire.model.timeframes import grid
 
 pytestmark = pytest.mark.pure
@@ -24,7 +24,7 @@ def row(at: Any) -> list[Any]:
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_such_a_row_of_a_page_is_rejected_by_itself(wrong: int) -> None:
-    answer = read([row(START), row(wrong), row(START + 2 * MINUTE)], grid("1m"), LATEST)
+    answer = parse_page([row(START), row(wrong), row(START + 2 * MINUTE)], grid("1m"), LATEST)
     assert answer.opens == [START, START + 2 * MINUTE]
     assert len(answer.rejected) == 1
     # What it may have stood for is not known.
@@ -34,5 +34,5 @@ def test_such_a_row_of_a_page_is_rejected_by_itself(wrong: int) -> None:
 @pytest.mark.parametrize("wrong", WRONG)
 def test_candles_of_a_larger_timeframe_prove_nothing_with_one_among_them(wrong: int) -> None:
     with pytest.raises(BadRows):
-        volumes([row(START - DAY), row(wrong), row(START)], LATEST)
-    assert list(volumes([row(START - DAY), row(START)], LATEST)) == [START - DAY, START]
+        parse_volumes([row(START - DAY), row(wrong), row(START)], LATEST)
+    assert list(parse_volumes([row(START - DAY), row(START)], LATEST)) == [START - DAY, START]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from support import markets
 from support.markets import MINUTE, Exchange, Market
-from tickwire.fetcher.page_rows import BadRows
+from tickwire.fetcher.page_rows import BadRows, parse
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging_types import PagingFacts, ProvenPage
 from tickwire.model import timeframes
@@ -53,12 +53,12 @@ def fetch(
     """Page through a range to its end; it must come to one, and be right."""
     grid = timeframes.grid(timeframe)
     closed = grid.open_of(exchange.market.now) if clock else None
-    facts = PagingFacts(exchange.page, offered, honoured=honoured, newest=newest)
+    facts = PagingFacts(exchange.page, offered, honours_since=honoured, newest_rows=newest)
     pager = Pager(grid, Range(since, until), closed, facts)
     pages: list[ProvenPage] = []
     while (ask := pager.ask) is not None:
         assert len(exchange.asked) < 5_000, "it loops"
-        pages += pager.take(exchange.answer(ask))
+        pages += pager.take(parse(exchange.answer(ask), ask.timeframe, grid))
     for page in pages:
         truth = [each for each in exchange.market.candles(timeframe) if page.since <= each[0] < page.until]
         assert page.rows == truth, f"[{page.since}, {page.until}) is said to be complete"
@@ -313,7 +313,7 @@ def test_no_request_is_made_for_what_is_declared_not_to_be_had() -> None:
     pages, pager = fetch(exchange, START, now, newest=720)
     assert len(rows_of(pages)) == 719
     assert pager.missing == [Range(START, now - 719 * MINUTE)]
-    assert [refusal.words for refusal in pager.refusals] == ["the exchange has only its newest 720 candles"]
+    assert [refused.reason for refused in pager.refused] == ["the exchange has only its newest 720 candles"]
 
 
 def test_larger_candles_on_both_sides_prove_a_quiet_market_of_a_newest_only_venue() -> None:
@@ -413,8 +413,10 @@ def test_a_recent_listing_is_found_though_large_timeframes_have_one_candle(ago: 
 
 
 def test_a_refused_answer_leaves_the_request_as_it_was() -> None:
-    pager = Pager(timeframes.grid("1m"), Range(START, START + HOUR), START + DAY, PagingFacts(100, ALL))
+    grid = timeframes.grid("1m")
+    pager = Pager(grid, Range(START, START + HOUR), START + DAY, PagingFacts(100, ALL))
     ask = pager.ask
+    assert ask is not None
     with pytest.raises(BadRows):
-        pager.take("[[15147")
+        pager.take(parse("[[15147", ask.timeframe, grid))
     assert pager.ask == ask

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tickwire.fetcher.page_rows import parse
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging_types import PageRequest, PagingFacts
 from tickwire.model import timeframes
@@ -44,7 +45,7 @@ def paged(facts: PagingFacts, count: int, *answers: set[int]) -> tuple[set[int],
         assert len(asked) < 500, "it loops"
         has = answers[min(len(asked), len(answers) - 1)]
         asked.append(ask)
-        for page in pager.take(inside(has, ask) if ask.timeframe == "1m" else []):
+        for page in pager.take(parse(inside(has, ask) if ask.timeframe == "1m" else [], ask.timeframe, GRID)):
             known |= {(at - START) // MINUTE for at in range(page.since, page.until, MINUTE)}
             had = {(row[0] - START) // MINUTE for row in page.rows}
             # What is said not to be there, no later answer has.
@@ -54,7 +55,7 @@ def paged(facts: PagingFacts, count: int, *answers: set[int]) -> tuple[set[int],
     return known, pager, asked
 
 
-FLAT = PagingFacts(50, frozenset({"1m"}), honoured=True, flat=True)
+FLAT = PagingFacts(50, frozenset({"1m"}), honours_since=True, quiet_rows=True)
 
 
 def test_a_row_that_one_answer_left_out_is_asked_for_and_had() -> None:
@@ -74,7 +75,7 @@ def test_what_the_venue_itself_leaves_out_again_it_does_not_have() -> None:
 
 
 def test_where_since_is_not_known_to_be_honoured_it_stays_missing() -> None:
-    known, pager, _ = paged(PagingFacts(50, frozenset({"1m"}), flat=True), 20, set(range(22)) - {7, 8})
+    known, pager, _ = paged(PagingFacts(50, frozenset({"1m"}), quiet_rows=True), 20, set(range(22)) - {7, 8})
     assert known == set(range(20)) - {7, 8}
     assert pager.missing == [Range(START + 7 * MINUTE, START + 9 * MINUTE)]
 

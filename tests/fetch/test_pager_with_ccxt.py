@@ -10,7 +10,7 @@ import pytest
 from support import candle_venues
 from support.candle_venues import Answer, opened, paged
 from support.markets import MINUTE, Market
-from tickwire.fetcher.page_rows import read
+from tickwire.fetcher.page_rows import parse_page
 from tickwire.model.ranges import Range
 from tickwire.model.timeframes import grid
 
@@ -70,8 +70,8 @@ async def test_what_a_venue_refuses_is_named_and_the_rest_is_had() -> None:
         rows, pager = await paged(venue, Range(NOW - 8 * DAY + MINUTE, NOW), NOW)
         assert rows == model.truth(NOW - 10_000 * MINUTE, NOW)
         assert pager.missing == [Range(NOW - 8 * DAY + MINUTE, NOW - 10_000 * MINUTE)]
-        assert [each.until for each in pager.refusals] == [NOW - 10_000 * MINUTE]
-        assert "Candlestick too long ago" in pager.refusals[0].words
+        assert [each.until for each in pager.refused] == [NOW - 10_000 * MINUTE]
+        assert "Candlestick too long ago" in pager.refused[0].reason
         assert len(served.asked) < 40
 
 
@@ -151,6 +151,6 @@ async def test_pages_of_any_length_are_read_as_the_venue_means_them(exchange: st
 
 def test_a_row_that_is_in_doubt_leaves_the_others_around_it() -> None:
     good = [[NOW + n * MINUTE, 1, 2, 0.5, 1, 1] for n in range(5)]
-    found = read([good[0], good[1], None, good[4]], grid("1m"))
+    found = parse_page([good[0], good[1], None, good[4]], grid("1m"))
     assert [row[0] for row in found.rows] == [NOW, NOW + MINUTE, NOW + 4 * MINUTE]
     assert found.doubts == [Range(NOW + 2 * MINUTE, NOW + 4 * MINUTE)]

@@ -12,7 +12,7 @@ import pytest
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.errors import JobParked, NoSuchService, RequestTimeout
-from tickwire.fetcher.job import PARKED_AFTER
+from tickwire.fetcher.probation import PARKED_AFTER
 from tickwire.model.messages import Job, Row
 from tickwire.model.subjects import Key
 

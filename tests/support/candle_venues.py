@@ -20,7 +20,6 @@ from tickwire.fetcher.calls import Calls, ignore_retry
 from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import ProvenPage
 from tickwire.model import timeframes
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
@@ -154,11 +153,13 @@ async def opened(
             yield CandleSource(found, Calls(found, settings, 5, metrics), metrics), served
 
 
-async def paged(venue: CandleSource, wanted: Range, closed: int, timeframe: str = "1m") -> tuple[list[Row], Pager]:
+async def paged(source: CandleSource, wanted: Range, closed: int, timeframe: str = "1m") -> tuple[list[Row], Pager]:
     """A range as the fetcher fetches it: what is proven, and the pager at its end."""
-    facts = await venue.paging_facts(SYMBOL, timeframe, ignore_retry)
-    pager = Pager(timeframes.grid(timeframe), wanted, closed, facts)
-    made: list[ProvenPage] = []
-    while pager.ask is not None:
-        made += await venue.page(pager, SYMBOL, ignore_retry)
-    return sorted(row for page in made for row in page.rows), pager
+    facts = await source.paging_facts(SYMBOL, timeframe, ignore_retry)
+    grid = timeframes.grid(timeframe)
+    pager = Pager(grid, wanted, closed, facts)
+    rows: list[Row] = []
+    while (request := pager.ask) is not None:
+        for page in pager.take(await source.fetch(request, SYMBOL, grid, ignore_retry)):
+            rows += source.in_base_currency(SYMBOL, page).rows
+    return sorted(rows), pager

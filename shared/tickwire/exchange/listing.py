@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
+
+from tickwire.errors import UnknownSymbol
 
 AGAIN_S = 30.0
 """An exchange is asked for its markets once in so long at most, whoever asks for a symbol that it does not list."""
@@ -93,3 +96,12 @@ class Listing:
             self._refusal = error
             raise
         self._loaded_at = time.monotonic()
+
+
+def unknown_symbol(exchange: str, symbol: str, symbols: Iterable[str]) -> UnknownSymbol:
+    """The error for a symbol that the exchange does not list; its remedy names the nearest that are listed."""
+    near = difflib.get_close_matches(symbol.upper(), list(symbols), n=3, cutoff=0.5)
+    return UnknownSymbol(
+        f"{exchange} does not list {symbol}",
+        f"did you mean {' or '.join(near)}?" if near else "write symbols as ccxt does, such as BTC/USDT",
+    )

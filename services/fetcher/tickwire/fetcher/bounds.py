@@ -1,4 +1,4 @@
-"""Where a job's candles begin and end, by the exchange's clock and where its candles open. No I/O."""
+"""The bounds of a job's candles: by its request, the exchange's clock and where its candles open. No I/O."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tickwire.model.timeframes import Grid
 
 @dataclass(frozen=True)
 class Bounds:
-    """`[since, until)` is what the job answers for, `[since, reach)` what it has the exchange asked for.
+    """Times in ms. The job's result is about `[since, until)`; the exchange is asked for `[since, reach)`.
 
-    `closed` is where the open candle opens, None where no clock tells: a candle is then closed when a later one exists.
-    Candles may be revised for `revised_ms` after their end.
+    `closed` is the open time of the candle that is still open; None where the exchange has no clock: a candle is then
+    closed when a later one exists. Candles may be revised for `revised_ms` after their end.
     """
 
     grid: Grid
@@ -24,15 +24,15 @@ class Bounds:
     reach: int
     closed: int | None
     settled: int | None
-    """Where the first candle opens that may still be revised; None where no clock tells."""
+    """The open time of the first candle that may still be revised; None where the exchange has no clock."""
     revised_ms: int
 
     def settled_by(self, newest: int) -> int:
-        """Where the first candle opens that may still be revised, if it is as late as one opens at `newest` (ms)."""
+        """The open time (ms) of the first candle that may still be revised when one has opened at `newest`."""
         return self.grid.open_of(newest - self.revised_ms)
 
-    def termed(self, page: ProvenPage, newest: int | None) -> ProvenPage:
-        """A page with what the cache has to know of it besides: which candles are final, and where they open."""
+    def with_finality(self, page: ProvenPage, newest: int | None) -> ProvenPage:
+        """The page with which of its candles are final, and where they open, as the cache needs it."""
         settled = self.settled
         if settled is None and newest is not None:
             settled = self.settled_by(newest)
@@ -40,17 +40,19 @@ class Bounds:
         return replace(page, settled=None if final else settled, opens_at=self.grid.opens_at)
 
 
-def bounds(request: FetchRequest, grid: Grid, now: int | None, ours: int, settle_ms: int, revised_ms: int) -> Bounds:
-    """Those of a request when it is `now` at the exchange, None where that is unknown, and `ours` here (all ms).
+def bounds_of(
+    request: FetchRequest, grid: Grid, now: int | None, local_now: int, settle_ms: int, revised_ms: int
+) -> Bounds:
+    """The bounds of a request at the exchange's time `now` (None where it has no clock). All times in ms.
 
-    A candle counts as closed `settle_ms` after its end. A request without `until` ends at the newest candle that is
-    final; the newest closed ones are asked for, too. Raises BadRequest for what has not happened.
+    A candle counts as closed `settle_ms` after its end. A request without `until` ends at the newest final candle; the
+    closed candles after it are fetched, too. Raises BadRequest for a `since` in the future.
     """
     since = grid.ceil_open(request.since)
     asked = None if request.until is None else grid.ceil_open(request.until)
     if now is None:
-        # Our own clock says only how far to ask: in the end the range ends at the newest candle there is.
-        reach = max(since, grid.open_of(ours) if asked is None else asked)
+        # This machine's clock only limits what is requested; the range will end at the newest candle that exists.
+        reach = max(since, grid.open_of(local_now) if asked is None else asked)
         return Bounds(grid, since, reach, reach, None, None, revised_ms)
     if request.since > now:
         raise BadRequest(

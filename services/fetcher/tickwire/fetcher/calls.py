@@ -1,21 +1,20 @@
-"""Calls to one exchange: at most so many at once, repeated where that makes sense, errors in our own words.
+"""Calls to one exchange: bounded concurrency, retries, and its errors as TickwireErrors.
 
-Repeated are ccxt's `OperationFailed` and everything below it (network, rate limit, maintenance, timeout, bad
-response), and nothing else. The semaphore is held for the call alone: waiting happens outside it.
+Retried are ccxt's `OperationFailed` and its subclasses (network, rate limit, maintenance, timeout, bad response), and
+nothing else. The semaphore is held during the call only: delays are outside it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import difflib
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, NamedTuple, TypeVar
 
-import aiohttp
 import stamina
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
+from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.reachability import trouble
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model.times import now_ms
@@ -30,34 +29,35 @@ T = TypeVar("T")
 
 
 class RequestRefused(ExchangeFailed):
-    """The exchange refused this one request: others, of another range, it may answer."""
+    """The exchange refused this request. It may answer others, for example of another range."""
 
 
 _REFUSES_ALL = (errors.AuthenticationError, errors.RestrictedLocation, errors.NotSupported, errors.InvalidNonce)
-"""What no other request of the kind would change: who we are, where we are, what is offered."""
+"""Refusals that apply to every request of the kind: because of the account, the location or what is offered."""
 
 LASTING_ATTEMPTS = 2
-"""Attempts where this machine's network is what fails (see `reaching`): a second one, for the case that it was not."""
-PATIENCE_S = 900.0
-"""The longest `Retry-After` that a job waits for; bans of hours and days end it instead."""
+"""Attempts where the cause is this machine's network (see `reachability`); the second, in case it was not."""
+MAX_RETRY_AFTER_S = 900.0
+"""The longest `Retry-After` that a job waits for; a longer one fails the job."""
 
 
 class FailedAttempt(NamedTuple):
-    """An attempt that failed, in words, and when the next one is made at the earliest (ms)."""
+    """Why an attempt failed, and the earliest time of the next one (ms)."""
 
-    words: str
+    reason: str
     next_try_at: int
 
 
 OnRetry = Callable[[FailedAttempt], Awaitable[None]]
+"""Called with each failed attempt that is followed by another."""
 
 
 async def ignore_retry(_: FailedAttempt) -> None:
-    """Nobody wants to know."""
+    """An OnRetry that does nothing."""
 
 
 class Calls:
-    """The calls to one exchange, an exchange of `tickwire.exchange.opening.open_exchange`."""
+    """The calls to one exchange that `tickwire.exchange.opening.open_exchange` opened."""
 
     def __init__(
         self,
@@ -70,27 +70,27 @@ class Calls:
         self._exchange = exchange
         self._settings = settings
         self._metrics = metrics
-        self._free = asyncio.Semaphore(concurrency)
+        self._permits = asyncio.Semaphore(concurrency)
         self._secrets = tuple(secrets)
         self._failing = Episode(log, "an exchange fails", exchange=exchange.id)
-        self._repeating = 0
-        """Calls that have failed and will be made again."""
+        self._retrying = 0
+        """Calls that have failed and will be retried."""
 
     async def __call__(self, what: str, call: Callable[[], Awaitable[T]], on_retry: OnRetry = ignore_retry) -> T:
-        """The result of `call`. `what` names it in errors; `on_retry` is told why it is to be made again, and when.
+        """The result of `call`, retried as the settings allow. `what` names the call in errors.
 
-        Raises ExchangeFailed or UnknownSymbol.
+        Raises ExchangeFailed (RequestRefused where other requests may be answered), UnknownSymbol.
         """
         settings = self._settings
         failed = False
         number = 0
 
-        def again(error: Exception) -> bool:
-            return retried(error) and number < self._attempts(error)
+        def is_retried(error: Exception) -> bool:
+            return can_retry(error) and number < self._attempts(error)
 
         try:
             async for attempt in stamina.retry_context(
-                on=again,
+                on=is_retried,
                 attempts=settings.attempts,
                 timeout=None,
                 wait_initial=settings.backoff_s,
@@ -101,59 +101,62 @@ class Calls:
                     number = attempt.num
                     if number > 1:
                         self._metrics.retries.labels(self._exchange.id).inc()
-                    await self._may_ask(what)
+                    await self._wait_for_gate(what)
                     try:
-                        async with self._free:
-                            found = await self._counted(what, call)
+                        async with self._permits:
+                            result = await self._measured(what, call)
                     except errors.OperationFailed as error:
-                        self._repeating += not failed
+                        self._retrying += not failed
                         failed = True
-                        if again(error):
-                            await on_retry(self._failure(error, attempt.next_wait))
+                        if is_retried(error):
+                            await on_retry(self._failed_attempt(error, attempt.next_wait))
                         raise
-                    if self._repeating <= failed:
-                        # None but this one had to be made again.
+                    if self._retrying <= failed:
+                        # No other call is being retried.
                         self._failing.ends()
-                    return found
+                    return result
         except errors.BaseError as error:
-            raise self._in_our_words(what, error) from error
+            raise self._translated(what, error) from error
         finally:
-            self._repeating -= failed
+            self._retrying -= failed
         raise AssertionError("stamina either returns or raises")
 
     def _attempts(self, error: Exception) -> int:
-        """How often a call is made that fails so."""
+        """The most attempts of a call that fails with `error`."""
         most = self._settings.attempts
         return min(most, LASTING_ATTEMPTS) if trouble(error, self._exchange.id) is not None else most
 
-    def _failure(self, error: Exception, wait_s: float) -> FailedAttempt:
+    def _failed_attempt(self, error: Exception, wait_s: float) -> FailedAttempt:
         wait_s = max(wait_s, self._exchange.gate.remaining_s)
         return FailedAttempt(described(error, self._secrets), now_ms() + round(wait_s * 1000))
 
-    async def _counted(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+    async def _measured(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
+        """Make one attempt, counted and timed."""
         try:
             with self._metrics.requests.labels(self._exchange.id).time():
-                return await _parsed(call)
+                return await guarded_call(call)
         except errors.BaseError as error:
             self._metrics.failures.labels(self._exchange.id, type(error).__name__).inc()
-            if retried(error):
+            if can_retry(error):
                 self._failing.occurs(what=what, error=described(error, self._secrets))
             raise
 
-    async def _may_ask(self, what: str) -> None:
+    async def _wait_for_gate(self, what: str) -> None:
+        """Wait until the exchange's `Retry-After` has passed. Raises ExchangeFailed when that is too long."""
         remaining = self._exchange.gate.remaining_s
-        if remaining > PATIENCE_S:
+        if remaining > MAX_RETRY_AFTER_S:
             raise ExchangeFailed(
-                f"{self._exchange.id} wants to be left alone for {remaining:.0f} s, so {what} was not asked",
+                f"{self._exchange.id} accepts no requests for {remaining:.0f} s, so {what} was not requested",
                 "wait that long, and lower exchange.<id>.concurrency",
             )
         await self._exchange.gate.passed()
 
-    def _in_our_words(self, what: str, error: errors.BaseError) -> TickwireError:
+    def _translated(self, what: str, error: errors.BaseError) -> TickwireError:
+        """The TickwireError for the last failure of a call."""
         text = f"{self._exchange.id}: {what}: {described(error, self._secrets)}"
         if isinstance(error, errors.BadSymbol):
             return UnknownSymbol(text, "see the exchange's list of symbols")
-        if retried(error):
+        if can_retry(error):
             attempts = f"(after {self._attempts(error)} attempts)"
             if (found := trouble(error, self._exchange.id)) is not None:
                 return ExchangeFailed(f"{self._exchange.id}: {found.what}: {text} {attempts}", found.remedy)
@@ -162,31 +165,16 @@ class Calls:
         return kind(text, _remedy(error, self._exchange.id))
 
 
-def retried(error: Exception) -> bool:
-    """Whether asking again makes sense."""
+def can_retry(error: Exception) -> bool:
+    """Whether another attempt may succeed."""
     return isinstance(error, errors.OperationFailed)
-
-
-async def _parsed(call: Callable[[], Awaitable[T]]) -> T:
-    try:
-        return await call()
-    except errors.ExchangeError as error:
-        if isinstance(error.__cause__, aiohttp.ClientError | OSError):
-            # ccxt 4.5.90 calls a connection that breaks within an answer so.
-            raise errors.NetworkError(str(error)) from error
-        raise
-    except OSError as error:
-        raise errors.NetworkError(repr(error)) from error
-    except (TypeError, KeyError, IndexError, AttributeError, ValueError) as error:
-        # ccxt's parsers trip like this over answers that are not what they should be.
-        raise errors.BadResponse(f"the answer cannot be read: {error!r}") from error
 
 
 def _remedy(error: errors.BaseError, exchange: str) -> str:
     match error:
         case errors.PermissionDenied():
             return (
-                f"the exchange refuses this address, or TICKWIRE_{exchange.upper()}_API_KEY: check both; "
+                f"the exchange refuses this IP address or TICKWIRE_{exchange.upper()}_API_KEY: check both; "
                 f"exchange.{exchange}.ccxt takes a proxy"
             )
         case errors.AuthenticationError():
@@ -194,15 +182,6 @@ def _remedy(error: errors.BaseError, exchange: str) -> str:
         case errors.RestrictedLocation():
             return f"the exchange does not serve this location; exchange.{exchange}.ccxt takes a proxy"
         case errors.NotSupported():
-            return "ask for something that the exchange offers"
+            return "request something that the exchange offers"
         case _:
-            return "asking again would not help"
-
-
-def unknown_symbol(exchange: str, symbol: str, symbols: Iterable[str]) -> UnknownSymbol:
-    """The error for a symbol that is not listed, with the nearest that are."""
-    near = difflib.get_close_matches(symbol.upper(), list(symbols), n=3, cutoff=0.5)
-    return UnknownSymbol(
-        f"{exchange} does not list {symbol}",
-        f"did you mean {' or '.join(near)}?" if near else "write symbols as ccxt does, such as BTC/USDT",
-    )
+            return "another attempt would not help"

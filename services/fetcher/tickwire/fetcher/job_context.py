@@ -1,4 +1,4 @@
-"""What all jobs of a fetcher's process share, and the end of those that do not run."""
+"""What all jobs of a fetcher's process share, and the end of jobs that never ran."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tickwire.settings import Settings
 
 log = logs.get(__name__)
 
-STARTING = 16
-"""Jobs that ask the cache what it has at once."""
+COVERAGE_REQUESTS = 16
+"""Jobs that may ask the cache for its coverage at the same time."""
 
 
 @dataclass(frozen=True)
 class UnopenedExchange:
-    """An exchange that could not be opened, and why: its jobs fail with that."""
+    """An exchange that could not be opened: its jobs fail with `error`."""
 
     exchange: str
     error: TickwireError
@@ -34,29 +34,30 @@ class UnopenedExchange:
 
 @dataclass(frozen=True)
 class JobContext:
-    """What all jobs of this process share. `begun` are those that it began and that have not ended."""
+    """What all jobs of this process share."""
 
     bus: Bus
     settings: Settings
     instance: str
     metrics: FetcherMetrics
     begun: set[str] = field(default_factory=set)
+    """The jobs that this process has begun and that have not ended."""
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
-    starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING))
+    """Held by the job that is on probation."""
+    coverage_permits: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COVERAGE_REQUESTS))
 
 
 async def end_without_running(context: JobContext, request: FetchRequest, error: TickwireError) -> None:
-    """Publish that a job ended while it did not run. Raises BrokerUnavailable."""
+    """Publish that a job failed before it ran here. Raises BrokerUnavailable."""
     assert request.id is not None
     before = await last_message(context.bus, request.id)
     if before is not None and before.ended:
         return
     until = now_ms() if request.until is None else request.until
+    # Not moved to where candles open: the timeframe may be an invalid one.
     job = before or Job(
         id=request.id,
-        exchange=request.exchange,
-        symbol=request.symbol,
-        timeframe=request.timeframe,
+        **request.key._asdict(),
         state="queued",
         since=request.since,
         until=max(request.since, until),
@@ -69,4 +70,4 @@ async def end_without_running(context: JobContext, request: FetchRequest, error:
     await context.bus.append(subjects.job(job.id), messages.encode(job), message_id=message_id)
     label = job.exchange if job.exchange in opening.ids() else UNKNOWN
     context.metrics.ended.labels(label, outcome(job)).inc()
-    log.warning("job ended before it began", job=job.id, error=str(error))
+    log.warning("job failed before it ran", job=job.id, error=str(error))

@@ -1,4 +1,9 @@
-"""The way of proven pages into the cache: sent in order, a few ahead, and followed until they are durable."""
+"""Publishes proven pages to the cache, in order and a few ahead, and follows them until they are durable.
+
+A page is durable when `md.stored` covers it. That message is not repeated, so one that was missed (a reconnect) is
+replaced by a look into stream OHLCV: the cache removes what it has applied. The cache publishes `md.rejected` for a
+page that it does not apply.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +15,7 @@ from dataclasses import dataclass
 
 import nats.errors
 import nats.js.errors
+import stamina
 from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close, streams
@@ -22,127 +28,115 @@ from tickwire.model.messages import CandlePage, Coverage, KeyRequest, RejectedPa
 from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
 
-SENDING = 4
-"""Pages that wait for the broker's confirmation while the next is fetched."""
-UNSTORED = 64
-"""Pages that may be on their way to the cache; with more, fetching waits."""
-PATIENCE_S = 30.0
-"""How long nothing may become durable before the job says so: a cache needs a few seconds to be taken over."""
-ASK_AGAIN_S = 2.0
-"""How long without news of what is stored before the cache is asked: news is not repeated after a reconnect."""
+UNACKNOWLEDGED = 4
+"""Pages that wait for the broker's acknowledgement while the next is fetched."""
+NOT_DURABLE = 64
+"""Pages published and not yet durable; with more, fetching waits."""
+STORAGE_TIMEOUT_S = 30.0
+"""How long no page may become durable before the job fails: a takeover of a cache partition takes a few seconds."""
+LOOK_AFTER_S = 2.0
+"""How long without `md.stored` before the pages are looked for in stream OHLCV."""
+COVERAGE_TIMEOUT_S = 5.0
 
 
 @dataclass
-class _Sent:
-    """A page on its way; `sequence` is its place in stream OHLCV once the broker has it.
+class _SentPage:
+    """A page that is not yet durable.
 
-    `range` is what of `page` becomes known: not what may still be revised.
+    `range` is that of the page, `final` the part that may not be revised any more. `sequence` is its place in stream
+    OHLCV, once the broker has acknowledged it.
     """
 
-    page: Range
     range: Range
+    final: Range
     rows: int
     sequence: int | None = None
 
 
 class PagePublisher:
-    """The pages of one job on their way. Made by `storing`."""
+    """The pages of one job of a key. Made by `publishing_pages`."""
 
-    def __init__(self, bus: Bus, key: Key, run: str, *, refresh: bool) -> None:
+    def __init__(self, bus: Bus, key: Key, message_prefix: str) -> None:
         self._bus = bus
         self._key = key
-        self._run = run
-        self._refresh = refresh
-        self._to_send: asyncio.Queue[tuple[ProvenPage, _Sent] | None] = asyncio.Queue(SENDING)
-        self._on_the_way: list[_Sent] = []
+        self._message_prefix = message_prefix
+        self._to_publish: asyncio.Queue[tuple[ProvenPage, _SentPage] | None] = asyncio.Queue(UNACKNOWLEDGED)
+        self._pending: list[_SentPage] = []
+        """Pages that are neither durable nor rejected."""
         self._durable: list[Range] = []
-        self._news = asyncio.Event()
-        """Set when pages became durable or were passed over; a new one each time."""
+        self._changed = asyncio.Event()
+        """Set when pages became durable or were rejected; a new one each time."""
         self._ended = False
         self.rows = 0
-        """How many rows of this job are durable."""
+        """The number of rows that became durable."""
         self.stored = 0
-        """How many of its pages are."""
+        """The number of pages that became durable."""
         self.done: list[Range] = []
         """The ranges of these pages."""
-        self.refusals: list[RefusedRange] = []
-        """Pages of this job that the cache passed over for good, and why."""
-        self._passed_over: dict[int, str] = {}
-        """Why pages were passed over, by sequence: the cache may say so before the broker's confirmation is read."""
+        self.refused: list[RefusedRange] = []
+        """The pages that the cache rejected."""
+        self._rejected: dict[int, str] = {}
+        """Reasons of rejected pages by sequence: `md.rejected` may arrive before the broker's acknowledgement."""
+
+    # -- for the job ----------------------------------------------------------------------------------------------
 
     async def put(self, page: ProvenPage) -> None:
-        """Send a page, waiting for earlier ones when too many are on their way. Raises as `settled` does."""
-        if len(self._on_the_way) >= UNSTORED:
-            await self._until(lambda: len(self._on_the_way) < UNSTORED)
-        known = Range(page.since, page.until if page.settled is None else page.settled)
-        sent = _Sent(Range(page.since, page.until), known, len(page.rows))
-        self._on_the_way.append(sent)
-        await self._to_send.put((page, sent))
+        """Publish a page; waits while too many are not durable. Raises as `wait_until_durable` does."""
+        if len(self._pending) >= NOT_DURABLE:
+            await self._wait_until(lambda: len(self._pending) < NOT_DURABLE)
+        whole = Range(page.since, page.until)
+        final = Range(page.since, page.until if page.settled is None else page.settled)
+        sent = _SentPage(whole, final, len(page.rows))
+        self._pending.append(sent)
+        await self._to_publish.put((page, sent))
 
-    async def settled(self) -> None:
-        """Wait until all pages are durable, or among `refusals`.
-
-        Raises StorageError when for 30 s nothing becomes so, and what the cache says when it refuses the key.
-        """
-        await self._until(lambda: not self._on_the_way)
+    async def wait_until_durable(self) -> None:
+        """Wait until every page is durable or rejected. Raises StorageError when for 30 s no page becomes so."""
+        await self._wait_until(lambda: not self._pending)
 
     async def coverage(self, since: int, until: int) -> Coverage:
-        """What the cache knows of `[since, until)`. Waits up to 30 s for a cache that is just coming up."""
-        deadline = asyncio.get_running_loop().time() + PATIENCE_S
-        while True:
-            try:
-                return await self._coverage(since, until)
-            except (NoSuchService, RequestTimeout):
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                await asyncio.sleep(0.2)
+        """What the cache has of `[since, until)`. Waits up to 30 s for a cache that is starting."""
+        request = KeyRequest(**self._key._asdict(), since=since, until=until)
+        async for attempt in stamina.retry_context(
+            on=(NoSuchService, RequestTimeout), attempts=None, timeout=STORAGE_TIMEOUT_S, wait_initial=0.1, wait_max=1.0
+        ):
+            with attempt:
+                return await self._bus.request("cache.coverage", request, Coverage, timeout_s=COVERAGE_TIMEOUT_S)
+        raise AssertionError("stamina either returns or raises")
 
-    async def _coverage(self, since: int, until: int) -> Coverage:
-        request = KeyRequest(
-            exchange=self._key.exchange,
-            symbol=self._key.symbol,
-            timeframe=self._key.timeframe,
-            since=since,
-            until=until,
-        )
-        return await self._bus.request("cache.coverage", request, Coverage, timeout_s=5)
-
-    async def _until(self, reached: Callable[[], bool]) -> None:
+    async def _wait_until(self, reached: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()
-        left, progress = len(self._on_the_way), loop.time()
+        left, progress_at = len(self._pending), loop.time()
         while not reached():
             try:
-                async with asyncio.timeout(ASK_AGAIN_S):
-                    await self._news.wait()
+                async with asyncio.timeout(LOOK_AFTER_S):
+                    await self._changed.wait()
             except TimeoutError:
-                await self._ask_the_cache()
-            if len(self._on_the_way) != left:
-                left, progress = len(self._on_the_way), loop.time()
-            elif loop.time() - progress > PATIENCE_S:
+                await self._look_into_stream()
+            if len(self._pending) != left:
+                left, progress_at = len(self._pending), loop.time()
+            elif loop.time() - progress_at > STORAGE_TIMEOUT_S:
                 raise StorageError(
-                    f"of {self._key}, {left} pages were not stored within {PATIENCE_S:.0f} s",
-                    "is a cache running, and has its disk room? what was sent is kept and will be stored",
+                    f"{left} pages of {self._key} were not stored within {STORAGE_TIMEOUT_S:.0f} s",
+                    "is a cache running, and has its disk room? what was published is kept and will be stored",
                 )
 
-    async def _ask_the_cache(self) -> None:
-        if not self._on_the_way:
-            return
-        if self._refresh:
-            # The range was known before, so that it is known says nothing; but the cache removes what it has stored.
-            self._became_durable([sent.range for sent in list(self._on_the_way) if await self._is_gone(sent)])
-            return
-        since = min(sent.range.since for sent in self._on_the_way)
-        until = max(sent.range.until for sent in self._on_the_way)
-        try:
-            self._became_durable((await self._coverage(since, until)).verified)
-        except (NoSuchService, RequestTimeout):
-            return
+    # -- what became of the pages ---------------------------------------------------------------------------------
 
-    async def _is_gone(self, sent: _Sent) -> bool:
-        if sent.sequence is None:
-            return False
+    async def _look_into_stream(self) -> None:
+        """Find pending pages that the cache has applied. It applies the pages of a key in order."""
+        gone = []
+        for sent in list(self._pending):
+            if sent.sequence is None or not await self._is_gone(sent.sequence):
+                break
+            gone.append(sent.final)
+        if gone:
+            self._became_durable(gone)
+
+    async def _is_gone(self, sequence: int) -> bool:
+        """Whether stream OHLCV no longer has a page; False when the broker does not answer."""
         try:
-            await cancellable(self._bus.jetstream.get_msg(streams.OHLCV, sent.sequence))
+            await cancellable(self._bus.jetstream.get_msg(streams.OHLCV, sequence))
         except nats.js.errors.NotFoundError:
             return True
         except nats.errors.Error:
@@ -151,78 +145,78 @@ class PagePublisher:
 
     def _became_durable(self, ranges: list[Range]) -> None:
         self._durable = merge([*self._durable, *ranges])
-        waiting = []
-        for sent in self._on_the_way:
-            if covers(self._durable, sent.range):
+        pending = []
+        for sent in self._pending:
+            if covers(self._durable, sent.final):
                 self.rows += sent.rows
                 self.stored += 1
-                self.done = merge([*self.done, sent.range])
+                self.done = merge([*self.done, sent.final])
             else:
-                waiting.append(sent)
-        self._on_the_way = waiting
-        self._tell()
+                pending.append(sent)
+        self._pending = pending
+        self._notify()
 
-    def _tell(self) -> None:
-        self._news.set()
-        self._news = asyncio.Event()
+    def _drop_rejected(self) -> None:
+        """Move rejected pages from the pending ones to `refused`."""
+        pending = []
+        for sent in self._pending:
+            if sent.sequence is not None and (reason := self._rejected.pop(sent.sequence, None)) is not None:
+                self.refused.append(RefusedRange(*sent.range, reason))
+            else:
+                pending.append(sent)
+        if len(pending) < len(self._pending):
+            self._pending = pending
+            self._notify()
 
-    async def follow(self, on_durable: OnDurable) -> None:
-        """Call `on_durable` whenever there is news of pages, until `end`."""
-        while not self._ended:
-            news = self._news
-            await on_durable(self)
-            await news.wait()
+    def _notify(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # -- run by `publishing_pages` --------------------------------------------------------------------------------
 
     async def on_stored(self, message: Msg) -> None:
-        """Take in `md.stored`."""
+        """Handle `md.stored`."""
         stored = messages.decode(message.data, Stored)
         self._became_durable([Range(stored.since, stored.until)])
 
     async def on_rejected(self, message: Msg) -> None:
-        """Take in `md.rejected`."""
+        """Handle `md.rejected`."""
         rejected = messages.decode(message.data, RejectedPage)
-        self._passed_over[rejected.sequence] = rejected.reason
-        self._take_out()
+        self._rejected[rejected.sequence] = rejected.reason
+        self._drop_rejected()
 
-    def _take_out(self) -> None:
-        """No longer wait for pages that were passed over."""
-        waiting = []
-        for sent in self._on_the_way:
-            if sent.sequence is not None and (reason := self._passed_over.pop(sent.sequence, None)) is not None:
-                self.refusals.append(RefusedRange(*sent.page, reason))
-            else:
-                waiting.append(sent)
-        if len(waiting) < len(self._on_the_way):
-            self._on_the_way = waiting
-            self._tell()
+    async def report(self, on_durable: OnDurable) -> None:
+        """Call `on_durable` after each change of the pages, until `end`."""
+        while not self._ended:
+            changed = self._changed
+            await on_durable(self)
+            await changed.wait()
 
-    async def send(self) -> None:
-        """Send pages in order until the None that ends them. Raises BrokerUnavailable."""
-        while (each := await self._to_send.get()) is not None:
+    async def publish(self) -> None:
+        """Publish pages in order until `end`. Raises BrokerUnavailable."""
+        while (each := await self._to_publish.get()) is not None:
             page, sent = each
-            data = messages.encode(
-                CandlePage(
-                    exchange=self._key.exchange,
-                    symbol=self._key.symbol,
-                    timeframe=self._key.timeframe,
-                    since=page.since,
-                    until=page.until,
-                    rows=page.rows,
-                    volume_unit=page.volume_unit,
-                    settled=page.settled,
-                    opens_at=page.opens_at,
-                )
+            candle_page = CandlePage(
+                **self._key._asdict(),
+                since=page.since,
+                until=page.until,
+                rows=page.rows,
+                volume_unit=page.volume_unit,
+                settled=page.settled,
+                opens_at=page.opens_at,
             )
+            data = messages.encode(candle_page)
             digest = hashlib.blake2b(data, digest_size=12).hexdigest()
-            ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=f"{self._run}.{digest}")
+            message_id = f"{self._message_prefix}.{digest}"
+            ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=message_id)
             sent.sequence = ack.seq
-            self._take_out()
+            self._drop_rejected()
 
     async def end(self) -> None:
-        """Have `send` return after what it has, and `follow` after the call that it is in."""
-        await self._to_send.put(None)
+        """Let `publish` return after the pages that it has, and `report` after the call that it is in."""
+        await self._to_publish.put(None)
         self._ended = True
-        self._tell()
+        self._notify()
 
 
 OnDurable = Callable[[PagePublisher], Awaitable[None]]
@@ -230,22 +224,22 @@ OnDurable = Callable[[PagePublisher], Awaitable[None]]
 
 @asynccontextmanager
 async def publishing_pages(
-    bus: Bus, key: Key, run: str, on_durable: OnDurable, *, refresh: bool = False
+    bus: Bus, key: Key, message_prefix: str, on_durable: OnDurable
 ) -> AsyncIterator[PagePublisher]:
-    """Send pages of a key within the block. On the way out, those put are sent, unless it is cancelled.
+    """Publish pages of a key within the block; at its end those put are published, unless it is cancelled.
 
-    The same page sent twice under the same `run` is stored once. `on_durable` is called, one call after another,
-    whenever pages became durable or were passed over.
+    The same page published twice with the same `message_prefix` is stored once. `on_durable` is called, one call after
+    another, whenever pages became durable or were rejected.
     """
-    way = PagePublisher(bus, key, run, refresh=refresh)
-    stored = await bus.subscribe(subjects.stored(key), way.on_stored)
-    rejected = await bus.subscribe(subjects.rejected(key), way.on_rejected)
+    publisher = PagePublisher(bus, key, message_prefix)
+    stored = await bus.subscribe(subjects.stored(key), publisher.on_stored)
+    rejected = await bus.subscribe(subjects.rejected(key), publisher.on_rejected)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(way.send())
-            group.create_task(way.follow(on_durable))
-            yield way
-            await way.end()
+            group.create_task(publisher.publish())
+            group.create_task(publisher.report(on_durable))
+            yield publisher
+            await publisher.end()
     finally:
         await graceful_close.unsubscribe(bus.client, stored)
         await graceful_close.unsubscribe(bus.client, rejected)

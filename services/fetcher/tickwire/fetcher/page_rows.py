@@ -1,7 +1,7 @@
-"""An exchange's answer as rows: which of them are candles, and which places the others leave in doubt. No I/O.
+"""Parses an exchange's answer into rows, and finds the places that rejected rows leave doubtful. No I/O.
 
-A row that cannot be a candle (nulls, NaN, off the grid, from the future) is its own fault only: it is rejected by
-name, and the rows around it stay. What it may have stood for is in doubt, and proves nothing.
+A row that cannot be a candle (nulls, NaN, off the grid, in the future) is rejected by itself, with the reason; the rows
+around it are kept. The interval that it may have stood for is doubtful: nothing is proven there.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TypeGuard
+from typing import TypeAlias, TypeGuard
 
 import msgspec
 
@@ -23,19 +23,22 @@ from tickwire.model.timeframes import Grid
 
 _NO_LIMIT = 1 << 62
 _SHIFTED = 3_600_000
-"""Timeframes from here on (ms) open on a grid of their own at some venues: midnight is somewhere else there."""
+"""Timeframes of this length (ms) and longer open on another grid at some exchanges: at another zone's midnight."""
 _ZONES = 900_000
-"""Midnights on Earth are multiples of a quarter of an hour apart."""
+"""The offsets of time zones are multiples of a quarter of an hour (ms)."""
 _NAMED = 60
-"""How much of a rejected row its name shows."""
+"""Characters of a rejected row that its reason shows."""
+
+Volumes: TypeAlias = dict[int, float]
+"""Candles of a larger timeframe: volumes by open time (ms), ascending; NaN where the answer has no volume."""
 
 
 class BadRows(ValueError):
-    """An answer that cannot be candles of this timeframe: ask again."""
+    """An answer that cannot be candles of the timeframe; another attempt may be sound."""
 
 
 class OtherGrid(Exception):
-    """All rows of an answer open on one grid that is not the one that was expected."""
+    """All rows of an answer open on one grid, which is not the expected one."""
 
     def __init__(self, grid: Grid, opens_at: int) -> None:
         super().__init__(f"candles of {grid.timeframe} open at {opens_at}")
@@ -44,13 +47,13 @@ class OtherGrid(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """The rows of one answer, ascending, one for each open time; `doubts` are where rejected ones may belong."""
+class PageRows:
+    """The rows of one answer, ascending, one for each open time. Rejected rows may belong in the ranges `doubts`."""
 
     rows: list[Row]
     doubts: list[Range] = field(default_factory=list)
     rejected: list[str] = field(default_factory=list)
-    """Why each of the others is no candle."""
+    """The reason of each rejection."""
 
     @property
     def opens(self) -> list[int]:
@@ -58,16 +61,23 @@ class Answer:
         return [row[0] for row in self.rows]
 
 
-def read(answer: object, grid: Grid, latest: int | None = None) -> Answer:
-    """The rows of an answer. `latest`: no candle opens after it (ms), by the exchange's clock.
+def parse(answer: object, timeframe: str, grid: Grid, latest: int | None = None) -> PageRows | Volumes:
+    """Parse a page of `timeframe`, which is that of `grid` or a larger one. Raises BadRows, OtherGrid."""
+    if timeframe == grid.timeframe:
+        return parse_page(answer, grid, latest)
+    return parse_volumes(answer, latest)
 
-    Of two rows of one time the later in the answer counts. Raises BadRows for what is no list, and where no row of it
-    is a candle; OtherGrid where all are candles of another grid.
+
+def parse_page(answer: object, grid: Grid, latest: int | None = None) -> PageRows:
+    """Parse the rows of a page of `grid`. No candle opens after `latest` (ms), by the exchange's clock.
+
+    Of two rows with one open time the later in the answer is kept. Raises BadRows when the answer is no list or has
+    rows of which none is a candle, OtherGrid when all rows are candles of another grid.
     """
     if not isinstance(answer, list):
         raise BadRows(f"a page of candles is a list, and this is {type(answer).__name__}")
     if (all_sound := _all_sound(answer, grid, _NO_LIMIT if latest is None else latest)) is not None:
-        return Answer(all_sound)
+        return PageRows(all_sound)
     checked = [_checked(row, latest) for row in answer]
     opens = [row[0] for row in checked if not isinstance(row, str)]
     if opens and not any(grid.opens(at) for at in opens):
@@ -80,14 +90,14 @@ def read(answer: object, grid: Grid, latest: int | None = None) -> Answer:
     rejected = [row for row in checked if isinstance(row, str)]
     if answer and not rows:
         raise BadRows(rejected[0])
-    return Answer(rows, _doubts(checked, answer, grid, rows) if rejected else [], rejected)
+    return PageRows(rows, _doubts(checked, answer, grid, rows) if rejected else [], rejected)
 
 
-def volumes(answer: object, latest: int | None = None) -> dict[int, float]:
-    """The open times of an answer, ascending, on whatever grid they are, each with the volume; NaN where none is told.
+def parse_volumes(answer: object, latest: int | None = None) -> Volumes:
+    """Parse the opens and volumes of a page of a larger timeframe, on any grid.
 
-    No candle opens after `latest` (ms). Raises BadRows, for a single row too: without it the others would prove that
-    nothing was traded where it belongs.
+    No candle opens after `latest` (ms). Raises BadRows if a single row is bad: without it the other rows would prove
+    that nothing was traded in its interval.
     """
     if not isinstance(answer, list):
         raise BadRows(f"a page of candles is a list, and this is {type(answer).__name__}")
@@ -104,7 +114,7 @@ def volumes(answer: object, latest: int | None = None) -> dict[int, float]:
 
 
 def _all_sound(answer: list[object], grid: Grid, latest: int) -> list[Row] | None:
-    """The rows where all are candles, an eighth of the time that `_checked` takes for each; else None."""
+    """The rows if all of them are candles, else None. Takes an eighth of the time of `_checked` for each row."""
     try:
         rows = msgspec.convert(answer, list[Row])
     except msgspec.ValidationError:
@@ -127,17 +137,17 @@ def _all_sound(answer: list[object], grid: Grid, latest: int) -> list[Row] | Non
 
 
 def _once(rows: Sequence[Row]) -> list[Row]:
-    """Ascending, of two of one time the later in the answer."""
+    """Sort the rows; of two with one open time keep the later in the answer."""
     found = {row[0]: row for row in rows}
     return [found[at] for at in sorted(found)]
 
 
 def _checked(row: object, latest: int | None) -> Row | str:
-    """The row, or why it is none."""
+    """The row, or the reason why it is rejected."""
     if not isinstance(row, list | tuple) or len(row) != 6 or not _is_time(row[0]):
         return f"{_name(row)} is not a candle"
     at, *values = row
-    # A bool is an int to Python, and no price.
+    # A bool is an int in Python, but no price.
     if not all(type(value) in (int, float) and -LARGEST <= value <= LARGEST for value in values):
         return f"{_name(row)} is not made of finite numbers"
     opened, high, low, close, volume = map(float, values)
@@ -159,7 +169,7 @@ def _name(row: object) -> str:
 
 
 def _refuse_other_grid(grid: Grid, opens: Sequence[int]) -> None:
-    """Raises OtherGrid where all of these open on one other grid."""
+    """Raise OtherGrid if all of these open on one other grid."""
     first = min(opens)
     shifted = timeframes.grid(grid.timeframe, first)
     few = len(set(opens)) < 2 or timeframes.duration_ms(grid.timeframe) < _SHIFTED or first % _ZONES != 0
@@ -168,7 +178,7 @@ def _refuse_other_grid(grid: Grid, opens: Sequence[int]) -> None:
 
 
 def _doubts(checked: Sequence[Row | str], answer: Sequence[object], grid: Grid, rows: Sequence[Row]) -> list[Range]:
-    """Where rejected rows may belong: their own interval where they tell a time, else between their neighbours."""
+    """Where rejected rows may belong: in the interval of their time if they have one, else between their neighbours."""
     doubts = []
     times = [None if isinstance(row, str) else row[0] for row in checked]
     known = [at for at in times if at is not None]
@@ -176,8 +186,8 @@ def _doubts(checked: Sequence[Row | str], answer: Sequence[object], grid: Grid, 
     for place, row in enumerate(checked):
         if not isinstance(row, str):
             continue
-        said = answer[place]
-        at = said[0] if isinstance(said, list | tuple) and said else None
+        raw = answer[place]
+        at = raw[0] if isinstance(raw, list | tuple) and raw else None
         if _is_time(at) and FIRST_MS <= at <= rows[-1][0] + timeframes.longest_ms(grid.timeframe):
             opened = grid.open_of(at)
             doubts.append(Range(opened, grid.next_open(opened)))
@@ -188,12 +198,12 @@ def _doubts(checked: Sequence[Row | str], answer: Sequence[object], grid: Grid, 
             doubts.append(Range(rows[0][0], grid.next_open(rows[-1][0])))
         elif before is not None and after is not None:
             doubts.append(Range(min(before, after), max(before, after)))
-    # A sound row is never in doubt, only what lies between.
+    # The interval of a sound row is never doubtful, only what lies between sound rows.
     return _between(merge(doubts), rows, grid)
 
 
 def _between(doubts: list[Range], rows: Sequence[Row], grid: Grid) -> list[Range]:
-    """What of `doubts` is not the interval of a sound row."""
+    """The parts of `doubts` outside the intervals of sound rows."""
     holes = [Range(grid.next_open(a[0]), b[0]) for a, b in pairwise(rows) if grid.next_open(a[0]) < b[0]]
     ends = [Range(-(2**62), rows[0][0]), Range(grid.next_open(rows[-1][0]), 2**62)]
     return merge(

@@ -1,28 +1,32 @@
-"""The words of paging: what is asked, what is known of the venue, what an answer proved or refused. No I/O."""
+"""Types of paging: what is requested, what is known of the exchange, what a page proves, what was refused. No I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from dataclasses import dataclass
+from typing import TypeAlias, TypeVar
 
+from tickwire.fetcher.page_rows import PageRows, Volumes
 from tickwire.model.messages import Row, VolumeUnit
 from tickwire.model.ranges import Range, merge
 
 
 @dataclass(frozen=True)
 class PagingFacts:
-    """How a venue answers requests for candles, as far as it is known.
+    """How an exchange answers requests for candles, as far as its profile declares it.
 
-    `limit` is the largest page. `honoured`: its profile says that an answer begins with the first candle at or after
-    `since`. `newest`: how many of the newest candles are all there is, where its profile says so. `flat`: its profile
-    says that an interval without a trade is a row, so that one which is absent is something else: a hole of the venue.
+    - `limit`: candles of the largest page.
+    - `timeframes`: those that the exchange offers.
+    - `honours_since`: an answer begins with the first candle at or after `since`.
+    - `newest_rows`: the exchange keeps only so many candles, its newest; None where it is not declared.
+    - `quiet_rows`: an interval without a trade has a row, so an absent row is a defect of the answer.
     """
 
     limit: int
     timeframes: frozenset[str] = frozenset()
-    honoured: bool = False
-    newest: int | None = None
-    flat: bool = False
+    honours_since: bool = False
+    newest_rows: int | None = None
+    quiet_rows: bool = False
 
     def __post_init__(self) -> None:
         if self.limit < 2:
@@ -33,7 +37,8 @@ class PagingFacts:
 class PageRequest:
     """A request for at most `limit` candles of `timeframe` that open in `[since, until)` (ms).
 
-    Without `since`, for the newest. With `until`, the request has to say it: without, the venue gave only newer ones.
+    Without `since` it is for the newest candles. `until` is set for exchanges that answer with the newest candles after
+    `since` unless the request has an end.
     """
 
     timeframe: str
@@ -44,7 +49,7 @@ class PageRequest:
 
 @dataclass(frozen=True)
 class ProvenPage:
-    """`rows` are all candles that open in `[since, until)`; the others are as in `messages.CandlePage`, once known."""
+    """`rows` are all candles that open in `[since, until)`. The other fields are those of `messages.CandlePage`."""
 
     since: int
     until: int
@@ -56,24 +61,32 @@ class ProvenPage:
 
 @dataclass(frozen=True)
 class RefusedRequest:
-    """What the exchange refused to answer, in its words. `lasting`: smaller and other requests of the kind as well."""
+    """The exchange refused a request. `for_good`: it does not answer requests for larger timeframes at all."""
 
-    words: str
-    lasting: bool = False
+    reason: str
+    for_good: bool = False
 
 
 @dataclass(frozen=True)
 class RefusedRange:
-    """`[since, until)` is missing because the exchange refused to give it, or the cache to store it."""
+    """`[since, until)` is missing because the exchange refused to serve it, or the cache to store it."""
 
     since: int
     until: int
-    words: str
+    reason: str
 
 
-def together(refusals: Iterable[RefusedRange]) -> list[RefusedRange]:
-    """The same, with ranges that touch and were refused for one reason as one."""
-    by_words: dict[str, list[Range]] = {}
-    for each in refusals:
-        by_words.setdefault(each.words, []).append(Range(each.since, each.until))
-    return [RefusedRange(*part, words) for words, ranges in by_words.items() for part in merge(ranges)]
+Reply: TypeAlias = PageRows | Volumes | RefusedRequest
+"""The reply to a PageRequest: PageRows of the key's own timeframe, Volumes of a larger one, or a refusal."""
+
+T = TypeVar("T")
+Steps: TypeAlias = Generator[PageRequest, Reply, T]
+"""A part of the pager: yields requests, is sent their replies, returns its result."""
+
+
+def merge_refused(refused: Iterable[RefusedRange]) -> list[RefusedRange]:
+    """Merge adjacent and overlapping ranges that were refused for the same reason."""
+    by_reason: dict[str, list[Range]] = {}
+    for each in refused:
+        by_reason.setdefault(each.reason, []).append(Range(each.since, each.until))
+    return [RefusedRange(*part, reason) for reason, ranges in by_reason.items() for part in merge(ranges)]

@@ -7,7 +7,6 @@ breaks. The data is taken at the hooks (`tickwire.streamer.subscriptions.hooks`)
 from __future__ import annotations
 
 import asyncio
-import difflib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -24,7 +23,7 @@ from tickwire.errors import (
 from tickwire.exchange.admission import Admission
 from tickwire.exchange.ccxt_patches import monotonic_ms
 from tickwire.exchange.guarded_call import guarded_call
-from tickwire.exchange.listing import Listing
+from tickwire.exchange.listing import Listing, unknown_symbol
 from tickwire.exchange.opening import open_exchange
 from tickwire.exchange.past_trades import PastTrades
 from tickwire.model import plausibility
@@ -343,11 +342,7 @@ class LiveVenue:
         return await self._listing.find(symbol, lambda anew: guarded_call(lambda: self.rest.load_markets(anew)))
 
     def _unknown(self, symbol: str) -> UnknownSymbol:
-        near = difflib.get_close_matches(symbol.upper(), list(self.rest.markets), n=3, cutoff=0.5)
-        return UnknownSymbol(
-            f"{self.exchange} does not list {symbol}",
-            f"did you mean {' or '.join(near)}?" if near else "write symbols as ccxt does, such as BTC/USDT",
-        )
+        return unknown_symbol(self.exchange, symbol, self.rest.markets)
 
     def _refusal(self, feed: Feed, ended: Ended) -> TickwireError:
         match ended.error:

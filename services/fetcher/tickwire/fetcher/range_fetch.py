@@ -1,0 +1,234 @@
+"""The fetch of one job: asks the cache what is missing, the exchange for that, and the cache for the result."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from tickwire.errors import ExchangeFailed, PageRejected, TickwireError
+from tickwire.fetcher.bounds import Bounds, bounds_of
+from tickwire.fetcher.cancellation import Cancellation
+from tickwire.fetcher.candle_source import CandleSource
+from tickwire.fetcher.job_context import JobContext
+from tickwire.fetcher.job_report import JobReport
+from tickwire.fetcher.page_publisher import PagePublisher, publishing_pages
+from tickwire.fetcher.page_rows import OtherGrid
+from tickwire.fetcher.pager import Pager
+from tickwire.fetcher.paging_types import PagingFacts, RefusedRange, merge_refused
+from tickwire.fetcher.probation import Probation
+from tickwire.model import timeframes
+from tickwire.model.messages import Coverage, Refused
+from tickwire.model.ranges import Range, subtract
+from tickwire.model.timeframes import Grid
+from tickwire.model.times import now_ms
+from tickwire.venues.registry import grid_of, profile_of
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The job stopped between two pages. The next holder of the exchange's lease continues it."""
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """`wanted` are the ranges to request; `before` is what the cache had before that."""
+
+    bounds: Bounds
+    wanted: list[Range]
+    before: Coverage
+
+
+class RangeFetch:
+    """Fetches the missing ranges of a job and reports on `report`. Ends early when `stop` is set."""
+
+    def __init__(
+        self,
+        context: JobContext,
+        source: CandleSource,
+        report: JobReport,
+        probation: Probation,
+        cancellation: Cancellation,
+        stop: asyncio.Event,
+    ) -> None:
+        self._context = context
+        self._source = source
+        self._report = report
+        self._request = report.request
+        self._key = report.request.key
+        self._probation = probation
+        self._cancellation = cancellation
+        self._stop = stop
+        self._is_resumed = report.job.rows_expected > 0
+        """Whether an earlier run reported what the cache had before the first page."""
+        self._rows_before = 0
+        """Rows that earlier runs of this job made durable."""
+        self._newest: int | None = None
+        """The open time (ms) of the newest candle that the exchange answered."""
+
+    async def run(self) -> None:
+        """Fetch, store and report. Raises Stopped, TickwireError; what was stored before an error is kept."""
+        job_id = self._report.job.id
+        # A refresh sends again what was not durable, under another message id: of a page that the stream drops as a
+        # duplicate nothing is announced, and the cache's coverage cannot distinguish it from rows before the refresh.
+        message_prefix = f"{job_id}.{self._report.run_id}" if self._request.refresh else job_id
+        self._rows_before = self._report.job.rows_fetched
+        bus = self._context.bus
+        async with publishing_pages(bus, self._key, message_prefix, self._on_durable) as publisher:
+            plan, failure = await self._fetch(publisher)
+            await publisher.wait_until_durable()
+            failure = failure or self._rejection(publisher)
+            after = await self._coverage_after(publisher, plan)
+        self._report_result(plan.bounds, after)
+        if failure is not None:
+            raise failure
+
+    # -- what is missing ------------------------------------------------------------------------------------------
+
+    async def _fetch(self, publisher: PagePublisher) -> tuple[_Plan, TickwireError | None]:
+        """Plan and fetch, on the grid that the cache or the exchange shows. Returns why it ended early, if it did."""
+        key, is_other = self._key, False
+        grid = grid_of(key.exchange, key.timeframe)
+        now = await self._unless_cancelled(self._source.now(self._report.on_retry))
+        while True:
+            found = self._bounds(grid, now)
+            coverage = await self._coverage_before(publisher, found)
+            if coverage.first is not None:
+                cached = timeframes.grid(key.timeframe, coverage.opens_at)
+                if cached != grid:
+                    grid = cached
+                    continue
+            plan = await self._plan(publisher, found, coverage)
+            try:
+                return plan, await self._request_all(publisher, plan)
+            except OtherGrid as other:
+                if is_other:
+                    # The exchange's grid was adopted before: so it is the cache that has candles of another grid.
+                    return plan, ExchangeFailed(
+                        f"{other} at {key.exchange}, and those in the cache do not",
+                        "remove those of this key from the cache, then fetch it again",
+                    )
+                grid, is_other = other.grid, True
+
+    def _bounds(self, grid: Grid, now: int | None) -> Bounds:
+        settle_ms = self._context.settings.fetcher.settle_ms
+        revised_ms = profile_of(self._key.exchange).candles.settled_after_ms
+        return bounds_of(self._request, grid, now, now_ms(), settle_ms, revised_ms)
+
+    async def _coverage_before(self, publisher: PagePublisher, found: Bounds) -> Coverage:
+        whole = Range(found.since, found.until)
+        self._report.update(since=found.since, until=found.until, missing=[whole])
+        async with self._context.coverage_permits:
+            return await self._unless_cancelled(publisher.coverage(found.since, max(found.until, found.reach)))
+
+    async def _plan(self, publisher: PagePublisher, found: Bounds, coverage: Coverage) -> _Plan:
+        """Decide what to request, and report what the cache has."""
+        is_refresh = self._request.refresh
+        known = self._report.refreshed if is_refresh else coverage.verified
+        missing = subtract(Range(found.since, found.until), known)
+        wanted = subtract(Range(found.since, found.reach), known)
+        if not is_refresh:
+            if found.reach > found.until:
+                # The rows after `until` may still be revised, and do not count.
+                coverage = await self._unless_cancelled(publisher.coverage(found.since, found.until))
+            if not self._is_resumed:
+                self._report.update(rows_from_cache=coverage.rows)
+            self._rows_before = coverage.rows - self._report.job.rows_from_cache
+        expected = found.grid.count(found.since, min(found.until, found.reach))
+        self._report.update(rows_expected=expected, missing=missing)
+        if wanted:
+            # Durable before the first page, so that a second run knows what the cache had before the first.
+            await self._report.checkpoint()
+        return _Plan(found, wanted, coverage)
+
+    # -- requests to the exchange ---------------------------------------------------------------------------------
+
+    async def _request_all(self, publisher: PagePublisher, plan: _Plan) -> TickwireError | None:
+        """Request the wanted ranges. Returns why it ended early, if it did. Raises OtherGrid, Stopped."""
+        if not plan.wanted:
+            return None
+        key = self._key
+        try:
+            on_retry = self._report.on_retry
+            facts = await self._unless_cancelled(self._source.paging_facts(key.symbol, key.timeframe, on_retry))
+            answered = [await self._request_range(publisher, plan.bounds, part, facts) for part in plan.wanted]
+        except TickwireError as error:
+            # What was fetched is kept: it is stored before the job reports that it failed.
+            return error
+        refused = self._report.job.refused
+        if refused and not any(answered):
+            return ExchangeFailed(refused[0].message, "ask for what the exchange has")
+        return None
+
+    async def _request_range(self, publisher: PagePublisher, found: Bounds, wanted: Range, facts: PagingFacts) -> bool:
+        """Page through one range. Returns whether the exchange answered at all."""
+        symbol, exchange, metrics = self._key.symbol, self._key.exchange, self._context.metrics
+        pager = Pager(found.grid, wanted, found.closed, facts, self._newest)
+        while (request := pager.ask) is not None:
+            if self._stop.is_set():
+                raise Stopped
+            fetching = self._source.fetch(request, symbol, found.grid, self._report.on_retry)
+            pages = pager.take(await self._unless_cancelled(fetching))
+            self._report.update(pages=self._report.job.pages + 1, last_error="", next_try_at=None)
+            metrics.pages.labels(exchange).inc()
+            for page in pages:
+                metrics.rows.labels(exchange).inc(len(page.rows))
+                measured = self._source.in_base_currency(symbol, page)
+                await publisher.put(found.with_finality(measured, pager.newest))
+            await self._report.progress()
+            if any(wanted.since <= each.since < wanted.until for each in publisher.refused):
+                # The cache will most likely reject the next pages for the same reason.
+                break
+        self._newest = pager.newest
+        self._report_refused(pager.refused)
+        return pager.answered
+
+    # -- what became of it ----------------------------------------------------------------------------------------
+
+    async def _on_durable(self, publisher: PagePublisher) -> None:
+        """Report what became durable, and end the probation: something else ended the process."""
+        if not publisher.stored:
+            return
+        report = self._report
+        report.update(rows_fetched=self._rows_before + publisher.rows)
+        if self._request.refresh:
+            report.update(missing=[part for whole in report.job.missing for part in subtract(whole, publisher.done)])
+        if report.job.crashes:
+            report.update(crashes=0)
+            # Durable before the next suspect runs, so that a crash of that one is not counted for this job.
+            await report.checkpoint()
+        self._probation.end()
+        await report.progress()
+
+    def _rejection(self, publisher: PagePublisher) -> PageRejected | None:
+        """Report the pages that the cache rejected; the error that the job then ends with."""
+        if not publisher.refused:
+            return None
+        self._report_refused(merge_refused(publisher.refused))
+        return PageRejected(
+            f"the cache rejected a page of {self._key}: {publisher.refused[0].reason}",
+            "what else was fetched is kept; correct the cause, then fetch again",
+        )
+
+    async def _coverage_after(self, publisher: PagePublisher, plan: _Plan) -> Coverage:
+        if not plan.wanted and not self._request.refresh:
+            # Nothing was fetched.
+            return plan.before
+        return await publisher.coverage(self._report.job.since, self._report.job.until)
+
+    def _report_refused(self, refused: Sequence[RefusedRange]) -> None:
+        new = [Refused(since=each.since, until=each.until, message=each.reason) for each in refused]
+        self._report.update(refused=[*self._report.job.refused, *new])
+
+    def _report_result(self, found: Bounds, after: Coverage) -> None:
+        if found.closed is None and self._request.until is None and self._newest is not None:
+            self._report.update(until=max(found.since, min(found.until, found.settled_by(self._newest))))
+        job = self._report.job
+        missing = subtract(Range(job.since, job.until), after.verified)
+        fetched = max(0, after.rows - job.rows_from_cache)
+        self._report.update(missing=missing, complete=not missing, rows_fetched=fetched)
+
+    async def _unless_cancelled(self, work: Awaitable[T]) -> T:
+        return await self._cancellation.unless_cancelled(work)
