@@ -14,7 +14,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
-from tickwire.bus import connection as bus_module
+from tickwire.bus import publisher as publisher_module
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.publisher import Ack, AcknowledgedPublisher
@@ -182,7 +182,7 @@ async def test_a_full_queue_refuses_at_once_and_queues_nothing(bus: Bus, broker:
 async def test_a_job_whose_acknowledgement_is_lost_is_accepted_later_and_never_refused(
     bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bus_module, "PUBLISH_RETRY_S", 2.0)
+    monkeypatch.setattr(publisher_module, "PUBLISH_RETRY_S", 2.0)
     async with fetching(bus, broker, tmp_path) as line:
         await line.order("before")
         await line.end("before")
