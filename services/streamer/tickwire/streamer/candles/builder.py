@@ -34,17 +34,6 @@ class Bar:
     trades: int
     sequence: int
 
-    def add(self, partial: PartialCandle, sequence: int) -> None:
-        """Add the trades of a later partial candle."""
-        if partial.high > self.high:
-            self.high = partial.high
-        if partial.low < self.low:
-            self.low = partial.low
-        self.close = partial.close
-        self.volume = _EXACT.add(self.volume, partial.volume)
-        self.trades += partial.trades
-        self.sequence = sequence
-
 
 class Ended(NamedTuple):
     """`[since, until)` is over. `bar` is its candle; None means no trade, and then the range may span many intervals.
@@ -220,12 +209,20 @@ class CandleBuilder:
 
     def _add(self, partial: PartialCandle, sequence: int) -> None:
         self._close, self._traded = partial.close, partial.at
-        if self.bar is None:
+        bar = self.bar
+        if bar is None:
             self.bar = Bar(
                 partial.open, partial.high, partial.low, partial.close, partial.volume, partial.trades, sequence
             )
-        else:
-            self.bar.add(partial, sequence)
+            return
+        if partial.high > bar.high:
+            bar.high = partial.high
+        if partial.low < bar.low:
+            bar.low = partial.low
+        bar.close = partial.close
+        bar.volume = _EXACT.add(bar.volume, partial.volume)
+        bar.trades += partial.trades
+        bar.sequence = sequence
 
     def _start(self, at: int, *, exactly: bool) -> None:
         """Enter the first interval. `exactly`: everything from `at` (ms) on is observed."""
