@@ -14,10 +14,10 @@ import pytest
 from support.feeds import Running, body
 from support.standins import SYMBOL, StandIn, settings, standing_in
 from tickwire.bus.connection import Bus
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Book, Feed, Level
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.control.demand import Demand
-from tickwire.streamer.subscriptions.hooks import Hooks
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 pytestmark = pytest.mark.actors

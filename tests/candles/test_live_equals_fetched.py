@@ -149,7 +149,7 @@ async def heard(url: str, clock: Any, tape: Any, exchange: str, symbol: str) -> 
     feed, memory = Feed("trade", exchange, symbol), Memory()
     types = ("spot", "swap") if exchange == "okx" else ("spot", "linear", "inverse")
     async with venue_at(url, exchange, types=types) as venue:
-        units = await venue.units(symbol)
+        units = await venue.markets.units(symbol)
         async with venue.watching(feed, memory):
             await memory.until(lambda: "connected" in memory.told)
             last = tape.by_id(tape.id_at(UNTIL) - 1, tape.id_at(UNTIL))

@@ -95,7 +95,7 @@ async def test_coin_m_candles_are_in_base_by_our_decoder_and_in_contracts_by_ccx
         simulated(now=now, speed=1, symbols=symbols, live_rate=20) as running_,
         venue_at(running_.url, "binancecoinm", types=("inverse",), hooks=PATHS[path]) as venue,
     ):
-        units, memory = await venue.units(feed.symbol), Memory()
+        units, memory = await venue.markets.units(feed.symbol), Memory()
         async with venue.watching(feed, memory):
             first = (await memory.get(1))[0]
     assert (units.fetches, units.watches) == ("base", "contracts")

@@ -93,7 +93,8 @@ async def test_a_bug_in_the_watchdog_of_a_venue_ends_no_feed(monkeypatch: pytest
         memory = Memory()
         async with opened.watching(TRADE, memory):
             await memory.get(5)
-            opened.rest.clients["ws://broken"] = Broken()
+            clients: Any = opened.rest.clients
+            clients["ws://broken"] = Broken()
             async with asyncio.timeout(20):
                 await failed.wait()
             had = len(memory.items)
@@ -122,7 +123,7 @@ async def test_a_socket_that_closes_before_anything_is_sent_is_opened_again() ->
     """ccxt's `Client.send` raises the builtin ConnectionError then, which is none of ccxt's errors."""
     async with running_simulator("--live-rate", "200") as simulator, venue_at(simulator.url) as opened:
         memory = Memory()
-        made, raised = opened.router.made, 0
+        made, raised = opened.router.client_created, 0
 
         def closed_first(client: Any) -> None:
             made(client)
@@ -144,7 +145,7 @@ async def test_a_socket_that_closes_before_anything_is_sent_is_opened_again() ->
 
             client.send = sent
 
-        opened.router.made = closed_first  # type: ignore[method-assign]
+        opened.router.client_created = closed_first  # type: ignore[method-assign]
         async with opened.watching(TRADE, memory):
             await memory.get(3)
         assert raised == 3

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.pure
 
 def said(code: str) -> str:
     """What a fresh interpreter prints."""
-    start = "import sys\nfrom tickwire.exchange import ccxt_import\nccxt_import.install()\n"
+    start = "import sys\nfrom tickwire.exchange.ccxt_patches import lazy_packages\nlazy_packages.install()\n"
     return subprocess.run(
         [sys.executable, "-c", start + code], check=True, capture_output=True, text=True
     ).stdout.strip()

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from aiohttp import WSMessage, WSMsgType
 
-from tickwire.exchange import ccxt_patches, opening
+from tickwire.exchange import opening
+from tickwire.exchange.ccxt_patches import monotonic_time
 from tickwire.settings import ExchangeSettings
 
 pytestmark = pytest.mark.pure
@@ -34,7 +35,7 @@ async def socket(exchange: str = "binance") -> AsyncIterator[Any]:
     """One of an exchange's, never opened."""
     async with opening.open_exchange(exchange, ExchangeSettings(), pro=True) as opened:
         client = opened.client("ws://127.0.0.1:9/nowhere")
-        ccxt_patches.mark(client)
+        monotonic_time.use_monotonic_marks(client)
         yield client
 
 
@@ -42,16 +43,16 @@ async def socket(exchange: str = "binance") -> AsyncIterator[Any]:
 async def test_a_pong_came_when_it_came_whatever_a_venue_marks_it_with(told: int) -> None:
     async with socket("bybit") as client:
         assert client.lastPong is None
-        before = ccxt_patches.monotonic_ms()
+        before = monotonic_time.monotonic_ms()
         client.lastPong = told
-        assert before <= client.lastPong <= ccxt_patches.monotonic_ms()
+        assert before <= client.lastPong <= monotonic_time.monotonic_ms()
 
 
 async def test_the_ping_loop_does_not_take_its_own_word_for_a_pong() -> None:
     async with socket() as client:
         client.lastPong = 1
         marked = client.lastPong
-        while ccxt_patches.monotonic_ms() == marked:
+        while monotonic_time.monotonic_ms() == marked:
             await asyncio.sleep(0)
         client.lastPong = client.lastPong
         assert client.lastPong == marked
@@ -61,10 +62,10 @@ async def test_the_ping_loop_does_not_take_its_own_word_for_a_pong() -> None:
 async def test_what_a_socket_was_last_heard_is_not_moved_by_the_wall_clock(wall: list[float], step_s: float) -> None:
     async with socket() as client:
         wall[0] = step_s
-        before = ccxt_patches.monotonic_ms()
+        before = monotonic_time.monotonic_ms()
         client.handle_message(WSMessage(WSMsgType.PONG, b"", None))
         for mark in (client.last_message_at, client.lastPong):
-            assert before <= mark <= ccxt_patches.monotonic_ms()
+            assert before <= mark <= monotonic_time.monotonic_ms()
 
 
 @pytest.mark.parametrize("algorithm", ["leakyBucket", "rollingWindow"])

@@ -39,9 +39,9 @@ async def test_a_symbol_that_is_listed_while_the_streamer_runs_can_be_watched(
             async with venue.watching(Feed("trade", exchange, "BTC/USDT"), old):
                 await old.get(1)
                 with pytest.raises(UnknownSymbol, match=f"does not list {NEW}"):
-                    await venue.check(Feed("trade", exchange, NEW))
+                    await venue.markets.check(Feed("trade", exchange, NEW))
                 await lists(simulator, listed=True)
-                await venue.check(Feed("trade", exchange, NEW))
+                await venue.markets.check(Feed("trade", exchange, NEW))
                 async with venue.watching(Feed("trade", exchange, NEW), new):
                     await new.get(10)
                 await old.get(len(old.items) + 50)
@@ -53,9 +53,9 @@ async def test_the_exchange_is_asked_once_however_many_ask_for_what_it_does_not_
 ) -> None:
     await lists(simulator, listed=False)
     async with venue_at(simulator.url) as venue:
-        await venue.market("BTC/USDT")
-        monkeypatch.setattr(venue._listing, "_tried_at", float("-inf"))
-        answers = await asyncio.gather(*(venue.market(NEW) for _ in range(50)), return_exceptions=True)
+        await venue.markets.market("BTC/USDT")
+        monkeypatch.setattr(venue.markets._listing, "_tried_at", float("-inf"))
+        answers = await asyncio.gather(*(venue.markets.market(NEW) for _ in range(50)), return_exceptions=True)
         assert {type(each) for each in answers} == {UnknownSymbol}
         # Once for BTC/USDT, and once more for all of the others.
         assert len(await simulator.log(LISTS["binance"])) == 2
@@ -67,15 +67,15 @@ async def test_an_exchange_that_is_down_is_asked_once_however_many_wait_for_its_
 ) -> None:
     async with venue_at(simulator.url, exchange) as venue:
         await simulator.fault(LISTS[exchange], "status", code=503)
-        answers = await asyncio.gather(*(venue.market(f"{n}/USDT") for n in range(50)), return_exceptions=True)
+        answers = await asyncio.gather(*(venue.markets.market(f"{n}/USDT") for n in range(50)), return_exceptions=True)
         assert {type(each) for each in answers} == {ExchangeFailed}
         asked = len(await simulator.log(LISTS[exchange]))
         with pytest.raises(ExchangeFailed):
-            await venue.market("BTC/USDT")
+            await venue.markets.market("BTC/USDT")
         # As often for fifty as for one who comes later, and is not told what was so before.
         assert len(await simulator.log(LISTS[exchange])) == 2 * asked
         await simulator.clear()
-        assert await venue.market("BTC/USDT")
+        assert await venue.markets.market("BTC/USDT")
 
 
 async def test_of_a_symbol_nothing_is_said_while_the_exchange_does_not_answer(
@@ -83,14 +83,14 @@ async def test_of_a_symbol_nothing_is_said_while_the_exchange_does_not_answer(
 ) -> None:
     await lists(simulator, listed=False)
     async with venue_at(simulator.url) as venue:
-        await venue.market("BTC/USDT")
-        monkeypatch.setattr(venue._listing, "_tried_at", float("-inf"))
+        await venue.markets.market("BTC/USDT")
+        monkeypatch.setattr(venue.markets._listing, "_tried_at", float("-inf"))
         await simulator.fault(LISTS["binance"], "status", code=503)
         for _ in range(3):
             with pytest.raises(ExchangeFailed, match="503"):
-                await venue.market(NEW)
+                await venue.markets.market(NEW)
         assert len(await simulator.log(LISTS["binance"])) == 2
-        assert await venue.market("BTC/USDT")
+        assert await venue.markets.market("BTC/USDT")
 
 
 async def test_a_symbol_that_is_taken_off_the_list_is_refused_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,12 +98,12 @@ async def test_a_symbol_that_is_taken_off_the_list_is_refused_and_others_go_on(m
         memory = Memory()
         async with venue.watching(Feed("trade", "binance", "BTC/USDT"), memory):
             await memory.get(1)
-            await venue.check(Feed("trade", "binance", NEW))
+            await venue.markets.check(Feed("trade", "binance", NEW))
             await lists(simulator, listed=False)
             monkeypatch.setattr(listing, "AGAIN_S", 0.0)
             monkeypatch.setattr(listing, "OLD_S", 0.0)
             with pytest.raises(UnknownSymbol):
-                await venue.check(Feed("trade", "binance", NEW))
+                await venue.markets.check(Feed("trade", "binance", NEW))
             await memory.get(len(memory.items) + 50)
         assert memory.told == ["connected"]
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tickwire.exchange import ccxt_import, ohlcv
+from tickwire.exchange import ohlcv
+from tickwire.exchange.ccxt_patches import lazy_packages
 
 pytestmark = pytest.mark.pure
 
-ccxt_import.install()
+lazy_packages.install()
 import ccxt.async_support as ccxt  # noqa: E402
 
 VENUES = ("binance", "binanceusdm", "binancecoinm", "okx", "bybit", "kraken", "kucoin", "gate", "bitfinex", "htx",

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import ccxt
 import pytest
@@ -14,7 +15,7 @@ from ccxt.base import errors
 
 from support.web import served
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedTimeframe
-from tickwire.exchange import opening
+from tickwire.exchange import gate, opening
 from tickwire.settings import ExchangeSettings
 
 pytestmark = pytest.mark.pure
@@ -65,11 +66,11 @@ def test_every_url_goes_through_the_gateway_with_its_host_in_the_path() -> None:
 )
 def test_retry_after_is_a_number_or_a_date(header: str, seconds: float) -> None:
     # 2015-10-21 07:27:00 UTC
-    assert opening.retry_after_s(header, 1_445_412_420.0) == seconds
+    assert gate.retry_after_s(header, 1_445_412_420.0) == seconds
 
 
 def test_a_retry_after_that_makes_no_sense_asks_for_nothing() -> None:
-    assert opening.retry_after_s("soon", 0.0) is None
+    assert gate.retry_after_s("soon", 0.0) is None
 
 
 async def test_a_table_that_ccxt_refuses_is_a_configuration_error() -> None:
@@ -145,7 +146,8 @@ async def test_an_exchange_without_a_call_for_its_time_tells_it_with_any_answer(
     async def handler(_request: web.Request) -> web.Response:
         return web.json_response([], headers={"Date": "Mon, 01 Jan 2018 00:00:00 GMT"})
 
-    async with served(handler) as url, opening.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as opened:
+    async with served(handler) as url, opening.open_exchange("bitstamp", ExchangeSettings(gateway=url)) as exchange:
+        opened: Any = exchange
         assert not opened.has["fetchTime"]
         assert opened.clock.now() is None
         with pytest.raises(errors.BaseError):

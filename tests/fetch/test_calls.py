@@ -13,8 +13,8 @@ from ccxt.base import errors
 from prometheus_client import CollectorRegistry
 
 from tickwire.errors import ExchangeFailed, UnknownSymbol
+from tickwire.exchange.gate import Gate
 from tickwire.exchange.listing import unknown_symbol
-from tickwire.exchange.opening import Gate
 from tickwire.fetcher.calls import MAX_RETRY_AFTER_S, Calls, FailedAttempt
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.observe import logs

@@ -138,7 +138,8 @@ async def test_the_token_of_a_socket_reaches_no_error() -> None:
 
     async with served(handle) as url:
         settings = ExchangeSettings(gateway=url)
-        async with opening.open_exchange("kucoin", settings, pro=True) as opened:
+        async with opening.open_exchange("kucoin", settings, pro=True) as exchange:
+            opened: Any = exchange
             opened.open()
             opened.set_markets([{"id": "BTC-USDT", "symbol": "BTC/USDT", "base": "BTC", "quote": "USDT", "spot": True,
                                  "type": "spot", "contract": False, "info": {}}])  # fmt: skip

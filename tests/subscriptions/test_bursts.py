@@ -164,13 +164,13 @@ async def test_trades_that_only_the_await_has_are_taken_all_the_same_and_said_on
     """As if ccxt resolved something else than the trades, and put these in by itself."""
 
     async def watch_trades(symbol: str, *more: Any, **named: Any) -> Any:
-        rest = venue.rest
+        rest: Any = venue.rest
         name = "something else"
         await rest.watch(rest.urls["api"]["ws"], name, {"type": "subscribe"}, name)
         return rest.trades[symbol]
 
     def handle_trade(client: Any, message: Any) -> None:
-        rest = venue.rest
+        rest: Any = venue.rest
         cache = rest.trades.setdefault("BTC/USD", ArrayCache(1_000))
         for each in message["events"][0]["trades"]:
             cache.append(rest.parse_trade(each))
@@ -178,7 +178,8 @@ async def test_trades_that_only_the_await_has_are_taken_all_the_same_and_said_on
 
     memory = Memory()
     async with loopback() as exchange, opened(exchange, "coinbase") as venue:
-        venue.rest.watch_trades, venue.rest.handle_trade = watch_trades, handle_trade
+        changed: Any = venue.rest
+        changed.watch_trades, changed.handle_trade = watch_trades, handle_trade
         feed = Feed("trade", "coinbase", "BTC/USD")
         async with venue.watching(feed, memory):
             await watched(exchange, "coinbase")
@@ -190,7 +191,7 @@ async def test_trades_that_only_the_await_has_are_taken_all_the_same_and_said_on
             assert its.by_await == 1
     assert told(memory.items) == [expected(number) for number in range(500 + COUNT)]
     assert memory.told == ["connected", "rejected"]
-    assert "to its await alone" in memory.reasons[1]
+    assert "from its await only" in memory.reasons[1]
 
 
 async def test_more_trades_in_one_message_than_ccxt_keeps_are_an_interruption() -> None:

@@ -13,11 +13,11 @@ from aiohttp import WSMessage, WSMsgType
 
 from support.trading import ANY_TIME
 from support.venues import Memory
+from tickwire.exchange.ccxt_patches.observed_exchange import observed
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
-from tickwire.streamer.subscriptions.hooks import Hooks
-from tickwire.streamer.subscriptions.socket_reports import listening
-from tickwire.streamer.subscriptions.subscription import Part, Watched
+from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed
 
 pytestmark = pytest.mark.pure
 
@@ -32,11 +32,11 @@ class Line:
     def watch(self, feed: Feed) -> Memory:
         """A sink that watches a feed on this socket."""
         memory = Memory()
-        watched = Watched(feed, memory, ANY_TIME)
-        part = Part(watched, feed.kind)
-        part.client = self.client
-        watched.parts = [part]
-        self.exchange.router.add(watched)
+        watched = WatchedFeed(feed, memory, ANY_TIME)
+        subscription = Subscription(watched, feed.kind)
+        subscription.client = self.client
+        watched.subscriptions = [subscription]
+        self.exchange.observer.add(watched)
         return memory
 
     def say(self, frame: Any) -> None:
@@ -47,9 +47,9 @@ class Line:
 @asynccontextmanager
 async def line(exchange: str, url: str, **ids: str) -> AsyncIterator[Line]:
     """A socket of an exchange that has these markets: symbol parts joined by `_`, and the exchange's ids."""
-    opened = listening(getattr(ccxt.pro, exchange))()
+    opened = observed(getattr(ccxt.pro, exchange))()
     opened.timeout_on_exit = 0
-    opened.router = FrameRouter(opened, Hooks())
+    opened.observer = FrameRouter(opened, Hooks())
     markets = []
     for name, id_ in ids.items():
         base, quote = name.split("_")

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import WSMessage, WSMsgType
 from ccxt.async_support.base.ws.client import Client
 
-from tickwire.streamer.subscriptions.hooks import Hooks, Uses, attach, prove
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks, Uses, attach, prove
 
 pytestmark = pytest.mark.pure
 

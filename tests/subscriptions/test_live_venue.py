@@ -14,9 +14,9 @@ import pytest_asyncio
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import BTC, PATHS, Memory, as_new, counted, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
 from tickwire.streamer.control.feed_venue import BookView, FeedVenue
-from tickwire.streamer.subscriptions.hooks import Hooks
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, merged, open_live_venue
 from tickwire.venues.dialect import Diff
 
@@ -175,7 +175,7 @@ async def test_twenty_thousand_trades_in_a_second_arrive_whole(exchange: Simulat
 async def test_spot_and_futures_of_one_name_are_two(exchange: SimulatorProcess) -> None:
     spot, future = Memory(), Memory()
     async with venue_at(exchange.url, types=["spot", "linear"]) as venue:
-        assert (await venue.market("BTC/USDT"))["id"] == (await venue.market("BTC/USDT:USDT"))["id"]
+        assert (await venue.markets.market("BTC/USDT"))["id"] == (await venue.markets.market("BTC/USDT:USDT"))["id"]
         async with venue.watching(BTC, spot):
             async with venue.watching(BTC._replace(symbol="BTC/USDT:USDT"), future):
                 await future.get(50)
@@ -228,27 +228,27 @@ async def test_what_nobody_watches_any_more_is_unsubscribed_and_can_be_watched_a
 async def test_what_is_not_there_is_refused_with_what_is(exchange: SimulatorProcess) -> None:
     async with venue_at(exchange.url) as venue:
         with pytest.raises(UnknownSymbol, match=r"did you mean .*BTC/USDT"):
-            await venue.check(Feed("trade", "binance", "BTC/USDX"))
+            await venue.markets.check(Feed("trade", "binance", "BTC/USDX"))
         with pytest.raises(UnsupportedTimeframe, match=r"it has .*1w"):
-            await venue.check(Feed("candle", "binance", "BTC/USDT", "7d"))
+            await venue.markets.check(Feed("candle", "binance", "BTC/USDT", "7d"))
         for timeframe in ("1s", "7200s", "45m", "1d", "1w", "1M"):
-            await venue.check(Feed("candle", "binance", "BTC/USDT", timeframe))
+            await venue.markets.check(Feed("candle", "binance", "BTC/USDT", timeframe))
         with pytest.raises(UnknownSymbol):
             async with venue.watching(Feed("trade", "binance", "BTC/USDX"), Memory()):
                 await asyncio.Event().wait()
-        assert (await venue.market("BTC/USDT"))["id"] == "BTCUSDT"
+        assert (await venue.markets.market("BTC/USDT"))["id"] == "BTCUSDT"
 
 
 async def test_a_kind_that_a_venue_does_not_offer_is_refused(exchange: SimulatorProcess) -> None:
     async with venue_at(exchange.url, "coinbaseinternational") as venue:
         venue.rest.has["watchTicker"] = False
         with pytest.raises(UnsupportedKind, match="it has trade"):
-            await venue.check(Feed("ticker", "coinbaseinternational", "BTC/USDC"))
+            await venue.markets.check(Feed("ticker", "coinbaseinternational", "BTC/USDC"))
 
 
 async def test_the_markets_are_asked_for_once_by_many(exchange: SimulatorProcess) -> None:
     async with venue_at(exchange.url) as venue:
-        await asyncio.gather(*(venue.market("BTC/USDT") for _ in range(20)))
+        await asyncio.gather(*(venue.markets.market("BTC/USDT") for _ in range(20)))
     assert len(await exchange.log("exchangeInfo")) == 1
 
 
@@ -256,7 +256,7 @@ async def test_a_venue_that_is_down_says_so_and_is_asked_again(exchange: Simulat
     async with venue_at(exchange.url) as venue:
         await exchange.fault("exchangeInfo", "status", code=503)
         with pytest.raises(ExchangeFailed, match="503"):
-            await venue.market("BTC/USDT")
+            await venue.markets.market("BTC/USDT")
         memory = Memory()
         async with venue.watching(BTC, memory):
             await memory.until(lambda: memory.told == ["disconnected"])

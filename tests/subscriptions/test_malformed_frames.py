@@ -12,8 +12,8 @@ import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import BTC, PATHS, Memory, as_new, counted, venue_at
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed
-from tickwire.streamer.subscriptions.hooks import Hooks
 
 pytestmark = pytest.mark.actors
 

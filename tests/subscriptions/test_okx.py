@@ -191,7 +191,8 @@ async def test_what_the_exchange_refuses_is_refused_and_nothing_else(exchange: S
     async with venue_at(exchange.url, "okx") as venue, venue.watching(BTC, memory):
         await memory.get(10)
         # Delisted since the markets were loaded.
-        venue.rest.markets["BTC/GONE"] = {**venue.rest.markets["BTC/USDT"], "symbol": "BTC/GONE", "id": "BTC-GONE"}
+        markets: Any = venue.rest.markets
+        markets["BTC/GONE"] = {**markets["BTC/USDT"], "symbol": "BTC/GONE", "id": "BTC-GONE"}
         with pytest.raises(ExchangeFailed, match="BTC-GONE doesn't exist"):
             async with venue.watching(BTC._replace(symbol="BTC/GONE"), Memory()):
                 await memory.until(lambda: False)
@@ -220,7 +221,7 @@ async def test_an_error_that_names_nobody_has_those_that_wait_ask_again() -> Non
 async def test_an_unknown_symbol_is_refused_with_the_nearest(exchange: SimulatorProcess) -> None:
     async with venue_at(exchange.url, "okx") as venue:
         with pytest.raises(UnknownSymbol, match=r"okx does not list BTC/USDX.*did you mean .*BTC/USDT"):
-            await venue.check(BTC._replace(symbol="BTC/USDX"))
+            await venue.markets.check(BTC._replace(symbol="BTC/USDX"))
 
 
 async def test_a_malformed_frame_is_counted_and_the_feed_goes_on(exchange: SimulatorProcess) -> None:

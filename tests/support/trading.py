@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from tickwire.exchange.admission import Admission
-from tickwire.exchange.opening import Gate
+from tickwire.exchange.gate import Gate
 from tickwire.model.feeds import Trade
 
 START = 1_700_000_000_000

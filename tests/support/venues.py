@@ -10,9 +10,9 @@ import aiohttp
 
 from support.hearing import Changing
 from support.processes import SimulatorProcess
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
-from tickwire.streamer.subscriptions.hooks import Hooks
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 BTC = Feed("trade", "binance", "BTC/USDT")

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.trading import START, trade, trades
-from tickwire.exchange import exact_json
+from tickwire.exchange.ccxt_patches import exact_json
 from tickwire.exchange.past_trades import PageRequest
 from tickwire.model.feeds import Trade
 from tickwire.streamer.trades.by_content import OrderingByContent

@@ -12,7 +12,8 @@ from tickwire import settings as configuration
 from tickwire.cli.connection import settings_of
 from tickwire.cli.doctor.examination import Examination, Step
 from tickwire.cli.output import render
-from tickwire.exchange import ccxt_import, opening
+from tickwire.exchange import opening
+from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.process.lifecycle import Exit, until_stopped
 
 STYLES = {"fine": "green", "failed": "bold red", "skipped": "dim"}
@@ -21,7 +22,7 @@ STYLES = {"fine": "green", "failed": "bold red", "skipped": "dim"}
 async def doctor(stop: asyncio.Event, config: Path | None, exchange: str, symbol: str | None, json: bool) -> int:
     """Try each step and print its result; exit code 1 where one fails."""
     settings = settings_of(config)
-    ccxt_import.install()
+    lazy_packages.install()
     done: list[Step] = []
     own = settings.of_exchange(exchange)
 

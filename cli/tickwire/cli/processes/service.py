@@ -20,7 +20,7 @@ from tickwire.bus.metrics import observed
 from tickwire.cli.connection import broker_source
 from tickwire.cli.processes.log_level import follow_log_level
 from tickwire.errors import BrokerChanged, TickwireError
-from tickwire.exchange import ccxt_import
+from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.model import subjects
 from tickwire.observe import logs, loop_lag
 from tickwire.observe.http import monitored
@@ -53,7 +53,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     identity = subjects.instance_name(instance or f"{name}-{secrets.token_hex(3)}")
     logs.configure(settings.log, service=name, instance=identity)
     # Imports only the chosen service, and of ccxt only the exchanges it uses.
-    ccxt_import.install()
+    lazy_packages.install()
     serve: Serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
     chosen = _Service(settings, identity, broker_source(settings), serve)
     served = False

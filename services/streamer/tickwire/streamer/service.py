@@ -262,7 +262,7 @@ class _Streamer:
 
         async def body() -> None:
             venue = await self._venues.get(market.exchange)
-            units = await venue.units(market.symbol)
+            units = await venue.markets.units(market.symbol)
             context = FeedContext(
                 feed=market,
                 bus=self._bus,
@@ -296,7 +296,7 @@ class _Streamer:
         check(request)
         opening.known(request.exchange)
         venue = await self._venues.get(request.exchange)
-        await venue.check(request.feed)
+        await venue.markets.check(request.feed)
         if request.deltas and not venue.has_diffs:
             raise BadRequest(f"the changes of books of {request.exchange} are not to be had", "leave deltas out")
         assert self._interests is not None
@@ -316,7 +316,7 @@ class _Streamer:
         # Checks the names before anything is opened for them.
         _ = Feed("trade", request.exchange, request.symbol).path
         venue = await self._venues.get(request.exchange)
-        return await venue.describe(request.symbol)
+        return await venue.markets.describe(request.symbol)
 
     async def _report(self, feed: Feed) -> FeedReport:
         """One feed as its owner sees it."""

@@ -11,7 +11,7 @@ from tickwire.model.feeds import MarketReport
 from tickwire.venues.units import Units
 
 
-def described(exchange: str, market: Mapping[str, Any], units: Units, precision_mode: int) -> MarketReport:
+def market_report(exchange: str, market: Mapping[str, Any], units: Units, precision_mode: int) -> MarketReport:
     """ccxt's description of a market, whose numbers of digits mean what `precision_mode` says, in our words."""
     digits, least = market.get("precision") or {}, (market.get("limits") or {}).get("amount") or {}
     measure = units.trades if units.kind != "spot" else None

@@ -1,352 +1,301 @@
-"""Who gets what the sockets of one exchange say, and who is told when they break."""
+"""Routes frames of one exchange to its watched feeds, and tells these when their sockets break."""
 
 from __future__ import annotations
 
-import random
 import re
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
-from ccxt.async_support.base.throttler import Throttler
 from ccxt.base import errors
 
-from tickwire.exchange.ccxt_patches import mark
-from tickwire.exchange.ccxt_streams import release_stream
+from tickwire.exchange.ccxt_patches.caches import Placed, forget, stands, state
+from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
+from tickwire.exchange.ccxt_patches.socket_hooks import ClientCalls, Hooks, Uses, attach, observe_calls
+from tickwire.exchange.ccxt_patches.stream_places import release_stream
+from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
 from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.redaction import described
-from tickwire.streamer.subscriptions.acknowledgement import acknowledges, request_id
-from tickwire.streamer.subscriptions.ccxt_state import Placed, forget, stands, state
-from tickwire.streamer.subscriptions.hooks import Hooks, Uses, attach
-from tickwire.streamer.subscriptions.subscription import Part, Watched, arming
+from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
+from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
 from tickwire.venues.registry import dialect_of, profile_of
 
 log = logs.get(__name__)
 
-LONGEST_S = 60.0
-"""The longest that an acknowledgement is waited for: twice as long after each time that none came."""
-SOCKET_EVERY = 3
-"""After so many subscriptions in a row without an answer, the next one is on a new socket, unless others need this."""
-
 
 class FrameRouter:
-    """The sockets of one ccxt.pro exchange made by `listening`, and the feeds watched on them."""
+    """The watched feeds of one ccxt.pro exchange, whose class is `observed`: its observer."""
 
-    def __init__(self, exchange: Any, hooks: Hooks, within_s: float = 10.0) -> None:
-        """`within_s`: how long an exchange has to acknowledge a subscription."""
+    def __init__(self, exchange: CcxtExchange, hooks: Hooks, within_s: float = 10.0) -> None:
+        """`within_s`: how long the exchange has to acknowledge a subscription."""
         self.hooks = hooks
-        self._within_s = within_s
-        self._acknowledges = profile_of(exchange.id).sockets.acknowledges
         self.dialect = dialect_of(exchange.id)
         self.decodes = hooks.text and self.dialect.decode is not None
         """Whether the dialect reads frames before ccxt does."""
         self.rejected = 0
         """Messages that could not be used."""
         self._exchange = exchange
-        self._watched: dict[Subject, Watched] = {}
-        self._unhooked: set[Watched] = set()
-        self._kept: dict[tuple[Feed, str], Part] = {}
-        """What ccxt goes on with though nobody watches it any more."""
-        self._markets: dict[tuple[bool, str, str, str | None], Watched] = {}
-        """By whether it is spot, kind, the exchange's id of the market, and timeframe."""
+        self._acknowledges = profile_of(exchange.id).sockets.acknowledges
+        self._acknowledgements = Acknowledgements(self._acknowledges, within_s, self._on)
+        self._watched: dict[Subject, WatchedFeed] = {}
+        self._unhooked: set[WatchedFeed] = set()
+        self._kept: dict[tuple[Feed, str], Subscription] = {}
+        """Subscriptions that ccxt and the exchange continue though no feed uses them."""
+        self._markets: dict[tuple[bool, str, str, str | None], WatchedFeed] = {}
+        """Feeds by whether the market is spot, kind, the exchange's id of the market, and timeframe."""
+        self._waiting: WeakKeyDictionary[CcxtClient, dict[Any, set[Subscription]]] = WeakKeyDictionary()
+        """By socket and ccxt's name of a result, the subscriptions that wait for it."""
+        self._settling: WeakKeyDictionary[CcxtClient, bool] = WeakKeyDictionary()
+        """Sockets on which some subscription is made by the URL, without a message."""
 
-    def __iter__(self) -> Iterator[Watched]:
+    def __iter__(self) -> Iterator[WatchedFeed]:
         return iter(list(self._watched.values()))
 
-    def add(self, watched: Watched) -> None:
-        """Give it from now on what concerns it. Raises RuntimeError where it is watched already."""
+    # ---- feeds
+
+    def add(self, watched: WatchedFeed) -> None:
+        """Route to a feed from now on. Raises RuntimeError if it is watched already."""
         key = _subject_of(watched.feed)
         if key in self._watched:
             raise RuntimeError(f"{watched.feed} is watched already")
         self._watched[key] = watched
         watched.acknowledged = self._acknowledges is True
 
-    def locate(self, watched: Watched) -> None:
-        """Find it by the exchange's own id too, once the markets are known."""
+    def locate(self, watched: WatchedFeed) -> None:
+        """Route to a feed by the exchange's own id of its market, too. The markets must be loaded."""
         market = self._exchange.market(watched.feed.symbol)
         is_spot = bool(market.get("spot"))
         self._markets[is_spot, watched.feed.kind, market["id"], watched.feed.timeframe] = watched
 
-    def remove(self, watched: Watched) -> None:
-        """Give it nothing any more."""
+    def remove(self, watched: WatchedFeed) -> None:
+        """Stop routing to a feed."""
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
         self._unhooked.discard(watched)
         for market in [market for market, each in self._markets.items() if each is watched]:
-            # In place: the decoders of the open sockets look into it.
+            # In place: the decoders of open sockets refer to this dict.
             del self._markets[market]
-        for part in watched.parts:
-            part.end()
-        for client in (self._exchange.clients or {}).values():
-            for waiting in client.waiting.values():
-                waiting.difference_update(watched.parts)
+        for each in watched.subscriptions:
+            each.end()
+        for waiting in self._waiting.values():
+            for subscriptions in waiting.values():
+                subscriptions.difference_update(watched.subscriptions)
 
-    def keep(self, part: Part) -> None:
-        """It is left, and cannot be unsubscribed: ccxt and the exchange go on with it until its socket closes."""
-        self._kept[part.key] = part
+    # ---- subscriptions
 
-    def left(self, part: Part) -> None:
-        """It is left, and no socket says anything of it any more: have ccxt keep nothing of it."""
-        forget(self._exchange, part.watched.feed, part.name)
-        others = {name for watched in self for each in watched.parts for name in each.streams}
-        for name, count in part.streams.items():
-            if name not in others:
+    def keep(self, subscription: Subscription) -> None:
+        """Remember a subscription that cannot be unsubscribed: it continues until its socket closes."""
+        self._kept[subscription.key] = subscription
+
+    def resume(self, subscription: Subscription) -> None:
+        """Take over what a kept subscription of the same feed has at ccxt."""
+        if (kept := self._kept.pop(subscription.key, None)) is not None:
+            subscription.placed, subscription.streams = kept.placed, kept.streams
+
+    def left(self, subscription: Subscription) -> None:
+        """Drop what ccxt keeps of a subscription of which no more data comes."""
+        forget(self._exchange, subscription.watched.feed, subscription.name)
+        used = {name for watched in self for each in watched.subscriptions for name in each.streams}
+        for name, count in subscription.streams.items():
+            if name not in used:
                 release_stream(self._exchange.options, name, count)
 
     def prune(self) -> None:
-        """Forget what went with its socket."""
-        for key, part in list(self._kept.items()):
-            if not stands(self._exchange, part.placed):
+        """Drop the kept subscriptions whose sockets have closed."""
+        for key, subscription in list(self._kept.items()):
+            if not stands(self._exchange, subscription.placed):
                 del self._kept[key]
-                self.left(part)
+                self.left(subscription)
 
-    def resume(self, part: Part) -> None:
-        """It is watched, perhaps again."""
-        if (kept := self._kept.pop(part.key, None)) is not None:
-            part.placed, part.streams = kept.placed, kept.streams
+    def renew(self, subscription: Subscription) -> None:
+        """Prepare an attempt to subscribe: drop what is left of the subscription before."""
+        if subscription.is_up:
+            return
+        feed = subscription.watched.feed
+        if stands(self._exchange, subscription.placed):
+            # ccxt will send nothing, and data may be far off: its cache has the present state.
+            if (present := state(self._exchange, feed, subscription.name)) is not None:
+                subscription.watched.take_result(None, present, addressed=True)
+            return
+        subscription.placed.clear()
+        forget(self._exchange, feed, subscription.name)
+        subscription.watched.mapper.forget()
 
-    def uses(self, client: Any) -> bool:
-        """Whether anything is watched on a socket."""
+    def uses(self, client: CcxtClient) -> bool:
+        """Whether any feed uses a socket."""
         return bool(self._on(client))
 
-    # ---- told by ccxt
+    def _on(self, client: CcxtClient) -> list[Subscription]:
+        return [each for watched in self for each in watched.subscriptions if each.client is client]
 
-    def made(self, client: Any) -> None:
-        """A socket was made: put the hooks on it."""
-        mark(client)
-        typed = self._decoder(client) if self.decodes else None
-        result = partial(self._take_result, client) if self.hooks.result else None
-        client.waiting = defaultdict(set)
-        client.unacknowledged = set()
-        client.is_wordless = False
-        reject, future, parse = client.reject, client.future, client.handle_text_or_binary_message
+    # ---- reported by the exchange (`SocketObserver`)
 
-        def parsed(data: str | bytes) -> None:
-            parse(data)
-            if client.unacknowledged:
-                self._heard(client, data)
-
-        client.handle_text_or_binary_message = parsed
-        attach(
-            client,
-            Uses(
-                typed,
-                result,
-                lambda reason: self.refused(client, reason),
-                lambda error: self._refused_somebody(client, error, reject),
-            ),
+    def client_created(self, client: CcxtClient) -> None:
+        """Install the hooks on a new socket."""
+        use_monotonic_marks(client)
+        calls = ClientCalls(
+            parsed=partial(self._acknowledgements.parsed, client),
+            sending=partial(self._sending, client),
+            awaiting=partial(self._awaiting, client),
+            # What the loops of a socket send (pings, pongs) subscribes nothing.
+            opening=_leave_subscription,
+            opened=partial(self._opened, client),
         )
-        # Venues close sockets that send too much in a second (some: 5 messages), whatever a minute's budget allows.
-        client.throttle = Throttler({**self._exchange.tokenBucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
-        send = client.send
+        observe_calls(client, calls, self._exchange.tokenBucket)
+        decode = self._decoder(client) if self.decodes else None
+        result = partial(self._take_result, client) if self.hooks.result else None
+        attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
 
-        async def sent(message: Any) -> Any:
-            part = arming.get()
-            if part is not None:
-                self._sending(part, client, message)
-            return await send(message)
+    def client_used(self, client: CcxtClient) -> None:
+        """ccxt looked up a socket for the current subscription."""
+        subscription = arming.get()
+        if subscription is not None and not (subscription.client is client and subscription.is_up):
+            subscription.client = client
 
-        client.send = sent
-
-        def awaited(name: Any) -> Any:
-            part = arming.get()
-            if part is not None:
-                part.awaited.add(name)
-                if self._names(str(name), part.watched.feed.symbol):
-                    client.waiting[name].add(part)
-            return future(name)
-
-        client.future = awaited
-        connect = client.open
-
-        async def opened(*arguments: Any) -> None:
-            # Whoever opens it starts its loops: what they send, pings and pongs, subscribes nobody.
-            arming.set(None)
-            await connect(*arguments)
-            if client.error:
-                # It was given up while it was being opened.
-                await client.close()
-            elif client.is_wordless:
-                for part in self._on(client):
-                    if not part.is_up and not part.unanswered:
-                        part.settles()
-
-        client.open = opened
-
-    def renew(self, part: Part) -> None:
-        """It is about to be armed: where it has to be subscribed, have nothing left of what was there before."""
-        if part.is_up:
+    def subscribing(self, client: CcxtClient, names: Sequence[Any], message: Any) -> None:
+        """ccxt makes the current subscription: by this message unless it has made it already."""
+        subscription = arming.get()
+        if subscription is None:
             return
-        if stands(self._exchange, part.placed):
-            # Nothing is sent, and nothing may come for long: what ccxt has gone on with is the present state.
-            if (present := state(self._exchange, part.watched.feed, part.name)) is not None:
-                part.watched.look(None, present, addressed=True)
-            return
-        part.placed.clear()
-        forget(self._exchange, part.watched.feed, part.name)
-        part.watched.mapper.forget()
-
-    def used(self, client: Any) -> None:
-        """ccxt looks up a socket: for the subscription that it works for."""
-        part = arming.get()
-        if part is None or (part.client is client and part.is_up):
-            return
-        part.client = client
-
-    def placing(self, part: Part, client: Any, names: Sequence[Any], message: Any) -> None:
-        """ccxt is about to make these subscriptions, with this message unless it has made them already."""
         is_made = all(name in client.subscriptions for name in names)
-        part.placed.update(Placed(client, name) for name in names)
-        if part.is_up or (message and not is_made):
+        subscription.placed.update(Placed(client, name) for name in names)
+        if subscription.is_up or (message and not is_made):
             return
-        # Nothing will be sent: it is made by the URL, or was made before.
+        # ccxt sends nothing: it is made by the URL, or was made before.
         if client.isConnected:
-            part.settles()
+            subscription.settle()
         else:
-            client.is_wordless = True
+            self._settling[client] = True
 
-    # ---- acknowledgement
+    def stream_taken(self, name: str, count: int) -> None:
+        """The current subscription takes places in ccxt's account of streams per socket."""
+        if (subscription := arming.get()) is not None:
+            subscription.streams[name] = count
 
-    def _sending(self, part: Part, client: Any, message: Any) -> None:
-        if part.is_up:
-            return
-        if self._acknowledges is False:
-            part.settles()
-            return
-        within_s = self._within_s
-        if part.late:
-            within_s = min(LONGEST_S, within_s * 2.0 ** min(part.late, 30)) * random.uniform(0.75, 1.0)
-        client.unacknowledged.add(part)
-        part.sent(message, request_id(message), within_s, partial(self._late, part, client, within_s))
-
-    def _heard(self, client: Any, data: str | bytes) -> None:
-        """A frame that may acknowledge a subscription; ccxt has taken it, and raised what refuses one."""
-        client.unacknowledged = {
-            part for part in client.unacknowledged if part.unanswered and part.client is client and not part.is_up
-        }
-        for part in list(client.unacknowledged):
-            if any(acknowledges(sent, data) for sent in part.unanswered):
-                part.up()
-
-    def _late(self, part: Part, client: Any, within_s: float) -> None:
-        """Neither data nor the exchange's word came in time: have it subscribed again."""
-        part.late += 1
-        reason = f"the exchange did not acknowledge the subscription within {within_s:.3g} s"
-        part.down(reason)
-        names = part.awaited & client.futures.keys()
-        is_alone = not any(each.is_up for each in self._on(client))
-        if not names or (is_alone and part.late % SOCKET_EVERY == 0):
-            # It may be the socket that is deaf.
-            client.on_error(errors.RequestTimeout(reason))
-            return
-        for placed in part.placed:
-            if placed.client is client:
-                client.subscriptions.pop(placed.name, None)
-        for name in names:
-            client.reject(errors.RequestTimeout(reason), name)
-
-    def lost(self, client: Any, reason: str) -> None:
+    def socket_lost(self, client: CcxtClient, reason: str) -> None:
         """A socket broke."""
-        for part in self._on(client):
-            part.down(reason)
+        for each in self._on(client):
+            each.down(reason)
 
-    def refused(self, client: Any, reason: str, request: str | None = None) -> None:
-        """A message on a socket could not be used, or was an error: about a request, or nobody knows what."""
+    def refused(self, client: CcxtClient, reason: str, request: str | None = None) -> None:
+        """A message of a socket could not be used, or was an error: about a request, or about none that is named."""
         self.rejected += 1
         log.warning("a message could not be used", exchange=self._exchange.id, reason=reason)
-        parts = [part for part in self._on(client) if request is None or part.request == request]
-        for watched in {id(part.watched): part.watched for part in parts}.values():
+        concerned = [each for each in self._on(client) if request is None or each.request == request]
+        for watched in {id(each.watched): each.watched for each in concerned}.values():
             watched.rejected(reason)
 
-    def _refused_somebody(self, client: Any, error: Any, reject: Callable[[Any, str], Any]) -> None:
-        """The exchange says that something is wrong: what is not up yet fails, those that it names where it names some.
+    # ---- calls of a socket
 
-        ccxt would fail everything on the socket, though all of it goes on. What is not named is tried again.
+    def _sending(self, client: CcxtClient, message: Any) -> None:
+        if (subscription := arming.get()) is not None:
+            self._acknowledgements.sending(subscription, client, message)
+
+    def _awaiting(self, client: CcxtClient, name: Any) -> None:
+        if (subscription := arming.get()) is None:
+            return
+        subscription.awaited.add(name)
+        if self._mentions(str(name), subscription.watched.feed.symbol):
+            self._waiting.setdefault(client, {}).setdefault(name, set()).add(subscription)
+
+    def _opened(self, client: CcxtClient) -> None:
+        if self._settling.get(client):
+            for each in self._on(client):
+                if not each.is_up and not each.unanswered:
+                    each.settle()
+
+    def _refuse_unaddressed(self, client: CcxtClient, error: Any, reject: Callable[..., Any]) -> None:
+        """An error frame that refers to no await: fail the subscriptions that it mentions, else those not up yet.
+
+        ccxt would fail every subscription of the socket, though all of them go on. Those not mentioned are retried.
         """
-        self.refused(client, f"the exchange says {described(error)}")
-        waiting = [part for part in self._on(client) if not part.is_up]
-        named = [part for part in waiting if self._names(str(error), part.watched.feed.symbol)]
-        for part in named or waiting:
-            for name in part.awaited & client.futures.keys():
+        self.refused(client, f"the exchange sent the error {described(error)}")
+        waiting = [each for each in self._on(client) if not each.is_up]
+        mentioned = [each for each in waiting if self._mentions(str(error), each.watched.feed.symbol)]
+        for each in mentioned or waiting:
+            for name in each.awaited & client.futures.keys():
                 client.subscriptions.pop(name, None)
-                reject(error if named else errors.OperationFailed(str(error)), name)
+                reject(error if mentioned else errors.OperationFailed(str(error)), name)
 
-    def _names(self, said: str, symbol: str) -> bool:
+    def _mentions(self, text: str, symbol: str) -> bool:
         market = (self._exchange.markets or {}).get(symbol) or {}
-        words = [re.escape(word) for word in (symbol, market.get("id")) if word]
-        return re.search(rf"(?<![\w-])({'|'.join(words)})(?![\w-])", said, re.IGNORECASE) is not None
-
-    def _on(self, client: Any) -> list[Part]:
-        return [part for watched in self for part in watched.parts if part.client is client]
+        names = [re.escape(name) for name in (symbol, market.get("id")) if name]
+        return re.search(rf"(?<![\w-])({'|'.join(names)})(?![\w-])", text, re.IGNORECASE) is not None
 
     # ---- data
 
-    def _decoder(self, client: Any) -> Callable[[str | bytes, int], bool]:
+    def _decoder(self, client: CcxtClient) -> Callable[[str | bytes, int], bool]:
         is_spot = self.dialect.is_spot_url(client.url)
         exchange, decode, find = self._exchange.id, self.dialect.decode, self._markets.get
         assert decode is not None
 
         def take(data: str | bytes, received: int) -> bool:
-            said = decode(data if isinstance(data, str) else data.decode())
-            if said is None:
+            decoded = decode(data if isinstance(data, str) else data.decode())
+            if decoded is None:
                 return False
-            kind, market, item, timeframe = said
+            kind, market, item, timeframe = decoded
             watched = find((is_spot, kind, market, timeframe))
-            # Of what nobody watches any more, ccxt must not keep any either.
+            # Data of feeds that are not watched any more is dropped, too: ccxt must not cache it.
             if watched is not None:
                 if kind == "candle":
                     symbol = watched.feed.symbol
-                    inverse = bool((self._exchange.markets.get(symbol) or {}).get("inverse"))
+                    inverse = bool(((self._exchange.markets or {}).get(symbol) or {}).get("inverse"))
                     item = item.candle(exchange, symbol, inverse=inverse)
                 watched.take(client, (item,), received)
             return True
 
         return take
 
-    def _take_result(self, client: Any, result: Any, name: Any) -> bool:
-        """Give a result to whom it is about, and to whom ccxt names it for; whether anybody takes it."""
+    def _take_result(self, client: CcxtClient, result: Any, name: Any) -> bool:
+        """Route a result to the feeds that it is about or that wait for its name; return whether there are any."""
         about = {watched for key in subject(result, self._exchange) if (watched := self._watched.get(key))}
-        named = self._named(client, result, name)
-        for watched in about | named:
-            watched.by_hook += watched.look(client, result, addressed=watched in named)
-        if self._unhooked and not about and not named:
+        addressed = self._waiting_for(client, result, name)
+        for watched in about | addressed:
+            watched.by_hook += watched.take_result(client, result, addressed=watched in addressed)
+        if self._unhooked and not about and not addressed:
             for watched in [each for each in self._unhooked if self._is_watched(each)]:
-                self._look_up(client, watched)
-        return bool(about or named)
+                self._read_cache(client, watched)
+        return bool(about or addressed)
 
-    def _named(self, client: Any, result: Any, name: Any) -> set[Watched]:
-        """The feeds whose subscription waits for results of this name, where this is one of their kind."""
-        waiting = client.waiting.get(name)
+    def _waiting_for(self, client: CcxtClient, result: Any, name: Any) -> set[WatchedFeed]:
+        """The feeds that wait for results of this name, if the result is of their kind."""
+        waiting = (self._waiting.get(client) or {}).get(name)
         if not waiting:
             return set()
         kind = kind_of(result)
         return {
-            part.watched
-            for part in waiting
-            if part.watched.feed.kind == kind and name in part.awaited and self._is_watched(part.watched)
+            each.watched
+            for each in waiting
+            if each.watched.feed.kind == kind and name in each.awaited and self._is_watched(each.watched)
         }
 
-    def awaited(self, watched: Watched, result: Any) -> None:
-        """An await of a feed returned. Where the result hook works, no trades are to come this way."""
-        if not watched.look(None, result, addressed=True):
+    def take_awaited(self, watched: WatchedFeed, result: Any) -> None:
+        """Route the result of an await. Where the result hook works, no new trades are expected this way."""
+        if not watched.take_result(None, result, addressed=True):
             return
         watched.by_await += 1
         if watched.feed.kind == "trade" and self.hooks.result and not watched.unhooked:
             watched.unhooked = True
             self._unhooked.add(watched)
-            reason = f"ccxt's {self._exchange.id} hands trades to its await alone: its cache is read with each message"
-            log.warning("results pass the hook unseen", **watched.feed.fields)
+            reason = (
+                f"ccxt's {self._exchange.id} returns trades from its await only: its cache is read with each message"
+            )
+            log.warning("results bypass the hook", **watched.feed.fields)
             watched.rejected(reason)
 
-    def _look_up(self, client: Any, watched: Watched) -> None:
+    def _read_cache(self, client: CcxtClient, watched: WatchedFeed) -> None:
         cache = (self._exchange.trades or {}).get(watched.feed.symbol)
-        if cache is not None and any(part.client is client for part in watched.parts):
-            watched.look(client, cache, addressed=True)
+        if cache is not None and any(each.client is client for each in watched.subscriptions):
+            watched.take_result(client, cache, addressed=True)
 
-    def _is_watched(self, watched: Watched) -> bool:
+    def _is_watched(self, watched: WatchedFeed) -> bool:
         return self._watched.get(_subject_of(watched.feed)) is watched
+
+
+def _leave_subscription() -> None:
+    arming.set(None)
 
 
 def _subject_of(feed: Feed) -> Subject:

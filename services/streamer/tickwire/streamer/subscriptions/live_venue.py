@@ -1,353 +1,201 @@
 """One exchange as the streamer uses it: its markets, its clock, its REST, and feeds pushed into sinks.
 
-ccxt is the control plane: a parked `await watch_*` per subscription subscribes, and raises when the connection
-breaks. The data is taken at the hooks (`tickwire.streamer.subscriptions.hooks`), before anybody awaits it.
+ccxt is the control plane: a parked `await watch_*` for each subscription subscribes, and raises when the connection
+breaks. Data is taken at the hooks (`tickwire.exchange.ccxt_patches.socket_hooks`), before anything awaits it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Any, NamedTuple
+from functools import partial
+from typing import Any
 
 from ccxt.base import errors
 
-from tickwire.errors import (
-    ExchangeFailed,
-    TickwireError,
-    UnknownSymbol,
-    UnsupportedKind,
-)
-from tickwire.exchange.admission import Admission
-from tickwire.exchange.ccxt_patches import monotonic_ms
+from tickwire.errors import ExchangeFailed, TickwireError, UnsupportedKind
+from tickwire.exchange.ccxt_patches.observed_exchange import observed
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks, prove
+from tickwire.exchange.ccxt_types import OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
-from tickwire.exchange.listing import Listing, unknown_symbol
 from tickwire.exchange.opening import open_exchange
 from tickwire.exchange.past_trades import PastTrades
-from tickwire.model import plausibility
-from tickwire.model.feeds import KINDS, Feed, MarketReport
-from tickwire.model.times import now_ms
+from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.process.bulkhead import bulkhead
 from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings, credentials
 from tickwire.streamer.control.feed_venue import FeedSink
-from tickwire.streamer.control.market_report import described as described_market
-from tickwire.streamer.control.offered_feeds import method_of, offered, refusal
-from tickwire.streamer.subscriptions.ccxt_state import BEST_PRICES
+from tickwire.streamer.control.offered_feeds import offered
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
-from tickwire.streamer.subscriptions.hooks import Hooks, prove
 from tickwire.streamer.subscriptions.idle_sockets import IdleSockets
 from tickwire.streamer.subscriptions.socket_probe import SocketProbe
-from tickwire.streamer.subscriptions.socket_reports import listening
-from tickwire.streamer.subscriptions.subscription import Part, Watched, arming
+from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming
+from tickwire.streamer.subscriptions.venue_clock import VenueClock
+from tickwire.streamer.subscriptions.venue_markets import VenueMarkets
 from tickwire.streamer.subscriptions.watch_loop import Ended, watch
+from tickwire.streamer.subscriptions.watch_methods import WatchMethod, watch_methods
+from tickwire.streamer.subscriptions.watchdog import Watchdog
 from tickwire.venues.registry import profile_of
-from tickwire.venues.units import Units, units_of
 
 log = logs.get(__name__)
 
-CLOCK_S = 60.0
-"""How long the exchange's clock is trusted before it is asked again."""
-ASK_AGAIN_S = 5.0
-"""How long an exchange that did not tell the time is not asked for it again."""
-LEAVE_S = 5.0
-"""How long the exchange has to confirm that a feed was unsubscribed."""
+UNSUBSCRIBE_S = 5.0
+"""How long the exchange has to confirm that a feed is unsubscribed."""
 _TRADES_LIMIT = 20_000
-"""Trades of a symbol that ccxt keeps where data comes from its awaits: what may come while nobody awaits."""
+"""Trades of a symbol that ccxt caches where data comes from awaits: as many may come between two of them."""
 _KEEP_ALIVE_MS = 15_000
 
 
-class _Way(NamedTuple):
-    """How a subscription is made, and unmade where the exchange can."""
-
-    name: str
-    arm: Callable[[], Awaitable[Any]]
-    leave: Callable[[], Awaitable[Any]] | None
-
-
 class LiveVenue:
-    """An opened exchange: `FeedVenue`. Made by `open_live_venue`."""
+    """An opened exchange: a `FeedVenue`. Created by `open_live_venue`."""
 
-    def __init__(self, opened: Any, router: FrameRouter, settings: StreamerSettings) -> None:
+    def __init__(self, opened: OpenedExchange, router: FrameRouter) -> None:
+        profile = profile_of(opened.id)
         self.exchange: str = opened.id
         self.rest = opened
-        self.sequential_ids = profile_of(opened.id).trades.ids == "counting"
-        self.past = PastTrades(opened, profile_of(opened.id).trades, self.clock)
         self.router = router
-        self.has_diffs = self.sequential_ids and router.decodes
-        """Whether books arrive as changes, rather than whole as ccxt keeps them."""
+        self.markets = VenueMarkets(opened)
+        self.sequential_ids = profile.trades.ids == "counting"
+        self.has_diffs = profile.book.deltas and router.decodes
         self.snapshots = asyncio.Lock()
-        self._settings = settings
-        self._listing = Listing(opened)
-        self._comparing = asyncio.Lock()
-        self._doubted = asyncio.Event()
-        self.admission = Admission(self._latest, self._doubted.set)
         self.idle_sockets = IdleSockets(opened, router)
-        self._ask_again = float("-inf")
-        """Until when (monotonic, s) an exchange that did not tell the time is left alone."""
+        self.venue_clock = VenueClock(opened)
+        self.admission = self.venue_clock.admission
+        self.past = PastTrades(opened, profile.trades, self.clock)
         self._probe = SocketProbe()
 
     async def now(self) -> int | None:
-        """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown.
-
-        Never our own. Where it cannot be asked, as it was compared last.
-        """
-        await self._compare(CLOCK_S)
-        return self.clock()
+        """See `FeedVenue`."""
+        return await self.venue_clock.now()
 
     def clock(self) -> int | None:
-        """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""
-        now: int | None = self.rest.clock.now()
-        return now
-
-    def _latest(self) -> int:
-        return plausibility.latest(self.rest.clock.latest(), now_ms())
-
-    async def doubting(self) -> None:
-        """Compare the clocks anew when something is later than it can be, until cancelled."""
-        await bulkhead(self._doubt, asyncio.Event(), failed=self._unguarded)
-
-    async def _doubt(self) -> None:
-        while True:
-            await self._doubted.wait()
-            await self._compare(0.0)
-            # What is still too late then is wrong itself.
-            await asyncio.sleep(ASK_AGAIN_S)
-            self._doubted.clear()
-
-    async def _compare(self, max_age_s: float) -> None:
-        """Have the exchange asked for its time where that is so long ago, once however many ask for it."""
-        async with self._comparing:
-            if time.monotonic() < self._ask_again:
-                return
-            try:
-                await guarded_call(lambda: self.rest.clock.compare(max_age_s))
-            except errors.BaseError as error:
-                log.warning("the exchange does not tell the time", exchange=self.exchange, error=described(error))
-                self._ask_again = time.monotonic() + ASK_AGAIN_S
-
-    async def market(self, symbol: str) -> Any:
-        """ccxt's description of a market. Raises UnknownSymbol, and ExchangeFailed when the venue cannot be asked."""
-        try:
-            found = await self._find(symbol)
-        except errors.BaseError as error:
-            raise ExchangeFailed(f"{self.exchange}: markets: {described(error)}", "try again later") from error
-        if found is None:
-            raise self._unknown(symbol)
-        return found
-
-    async def units(self, symbol: str) -> Units:
-        """The units of a market's numbers. Raises as `market` does."""
-        return units_of(profile_of(self.exchange), await self.market(symbol))
-
-    async def describe(self, symbol: str) -> MarketReport:
-        """A market as `streamer.market` tells it. Raises as `market` does."""
-        found = await self.market(symbol)
-        units = units_of(profile_of(self.exchange), found)
-        return described_market(self.exchange, found, units, self.rest.precisionMode)
-
-    async def check(self, feed: Feed) -> None:
-        """Raises UnsupportedKind, UnsupportedTimeframe, UnknownSymbol or ExchangeFailed where it cannot be watched.
-
-        Candles are built from trades for every timeframe that divides a day, and are the exchange's own otherwise.
-        """
-        kind = method_of(self.rest, feed)
-        refused = refusal(self.rest, profile_of(self.exchange), kind, await self.market(feed.symbol))
-        if refused is not None:
-            raise refused
+        """See `FeedVenue`."""
+        return self.venue_clock.known()
 
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:
-        """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it.
+        """Push the feed into `sink` within the block; unsubscribe at the exchange at the end of it.
 
-        Reconnects by itself. Raises UnknownSymbol, UnsupportedKind or ExchangeFailed out of the block when the
-        exchange refuses for good.
+        Reconnects by itself. Raises UnknownSymbol, UnsupportedKind or ExchangeFailed out of the block if the exchange
+        refuses for good.
         """
-        watched = Watched(feed, sink, self.admission)
-        ways = self._ways(feed)
-        watched.parts = [Part(watched, way.name) for way in ways]
+        watched = WatchedFeed(feed, sink, self.admission)
+        methods = watch_methods(self.rest, self.router.dialect, feed)
+        pairs = [(method, Subscription(watched, method.name)) for method in methods]
+        watched.subscriptions = [subscription for _, subscription in pairs]
         self.router.add(watched)
-        for part in watched.parts:
-            self.router.resume(part)
+        for _, subscription in pairs:
+            self.router.resume(subscription)
         stop = asyncio.Event()
         try:
             async with unwrapped(), asyncio.TaskGroup() as group:
-                for way, part in zip(ways, list(watched.parts), strict=True):
-                    group.create_task(self._supervise(way, part, stop))
+                for method, subscription in pairs:
+                    group.create_task(self._supervise(method, subscription, stop))
                 try:
                     yield
                 finally:
                     stop.set()
         finally:
             self.router.remove(watched)
-            for part in watched.parts:
-                await self._depart(next(way for way in ways if way.name == part.name), part)
-
-    async def _depart(self, way: _Way, part: Part) -> None:
-        """Unsubscribe at the exchange; where it cannot be, the subscription goes with its socket."""
-        is_open = part.client is not None and part.client in (self.rest.clients or {}).values()
-        if is_open and not await self._leave(way):
-            self.router.keep(part)
-        else:
-            self.router.left(part)
-        self.idle_sockets.departed()
+            for method, subscription in pairs:
+                # Of a ticker, the second subscription may have been given up.
+                if subscription in watched.subscriptions:
+                    await self._unsubscribe(method, subscription)
 
     async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the sockets of a feed answer what they were asked at or after `since` (see `FeedVenue`).
-
-        Then the sink has all that the exchange said before. Known within a second or so.
-        """
-        parts = [part for watched in self.router if watched.feed == feed for part in watched.parts]
-        if not parts or not all(part.is_up and part.client is not None for part in parts):
+        """See `FeedVenue`. Takes about a second."""
+        subscriptions = [each for watched in self.router if watched.feed == feed for each in watched.subscriptions]
+        clients = [each.client for each in subscriptions if each.is_up and each.client is not None]
+        if not clients or len(clients) < len(subscriptions):
             return False
-        return all([await self._probe.answers(part.client, since) for part in parts])
-
-    async def guard(self) -> None:
-        """Open silent sockets and silent feeds again, until cancelled."""
-        await bulkhead(self._guard, asyncio.Event(), failed=self._unguarded)
-
-    def _unguarded(self, error: Exception, failures: int) -> None:
-        log.error("the watchdog failed", exchange=self.exchange, failures=failures, exc_info=error)
-
-    async def _guard(self) -> None:
-        silence = self._settings.silence_s * 1000
-        longest = dict.fromkeys(KINDS, self._settings.feed_silence_s * 1000)
-        longest["book"] = self._settings.book_silence_s * 1000
-        due = float("inf")
-        while True:
-            # Nothing that does not exist yet can be due sooner.
-            await asyncio.sleep(max(0.05, min(due - monotonic_ms(), silence, *longest.values()) / 1000))
-            now, due = monotonic_ms(), float("inf")
-            for client in list((self.rest.clients or {}).values()):
-                if not client.isConnected or client.error:
-                    continue
-                last = max(client.last_message_at or 0, client.connectionEstablished or 0)
-                if now - last >= silence:
-                    # ccxt closes it, and every await on it raises this.
-                    client.on_error(errors.RequestTimeout(f"silent for {(now - last) / 1000:.0f} s"))
-                else:
-                    due = min(due, last + silence)
-            for watched in self.router:
-                if not all(part.is_up for part in watched.parts):
-                    continue
-                feed_silence = longest[watched.feed.kind]
-                if now - watched.last >= feed_silence:
-                    await self._resubscribe(watched, f"silent for {(now - watched.last) / 1000:.0f} s")
-                else:
-                    due = min(due, watched.last + feed_silence)
+        return all([await self._probe.answers(client, since) for client in clients])
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
-        """Have a feed that is watched subscribed anew; its sink is told that it was disconnected."""
+        """See `FeedVenue`."""
         for watched in self.router:
             if watched.feed == feed:
-                await self._resubscribe(watched, reason)
+                await self.resubscribe_watched(watched, reason)
 
-    async def _resubscribe(self, watched: Watched, reason: str) -> None:
-        for way, part in zip(self._ways(watched.feed), list(watched.parts), strict=False):
-            client = part.client
-            part.down(reason)
-            # Its parked await raises UnsubscribeError, and is armed again at once.
-            if not await self._leave(way) and client in (self.rest.clients or {}).values():
+    async def resubscribe_watched(self, watched: WatchedFeed, reason: str) -> None:
+        """Subscribe a watched feed again; its sink is told that it is disconnected."""
+        methods = {each.name: each for each in watch_methods(self.rest, self.router.dialect, watched.feed)}
+        for subscription in list(watched.subscriptions):
+            client = subscription.client
+            subscription.down(reason)
+            # After unwatching, its parked await raises UnsubscribeError, and the watch loop subscribes again at once.
+            unwatched = await self._unwatch(methods[subscription.name])
+            if not unwatched and client is not None and client in (self.rest.clients or {}).values():
                 client.on_error(errors.RequestTimeout(reason))
 
-    async def _supervise(self, way: _Way, part: Part, stop: asyncio.Event) -> None:
-        watched = part.watched
-        arming.set(part)
+    async def _unsubscribe(self, method: WatchMethod, subscription: Subscription) -> None:
+        """Unsubscribe at the exchange. If that is impossible, the subscription lasts as long as its socket."""
+        client = subscription.client
+        is_open = client is not None and client in (self.rest.clients or {}).values()
+        if is_open and not await self._unwatch(method):
+            self.router.keep(subscription)
+        else:
+            self.router.left(subscription)
+        self.idle_sockets.departed()
 
-        async def arm() -> Any:
-            if await self._find(watched.feed.symbol) is None:
-                raise errors.BadSymbol(f"{self.exchange} does not list {watched.feed.symbol}")
-            self.router.locate(watched)
-            self.router.renew(part)
-            part.awaited.clear()
-            return await way.arm()
-
-        def handle(result: Any) -> None:
-            # The cache has more than the answer, where more came meanwhile.
-            cache = (self.rest.trades or {}).get(watched.feed.symbol) if watched.feed.kind == "trade" else None
-            self.router.awaited(watched, result if cache is None else cache)
-
-        def failed(error: errors.BaseError, wait: float) -> None:
-            # Said at the beginning of an outage, not at each turn.
-            say = log.debug if part.is_up is False else log.info
-            say("watched again", **watched.feed.fields, way=way.name, error=described(error), wait_s=wait)
-            part.down(described(error))
-
-        ended = await watch(arm, handle, stop, failed=failed)
-        if ended.error is None:
-            return
-        if part is watched.parts[0]:
-            part.down(ended.reason)
-            # There is nothing to unsubscribe.
-            part.client = None
-            raise self._refusal(watched.feed, ended)
-        log.warning("part of a feed is not to be had", **watched.feed.fields, way=way.name, reason=ended.reason)
-        watched.parts = [each for each in watched.parts if each is not part]
-        watched.changed("")
-
-    async def _leave(self, way: _Way) -> bool:
-        if way.leave is None:
+    async def _unwatch(self, method: WatchMethod) -> bool:
+        if method.unwatch is None:
             return False
         try:
-            async with asyncio.timeout(LEAVE_S):
-                await guarded_call(way.leave)
+            async with asyncio.timeout(UNSUBSCRIBE_S):
+                await guarded_call(method.unwatch)
         except (errors.BaseError, TimeoutError) as error:
-            log.warning("not unsubscribed", exchange=self.exchange, way=way.name, error=described(error))
+            log.warning("not unsubscribed", exchange=self.exchange, method=method.name, error=described(error))
             return False
         return True
 
-    def _ways(self, feed: Feed) -> list[_Way]:
-        """The subscriptions that a feed takes, the one it cannot be without first."""
-        rest, has, symbol = self.rest, self.rest.has, feed.symbol
-        # Each call gets a table of its own: ccxt writes into its defaults.
-        match feed.kind:
-            case "trade":
-                name = self.router.dialect.stream_params(rest.options, "watchTrades")
-                return [
-                    self._way("trades", lambda: rest.watch_trades(symbol, params=dict(name)), "unWatchTrades",
-                              lambda: rest.un_watch_trades(symbol, dict(name)))
-                ]  # fmt: skip
-            case "book":
-                return [
-                    self._way("book", lambda: rest.watch_order_book(symbol, params={}), "unWatchOrderBook",
-                              lambda: rest.un_watch_order_book(symbol, {}))
-                ]  # fmt: skip
-            case "ticker":
-                name = self.router.dialect.stream_params(rest.options, "watchTicker")
-                ways = [
-                    self._way("ticker", lambda: rest.watch_ticker(symbol, dict(name)), "unWatchTicker",
-                              lambda: rest.un_watch_ticker(symbol, dict(name)))
-                ]  # fmt: skip
-                if has.get("watchBidsAsks"):
-                    ways.append(
-                        self._way(BEST_PRICES, lambda: rest.watch_bids_asks([symbol], params={}), "unWatchBidsAsks",
-                                  lambda: rest.un_watch_bids_asks([symbol], {}))
-                    )  # fmt: skip
-                return ways
-            case "candle":
-                return [
-                    self._way("candles", lambda: rest.watch_ohlcv(symbol, feed.timeframe, params={}), "unWatchOHLCV",
-                              lambda: rest.un_watch_ohlcv(symbol, feed.timeframe, {}))
-                ]  # fmt: skip
+    # ---- the watch loop of a subscription
 
-    def _way(self, name: str, arm: Any, un_watch: str, leave: Any) -> _Way:
-        return _Way(name, arm, leave if self.rest.has.get(un_watch) else None)
+    async def _supervise(self, method: WatchMethod, subscription: Subscription, stop: asyncio.Event) -> None:
+        watched = subscription.watched
+        arming.set(subscription)
 
-    async def _find(self, symbol: str) -> Any:
-        """A market, listed a moment ago perhaps; None where it is not. Raises ccxt's errors."""
-        return await self._listing.find(symbol, lambda anew: guarded_call(lambda: self.rest.load_markets(anew)))
+        def failed(error: errors.BaseError, wait: float) -> None:
+            # At info only at the beginning of an outage.
+            write = log.debug if subscription.is_up is False else log.info
+            write("watching again", **watched.feed.fields, method=method.name, error=described(error), wait_s=wait)
+            subscription.down(described(error))
 
-    def _unknown(self, symbol: str) -> UnknownSymbol:
-        return unknown_symbol(self.exchange, symbol, self.rest.markets)
+        arm = partial(self._subscribe, method, subscription)
+        ended = await watch(arm, partial(self._take_awaited, watched), stop, failed=failed)
+        if ended.error is None:
+            return
+        if subscription is watched.subscriptions[0]:
+            subscription.down(ended.reason)
+            # There is nothing to unsubscribe.
+            subscription.client = None
+            raise self._refusal(watched.feed, ended)
+        fields = {**watched.feed.fields, "method": method.name}
+        log.warning("a feed goes on without its second subscription", **fields, reason=ended.reason)
+        watched.subscriptions = [each for each in watched.subscriptions if each is not subscription]
+        watched.changed("")
+
+    async def _subscribe(self, method: WatchMethod, subscription: Subscription) -> Any:
+        """Have ccxt subscribe, and wait for the next result."""
+        symbol = subscription.watched.feed.symbol
+        if await self.markets.find(symbol) is None:
+            raise errors.BadSymbol(f"{self.exchange} does not list {symbol}")
+        self.router.locate(subscription.watched)
+        self.router.renew(subscription)
+        subscription.awaited.clear()
+        return await method.watch()
+
+    def _take_awaited(self, watched: WatchedFeed, result: Any) -> None:
+        # If more came since, the cache has more than the result.
+        cache = (self.rest.trades or {}).get(watched.feed.symbol) if watched.feed.kind == "trade" else None
+        self.router.take_awaited(watched, result if cache is None else cache)
 
     def _refusal(self, feed: Feed, ended: Ended) -> TickwireError:
         match ended.error:
             case errors.BadSymbol():
-                return self._unknown(feed.symbol)
+                return self.markets.unknown(feed.symbol)
             case errors.NotSupported():
                 return UnsupportedKind(f"{self.exchange}: {feed}: {ended.reason}", offered(self.rest))
             case _:
@@ -356,40 +204,44 @@ class LiveVenue:
 
 @asynccontextmanager
 async def open_live_venue(exchange: str, settings: Settings, *, hooks: Hooks | None = None) -> AsyncIterator[LiveVenue]:
-    """An exchange opened with ccxt.pro; nothing is connected until something is watched.
+    """Open an exchange with ccxt.pro. It connects when something is watched.
 
-    `hooks` are those that work on the installed ccxt, unless others are chosen. Raises UnknownExchange and ConfigError.
+    `hooks` defaults to those that work on the installed ccxt. Raises UnknownExchange and ConfigError.
     """
     own = settings.of_exchange(exchange)
     table = merged(_defaults(exchange, settings.streamer), own.ccxt)
-    opening = open_exchange(
-        exchange,
-        ExchangeSettings(ccxt=table, gateway=own.gateway, concurrency=own.concurrency),
-        credentials(exchange),
-        pro=True,
-        extended=listening,
-    )
+    chosen = ExchangeSettings(ccxt=table, gateway=own.gateway, concurrency=own.concurrency)
     async with AsyncExitStack() as stack:
-        opened = await stack.enter_async_context(opening)
-        # Nothing is lost by going at once: feeds were left before.
+        opened: Any = await stack.enter_async_context(
+            open_exchange(exchange, chosen, credentials(exchange), pro=True, extended=observed)
+        )
+        # Feeds were unsubscribed before: closing at once loses nothing.
         opened.timeout_on_exit = 0
         router = FrameRouter(opened, hooks or prove(opened), settings.streamer.acknowledge_s)
         if not router.hooks.result and "tradesLimit" not in own.ccxt.get("options", {}):
             opened.options["tradesLimit"] = _TRADES_LIMIT
-        opened.router = router
-        venue = LiveVenue(opened, router, settings.streamer)
+        opened.observer = router
+        venue = LiveVenue(opened, router)
+        watchdog = Watchdog(opened, router, settings.streamer, venue.resubscribe_watched)
         await stack.enter_async_context(unwrapped())
         group = await stack.enter_async_context(asyncio.TaskGroup())
-        beside = [
-            group.create_task(venue.guard()),
-            group.create_task(venue.doubting()),
-            group.create_task(venue.idle_sockets.close()),
-        ]
+        works = (watchdog.run, venue.venue_clock.compare_when_doubted, venue.idle_sockets.run)
+        tasks = [group.create_task(_guarded(exchange, work)) for work in works]
         try:
             yield venue
         finally:
-            for task in beside:
+            for task in tasks:
                 task.cancel()
+
+
+async def _guarded(exchange: str, work: Callable[[], Awaitable[None]]) -> None:
+    """Run background work until cancelled, again after each failure."""
+
+    def failed(error: Exception, failures: int) -> None:
+        fields = {"exchange": exchange, "work": getattr(work, "__qualname__", ""), "failures": failures}
+        log.error("background work of an exchange failed", **fields, exc_info=error)
+
+    await bulkhead(work, asyncio.Event(), failed=failed)
 
 
 def _defaults(exchange: str, settings: StreamerSettings) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from ccxt.async_support.base.ws.order_book import OrderBook
 
 from tickwire.errors import TickwireError
 from tickwire.exchange.admission import Admission
+from tickwire.exchange.ccxt_patches.caches import NewItems
 from tickwire.exchange.ccxt_trades import are_trades, is_trade, trade
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.streamer.control.feed_venue import BookView
-from tickwire.streamer.subscriptions.ccxt_caches import Newness
 from tickwire.venues.registry import grid_of
 
 _TICKER = (
@@ -108,7 +108,7 @@ class Mapper:
         self._admission = admission
         self._feed = feed
         self._rejected = rejected
-        self._newness = Newness(lost)
+        self._new_items = NewItems(lost)
         self._last: Any = None
         """ticker: the last one taken, and what it said; book: its nonce and timestamp."""
         self._counts: bool | None = None
@@ -140,7 +140,7 @@ class Mapper:
                 return self._candles(result)
 
     def _trades(self, result: Any, addressed: bool) -> list[Trade]:
-        fresh = self._newness.of(result)
+        fresh = self._new_items.of(result)
         if not addressed:
             fresh = [each for each in fresh if _symbol(each) in (None, self._feed.symbol)]
         made: list[Trade] = []

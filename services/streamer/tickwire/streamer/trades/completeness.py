@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed
-from tickwire.exchange.ccxt_patches import monotonic_ms
+from tickwire.exchange.ccxt_patches.monotonic_time import monotonic_ms
 from tickwire.observe import logs
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.appender import TradeAppender

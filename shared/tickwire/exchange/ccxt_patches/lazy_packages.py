@@ -1,9 +1,8 @@
-"""ccxt without the hundred exchanges that nobody asked for.
+"""ccxt's packages import each exchange when it is first named.
 
-`import ccxt.pro` imports every exchange three times over (sync, async, pro): measured 4 s of CPU and 106 MB, for the
-one or two that are used. Here the three packages are put in place without running their `__init__`, and each exchange
-is imported when it is first named. Whatever else is asked of the packages runs the real `__init__` after all, so
-nothing is missing.
+`import ccxt.pro` imports every exchange three times (sync, async, pro): 4 s of CPU and 106 MB (measured), for the one
+or two that are used. Here the three packages are registered without running their `__init__`. A name that is neither
+an exchange nor in a base module runs the real `__init__`, so that nothing is missing.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ from typing import Any
 
 _PACKAGES = ("ccxt", "ccxt.async_support", "ccxt.pro")
 _HOMES = ("ccxt.base.errors", "ccxt.base.exchange", "ccxt.base.precise", "ccxt.base.decimal_to_precision")
-"""Where the names of `ccxt` come from that its own modules import."""
+"""The modules that define the names which ccxt's own modules import from `ccxt`."""
 
 
 class _Package(ModuleType):
-    """A package of ccxt whose exchanges are imported one by one."""
+    """A package of ccxt that imports its exchanges one by one."""
 
     def __setattr__(self, name: str, value: Any) -> None:
         # Importing `ccxt.pro.binance` binds the module; the packages bind the class of that name.
@@ -62,7 +61,7 @@ class _Package(ModuleType):
 
 
 def install() -> None:
-    """Put the light packages in place, unless ccxt was imported before, or is not installed. Idempotent."""
+    """Register the packages, unless ccxt is already imported or not installed. Idempotent."""
     if "ccxt" in sys.modules:
         return
     found = importlib.util.find_spec("ccxt")

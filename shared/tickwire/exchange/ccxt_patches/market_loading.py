@@ -1,9 +1,9 @@
-"""Loading the markets of an exchange beside the loop.
+"""Loads the markets of an exchange in a thread.
 
-ccxt 4.5.90 parses a listing and makes its tables in one turn of the loop: 0.48 s of CPU for 3,500 markets of binance
-(measured), which is more than a third of a short lease. Here a twin of the exchange does it in a thread of its own;
-whatever goes to the exchange (requests, their throttling) still goes through the exchange itself, on the loop. What
-the twin found is then taken over in one turn, so that nobody sees half of a table.
+ccxt 4.5.90 parses a listing and builds its tables in one turn of the loop: 0.48 s of CPU for 3,500 markets of binance
+(measured), more than a third of a short lease. Here a copy of the exchange does it in a thread; requests and their
+throttling still go through the exchange itself, on the loop. The tables are then copied back in one turn, so that
+a half-built table is never visible.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from typing import Any
 
 _NETWORK = ("session", "tcp_connector", "aiohttp_socks_connector", "socks_proxy_sessions", "asyncio_loop")
 _OWN = frozenset({*_NETWORK, "fetch", "throttle", "options", "clients", "markets_loading", "reloading_markets"})
-"""What the twin has for itself."""
+"""Attributes that the twin does not share with the exchange."""
 
 
 async def beside(exchange: Any, load: Callable[[Any], Awaitable[Any]]) -> Any:
-    """What `load` returns for a twin of `exchange`, in a thread; then `exchange` has the tables that the twin loaded.
+    """Run `load` with a twin of `exchange` in a thread, copy the tables it loaded back, and return its result.
 
-    What `load` raises comes out as it is, and leaves the exchange as it was.
+    An exception of `load` is raised unchanged, and leaves the exchange unchanged.
     """
     twin = _twin(exchange, asyncio.get_running_loop())
     before = dict(twin.__dict__)
@@ -34,7 +34,7 @@ async def beside(exchange: Any, load: Callable[[Any], Awaitable[Any]]) -> Any:
 
 
 def _twin(exchange: Any, loop: asyncio.AbstractEventLoop) -> Any:
-    """A copy that sends what it has to send through `exchange`, and has no connection of its own."""
+    """A copy without connections, whose requests go through `exchange`."""
     twin = copy.copy(exchange)
 
     async def fetch(*request: Any, **named: Any) -> Any:
@@ -55,23 +55,23 @@ def _take_over(exchange: Any, twin: Any, before: dict[str, Any], options: dict[s
     for name, value in twin.__dict__.items():
         if name not in _OWN and (name not in before or value is not before[name]):
             setattr(exchange, name, value)
-    # Of the options only what the twin changed: others may have been changed meanwhile.
+    # Only the options that the twin changed: the exchange's others may have changed meanwhile.
     for name, value in twin.options.items():
         if name not in options or value is not options[name]:
             exchange.options[name] = value
 
 
 async def _in_thread(work: Callable[[], Awaitable[Any]]) -> Any:
-    """Run `work` on a loop of its own in a thread of its own; to cancel the caller cancels it.
+    """Run `work` on a loop of its own in a thread of its own. Cancelling the caller cancels it.
 
-    Not in the loop's executor: aiohttp resolves names there, which would wait for threads that wait for it.
+    Not in the loop's executor: aiohttp resolves names there, and would wait for a thread that waits for aiohttp.
     """
     loop = asyncio.get_running_loop()
     done: asyncio.Future[Any] = loop.create_future()
     cancelled = threading.Event()
     running: list[tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]]] = []
 
-    def tell(result: Any, error: BaseException | None) -> None:
+    def finish(result: Any, error: BaseException | None) -> None:
         if done.done():
             return
         if error is None:
@@ -93,11 +93,11 @@ async def _in_thread(work: Callable[[], Awaitable[Any]]) -> Any:
         result, failed = None, None
         try:
             result = asyncio.run(main())
-        except BaseException as error:  # noqa: BLE001  it is raised where the work was asked for
+        except BaseException as error:  # noqa: BLE001  the caller raises it
             failed = error
-        # Where the loop has ended, nobody waits.
+        # If the loop has ended, no caller waits.
         with suppress(RuntimeError):
-            loop.call_soon_threadsafe(tell, result, failed)
+            loop.call_soon_threadsafe(finish, result, failed)
 
     threading.Thread(target=run, name="markets", daemon=True).start()
     try:

@@ -1,8 +1,8 @@
-"""Where data is taken from ccxt before anyone awaits it: two methods of its Client, replaced on each instance.
+"""Takes data from ccxt's Client before anything awaits it, by replacing methods on each instance.
 
-Why not from `await watch_*`: such a loop loses data (measured on ccxt 4.5.90: of six symbols in one TCP segment two
-arrive). Both hooks are guarded: an exception in a decoder or a sink, or in ccxt's own handlers, would otherwise end
-the socket's receive loop while the socket stays open and every await hangs.
+A loop around `await watch_*` loses data (measured on ccxt 4.5.90: of six symbols in one TCP segment two arrive). The
+hooks are guarded: otherwise an exception in a decoder, a sink or ccxt's own handlers would end the receive loop of the
+socket, while the socket stays open and every await hangs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType
+from ccxt.async_support.base.throttler import Throttler
 
+from tickwire.exchange.ccxt_types import CcxtClient
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 
@@ -26,25 +28,72 @@ class Hooks(NamedTuple):
     """Which of the hooks are used."""
 
     text: bool = True
-    """`Client.handle_text_or_binary_message`, before JSON."""
+    """`Client.handle_text_or_binary_message`, before JSON is parsed."""
     result: bool = True
-    """`Client.resolve`, after ccxt's parsing. Without it, data comes from the awaits, which is slow."""
+    """`Client.resolve`, after ccxt has parsed a frame. Without it, data comes from the awaits, which is slow."""
 
 
 class Uses(NamedTuple):
-    """What is done at the hooks of one socket. `text` and `result` say whether that was all there is to do."""
+    """The callbacks of one socket's hooks. `text` and `result` return whether they took what they were given."""
 
     text: Callable[[str | bytes, int], bool] | None
-    """A frame, and when it was received (ms, our clock)."""
+    """(frame, time of receipt in ms)"""
     result: Callable[[Any, Any], bool] | None
-    """What ccxt made of a frame, and the name under which it says so."""
+    """(result of ccxt's parsing, the name under which ccxt publishes it)"""
     rejected: Callable[[str], None]
-    unaddressed: Callable[[Exception], None] | None = None
-    """Told of an error in a message of the exchange that ccxt can tell nobody's: it would fail all that wait."""
+    """(why a frame could not be used)"""
+    unaddressed: Callable[[Exception, Callable[..., Any]], None] | None = None
+    """(an error frame that refers to no await, Client.reject): ccxt would fail every await of the socket."""
 
 
-def attach(client: Any, uses: Uses) -> None:
-    """Put the hooks on a Client of ccxt."""
+class ClientCalls(NamedTuple):
+    """Callbacks around calls of a Client."""
+
+    parsed: Callable[[str | bytes], None]
+    """After ccxt has parsed a frame without raising."""
+    sending: Callable[[Any], None]
+    """Before a message is sent."""
+    awaiting: Callable[[Any], None]
+    """Before something waits for results of this name."""
+    opening: Callable[[], None]
+    """Before the socket is opened, in the task that its loops inherit their context from."""
+    opened: Callable[[], None]
+    """After the socket was opened."""
+
+
+def observe_calls(client: CcxtClient, calls: ClientCalls, token_bucket: dict[str, Any]) -> None:
+    """Call back around the calls of a Client, and throttle what it sends. Call it before `attach`."""
+    parse, send, future, connect = client.handle_text_or_binary_message, client.send, client.future, client.open
+
+    def on_parse(data: str | bytes) -> None:
+        parse(data)
+        calls.parsed(data)
+
+    async def on_send(message: Any) -> Any:
+        calls.sending(message)
+        return await send(message)
+
+    def on_future(name: Any) -> Any:
+        calls.awaiting(name)
+        return future(name)
+
+    async def on_open(*arguments: Any) -> None:
+        calls.opening()
+        await connect(*arguments)
+        if client.error:
+            # It was given up while it was being opened.
+            await client.close()
+        else:
+            calls.opened()
+
+    client.handle_text_or_binary_message, client.send = on_parse, on_send
+    client.future, client.open = on_future, on_open
+    # Venues close sockets that send too much within a second (some allow 5 messages), whatever a minute's budget is.
+    client.throttle = Throttler({**token_bucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
+
+
+def attach(client: CcxtClient, uses: Uses) -> None:
+    """Install the hooks on a Client."""
     parse, settle, receive = client.handle_text_or_binary_message, client.resolve, client.handle_message
     reject, reset = client.reject, client.reset
     text, result, rejected, unaddressed = uses
@@ -67,7 +116,7 @@ def attach(client: Any, uses: Uses) -> None:
     def on_reject(error: Any, message_hash: Any = None) -> Any:
         # A socket that breaks has its error set first.
         if message_hash is None and unaddressed is not None and parsing and not client.error:
-            return unaddressed(error)
+            return unaddressed(error, reject)
         return reject(error, message_hash)
 
     def on_reset(error: Any) -> None:

@@ -1,8 +1,7 @@
-"""JSON of exchanges with every digit of its integers.
+"""ccxt parses JSON with every digit of integers.
 
-ccxt parses JSON with orjson where that is installed (it depends on it), which makes a float of an integer beyond 64
-bits: trade ids of 27 digits (htx) become `1.0500517034273195e+22`, the same for many trades. msgspec keeps them, and
-takes about as long.
+ccxt depends on orjson, which turns an integer beyond 64 bits into a float: trade ids of 27 digits (htx) become
+`1.0500517034273195e+22`, the same for many trades. msgspec keeps the digits, and takes about as long.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ _decode = msgspec.json.Decoder().decode
 
 
 def loads(text: str | bytes) -> Any:
-    """What a JSON text says. Raises ValueError where it is none, or is nested too deeply."""
+    """Parse a JSON text. Raises ValueError if it is not JSON or is nested too deeply."""
     try:
         return _decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
@@ -25,7 +24,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def install() -> None:
-    """Have the sockets of ccxt.pro read JSON so. Idempotent."""
+    """Have the sockets of ccxt.pro parse JSON by `loads`. Idempotent."""
     client: Any = importlib.import_module("ccxt.async_support.base.ws.client")
     if client.json_parser.loads is not loads:
         client.json_parser = SimpleNamespace(loads=loads, dumps=client.json_parser.dumps)

@@ -1,0 +1,61 @@
+"""The methods of ccxt that a feed takes: one to subscribe and wait, and one to unsubscribe if the exchange has it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple
+
+from tickwire.exchange.ccxt_patches.caches import BEST_PRICES
+from tickwire.exchange.ccxt_types import CcxtExchange
+from tickwire.model.feeds import Feed
+from tickwire.venues.dialect import Dialect
+
+Call = Callable[[], Awaitable[Any]]
+
+
+class WatchMethod(NamedTuple):
+    """`unwatch` is None if the exchange cannot unsubscribe."""
+
+    name: str
+    watch: Call
+    unwatch: Call | None
+
+
+def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[WatchMethod]:
+    """The methods that a feed takes, the one that it requires first."""
+    symbol, timeframe = feed.symbol, feed.timeframe
+
+    def method(name: str, watch: Call, capability: str, unwatch: Call) -> WatchMethod:
+        return WatchMethod(name, watch, unwatch if exchange.has.get(capability) else None)
+
+    # Each call gets a dict of its own, because ccxt writes into its defaults.
+    match feed.kind:
+        case "trade":
+            stream = dialect.stream_params(exchange.options, "watchTrades")
+            return [
+                method("trades", lambda: exchange.watch_trades(symbol, params=dict(stream)), "unWatchTrades",
+                       lambda: exchange.un_watch_trades(symbol, dict(stream)))
+            ]  # fmt: skip
+        case "book":
+            # Without a limit: ccxt 4.5.90 cuts the live book to it, and loses levels.
+            return [
+                method("book", lambda: exchange.watch_order_book(symbol, params={}), "unWatchOrderBook",
+                       lambda: exchange.un_watch_order_book(symbol, {}))
+            ]  # fmt: skip
+        case "ticker":
+            stream = dialect.stream_params(exchange.options, "watchTicker")
+            methods = [
+                method("ticker", lambda: exchange.watch_ticker(symbol, dict(stream)), "unWatchTicker",
+                       lambda: exchange.un_watch_ticker(symbol, dict(stream)))
+            ]  # fmt: skip
+            if exchange.has.get("watchBidsAsks"):
+                methods.append(
+                    method(BEST_PRICES, lambda: exchange.watch_bids_asks([symbol], params={}), "unWatchBidsAsks",
+                           lambda: exchange.un_watch_bids_asks([symbol], {}))
+                )  # fmt: skip
+            return methods
+        case "candle":
+            return [
+                method("candles", lambda: exchange.watch_ohlcv(symbol, timeframe, params={}), "unWatchOHLCV",
+                       lambda: exchange.un_watch_ohlcv(symbol, timeframe, {}))
+            ]  # fmt: skip

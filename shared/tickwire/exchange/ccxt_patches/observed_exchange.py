@@ -1,0 +1,128 @@
+"""Exchange classes of ccxt.pro that report what they do to the sockets of their exchange."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tickwire.exchange.ccxt_types import CcxtClient
+from tickwire.redaction import described
+from tickwire.venues.dialect import Dialect
+
+if TYPE_CHECKING:
+    from ccxt.async_support.base.exchange import Exchange
+else:
+    Exchange = object
+
+LONGEST_REDIAL_S = 5.0
+"""ccxt delays a connection after a failed one by up to 30 s for each URL. This is the limit, if few URLs fail."""
+
+
+class SocketObserver(Protocol):
+    """What an exchange reports to."""
+
+    dialect: Dialect
+    decodes: bool
+    """Whether the dialect reads frames before ccxt does."""
+
+    def client_created(self, client: CcxtClient) -> None:
+        """A socket was created; it is not open yet."""
+
+    def client_used(self, client: CcxtClient) -> None:
+        """A socket was looked up on behalf of the current subscription."""
+
+    def subscribing(self, client: CcxtClient, names: Sequence[Any], message: Any) -> None:
+        """These subscriptions are made, by this message unless ccxt has made them already."""
+
+    def stream_taken(self, name: str, count: int) -> None:
+        """ccxt's account of streams per socket gives the current subscription so many places."""
+
+    def socket_lost(self, client: CcxtClient, reason: str) -> None:
+        """A socket broke or was closed."""
+
+    def refused(self, client: CcxtClient, reason: str, request: str | None = None) -> None:
+        """An error frame arrived: about a request, or about none that is named."""
+
+
+class ObservedExchange(Exchange):  # type: ignore[misc]
+    """Goes before an exchange class of ccxt.pro among the bases of a class."""
+
+    observer: SocketObserver | None = None
+
+    def client(self, url: str) -> Any:
+        is_new = url not in (self.clients or {})
+        client = super().client(url)
+        if self.observer is not None:
+            if is_new:
+                self.observer.client_created(client)
+            self.observer.client_used(client)
+        return client
+
+    def watch(self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None, *more: Any) -> Any:
+        self._report_subscribing(url, [subscribe_hash], message)
+        return super().watch(url, message_hash, message, subscribe_hash, *more)
+
+    def watch_multiple(
+        self, url: str, message_hashes: Any, message: Any = None, subscribe_hashes: Any = None, *more: Any
+    ) -> Any:
+        self._report_subscribing(url, subscribe_hashes or (), message)
+        return super().watch_multiple(url, message_hashes, message, subscribe_hashes, *more)
+
+    def _report_subscribing(self, url: str, names: Iterable[Any], message: Any) -> None:
+        if self.observer is not None:
+            self.observer.subscribing(self.client(url), list(names), message)
+
+    def on_close(self, client: Any, code: Any) -> None:
+        super().on_close(client, code)
+        if self.observer is not None:
+            self.observer.socket_lost(client, f"the exchange closed the socket ({code})")
+
+    def on_error(self, client: Any, error: Any) -> None:
+        super().on_error(client, error)
+        if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
+            self.ws_dial_backoff[client.url]["asked"] = time.monotonic() + client.last_retry_after
+        if self.observer is not None:
+            self.observer.socket_lost(client, described(error))
+
+    def ws_dial_delay(self, url: str) -> float:
+        delay: float = super().ws_dial_delay(url)
+        state = self.ws_dial_backoff.get(url) or {}
+        if asked := state.get("asked"):
+            return float(max(0.0, asked - time.monotonic()))
+        # All sockets together connect at most once a second.
+        return min(delay, max(LONGEST_REDIAL_S, len(self.ws_dial_backoff)))
+
+    # ---- methods that only some exchange classes call
+
+    def stream(self, type: Any, subscriptionHash: Any, numSubscriptions: int = 1) -> Any:  # noqa: A002
+        if self.observer is not None:
+            self.observer.stream_taken(subscriptionHash, numSubscriptions)
+        return super().stream(type, subscriptionHash, numSubscriptions)
+
+    def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
+        if self.observer is not None and self.observer.decodes:
+            # The book is kept by the streamer: ccxt need not fetch a snapshot.
+            return None
+        return super().handle_order_book_subscription(client, message, subscription, *more)
+
+    def handle_ws_error(self, client: Any, message: Any, *more: Any) -> Any:
+        read = None if self.observer is None else self.observer.dialect.refusal
+        if self.observer is None or read is None:
+            return super().handle_ws_error(client, message, *more)
+        request, is_general = read(message)
+        self.observer.refused(client, f"the exchange sent {message}", request)
+        if request is None and not is_general:
+            # It refuses no request: ccxt would fail every subscription of the socket, though all of them go on.
+            return None
+        answer = super().handle_ws_error(client, message, *more)
+        for name, subscription in list(client.subscriptions.items()):
+            # The refused subscription must be requested again.
+            if isinstance(subscription, dict) and str(subscription.get("id")) == str(request):
+                del client.subscriptions[name]
+        return answer
+
+
+def observed(kind: type[Any]) -> type[Any]:
+    """A class of ccxt.pro whose instances report to their `observer`; to none while that is None."""
+    return type(kind.__name__, (ObservedExchange, kind), {})

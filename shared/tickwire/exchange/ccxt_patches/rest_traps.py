@@ -1,0 +1,144 @@
+"""Traps of ccxt's REST in the form of a mixin class, each with what it does instead.
+
+ccxt 4.5.90, all measured or read:
+- Truncated JSON, an empty body and an HTML page with status 200 become an empty list of candles: here BadResponse.
+- A body that breaks off becomes ExchangeError, the class of errors that must not be retried: here NetworkError.
+- An integer beyond 64 bits becomes a float: here it keeps its digits (`exact_json`).
+- `Retry-After` is ignored: here no request is sent before it has passed (`gate`).
+- 451 and 403 become ExchangeNotAvailable, which is retried: here RestrictedLocation and PermissionDenied.
+- "Now" is this machine's wall clock: here the exchange's clock, as far as it is known.
+- A listing of thousands of markets is parsed in one turn of the loop: here in a thread (`market_loading`).
+- A text in place of candles is an empty page: here BadResponse. Pages are parsed by column (`ohlcv`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Hashable
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
+
+import aiohttp
+from ccxt.base import errors
+
+from tickwire.exchange import ohlcv, reachability
+from tickwire.exchange.ccxt_patches import exact_json, market_loading
+from tickwire.exchange.clock import ExchangeClock
+from tickwire.exchange.gate import Gate, retry_after_s, sent_s
+from tickwire.model.times import now_ms
+from tickwire.redaction import excerpt
+
+if TYPE_CHECKING:
+    from ccxt.async_support.base.exchange import Exchange
+else:
+    Exchange = object
+
+
+class RestTraps(Exchange):  # type: ignore[misc]
+    """Goes before an exchange class of ccxt among the bases of a class; see the module."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.gate = Gate()
+        self._answered = 0
+        self._turn = asyncio.Lock()
+        super().__init__(config)
+        self.clock = ExchangeClock(self.fetch_time if self.has.get("fetchTime") else None)
+
+    def milliseconds(self) -> int:
+        # Requests end at "now" and are signed with it: the exchange's, where it is known.
+        clock: ExchangeClock | None = self.__dict__.get("clock")
+        told = None if clock is None else clock.now()
+        return now_ms() if told is None else told
+
+    async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
+        await self.gate.passed()
+        try:
+            answer = await super().fetch(url, method, headers, body)
+        except errors.ExchangeError as error:
+            if isinstance(error.__cause__, aiohttp.ClientError):
+                raise errors.NetworkError(f"{error}: {error.__cause__!r}") from error
+            raise
+        # Pages that came together are parsed one at a time, and the loop turns between them.
+        async with self._turn:
+            await asyncio.sleep(0)
+        return answer
+
+    def on_rest_response(
+        self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *request: Any
+    ) -> Any:
+        self._answered = int(code)
+        self.clock.observe(headers)
+        asked = next((value for name, value in headers.items() if name.lower() == "retry-after"), None)
+        if asked is not None and code >= 400:
+            self.gate.shut(retry_after_s(asked, sent_s(headers)) or 0.0)
+        text = super().on_rest_response(code, reason, url, method, headers, body, *request)
+        if reachability.refuses(self._answered, headers, text):
+            # ccxt takes both for an exchange that is away, which passes.
+            kind = errors.RestrictedLocation if self._answered == 451 else errors.PermissionDenied
+            raise kind(f"{self.id} {method} {url} {code} {reason} {excerpt(text, 200)}")
+        if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
+            raise errors.BadResponse(f"{self.id} GET {url} answered {excerpt(text, 60)!r}, which is not JSON")
+        return text
+
+    def set_markets(self, *described: Any) -> Any:
+        made = super().set_markets(*described)
+        # Thousands of tables that live as long as the exchange: see `preload`.
+        gc.freeze()
+        return made
+
+    async def load_markets_helper(self, reload: bool = False, params: Any = None) -> Any:
+        if self.markets and not reload:
+            return await super().load_markets_helper(reload, params or {})
+        load = super().load_markets_helper.__func__
+        return await market_loading.beside(self, lambda twin: load(twin, reload, params or {}))
+
+    def parse_ohlcvs(
+        self,
+        ohlcvs: Any,
+        market: Any = None,
+        timeframe: str = "1m",
+        since: Any = None,
+        limit: Any = None,
+        tail: bool = False,
+    ) -> Any:
+        if isinstance(ohlcvs, dict):
+            # One list for each column, at some venues, which have a parser of their own for it.
+            return super().parse_ohlcvs(ohlcvs, market, timeframe, since, limit, tail)
+        # ccxt takes a text for a list of letters, each of which is no candle: an empty page.
+        if ohlcvs is not None and not isinstance(ohlcvs, list):
+            raise errors.BadResponse(f"{self.id} answered {str(ohlcvs)[:60]!r} for candles")
+        rows = ohlcv.parsed(ohlcvs or [], lambda row: self.parse_ohlcv(row, market))
+        sound = [row for row in rows if isinstance(row, list) and row and isinstance(row[0], int)]
+        return self.filter_by_since_limit(self.sort_by(sound, 0), since, limit, 0, tail)
+
+    async def fetch_whole_page(
+        self, symbol: str, timeframe: str, since: int | None, limit: int, until: int | None = None
+    ) -> Any:
+        """Candles as the exchange gave them, before ccxt cuts them to `since` and `limit`.
+
+        What cannot be read stands between them as it is. Where one answer is put together of several pages, or
+        not parsed as pages are, it is what `fetch_ohlcv` makes of it.
+        """
+        with ohlcv.whole_pages() as pages:
+            rows = await self.fetch_ohlcv(symbol, timeframe, since, limit, {} if until is None else {"until": until})
+        return pages[0] if len(pages) == 1 else rows
+
+    def on_json_response(self, body: str) -> Any:
+        try:
+            return exact_json.loads(body)
+        except ValueError as error:
+            # With an error status, the status says more than the broken body.
+            if 200 <= self._answered < 300:
+                raise errors.BadResponse(f"{self.id} answered broken JSON: {error}") from error
+            raise
+
+
+def with_rest_traps(kind: type[Any]) -> type[Any]:
+    """The exchange class with the traps covered; the same one each time."""
+    return _covered(cast(Hashable, kind))
+
+
+@cache
+def _covered(kind: Any) -> type[Any]:
+    return type(kind.__name__, (RestTraps, kind), {})
