@@ -30,9 +30,8 @@ def asking(subscriber: str, *, deltas: bool = True, depth: int | None = None) ->
 async def test_whoever_asks_for_changes_is_a_newcomer_once_however_often_it_renews(bus: Bus) -> None:
     """One that went and came back is one again, also when both happen at once."""
     demand = Demand(depth=20, cadence_ms=100)
-    async with open_interests(
-        bus, StreamerSettings(), lambda market: demand.update(interests.demand(market))
-    ) as interests:
+    async with open_interests(bus, StreamerSettings()) as interests:
+        interests.follow(lambda market: demand.update(interests.demand(market)))
         counts = []
         for name in ("one", "one", "two", "two"):
             await interests.register(asking(name))

@@ -19,9 +19,10 @@ from tickwire.bus.connection import connect
 from tickwire.errors import ConfigError
 from tickwire.model.feeds import Feed
 from tickwire.settings import NatsSettings, StreamerSettings
-from tickwire.streamer import service
 from tickwire.streamer.control import interests as interest
+from tickwire.streamer.control import pinned_feeds
 from tickwire.streamer.control.interests import open_interests
+from tickwire.streamer.control.pinned_feeds import keep_registered, pinned
 
 pytestmark = pytest.mark.faults
 
@@ -48,9 +49,9 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_a
 ) -> None:
     """A broker that is away for 25 s with a patience of 15 s, sixteen times as fast."""
     monkeypatch.setattr(interest, "PUBLISH_RETRY_S", 1.0)
-    monkeypatch.setattr(service, "PINNED_TTL_S", 1)
+    monkeypatch.setattr(pinned_feeds, "PINNED_TTL_S", 1)
     port = free_port()
-    requests = service.pinned(StreamerSettings(feeds=["trade binance BTC/USDT"]), "one")
+    requests = pinned(StreamerSettings(feeds=["trade binance BTC/USDT"]), "one")
     changes: asyncio.Queue[Feed] = asyncio.Queue()
     renewed = asyncio.Event()
 
@@ -61,8 +62,9 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_a
     broker = embedded_broker.embedded(tmp_path, port=port)
     async with connect(NatsSettings(url=await broker.__aenter__()), name="test") as bus:
         await streams.declare(bus.jetstream, 8, 1.0)
-        async with open_interests(bus, StreamerSettings(), changes.put_nowait) as interests:
-            keeping = asyncio.create_task(service._keep(interests, requests, asyncio.Event()))
+        async with open_interests(bus, StreamerSettings()) as interests:
+            interests.follow(changes.put_nowait)
+            keeping = asyncio.create_task(keep_registered(interests, requests, asyncio.Event()))
             async with asyncio.timeout(100):
                 assert await changes.get() == BTC
             await broker.__aexit__(None, None, None)
@@ -93,7 +95,7 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_a
 )
 def test_a_line_that_is_no_feed_is_refused_with_what_would_be_right(line: str, words: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        service.pinned(StreamerSettings(feeds=["trade binance BTC/USDT", line]), "one")
+        pinned(StreamerSettings(feeds=["trade binance BTC/USDT", line]), "one")
     assert f"streamer.feeds: {line!r}" in raised.value.message
     assert words in raised.value.remedy
 

@@ -1,7 +1,7 @@
-"""Who is interested in which feed: bucket INTEREST, one key per feed and subscriber, as every instance sees it.
+"""The interests in feeds: bucket INTEREST, one key for each feed and subscriber, followed by every instance.
 
-An interest that is not renewed within its TTL expires at the broker, whose marker tells all instances at once; so a
-client that dies without goodbye is forgotten.
+An interest that is not renewed within its TTL expires at the broker, whose marker reaches all instances at once. So the
+interests of a client that is killed end, too.
 """
 
 from __future__ import annotations
@@ -32,37 +32,40 @@ _ACK_S = 5.0
 _RETRY_S = 0.2
 _MOST_TTL_S = 86_400
 _TOMBSTONE_S = 60
-"""How long a withdrawal is kept, for instances that were away."""
+"""How long the marker of a withdrawal is kept, for instances that were disconnected."""
 
 
 class Interests:
-    """The interests of all subscribers. `on_change(market)` is called after each change of a market's.
+    """The interests of all subscribers. A market is a feed without timeframe."""
 
-    A market is a feed without timeframe.
-    """
-
-    def __init__(self, bus: Bus, settings: StreamerSettings, on_change: Callable[[Feed], None]) -> None:
+    def __init__(self, bus: Bus, settings: StreamerSettings) -> None:
         self._bus = bus
         self._settings = settings
-        self._on_change = on_change
+        self._on_change: Callable[[Feed], None] = lambda market: None
         self._of: dict[Feed, dict[str, StartRequest]] = {}
         self._feeds: dict[str, Feed] = {}
         self._seen = 0
         self._news = asyncio.Event()
 
-    # ---- what is wanted
+    def follow(self, on_change: Callable[[Feed], None]) -> None:
+        """Call `on_change(market)` for each market that is wanted now, then after each change of its interests."""
+        self._on_change = on_change
+        for market in {each for feed in self._of for each in _markets(feed)}:
+            on_change(market)
+
+    # ---- the demand
 
     def feeds(self) -> list[Feed]:
-        """Every feed that somebody is interested in."""
+        """Every feed with a subscriber."""
         return list(self._of)
 
     def subscribers(self, feed: Feed) -> int:
-        """How many are interested in a feed; each candle feed of a symbol counts as one in its trades."""
+        """The number of subscribers of a feed; each candle feed of a symbol counts as one of its trades."""
         direct = len(self._of.get(feed, ()))
         return direct + len(self.timeframes(feed)) if feed.kind == "trade" else direct
 
     def timeframes(self, market: Feed) -> frozenset[str]:
-        """The timeframes of candles wanted of a symbol."""
+        """The timeframes of a symbol's candles that have subscribers."""
         return frozenset(
             feed.timeframe
             for feed in self._of
@@ -70,13 +73,13 @@ class Interests:
         )
 
     def wanted(self, market: Feed) -> bool:
-        """Whether a market is wanted by anybody."""
+        """Whether a market has a subscriber."""
         if market.kind == "candle":
             return bool(self.timeframes(market))
         return self.subscribers(market) > 0
 
     def demand(self, market: Feed) -> Demand:
-        """What all subscribers together want of a market."""
+        """The combined demand of a market's subscribers."""
         asked = self._of.get(market, {})
         depths = [each.depth for each in asked.values() if each.depth is not None]
         cadences = [each.cadence_ms for each in asked.values() if each.cadence_ms is not None]
@@ -89,15 +92,15 @@ class Interests:
             delta_subscribers=delta_subscribers,
         )
 
-    # ---- changing it
+    # ---- changes
 
     async def register(self, request: StartRequest) -> None:
-        """Register or renew an interest; known here when it returns. Raises BrokerUnavailable."""
+        """Register or renew an interest, and wait until this instance knows it. Raises BrokerUnavailable."""
         headers = {} if request.ttl_s is None else {"Nats-TTL": f"{request.ttl_s}s"}
         await self._put(_subject(request.feed, request.subscriber), messages.encode(request), headers)
 
     async def withdraw(self, request: StopRequest) -> None:
-        """Withdraw an interest, whether it was there or not; known here when it returns. Raises BrokerUnavailable."""
+        """Withdraw an interest, if there is one, and wait until this instance knows it. Raises BrokerUnavailable."""
         headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": f"{_TOMBSTONE_S}s"}
         await self._put(_subject(request.feed, request.subscriber), b"", headers)
 
@@ -120,10 +123,10 @@ class Interests:
             else:
                 return ack.seq
 
-    # ---- following it
+    # ---- the bucket
 
     async def observe(self, message: Msg) -> None:
-        """Take in one entry of the bucket."""
+        """Apply one entry of the bucket."""
         headers = message.headers or {}
         try:
             if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
@@ -140,7 +143,7 @@ class Interests:
         request = messages.decode(data, StartRequest)
         feed = request.feed
         if _subject(feed, request.subscriber) != subject:
-            raise BadRequest("an interest under another's name", "register it by streamer.start")
+            raise BadRequest("an interest under the name of another one", "register it by streamer.start")
         if feed.timeframe is not None and not timeframes.understood([feed.timeframe]):
             raise BadRequest(f"{feed.timeframe!r} is not a timeframe", "register it by streamer.start")
         self._feeds[subject] = feed
@@ -160,13 +163,12 @@ class Interests:
         self._changed(feed)
 
     def _changed(self, feed: Feed) -> None:
-        self._on_change(feed.market)
-        if feed.kind == "candle":
-            self._on_change(Feed("trade", feed.exchange, feed.symbol))
+        for market in _markets(feed):
+            self._on_change(market)
 
 
 def check(request: StartRequest | StopRequest) -> None:
-    """Refuse what can be refused without asking the exchange. Raises BadRequest and UnsupportedTimeframe."""
+    """Check a request as far as the exchange is not needed. Raises BadRequest and UnsupportedTimeframe."""
     if isinstance(request, StartRequest) and request.timeframe is not None:
         timeframes.parse(request.timeframe)
     check_subject(_subject(request.feed, request.subscriber))
@@ -182,16 +184,19 @@ def check(request: StartRequest | StopRequest) -> None:
         raise BadRequest(f"cadence_ms is {request.cadence_ms}", "give 0 to 60000 ms")
 
 
+def _markets(feed: Feed) -> list[Feed]:
+    """The markets that an interest in a feed concerns: candles are built from trades."""
+    return [feed.market, Feed("trade", feed.exchange, feed.symbol)] if feed.kind == "candle" else [feed.market]
+
+
 def _subject(feed: Feed, subscriber: str) -> str:
     return f"{_PREFIX}{feed.path}.{name_token(subscriber)}"
 
 
 @asynccontextmanager
-async def open_interests(
-    bus: Bus, settings: StreamerSettings, on_change: Callable[[Feed], None]
-) -> AsyncIterator[Interests]:
-    """Follow the interests within the block."""
-    interests = Interests(bus, settings, on_change)
+async def open_interests(bus: Bus, settings: StreamerSettings) -> AsyncIterator[Interests]:
+    """Read the bucket within the block."""
+    interests = Interests(bus, settings)
     subscription = await bus.subscribe_ordered(
         f"{_PREFIX}>", f"KV_{streams.INTEREST}", interests.observe, policy=DeliverPolicy.LAST_PER_SUBJECT
     )

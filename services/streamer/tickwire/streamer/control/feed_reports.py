@@ -1,0 +1,121 @@
+"""Reports of feeds: their state as their owners report it, and the subscribers that every instance knows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Leases
+from tickwire.bus.service import Call
+from tickwire.errors import NoSuchService, RequestTimeout
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
+from tickwire.observe import logs
+from tickwire.streamer.control.feed_supervisor import FeedSupervisor
+from tickwire.streamer.control.interests import Interests
+
+log = logs.get(__name__)
+
+OTHERS_S = 1.0
+"""How long another instance may take to report its feeds."""
+FEEDS_PER_CHUNK = 500
+"""A report has about 500 bytes at most: a chunk is half of the broker's limit."""
+
+
+class FeedReports:
+    """The reports of all instances. Those of this instance, `own`, are read directly."""
+
+    def __init__(self, bus: Bus, instance: str, interests: Interests, leases: Leases, own: FeedSupervisor) -> None:
+        self._bus = bus
+        self._instance = instance
+        self._interests = interests
+        self._leases = leases
+        self._own = own
+
+    async def of(self, feed: Feed) -> FeedReport:
+        """One feed as its owner reports it."""
+        subscribers = self._interests.subscribers(feed)
+        owner = self._leases.holder(feed.market.path)
+        if owner is None or subscribers == 0:
+            return _unreported(feed, subscribers, owner)
+        request = FeedsRequest(exchange=feed.exchange)
+        owners = {owner}
+        if feed.kind == "candle":
+            # The state of built candles is that of their trades, which another instance may own.
+            owners |= {self._leases.holder(Feed("trade", feed.exchange, feed.symbol).path) or owner}
+        answers = await asyncio.gather(*(self._reported_by(each, request) for each in owners))
+        known = {report.feed: report for answer in answers for report in answer or ()}
+        return _reported(known, feed, subscribers) or _unreported(feed, subscribers, owner)
+
+    async def list_all(self, request: FeedsRequest, call: Call) -> None:
+        """`streamer.list`: every wanted feed, and the instances that did not answer."""
+        members = sorted(self._leases.members)
+        answers = await asyncio.gather(*(self._reported_by(member, request) for member in members))
+        owned = {report.feed: report for answer in answers for report in answer or ()}
+        silent = [member for member, answer in zip(members, answers, strict=True) if answer is None]
+        found = []
+        wanted = {*self._interests.feeds(), *(feed for feed in owned if feed.kind == "trade")}
+        for feed in sorted(wanted, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")):
+            if request.exchange is not None and feed.exchange != request.exchange:
+                continue
+            subscribers = self._interests.subscribers(feed)
+            found.append(_reported(owned, feed, subscribers) or _unreported(feed, subscribers, None))
+        await _reply_in_chunks(call, found, silent)
+
+    async def list_own(self, request: FeedsRequest, call: Call) -> None:
+        """`streamer.reports.<instance>`: the feeds that this instance owns."""
+        await _reply_in_chunks(call, self._own.reports(request.exchange), [])
+
+    async def _reported_by(self, instance: str, request: FeedsRequest) -> list[FeedReport] | None:
+        """The feeds that an instance owns; None if it does not answer."""
+        if instance == self._instance:
+            return self._own.reports(request.exchange)
+        found: list[FeedReport] = []
+        try:
+            async with asyncio.timeout(OTHERS_S):
+                async for part in self._bus.request_chunks(
+                    f"streamer.reports.{instance}", request, _decode, timeout_s=OTHERS_S
+                ):
+                    found += part.feeds
+        except (NoSuchService, RequestTimeout, TimeoutError) as error:
+            log.debug("an instance does not answer", other=instance, error=repr(error))
+            return None
+        return found
+
+
+async def _reply_in_chunks(call: Call, reports: Sequence[FeedReport], silent: list[str]) -> None:
+    chunks = [reports[start : start + FEEDS_PER_CHUNK] for start in range(0, len(reports), FEEDS_PER_CHUNK)] or [[]]
+    for number, chunk in enumerate(chunks):
+        more = number + 1 < len(chunks)
+        await call.reply(FeedList(feeds=list(chunk), silent=silent, chunk=number, more=more))
+
+
+def _decode(data: bytes) -> FeedList:
+    return messages.decode(data, FeedList)
+
+
+def _unreported(feed: Feed, subscribers: int, owner: str | None) -> FeedReport:
+    """The report of a feed whose owner is unknown or did not answer."""
+    return FeedReport(
+        kind=feed.kind,
+        exchange=feed.exchange,
+        symbol=feed.symbol,
+        timeframe=feed.timeframe,
+        state="waiting" if subscribers else "stopped",
+        owner=owner,
+        subscribers=subscribers,
+    )
+
+
+def _reported(owned: Mapping[Feed, FeedReport], feed: Feed, subscribers: int) -> FeedReport | None:
+    """The owner's report of a feed. Candles that are built from trades are only live if the trades are."""
+    # An earlier version reports all candles of a market as one.
+    report = owned.get(feed) or owned.get(feed.market)
+    if report is None:
+        return None
+    trades = owned.get(Feed("trade", feed.exchange, feed.symbol)) if report.built else None
+    state = trades.state if trades is not None and report.state == "live" else report.state
+    return msgspec.structs.replace(report, timeframe=feed.timeframe, state=state, subscribers=subscribers)

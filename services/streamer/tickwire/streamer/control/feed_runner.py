@@ -1,0 +1,122 @@
+"""Runs one feed while this instance holds its lease, again after each failure."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import NamedTuple
+
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease, Leases
+from tickwire.errors import (
+    ConfigError,
+    Fenced,
+    TickwireError,
+    UnknownExchange,
+    UnknownSymbol,
+    UnsupportedKind,
+    UnsupportedTimeframe,
+)
+from tickwire.model.feeds import Feed
+from tickwire.observe import logs
+from tickwire.process.bulkhead import bulkhead, reason
+from tickwire.process.lifecycle import leaf
+from tickwire.settings import Settings
+from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_status import FeedStatus, open_feed_status
+from tickwire.streamer.control.feed_venue import FeedVenue
+from tickwire.venues.units import Units
+
+log = logs.get(__name__)
+
+FINAL_RETRY_TTLS = 30
+"""A feed that the exchange refuses for good is retried after so many times the leases' TTL."""
+_FINAL = (UnknownExchange, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe, ConfigError)
+
+FeedBody = Callable[[FeedContext], Awaitable[None]]
+"""Runs a feed until `context.stop` is set."""
+
+
+class OpenedMarket(NamedTuple):
+    """The venue of a market, and the units of the market's numbers."""
+
+    venue: FeedVenue
+    units: Units
+
+
+@dataclass
+class SupervisedFeed:
+    """A wanted feed of this instance, which owns it (then it has a status) or contends for it."""
+
+    feed: Feed
+    """Without timeframe."""
+    demand: Demand
+    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    status: FeedStatus | None = None
+
+
+@dataclass(frozen=True)
+class FeedRunner:
+    """Runs feeds. `bodies` are those of each kind; `open_market` raises typed errors of `tickwire.errors`."""
+
+    bus: Bus
+    settings: Settings
+    instance: str
+    leases: Leases
+    open_market: Callable[[Feed], Awaitable[OpenedMarket]]
+    bodies: Mapping[str, FeedBody]
+
+    async def run(self, supervised: SupervisedFeed, lease: Lease) -> None:
+        """Run a feed until `lease.stop` is set or another instance takes it over."""
+        feed = supervised.feed
+        confirm = partial(self.leases.confirm, feed.path)
+        supervised.status = status = await open_feed_status(self.bus, feed, self.instance, confirm)
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(status.run())
+                await self._run_body(supervised, status, lease)
+                status.end()
+        except* Fenced as group_error:
+            log.warning("another instance took the feed over", **feed.fields, error=str(leaf(group_error)))
+        finally:
+            supervised.status = None
+
+    async def _run_body(self, supervised: SupervisedFeed, status: FeedStatus, lease: Lease) -> None:
+        feed = supervised.feed
+
+        async def body() -> None:
+            venue, units = await self.open_market(feed)
+            context = FeedContext(
+                feed=feed,
+                bus=self.bus,
+                venue=venue,
+                settings=self.settings.streamer,
+                demand=supervised.demand,
+                status=status,
+                stop=lease.stop,
+                confirm=partial(self.leases.confirm, feed.path),
+                tape=self.settings.tape,
+                units=units,
+            )
+            await self.bodies[feed.kind](context)
+
+        def failed(error: Exception, failures: int) -> float | None:
+            status.failed(reason(error))
+            log_failure(feed, error, failures)
+            # The exchange or the configuration must change first, which takes long.
+            return self.settings.leases.ttl_s * FINAL_RETRY_TTLS if isinstance(leaf(error), _FINAL) else None
+
+        await bulkhead(body, lease.stop, failed=failed, recovered=lambda: log.info("feed works again", **feed.fields))
+
+
+def log_failure(feed: Feed, error: Exception, failures: int) -> None:
+    """Log the first failure of a series; an unforeseen one with its traceback."""
+    if failures > 1:
+        log.debug("feed failed again", **feed.fields, failures=failures, error=reason(error))
+    elif isinstance(leaf(error), TickwireError):
+        log.warning("feed failed", **feed.fields, error=reason(error))
+    else:
+        log.error("feed failed", **feed.fields, error=reason(error), exc_info=error)
