@@ -51,7 +51,7 @@ async def test_a_socket_is_pinged_with_the_time_and_stays_while_it_answers() -> 
 
 
 async def test_a_socket_that_leaves_its_pings_unanswered_is_cut() -> None:
-    async with simulated(now=NOW, ping_s=0.05) as running, socket(running, autoping=False) as connection:
+    async with simulated(now=NOW, ping_s=0.5) as running, socket(running, autoping=False) as connection:
         seen = [(await connection.receive(timeout=60)).type for _ in range(4)]
         assert seen == [*[aiohttp.WSMsgType.PING] * 3, aiohttp.WSMsgType.CLOSED]
 
