@@ -25,12 +25,15 @@ from tickwire.model import messages
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
-"""Delays between attempts while the broker is unavailable, which reconnects by itself."""
 ACK_S = 2.0
 
 S = TypeVar("S", bound=Struct)
 V = TypeVar("V")
+
+
+def broker_backoff() -> Backoff:
+    """The delays between attempts while the broker is unavailable; the connection is restored by itself."""
+    return Backoff(0.25, 2.0, at_once=False)
 
 
 @dataclass
@@ -75,7 +78,7 @@ class Offsets(Generic[S]):
     async def _save(self, path: str) -> None:
         entry = self._known[path]
         data = messages.encode(entry.value)
-        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
+        backoff = broker_backoff()
         while True:
             headers = {EXPECTED: str(entry.revision)}
             try:
@@ -101,7 +104,7 @@ class Offsets(Generic[S]):
 
     async def _read(self, path: str) -> _Entry[S | None]:
         """The entry at the broker; without a value if it cannot be decoded."""
-        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
+        backoff = broker_backoff()
         while True:
             try:
                 # Not a direct get: a replica may lag behind.

@@ -20,14 +20,12 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
-from tickwire.process.backoff import Backoff
+from tickwire.sink.offsets import broker_backoff
 
 log = logs.get(__name__)
 
 WAIT_S = 1.0
 ACK_WAIT_S = 60.0
-FIRST_RETRY_S, LONGEST_RETRY_S = 0.25, 2.0
-"""Delays between attempts while the broker is unavailable, which reconnects by itself."""
 _DURABLE = "sink"
 BATCH_BYTES = 4 << 20
 """Bytes requested at once: a message has a hundred bytes or a million, and a whole batch is in memory."""
@@ -58,7 +56,7 @@ class StreamReader:
         self.full = False
         """Whether the last batch had as many messages as requested, so that more may follow."""
         self._asked = FIRST_BATCH
-        self._backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
+        self._backoff = broker_backoff()
         self._unreadable = Episode(log, "the stream cannot be read", stream=stream)
         self._unconfirmed = Episode(log, "cannot acknowledge messages", stream=stream)
 
@@ -114,7 +112,7 @@ class StreamReader:
 
     async def first_sequence(self) -> int:
         """The sequence of the oldest message; of the next one if the stream is empty. Waits for the broker."""
-        backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
+        backoff = broker_backoff()
         while True:
             try:
                 return max((await cancellable(self._bus.jetstream.stream_info(self.stream))).state.first_seq, 1)
