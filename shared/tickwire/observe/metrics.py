@@ -58,7 +58,7 @@ class Metrics:
         """Whether the service answers requests."""
         self.served = False
         """Whether it ever did: a failure after that is not a refusal to start."""
-        self.again = False
+        self.served_before = False
         """Whether this process served before, on a broker that was replaced since."""
         self.requests = Histogram(
             "tickwire_request_seconds",

@@ -59,7 +59,7 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     served = False
     while True:
         metrics = Metrics()
-        metrics.again = served
+        metrics.served_before = served
         try:
             await _serve_one_broker(stop, chosen, metrics)
             return Exit.OK

@@ -84,8 +84,8 @@ class Partition:
         self._room = asyncio.Event()
         self._worker: ThreadPoolExecutor | None = None
         # Throttled: opening is retried at once, and rejected pages may repeat; each is published on `md.rejected`.
-        self._given_up = Episode(log, "the partition is released", quiet_s=QUIET_S, partition=number)
-        self._refusals = Episode(log, "a page is rejected", quiet_s=QUIET_S, partition=number)
+        self._released = Episode(log, "the partition is released", quiet_s=QUIET_S, partition=number)
+        self._rejections = Episode(log, "a page is rejected", quiet_s=QUIET_S, partition=number)
 
     @property
     def queued(self) -> int:
@@ -120,12 +120,10 @@ class Partition:
             self.store = store
             self._notify()
             await self._apply(store, lease)
-        except Fenced as error:
-            self._given_up.occurs(reason=str(error))
-        except (StorageError, CacheFileError) as error:
-            self._given_up.occurs(reason=str(error))
+        except (Fenced, StorageError, CacheFileError) as error:
+            self._released.occurs(reason=str(error))
         except nats.errors.Error as error:
-            self._given_up.occurs(reason=repr(error))
+            self._released.occurs(reason=repr(error))
         finally:
             self.owned = False
             self.store = None
@@ -156,7 +154,7 @@ class Partition:
             raise Fenced(f"partition {self.number} is not held any more") from error
 
     async def flush(self, keys: Iterable[Key]) -> None:
-        """Splice the pages that wait of these keys, now. Raises Fenced, StorageError."""
+        """Splice the waiting pages of these keys now. Raises Fenced, StorageError."""
         store = self.store
         if store is not None and (wanted := [key for key in keys if key in store.waiting]):
             await self._publish_result(await self.run(lambda: store.flush(wanted)))
@@ -256,7 +254,7 @@ class Partition:
         self._metrics.rows.inc(sum(stored.rows for stored in committed.stored))
         loop_yield = LoopYield()
         for sequence, page, refusal in committed.rejected:
-            self._refusals.occurs(**page.key._asdict(), since=page.since, sequence=sequence, reason=str(refusal))
+            self._rejections.occurs(**page.key._asdict(), since=page.since, sequence=sequence, reason=str(refusal))
             await self._publish_rejection(page.key, sequence, refusal, page)
             await loop_yield.after_step()
         for stored in committed.stored:

@@ -59,7 +59,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
     """
     _probe_folder(settings)
     mine = await folder_owner.identity(bus.jetstream)
-    if metrics.again and not settings.cache.adopt:
+    if metrics.served_before and not settings.cache.adopt:
         await lifecycle.until_stopped(stop, folder_owner.given(settings.cache_dir, mine, metrics.ready))
         if stop.is_set():
             return
