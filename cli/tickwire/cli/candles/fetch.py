@@ -150,9 +150,9 @@ def report_unfinished(ids: Sequence[str], ended: Mapping[str, Job], no_fetcher: 
     jobs_text = render.plural(len(unfinished), "job")
     remedy = f"follow with `tickwire candles follow {' '.join(unfinished)}`"
     if no_fetcher is not None:
-        render.remark(f"{no_fetcher}; {jobs_text} not ended yet, and kept for the next fetcher; {remedy}")
+        render.remark(f"{no_fetcher}; {jobs_text} queued for the next fetcher; {remedy}")
         return Exit.FAILED
-    render.remark(f"detached: {jobs_text} not ended yet, and not stopped either; {remedy}")
+    render.remark(f"detached: {jobs_text} unfinished and continuing; {remedy}")
     return Exit.INTERRUPTED
 
 
