@@ -39,7 +39,7 @@ LEASE_TTL_S = 1.0
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the files that take longest, so that none of them is alone at the end."""
-    items.sort(key=lambda item: next(at for at, cost in enumerate(COSTS) if item.get_closest_marker(cost)))
+    items.sort(key=lambda item: next((at for at, cost in enumerate(COSTS) if item.get_closest_marker(cost)), 0))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

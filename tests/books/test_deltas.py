@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
+from books.book_feed import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
 from support.feeds import ScriptedVenue, body, within
 from support.hearing import Heard, listening
 from tickwire.bus import streams

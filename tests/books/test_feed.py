@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from ccxt.base import errors
 
-from support.booked import ASKS, BIDS, DELTAS, FEED, answer, at, diff, is_live, made_live
+from books.book_feed import ASKS, BIDS, DELTAS, FEED, answer, at, diff, is_live, made_live
 from support.feeds import body, within
 from support.hearing import last, listening
 from tickwire.bus import embedded as embedded_broker

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from support.booked import BIDS, FEED, answer, at, diff, is_live, made_live
+from books.book_feed import BIDS, FEED, answer, at, diff, is_live, made_live
 from support.feeds import Running, ScriptedVenue, body, within
 from support.hearing import last
 from tickwire.bus import streams

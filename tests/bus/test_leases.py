@@ -24,7 +24,7 @@ from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.actors
 
-CONTENDER = Path(__file__).parents[1] / "support" / "contender.py"
+CONTENDER = Path(__file__).parent / "contender.py"
 TTL_S = 1.0
 # The names matter: "holder" outranks "standby" for the lease "k", so a newcomer of that name does not move it.
 

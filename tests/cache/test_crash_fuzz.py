@@ -12,7 +12,7 @@ from typing import TypeVar
 
 import pytest
 
-from support.model_disk import Fault, ModelDisk, Stopped
+from cache.model_disk import Fault, ModelDisk, Stopped
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
 from tickwire.errors import StorageError

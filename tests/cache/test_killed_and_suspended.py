@@ -26,7 +26,7 @@ from tickwire.process import children
 
 pytestmark = pytest.mark.faults
 
-PROGRAM = Path(__file__).parents[1] / "support" / "cache_process.py"
+PROGRAM = Path(__file__).parent / "cache_process.py"
 KEYS = [Key("binance", f"C{number}/USDT", "1m") for number in range(6)]
 MINUTE = 60_000
 PAGE = 50

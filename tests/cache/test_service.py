@@ -18,7 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
-from support.cache_process import run, settings
+from cache.cache_process import run, settings
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError, UnsupportedTimeframe

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from support.candle_feed import MINUTE, START, CandleVenue, facts, fetching, ranges, running, trade, trade_tape, witness
+from candles.candle_feed import MINUTE, START, CandleVenue, facts, fetching, ranges, running, trade, trade_tape, witness
 from tickwire.bus.connection import Bus
 from tickwire.exchange import opening
 from tickwire.exchange.admission import Admission

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from support.candle_feed import (
+from candles.candle_feed import (
     FEED,
     MINUTE,
     START,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
+from candles.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Trade
 from tickwire.model.messages import Row

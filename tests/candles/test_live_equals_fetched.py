@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from support.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
+from candles.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
 from support.fetching import serving
 from support.loopback import Loopback, loopback, market
 from support.simulated import simulated

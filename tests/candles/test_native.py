@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from support.candle_feed import (
+from candles.candle_feed import (
     FEED,
     MINUTE,
     START,

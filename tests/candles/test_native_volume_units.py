@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.candle_feed import START, CandleVenue, fetching, running, witness
+from candles.candle_feed import START, CandleVenue, fetching, running, witness
 from support.simulated import simulated
 from support.venues import PATHS, Memory, venue_at
 from tickwire.bus.connection import Bus

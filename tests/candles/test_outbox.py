@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 import pytest
 
-from support.candle_feed import (
+from candles.candle_feed import (
     FEED,
     MINUTE,
     START,

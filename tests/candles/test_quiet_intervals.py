@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from support.candle_feed import (
+from candles.candle_feed import (
     FEED,
     MINUTE,
     START,

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 import msgspec
 import pytest
 
-from support.candle_feed import (
+from candles.candle_feed import (
     MINUTE,
     START,
     CandleVenue,

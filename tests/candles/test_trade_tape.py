@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.candle_feed import TRADES, trade, trade_tape
+from candles.candle_feed import TRADES, trade, trade_tape
 from support.wires import wire
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import connect

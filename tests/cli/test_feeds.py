@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from cli.terminal import on_terminal
 from support.commands import Command, Lines, command, up
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
-from support.terminal import on_terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 

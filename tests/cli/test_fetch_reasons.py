@@ -11,9 +11,9 @@ import pytest
 import pytest_asyncio
 from nats.aio.msg import Msg
 
+from cli.terminal import on_terminal
 from support.commands import CONFIG, Command, command
 from support.processes import SimulatorProcess, environment, running_simulator
-from support.terminal import on_terminal
 from tickwire.bus.connection import connect
 from tickwire.model import messages
 from tickwire.model.messages import Job

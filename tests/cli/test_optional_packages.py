@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from cli.terminal import on_terminal
 from support.commands import Command, up
 from support.installed import python_with
 from support.processes import Ended, SimulatorProcess, running_simulator
-from support.terminal import on_terminal
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 

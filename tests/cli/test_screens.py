@@ -1,6 +1,6 @@
 """The tables of the commands at 80, 100 and 160 columns, as they were looked at.
 
-`python -m support.redraw` in `tests` draws them anew; look at each before it is committed.
+`python -m cli.redraw` in `tests` draws them anew; look at each before it is committed.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support.pictures import FAILED, FEEDS, JOBS, KEYS, PICTURES, WIDTHS, drawn
+from cli.pictures import FAILED, FEEDS, JOBS, KEYS, PICTURES, WIDTHS, drawn
 from tickwire.cli.output.fitting_table import FittingTable
 
 pytestmark = pytest.mark.golden

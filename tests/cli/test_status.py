@@ -14,10 +14,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from cli.terminal import on_terminal, pictures
 from support import brokers
 from support.commands import Lines, command, up
 from support.processes import environment, running_simulator, tickwire
-from support.terminal import on_terminal, pictures
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.cli.status import survey as status_survey

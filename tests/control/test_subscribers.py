@@ -20,7 +20,7 @@ from tickwire.process import children
 
 pytestmark = pytest.mark.faults
 
-SUBSCRIBERS = str(Path(__file__).parents[1] / "support" / "subscribers.py")
+SUBSCRIBERS = str(Path(__file__).parent / "subscribers.py")
 BTC = Feed("trade", "binance", "BTC/USDT")
 ETH = Feed("trade", "binance", "ETH/USDT")
 

@@ -19,8 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from support import composed, live, programs
-from support.composed import ROOT, SERVICES, Composed
+from deployment import composed
+from deployment.composed import ROOT, SERVICES, Composed
+from support import live, programs
 from support.influx_api import Server, serving
 from support.ports import free_port
 from support.processes import SimulatorProcess, running_simulator

@@ -12,7 +12,7 @@ import pytest
 
 from support.installed import python_with
 
-pytestmark = pytest.mark.images
+pytestmark = [pytest.mark.system, pytest.mark.images]
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """

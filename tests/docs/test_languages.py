@@ -15,8 +15,8 @@ from urllib.parse import urlencode
 import pytest
 import pytest_asyncio
 
+from docs.browser import browsing
 from support import live
-from support.browser import browsing
 from support.documents import EXAMPLES, ROOT, argv, examples
 from support.pipeline import Pipeline, pipeline
 from support.ports import free_port

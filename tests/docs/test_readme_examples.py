@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from support.browser import browsing
+from docs.browser import browsing
 from support.commands import CONFIG, command
 from support.documents import EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
 from support.ports import free_port

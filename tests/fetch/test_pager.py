@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support import markets
-from support.markets import MINUTE, Exchange, Market
+from fetch import model_market as markets
+from fetch.model_market import MINUTE, Exchange, Market
 from tickwire.fetcher.page_rows import BadRows, parse
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging_types import PagingFacts, ProvenPage

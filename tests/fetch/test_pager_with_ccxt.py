@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from support import candle_venues
-from support.candle_venues import Answer, opened, paged
-from support.markets import MINUTE, Market
+from fetch import candle_venues
+from fetch.candle_venues import Answer, opened, paged
+from fetch.model_market import MINUTE, Market
 from tickwire.fetcher.page_rows import parse_page
 from tickwire.model.ranges import Range
 from tickwire.model.timeframes import grid

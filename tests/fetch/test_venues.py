@@ -14,11 +14,11 @@ import pytest
 from aiohttp import web
 from nats.aio.msg import Msg
 
-from support import candle_venues
-from support.candle_venues import SYMBOL, Answer, with_a_clock
+from fetch import candle_venues
+from fetch.candle_venues import SYMBOL, Answer, with_a_clock
+from fetch.model_market import MINUTE, Market
 from support.fetching import serving
 from support.loopback import Loopback, loopback, market
-from support.markets import MINUTE, Market
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
 from tickwire.cli.candles import missing

@@ -15,12 +15,12 @@ import nats.errors
 import nats.js.errors
 import pytest
 
+from pipeline.small_disk import Disk, small_disk
 from support.commands import Command, up
 from support.hearing import hearing
 from support.pipeline import CONFIG, pipeline
 from support.ports import free_port
 from support.processes import running_simulator
-from support.small_disk import Disk, small_disk
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.kept_broker import kept_broker

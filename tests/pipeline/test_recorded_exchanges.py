@@ -1,6 +1,6 @@
 """Recorded exchanges played through real sockets to a real streamer: what comes out is what the recorded lines say.
 
-What is expected is made of those lines by rules that can be checked by hand (`support.recordings`).
+What is expected is made of those lines by rules that can be checked by hand (`pipeline.recorded_messages`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, TypeVar
 import pytest
 from msgspec import Struct
 
+from pipeline.recorded_messages import Recorded, candle, recorded_markets
 from support import live
 from support.hearing import Heard, hearing, reports
 from support.pipeline import pipeline
 from support.processes import running_simulator
-from support.recordings import Recorded, candle, recorded_markets
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import (
     Book,

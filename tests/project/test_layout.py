@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,8 @@ ROOT = TESTS.parent
 # Concerns that are no folder of the source: what several services do together, and the project itself.
 OWN_FOLDERS = {"deployment", "docs", "fetch", "pipeline", "project", "security", "tickers"}
 COSTS = {"pure", "golden", "actors", "faults", "system"}
+MOST_SHARED, MOST_HELPERS = 3_150, 5_350
+"""Lines of tests/support, which several folders share, and of all code that is no test."""
 FILES = sorted(TESTS.rglob("test_*.py"))
 
 
@@ -52,3 +55,22 @@ def test_each_name_of_a_test_is_a_sentence_below_80_characters() -> None:
     ]
     assert len(found) > 1000
     assert [name for name in found if len(name) >= 80] == []
+
+
+def test_code_that_supports_tests_does_not_grow() -> None:
+    lines = {
+        path: path.read_text().count("\n")
+        for path in TESTS.rglob("*.py")
+        if not path.name.startswith("test_") and path.name != "__init__.py"
+    }
+    assert sum(count for path, count in lines.items() if path.parent.name == "support") < MOST_SHARED
+    assert sum(lines.values()) < MOST_HELPERS
+
+
+def test_what_one_folder_alone_uses_of_the_support_stands_in_it() -> None:
+    """In tests/support is what two folders or more use, directly or through another file there."""
+    imports = {path: path.read_text() for path in TESTS.rglob("*.py")}
+    for path in (TESTS / "support").glob("*.py"):
+        pattern = re.compile(rf"support\.{path.stem}\b|from support import [^\n]*\b{path.stem}\b")
+        users = {each.parent.name for each, text in imports.items() if each != path and pattern.search(text)}
+        assert len(users) > 1 or users == {"support"}, (path.name, users)

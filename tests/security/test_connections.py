@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 import trustme
 
+from security.secured_pipeline import declared, one_line
 from support import brokers
 from support.brokers import Server, as_user, serving, variables_of
 from support.processes import environment, tickwire
-from support.secured import declared, one_line
 from support.wires import wire as carried
 from tickwire.bus import streams
 from tickwire.bus.connection import connect

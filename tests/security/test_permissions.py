@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
+from security.secured_pipeline import declared, one_line, secured
 from support import live
 from support.brokers import Server, as_user, serving, variables_of
 from support.influx_api import Server as Influx
 from support.influx_api import serving as an_influx
 from support.processes import environment, running_simulator, tickwire
-from support.secured import declared, one_line, secured
 from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Forbidden

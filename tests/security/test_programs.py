@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
+from security.secured_pipeline import declared, secured
 from support import brokers
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
-from support.secured import declared, secured
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.client import Client, Key, NoSuchService, Trade, fetch_jobs

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from support.tapes import SUBJECT, Reader, Writer, numbers
 from support.wires import wire
+from tape.tape_ends import SUBJECT, Reader, Writer, numbers
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect

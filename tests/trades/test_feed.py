@@ -14,7 +14,6 @@ import pytest
 from ccxt.base import errors
 
 from support.feeds import ScriptedVenue, Witness
-from support.trade_feed import FEED, running, witness
 from support.trading import START, Rest, row, trade, trades
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
@@ -27,6 +26,7 @@ from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.writer import open_writer
 from tickwire.venues.profile import TradeFacts
+from trades.trade_feed import FEED, running, witness
 
 pytestmark = pytest.mark.actors
 

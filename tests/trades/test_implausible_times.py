@@ -7,13 +7,13 @@ import time
 import pytest
 
 from support.feeds import ScriptedVenue
-from support.trade_feed import running, witness
 from support.trading import START, Rest, trade, trades
 from tickwire.bus.connection import Bus
 from tickwire.exchange.admission import Admission
 from tickwire.model.feeds import Trade
 from tickwire.model.plausibility import AHEAD_MS
 from tickwire.settings import StreamerSettings
+from trades.trade_feed import running, witness
 
 pytestmark = pytest.mark.actors
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 
 import pytest
 
-from support import spoken
 from support.feeds import Witness
-from support.spoken import Deal, Spoken, deals, speaking
-from support.trade_feed import following
 from tickwire.bus.connection import Bus
 from tickwire.exchange.past_trades import PastTrades
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.subscriptions.live_venue import LiveVenue
 from tickwire.venues.profile import TradeFacts
+from trades import venue_messages as spoken
+from trades.trade_feed import following
+from trades.venue_messages import Deal, Spoken, deals, speaking
 
 pytestmark = pytest.mark.actors
 

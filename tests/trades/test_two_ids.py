@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
-from support import spoken
-from support.spoken import Spoken, deals, speaking
-from support.trade_feed import following
 from tickwire.bus.connection import Bus
+from trades import venue_messages as spoken
+from trades.trade_feed import following
+from trades.venue_messages import Spoken, deals, speaking
 
 pytestmark = pytest.mark.actors
 

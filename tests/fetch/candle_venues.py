@@ -13,8 +13,8 @@ from typing import Any
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from fetch.model_market import Market
 from support.loopback import Loopback, loopback, market
-from support.markets import Market
 from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls, ignore_retry
 from tickwire.fetcher.candle_source import CandleSource

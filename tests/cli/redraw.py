@@ -1,10 +1,10 @@
-"""Draw the golden screens anew: `python -m support.redraw`, in the folder of the tests."""
+"""Draw the golden screens anew: `python -m cli.redraw`, in the folder of the tests."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from support.pictures import PICTURES, WIDTHS, drawn
+from cli.pictures import PICTURES, WIDTHS, drawn
 
 FOLDER = Path(__file__).parents[1] / "golden" / "screens"
 
