@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -11,6 +10,7 @@ from weakref import WeakKeyDictionary
 from ccxt.base import errors
 
 from tickwire.exchange.ccxt_types import CcxtClient
+from tickwire.process.backoff import delay_s
 from tickwire.streamer.subscriptions.acknowledgement import acknowledges, request_id
 from tickwire.streamer.subscriptions.subscription import Subscription
 
@@ -44,7 +44,7 @@ class Acknowledgements:
             return
         within_s = self._within_s
         if subscription.timeouts:
-            within_s = min(LONGEST_S, within_s * 2.0 ** min(subscription.timeouts, 30)) * random.uniform(0.75, 1.0)
+            within_s = delay_s(subscription.timeouts + 1, within_s, LONGEST_S)
         self._waiting.setdefault(client, set()).add(subscription)
         late = partial(self._late, subscription, client, within_s)
         subscription.sent(message, request_id(message), within_s, late)

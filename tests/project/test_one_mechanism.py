@@ -1,0 +1,26 @@
+"""Mechanisms that exist once: the delays of retries, and the wall clock in milliseconds."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.pure
+
+ROOT = Path(__file__).parents[2]
+SOURCES = [path for folder in ("shared", "cli", "services") for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "home"),
+    [
+        # Exponents of two and jitter are what a computation of growing delays needs.
+        (r"random\.uniform|\b2(\.0)? ?\*\* ?min\(", "shared/tickwire/process/backoff.py"),
+        (r"time_ns\(\) ?// ?1_000_000|time\.time\(\) \* 1000\)", "shared/tickwire/model/times.py"),
+    ],
+)
+def test_a_mechanism_stands_in_one_file(pattern: str, home: str) -> None:
+    found = {str(path.relative_to(ROOT)) for path in SOURCES if re.search(pattern, path.read_text())}
+    assert found == {home}
