@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import no_such_service
+from tickwire.bus.requests import no_such_service, open_inbox
 from tickwire.bus.service_wait import ServiceAbsence
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages, subjects
@@ -89,10 +89,12 @@ class FollowedJobs:
 async def _served(bus: Bus) -> bool:
     """Whether a fetcher may be running. Raises BrokerUnavailable when the connection is closed."""
     try:
-        await bus.client.request("$SRV.PING.fetcher", timeout=PING_S)
-    except nats.errors.NoRespondersError:
+        async with open_inbox(bus.client) as inbox:
+            await inbox.ask("$SRV.PING.fetcher", b"")
+            await inbox.reply(PING_S)
+    except NoSuchService:
         return False
-    except nats.errors.Error as error:
+    except (nats.errors.Error, TimeoutError) as error:
         if bus.client.is_closed:
             raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
     return True
