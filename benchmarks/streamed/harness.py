@@ -43,7 +43,7 @@ options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 
 
 def cpu_ns(pid: int) -> int:
-    """The CPU time, user and system, that a process has used in all its threads (Linux).
+    """Return the CPU time, user and system, that a process has used in all its threads (Linux).
 
     The same as its own getrusage, in nanoseconds and from outside: its CPU clock, see clock_getcpuclockid(3).
     """
@@ -202,7 +202,7 @@ class Consumer:
 
 
 def latencies_ms(sent: Sequence[tuple[int, int, int]], got: Sequence[tuple[int, int]]) -> list[float]:
-    """Milliseconds from the write to the socket until the consumer's callback; `got` is (number, when)."""
+    """Return milliseconds from the write to the socket until the consumer's callback; `got` is (number, when)."""
     firsts = [first for first, _, _ in sent]
     return [(at - sent[bisect_right(firsts, number) - 1][2]) / 1e6 for number, at in got if number >= firsts[0]]
 
@@ -219,7 +219,7 @@ def median(values: Sequence[float]) -> float:
 
 
 def stalls(log: Path, since: str = "") -> list[float]:
-    """Each second's longest event-loop stall (ms) of the streamer, from an ISO time on."""
+    """Return the streamer's longest event-loop stall (ms) of each second, from an ISO time on."""
     found = []
     for line in log.read_text().splitlines():
         entry: dict[str, Any] = json.loads(line) if line.startswith("{") else {}

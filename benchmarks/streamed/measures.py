@@ -42,22 +42,22 @@ _trades, _deltas = msgspec.json.Decoder(_Trades).decode, msgspec.json.Decoder(_D
 
 
 def of_trades(data: bytes) -> list[int]:
-    """Of `md.trade`."""
+    """Return the numbers of a message of `md.trade`."""
     return [int(trade.id) for trade in _trades(data).trades]
 
 
 def of_deltas(data: bytes) -> list[int]:
-    """Of `md.book_delta`."""
+    """Return the numbers of a message of `md.book_delta`."""
     return [delta.last for delta in _deltas(data).deltas]
 
 
 def of_plain_trade(data: bytes) -> list[int]:
-    """Of the loop's trades."""
+    """Return the number of a trade of the plain loop."""
     return [int(json.loads(data)["id"])]
 
 
 def of_plain_book(data: bytes) -> list[int]:
-    """Of the loop's books: the last change that each includes."""
+    """Return the number of the last change in a book of the plain loop."""
     return [json.loads(data)["sequence"]]
 
 
@@ -87,22 +87,22 @@ class Subject:
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement. `delivered` are different numbers; `in_order` is whether each came once, one after the other."""
+    """One measurement. `delivered` counts different numbers; `in_order` says whether each arrived once, in order."""
 
     sent: int
     delivered: int
     late: int
-    """Of them so many more came only when one more item was sent."""
+    """How many arrived only after one more item was sent."""
     in_order: bool
     messages: int
     cpu_us: float
-    """Of the process, for each item that was sent."""
+    """CPU of the process for each sent item."""
     wall_us: float
-    """From the first write to the last arrival, for each item that was sent."""
+    """Time from the first write to the last arrival, for each sent item."""
     p50_ms: float
     p99_ms: float
     cpu_share: float
-    """Of one core, while it lasted."""
+    """Share of one core during the measurement."""
 
 
 async def measured(subject: Subject, kind: str, count: int, rate: float | None) -> Result:
@@ -139,7 +139,7 @@ async def measured(subject: Subject, kind: str, count: int, rate: float | None) 
 
 
 def of_many(sent: Sent, names: Sequence[str], arrived: Sequence[tuple[int, bytes]]) -> dict[tuple[str, int], float]:
-    """Milliseconds from write to arrival by symbol and number, where items of many symbols were sent in turns."""
+    """Return milliseconds from write to arrival by symbol and number, where items of many symbols were sent in turns."""
     each = sent.count // len(names)
     place = {f"{name}/USDT": (index, sent.last[index] - each + 1) for index, name in enumerate(names)}
     starts = [0, *accumulate(count for _, count, _ in sent.sent)]

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def event(market: str, number: int, at: int) -> bytes:
-    """A message of the channel `trades` as OKX writes it; price and amount follow from the number."""
+    """Return a message of the channel `trades` as OKX writes it; price and amount follow from the number."""
     return (
         b'{"arg":{"channel":"trades","instId":"%s"},"data":[{"instId":"%s","tradeId":"%d","px":"%d.%02d","sz":"0.%05d",'
         b'"side":"%s","ts":"%d","count":"1"}]}'

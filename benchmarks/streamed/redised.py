@@ -40,7 +40,7 @@ async def _output(*argv: str | Path) -> str:
 
 
 async def installed(folder: Path) -> tuple[Path, str]:
-    """An interpreter that has it, and the versions; made in `folder` unless it is there. Raises NotInstalled."""
+    """Return an interpreter with cryptofeed, and the versions; installed into `folder` if absent. Raises NotInstalled."""
     python = folder / "bin" / "python"
     if not python.is_file():
         # Its newest release wants a newer Python than we do.

@@ -43,12 +43,12 @@ class Order(Struct, frozen=True, kw_only=True):
 
 
 def symbols(count: int) -> list[str]:
-    """Names of bases: BTC, then M0001 and so on; each is traded for USDT."""
+    """Return base currencies: BTC, then M0001 and so on; each is traded for USDT."""
     return ["BTC", *(f"M{n:04}" for n in range(1, count))]
 
 
 def frame(payload: bytes) -> bytes:
-    """An unmasked text frame of RFC 6455."""
+    """Return an unmasked text frame of RFC 6455."""
     length = len(payload)
     if length < 126:
         return bytes((0x81, length)) + payload
@@ -58,7 +58,7 @@ def frame(payload: bytes) -> bytes:
 
 
 def trade_event(market: str, number: int, at: int) -> bytes:
-    """An aggregate trade as Binance writes it; price and amount follow from the number."""
+    """Return an aggregate trade as Binance writes it; price and amount follow from the number."""
     return (
         b'{"e":"aggTrade","E":%d,"s":"%s","a":%d,"p":"%d.%02d000000","q":"0.%05d000","f":%d,"l":%d,"T":%d,"m":%s,"M":true}'
         % (
@@ -77,7 +77,7 @@ def trade_event(market: str, number: int, at: int) -> bytes:
 
 
 def levels(rng: random.Random, sign: int) -> str:
-    """The levels of one change: mostly near the best price, a fifth of them gone."""
+    """Return the levels of one change: mostly near the best price, a fifth of them removed."""
     prices = {60_000 + sign * (1 + min(LEVELS - 1, int(rng.expovariate(1 / 60)))) / 100 for _ in range(CHANGES)}
     return ",".join(f'["{price:.8f}","{0 if rng.random() < 0.2 else rng.random():.8f}"]' for price in sorted(prices))
 
@@ -96,7 +96,7 @@ class Venue:
     # ---- frames
 
     def event(self, kind: str, base: str, at: int) -> bytes:
-        """The next event of a symbol, of which nothing is kept but its number and time."""
+        """Return the next event of a symbol; only its number and time are kept."""
         number = self.numbers[kind, base] = self.numbers.get((kind, base), 0) + 1
         market = base + "USDT"
         if kind == "aggTrade":

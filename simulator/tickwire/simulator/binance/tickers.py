@@ -11,41 +11,41 @@ from tickwire.simulator.market.exchange import Instrument
 
 
 def price(instrument: Instrument, now: int) -> dict[str, Any]:
-    """`ticker/price`."""
+    """Return a row of `ticker/price`."""
     return {"symbol": instrument.id, "price": day_.window(instrument, now).close}
 
 
 def best(instrument: Instrument, now: int) -> dict[str, Any]:
-    """`ticker/bookTicker`."""
+    """Return a row of `ticker/bookTicker`."""
     bid, bid_size, ask, ask_size = day_.best(instrument, now)
     return {"symbol": instrument.id, "bidPrice": bid, "bidQty": bid_size, "askPrice": ask, "askQty": ask_size}
 
 
 def day(instrument: Instrument, now: int) -> dict[str, Any]:
-    """`ticker/24hr`."""
+    """Return a row of `ticker/24hr`."""
     return {long: value for long, _, value in _fields(instrument, now) if long}
 
 
 def stream_day(instrument: Instrument, now: int) -> dict[str, Any]:
-    """The `ticker` stream."""
+    """Return a message of the `ticker` stream."""
     return {"e": "24hrTicker", "E": now} | {short: value for _, short, value in _fields(instrument, now) if short}
 
 
 def stream_mini(instrument: Instrument, now: int) -> dict[str, Any]:
-    """The `miniTicker` stream."""
+    """Return a message of the `miniTicker` stream."""
     w = day_.window(instrument, now)
     return {"e": "24hrMiniTicker", "E": now, "s": instrument.id, "c": w.close, "o": w.open, "h": w.high, "l": w.low,
             "v": w.volume, "q": w.quote}  # fmt: skip
 
 
 def stream_best(instrument: Instrument, now: int) -> dict[str, Any]:
-    """The `bookTicker` stream."""
+    """Return a message of the `bookTicker` stream."""
     bid, bid_size, ask, ask_size = day_.best(instrument, now)
     return {"u": last_update_id(frame_of(now)), "s": instrument.id, "b": bid, "B": bid_size, "a": ask, "A": ask_size}
 
 
 def _fields(instrument: Instrument, now: int) -> list[tuple[str, str, Any]]:
-    """(name in REST, name in the stream, value)."""
+    """Return (name in REST, name in the stream, value) of each field."""
     w = day_.window(instrument, now)
     opened, close, volume, quote = (Decimal(each) for each in (w.open, w.close, w.volume, w.quote))
     bid, bid_size, ask, ask_size = day_.best(instrument, now)

@@ -149,7 +149,7 @@ def _volumes(instrument: Instrument, volume: str, quote: str, since: int, until:
 
 
 def ticker(instrument: Instrument, now: int) -> dict[str, str]:
-    """The last 24 hours and the best prices."""
+    """Return a ticker: the last 24 hours and the best prices."""
     day, best = market_day.window(instrument, now), market_day.best(instrument, now)
     values = {"last": day.close, "lastSz": market_day.last_amount(instrument, day), "askPx": best.ask,
               "askSz": best.ask_size, "bidPx": best.bid, "bidSz": best.bid_size, "open24h": day.open,
