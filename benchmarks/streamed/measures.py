@@ -87,7 +87,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Result:
-    """One measurement. `delivered` counts different numbers; `in_order` says whether each arrived once, in order."""
+    """One measurement. `delivered` counts different numbers; `in_order`: whether each arrived once, in order."""
 
     sent: int
     delivered: int
@@ -139,7 +139,7 @@ async def measured(subject: Subject, kind: str, count: int, rate: float | None) 
 
 
 def of_many(sent: Sent, names: Sequence[str], arrived: Sequence[tuple[int, bytes]]) -> dict[tuple[str, int], float]:
-    """Return milliseconds from write to arrival by symbol and number, where items of many symbols were sent in turns."""
+    """Return milliseconds from write to arrival by symbol and number; items of the symbols were sent in turns."""
     each = sent.count // len(names)
     place = {f"{name}/USDT": (index, sent.last[index] - each + 1) for index, name in enumerate(names)}
     starts = [0, *accumulate(count for _, count, _ in sent.sent)]

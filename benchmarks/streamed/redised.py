@@ -40,7 +40,7 @@ async def _output(*argv: str | Path) -> str:
 
 
 async def installed(folder: Path) -> tuple[Path, str]:
-    """Return an interpreter with cryptofeed, and the versions; installed into `folder` if absent. Raises NotInstalled."""
+    """Return an interpreter with cryptofeed, and the versions; install into `folder` if absent. Raises NotInstalled."""
     python = folder / "bin" / "python"
     if not python.is_file():
         # Its newest release wants a newer Python than we do.
