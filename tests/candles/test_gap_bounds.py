@@ -28,14 +28,14 @@ def test_the_times_that_a_gap_covers(
 ) -> None:
     found = GapBounds()
     assert found.resolve(gap, 50, first, until) == bounds
-    assert not found.is_open
+    assert found.open_since is None
 
 
 def test_a_gap_without_an_end_lasts_until_a_message_shows_it() -> None:
     found = GapBounds()
     assert found.resolve(Gap(since=100, until=None, after_id="1"), 50, None, None) is None
-    assert found.is_open
+    assert found.open_since == 100
     assert found.resolve(None, 150, None, None) is None
-    assert found.is_open
+    assert found.open_since == 100
     assert found.resolve(None, 150, 400, None) == (100, 400)
-    assert not found.is_open
+    assert found.open_since is None

@@ -65,12 +65,8 @@ class GapBounds:
     """Derives which times a gap covers. A gap whose end is not known stays open until a later message shows the end."""
 
     def __init__(self) -> None:
-        self._open_since: int | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether the end of a gap is still unknown."""
-        return self._open_since is not None
+        self.open_since: int | None = None
+        """Start (ms) of a gap whose end is still unknown."""
 
     def resolve(
         self, gap: Gap | None, observed_until: int, first: int | None, until: int | None
@@ -84,8 +80,8 @@ class GapBounds:
         if gap is not None and gap.since is not None:
             # If the last known trade is named, other trades of its millisecond may be missing.
             since = gap.since + (gap.after_id is None)
-        if self._open_since is not None:
-            since = min(since, self._open_since)
+        if self.open_since is not None:
+            since = min(since, self.open_since)
         if gap is not None and gap.until is not None:
             last = gap.until - (gap.before_id is None)
         elif first is not None:
@@ -93,9 +89,9 @@ class GapBounds:
         elif until is not None:
             last = until - 1
         else:
-            self._open_since = since
+            self.open_since = since
             return None
-        self._open_since = None
+        self.open_since = None
         return (since, last) if last >= since else None
 
 
@@ -173,7 +169,7 @@ class CandleBuilder:
         if sequence <= self.position:
             return results
         self.position = sequence
-        if self.since is not None and (gap is not None or self._gap.is_open):
+        if self.since is not None and (gap is not None or self._gap.open_since is not None):
             missing = self._gap.resolve(gap, self.since, first, until)
             if missing is not None:
                 self._take_gap(*missing, results)
