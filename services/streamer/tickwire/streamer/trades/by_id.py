@@ -65,6 +65,8 @@ class OrderingById:
 
     def offer(self, trades: Sequence[Trade], received: int) -> list[TradeRun]:
         expected = self._next
+        if expected is None and trades and not (self._first_unknown or self._last_has_no_number):
+            expected = number_of(trades[0])
         if trades and expected is not None and not (self._ahead or self._far_ahead.arrived or self._backward.trades):
             try:
                 as_expected = list(map(int, map(_id, trades))) == list(range(expected, expected + len(trades)))
