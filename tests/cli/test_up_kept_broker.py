@@ -17,7 +17,7 @@ import pytest
 from support.commands import CONFIG, Command, command
 from support.documents import EXAMPLES
 from support.ports import free_port
-from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
+from support.processes import TICKWIRE, Output, SimulatorProcess, environment, running_simulator, tickwire
 from tickwire.process import children
 
 pytestmark = pytest.mark.system
@@ -45,13 +45,15 @@ class Follower:
     errors: Path
     ids: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._output = Output(self.process)
+
     async def until(self, last: int) -> None:
         """Read on until it has printed a trade with this id or a later one."""
-        assert self.process.stdout is not None
         try:
             async with asyncio.timeout(150):
                 while not self.ids or self.ids[-1] < last:
-                    line = await self.process.stdout.readline()
+                    line = await self._output.readline()
                     assert line, self.errors.read_text()
                     found = json.loads(line)
                     self.ids += [int(each["id"]) for each in found.get("trades", [found])]
