@@ -33,7 +33,7 @@ async def test_what_a_venue_cannot_stream_here_is_refused_with_the_remedy(bus: B
         for exchange, remedy in (("alpaca", "TICKWIRE_ALPACA_API_KEY"), ("luno", "TICKWIRE_LUNO_API_KEY")):
             with pytest.raises(UnsupportedKind, match=remedy):
                 await live.start(bus, Feed("trade", exchange, SYMBOL))
-        with pytest.raises(UnsupportedKind, match="spot markets are not to be had"):
+        with pytest.raises(UnsupportedKind, match="spot markets are not available"):
             await live.start(bus, Feed("book", "blofin", SYMBOL))
         if importlib.util.find_spec("google") is None:
             for feed in (Feed("trade", "mexc", SYMBOL), Feed("candle", "mexc", SYMBOL, "1m")):

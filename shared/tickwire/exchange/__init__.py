@@ -1,1 +1,1 @@
-"""Talking to exchanges through ccxt: what every service that does so shares."""
+"""All I/O with exchanges through ccxt, shared by fetcher and streamer."""

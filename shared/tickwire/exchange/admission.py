@@ -1,7 +1,7 @@
-"""What of a venue's items has a time that can be right: the one place through which they enter a feed.
+"""Rejects implausible times of a venue's items: every item passes here before it enters a feed.
 
-Trades and candles are what their times say: one whose time cannot be right is left out, and its feed is told that it is
-missing. Books and tickers are ordered by other things: their time is left out, and what they say stays.
+A trade or a candle with an implausible time is left out, and its feed is told that it is missing. Books and tickers are
+not ordered by time: only their timestamp is left out.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Timed(Protocol):
 
 
 LeftOut = Callable[[str], None]
-"""Told, for each item or time that is left out, of what is wrong with it."""
+"""Called with the reason for each item or timestamp that is left out."""
 
 
 class Admission:
-    """The gate of one venue. `latest` tells the latest plausible time there, ms.
+    """Admits the items of one venue. `latest` returns the latest plausible time, ms.
 
-    `doubt` is called when a time is too late for it: the comparison of the clocks may be what is wrong.
+    `doubt` is called for a time that is too late: the comparison of the clocks may be wrong.
     """
 
     def __init__(self, latest: Callable[[], int], doubt: Callable[[], None] = lambda: None) -> None:
@@ -39,13 +39,13 @@ class Admission:
         self._doubt = doubt
 
     def items(self, kind: str, items: Sequence[Any], left_out: LeftOut) -> Sequence[Any]:
-        """The items of a feed of this kind that may go on."""
+        """The admitted items of a feed of this kind."""
         if kind in ("trade", "candle"):
             return self.timed(items, left_out)
         return [self._untimed(item, left_out) for item in items]
 
     def timed(self, items: Sequence[T], left_out: LeftOut) -> Sequence[T]:
-        """The trades or candles whose times can be right."""
+        """The trades or candles with plausible times."""
         latest = self.latest()
         for item in items:
             if not FIRST_MS <= item.timestamp <= latest:
@@ -55,7 +55,7 @@ class Admission:
         return [item for item in items if self._is_plausible(item.timestamp, left_out)]
 
     def _untimed(self, item: Any, left_out: LeftOut) -> Any:
-        """The same without its time where that cannot be right."""
+        """The item, without its timestamp if that is implausible."""
         is_table = isinstance(item, dict)
         timestamp = item.get("timestamp") if is_table else item.timestamp
         if timestamp is None or self._is_plausible(timestamp, left_out):
@@ -63,7 +63,7 @@ class Admission:
         return {**item, "timestamp": None} if is_table else msgspec.structs.replace(item, timestamp=None)
 
     def refusal(self, timestamp: object) -> str | None:
-        """What is wrong with a time, None where nothing is."""
+        """Why a time is implausible; None if it is plausible."""
         found = implausible(timestamp, self.latest())
         if found is None:
             return None

@@ -9,21 +9,21 @@ from tickwire.model.feeds import Trade
 
 OF_A_TRADE = frozenset({"price", "amount", "side", "timestamp"})
 OF_AN_ORDER = frozenset({"status", "remaining"})
-"""Orders have all that trades have, and these."""
+"""Orders have all fields of trades, and these."""
 
 
 def is_trade(item: Any) -> bool:
-    """Whether it is a trade as ccxt describes one."""
+    """Whether it is a trade of ccxt's unified form."""
     return isinstance(item, dict) and item.keys() >= OF_A_TRADE and item.keys().isdisjoint(OF_AN_ORDER)
 
 
 def are_trades(result: Any) -> bool:
-    """Whether it is a container of trades, judged by the newest; an empty one is not."""
+    """Whether it is a list of trades, judged by the newest; an empty list is not."""
     return isinstance(result, list) and len(result) > 0 and is_trade(result[-1])
 
 
 def trade(found: dict[str, Any], symbol: str) -> Trade:
-    """A trade of ccxt's in a market. Raises KeyError, TypeError and ValueError."""
+    """Convert a ccxt trade of a market. Raises KeyError, TypeError and ValueError."""
     side = found.get("side")
     return Trade(
         id=None if found.get("id") is None else str(found["id"]),

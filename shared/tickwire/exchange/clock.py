@@ -1,8 +1,8 @@
-"""The exchange's clock, kept on this machine's monotonic clock, so that a step of the wall clock changes nothing.
+"""The exchange's clock, as an offset to this machine's monotonic clock: a step of the wall clock does not change it.
 
 Sources, the best first: the exchange's own `fetch_time`; the `Date` header of any of its answers (RFC 9110, 6.6.1,
-whole seconds); else the time is unknown. An unknown time is never guessed from ours: whoever needs it must do without
-(a candle then counts as closed only when a later one exists).
+whole seconds); else the time is unknown. An unknown time is never replaced by this machine's (a candle then counts as
+closed only when a later one exists).
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Literal
 Source = Literal["fetch_time", "date", "unknown"]
 
 STEP_MS = 500
-"""A wall clock that moved so far against the monotonic one since the comparison was stepped, or the machine slept."""
+"""If the wall clock moved this far against the monotonic one since the comparison, it was set, or the machine slept."""
 DATE_AGE_S = 60.0
-"""For how long a `Date` header that ran ahead of later ones is trusted: a proxy may repeat an old one."""
+"""For how long a `Date` header outweighs later headers with earlier times: a proxy may repeat an old one."""
 DATE_LATE_MS = 60_000.0
-"""By how much a `Date` header may be late: it is written before a body that may take long, and cut to the second."""
+"""The most that a `Date` header may lag: it precedes a body that may take long, and has whole seconds."""
 
 
 class ExchangeClock:
-    """One venue's clock. Times in ms epoch; ages in seconds of the monotonic clock.
+    """The clock of one exchange. Times are ms epoch; ages are seconds of the monotonic clock.
 
-    `fetch_time` asks the exchange, where it tells the time; raises ccxt's errors.
+    `fetch_time` asks the exchange; None if the exchange has no such call. It raises ccxt's errors.
     """
 
     def __init__(
@@ -39,51 +39,51 @@ class ExchangeClock:
         self._monotonic = monotonic
         self._wall = wall
         self._ahead = 0.0
-        """The exchange's time (ms) less the monotonic clock (ms)."""
+        """The exchange's time minus the monotonic clock, ms."""
         self._drift = 0.0
-        """The wall clock less the monotonic clock (ms) when they were compared."""
+        """The wall clock minus the monotonic clock at the comparison, ms."""
         self._compared = float("-inf")
         self._late = 0.0
-        """By how much (ms) the exchange's clock may be later than `now` says."""
+        """The most by which the exchange's clock may be ahead of `now`, ms."""
 
     @property
     def age_s(self) -> float:
-        """How long ago the clocks were compared; infinite before that, and after this machine slept or was set."""
+        """The age of the comparison; infinite without one, and after this machine slept or its clock was set."""
         moved = abs(self._wall_ahead() - self._drift)
         return float("inf") if moved > STEP_MS else self._monotonic() - self._compared
 
     @property
     def asks(self) -> bool:
-        """Whether the exchange tells the time when asked."""
+        """Whether the exchange can be asked for its time."""
         return self._fetch_time is not None
 
     def now(self) -> int | None:
-        """The exchange's time, ms, never later than it is; None while it is unknown."""
+        """The exchange's time, ms, never ahead of it; None while it is unknown."""
         if self.source == "unknown":
             return None
         return int(self._monotonic() * 1000 + self._ahead)
 
     def latest(self) -> int | None:
-        """The latest that the exchange's clock may show, ms; None while that is unknown."""
+        """The latest possible time of the exchange's clock, ms; None while it is unknown."""
         now = self.now()
         return None if now is None else now + int(self._late)
 
     async def compare(self, max_age_s: float) -> None:
-        """Ask the exchange for its time unless it was compared within `max_age_s`.
+        """Ask the exchange for its time unless the last comparison is at most `max_age_s` old.
 
-        Raises ccxt's errors, and ValueError when the answer is no time. Asks nothing where it does not tell the time.
+        Raises ccxt's errors, and ValueError if the answer is no time. Does nothing if the exchange cannot be asked.
         """
         if self._fetch_time is None or self.age_s < max_age_s:
             return
         asked = self._monotonic()
-        told = await self._fetch_time()
-        if isinstance(told, bool) or not isinstance(told, int | float) or not 0 < told < 1e14:
-            raise ValueError(f"the exchange tells the time as {told!r}")
-        # The answer was made before it arrived: the time that it tells is never later than it is.
-        self._set(float(told), "fetch_time", (self._monotonic() - asked) * 1000)
+        answer = await self._fetch_time()
+        if isinstance(answer, bool) or not isinstance(answer, int | float) or not 0 < answer < 1e14:
+            raise ValueError(f"the exchange answered {answer!r} for its time")
+        # The answer is older than its arrival: so `now` is never ahead of the exchange's clock.
+        self._set(float(answer), "fetch_time", (self._monotonic() - asked) * 1000)
 
     def observe(self, headers: Mapping[str, str]) -> None:
-        """Take in the headers of an answer of the exchange, where it does not tell the time otherwise."""
+        """Use the headers of an answer, if the exchange cannot be asked for its time."""
         if self._fetch_time is not None:
             return
         found = {name.lower(): value for name, value in headers.items() if name.lower() in ("date", "age")}
@@ -92,7 +92,7 @@ class ExchangeClock:
         except (KeyError, TypeError, ValueError, OverflowError):
             return
         now = self.now()
-        # A whole second is cut off, so the latest that was told is the nearest.
+        # The fraction of the second is cut off, so the latest time is the nearest.
         if now is None or told > now or self.age_s > DATE_AGE_S:
             self._set(told, "date", DATE_LATE_MS)
 

@@ -9,24 +9,24 @@ from email.utils import parsedate_to_datetime
 
 
 class Gate:
-    """Shut while the exchange wants to be left alone."""
+    """Blocks requests to an exchange while it asks for a pause."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
     def shut(self, seconds: float) -> None:
-        """Let nothing through for so long, or longer if it is already shut for longer."""
+        """Block for so long, or longer if it is shut for longer already."""
         self._until = max(self._until, time.monotonic() + seconds)
 
     @property
     def remaining_s(self) -> float:
-        """How long it stays shut, 0.0 when it is open."""
+        """How long it stays shut, s; 0.0 if it is open."""
         return max(0.0, self._until - time.monotonic())
 
     async def passed(self) -> None:
         """Wait until it is open."""
         while (remaining := self.remaining_s) > 0:  # noqa: ASYNC110
-            # It may be shut for longer meanwhile.
+            # The pause may have been extended meanwhile.
             await asyncio.sleep(remaining)
 
 
@@ -43,7 +43,7 @@ def retry_after_s(value: str, now: float) -> float | None:
 
 
 def sent_s(headers: Mapping[str, str]) -> float:
-    """When an answer was sent (s), by its own `Date` header; by our clock where it has none."""
+    """When an answer was sent (s): by its `Date` header, else by this machine's clock."""
     date = next((value for name, value in headers.items() if name.lower() == "date"), "")
     try:
         return parsedate_to_datetime(date).timestamp()

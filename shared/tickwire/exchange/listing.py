@@ -1,4 +1,4 @@
-"""The markets that an exchange lists: loaded at first use, and once more before a symbol is said to be unknown."""
+"""The markets that an exchange lists: loaded at first use, and reloaded before a symbol counts as unknown."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from tickwire.errors import UnknownSymbol
 
 AGAIN_S = 30.0
-"""An exchange is asked for its markets once in so long at most, whoever asks for a symbol that it does not list."""
+"""An exchange is asked for its markets at most once in this time for symbols that it does not list."""
 OLD_S = 3600.0
-"""Markets older than this are loaded anew when somebody asks for one: one may be gone."""
+"""Markets older than this are reloaded at the next request: some may have been delisted."""
 
 Load = Callable[[bool], Awaitable[Any]]
-"""Loads the markets of a ccxt exchange: anew where it is told so. What it raises comes out as it is."""
+"""Loads the markets of a ccxt exchange; with True, again. Its exceptions are raised unchanged."""
 
 
 class Listing:
-    """The markets of one opened ccxt exchange, shared by all who ask; one asks the exchange at a time."""
+    """The markets of one opened ccxt exchange. Concurrent callers share one request to the exchange."""
 
     def __init__(self, exchange: Any) -> None:
         self._exchange = exchange
@@ -28,20 +28,20 @@ class Listing:
         self._loaded_at = float("-inf")
         self._tried_at = float("-inf")
         self._failed_at = float("-inf")
-        """When the last attempt to have any markets at all failed."""
+        """When the last attempt failed while no markets were known."""
         self._refusal: Exception | None = None
-        """What came of the last attempt, where it failed."""
+        """The exception of the last attempt, if it failed."""
 
     async def load(self, load: Load) -> None:
-        """Have the markets, however old. Raises what `load` raises."""
+        """Load the markets unless they are loaded. Raises what `load` raises."""
         asked_at = time.monotonic()
         async with self._turn:
             await self._first(load, asked_at)
 
     async def find(self, symbol: str, load: Load) -> Any:
-        """ccxt's description of a market; None where the exchange, asked within the last half minute, lists no such.
+        """ccxt's description of a market; None if the exchange, asked within the last AGAIN_S, does not list it.
 
-        Raises what `load` raises when the exchange does not answer, so that nothing is known of the symbol.
+        Raises what `load` raises if the exchange does not answer and the symbol is not known from before.
         """
         if (found := self._known(symbol)) is not None and not self._is_old:
             return found
@@ -58,7 +58,7 @@ class Listing:
             try:
                 await self._again(load)
             except Exception:
-                # What was listed an hour ago may be so still; the exchange says it when it is used.
+                # A market listed an hour ago may still be: the exchange refuses it on use otherwise.
                 if found is None:
                     raise
             return self._known(symbol)
@@ -71,13 +71,13 @@ class Listing:
         return time.monotonic() - self._loaded_at >= OLD_S
 
     async def _first(self, load: Load, asked_at: float) -> None:
-        """Have the markets for the first time. An attempt that fails is that of all who waited for it."""
+        """Load the markets for the first time. A failed attempt counts for all callers that waited for it."""
         if self._loaded_at > float("-inf"):
             return
         if self._refusal is not None and self._failed_at >= asked_at:
             raise self._refusal
         if self._exchange.markets:
-            # The user's table has them.
+            # They are in the user's table of ccxt.
             self._loaded_at = time.monotonic()
             return
         try:

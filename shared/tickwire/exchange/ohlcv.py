@@ -1,13 +1,13 @@
-"""Candles of an exchange's own form, a page at a time: which column is what, found out once for a page.
+"""Parses a page of candles by column instead of candle by candle.
 
-ccxt parses each candle by itself, looking for every field by several names: a third of the fetcher's time under load
-(docs/performance.md). Where its parser only picks columns of a list, a row of distinct numbers shows which ones, and
-the page is then read by position. Where it does more than that (another unit, a name, a sum), it does it. A parser may
-do the one with distinct numbers and the other with real ones (kucoin's goes by the length of the time's text), so the
-page's own first, last and middle rows have to come out the same either way.
+ccxt looks for every field of each candle under several names: a third of the fetcher's time under load
+(docs/performance.md). If ccxt's parser only picks columns of a list, parsing a row of distinct numbers shows which
+ones, and the page is read by position. If it does more (another unit, a name, a sum), it parses each candle. A parser
+may treat distinct and real numbers differently (kucoin's depends on the length of the time's text), so the first,
+middle and last rows of the page must have the same result both ways.
 
-ccxt then leaves of a page only what opens at or after `since`, and of that so many. `whole_pages` has what was there
-before: where a page begins tells whether the exchange took any notice of `since`.
+ccxt then cuts a page to `since` and the limit. `whole_pages` has the page from before that: where it begins shows
+whether the exchange honours `since`.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ from contextvars import ContextVar
 from typing import Any
 
 _BASE = 1_600_000_000_000
-"""What the numbers of the row of distinct ones begin with: a time in ms where one is expected."""
+"""The first of the distinct numbers: a plausible time in ms."""
 WORTH_IT = 10
-"""Candles in a page from which on finding out pays."""
+"""Smaller pages are parsed candle by candle."""
 _COLUMNS = 6
 
 Parse = Callable[[Any], Any]
-"""A candle of the exchange's form -> ccxt's form: [open time (ms), open, high, low, close, volume]."""
+"""A candle in the exchange's form -> in ccxt's form: [open time (ms), open, high, low, close, volume]."""
 
 _pages: ContextVar[list[list[Any]] | None] = ContextVar("whole_pages", default=None)
 
 
 @contextmanager
 def whole_pages() -> Iterator[list[list[Any]]]:
-    """The pages that are parsed within the block, by the task that runs it, as the exchange gave them."""
+    """Collect the pages that this task parses within the block, before ccxt cuts them."""
     pages: list[list[Any]] = []
     before = _pages.set(pages)
     try:
@@ -41,7 +41,7 @@ def whole_pages() -> Iterator[list[list[Any]]]:
 
 
 def parsed(page: list[Any], parse: Parse) -> list[Any]:
-    """A page in ccxt's form, in the exchange's order. A candle that the parser trips over stands as a text."""
+    """A page in ccxt's form and the exchange's order. A candle that cannot be parsed is its `repr`."""
     rows = by_position(page, parse)
     if rows is None:
         rows = [_parsed(candle, parse) for candle in page]
@@ -54,12 +54,12 @@ def _parsed(candle: Any, parse: Parse) -> Any:
     try:
         return parse(candle)
     except (TypeError, KeyError, IndexError, AttributeError, ValueError, ArithmeticError):
-        # ccxt's parsers trip like this over what is no candle.
+        # ccxt's parsers raise these for what is no candle.
         return repr(candle)
 
 
 def by_position(page: Any, parse: Parse) -> list[list[float]] | None:
-    """The candles of a page as `parse` would make each, or None where only `parse` can tell."""
+    """The candles of a page by position; None if `parse` must parse each."""
     if not isinstance(page, list) or len(page) < WORTH_IT or not isinstance(page[0], list):
         return None
     columns = _columns(page[0], parse)
@@ -78,22 +78,22 @@ def by_position(page: Any, parse: Parse) -> list[list[float]] | None:
 
 
 def _columns(row: list[Any], parse: Parse) -> tuple[int, ...] | None:
-    """Which columns `parse` picks, in its order; None where it does anything else."""
+    """The columns that `parse` picks, in its order; None if it does anything else."""
     distinct = [_numbered(value, _BASE + place) for place, value in enumerate(row)]
     try:
         picked = [value - _BASE for value in parse(distinct)]
     except Exception:  # noqa: BLE001
-        # Whatever it is, the parser will say it of the true row.
+        # The parser will raise it again for the real row.
         return None
     if len(picked) != _COLUMNS or any(place not in range(len(row)) for place in picked):
         return None
     columns = tuple(int(place) for place in picked)
-    # A column that is no number it cannot have picked.
+    # It cannot have picked a column that is no number.
     return columns if all(distinct[place] is not row[place] for place in columns) else None
 
 
 def _numbered(value: Any, number: int) -> Any:
-    """A number in the form of a value: as text where it is one."""
+    """A number in the form of a value: a text if the value is one."""
     match value:
         case bool() | None:
             return value

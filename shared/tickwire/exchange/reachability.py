@@ -1,7 +1,7 @@
-"""Why an exchange cannot be reached, where asking again soon will not change it; and what can be done.
+"""Lasting reasons why an exchange cannot be reached, with their remedies.
 
-HTTP 451 (RFC 7725) and 403 (RFC 9110) refuse whoever asks; a name without an address and a failed TLS handshake are
-about this machine or what is between. A 403 that asks for patience, as some venues' firewalls send it, is not meant.
+HTTP 451 (RFC 7725) and 403 (RFC 9110) refuse every request; a name without an address and a failed TLS handshake are
+caused by this machine or its network. A 403 of a firewall that limits the rate of requests is not lasting.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ _PASSING = re.compile(r"too (frequent|many|much)|rate.?limit|throttl", re.IGNORE
 
 
 class Trouble(NamedTuple):
-    """What is wrong, and the remedy."""
+    """The reason and the remedy."""
 
     what: str
     remedy: str
 
 
 def refuses(status: int, headers: Mapping[str, str], body: str) -> bool:
-    """Whether an answer refuses whoever asked, whatever is asked and whenever."""
+    """Whether an answer refuses every request from here for good."""
     passing = any(name.lower() == "retry-after" for name in headers) or _PASSING.search(body) is not None
     return status == 451 or (status == 403 and not passing)
 
 
 def trouble(error: BaseException, exchange: str) -> Trouble | None:
-    """What keeps requests from the exchange, where it is the name or TLS; None for what may pass by itself."""
+    """The reason if an error is about the name or TLS; None for an error that may pass by itself."""
     proxy = f"a proxy goes into exchange.{exchange}.ccxt"
     for each in _beneath(error):
         if isinstance(each, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError):
@@ -48,7 +48,7 @@ def trouble(error: BaseException, exchange: str) -> Trouble | None:
 
 
 def _beneath(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it comes from."""
+    """An error and its causes."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -65,9 +65,9 @@ class Kline(Struct, frozen=True, gc=False):
     low: Price = field(name="l")
     close: Price = field(name="c")
     volume: Amount = field(name="v")
-    """In base currency; of an inverse market in contracts."""
+    """In base currency; for an inverse market in contracts."""
     other_volume: Amount = field(name="q")
-    """In quote currency; of an inverse market in base currency."""
+    """In quote currency; for an inverse market in base currency."""
     trades: int = field(name="n")
     closed: bool = field(name="x")
 

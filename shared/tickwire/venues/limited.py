@@ -1,4 +1,4 @@
-"""Venues of which nothing is known but that ccxt's live feeds of some kinds or markets take more than a symbol.
+"""Venues whose only known facts are conditions of live feeds.
 
 Source: ccxt 4.5.90, `pro/<venue>.py`: the `watch_*` methods raise AuthenticationError or NotSupported.
 """

@@ -1,8 +1,8 @@
 """A venue's profile: the facts about an exchange that tickwire relies on.
 
-A field that is None is unknown. Unknown is never taken as true: what depends on an unknown fact is found out from the
-venue's own answers, or listed as missing. Every declared fact names its source beside it (the venue's documentation, a
-measurement, or the line of ccxt 4.5.90 that shows it).
+A field that is None is unknown. Code that depends on an unknown fact finds it out from the venue's answers, or lists
+the range as missing; it never assumes it. Every declared fact names its source beside it (the venue's documentation, a
+measurement, or the line of ccxt 4.5.90).
 """
 
 from __future__ import annotations
@@ -15,58 +15,58 @@ from msgspec import Struct, field
 MarketKind = Literal["spot", "linear", "inverse"]
 """Kinds of market that differ in units: contracts are linear (settled in quote) or inverse (settled in base)."""
 AmountUnit = Literal["base", "contracts", "quote"]
-"""What an amount counts: base currency, contracts of the market's contract size, or quote currency."""
+"""The unit of an amount: base currency, contracts of the market's contract size, or quote currency."""
 
 IN_BASE: Mapping[MarketKind, AmountUnit] = {"spot": "base"}
 """ccxt's manual, "Trade structure" and "OHLCV structure": amounts and volumes of spot markets are base currency."""
 
 
 class Older(Struct, frozen=True, kw_only=True):
-    """How REST gives the trades before a known one, where `fetch_trades` by itself gives the newest alone."""
+    """How to request the trades before a known one, if `fetch_trades` by itself returns only the newest."""
 
     before: str
     """The parameter that takes the id of the known trade."""
     page: int | None = None
-    """The most trades that one such request may ask for, where that is another number."""
+    """The largest page of such a request, if it differs from `TradeFacts.page`."""
     params: Mapping[str, Any] = field(default_factory=dict)
-    """What else `fetch_trades` is told."""
+    """Further parameters of `fetch_trades`."""
 
 
 class TradeFacts(Struct, frozen=True, kw_only=True):
-    """Trades: what identifies one, and how REST gives those of the past."""
+    """Trades: their ids, and how past trades are requested by REST."""
 
     ids: Literal["counting", "opaque", "none"] | None = None
-    """`counting`: integers that count up by one within a symbol, so that a hole shows by itself."""
+    """`counting`: integers that count up by one within a symbol, so that a gap is visible."""
     ids_shared: bool | None = None
-    """Whether one trade has the same id live and by REST."""
+    """Whether a trade has the same id live and by REST."""
     method: Literal["by_id", "by_time", "newest", "none"] | None = None
-    """How REST gives past trades: from an id, from a time, only the newest, or not at all."""
+    """How past trades are requested by REST: from an id, from a time, only the newest, or not at all."""
     first_id: str | None = None
-    """Where `method` is `by_id`: the parameter that takes the id of the first trade wanted."""
+    """If `method` is `by_id`: the parameter for the id of the first trade."""
     raw: Mapping[MarketKind, Mapping[str, Any]] = field(default_factory=dict)
-    """What else `fetch_trades` is told where the user has the stream `trade` watched instead of the default one."""
+    """Further parameters of `fetch_trades` if the user's options select the stream `trade` instead of the default."""
     older: Older | None = None
-    """Where `method` is `newest`: how the ones before are to be had."""
+    """If `method` is `newest`: how the trades before those are requested."""
     page: int | None = None
-    """The most trades that one request may ask for."""
+    """The largest page."""
     needs_until: bool | None = None
-    """Whether a request by time is answered only with both ends."""
+    """Whether a request by time needs both ends."""
     cut: Literal["oldest", "newest"] | None = None
-    """Which of the trades between the times of a request an answer has that is too short for all."""
+    """Which trades of a range an answer has that is too short for all of them."""
     resolution_ms: int | None = None
     """The resolution of a trade's timestamp by REST, ms."""
     reach_ms: int | None = None
-    """How far back REST gives trades, ms."""
+    """How far back REST returns trades, ms."""
     amount: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
     """The unit of a trade's amount, live and by REST, by kind of market."""
 
 
 SETTLE_MS = 120_000
-"""For how long after its end a candle may be revised where nobody says: revisions after a minute were reported."""
+"""For how long after its end a candle may be revised if that is unknown: revisions after a minute were reported."""
 
 
 class CandleFacts(Struct, frozen=True, kw_only=True):
-    """Candles as REST gives them."""
+    """Candles by REST."""
 
     since: Literal["honoured", "ignored"] | None = None
     """`honoured`: an answer begins with the first candle at or after `since`, so a later beginning proves that nothing
@@ -74,13 +74,13 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     windowed: bool | None = None
     """Whether an answer ends one page's time after `since`, whatever is in it."""
     newest_rows: int | None = None
-    """How many of the newest candles are all there is, whatever is asked."""
+    """How many of the newest candles REST returns at most, whatever the request is."""
     quiet: Literal["rows", "none"] | None = None
     """Whether an interval without a trade is a row of volume 0 (at the close before it), or absent."""
     settle_ms: int | None = None
     """How long after its end a candle may still be revised, ms."""
     opens_at: Mapping[str, int] = field(default_factory=dict)
-    """By timeframe, where its grid differs from ours: the open time (ms epoch) of any one candle."""
+    """By timeframe, if its grid differs from `model.timeframes`: the open time (ms epoch) of any candle."""
     volume: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
     """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
     live_volume: Mapping[MarketKind, AmountUnit] = field(default_factory=dict)
@@ -88,12 +88,12 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
 
     @property
     def settled_after_ms(self) -> int:
-        """How long after its end a candle counts as final, ms: `settle_ms`, or SETTLE_MS where that is unknown."""
+        """How long after its end a candle counts as final, ms: `settle_ms`, or SETTLE_MS if that is unknown."""
         return SETTLE_MS if self.settle_ms is None else self.settle_ms
 
 
 class BookFacts(Struct, frozen=True, kw_only=True):
-    """Order books as the live feed gives them."""
+    """Live order books."""
 
     deltas: bool = False
     """Whether the dialect decodes changes with the venue's own sequence, so that tickwire keeps the book itself."""
@@ -107,7 +107,7 @@ class SocketFacts(Struct, frozen=True, kw_only=True):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """What live feeds of some kinds take: a key, or a Python package; with neither, there are none.
+    """What live feeds of some kinds need: a key, or a Python package. With neither, the feeds are not available.
 
     Found by calling ccxt's `watch_*` offline on every class of ccxt.pro, on a spot market and on a contract.
     """
@@ -115,17 +115,17 @@ class Condition(Struct, frozen=True, kw_only=True):
     kinds: tuple[str, ...] = ("trade", "book", "ticker", "candle")
     markets: tuple[Literal["spot", "contract"], ...] = ("spot", "contract")
     key: bool = False
-    """Whether ccxt asks for credentials."""
+    """Whether ccxt requires credentials."""
     package: str = ""
-    """The module that is imported."""
+    """The module that ccxt imports."""
     install: str = ""
-    """What pip installs it by."""
+    """The requirement that pip installs it by."""
     instead: str = "ask for a market of the other kind"
-    """The remedy where there are no such feeds."""
+    """The remedy if the feeds are not available."""
 
 
 class Profile(Struct, frozen=True, kw_only=True):
-    """What is known of the venues that share a ccxt class or an API."""
+    """The facts about the venues that share a ccxt class or an API."""
 
     exchanges: tuple[str, ...]
     """ccxt ids."""
@@ -134,6 +134,6 @@ class Profile(Struct, frozen=True, kw_only=True):
     book: BookFacts = BookFacts()
     sockets: SocketFacts = SocketFacts()
     conditions: tuple[Condition, ...] = ()
-    """What live feeds take besides a symbol."""
+    """What live feeds need besides a symbol."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """ccxt options that the streamer sets unless the user's table sets them."""

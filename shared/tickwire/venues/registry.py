@@ -70,7 +70,7 @@ def dialect_of(exchange: str) -> Dialect:
 
 
 def grid_of(exchange: str, timeframe: str, opens_at: int | None = None) -> Grid:
-    """Where the candles of a venue open, by its profile; `opens_at` is what is known of a key besides (ms).
+    """The grid of a venue's candles by its profile; `opens_at` (ms), if known for a key, replaces the profile's.
 
     Raises UnsupportedTimeframe.
     """

@@ -1,8 +1,8 @@
-"""Units of amounts and volumes: what one unit of a market's amount is worth. No I/O.
+"""Units of amounts and volumes, and their conversion to base currency. No I/O.
 
 The volume of every candle is in base currency. A contract of a linear market is `contractSize` of the base currency,
-one of an inverse market `contractSize` of the quote currency (ccxt's manual, "Market Structure"); some venues give
-amounts of contract markets in base or in quote currency, which their profile says. What it does not say is unknown.
+one of an inverse market `contractSize` of the quote currency (ccxt's manual, "Market Structure"). Some venues state
+amounts of contract markets in base or in quote currency, according to their profile. Without a profile it is unknown.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from tickwire.model.messages import Row, VolumeUnit
 from tickwire.venues.profile import AmountUnit, MarketKind, Profile
 
 _EXACT = Context(prec=200)
-"""Wide enough for sums and products of any doubles that are written with 17 digits."""
+"""Exact for sums and products of doubles with 17 digits."""
 _QUOTIENT = Context(prec=40)
-"""Of one trade; what is lost lies far below the digits of a double."""
+"""For one trade: the rounding is far below the precision of a double."""
 ONE = Decimal(1)
 
 
@@ -35,7 +35,7 @@ class Measure(Struct, frozen=True):
 
     @property
     def exact(self) -> bool:
-        """Whether amounts convert to base currency without a quotient, so that sums equal the exchange's own digits."""
+        """Whether amounts convert to base currency without a division, so that sums are exact to the last digit."""
         return not self.inverse
 
     def base_volume(self, amount: float, price: float) -> Decimal:
@@ -49,7 +49,7 @@ class Measure(Struct, frozen=True):
         return held if self.inverse else held * price
 
     def total(self, trades: Sequence[Trade]) -> Decimal:
-        """Trades (at least one), in base currency."""
+        """The volume of trades (at least one), in base currency."""
         if self.inverse:
             return reduce(_EXACT.add, [self.base_volume(trade.amount, trade.price) for trade in trades])
         amount = reduce(_EXACT.add, [decimal(trade.amount) for trade in trades])
@@ -77,12 +77,12 @@ class Units(Struct, frozen=True, kw_only=True):
 
     @property
     def builds(self) -> VolumeUnit:
-        """The unit of a volume that is built from trades."""
+        """The unit of volumes built from trades."""
         return "unknown" if self.trades is None else "base"
 
     @property
     def cacheable(self) -> bool:
-        """Whether a candle built from trades is, to the last digit, the row that the venue's REST has.
+        """Whether a candle built from trades equals the venue's REST row to the last digit.
 
         An inverse market's volume in base currency is a sum of quotients, which each venue rounds its own way.
         """
@@ -105,11 +105,11 @@ def _after(measure: Measure | None, unit: AmountUnit | None) -> VolumeUnit:
 
 SPOT = Units()
 NOTHING = Units(kind=None, amount=None, volume=None, live_volume=None, trades=None, candles=None, live=None)
-"""The units of what is neither spot nor linear nor inverse."""
+"""The units of a market that is neither spot nor linear nor inverse."""
 
 
 def units_of(profile: Profile, market: Mapping[str, Any]) -> Units:
-    """The units of a market by ccxt's description of it and its venue's profile."""
+    """The units of a market by ccxt's description and the venue's profile."""
     kind = kind_of(market)
     size = market.get("contractSize") if kind != "spot" else None
     size = size if isinstance(size, int | float) and size > 0 else None
@@ -130,7 +130,7 @@ def units_of(profile: Profile, market: Mapping[str, Any]) -> Units:
 
 
 def kind_of(market: Mapping[str, Any]) -> MarketKind | None:
-    """Whether a market of ccxt's is spot, linear or inverse; None for options and quanto contracts."""
+    """The kind of a ccxt market; None for options and quanto contracts."""
     if not market.get("contract"):
         return "spot"
     if market.get("option"):
@@ -141,7 +141,7 @@ def kind_of(market: Mapping[str, Any]) -> MarketKind | None:
 
 
 def measure(unit: AmountUnit | None, kind: MarketKind, contract_size: float | None) -> Measure | None:
-    """What one of a unit is; None where that is unknown."""
+    """The measure of a unit; None if it is unknown."""
     match unit:
         case "base":
             return BASE
@@ -154,14 +154,14 @@ def measure(unit: AmountUnit | None, kind: MarketKind, contract_size: float | No
 
 
 class Stated(TypedDict, total=False):
-    """What `Trades` says of its amounts."""
+    """The fields of `Trades` about its amounts."""
 
     multiplier: float | None
     inverse: bool
 
 
 def stated_in_trades(units: Units) -> Stated:
-    """What a message of a market's trades says of its amounts: nothing on spot markets."""
+    """The fields of a market's `Trades` messages about amounts: none for spot markets."""
     if units.kind == "spot":
         return {}
     if units.trades is None:
@@ -170,37 +170,37 @@ def stated_in_trades(units: Units) -> Stated:
 
 
 def measure_of(message: Trades) -> Measure | None:
-    """What one unit of the amounts of a message is; None where it does not say so of a contract market."""
+    """The measure of the amounts of a message; None if a message of a contract market does not state it."""
     if isinstance(message.multiplier, int | float):
         if not (math.isfinite(message.multiplier) and message.multiplier > 0):
             return None
         return Measure(decimal(message.multiplier), inverse=message.inverse is True)
     if message.multiplier is None or is_contract(message.symbol):
-        # An earlier version told nothing of contract markets.
+        # Earlier versions did not state it for contract markets.
         return None
     return BASE
 
 
 def row_in_base(row: Row, measure: Measure | None) -> Row:
-    """A fetched row with its volume in base currency; as it stands where that cannot be had exactly."""
+    """A fetched row with its volume in base currency; unchanged if that cannot be converted exactly."""
     if measure is None or not measure.exact or measure.size == ONE:
         return row
     return (*row[:5], float(measure.base_volume(row[5], row[4])))
 
 
 def is_contract(symbol: str) -> bool:
-    """Whether a symbol names a contract: ccxt writes what a contract settles in after a colon."""
+    """Whether a symbol names a contract: ccxt writes the settlement currency after a colon."""
     return ":" in symbol
 
 
 def stated(symbol: str, unit: VolumeUnit | None) -> VolumeUnit | None:
-    """The unit of a volume of which a message or file says `unit`; None where nobody knows.
+    """The unit of a volume that a message or file states as `unit`; None if it is unknown.
 
-    Earlier versions did not say it: on spot markets it was base currency, on contract markets it was mixed.
+    Earlier versions did not state it: on spot markets it was base currency, on contract markets it was mixed.
     """
     return "base" if unit is None and not is_contract(symbol) else unit
 
 
 def decimal(value: float) -> Decimal:
-    """A number as it is written."""
+    """A number with the digits of its shortest text."""
     return Decimal(repr(value))

@@ -11,6 +11,6 @@ PROFILE = Profile(
     trades=TradeFacts(
         ids="opaque", ids_shared=True, method="newest", older=Older(before="cursor"), page=500, resolution_ms=1
     ),
-    # ccxt 4.5.90 `watch_ohlcv` has candles of a second alone, which are built from trades.
+    # ccxt 4.5.90 `watch_ohlcv` has only candles of one second, which are built from trades.
     conditions=(Condition(kinds=("candle",), instead="ask for a timeframe that divides a day"),),
 )

@@ -1,4 +1,4 @@
-"""What Prometheus is told of the feeds that this instance owns: read from their boards when it asks."""
+"""Metrics of the feeds that this instance owns, read from their statuses at each scrape."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OF_A_FEED = {
     "duplicates": "Items that the exchange repeated",
     "rejected": "Messages of the exchange that could not be used",
 }
-"""Counts, each a counter `tickwire_feed_<name>_total`: of a tally, and of a status."""
+"""Counters `tickwire_feed_<name>_total`: attributes of Counters, and of FeedStatus."""
 
 _Lag = tuple[Sequence[int], float]
 
@@ -41,7 +41,7 @@ class _Feed(NamedTuple):
 
 
 def of_feeds(statuses: Iterable[FeedStatus]) -> Text:
-    """Read every number of these feeds; a thousand take a few ms, and writing them out takes longer."""
+    """Read every number of these feeds now (a few ms for a thousand); format them when the result is called."""
     feeds: list[_Feed] = []
     tapes: list[_Tape] = []
     states = dict.fromkeys(get_args(State), 0)
@@ -49,14 +49,16 @@ def of_feeds(statuses: Iterable[FeedStatus]) -> Text:
         feed = status.feed
         named = labels(kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol)
         states["failed" if status.troubles else status.state] += 1
-        # Candles are made of trades, and at a pace of their own: when they came says nothing.
+        # Candles are built from trades at their own pace: their times of receipt mean nothing.
         lags = None if feed.kind == "candle" else (status.receipt_lag.read(), status.publish_lag.read())
         feeds.append(_Feed(named, tuple(getattr(status, name) for name in OF_A_FEED), status.waiting(), lags))
-        tallies: dict[str, Counters] = {named: status}
+        rows_of_tapes: dict[str, Counters] = {named: status}
         if feed.kind == "candle":
-            tallies = {f"{named},{labels(timeframe=each)}": tally for each, tally in status.of_timeframe.items()}
-        for own, tally in tallies.items():
-            tapes.append(_Tape(own, tuple(getattr(tally, name) for name in OF_A_TAPE), tally.last_message))
+            rows_of_tapes = {
+                f"{named},{labels(timeframe=each)}": counters for each, counters in status.of_timeframe.items()
+            }
+        for own, counters in rows_of_tapes.items():
+            tapes.append(_Tape(own, tuple(getattr(counters, name) for name in OF_A_TAPE), counters.last_message))
 
     return lambda: _written(feeds, tapes, states)
 

@@ -46,7 +46,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
         self.clock = ExchangeClock(self.fetch_time if self.has.get("fetchTime") else None)
 
     def milliseconds(self) -> int:
-        # Requests end at "now" and are signed with it: the exchange's, where it is known.
+        # ccxt ends time ranges at it and signs requests with it.
         clock: ExchangeClock | None = self.__dict__.get("clock")
         told = None if clock is None else clock.now()
         return now_ms() if told is None else told
@@ -59,7 +59,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
             if isinstance(error.__cause__, aiohttp.ClientError):
                 raise errors.NetworkError(f"{error}: {error.__cause__!r}") from error
             raise
-        # Pages that came together are parsed one at a time, and the loop turns between them.
+        # Pages that arrive together are parsed one at a time, with a turn of the loop between them.
         async with self._turn:
             await asyncio.sleep(0)
         return answer
@@ -74,7 +74,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
             self.gate.shut(retry_after_s(asked, sent_s(headers)) or 0.0)
         text = super().on_rest_response(code, reason, url, method, headers, body, *request)
         if reachability.refuses(self._answered, headers, text):
-            # ccxt takes both for an exchange that is away, which passes.
+            # ccxt treats both as an exchange that is temporarily unavailable.
             kind = errors.RestrictedLocation if self._answered == 451 else errors.PermissionDenied
             raise kind(f"{self.id} {method} {url} {code} {reason} {excerpt(text, 200)}")
         if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
@@ -83,7 +83,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
 
     def set_markets(self, *described: Any) -> Any:
         made = super().set_markets(*described)
-        # Thousands of tables that live as long as the exchange: see `preload`.
+        # Thousands of dicts that live as long as the exchange: see `opening.preload`.
         gc.freeze()
         return made
 
@@ -103,9 +103,9 @@ class RestTraps(Exchange):  # type: ignore[misc]
         tail: bool = False,
     ) -> Any:
         if isinstance(ohlcvs, dict):
-            # One list for each column, at some venues, which have a parser of their own for it.
+            # Some venues send one list for each column; ccxt has a parser for that.
             return super().parse_ohlcvs(ohlcvs, market, timeframe, since, limit, tail)
-        # ccxt takes a text for a list of letters, each of which is no candle: an empty page.
+        # ccxt iterates over a text, and drops each letter: an empty page.
         if ohlcvs is not None and not isinstance(ohlcvs, list):
             raise errors.BadResponse(f"{self.id} answered {str(ohlcvs)[:60]!r} for candles")
         rows = ohlcv.parsed(ohlcvs or [], lambda row: self.parse_ohlcv(row, market))
@@ -115,10 +115,10 @@ class RestTraps(Exchange):  # type: ignore[misc]
     async def fetch_whole_page(
         self, symbol: str, timeframe: str, since: int | None, limit: int, until: int | None = None
     ) -> Any:
-        """Candles as the exchange gave them, before ccxt cuts them to `since` and `limit`.
+        """A page of candles before ccxt cuts it to `since` and `limit`.
 
-        What cannot be read stands between them as it is. Where one answer is put together of several pages, or
-        not parsed as pages are, it is what `fetch_ohlcv` makes of it.
+        A candle that cannot be parsed is a text. If ccxt joins several pages, or does not parse them as pages, the
+        result is that of `fetch_ohlcv`.
         """
         with ohlcv.whole_pages() as pages:
             rows = await self.fetch_ohlcv(symbol, timeframe, since, limit, {} if until is None else {"until": until})
@@ -128,7 +128,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
         try:
             return exact_json.loads(body)
         except ValueError as error:
-            # With an error status, the status says more than the broken body.
+            # With an error status, ccxt raises a better error for the status.
             if 200 <= self._answered < 300:
                 raise errors.BadResponse(f"{self.id} answered broken JSON: {error}") from error
             raise

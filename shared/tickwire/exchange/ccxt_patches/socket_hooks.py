@@ -94,7 +94,7 @@ def observe_calls(client: CcxtClient, calls: ClientCalls, token_bucket: dict[str
 
 def attach(client: CcxtClient, uses: Uses) -> None:
     """Install the hooks on a Client."""
-    parse, settle, receive = client.handle_text_or_binary_message, client.resolve, client.handle_message
+    parse, settle = client.handle_text_or_binary_message, client.resolve
     reject, reset = client.reject, client.reset
     text, result, rejected, unaddressed = uses
     parsing = False
@@ -102,7 +102,7 @@ def attach(client: CcxtClient, uses: Uses) -> None:
     def on_text(data: str | bytes) -> None:
         nonlocal parsing
         if client.error:
-            # It was given up, and what it still says would go into the caches of the one after it.
+            # It was given up: its frames would go into the caches of its successor.
             return
         try:
             if text is None or not text(data, now_ms()):
@@ -121,13 +121,13 @@ def attach(client: CcxtClient, uses: Uses) -> None:
 
     def on_reset(error: Any) -> None:
         nonlocal parsing
-        # This one is meant for all.
+        # This error concerns every await.
         parsing = False
         reset(error)
 
     def on_result(found: Any, message_hash: Any) -> Any:
         try:
-            # The parked await stays parked: waking it for each message would cost more than the message.
+            # The await is not woken: that would cost more than the message itself.
             if result is not None and result(found, message_hash):
                 return found
         except Exception as error:  # noqa: BLE001
@@ -135,26 +135,32 @@ def attach(client: CcxtClient, uses: Uses) -> None:
             return found
         return settle(found, message_hash)
 
-    def on_message(message: Any) -> None:
-        try:
-            receive(message)
-        except Exception as error:  # noqa: BLE001
-            # Unpacking fails outside of the method above.
-            rejected(f"{error!r} over a frame")
-
     client.handle_text_or_binary_message = on_text
     if unaddressed is not None:
         client.reject, client.reset = on_reject, on_reset
     if result is not None:
         client.resolve = on_result
     if client.gunzip or client.inflate:
-        client.handle_message = on_message
+        _guard_decompression(client, rejected)
+
+
+def _guard_decompression(client: CcxtClient, rejected: Callable[[str], None]) -> None:
+    """Catch errors of `handle_message`: it decompresses outside of `handle_text_or_binary_message`."""
+    receive = client.handle_message
+
+    def on_message(message: Any) -> None:
+        try:
+            receive(message)
+        except Exception as error:  # noqa: BLE001
+            rejected(f"{error!r} over a frame")
+
+    client.handle_message = on_message
 
 
 def prove(exchange: Any) -> Hooks:
-    """Which hooks fire on the installed ccxt, tried offline with a frame on a socket that is never opened.
+    """Find out which hooks work on the installed ccxt, with a frame on a socket that is never opened.
 
-    `exchange` is an opened ccxt.pro exchange; needs a running event loop. What does not fire is logged.
+    `exchange` is an opened ccxt.pro exchange. Needs a running event loop. Logs a hook that does not work.
     """
     texts: list[str | bytes] = []
     results: list[Any] = []
@@ -173,13 +179,15 @@ def prove(exchange: Any) -> Hooks:
         attach(client, Uses(text, result, lambda reason: log.warning("a hook failed its proof", reason=reason)))
         client.handle_message(WSMessage(WSMsgType.TEXT, _PROOF, None))
     except (AttributeError, TypeError) as error:
-        log.warning("ccxt's clients are not what they were", error=repr(error))
+        log.warning("the installed ccxt has another kind of Client", error=repr(error))
     finally:
         del exchange.handle_message
         exchange.clients.pop(_NOWHERE, None)
     hooks = Hooks(texts == [_PROOF], results == [{"proof": 1}])
     if not hooks.text:
-        log.warning("frames cannot be taken from the installed ccxt before it parses them; it is slower so")
+        log.warning("the text hook does not work on the installed ccxt: every frame is parsed by ccxt, which is slower")
     if not hooks.result:
-        log.warning("results cannot be taken from the installed ccxt as they come; it is much slower so")
+        log.warning(
+            "the result hook does not work on the installed ccxt: data comes from its awaits, which is much slower"
+        )
     return hooks

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Demand:
-    """What the subscribers of a feed want of it, all together. `changed` is set anew with each change."""
+    """The combined demand of a feed's subscribers. `changed` is set and replaced by a new event with each change."""
 
     depth: int
     cadence_ms: int
     deltas: bool = False
     timeframes: frozenset[str] = frozenset()
     delta_subscribers: frozenset[str] = frozenset()
-    """Who wants deltas."""
+    """The subscribers that want deltas."""
     delta_joins: int = 0
-    """How many delta_subscribers have joined so far: each needs a snapshot."""
+    """How many delta subscribers have joined so far: each needs a snapshot."""
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def update(self, other: Demand) -> None:
-        """What is wanted from now on; whoever waits for a change is told of one."""
+        """Take over another demand, and set `changed` if that makes a difference."""
         joined = len(other.delta_subscribers - self.delta_subscribers)
         before = (self.depth, self.cadence_ms, self.deltas, self.timeframes)
         self.depth, self.cadence_ms, self.deltas = other.depth, other.cadence_ms, other.deltas

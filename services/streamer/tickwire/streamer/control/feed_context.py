@@ -17,10 +17,10 @@ from tickwire.venues.units import SPOT, Units
 
 @dataclass(frozen=True)
 class FeedContext:
-    """All that a feed's body needs.
+    """Everything that the body of a feed needs.
 
-    A body runs until `stop` is set, then finishes what it accepted and returns. It raises Fenced when another owner
-    has taken over, and typed errors of `tickwire.errors` when the feed cannot go on.
+    A body runs until `stop` is set, then publishes what it has accepted and returns. It raises Fenced when another
+    owner has taken over, and typed errors of `tickwire.errors` when the feed cannot continue.
     """
 
     feed: Feed
@@ -34,4 +34,4 @@ class FeedContext:
     confirm: Confirm | None = None
     tape: TapeSettings = field(default_factory=TapeSettings)
     units: Units = SPOT
-    """Those of the market's numbers."""
+    """The units of the market's numbers."""

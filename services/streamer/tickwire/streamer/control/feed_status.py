@@ -17,28 +17,28 @@ from tickwire.observe.metrics import Lag
 from tickwire.redaction import redacted
 from tickwire.tape.writer import Confirm, TapeWriter, open_writer
 
-_MOST_UNSAID = 1000
+_MAX_QUEUED = 1000
 
 
 class Counters:
-    """What is counted of a tape: items and messages on it, updates not published by themselves."""
+    """Counts the items and messages on a tape, and the updates that were conflated."""
 
     def __init__(self) -> None:
         self.items = 0
         self.messages = 0
         self.conflated = 0
         self.last_message: int | None = None
-        """When the last message was put there, ms."""
+        """When the last message was appended, ms."""
 
     def appended(self, items: int) -> None:
-        """Count a message that is on the tape, with so many items."""
+        """Count a message with so many items that was appended."""
         self.items += items
         self.messages += 1
         self.last_message = now_ms()
 
 
 class FeedStatus(Counters):
-    """A feed's state and counts, for `streamer.list`, and its status on `md.status`."""
+    """The state and the counters of a feed, for `streamer.list` and metrics; publishes its `Status` messages."""
 
     def __init__(self, feed: Feed, owner: str, tape: TapeWriter) -> None:
         super().__init__()
@@ -46,30 +46,30 @@ class FeedStatus(Counters):
         self.owner = owner
         self.state: State = "starting"
         self.reason = ""
-        """Why it failed, while it is `failed`."""
+        """Why it failed, while `state` is `failed`."""
         self.troubles: dict[str, str] = {}
-        """Timeframes of candles that failed by themselves, and why."""
+        """By timeframe, why its candles failed while the feed goes on."""
         self.reconnects = 0
         self.gaps = 0
         self.repaired = 0
         self.duplicates = 0
         self.rejected = 0
         self.built: set[str] = set()
-        """Timeframes of candles that are built from trades: their state is that of the trades."""
+        """The timeframes of candles that are built from trades: their state is that of the trades."""
         self.of_timeframe: dict[str, Counters] = {}
-        """Of candles, whose timeframes have a tape each; the status's own counts are those of all of them."""
+        """The counters of each timeframe of candles, which has its own tape; the status itself counts all of them."""
         self.waiting: Callable[[], int] = lambda: 0
-        """How many items wait for the broker or for a repair."""
+        """The number of items that wait for the broker or for a repair."""
         self.receipt_lag = Lag()
         self.publish_lag = Lag()
         self._tape = tape
-        self._to_say: asyncio.Queue[Status | None] = asyncio.Queue()
+        self._queued: asyncio.Queue[Status | None] = asyncio.Queue()
 
     def report(self, event: Event, message: str = "", *, gap: Gap | None = None, trades: int = 0) -> None:
-        """Publish a status in due course, in order; not while very many wait for the broker to come back."""
-        if self._to_say.qsize() >= _MOST_UNSAID:
+        """Queue a status for publication, in order. Dropped while very many wait for the broker."""
+        if self._queued.qsize() >= _MAX_QUEUED:
             return
-        self._to_say.put_nowait(
+        self._queued.put_nowait(
             Status(
                 kind=self.feed.kind,
                 exchange=self.feed.exchange,
@@ -84,14 +84,14 @@ class FeedStatus(Counters):
         )
 
     def failed(self, reason: str) -> None:
-        """The feed's body ended with an error; it is tried again."""
+        """The feed's body raised; it will be retried."""
         self.state, self.reason = "failed", redacted(reason)
         self.report("failed", reason)
 
     def published(self, items: int, *, received: int | None = None, timestamp: int | None = None) -> None:
-        """Count a message that is on the tape, with so many items.
+        """Count a message with so many items that was appended.
 
-        Of a live one, `received` is when it came and `timestamp` the exchange's time of its newest item, both ms.
+        Of a live message, `received` is the time of receipt and `timestamp` the exchange's time of its newest item, ms.
         """
         self.appended(items)
         if received is not None:
@@ -100,7 +100,7 @@ class FeedStatus(Counters):
                 self.receipt_lag.observe((received - timestamp) / 1000)
 
     def feed_reports(self, timeframes: Iterable[str]) -> list[FeedReport]:
-        """The feed as it is now; of candles, one report for each timeframe."""
+        """The report of the feed; for candles, one of each timeframe."""
         report = self._report()
         if self.feed.kind != "candle":
             return [report]
@@ -132,16 +132,16 @@ class FeedStatus(Counters):
         )
 
     async def run(self) -> None:
-        """Publish statuses until `end`. Raises Fenced when another owner has published one."""
-        while (status := await self._to_say.get()) is not None:
+        """Publish queued statuses until `end`. Raises Fenced when another owner has published one."""
+        while (status := await self._queued.get()) is not None:
             await self._tape.append(messages.encode(status))
 
     def end(self) -> None:
-        """Have `run` return after what was said."""
-        self._to_say.put_nowait(None)
+        """Have `run` return after the statuses queued so far."""
+        self._queued.put_nowait(None)
 
 
 async def open_feed_status(bus: Bus, feed: Feed, owner: str, confirm: Confirm | None = None) -> FeedStatus:
-    """The status of a feed that this instance now owns."""
+    """The status of a feed that this instance owns now."""
     tape, _ = await open_writer(bus, streams.STATUS, feed.status, confirm)
     return FeedStatus(feed, owner, tape)

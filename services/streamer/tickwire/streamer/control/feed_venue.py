@@ -1,4 +1,4 @@
-"""What a feed uses of its venue, and what the venue calls on the feed."""
+"""The interfaces between a feed and its venue. No I/O."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ class BookView(Struct, frozen=True, kw_only=True):
 
 
 class FeedSink(Protocol):
-    """Where a venue puts what a feed says. Called from the socket's reader: none of it may block or raise."""
+    """Receives a feed from its venue. Called from the socket's reader: no method may block or raise."""
 
     def take(self, items: Sequence[Any], received: int) -> None:
-        """What one frame said.
+        """The items of one frame.
 
         trade: `feeds.Trade`, in the exchange's order; book: `Diff` or `BookView`; ticker: dicts with some of
-        Ticker's fields; candle: `feeds.Candle` as the exchange makes it.
+        Ticker's fields; candle: `feeds.Candle` as the exchange sends it.
         """
 
     def connected(self) -> None:
-        """From now on, what happens arrives; what happened before may be missing."""
+        """From now on every item arrives; items from before may be missing."""
 
     def disconnected(self, reason: str) -> None:
-        """Nothing arrives until `connected` is called again."""
+        """No item arrives until `connected` is called again."""
 
     def rejected(self, reason: str) -> None:
-        """A message that may have concerned the feed could not be used."""
+        """A message that may concern the feed could not be used."""
 
     def left_out(self, reason: str) -> None:
-        """An item of the feed, or its time, could not be used: of trades and candles, one is missing."""
+        """An item of the feed, or its time, could not be used: a trade or a candle is missing."""
 
 
 class FeedVenue(Protocol):
@@ -53,33 +53,31 @@ class FeedVenue(Protocol):
     rest: Any
     """The opened ccxt.pro exchange: for its REST."""
     sequential_ids: bool
-    """Whether trade ids of a symbol are integers that count up by one, so that a hole shows by itself."""
+    """Whether trade ids of a symbol are integers that count up by one, so that a gap is visible."""
     has_diffs: bool
-    """Whether books arrive as changes, rather than whole as ccxt keeps them."""
+    """Whether books arrive as `Diff`, not as `BookView`."""
     snapshots: asyncio.Lock
-    """Held by whoever fetches a snapshot of a book: they weigh much, and a repair is not to wait behind many."""
+    """Held while a snapshot of a book is fetched: it costs much of the rate limit, and must not delay repairs."""
 
     async def now(self) -> int | None:
-        """The exchange's clock, ms, compared anew where that is a minute ago; None while its time is unknown."""
+        """The exchange's time, ms, from a comparison within the last minute; None while it is unknown."""
 
     past: PastTrades
-    """Its past trades by REST."""
+    """Requests its past trades by REST."""
     admission: Admission
-    """Which trades and candles have a time that can be right there."""
+    """Rejects items with an implausible time."""
 
     def clock(self) -> int | None:
-        """The exchange's clock, ms, as it is known without asking; None while its time is unknown."""
+        """The exchange's time, ms, as far as it is known without asking; None while it is unknown."""
 
     async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the exchange answers, on the feed's sockets, what it was asked at or after `since`.
+        """Whether the feed's sockets answer a ping that was sent at or after `since` (monotonic, ms).
 
-        That is of the monotonic clock, ms (`ccxt_patches.monotonic_ms`).
-
-        Then the sink has all that it said before. A socket may be silent for long before it is known to be broken.
+        Then the sink has everything that the exchange sent before. A broken socket may stay silent for long.
         """
 
     def watching(self, feed: Feed, sink: FeedSink) -> AbstractAsyncContextManager[None]:
-        """Have the feed pushed into `sink` within the block; unsubscribe at the exchange on leaving it."""
+        """Push the feed into `sink` within the block; unsubscribe at the exchange at the end of it."""
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
-        """Have a feed that is watched subscribed anew; its sink is told that it was disconnected."""
+        """Subscribe a watched feed again; its sink is told that it is disconnected."""

@@ -1,4 +1,4 @@
-"""A market as `streamer.market` describes it. No I/O."""
+"""Describes a market for `streamer.market`. No I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tickwire.venues.units import Units
 
 
 def market_report(exchange: str, market: Mapping[str, Any], units: Units, precision_mode: int) -> MarketReport:
-    """ccxt's description of a market, whose numbers of digits mean what `precision_mode` says, in our words."""
+    """Convert ccxt's description of a market. `precision_mode` is ccxt's meaning of its `precision`."""
     digits, least = market.get("precision") or {}, (market.get("limits") or {}).get("amount") or {}
     measure = units.trades if units.kind != "spot" else None
     return MarketReport(
@@ -36,7 +36,7 @@ def market_report(exchange: str, market: Mapping[str, Any], units: Units, precis
 
 
 def _step(digits: Any, mode: int) -> float | None:
-    """The smallest step; None where there is none (significant digits) or it is not known."""
+    """The smallest step; None if there is none (significant digits) or it is unknown."""
     number = _number(digits)
     if number is None or mode == TICK_SIZE:
         return number

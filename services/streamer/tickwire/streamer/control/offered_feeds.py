@@ -1,4 +1,4 @@
-"""Which feeds a venue offers: what is refused at `start`, with the reason, before anything is subscribed."""
+"""Decides which feeds a venue offers: the others are refused at `start`, before anything is subscribed."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tickwire.errors import TickwireError, UnsupportedKind, UnsupportedTimeframe
+from tickwire.exchange.ccxt_types import CcxtExchange
 from tickwire.model import timeframes
 from tickwire.model.feeds import Feed
 from tickwire.venues.profile import Condition, Profile
@@ -15,16 +16,16 @@ _DAY_MS = 86_400_000
 _NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
 
 
-def offered(exchange: Any) -> str:
-    """The kinds of feeds that an exchange of ccxt.pro has, in words."""
+def offered(exchange: CcxtExchange) -> str:
+    """The kinds of feeds that an exchange of ccxt.pro offers, as a phrase."""
     kinds = [kind for kind, need in _NEEDS.items() if exchange.has.get(need)]
     return f"it has {', '.join(kinds)}" if kinds else "it has none"
 
 
-def method_of(exchange: Any, feed: Feed) -> str:
-    """The kind of feed that is subscribed: candles are built from trades for every timeframe that divides a day.
+def method_of(exchange: CcxtExchange, feed: Feed) -> str:
+    """The kind that is subscribed for a feed: trades for candles of every timeframe that divides a day.
 
-    Raises UnsupportedKind and UnsupportedTimeframe where the exchange has neither.
+    Raises UnsupportedKind and UnsupportedTimeframe if the exchange offers neither.
     """
     has, name = exchange.has, exchange.id
     if feed.kind != "candle" or feed.timeframe is None:
@@ -43,8 +44,8 @@ def method_of(exchange: Any, feed: Feed) -> str:
     return feed.kind
 
 
-def refusal(exchange: Any, profile: Profile, kind: str, market: Mapping[str, Any]) -> TickwireError | None:
-    """What stands in the way of a kind of feed of a market, by the venue's profile; None where nothing does."""
+def refusal(exchange: CcxtExchange, profile: Profile, kind: str, market: Mapping[str, Any]) -> TickwireError | None:
+    """Why a kind of feed is unavailable for a market by the venue's profile; None if it is available."""
     of = "spot" if market.get("spot") else "contract"
     for condition in profile.conditions:
         if kind in condition.kinds and of in condition.markets and (found := _unmet(exchange, condition, kind, of)):
@@ -52,14 +53,14 @@ def refusal(exchange: Any, profile: Profile, kind: str, market: Mapping[str, Any
     return None
 
 
-def _unmet(exchange: Any, condition: Condition, kind: str, of: str) -> TickwireError | None:
+def _unmet(exchange: CcxtExchange, condition: Condition, kind: str, of: str) -> TickwireError | None:
     what = f"{exchange.id}: {kind} feeds of {of} markets"
     if condition.key:
         if exchange.check_required_credentials(False):
             return None
         names = [name for name, is_needed in exchange.requiredCredentials.items() if is_needed]
         return UnsupportedKind(
-            f"{what} need a key of one's own ({', '.join(names)})",
+            f"{what} need an API key ({', '.join(names)})",
             f"set TICKWIRE_{exchange.id.upper()}_API_KEY and its companions for the streamer",
         )
     if condition.package:
@@ -68,12 +69,12 @@ def _unmet(exchange: Any, condition: Condition, kind: str, of: str) -> TickwireE
         return UnsupportedKind(
             f"{what} need a package that is not installed", f"pip install '{condition.install}' for the streamer"
         )
-    return UnsupportedKind(f"{what} are not to be had", condition.instead)
+    return UnsupportedKind(f"{what} are not available", condition.instead)
 
 
 def _is_installed(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:
-        # A parent of it is missing.
+        # A parent package is missing.
         return False

@@ -1,4 +1,4 @@
-"""The path of every venue that has no decoder here: what ccxt made of the exchange's messages, in our words."""
+"""Converts market data from ccxt's unified form: the path of every venue without a decoder of its own."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _TICKER = (
     ("baseVolume", "volume"),
     ("quoteVolume", "quote_volume"),
 )
-"""ccxt's names of a ticker's fields, and ours."""
+"""Fields of a ticker: (ccxt's name, name in `feeds.Ticker`)."""
 
 
 class Subject(NamedTuple):
-    """What a result is about: the fields of a Feed without its exchange."""
+    """The feed that a result is about: the fields of a Feed without its exchange."""
 
     kind: str
     symbol: str
@@ -43,7 +43,7 @@ class Subject(NamedTuple):
 
 
 def subject(result: Any, exchange: Any) -> list[Subject]:
-    """What a result of ccxt's parsing is about; nothing where it is no market data."""
+    """The feeds that a result of ccxt is about; none if it is no market data."""
     if isinstance(result, OrderBook):
         symbol = result.get("symbol") or _name_of(result, exchange.orderbooks)
         return [Subject("book", symbol)] if symbol else []
@@ -56,7 +56,7 @@ def subject(result: Any, exchange: Any) -> list[Subject]:
     if are_trades(result):
         if result is getattr(exchange, "myTrades", None):
             return []
-        # A cache is of one symbol; what comes as a list by itself may be of several.
+        # A cache has one symbol; a plain list may have several.
         some = result if type(result) is list else result[-1:]
         symbols = dict.fromkeys(each.get("symbol") for each in some if is_trade(each))
         return [Subject("trade", symbol) for symbol in symbols if symbol]
@@ -70,7 +70,7 @@ def subject(result: Any, exchange: Any) -> list[Subject]:
 
 
 def kind_of(result: Any) -> str | None:
-    """The kind of feed whose market data it looks like; None where it looks like none."""
+    """The kind of feed that a result looks like; None if it looks like none."""
     if are_trades(result):
         return "trade"
     if isinstance(result, OrderBook):
@@ -93,9 +93,9 @@ def _name_of(wanted: Any, named: Any) -> str | None:
 
 
 class Mapper:
-    """What is new in each result about one feed.
+    """Finds the new items in each result about one feed.
 
-    `rejected` is told of a trade or candle that cannot be used, `lost` of trades that went before they could be taken.
+    `rejected` is called for a trade or candle that cannot be used, `lost` when trades were dropped unread.
     """
 
     def __init__(
@@ -110,24 +110,24 @@ class Mapper:
         self._rejected = rejected
         self._new_items = NewItems(lost)
         self._last: Any = None
-        """ticker: the last one taken, and what it said; book: its nonce and timestamp."""
+        """ticker: the last one and its fields; book: its nonce and timestamp."""
         self._counts: bool | None = None
-        """book: whether its nonce changes with it, as far as has been seen (None: not yet)."""
+        """book: whether its nonce changes with each change; None while that is unknown."""
         self._levels: Any = None
-        """book: its levels, where the nonce does not tell whether it has changed."""
+        """book: its levels, if the nonce does not show changes."""
         self._open: int | None = None
         """candle: the open time of the newest."""
         self._odd: Any = None
-        """candle: the last open time that cannot be right."""
+        """candle: the last implausible open time."""
 
     def forget(self) -> None:
-        """What was said before says nothing of what is new: the feed is subscribed again."""
+        """Forget the state from before: the feed is subscribed again."""
         self._last = self._levels = None
 
     def new(self, result: Any, *, addressed: bool = False) -> Sequence[Any]:
-        """The items that were not there before. Raises KeyError, TypeError and ValueError over what cannot be read.
+        """The new items of a result. Raises KeyError, TypeError and ValueError for a result that cannot be read.
 
-        `addressed`: ccxt says by name that it is for this feed, though the exchange may call the symbol otherwise.
+        `addressed`: the result's name in ccxt is that of this feed, though its symbol may be another.
         """
         match self._feed.kind:
             case "trade":
@@ -148,7 +148,7 @@ class Mapper:
             try:
                 made.append(trade(each, self._feed.symbol))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                # The others are good.
+                # The other items are good.
                 self._rejected(f"{error!r} over {str(each)[:200]}")
         return made
 
@@ -158,7 +158,7 @@ class Mapper:
         if nonce is not None and self._last == (nonce, timestamp) and (self._counts or levels == self._levels):
             return []
         if self._last is not None and nonce is not None:
-            # Some nonces are the timestamp (deribit), or are of the snapshot and stay (blofin).
+            # Some nonces are the timestamp (deribit) or stay that of the snapshot (blofin).
             if nonce == timestamp or (nonce == self._last[0] and timestamp != self._last[1]):
                 self._counts = False
             elif self._counts is None and nonce != self._last[0]:
@@ -170,19 +170,19 @@ class Mapper:
         found = result if result.get("symbol") == self._feed.symbol else result.get(self._feed.symbol)
         if found is None:
             return []
-        said = ticker(found)
-        # An exchange class may change one dict for ever, so that identity alone does not tell.
-        if self._last is not None and self._last[0] is found and self._last[1] == said:
+        fields = ticker(found)
+        # Some exchange classes change one dict in place: identity alone does not show changes.
+        if self._last is not None and self._last[0] is found and self._last[1] == fields:
             return []
-        self._last = (found, said)
-        return [said]
+        self._last = (found, fields)
+        return [fields]
 
     def _candles(self, result: Any) -> list[Candle]:
         rows = result[2] if len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp) else result
         fresh: list[Any] = []
         for row in reversed(rows):
             if not self._is_plausible(row[0]):
-                # ccxt keeps it among the others, and goes on after it.
+                # ccxt caches it like the others, and goes on.
                 continue
             if self._open is not None and row[0] < self._open:
                 break
@@ -198,9 +198,9 @@ class Mapper:
             try:
                 made.append(candle(self._feed, row, closed=row is not fresh[-1]))
             except (TypeError, ValueError, IndexError) as error:
-                # The others are good.
+                # The other items are good.
                 self._rejected(f"{error!r} over {str(row)[:200]}")
-        # Some venues stream days and weeks of their own time zone (okx), and others by REST, which are in the cache.
+        # Some venues stream days and weeks of another time zone than by REST (okx); the cache has those of REST.
         return [each for each in made if self._opens(each)]
 
     def _is_plausible(self, opened: Any) -> bool:
@@ -214,17 +214,17 @@ class Mapper:
         if grid_of(made.exchange, made.timeframe).opens(made.timestamp):
             return True
         opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
-        self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange has those of another time zone")
+        self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange uses another time zone")
         return False
 
 
 def ticker(found: dict[str, Any]) -> dict[str, Any]:
-    """What a ticker of ccxt's says, by the names of `feeds.Ticker`."""
+    """The fields of a ccxt ticker by the names of `feeds.Ticker`."""
     return {ours: found[theirs] for theirs, ours in _TICKER if found.get(theirs) is not None}
 
 
 def candle(feed: Feed, row: Sequence[Any], *, closed: bool) -> Candle:
-    """A candle of ccxt's. Raises TypeError and ValueError."""
+    """Convert a candle of ccxt. Raises TypeError and ValueError."""
     if feed.timeframe is None:
         raise TickwireError(f"{feed} has no timeframe")
     return Candle(

@@ -1,4 +1,4 @@
-"""The opened exchanges of this process: each opened at first use, and shared by all its feeds."""
+"""The opened exchanges of this process: each is opened at first use and shared by all of its feeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logs.get(__name__)
 
 
 class VenuePool:
-    """Made by `open_venue_pool`."""
+    """Created by `open_venue_pool`."""
 
     def __init__(self, settings: Settings, group: asyncio.TaskGroup, closing: asyncio.Event) -> None:
         self._settings = settings
@@ -25,31 +25,31 @@ class VenuePool:
         self._opened: dict[str, asyncio.Future[LiveVenue]] = {}
 
     async def get(self, exchange: str) -> LiveVenue:
-        """The opened exchange. Raises UnknownExchange, and ConfigError when ccxt refuses its table."""
+        """The opened exchange. Raises UnknownExchange, ExchangeFailed, and ConfigError if ccxt refuses its table."""
         if exchange not in self._opened:
             self._opened[exchange] = asyncio.get_running_loop().create_future()
             self._group.create_task(self._run(exchange, self._opened[exchange]))
         return await asyncio.shield(self._opened[exchange])
 
     async def _run(self, exchange: str, ready: asyncio.Future[LiveVenue]) -> None:
-        # What is opened in a task must be closed in the same one.
+        # A task group must be closed by the task that opened it.
         try:
             async with open_live_venue(exchange, self._settings) as venue:
                 ready.set_result(venue)
                 await self._closing.wait()
         except Exception as error:
-            # One exchange's failure ends none of the others; it is opened anew for the next who asks.
+            # A failure of one exchange ends no other. It is opened again for the next caller.
             del self._opened[exchange]
             if ready.done():
                 log.exception("an exchange was closed", exchange=exchange)
             else:
                 log.warning("an exchange could not be opened", exchange=exchange, error=reason(error))
-                # Told to whoever waits.
+                # Raised to all who wait for it.
                 ready.set_exception(error if isinstance(error, TickwireError) else _refusal(exchange, error))
 
 
 def _refusal(exchange: str, error: Exception) -> ExchangeFailed:
-    """What ccxt, or a package that it imports, has against the exchange."""
+    """The error for a failure of ccxt, or of a package that it imports."""
     refusal = ExchangeFailed(f"{exchange} cannot be opened: {reason(error)}", "see the streamer's log")
     refusal.__cause__ = error
     return refusal
@@ -57,7 +57,7 @@ def _refusal(exchange: str, error: Exception) -> ExchangeFailed:
 
 @asynccontextmanager
 async def open_venue_pool(settings: Settings) -> AsyncIterator[VenuePool]:
-    """Exchanges that stay open as long as the block lasts."""
+    """Keep exchanges open until the end of the block."""
     closing = asyncio.Event()
     async with asyncio.TaskGroup() as group:
         try:

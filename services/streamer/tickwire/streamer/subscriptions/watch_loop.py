@@ -1,6 +1,6 @@
-"""The one watch loop: whatever is watched, on whichever venue, is watched by this.
+"""The watch loop of every subscription.
 
-A loop parks in `await watch_*`, which subscribes, and raises when the connection breaks; then it is armed again.
+It waits in `await watch_*`, which subscribes, and raises when the connection breaks; then it subscribes again.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ T = TypeVar("T")
 FIRST_S = 0.05
 LONGEST_S = 5.0
 STEADY_S = 1.0
-"""A watch that lasted this long had worked: the next attempt after it is made at once."""
+"""An attempt that lasted this long had worked: the next one is made at once."""
 TRIES = 5
-"""How often in a row a plain ExchangeError is met: ccxt uses that class for what passes (a snapshot that is too old
-for the changes kept) and for what does not (a subscription refused)."""
+"""Attempts in a row that may end with a plain ExchangeError: ccxt raises it for what passes (a snapshot older than the
+changes it has) and for what does not (a refused subscription)."""
 
 
 class Ended(NamedTuple):
-    """Why a loop ended: `error` is absent where it was told to."""
+    """Why a loop ended. `error` is None if it was stopped."""
 
     reason: str
     error: errors.BaseError | None = None
@@ -47,10 +47,10 @@ async def watch(
     failed: Callable[[errors.BaseError, float], None] = lambda error, wait: None,
     backoff: Backoff | None = None,
 ) -> Ended:
-    """Await `arm` again and again, with `handle` for what it returns, until `stop` is set or going on is pointless.
+    """Await `arm` repeatedly and pass each result to `handle`, until `stop` is set or an error is final.
 
-    `stop` set means stop, clear means run; it is created clear by whoever starts the loop. `failed` is told of each
-    error that is to be tried again, and after how many seconds. What `handle` raises ends the loop as it is.
+    `stop` is created clear by the caller. `failed` is called with each error that is retried, and the delay in seconds.
+    Exceptions of `handle` are raised unchanged.
     """
     backoff = backoff or Backoff(FIRST_S, LONGEST_S)
     loop = asyncio.get_running_loop()
@@ -62,7 +62,7 @@ async def watch(
                 parked = group.create_task(_tried(arm))
                 await asyncio.wait({parked, stopping}, return_when=asyncio.FIRST_COMPLETED)
                 if not parked.done():
-                    # A parked await ends by nothing else.
+                    # Nothing else ends the await.
                     parked.cancel()
                     break
                 result, error = parked.result()
@@ -92,12 +92,12 @@ async def _tried(arm: Callable[[], Awaitable[T]]) -> _Outcome[T]:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
-        # ccxt cancels what waits for a socket when it closes one itself.
+        # ccxt cancels the awaits of a socket that it closes itself.
         return _Outcome(None, errors.NetworkError("the socket was closed"))
 
 
 def _final(error: errors.BaseError, failures: int) -> bool:
-    """Whether another attempt would be pointless, with so many failures in a row."""
+    """Whether another attempt is pointless after so many failures in a row."""
     if type(error) is errors.ExchangeError:
         return failures >= TRIES
     return not isinstance(error, errors.OperationFailed | errors.UnsubscribeError)
