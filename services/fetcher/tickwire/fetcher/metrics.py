@@ -1,4 +1,4 @@
-"""What the fetcher counts."""
+"""The metrics of the fetcher."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from tickwire.observe.metrics import SECONDS
 
 UNKNOWN = "unknown"
-"""The label of exchanges that do not exist: their names are anybody's choice."""
+"""The label for exchanges that do not exist: clients choose their names, so they would make any number of series."""
 
 
 class FetcherMetrics:
-    """Made once per process."""
+    """Created once per process: each metric is registered."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         exchange = ["exchange"]

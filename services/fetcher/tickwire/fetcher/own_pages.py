@@ -91,7 +91,7 @@ class OwnPages:
     def first_served(self, gap: Range) -> Steps[int | None]:
         """Find by bisection from where on (ms) the exchange serves candles, when it serves none at a gap's start.
 
-        Returns None where it serves none up to the end of the gap.
+        Returns None where it does not even serve the last half page before the end of the gap.
         """
         low, high, limit, served = gap.since, gap.until, self._facts.limit, False
         while (ahead := self._grid.count(low, high)) > 1:

@@ -1,20 +1,21 @@
-"""The fetcher: what is missing in the cache, fetched from exchanges by REST.
+"""The fetcher: fetches from exchanges by REST the candles that the cache lacks.
 
-| subject | | |
+| subject | here | what |
 |---|---|---|
-| `fetcher.fetch` | answers | FetchRequest -> FetchAccepted; the job is queued, follow it on `md.job.<id>` |
-| `fetcher.cancel` | answers | CancelRequest -> Job; what waits or runs under that id ends as `cancelled` |
-| `jobs.cancel.<id>` | publishes, subscribes | CancelRequest: to whoever has the job, or will have it |
-| `jobs.fetch.<exchange>` | publishes, consumes | FetchRequest with its id; stream JOBS, until the job has ended |
-| `md.job.<id>` | publishes | Job: queued, running (at most 5/s), done or failed; the last one is kept in JOB_RESULTS |
-| `cache.coverage` | asks | KeyRequest -> Coverage |
-| `tape.ohlcv.<exchange>.<token>.<timeframe>` | publishes | CandlePage: what the exchange proved complete |
-| `md.stored.<exchange>.<token>.<timeframe>` | subscribes | Stored: which pages are durable |
-| `md.rejected.<exchange>.<token>.<timeframe>` | subscribes | RejectedPage: which pages the cache passed over |
+| `fetcher.fetch` | answered | FetchRequest -> FetchAccepted; queues a job, whose messages are on `md.job.<id>` |
+| `fetcher.cancel` | answered | CancelRequest -> Job; ends the job of that id, waiting or running, as `cancelled` |
+| `jobs.cancel.<id>` | published, subscribed | CancelRequest, for the fetcher that has the job or will take it |
+| `jobs.fetch.<exchange>` (stream JOBS) | published, consumed | FetchRequest with its id, until the job has ended |
+| `md.job.<id>` | published | Job: queued, running (at most 5/s), done or failed; stream JOB_RESULTS keeps the newest |
+| `cache.coverage` | requested | KeyRequest -> Coverage |
+| `tape.ohlcv.<exchange>.<token>.<timeframe>` | published | CandlePage: candles that an answer proves complete |
+| `md.stored.<exchange>.<token>.<timeframe>` | subscribed | Stored: a page is durable |
+| `md.rejected.<exchange>.<token>.<timeframe>` | subscribed | RejectedPage: the cache does not store a page |
+| `$KV.LEASES.fetcher.>` | leases | the owner of each exchange |
 
-Jobs of one exchange run on the one instance that holds the lease `<exchange>`, so that the exchange sees one budget
-of requests. It takes them from a consumer that is named with the lease's epoch; a new holder removes the consumers of
-earlier ones, and what these had not finished is handed to it at once. `tickwire.fetcher.job_queue` runs them.
+Jobs of one exchange run on the instance that holds the lease `<exchange>`, so that the exchange sees one budget of
+requests. The instance takes them from a consumer named with the lease's epoch. A new holder removes the consumers of
+earlier epochs, and receives at once what these had not finished. `job_queue` runs the jobs.
 """
 
 from __future__ import annotations
@@ -52,33 +53,35 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.observe.metrics import Metrics
+from tickwire.process.backoff import Backoff
 from tickwire.settings import Settings
 
 log = logs.get(__name__)
 
 SERVICE = "fetcher"
 ACCEPTING = 64
-"""Requests that are being queued at once; the next wait, and beyond that many they are refused."""
+"""Requests that are handled at the same time (see `Endpoint`)."""
 CANCEL_S = 5.0
-"""How long a cancelled job may take to end before its last word is the reply: a page of candles, mostly."""
-LOOK_S = 0.1
-"""How often it is looked whether it has ended."""
+"""How long `fetcher.cancel` waits for the job to end: it ends within a page of candles, mostly."""
+LOOK_S, MAX_LOOK_S = 0.05, 0.5
+"""The delay between two looks whether it has ended: the first, the longest."""
 
 
 async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
-    """Serve until `stop`, then hand on what is not finished. Raises BrokerUnavailable when the broker is lost."""
+    """Serve until `stop` is set, then hand over unfinished jobs. Raises BrokerUnavailable when the broker is lost."""
     opening.preload()
-    # Retries are counted in the job and logged there; stamina would log each with its arguments.
+    # Retries are reported in the job's messages; stamina would log each of them with its arguments.
     stamina.instrumentation.set_on_retry_hooks([])
     await streams.declare_for(bus.jetstream, settings)
+    context = JobContext(bus, settings, instance, FetcherMetrics(metrics.registry))
     async with (
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         stream_depth.observed(bus, streams.JOBS, metrics),
         asyncio.TaskGroup() as group,
     ):
-        fetcher = _Fetcher(bus, settings, instance, leases, group, stop, FetcherMetrics(metrics.registry))
+        fetcher = _Fetcher(context, leases, group, stop)
         await bus.subscribe("jobs.fetch.*", fetcher.on_job)
-        for exchange in await _waiting(bus.jetstream):
+        for exchange in await _with_waiting_jobs(bus.jetstream):
             fetcher.contend(exchange)
         endpoints: list[Endpoint[Any]] = [
             Endpoint("fetcher.fetch", FetchRequest, fetcher.accept, concurrent=ACCEPTING),
@@ -89,40 +92,30 @@ async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: async
             await stop.wait()
 
 
-async def _waiting(jetstream: JetStreamContext) -> list[str]:
+async def _with_waiting_jobs(jetstream: JetStreamContext) -> list[str]:
     """The exchanges that have jobs waiting."""
     info = await retry_jetstream(lambda: jetstream.stream_info(streams.JOBS, subjects_filter="jobs.fetch.>"))
     return [subject.removeprefix(subjects.QUEUES) for subject in info.state.subjects or {}]
 
 
 class _Fetcher:
-    def __init__(
-        self,
-        bus: Bus,
-        settings: Settings,
-        instance: str,
-        leases: Leases,
-        group: asyncio.TaskGroup,
-        stop: asyncio.Event,
-        metrics: FetcherMetrics,
-    ) -> None:
-        self._bus = bus
-        self._settings = settings
-        self._metrics = metrics
+    def __init__(self, context: JobContext, leases: Leases, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
+        self._context = context
+        self._bus = context.bus
+        self._settings = context.settings
         self._leases = leases
         self._group = group
         self._stop = stop
-        self._context = JobContext(bus, settings, instance, metrics)
-        self._unknown = UnknownExchanges(self._context, group, stop)
+        self._unknown = UnknownExchanges(context, group, stop)
         self._contending: set[str] = set()
-        self._waiting = Episode(log, "cannot take the jobs over yet", quiet_s=60.0)
+        self._cannot_take_over = Episode(log, "cannot take over the jobs yet", quiet_s=60.0)
 
-    # -- taking requests ------------------------------------------------------------------------------------------
+    # -- endpoints ------------------------------------------------------------------------------------------------
 
     async def accept(self, request: FetchRequest, _call: Call) -> FetchAccepted:
-        """JobQueue a job, once for each id.
+        """Queue a job, once for each id.
 
-        Raises Busy when too many wait, StorageError when the broker cannot store what would come of it; then nothing
+        Raises Busy when too many jobs wait, StorageError when the broker cannot store the pages of the job; then no job
         is queued.
         """
         request = msgspec.structs.replace(request, id=request.id or uuid.uuid4().hex)
@@ -133,11 +126,11 @@ class _Fetcher:
             raise full
         before = await job_messages.last_message(self._bus, request.id)
         if before is not None and before.ended:
-            # The same request again: the result again, for whoever asks.
+            # A repeated request: repeat the result, for a client that subscribed after the job had ended.
             await self._bus.publish(subjects.job(request.id), before)
         elif before is None:
             await self._queue(request)
-            # For those who listen; where the job has begun meanwhile, what it says stays the last word.
+            # Only as the first message of the job: one of a job that runs already must remain the newest.
             await self._bus.client.publish(
                 subjects.job(request.id), messages.encode(job_messages.queued(request, now)), headers={EXPECTED: "0"}
             )
@@ -145,7 +138,7 @@ class _Fetcher:
         return FetchAccepted(id=request.id)
 
     async def _queue(self, request: FetchRequest) -> None:
-        """Append a job to its exchange's queue. Raises Busy, and BrokerUnavailable where it cannot be known."""
+        """Append a job to its exchange's queue. Raises Busy; BrokerUnavailable where it is unknown if it is queued."""
         assert request.id is not None
         try:
             await self._bus.append(subjects.jobs(request.exchange), messages.encode(request), message_id=request.id)
@@ -166,7 +159,7 @@ class _Fetcher:
             return False
 
     async def cancel(self, request: CancelRequest, _call: Call) -> Job:
-        """Have a job end that waits or runs; its last word, within 5 s. Raises BadRequest when there is none."""
+        """End a job that waits or runs; its newest message after up to 5 s. Raises BadRequest for an unknown job."""
         job_id = request_checks.job_id(request.id)
         last = await job_messages.last_message(self._bus, job_id)
         if last is not None and last.ended:
@@ -174,8 +167,10 @@ class _Fetcher:
         # Kept as long as results are, for a fetcher that takes the job later.
         await self._bus.append(subjects.cancel(job_id), messages.encode(request), message_id=f"{job_id}.cancel")
         deadline = asyncio.get_running_loop().time() + CANCEL_S
+        backoff = Backoff(LOOK_S, MAX_LOOK_S, at_once=False)
+        # The job may run in any fetcher, and fetchers have no permission to subscribe to `md.job.*`.
         while (last is None or not last.ended) and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(backoff.next())
             last = await job_messages.last_message(self._bus, job_id)
         if last is None:
             raise BadRequest(f"nothing is known of a job {job_id!r}", "see `tickwire jobs list`")
@@ -184,11 +179,11 @@ class _Fetcher:
     # -- contending for exchanges ---------------------------------------------------------------------------------
 
     async def on_job(self, message: Msg) -> None:
-        """Somebody queued a job: be ready to run it."""
+        """Contend for the exchange of a job that was queued."""
         self.contend(message.subject.removeprefix(subjects.QUEUES))
 
     def contend(self, exchange: str) -> None:
-        """Contend for an exchange from now on. The jobs of one that does not exist are ended."""
+        """Contend for the lease of an exchange from now on; end the jobs of an exchange that does not exist."""
         if exchange not in opening.ids():
             self._unknown.end_jobs(exchange)
         elif exchange not in self._contending and not self._stop.is_set():
@@ -197,35 +192,37 @@ class _Fetcher:
             self._group.create_task(self._leases.hold(exchange, work, self._stop, exchange=exchange))
 
     async def _work(self, exchange: str, lease: Lease) -> None:
-        """Run jobs of an exchange for as long as the lease is held."""
+        """Run jobs of an exchange while the lease is held."""
+        jetstream = self._bus.jetstream
         try:
-            consumer = await take_over(self._bus.jetstream, exchange, lease)
+            name = await take_over(jetstream, exchange, lease)
         except BrokerUnavailable as error:
-            self._waiting.occurs(exchange=exchange, error=str(error))
+            self._cannot_take_over.occurs(exchange=exchange, error=str(error))
             return
-        if consumer is None:
+        if name is None:
             return
         async with AsyncExitStack() as stack:
+            opened = open_candle_source(exchange, self._settings, self._context.metrics)
             source: CandleSource | UnopenedExchange
             try:
-                source = await stack.enter_async_context(open_candle_source(exchange, self._settings, self._metrics))
+                source = await stack.enter_async_context(opened)
             except Exception as error:
-                # The boundary of an exchange: its jobs fail, each with the reason, and no others.
+                # The boundary of an exchange: its jobs fail with this reason, and no others.
                 log.exception("cannot open the exchange", exchange=exchange)
                 source = UnopenedExchange(
                     exchange, error if isinstance(error, TickwireError) else job_messages.bug(error)
                 )
-            jobs_ = await self._bus.jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
+            consumer = await jetstream.pull_subscribe_bind(consumer=name, stream=streams.JOBS)
             try:
-                await JobQueue(self._bus, source, lease.stop, self._context).work(jobs_)
+                await JobQueue(self._bus, source, lease.stop, self._context).work(consumer)
             finally:
-                await graceful_close.unsubscribe(self._bus.client, jobs_)
+                await graceful_close.unsubscribe(self._bus.client, consumer)
 
 
 async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) -> str | None:
-    """Make this epoch's consumer of an exchange's jobs and remove those of earlier epochs; its name.
+    """Create this epoch's consumer of an exchange's jobs, and remove those of earlier epochs. Returns its name.
 
-    None when a later epoch has one: the lease was lost meanwhile. Raises BrokerUnavailable.
+    Returns None when a later epoch has a consumer: the lease was lost meanwhile. Raises BrokerUnavailable.
     """
     subject = subjects.jobs(exchange)
     mine = f"{SERVICE}-{exchange}-{lease.epoch.generation}-{lease.epoch.revision}"

@@ -1,8 +1,7 @@
-"""Jobs that were queued for exchanges that do not exist: whichever fetcher takes them ends them as failed.
+"""Ends jobs that were queued for exchanges that do not exist.
 
-`fetcher.fetch` refuses such a request; one that was published on `jobs.fetch.<name>` by hand has no other reply than
-the end of its job. Nobody contends for a lease of such an exchange: all fetchers take from one consumer of that name,
-for as long as there are jobs.
+`fetcher.fetch` rejects such a request; one that was published directly on `jobs.fetch.<name>` gets no other reply than
+the failure of its job. No lease is needed: all fetchers take from one consumer of that name while it has jobs.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
-from tickwire.bus.requests import AGAIN_S, cancellable, retry_jetstream
+from tickwire.bus.requests import cancellable, retry_jetstream
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, UnknownExchange
 from tickwire.exchange import opening
 from tickwire.fetcher import request_checks
@@ -28,31 +27,34 @@ from tickwire.fetcher.metrics import UNKNOWN
 from tickwire.model.subjects import QUEUES
 from tickwire.observe import logs
 from tickwire.process import lifecycle
+from tickwire.process.backoff import Backoff
 
 log = logs.get(__name__)
 
-AT_ONCE = 4
-"""Names whose jobs are ended at once."""
+CONCURRENT_NAMES = 4
+"""Names whose jobs are ended at the same time."""
 PULL_S = 5.0
-"""How long a job may take into its stream after it was heard of on its subject."""
+"""How long to wait for jobs: one may reach its stream after it was received on its subject."""
 PULLED = 16
 """Jobs taken in one request."""
 ACK_WAIT_S = 30.0
+RETRY_S, MAX_RETRY_S = 0.2, 5.0
+"""The delay before jobs are requested again when the broker fails: the first, the longest."""
 
 
 class UnknownExchanges:
-    """Ends the jobs of exchanges that do not exist, in tasks of `group`, until `stop`."""
+    """Ends the jobs of exchanges that do not exist, in tasks of `group`, until `stop` is set."""
 
     def __init__(self, context: JobContext, group: asyncio.TaskGroup, stop: asyncio.Event) -> None:
         self._context = context
         self._group = group
         self._stop = stop
         self._more: dict[str, bool] = {}
-        """The names that are worked on, and whether jobs were heard of meanwhile."""
-        self._free = asyncio.Semaphore(AT_ONCE)
+        """The names in work, each with whether jobs of it were received meanwhile."""
+        self._permits = asyncio.Semaphore(CONCURRENT_NAMES)
 
     def end_jobs(self, name: str) -> None:
-        """End the jobs that wait for an exchange of this name, of which there is none."""
+        """End the jobs that wait for the exchange `name`, which does not exist."""
         if name in self._more:
             self._more[name] = True
         elif not self._stop.is_set():
@@ -61,21 +63,21 @@ class UnknownExchanges:
 
     async def _end_all(self, name: str) -> None:
         try:
-            async with self._free:
+            async with self._permits:
                 more = True
                 while more:
                     self._more[name] = False
                     await self._take_all(name)
                     more = self._more[name]
         except (BrokerUnavailable, StorageError, nats.errors.Error) as error:
-            # They stay in the stream, for whoever hears of the next one or starts next.
+            # They stay in the stream until a fetcher receives another one, or starts.
             log.warning("jobs of an unknown exchange cannot be ended yet", exchange=name[:40], error=repr(error))
         finally:
             del self._more[name]
 
     async def _take_all(self, name: str) -> None:
         jetstream, subject = self._context.bus.jetstream, f"{QUEUES}{name}"
-        # Not the name itself, which is anybody's choice.
+        # Not the name itself: the publisher chose it freely, and it may be no valid consumer name.
         consumer = f"fetcher-unknown-{hashlib.blake2b(subject.encode(), digest_size=12).hexdigest()}"
         config = ConsumerConfig(
             durable_name=consumer, filter_subject=subject, ack_policy=AckPolicy.EXPLICIT, ack_wait=ACK_WAIT_S
@@ -92,7 +94,8 @@ class UnknownExchanges:
             await retry_jetstream(partial(jetstream.delete_consumer, streams.JOBS, consumer))
 
     async def _next(self, source: JetStreamContext.PullSubscription) -> list[Msg]:
-        """The next jobs; none when there are no more here, nor in the hands of another fetcher."""
+        """The next jobs; none when no job waits and no other fetcher has unacknowledged ones."""
+        backoff = Backoff(RETRY_S, MAX_RETRY_S, at_once=False)
         while True:
             try:
                 found: list[Msg] = await cancellable(source.fetch(PULLED, timeout=PULL_S))
@@ -101,12 +104,12 @@ class UnknownExchanges:
                 try:
                     info = await retry_jetstream(source.consumer_info)
                 except nats.js.errors.NotFoundError:
-                    # Another fetcher has found that there are no more.
+                    # Another fetcher found no more jobs and removed the consumer.
                     return []
                 if not info.num_pending and not info.num_ack_pending:
                     return []
                 if not isinstance(error, TimeoutError):
-                    await asyncio.sleep(AGAIN_S)
+                    await lifecycle.pause(self._stop, backoff.next())
 
     async def _end(self, name: str, message: Msg) -> None:
         try:
@@ -122,5 +125,5 @@ class UnknownExchanges:
         try:
             await message.ack_sync()
         except nats.errors.TimeoutError:
-            # The consumer was removed by another fetcher meanwhile: the message is still there.
+            # Another fetcher removed the consumer meanwhile: the message is still in the stream.
             self._more[name] = True
