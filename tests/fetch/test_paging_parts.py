@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from support import markets
-from support.markets import MINUTE, Exchange, Market
+from fetch import model_market as markets
+from fetch.model_market import MINUTE, Exchange, Market
 from tickwire.fetcher.evidence import Evidence
 from tickwire.fetcher.gap_search import MAX_FAILURES, GapSearch
 from tickwire.fetcher.larger_timeframes import LargerTimeframes

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import stamina
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
+from tickwire.exchange.gate import Gate
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.reachability import trouble
 from tickwire.fetcher.metrics import FetcherMetrics
@@ -56,12 +57,19 @@ async def ignore_retry(_: FailedAttempt) -> None:
     """An OnRetry that does nothing."""
 
 
+class _Gated(Protocol):
+    """What is needed of an exchange of `tickwire.exchange.opening.open_exchange`."""
+
+    id: str
+    gate: Gate
+
+
 class Calls:
-    """The calls to one exchange that `tickwire.exchange.opening.open_exchange` opened."""
+    """The calls to one opened exchange, shared by all its jobs."""
 
     def __init__(
         self,
-        exchange: Any,
+        exchange: _Gated,
         settings: FetcherSettings,
         concurrency: int,
         metrics: FetcherMetrics,

@@ -6,14 +6,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 from ccxt.base import errors
 
 from tickwire import settings as config
 from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange import opening
-from tickwire.exchange.clock import ExchangeClock
+from tickwire.exchange.ccxt_types import OpenedExchange
 from tickwire.exchange.listing import Listing, Load, unknown_symbol
 from tickwire.fetcher import page_rows
 from tickwire.fetcher.calls import Calls, OnRetry, RequestRefused
@@ -39,7 +38,7 @@ DEFAULT_PAGE = 100
 class CandleSource:
     """An opened exchange. Every method that calls it raises ExchangeFailed when all attempts failed."""
 
-    def __init__(self, exchange: Any, calls: Calls, metrics: FetcherMetrics) -> None:
+    def __init__(self, exchange: OpenedExchange, calls: Calls, metrics: FetcherMetrics) -> None:
         self.exchange: str = exchange.id
         self._metrics = metrics
         # The series exists from the start, at 0.
@@ -53,7 +52,7 @@ class CandleSource:
 
         Without a call for the time it comes from the headers of any answer: here, that of its markets.
         """
-        clock: ExchangeClock = self._exchange.clock
+        clock = self._exchange.clock
         if clock.asks:
             await self._calls("its clock", partial(clock.compare, CLOCK_S), on_retry)
         elif clock.now() is None:
@@ -64,7 +63,7 @@ class CandleSource:
         """How requests for the candles of a symbol are answered. Raises UnknownSymbol, UnsupportedTimeframe."""
         market = await self._listing.find(symbol, self._loader(on_retry))
         if market is None:
-            raise unknown_symbol(self.exchange, symbol, self._exchange.markets)
+            raise unknown_symbol(self.exchange, symbol, self._exchange.markets or ())
         offered = timeframes.understood(self._exchange.timeframes or ())
         if timeframe not in offered:
             raise UnsupportedTimeframe(f"{self.exchange} has no {timeframe} candles")
@@ -107,7 +106,7 @@ class CandleSource:
         page = await self._exchange.fetch_whole_page(
             symbol, request.timeframe, request.since, request.limit, request.until
         )
-        clock: ExchangeClock = self._exchange.clock
+        clock = self._exchange.clock
         try:
             return page_rows.parse(page, request.timeframe, grid, plausibility.latest(clock.latest(), now_ms()))
         except BadRows as error:
@@ -132,9 +131,10 @@ class CandleSource:
 
         Raises UnknownSymbol when the symbol is no longer listed.
         """
-        market = self._exchange.markets.get(symbol)
+        markets = self._exchange.markets or {}
+        market = markets.get(symbol)
         if market is None:
-            raise unknown_symbol(self.exchange, symbol, self._exchange.markets)
+            raise unknown_symbol(self.exchange, symbol, markets)
         units = units_of(profile_of(self.exchange), market)
         rows = [row_in_base(row, units.candles) for row in page.rows]
         return replace(page, rows=rows, volume_unit=units.fetches)
