@@ -87,5 +87,5 @@ async def test_a_job_that_ended_or_never_was_is_not_cancelled(bus: Bus, broker: 
         assert await cancel(bus, "done") == done
         with pytest.raises(BadRequest, match=r"nothing is known of a job 'never'.*jobs list"):
             await cancel(bus, "never")
-        with pytest.raises(BadRequest, match="no job id"):
+        with pytest.raises(BadRequest, match="is not a job id"):
             await cancel(bus, "a.b")
