@@ -50,6 +50,18 @@ def test_no_private_module_of_a_library_is_imported() -> None:
     assert found == []
 
 
+def test_classes_of_ccxt_are_used_in_one_folder() -> None:
+    """`exchange/ccxt_patches/`, where each has a reason; `ccxt.base` has the errors and constants that are public."""
+    found = []
+    for portion in PORTIONS:
+        for path in [path for folder in ROOT.glob(f"{portion}/tickwire") for path in folder.rglob("*.py")]:
+            if path.parent.name != "ccxt_patches":
+                nodes = ast.walk(ast.parse(path.read_text()))
+                modules = [each.module or "" for each in nodes if isinstance(each, ast.ImportFrom)]
+                found += [(path.name, each) for each in modules if each.startswith(("ccxt.async_support", "ccxt.pro"))]
+    assert found == []
+
+
 def test_private_names_of_nats_py_are_used_in_one_file() -> None:
     """`bus/natspy.py`, where each has a reason. Those of a named tuple are public; one's own are one's own."""
     found = []

@@ -11,14 +11,27 @@ replace an item of the same id and move it to the end, all drop the oldest. So i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeGuard
+
+from ccxt.async_support.base.ws.cache import ArrayCacheByTimestamp
+from ccxt.async_support.base.ws.order_book import OrderBook
 
 from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
 from tickwire.model.feeds import Feed
 
 BEST_PRICES = "best prices"
 """The name of a ticker's second subscription."""
+
+
+def is_book(result: Any) -> TypeGuard[Mapping[str, Any]]:
+    """Whether a result is a book as ccxt caches it."""
+    return isinstance(result, OrderBook)
+
+
+def is_candles(result: Any) -> TypeGuard[Sequence[Any]]:
+    """Whether a result is a cache of the candles of one symbol and timeframe."""
+    return isinstance(result, ArrayCacheByTimestamp)
 
 
 class Placed(NamedTuple):

@@ -6,12 +6,9 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from ccxt.async_support.base.ws.cache import ArrayCacheByTimestamp
-from ccxt.async_support.base.ws.order_book import OrderBook
-
 from tickwire.errors import TickwireError
 from tickwire.exchange.admission import Admission
-from tickwire.exchange.ccxt_patches.caches import NewItems
+from tickwire.exchange.ccxt_patches.caches import NewItems, is_book, is_candles
 from tickwire.exchange.ccxt_trades import are_trades, is_trade, trade
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Trade
@@ -44,10 +41,10 @@ class Subject(NamedTuple):
 
 def subject(result: Any, exchange: Any) -> list[Subject]:
     """The feeds that a result of ccxt is about; none if it is no market data."""
-    if isinstance(result, OrderBook):
+    if is_book(result):
         symbol = result.get("symbol") or _name_of(result, exchange.orderbooks)
         return [Subject("book", symbol)] if symbol else []
-    if isinstance(result, ArrayCacheByTimestamp):
+    if is_candles(result):
         return [
             Subject("candle", symbol, timeframe)
             for symbol, caches in (exchange.ohlcvs or {}).items()
@@ -60,7 +57,7 @@ def subject(result: Any, exchange: Any) -> list[Subject]:
         some = result if type(result) is list else result[-1:]
         symbols = dict.fromkeys(each.get("symbol") for each in some if is_trade(each))
         return [Subject("trade", symbol) for symbol in symbols if symbol]
-    if type(result) is list and len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp):
+    if type(result) is list and len(result) == 3 and is_candles(result[2]):
         return [Subject("candle", result[0], result[1])]
     if type(result) is dict:
         if result.get("symbol") and _is_ticker(result):
@@ -73,9 +70,9 @@ def kind_of(result: Any) -> str | None:
     """The kind of feed that a result looks like; None if it looks like none."""
     if are_trades(result):
         return "trade"
-    if isinstance(result, OrderBook):
+    if is_book(result):
         return "book"
-    if isinstance(result, ArrayCacheByTimestamp):
+    if is_candles(result):
         return "candle"
     return "ticker" if type(result) is dict and _is_ticker(result) else None
 
@@ -178,7 +175,7 @@ class Mapper:
         return [fields]
 
     def _candles(self, result: Any) -> list[Candle]:
-        rows = result[2] if len(result) == 3 and isinstance(result[2], ArrayCacheByTimestamp) else result
+        rows = result[2] if len(result) == 3 and is_candles(result[2]) else result
         fresh: list[Any] = []
         for row in reversed(rows):
             if not self._is_plausible(row[0]):
