@@ -74,3 +74,20 @@ def test_what_one_folder_alone_uses_of_the_support_stands_in_it() -> None:
         pattern = re.compile(rf"support\.{path.stem}\b|from support import [^\n]*\b{path.stem}\b")
         users = {each.parent.name for each, text in imports.items() if each != path and pattern.search(text)}
         assert len(users) > 1 or users == {"support"}, (path.name, users)
+
+
+def test_files_of_tests_that_are_named_elsewhere_are_there() -> None:
+    places = [ROOT / "Makefile", ROOT / ".ci" / "run", *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+    # What was changed is told under the names of its time.
+    named = {
+        name
+        for place in places
+        if place.name != "CHANGELOG.md"
+        for name in re.findall(r"\btests/[\w/*]+(?:\.py)?(?:::\w+)?", place.read_text())
+    }
+    assert len(named) > 5
+    for name in named:
+        path, _, test = name.partition("::")
+        found = list(ROOT.glob(path))
+        assert found, name
+        assert not test or f"def {test}(" in found[0].read_text(), name
