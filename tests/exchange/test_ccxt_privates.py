@@ -15,7 +15,7 @@ from tickwire.exchange.ccxt_patches.caches import NewItems, Placed, forget, stan
 from tickwire.exchange.ccxt_patches.observed_exchange import ObservedExchange
 from tickwire.exchange.ccxt_patches.rest_traps import RestTraps
 from tickwire.exchange.ccxt_patches.stream_places import release_stream
-from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
+from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange, TradePages
 from tickwire.model.feeds import Feed
 from tickwire.settings import ExchangeSettings
 
@@ -34,7 +34,11 @@ async def exchange() -> AsyncIterator[Any]:
 
 def members(protocol: type[Any]) -> list[str]:
     """The attributes and methods that a Protocol names."""
-    methods = [name for name, each in vars(protocol).items() if inspect.isfunction(each) and not name.startswith("_")]
+    methods = [
+        name
+        for name, each in vars(protocol).items()
+        if (inspect.isfunction(each) or isinstance(each, property)) and not name.startswith("_")
+    ]
     return [*protocol.__annotations__, *methods]
 
 
@@ -44,7 +48,7 @@ async def test_a_client_has_what_is_used_of_it(exchange: Any) -> None:
 
 
 async def test_an_exchange_has_what_is_used_of_it(exchange: Any) -> None:
-    assert [name for name in members(CcxtExchange) if not hasattr(exchange, name)] == []
+    assert [name for name in [*members(TradePages), *members(CcxtExchange)] if not hasattr(exchange, name)] == []
 
 
 def parameters(method: Any) -> list[inspect.Parameter]:

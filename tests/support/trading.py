@@ -9,6 +9,7 @@ from typing import Any
 from tickwire.exchange.admission import Admission
 from tickwire.exchange.gate import Gate
 from tickwire.model.feeds import Trade
+from tickwire.model.times import now_ms
 
 START = 1_700_000_000_000
 ANY_TIME = Admission(lambda: 10**15)
@@ -63,8 +64,8 @@ class Rest:
 
     def __init__(self, happened: list[Trade] | None = None, *, page: int = 1000) -> None:
         self.happened: list[Trade] = [] if happened is None else happened
-        self.page = page
-        self.gate = Gate()
+        self.id, self.milliseconds, self.page, self.gate = "scripted", now_ms, page, Gate()
+        self.features, self.markets, self.has, self.options = None, None, {"fetchTrades": True}, dict[str, Any]()
         self.script: list[BaseException | list[Any] | Callable[..., Awaitable[Any]]] = []
         self.always: BaseException | None = None
         self.calls: list[dict[str, Any]] = []

@@ -55,17 +55,45 @@ class CcxtClient(Protocol):
         """Give the connection up: every await on it raises the error."""
 
 
-class CcxtExchange(Protocol):
-    """An exchange of `ccxt.async_support` or `ccxt.pro`. Methods raise ccxt's errors."""
+class TradePages(Protocol):
+    """The part of an exchange that past trades are requested from."""
 
     id: str
+
+    @property
+    def has(self) -> Mapping[str, Any]:
+        """ccxt's manual, "Exchange capabilities"."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """ccxt's options, as the user's table and the venue's profile set them."""
+
+    @property
+    def features(self) -> Mapping[str, Any] | None:
+        """ccxt's manual, "Features"."""
+
+    @property
+    def markets(self) -> Mapping[str, Any] | None:
+        """Markets by symbol; None until they are loaded."""
+
+    def milliseconds(self) -> int:
+        """The exchange's time as far as it is known, else the wall clock, ms."""
+
+    async def fetch_trades(
+        self, symbol: str, since: int | None = None, limit: int | None = None, params: Any = ...
+    ) -> Sequence[Any]:
+        """A page of trades."""
+
+
+class CcxtExchange(TradePages, Protocol):
+    """An exchange of `ccxt.async_support` or `ccxt.pro`. Methods raise ccxt's errors."""
+
     hostname: str
     has: dict[str, Any]
-    """ccxt's manual, "Exchange capabilities"."""
     options: dict[str, Any]
-    timeframes: Mapping[str, Any] | None
     features: Mapping[str, Any] | None
     markets: dict[str, Any] | None
+    timeframes: Mapping[str, Any] | None
     requiredCredentials: Mapping[str, bool]
     precisionMode: int
     tokenBucket: dict[str, Any]
@@ -83,9 +111,6 @@ class CcxtExchange(Protocol):
 
     def market(self, symbol: str) -> Market:
         """A loaded market. Raises BadSymbol."""
-
-    def milliseconds(self) -> int:
-        """The exchange's time as far as it is known, else the wall clock, ms."""
 
     def check_required_credentials(self, error: bool = True) -> bool:
         """Whether all required credentials are set."""
@@ -109,11 +134,6 @@ class CcxtExchange(Protocol):
 
     async def fetch_order_book(self, symbol: str, limit: int | None = None) -> Any:
         """A snapshot of a book."""
-
-    async def fetch_trades(
-        self, symbol: str, since: int | None = None, limit: int | None = None, params: Mapping[str, Any] = ...
-    ) -> Sequence[Any]:
-        """A page of trades."""
 
     async def watch_trades(self, symbol: str, *, params: Mapping[str, Any]) -> Any:
         """Subscribe to trades, and wait for the next."""

@@ -88,17 +88,17 @@ class ExchangeClock:
             return
         found = {name.lower(): value for name, value in headers.items() if name.lower() in ("date", "age")}
         try:
-            told = parsedate_to_datetime(found["date"]).timestamp() * 1000 + float(found.get("age", 0)) * 1000
+            sent_at = parsedate_to_datetime(found["date"]).timestamp() * 1000 + float(found.get("age", 0)) * 1000
         except (KeyError, TypeError, ValueError, OverflowError):
             return
         now = self.now()
         # The fraction of the second is cut off, so the latest time is the nearest.
-        if now is None or told > now or self.age_s > DATE_AGE_S:
-            self._set(told, "date", DATE_LATE_MS)
+        if now is None or sent_at > now or self.age_s > DATE_AGE_S:
+            self._set(sent_at, "date", DATE_LATE_MS)
 
-    def _set(self, told: float, source: Source, late: float) -> None:
+    def _set(self, at: float, source: Source, late: float) -> None:
         self._compared = self._monotonic()
-        self._ahead = told - self._compared * 1000
+        self._ahead = at - self._compared * 1000
         self._drift = self._wall_ahead()
         self._late = late
         self.source = source

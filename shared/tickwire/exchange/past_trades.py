@@ -18,6 +18,7 @@ from ccxt.base import errors
 
 from tickwire.exchange.admission import Admission, LeftOut
 from tickwire.exchange.ccxt_trades import trade as trade_of
+from tickwire.exchange.ccxt_types import TradePages
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.opening import keys_of, page_limit
 from tickwire.model.feeds import Trade
@@ -88,7 +89,7 @@ class _Page(NamedTuple):
 class PastTrades:
     """Requests past trades through an opened ccxt exchange. `now` returns its time (ms); None if that is unknown."""
 
-    def __init__(self, rest: Any, facts: TradeFacts, now: Callable[[], int | None] = lambda: None) -> None:
+    def __init__(self, rest: TradePages, facts: TradeFacts, now: Callable[[], int | None] = lambda: None) -> None:
         self.facts = facts
         self.ids_shared = facts.ids_shared
         """Whether a trade has the same id live and by REST, as declared or as found out by an ordering."""
@@ -111,10 +112,10 @@ class PastTrades:
 
     def impossible(self, symbol: str) -> str | None:
         """Why past trades of a market cannot be requested at all; None as far as they can."""
-        name = getattr(self._rest, "id", "the exchange")
+        name = self._rest.id
         if self.facts.method == "none":
             return f"the REST API of {name} has no past trades of a market: interruptions are gaps"
-        if not getattr(self._rest, "has", {"fetchTrades": True}).get("fetchTrades"):
+        if not self._rest.has.get("fetchTrades"):
             return f"ccxt cannot fetch past trades from {name}: interruptions are gaps"
         return self._impossible.get(self._kind(symbol))
 
@@ -239,17 +240,17 @@ class PastTrades:
         if self.facts.first_id is None:
             raise Unanswered("impossible", "the profile names no parameter for the first id of a page")
         params: dict[str, Any] = {self.facts.first_id: first}
-        if (getattr(self._rest, "options", {}).get("watchTrades") or {}).get("name") == "trade":
+        if (self._rest.options.get("watchTrades") or {}).get("name") == "trade":
             params |= self.facts.raw.get(self._kind(symbol), {})
         return params
 
     def _kind(self, symbol: str) -> MarketKind:
-        market = (getattr(self._rest, "markets", None) or {}).get(symbol) or {}
+        market = (self._rest.markets or {}).get(symbol) or {}
         return "linear" if market.get("linear") else "inverse" if market.get("inverse") else "spot"
 
     def _declared_limit(self, symbol: str) -> int | None:
-        market = (getattr(self._rest, "markets", None) or {}).get(symbol) or {}
-        return page_limit(getattr(self._rest, "features", None), market, "fetchTrades")
+        market = (self._rest.markets or {}).get(symbol) or {}
+        return page_limit(self._rest.features, market, "fetchTrades")
 
 
 _NEVER = (errors.NotSupported, errors.ArgumentsRequired)

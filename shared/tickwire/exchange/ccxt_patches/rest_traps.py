@@ -48,8 +48,8 @@ class RestTraps(Exchange):  # type: ignore[misc]
     def milliseconds(self) -> int:
         # ccxt ends time ranges at it and signs requests with it.
         clock: ExchangeClock | None = self.__dict__.get("clock")
-        told = None if clock is None else clock.now()
-        return now_ms() if told is None else told
+        now = None if clock is None else clock.now()
+        return now_ms() if now is None else now
 
     async def fetch(self, url: Any, method: Any = "GET", headers: Any = None, body: Any = None) -> Any:
         await self.gate.passed()
