@@ -14,6 +14,7 @@ import pytest
 from nats.js.api import StreamConfig
 
 from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
+from support.hearing import hearing
 from tickwire.bus import publisher as publisher_module
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
@@ -21,7 +22,7 @@ from tickwire.bus.publisher import Ack, AcknowledgedPublisher
 from tickwire.bus.requests import payload_of
 from tickwire.errors import BadRequest, BrokerUnavailable, Busy, TickwireError
 from tickwire.model import messages
-from tickwire.model.messages import FetchAccepted, FetchRequest
+from tickwire.model.messages import CandlePage, FetchAccepted, FetchRequest, KeyRequest
 from tickwire.settings import ExchangeSettings
 
 pytestmark = pytest.mark.actors
@@ -231,3 +232,23 @@ async def test_an_exchange_that_cannot_be_opened_fails_its_own_jobs_and_no_other
             assert f"exchange.{exchange}.ccxt" in job.error.message
         await line.order("after", since=NOW - 2 * DAY)
         assert (await line.end("after")).complete
+
+
+async def test_a_job_whose_range_is_known_costs_one_coverage_request_and_three_messages(
+    bus: Bus, broker: str, tmp_path: Path
+) -> None:
+    async with (
+        fetching(bus, broker, tmp_path) as line,
+        hearing(bus, "cache.coverage", KeyRequest) as coverage,
+        hearing(bus, "tape.ohlcv.>", CandlePage) as pages,
+    ):
+        await line.order("first")
+        assert (await line.end("first")).complete
+        assert len(pages.said) == 2
+        assert len(coverage.said) == 2
+        await line.order("known")
+        known = await line.end("known")
+        assert (known.complete, known.rows_from_cache, known.rows_fetched) == (True, 1440, 0)
+        assert [job.state for job in line.words["known"]] == ["queued", "running", "done"]
+        assert len(pages.said) == 2
+        assert len(coverage.said) == 3
