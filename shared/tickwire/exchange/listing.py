@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tickwire.errors import UnknownSymbol
+from tickwire.exchange.ccxt_types import OpenedExchange
 
 AGAIN_S = 30.0
 """An exchange is asked for its markets at most once in this time for symbols that it does not list."""
@@ -22,7 +23,7 @@ Load = Callable[[bool], Awaitable[Any]]
 class Listing:
     """The markets of one opened ccxt exchange. Concurrent callers share one request to the exchange."""
 
-    def __init__(self, exchange: Any) -> None:
+    def __init__(self, exchange: OpenedExchange) -> None:
         self._exchange = exchange
         self._turn = asyncio.Lock()
         self._loaded_at = float("-inf")

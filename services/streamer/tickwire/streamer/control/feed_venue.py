@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from msgspec import Struct
 
 from tickwire.exchange.admission import Admission
+from tickwire.exchange.gate import Gate
 from tickwire.exchange.past_trades import PastTrades
 from tickwire.model.feeds import Feed
 
@@ -46,26 +47,40 @@ class FeedSink(Protocol):
         """An item of the feed, or its time, could not be used: a trade or a candle is missing."""
 
 
+class FeedRest(Protocol):
+    """The REST API of an exchange as feeds use it. Methods raise ccxt's errors."""
+
+    gate: Gate
+
+    @property
+    def has(self) -> Mapping[str, Any]:
+        """ccxt's manual, "Exchange capabilities"."""
+
+    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> Any:
+        """A snapshot of a book in ccxt's unified form."""
+
+
 class FeedVenue(Protocol):
     """One opened exchange, shared by the feeds of this process."""
 
     exchange: str
-    rest: Any
-    """The opened ccxt.pro exchange: for its REST."""
     sequential_ids: bool
     """Whether trade ids of a symbol are integers that count up by one, so that a gap is visible."""
     has_diffs: bool
     """Whether books arrive as `Diff`, not as `BookView`."""
     snapshots: asyncio.Lock
     """Held while a snapshot of a book is fetched: it costs much of the rate limit, and must not delay repairs."""
-
-    async def now(self) -> int | None:
-        """The exchange's time, ms, from a comparison within the last minute; None while it is unknown."""
-
     past: PastTrades
     """Requests its past trades by REST."""
     admission: Admission
     """Rejects items with an implausible time."""
+
+    @property
+    def rest(self) -> FeedRest:
+        """The opened exchange."""
+
+    async def now(self) -> int | None:
+        """The exchange's time, ms, from a comparison within the last minute; None while it is unknown."""
 
     def clock(self) -> int | None:
         """The exchange's time, ms, as far as it is known without asking; None while it is unknown."""

@@ -10,6 +10,7 @@ from tickwire.errors import TickwireError
 from tickwire.exchange.admission import Admission
 from tickwire.exchange.ccxt_patches.caches import NewItems, is_book, is_candles
 from tickwire.exchange.ccxt_trades import are_trades, is_trade, trade
+from tickwire.exchange.ccxt_types import CcxtExchange
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.streamer.control.feed_venue import BookView
@@ -39,7 +40,7 @@ class Subject(NamedTuple):
     timeframe: str | None = None
 
 
-def subject(result: Any, exchange: Any) -> list[Subject]:
+def subject(result: Any, exchange: CcxtExchange) -> list[Subject]:
     """The feeds that a result of ccxt is about; none if it is no market data."""
     if is_book(result):
         symbol = result.get("symbol") or _name_of(result, exchange.orderbooks)
