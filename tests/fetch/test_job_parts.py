@@ -29,6 +29,8 @@ from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.settings import Settings
 
+pytestmark = pytest.mark.actors
+
 MINUTE = 60_000
 START = 1_514_800_800_000
 KEY = Key("binance", "ETH/USDT", "1m")
@@ -162,7 +164,7 @@ async def test_a_second_run_takes_over_what_a_refresh_made_durable(bus: Bus) -> 
 
 
 @pytest.mark.actors
-async def test_a_job_that_is_handed_over_has_no_instance_and_one_that_was_not_begun_is_left(bus: Bus) -> None:
+async def test_a_job_that_is_handed_over_names_no_instance(bus: Bus) -> None:
     found = context(bus)
     report = JobReport(found, request())
     await report.hand_over()
