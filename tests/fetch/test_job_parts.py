@@ -51,7 +51,6 @@ def context(bus: Bus, instance: str = "fetcher-one") -> JobContext:
 # -- cancellation -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.pure
 async def test_a_cancelled_job_cancels_what_it_waits_for_and_waits_for_its_end() -> None:
     cancellation, steps = Cancellation("one"), list[str]()
 
@@ -70,7 +69,6 @@ async def test_a_cancelled_job_cancels_what_it_waits_for_and_waits_for_its_end()
     assert steps == ["cleaned up"]
 
 
-@pytest.mark.pure
 async def test_work_that_is_done_counts_though_the_job_is_cancelled() -> None:
     cancellation = Cancellation("one")
     cancellation.request()
@@ -85,7 +83,6 @@ async def test_work_that_is_done_counts_though_the_job_is_cancelled() -> None:
 # -- probation --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.actors
 async def test_a_crash_is_a_running_job_of_an_instance_that_is_not_this_process(bus: Bus) -> None:
     found = context(bus)
     probation = Probation(found, "one")
@@ -103,7 +100,6 @@ async def test_a_crash_is_a_running_job_of_an_instance_that_is_not_this_process(
         probation.check(2)
 
 
-@pytest.mark.actors
 async def test_suspects_run_one_at_a_time_until_their_probation_ends(bus: Bus) -> None:
     found = context(bus)
     first, second = Probation(found, "one"), Probation(found, "two")
@@ -125,7 +121,6 @@ async def test_suspects_run_one_at_a_time_until_their_probation_ends(bus: Bus) -
 # -- the report -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.actors
 async def test_progress_is_throttled_but_a_first_failure_and_checkpoints_are_not(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,7 +144,6 @@ async def test_progress_is_throttled_but_a_first_failure_and_checkpoints_are_not
     ]
 
 
-@pytest.mark.actors
 async def test_a_second_run_takes_over_what_a_refresh_made_durable(bus: Bus) -> None:
     first = JobReport(context(bus), request(refresh=True))
     first.update(rows_expected=100, rows_fetched=40, missing=[Range(at(40), at(100))], pages=2)
@@ -163,7 +157,6 @@ async def test_a_second_run_takes_over_what_a_refresh_made_durable(bus: Bus) -> 
     assert (second.job.rows_fetched, second.job.pages, second.job.instance) == (40, 2, "fetcher-two")
 
 
-@pytest.mark.actors
 async def test_a_job_that_is_handed_over_names_no_instance(bus: Bus) -> None:
     found = context(bus)
     report = JobReport(found, request())
@@ -196,7 +189,6 @@ def page(first: int, until: int) -> ProvenPage:
     return ProvenPage(at(first), at(until), [(at(minute), 1.0, 1.0, 1.0, 1.0, 1.0) for minute in range(first, until)])
 
 
-@pytest.mark.actors
 async def test_a_page_is_durable_when_stored_covers_it_or_it_is_gone_from_the_stream(bus: Bus) -> None:
     durable = Durable()
     async with (
@@ -217,7 +209,6 @@ async def test_a_page_is_durable_when_stored_covers_it_or_it_is_gone_from_the_st
         await durable.until(lambda: durable.rows[-1] == 25)
 
 
-@pytest.mark.actors
 async def test_a_page_in_the_stream_is_not_durable_whatever_the_cache_announces(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -233,7 +224,6 @@ async def test_a_page_in_the_stream_is_not_durable_whatever_the_cache_announces(
         assert publisher.rows == 0
 
 
-@pytest.mark.actors
 async def test_a_rejected_page_is_neither_waited_for_nor_counted(bus: Bus) -> None:
     durable = Durable()
     async with (
