@@ -101,7 +101,7 @@ class Filled:
 
 @asynccontextmanager
 async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterator[Filled]:
-    own = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False, "timeout": 5_000, **ccxt})
+    own = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False, "timeout_on_exit": 0, "timeout": 5_000, **ccxt})
     async with (
         embedded_broker.embedded(folder / "nats") as at,
         connect(NatsSettings(url=at), name="test") as bus,

@@ -61,7 +61,9 @@ def feeds_of(opened: Any, symbol: str) -> list[Feed]:
 
 async def asked(feed: Feed, of: dict[str, Any]) -> type[BaseException] | None:
     """What ccxt refuses offline, if it does."""
-    opened = getattr(ccxt.pro, feed.exchange)({"markets": {of["symbol"]: of}, "enableRateLimit": False})
+    opened = getattr(ccxt.pro, feed.exchange)(
+        {"markets": {of["symbol"]: of}, "enableRateLimit": False, "timeout_on_exit": 0}
+    )
 
     def sent(*arguments: Any, **named: Any) -> Any:
         raise Sent
@@ -87,7 +89,7 @@ async def asked(feed: Feed, of: dict[str, Any]) -> type[BaseException] | None:
 @pytest.mark.parametrize("exchange", sorted(set(ccxt.pro.exchanges) - {"kucoin", "kucoinfutures"}))
 async def test_what_ccxt_refuses_offline_is_refused_at_start_and_nothing_else_is(exchange: str) -> None:
     """Kucoin is left out: it asks for a token in a task of its own before anything else."""
-    opened = getattr(ccxt.pro, exchange)()
+    opened = getattr(ccxt.pro, exchange)({"timeout_on_exit": 0})
     for spot in (True, False):
         of = market(spot=spot)
         for feed in feeds_of(opened, of["symbol"]):
@@ -114,7 +116,7 @@ def test_a_package_that_is_missing_is_named_with_its_remedy(monkeypatch: pytest.
 
 @pytest.mark.parametrize(("exchange", "none"), [("backpack", "15"), ("backpack", "30"), ("phemex", "1Y")])
 def test_a_timeframe_that_an_exchange_lists_and_that_is_none_is_not_offered(exchange: str, none: str) -> None:
-    opened = getattr(ccxt.pro, exchange)()
+    opened = getattr(ccxt.pro, exchange)({"timeout_on_exit": 0})
     assert none in opened.timeframes
     offered = opening.timeframes(exchange)
     assert none not in offered

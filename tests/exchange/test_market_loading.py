@@ -103,7 +103,7 @@ class Server:
 @asynccontextmanager
 async def opened(exchange: str, *, pro: bool) -> AsyncIterator[tuple[Server, Any]]:
     server = Server()
-    table = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
+    table = {"enableRateLimit": False, "timeout_on_exit": 0, "options": {"fetchMarkets": {"types": ["spot"]}}}
     async with served(server.handle) as url:
         settings = ExchangeSettings(gateway=url, ccxt=table)
         async with opening.open_exchange(exchange, settings, pro=pro) as venue:

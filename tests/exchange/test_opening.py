@@ -81,7 +81,9 @@ async def test_a_table_that_ccxt_refuses_is_a_configuration_error() -> None:
 
 @asynccontextmanager
 async def binance(gateway: str) -> AsyncIterator[ccxt.Exchange]:
-    settings = ExchangeSettings(gateway=gateway, ccxt={"enableRateLimit": False, "timeout": 2_000})
+    settings = ExchangeSettings(
+        gateway=gateway, ccxt={"enableRateLimit": False, "timeout_on_exit": 0, "timeout": 2_000}
+    )
     async with opening.open_exchange("binance", settings) as opened:
         opened.set_markets([MARKET])
         yield opened

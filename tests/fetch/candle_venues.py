@@ -145,7 +145,12 @@ async def opened(
     """A real class of ccxt, with one market, whose requests come to `answer`."""
     async with loopback() as served:
         served.answer = answer
-        known = {"enableRateLimit": False, "timeout": 5_000, "markets": {SYMBOL: market(SYMBOL, "BTC_USD")}}
+        known = {
+            "enableRateLimit": False,
+            "timeout_on_exit": 0,
+            "timeout": 5_000,
+            "markets": {SYMBOL: market(SYMBOL, "BTC_USD")},
+        }
         table = ExchangeSettings(gateway=served.url, ccxt={**known, **options})
         metrics = FetcherMetrics(CollectorRegistry())
         async with opening.open_exchange(exchange, table) as found:

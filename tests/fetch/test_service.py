@@ -46,7 +46,12 @@ async def exchange() -> AsyncIterator[SimulatorProcess]:
 def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Settings:
     own = ExchangeSettings(
         gateway=exchange.url,
-        ccxt={"enableRateLimit": False, "timeout": 3_000, "options": {"fetchMarkets": {"types": ["spot"]}}},
+        ccxt={
+            "enableRateLimit": False,
+            "timeout_on_exit": 0,
+            "timeout": 3_000,
+            "options": {"fetchMarkets": {"types": ["spot"]}},
+        },
     )
     return Settings(
         nats=NatsSettings(url=broker),

@@ -107,6 +107,7 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
                 gateway=served.url,
                 ccxt={
                     "enableRateLimit": False,
+                    "timeout_on_exit": 0,
                     "timeout": 5_000,
                     "markets": {SYMBOL: market(SYMBOL, "BTC_USD")},
                     **options,

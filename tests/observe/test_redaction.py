@@ -106,7 +106,7 @@ async def test_a_signed_url_reaches_neither_an_error_nor_a_log(
         monkeypatch.setenv(f"TICKWIRE_{exchange.upper()}_{end}", f"{exchange}{end}9f8e7d6c5b4a")
     before = logging.getLogger().handlers[:]
     async with refusing(status) as (url, asked):
-        settings = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False})
+        settings = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False, "timeout_on_exit": 0})
         async with opening.open_exchange(exchange, settings, credentials(exchange)) as opened:
             calls = Calls(opened, FetcherSettings(attempts=2, backoff_s=0.01), 1, FetcherMetrics(CollectorRegistry()))
             logs.configure(LogSettings(format="json"))

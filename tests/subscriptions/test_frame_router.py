@@ -47,7 +47,7 @@ class Line:
 @asynccontextmanager
 async def line(exchange: str, url: str, **ids: str) -> AsyncIterator[Line]:
     """A socket of an exchange that has these markets: symbol parts joined by `_`, and the exchange's ids."""
-    opened = observed(getattr(ccxt.pro, exchange))()
+    opened = observed(getattr(ccxt.pro, exchange))({"timeout_on_exit": 0})
     opened.timeout_on_exit = 0
     opened.observer = FrameRouter(opened, Hooks())
     markets = []

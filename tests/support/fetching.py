@@ -90,7 +90,12 @@ async def fetching(
         own = ExchangeSettings(
             gateway=exchange.url,
             concurrency=concurrency,
-            ccxt={"enableRateLimit": False, "timeout": 5_000, "options": {"fetchMarkets": {"types": ["spot"]}}},
+            ccxt={
+                "enableRateLimit": False,
+                "timeout_on_exit": 0,
+                "timeout": 5_000,
+                "options": {"fetchMarkets": {"types": ["spot"]}},
+            },
         )
         settings = Settings(
             nats=NatsSettings(url=broker),

@@ -115,6 +115,7 @@ def settings(url: str, exchange: str, markets: Iterable[dict[str, Any]], **strea
         gateway=url,
         ccxt={
             "enableRateLimit": False,
+            "timeout_on_exit": 0,
             "timeout": 3_000,
             "markets": {each["symbol"]: each for each in markets},
         },

@@ -24,7 +24,7 @@ def at(url: str, urls: Any) -> Any:
 async def client(url: str, exchange: str = "binance", *, pro: bool = False, **settings: Any) -> AsyncIterator[Any]:
     """Unmodified ccxt against the simulator at `url`, without its throttle, and patient: a busy machine is slow."""
     made = getattr(ccxt.pro if pro else ccxt.async_support, exchange)(
-        {"enableRateLimit": False, "timeout": 60_000, **settings}
+        {"enableRateLimit": False, "timeout_on_exit": 0, "timeout": 60_000, **settings}
     )
     made.urls["api"] = at(url, made.urls["api"])
     try:

@@ -85,7 +85,12 @@ def settings(url: str, exchange: str = "binance", types: Sequence[str] = ("spot"
     """Settings with an exchange that is served at `url`."""
     own = ExchangeSettings(
         gateway=url,
-        ccxt={"enableRateLimit": False, "timeout": 3_000, "options": {"fetchMarkets": {"types": list(types)}}},
+        ccxt={
+            "enableRateLimit": False,
+            "timeout_on_exit": 0,
+            "timeout": 3_000,
+            "options": {"fetchMarkets": {"types": list(types)}},
+        },
     )
     return Settings(streamer=StreamerSettings(**streamer), exchange={exchange: own})
 
