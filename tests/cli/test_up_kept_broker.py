@@ -17,7 +17,7 @@ import pytest
 from support.commands import CONFIG, Command, command
 from support.documents import EXAMPLES
 from support.ports import free_port
-from support.processes import TICKWIRE, Output, SimulatorProcess, environment, running_simulator, tickwire
+from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
 from tickwire.process import children
 
 pytestmark = pytest.mark.system
@@ -35,6 +35,23 @@ FOLLOWERS: Mapping[str, list[str]] = {
     "python": [sys.executable, str(EXAMPLES / "python" / "trades.py"), *FEED],
     "sync": [sys.executable, "-c", SYNC],
 }
+
+
+class Output:
+    """The standard output of a process, line by line, of any length: a message of thousands of trades is one line."""
+
+    def __init__(self, process: children.Process) -> None:
+        assert process.stdout is not None
+        self._stream = process.stdout
+        self._rest = bytearray()
+
+    async def readline(self) -> bytes:
+        """The next line; empty at the end."""
+        while b"\n" not in self._rest and (data := await self._stream.read(65_536)):
+            self._rest += data
+        line, end, rest = bytes(self._rest).partition(b"\n")
+        self._rest = bytearray(rest)
+        return line + end
 
 
 @dataclass

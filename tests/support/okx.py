@@ -4,25 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from support import pipeline
 from support.processes import SimulatorProcess
 from tickwire.model.feeds import Trade
 
-CONFIG = """
-[cache]
-partitions = 8
-[exchange.okx]
-gateway = "{gateway}"
-[exchange.okx.ccxt]
-enableRateLimit = false
-[fetcher]
-settle_ms = 0
-backoff_s = 0.05
-max_backoff_s = 0.5
-timeout_s = 5
-[streamer]
-settle_ms = 200
-repair_s = 30
-"""
+CONFIG = pipeline.CONFIG.replace("binance", "okx") + "[streamer]\nsettle_ms = 200\nrepair_s = 30\n"
 
 
 async def each(exchange: SimulatorProcess, symbol: str, since: int, until: int) -> list[Trade]:

@@ -85,23 +85,6 @@ async def running_simulator(*arguments: str) -> AsyncIterator[SimulatorProcess]:
         yield SimulatorProcess(json.loads(line)["url"], process, http)
 
 
-class Output:
-    """The standard output of a process, line by line, of any length: a message of thousands of trades is one line."""
-
-    def __init__(self, process: children.Process) -> None:
-        assert process.stdout is not None
-        self._stream = process.stdout
-        self._rest = bytearray()
-
-    async def readline(self) -> bytes:
-        """The next line; empty at the end."""
-        while b"\n" not in self._rest and (data := await self._stream.read(65_536)):
-            self._rest += data
-        line, end, rest = bytes(self._rest).partition(b"\n")
-        self._rest = bytearray(rest)
-        return line + end
-
-
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:
     """The environment of a tickwire process of a test: nothing of the developer's own settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
