@@ -111,7 +111,7 @@ async def test_it_stands_below_the_bar_on_a_terminal(running: Command, exchange:
     assert "503" in screen.text
 
 
-@pytest.mark.parametrize(("status", "remedy"), [(451, "location"), (403, "refuses this address")])
+@pytest.mark.parametrize(("status", "remedy"), [(451, "location"), (403, "refuses this IP address")])
 @pytest.mark.parametrize("exchange_id", VENUES)
 async def test_a_refusal_of_whoever_asks_is_said_at_once(
     running: Command, exchange: SimulatorProcess, exchange_id: str, status: int, remedy: str

@@ -175,7 +175,7 @@ async def test_requests_are_counted_by_the_metrics_and_by_status_alike(
             assert messages.decode(answer.data, Coverage).rows == 0
             answered += len(answer.data)
         with pytest.raises(BadRequest):
-            await line.bus.request("cache.coverage", KeyRequest(exchange="?", symbol="", timeframe="x"), Coverage)
+            await line.bus.request("cache.coverage", KeyRequest(exchange="?", symbol="", timeframe="1m"), Coverage)
         after = await cache.scrape()
 
         def grown(name: str, **labels: str) -> float:
