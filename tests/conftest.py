@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -29,6 +30,10 @@ settings.load_profile("tickwire")
 # Hundreds of processes are started: without files of bytecode each of them would compile the sources anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell's background jobs ignore Ctrl-C, and so would every program that is started here.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 COSTS = ("faults", "system", "actors", "golden", "pure")
 """The markers of what a test costs, in the order in which they are run: what waits longest begins first."""
