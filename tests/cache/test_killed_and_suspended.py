@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import random
 import signal
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
+from cache.suspending import suspend_between_commits
 from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService, RequestTimeout
 from tickwire.model import messages, subjects
@@ -213,34 +213,6 @@ async def test_kill_9_at_any_moment_loses_nothing_that_was_announced(bus: Bus, b
 async def test_a_hundred_kills_lose_nothing_that_was_announced(bus: Bus, broker: str, tmp_path: Path) -> None:
     watcher = await kill_and_compare(bus, broker, tmp_path, kills=100, pages_a_key=900)
     print(f"{watcher.answers} answers, the slowest after {watcher.slowest_s:.2f} s")
-
-
-async def suspend_between_commits(process: children.Process, folder: Path) -> None:
-    """Suspend a process while it holds no partition's lock: a half-done commit has to be waited for by design."""
-    async with asyncio.timeout(100):
-        while True:
-            process.send_signal(signal.SIGSTOP)
-            while not stands_still(process.pid):
-                await asyncio.sleep(0.001)
-            if all(is_free(path) for path in folder.glob(".partition-*.lock")):
-                return
-            process.send_signal(signal.SIGCONT)
-            await asyncio.sleep(0.002)
-
-
-def stands_still(pid: int) -> bool:
-    """Whether every thread is stopped (state T in Linux's /proc)."""
-    stats = [task / "stat" for task in Path(f"/proc/{pid}/task").iterdir()]
-    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in stats)
-
-
-def is_free(path: Path) -> bool:
-    with path.open() as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux tells when every thread stands still")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from cache.suspending import suspend_between_commits
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.model import messages, subjects
@@ -129,7 +130,7 @@ async def test_a_paused_instance_writes_nothing_when_it_continues(line: Pipeline
     await line.start("cache", 1)
     await line.started("cache", 1)
     async with probe(line.cache_dir):
-        first.send_signal(signal.SIGSTOP)
+        await suspend_between_commits(first, line.cache_dir)
         for key in KEYS:
             await publish(line, key, 1)
         await all_stored(line, 2)
