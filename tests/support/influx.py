@@ -98,6 +98,14 @@ class InfluxDb:
         statement = f"CREATE USER {self.user} WITH PASSWORD '{self.password}' WITH ALL PRIVILEGES"
         async with self.http.post(f"{self.url}/query", params={"q": statement}) as answer:
             assert answer.status == 200, await answer.text()
+        # InfluxDB answers a little before the user counts.
+        login = {"q": "SHOW DATABASES", "u": self.user, "p": self.password}
+        async with asyncio.timeout(100):
+            while True:
+                async with self.http.post(f"{self.url}/query", params=login) as answer:
+                    if answer.status == 200:
+                        return
+                await asyncio.sleep(0.05)
 
     async def create_writer(self, user: str, password: str, *databases: str) -> None:
         """Databases, and a user who may write to them and do nothing else."""

@@ -8,7 +8,9 @@ from support import pipeline
 from support.processes import SimulatorProcess
 from tickwire.model.feeds import Trade
 
-CONFIG = pipeline.CONFIG.replace("binance", "okx") + "[streamer]\nsettle_ms = 200\nrepair_s = 30\n"
+# OKX's contracts are listed too; binance's are exchanges of their own in ccxt.
+_ALL_MARKETS = pipeline.CONFIG.replace('options = {{ fetchMarkets = {{ types = ["spot"] }} }}\n', "")
+CONFIG = _ALL_MARKETS.replace("binance", "okx") + "[streamer]\nsettle_ms = 200\nrepair_s = 30\n"
 
 
 async def each(exchange: SimulatorProcess, symbol: str, since: int, until: int) -> list[Trade]:
