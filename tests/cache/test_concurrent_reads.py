@@ -294,12 +294,12 @@ async def test_a_range_of_millions_of_rows_holds_nothing_up_and_costs_no_lease(
         await line.start("cache")
         await line.started("cache")
         whole = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe="1s", since=since + 1000, until=2**42)
-        counted = await line.bus.request("cache.coverage", whole, Coverage, timeout_s=60)
+        counted = await line.bus.request("cache.coverage", whole, Coverage, timeout_s=250)
         assert (counted.rows, counted.holes) == (rows - 1, 0)
         request = CandlesRequest(exchange=key.exchange, symbol=key.symbol, timeframe="1s", format="columns")
         seen, chunks = 0, 0
         decode = msgspec.msgpack.Decoder(CandleColumns).decode
-        async for chunk in line.bus.request_chunks("cache.get", request, decode, timeout_s=60):
+        async for chunk in line.bus.request_chunks("cache.get", request, decode, timeout_s=250):
             dates = np.frombuffer(chunk.dates, "<i8")
             closes = np.frombuffer(chunk.closes, "<f8")
             assert dates.tolist() == list(range(since + seen * 1000, since + (seen + len(dates)) * 1000, 1000))

@@ -18,6 +18,7 @@ from support.commands import CONFIG, Command, command
 from support.documents import EXAMPLES
 from support.ports import free_port
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
+from tickwire.bus import embedded
 from tickwire.process import children
 
 pytestmark = pytest.mark.system
@@ -103,12 +104,20 @@ def configured(folder: Path, exchange: SimulatorProcess) -> dict[str, str]:
     return environment(folder / "data", TICKWIRE_CONFIG=str(config), PYTHONUNBUFFERED="1")
 
 
+def choose_port(folder: Path) -> None:
+    """Let the data folder have had a port of its own before: other tests take that of NATS when it is free."""
+    store = folder / "data" / "nats"
+    store.mkdir(parents=True)
+    embedded.remember_port(store, free_port())
+
+
 @pytest.mark.needs("node")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 async def test_followers_lose_and_repeat_nothing_when_up_is_started_again(tmp_path: Path, how: signal.Signals) -> None:
     """A watch, an iterator in Python, one without asyncio, and a NATS program in Node; up was stopped, or killed."""
     async with AsyncExitStack() as stack, running_simulator("--live-rate", "50") as exchange:
         env = configured(tmp_path, exchange)
+        choose_port(tmp_path)
         async with up(tmp_path, env) as (running, url):
             argv = {**FOLLOWERS, "node": ["node", str(EXAMPLES / "javascript" / "node.mjs"), *FEED]}
             env["NATS_URL"] = await running.url()
@@ -130,6 +139,7 @@ async def test_who_found_the_broker_by_the_run_file_follows_it_to_another_port(t
     """Its old one is taken meanwhile, by a program that takes connections and says nothing."""
     async with AsyncExitStack() as stack, running_simulator("--live-rate", "50") as exchange:
         env = configured(tmp_path, exchange)
+        choose_port(tmp_path)
         async with up(tmp_path, env) as (running, url):
             found = [
                 await stack.enter_async_context(follower(tmp_path, env, name, argv)) for name, argv in FOLLOWERS.items()
