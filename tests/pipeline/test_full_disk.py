@@ -36,9 +36,9 @@ FETCH = ("candles", "fetch", "binance", "BTC/USDT", "1m", "--since", "2024-01-01
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Disk]:
+def disk() -> Iterator[Disk]:
     """What the broker has its data on."""
-    with small_disk(tmp_path / "disk") as made:
+    with small_disk() as made:
         yield made
 
 
