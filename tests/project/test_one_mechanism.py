@@ -1,4 +1,4 @@
-"""Mechanisms that exist once: the delays of retries, and the wall clock in milliseconds."""
+"""Mechanisms that exist once: the delays of retries, the wall clock in milliseconds, locks on files."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SOURCES = [path for folder in ("shared", "cli", "services") for path in sorted((
         # Exponents of two and jitter are what a computation of growing delays needs.
         (r"random\.uniform|\b2(\.0)? ?\*\* ?min\(", "shared/tickwire/process/backoff.py"),
         (r"time_ns\(\) ?// ?1_000_000|time\.time\(\) \* 1000\)", "shared/tickwire/model/times.py"),
+        (r"\bfcntl\b", "shared/tickwire/process/filelock.py"),
     ],
 )
 def test_a_mechanism_stands_in_one_file(pattern: str, home: str) -> None:

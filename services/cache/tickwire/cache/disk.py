@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import mmap
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tickwire.errors import StorageError
+from tickwire.process import filelock
 
 Buffer = mmap.mmap | bytes
 """Bytes of a file; both types have slices, `find` and `rfind`."""
 
 _COPY_CHUNK = 1 << 20
-_LOCK_POLL_S = 0.005
 _REMEDIES = {
     errno.ENOSPC: "free some space; nothing is lost, the write is retried",
     errno.EDQUOT: "free some space; nothing is lost, the write is retried",
@@ -129,23 +127,15 @@ class Disk:
     def lock(self, path: str, timeout_s: float) -> Iterator[None]:
         """Hold `flock` on `path` within the block.
 
-        Not a POSIX lock, which is lost when any descriptor of the file is closed. Raises StorageError when
-        another process holds it for longer than `timeout_s`.
+        Blocks the thread. Raises StorageError when another process holds it for longer than `timeout_s`.
         """
         fd = self.open(path, os.O_RDWR | os.O_CREAT)
         try:
-            deadline = time.monotonic() + timeout_s
-            while True:
-                try:
-                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise StorageError(
-                            f"{path} is held by another process for more than {timeout_s:g} s",
-                            "a suspended cache process may hold it: continue or end that process",
-                        ) from None
-                    time.sleep(_LOCK_POLL_S)
+            if not filelock.wait_lock(fd, timeout_s):
+                raise StorageError(
+                    f"{path} is held by another process for more than {timeout_s:g} s",
+                    "a suspended cache process may hold it: continue or end that process",
+                )
             yield
         finally:
             self.close(fd)

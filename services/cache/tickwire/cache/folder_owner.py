@@ -8,7 +8,6 @@ so that no cache runs meanwhile. A folder of an earlier version has no `.broker.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import socket
 import time
@@ -29,6 +28,7 @@ from tickwire.errors import CacheFileError, ConfigError
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.readiness import Readiness
+from tickwire.process import filelock
 
 log = logs.get(__name__)
 
@@ -108,7 +108,7 @@ async def held(directory: Path, mine: BrokerIdentity, *, adopt: bool = False) ->
     """
     if adopt:
         await give(directory, mine)
-    descriptor = await _patiently(partial(_lock, directory, fcntl.LOCK_SH), directory)
+    descriptor = await _patiently(partial(_lock, directory, shared=True), directory)
     try:
         theirs = _known(directory)
         if theirs is None or (theirs.is_the_same(mine) and not _recorded(directory, theirs, mine)):
@@ -133,7 +133,7 @@ async def give(directory: Path, mine: BrokerIdentity, patience_s: float = PATIEN
         before = recorded_owner(directory)
         if before is not None and before.is_the_same(mine):
             return True
-        if (descriptor := _lock(directory, fcntl.LOCK_EX)) is None:
+        if (descriptor := _lock(directory, shared=False)) is None:
             return None
         try:
             _record(directory, mine, replace=True)
@@ -174,21 +174,11 @@ async def _patiently(attempt: Callable[[], T | None], directory: Path, patience_
     return found
 
 
-def _lock(directory: Path, kind: int) -> int | None:
+def _lock(directory: Path, *, shared: bool) -> int | None:
     """A descriptor that holds the lock; None if another process holds it."""
     path = directory / LOCK
     with as_storage_error(f"lock {path}"):
-        directory.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError:
-            os.close(descriptor)
-            raise
-        return descriptor
+        return filelock.open_locked(path, shared=shared)
 
 
 def _known(directory: Path) -> BrokerIdentity | None:
