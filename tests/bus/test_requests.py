@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamConfig
 
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import direct_get, open_inbox
+from tickwire.bus.requests import direct_get, open_inbox, request_once
 from tickwire.errors import NoSuchService
 
 pytestmark = pytest.mark.actors
@@ -69,3 +69,29 @@ async def test_all_replies_are_collected_up_to_a_number_or_a_time(bus: Bus) -> N
     async with asyncio.timeout(30):
         # Nothing serves it, which is known at once.
         assert await bus.request_all("nobody.is.there", wait_s=60) == []
+
+
+async def test_a_single_request_returns_the_first_reply_with_its_headers_sent(bus: Bus) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond((message.headers or {})["Kind"].encode() + message.data)
+        await message.respond(b"too late")
+
+    before = len(bus.client._subs)
+    answering = await bus.client.subscribe("ask.once", cb=answer)
+    found = await request_once(bus.client, "ask.once", b"!", 60, {"Kind": "loud"})
+    await answering.unsubscribe()
+    assert found is not None
+    assert found.data == b"loud!"
+    assert len(bus.client._subs) == before
+
+
+async def test_a_single_request_without_an_answer_returns_none(bus: Bus) -> None:
+    async def ignore(message: Msg) -> None:
+        pass
+
+    # Nothing serves it: known at once.
+    async with asyncio.timeout(30):
+        assert await request_once(bus.client, "ask.nobody", b"", 600) is None
+    ignoring = await bus.client.subscribe("ask.in.vain", cb=ignore)
+    assert await request_once(bus.client, "ask.in.vain", b"", 0.05) is None
+    await ignoring.unsubscribe()

@@ -1,4 +1,4 @@
-"""Mechanisms that exist once: the delays of retries, the wall clock in milliseconds, locks on files."""
+"""Mechanisms that exist once: the delays of retries, the wall clock in milliseconds, locks on files, requests."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ SOURCES = [path for folder in ("shared", "cli", "services") for path in sorted((
 def test_a_mechanism_stands_in_one_file(pattern: str, home: str) -> None:
     found = {str(path.relative_to(ROOT)) for path in SOURCES if re.search(pattern, path.read_text())}
     assert found == {home}
+
+
+def test_requests_do_not_use_nats_py_s_own_inbox() -> None:
+    """`bus/requests.py` is for all."""
+    assert [str(path) for path in SOURCES if re.search(r"\bclient\.request\(", path.read_text())] == []

@@ -40,10 +40,10 @@ class Inbox:
         self._asked = ""
         self._replies: asyncio.Queue[Msg] = asyncio.Queue()
 
-    async def ask(self, subject: str, data: bytes) -> None:
+    async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> None:
         """Publish a request whose replies come here. Raises nats' errors."""
         self._asked = subject
-        await self._client.publish(subject, data, reply=self.subject)
+        await self._client.publish(subject, data, reply=self.subject, headers=headers)
 
     async def reply(self, timeout_s: float) -> Msg:
         """The next reply. Raises TimeoutError after `timeout_s`, NoSuchService when nothing serves the subject."""
@@ -79,6 +79,18 @@ async def open_inbox(client: Client) -> AsyncIterator[Inbox]:
         yield inbox
     finally:
         await graceful_close.unsubscribe(client, subscription)
+
+
+async def request_once(
+    client: Client, subject: str, data: bytes, timeout_s: float, headers: dict[str, str] | None = None
+) -> Msg | None:
+    """Send a request once; its first reply, or None if none comes within `timeout_s` or nothing serves the subject.
+
+    Raises nats' errors.
+    """
+    async with open_inbox(client) as inbox:
+        await inbox.ask(subject, data, headers)
+        return next(iter(await inbox.replies(timeout_s, most=1)), None)
 
 
 async def direct_get(client: Client, stream: str, request: dict[str, object], timeout_s: float) -> list[Msg]:

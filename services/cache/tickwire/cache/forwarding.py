@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close, security
 from tickwire.bus.connection import Bus
+from tickwire.bus.requests import request_once
 from tickwire.bus.service import Call, Endpoint, answer, may_answer
 from tickwire.cache import key_endpoints
 from tickwire.cache.partition import Partition
@@ -37,15 +38,12 @@ not reply a second time. This compares no clocks, which may differ from machine 
 
 
 async def forward(bus: Bus, subject: str, call: Call) -> bool:
-    """Forward a request to an owner; whether one took it."""
+    """Forward a request to an owner; whether one took it. Raises nats' errors."""
     headers = {REPLY_TO: call.reply_to, EXPIRES: str(now_ms() + int(HANDSHAKE_S * 1000)), CONFIRMS: "1"}
-    try:
-        taken = await bus.client.request(subject, call.data, timeout=HANDSHAKE_S, headers=headers)
-        if taken.reply:
-            await taken.respond(b"")
-    except (nats.errors.NoRespondersError, nats.errors.TimeoutError):
-        return False
-    return True
+    taken = await request_once(bus.client, subject, call.data, HANDSHAKE_S, headers)
+    if taken is not None and taken.reply:
+        await taken.respond(b"")
+    return taken is not None
 
 
 class ForwardedRequests:
@@ -101,9 +99,8 @@ class ForwardedRequests:
         """Confirm to the forwarding instance that its request is taken; whether it still waited for that."""
         try:
             if CONFIRMS in (message.headers or {}):
-                await self._bus.client.request(message.reply, b"", timeout=HANDSHAKE_S)
-            else:
-                await message.respond(b"")
+                return await request_once(self._bus.client, message.reply, b"", HANDSHAKE_S) is not None
+            await message.respond(b"")
         except nats.errors.Error:
             return False
         return True
