@@ -19,6 +19,7 @@ from tickwire.model.messages import Job
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
+from tickwire.venues.proof import not_proven
 
 
 @dataclass(frozen=True)
@@ -130,6 +131,7 @@ def report(
     elif any(job.state != "failed" or job.rows_from_cache or job.rows_fetched for job in results):
         render.out().print(tables.fetched_table(results))
     print_errors(results)
+    print_not_proven(results)
     code = report_unfinished(ids, ended, no_fetcher)
     return exit_code(results, refused=refused) if code is None else code
 
@@ -140,6 +142,13 @@ def print_errors(results: Iterable[Job]) -> None:
         if job.error is not None:
             reason = from_code(job.error.code, job.error.message, job.error.remedy)
             render.remark(f"{job.key}: {reason}")
+
+
+def print_not_proven(results: Iterable[Job]) -> None:
+    """Print a line for each exchange whose candles are missing and that no suite has tried."""
+    incomplete = dict.fromkeys(job.exchange for job in results if not job.complete)
+    for phrase in filter(None, map(not_proven, incomplete)):
+        render.remark(phrase)
 
 
 def report_unfinished(ids: Sequence[str], ended: Mapping[str, Job], no_fetcher: NoSuchService | None) -> Exit | None:

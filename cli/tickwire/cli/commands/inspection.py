@@ -1,4 +1,4 @@
-"""Commands that look at what runs, or change how much it logs: status, url, doctor, log."""
+"""Commands that look at what runs, or change how much it logs: status, url, doctor, venues, log."""
 
 from __future__ import annotations
 
@@ -51,6 +51,20 @@ def doctor(
     from tickwire.cli.doctor import command
 
     return invoke(command.doctor, config, exchange, symbol, json)
+
+
+@app.command()
+def venues(
+    exchange: Annotated[str | None, typer.Argument(metavar="[EXCHANGE]", help="A ccxt id, such as kraken.")] = None,
+    json: Json = False,
+) -> int:
+    """Print what works on which exchange, and whether that is proven; for one exchange, its facts.
+
+    Needs no network and no running service.
+    """
+    from tickwire.cli.venues import command
+
+    return invoke(command.venues, exchange, json)
 
 
 @app.command()

@@ -101,7 +101,8 @@ class MarketReport(Struct, frozen=True, kw_only=True):
     `contract_size` of the base currency, or of the quote currency on inverse markets. `amount_unit` is the unit of the
     amount of a trade, null if it is not known; one unit is `multiplier` of the base currency, or of the quote currency
     if `inverse`. `volume_unit` is the unit of the volume of fetched candles. `price_step` and `amount_step` are the
-    smallest steps, `min_amount` the smallest order.
+    smallest steps, `min_amount` the smallest order. `market_id` is the exchange's own name of the market. `listed` (ms)
+    is when it was listed, null where the exchange does not say.
     """
 
     exchange: Exchange
@@ -120,6 +121,8 @@ class MarketReport(Struct, frozen=True, kw_only=True):
     min_amount: float | None = None
     expiry: Time | None = None
     active: bool | None = None
+    market_id: str | None = None
+    listed: Time | None = None
 
 
 class FeedsRequest(Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from typing import Any
 from ccxt.base.decimal_to_precision import DECIMAL_PLACES, TICK_SIZE
 
 from tickwire.model.feeds import MarketReport
+from tickwire.model.times import LATEST_MS
 from tickwire.venues.units import Units
 
 
@@ -30,8 +31,10 @@ def market_report(exchange: str, market: Mapping[str, Any], units: Units, precis
         price_step=_step(digits.get("price"), precision_mode),
         amount_step=_step(digits.get("amount"), precision_mode),
         min_amount=_number(least.get("min")),
-        expiry=market.get("expiry"),
+        expiry=_time(market.get("expiry")),
         active=market.get("active"),
+        market_id=market.get("id"),
+        listed=_time(market.get("created")),
     )
 
 
@@ -45,3 +48,8 @@ def _step(digits: Any, mode: int) -> float | None:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+def _time(value: Any) -> int | None:
+    """A time (ms); None where ccxt passes on a placeholder of the exchange, such as -1."""
+    return value if isinstance(value, int) and 0 < value <= LATEST_MS else None

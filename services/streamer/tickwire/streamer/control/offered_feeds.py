@@ -8,18 +8,19 @@ from typing import Any
 
 from tickwire.errors import TickwireError, UnsupportedKind, UnsupportedTimeframe
 from tickwire.exchange.ccxt_types import CcxtExchange
+from tickwire.exchange.offers import LIVE
 from tickwire.model import timeframes
 from tickwire.model.feeds import Feed
 from tickwire.venues.profile import Condition, Profile
 
 _DAY_MS = 86_400_000
-_NEEDS = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
 
 
 def offered(exchange: CcxtExchange) -> str:
     """The kinds of feeds that an exchange of ccxt.pro offers, as a phrase."""
-    kinds = [kind for kind, need in _NEEDS.items() if exchange.has.get(need)]
-    return f"it has {', '.join(kinds)}" if kinds else "it has none"
+    kinds = [kind for kind, need in LIVE.items() if exchange.has.get(need)]
+    found = f"it has {', '.join(kinds)}" if kinds else "it has none"
+    return f"{found}; see `tickwire venues {exchange.id}`"
 
 
 def method_of(exchange: CcxtExchange, feed: Feed) -> str:
@@ -29,7 +30,7 @@ def method_of(exchange: CcxtExchange, feed: Feed) -> str:
     """
     has, name = exchange.has, exchange.id
     if feed.kind != "candle" or feed.timeframe is None:
-        if not has.get(_NEEDS[feed.kind]):
+        if not has.get(LIVE[feed.kind]):
             raise UnsupportedKind(f"{name} has no {feed.kind} feeds", offered(exchange))
         return feed.kind
     if has.get("watchTrades") and _DAY_MS % timeframes.duration_ms(feed.timeframe) == 0:

@@ -23,6 +23,7 @@ from tickwire.streamer.trades.repair_plan import (
     step_after,
 )
 from tickwire.streamer.trades.repair_requests import TOO_SLOW, RepairRequests
+from tickwire.venues.proof import not_proven
 
 NOT_THERE = "the exchange's REST does not have them"
 NOT_SO_FAR = "the exchange's REST does not go back far enough"
@@ -53,7 +54,8 @@ class Repair:
         """Report once that the exchange's REST cannot be asked for past trades."""
         if not self._reported_impossible:
             self._reported_impossible = True
-            self.context.status.report("limited", reason)
+            phrase = not_proven(self.context.feed.exchange)
+            self.context.status.report("limited", f"{reason}; {phrase}" if phrase else reason)
 
     def learned_ids(self) -> None:
         """Spare the exchange's other feeds to find out that ids are not the same live and by REST."""
