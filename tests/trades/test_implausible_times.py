@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from support.feeds import ScriptedVenue
@@ -13,7 +11,7 @@ from tickwire.exchange.admission import Admission
 from tickwire.model.feeds import Trade
 from tickwire.model.plausibility import AHEAD_MS
 from tickwire.settings import StreamerSettings
-from trades.trade_feed import running, witness
+from trades.trade_feed import complete_until, quiet, running, witness
 
 pytestmark = pytest.mark.actors
 
@@ -100,16 +98,12 @@ async def test_elsewhere_what_rest_stamps_wrong_is_a_gap_as_well(bus: Bus) -> No
 async def test_in_a_quiet_market_the_tape_is_not_complete_without_what_was_left_out(
     bus: Bus, sequential_ids: bool
 ) -> None:
-    began = time.monotonic()
-    minute = START // 60_000 * 60_000
-    venue = ScriptedVenue(
-        Rest(), sequential_ids=sequential_ids, clock=lambda: minute + 59_700 + int((time.monotonic() - began) * 1000)
-    )
+    venue, end = quiet(sequential_ids=sequential_ids, ms=300)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=100)) as body:
-        body.sink.take([trade(0, timestamp=minute + 59_000)], 1)
+        body.sink.take([trade(0, timestamp=end - 1_000)], 1)
         body.sink.left_out("its time cannot be")
-        await seen.until(lambda: seen.messages[-1:] != [] and seen.messages[-1].until == minute + 60_000)
-        assert [(gap.since, gap.until) for gap in seen.gaps] == [(minute + 59_000, minute + 60_000)]
+        await seen.until(lambda: complete_until(seen, end))
+        assert [(gap.since, gap.until) for gap in seen.gaps] == [(end - 1_000, end)]
 
 
 async def test_the_tape_is_not_said_to_be_complete_beyond_the_exchange_s_clock(bus: Bus) -> None:

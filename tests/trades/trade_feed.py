@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
+from support.trading import START, Rest
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.model.feeds import Feed
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Trade, Trades
 from tickwire.settings import StreamerSettings
-from tickwire.streamer.control.feed_venue import FeedVenue
+from tickwire.streamer.control.feed_venue import FeedSink, FeedVenue
 from tickwire.streamer.trades import feed as trades
+from tickwire.tape.writer import open_writer
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 QUICK = StreamerSettings(repair_s=1.0, settle_ms=0)
@@ -43,3 +48,37 @@ async def following(
         feeds.running(bus, trades.run, feed, venue=venue, settings=settings) as body,
     ):
         yield body, seen
+
+
+def push(sink: FeedSink, some: list[Trade], frame: int = 10) -> None:
+    """Live trades, so many a frame."""
+    for start in range(0, len(some), frame):
+        sink.take(some[start : start + frame], int(time.time() * 1000))
+
+
+async def on_tape(bus: Bus, some: list[Trade]) -> None:
+    """Trades put on the tape by an earlier owner."""
+    tape, _ = await open_writer(bus, streams.TRADES, FEED.tape)
+    for start in range(0, len(some), 500):
+        part = some[start : start + 500]
+        await tape.append(
+            messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=part, received=part[-1].timestamp))
+        )
+
+
+def consecutive(seen: Witness, first: int, end: int) -> bool:
+    """Whether exactly these ids are on the tape, in order."""
+    return seen.ids == list(range(first, end))
+
+
+def complete_until(seen: Witness, end: int) -> bool:
+    """Whether the newest message declares the tape complete up to `end` (ms)."""
+    return seen.messages[-1:] != [] and seen.messages[-1].until == end
+
+
+def quiet(*, sequential_ids: bool = True, ms: int = 200) -> tuple[ScriptedVenue, int]:
+    """A venue without trades whose clock runs, so many ms before a minute ends, and that end."""
+    began = time.monotonic()
+    end = START // 60_000 * 60_000 + 60_000
+    clock = lambda: end - ms + int((time.monotonic() - began) * 1000)
+    return ScriptedVenue(Rest(), sequential_ids=sequential_ids, clock=clock), end
