@@ -14,12 +14,11 @@ import msgspec
 import numpy as np
 import pytest
 
+from cache.stored import opened
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.bus.connection import CHUNK_BYTES, Bus
 from tickwire.cache import replies
-from tickwire.cache.fence import Fence
-from tickwire.cache.store import Store
 from tickwire.client.columns import rows_of
 from tickwire.errors import CacheFileError, Fenced
 from tickwire.model import messages, subjects
@@ -54,9 +53,7 @@ def row_at(minute: int, version: int) -> Row:
 
 def page(minutes: range, version: int, key: Key = KEY) -> CandlePage:
     return CandlePage(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
+        **key._asdict(),
         since=minutes.start * MINUTE,
         until=minutes.stop * MINUTE,
         rows=[row_at(minute, version) for minute in minutes],
@@ -78,10 +75,6 @@ def as_lines(rows: list[Row]) -> bytes:
     return "".join(f"{row[0]}," + ",".join(map(repr, row[1:])) + "\n" for row in rows).encode()
 
 
-def store_in(folder: Path, epoch: int = 1) -> Store:
-    return Store.open(folder, 0, partitions=1, claim=Fence(1, epoch), stream="s")
-
-
 def decoded_rows(key: Key, lines: bytes) -> list[Row]:
     found: list[Row] = []
     for chunk in replies.as_rows(key, [lines]):
@@ -98,7 +91,7 @@ def decoded_columns(key: Key, lines: bytes) -> list[Row]:
 
 def test_1500_reads_beside_150_splices_are_neither_torn_nor_short(tmp_path: Path) -> None:
     splices = list(backwards(150))
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     store.commit([(1, splices[0][0])])
     done, reads = 0, 0
     over = threading.Event()
@@ -140,10 +133,10 @@ def test_1500_reads_beside_150_splices_are_neither_torn_nor_short(tmp_path: Path
 
 def test_a_former_owner_reads_nothing_once_another_has_replaced_the_file(tmp_path: Path) -> None:
     splices = list(backwards(6))
-    former = store_in(tmp_path)
+    former = opened(tmp_path)
     former.commit([(1, splices[0][0])])
     assert former.read_lines(KEY, None, None) == as_lines(splices[0][1])
-    follower = store_in(tmp_path, 2)
+    follower = opened(tmp_path, 2)
     # Several times: the file system may give a new file the inode of one that is gone.
     for number, (one, rows) in enumerate(splices[1:], start=2):
         follower.commit([(number, one)])
@@ -155,7 +148,7 @@ def test_a_former_owner_reads_nothing_once_another_has_replaced_the_file(tmp_pat
 
 def test_a_reading_taken_before_a_splice_stays_whole_after_it(tmp_path: Path) -> None:
     splices = list(backwards(2))
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     store.commit([(1, splices[0][0])])
     with store.snapshot(KEY) as reading:
         store.commit([(2, splices[1][0])])
@@ -167,7 +160,7 @@ def test_a_reading_taken_before_a_splice_stays_whole_after_it(tmp_path: Path) ->
 @pytest.mark.parametrize("wrong", ["not,a,row,of,six,numbers", "1,2,3", "1,2,3,4,5,6,7", "0,1.0,1.0,1.0,1.0,1.0"])
 @pytest.mark.parametrize("convert", [replies.as_rows, replies.as_columns])
 def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wrong: str, convert: object) -> None:
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     store.commit([(1, page(range(FIRST, FIRST + 100), 0))])
     file = tmp_path / f"{subjects.file_stem(KEY)}.csv"
     lines = file.read_bytes().split(b"\n")
@@ -183,7 +176,7 @@ def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wro
 
 def test_a_file_that_another_program_removed_is_refused_for_its_key_alone(tmp_path: Path) -> None:
     other = Key("binance", "ETH/USDT", "1m")
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     store.commit([(1, page(range(FIRST, FIRST + 10), 0)), (2, page(range(FIRST, FIRST + 10), 0, other))])
     store.checkpoint()
     (tmp_path / f"{subjects.file_stem(KEY)}.csv").unlink()
@@ -197,7 +190,7 @@ def test_a_file_that_another_program_removed_is_refused_for_its_key_alone(tmp_pa
 
 
 def test_a_file_that_another_program_cut_short_is_refused_where_it_was_read_short(tmp_path: Path) -> None:
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     store.commit([(1, page(range(FIRST, FIRST + 10), 0))])
     store.checkpoint()
     file = tmp_path / f"{subjects.file_stem(KEY)}.csv"
@@ -211,7 +204,7 @@ def test_a_file_that_another_program_cut_short_is_refused_where_it_was_read_shor
 
 
 async def asked(bus: Bus, key: Key, form: str) -> list[Row]:
-    request = CandlesRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, format=form)  # type: ignore[arg-type]
+    request = CandlesRequest(**key._asdict(), format=form)  # type: ignore[arg-type]
     found: list[Row] = []
     if form == "columns":
         decode = msgspec.msgpack.Decoder(CandleColumns).decode
@@ -258,9 +251,7 @@ async def test_answers_beside_splices_are_whole_in_both_formats_from_any_instanc
         async def keep_counting() -> None:
             """The rows of a part of it, and what is missing there: nothing ever."""
             while not over.is_set():
-                whole = KeyRequest(
-                    exchange=KEY.exchange, symbol=KEY.symbol, timeframe=KEY.timeframe, since=0, until=NEWEST * MINUTE
-                )
+                whole = KeyRequest(**KEY._asdict(), since=0, until=NEWEST * MINUTE)
                 counted = await line.bus.request("cache.coverage", whole, Coverage, timeout_s=15)
                 assert counted.holes == 0
                 assert counted.rows == sum(until - since for since, until in counted.verified) // MINUTE
@@ -350,7 +341,7 @@ async def test_answers_beside_a_repair_are_whole_or_name_the_damage(
                 damage = file.with_suffix(".tmp")
                 damage.write_bytes(b"dates,opens,highs,lows,closes,volumes\n" + b"\n".join(lines))
                 damage.rename(file)
-                ask = KeyRequest(exchange=KEY.exchange, symbol=KEY.symbol, timeframe=KEY.timeframe)
+                ask = KeyRequest(**KEY._asdict())
                 report = await line.bus.request("cache.repair", ask, Repair, timeout_s=30)
                 assert (report.rows_kept, report.lines_dropped) == (len(rows) - 1, 1)
             over.set()

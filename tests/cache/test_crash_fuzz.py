@@ -63,16 +63,7 @@ def make_scenario(seed: int) -> Scenario:
             times = []
         newest[key] = max(newest[key], start + length)
         rows = [(at * MINUTE, draw.random(), 1.5, 1e-7, float(draw.randint(1, 3)), 0.0) for at in times]
-        pages.append(
-            CandlePage(
-                exchange=key.exchange,
-                symbol=key.symbol,
-                timeframe=key.timeframe,
-                since=start * MINUTE,
-                until=(start + length) * MINUTE,
-                rows=rows,
-            )
-        )
+        pages.append(CandlePage(**key._asdict(), since=start * MINUTE, until=(start + length) * MINUTE, rows=rows))
     batches: list[list[tuple[int, CandlePage]]] = [[]]
     scenario = Scenario(batches)
     for seq, page in enumerate(pages, 1):

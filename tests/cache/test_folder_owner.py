@@ -58,7 +58,7 @@ class Side:
 
     async def coverage(self) -> Coverage:
         """What its cache knows of the key, as soon as one answers."""
-        ask = KeyRequest(exchange=KEY.exchange, symbol=KEY.symbol, timeframe=KEY.timeframe)
+        ask = KeyRequest(**KEY._asdict())
         async with asyncio.timeout(60):
             while True:
                 try:
@@ -72,14 +72,7 @@ class Side:
         """Put a page of ten candles on its stream, and wait until it is stored."""
         since = FIRST + number * 10 * MINUTE
         rows: list[Row] = [(since + i * MINUTE, 1.5, 2.5, 0.5, 1.25, float(number)) for i in range(10)]
-        page = CandlePage(
-            exchange=KEY.exchange,
-            symbol=KEY.symbol,
-            timeframe=KEY.timeframe,
-            since=since,
-            until=since + 10 * MINUTE,
-            rows=rows,
-        )
+        page = CandlePage(**KEY._asdict(), since=since, until=since + 10 * MINUTE, rows=rows)
         await self.bus.append(subjects.ohlcv(KEY), messages.encode(page), message_id=str(number))
         async with asyncio.timeout(60):
             while Range(since, page.until) not in [

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.cache.fence import Fence
+from cache.stored import opened
 from tickwire.cache.future_guard import AHEAD_MS, WallClock, reaches_future, without_future
-from tickwire.cache.store import Store
 from tickwire.model import subjects
 from tickwire.model.messages import CandlePage, Row
 from tickwire.model.ranges import Range, covers, merge
@@ -30,20 +29,9 @@ YEAR = 365 * DAY
 NOW = time.time_ns() // 1_000_000 // MINUTE * MINUTE
 
 
-def store_in(folder: Path, epoch: int = 1) -> Store:
-    return Store.open(folder, 0, partitions=1, claim=Fence(1, epoch), stream="s")
-
-
 def page(since: int, rows: int, key: Key = KEY, until: int | None = None) -> CandlePage:
     made: list[Row] = [(since + n * MINUTE, 1.0, 2.0, 0.5, 1.5, 3.0) for n in range(rows)]
-    return CandlePage(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
-        since=since,
-        until=since + rows * MINUTE if until is None else until,
-        rows=made,
-    )
+    return CandlePage(**key._asdict(), since=since, until=since + rows * MINUTE if until is None else until, rows=made)
 
 
 def file_of(folder: Path, ending: str, key: Key = KEY) -> Path:
@@ -63,7 +51,7 @@ def file_of(folder: Path, ending: str, key: Key = KEY) -> Path:
     ids=["a year ahead", "until a year ahead", "until 10^18", "microseconds", "beyond the tolerance", "negative"],
 )
 def test_a_page_of_a_time_that_has_not_happened_is_refused_by_itself(tmp_path: Path, wrong: CandlePage) -> None:
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     outcome = store.commit([(1, page(NOW - 20 * MINUTE, 5)), (2, wrong), (3, page(NOW - 20 * MINUTE, 5, OTHER))])
     assert [rejected.seq for rejected in outcome.rejected] == [2]
     assert "not in the past" in outcome.rejected[0].error.message
@@ -74,18 +62,18 @@ def test_a_page_of_a_time_that_has_not_happened_is_refused_by_itself(tmp_path: P
 
 def test_a_clock_that_is_a_day_behind_refuses_nothing(tmp_path: Path) -> None:
     # As seen from there, the present is a day ahead.
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     assert store.commit([(1, page(NOW + DAY, 5))]).rejected == []
     assert store.coverage(KEY).rows == 5
 
 
 def test_a_clock_that_was_reset_refuses_nothing_that_was_right_in_the_last_run(tmp_path: Path) -> None:
-    before = store_in(tmp_path)
+    before = opened(tmp_path)
     before.commit([(1, page(NOW - 9 * MINUTE, 5))])
     before.checkpoint()
     # As it looks to a machine whose clock went back by 300 days.
     os.utime(tmp_path / ".partition-0.json", (time.time() + 300 * 86_400,) * 2)
-    after = store_in(tmp_path, 2)
+    after = opened(tmp_path, 2)
     assert after.commit([(2, page(NOW + 300 * DAY, 5))]).rejected == []
     assert after.coverage(KEY).rows == 10
 
@@ -109,7 +97,7 @@ def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove
         return capsys.readouterr().err.count("ranges in the future were verified")
 
     since = NOW - DAY
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     # Sound and apart; then rows, a minute without one, rows again, and nothing since.
     store.commit([(1, page(since, 5)), (2, page(since + 100 * MINUTE, 5)), (3, page(since + 106 * MINUTE, 4))])
     store.checkpoint()
@@ -117,7 +105,7 @@ def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove
     meta["verified"] = [[since, since + 20 * MINUTE], [since + 100 * MINUTE, until]]
     file_of(tmp_path, ".meta.json").write_text(json.dumps(meta))
 
-    healed = store_in(tmp_path, 2)
+    healed = opened(tmp_path, 2)
     wanted = [
         Range(since, since + 20 * MINUTE),
         Range(since + 100 * MINUTE, since + 105 * MINUTE),
@@ -127,10 +115,10 @@ def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove
     assert (coverage.verified, coverage.rows, coverage.holes) == (wanted, 14, 15)
     assert said() == 1
     # It lasts, and is said once.
-    assert store_in(tmp_path, 3).coverage(KEY).verified == wanted
+    assert opened(tmp_path, 3).coverage(KEY).verified == wanted
     assert said() == 0
     # The next fetch closes it.
-    again = store_in(tmp_path, 4)
+    again = opened(tmp_path, 4)
     again.commit([(4, page(since + 105 * MINUTE, 0, until=NOW))])
     again.flush()
     assert again.coverage(KEY).verified == [wanted[0], Range(since + 100 * MINUTE, NOW)]
@@ -139,11 +127,11 @@ def test_what_an_earlier_version_verified_ahead_is_believed_as_far_as_rows_prove
 @pytest.mark.parametrize("ahead", [NOW + YEAR, NOW * 1000], ids=["a year", "microseconds"])
 def test_rows_of_the_future_are_not_read_and_are_a_problem_that_repair_mends(tmp_path: Path, ahead: int) -> None:
     since = NOW - DAY
-    store_in(tmp_path).commit([(1, page(since, 5))])
+    opened(tmp_path).commit([(1, page(since, 5))])
     data = file_of(tmp_path, ".csv")
     lines = f"{ahead},1.0,1.0,1.0,1.0,1.0\n{ahead + MINUTE},1.0,1.0,1.0,1.0,1.0\n"
     data.write_text(data.read_text() + lines)
-    store = store_in(tmp_path, 2)
+    store = opened(tmp_path, 2)
     coverage = store.coverage(KEY)
     # They stay until somebody says so: the clock may be what is wrong.
     assert data.read_text().endswith(lines)

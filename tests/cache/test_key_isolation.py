@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tickwire.cache.fence import Fence
+from cache.stored import opened
 from tickwire.cache.key_files import KeyFiles
-from tickwire.cache.store import Store
 from tickwire.model import subjects
 from tickwire.model.messages import CandlePage, Row
 from tickwire.model.subjects import Key
@@ -23,24 +22,13 @@ MINUTE = 60_000
 NOW = 1_700_000_040_000
 
 
-def store_in(folder: Path) -> Store:
-    return Store.open(folder, 0, partitions=1, claim=Fence(1, 1), stream="s")
-
-
 def page(key: Key, since: int = NOW, rows: int = 3) -> CandlePage:
     made: list[Row] = [(since + n * MINUTE, 1.0, 2.0, 0.5, 1.5, 3.0) for n in range(rows)]
-    return CandlePage(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
-        since=since,
-        until=since + rows * MINUTE,
-        rows=made,
-    )
+    return CandlePage(**key._asdict(), since=since, until=since + rows * MINUTE, rows=made)
 
 
 def test_a_folder_where_a_file_should_be_refuses_its_key_and_no_other(tmp_path: Path) -> None:
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     (tmp_path / f"{subjects.file_stem(KEY)}.csv").mkdir()
     found = store.commit([(1, page(KEY)), (2, page(OTHER)), (3, page(KEY))])
     assert [(each.symbol, each.rows) for each in found.stored] == [(OTHER.symbol, 3)]
@@ -54,7 +42,7 @@ def test_a_folder_where_a_file_should_be_refuses_its_key_and_no_other(tmp_path: 
 def test_a_bug_over_one_key_is_logged_and_refuses_its_pages_and_no_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], method: str
 ) -> None:
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
     # Rows that come before what is there are spliced in.
     store.commit([(1, page(KEY)), (2, page(OTHER))])
     sound = getattr(KeyFiles, method)
@@ -82,7 +70,7 @@ def test_a_bug_over_one_key_is_logged_and_refuses_its_pages_and_no_others(
 
 def test_a_disk_without_room_refuses_no_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """That is no fault of a key: all of them wait."""
-    store = store_in(tmp_path)
+    store = opened(tmp_path)
 
     def full(file: KeyFiles, *arguments: object) -> object:
         raise OSError(28, "No space left on device")

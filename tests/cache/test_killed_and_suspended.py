@@ -43,9 +43,7 @@ def pages_of(key: Key, count: int, seed: int) -> list[CandlePage]:
     order = [number for number in order for _ in range(1 + (draw.random() < 0.1))]
     return [
         CandlePage(
-            exchange=key.exchange,
-            symbol=key.symbol,
-            timeframe=key.timeframe,
+            **key._asdict(),
             since=number * PAGE * MINUTE,
             until=(number + 1) * PAGE * MINUTE,
             rows=[row_at(key, minute) for minute in range(number * PAGE, (number + 1) * PAGE) if minute % 97],
@@ -105,7 +103,7 @@ class Watcher:
 
 
 async def coverage(bus: Bus, key: Key, timeout_s: float = 100) -> Coverage:
-    request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    request = KeyRequest(**key._asdict())
     return await bus.request("cache.coverage", request, Coverage, timeout_s=timeout_s)
 
 
@@ -127,7 +125,7 @@ async def publish(bus: Bus, pages: list[CandlePage]) -> None:
 
 
 async def rows_of(bus: Bus, key: Key) -> list[Row]:
-    request = CandlesRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    request = CandlesRequest(**key._asdict())
     rows: list[Row] = []
     async for chunk in bus.request_chunks("cache.get", request, partial(messages.decode, kind=Candles), timeout_s=15):
         rows += chunk.rows
@@ -153,7 +151,7 @@ async def everything_is_there(bus: Bus, folder: Path, pages: dict[Key, list[Cand
         assert await rows_of(bus, key) == expected
         lines = (folder / f"{subjects.file_stem(key)}.csv").read_text().splitlines()[1:]
         assert [tuple(map(float, line.split(","))) for line in lines] == expected
-        request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+        request = KeyRequest(**key._asdict())
         assert (await bus.request("cache.verify", request, Verification, timeout_s=30)).problem_count == 0
 
 

@@ -66,18 +66,11 @@ def row_at(minute: int) -> Row:
 def page(minutes: Iterable[int], key: Key = KEY) -> CandlePage:
     """A page with the rows of these minutes."""
     rows = [row_at(minute) for minute in minutes]
-    return CandlePage(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
-        since=rows[0][0],
-        until=rows[-1][0] + MINUTE,
-        rows=rows,
-    )
+    return CandlePage(**key._asdict(), since=rows[0][0], until=rows[-1][0] + MINUTE, rows=rows)
 
 
 def ask(key: Key = KEY) -> KeyRequest:
-    return KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    return KeyRequest(**key._asdict())
 
 
 def candles(**limits: object) -> CandlesRequest:
@@ -275,9 +268,7 @@ async def test_each_page_that_is_passed_over_is_published_with_its_place_and_the
         told.append(messages.decode(message.data, RejectedPage))
 
     await bus.subscribe(subjects.rejected(key), take)
-    good = CandlePage(
-        exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, since=0, until=7_200_000, rows=[]
-    )
+    good = CandlePage(**key._asdict(), since=0, until=7_200_000, rows=[])
     wrong = json.loads(messages.encode(good))
     payloads = [
         b"no page",

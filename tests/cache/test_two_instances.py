@@ -28,14 +28,7 @@ KEYS = [Key("binance", symbol, "1m") for symbol in ("A/B", "C/D", "E/F", "G/H", 
 def page(key: Key, number: int, rows: int = 10) -> CandlePage:
     since = START + number * rows * MINUTE
     made: list[Row] = [(since + i * MINUTE, 1.0 + number, 2.0 + number, 0.5, 1.5, float(i)) for i in range(rows)]
-    return CandlePage(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
-        since=since,
-        until=since + rows * MINUTE,
-        rows=made,
-    )
+    return CandlePage(**key._asdict(), since=since, until=since + rows * MINUTE, rows=made)
 
 
 async def publish(line: Pipeline, key: Key, number: int) -> None:
@@ -90,7 +83,7 @@ def assert_files_are_whole(line: Pipeline, pages: int) -> None:
 
 
 async def coverage(line: Pipeline, key: Key) -> Coverage:
-    ask = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    ask = KeyRequest(**key._asdict())
     return await line.bus.request("cache.coverage", ask, Coverage, timeout_s=15)
 
 
@@ -175,7 +168,7 @@ async def test_a_reply_over_the_limit_comes_in_chunks_from_whichever_instance_is
     async with asyncio.timeout(100):
         while not any(stored.until >= START + 20_000 * MINUTE for stored in line.stored):
             await asyncio.sleep(0.02)
-    ask = CandlesRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    ask = CandlesRequest(**key._asdict())
     for _ in range(6):
         chunks = [c async for c in line.bus.request_chunks("cache.get", ask, lambda d: messages.decode(d, Candles))]
         assert len(chunks) > 1

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tickwire.cache.fence import Fence
+from cache.stored import opened
 from tickwire.cache.store import Store
 from tickwire.errors import BadRequest
 from tickwire.model.messages import CandlePage, VolumeUnit
@@ -19,10 +19,6 @@ pytestmark = pytest.mark.pure
 KEY = Key("okx", "BTC/USDT:USDT", "1m")
 SPOT = Key("okx", "BTC/USDT", "1m")
 MINUTE = 60_000
-
-
-def opened(folder: Path, epoch: int = 1) -> Store:
-    return Store.open(folder, 0, partitions=1, claim=Fence(1, epoch), stream="s")
 
 
 def page(first: int, last: int, volume: float, unit: VolumeUnit | None, key: Key = KEY) -> CandlePage:

@@ -24,17 +24,10 @@ SINCE = 1_700_000_040_000
 
 async def cached(url: str) -> None:
     """Have a key cached whose symbol no Latin encoding has."""
-    page = CandlePage(
-        exchange=KEY.exchange,
-        symbol=KEY.symbol,
-        timeframe=KEY.timeframe,
-        since=SINCE,
-        until=SINCE + 60_000,
-        rows=[(SINCE, 1.0, 1.0, 1.0, 1.0, 1.0)],
-    )
+    page = CandlePage(**KEY._asdict(), since=SINCE, until=SINCE + 60_000, rows=[(SINCE, 1.0, 1.0, 1.0, 1.0, 1.0)])
     async with connect(NatsSettings(url=url), name="test") as bus:
         await bus.append(subjects.ohlcv(KEY), messages.encode(page), message_id="encoded")
-        request = KeyRequest(exchange=KEY.exchange, symbol=KEY.symbol, timeframe=KEY.timeframe)
+        request = KeyRequest(**KEY._asdict())
         while not (await bus.request("cache.coverage", request, Coverage)).rows:
             pass
 

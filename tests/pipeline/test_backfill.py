@@ -29,7 +29,7 @@ def source_rows(path: Path) -> list[Row]:
 
 
 def ask(key: Key) -> KeyRequest:
-    return KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    return KeyRequest(**key._asdict())
 
 
 def kline_requests(log: list[dict[str, Any]], symbol: str) -> list[tuple[int, int | None]]:

@@ -52,7 +52,7 @@ async def now(line: Pipeline) -> int:
 
 async def assert_true(line: Pipeline, key: Key) -> list[tuple[int, int]]:
     """Nothing is verified that has not happened; what is verified is the exchange's own, row by row. The ranges."""
-    request = KeyRequest(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
+    request = KeyRequest(**key._asdict())
     known = await line.bus.request("cache.coverage", request, Coverage, timeout_s=30)
     rows = {row[0]: row for row in line.rows(key)}
     at = await now(line)
