@@ -45,7 +45,7 @@ Row = tuple[str, float, str, float | None]
 def rows() -> Iterator[Row]:
     """Yield the rows of trades, candles and books."""
     frames = [venue.trade_event("BTCUSDT", number, AT + number // 10).decode() for number in range(1, COUNT + 1)]
-    trades: list[Trade] = [found.item for found in map(binance.decode, frames) if found is not None]
+    trades: list[Trade] = [found[0].items[0] for found in map(binance.decode, frames) if found is not None]
     yield from decoding(frames)
     yield from ordering(trades)
     yield from encoding(trades)
@@ -131,7 +131,7 @@ def books() -> Iterator[Row]:
     """Yield rows of order books, with changes of 20 levels."""
     source = venue.Venue(1)
     frames = [source.event("depth", "BTC", AT).decode() for _ in range(5000)]
-    diffs: list[Diff] = [found.item for found in map(binance.decode, frames) if found is not None]
+    diffs: list[Diff] = [found[0].items[0] for found in map(binance.decode, frames) if found is not None]
     snapshot = source.book("BTCUSDT")
     sides = [[(float(price), float(amount)) for price, amount in snapshot[side]] for side in ("bids", "asks")]
 

@@ -52,7 +52,7 @@ def of_aggregate(data: Any) -> Decoded:
         price=number(data["p"]),
         amount=number(data["q"]),
     )
-    return Decoded("trade", data["s"], trade)
+    return Decoded("trade", data["s"], (trade,))
 
 
 def of_depth(data: Any) -> Decoded:
@@ -64,7 +64,7 @@ def of_depth(data: Any) -> Decoded:
         asks=levels(data["a"]),
         previous=data.get("pu"),
     )
-    return Decoded("book", data["s"], diff)
+    return Decoded("book", data["s"], (diff,))
 
 
 def of_kline(data: Any) -> Decoded:
@@ -81,13 +81,13 @@ def of_kline(data: Any) -> Decoded:
         trades=k["n"],
         closed=k["x"],
     )
-    return Decoded("candle", k["s"], kline, k["i"])
+    return Decoded("candle", k["s"], (kline,), k["i"])
 
 
 def of_best(data: Any) -> Decoded:
     said = {name: number(data[letter]) for name, letter in
             (("bid", "b"), ("bid_amount", "B"), ("ask", "a"), ("ask_amount", "A"))}  # fmt: skip
-    return Decoded("ticker", data["s"], said | ({"timestamp": data["T"]} if "T" in data else {}))
+    return Decoded("ticker", data["s"], (said | ({"timestamp": data["T"]} if "T" in data else {}),))
 
 
 RULES: dict[str | None, Callable[[Any], Decoded]] = {
@@ -106,7 +106,7 @@ def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path, n
         data = json.loads(frame)["data"]
         event = data.get("e")
         events[event] += 1
-        assert decode(frame) == RULES[event](data)
+        assert decode(frame) == (RULES[event](data),)
     assert events == RECORDINGS[name]
 
 
@@ -152,21 +152,17 @@ def test_a_raw_trade_and_a_day_are_decoded() -> None:
         '{"e":"trade","E":1672515782136,"s":"BNBBTC","t":12345,"p":"0.001","q":"100","T":1672515782136,'
         '"m":true,"M":true}'
     )
-    assert decode(trade) == Decoded(
-        "trade", "BNBBTC", Trade(id="12345", timestamp=1672515782136, side="sell", price=0.001, amount=100.0)
-    )
+    expected = Trade(id="12345", timestamp=1672515782136, side="sell", price=0.001, amount=100.0)
+    assert decode(trade) == (Decoded("trade", "BNBBTC", (expected,)),)
     day = (
         '{"e":"24hrTicker","E":1672515782136,"s":"BNBBTC","p":"0.0015","P":"250.00","w":"0.0018","x":"0.0009",'
         '"c":"0.0025","Q":"10","b":"0.0024","B":"10","a":"0.0026","A":"100","o":"0.0010","h":"0.0025","l":"0.0010",'
         '"v":"10000","q":"18","O":0,"C":86400000,"F":0,"L":18150,"n":18151}'
     )
     said = decode(day)
-    assert said == Decoded(
-        "ticker",
-        "BNBBTC",
-        {"timestamp": 1672515782136, "last": 0.0025, "open": 0.001, "high": 0.0025, "low": 0.001, "volume": 10000.0,
-         "quote_volume": 18.0},
-    )  # fmt: skip
+    fields = {"timestamp": 1672515782136, "last": 0.0025, "open": 0.001, "high": 0.0025, "low": 0.001,
+              "volume": 10000.0, "quote_volume": 18.0}  # fmt: skip
+    assert said == (Decoded("ticker", "BNBBTC", (fields,)),)
     mini = (
         '{"e":"24hrMiniTicker","E":1672515782136,"s":"BNBBTC","c":"0.0025","o":"0.0010","h":"0.0025","l":"0.0010",'
         '"v":"10000","q":"18"}'

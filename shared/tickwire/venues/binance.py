@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from tickwire.model.feeds import Candle, Trade
 from tickwire.model.numbers import Amount, Price
 from tickwire.venues.dialect import Decoded, Dialect, Diff, Refusal
-from tickwire.venues.profile import BookFacts, CandleFacts, Profile, SocketFacts, TradeFacts
+from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("binance", "binanceus", "binanceusdm", "binancecoinm"),
@@ -71,7 +71,7 @@ class Kline(Struct, frozen=True, gc=False):
     trades: int = field(name="n")
     closed: bool = field(name="x")
 
-    def candle(self, exchange: str, symbol: str, *, inverse: bool) -> Candle:
+    def candle(self, exchange: str, symbol: str, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
         return Candle(
             exchange=exchange,
@@ -82,7 +82,7 @@ class Kline(Struct, frozen=True, gc=False):
             high=self.high,
             low=self.low,
             close=self.close,
-            volume=self.other_volume if inverse else self.volume,
+            volume=self.other_volume if kind == "inverse" else self.volume,
             trades=self.trades,
             closed=self.closed,
             complete=True,
@@ -158,46 +158,44 @@ _aggregate, _trade, _depth, _best = _decoder(_Aggregate), _decoder(_Trade), _dec
 _kline, _day, _name = _decoder(_KlineEvent), _decoder(_Day), _decoder(_Name)
 
 
-def _of_aggregate(text: str) -> Decoded:
+def _of_aggregate(text: str) -> tuple[Decoded]:
     t = _aggregate(text)
     made = Trade(id=str(t.a), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
-    return Decoded("trade", t.s, made)
+    return (Decoded("trade", t.s, (made,)),)
 
 
-def _of_trade(text: str) -> Decoded:
+def _of_trade(text: str) -> tuple[Decoded]:
     t = _trade(text)
     made = Trade(id=str(t.t), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
-    return Decoded("trade", t.s, made)
+    return (Decoded("trade", t.s, (made,)),)
 
 
-def _of_depth(text: str) -> Decoded:
+def _of_depth(text: str) -> tuple[Decoded]:
     d = _depth(text)
-    return Decoded("book", d.s, Diff(first=d.U, last=d.u, timestamp=d.E, bids=d.b, asks=d.a, previous=d.pu))
+    diff = Diff(first=d.U, last=d.u, timestamp=d.E, bids=d.b, asks=d.a, previous=d.pu)
+    return (Decoded("book", d.s, (diff,)),)
 
 
-def _of_best(text: str) -> Decoded:
+def _of_best(text: str) -> tuple[Decoded]:
     b = _best(text)
     fields: dict[str, Any] = {"bid": b.b, "bid_amount": b.B, "ask": b.a, "ask_amount": b.A}
     if b.T is not None:
         fields["timestamp"] = b.T
-    return Decoded("ticker", b.s, fields)
+    return (Decoded("ticker", b.s, (fields,)),)
 
 
-def _of_kline(text: str) -> Decoded:
+def _of_kline(text: str) -> tuple[Decoded]:
     event = _kline(text)
-    return Decoded("candle", event.s, event.k, event.k.timeframe)
+    return (Decoded("candle", event.s, (event.k,), event.k.timeframe),)
 
 
-def _of_day(text: str) -> Decoded:
+def _of_day(text: str) -> tuple[Decoded]:
     d = _day(text)
-    return Decoded(
-        "ticker",
-        d.s,
-        {"timestamp": d.E, "last": d.c, "open": d.o, "high": d.h, "low": d.l, "volume": d.v, "quote_volume": d.q},
-    )
+    fields = {"timestamp": d.E, "last": d.c, "open": d.o, "high": d.h, "low": d.l, "volume": d.v, "quote_volume": d.q}
+    return (Decoded("ticker", d.s, (fields,)),)
 
 
-_EVENTS: dict[str, Callable[[str], Decoded]] = {
+_EVENTS: dict[str, Callable[[str], tuple[Decoded]]] = {
     "aggTrade": _of_aggregate,
     "trade": _of_trade,
     "depthUpdate": _of_depth,
@@ -211,7 +209,7 @@ _BY_PREFIX = {f'{name}","E":'[:8]: decode for name, decode in _EVENTS.items()}
 _ANSWERS = ('{"result":', '{"id":', '{"error":')
 
 
-def decode(text: str) -> Decoded | None:
+def decode(text: str) -> tuple[Decoded] | None:
     """See `Dialect.decode`."""
     if text.startswith('{"stream":"'):
         start = text.find('"data":') + 7

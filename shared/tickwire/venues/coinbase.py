@@ -29,3 +29,5 @@ EXCHANGE = Profile(
     # The channel `level2` is for members alone (ccxt 4.5.90 signs it).
     conditions=(Condition(kinds=("book",), key=True),),
 )
+
+PROFILES = (PROFILE, EXCHANGE)

@@ -5,46 +5,75 @@ A dialect has only what a venue needs beyond ccxt's unified form. The empty one 
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
 from tickwire.model.feeds import Candle, Level, Trade
+from tickwire.venues.profile import MarketKind
+
+Texts = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
+"""The price and amount of each bid and of each ask, as the venue wrote them."""
 
 
-class Diff(Struct, frozen=True, kw_only=True):
-    """A change of a book as the exchange sends it: updates `first` to `last`; `previous` is the `last` before it.
+class BookSnapshot(Struct, frozen=True, kw_only=True):
+    """A whole book as the venue sends it on the socket: it replaces what was known. Levels of amount 0 are dropped.
 
-    `previous` is absent where the exchange numbers without gaps.
+    `sequence` is the venue's number of its last update, absent where the venue has none. `checksum` is the venue's, of
+    the book after this message; `texts` are the levels as it wrote them, where its checksum is made of texts.
     """
 
-    first: int
-    last: int
     timestamp: int | None
     bids: list[Level]
     asks: list[Level]
+    sequence: int | None = None
+    checksum: int | None = None
+    texts: Texts | None = None
+
+
+class Diff(Struct, frozen=True, kw_only=True):
+    """A change of a book as the venue sends it: levels with their new amounts, 0 for removed levels.
+
+    Updates `first` to `last`; `previous` is the `last` before it. `BookFacts.sequence` says which of the three the
+    venue sends. `checksum` and `texts`: see `BookSnapshot`.
+    """
+
+    timestamp: int | None
+    bids: list[Level]
+    asks: list[Level]
+    first: int | None = None
+    last: int | None = None
     previous: int | None = None
+    checksum: int | None = None
+    texts: Texts | None = None
 
 
 class VenueCandle(Protocol):
-    """A candle as the exchange sends it, before its market is known."""
+    """A candle as the venue sends it, before its market is known."""
 
-    def candle(self, exchange: str, symbol: str, *, inverse: bool) -> Candle:
-        """The candle as a message, its volume in base currency."""
+    def candle(self, exchange: str, symbol: str, kind: MarketKind | None) -> Candle:
+        """The candle as a message.
+
+        Its volume is in base currency with `volume_unit="base"`, or without a `volume_unit` in the unit that the
+        profile states as `candles.live_volume`. `trades` is 0 where the venue does not count them.
+        """
 
 
 class Decoded(NamedTuple):
-    """The market data of one frame.
+    """Market data of one feed in one frame.
 
-    `market` is the exchange's own id. `item` is a Trade, a Diff, a dict of `feeds.Ticker`'s fields or a VenueCandle,
-    according to `kind`; `timeframe` is that of a candle.
+    `market` is the name by which frames call the market: `Dialect.market_name`. `items`, oldest first, are according to
+    `kind`: trade: `Trade`; book: `BookSnapshot` or `Diff`; ticker: dicts of `feeds.Ticker`'s fields; candle:
+    `VenueCandle`. `timeframe` is that of a candle, by ccxt's name.
     """
 
     kind: str
     market: str
-    item: Any
+    items: Sequence[Any]
     timeframe: str | None = None
 
 
@@ -65,13 +94,37 @@ DropAggregated = Callable[
 class Dialect:
     """What is read by code of the venue instead of ccxt's."""
 
-    decode: Callable[[str], Decoded | None] | None = None
-    """The market data of a frame; None for a frame that ccxt shall read. Raises msgspec.DecodeError."""
-    is_spot_url: Callable[[str], bool] = lambda url: True
-    """Whether a socket of this URL carries spot markets: ids of markets are unique per kind of market only."""
+    decode: Callable[[str], Sequence[Decoded] | None] | None = None
+    """The market data of a frame: one `Decoded` for each feed that it is about; empty if it says nothing new.
+
+    Gets every frame that is UTF-8 text, also those that are no JSON (`pong`), and `""`. None for every frame that ccxt
+    shall read: acknowledgements, errors, pongs, other channels. Raises msgspec.DecodeError for a frame of a channel of
+    its own that is malformed: the frame is counted and dropped, ccxt does not get it.
+    """
+    market_name: Callable[[Mapping[str, Any]], str] = operator.itemgetter("id")
+    """The name by which frames call a market, by ccxt's description of it. Unique on a socket per kind of feed, or with
+    `is_spot_url`. Where frames name the kind of market beside its id, `decode` and this join both."""
+    is_spot_url: Callable[[str], bool] | None = None
+    """Whether a socket of this URL carries spot markets; where spot markets and contracts share names."""
+    checksum: Callable[[Sequence[tuple[str, str]], Sequence[tuple[str, str]]], int] | None = None
+    """(bids, asks), the best `BookFacts.checksum_levels` of each side as the venue wrote them, best first -> the
+    venue's checksum."""
+    frame_number: Callable[[str], int | None] | None = None
+    """The number of a frame, where the venue numbers all frames of a socket by one each; None for a frame without. If
+    one is missing, the socket is opened anew."""
     refusal: Callable[[Mapping[str, Any]], Refusal] | None = None
     """What an error frame, parsed from JSON, refuses; None where ccxt's own reading serves."""
     stream_params: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda options, method: {}
-    """(ccxt's options, name of a watch method) -> the parameters that select the stream."""
+    """(ccxt's options, name of a watch method: `watchTrades`, `watchOrderBook`, `watchTicker` or `watchOHLCV`) -> the
+    parameters that select the stream; the same ones unsubscribe."""
     drop_aggregated: DropAggregated | None = None
     """Drops the trades of a REST page that the live feed already sent, joined into one trade."""
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MS = timedelta(milliseconds=1)
+
+
+def ms_of(time: datetime) -> int:
+    """A time that msgspec decoded from ISO 8601 text, ms since the epoch, cut off. Raises TypeError without a zone."""
+    return (time - _EPOCH) // _MS

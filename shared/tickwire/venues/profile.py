@@ -96,7 +96,20 @@ class BookFacts(Struct, frozen=True, kw_only=True):
     """Live order books."""
 
     deltas: bool = False
-    """Whether the dialect decodes changes with the venue's own sequence, so that tickwire keeps the book itself."""
+    """Whether the dialect decodes books, so that tickwire keeps them itself and publishes their changes."""
+    snapshot: Literal["rest", "socket", "every message"] = "rest"
+    """How the whole book comes: requested by REST; as a `BookSnapshot` after each subscription; or every message is a
+    `BookSnapshot`."""
+    sequence: Literal["ranges", "chain", "steps", "rising"] | None = "ranges"
+    """How a lost change shows: each has a range of numbers, `first` to `last`, that follows the one before (`ranges`,
+    as Binance); each names the number before it, `previous` (`chain`); `last` rises by exactly one (`steps`), or by any
+    number (`rising`: only disorder shows). None: there are no numbers, only a checksum or the socket can show it."""
+    depth: int | None = None
+    """Levels of each side that the socket keeps current: levels beyond are dropped. None: the whole book."""
+    checksum_levels: int | None = None
+    """Levels of each side that the checksum covers, where the dialect has a `checksum`."""
+    request_levels: tuple[int, ...] = (500, 1000)
+    """Levels of a side that a REST snapshot may be requested with, ascending."""
 
 
 class SocketFacts(Struct, frozen=True, kw_only=True):

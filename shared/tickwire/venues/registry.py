@@ -1,72 +1,75 @@
-"""The profile and the dialect of each ccxt id."""
+"""The profile and the dialect of each ccxt id, found in the modules of this folder.
+
+A module declares `PROFILE`, or several `PROFILES`, and may declare a `DIALECT`, which reads the frames of the exchanges
+of its `PROFILE`. A new venue is a new module: nothing lists them. They are imported when the first is asked for.
+"""
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+from collections.abc import Mapping
 from functools import cache
+from types import ModuleType
+from typing import NamedTuple
 
+from tickwire import venues
 from tickwire.model.timeframes import Grid, grid
-from tickwire.venues import (
-    binance,
-    bitfinex,
-    bitget,
-    bitstamp,
-    bybit,
-    coinbase,
-    cryptocom,
-    deribit,
-    gate,
-    generic,
-    htx,
-    hyperliquid,
-    kraken,
-    krakenfutures,
-    kucoin,
-    limited,
-    mexc,
-    okx,
-    upbit,
-    whitebit,
-)
+from tickwire.venues import generic
 from tickwire.venues.dialect import Dialect
 from tickwire.venues.profile import Profile
 
-PROFILES: tuple[Profile, ...] = (
-    binance.PROFILE,
-    bitfinex.PROFILE,
-    bitget.PROFILE,
-    bitstamp.PROFILE,
-    bybit.PROFILE,
-    coinbase.PROFILE,
-    coinbase.EXCHANGE,
-    cryptocom.PROFILE,
-    deribit.PROFILE,
-    gate.PROFILE,
-    htx.PROFILE,
-    hyperliquid.PROFILE,
-    kraken.PROFILE,
-    krakenfutures.PROFILE,
-    kucoin.PROFILE,
-    mexc.PROFILE,
-    okx.PROFILE,
-    upbit.PROFILE,
-    whitebit.PROFILE,
-    *limited.PROFILES,
-)
 
-DIALECTS: tuple[tuple[Profile, Dialect], ...] = ((binance.PROFILE, binance.DIALECT), (okx.PROFILE, okx.DIALECT))
-"""Dialects, each of the exchanges of a profile."""
+class Venue(NamedTuple):
+    """What is declared of an exchange."""
+
+    profile: Profile
+    dialect: Dialect
+
+
+class AmbiguousVenue(ValueError):
+    """Two modules declare one exchange, or a dialect has no profile: a bug."""
+
+
+def collect(modules: Mapping[str, ModuleType]) -> dict[str, Venue]:
+    """What modules declare, by ccxt id. Raises AmbiguousVenue."""
+    found: dict[str, Venue] = {}
+    for name, module in sorted(modules.items()):
+        one: Profile | None = getattr(module, "PROFILE", None)
+        dialect: Dialect | None = getattr(module, "DIALECT", None)
+        if dialect is not None and one is None:
+            raise AmbiguousVenue(f"{name} has a DIALECT, but no PROFILE that names its exchanges")
+        profiles: tuple[Profile, ...] = getattr(module, "PROFILES", () if one is None else (one,))
+        if one is not None and one not in profiles:
+            raise AmbiguousVenue(f"{name} has a PROFILE that is not one of its PROFILES")
+        for profile in profiles:
+            reads = dialect if profile is one and dialect is not None else generic.DIALECT
+            for exchange in profile.exchanges:
+                if exchange in found:
+                    raise AmbiguousVenue(f"{name} declares {exchange}, which another module or profile declares, too")
+                found[exchange] = Venue(profile, reads)
+    return found
 
 
 @cache
+def declared() -> Mapping[str, Venue]:
+    """What is declared, by ccxt id, in the order of the modules' names. Raises AmbiguousVenue."""
+    # `pkgutil` reads folders, zip files and frozen programs alike.
+    names = sorted(each.name for each in pkgutil.iter_modules(venues.__path__))
+    own = __name__.rpartition(".")[2]
+    return collect({each: importlib.import_module(f"{venues.__name__}.{each}") for each in names if each != own})
+
+
 def profile_of(exchange: str) -> Profile:
     """The profile of a ccxt exchange id; `generic` where nothing is declared."""
-    return next((profile for profile in PROFILES if exchange in profile.exchanges), generic.PROFILE)
+    venue = declared().get(exchange)
+    return generic.PROFILE if venue is None else venue.profile
 
 
-@cache
 def dialect_of(exchange: str) -> Dialect:
     """The dialect of a ccxt exchange id; `generic` where ccxt reads everything."""
-    return next((dialect for profile, dialect in DIALECTS if exchange in profile.exchanges), generic.DIALECT)
+    venue = declared().get(exchange)
+    return generic.DIALECT if venue is None else venue.dialect
 
 
 def grid_of(exchange: str, timeframe: str, opens_at: int | None = None) -> Grid:

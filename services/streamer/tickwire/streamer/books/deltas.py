@@ -52,7 +52,7 @@ class DeltaPublisher:
         if self._broken or not self._wanted:
             return
         self._queue.append(
-            BookDelta(first=before + 1, last=diff.last, timestamp=diff.timestamp, bids=diff.bids, asks=diff.asks)
+            BookDelta(first=before + 1, last=diff.last or 0, timestamp=diff.timestamp, bids=diff.bids, asks=diff.asks)
         )
         self._received = received
         self._weight += 1 + len(diff.bids) + len(diff.asks)

@@ -73,6 +73,8 @@ class OrderBook:
         Raises OutOfStep if a delta before it is missing, or if it leaves the book crossed (best bid not below the best
         ask). The book is unusable then.
         """
+        assert diff.first is not None
+        assert diff.last is not None
         if diff.last <= self.sequence:
             self._repeats += self._applied
             if self._repeats > REPEATS:

@@ -19,6 +19,7 @@ from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.redaction import described
 from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
+from tickwire.streamer.subscriptions.frame_decoder import MarketFeeds, frame_decoder
 from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
 from tickwire.venues.registry import dialect_of, profile_of
@@ -44,8 +45,7 @@ class FrameRouter:
         self._unhooked: set[WatchedFeed] = set()
         self._kept: dict[tuple[Feed, str], Subscription] = {}
         """Subscriptions that ccxt and the exchange continue though no feed uses them."""
-        self._markets: dict[tuple[bool, str, str, str | None], WatchedFeed] = {}
-        """Feeds by whether the market is spot, kind, the exchange's id of the market, and timeframe."""
+        self._markets: MarketFeeds = {}
         self._waiting: WeakKeyDictionary[CcxtClient, dict[Any, set[Subscription]]] = WeakKeyDictionary()
         """By socket and ccxt's name of a result, the subscriptions that wait for it."""
         self._settling: WeakKeyDictionary[CcxtClient, bool] = WeakKeyDictionary()
@@ -65,10 +65,10 @@ class FrameRouter:
         watched.acknowledged = self._acknowledges is True
 
     def locate(self, watched: WatchedFeed) -> None:
-        """Route to a feed by the exchange's own id of its market, too. The markets must be loaded."""
+        """Route to a feed by the exchange's own name of its market, too. The markets must be loaded."""
         market = self._exchange.market(watched.feed.symbol)
-        is_spot = bool(market.get("spot"))
-        self._markets[is_spot, watched.feed.kind, market["id"], watched.feed.timeframe] = watched
+        is_spot = None if self.dialect.is_spot_url is None else bool(market.get("spot"))
+        self._markets[is_spot, watched.feed.kind, self.dialect.market_name(market), watched.feed.timeframe] = watched
 
     def remove(self, watched: WatchedFeed) -> None:
         """Stop routing to a feed."""
@@ -144,7 +144,7 @@ class FrameRouter:
             opened=partial(self._opened, client),
         )
         observe_calls(client, calls, self._exchange.tokenBucket)
-        decode = self._decoder(client) if self.decodes else None
+        decode = frame_decoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
         result = partial(self._take_result, client) if self.hooks.result else None
         attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
 
@@ -225,28 +225,6 @@ class FrameRouter:
         return re.search(rf"(?<![\w-])({'|'.join(names)})(?![\w-])", text, re.IGNORECASE) is not None
 
     # ---- data
-
-    def _decoder(self, client: CcxtClient) -> Callable[[str | bytes, int], bool]:
-        is_spot = self.dialect.is_spot_url(client.url)
-        exchange, decode, find = self._exchange.id, self.dialect.decode, self._markets.get
-        assert decode is not None
-
-        def take(data: str | bytes, received: int) -> bool:
-            decoded = decode(data if isinstance(data, str) else data.decode())
-            if decoded is None:
-                return False
-            kind, market, item, timeframe = decoded
-            watched = find((is_spot, kind, market, timeframe))
-            # Data of feeds that are not watched any more is dropped, too: ccxt must not cache it.
-            if watched is not None:
-                if kind == "candle":
-                    symbol = watched.feed.symbol
-                    inverse = bool(((self._exchange.markets or {}).get(symbol) or {}).get("inverse"))
-                    item = item.candle(exchange, symbol, inverse=inverse)
-                watched.take(client, (item,), received)
-            return True
-
-        return take
 
     def _take_result(self, client: CcxtClient, result: Any, name: Any) -> bool:
         """Route a result to the feeds that it is about or that wait for its name; return whether there are any."""

@@ -198,7 +198,6 @@ class Mapper:
             except (TypeError, ValueError, IndexError) as error:
                 # The other items are good.
                 self._rejected(f"{error!r} over {str(row)[:200]}")
-        # Some venues stream days and weeks of another time zone than by REST (okx); the cache has those of REST.
         return [each for each in made if self._opens(each)]
 
     def _is_plausible(self, opened: Any) -> bool:
@@ -209,11 +208,21 @@ class Mapper:
         return wrong is None
 
     def _opens(self, made: Candle) -> bool:
-        if grid_of(made.exchange, made.timeframe).opens(made.timestamp):
-            return True
-        opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
-        self._rejected(f"no {made.timeframe} candle opens at {opened}: the exchange uses another time zone")
-        return False
+        reason = wrong_open(made)
+        if reason is not None:
+            self._rejected(reason)
+        return reason is None
+
+
+def wrong_open(made: Candle) -> str | None:
+    """Why a candle is not on the grid of its venue; None if it is.
+
+    Some venues stream days and weeks of another time zone than by REST (okx); the cache has those of REST.
+    """
+    if grid_of(made.exchange, made.timeframe).opens(made.timestamp):
+        return None
+    opened = datetime.fromtimestamp(made.timestamp / 1000, UTC).isoformat(timespec="minutes")
+    return f"no {made.timeframe} candle opens at {opened}: the exchange uses another time zone"
 
 
 def ticker(found: dict[str, Any]) -> dict[str, Any]:

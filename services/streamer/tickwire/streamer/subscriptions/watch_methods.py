@@ -38,9 +38,10 @@ def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[
             ]  # fmt: skip
         case "book":
             # Without a limit: ccxt 4.5.90 cuts the live book to it, and loses levels.
+            stream = dialect.stream_params(exchange.options, "watchOrderBook")
             return [
-                method("book", lambda: exchange.watch_order_book(symbol, params={}), "unWatchOrderBook",
-                       lambda: exchange.un_watch_order_book(symbol, {}))
+                method("book", lambda: exchange.watch_order_book(symbol, params=dict(stream)), "unWatchOrderBook",
+                       lambda: exchange.un_watch_order_book(symbol, dict(stream)))
             ]  # fmt: skip
         case "ticker":
             stream = dialect.stream_params(exchange.options, "watchTicker")
@@ -55,7 +56,8 @@ def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[
                 )  # fmt: skip
             return methods
         case "candle":
+            stream = dialect.stream_params(exchange.options, "watchOHLCV")
             return [
-                method("candles", lambda: exchange.watch_ohlcv(symbol, timeframe, params={}), "unWatchOHLCV",
-                       lambda: exchange.un_watch_ohlcv(symbol, timeframe, {}))
+                method("candles", lambda: exchange.watch_ohlcv(symbol, timeframe, params=dict(stream)), "unWatchOHLCV",
+                       lambda: exchange.un_watch_ohlcv(symbol, timeframe, dict(stream)))
             ]  # fmt: skip
