@@ -15,9 +15,10 @@ def invoke(
     command: Callable[Concatenate[asyncio.Event, P], Awaitable[int | None]], *args: P.args, **kwargs: P.kwargs
 ) -> int:
     """Run `command(stop, ...)` on an event loop, where SIGINT and SIGTERM set `stop`; return its exit code."""
-    from tickwire.process import lifecycle
+    from tickwire.process import imports, lifecycle
 
     async def main(stop: asyncio.Event) -> int | None:
         return await command(stop, *args, **kwargs)
 
-    return lifecycle.run(main)
+    with imports.collected():
+        return lifecycle.run(main)

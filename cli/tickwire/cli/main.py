@@ -11,7 +11,7 @@ import typer
 from tickwire.cli.commands import candles, feeds, inspection, jobs, processes
 from tickwire.cli.options import GROUP
 from tickwire.cli.output import encoding
-from tickwire.process import optional_packages
+from tickwire.process import imports, optional_packages
 
 # Typer's vendored Click has no public name for the base class of its errors.
 ClickException = typer.BadParameter.__mro__[2]
@@ -38,7 +38,9 @@ def run(arguments: list[str] | None = None) -> int:
     given = sys.argv[1:] if arguments is None else arguments
     encoding.for_people()
     try:
-        code = app(args=encoding.arguments(given), prog_name="tickwire", standalone_mode=False)
+        # Until `invoke`, the imports of a command's implementation.
+        with imports.uncollected():
+            code = app(args=encoding.arguments(given), prog_name="tickwire", standalone_mode=False)
         sys.stdout.flush()
     except BaseException as error:
         if isinstance(error, ClickException):

@@ -1,4 +1,4 @@
-"""Every patch of nats-py 2.16, and everything here that reads or writes its private names.
+"""Every patch of nats-py 2.16 but that of its import (`deferred_aiohttp`), and all use of its private names.
 
 nats-py is pinned exactly. `tests/actors/test_natspy.py` holds each behaviour that is worked around here: when a newer
 version behaves otherwise, a test fails, and the patch can go or must change.

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tickwire.errors import ConfigError, TickwireError
+from tickwire.process.imports import uncollected
 from tickwire.simulator.config import SimulatorConfig, checked, load
 
 
@@ -81,7 +82,8 @@ def main() -> int:
     # `tickwire.process.lifecycle` is not used: it imports settings and logs, which double the start time.
     try:
         config = configured(sys.argv[1:])
-        from tickwire.simulator.server import serve
+        with uncollected():
+            from tickwire.simulator.server import serve
 
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             runner.run(serve(config))

@@ -8,7 +8,7 @@ import os
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,10 +23,10 @@ from tickwire.errors import BrokerChanged, TickwireError
 from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.model import subjects
 from tickwire.observe import logs, loop_lag
-from tickwire.observe.http import monitored
 from tickwire.observe.metrics import Metrics
+from tickwire.process.imports import uncollected
 from tickwire.process.lifecycle import Exit, leaf, leaves
-from tickwire.settings import Settings
+from tickwire.settings import MetricsSettings, Settings
 
 Serve = Callable[[Bus, Settings, str, asyncio.Event, Metrics], Awaitable[None]]
 
@@ -54,7 +54,8 @@ async def service(stop: asyncio.Event, config: Path | None, name: str, instance:
     logs.configure(settings.log, service=name, instance=identity)
     # Imports only the chosen service, and of ccxt only the exchanges it uses.
     lazy_packages.install()
-    serve: Serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
+    with uncollected():
+        serve: Serve = getattr(importlib.import_module(f"tickwire.{name}.service"), f"serve_{name}")
     chosen = _Service(settings, identity, broker_source(settings), serve)
     served = False
     while True:
@@ -86,9 +87,18 @@ async def _serve_one_broker(stop: asyncio.Event, service: _Service, metrics: Met
         meter = loop_lag.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
         with observed(bus, metrics):
             async with (
-                monitored(settings.metrics, metrics),
+                _monitored(settings.metrics, metrics),
                 broker_unchanged(bus, streams.names(settings), metrics),
                 meter if settings.log.stalls else nullcontext(),
             ):
                 await service.serve(bus, settings, service.instance, stop, metrics)
         log.info("stopped")
+
+
+def _monitored(settings: MetricsSettings, metrics: Metrics) -> AbstractAsyncContextManager[None]:
+    """Serve metrics if a port is configured. Only that imports the HTTP server."""
+    if settings.port is None:
+        return nullcontext()
+    from tickwire.observe.http import monitored
+
+    return monitored(settings, metrics)
