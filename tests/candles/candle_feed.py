@@ -13,6 +13,7 @@ from support.hearing import Changing
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.errors import TickwireError
 from tickwire.model import messages
 from tickwire.model.feeds import Candle, Feed, Gap, Trade, Trades
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
@@ -128,6 +129,8 @@ class ScriptedFetcher(Changing):
         self.requests: list[FetchRequest] = []
         self.silent = False
         """Jobs are accepted, and end when the test says so."""
+        self.refusals: list[TickwireError] = []
+        """Errors that the next requests are answered with, one each."""
         self._bus = bus
         self._fails = fails
 
@@ -136,6 +139,8 @@ class ScriptedFetcher(Changing):
         self.requests.append(request)
         self.changed()
         assert request.id is not None
+        if self.refusals:
+            raise self.refusals.pop(0)
         if not self.silent:
             await self.finish(request, failed=len(self.requests) <= self._fails)
         return FetchAccepted(id=request.id)

@@ -22,6 +22,7 @@ from candles.candle_feed import (
 )
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
+from tickwire.errors import Busy, StorageError, TickwireError, UnknownSymbol
 from tickwire.exchange import opening
 from tickwire.model import messages
 from tickwire.model.feeds import Candle, Gap, Trades
@@ -116,6 +117,34 @@ async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:
             await fetcher.requested(1)
         assert fetcher.asked == [("1m", 0, MINUTE, False)]
         assert len(seen.said("gap")) == 1
+
+
+@pytest.mark.parametrize("refusal", [Busy("too many jobs wait", "ask again later"), StorageError("the disk is full")])
+async def test_candles_that_a_fetcher_refuses_for_now_are_requested_again(bus: Bus, refusal: TickwireError) -> None:
+    """They are not given up: the fetcher had too much to do, or the broker no room for the pages."""
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
+        fetcher.refusals.append(refusal)
+        await seen.until(lambda: seen.said("starting"))
+        await tape.say(trade(10))
+        await tape.say(trade(MINUTE))
+        await fetcher.requested(2)
+        assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
+
+
+async def test_candles_that_a_fetcher_refuses_for_good_are_reported_as_a_gap(bus: Bus) -> None:
+    """Asking again would change nothing."""
+    tape = await trade_tape(bus)
+    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
+        fetcher.refusals.append(UnknownSymbol("binance does not list BTC/USDT"))
+        await seen.until(lambda: seen.said("starting"))
+        await tape.say(trade(10))
+        await tape.say(trade(MINUTE))
+        await seen.until(lambda: seen.said("gap"))
+        assert [each.gap for each in seen.said("gap")] == [
+            Gap(since=START - 1, until=START + MINUTE, reason="binance does not list BTC/USDT")
+        ]
+        assert len(fetcher.requests) == 1
 
 
 async def test_what_still_waits_is_handed_over_when_the_feed_stops(bus: Bus) -> None:

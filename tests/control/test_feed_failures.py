@@ -14,13 +14,13 @@ from support.processes import SimulatorProcess, running_simulator
 from support.streaming import streaming
 from support.venues import Memory, settings, venue_at
 from tickwire.bus.connection import Bus
-from tickwire.errors import ExchangeFailed
-from tickwire.model.feeds import Feed, FeedReport, Status, Ticker, Trades
+from tickwire.errors import Busy, ExchangeFailed
+from tickwire.model.feeds import Feed, FeedReport, StartRequest, Status, Ticker, Trades
 from tickwire.streamer import service
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
-from tickwire.streamer.subscriptions import live_venue, venue_pool
+from tickwire.streamer.subscriptions import live_venue, venue_clock, venue_pool
 
 pytestmark = pytest.mark.actors
 
@@ -168,3 +168,35 @@ async def test_an_exchange_that_cannot_be_imported_is_refused_and_ends_no_other(
             await live.start(bus, Feed("trade", "okx", "BTC/USDT"))
         await goes_on(trades)
         assert not streamer.done()
+
+
+async def test_a_streamer_stops_at_once_though_an_exchange_demands_a_pause_of_minutes(bus: Bus) -> None:
+    """Neither a feed that is being opened nor a request to start one delays it."""
+    async with running_simulator("--live-rate", "50") as simulator, asyncio.timeout(100):
+        await simulator.fault("exchangeInfo", "status", code=429, retry_after=600)
+        chosen = settings(simulator.url, feeds=["trade binance BTC/USDT"])
+        request = StartRequest(kind="ticker", exchange="binance", symbol="BTC/USDT", subscriber="one", ttl_s=60)
+        async with asyncio.TaskGroup() as group:
+            async with streaming(bus, chosen):
+                # The exchange has demanded the pause.
+                while "failed" not in {each.state for each in await reports(bus)}:
+                    await asyncio.sleep(0.02)
+                asking = group.create_task(refused(bus, request))
+                # The request has been received before this one.
+                await reports(bus)
+            assert isinstance(await asking, Busy)
+
+
+async def test_a_clock_that_cannot_be_asked_for_minutes_is_unknown_meanwhile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candles begin, and feeds stop, without the answer."""
+    monkeypatch.setattr(venue_clock, "RETRY_S", 0.0)
+    async with running_simulator() as simulator, asyncio.timeout(60):
+        await simulator.fault("time", "status", code=429, retry_after=600)
+        async with venue_at(simulator.url) as venue:
+            assert [await venue.now() for _ in range(3)] == [None] * 3
+
+
+async def refused(bus: Bus, request: StartRequest) -> Exception:
+    with pytest.raises(Busy) as raised:
+        await bus.request("streamer.start", request, FeedReport, timeout_s=90)
+    return raised.value

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import Any
 
+import nats.js.errors
 import pytest
 
 from support.fetching import DAY, NOW, fetching
+from tickwire.bus import publisher as publisher_module
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.publisher import Ack, AcknowledgedPublisher
 from tickwire.errors import BadRequest
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CancelRequest, Coverage, Job, KeyRequest
@@ -66,6 +71,36 @@ async def test_jobs_that_wait_behind_another_or_for_the_exchange_are_cancelled_a
             assert job.error is not None
             assert (job.state, job.error.code) == ("failed", "cancelled")
             assert job.missing == [Range(NOW - DAY, NOW)]
+
+
+async def test_a_cancelled_job_whose_end_the_stream_does_not_store_ends_when_its_turn_comes(
+    bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fetcher goes on meanwhile: the failure of one job is its own."""
+    monkeypatch.setattr(publisher_module, "PUBLISH_RETRY_S", 0.5)
+    publish, refusing = AcknowledgedPublisher.publish, asyncio.Event()
+    refusing.set()
+
+    async def publish_unless_refused(self: AcknowledgedPublisher, subject: str, data: bytes, **options: Any) -> Ack:
+        if subject == subjects.job("behind") and refusing.is_set():
+            raise nats.js.errors.NoStreamResponseError
+        return await publish(self, subject, data, **options)
+
+    async with fetching(bus, broker, tmp_path) as line:
+        await line.exchange.fault("klines", "status", code=429, retry_after=600)
+        await line.order("asking")
+        await line.heard("asking", lambda job: job.rows_expected > 0)
+        await line.order("behind")
+        await line.heard("behind", lambda job: job.state == "queued")
+        monkeypatch.setattr(AcknowledgedPublisher, "publish", publish_unless_refused)
+        assert (await cancel(bus, "behind")).state == "queued"
+        refusing.clear()
+        assert (await cancel(bus, "asking")).state == "failed"
+        job = await line.end("behind")
+        assert job.error is not None
+        assert job.error.code == "cancelled"
+        taken = line.metrics.registry.get_sample_value("tickwire_fetcher_jobs_taken", {"exchange": "binance"})
+        assert taken == 0
 
 
 async def test_a_job_that_was_cancelled_before_a_fetcher_took_it_never_asks_the_exchange(

@@ -8,8 +8,11 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import IntEnum
+from typing import TypeVar
 
 from tickwire.errors import BadRequest, ConfigError, Forbidden, TickwireError, UnsupportedTimeframe
+
+T = TypeVar("T")
 
 _USAGE = (BadRequest, ConfigError, Forbidden, UnsupportedTimeframe)
 """Errors in the input of a command."""
@@ -75,19 +78,24 @@ def stopping_on_signals(stop: asyncio.Event) -> Iterator[None]:
 
 async def until_stopped(stop: asyncio.Event, work: Awaitable[None]) -> None:
     """Run `work` until it ends or `stop` is set; then cancel it and wait until it has ended."""
-    async with asyncio.TaskGroup() as group:
-        worker = asyncio.ensure_future(work)
-        waiter = group.create_task(stop.wait())
+    await unless_stopped(stop, work)
+
+
+async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
+    """The result of `work`; None if `stop` is set first: `work` is then cancelled, and has ended."""
+    worker, waiter = asyncio.ensure_future(work), asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait({worker, waiter}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiter.cancel()
+        worker.cancel()
+        result: T | None = None
         try:
-            await asyncio.wait({worker, waiter}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiter.cancel()
-            worker.cancel()
-            try:
-                await worker
-            except asyncio.CancelledError:
-                if (task := asyncio.current_task()) and task.cancelling():
-                    raise
+            result = await worker
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) and task.cancelling():
+                raise
+    return result
 
 
 async def pause(stop: asyncio.Event, seconds: float) -> None:

@@ -161,10 +161,22 @@ class JobQueue:
         for jobs in list(self._by_key.values()):
             for queued in [each for each in jobs if each.request.id == job_id]:
                 queued.cancellation.request()
-                if queued is not jobs[0]:
-                    jobs.remove(queued)
-                    await end_without_running(self._context, queued.request, queued.cancellation.error)
-                    await self._finish(queued)
+                await self._end_waiting(queued, jobs)
+
+    async def _end_waiting(self, queued: QueuedJob, jobs: deque[QueuedJob]) -> None:
+        """End a cancelled job that waits behind another of its key; one that runs ends by itself."""
+        if not _waits(queued, jobs):
+            return
+        try:
+            await end_without_running(self._context, queued.request, queued.cancellation.error)
+        except (BrokerUnavailable, StorageError, nats.errors.Error) as error:
+            # It stays in the queue, and ends as cancelled when its turn comes.
+            log.warning("a cancelled job cannot be ended yet", job=queued.request.id, error=repr(error))
+            return
+        # Its turn may have come meanwhile.
+        if _waits(queued, jobs):
+            jobs.remove(queued)
+            await self._finish(queued)
 
     # -- running them ---------------------------------------------------------------------------------------------
 
@@ -232,3 +244,8 @@ class JobQueue:
         # Acknowledged before, or the broker is away: then the job is delivered again, and found to have ended.
         with suppress(nats.errors.Error):
             await acknowledge()
+
+
+def _waits(queued: QueuedJob, jobs: deque[QueuedJob]) -> bool:
+    """Whether a job waits behind another of its key."""
+    return queued in jobs and queued is not jobs[0]

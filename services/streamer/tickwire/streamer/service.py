@@ -25,14 +25,15 @@ contend; the holder runs the feed. An interest in a candle is an interest in its
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Any, TypeVar
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import open_leases
 from tickwire.bus.service import Call, Endpoint, serve
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, Busy
 from tickwire.exchange import opening
 from tickwire.model.feeds import (
     Feed,
@@ -45,6 +46,7 @@ from tickwire.model.feeds import (
 )
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
+from tickwire.process import lifecycle
 from tickwire.settings import Settings
 from tickwire.streamer import tickers
 from tickwire.streamer.books import feed as books
@@ -55,10 +57,13 @@ from tickwire.streamer.control.feed_supervisor import FeedSupervisor
 from tickwire.streamer.control.interests import Interests, check, open_interests
 from tickwire.streamer.control.pinned_feeds import keep_registered, pinned
 from tickwire.streamer.metrics import of_feeds
+from tickwire.streamer.subscriptions.live_venue import LiveVenue
 from tickwire.streamer.subscriptions.venue_pool import VenuePool, open_venue_pool
 from tickwire.streamer.trades import feed as trades
 
 log = logs.get(__name__)
+
+T = TypeVar("T")
 
 SERVICE = "streamer"
 BODIES: dict[str, FeedBody] = {"trade": trades.run, "book": books.run, "ticker": tickers.run, "candle": candles.run}
@@ -87,7 +92,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
         interests.follow(supervisor.reconcile)
         # Until the last feed has ended.
         stack.enter_context(metrics.writing(lambda: of_feeds(supervisor.statuses())))
-        endpoints = _endpoints(instance, Control(venues, interests, reports), reports)
+        endpoints = _endpoints(instance, Control(venues, interests, reports, stop), reports)
         async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
             keeper = group.create_task(keep_registered(interests, pinned_feeds, stop))
             log.info("serving")
@@ -97,9 +102,10 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
 
 
 class Control:
-    """The endpoints that change interests or describe markets."""
+    """The endpoints that change interests or describe markets. `stop` is the service's."""
 
-    def __init__(self, venues: VenuePool, interests: Interests, reports: FeedReports) -> None:
+    def __init__(self, venues: VenuePool, interests: Interests, reports: FeedReports, stop: asyncio.Event) -> None:
+        self._stop = stop
         self._venues = venues
         self._interests = interests
         self._reports = reports
@@ -108,10 +114,7 @@ class Control:
         """Register an interest, if the exchange offers the feed."""
         check(request)
         opening.known(request.exchange)
-        venue = await self._venues.get(request.exchange)
-        await venue.markets.check(request.feed)
-        if request.deltas and not venue.has_diffs:
-            raise BadRequest(f"book deltas are not available for {request.exchange}", "leave deltas out")
+        await self._unless_stopped(self._check_offered(request))
         await self._interests.register(request)
         return await self._reports.of(request.feed)
 
@@ -126,8 +129,26 @@ class Control:
         opening.known(request.exchange)
         # Checks the names before an exchange is opened for them.
         _ = Feed("trade", request.exchange, request.symbol).path
+        return await self._unless_stopped(self._describe(request))
+
+    async def _check_offered(self, request: StartRequest) -> LiveVenue:
+        """The exchange of a feed. Raises the refusal of a feed that it does not offer."""
+        venue = await self._venues.get(request.exchange)
+        await venue.markets.check(request.feed)
+        if request.deltas and not venue.has_diffs:
+            raise BadRequest(f"book deltas are not available for {request.exchange}", "leave deltas out")
+        return venue
+
+    async def _describe(self, request: MarketRequest) -> MarketReport:
         venue = await self._venues.get(request.exchange)
         return await venue.markets.describe(request.symbol)
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T:
+        """The result of work that waits for an exchange, which may demand a pause of minutes. Raises Busy at a stop."""
+        found = await lifecycle.unless_stopped(self._stop, work)
+        if found is None:
+            raise Busy("this streamer stops", "ask again: another one answers")
+        return found
 
 
 def _endpoints(instance: str, control: Control, reports: FeedReports) -> list[Endpoint[Any]]:

@@ -11,12 +11,13 @@ from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
-from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
+from tickwire.errors import BrokerUnavailable, Busy, NoSuchService, RequestTimeout, StorageError, TickwireError
 from tickwire.model import messages, subjects
 from tickwire.model.feeds import Feed, Gap
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.ranges import Range
 from tickwire.observe import logs
+from tickwire.process import lifecycle
 from tickwire.streamer.candles.refetch_queue import RefetchQueue
 from tickwire.streamer.control.feed_status import FeedStatus
 
@@ -26,6 +27,8 @@ ATTEMPTS = 10
 """Jobs in a row that may leave part of a range missing before it is given up."""
 JOB_S = 300.0
 """A job that publishes nothing for this long is requested again: if it was done, that costs a look into the cache."""
+_PASSING = (NoSuchService, RequestTimeout, BrokerUnavailable, Busy, StorageError)
+"""Errors of a request that may be accepted later: the fetcher is away or busy, or the broker's disk is full."""
 LAST_REQUEST_S = 2.0
 """How long a fetcher may take to accept what is left when the feed stops."""
 
@@ -100,7 +103,7 @@ class Refetch:
             self._no_fetcher = False
             queue.requested = None
             left = await self._left_missing(missing, jobs)
-        except (NoSuchService, RequestTimeout, BrokerUnavailable) as error:
+        except _PASSING as error:
             self._report_no_fetcher(error)
             self._retry(queue, [missing], refresh=refresh)
             return
@@ -120,27 +123,20 @@ class Refetch:
 
     async def _left_missing(self, missing: Range, jobs: asyncio.Queue[Job]) -> list[Range]:
         """What the job left missing; all of it if the job publishes nothing, nothing if the feed stops first."""
-        finishing = asyncio.ensure_future(self._finishing.wait())
-        try:
-            while True:
-                news = asyncio.ensure_future(jobs.get())
-                await asyncio.wait({news, finishing}, timeout=JOB_S, return_when=asyncio.FIRST_COMPLETED)
-                if not news.done():
-                    news.cancel()
-                    if finishing.done():
-                        return []
-                    log.warning(
-                        "a job publishes nothing", **self._market.fields, since=missing.since, until=missing.until
-                    )
-                    return [missing]
-                job = news.result()
-                if job.ended and job.complete:
-                    self._status.repaired += 1
-                    return []
-                if job.ended:
-                    return list(job.missing) or [missing]
-        finally:
-            finishing.cancel()
+        while True:
+            try:
+                async with asyncio.timeout(JOB_S):
+                    job = await lifecycle.unless_stopped(self._finishing, jobs.get())
+            except TimeoutError:
+                log.warning("a job publishes nothing", **self._market.fields, since=missing.since, until=missing.until)
+                return [missing]
+            if job is None:
+                return []
+            if job.ended and job.complete:
+                self._status.repaired += 1
+                return []
+            if job.ended:
+                return list(job.missing) or [missing]
 
     def _retry(self, queue: RefetchQueue, ranges: list[Range], *, refresh: bool) -> None:
         queue.retry(ranges, time.monotonic(), refresh=refresh)

@@ -22,7 +22,7 @@ from tickwire.errors import (
 from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.process.bulkhead import bulkhead, reason
-from tickwire.process.lifecycle import leaf
+from tickwire.process.lifecycle import leaf, unless_stopped
 from tickwire.settings import Settings
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
@@ -88,18 +88,21 @@ class FeedRunner:
         feed = supervised.feed
 
         async def body() -> None:
-            venue, units = await self.open_market(feed)
+            # The exchange may demand a pause of minutes before it lists its markets.
+            opened = await unless_stopped(lease.stop, self.open_market(feed))
+            if opened is None:
+                return
             context = FeedContext(
                 feed=feed,
                 bus=self.bus,
-                venue=venue,
+                venue=opened.venue,
                 settings=self.settings.streamer,
                 demand=supervised.demand,
                 status=status,
                 stop=lease.stop,
                 confirm=partial(self.leases.confirm, feed.path),
                 tape=self.settings.tape,
-                units=units,
+                units=opened.units,
             )
             await self.bodies[feed.kind](context)
 

@@ -13,12 +13,15 @@ from tickwire.exchange.guarded_call import guarded_call
 from tickwire.model import plausibility
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
+from tickwire.observe.episodes import Episode
 from tickwire.redaction import described
 
 log = logs.get(__name__)
 
 MAX_AGE_S = 60.0
 """For how long a comparison of the clocks is trusted."""
+ANSWER_S = 5.0
+"""How long one comparison may take. ccxt's own timeout includes neither the rate limit nor a `Retry-After`."""
 RETRY_S = 5.0
 """How long an exchange that failed to return its time is not asked again."""
 
@@ -31,13 +34,14 @@ class VenueClock:
         self._comparing = asyncio.Lock()
         self._retry_at = float("-inf")
         """Monotonic, s."""
+        self._unknown = Episode(log, "the exchange's time is unknown", exchange=exchange.id)
         self._doubted = asyncio.Event()
         self.admission = Admission(self._latest, self._doubted.set)
 
     async def now(self) -> int | None:
         """The exchange's time, ms, from a comparison within the last minute; None while it is unknown.
 
-        If the exchange cannot be asked, the last comparison counts. This machine's clock never does.
+        If the exchange does not answer within ANSWER_S, the last comparison counts. This machine's clock never does.
         """
         await self._compare(MAX_AGE_S)
         return self.known()
@@ -59,11 +63,17 @@ class VenueClock:
         return plausibility.latest(self._exchange.clock.latest(), now_ms())
 
     async def _compare(self, max_age_s: float) -> None:
+        clock = self._exchange.clock
         async with self._comparing:
             if time.monotonic() < self._retry_at:
                 return
+            age_s = clock.age_s
             try:
-                await guarded_call(lambda: self._exchange.clock.compare(max_age_s))
-            except errors.BaseError as error:
-                log.warning("the exchange's time is unknown", exchange=self._exchange.id, error=described(error))
+                async with asyncio.timeout(ANSWER_S):
+                    await guarded_call(lambda: clock.compare(max_age_s))
+            except (errors.BaseError, TimeoutError) as error:
+                self._unknown.occurs(error=described(error))
                 self._retry_at = time.monotonic() + RETRY_S
+            else:
+                if clock.age_s < age_s:
+                    self._unknown.ends()
