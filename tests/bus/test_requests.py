@@ -1,97 +1,229 @@
-"""One inbox for all requests, and direct gets through it."""
+"""Requests over the bus against a real nats-server: answers, typed errors, chunks, time limits and shutdown."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 
-import nats.errors
+import nats
 import pytest
+from msgspec import Struct, json
+from msgspec.structs import replace
 from nats.aio.msg import Msg
-from nats.js.api import StreamConfig
 
-from tickwire.bus.connection import Bus
-from tickwire.bus.requests import direct_get, open_inbox, request_once
-from tickwire.errors import NoSuchService
+from support.wires import wire as carried
+from tickwire.bus.connection import Bus, connect
+from tickwire.bus.natspy import BusClient
+from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    InternalError,
+    NoSuchService,
+    RequestTimeout,
+    UnknownSymbol,
+)
+from tickwire.model import messages
+from tickwire.model.messages import Candles, Coverage, KeyRequest
+from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.actors
 
-
-async def made(bus: Bus, direct: bool = True) -> None:
-    """A stream of five messages on two subjects."""
-    await bus.jetstream.add_stream(StreamConfig(name="READ", subjects=["read.*"], allow_direct=direct))
-    for number in range(5):
-        await bus.jetstream.publish(f"read.{'ab'[number % 2]}", str(number).encode())
+ASK = KeyRequest(exchange="binance", symbol="BTC/USDT", timeframe="1m")
 
 
-async def test_a_direct_get_returns_one_message_or_a_batch_in_order(bus: Bus) -> None:
-    await made(bus)
-    one = await direct_get(bus.client, "READ", {"last_by_subj": "read.b"}, 10)
-    assert [each.data for each in one] == [b"3"]
-    batch = await direct_get(bus.client, "READ", {"next_by_subj": "read.a", "seq": 2, "batch": 9}, 10)
-    assert [each.data for each in batch] == [b"2", b"4"]
-    assert [(each.headers or {})["Nats-Sequence"] for each in batch] == ["3", "5"]
+def coverage(request: KeyRequest) -> Coverage:
+    return Coverage(exchange=request.exchange, symbol=request.symbol, timeframe=request.timeframe, rows=7)
 
 
-async def test_a_direct_get_of_what_is_not_there_is_empty(bus: Bus) -> None:
-    await made(bus)
-    assert await direct_get(bus.client, "READ", {"seq": 99}, 10) == []
-    assert await direct_get(bus.client, "READ", {"next_by_subj": "read.c", "seq": 1, "batch": 9}, 10) == []
+async def test_a_request_is_answered_typed(bus: Bus, broker: str) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with (
+        connect(NatsSettings(url=broker), name="another") as service,
+        serve(service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"),
+    ):
+        assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
 
 
-async def test_a_direct_get_of_a_stream_that_answers_none_raises(bus: Bus) -> None:
-    with pytest.raises(nats.errors.NoRespondersError):
-        await direct_get(bus.client, "NOWHERE", {"seq": 1}, 10)
+async def test_whatever_is_asked_on_a_connection_that_is_gone_says_so(broker: str) -> None:
+    client = BusClient()
+    await client.connect(broker)
+    bus = Bus(client, broker, "gone")
+    await client.close()
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
+        await bus.request("cache.coverage", ASK, Coverage)
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
+        async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
+            pass
+    with pytest.raises(BrokerUnavailable, match=r"the connection to nats://.* is lost"):
+        await bus.request_all("$SRV.PING", wait_s=0.1)
 
 
-async def test_a_direct_get_that_the_broker_refuses_raises(bus: Bus) -> None:
-    await made(bus)
-    with pytest.raises(nats.errors.Error, match="READ answered 408"):
-        await direct_get(bus.client, "READ", {}, 10)
+async def test_a_typed_error_arrives_as_the_same_type(bus: Bus) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        raise UnknownSymbol("no such symbol", "did you mean BTC/USDT?")
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        with pytest.raises(UnknownSymbol, match=r"no such symbol; did you mean BTC/USDT\?"):
+            await bus.request("cache.coverage", ASK, Coverage)
 
 
-async def test_an_inbox_ends_its_subscription_and_names_the_absent_service(bus: Bus) -> None:
-    before = len(bus.client._subs)
-    async with open_inbox(bus.client) as inbox:
-        await inbox.ask("cache.get", b"{}")
-        with pytest.raises(NoSuchService, match="no cache is running"):
-            await inbox.reply(10)
-    assert len(bus.client._subs) == before
+async def test_statistics_have_the_errors_and_the_time_until_the_answer(bus: Bus) -> None:
+    took = 0.0
+
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        nonlocal took
+        began = time.perf_counter()
+        if request.exchange == "nowhere":
+            await asyncio.sleep(0.05)
+            took = time.perf_counter() - began
+            raise UnknownSymbol("no such symbol", "did you mean BTC/USDT?")
+        return coverage(request)
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        began = time.perf_counter()
+        await bus.request("cache.coverage", ASK, Coverage)
+        with pytest.raises(UnknownSymbol):
+            await bus.request("cache.coverage", replace(ASK, exchange="nowhere"), Coverage)
+        waited = time.perf_counter() - began
+        answer = await bus.client.request("$SRV.STATS.cache", timeout=60)
+    (stats,) = json.decode(answer.data)["endpoints"]
+    assert (stats["num_requests"], stats["num_errors"]) == (2, 1)
+    assert stats["last_error"] == "no such symbol; did you mean BTC/USDT?"
+    assert took <= stats["processing_time"] / 1e9 <= waited
+    assert stats["average_processing_time"] == stats["processing_time"] // 2
 
 
-async def test_all_replies_are_collected_up_to_a_number_or_a_time(bus: Bus) -> None:
-    async def answer(request: Msg) -> None:
-        await bus.client.publish(request.reply, b"here")
+async def test_a_request_that_does_not_fit_is_refused_and_the_service_goes_on(bus: Bus) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
 
-    for _ in range(3):
-        await bus.subscribe("who.is.there", answer)
-    assert await bus.request_all("who.is.there", wait_s=60, most=2) == [b"here"] * 2
-    assert await bus.request_all("who.is.there", wait_s=2) == [b"here"] * 3
-    async with asyncio.timeout(30):
-        # Nothing serves it, which is known at once.
-        assert await bus.request_all("nobody.is.there", wait_s=60) == []
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        with pytest.raises(BadRequest):
+            await bus.request("cache.coverage", messages.ListRequest(), Coverage)
+        assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
 
 
-async def test_a_single_request_returns_the_first_reply_with_its_headers_sent(bus: Bus) -> None:
-    async def answer(message: Msg) -> None:
-        await message.respond((message.headers or {})["Kind"].encode() + message.data)
-        await message.respond(b"too late")
+async def test_a_bug_in_a_handler_fails_its_request_alone(bus: Bus, broker: str) -> None:
+    asked = 0
 
-    before = len(bus.client._subs)
-    answering = await bus.client.subscribe("ask.once", cb=answer)
-    found = await request_once(bus.client, "ask.once", b"!", 60, {"Kind": "loud"})
-    await answering.unsubscribe()
-    assert found is not None
-    assert found.data == b"loud!"
-    assert len(bus.client._subs) == before
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise ZeroDivisionError("a bug")
+        return coverage(request)
+
+    async with (
+        connect(NatsSettings(url=broker), name="another") as service,
+        serve(service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"),
+    ):
+        with pytest.raises(InternalError, match="ZeroDivisionError"):
+            await bus.request("cache.coverage", ASK, Coverage)
+        assert await bus.request("cache.coverage", ASK, Coverage) == coverage(ASK)
 
 
-async def test_a_single_request_without_an_answer_returns_none(bus: Bus) -> None:
-    async def ignore(message: Msg) -> None:
-        pass
+async def test_without_the_service_a_request_says_which_one_to_start(bus: Bus) -> None:
+    with pytest.raises(NoSuchService, match=r"no cache is running.*tickwire service cache"):
+        await bus.request("cache.coverage", ASK, Coverage)
+    with pytest.raises(NoSuchService):
+        async for _ in bus.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles)):
+            pass
 
-    # Nothing serves it: known at once.
-    async with asyncio.timeout(30):
-        assert await request_once(bus.client, "ask.nobody", b"", 600) is None
-    ignoring = await bus.client.subscribe("ask.in.vain", cb=ignore)
-    assert await request_once(bus.client, "ask.in.vain", b"", 0.05) is None
-    await ignoring.unsubscribe()
+
+async def test_a_service_that_does_not_answer_is_a_timeout(bus: Bus) -> None:
+    async def never(_message: Msg) -> None:
+        await asyncio.sleep(0)
+
+    await bus.subscribe("cache.coverage", never)
+    with pytest.raises(RequestTimeout):
+        await bus.request("cache.coverage", ASK, Coverage, timeout_s=0.2)
+
+
+async def test_a_request_that_was_lost_with_its_instance_is_answered_by_another(bus: Bus) -> None:
+    async def lose_the_first(message: Msg) -> None:
+        asked.append(message.reply)
+        if len(asked) > 1:
+            await message.respond(messages.encode(coverage(ASK)))
+
+    asked: list[str] = []
+    await bus.subscribe("cache.coverage", lose_the_first)
+    assert await bus.request("cache.coverage", ASK, Coverage, timeout_s=0.6) == coverage(ASK)
+    assert len(asked) == 2
+
+
+async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> None:
+    def chunk(number: int, more: bool) -> Candles:
+        return Candles(exchange="a", symbol="b", timeframe="1m", rows=[], chunk=number, more=more)
+
+    async def handle(request: KeyRequest, call: Call) -> None:
+        numbers = [0, 1, 2] if request.symbol == "whole" else [0, 2]
+        for number in numbers:
+            await call.reply(chunk(number, number < 2))
+
+    async def ask(symbol: str) -> list[int]:
+        request = KeyRequest(exchange="a", symbol=symbol, timeframe="1m")
+        decode = lambda data: messages.decode(data, Candles)
+        return [part.chunk async for part in bus.request_chunks("cache.get", request, decode)]
+
+    async with serve(bus, "cache", [Endpoint("cache.get", KeyRequest, handle)], instance="one"):
+        assert await ask("whole") == [0, 1, 2]
+        with pytest.raises(RequestTimeout, match=r"chunk 1 .* is missing"):
+            await ask("torn")
+
+
+async def test_requests_in_work_are_answered_when_the_service_stops(bus: Bus, broker: str) -> None:
+    accepted, finish = asyncio.Semaphore(0), asyncio.Event()
+
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        accepted.release()
+        await finish.wait()
+        return coverage(request)
+
+    async def run(stop: asyncio.Event) -> None:
+        async with (
+            connect(NatsSettings(url=broker), name="another") as service,
+            serve(service, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"),
+        ):
+            await stop.wait()
+
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        service = group.create_task(run(stop))
+        while not await _served(bus):
+            await asyncio.sleep(0.01)
+        asked = [group.create_task(bus.request("cache.coverage", ASK, Coverage)) for _ in range(5)]
+        for _ in asked:
+            await accepted.acquire()
+        stop.set()
+        finish.set()
+        assert [await task for task in asked] == [coverage(ASK)] * 5
+        await service
+
+
+async def _served(bus: Bus) -> bool:
+    try:
+        return bool(await bus.client.request("$SRV.PING.cache", b"", timeout=1))
+    except nats.errors.NoRespondersError:
+        return False
+
+
+async def test_every_instance_answers_the_services_api(bus: Bus) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+        for verb in ("PING", "INFO", "STATS"):
+            answer = await bus.client.request(f"$SRV.{verb}.cache", b"", timeout=2)
+            assert b'"instance": "one"' in answer.data or b'"instance":"one"' in answer.data
+
+
+async def test_a_service_answers_no_ping_before_it_answers_requests(broker: str) -> None:
+    async def handle(request: KeyRequest, _call: Call) -> Struct:
+        return coverage(request)
+
+    async with carried(broker) as wire, connect(NatsSettings(url=wire.url), name="another") as bus:
+        async with serve(bus, "cache", [Endpoint("cache.coverage", KeyRequest, handle)], instance="one"):
+            assert wire.sent.index(b"SUB cache.coverage ") < wire.sent.index(b"SUB $SRV.PING ")

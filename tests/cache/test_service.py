@@ -1,24 +1,19 @@
-"""The cache against a real broker: pages in, files and announcements out, questions answered by any instance."""
+"""The cache against a real broker: pages in, files and announcements out, requests answered by any instance."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import msgspec
-import nats.errors
 import numpy as np
 import pytest
 from msgspec import Struct
 from msgspec.structs import replace
-from nats.aio.msg import Msg
 
 from cache.cache_process import run, settings
+from cache.served import KEY, MINUTE, answering, ask, candles, coverage, page, row_at, rows_of, running, store
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError, UnsupportedTimeframe
@@ -26,102 +21,18 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import (
     CacheList,
     CandleColumns,
-    CandlePage,
     Candles,
     CandlesRequest,
     Coverage,
     KeyRequest,
     ListRequest,
-    RejectedPage,
     Repair,
     Row,
-    Stored,
     Verification,
 )
-from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
 pytestmark = pytest.mark.actors
-
-KEY = Key("binance", "BTC/USDT", "1m")
-MINUTE = 60_000
-
-
-@asynccontextmanager
-async def running(broker: str, folder: Path, instance: str = "one") -> AsyncIterator[None]:
-    """A cache instance in this process, on a connection of its own."""
-    stop = asyncio.Event()
-    async with asyncio.timeout(100), asyncio.TaskGroup() as group:
-        group.create_task(run(settings(broker, folder), instance, stop))
-        try:
-            yield
-        finally:
-            stop.set()
-
-
-def row_at(minute: int) -> Row:
-    return (minute * MINUTE, 1.5, 2.0 + minute, 0.5, 1e-7, 1234.0)
-
-
-def page(minutes: Iterable[int], key: Key = KEY) -> CandlePage:
-    """A page with the rows of these minutes."""
-    rows = [row_at(minute) for minute in minutes]
-    return CandlePage(**key._asdict(), since=rows[0][0], until=rows[-1][0] + MINUTE, rows=rows)
-
-
-def ask(key: Key = KEY) -> KeyRequest:
-    return KeyRequest(**key._asdict())
-
-
-def candles(**limits: object) -> CandlesRequest:
-    return msgspec.convert(
-        {"exchange": KEY.exchange, "symbol": KEY.symbol, "timeframe": KEY.timeframe, **limits}, CandlesRequest
-    )
-
-
-async def answering(bus: Bus) -> None:
-    """Wait until an instance answers at all."""
-    async with asyncio.timeout(100):
-        while True:
-            try:
-                await bus.client.request("$SRV.PING.cache", b"", timeout=0.2)
-            except nats.errors.Error:
-                await asyncio.sleep(0.02)
-            else:
-                return
-
-
-async def coverage(bus: Bus, key: Key = KEY) -> Coverage:
-    return await bus.request("cache.coverage", ask(key), Coverage, timeout_s=15)
-
-
-async def store(bus: Bus, *pages: CandlePage) -> list[Stored]:
-    """Publish pages and wait until all are announced."""
-    announced: list[Stored] = []
-    arrived = asyncio.Event()
-
-    async def take(message: Msg) -> None:
-        announced.append(messages.decode(message.data, Stored))
-        if len(announced) >= len(pages):
-            arrived.set()
-
-    subscription = await bus.subscribe("md.stored.>", take)
-    await bus.client.flush()
-    for number, each in enumerate(pages):
-        await bus.append(
-            subjects.ohlcv(each.key), messages.encode(each), message_id=f"{each.key} {each.since} {number}"
-        )
-    async with asyncio.timeout(100):
-        await arrived.wait()
-    await subscription.unsubscribe()
-    return announced
-
-
-async def rows_of(bus: Bus, request: CandlesRequest) -> list[Row]:
-    rows: list[Row] = []
-    async for chunk in bus.request_chunks("cache.get", request, partial(messages.decode, kind=Candles), timeout_s=15):
-        rows += chunk.rows
-    return rows
 
 
 async def test_pages_become_files_announcements_and_answers(bus: Bus, broker: str, tmp_path: Path) -> None:
@@ -250,60 +161,6 @@ async def test_a_damaged_file_is_refused_in_one_line_until_it_is_repaired(
         assert (await coverage(bus)).verified == [(0, 3 * MINUTE)]
 
 
-async def test_what_is_no_page_is_passed_over(bus: Bus, broker: str, tmp_path: Path) -> None:
-    async with running(broker, tmp_path):
-        await bus.append(subjects.ohlcv(KEY), b"hello", message_id="1")
-        wrong = page(range(3))
-        await bus.append(subjects.ohlcv(KEY), messages.encode(msgspec.structs.replace(wrong, until=1)), message_id="2")
-        assert [stored.rows for stored in await store(bus, page(range(2)))] == [2]
-
-
-@pytest.mark.parametrize("key", [KEY, Key("kraken", "BTC/USD", "1h")], ids=str)
-async def test_each_page_that_is_passed_over_is_published_with_its_place_and_the_reason(
-    bus: Bus, broker: str, tmp_path: Path, key: Key
-) -> None:
-    told: list[RejectedPage] = []
-
-    async def take(message: Msg) -> None:
-        told.append(messages.decode(message.data, RejectedPage))
-
-    await bus.subscribe(subjects.rejected(key), take)
-    good = CandlePage(**key._asdict(), since=0, until=7_200_000, rows=[])
-    wrong = json.loads(messages.encode(good))
-    payloads = [
-        b"no page",
-        json.dumps({**wrong, "symbol": "X" * 4_096}).encode(),
-        json.dumps({**wrong, "symbol": "ETH/USDT"}).encode(),
-        json.dumps({**wrong, "until": 10**18}).encode(),
-        json.dumps({**wrong, "until": -1}).encode(),
-        json.dumps({**wrong, "rows": [[0, None, 1, 1, 1, 1]]}).encode(),
-        b'{"a":' * 50_000,
-        json.dumps({**wrong, "since": 7_200_000, "until": 0}).encode(),
-    ]
-    async with running(broker, tmp_path):
-        sequences = [
-            (await bus.append(subjects.ohlcv(key), data, message_id=str(number))).seq
-            for number, data in enumerate(payloads)
-        ]
-        await store(bus, good)
-        async with asyncio.timeout(100):
-            while len(told) < len(payloads):
-                await asyncio.sleep(0.01)
-    assert sorted(each.sequence for each in told) == sequences
-    assert {(each.exchange, each.symbol, each.timeframe) for each in told} == {tuple(key)}
-    assert all(each.reason for each in told)
-    # Of the one that could be read.
-    assert [(each.since, each.until) for each in told if each.since is not None] == [(7_200_000, 0)]
-
-
-async def test_a_page_under_another_keys_subject_is_passed_over(bus: Bus, broker: str, tmp_path: Path) -> None:
-    others = [Key("okx", f"C{number}/USDT", "1m") for number in range(8)]
-    async with running(broker, tmp_path):
-        for other in others:
-            await bus.append(subjects.ohlcv(KEY), messages.encode(page([1], other)), message_id=str(other))
-        assert await store(bus, page([1, 2]))
-
-
 async def test_either_of_two_instances_answers_for_all_keys(bus: Bus, broker: str, tmp_path: Path) -> None:
     keys = [Key("binance", f"C{number}/USDT", "1m") for number in range(16)]
     async with running(broker, tmp_path, "one"), running(broker, tmp_path, "two"):
@@ -328,25 +185,3 @@ async def test_a_folder_that_cannot_be_written_is_refused_at_the_start_in_one_li
     with pytest.raises(StorageError, match="cannot write to the cache folder") as failure:
         await run(settings(broker, tmp_path / "file"), "one", asyncio.Event())
     assert "\n" not in str(failure.value)
-
-
-async def test_a_page_of_a_time_that_has_not_happened_is_published_as_rejected(
-    bus: Bus, broker: str, tmp_path: Path
-) -> None:
-    rejected: asyncio.Queue[RejectedPage] = asyncio.Queue()
-
-    async def take(message: Msg) -> None:
-        rejected.put_nowait(messages.decode(message.data, RejectedPage))
-
-    await bus.subscribe(subjects.rejected(KEY), take)
-    ahead = (time.time_ns() // 1_000_000 + 365 * 86_400_000) // MINUTE
-    async with running(broker, tmp_path / "cache"):
-        await store(bus, page(range(5)))
-        await bus.append(subjects.ohlcv(KEY), messages.encode(page(range(ahead, ahead + 5))), message_id="ahead")
-        async with asyncio.timeout(60):
-            said = await rejected.get()
-        assert (said.since, said.until) == (ahead * MINUTE, (ahead + 5) * MINUTE)
-        assert "not in the past" in said.reason
-        # The partition goes on, and knows nothing of it.
-        await store(bus, page(range(5, 9)))
-        assert (await coverage(bus)).verified == [Range(0, 9 * MINUTE)]

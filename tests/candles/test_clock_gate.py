@@ -8,22 +8,15 @@ import pytest
 
 from candles.candle_feed import MINUTE, START, CandleVenue, facts, fetching, ranges, running, trade, trade_tape, witness
 from tickwire.bus.connection import Bus
-from tickwire.exchange import opening
 from tickwire.exchange.admission import Admission
 from tickwire.model.feeds import Candle
 from tickwire.model.plausibility import AHEAD_MS
 
-pytestmark = pytest.mark.actors
+pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 YEAR = 365 * 86_400_000
 WEEK = 7 * 86_400_000
 MONDAY = START + 5 * 86_400_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _imported() -> None:
-    """ccxt takes seconds to import: services do that before they serve."""
-    opening.timeframes("binance")
 
 
 def venue_at(passed: int) -> CandleVenue:

@@ -9,7 +9,6 @@ from collections import Counter
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from candles.candle_feed import (
@@ -27,21 +26,13 @@ from candles.candle_feed import (
 )
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.errors import Fenced
-from tickwire.exchange import opening
 from tickwire.model import messages, timeframes
 from tickwire.model.feeds import Candle, Trades
 from tickwire.settings import NatsSettings, StreamerSettings
 from tickwire.tape.reader import read_tape
 from tickwire.tape.sequence import TapeMessage
 
-pytestmark = pytest.mark.actors
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _imported() -> None:
-    """ccxt takes seconds to import: services do that before they serve."""
-    opening.timeframes("binance")
+pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 
 async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> None:
@@ -96,36 +87,6 @@ async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(b
         assert len(seen.open()) + body.context.status.conflated == 300
 
 
-@pytest.mark.parametrize("end", ["stop", "cancel"])
-async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: Bus, end: str) -> None:
-    """The open candle is repeated first, and trades count once, whoever saw them."""
-    tape = await trade_tape(bus)
-    await tape.say(until=0)
-    async with witness(bus) as seen:
-        async with running(bus, "1m") as first:
-            await tape.say(trade(0, 5.0, 0.1), trade(1, 6.0, 0.2))
-            await tape.say(trade(MINUTE, 4.0, 0.1))
-            await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + MINUTE)
-            if end == "stop":
-                await first.stop()
-            else:
-                first.task.cancel()
-                await asyncio.gather(first.task, return_exceptions=True)
-        before = len(seen.candles)
-        await tape.say(trade(MINUTE + 1, 9.0, 0.2))
-        async with running(bus, "1m", owner="two"):
-            await tape.say(trade(2 * MINUTE - 1, 3.0, 0.4))
-            await tape.say(until=2 * MINUTE)
-            await seen.until(lambda: len(seen.closed()) == 2)
-        assert seen.candles[before] == msgspec.structs.replace(seen.candles[before - 1], repeated=True)
-        assert [each.repeated for each in seen.candles].count(True) == 1
-        assert [facts(each) for each in seen.closed()] == [
-            (0, 5.0, 6.0, 5.0, 6.0, 0.3, 2, True),
-            (1, 4.0, 9.0, 3.0, 3.0, 0.7, 3, True),
-        ]
-        await seen.until(lambda: sum(len(page.rows) for page in seen.pages) == 2)
-
-
 async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next(bus: Bus) -> None:
     """A message may close a minute and hold trades of the next, and its reader may have ended in between."""
     tape = await trade_tape(bus)
@@ -149,25 +110,6 @@ async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next
             (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
             (2, 8.0, 8.0, 8.0, 8.0, 1.0, 1, True),
         ]
-
-
-async def test_a_zombie_adds_nothing(bus: Bus) -> None:
-    """The marker of its successor makes the stream refuse it."""
-    tape = await trade_tape(bus)
-    await tape.say(until=0)
-    async with witness(bus) as seen, running(bus, "1m") as first:
-        await tape.say(trade(0, 5.0))
-        await seen.until(lambda: seen.open())
-        async with running(bus, "1m", owner="two"):
-            await seen.until(lambda: len(seen.open()) == 2)
-            await tape.say(trade(1, 6.0))
-            await tape.say(trade(MINUTE, 7.0))
-            with pytest.raises(Fenced):
-                await first.task
-            await seen.until(lambda: seen.closed())
-            await tape.say(trade(2 * MINUTE, 7.0))
-            await seen.until(lambda: len(seen.closed()) == 2)
-        assert [facts(each)[0] for each in seen.closed()] == [0, 1]
 
 
 async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> None:

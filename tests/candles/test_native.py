@@ -26,22 +26,15 @@ from support.feeds import Witness
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import ExchangeFailed
-from tickwire.exchange import opening
 from tickwire.model.feeds import Candle, Feed
 from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.tape.writer import last_message
 from tickwire.venues import profile
 
-pytestmark = pytest.mark.actors
+pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 WEEK = 7 * 86_400_000
 MONDAY = START + 5 * 86_400_000
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _imported() -> None:
-    """ccxt takes seconds to import: services do that before they serve."""
-    opening.timeframes("binance")
 
 
 def week(number: int, close: float, *, closed: bool = False) -> Candle:

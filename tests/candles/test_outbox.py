@@ -23,18 +23,11 @@ from candles.candle_feed import (
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Busy, StorageError, TickwireError, UnknownSymbol
-from tickwire.exchange import opening
 from tickwire.model import messages
 from tickwire.model.feeds import Candle, Gap, Trades
 from tickwire.settings import StreamerSettings
 
-pytestmark = pytest.mark.actors
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _imported() -> None:
-    """ccxt takes seconds to import: services do that before they serve."""
-    opening.timeframes("binance")
+pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 
 async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> None:

@@ -15,6 +15,7 @@ from candles.candle_feed import (
     CandleVenue,
     ScriptedFetcher,
     TradeTape,
+    facts,
     fetching,
     ranges,
     running,
@@ -25,21 +26,15 @@ from candles.candle_feed import (
 from support.feeds import Running, Witness
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.exchange import opening
+from tickwire.errors import Fenced
 from tickwire.model.feeds import Gap
 from tickwire.model.ranges import Range, subtract
 from tickwire.settings import StreamerSettings
 
-pytestmark = pytest.mark.actors
+pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 PATIENT = StreamerSettings(candle_ms=0, settle_ms=60_000)
 """What is missed is not asked for before the owner dies."""
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _imported() -> None:
-    """ccxt takes seconds to import: services do that before they serve."""
-    opening.timeframes("binance")
 
 
 async def die(body: Running) -> None:
@@ -254,3 +249,52 @@ async def test_everything_closed_is_cached_or_asked_for_however_owners_die(bus: 
                         await fetcher.came(0.2)
             except TimeoutError:
                 pytest.fail(f"neither cached nor asked for: {[(a - START, b - START) for a, b in left()]}")
+
+
+@pytest.mark.parametrize("end", ["stop", "cancel"])
+async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: Bus, end: str) -> None:
+    """The open candle is repeated first, and trades count once, whoever saw them."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen:
+        async with running(bus, "1m") as first:
+            await tape.say(trade(0, 5.0, 0.1), trade(1, 6.0, 0.2))
+            await tape.say(trade(MINUTE, 4.0, 0.1))
+            await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + MINUTE)
+            if end == "stop":
+                await first.stop()
+            else:
+                first.task.cancel()
+                await asyncio.gather(first.task, return_exceptions=True)
+        before = len(seen.candles)
+        await tape.say(trade(MINUTE + 1, 9.0, 0.2))
+        async with running(bus, "1m", owner="two"):
+            await tape.say(trade(2 * MINUTE - 1, 3.0, 0.4))
+            await tape.say(until=2 * MINUTE)
+            await seen.until(lambda: len(seen.closed()) == 2)
+        assert seen.candles[before] == msgspec.structs.replace(seen.candles[before - 1], repeated=True)
+        assert [each.repeated for each in seen.candles].count(True) == 1
+        assert [facts(each) for each in seen.closed()] == [
+            (0, 5.0, 6.0, 5.0, 6.0, 0.3, 2, True),
+            (1, 4.0, 9.0, 3.0, 3.0, 0.7, 3, True),
+        ]
+        await seen.until(lambda: sum(len(page.rows) for page in seen.pages) == 2)
+
+
+async def test_a_zombie_adds_nothing(bus: Bus) -> None:
+    """The marker of its successor makes the stream refuse it."""
+    tape = await trade_tape(bus)
+    await tape.say(until=0)
+    async with witness(bus) as seen, running(bus, "1m") as first:
+        await tape.say(trade(0, 5.0))
+        await seen.until(lambda: seen.open())
+        async with running(bus, "1m", owner="two"):
+            await seen.until(lambda: len(seen.open()) == 2)
+            await tape.say(trade(1, 6.0))
+            await tape.say(trade(MINUTE, 7.0))
+            with pytest.raises(Fenced):
+                await first.task
+            await seen.until(lambda: seen.closed())
+            await tape.say(trade(2 * MINUTE, 7.0))
+            await seen.until(lambda: len(seen.closed()) == 2)
+        assert [facts(each)[0] for each in seen.closed()] == [0, 1]

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable
 
 from rich.console import Console, RenderableType
 
+from cli.feed_messages import NOON
 from tickwire.cli.candles import writers
 from tickwire.cli.output import tables
 from tickwire.cli.status import view as status_view
@@ -19,8 +20,6 @@ from tickwire.model.messages import CandleColumns, Coverage, ErrorReply, Job
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
-NOON = 1_767_268_800_000
-"""`date -u -d 2026-01-01T12:00 +%s000`."""
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WIDTHS = (80, 100, 160)
 KEYS = [

@@ -1,4 +1,4 @@
-"""How live feeds look: lines, ladders, charts, tables, and the demo's counting."""
+"""How live feeds look: lines, ladders, charts and tables."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from tickwire.cli import arguments
-from tickwire.cli.demo import verdict
+from cli.feed_messages import NOON, book, candle, said, trade
 from tickwire.cli.feeds import feed_lines, feed_screens
 from tickwire.cli.feeds.feed_lines import Digits
 from tickwire.cli.feeds.watch_view import WatchView
 from tickwire.cli.output import chart, render, tables
-from tickwire.errors import BadRequest, UnsupportedTimeframe
 from tickwire.model import messages
-from tickwire.model.feeds import Book, Candle, Feed, FeedReport, Gap, Status, Ticker, Trade, Trades
+from tickwire.model.feeds import Feed, FeedReport, Gap, Status, Ticker
 from tickwire.tape.sequence import TapeMessage
 
 pytestmark = pytest.mark.pure
-
-NOON = 1_767_268_800_000
-"""`date -u -d 2026-01-01T12:00 +%s000`."""
 
 
 def wide(what: RenderableType) -> list[str]:
@@ -38,26 +33,6 @@ def drawn(what: RenderableType, *, colour: bool = False, width: int = 120) -> st
     console.print(what)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
-
-
-def trade(id_: int = 1, price: float = 60_000.1, amount: float = 0.005, side: Any = "buy", at: int = NOON) -> Trade:
-    return Trade(id=str(id_), timestamp=at, side=side, price=price, amount=amount)
-
-
-def said(*trades: Trade, **more: Any) -> Trades:
-    return Trades(exchange="binance", symbol="BTC/USDT", trades=list(trades), received=NOON, **more)
-
-
-def book(**more: Any) -> Book:
-    told: dict[str, Any] = {"state": "live", "bids": [(99.5, 2.0), (99.0, 4.0)], "asks": [(100.0, 1.0), (100.5, 8.0)]}
-    return Book(exchange="binance", symbol="BTC/USDT", timestamp=NOON, received=NOON, **(told | more))
-
-
-def candle(at: int = NOON, **more: Any) -> Candle:
-    told: dict[str, Any] = {"open": 1, "high": 4, "low": 0.5, "close": 2, "volume": 7, "trades": 3, "closed": False}
-    return Candle(
-        exchange="binance", symbol="BTC/USDT", timeframe="1m", timestamp=at, **({"complete": True} | told | more)
-    )
 
 
 @pytest.mark.parametrize(
@@ -293,79 +268,3 @@ def test_what_never_happened_is_no_column() -> None:
 def test_started_feeds_say_where_to_listen() -> None:
     report = FeedReport(kind="trade", exchange="okx", symbol="BTC/USDT:USDT", subscribers=1)
     assert "md.trade.okx.BTC-USDT=3AUSDT" in drawn(tables.started_table([report]))
-
-
-def test_every_combination_of_names_is_a_feed() -> None:
-    assert arguments.feeds("candle", "binance,okx", "BTC/USDT", "1m,1h") == [
-        Feed("candle", "binance", "BTC/USDT", "1m"),
-        Feed("candle", "binance", "BTC/USDT", "1h"),
-        Feed("candle", "okx", "BTC/USDT", "1m"),
-        Feed("candle", "okx", "BTC/USDT", "1h"),
-    ]
-    assert arguments.feeds("trade", "binance", "A/B,C/D", None) == [
-        Feed("trade", "binance", "A/B"),
-        Feed("trade", "binance", "C/D"),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("words", "remedy"),
-    [
-        (("trades", "binance", "A/B", None), "did you mean trade?"),
-        (("Candle", "binance", "A/B", None), "did you mean candle?"),
-        (("xyz", "binance", "A/B", None), "trade, book, ticker, candle"),
-        (("candle", "binance", "A/B", None), "such as 1m"),
-        (("trade", "binance", "A/B", "1m"), "leave it out"),
-        (("trade", "Binance", "A/B", None), "binance"),
-        (("trade", "binance,", "A/B", None), "single commas"),
-        (("trade", "binance", "", None), "single commas"),
-    ],
-)
-def test_a_feed_that_cannot_be_meant_is_refused_with_the_remedy(words: tuple[Any, ...], remedy: str) -> None:
-    with pytest.raises(BadRequest) as refused:
-        arguments.feeds(*words)
-    assert remedy in str(refused.value)
-
-
-def test_a_timeframe_that_is_none_is_refused() -> None:
-    with pytest.raises(UnsupportedTimeframe):
-        arguments.feeds("candle", "binance", "A/B", "1x")
-
-
-TRUTH = [{"agg": 5 + n // 2, "price": 100.0 + n // 2, "amount": 0.5, "id": n, "timestamp": NOON} for n in range(8)]
-"""Aggregate trades 5 to 8, of two raw trades of 0.5 each."""
-
-
-def right(id_: int) -> Trade:
-    return trade(id_, price=100.0 + id_ - 5, amount=1.0)
-
-
-def test_all_trades_once_in_order_and_as_the_exchange_has_them_is_right() -> None:
-    count = verdict.check_tape([said(right(5)), said(right(6), right(7), source="rest"), said(right(8))], TRUTH)
-    assert count.right
-    assert (count.first, count.last, count.trades, count.repaired) == (5, 8, 4, 2)
-    assert "4 trades of binance BNB/USDT on the tape, ids 5 to 8: none missing, none twice" in count.summary
-
-
-@pytest.mark.parametrize(
-    ("ids", "missing", "twice"), [([5, 6, 8], 1, 0), ([5, 6, 6, 7], 0, 1), ([5, 7, 6, 8], 0, 1), ([5, 8], 2, 0)]
-)
-def test_what_is_missing_twice_or_out_of_order_is_counted(ids: list[int], missing: int, twice: int) -> None:
-    count = verdict.check_tape([said(right(each)) for each in ids], TRUTH)
-    assert not count.right
-    assert (count.missing, count.twice, count.different) == (missing, twice, 0)
-
-
-@pytest.mark.parametrize("wrong", [trade(6, price=101.5, amount=1.0), trade(6, price=101.0, amount=0.5), trade(9)])
-def test_a_trade_that_the_exchange_has_otherwise_is_counted(wrong: Trade) -> None:
-    assert verdict.check_tape([said(wrong)], TRUTH).different == 1
-
-
-def test_nothing_at_all_is_not_right() -> None:
-    assert not verdict.check_tape([], TRUTH).right
-
-
-def test_candles_are_compared_with_the_exchanges_own() -> None:
-    rows = [[NOON, 1, 4, 0.5, 2, 7], [NOON + 60_000, 1, 4, 0.5, 2, 7]]
-    same, other, unknown = candle(), candle(NOON + 60_000, volume=7.1), candle(NOON + 120_000)
-    assert verdict.unequal([same, other, unknown], rows) == [other, unknown]

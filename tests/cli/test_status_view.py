@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli.feed_messages import NOON
 from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.status.view import shares
 from tickwire.model.feeds import Feed, FeedReport
 
 pytestmark = pytest.mark.pure
 
-NOON = 1_767_268_800_000
 BTC = Feed("trade", "binance", "BTC/USDT")
 
 

@@ -1,0 +1,53 @@
+"""A fetcher and a cache in the test, on an exchange with a fixed clock."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from fetch.fetched import NOW, SYMBOL, running
+from support.processes import SimulatorProcess, running_simulator
+from tickwire.bus.connection import Bus
+from tickwire.cache import service as cache_service
+from tickwire.fetcher import service as fetcher_service
+from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+
+
+@pytest.fixture
+async def exchange() -> AsyncIterator[SimulatorProcess]:
+    """An exchange whose clock stands half a minute after NOW, with two markets."""
+    arguments = ("--now", str(NOW + 30_000), "--symbol", SYMBOL, "--symbol", "BTC/USDT")
+    async with running_simulator(*arguments) as process:
+        yield process
+
+
+@pytest.fixture
+def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Settings:
+    own = ExchangeSettings(
+        gateway=exchange.url,
+        ccxt={
+            "enableRateLimit": False,
+            "timeout_on_exit": 0,
+            "timeout": 3_000,
+            "options": {"fetchMarkets": {"types": ["spot"]}},
+        },
+    )
+    return Settings(
+        nats=NatsSettings(url=broker),
+        cache=CacheSettings(dir=tmp_path / "cache"),
+        fetcher=FetcherSettings(attempts=3, backoff_s=0.02, max_backoff_s=0.1),
+        leases=LeaseSettings(ttl_s=1.0),
+        exchange={"binance": own},
+    )
+
+
+@pytest.fixture
+async def services(bus: Bus, settings: Settings) -> AsyncIterator[None]:
+    """A cache and a fetcher."""
+    async with (
+        running(cache_service.serve_cache, settings, "cache-one"),
+        running(fetcher_service.serve_fetcher, settings, "fetcher-one"),
+    ):
+        yield
