@@ -28,6 +28,7 @@ from tickwire.client import (
     UnknownSymbol,
     UnsupportedTimeframe,
 )
+from tickwire.model import subjects
 from tickwire.model.feeds import Feed
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -190,6 +191,20 @@ async def test_nothing_cached_and_nothing_asked_for_is_a_typed_error(line: Pipel
         await client.candles_of("binance", ["T003/USDT", "T004/USDT"], "1h")
     assert [type(error) for error in failed.value.errors.values()] == [NotCached]
     assert [len(frame) for frame in failed.value.frames.values()] == [24]
+
+
+async def test_a_file_that_cannot_be_read_fails_its_own_key_and_no_other(line: Pipeline, client: Client) -> None:
+    """Neither where the cache alone is read nor after a fetch."""
+    until = await now(line) // HOUR * HOUR
+    await client.candles("binance", "T008/USDT", "1h", until - DAY, until)
+    foreign = Key("binance", "T009/USDT", "1h")
+    (line.cache_dir / f"{subjects.file_stem(foreign)}.csv").write_text("this is no candle\n")
+    for options in ({"fetch": False}, {"fetch": True}):
+        with pytest.raises(CandlesFailed) as failed:
+            await client.candles_of("binance", ["T009/USDT", "T008/USDT"], "1h", until - DAY, until, **options)
+        assert list(failed.value.errors) == [foreign]
+        assert "candles repair" in str(failed.value.errors[foreign])
+        assert [len(frame) for frame in failed.value.frames.values()] == [24]
 
 
 async def test_since_within_the_open_candle_is_an_empty_frame_and_then_the_live_one(

@@ -147,6 +147,15 @@ class Bus:
         guarded = self.undecodable.guarded(callback)
         return await self.client.subscribe(subject, queue=queue, cb=guarded, pending_msgs_limit=pending_limit)
 
+    @asynccontextmanager
+    async def subscribed(self, subject: str, callback: Callable[[Msg], Awaitable[None]]) -> AsyncIterator[None]:
+        """As `subscribe`, for as long as the block lasts."""
+        subscription = await self.subscribe(subject, callback)
+        try:
+            yield
+        finally:
+            await graceful_close.unsubscribe(self.client, subscription)
+
     async def subscribe_ordered(
         self,
         subject: str,

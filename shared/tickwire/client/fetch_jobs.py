@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import nats.errors
 from nats.aio.msg import Msg
 
-from tickwire.bus import graceful_close, streams
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import no_such_service, open_inbox
 from tickwire.bus.service_wait import ServiceAbsence
@@ -27,7 +27,7 @@ SILENCE_S = 2.0
 """After so long without a message the newest one of each job is read from its stream: it may have been missed."""
 PING_S = 2.0
 ORDER_TIMEOUT_S = 60.0
-"""The first request for an exchange waits until its markets are loaded."""
+"""Longer than the 15 s for which a fetcher retries to queue a job."""
 
 
 @dataclass(frozen=True)
@@ -108,12 +108,10 @@ async def followed(bus: Bus, ids: Iterable[str]) -> AsyncIterator[FollowedJobs]:
     async def take(message: Msg) -> None:
         jobs.updates.put_nowait(messages.decode(message.data, Job))
 
-    subscriptions = [await bus.subscribe(subjects.job(each), take) for each in ids]
-    try:
+    async with AsyncExitStack() as stack:
+        for each in ids:
+            await stack.enter_async_context(bus.subscribed(subjects.job(each), take))
         yield jobs
-    finally:
-        for subscription in subscriptions:
-            await graceful_close.unsubscribe(bus.client, subscription)
 
 
 def new_id() -> str:

@@ -21,16 +21,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from tickwire.bus.connection import Bus
 from tickwire.client import fetch_jobs
 from tickwire.client.columns import chunks
-from tickwire.errors import NotCached, TickwireError, from_code
+from tickwire.errors import BrokerUnavailable, NoSuchService, NotCached, TickwireError, from_code
 from tickwire.model.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
 from tickwire.model.ranges import Range, subtract
 from tickwire.model.subjects import Key
+from tickwire.process import lifecycle
 from tickwire.venues.registry import grid_of, profile_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 _PACKAGE = Path(__file__).parent
+_OF_ALL = (NoSuchService, BrokerUnavailable)
+"""Errors that are those of every key, not of one."""
 COLUMNS = ("open", "high", "low", "close", "volume")
 Progress = bool | Callable[[Job], object] | None
 """True shows bars, None does on a terminal or in a notebook, False shows nothing; a callable gets each `Job`."""
@@ -84,9 +87,11 @@ async def fetched(
     """Fetch what is missing of each key; its span, or its error. Raises NoSuchService when no fetcher runs."""
     ids = {key: fetch_jobs.new_id() for key in keys}
     async with fetch_jobs.followed(bus, ids.values()) as following:
-        orders = await asyncio.gather(
-            *(fetch_jobs.order(bus, key, each, since, until, False) for key, each in ids.items())
-        )
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            ordering = [
+                group.create_task(fetch_jobs.order(bus, key, each, since, until, False)) for key, each in ids.items()
+            ]
+        orders = [each.result() for each in ordering]
         accepted = [order for order in orders if order.error is None]
         with _shown([order.key for order in accepted], progress) as show:
             await following.until_ended([order.id for order in accepted], show, asyncio.Event())
@@ -128,12 +133,14 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
 async def known_of(
     bus: Bus, keys: Sequence[Key], since: int | None, until: int | None, now: int
 ) -> dict[Key, Span | TickwireError]:
-    """As `known`, for several keys."""
+    """As `known`, for several keys: the span of each, or its error."""
     found: dict[Key, Span | TickwireError] = {}
     for key in keys:
         try:
             found[key] = await known(bus, key, since, until, now)
-        except NotCached as error:
+        except _OF_ALL:
+            raise
+        except TickwireError as error:
             found[key] = error
     return found
 
@@ -170,9 +177,19 @@ async def _volume_unit(bus: Bus, key: Key) -> VolumeUnit | None:
 
 
 async def frames(bus: Bus, found: Mapping[Key, Span | TickwireError]) -> Frames:
-    """DataFrames of the cached candles of several keys."""
-    had = {key: await frame(bus, key, span) for key, span in found.items() if isinstance(span, Span)}
-    return Frames(had, {key: error for key, error in found.items() if isinstance(error, TickwireError)})
+    """DataFrames of the cached candles of several keys. Raises NoSuchService and BrokerUnavailable."""
+    read = Frames({}, {})
+    for key, span in found.items():
+        if isinstance(span, TickwireError):
+            read.errors[key] = span
+            continue
+        try:
+            read.frames[key] = await frame(bus, key, span)
+        except _OF_ALL:
+            raise
+        except TickwireError as error:
+            read.errors[key] = error
+    return read
 
 
 def all_or_failed(found: Frames) -> dict[Key, DataFrame]:

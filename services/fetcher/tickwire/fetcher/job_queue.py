@@ -19,7 +19,6 @@ import nats.js.errors
 from nats.aio.msg import Msg
 from nats.js.client import JetStreamContext
 
-from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError
@@ -78,7 +77,10 @@ class JobQueue:
 
     async def work(self, consumer: JetStreamContext.PullSubscription) -> None:
         """Take and run jobs until `stop` is set or the consumer is gone; then hand over what is unfinished."""
-        cancelling = await self._bus.subscribe("jobs.cancel.*", self._on_cancel)
+        async with self._bus.subscribed("jobs.cancel.*", self._on_cancel):
+            await self._work(consumer)
+
+    async def _work(self, consumer: JetStreamContext.PullSubscription) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 keep_alive = group.create_task(self._keep_alive())
@@ -101,7 +103,6 @@ class JobQueue:
                 await self._acknowledge(queued.message.nak)
                 self._taken.dec()
             self._by_key.clear()
-            await graceful_close.unsubscribe(self._bus.client, cancelling)
 
     def _all(self) -> list[QueuedJob]:
         return [queued for jobs in self._by_key.values() for queued in jobs]

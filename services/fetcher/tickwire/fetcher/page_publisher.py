@@ -18,7 +18,7 @@ import nats.js.errors
 import stamina
 from nats.aio.msg import Msg
 
-from tickwire.bus import graceful_close, streams
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
@@ -232,14 +232,12 @@ async def publishing_pages(
     another, whenever pages became durable or were rejected.
     """
     publisher = PagePublisher(bus, key, message_prefix)
-    stored = await bus.subscribe(subjects.stored(key), publisher.on_stored)
-    rejected = await bus.subscribe(subjects.rejected(key), publisher.on_rejected)
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(publisher.publish())
-            group.create_task(publisher.report(on_durable))
-            yield publisher
-            await publisher.end()
-    finally:
-        await graceful_close.unsubscribe(bus.client, stored)
-        await graceful_close.unsubscribe(bus.client, rejected)
+    async with (
+        bus.subscribed(subjects.stored(key), publisher.on_stored),
+        bus.subscribed(subjects.rejected(key), publisher.on_rejected),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(publisher.publish())
+        group.create_task(publisher.report(on_durable))
+        yield publisher
+        await publisher.end()

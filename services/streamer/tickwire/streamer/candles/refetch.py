@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 from nats.aio.msg import Msg
 
-from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
 from tickwire.errors import BrokerUnavailable, Busy, NoSuchService, RequestTimeout, StorageError, TickwireError
 from tickwire.model import messages, subjects
@@ -97,12 +96,12 @@ class Refetch:
         async def on_job(message: Msg) -> None:
             jobs.put_nowait(messages.decode(message.data, Job))
 
-        subscription = await self._bus.subscribe(subjects.job(str(request.id)), on_job)
         try:
-            await self._bus.request("fetcher.fetch", request, FetchAccepted)
-            self._no_fetcher = False
-            queue.requested = None
-            left = await self._left_missing(missing, jobs)
+            async with self._bus.subscribed(subjects.job(str(request.id)), on_job):
+                await self._bus.request("fetcher.fetch", request, FetchAccepted)
+                self._no_fetcher = False
+                queue.requested = None
+                left = await self._left_missing(missing, jobs)
         except _PASSING as error:
             self._report_no_fetcher(error)
             self._retry(queue, [missing], refresh=refresh)
@@ -112,7 +111,6 @@ class Refetch:
             return
         finally:
             queue.requested = None
-            await graceful_close.unsubscribe(self._bus.client, subscription)
         if not left:
             queue.succeeded(time.monotonic())
         elif queue.failures >= ATTEMPTS:
