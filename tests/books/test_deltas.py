@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -90,8 +91,7 @@ async def test_whoever_asks_for_changes_later_gets_the_whole_book_first(bus: Bus
     async with body(bus, books.run, FEED, demand) as running:
         await made_live(running)
         assert deltas.said == []
-        demand.deltas = True
-        demand.changed.set()
+        demand.update(replace(demand, deltas=True))
         first = await deltas.first(lambda message: True)
         assert [(d.snapshot, d.first, d.last, d.bids, d.asks) for d in first.deltas] == [(True, 10, 10, BIDS, ASKS)]
         (await running.venue.sink()).take([diff(11, [(100.0, 0.0)])], 1000)
@@ -170,8 +170,7 @@ async def test_changes_asked_for_without_a_book_begin_with_an_empty_message(bus:
     demand = Demand(depth=1, cadence_ms=0)
     async with body(bus, books.run, FEED, demand) as running:
         await running.venue.sink()
-        demand.deltas = True
-        demand.changed.set()
+        demand.update(replace(demand, deltas=True))
         assert (await deltas.first(lambda message: True)).deltas == []
         await made_live(running)
         await rebuilt(deltas, 10)

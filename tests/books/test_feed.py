@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -188,8 +189,7 @@ async def test_a_new_wish_is_met_at_once(bus: Bus) -> None:
     async with body(bus, feed.run, FEED, demand) as running:
         await made_live(running)
         assert len(running.public.said[-1].bids) == 2
-        demand.depth = 4
-        demand.changed.set()
+        demand.update(replace(demand, depth=4))
         book = await running.public.first(lambda book: book.depth == 4)
         assert (book.bids, book.asks) == (BIDS[:4], ASKS[:4])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -182,8 +183,7 @@ async def test_snapshots_of_an_exchange_take_turns(bus: Bus) -> None:
 async def depth_grows(running: Running, depth: int, bids: int) -> Book:
     """More is wanted than the book has."""
     demand = running.context.demand
-    demand.depth = depth
-    demand.changed.set()
+    demand.update(replace(demand, depth=depth))
     running.venue.rest.answers.put_nowait(answer(10, [(9000.0 - n, 1.0) for n in range(bids)], [(9001.0, 1.0)]))
     found: Book = await running.public.first(lambda book: len(book.bids) == min(depth, bids))
     return found

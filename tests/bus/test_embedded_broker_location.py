@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from support.ports import free_port
 from tickwire.bus import embedded
 from tickwire.bus.connection import connect
-from tickwire.errors import BrokerUnavailable
+from tickwire.errors import BrokerUnavailable, StorageError
 from tickwire.model.broker_urls import without_credentials
 from tickwire.process import ports, runfile
 from tickwire.settings import NatsSettings
@@ -161,3 +161,12 @@ async def test_a_user_that_is_configured_is_not_said_to_a_broker_with_a_token(tm
     settings = NatsSettings(user="streamer", password=SecretStr("secret"))
     async with embedded.embedded(tmp_path, token="aa") as url, connect(settings, name="test", url=url) as bus:
         assert (await bus.jetstream.account_info()).streams == 0
+
+
+def test_a_run_file_that_cannot_be_removed_is_an_error_of_one_line_and_leaves_no_lock(tmp_path: Path) -> None:
+    (tmp_path / "run.json").mkdir()
+    with pytest.raises(StorageError, match=r"cannot remove .*run\.json"), runfile.held(tmp_path):
+        pass
+    (tmp_path / "run.json").rmdir()
+    with runfile.held(tmp_path):
+        pass

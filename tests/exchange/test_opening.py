@@ -73,6 +73,15 @@ def test_a_retry_after_that_makes_no_sense_asks_for_nothing() -> None:
     assert gate.retry_after_s("soon", 0.0) is None
 
 
+@pytest.mark.parametrize("header", ["inf", "1e300", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_retry_after_of_years_shuts_the_exchange_out_for_a_day_at_most(header: str) -> None:
+    asked = gate.retry_after_s(header, 1_445_412_420.0)
+    assert asked is not None
+    shut = gate.Gate()
+    shut.shut(asked)
+    assert 86_000 < shut.remaining_s <= 86_400
+
+
 async def test_a_table_that_ccxt_refuses_is_a_configuration_error() -> None:
     with pytest.raises(ConfigError, match=r"exchange\.binance\.ccxt"):
         async with opening.open_exchange("binance", ExchangeSettings(ccxt={"has": 1})):

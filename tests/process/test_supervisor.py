@@ -125,3 +125,8 @@ async def test_once_all_were_ready_a_program_that_cannot_be_started_takes_nobody
             pass
         stop.set()
     assert said.empty()
+
+
+@pytest.mark.parametrize(("code", "text"), [(3, "exit code 3"), (-9, "SIGKILL"), (-40, "signal 40")])
+def test_the_end_of_a_process_is_described_for_signals_without_a_name_too(code: int, text: str) -> None:
+    assert supervisor.describe(code) == text

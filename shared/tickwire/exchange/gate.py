@@ -7,6 +7,9 @@ import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
+LONGEST_S = 86_400.0
+"""The longest pause that is kept: a header that demands more is wrong, and would shut the exchange out for ever."""
+
 
 class Gate:
     """Blocks requests to an exchange while it asks for a pause."""
@@ -15,8 +18,8 @@ class Gate:
         self._until = 0.0
 
     def shut(self, seconds: float) -> None:
-        """Block for so long, or longer if it is shut for longer already."""
-        self._until = max(self._until, time.monotonic() + seconds)
+        """Block for so long, a day at most, or longer if it is shut for longer already."""
+        self._until = max(self._until, time.monotonic() + min(seconds, LONGEST_S))
 
     @property
     def remaining_s(self) -> float:
@@ -38,7 +41,7 @@ def retry_after_s(value: str, now: float) -> float | None:
         pass
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - now)
-    except ValueError:
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

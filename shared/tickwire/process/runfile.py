@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -45,17 +45,21 @@ def held(data_dir: Path) -> Iterator[Callable[[str, str | None], None]]:
     taken = StorageError(f"tickwire is up on {data_dir} already", "use that one, stop it, or set another data_dir")
     lock = filelock.exclusive(data_dir / "run.lock", taken)
     path = data_dir / "run.json"
-    # A file that a killed process left would be taken for this process's.
-    path.unlink(missing_ok=True)
 
     def publish(nats_url: str, websocket_url: str | None) -> None:
         run = RunFile(nats_url=nats_url, pid=os.getpid(), websocket_url=websocket_url)
         private_files.write(path, msgspec.json.encode(run))
 
     try:
+        try:
+            # A file that a killed process left would be taken for this process's.
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"cannot remove {path}: {error.strerror}", "set data_dir") from error
         yield publish
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         filelock.release(lock)
 
 

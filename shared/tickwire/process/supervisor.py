@@ -28,8 +28,6 @@ HEALTHY_AFTER_S = 10.0
 """A process that ran this long restarts with the first delay."""
 GRACE_S = 30.0
 """How long a program may take to finish accepted work, such as a batch of the database. The same as in compose."""
-TAKEOVER_PATIENCE_S = 30.0
-"""How long the broker of a killed supervisor may take to end: it flushes its data, on a machine that may be busy."""
 
 _CHUNK = 1 << 16
 
@@ -135,6 +133,10 @@ async def _life(process: children.Process, first_line: asyncio.Future[bytes] | N
 
 def describe(code: int) -> str:
     """How a process ended: `exit code 1`, `SIGKILL`."""
-    if code < 0:
+    if code >= 0:
+        return f"exit code {code}"
+    try:
         return signal.Signals(-code).name
-    return f"exit code {code}"
+    except ValueError:
+        # A real-time signal: of those only the first and the last have names.
+        return f"signal {-code}"

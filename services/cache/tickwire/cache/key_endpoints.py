@@ -47,7 +47,8 @@ async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> C
         raise partition.trouble
     part = request.since is not None or request.until is not None
     try:
-        snapshot, coverage = await partition.run(lambda: (store.snapshot(key) if part else None, store.coverage(key)))
+        # The snapshot last: a failure after it would leave it open.
+        coverage, snapshot = await partition.run(lambda: (store.coverage(key), store.snapshot(key) if part else None))
     except NotCached:
         return Coverage(exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe)
     if snapshot is not None:

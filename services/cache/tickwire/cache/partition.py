@@ -28,7 +28,7 @@ from tickwire.cache.append_plan import CommitResult
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
 from tickwire.cache.store import Store
-from tickwire.errors import BadRequest, CacheFileError, Fenced, StorageError, TickwireError
+from tickwire.errors import BadRequest, BrokerUnavailable, CacheFileError, Fenced, StorageError, TickwireError
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, RejectedPage
 from tickwire.model.subjects import Key
@@ -120,7 +120,7 @@ class Partition:
             self.store = store
             self._notify()
             await self._apply(store, lease)
-        except (Fenced, StorageError, CacheFileError) as error:
+        except (Fenced, StorageError, CacheFileError, BrokerUnavailable) as error:
             self._released.occurs(reason=str(error))
         except nats.errors.Error as error:
             self._released.occurs(reason=repr(error))

@@ -75,6 +75,8 @@ class RangeFetch:
         # duplicate nothing is announced, and the cache's coverage cannot distinguish it from rows before the refresh.
         message_prefix = f"{job_id}.{self._report.run_id}" if self._request.refresh else job_id
         self._rows_before = self._report.job.rows_fetched
+        # What an interrupted run reported as refused is requested again.
+        self._report.update(refused=[])
         bus = self._context.bus
         async with publishing_pages(bus, self._key, message_prefix, self._on_durable) as publisher:
             plan, failure = await self._fetch(publisher)

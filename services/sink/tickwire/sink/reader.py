@@ -73,7 +73,7 @@ class StreamReader:
         except nats.errors.Error as error:
             # The broker is unavailable, or has lost the consumer.
             self._unreadable.occurs(error=repr(error))
-            self._subscription = None
+            await self.aclose()
             await asyncio.sleep(self._backoff.next())
             return []
         self._unreadable.ends()
@@ -81,7 +81,7 @@ class StreamReader:
         numbers = [message.metadata.sequence.consumer for message in found]
         if numbers != list(range(self._expected, self._expected + len(found))):
             log.info("messages were lost on the way, reading them again", stream=self.stream)
-            self._subscription = None
+            await self.aclose()
             # Possibly they were more than this process may buffer.
             self._asked = max(1, self._asked // 4)
             return []
@@ -97,7 +97,7 @@ class StreamReader:
             await cancellable(last.ack_sync())
         except nats.errors.Error as error:
             self._unconfirmed.occurs(error=repr(error))
-            self._subscription = None
+            await self.aclose()
         else:
             self._unconfirmed.ends()
 
@@ -121,10 +121,13 @@ class StreamReader:
             await asyncio.sleep(backoff.next())
 
     async def aclose(self) -> None:
-        """Unsubscribe. Messages that were delivered and not read would delay the end of the connection."""
-        if self._subscription is not None:
-            await graceful_close.unsubscribe(self._bus.client, self._subscription)
-        self._subscription = None
+        """Unsubscribe; the next batch subscribes again, behind the last acknowledged message.
+
+        Messages that were delivered and not read would delay the end of the connection.
+        """
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None:
+            await graceful_close.unsubscribe(self._bus.client, subscription)
 
     async def _opened(self) -> JetStreamContext.PullSubscription:
         jetstream = self._bus.jetstream

@@ -61,6 +61,7 @@ class DeltaPublisher:
             reason = f"the broker is slow: a snapshot of the book replaces {len(self._queue)} deltas"
             self._context.status.report("gap", reason)
             self._queue.clear()
+            self._weight = 0
             self.invalidate()
         self._news.set()
 

@@ -254,5 +254,3 @@ class BookFeed:
             self._deltas.set_demand(demand.deltas, demand.delta_joins)
             self._publisher.notify_now()
             await changed.wait()
-            if changed is demand.changed:
-                changed.clear()

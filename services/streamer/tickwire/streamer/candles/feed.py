@@ -72,8 +72,6 @@ class CandleFeed:
                 changed = demand.changed
                 await self._meet(demand.timeframes)
                 await _first_of(stop, changed)
-                if changed is demand.changed:
-                    changed.clear()
         finally:
             async with AsyncExitStack() as stack:
                 stack.push_async_callback(self._built.close)

@@ -95,7 +95,9 @@ class TradeQueue:
 
     def left_out(self, reason: str) -> None:
         self._rejections.add(f"a trade: {reason}")
-        self._entries.append(_LeftOut(f"a trade was left out: {reason}"))
+        # The first reason of a series is the one that the gap states.
+        if not self._entries or not isinstance(self._entries[-1], _LeftOut):
+            self._entries.append(_LeftOut(f"a trade was left out: {reason}"))
         self.news.set()
 
     def left_out_of_page(self, reason: str) -> None:
