@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tickwire.errors import BadRequest
+from tickwire.simulator.answers import Answer, window_end
 from tickwire.simulator.faults import Fault, Faults, matches, parse
 
 pytestmark = pytest.mark.pure
@@ -22,9 +23,12 @@ KLINES = "/api.binance.com/api/v3/klines?symbol=BTCUSDT&interval=1m&startTime=0&
         ("symbol=BTCUSDT", KLINES, True),
         ("binance.us", KLINES, False),
         ("ticker", "/api.binance.com/api/v3/ticker/24hr", True),
+        ("trades", "/www.okx.com/api/v5/market/history-trades?instId=BTC-USDT", False),
+        ("time", "/www.deribit.com/api/v2/public/get_order_book?start_time=1", False),
+        ("candleSnapshot", '/api.hyperliquid.xyz/info?{"type":"candleSnapshot"}', True),
     ],
 )
-def test_a_fault_means_an_endpoint_by_its_name_or_any_part_of_the_request(match: str, target: str, meant: bool) -> None:
+def test_a_fault_selects_requests_by_a_whole_word_or_any_other_part(match: str, target: str, meant: bool) -> None:
     assert matches(match, target) is meant
 
 
@@ -39,7 +43,7 @@ def test_the_same_last_candle_comes_for_ever() -> None:
     faults = Faults()
     faults.order(Fault(kind="same_last"))
     pages = [[[0], [1]], [[2], [3]], []]
-    assert [hit.changed(page, {}) for page in pages if (hit := faults.hit(KLINES))] == [[[1]], [[1]], [[1]]]
+    assert [hit.changed(Answer(page)).rows for page in pages if (hit := faults.hit(KLINES))] == [[[1]], [[1]], [[1]]]
 
 
 def test_a_window_before_the_listing_is_empty_and_one_across_it_begins_there() -> None:
@@ -47,14 +51,15 @@ def test_a_window_before_the_listing_is_empty_and_one_across_it_begins_there() -
     faults.order(Fault(kind="listing", since=180_000))
     jumped = [[180_000], [240_000], [300_000]]
 
-    def page(**query: str) -> object:
+    def page(start: int | None = None, end: int | None = None, limit: int = 500) -> object:
         hit = faults.hit(KLINES)
         assert hit
-        return hit.changed(jumped, {"interval": "1m", **query})
+        until = window_end("1m", start, end, limit)
+        return hit.changed(Answer(jumped, interval="1m", until=until)).rows
 
-    assert page(startTime="0", limit="3") == []
-    assert page(startTime="0", endTime="179999") == []
-    assert page(startTime="60000", limit="3") == [[180_000]]
+    assert page(0, limit=3) == []
+    assert page(0, 179_999) == []
+    assert page(60_000, limit=3) == [[180_000]]
     assert page() == jumped
 
 

@@ -1,1 +1,1 @@
-"""Exchanges on loopback: a deterministic market behind the protocols of Binance and OKX, with faults on command."""
+"""Exchanges on loopback: a deterministic market behind the protocols of many venues, with faults on command."""

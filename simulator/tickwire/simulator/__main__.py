@@ -39,7 +39,8 @@ def configured(arguments: list[str]) -> SimulatorConfig:
     parser.add_argument("--now", type=int, metavar="MS", help="the exchange's clock, which then stands still")
     parser.add_argument("--speed", type=float, help="speed of that clock")
     parser.add_argument("--ping", type=float, dest="ping_s", metavar="S", help="seconds between pings to sockets (20)")
-    parser.add_argument("--weight-limit", type=int, metavar="N", help="answer 429 above it, per minute")
+    parser.add_argument("--weight-limit", type=int, metavar="N", help="refuse requests above it, per minute")
+    parser.add_argument("--limits", action="store_true", help="enforce the venues' documented limits of sockets")
     parser.add_argument("--play", action="append", metavar="SYMBOL:TIMEFRAME=CSV", help="play candles from a file")
     parser.add_argument("--play-trades", action="append", metavar="SYMBOL=CSV", help="play trades from a file")
     parser.add_argument(

@@ -85,7 +85,11 @@ class SimulatorConfig(Struct, frozen=True, forbid_unknown_fields=True):
     ping_s: float = 20.0
     """Seconds between pings to a socket; it is aborted when three stay unanswered (Binance's times)."""
     weight_limit: int | None = None
-    """Answer 429 above this request weight per minute, as Binance does at 6000; absent: never."""
+    """Refuse requests above this weight per minute, as Binance does at 6000; absent: never."""
+    limits: bool = False
+    """Enforce the documented limits of each venue's sockets: lifetime, subscriptions, messages a second."""
+    rules: dict[str, dict[str, Any]] = {}
+    """Fields of `rules.Rules` to change, by venue, such as `{"okx": {"lifetime_s": 10}}`; enforced without `limits`."""
     play: tuple[PlayCandles, ...] = ()
     play_trades: tuple[PlayTrades, ...] = ()
     play_wire: tuple[str, ...] = ()

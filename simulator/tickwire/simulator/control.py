@@ -1,4 +1,4 @@
-"""Control over HTTP, under `/_sim/`: faults, the log, the clock, rates and bursts, and the market's exact truth."""
+"""Control over HTTP, under `/_sim/`: faults, rules of sockets, the log, the clock, rates and bursts, exact truth."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from msgspec import Struct
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.model import timeframes
 from tickwire.simulator import faults as orders
-from tickwire.simulator.binance.rows import aggregate_trades
 from tickwire.simulator.faults import Faults
 from tickwire.simulator.journal import Journal
 from tickwire.simulator.market.aggregates import aggregates
 from tickwire.simulator.market.decimal_texts import texts
 from tickwire.simulator.market.exchange import Exchange, Instrument
+from tickwire.simulator.rules import RulesInForce
+from tickwire.simulator.sockets.feed import Feed
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[Any]]
@@ -53,22 +54,29 @@ class ListingOrder(Struct, frozen=True, forbid_unknown_fields=True):
     listed: bool = True
 
 
+class RulesOrder(Struct, frozen=True, forbid_unknown_fields=True):
+    """Change fields of `rules.Rules` for some venues (absent: all), such as `{"lifetime_s": 5}`."""
+
+    rules: dict[str, Any]
+    venues: list[str] | None = None
+
+
 class Control:
     """The handlers. Each returns a JSON value, or raises a TickwireError that becomes status 400."""
 
-    def __init__(self, exchange: Exchange, faults: Faults, journal: Journal) -> None:
+    def __init__(self, exchange: Exchange, faults: Faults, journal: Journal, feed: Feed, rules: RulesInForce) -> None:
         self._exchange = exchange
         self._faults = faults
         self._journal = journal
-        self.on_fault: Callable[[orders.Fault], None] = lambda fault: None
-        self.sockets: Callable[[], list[dict[str, Any]]] = list
+        self._feed = feed
+        self._rules = rules
 
     async def order_fault(self, request: web.Request) -> Any:
         """POST /_sim/faults"""
         fault = orders.parse(await request.read())
         if fault.kind not in orders.MOMENTARY:
             self._faults.order(fault)
-        self.on_fault(fault)
+        self._feed.ordered(fault)
         return self._faults.listed()
 
     async def list_faults(self, request: web.Request) -> Any:
@@ -91,7 +99,18 @@ class Control:
 
     async def list_sockets(self, request: web.Request) -> Any:
         """GET /_sim/sockets: the open ones, each with the streams it has subscribed to."""
-        return self.sockets()
+        return self._feed.listed()
+
+    async def list_rules(self, request: web.Request) -> Any:
+        """GET /_sim/rules: those in force for each venue."""
+        return self._rules.listed()
+
+    async def change_rules(self, request: web.Request) -> Any:
+        """POST /_sim/rules"""
+        order = decoded(await request.read(), RulesOrder)
+        self._rules.change(self._rules.listed() if order.venues is None else order.venues, order.rules)
+        self._feed.rules_changed()
+        return self._rules.listed()
 
     async def clock(self, request: web.Request) -> Any:
         """GET /_sim/clock"""
@@ -177,7 +196,7 @@ class Control:
         ]  # fmt: skip
 
     async def aggregates(self, request: web.Request) -> Any:
-        """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: as in `aggTrades`, with typed fields; up to now."""
+        """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: aggregate trades from an id on, up to now."""
         instrument = self._instrument(request.query.get("symbol", ""))
         history, units = instrument.history, instrument.units
         if history is None:
@@ -188,11 +207,20 @@ class Control:
         since = history.id_of_aggregate(first)
         # Two trades at most make one aggregate trade.
         found = aggregates(history.by_id(since, min(end, since + 2 * limit)))[:limit]
+        columns = zip(
+            found.id.tolist(),
+            found.first_id.tolist(),
+            found.last_id.tolist(),
+            found.timestamp.tolist(),
+            found.sell.tolist(),
+            texts(found.price, units.price_decimals),
+            texts(found.amount, units.amount_decimals),
+            strict=True,
+        )
         return [
-            {"id": row["a"], "first_id": row["f"], "last_id": row["l"], "timestamp": row["T"],
-             "side": "sell" if row["m"] else "buy",
-             "price": msgspec.Raw(_shortest(row["p"])), "amount": msgspec.Raw(_shortest(row["q"]))}
-            for row in aggregate_trades(found, units)
+            {"id": id_, "first_id": start, "last_id": last, "timestamp": time, "side": "sell" if sell else "buy",
+             "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
+            for id_, start, last, time, sell, price, amount in columns
         ]  # fmt: skip
 
     def _instrument(self, symbol: str) -> Instrument:
@@ -226,9 +254,8 @@ def decoded(body: bytes, type_: type[T]) -> T:
         raise BadRequest(f"invalid request: {error}") from error
 
 
-def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, journal: Journal) -> Control:
-    """Add the routes of the control API; return its handlers."""
-    control = Control(exchange, faults, journal)
+def add_routes(router: web.UrlDispatcher, control: Control) -> None:
+    """Add the routes of the control API."""
     for method, path, handler in (
         ("POST", "faults", control.order_fault),
         ("GET", "faults", control.list_faults),
@@ -236,6 +263,8 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
         ("GET", "log", control.log),
         ("DELETE", "log", control.clear_log),
         ("GET", "sockets", control.list_sockets),
+        ("GET", "rules", control.list_rules),
+        ("POST", "rules", control.change_rules),
         ("GET", "clock", control.clock),
         ("POST", "clock", control.set_clock),
         ("POST", "listing", control.set_listing),
@@ -246,7 +275,6 @@ def add_routes(router: web.UrlDispatcher, exchange: Exchange, faults: Faults, jo
         ("GET", "truth/trades", control.trades),
     ):
         router.add_route(method, f"/_sim/{path}", json_handler(handler))
-    return control
 
 
 def json_handler(handler: Handler) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Collection
 from typing import Any, Literal, get_args
 
 import msgspec
@@ -11,6 +12,7 @@ from msgspec import Struct
 
 from tickwire.errors import BadRequest
 from tickwire.model import timeframes
+from tickwire.simulator.answers import Answer
 
 Kind = Literal[
     "status", "delay", "hang", "truncated", "empty", "same_last", "short", "drop", "listing",
@@ -21,11 +23,14 @@ Kind = Literal[
 MOMENTARY = ("ws_malformed", "ws_close", "ws_error", "ws_duplicate")
 """Kinds that hit the sockets that are open when they are ordered, once."""
 
-_ENDPOINTS = ("klines", "depth", "trades", "aggTrades", "historicalTrades", "exchangeInfo", "time", "ping", "ticker")
+_WORD = re.compile(r"[\w-]+")
 
 
 class Fault(Struct, frozen=True, forbid_unknown_fields=True):
-    """One order. `match` is an endpoint's name (`klines`), else a part of `/host/path?query`; empty matches all.
+    """One order. `match` selects requests by `/host/path?query` (then the body of a POST); empty matches all.
+
+    A `match` that is one word (letters, digits, `_`, `-`), such as the name of an endpoint (`klines`, `trades`), is a
+    whole word there; any other is a part (`symbol=BTCUSDT`).
 
     `count` requests are hit (None: all from now on), after `after` others have passed. `ws_skip` counts messages
     instead and drops them; its `match` may name the stream (`books:BTC-USDT`). `ws_deaf` counts subscriptions and
@@ -55,7 +60,10 @@ class Fault(Struct, frozen=True, forbid_unknown_fields=True):
     size: int = 7
     """ws_split: bytes of payload in a fragment, or bytes held back until the next write."""
     symbol: str = ""
-    """rest_forgets: the symbol whose trades are missing, spot and futures alike (`match` can choose one)."""
+    """rest_forgets: the symbol whose trades are missing, by ccxt's or the simulator's name.
+
+    `BTC/USDT` is the spot market and its linear contract alike (`match` can choose one), `BTC/USD` the inverse one.
+    """
     from_id: int = 0
     to_id: int = -1
     """rest_forgets: the first and the last id, of aggregate trades in `aggTrades`, of trades elsewhere."""
@@ -101,35 +109,36 @@ class Hit:
         self._order = order
         self.fault = order.fault
 
-    def changed(self, value: Any, query: Mapping[str, str]) -> Any:
-        """Return the answer's JSON value as the fault changes it."""
-        fault = self.fault
-        if not isinstance(value, list):
-            return value
-        match fault.kind:
+    def changed(self, answer: Answer) -> Answer:
+        """Return the answer as the fault changes it: other rows."""
+        rows = answer.rows
+        return answer if not isinstance(rows, list) else msgspec.structs.replace(answer, rows=self._rows(answer, rows))
+
+    def _rows(self, answer: Answer, rows: list[Any]) -> list[Any]:
+        match self.fault.kind:
             case "empty":
                 return []
             case "short":
-                return value[: fault.rows]
+                return rows[: self.fault.rows]
             case "same_last":
-                if self._order.memory is None and value:
-                    self._order.memory = value[-1]
-                return value if self._order.memory is None else [self._order.memory]
-            case "listing" if "interval" in query:
-                return _listed(value, query, fault.since)
+                if self._order.memory is None and rows:
+                    self._order.memory = max(rows, key=lambda row: int(row[0])) if answer.interval else rows[-1]
+                return rows if self._order.memory is None else [self._order.memory]
+            case "listing" if answer.interval:
+                return _listed(rows, answer, self.fault.since)
             case _:
-                return value
+                return rows
 
 
-def _listed(rows: list[Any], query: Mapping[str, str], listing: int) -> list[Any]:
+def _listed(rows: list[Any], answer: Answer, listing: int) -> list[Any]:
     """Return no rows for a window wholly before the listing, as venues do that do not jump to it."""
-    if query.get("startTime", "").isdigit():
-        until = timeframes.advance(query["interval"], int(query["startTime"]), int(query.get("limit", "500")))
-        if query.get("endTime", "").isdigit():
-            until = min(until, int(query["endTime"]) + 1)
-        rows = [row for row in rows if row[0] < until]
-    # The candle that contains the listing is present.
-    return [row for row in rows if timeframes.next_open(query["interval"], row[0]) > listing]
+    return [
+        row
+        for row in rows
+        # The candle that contains the listing is present.
+        if timeframes.next_open(answer.interval, int(row[0])) > listing
+        and (answer.until is None or int(row[0]) < answer.until)
+    ]
 
 
 class Faults:
@@ -168,14 +177,12 @@ class Faults:
             return Hit(order)
         return None
 
-    def forgotten(self, target: str, symbol: str) -> list[range]:
-        """Return the ranges of ids that requests for this symbol's trades must leave out."""
+    def forgotten(self, target: str, names: Collection[str]) -> list[range]:
+        """Return the ranges of ids that requests for the trades of an instrument with these names must leave out."""
         return [
             range(order.fault.from_id, order.fault.to_id + 1)
             for order in self._orders
-            if order.fault.kind == "rest_forgets"
-            and order.fault.symbol.replace("/", "") == symbol
-            and matches(order.fault.match, target)
+            if order.fault.kind == "rest_forgets" and order.fault.symbol in names and matches(order.fault.match, target)
         ]
 
     def spent(self, kind: Kind, target: str) -> bool:
@@ -200,7 +207,6 @@ class Faults:
 
 def matches(match: str, target: str) -> bool:
     """Return whether a fault's `match` selects a request for `/host/path?query`."""
-    path, _, _ = target.partition("?")
-    if match in _ENDPOINTS:
-        return match in path.split("/")[2:]
-    return match in target
+    if not _WORD.fullmatch(match):
+        return match in target
+    return re.search(rf"(?<![\w-]){re.escape(match)}(?![\w-])", target) is not None

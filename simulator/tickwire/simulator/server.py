@@ -8,24 +8,25 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import msgspec
 from aiohttp import web
 
 from tickwire.errors import ConfigError
-from tickwire.simulator import control, hosts, venues
+from tickwire.simulator import control
 from tickwire.simulator.config import SimulatorConfig
+from tickwire.simulator.directory import Directory, discovered
 from tickwire.simulator.faults import Faults, Hit
-from tickwire.simulator.journal import Journal
+from tickwire.simulator.journal import Entry, Journal
 from tickwire.simulator.market.exchange import Exchange
-from tickwire.simulator.recordings.control import Recordings
-from tickwire.simulator.refusals import Refused
+from tickwire.simulator.recordings import control as recorded
+from tickwire.simulator.rest import NOT_FOUND, Call, Rest
+from tickwire.simulator.rules import RulesInForce
 from tickwire.simulator.sockets.feed import Feed
+from tickwire.simulator.venue import Venue
 
 _encode = msgspec.json.encode
 
@@ -47,38 +48,64 @@ class _Gate:
         self.exchange = Exchange(config)
         self.faults = Faults()
         self.journal = Journal()
-        self._limit = config.weight_limit
-        self._weights: dict[tuple[str, int], int] = {}
-        self._endpoints = venues.endpoints(self.exchange)
-        self.feed = Feed(self.exchange, self.faults, self.journal, config.ping_s)
-        self.recordings = Recordings(config.play_wire, self.feed)
+        playbacks = recorded.read(config.play_wire)
+        self._directory = Directory([*recorded.venues(playbacks), *discovered()], self.exchange)
+        declared = {name: venue.rules for name, venue in self._directory.venues.items()}
+        rules = RulesInForce(declared, config.rules, config.limits)
+        self.feed = Feed(self.exchange, self._directory, self.faults, self.journal, rules, config.ping_s)
+        self.recordings = recorded.Recordings(playbacks, self.feed)
+        self._rest = Rest(self.exchange, self._directory, self.faults, self.feed.limits.banned, config.weight_limit)
+        self._rules = rules
         self.app = web.Application()
         self.recordings.add_routes(self.app.router)
-        controlled = control.add_routes(self.app.router, self.exchange, self.faults, self.journal)
-        controlled.on_fault, controlled.sockets = self.feed.ordered, self.feed.listed
+        control.add_routes(self.app.router, control.Control(self.exchange, self.faults, self.journal, self.feed, rules))
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        host, path, query = request.match_info["host"], request.match_info["path"], request.query_string
+        call = Call(
+            method=request.method,
+            host=request.match_info["host"],
+            path=request.match_info["path"],
+            query=request.query,
+            query_string=request.query_string,
+            sent=(await request.read()).decode(errors="replace"),
+            origin=str(request.url.origin()),
+        )
         socket = request.headers.get("Upgrade", "").lower() == "websocket"
-        entry = self.journal.add("connect" if socket else "request", host, f"/{path}", query)
-        target = f"/{host}/{path}?{query}" if query else f"/{host}/{path}"
-        hit = self.faults.hit(target)
+        entry = self.journal.add("connect" if socket else "request", call.host, f"/{call.path}", call.query_string)
         try:
+            hit = self.faults.hit(call.target)
             response: web.StreamResponse | None = await self._faulty(request, hit) if hit else None
-            if socket and self.feed.refuses(target):
+            venue = self._directory.venue(call.host)
+            if socket and self.feed.refuses(call.target):
                 response = self._dropped(request)
-            if response is None and socket and hosts.socket_path(host, path):
-                entry.status = 101
-                return await self.feed.serve(request, host, path, self.recordings.venue(host) or hosts.venue_of(host))
+            elif response is None and socket and venue:
+                response = await self._socket(request, venue, call, entry)
             if response is None:
-                response = self._answer(request, host, path, hit)
-            entry.status = 0 if request.transport is None or request.transport.is_closing() else response.status
+                reply = self._rest.reply(venue, call, hit) if venue else NOT_FOUND
+                response = web.Response(
+                    status=reply.status, body=reply.body, content_type=reply.content_type, headers=reply.headers
+                )
+            if entry.status is None:
+                entry.status = 0 if request.transport is None or request.transport.is_closing() else response.status
         except asyncio.CancelledError:
             # The client disconnected before the answer.
             entry.status = entry.status or 0
             raise
         return response
+
+    async def _socket(self, request: web.Request, venue: Venue, call: Call, entry: Entry) -> web.StreamResponse | None:
+        """Serve a socket to its end; None where the venue has none at this URL."""
+        sockets = self._directory.sockets(venue, call.host, call.path)
+        if sockets is None:
+            return None
+        if self.feed.limits.banned(venue.name):
+            return web.Response(status=403)
+        token, lifetime = call.query.get(sockets.token, ""), self._rules.of(venue.name).token_s
+        if sockets.token and not self._directory.tokens[venue.name].valid(token, lifetime):
+            return web.Response(status=401)
+        entry.status = 101
+        return await self.feed.serve(request, f"/{call.host}/{call.path}", f"{venue.name}/{sockets.name}")
 
     async def _faulty(self, request: web.Request, hit: Hit) -> web.Response | None:
         """Return the answer of a fault that has one; None where the exchange answers."""
@@ -105,41 +132,6 @@ class _Gate:
         if request.transport is not None:
             request.transport.abort()
         return web.Response()
-
-    def _answer(self, request: web.Request, host: str, path: str, hit: Hit | None) -> web.Response:
-        query, recorded = request.query, self.recordings.endpoints(host)
-        endpoints = recorded or self._endpoints[hosts.venue_of(host)]
-        holes = partial(self.faults.forgotten, f"/{host}/{path}")
-        try:
-            found = endpoints.answer(path, query, holes) if request.method == "GET" else None
-            if found is None:
-                return web.Response(status=404, text="<html><body><h2>404 Not found</h2></body></html>")
-            value, weight = found
-            status = 200
-            value = hit.changed(value, query) if hit else value
-            body = _encode(endpoints.body(value))
-        except Refused as refused:
-            weight, status = 1, endpoints.refusal_status
-            body = _encode(endpoints.refusal(refused))
-        if hit and hit.fault.kind == "truncated":
-            body = body[: len(body) // 2]
-        used = self._used(host, weight)
-        headers = {"X-MBX-USED-WEIGHT": str(used), "X-MBX-USED-WEIGHT-1M": str(used)}
-        if recorded:
-            # The recorded exchange's clock is in its `time` endpoint only; the real date would be wrong.
-            headers["Date"] = "that of the recording"
-        if self._limit is not None and used > self._limit:
-            status, headers["Retry-After"] = 429, str(60 - int(time.time()) % 60)
-            body = _encode(endpoints.refusal(endpoints.too_many_requests(self._limit)))
-        return web.Response(status=status, body=body, content_type="application/json", headers=headers)
-
-    def _used(self, host: str, weight: int) -> int:
-        minute = int(time.time()) // 60
-        used = self._weights.get((host, minute), 0) + weight
-        if used == weight:
-            self._weights = {key: value for key, value in self._weights.items() if key[1] == minute}
-        self._weights[host, minute] = used
-        return used
 
 
 @asynccontextmanager

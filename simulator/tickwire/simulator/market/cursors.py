@@ -10,8 +10,11 @@ from tickwire.simulator.market.aggregates import Aggregates, aggregates
 from tickwire.simulator.market.candles import Row
 from tickwire.simulator.market.exchange import Instrument
 
+Source = Callable[[int], Iterator[Any]]
+"""Called with the exchange's time (ms): returns the messages since the last call."""
 
-def every(width_ms: int, now: int, form: Callable[[int], Any]) -> Callable[[int], Iterator[Any]]:
+
+def every(width_ms: int, now: int, form: Callable[[int], Any]) -> Source:
     """Return a source that yields `form(now)` once in each interval of `width_ms` of the exchange's time."""
     before = now // width_ms
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from copy import copy
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +15,8 @@ from tickwire.simulator.market.clock import Clock
 from tickwire.simulator.market.generated import MINUTE_MS, GeneratedTrades, Trades, Units, key_of
 from tickwire.simulator.market.played import PlayedCandles, PlayedTrades
 
+_SEPARATORS = re.compile(r"[/_-]")
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -22,7 +25,7 @@ class Terms:
     size: Decimal
     inverse: bool
     suffix: str = ""
-    """The suffix of Binance's name."""
+    """What follows base and quote in the contract's id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +47,15 @@ class Instrument:
 
     @property
     def id(self) -> str:
-        """Binance's name of the instrument: `BTCUSDT`."""
+        """The instrument's id: `BTCUSDT`."""
         return self.base + self.quote + (self.terms.suffix if self.terms else "")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names by which orders know it: its id, ccxt's symbol, and ccxt's symbol of its spot market."""
+        pair = f"{self.base}/{self.quote}"
+        settled = f"{pair}:{self.base if self.terms and self.terms.inverse else self.quote}"
+        return self.id, self.base + self.quote, pair, settled
 
 
 class Exchange:
@@ -102,15 +112,15 @@ class Exchange:
 
     def list_(self, symbol: str, *, listed: bool) -> bool:
         """List a symbol, or take it off the list; return whether the symbol exists."""
-        name = symbol.replace("/", "").replace("-", "")
+        name = _SEPARATORS.sub("", symbol)
         source, target = (self._unlisted, self.instruments) if listed else (self.instruments, self._unlisted)
         if name in source:
             target[name] = source.pop(name)
         return name in target
 
     def instrument(self, symbol: str) -> Instrument | None:
-        """Return the instrument with Binance's, ccxt's or OKX's name (`BTC-USDT`)."""
-        return self.instruments.get(symbol.replace("/", "").replace("-", ""))
+        """Return the spot market with a name such as `BTCUSDT`, `BTC/USDT`, `BTC-USDT` or `BTC_USDT`."""
+        return self.instruments.get(_SEPARATORS.sub("", symbol))
 
     def set_rate(self, instrument: Instrument, rate: float) -> int:
         """Trade at `rate` per second from the next block of trades on; return that time (ms).

@@ -56,7 +56,9 @@ class PlayedCandles:
     def __init__(self, path: Path, timeframe: str) -> None:
         """Read the file. Raises ConfigError that names the first invalid line."""
         if timeframe not in INTERVALS:
-            raise ConfigError(f"{timeframe!r} is not an interval of Binance", f"choose one of {', '.join(INTERVALS)}")
+            raise ConfigError(
+                f"{timeframe!r} is not a timeframe of the market", f"choose one of {', '.join(INTERVALS)}"
+            )
         self.timeframe = timeframe
         # All but weeks and months open at multiples of their length, which is faster to check.
         width = 0 if timeframe in ("1w", "1M") else timeframes.duration_ms(timeframe)

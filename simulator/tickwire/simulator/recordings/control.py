@@ -10,13 +10,12 @@ from aiohttp import web
 from msgspec import Struct
 
 from tickwire.errors import BadRequest
-from tickwire.simulator import hosts
-from tickwire.simulator.binance.endpoints import BinanceEndpoints
 from tickwire.simulator.control import decoded, json_handler
-from tickwire.simulator.endpoints import Endpoints
 from tickwire.simulator.recordings.playback import Playback, Recording
 from tickwire.simulator.recordings.rest import RecordedAnswers
 from tickwire.simulator.sockets.feed import Feed
+from tickwire.simulator.venue import Venue
+from tickwire.simulator.venues import binance
 
 
 class PlayOrder(Struct, frozen=True, forbid_unknown_fields=True):
@@ -29,30 +28,31 @@ class PlayOrder(Struct, frozen=True, forbid_unknown_fields=True):
     host: str | None = None
 
 
+def read(prefixes: tuple[str, ...]) -> list[Playback]:
+    """Read the recordings with these prefixes. Raises ConfigError."""
+    return [Playback(Recording(prefix)) for prefix in prefixes]
+
+
+def venues(playbacks: list[Playback]) -> list[Venue]:
+    """Return a venue for each recording, which has its hosts; the forms are those of the recorded exchange."""
+    return [binance.recorded(f"recording{number}", RecordedAnswers(each).answer, each.recording.hosts)
+            for number, each in enumerate(playbacks)]  # fmt: skip
+
+
 class Recordings:
-    """All recordings. A recorded host answers from its recording only."""
+    """Plays recordings, and their control over HTTP. A recorded host answers from its recording only."""
 
-    def __init__(self, prefixes: tuple[str, ...], feed: Feed) -> None:
-        """Read the recordings with these prefixes. Raises ConfigError."""
+    def __init__(self, playbacks: list[Playback], feed: Feed) -> None:
         self._feed = feed
-        self._playbacks = [Playback(Recording(prefix)) for prefix in prefixes]
+        self._playbacks = playbacks
+        self._keys = {id(each): f"{venue.name}/{venue.sockets[0].name}"
+                      for each, venue in zip(playbacks, venues(playbacks), strict=True)}  # fmt: skip
         self._of_host = {host: each for each in self._playbacks for host in each.recording.hosts}
-        self._endpoints = {host: BinanceEndpoints(RecordedAnswers(each).answer) for host, each in self._of_host.items()}
-
-    def venue(self, host: str) -> str | None:
-        """Return the name of the recording of a host, or None."""
-        found = self._of_host.get(hosts.plain(host))
-        return found.recording.name if found else None
-
-    def endpoints(self, host: str) -> Endpoints | None:
-        """Return the REST endpoints of the recording of a host, or None."""
-        return self._endpoints.get(hosts.plain(host))
 
     def runs(self) -> list[Coroutine[Any, Any, None]]:
         """Return a coroutine for each recording, which plays it until cancelled."""
-        feed = self._feed
-        names = [(each, each.recording.name) for each in self._playbacks]
-        return [each.run(partial(feed.play, name), partial(feed.subscribed, name)) for each, name in names]
+        feed, keys = self._feed, [(each, self._keys[id(each)]) for each in self._playbacks]
+        return [each.run(partial(feed.play, key), partial(feed.subscribed, key)) for each, key in keys]
 
     async def status(self, request: web.Request) -> Any:
         """GET /_sim/wire?host="""
@@ -78,7 +78,7 @@ class Recordings:
         return [self._of_host[host]]
 
     def _status(self, playbacks: list[Playback]) -> Any:
-        names = {name for each in playbacks for name in self._feed.subscribed(each.recording.name)}
+        names = {name for each in playbacks for name in self._feed.subscribed(self._keys[id(each)])}
         return {
             "sent": sum(each.sent for each in playbacks),
             "unheard": sum(each.unheard for each in playbacks),

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from tickwire.simulator.binance.parameters import integer, limit
+from tickwire.simulator.answers import Query, Refused
 from tickwire.simulator.recordings.playback import Playback
-from tickwire.simulator.refusals import Query, Refused
+from tickwire.simulator.venues.binance.parameters import integer, limit
 
 _TRADE_FIELDS = ("a", "p", "q", "f", "l", "T", "m", "M")
 _KLINE_FIELDS = ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B")

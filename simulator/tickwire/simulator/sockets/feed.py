@@ -13,33 +13,37 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from tickwire.model.times import now_ms
-from tickwire.simulator import hosts, venues
+from tickwire.simulator.directory import Directory
 from tickwire.simulator.faults import Fault, Faults, Kind, matches
-from tickwire.simulator.journal import Journal
+from tickwire.simulator.journal import Entry, Journal
 from tickwire.simulator.market.exchange import Exchange
 from tickwire.simulator.recordings.playback import Message
-from tickwire.simulator.sockets.dialect import Dialect, Source
+from tickwire.simulator.rules import RulesInForce
+from tickwire.simulator.sockets.dialect import Stream
+from tickwire.simulator.sockets.limits import Limits
 from tickwire.simulator.sockets.socket import Socket
 
 TICK_MS = 10
 """How often, on the wall clock, the sources are asked for new messages (ms)."""
 REPEATABLE = 200
 """How many of a stream's last messages fault `ws_duplicate` can repeat."""
-_CUT_FRAME = '{"e":"trade","E":17'
+_SUBSCRIBES = re.compile(r'["/]subscribe"', re.IGNORECASE)
+_POLICY, _GOING_AWAY = 1008, 1001
 
 
 class Feed:
     """Open sockets and the sources of the streams they subscribed to."""
 
-    def __init__(self, exchange: Exchange, faults: Faults, journal: Journal, ping_s: float) -> None:
+    def __init__(self, exchange: Exchange, directory: Directory, faults: Faults, journal: Journal,
+                 rules: RulesInForce, ping_s: float) -> None:  # fmt: skip
         self._exchange = exchange
+        self._directory = directory
         self._ping_s = ping_s
         self._faults = faults
         self._journal = journal
+        self.limits = Limits(rules)
         self._sockets: set[Socket] = set()
-        self._sources: dict[tuple[str, str], Source] = {}
-        self._dialects = venues.dialects(exchange)
-        self._recorded = venues.recorded_dialect()
+        self._streams: dict[tuple[str, str], Stream] = {}
         self._recent: defaultdict[tuple[str, str], deque[bytes]] = defaultdict(lambda: deque(maxlen=REPEATABLE))
         self._wanted = asyncio.Event()
 
@@ -52,41 +56,38 @@ class Feed:
 
     def _emit(self, now: int) -> None:
         news: list[tuple[str, str, bytes]] = []
-        for (venue, name), source in self._sources.items():
-            news += ((venue, name, msgspec.json.encode(event)) for event in source(now))
+        for (key, name), stream in self._streams.items():
+            news += ((key, name, msgspec.json.encode(event)) for event in stream.new(now))
         self._deliver(news)
 
-    def play(self, venue: str, messages: list[Message]) -> None:
+    def play(self, key: str, messages: list[Message]) -> None:
         """Write recorded messages, in their order, to subscribers."""
-        self._deliver([(venue, message.stream, message.payload) for message in messages])
+        self._deliver([(key, message.stream, message.payload) for message in messages])
 
     def _deliver(self, news: list[tuple[str, str, bytes]]) -> None:
-        """Write (venue, stream, payload) in this order to subscribers."""
-        for venue, name, payload in news:
-            self._recent[venue, name].append(payload)
+        """Write (key of the sockets, stream, payload) in this order to subscribers."""
+        for key, name, payload in news:
+            self._recent[key, name].append(payload)
         self._write(news, self._sockets)
 
     def _write(self, news: list[tuple[str, str, bytes]], sockets: Iterable[Socket]) -> None:
         if not news:
             return
         for socket in list(sockets):
-            dialect = self._dialect(socket.venue)
+            dialect = self._directory.dialect(socket.key)
             found = [
                 dialect.framed(socket, name, payload)
-                for venue, name, payload in news
+                for key, name, payload in news
                 if name in socket.names
-                and venue == socket.venue
+                and key == socket.key
                 and not self._faults.spent("ws_skip", f"{socket.target}?{name}")
             ]
             if found:
                 socket.send(found)
 
-    def _dialect(self, venue: str) -> Dialect:
-        return self._dialects.get(venue, self._recorded)
-
-    def subscribed(self, venue: str) -> set[str]:
-        """Return the streams that sockets of a venue have subscribed to."""
-        return {name for socket in self._sockets if socket.venue == venue for name in socket.names}
+    def subscribed(self, key: str) -> set[str]:
+        """Return the streams that sockets with a key have subscribed to."""
+        return {name for socket in self._sockets if socket.key == key for name in socket.names}
 
     def ordered(self, fault: Fault) -> None:
         """Apply a fault that hits open sockets at once."""
@@ -98,9 +99,10 @@ class Feed:
             for socket in hit:
                 socket.close(fault.code or 1000)
         elif fault.kind in ("ws_malformed", "ws_error"):
-            cut = (fault.text or _CUT_FRAME).encode() if fault.kind == "ws_malformed" else None
             for socket in hit:
-                frame = cut or self._dialect(socket.venue).error(fault)
+                dialect = self._directory.dialect(socket.key)
+                cut = (fault.text or "").encode() or dialect.malformed
+                frame = cut if fault.kind == "ws_malformed" else dialect.error(fault)
                 socket.send([frame] * (1 if fault.count is None else fault.count))
         elif fault.kind == "ws_duplicate":
             count = 1 if fault.count is None else fault.count
@@ -118,20 +120,18 @@ class Feed:
         cut: Kind = "ws_cut"
         return self._faults.socket(cut, target) is not None
 
-    async def serve(self, request: web.Request, host: str, path: str, venue: str) -> web.WebSocketResponse:
-        """Serve one client until the client or a fault ends the connection."""
+    async def serve(self, request: web.Request, target: str, key: str) -> web.WebSocketResponse:
+        """Serve one client at `/host/path` until the client, a fault or a rule ends the connection."""
         response = web.WebSocketResponse(compress=False, autoping=False, autoclose=True)
         await response.prepare(request)
-        target = f"/{host}/{path}"
         transport = request.transport
         assert transport is not None
-        dialect, route = self._dialect(venue), "/".join(hosts.socket_path(host, path) or ())
-        socket = Socket(target, venue, transport, dialect.combined(route), self._faults)
+        dialect, socket = self._directory.dialect(key), Socket(target, key, transport, self._faults)
         self._sockets.add(socket)
         asyncio.get_running_loop().call_later(self._ping_s, self._ping, socket)
+        self._expire(socket)
         try:
-            if names := dialect.named(route, request.query):
-                self.subscribe(socket, names)
+            socket.send(dialect.opened(socket, request.query, self))
             async for message in response:
                 if message.type is WSMsgType.PING and not socket.silent:
                     await response.pong(message.data)
@@ -144,15 +144,37 @@ class Feed:
             pass
         finally:
             self._sockets.discard(socket)
-            self._forget(socket.venue, list(socket.names))
-            self._journal.add("disconnect", host, f"/{path}").status = 0
+            self._forget(socket.key, list(socket.names))
+            self._log("disconnect", socket, []).status = 0
         return response
 
     def _accepts(self, socket: Socket, message: str | bytes) -> bool:
-        """Return whether a client's message is processed; fault `ws_deaf` drops subscriptions."""
+        """Return whether a client's message is processed; fault `ws_deaf` drops subscriptions, a limit any message."""
+        if not self.limits.admits(socket):
+            answer = self._directory.dialect(socket.key).excess(socket)
+            if answer is None:
+                socket.close(_POLICY)
+            else:
+                socket.send([answer])
+            return False
         text = message if isinstance(message, str) else message.decode(errors="replace")
-        subscribes = re.search(r'"subscribe"', text, re.IGNORECASE) is not None
+        subscribes = _SUBSCRIBES.search(text) is not None
         return not (subscribes and self._faults.spent("ws_deaf", f"{socket.target}?{text}"))
+
+    def rules_changed(self) -> None:
+        """Close the sockets that are older than their venue's rules now allow; watch the others."""
+        for socket in list(self._sockets):
+            self._expire(socket)
+
+    def _expire(self, socket: Socket) -> None:
+        """Close a socket whose time is over; look again when it may be."""
+        left = self.limits.left_s(socket) if socket in self._sockets else None
+        if left is None:
+            return
+        if left <= 0:
+            socket.close(_GOING_AWAY)
+        else:
+            asyncio.get_running_loop().call_later(left + 0.001, self._expire, socket)
 
     def _ping(self, socket: Socket) -> None:
         """Ping a socket every `ping_s` seconds while it is open; abort it when three pings got no answer."""
@@ -169,35 +191,41 @@ class Feed:
 
     # ---- Subscriptions, for dialects
 
-    def subscribe(self, socket: Socket, names: list[str]) -> None:
+    def subscribe(self, socket: Socket, names: list[str]) -> list[bytes]:
         """See Subscriptions.subscribe."""
-        self._log("subscribe", socket, names)
+        self._log("subscribe", socket, names).status = 200
+        dialect, first = self._directory.dialect(socket.key), []
         for name in names:
-            if (socket.venue, name) not in self._sources and (source := self._dialect(socket.venue).source(name)):
-                self._sources[socket.venue, name] = source
+            place = (socket.key, name)
+            if place not in self._streams and (made := dialect.stream(name)):
+                self._streams[place] = made
             socket.names[name] = None
-        if self._sources:
+            if (stream := self._streams.get(place)) is not None:
+                events = stream.first(self._exchange.clock.now())
+                first += [dialect.framed(socket, name, msgspec.json.encode(event)) for event in events]
+        if self._streams:
             self._wanted.set()
+        return first
 
     def unsubscribe(self, socket: Socket, names: list[str]) -> None:
         """See Subscriptions.unsubscribe."""
-        self._log("unsubscribe", socket, names)
+        self._log("unsubscribe", socket, names).status = 200
         for name in names:
             socket.names.pop(name, None)
-        self._forget(socket.venue, names)
+        self._forget(socket.key, names)
 
-    def running(self, venue: str, name: str) -> Source | None:
-        """See Subscriptions.running."""
-        return self._sources.get((venue, name))
+    def full(self, socket: Socket, more: int) -> bool:
+        """See Subscriptions.full."""
+        return self.limits.full(socket, more)
 
-    def _log(self, event: str, socket: Socket, names: list[str]) -> None:
+    def _log(self, event: str, socket: Socket, names: list[str]) -> Entry:
         _, host, path = socket.target.split("/", 2)
-        self._journal.add(event, host, f"/{path}", streams=names).status = 200
+        return self._journal.add(event, host, f"/{path}", streams=names)
 
-    def _forget(self, venue: str, names: list[str]) -> None:
-        """Drop the sources of streams without subscribers; they begin afresh at the next subscription."""
+    def _forget(self, key: str, names: list[str]) -> None:
+        """Drop the streams without subscribers; they begin afresh at the next subscription."""
         for name in names:
-            if not any(name in socket.names for socket in self._sockets if socket.venue == venue):
-                self._sources.pop((venue, name), None)
-        if not self._sources:
+            if not any(name in socket.names for socket in self._sockets if socket.key == key):
+                self._streams.pop((key, name), None)
+        if not self._streams:
             self._wanted.clear()

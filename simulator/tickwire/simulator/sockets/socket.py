@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
+from collections import deque
+from typing import Any
 
 from tickwire.simulator.faults import Faults
 
@@ -30,13 +32,20 @@ def _head(first: int, length: int) -> bytes:
 
 
 class Socket:
-    """One client. `venue` is the market it is connected to, or the name of a recording."""
+    """One client. `key` is `<venue>/<market>`: all sockets with one key have the same dialect and streams."""
 
-    def __init__(self, target: str, venue: str, transport: asyncio.Transport, combined: bool, faults: Faults) -> None:
+    def __init__(self, target: str, key: str, transport: asyncio.Transport, faults: Faults) -> None:
         self.target = target
-        self.venue = venue
-        self.combined = combined
+        self.key = key
+        self.venue = key.partition("/")[0]
         self.names: dict[str, None] = {}
+        """The streams that it has subscribed to."""
+        self.state: dict[str, Any] = {}
+        """What the dialect remembers of this socket, such as a counter of its messages."""
+        self.opened_at = self.heard_at = time.monotonic()
+        """When it was opened, and when the client last sent a message (monotonic, s)."""
+        self.heard: deque[float] = deque()
+        """Times of the client's messages that count for the limit (monotonic, s)."""
         self._transport = transport
         self._faults = faults
         self._held = b""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from tickwire.simulator.refusals import Query, Refused
+from tickwire.simulator.answers import Query, Refused
 
 
 def integer(query: Query, name: str) -> int | None:

@@ -6,29 +6,27 @@ Source of names, cadences and fields: OKX's API documentation v5, "Market Data, 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
-from tickwire.simulator.market import day
+from tickwire.simulator.market import day, rows
 from tickwire.simulator.market.book import FRAME_MS, book_at, changes, frame_of, last_update_id
 from tickwire.simulator.market.cursors import AggregateCursor, CandleCursor
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.okx import rows as okx_rows
+from tickwire.simulator.sockets.dialect import Stream
+from tickwire.simulator.venues.okx import rows as okx_rows
 
 TICKER_MS = 100
 
 
-class Channel(Protocol):
-    """One channel of one instrument: a Source."""
-
-    def __call__(self, now: int) -> Iterator[Any]:
-        """See Source."""
-
-    def first(self, now: int) -> list[Any]:
-        """Return the messages that a new subscriber gets at once."""
+def channel(exchange: Exchange, name: str, instrument: Instrument) -> Stream | None:
+    """Return the messages of a channel such as `trades`, from now on; None where there is no such channel."""
+    made = _channel(exchange, name, instrument)
+    return None if made is None else Stream(made, made.first)
 
 
-def channel(exchange: Exchange, name: str, instrument: Instrument) -> Channel | None:
-    """Return the source of a channel such as `trades`, from now on; None where there is no such channel."""
+def _channel(
+    exchange: Exchange, name: str, instrument: Instrument
+) -> _Trades | _Books | _Best | _Ticker | _Candles | _LocalCandles | None:
     now = exchange.clock.now()
     arg = {"channel": name, "instId": okx_rows.name_of(instrument)}
     match name:
@@ -69,14 +67,14 @@ class _Books:
     def __init__(self, instrument: Instrument, arg: dict[str, str], now: int) -> None:
         self._instrument, self._arg = instrument, arg
         self._frame = frame_of(now)
-        self._book = okx_rows.top(book_at(instrument, self._frame), okx_rows.LEVELS)
+        self._book = rows.top(book_at(instrument, self._frame), okx_rows.LEVELS)
 
     def __call__(self, now: int) -> Iterator[Any]:
         frame = frame_of(now)
         if frame == self._frame:
             return
         before, earlier = self._book, self._frame
-        self._book = okx_rows.top(book_at(self._instrument, frame), okx_rows.LEVELS)
+        self._book = rows.top(book_at(self._instrument, frame), okx_rows.LEVELS)
         self._frame = frame
         bids, asks = changes(before.bids, self._book.bids), changes(before.asks, self._book.asks)
         yield self._message("update", bids, asks, last_update_id(earlier))
@@ -105,7 +103,7 @@ class _Best:
 
     def __call__(self, now: int) -> Iterator[Any]:
         frame = frame_of(now)
-        book = okx_rows.top(book_at(self._instrument, frame), self._levels)
+        book = rows.top(book_at(self._instrument, frame), self._levels)
         sides = {
             "asks": okx_rows.levels(self._instrument, book.asks),
             "bids": okx_rows.levels(self._instrument, book.bids),

@@ -11,14 +11,14 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
-from tickwire.simulator.binance import tickers
-from tickwire.simulator.binance.parameters import integer, limit
-from tickwire.simulator.binance.rows import aggregate_trades
+from tickwire.simulator.answers import Query, Refused
 from tickwire.simulator.market.aggregates import aggregates
 from tickwire.simulator.market.book import book_at, frame_of, last_update_id
 from tickwire.simulator.market.decimal_texts import texts
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.refusals import Query, Refused
+from tickwire.simulator.venues.binance import tickers
+from tickwire.simulator.venues.binance.parameters import integer, limit
+from tickwire.simulator.venues.binance.rows import aggregate_trades
 
 _HOUR_MS = 3_600_000
 

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
-from tickwire.simulator.binance import rest, streams
+from tickwire.simulator.answers import Query, Refused
 from tickwire.simulator.market.contracts import base_volume, contract, volume_of
+from tickwire.simulator.market.cursors import Source
 from tickwire.simulator.market.decimal_texts import short
 from tickwire.simulator.market.exchange import Exchange, Instrument, Terms
-from tickwire.simulator.refusals import Query, Refused
-from tickwire.simulator.sockets.dialect import Source
+from tickwire.simulator.venues.binance import rest, streams
 
 _BTC, _OTHERS = (Terms(Decimal(size), inverse=True, suffix="_PERP") for size in (100, 10))
 _SERVED = ("ping", "time", "klines", "aggTrades", "trades", "historicalTrades")

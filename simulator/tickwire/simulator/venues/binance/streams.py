@@ -9,14 +9,13 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tickwire.simulator.binance import tickers
-from tickwire.simulator.binance.rows import aggregate_trades
 from tickwire.simulator.market.book import FRAME_MS, Side, book_at, changes, frame_of, last_update_id
 from tickwire.simulator.market.candles import INTERVALS
-from tickwire.simulator.market.cursors import AggregateCursor, CandleCursor, every
+from tickwire.simulator.market.cursors import AggregateCursor, CandleCursor, Source, every
 from tickwire.simulator.market.decimal_texts import texts
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.sockets.dialect import Source
+from tickwire.simulator.venues.binance import tickers
+from tickwire.simulator.venues.binance.rows import aggregate_trades
 
 _NAME = re.compile(r"([a-z0-9_]+)@(trade|aggTrade|kline|depth|miniTicker|ticker|bookTicker)(\w*)(?:@(100|1000)ms)?\Z")
 _ALL = re.compile(r"!(miniTicker|ticker)@arr\Z")

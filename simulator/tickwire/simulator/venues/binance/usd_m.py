@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
-from tickwire.simulator.binance import rest, streams
-from tickwire.simulator.binance.parameters import integer
+from tickwire.simulator.answers import Query, Refused
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id, time_of_update
+from tickwire.simulator.market.cursors import Source
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.refusals import Query, Refused
-from tickwire.simulator.sockets.dialect import Source
+from tickwire.simulator.venues.binance import rest, streams
+from tickwire.simulator.venues.binance.parameters import integer
 
 SETTLE = "USDT"
 

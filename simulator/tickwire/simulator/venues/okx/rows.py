@@ -12,13 +12,15 @@ from itertools import chain, islice, zip_longest
 
 from tickwire.model import timeframes
 from tickwire.simulator.market import day as market_day
+from tickwire.simulator.market import rows as market_rows
 from tickwire.simulator.market.aggregates import Aggregates
 from tickwire.simulator.market.book import Book, Side
 from tickwire.simulator.market.candles import Row
 from tickwire.simulator.market.contracts import DOLLARS, contract, window_volume
-from tickwire.simulator.market.decimal_texts import short, texts
+from tickwire.simulator.market.decimal_texts import short
 from tickwire.simulator.market.exchange import Exchange, Instrument, Terms
-from tickwire.simulator.market.generated import Ints, Trades
+from tickwire.simulator.market.generated import Trades
+from tickwire.simulator.market.rows import numbers, trade_rows
 
 BARS = {"1m": "1m", "3m": "3m", "5m": "5m", "15m": "15m", "30m": "30m", "1H": "1h", "2H": "2h", "4H": "4h",
         "6Hutc": "6h", "12Hutc": "12h", "1Dutc": "1d", "1Wutc": "1w", "1Mutc": "1M"}  # fmt: skip
@@ -55,26 +57,13 @@ def name_of(instrument: Instrument) -> str:
     return f"{instrument.base}-{instrument.quote}" + ("-SWAP" if instrument.terms else "")
 
 
-def numbers(values: Ints, decimals: int) -> list[str]:
-    """Return integers in units of 10**-decimals as OKX writes them."""
-    return [short(text) for text in texts(values, decimals)]
-
-
 def trades(instrument: Instrument, found: Trades) -> list[dict[str, str]]:
     """Return single trades as REST has them, oldest first."""
-    units, name = instrument.units, name_of(instrument)
-    columns = zip(
-        found.id.tolist(),
-        numbers(found.price, units.price_decimals),
-        numbers(found.amount, units.amount_decimals),
-        found.timestamp.tolist(),
-        found.sell.tolist(),
-        strict=True,
-    )
+    name = name_of(instrument)
     return [
-        {"instId": name, "tradeId": str(id_), "px": price, "sz": amount, "side": "sell" if sell else "buy",
-         "ts": str(time), "source": "0"}
-        for id_, price, amount, time, sell in columns
+        {"instId": name, "tradeId": str(row.id), "px": row.price, "sz": row.amount,
+         "side": "sell" if row.sell else "buy", "ts": str(row.timestamp), "source": "0"}
+        for row in trade_rows(instrument, found)
     ]  # fmt: skip
 
 
@@ -99,20 +88,12 @@ def matches(instrument: Instrument, found: Aggregates) -> list[dict[str, str]]:
 
 def levels(instrument: Instrument, side: Side) -> list[list[str]]:
     """Return [price, size, "0", orders] of each level; size 0 removes a level."""
-    prices = numbers(side[0], instrument.units.price_decimals)
-    sizes = numbers(side[1], instrument.units.amount_decimals)
-    return [[price, size, "0", "0" if size == "0" else "1"] for price, size in zip(prices, sizes, strict=True)]
-
-
-def top(book: Book, count: int) -> Book:
-    """Return the best `count` levels of each side."""
-    (bid_prices, bid_sizes), (ask_prices, ask_sizes) = book.bids, book.asks
-    return Book((bid_prices[:count], bid_sizes[:count]), (ask_prices[:count], ask_sizes[:count]))
+    return [[*level, "0", "0" if level[1] == "0" else "1"] for level in market_rows.levels(instrument, side)]
 
 
 def checksum(instrument: Instrument, book: Book) -> int:
     """Return the signed CRC32 of `bid:size:ask:size:…` of the best 25 levels ("Checksum" in the documentation)."""
-    best = top(book, CHECKED)
+    best = market_rows.top(book, CHECKED)
     pairs = zip_longest(levels(instrument, best.bids), levels(instrument, best.asks), fillvalue=())
     text = ":".join(chain.from_iterable((*bid[:2], *ask[:2]) for bid, ask in pairs))
     value = zlib.crc32(text.encode())

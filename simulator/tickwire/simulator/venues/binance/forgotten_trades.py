@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tickwire.simulator.binance.parameters import limit
-from tickwire.simulator.refusals import Query
+from tickwire.simulator.answers import Query
+from tickwire.simulator.venues.binance.parameters import limit
 
 IDS = {"aggTrades": "a", "trades": "id", "historicalTrades": "id"}
 """Endpoints of trades, and the name of the id in each."""

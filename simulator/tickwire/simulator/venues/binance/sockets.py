@@ -11,35 +11,36 @@ from typing import Any
 import msgspec
 
 from tickwire.simulator.faults import Fault
-from tickwire.simulator.sockets.dialect import Source, Subscriptions
+from tickwire.simulator.market.cursors import Source
+from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions
 from tickwire.simulator.sockets.socket import Socket
 
 _encode = msgspec.json.encode
 
 
-class Binance:
+class Binance(Dialect):
     """The dialect of one of Binance's markets, or of a recording of one."""
+
+    malformed = b'{"e":"trade","E":17'
 
     def __init__(self, source: Callable[[str], Source | None]) -> None:
         self._source = source
 
-    def named(self, path: str, query: Mapping[str, str]) -> list[str]:
-        """See Dialect.named."""
-        _, _, rest = path.partition("/")
-        names = query.get("streams", "") if self.combined(path) else rest
-        return [name for name in names.split("/") if "@" in name]
+    def opened(self, socket: Socket, query: Mapping[str, str], subscriptions: Subscriptions) -> list[bytes]:
+        """Subscribe to the streams that the socket's URL names; with `/stream` each message has its stream's name."""
+        path = socket.target.partition("/ws/")[2]
+        combined = socket.state["combined"] = socket.target.endswith("/stream")
+        names = [name for name in (query.get("streams", "") if combined else path).split("/") if "@" in name]
+        return subscriptions.subscribe(socket, names) if names else []
 
-    def combined(self, path: str) -> bool:
-        """See Dialect.combined."""
-        return path.partition("/")[0] == "stream"
-
-    def source(self, name: str) -> Source | None:
-        """See Dialect.source."""
-        return self._source(name)
+    def stream(self, name: str) -> Stream | None:
+        """See Dialect.stream."""
+        source = self._source(name)
+        return None if source is None else Stream(source)
 
     def framed(self, socket: Socket, name: str, payload: bytes) -> bytes:
         """See Dialect.framed."""
-        return b'{"stream":' + _encode(name) + b',"data":' + payload + b"}" if socket.combined else payload
+        return b'{"stream":' + _encode(name) + b',"data":' + payload + b"}" if socket.state["combined"] else payload
 
     def error(self, fault: Fault) -> bytes:
         """See Dialect.error."""
@@ -57,20 +58,22 @@ def _answer(socket: Socket, text: str | bytes, subscriptions: Subscriptions) -> 
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         return {"error": {"code": 3, "msg": f"Invalid JSON: {error}"}}
     order = order if isinstance(order, dict) else {}
-    id_, names = order.get("id"), order.get("params") or []
-    # Binance acknowledges a stream that does not exist, and sends nothing.
-    orders = {"SUBSCRIBE": subscriptions.subscribe, "UNSUBSCRIBE": subscriptions.unsubscribe}
-    method = order.get("method")
+    id_, names, method = order.get("id"), order.get("params") or [], order.get("method")
     if method == "LIST_SUBSCRIPTIONS":
         return {"result": list(socket.names), "id": id_}
     if method == "SET_PROPERTY" and isinstance(names, list) and names[:1] == ["combined"] and len(names) == 2:
-        socket.combined = names[1] is True
+        socket.state["combined"] = names[1] is True
     elif method == "GET_PROPERTY":
-        return {"result": socket.combined, "id": id_}
-    elif method not in orders:
+        return {"result": socket.state["combined"], "id": id_}
+    elif method not in ("SUBSCRIBE", "UNSUBSCRIBE"):
         return {"error": {"code": 2, "msg": f"Invalid request: unknown variant `{method}`"}, "id": id_}
     elif not (isinstance(names, list) and names and all(isinstance(name, str) for name in names)):
         return {"error": {"code": 2, "msg": "Invalid request: missing field `params`"}, "id": id_}
+    elif method == "UNSUBSCRIBE":
+        subscriptions.unsubscribe(socket, names)
+    elif subscriptions.full(socket, len(names)):
+        return {"error": {"code": 2, "msg": "Invalid request: too many streams"}, "id": id_}
     else:
-        orders[method](socket, names)
+        # Binance acknowledges a stream that does not exist, and sends nothing.
+        subscriptions.subscribe(socket, names)
     return {"result": None, "id": id_}

@@ -1,1 +1,0 @@
-"""OKX's spot market and perpetual contracts: REST endpoints, channels and the dialect of their sockets."""

@@ -1,0 +1,67 @@
+"""Orders to subscribe and unsubscribe, as most venues have them. No I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.simulator.sockets.dialect import Dialect, Subscriptions
+from tickwire.simulator.sockets.socket import Socket
+
+
+class Topic(Struct, frozen=True):
+    """One stream that an order names: its name in the dialect, and the client's own words for it."""
+
+    name: str
+    words: Any = None
+
+
+class Order(Struct, frozen=True):
+    """A client's order. `message` is the whole of it, for ids and words that the answer repeats."""
+
+    subscribes: bool
+    topics: list[Topic]
+    message: dict[str, Any]
+
+
+class Forms(Struct, frozen=True):
+    """How a venue answers orders; each function returns a JSON value."""
+
+    refused: Callable[[Order, Topic], Any]
+    """The answer to a topic that does not exist."""
+    per_topic: Callable[[Order, Topic], Any] | None = None
+    """The acknowledgement of each topic by itself; None where there is none."""
+    per_request: Callable[[Order], Any] | None = None
+    """One acknowledgement for the whole request, before its topics' messages; None where there is none."""
+    whole: bool = False
+    """Whether one topic that does not exist refuses the whole request."""
+    full: Callable[[Order, Topic], Any] | None = None
+    """The answer to a topic above the limit for one socket; None: as `refused`."""
+
+
+def carry_out(
+    dialect: Dialect, socket: Socket, order: Order, subscriptions: Subscriptions, forms: Forms
+) -> list[bytes]:
+    """Carry out an order; return the answers, each topic's first messages after its acknowledgement."""
+    encode = msgspec.json.encode
+    known = [topic for topic in order.topics if dialect.stream(topic.name) is not None]
+    refused = [topic for topic in order.topics if topic not in known]
+    if refused and forms.whole:
+        return [encode(forms.refused(order, refused[0]))]
+    answers = [encode(forms.refused(order, topic)) for topic in refused]
+    if forms.per_request and known:
+        answers.append(encode(forms.per_request(order)))
+    for topic in known:
+        if order.subscribes and topic.name not in socket.names and subscriptions.full(socket, 1):
+            answers.append(encode((forms.full or forms.refused)(order, topic)))
+            continue
+        if forms.per_topic:
+            answers.append(encode(forms.per_topic(order, topic)))
+        if order.subscribes:
+            answers += subscriptions.subscribe(socket, [topic.name])
+        else:
+            subscriptions.unsubscribe(socket, [topic.name])
+    return answers
