@@ -98,6 +98,13 @@ async def simulator() -> AsyncIterator[SimulatorProcess]:
 
 
 @pytest.fixture
+async def busy(request: pytest.FixtureRequest) -> AsyncIterator[SimulatorProcess]:
+    """A simulator where each symbol trades as often a second as RATE of the test file says."""
+    async with running_simulator("--live-rate", str(request.module.RATE)) as process:
+        yield process
+
+
+@pytest.fixture
 def recorded() -> Path:
     """The folder of recorded market data; absent on a user's machine."""
     if not DATA.is_dir():

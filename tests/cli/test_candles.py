@@ -8,36 +8,20 @@ import io
 import json
 import signal
 import subprocess
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pandas
 import pytest
-import pytest_asyncio
 
-from support.commands import Command, command, up
-from support.processes import TICKWIRE, SimulatorProcess, running_simulator
+from support.commands import Command, command
+from support.processes import TICKWIRE, SimulatorProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
 DAY = ("--since", "2025-06-01", "--until", "2025-06-02")
 SINCE, UNTIL = 1_748_736_000_000, 1_748_822_400_000
 """`date -u -d 2025-06-01 +%s000`, and a day later."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def exchange() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange."""
-    async with running_simulator() as process:
-        yield process
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory, exchange: SimulatorProcess) -> AsyncIterator[Command]:
-    """`tickwire up`, asking the simulated exchange."""
-    async with up(tmp_path_factory.mktemp("up"), exchange) as command:
-        yield command
 
 
 async def truth(exchange: SimulatorProcess, symbol: str, timeframe: str) -> list[list[float]]:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from support.commands import Command, up
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import SimulatorProcess
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -26,13 +26,6 @@ SINCE = 1_748_736_000_000
 """`date -u -d 2025-06-01 +%s000`."""
 MINUTE = 60_000
 HOLE = "2025-06-01 10:00 to 2025-06-01 14:00"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def exchange() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange."""
-    async with running_simulator() as process:
-        yield process
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -17,7 +17,7 @@ import pytest
 import pytest_asyncio
 
 from cli.terminal import on_terminal
-from support.commands import Command, Lines, command, up
+from support.commands import Command, Lines, command
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
@@ -30,13 +30,6 @@ async def exchange() -> AsyncIterator[SimulatorProcess]:
     """A simulated exchange with 20 trades a second."""
     async with running_simulator("--live-rate", "20") as process:
         yield process
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory, exchange: SimulatorProcess) -> AsyncIterator[Command]:
-    """`tickwire up`, asking the simulated exchange."""
-    async with up(tmp_path_factory.mktemp("up"), exchange) as command:
-        yield command
 
 
 async def feeds(running: Command) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from nats.aio.msg import Msg
 
 from cli.terminal import on_terminal
 from support.commands import CONFIG, Command, command
-from support.processes import SimulatorProcess, environment, running_simulator
+from support.processes import SimulatorProcess, environment
 from tickwire.bus.connection import connect
 from tickwire.model import messages
 from tickwire.model.messages import Job
@@ -33,13 +33,6 @@ gateway = "http://nosuch.invalid:81"
 gateway = "{tls}"
 """
 """The exchange's name has no address by RFC 6761; at the other, nobody speaks TLS."""
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def exchange() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange."""
-    async with running_simulator() as process:
-        yield process
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from cli.terminal import on_terminal
-from support.commands import Command, up
+from support.commands import Command
 from support.installed import python_with
-from support.processes import Ended, SimulatorProcess, running_simulator
+from support.processes import Ended
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -21,20 +19,6 @@ pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An interpreter with `tickwire[client]`."""
     return python_with(tmp_path_factory.mktemp("client") / "venv", "client")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def exchange() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange."""
-    async with running_simulator() as process:
-        yield process
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running(tmp_path_factory: pytest.TempPathFactory, exchange: SimulatorProcess) -> AsyncIterator[Command]:
-    """`tickwire up` of an installation that has everything."""
-    async with up(tmp_path_factory.mktemp("up"), exchange) as command:
-        yield command
 
 
 async def run(python: Path, running: Command, *arguments: str, **variables: str) -> Ended:

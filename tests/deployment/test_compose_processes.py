@@ -18,7 +18,7 @@ from deployment.composed import ROOT, SERVICES, Composed
 from support import live
 from support.influx_api import Server, serving
 from support.ports import free_port
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import SimulatorProcess
 from support.scraping import scraper
 from tickwire.bus.connection import connect
 from tickwire.model.feeds import Feed
@@ -29,18 +29,13 @@ pytestmark = pytest.mark.system
 
 BTC = Feed("trade", "binance", "BTC/USDT")
 SINCE = 1_700_000_040_000
+RATE = 50
+"""Trades of each symbol a second."""
 GATEWAY = """
 [exchange.binance]
 gateway = "{gateway}"
 ccxt = {{ enableRateLimit = false, options = {{ fetchMarkets = {{ types = ["spot"] }} }} }}
 """
-
-
-@pytest.fixture
-async def busy() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange with 50 trades a second."""
-    async with running_simulator("--live-rate", "50") as process:
-        yield process
 
 
 @asynccontextmanager

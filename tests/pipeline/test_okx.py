@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from support import live, okx
 from support.pipeline import Pipeline, pipeline
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import SimulatorProcess
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed, Ticker
 from tickwire.model.subjects import Key
@@ -27,13 +27,6 @@ BTC = Feed("trade", "okx", "BTC/USDT")
 SOCKET = "/ws.okx.com"
 RATE = 250
 """Trades per second."""
-
-
-@pytest.fixture
-async def busy() -> AsyncIterator[SimulatorProcess]:
-    """A simulator where each market trades 250 times a second."""
-    async with running_simulator("--live-rate", str(RATE)) as process:
-        yield process
 
 
 @pytest.fixture

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from support.processes import SimulatorProcess, running_simulator
-from support.venues import PATHS, Memory, as_new, venue_at
+from support.processes import SimulatorProcess
+from support.venues import PATHS, Memory, venue_at
 from tickwire.model.feeds import Feed
 
 pytestmark = pytest.mark.actors
+
+RATE = 100
+"""Trades of each symbol a second."""
 
 YEAR = 365 * 86_400_000
 TRADES = {
@@ -32,20 +33,6 @@ def wrong_times() -> list[int]:
     """A year ahead, in other scales, and nonsense."""
     now = time.time_ns() // 1_000_000
     return [now + YEAR, now // 1000, now * 1000, now * 1_000_000, 10**18, 0, -1]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange where each symbol trades 100 times a second."""
-    async with running_simulator("--live-rate", "100") as process:
-        yield process
-
-
-@pytest.fixture
-async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
-    """The same, as new."""
-    async with as_new(running) as process:
-        yield process
 
 
 @pytest.mark.parametrize(

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
-from support.processes import SimulatorProcess, running_simulator
-from support.venues import PATHS, Memory, as_new, venue_at
+from support.processes import SimulatorProcess
+from support.venues import PATHS, Memory, venue_at
 from tickwire.model.feeds import Feed
 
 pytestmark = pytest.mark.actors
+
+RATE = 100
+"""Trades of each symbol a second."""
 
 FRAMES = {
     "binance": '{"e":"aggTrade","E":1,"s":"BTCUSDT","a":999999999,"p":"%s","q":"%s","f":1,"l":1,"T":1,"m":true}',
     "okx": '{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT","tradeId":"999999999",'
     '"px":"%s","sz":"%s","side":"buy","ts":"1700000000000","count":"1"}]}',
 }
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange where each symbol trades 100 times a second."""
-    async with running_simulator("--live-rate", "100") as process:
-        yield process
-
-
-@pytest.fixture
-async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
-    """The same, as new."""
-    async with as_new(running) as process:
-        yield process
 
 
 @pytest.mark.parametrize(("venue", "path"), [("binance", "typed"), ("binance", "resolve"), ("okx", "resolve"),

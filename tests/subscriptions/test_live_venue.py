@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
-from support.processes import SimulatorProcess, running_simulator
-from support.venues import BTC, PATHS, Memory, as_new, counted, settings, venue_at
+from support.processes import SimulatorProcess
+from support.venues import BTC, PATHS, Memory, counted, settings, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, UnsupportedTimeframe
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
@@ -22,19 +21,8 @@ from tickwire.venues.dialect import Diff
 
 pytestmark = pytest.mark.actors
 
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange where each symbol trades 800 times a second."""
-    async with running_simulator("--live-rate", "800") as process:
-        yield process
-
-
-@pytest.fixture
-async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
-    """The same, as new."""
-    async with as_new(running) as process:
-        yield process
+RATE = 800
+"""Trades of each symbol a second."""
 
 
 async def burst(exchange: SimulatorProcess, symbol: str, count: int) -> tuple[int, int]:

@@ -4,32 +4,20 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
-from support.venues import BTC, PATHS, Memory, as_new, counted, venue_at
+from support.venues import BTC, PATHS, Memory, counted, venue_at
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed
 
 pytestmark = pytest.mark.actors
 
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange where each symbol trades 800 times a second."""
-    async with running_simulator("--live-rate", "800") as process:
-        yield process
-
-
-@pytest.fixture
-async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
-    """The same, as new."""
-    async with as_new(running) as process:
-        yield process
+RATE = 800
+"""Trades of each symbol a second."""
 
 
 async def test_a_malformed_frame_is_told_and_the_stream_goes_on(exchange: SimulatorProcess) -> None:

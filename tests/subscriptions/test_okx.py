@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from support.processes import SimulatorProcess, running_simulator
-from support.venues import PATHS, Memory, as_new, venue_at
+from support.venues import PATHS, Memory, venue_at
 from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.model.feeds import Feed, Trade
 
 pytestmark = pytest.mark.actors
 
+RATE = 200
+"""Trades of each symbol a second."""
+
 BTC = Feed("trade", "okx", "BTC/USDT")
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def running() -> AsyncIterator[SimulatorProcess]:
-    """A simulated exchange where each symbol trades 200 times a second."""
-    async with running_simulator("--live-rate", "200") as process:
-        yield process
-
-
-@pytest.fixture
-async def exchange(running: SimulatorProcess) -> AsyncIterator[SimulatorProcess]:
-    """The same, as new."""
-    async with as_new(running) as process:
-        yield process
 
 
 async def matches(exchange: SimulatorProcess, symbol: str, trades: list[Trade]) -> list[Trade]:

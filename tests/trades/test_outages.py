@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from support import live
 from support.pipeline import Pipeline, pipeline
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import SimulatorProcess
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.client import Client, connect
@@ -27,13 +27,6 @@ BTC = Feed("trade", "binance", "BTC/USDT")
 SOCKET = "/ws/"
 RATE = 500
 """Trades per second."""
-
-
-@pytest.fixture
-async def busy() -> AsyncIterator[SimulatorProcess]:
-    """A simulator where 500 trades happen each second."""
-    async with running_simulator("--live-rate", str(RATE)) as process:
-        yield process
 
 
 @pytest.fixture
