@@ -36,6 +36,19 @@ def trade(timestamp: int, price: float = 1.0, amount: float = 1.0) -> Trade:
     return Trade(id=None, timestamp=START + timestamp, side="buy", price=price, amount=amount)
 
 
+def candle(timestamp: int, timeframe: str = "1m", **changes: Any) -> Candle:
+    """An open candle of BTC/USDT, its prices and its volume 1 unless `changes` says otherwise."""
+    usual: dict[str, Any] = {
+        "exchange": "binance",
+        "symbol": "BTC/USDT",
+        "closed": False,
+        "complete": True,
+        "trades": 1,
+    }
+    usual |= dict.fromkeys(("open", "high", "low", "close", "volume"), 1.0)
+    return Candle(timestamp=timestamp, timeframe=timeframe, **usual | changes)
+
+
 def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, bool]:
     """Open time after START in minutes, and what it is made of."""
     opened = (candle.timestamp - START) // MINUTE

@@ -15,6 +15,7 @@ from candles.candle_feed import (
     MINUTE,
     START,
     CandleVenue,
+    candle,
     fetching,
     ranges,
     running,
@@ -39,20 +40,7 @@ MONDAY = START + 5 * 86_400_000
 
 def week(number: int, close: float, *, closed: bool = False) -> Candle:
     """A weekly candle of the exchange's."""
-    return Candle(
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1w",
-        timestamp=MONDAY + number * WEEK,
-        open=1.0,
-        high=9.0,
-        low=1.0,
-        close=close,
-        volume=3.0,
-        trades=0,
-        closed=closed,
-        complete=True,
-    )
+    return candle(MONDAY + number * WEEK, "1w", high=9.0, close=close, volume=3.0, trades=0, closed=closed)
 
 
 async def test_timeframes_that_do_not_divide_a_day_are_the_exchanges_own(bus: Bus) -> None:
@@ -123,20 +111,7 @@ async def test_a_new_owner_does_not_close_again_what_the_exchange_tells_again(bu
 
 def minute(number: int, close: float = 2.0) -> Candle:
     """A candle of one minute, as an exchange makes it that tells no trades."""
-    return Candle(
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1m",
-        timestamp=START + number * MINUTE,
-        open=1.0,
-        high=9.0,
-        low=1.0,
-        close=close,
-        volume=3.0,
-        trades=0,
-        closed=False,
-        complete=True,
-    )
+    return candle(START + number * MINUTE, high=9.0, close=close, volume=3.0, trades=0)
 
 
 def without_trades() -> CandleVenue:

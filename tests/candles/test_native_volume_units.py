@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from candles.candle_feed import START, CandleVenue, fetching, running, witness
+from candles.candle_feed import START, CandleVenue, candle, fetching, running, witness
 from support.simulated import simulated
 from support.venues import PATHS, Memory, venue_at
 from tickwire.bus.connection import Bus
@@ -29,19 +31,9 @@ def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def week(number: int, *, closed: bool, symbol: str, exchange: str) -> Candle:
     """A weekly candle as ccxt has it, with 7 of whatever its volume counts."""
-    return Candle(
-        exchange=exchange,
-        symbol=symbol,
-        timeframe="1w",
-        timestamp=MONDAY + number * WEEK,
-        open=10.0,
-        high=10.0,
-        low=10.0,
-        close=10.0,
-        volume=7.0,
-        trades=0,
-        closed=closed,
-        complete=True,
+    prices: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), 10.0)
+    return candle(
+        MONDAY + number * WEEK, "1w", exchange=exchange, symbol=symbol, **prices, volume=7.0, trades=0, closed=closed
     )
 
 

@@ -12,6 +12,7 @@ from candles.candle_feed import (
     MINUTE,
     START,
     TRADES,
+    candle,
     facts,
     fetching,
     ranges,
@@ -231,18 +232,4 @@ async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
 
 def message_of_the_past() -> Candle:
     """An open candle of which the tape's first message is all that there is."""
-    return Candle(
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1m",
-        timestamp=START,
-        open=1.0,
-        high=1.0,
-        low=1.0,
-        close=1.0,
-        volume=0.1,
-        trades=1,
-        closed=False,
-        complete=True,
-        sequence=1,
-    )
+    return candle(START, volume=0.1, sequence=1)

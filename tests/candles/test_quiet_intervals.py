@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 
@@ -10,6 +12,7 @@ from candles.candle_feed import (
     MINUTE,
     START,
     CandleVenue,
+    candle,
     facts,
     fetching,
     ranges,
@@ -19,7 +22,7 @@ from candles.candle_feed import (
     witness,
 )
 from tickwire.bus.connection import Bus
-from tickwire.model.feeds import Candle, Feed
+from tickwire.model.feeds import Feed
 from tickwire.streamer.candles.intervals import QUIET
 from tickwire.venues.units import NOTHING, SPOT
 
@@ -162,21 +165,8 @@ async def test_a_candle_that_an_earlier_version_began_in_contracts_is_not_gone_o
     feed = FEED._replace(symbol=symbol)
     tape = await trade_tape(bus, feed._replace(kind="trade"))
     first = await tape.say(trade(-1), trade(1, 10.0, 3.0))
-    old = Candle(
-        exchange=feed.exchange,
-        symbol=symbol,
-        timeframe="1m",
-        timestamp=START,
-        open=10.0,
-        high=10.0,
-        low=10.0,
-        close=10.0,
-        volume=300.0,
-        trades=1,
-        closed=False,
-        complete=True,
-        sequence=first,
-    )
+    prices: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), 10.0)
+    old = candle(START, exchange=feed.exchange, symbol=symbol, **prices, volume=300.0, sequence=first)
     said = msgspec.json.encode({k: v for k, v in msgspec.to_builtins(old).items() if k != "volume_unit"})
     await bus.jetstream.publish(f"{feed.tape}.1m", said)
     async with witness(bus) as seen, running(bus, "1m", feed=feed, units=SPOT):

@@ -12,16 +12,16 @@ from tickwire.process.loop_yield import LoopYield
 pytestmark = pytest.mark.actors
 
 
+async def take_turns(had: list[None]) -> None:
+    """Another task, and the turns that it has had."""
+    while True:
+        had.append(None)
+        await asyncio.sleep(0)
+
+
 async def test_others_have_their_turn_in_work_whose_steps_are_short_or_long() -> None:
-    turned = 0
-
-    async def other() -> None:
-        nonlocal turned
-        while True:
-            turned += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(other())
+    turns: list[None] = []
+    task = asyncio.create_task(take_turns(turns))
     loop_yield = LoopYield()
     # A step takes half as long as others wait at most: every second one gives way.
     for _ in range(20):
@@ -29,22 +29,15 @@ async def test_others_have_their_turn_in_work_whose_steps_are_short_or_long() ->
         while time.perf_counter() < deadline:
             pass
         await loop_yield.after_step()
-    assert turned >= 9
+    assert len(turns) >= 9
     task.cancel()
 
 
 async def test_short_steps_cost_no_turn_each() -> None:
-    turned = 0
-
-    async def other() -> None:
-        nonlocal turned
-        while True:
-            turned += 1
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(other())
+    turns: list[None] = []
+    task = asyncio.create_task(take_turns(turns))
     loop_yield = LoopYield(longest_s=60)
     for _ in range(10_000):
         await loop_yield.after_step()
-    assert turned == 0
+    assert turns == []
     task.cancel()

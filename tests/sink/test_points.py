@@ -18,6 +18,20 @@ from tickwire.sink.totals import CLASSES, class_of
 pytestmark = pytest.mark.pure
 
 AT = 1_700_000_000_123
+CANDLE = Candle(
+    exchange="binance",
+    symbol="BTC/USDT",
+    timeframe="1m",
+    timestamp=1_700_000_040_000,
+    open=1.0,
+    high=2.5,
+    low=0.5,
+    close=2.0,
+    volume=7.0,
+    trades=3,
+    closed=True,
+    complete=True,
+)
 
 
 def trade(id_: str | None, price: float, amount: float, side: str | None = "buy", timestamp: int = AT) -> Trade:
@@ -119,22 +133,8 @@ def test_deltas_of_contracts_taken_for_base_currency_begin_anew() -> None:
 
 @pytest.mark.parametrize(("unit", "written"), [("base", True), ("contracts", False), ("unknown", False), (None, False)])
 def test_a_candles_volume_is_written_in_base_currency_or_not_at_all(unit: VolumeUnit | None, written: bool) -> None:
-    candle = Candle(
-        exchange="okx",
-        symbol="BTC/USDT:USDT",
-        timeframe="1m",
-        timestamp=AT,
-        open=1.0,
-        high=1.0,
-        low=1.0,
-        close=1.0,
-        volume=3.6,
-        trades=1,
-        closed=True,
-        complete=True,
-        volume_unit=unit,
-    )
-    line = points.of_candle(candle)
+    swap = msgspec.structs.replace(CANDLE, exchange="okx", symbol="BTC/USDT:USDT", volume=3.6, volume_unit=unit)
+    line = points.of_candle(swap)
     assert line is not None
     assert ("volume=3.6" in line) is written
 
@@ -194,25 +194,11 @@ def test_imbalance_goes_from_all_asks_to_all_bids(
 
 
 def test_only_closed_candles_are_written_at_their_open_time() -> None:
-    candle = Candle(
-        exchange="binance",
-        symbol="BTC/USDT",
-        timeframe="1m",
-        timestamp=1_700_000_040_000,
-        open=1.0,
-        high=2.5,
-        low=0.5,
-        close=2.0,
-        volume=7.0,
-        trades=3,
-        closed=True,
-        complete=True,
-    )
-    assert points.of_candle(candle) == (
+    assert points.of_candle(CANDLE) == (
         "candles,exchange=binance,symbol=BTC/USDT,timeframe=1m "
         "close=2,complete=true,high=2.5,low=0.5,open=1,trades=3i,volume=7 1700000040000000000"
     )
-    assert points.of_candle(msgspec.structs.replace(candle, closed=False)) is None
+    assert points.of_candle(msgspec.structs.replace(CANDLE, closed=False)) is None
 
 
 some_trades = st.lists(
