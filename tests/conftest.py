@@ -13,9 +13,7 @@ import pytest_asyncio
 from hypothesis import settings
 
 from support import programs
-from support.clients import SETTLING
-from support.measured import MEASURED
-from support.pipeline import Pipeline, pipeline
+from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tickwire import redaction
 from tickwire.bus import embedded as embedded_broker
@@ -58,9 +56,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what tests measured: what one prints is shown only if it fails."""
+    """Say what tests gave to `record_property` as `measured`: what one prints is shown only if it fails."""
     reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
-    found = [(each.nodeid, str(what)) for each in reports for name, what in each.user_properties if name == MEASURED]
+    found = [(each.nodeid, str(what)) for each in reports for name, what in each.user_properties if name == "measured"]
     if found:
         terminalreporter.section("measured")
     for test, what in found:
@@ -116,9 +114,11 @@ def recorded() -> Path:
 async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
     """Every service, for all tests of a module, on an exchange where each symbol trades 100 times a second."""
     folder = tmp_path_factory.mktemp("line")
+    # As a user has it: the fetcher counts a candle as closed a second after its end.
+    settling = CONFIG.replace("settle_ms = 0\n", "")
     async with (
         embedded_broker.embedded(folder / "nats") as url,
         running_simulator("--live-rate", "100", "--symbols", "40") as exchange,
-        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), SETTLING) as running,
+        pipeline(url, exchange, folder, ("cache", "fetcher", "streamer"), settling) as running,
     ):
         yield running

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from support.commands import CONFIG, Command, command
-from support.documents import EXAMPLES
 from support.ports import free_port
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
 from tickwire.bus import embedded
@@ -23,6 +22,7 @@ from tickwire.process import children
 
 pytestmark = pytest.mark.system
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 SYNC = """
 import msgspec
 from tickwire.client import connect_sync

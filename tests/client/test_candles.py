@@ -11,7 +11,7 @@ import numpy
 import pandas
 import pytest
 
-from support.clients import DAY, HOUR, MINUTE, now, source, until_released
+from client.pipeline_side import DAY, HOUR, MINUTE, now, source, until_released
 from support.pipeline import Pipeline
 from tickwire.client import (
     BadRequest,

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
+from client.pipeline_side import HOUR, now, until_released
 from support import live
-from support.clients import HOUR, now, until_released
 from support.pipeline import Pipeline
 from tickwire.client import Client, Gap, Trade, UnknownSymbol
 from tickwire.model.feeds import Feed

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from support.clients import FOLLOWER, feeds_of, program, until_released
+from client.pipeline_side import FOLLOWER, program, until_released
+from support.hearing import reports
 from support.pipeline import Pipeline
 from tickwire.client import BrokerUnavailable, Client, NoSuchService, Released, connect
 from tickwire.client.live import TTL_S
@@ -41,7 +42,7 @@ async def test_the_end_of_the_connection_releases_all_feeds(line: Pipeline) -> N
         tickers = aiter(client.tickers("binance", "SOL/USDT"))
         await anext(trades)
         await anext(tickers)
-        assert Feed("ticker", "binance", "SOL/USDT") in await feeds_of(line)
+        assert Feed("ticker", "binance", "SOL/USDT") in {report.feed for report in await reports(line.bus)}
     await until_released(line, Feed("ticker", "binance", "SOL/USDT"))
     await until_released(line, Feed("trade", "binance", "SOL/USDT"))
 

@@ -8,7 +8,7 @@ from itertools import islice, pairwise
 
 import pytest
 
-from support.clients import HOUR, now, program, until_released
+from client.pipeline_side import HOUR, now, program, until_released
 from support.pipeline import Pipeline
 from tickwire.client import IncompleteCandles, Released, SyncClient, Trade, UnknownSymbol, connect_sync
 from tickwire.model.feeds import Feed

@@ -16,7 +16,6 @@ from pandas import DataFrame
 
 from support import brokers, live
 from support.brokers import Server, as_user, variables_of
-from support.measured import MEASURED
 from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment, running_simulator, tickwire
 from tickwire.bus import streams
@@ -224,7 +223,7 @@ async def test_a_cluster_that_loses_one_server_after_another_loses_and_repeats_n
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """Each of the three once, among them every leader."""
-    record_property(MEASURED, await lose_one_after_another(tmp_path, 3))
+    record_property("measured", await lose_one_after_another(tmp_path, 3))
 
 
 @pytest.mark.soak
@@ -233,4 +232,4 @@ async def test_a_cluster_that_loses_a_server_ten_times_loses_and_repeats_nothing
     tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     """As above, ten times."""
-    record_property(MEASURED, await lose_one_after_another(tmp_path, 10))
+    record_property("measured", await lose_one_after_another(tmp_path, 10))

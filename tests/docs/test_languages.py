@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 
 from docs.browser import browsing
+from docs.documents import EXAMPLES, ROOT, argv, examples
 from support import live
-from support.documents import EXAMPLES, ROOT, argv, examples
 from support.pipeline import Pipeline, pipeline
 from support.ports import free_port
 from support.processes import running_simulator

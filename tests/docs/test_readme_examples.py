@@ -16,8 +16,8 @@ import pytest
 import pytest_asyncio
 
 from docs.browser import browsing
+from docs.documents import EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
 from support.commands import CONFIG, command
-from support.documents import EXAMPLES, EXAMPLES_README, README, ROOT, argv, blocks, examples, shown
 from support.ports import free_port
 from support.processes import TICKWIRE, environment, running_simulator
 from tickwire.process import children

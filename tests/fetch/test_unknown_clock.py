@@ -10,9 +10,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from support import okx
 from support.faketime import wall_clock
-from support.pipeline import CONFIG, pipeline
+from support.pipeline import CONFIG, OKX_CONFIG, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from support.web import served
 from tickwire.model.messages import Coverage, KeyRequest
@@ -24,7 +23,7 @@ SYMBOL = "BTC/USDT"
 MINUTE = 60_000
 TIMELESS = {
     "binance": CONFIG.replace("enableRateLimit = false", "enableRateLimit = false\nhas = {{ fetchTime = false }}"),
-    "okx": okx.CONFIG.replace("enableRateLimit = false", "enableRateLimit = false\nhas = {{ fetchTime = false }}"),
+    "okx": OKX_CONFIG.replace("enableRateLimit = false", "enableRateLimit = false\nhas = {{ fetchTime = false }}"),
 }
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from support import live, okx
+from support import live
 from support.faketime import WallClock, wall_clock
 from support.hearing import Heard, hearing
-from support.pipeline import CONFIG, Pipeline, pipeline
+from support.pipeline import CONFIG, OKX_CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from tickwire.model.feeds import Candle, Feed, Status
 from tickwire.model.messages import Coverage, KeyRequest
@@ -149,7 +149,7 @@ async def test_elsewhere_too(broker: str, tmp_path: Path) -> None:
     feed, key = Feed("candle", "okx", SYMBOL, "1m"), Key("okx", SYMBOL, "1m")
     async with (
         running_simulator("--live-rate", "40") as simulator,
-        stepping(broker, simulator, tmp_path, okx.CONFIG) as (line, wall),
+        stepping(broker, simulator, tmp_path, OKX_CONFIG) as (line, wall),
         hearing(line.bus, feed.public, Candle) as heard,
         hearing(line.bus, "md.status.>", Status) as told,
     ):

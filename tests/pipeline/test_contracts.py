@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from support import live, okx
+from support import live
 from support.hearing import hearing
-from support.pipeline import pipeline
+from support.pipeline import OKX_CONFIG, pipeline
 from support.processes import running_simulator
 from tickwire.errors import BadRequest, UnknownExchange, UnknownSymbol
 from tickwire.model.feeds import Feed, MarketReport, MarketRequest, Trades
@@ -16,7 +16,7 @@ from tickwire.model.feeds import Feed, MarketReport, MarketRequest, Trades
 pytestmark = pytest.mark.system
 
 CONFIG = (
-    okx.CONFIG
+    OKX_CONFIG
     + """
 [exchange.binancecoinm]
 gateway = "{gateway}"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from support import live, okx
+from support import live
 from support.hearing import hearing
-from support.pipeline import CONFIG, pipeline
+from support.pipeline import CONFIG, OKX_CONFIG, pipeline
 from support.processes import running_simulator
 from tickwire.model.feeds import Candle, Feed, Status, Trades
 from tickwire.model.messages import Coverage, KeyRequest
@@ -28,7 +28,7 @@ FRAMES = {
     "okx": '{"arg":{"channel":"trades","instId":"BTC-USDT"},"data":[{"instId":"BTC-USDT","tradeId":"%s",'
     '"px":"1","sz":"777","side":"buy","ts":"%s","count":"1"}]}',
 }
-CONFIGS = {"binance": CONFIG, "okx": okx.CONFIG}
+CONFIGS = {"binance": CONFIG, "okx": OKX_CONFIG}
 
 
 @pytest.mark.parametrize(("venue", "timeframe", "length"), [("binance", "1s", 1000), ("okx", "1m", MINUTE)])

@@ -22,7 +22,6 @@ from support.influx import influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import running_simulator
 from support.programs import absent
-from support.sinking import SINK
 from tickwire.model import asyncapi_subjects, messages
 from tickwire.model.asyncapi_subjects import Message
 from tickwire.model.feeds import Candle, Feed, Trades
@@ -92,7 +91,7 @@ async def whole(broker: str, folder: Path) -> AsyncIterator[Pipeline]:
         config = CONFIG
         if not absent("influxdb"):
             influx = await stack.enter_async_context(influxdb(folder / "influx"))
-            config += SINK.format(influx=influx.url)
+            config += f'[sink]\nurl = "{influx.url}"\nversion = 1\n'
         line = await stack.enter_async_context(pipeline(broker, simulator, folder, (), config, lease_ttl_s=3.0))
         for service, place in (("cache", 0), ("cache", 1), ("fetcher", 0), ("streamer", 0)):
             await line.start(service, place, "--instance", f"{service}-{place}")

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any
 
 import pytest
-from nats.aio.msg import Msg
 
-from support import live, okx
-from support.pipeline import Pipeline, pipeline
+from support import live
+from support.hearing import hearing
+from support.pipeline import OKX_CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
-from tickwire.model import messages
-from tickwire.model.feeds import Book, Candle, Feed, Ticker
+from tickwire.model.feeds import Book, Candle, Feed, Ticker, Trade
 from tickwire.model.subjects import Key
 
 pytestmark = pytest.mark.system
-
-T = TypeVar("T")
 
 BTC = Feed("trade", "okx", "BTC/USDT")
 SOCKET = "/ws.okx.com"
@@ -32,38 +27,8 @@ RATE = 250
 @pytest.fixture
 async def line(broker: str, busy: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Pipeline]:
     """One streamer on that simulator."""
-    async with pipeline(broker, busy, tmp_path, ("streamer",), okx.CONFIG) as running:
+    async with pipeline(broker, busy, tmp_path, ("streamer",), OKX_CONFIG) as running:
         yield running
-
-
-@dataclass
-class Followed(Generic[T]):
-    """What a feed says to a plain NATS subscriber."""
-
-    kind: type[T]
-    said: list[T] = field(default_factory=list)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-
-    async def take(self, message: Msg) -> None:
-        self.said.append(messages.decode(message.data, self.kind))
-        self.news.set()
-
-    async def until(self, condition: Callable[[], bool], timeout_s: float = 100) -> None:
-        """Wait until `condition()` holds, looked at after each message."""
-        async with asyncio.timeout(timeout_s):
-            while not condition():
-                self.news.clear()
-                await self.news.wait()
-
-
-@asynccontextmanager
-async def following(line: Pipeline, feed: Feed, kind: type[T]) -> AsyncIterator[Followed[T]]:
-    """Subscribe to a feed."""
-    followed = Followed(kind)
-    subscription = await line.bus.client.subscribe(feed.public, cb=followed.take)
-    await line.bus.client.flush()
-    yield followed
-    await subscription.unsubscribe()
 
 
 async def streams(exchange: SimulatorProcess, event: str) -> set[str]:
@@ -73,11 +38,56 @@ async def streams(exchange: SimulatorProcess, event: str) -> set[str]:
 async def assert_true(exchange: SimulatorProcess, book: Book) -> None:
     """A live book has the exchange's own best prices: those around its last trade before that time."""
     assert book.timestamp is not None
-    last = (await okx.each(exchange, "BTC/USDT", book.timestamp - 2_000, book.timestamp))[-1]
+    last = (await each_trade(exchange, "BTC/USDT", book.timestamp - 2_000, book.timestamp))[-1]
     best = (book.bids if last.side == "sell" else book.asks)[0]
     assert best[0] == last.price
     assert book.asks[0][0] - book.bids[0][0] == pytest.approx(0.01)
     assert (len(book.bids), len(book.asks)) == (20, 20)
+
+
+async def each_trade(exchange: SimulatorProcess, symbol: str, since: int, until: int) -> list[Trade]:
+    """The trades in `[since, until)` (ms), each by itself, as REST tells them."""
+    return [_trade(row, row["id"]) for row in await exchange.truth("trades", symbol=symbol, since=since, until=until)]
+
+
+async def matches(exchange: SimulatorProcess, symbol: str, since: int, last: int) -> list[tuple[Trade, int]]:
+    """What the channel says from `since` (ms) to the trade of id `last`, and the first id that is in each."""
+    first = (await exchange.truth("trades", symbol=symbol, since=since, until=since + 10_000))[0]["agg"]
+    found: list[Any] = []
+    while not found or found[-1]["last_id"] < last:
+        page = await exchange.truth("aggregates", symbol=symbol, fromId=first, limit=1_000)
+        assert page, f"the exchange has no trade {last}"
+        found += page
+        first = page[-1]["id"] + 1
+    return [(_trade(row, row["last_id"]), row["first_id"]) for row in found]
+
+
+async def assert_every_trade_once(exchange: SimulatorProcess, symbol: str, trades: list[Trade]) -> None:
+    """Each trade of the exchange from the first to the last is in them exactly once, in order.
+
+    Live ones may be several in one, as the channel says them; those of REST are each by themselves.
+    """
+    assert trades, "there is no trade"
+    since, until = trades[0].timestamp, trades[-1].timestamp + 1
+    single = {trade.id: trade for trade in await each_trade(exchange, symbol, since, until)}
+    several = {
+        trade.id: (trade, first) for trade, first in await matches(exchange, symbol, since, int(trades[-1].id or 0))
+    }
+    following: int | None = None
+    for trade in trades:
+        number = int(trade.id or 0)
+        if trade == single.get(trade.id):
+            first = number
+        else:
+            assert trade.id in several, f"the exchange never said {trade}"
+            whole, first = several[trade.id]
+            assert trade == whole
+        assert following in (None, first), f"{trade} follows {following}"
+        following = number + 1
+
+
+def _trade(row: Any, id_: int) -> Trade:
+    return Trade(id=str(id_), timestamp=row["timestamp"], side=row["side"], price=row["price"], amount=row["amount"])
 
 
 async def test_candles_are_fetched_into_the_cache_value_for_value(
@@ -85,7 +95,7 @@ async def test_candles_are_fetched_into_the_cache_value_for_value(
 ) -> None:
     key, now = Key("okx", "ETH/USDT", "1h"), (await busy.clock())["now"]
     since = now // 3_600_000 * 3_600_000 - 2_000 * 3_600_000
-    async with pipeline(broker, busy, tmp_path, ("cache", "fetcher"), okx.CONFIG) as line:
+    async with pipeline(broker, busy, tmp_path, ("cache", "fetcher"), OKX_CONFIG) as line:
         job = await line.fetch(key, since)
         assert (job.state, job.complete, job.missing) == ("done", True, [])
         rows = line.rows(key)
@@ -99,7 +109,7 @@ async def test_candles_are_fetched_into_the_cache_value_for_value(
 
 
 async def test_an_unknown_symbol_is_refused_in_one_line(broker: str, busy: SimulatorProcess, tmp_path: Path) -> None:
-    async with pipeline(broker, busy, tmp_path, ("fetcher", "cache"), okx.CONFIG) as line:
+    async with pipeline(broker, busy, tmp_path, ("fetcher", "cache"), OKX_CONFIG) as line:
         job = await line.fetch(Key("okx", "BTC/USDX", "1h"), 0)
     assert job.state == "failed"
     assert job.error is not None
@@ -119,7 +129,7 @@ async def test_two_cuts_lose_and_repeat_nothing(line: Pipeline, busy: SimulatorP
             await seen.until(lambda enough=enough: len(seen.trades) > enough)  # type: ignore[misc]
         tape = await live.on_tape(line.bus, BTC)
     assert tape.gaps == []
-    await okx.assert_every_trade_once(busy, "BTC/USDT", tape.trades)
+    await assert_every_trade_once(busy, "BTC/USDT", tape.trades)
     assert seen.broken == []
     assert seen.trades == tape.trades[: len(seen.trades)]
 
@@ -135,7 +145,7 @@ async def test_what_the_exchange_repeats_is_not_repeated(line: Pipeline, busy: S
         await seen.until(lambda: len(seen.trades) > enough)
         tape = await live.on_tape(line.bus, BTC)
     assert tape.gaps == []
-    await okx.assert_every_trade_once(busy, "BTC/USDT", tape.trades)
+    await assert_every_trade_once(busy, "BTC/USDT", tape.trades)
 
 
 async def test_kill_9_of_the_streamer_loses_nothing_when_another_takes_over(
@@ -154,7 +164,7 @@ async def test_kill_9_of_the_streamer_loses_nothing_when_another_takes_over(
     assert tape.gaps == []
     # A lease of a second outlives its holder by three quarters of one, at least.
     assert tape.repaired > 40
-    await okx.assert_every_trade_once(busy, "BTC/USDT", tape.trades)
+    await assert_every_trade_once(busy, "BTC/USDT", tape.trades)
     assert seen.broken == []
 
 
@@ -175,15 +185,15 @@ async def test_what_rest_does_not_go_back_to_is_a_gap_with_its_bounds(line: Pipe
     place = next(place for place, trade in enumerate(tape.trades) if trade.id == gap.before_id)
     before, after = tape.trades[:place], tape.trades[place:]
     assert (before[-1].id, before[-1].timestamp, after[0].timestamp) == (gap.after_id, gap.since, gap.until)
-    missing = await okx.each(busy, "BTC/USDT", before[-1].timestamp, after[0].timestamp)
+    missing = await each_trade(busy, "BTC/USDT", before[-1].timestamp, after[0].timestamp)
     assert len(missing) > RATE
     for part in (before, after):
-        await okx.assert_every_trade_once(busy, "BTC/USDT", part)
+        await assert_every_trade_once(busy, "BTC/USDT", part)
 
 
 async def test_candles_built_from_trades_are_the_exchange_s_own(line: Pipeline, busy: SimulatorProcess) -> None:
     feed = Feed("candle", "okx", "BTC/USDT", "1s")
-    async with following(line, feed, Candle) as candles:
+    async with hearing(line.bus, feed.public, Candle) as candles:
         await live.start(line.bus, feed)
         await candles.until(lambda: len([each for each in candles.said if each.closed and each.complete]) > 1)
         await busy.fault(SOCKET, "ws_cut", seconds=0.5)
@@ -198,12 +208,12 @@ async def test_candles_built_from_trades_are_the_exchange_s_own(line: Pipeline, 
 
 async def test_a_ticker_is_what_the_exchange_says(line: Pipeline, busy: SimulatorProcess) -> None:
     feed = Feed("ticker", "okx", "BTC/USDT")
-    async with following(line, feed, Ticker) as tickers:
+    async with hearing(line.bus, feed.public, Ticker) as tickers:
         await live.start(line.bus, feed)
         await tickers.until(lambda: len([each for each in tickers.said if each.last]) > 3)
     last = [each for each in tickers.said if each.last][-1]
     assert last.timestamp is not None
-    traded = await okx.each(busy, "BTC/USDT", last.timestamp - 1_000, last.timestamp + 1)
+    traded = await each_trade(busy, "BTC/USDT", last.timestamp - 1_000, last.timestamp + 1)
     assert last.last in {trade.price for trade in traded}
     assert last.bid is not None
     assert last.ask is not None
@@ -212,7 +222,7 @@ async def test_a_ticker_is_what_the_exchange_says(line: Pipeline, busy: Simulato
 
 async def test_a_book_is_the_exchange_s_and_is_never_stale_after_a_hole(line: Pipeline, busy: SimulatorProcess) -> None:
     feed = Feed("book", "okx", "BTC/USDT")
-    async with following(line, feed, Book) as books, live.statuses(line.bus, feed) as heard:
+    async with hearing(line.bus, feed.public, Book) as books, live.statuses(line.bus, feed) as heard:
         await live.start(line.bus, feed)
         await books.until(lambda: len([each for each in books.said if each.state == "live"]) > 5)
         for hole in (1, 2):

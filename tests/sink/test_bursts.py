@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sink.tape_and_database import SINK, Writer, assert_equal, sinking, until_written
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
-from support.sinking import SINK, Writer, assert_equal, sinking, until_written
 from tickwire.sink.reader import BATCH_BYTES, next_limit
 
 pytestmark = pytest.mark.faults

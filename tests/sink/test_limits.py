@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sink.tape_and_database import SINK, START, Writer, assert_equal, sinking, until_written
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, environment, running_service, tickwire
-from support.sinking import SINK, START, Writer, assert_equal, sinking, until_written
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from sink.tape_and_database import SINK, START, SYMBOLS, Writer, assert_equal, sinking, until_written
 from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import environment, running_simulator, tickwire
-from support.sinking import SINK, START, SYMBOLS, Writer, assert_equal, sinking, until_written
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model import messages

@@ -37,6 +37,9 @@ backoff_s = 0.05
 max_backoff_s = 0.5
 timeout_s = 5
 """
+# OKX's contracts are listed too; binance's are exchanges of their own in ccxt.
+_ALL_MARKETS = CONFIG.replace('options = {{ fetchMarkets = {{ types = ["spot"] }} }}\n', "")
+OKX_CONFIG = _ALL_MARKETS.replace("binance", "okx") + "[streamer]\nsettle_ms = 200\nrepair_s = 30\n"
 
 
 @dataclass

@@ -7,16 +7,14 @@ import sys
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
-from support.pipeline import CONFIG, Pipeline
-from tickwire.model.feeds import Feed, FeedList, FeedsRequest
-from tickwire.model.messages import decode
+from support.hearing import reports
+from support.pipeline import Pipeline
+from tickwire.model.feeds import Feed
 from tickwire.process import children
 
 MINUTE = 60_000
 HOUR = 3_600_000
 DAY = 24 * HOUR
-SETTLING = CONFIG.replace("settle_ms = 0\n", "")
-"""As a user has it: the fetcher counts a candle as closed a second after its end."""
 
 FOLLOWER = (
     "import asyncio, sys\n"
@@ -42,23 +40,13 @@ async def source(line: Pipeline, symbol: str, timeframe: str, since: int, until:
     return [[row[0], *map(float, row[1:6])] for row in found]
 
 
-async def feeds_of(line: Pipeline) -> set[Feed]:
-    """The feeds that somebody is interested in."""
-    found = [
-        report
-        async for part in line.bus.request_chunks("streamer.list", FeedsRequest(), lambda data: decode(data, FeedList))
-        for report in part.feeds
-    ]
-    return {report.feed for report in found}
-
-
 async def until_released(line: Pipeline, feed: Feed, timeout_s: float = 100) -> None:
     """Wait until nobody is interested in a feed; asked again, because no message says so to everyone.
 
     Within 5 s, so half its TTL, it was released; later it may have expired.
     """
     async with asyncio.timeout(timeout_s):
-        while feed in await feeds_of(line):
+        while any(report.feed == feed for report in await reports(line.bus)):
             await asyncio.sleep(0.05)
 
 
