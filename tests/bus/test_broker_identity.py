@@ -89,7 +89,7 @@ async def test_a_service_goes_on_by_itself_on_a_broker_that_was_wiped(tmp_path: 
         url = await old.enter_async_context(embedded_broker.embedded(tmp_path / "one"))
         port = free_port()
         variables = {"TICKWIRE_NATS_URL": url, "TICKWIRE_LEASES_TTL_S": "1", "TICKWIRE_METRICS_PORT": str(port)}
-        async with running_service("fetcher", environment(tmp_path, **variables), log=log) as process:
+        async with running_service("fetcher", environment(tmp_path, **variables), log=log) as fetcher:
             await until_said(log, '"event": "serving"', 1)
             assert await ready(port) == {"ready": True}
             await old.aclose()
@@ -100,7 +100,7 @@ async def test_a_service_goes_on_by_itself_on_a_broker_that_was_wiped(tmp_path: 
                 async with connect(NatsSettings(url=url), name="asks") as bus:
                     assert await bus.client.request("$SRV.PING.fetcher", b"", timeout=10)
                 assert await ready(port) == {"ready": True}
-                assert process.returncode is None
+                assert fetcher.process.returncode is None
 
 
 async def ready(port: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -32,17 +31,13 @@ def server(folder: Path, name: str, store: Path, cluster: str = "") -> Server:
     config.write_text(
         f'listen: "127.0.0.1:{port}"\nserver_name: "{name}"\njetstream {{ store_dir: "{store}" }}\n{cluster}'
     )
-    return Server(own, config, dict(os.environ), port)
+    return Server(own, config, port)
 
 
 @asynccontextmanager
 async def alone(folder: Path, store: Path) -> AsyncIterator[Server]:
-    broker = server(folder, "nats-1", store)
-    await broker.start()
-    try:
+    async with server(folder, "nats-1", store) as broker:
         yield broker
-    finally:
-        await broker.stop()
 
 
 @asynccontextmanager

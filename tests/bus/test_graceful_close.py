@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -29,10 +28,8 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
     port = free_port()
     config = tmp_path / "nats.conf"
     config.write_text(f"listen: 127.0.0.1:{port}\nlogtime: false\n")
-    server = Server(tmp_path, config, dict(os.environ), port)
-    await server.start()
-    yield server
-    await server.stop()
+    async with Server(tmp_path, config, port) as server:
+        yield server
 
 
 async def handle(request: KeyRequest, _call: Call) -> Struct:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import os
 import ssl
 import warnings
 from collections.abc import AsyncIterator
@@ -334,7 +333,7 @@ async def test_a_stream_over_tls_knows_that_it_is_one(tmp_path: Path) -> None:
     authority.configure_trust(context)
     port, config = free_port(), tmp_path / "nats.conf"
     config.write_text(f'listen: 127.0.0.1:{port}\nlogtime: false\ntls {{ cert_file: "{chain}", key_file: "{key}" }}\n')
-    server = Server(tmp_path, config, dict(os.environ), port)
+    server = Server(tmp_path, config, port)
     await server.start()
     found = []
     async with asyncio.timeout(60):

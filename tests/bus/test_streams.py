@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -69,7 +68,7 @@ async def room_for(folder: Path, mebibytes: int) -> AsyncIterator[Bus]:
     store = f'jetstream {{ store_dir: "{folder}", max_file_store: {mebibytes}MB }}'
     config_file = folder / "nats-server.conf"
     config_file.write_text(f'listen: "127.0.0.1:{port}"\n{store}\n')
-    server = Server(folder, config_file, dict(os.environ), port)
+    server = Server(folder, config_file, port)
     await server.start()
     try:
         async with connect(NatsSettings(url=server.url), name="test") as bus:

@@ -46,8 +46,8 @@ class Side:
     @asynccontextmanager
     async def cache(self) -> AsyncIterator[children.Process]:
         """A cache process of this broker."""
-        async with running_service("cache", self.env, log=self.log) as process:
-            yield process
+        async with running_service("cache", self.env, log=self.log) as cache:
+            yield cache.process
 
     async def refused(self) -> str:
         """Start a cache process that ends by itself: what it said last."""
@@ -236,7 +236,7 @@ async def test_a_cache_whose_broker_was_wiped_says_what_to_do_and_goes_on_once_i
         url = await old.enter_async_context(embedded.embedded(tmp_path / "one"))
         env = environment(tmp_path, TICKWIRE_NATS_URL=url, TICKWIRE_METRICS_PORT=str(port))
         log = tmp_path / "cache.log"
-        async with running_service("cache", env, log=log) as process:
+        async with running_service("cache", env, log=log) as cache:
             async with connect(NatsSettings(url=url), name="test") as bus:
                 await Side(bus, env, log).store(0)
             await old.aclose()
@@ -256,7 +256,7 @@ async def test_a_cache_whose_broker_was_wiped_says_what_to_do_and_goes_on_once_i
                 after = Side(bus, env, log)
                 await after.store(1)
                 assert (await after.coverage()).rows == 20
-                assert process.returncode is None
+                assert cache.process.returncode is None
 
 
 async def unready(port: int) -> str:

@@ -119,7 +119,7 @@ async def test_a_paused_instance_writes_nothing_when_it_continues(line: Pipeline
     for key in KEYS:
         await publish(line, key, 0)
     await all_stored(line, 1)
-    first, _ = line.running["cache-0"]
+    first = line.running["cache-0"].process
     await line.start("cache", 1)
     await line.started("cache", 1)
     async with probe(line.cache_dir):

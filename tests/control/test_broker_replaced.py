@@ -52,7 +52,7 @@ async def trades_come(url: str, at_least: int = 3) -> None:
 
 
 def pids(line: Pipeline) -> dict[str, int]:
-    return {name: process.pid for name, (process, _) in line.running.items() if process.returncode is None}
+    return {name: each.process.pid for name, each in line.running.items() if each.process.returncode is None}
 
 
 async def test_pinned_feeds_and_jobs_go_on_on_a_broker_that_was_wiped(market: SimulatorProcess, tmp_path: Path) -> None:

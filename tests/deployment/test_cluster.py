@@ -65,8 +65,7 @@ async def clustered(folder: Path, simulator: SimulatorProcess) -> AsyncIterator[
                     await line.started(service)
                 yield servers, line
             finally:
-                for _, stack in list(line.running.values()):
-                    await stack.aclose()
+                await line.close()
 
 
 async def until_all_have_everything(bus: Bus) -> None:

@@ -94,8 +94,7 @@ async def killed_by_it(
         try:
             while not ended.done():
                 if await deadly_requests(exchange) > deaths:
-                    process.kill()
-                    await process.wait()
+                    await process.kill()
                     return True
                 await asyncio.wait({ended}, timeout=0.02)
         finally:
@@ -162,8 +161,7 @@ async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, b
                     while "long" not in heard.last or heard.last["long"].rows_fetched < fetched + 5000:
                         await asyncio.sleep(0.02)
                     fetched = heard.last["long"].rows_fetched
-                    process.kill()
-                    await process.wait()
+                    await process.kill()
             assert not heard.last["long"].ended
             await exchange.clear()
             async with running_service("fetcher", env, log=log):
@@ -196,8 +194,7 @@ async def test_a_refresh_goes_on_after_two_deaths_from_the_pages_that_are_durabl
                     await ordered(bus, refresh)
                     while "again" not in heard.last or not got_beyond(heard.last["again"], at):
                         await asyncio.sleep(0.02)
-                    process.kill()
-                    await process.wait()
+                    await process.kill()
                 assert not heard.last["again"].ended
                 assert min(await asked(exchange)) >= at
                 at = heard.last["again"].missing[0].since

@@ -60,8 +60,7 @@ async def test_a_job_of_a_killed_fetcher_is_finished_by_the_next(bus: Bus, broke
                     except NoSuchService:
                         await asyncio.sleep(0.05)
                 await progressed.wait()
-                first.kill()
-                await first.wait()
+                await first.kill()
             assert not ended.is_set()
             asked_before = len(await exchange.log("klines"))
             await exchange.clear()

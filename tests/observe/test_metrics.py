@@ -64,10 +64,10 @@ async def test_the_connection_and_the_leases_are_counted_and_readiness_follows_t
         found_one = await one.until(lambda now: now.value("tickwire_loop_stall_seconds_count") >= 2)
         # One for each second.
         assert found_one.value("tickwire_loop_stall_seconds_count") <= time.monotonic() - began
-        process = psutil.Process(line.running["cache-0"][0].pid)
+        process = psutil.Process(line.running["cache-0"].process.pid)
         of_process(await one.scrape(), process)
 
-        paused = line.running["cache-1"][0]
+        paused = line.running["cache-1"].process
         held = (await two.scrape()).value("tickwire_leases_held")
         stalls = "tickwire_loop_stall_seconds"
         before = await two.scrape()

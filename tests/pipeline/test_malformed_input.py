@@ -143,7 +143,7 @@ async def written(line: Pipeline) -> int | None:
 async def test_no_message_ends_a_process_or_keeps_it_from_working(broker: str, tmp_path: Path) -> None:
     async with whole(broker, tmp_path) as line, hostile.raw(broker) as raw:
         await works(line, SINCE)
-        pids = {name: process.pid for name, (process, _) in line.running.items()}
+        pids = {name: each.process.pid for name, each in line.running.items()}
         sent = 0
         for address, message in addresses():
             wrong = payloads(message)
@@ -159,12 +159,12 @@ async def test_no_message_ends_a_process_or_keeps_it_from_working(broker: str, t
                 # The last word, where a stream keeps one.
                 await raw.publish(subject.encode(), b"no json")
             await goes_on(line)
-            gone = [name for name, (process, _) in line.running.items() if process.returncode is not None]
+            gone = [name for name, each in line.running.items() if each.process.returncode is not None]
             assert not gone, f"{gone} ended by what was sent to {address}"
         assert sent > 10_000
         await works(line, SINCE + 60 * MINUTE)
-        assert {name: process.pid for name, (process, _) in line.running.items()} == pids
-        assert all(process.returncode is None for process, _ in line.running.values())
+        assert {name: each.process.pid for name, each in line.running.items()} == pids
+        assert all(each.process.returncode is None for each in line.running.values())
 
 
 async def refused(line: Pipeline, subject: str, data: bytes) -> ErrorReply:

@@ -41,8 +41,7 @@ async def secured(
                 await line.started(service)
             yield line
         finally:
-            for _, running in list(line.running.values()):
-                await running.aclose()
+            await line.close()
 
 
 def one_line(err: str) -> str:

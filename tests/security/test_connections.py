@@ -183,7 +183,7 @@ async def test_nor_is_one_that_takes_the_place_of_one_with_tls(
             await server.stop()
             wire.drop()
             wire.sent.clear()
-            server.config = brokers.DEPLOY / "nats" / "secure.conf"
+            server.argv[-1] = brokers.DEPLOY / "nats" / "secure.conf"
             await server.start()
             before = wire.connections
             async with asyncio.timeout(100):

@@ -108,7 +108,7 @@ async def kept(bus: Bus) -> dict[str, tuple[int, int]]:
 async def all_answer(line: Pipeline) -> None:
     """Each service runs, and answers what a program asks."""
     for service in SERVICES:
-        assert line.running[f"{service}-0"][0].returncode is None, service
+        assert line.running[f"{service}-0"].process.returncode is None, service
         answer = await line.bus.client.request(f"$SRV.PING.{service}", b"", timeout=60)
         assert json.loads(answer.data)["name"] == service
     assert b'"verified":[]' in (await line.bus.client.request("cache.coverage", KEY, timeout=60)).data

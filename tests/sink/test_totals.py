@@ -89,8 +89,8 @@ async def sinking(folder: Path, totals: bytes | None = None, *, lives: bool = Tr
         to = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
         env = environment(folder, TICKWIRE_NATS_URL=url, **to)
         async with running_service("sink", env, log=folder / "sink.log") as sink:
-            yield Sinking(url, bus, influx, sink)
-            assert lives == (sink.returncode is None)
+            yield Sinking(url, bus, influx, sink.process)
+            assert lives == (sink.process.returncode is None)
 
 
 async def test_totals_that_cannot_be_read_begin_anew_with_a_gap_and_end_nothing(tmp_path: Path) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from support.ports import free_port
+from support.processes import Program
 from tickwire.process import children
 
 CONFIG = """
@@ -34,49 +33,29 @@ bind-address = "127.0.0.1:{rpc}"
 """
 
 
-@dataclass
-class InfluxDb:
+class InfluxDb(Program):
     """The database: `user` and `password` where it asks for them."""
 
-    folder: Path
-    http: aiohttp.ClientSession
-    auth: bool = False
-    user: str = "admin"
-    password: str = "secret"
-    port: int = field(default_factory=free_port)
-    rpc: int = field(default_factory=free_port)
-    _running: tuple[children.Process, AsyncExitStack] | None = None
+    user = "admin"
+    password = "secret"
 
-    @property
-    def url(self) -> str:
-        """Where it listens."""
-        return f"http://127.0.0.1:{self.port}"
+    def __init__(self, folder: Path, http: aiohttp.ClientSession, *, auth: bool = False) -> None:
+        self.http, self.auth, port = http, auth, free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        config = folder / "influxdb.conf"
+        config.write_text(CONFIG.format(rpc=free_port(), port=port, folder=folder, auth=str(auth).lower()))
+        super().__init__(["influxd", "-config", config], folder / "log")
 
-    async def start(self) -> None:
+    async def start(self) -> children.Process:
         """Start it on what it has on disk; returns when it answers."""
-        config = self.folder / "influxdb.conf"
-        config.write_text(CONFIG.format(rpc=self.rpc, port=self.port, folder=self.folder, auth=str(self.auth).lower()))
-        stack = AsyncExitStack()
-        with (self.folder / "log").open("ab") as log:
-            process = await stack.enter_async_context(
-                children.child(["influxd", "-config", config], stdout=log.fileno(), stderr=log.fileno())
-            )
-        self._running = (process, stack)
+        process = await super().start()
         async with asyncio.timeout(100):
             while True:
                 try:
                     async with self.http.get(f"{self.url}/ping"):
-                        return
+                        return process
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.05)
-
-    async def stop(self, signal_: signal.Signals = signal.SIGTERM) -> None:
-        """Stop or kill it."""
-        assert self._running is not None
-        (process, stack), self._running = self._running, None
-        process.send_signal(signal_)
-        await process.wait()
-        await stack.aclose()
 
     async def query(self, query: str, database: str = "tickwire") -> list[dict[str, Any]]:
         """The answer's rows, with the tags of their series."""
@@ -120,12 +99,7 @@ async def influxdb(folder: Path, *, auth: bool = False) -> AsyncIterator[InfluxD
     """Run it with its data in `folder`."""
     folder.mkdir()
     async with aiohttp.ClientSession() as http:
-        database = InfluxDb(folder, http, auth)
-        await database.start()
-        if auth:
-            await database.create_admin()
-        try:
+        async with InfluxDb(folder, http, auth=auth) as database:
+            if auth:
+                await database.create_admin()
             yield database
-        finally:
-            if database._running is not None:
-                await database.stop()

@@ -7,14 +7,14 @@ import csv
 import secrets
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import nats.errors
 from nats.aio.msg import Msg
 
-from support.processes import SimulatorProcess, environment, running_service
+from support.processes import Program, SimulatorProcess, environment, running_service
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages, subjects
@@ -50,7 +50,7 @@ class Pipeline:
     simulator: SimulatorProcess
     folder: Path
     env: dict[str, str]
-    running: dict[str, tuple[children.Process, AsyncExitStack]] = field(default_factory=dict)
+    running: dict[str, Program] = field(default_factory=dict)
     stored: list[Stored] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     """How often instances of each service were killed."""
@@ -62,34 +62,28 @@ class Pipeline:
 
     async def start(self, service: str, number: int = 0, *arguments: str, **variables: str) -> children.Process:
         """Start one instance of a service; its log is `<service>-<number>.log`."""
-        stack = AsyncExitStack()
-        process = await stack.enter_async_context(
-            running_service(service, self.env | variables, *arguments, log=self.folder / f"{service}-{number}.log")
-        )
-        self.running[f"{service}-{number}"] = (process, stack)
-        return process
+        name = f"{service}-{number}"
+        made = running_service(service, self.env | variables, *arguments, log=self.folder / f"{name}.log")
+        self.running[name] = made
+        return await made.start()
 
     async def started(self, service: str, number: int = 0) -> None:
         """Wait until an instance says in its log that it answers requests."""
-        log = self.folder / f"{service}-{number}.log"
-        async with asyncio.timeout(100):
-            while '"event": "serving"' not in log.read_text():
-                await asyncio.sleep(0.02)
+        await self.running[f"{service}-{number}"].says('"event": "serving"')
 
     async def kill(self, service: str, number: int = 0) -> None:
         """kill -9 one instance."""
-        process, stack = self.running.pop(f"{service}-{number}")
         self.kills[service] += 1
-        process.kill()
-        await process.wait()
-        await stack.aclose()
+        await self.running.pop(f"{service}-{number}").kill()
 
     async def stop(self, service: str, number: int = 0) -> int:
         """SIGTERM one instance, and its exit code."""
-        process, stack = self.running.pop(f"{service}-{number}")
-        code = await children.stop(process)
-        await stack.aclose()
-        return code
+        return await self.running.pop(f"{service}-{number}").stop()
+
+    async def close(self) -> None:
+        """End every instance."""
+        for each in self.running.values():
+            await each.close()
 
     async def ready(self, service: str) -> None:
         """Wait until an instance of the service answers."""
@@ -183,8 +177,7 @@ async def pipeline(
                 await line.ready(service)
             yield line
         finally:
-            for _, stack in list(line.running.values()):
-                await stack.aclose()
+            await line.close()
 
 
 def read_csv(path: Path) -> list[Row]:

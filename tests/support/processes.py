@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import aiohttp
 
@@ -95,16 +96,79 @@ def environment(data_dir: Path, **variables: str) -> dict[str, str]:
     return clean | NO_AUTHORITIES | {"TICKWIRE_DATA_DIR": str(data_dir), "TICKWIRE_LEASES_TTL_S": "1"} | variables
 
 
-@asynccontextmanager
-async def running_service(
-    name: str, env: Mapping[str, str], *arguments: str, log: Path | None = None
-) -> AsyncIterator[children.Process]:
-    """One service process, as a container runs it. Its log goes to `log`, else to the test's output."""
-    with open(log or os.devnull, "ab") as output:
-        async with children.child(
-            [*TICKWIRE, "service", name, *arguments], env=env, stderr=output.fileno() if log else None
-        ) as process:
-            yield process
+class Program:
+    """A program that a test starts, kills and starts again; what it writes goes on in one log. Stopped with its block.
+
+    Without `log` it writes to the test's output. `ready` is what it logs once it can be used.
+    """
+
+    def __init__(
+        self, argv: Sequence[str | Path], log: Path | None, env: Mapping[str, str] | None = None, ready: str = ""
+    ) -> None:
+        self.argv, self.env, self.ready = list(argv), dict(os.environ if env is None else env), ready
+        self.process: children.Process
+        self._log = log
+        self._stack = AsyncExitStack()
+
+    @property
+    def log(self) -> str:
+        """What it wrote so far, in all its lives."""
+        assert self._log is not None
+        return self._log.read_text() if self._log.exists() else ""
+
+    async def start(self) -> children.Process:
+        """Start it; returns once it is ready."""
+        before = len(self.log) if self.ready else 0
+        with open(self._log or os.devnull, "ab") as file:
+            output = file.fileno() if self._log else None
+            child = children.child(self.argv, env=self.env, stdout=output, stderr=output)
+            self.process = await self._stack.enter_async_context(child)
+        if self.ready:
+            await self.says(self.ready, after=before)
+        return self.process
+
+    async def says(self, text: str, *, after: int = 0, timeout_s: float = 100) -> None:
+        """Wait until its log has a text after so many characters; a log announces nothing, so it is read again."""
+        async with asyncio.timeout(timeout_s):
+            while text not in self.log[after:]:
+                assert self.process.returncode is None, self.log
+                await asyncio.sleep(0.02)
+
+    def suspend(self) -> None:
+        """SIGSTOP: its connections stay, and nothing answers."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        self.process.send_signal(signal.SIGCONT)
+
+    async def kill(self) -> None:
+        """kill -9."""
+        await self.stop(signal.SIGKILL)
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Signal it, and wait for its end; its exit code."""
+        self.process.send_signal(how)
+        async with asyncio.timeout(100):
+            code = await self.process.wait()
+        await self.close()
+        return code
+
+    async def close(self) -> None:
+        """End it, if it runs."""
+        await self._stack.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+
+def running_service(name: str, env: Mapping[str, str], *arguments: str, log: Path | None = None) -> Program:
+    """One service process, as a container runs it."""
+    return Program([*TICKWIRE, "service", name, *arguments], log, env)
 
 
 @dataclass(frozen=True)
