@@ -1,7 +1,8 @@
-"""A terminal, and what a command shows on it."""
+"""What a command shows, on a terminal and line by line."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import pty
 import re
@@ -14,6 +15,7 @@ from fcntl import ioctl
 from pathlib import Path
 from termios import TIOCSWINSZ
 
+from support.commands import Command
 from support.processes import TICKWIRE
 
 _CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
@@ -71,3 +73,25 @@ def on_terminal(
 def pictures(text: str) -> list[list[str]]:
     """What stood on the screen, one after another, each as its lines: a full-screen view begins in the first corner."""
     return [_CONTROL.sub("", part).replace("\r", "").split("\n") for part in text.split("\x1b[H")[1:]]
+
+
+class Lines:
+    """The lines of a command's standard output, as they come."""
+
+    def __init__(self, running: Command) -> None:
+        assert running.process.stdout is not None
+        self._stream = running.process.stdout
+        self.found: list[str] = []
+
+    async def until(self, pattern: str, timeout_s: float = 100) -> str:
+        """Read on until a line has the pattern; the line."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while raw := await self._stream.readline():
+                    line = raw.decode().rstrip("\n")
+                    self.found.append(line)
+                    if re.search(pattern, line):
+                        return line
+        except TimeoutError:
+            pass
+        raise AssertionError(f"no line has {pattern!r}: {self.found[-10:]}")

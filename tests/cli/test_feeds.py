@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from cli.terminal import on_terminal
-from support.commands import Command, Lines, command
+from cli.terminal import Lines, on_terminal
+from support.commands import Command, command
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]

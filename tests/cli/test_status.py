@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from cli.terminal import on_terminal, pictures
+from cli.terminal import Lines, on_terminal, pictures
 from support import brokers
-from support.commands import Lines, command, up
+from support.commands import command, up
 from support.processes import environment, running_simulator, tickwire
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect

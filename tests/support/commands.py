@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import psutil
 
+from support.hearing import Changing
 from support.processes import TICKWIRE, Ended, SimulatorProcess, environment, tickwire
 
 CONFIG = """
@@ -25,39 +25,36 @@ max_backoff_s = 0.5
 
 
 @dataclass
-class Command:
+class Command(Changing):
     """A tickwire command that runs, and the lines of its standard error so far."""
 
     process: asyncio.subprocess.Process
     folder: Path
     env: dict[str, str]
     lines: list[str] = field(default_factory=list)
-    said: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self) -> None:
+        super().__init__()
 
     async def read(self) -> None:
         """Collect what it says until it ends."""
         assert self.process.stderr is not None
         async for line in self.process.stderr:
-            async with self.said:
-                self.lines.append(line.decode().rstrip())
-                self.said.notify_all()
-        async with self.said:
-            self.said.notify_all()
+            self.lines.append(line.decode().rstrip())
+            self.changed()
+        await self.process.wait()
+        self.changed()
 
     async def says(self, text: str, *, timeout_s: float = 100, after: int = 0) -> int:
         """Wait until a line from number `after` on contains `text`; the number of the line after it."""
 
         def found() -> int | None:
-            return next((n + 1 for n, line in enumerate(self.lines) if n >= after and text in line), None)
+            at = next((n + 1 for n, line in enumerate(self.lines) if n >= after and text in line), None)
+            assert at or self.process.returncode is None, f"it ended, not saying {text!r}: {self.lines}"
+            return at
 
-        try:
-            async with asyncio.timeout(timeout_s), self.said:
-                while (at := found()) is None:
-                    assert self.process.returncode is None, f"it ended, not saying {text!r}: {self.lines}"
-                    await self.said.wait()
-        except TimeoutError:
-            raise AssertionError(f"it did not say {text!r}: {self.lines}") from None
-        return at
+        await self.until(found, timeout_s)
+        return found() or 0
 
     async def run(self, *arguments: str, timeout_s: float = 100, env: Mapping[str, str] | None = None) -> Ended:
         """Another command on the same data folder, run to its end; `env` has more variables for it."""
@@ -78,28 +75,6 @@ class Command:
         self.process.send_signal(how)
         async with asyncio.timeout(100):
             return await self.process.wait()
-
-
-class Lines:
-    """The lines of a command's standard output, as they come."""
-
-    def __init__(self, running: Command) -> None:
-        assert running.process.stdout is not None
-        self._stream = running.process.stdout
-        self.found: list[str] = []
-
-    async def until(self, pattern: str, timeout_s: float = 100) -> str:
-        """Read on until a line has the pattern; the line."""
-        try:
-            async with asyncio.timeout(timeout_s):
-                while raw := await self._stream.readline():
-                    line = raw.decode().rstrip("\n")
-                    self.found.append(line)
-                    if re.search(pattern, line):
-                        return line
-        except TimeoutError:
-            pass
-        raise AssertionError(f"no line has {pattern!r}: {self.found[-10:]}")
 
 
 @asynccontextmanager
