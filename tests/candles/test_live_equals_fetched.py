@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from candles.candle_feed import MINUTE, START, CandleVenue, running, trade_tape, witness
-from support.fetching import serving
 from support.loopback import Loopback, loopback, market
+from support.serving import serving
 from support.simulated import simulated
 from support.venues import Memory, venue_at
+from support.web import exchange_at
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -29,8 +30,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.messages import Coverage, FetchAccepted, FetchRequest, Job, KeyRequest
 from tickwire.model.subjects import Key
-from tickwire.observe.metrics import Metrics
-from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 from tickwire.venues.units import SPOT, Units
 
 pytestmark = pytest.mark.actors
@@ -101,7 +101,7 @@ class Filled:
 
 @asynccontextmanager
 async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterator[Filled]:
-    own = ExchangeSettings(gateway=url, ccxt={"enableRateLimit": False, "timeout_on_exit": 0, "timeout": 5_000, **ccxt})
+    own = exchange_at(url, 5_000, **ccxt)
     async with (
         embedded_broker.embedded(folder / "nats") as at,
         connect(NatsSettings(url=at), name="test") as bus,
@@ -115,8 +115,8 @@ async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterato
             exchange={key.exchange: own},
         )
         async with (
-            serving(cache_service.serve_cache, settings, "cache-one", Metrics()),
-            serving(fetcher_service.serve_fetcher, settings, "fetcher-one", Metrics()),
+            serving(bus, cache_service.serve_cache, settings, "cache-one"),
+            serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
         ):
             yield Filled(bus, folder, key)
 

@@ -11,7 +11,7 @@ from ccxt.base import errors
 from support import feeds, live
 from support.hearing import Heard, hearing, reports
 from support.processes import SimulatorProcess, running_simulator
-from support.streaming import streaming
+from support.serving import serving
 from support.venues import Memory, settings, venue_at
 from tickwire.bus.connection import Bus
 from tickwire.errors import Busy, ExchangeFailed
@@ -20,6 +20,7 @@ from tickwire.streamer import service
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.service import serve_streamer
 from tickwire.streamer.subscriptions import live_venue, venue_clock, venue_pool
 
 pytestmark = pytest.mark.actors
@@ -49,7 +50,10 @@ async def test_an_unlisted_error_in_one_feed_ends_neither_its_neighbours_nor_the
         await healthy(context)
 
     monkeypatch.setitem(service.BODIES, "ticker", run)
-    async with running_simulator("--live-rate", "50") as simulator, streaming(bus, settings(simulator.url)) as streamer:
+    async with (
+        running_simulator("--live-rate", "50") as simulator,
+        serving(bus, serve_streamer, settings(simulator.url)) as streamer,
+    ):
         async with (
             hearing(bus, TRADE.public, Trades) as trades,
             hearing(bus, OTHER.public, Ticker) as tickers,
@@ -162,7 +166,10 @@ async def test_an_exchange_that_cannot_be_imported_is_refused_and_ends_no_other(
         return opened(exchange, *arguments)
 
     monkeypatch.setattr(venue_pool, "open_live_venue", broken)
-    async with streaming(bus, settings(simulator.url)) as streamer, hearing(bus, TRADE.public, Trades) as trades:
+    async with (
+        serving(bus, serve_streamer, settings(simulator.url)) as streamer,
+        hearing(bus, TRADE.public, Trades) as trades,
+    ):
         await live.start(bus, TRADE)
         with pytest.raises(ExchangeFailed, match="a package is missing"):
             await live.start(bus, Feed("trade", "okx", "BTC/USDT"))

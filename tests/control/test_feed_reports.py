@@ -8,10 +8,11 @@ from nats.aio.msg import Msg
 from support import live
 from support.hearing import hearing, reports
 from support.processes import SimulatorProcess
-from support.streaming import streaming
+from support.serving import serving
 from support.venues import settings
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Trades
+from tickwire.streamer.service import serve_streamer
 
 pytestmark = pytest.mark.actors
 
@@ -24,7 +25,7 @@ async def test_an_instance_reads_its_own_feeds_without_a_request(bus: Bus, simul
     async def note(message: Msg) -> None:
         requests.append(message.subject)
 
-    async with streaming(bus, settings(simulator.url)), hearing(bus, TRADE.public, Trades) as trades:
+    async with serving(bus, serve_streamer, settings(simulator.url)), hearing(bus, TRADE.public, Trades) as trades:
         await bus.subscribe("streamer.reports.>", note)
         await live.start(bus, TRADE, "one")
         await trades.until_said(lambda said: any(each.trades for each in said))

@@ -9,13 +9,14 @@ import pytest
 from support import live
 from support.hearing import reports
 from support.loopback import market
-from support.streaming import streaming
+from support.serving import serving
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import UnsupportedKind, UnsupportedTimeframe
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, StartRequest
 from tickwire.settings import ExchangeSettings, Settings
+from tickwire.streamer.service import serve_streamer
 
 pytestmark = pytest.mark.actors
 
@@ -29,7 +30,7 @@ def offline(*exchanges: str) -> Settings:
 
 
 async def test_what_a_venue_cannot_stream_here_is_refused_with_the_remedy(bus: Bus) -> None:
-    async with streaming(bus, offline("alpaca", "luno", "blofin", "mexc", "backpack", "phemex")):
+    async with serving(bus, serve_streamer, offline("alpaca", "luno", "blofin", "mexc", "backpack", "phemex")):
         for exchange, remedy in (("alpaca", "TICKWIRE_ALPACA_API_KEY"), ("luno", "TICKWIRE_LUNO_API_KEY")):
             with pytest.raises(UnsupportedKind, match=remedy):
                 await live.start(bus, Feed("trade", exchange, SYMBOL))
@@ -49,7 +50,7 @@ async def test_an_interest_in_what_is_no_timeframe_is_passed_over(bus: Bus) -> N
     request = StartRequest(kind="candle", exchange="phemex", symbol=SYMBOL, timeframe="1Y", subscriber="old")
     subject = f"$KV.{streams.INTEREST}.candle.phemex.BTC-USDT.1Y.old"
     await bus.jetstream.publish(subject, messages.encode(request))
-    async with streaming(bus, offline("phemex")) as streamer:
+    async with serving(bus, serve_streamer, offline("phemex")) as streamer:
         with pytest.raises(UnsupportedTimeframe):
             await live.start(bus, request.feed._replace(timeframe="2Y"))
         assert await reports(bus) == []

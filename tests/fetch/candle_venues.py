@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from fetch.model_market import Market
 from support.loopback import Loopback, loopback, market
+from support.web import exchange_at
 from tickwire.exchange import opening
 from tickwire.fetcher.calls import Calls, ignore_retry
 from tickwire.fetcher.candle_source import CandleSource
@@ -23,7 +24,7 @@ from tickwire.fetcher.pager import Pager
 from tickwire.model import timeframes
 from tickwire.model.messages import Row
 from tickwire.model.ranges import Range
-from tickwire.settings import ExchangeSettings, FetcherSettings
+from tickwire.settings import FetcherSettings
 
 SYMBOL = "BTC/USD"
 Query = dict[str, str]
@@ -145,13 +146,7 @@ async def opened(
     """A real class of ccxt, with one market, whose requests come to `answer`."""
     async with loopback() as served:
         served.answer = answer
-        known = {
-            "enableRateLimit": False,
-            "timeout_on_exit": 0,
-            "timeout": 5_000,
-            "markets": {SYMBOL: market(SYMBOL, "BTC_USD")},
-        }
-        table = ExchangeSettings(gateway=served.url, ccxt={**known, **options})
+        table = exchange_at(served.url, 5_000, **{"markets": {SYMBOL: market(SYMBOL, "BTC_USD")}} | options)
         metrics = FetcherMetrics(CollectorRegistry())
         async with opening.open_exchange(exchange, table) as found:
             settings = FetcherSettings(attempts=2, backoff_s=0.01, max_backoff_s=0.02)

@@ -9,7 +9,7 @@ from typing import Any
 import nats.js.errors
 import pytest
 
-from support.fetching import DAY, NOW, fetching
+from fetch.cache_and_fetcher import DAY, NOW, fetching
 from tickwire.bus import publisher as publisher_module
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus

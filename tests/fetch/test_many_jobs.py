@@ -13,7 +13,7 @@ import nats.js.errors
 import pytest
 from nats.js.api import StreamConfig
 
-from support.fetching import DAY, MINUTE, NOW, Fetching, fetching
+from fetch.cache_and_fetcher import DAY, MINUTE, NOW, Fetching, fetching
 from support.hearing import hearing
 from tickwire.bus import publisher as publisher_module
 from tickwire.bus import streams

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fetching import DAY, MINUTE, NOW, fetching
+from fetch.cache_and_fetcher import DAY, MINUTE, NOW, fetching
 from support.hearing import hearing
 from tickwire.bus.connection import Bus
 from tickwire.model import subjects

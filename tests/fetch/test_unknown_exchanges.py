@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.fetching import DAY, NOW, Fetching, fetching, serving
+from fetch.cache_and_fetcher import DAY, NOW, Fetching, fetching
+from support.serving import serving
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.fetcher import service
@@ -68,7 +69,7 @@ async def test_two_fetchers_share_the_jobs_of_an_exchange_that_does_not_exist(
     names = [f"job-{number}" for number in range(200)]
     async with fetching(bus, broker, tmp_path) as line:
         second = Metrics()
-        async with serving(service.serve_fetcher, line.settings, "fetcher-two", second):
+        async with serving(bus, service.serve_fetcher, line.settings, "fetcher-two", second):
             for name in names:
                 await queued(bus, "nosuch", name)
             for name in names:

@@ -17,8 +17,9 @@ from nats.aio.msg import Msg
 from fetch import candle_venues
 from fetch.candle_venues import SYMBOL, Answer, with_a_clock
 from fetch.model_market import MINUTE, Market
-from support.fetching import serving
 from support.loopback import Loopback, loopback, market
+from support.serving import serving
+from support.web import exchange_at
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
 from tickwire.cli.candles import missing
@@ -39,8 +40,7 @@ from tickwire.model.messages import (
 )
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
-from tickwire.observe.metrics import Metrics
-from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 
 pytestmark = pytest.mark.actors
 
@@ -103,16 +103,7 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
     ) -> AsyncIterator[Line]:
         async with loopback() as served:
             served.answer = answer
-            own = ExchangeSettings(
-                gateway=served.url,
-                ccxt={
-                    "enableRateLimit": False,
-                    "timeout_on_exit": 0,
-                    "timeout": 5_000,
-                    "markets": {SYMBOL: market(SYMBOL, "BTC_USD")},
-                    **options,
-                },
-            )
+            own = exchange_at(served.url, 5_000, **{"markets": {SYMBOL: market(SYMBOL, "BTC_USD")}} | options)
             settings = Settings(
                 nats=NatsSettings(url=broker),
                 cache=CacheSettings(dir=tmp_path / "cache"),
@@ -121,8 +112,8 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
                 exchange={exchange: own},
             )
             async with (
-                serving(cache_service.serve_cache, settings, "cache-one", Metrics()),
-                serving(fetcher_service.serve_fetcher, settings, "fetcher-one", Metrics()),
+                serving(bus, cache_service.serve_cache, settings, "cache-one"),
+                serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
             ):
                 yield Line(bus, exchange, served)
 

@@ -12,10 +12,11 @@ import pytest
 from support import live, standins
 from support.hearing import reports
 from support.processes import SimulatorProcess, running_simulator
-from support.streaming import streaming
+from support.serving import serving
 from support.venues import Memory, settings, venue_at
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Kind
+from tickwire.streamer.service import serve_streamer
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 pytestmark = pytest.mark.actors
@@ -130,7 +131,10 @@ async def test_ccxts_places_for_subscriptions_are_given_back() -> None:
 
 
 async def test_a_streamer_whose_last_feed_was_stopped_has_no_socket_left(bus: Bus) -> None:
-    async with running_simulator("--live-rate", "200") as simulator, streaming(bus, settings(simulator.url)):
+    async with (
+        running_simulator("--live-rate", "200") as simulator,
+        serving(bus, serve_streamer, settings(simulator.url)),
+    ):
         for symbol in SYMBOLS:
             feeds = [Feed(kind, "binance", symbol) for kind in KINDS] + [Feed("candle", "binance", symbol, "1m")]
             for feed in feeds:

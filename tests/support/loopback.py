@@ -14,8 +14,8 @@ from typing import Any
 from aiohttp import WSMsgType, web
 
 from support.hearing import Changing
-from support.web import served
-from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
+from support.web import exchange_at, served
+from tickwire.settings import Settings, StreamerSettings
 
 
 def frame(message: Any, packed: Callable[[bytes], bytes] | None = None) -> bytes:
@@ -111,13 +111,5 @@ def market(symbol: str, market_id: str, **more: Any) -> dict[str, Any]:
 
 def settings(url: str, exchange: str, markets: Iterable[dict[str, Any]], **streamer: Any) -> Settings:
     """Settings with an exchange at `url` that has these markets, without asking for them."""
-    own = ExchangeSettings(
-        gateway=url,
-        ccxt={
-            "enableRateLimit": False,
-            "timeout_on_exit": 0,
-            "timeout": 3_000,
-            "markets": {each["symbol"]: each for each in markets},
-        },
-    )
+    own = exchange_at(url, markets={each["symbol"]: each for each in markets})
     return Settings(streamer=StreamerSettings(**streamer), exchange={exchange: own})

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import nats.errors
-from nats.aio.msg import Msg
 
+from support.hearing import Heard, listening
 from support.processes import Program, SimulatorProcess, environment, running_service
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.model import messages, subjects
+from tickwire.model import subjects
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job, Row, Stored
 from tickwire.model.subjects import Key
 from tickwire.process import children
@@ -98,7 +98,7 @@ class Pipeline:
 
     async def submit(self, key: Key, since: int, until: int | None = None, *, refresh: bool = False) -> JobWatch:
         """Order a fetch, and follow it."""
-        watch = JobWatch(secrets.token_hex(8), asyncio.Queue())
+        watch = JobWatch()
         await self.bus.subscribe(subjects.job(watch.id), watch.take)
         request = FetchRequest(
             exchange=key.exchange,
@@ -123,30 +123,19 @@ class Pipeline:
 
     async def observe_stored(self) -> None:
         """From now on, keep what the caches announce as durable."""
-
-        async def take(message: Msg) -> None:
-            self.stored.append(messages.decode(message.data, Stored))
-
-        await self.bus.subscribe("md.stored.>", take)
+        self.stored = (await listening(self.bus, "md.stored.>", Stored)).said
 
 
-@dataclass(frozen=True)
-class JobWatch:
+class JobWatch(Heard[Job]):
     """The messages of one job."""
 
-    id: str
-    said: asyncio.Queue[Job]
-
-    async def take(self, message: Msg) -> None:
-        """Keep a message of the job."""
-        self.said.put_nowait(messages.decode(message.data, Job))
+    def __init__(self) -> None:
+        super().__init__(Job)
+        self.id = secrets.token_hex(8)
 
     async def result(self, timeout_s: float = 100) -> Job:
         """Wait for the job's last message."""
-        async with asyncio.timeout(timeout_s):
-            while not (job := await self.said.get()).ended:
-                pass
-        return job
+        return await self.first(lambda job: job.ended, timeout_s=timeout_s)
 
 
 @asynccontextmanager

@@ -10,9 +10,10 @@ import aiohttp
 
 from support.hearing import Changing
 from support.processes import SimulatorProcess
+from support.web import exchange_at
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
-from tickwire.settings import ExchangeSettings, Settings, StreamerSettings
+from tickwire.settings import Settings, StreamerSettings
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
 BTC = Feed("trade", "binance", "BTC/USDT")
@@ -83,15 +84,7 @@ class Memory(Changing):
 
 def settings(url: str, exchange: str = "binance", types: Sequence[str] = ("spot",), **streamer: Any) -> Settings:
     """Settings with an exchange that is served at `url`."""
-    own = ExchangeSettings(
-        gateway=url,
-        ccxt={
-            "enableRateLimit": False,
-            "timeout_on_exit": 0,
-            "timeout": 3_000,
-            "options": {"fetchMarkets": {"types": list(types)}},
-        },
-    )
+    own = exchange_at(url, options={"fetchMarkets": {"types": list(types)}})
     return Settings(streamer=StreamerSettings(**streamer), exchange={exchange: own})
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
+
+from tickwire.settings import ExchangeSettings
 
 
 @asynccontextmanager
@@ -26,3 +29,10 @@ async def served(
         yield f"http://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
+
+
+def exchange_at(url: str, timeout: int = 3_000, **ccxt: Any) -> ExchangeSettings:
+    """An exchange that is served at `url`, for clients of ccxt with these options, without their throttle."""
+    return ExchangeSettings(
+        gateway=url, ccxt={"enableRateLimit": False, "timeout_on_exit": 0, "timeout": timeout} | ccxt
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,20 +12,19 @@ from nats.aio.msg import Msg
 
 from support.hearing import Changing
 from support.processes import SimulatorProcess, running_simulator
-from tickwire.bus.connection import Bus, connect
+from support.serving import serving
+from support.web import exchange_at
+from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
-from tickwire.errors import NoSuchService
 from tickwire.fetcher import service as fetcher_service
 from tickwire.model import messages
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.observe.metrics import Metrics
-from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE
 NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC, half a minute before the simulated exchange's clock
-
-Serve = Callable[[Bus, Settings, str, asyncio.Event, Metrics], Any]
 
 
 @dataclass
@@ -49,14 +47,10 @@ class Fetching(Changing):
         self.changed()
 
     async def order(self, name: str, **changes: Any) -> FetchAccepted:
-        """Order a job, as soon as a fetcher is there: a day of 1m ETH/USDT of binance, by default."""
+        """Order a job: a day of 1m ETH/USDT of binance, by default."""
         usual: dict[str, Any] = {"exchange": "binance", "symbol": "ETH/USDT", "timeframe": "1m", "until": NOW}
         wanted = FetchRequest(**usual | {"since": NOW - DAY, "id": name} | changes)
-        while True:
-            try:
-                return await self.bus.request("fetcher.fetch", wanted, FetchAccepted)
-            except NoSuchService:
-                await asyncio.sleep(0.05)
+        return await self.bus.request("fetcher.fetch", wanted, FetchAccepted)
 
     async def heard(self, name: str, fits: Callable[[Job], bool], timeout_s: float = 60) -> Job:
         """The first word of a job that fits."""
@@ -69,46 +63,25 @@ class Fetching(Changing):
 
 
 @asynccontextmanager
-async def serving(serve: Serve, settings: Settings, instance: str, metrics: Metrics) -> AsyncIterator[None]:
-    """One instance of a service on a connection of its own, stopped on the way out."""
-    stop = asyncio.Event()
-    async with connect(settings.nats, name=instance) as own, asyncio.TaskGroup() as group:
-        group.create_task(serve(own, settings, instance, stop, metrics))
-        try:
-            yield
-        finally:
-            stop.set()
-
-
-@asynccontextmanager
 async def fetching(
     bus: Bus, broker: str, folder: Path, *symbols: str, concurrency: int = 5, now: int = NOW + 30_000, **fetcher: Any
 ) -> AsyncIterator[Fetching]:
     """A cache and a fetcher, with an exchange of these symbols, whose clock begins at `now` (ms)."""
     names = [part for each in symbols or ("ETH/USDT",) for part in ("--symbol", each)]
     async with running_simulator("--now", str(now), *names) as exchange:
-        own = ExchangeSettings(
-            gateway=exchange.url,
-            concurrency=concurrency,
-            ccxt={
-                "enableRateLimit": False,
-                "timeout_on_exit": 0,
-                "timeout": 5_000,
-                "options": {"fetchMarkets": {"types": ["spot"]}},
-            },
-        )
+        own = exchange_at(exchange.url, 5_000, options={"fetchMarkets": {"types": ["spot"]}})
         settings = Settings(
             nats=NatsSettings(url=broker),
             cache=CacheSettings(dir=folder / "cache"),
             fetcher=FetcherSettings(**{"attempts": 3, "backoff_s": 0.02, "max_backoff_s": 0.1} | fetcher),
             leases=LeaseSettings(ttl_s=1.0),
-            exchange={"binance": own},
+            exchange={"binance": own.model_copy(update={"concurrency": concurrency})},
         )
         found = Fetching(bus, exchange, settings, Metrics())
         hearing = await bus.subscribe("md.job.*", found.take)
         async with (
-            serving(cache_service.serve_cache, settings, "cache-one", Metrics()),
-            serving(fetcher_service.serve_fetcher, settings, "fetcher-one", found.metrics),
+            serving(bus, cache_service.serve_cache, settings, "cache-one"),
+            serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one", found.metrics),
         ):
             yield found
         await hearing.unsubscribe()
