@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from support import live, standins
+from subscriptions import standins
+from support import live
 from support.hearing import reports
 from support.processes import SimulatorProcess, running_simulator
 from support.serving import serving
@@ -104,11 +105,11 @@ async def test_what_cannot_be_unsubscribed_goes_with_its_socket(exchange: str) -
             async with venue.watching(Feed("book", exchange, standins.SYMBOL), memory):
                 await memory.get(1)
             # Another feed needs the socket, on which ccxt goes on with the book: it is right when it is watched again.
-            await stand_in.change(bids=[(99.0, 4.0)])
-            await stand_in.change(bids=[(100.0, 0.0)])
+            stand_in.change(bids=[(99.0, 4.0)])
+            stand_in.change(bids=[(100.0, 0.0)])
             again = Memory()
             async with venue.watching(Feed("book", exchange, standins.SYMBOL), again):
-                await stand_in.change(asks=[(101.0, 7.0)])
+                stand_in.change(asks=[(101.0, 7.0)])
                 await again.until(lambda: bool(again.items) and best(again.items[-1]) == ((99.0, 4.0), (101.0, 7.0)))
 
         async def is_over() -> bool:

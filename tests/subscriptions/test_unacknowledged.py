@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from support import standins
+from subscriptions import standins
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import Memory, venue_at
 from tickwire.model.feeds import Feed

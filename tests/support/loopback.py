@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import WSMsgType, web
@@ -31,6 +32,15 @@ def frame(message: Any, packed: Callable[[bytes], bytes] | None = None) -> bytes
     return kind + b"\x7f" + len(data).to_bytes(8, "big") + data
 
 
+@dataclass(eq=False)
+class Socket:
+    """An open socket, with the channels that are subscribed on it, where the exchange keeps account of them."""
+
+    socket: web.WebSocketResponse
+    transport: asyncio.Transport
+    channels: dict[str, None] = field(default_factory=dict)
+
+
 class Loopback(Changing):
     """The exchange. `reply` gives the answers to a message of a socket, `answer` that to a request of REST."""
 
@@ -46,18 +56,22 @@ class Loopback(Changing):
         self.reply: Callable[[Any], Iterable[Any]] = lambda message: ()
         self.answer: Callable[[str, dict[str, str]], Any] = lambda path, query: {}
         """JSON, text, or a web.Response."""
-        self._open: list[tuple[web.WebSocketResponse, asyncio.Transport]] = []
+        self.open: list[Socket] = []
 
-    def push(self, messages: Iterable[Any]) -> None:
-        """Send messages on every socket, all in one write."""
+    def push(self, messages: Iterable[Any], to: Socket | None = None) -> None:
+        """Send messages on a socket, or else on every one, all in one write."""
         data = b"".join(frame(each, self.packed) for each in messages)
-        for _, transport in self._open:
-            transport.write(data)
+        for each in [to] if to else self.open:
+            each.transport.write(data)
+
+    def answers(self, message: Any, socket: Socket) -> Iterable[Any]:
+        """What a socket is told that said this."""
+        return self.reply(message)
 
     async def cut(self) -> None:
         """Close every socket."""
-        for socket, _ in list(self._open):
-            await socket.close()
+        for each in list(self.open):
+            await each.socket.close()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """A request of either kind."""
@@ -77,17 +91,17 @@ class Loopback(Changing):
         socket = web.WebSocketResponse(compress=False)
         await socket.prepare(request)
         assert isinstance(request.transport, asyncio.Transport)
-        here = (socket, request.transport)
-        self._open.append(here)
+        here = Socket(socket, request.transport)
+        self.open.append(here)
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    said = json.loads(message.data)
+                    said = json.loads(message.data) if message.data.startswith("{") else message.data
                     self.heard.append(said)
-                    request.transport.write(b"".join(frame(each, self.packed) for each in self.reply(said)))
+                    self.push(self.answers(said, here), here)
                     self.changed()
         finally:
-            self._open.remove(here)
+            self.open.remove(here)
         return socket
 
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from subscriptions.standins import SYMBOL, StandIn, settings, standing_in
 from support.feeds import Running, body
-from support.standins import SYMBOL, StandIn, settings, standing_in
 from tickwire.bus.connection import Bus
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Book, Feed, Level
@@ -54,7 +54,7 @@ async def cut(stand_in: StandIn, venue: LiveVenue) -> None:
 
 async def crossed(stand_in: StandIn, venue: LiveVenue) -> None:
     """A frame is lost, so that the book that ccxt keeps is impossible; the body has it subscribed anew."""
-    await stand_in.change(bids=[(200.0, 1.0)])
+    stand_in.change(bids=[(200.0, 1.0)])
     stand_in.put(bids=[(200.0, 0.0)])
 
 
@@ -63,7 +63,7 @@ async def silent(stand_in: StandIn, venue: LiveVenue) -> None:
 
 
 async def wrong_checksum(stand_in: StandIn, venue: LiveVenue) -> None:
-    await stand_in.change(bids=[(99.5, 7.0)], wrong=True)
+    stand_in.change(bids=[(99.5, 7.0)], wrong=True)
 
 
 HOOKED, AWAITED = Hooks(), Hooks(text=False, result=False)
@@ -95,7 +95,7 @@ async def test_levels_removed_during_an_interruption_are_nowhere_after_it(
         published(bus, stand_in, venue) as running,
     ):
         await agrees(running, stand_in)
-        await stand_in.change(bids=[(99.7, 3.0)], asks=[(102.0, 5.0)])
+        stand_in.change(bids=[(99.7, 3.0)], asks=[(102.0, 5.0)])
         await agrees(running, stand_in)
         stand_in.meanwhile = lambda: stand_in.put(*GONE)
         seen = len(running.public.said)
@@ -104,9 +104,9 @@ async def test_levels_removed_during_an_interruption_are_nowhere_after_it(
         resynced = len(running.public.said)
         if interrupt is crossed:
             # What is published again is a second try that finds the book impossible.
-            await stand_in.change(asks=[(150.0, 1.0)])
+            stand_in.change(asks=[(150.0, 1.0)])
         await agrees(running, stand_in, resynced)
-        await stand_in.change(bids=[(99.0, 9.0)])
+        stand_in.change(bids=[(99.0, 9.0)])
         await agrees(running, stand_in, resynced)
         published_then = [book for book in running.public.said[resynced:] if book.state == "live"]
         removed = {price for side in GONE for price, _ in side}
@@ -121,7 +121,7 @@ async def test_a_book_that_was_left_is_the_exchanges_when_it_is_watched_again(bu
     ):
         async with published(bus, stand_in, venue) as running:
             await agrees(running, stand_in)
-        await stand_in.change(*GONE)
+        stand_in.change(*GONE)
         async with published(bus, stand_in, venue) as running:
             await agrees(running, stand_in)
             removed = {price for side in GONE for price, _ in side}
