@@ -21,7 +21,7 @@ SYMBOL = "BTC/USDT"
 
 
 class StandIn(Loopback):
-    """One exchange with one market, and its book. Made by `standing_in`. A channel is what names a subscription there."""
+    """One exchange with one market, and its book. A channel is what names a subscription there."""
 
     exchange: str
     market_id: str
@@ -62,9 +62,8 @@ class StandIn(Loopback):
         changed = list(bids), list(asks)
         self.put(*changed)
         for socket in self.open:
-            self.push(
-                [self.book(each, *changed, "change", wrong) for each in socket.channels if "book" in each], socket
-            )
+            books = [channel for channel in socket.channels if "book" in channel]
+            self.push([self.book(channel, *changed, "change", wrong) for channel in books], socket)
 
     def put(self, bids: Iterable[Level] = (), asks: Iterable[Level] = ()) -> None:
         """Change levels, and tell nobody."""

@@ -96,7 +96,7 @@ class Loopback(Changing):
         try:
             async for message in socket:
                 if message.type is WSMsgType.TEXT:
-                    said = json.loads(message.data) if message.data.startswith("{") else message.data
+                    said = json.loads(message.data) if message.data.startswith(("{", "[")) else message.data
                     self.heard.append(said)
                     self.push(self.answers(said, here), here)
                     self.changed()
