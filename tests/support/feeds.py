@@ -9,7 +9,8 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from support.hearing import Changing, Heard, hearing
+from support.hearing import Heard, hearing
+from support.live import Seen
 from support.trading import ANY_TIME, START, Rest
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
@@ -17,7 +18,7 @@ from tickwire.errors import Fenced
 from tickwire.exchange.admission import Admission
 from tickwire.exchange.past_trades import PastTrades
 from tickwire.model import messages
-from tickwire.model.feeds import Book, Candle, Feed, Gap, Status, Ticker, Trade, Trades
+from tickwire.model.feeds import Book, Candle, Feed, Status, Ticker, Trades
 from tickwire.model.messages import CandlePage
 from tickwire.settings import StreamerSettings, TapeSettings
 from tickwire.streamer.control.demand import Demand
@@ -103,12 +104,11 @@ async def within(wait: Awaitable[Any], timeout_s: float = 60) -> Any:
         return await wait
 
 
-class Witness(Changing):
+class Witness(Seen):
     """What anyone can see of a feed: trades on the tape or public candles, pages for the cache, statuses."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.messages: list[Trades] = []
         self.candles: list[Candle] = []
         self.pages: list[CandlePage] = []
         self.statuses: list[Status] = []
@@ -121,21 +121,6 @@ class Witness(Changing):
             self.changed()
 
         return take
-
-    @property
-    def trades(self) -> list[Trade]:
-        """All trades so far."""
-        return [each for message in self.messages for each in message.trades]
-
-    @property
-    def ids(self) -> list[int]:
-        """Their ids."""
-        return [int(each.id or -1) for each in self.trades]
-
-    @property
-    def gaps(self) -> list[Gap]:
-        """All gaps so far."""
-        return [message.gap for message in self.messages if message.gap is not None]
 
     def closed(self, timeframe: str = "1m") -> list[Candle]:
         """Closed candles in the order they came."""
@@ -165,7 +150,7 @@ async def witness(bus: Bus, feed: Feed) -> AsyncIterator[Witness]:
     if feed.kind == "trade":
         subscriptions = [
             await bus.subscribe(feed.status.replace("tape.", "md.", 1), seen.keep(seen.statuses, Status)),
-            await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.keep(seen.messages, Trades)),
+            await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.take),
         ]
     else:
         subscriptions = [

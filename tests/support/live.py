@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
 
 from nats.aio.msg import Msg
 
@@ -18,29 +17,31 @@ from tickwire.model import messages
 from tickwire.model.feeds import Event, Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
 
 
-@dataclass
 class Seen(Changing):
-    """What one feed said to a plain NATS subscriber, and whether the broker's chain of sequences broke."""
+    """What a trade feed said, live or on the tape, and whether the broker's chain of sequences broke."""
 
-    trades: list[Trade] = field(default_factory=list)
-    gaps: list[Gap] = field(default_factory=list)
-    sequences: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    """The sequence of each trade's message."""
-    broken: list[tuple[int, int]] = field(default_factory=list)
-    repaired: int = 0
-
-    def __post_init__(self) -> None:
+    def __init__(self) -> None:
         super().__init__()
+        self.messages: list[Trades] = []
+        self.trades: list[Trade] = []
+        self.gaps: list[Gap] = []
+        self.sequences: list[int] = []
+        self.places: list[int] = []
+        """The sequence of each trade's message."""
+        self.broken: list[tuple[int, int]] = []
+        self.repaired = 0
 
     async def take(self, message: Msg) -> None:
-        """Keep one message."""
-        headers = message.headers or {}
-        sequence, before = int(headers["Nats-Sequence"]), int(headers["Nats-Last-Sequence"])
-        if self.sequences and before != self.sequences[-1]:
-            self.broken.append((self.sequences[-1], before))
+        """Keep one message: a live one has its sequence in headers, one of the tape in its metadata."""
+        if message.headers and "Nats-Sequence" in message.headers:
+            sequence, before = (int(message.headers[name]) for name in ("Nats-Sequence", "Nats-Last-Sequence"))
+            if self.sequences and before != self.sequences[-1]:
+                self.broken.append((self.sequences[-1], before))
+        else:
+            sequence = message.metadata.sequence.stream
         self.sequences.append(sequence)
         said = messages.decode(message.data, Trades)
+        self.messages.append(said)
         self.trades += said.trades
         self.places += [sequence] * len(said.trades)
         self.repaired += len(said.trades) if said.source == "rest" else 0
@@ -51,7 +52,7 @@ class Seen(Changing):
     @property
     def ids(self) -> list[int]:
         """The ids of the trades, in the order of arrival."""
-        return [int(trade.id or "") for trade in self.trades]
+        return [int(trade.id or -1) for trade in self.trades]
 
 
 @asynccontextmanager
@@ -69,21 +70,8 @@ async def on_tape(bus: Bus, feed: Feed) -> Seen:
     """Everything that stream TRADES holds of a feed, in order."""
     seen = Seen()
     last = await bus.jetstream.get_last_msg(streams.TRADES, feed.tape)
-    done = asyncio.Event()
-    before = 0
-
-    async def take(message: Msg) -> None:
-        nonlocal before
-        sequence = message.metadata.sequence.stream
-        message.headers = {"Nats-Sequence": str(sequence), "Nats-Last-Sequence": str(before)}
-        before = sequence
-        await seen.take(message)
-        if sequence == last.seq:
-            done.set()
-
-    subscription = await bus.subscribe_ordered(feed.tape, streams.TRADES, take)
-    async with asyncio.timeout(100):
-        await done.wait()
+    subscription = await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.take)
+    await seen.until(lambda: seen.sequences[-1:] >= [last.seq or 0])
     await subscription.unsubscribe()
     return seen
 
