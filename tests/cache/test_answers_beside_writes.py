@@ -99,7 +99,7 @@ async def test_answers_beside_splices_are_whole_in_both_formats_from_any_instanc
             over.set()
         assert answers > len(splices)
         assert line.rows(KEY) == contents[-1]
-        assert all(process.returncode is None for process, _ in line.running.values())
+        assert all(each.process.returncode is None for each in line.running.values())
 
 
 async def test_a_range_of_millions_of_rows_holds_nothing_up_and_costs_no_lease(
@@ -180,7 +180,7 @@ async def test_answers_beside_a_repair_are_whole_or_name_the_damage(
         assert answers
         assert refusals <= {"it is not a row of six numbers"}
         assert line.rows(KEY) == repaired
-        assert all(process.returncode is None for process, _ in line.running.values())
+        assert all(each.process.returncode is None for each in line.running.values())
 
 
 def test_a_key_with_too_many_ranges_for_a_message_is_named_and_others_are_listed() -> None:

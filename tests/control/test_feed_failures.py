@@ -184,7 +184,7 @@ async def test_a_streamer_stops_at_once_though_an_exchange_demands_a_pause_of_mi
         chosen = settings(simulator.url, feeds=["trade binance BTC/USDT"])
         request = StartRequest(kind="ticker", exchange="binance", symbol="BTC/USDT", subscriber="one", ttl_s=60)
         async with asyncio.TaskGroup() as group:
-            async with streaming(bus, chosen):
+            async with serving(bus, serve_streamer, chosen):
                 # The exchange has demanded the pause.
                 while "failed" not in {each.state for each in await reports(bus)}:
                     await asyncio.sleep(0.02)

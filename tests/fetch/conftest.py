@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fetch.fetched import NOW, SYMBOL, running
+from fetch.fetched import NOW, SYMBOL
 from support.processes import SimulatorProcess, running_simulator
+from support.serving import serving
+from support.web import exchange_at
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
 from tickwire.fetcher import service as fetcher_service
-from tickwire.settings import CacheSettings, ExchangeSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
 
 
 @pytest.fixture
@@ -25,15 +27,7 @@ async def exchange() -> AsyncIterator[SimulatorProcess]:
 
 @pytest.fixture
 def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Settings:
-    own = ExchangeSettings(
-        gateway=exchange.url,
-        ccxt={
-            "enableRateLimit": False,
-            "timeout_on_exit": 0,
-            "timeout": 3_000,
-            "options": {"fetchMarkets": {"types": ["spot"]}},
-        },
-    )
+    own = exchange_at(exchange.url, options={"fetchMarkets": {"types": ["spot"]}})
     return Settings(
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache"),
@@ -47,7 +41,7 @@ def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Setting
 async def services(bus: Bus, settings: Settings) -> AsyncIterator[None]:
     """A cache and a fetcher."""
     async with (
-        running(cache_service.serve_cache, settings, "cache-one"),
-        running(fetcher_service.serve_fetcher, settings, "fetcher-one"),
+        serving(bus, cache_service.serve_cache, settings, "cache-one"),
+        serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
     ):
         yield

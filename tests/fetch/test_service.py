@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from nats.aio.msg import Msg
 
-from fetch.fetched import DAY, HOUR, NOW, SYMBOL, ask, cached, fetch, klines, running, truth
+from fetch.fetched import DAY, HOUR, NOW, SYMBOL, ask, cached, fetch, klines, truth
 from support.processes import SimulatorProcess
+from support.serving import serving
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
@@ -150,13 +151,13 @@ async def test_a_fetcher_that_stops_hands_its_job_on_at_once(
 
     await bus.subscribe(subjects.job("handed"), follow)
     wanted = FetchRequest(exchange="binance", symbol=SYMBOL, timeframe="1m", since=NOW - 30 * DAY, id="handed")
-    async with running(cache_service.serve_cache, settings, "cache-one"):
-        async with running(fetcher_service.serve_fetcher, slow, "fetcher-one"):
+    async with serving(bus, cache_service.serve_cache, settings, "cache-one"):
+        async with serving(bus, fetcher_service.serve_fetcher, slow, "fetcher-one"):
             await ask(bus, wanted)
             async with asyncio.timeout(100):
                 await running_one.wait()
         assert not ended.done()
-        async with running(fetcher_service.serve_fetcher, settings, "fetcher-two"):
+        async with serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-two"):
             async with asyncio.timeout(100):
                 job = await ended
         assert (job.instance, job.state, job.complete, job.missing) == ("fetcher-two", "done", True, [])
