@@ -17,29 +17,20 @@ async def main(stop: asyncio.Event) -> None:
     feed = feeds.feed_of(path)
 
     async def keep(number: int) -> None:
-        request = StartRequest(
-            kind=feed.kind,
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            subscriber=f"subscriber-{number}",
-            ttl_s=ttl_s,
-        )
+        request = StartRequest(**feed._asdict(), subscriber=f"subscriber-{number}", ttl_s=ttl_s)
         while True:
             await bus.request("streamer.start", request, FeedReport, timeout_s=60)
             if number == count - 1:
                 print("ready", flush=True)
             await asyncio.sleep(ttl_s / 3)
 
+    async def keep_all() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                group.create_task(keep(number))
+
     async with connect(NatsSettings(url=url), name="subscribers") as bus:
-        await lifecycle.until_stopped(stop, _all(keep, count))
-
-
-async def _all(keep: object, count: int) -> None:
-    assert callable(keep)
-    async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            group.create_task(keep(number))
+        await lifecycle.until_stopped(stop, keep_all())
 
 
 if __name__ == "__main__":

@@ -12,8 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ import aiohttp
 import yaml
 
 from support.ports import free_port
+from support.processes import Program
 from tickwire.bus import embedded
-from tickwire.process import children
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ("cache", "fetcher", "streamer", "sink")
@@ -144,14 +143,9 @@ class Composed:
         assert python == "python"
         return [str(self.python(name)), *arguments]
 
-    @asynccontextmanager
-    async def running(self, name: str) -> AsyncIterator[children.Process]:
-        """A service, until the end of the block; its output goes to `<name>.log`."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            async with children.child(
-                self.argv(name), env=self.environment(name), stdout=log.fileno(), stderr=log.fileno()
-            ) as process:
-                yield process
+    def running(self, name: str) -> Program:
+        """A service, within the block; its output goes to `<name>.log`."""
+        return Program(self.argv(name), self.folder / f"{name}.log", self.environment(name))
 
     async def once(self, name: str, *command: str) -> tuple[int, str]:
         """A command of a service's image, to its end: the exit code and all it said."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-from tickwire.process import children
+from support.processes import Program
 
 FLAGS = (
     "--headless",
@@ -58,17 +58,16 @@ async def browsing(url: str, folder: Path) -> AsyncIterator[Page]:
     """Chromium on a page, with its profile in `folder`."""
     folder.mkdir()
     argv = ["chromium", *FLAGS, f"--user-data-dir={folder}", url]
-    with (folder / "log").open("wb") as log:
-        async with children.child(argv, stdout=log.fileno(), stderr=log.fileno()), aiohttp.ClientSession() as http:
-            port = folder / "DevToolsActivePort"
-            async with asyncio.timeout(100):
-                while not (port.exists() and port.read_text().count("\n")):
-                    await asyncio.sleep(0.05)
-                base = f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
-                while not (pages := await _pages(http, base)):
-                    await asyncio.sleep(0.05)
-            async with http.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
-                yield Page(socket)
+    async with Program(argv, folder / "log"), aiohttp.ClientSession() as http:
+        port = folder / "DevToolsActivePort"
+        async with asyncio.timeout(100):
+            while not (port.exists() and port.read_text().count("\n")):
+                await asyncio.sleep(0.05)
+            base = f"http://127.0.0.1:{port.read_text().splitlines()[0]}"
+            while not (pages := await _pages(http, base)):
+                await asyncio.sleep(0.05)
+        async with http.ws_connect(pages[0]["webSocketDebuggerUrl"], max_msg_size=0) as socket:
+            yield Page(socket)
 
 
 async def _pages(http: aiohttp.ClientSession, base: str) -> list[dict[str, Any]]:

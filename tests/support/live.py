@@ -78,26 +78,13 @@ async def on_tape(bus: Bus, feed: Feed) -> Seen:
 
 async def start(bus: Bus, feed: Feed, subscriber: str = "", ttl_s: int | None = None) -> FeedReport:
     """Ask for a feed; a subscriber of its own where none is named."""
-    request = StartRequest(
-        kind=feed.kind,
-        exchange=feed.exchange,
-        symbol=feed.symbol,
-        timeframe=feed.timeframe,
-        subscriber=subscriber or secrets.token_hex(4),
-        ttl_s=ttl_s,
-    )
+    request = StartRequest(**feed._asdict(), subscriber=subscriber or secrets.token_hex(4), ttl_s=ttl_s)
     return await bus.request("streamer.start", request, FeedReport, timeout_s=60)
 
 
 async def stop(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:
     """Withdraw an interest."""
-    request = StopRequest(
-        kind=feed.kind,
-        exchange=feed.exchange,
-        symbol=feed.symbol,
-        timeframe=feed.timeframe,
-        subscriber=subscriber,
-    )
+    request = StopRequest(**feed._asdict(), subscriber=subscriber)
     return await bus.request("streamer.stop", request, FeedReport, timeout_s=60)
 
 

@@ -100,15 +100,7 @@ class Pipeline:
         """Order a fetch, and follow it."""
         watch = JobWatch()
         await self.bus.subscribe(subjects.job(watch.id), watch.take)
-        request = FetchRequest(
-            exchange=key.exchange,
-            symbol=key.symbol,
-            timeframe=key.timeframe,
-            since=since,
-            until=until,
-            refresh=refresh,
-            id=watch.id,
-        )
+        request = FetchRequest(**key._asdict(), since=since, until=until, refresh=refresh, id=watch.id)
         await self.bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=15)
         return watch
 

@@ -147,8 +147,9 @@ class Program:
         await self.stop(signal.SIGKILL)
 
     async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        """Signal it, and wait for its end; its exit code."""
-        self.process.send_signal(how)
+        """Signal it, if it runs, and wait for its end; its exit code."""
+        if self.process.returncode is None:
+            self.process.send_signal(how)
         async with asyncio.timeout(100):
             code = await self.process.wait()
         await self.close()
