@@ -16,10 +16,15 @@ from nats.aio.msg import Msg
 from tickwire.bus import graceful_close
 from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, TickwireError, from_code
 from tickwire.model import messages
+from tickwire.observe import logs
+from tickwire.process.backoff import Backoff
+
+log = logs.get(__name__)
 
 PUBLISH_RETRY_S = 15.0
 """How long a publish is retried: a cluster of three was measured silent for 4.9 s when its leader dies."""
 AGAIN_S = 0.2
+FIRST_REREAD_S, LONGEST_REREAD_S = 0.1, 1.0
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
 
@@ -133,6 +138,32 @@ async def cancellable(call: Awaitable[T]) -> T:
     finally:
         if task and task.cancelling() > before:
             raise asyncio.CancelledError
+
+
+async def until_answered(
+    read: Callable[[], Awaitable[T]], what: str, *, answers: type[nats.errors.Error] | tuple[()] = ()
+) -> T:
+    """The result of a read from the broker, repeated while the broker is away or a cluster elects a leader.
+
+    Waits without a limit: the caller cancels it, or `read` raises another error than nats'. Raises nats' errors of the
+    type `answers`, such as NotFoundError. `what` names in the log what is read.
+    """
+    backoff = Backoff(FIRST_REREAD_S, LONGEST_REREAD_S, at_once=False)
+    while True:
+        try:
+            found = await cancellable(read())
+        except answers:
+            raise
+        except (nats.errors.Error, TimeoutError) as error:
+            # nats-py raises its own TimeoutError, and at times that of asyncio.
+            delay_s = backoff.next()
+            if backoff.failures == 1:
+                log.debug("the broker does not answer, reading again", what=what, error=repr(error))
+        else:
+            if backoff.failures:
+                log.debug("the broker answers again", what=what, failures=backoff.failures)
+            return found
+        await asyncio.sleep(delay_s)
 
 
 async def retry_jetstream(call: Callable[[], Awaitable[T]]) -> T:

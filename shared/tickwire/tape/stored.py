@@ -11,22 +11,20 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 import nats.errors
+from nats.aio.msg import Msg
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import direct_get
+from tickwire.bus.requests import direct_get, until_answered
 from tickwire.errors import BadRequest, BrokerUnavailable
-from tickwire.observe import logs
 from tickwire.tape.sequence import StreamMessage, TapeMessage, has_gap, stamp_of, stream_message_of
-
-log = logs.get(__name__)
 
 PAGE = 256
 PAGE_BYTES = 4 << 20
 ANSWER_S = 2.0
-RETRY_S = 0.2
 OPEN_PATIENCE_S = 5.0
 
 _STREAMS = {
@@ -113,15 +111,16 @@ class StoredTape:
             ) from error
 
     async def _get(self, request: dict[str, object]) -> list[StreamMessage]:
-        while True:
-            try:
-                replies = await direct_get(self._bus.client, self.stream, request, ANSWER_S)
-                return [found for each in replies if (found := stream_message_of(each, stored=True)) is not None]
-            except (nats.errors.Error, TimeoutError) as error:
-                if self._bus.client.is_closed:
-                    raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
-                log.debug("the stream does not answer", subject=self.subject, error=repr(error))
-            await asyncio.sleep(RETRY_S)
+        replies = await until_answered(partial(self._request, request), self.subject)
+        return [found for each in replies if (found := stream_message_of(each, stored=True)) is not None]
+
+    async def _request(self, request: dict[str, object]) -> list[Msg]:
+        try:
+            return await direct_get(self._bus.client, self.stream, request, ANSWER_S)
+        except (nats.errors.Error, TimeoutError) as error:
+            if self._bus.client.is_closed:
+                raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
+            raise
 
 
 def _first(messages: list[StreamMessage]) -> StreamMessage | None:

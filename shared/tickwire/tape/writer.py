@@ -18,7 +18,7 @@ from nats.js.api import RawStreamMsg
 
 from tickwire.bus.connection import Bus
 from tickwire.bus.publisher import EXPECTED, WRONG_SEQUENCE
-from tickwire.bus.requests import cancellable
+from tickwire.bus.requests import until_answered
 from tickwire.errors import Fenced
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
@@ -137,11 +137,7 @@ async def message_at(bus: Bus, stream: str, sequence: int) -> RawStreamMsg | Non
 
 
 async def _read(get: Callable[[], Awaitable[RawStreamMsg]], what: str) -> RawStreamMsg | None:
-    while True:
-        try:
-            return await cancellable(get())
-        except nats.js.errors.NotFoundError:
-            return None
-        except nats.errors.Error as error:
-            log.debug("the stream does not answer", subject=what, error=repr(error))
-        await asyncio.sleep(RETRY_S)
+    try:
+        return await until_answered(get, what, answers=nats.js.errors.NotFoundError)
+    except nats.js.errors.NotFoundError:
+        return None

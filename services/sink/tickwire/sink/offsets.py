@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import nats.errors
@@ -19,7 +20,7 @@ from nats.js.api import RawStreamMsg
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.publisher import EXPECTED, WRONG_SEQUENCE
-from tickwire.bus.requests import cancellable
+from tickwire.bus.requests import until_answered
 from tickwire.errors import Fenced
 from tickwire.model import messages
 from tickwire.process import lifecycle
@@ -104,17 +105,13 @@ class Offsets(Generic[S]):
 
     async def _read(self, path: str) -> _Entry[S | None]:
         """The entry at the broker; without a value if it cannot be decoded."""
-        backoff = broker_backoff()
-        while True:
-            try:
-                # Not a direct get: a replica may lag behind.
-                last = await cancellable(self._bus.jetstream.get_last_msg(f"KV_{streams.SINK}", _subject(path)))
-            except nats.js.errors.NotFoundError:
-                return _Entry(self._kind(), 0)
-            except nats.errors.Error:
-                await asyncio.sleep(backoff.next())
-            else:
-                return _Entry(self._decoded(path, last), last.seq or 0)
+        # Not a direct get: a replica may lag behind.
+        get = partial(self._bus.jetstream.get_last_msg, f"KV_{streams.SINK}", _subject(path))
+        try:
+            last = await until_answered(get, _subject(path), answers=nats.js.errors.NotFoundError)
+        except nats.js.errors.NotFoundError:
+            return _Entry(self._kind(), 0)
+        return _Entry(self._decoded(path, last), last.seq or 0)
 
     def _decoded(self, path: str, last: RawStreamMsg) -> S | None:
         if "KV-Operation" in (last.headers or {}):

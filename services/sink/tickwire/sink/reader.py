@@ -8,6 +8,7 @@ acknowledged message whenever another instance starts, or the consumer's own num
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import nats.errors
 import nats.js.errors
@@ -17,7 +18,7 @@ from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import cancellable
+from tickwire.bus.requests import cancellable, until_answered
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.sink.offsets import broker_backoff
@@ -112,13 +113,8 @@ class StreamReader:
 
     async def first_sequence(self) -> int:
         """The sequence of the oldest message; of the next one if the stream is empty. Waits for the broker."""
-        backoff = broker_backoff()
-        while True:
-            try:
-                return max((await cancellable(self._bus.jetstream.stream_info(self.stream))).state.first_seq, 1)
-            except (nats.errors.Error, TimeoutError) as error:
-                log.debug("the stream's state cannot be read", stream=self.stream, error=repr(error))
-            await asyncio.sleep(backoff.next())
+        read = partial(self._bus.jetstream.stream_info, self.stream)
+        return max((await until_answered(read, f"stream {self.stream}")).state.first_seq, 1)
 
     async def aclose(self) -> None:
         """Unsubscribe; the next batch subscribes again, behind the last acknowledged message.

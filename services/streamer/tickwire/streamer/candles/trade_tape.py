@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 
 import msgspec
-import nats.errors
 from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import cancellable
+from tickwire.bus.requests import until_answered
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
-from tickwire.observe import logs
 from tickwire.process.loop_yield import LoopYield
 from tickwire.tape.sequence import has_gap, previous_of
 from tickwire.tape.stored import StoredTape, read_pages, rfc3339
-from tickwire.tape.writer import RETRY_S, last_message
-
-log = logs.get(__name__)
+from tickwire.tape.writer import last_message
 
 MARGIN_MS = 120_000
 """Reading starts this much earlier than an interval: the tape is declared complete once a minute."""
@@ -56,15 +52,10 @@ class TradeTapeReader:
 
     async def open(self, start: int) -> None:
         """Begin with the first message at or after sequence `start`; retries while the broker is away."""
-        while True:
-            try:
-                self._subscription = await cancellable(
-                    self._bus.subscribe_ordered(self._trades.tape, streams.TRADES, self._receive, start_sequence=start)
-                )
-                break
-            except nats.errors.Error as error:
-                log.debug("stream TRADES cannot be read yet", **self._trades.fields, error=repr(error))
-            await asyncio.sleep(RETRY_S)
+        subscribe = partial(
+            self._bus.subscribe_ordered, self._trades.tape, streams.TRADES, self._receive, start_sequence=start
+        )
+        self._subscription = await until_answered(subscribe, f"stream {streams.TRADES}")
         if self._closed:
             # It was closed while the subscription was being made.
             await self.close()
@@ -122,12 +113,7 @@ def after_gap(message: Trades) -> Trades:
 
 async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
     """The state of stream TRADES; retries until the broker answers."""
-    while True:
-        try:
-            return await cancellable(bus.jetstream.stream_info(streams.TRADES))
-        except nats.errors.Error as error:
-            log.debug("stream TRADES does not answer", **trades.fields, error=repr(error))
-        await asyncio.sleep(RETRY_S)
+    return await until_answered(partial(bus.jetstream.stream_info, streams.TRADES), f"stream {streams.TRADES}")
 
 
 async def position(bus: Bus, trades: Feed, back_ms: int, info: StreamInfo) -> int:
