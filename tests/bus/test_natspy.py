@@ -26,6 +26,7 @@ from nats.micro.service import Service, ServiceConfig
 from support.brokers import Server
 from support.ports import free_port
 from tickwire.bus.natspy import BusClient, MicroService, PlainText
+from tickwire.errors import BadRequest
 
 pytestmark = pytest.mark.actors
 
@@ -111,6 +112,25 @@ async def order_of_flush(client: Client) -> list[bytes]:
 async def test_flush_sends_its_ping_after_queued_data() -> None:
     assert await order_of_flush(Client()) == [b"PING", b"PUB"]
     assert await order_of_flush(BusClient()) == [b"PUB", b"PING"]
+
+
+async def test_a_subject_over_4_kib_ends_the_connection_and_is_refused_instead(broker: str) -> None:
+    closed = asyncio.Event()
+
+    async def on_closed() -> None:
+        closed.set()
+
+    async with asyncio.timeout(60):
+        plain = Client()
+        await plain.connect(broker, closed_cb=on_closed, allow_reconnect=False)
+        await plain.publish("a" * 5000)
+        await closed.wait()
+        ours = BusClient()
+        await ours.connect(broker, allow_reconnect=False)
+        with pytest.raises(BadRequest):
+            await ours.publish("a" * 5000)
+        await ours.flush()
+        await ours.close()
 
 
 async def survives(client: Client, subject: bytes) -> bool:

@@ -1,7 +1,8 @@
 """Every patch of nats-py 2.16 but that of its import (`deferred_aiohttp`), and all use of its private names.
 
-nats-py is pinned exactly. `tests/actors/test_natspy.py` holds each behaviour that is worked around here: when a newer
-version behaves otherwise, a test fails, and the patch can go or must change.
+nats-py is pinned exactly. Each behaviour that is changed here has a test in tests/bus/test_natspy.py, which fails when
+a newer version behaves otherwise: then the patch can go or must change. Where no address is given, no upstream issue
+was found.
 
 - `flush` writes queued data first: nats-py writes its PING before queued data, so its own proves nothing of that data.
 - `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
@@ -10,10 +11,10 @@ version behaves otherwise, a test fails, and the patch can go or must change.
 - `_process_msg` removes the status of a stored message: nats-py takes it for a message of the broker, so that an
   ordered consumer resets at it for ever, and a pull consumer skips it each time.
 - `_process_err` keeps the case of subjects: the parser lowers it (https://github.com/nats-io/nats.py/issues/595).
-- `_process_connect_init` closes the connection to a server that refuses us: nats-py drops it unclosed and opens the
-  next one.
+- `_process_connect_init` closes the connection to a server that refuses the login: nats-py drops it unclosed and opens
+  the next one.
 - `_connect_command` refuses plain text: nats-py sends user and password in plain text to a server without TLS, also for
-  a `tls://` URL.
+  a `tls://` URL (https://github.com/nats-io/nats.py/pull/912 repairs the same in nats-core, another package).
 - `_connect_command` sets `_over_ssl`: asyncio warns at the end of each TLS connection otherwise
   (https://github.com/nats-io/nats.py/issues/574).
 - `start_ordered` sets the sequence: an ordered consumer that is reset before its first message begins at the first

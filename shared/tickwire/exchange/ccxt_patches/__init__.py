@@ -1,6 +1,10 @@
 """Everything that relies on privates of ccxt 4.5.90 or changes what it does. No other module does either.
 
-| module | what it changes or relies on | fails when ccxt changes |
+Each module names the reason for its patch and, if there is one, the upstream issue. Two kinds of test fail when ccxt
+changes: tests/exchange/test_ccxt_unpatched.py, for all modules, when ccxt no longer does what a patch changes, so that
+the patch can go; and the test in the table when the patch no longer works.
+
+| module | what it changes or relies on | test |
 |---|---|---|
 | `lazy_packages` | exchanges are imported when they are first named | tests/exchange/test_ccxt_import.py |
 | `rest_traps` | bad answers raise, `Retry-After` is kept, 403 and 451 are final | tests/exchange/test_opening.py |

@@ -7,6 +7,9 @@ nado, ndax, phemex, xt); old trades look like new ones. So the cache of a feed i
 ccxt publishes the same growing cache with each message, and sometimes one message under several names. The class of
 cache depends on the venue (all are lists; ccxt 4.5.90, `async_support/base/ws/cache.py`): some only append, some
 replace an item of the same id and move it to the end, all drop the oldest. So items are told apart by identity.
+
+Upstream: https://github.com/ccxt/ccxt/issues/29210 is the merged snapshot of one venue (gemini, repaired); no issue
+found about the others.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ ccxt 4.5.90 parses a listing and builds its tables in one turn of the loop: 0.48
 (measured), more than a third of a short lease. Here a copy of the exchange does it in a thread; requests and their
 throttling still go through the exchange itself, on the loop. The tables are then copied back in one turn, so that
 a half-built table is never visible.
+
+Upstream: no issue found.
 """
 
 from __future__ import annotations

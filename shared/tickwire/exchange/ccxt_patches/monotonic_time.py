@@ -3,6 +3,8 @@
 ccxt 4.5.90 compares times of the wall clock: after the wall clock is set back by an hour, its throttler waits an
 hour, and its sockets count as alive or as dead for as long. Some venues' pongs are marked with the exchange's time
 (`lastPong` in `pro/bybit.py` and `pro/nado.py`). Here throttlers and the marks of sockets use the monotonic clock.
+
+Upstream: no issue found.
 """
 
 from __future__ import annotations

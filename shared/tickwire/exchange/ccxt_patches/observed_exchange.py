@@ -1,4 +1,14 @@
-"""Exchange classes of ccxt.pro that report what they do to the sockets of their exchange."""
+"""Exchange classes of ccxt.pro that report what they do to the sockets of their exchange.
+
+What they change:
+- `ws_dial_delay`: ccxt delays a connection by up to 30 s after a few failed ones, and all feeds of the URL with it.
+- `on_error`: the end of a handshake's `Retry-After` is kept by the monotonic clock.
+- `handle_order_book_subscription`: ccxt fetches a snapshot for a book that the streamer keeps itself.
+- `handle_ws_error`: ccxt fails every await of a socket for an error frame that refers to no request, and keeps a
+  refused subscription as made.
+
+Upstream: no issue found. The delay is that of https://github.com/ccxt/ccxt/pull/29627.
+"""
 
 from __future__ import annotations
 

@@ -9,6 +9,9 @@ ccxt 4.5.90, all measured or read:
 - "Now" is this machine's wall clock: here the exchange's clock, as far as it is known.
 - A listing of thousands of markets is parsed in one turn of the loop: here in a thread (`market_loading`).
 - A text in place of candles is an empty page: here BadResponse. Pages are parsed by column (`ohlcv`).
+
+Upstream: the empty page for an empty body is intended (https://github.com/ccxt/ccxt/pull/19352), and so is the class of
+errors for 451 (https://github.com/ccxt/ccxt/issues/16044 shows it); no issue found about the rest.
 """
 
 from __future__ import annotations

@@ -3,6 +3,9 @@
 A loop around `await watch_*` loses data (measured on ccxt 4.5.90: of six symbols in one TCP segment two arrive). The
 hooks are guarded: otherwise an exception in a decoder, a sink or ccxt's own handlers would end the receive loop of the
 socket, while the socket stays open and every await hangs.
+
+Upstream: https://github.com/ccxt/ccxt/issues/30220 (a result that arrives before the next await is dropped), and
+https://github.com/ccxt/ccxt/issues/30571 for an exception in a handler.
 """
 
 from __future__ import annotations

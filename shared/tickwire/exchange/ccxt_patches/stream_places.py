@@ -1,4 +1,7 @@
-"""ccxt's account of the streams on each socket."""
+"""ccxt's account of the streams on each socket.
+
+Upstream: https://github.com/ccxt/ccxt/issues/23628.
+"""
 
 from __future__ import annotations
 
