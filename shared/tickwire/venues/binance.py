@@ -19,9 +19,9 @@ from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile,
 
 PROFILE = Profile(
     exchanges=("binance", "binanceus", "binanceusdm", "binancecoinm"),
-    # Aggregate trades: "Compressed/Aggregate trades list" (`fromId` inclusive, at most 1,000, without a key).
-    # Quantities of USD-M futures are in base currency, those of COIN-M futures in contracts of 10 or 100 USD
-    # ("Contract Type", `contractSize`).
+    # "Compressed/Aggregate trades list": `fromId` is inclusive, a page has at most 1,000 trades, no key is required.
+    # Amounts are in base currency for USD-M futures, and in contracts of 10 or 100 USD for COIN-M futures ("Contract
+    # Type", `contractSize`).
     trades=TradeFacts(
         ids="counting",
         ids_shared=True,
@@ -29,7 +29,7 @@ PROFILE = Profile(
         first_id="fromId",
         page=1000,
         resolution_ms=1,
-        # "Old trade lookup": the same by the ids of trades that are not aggregated.
+        # "Old trade lookup": the same request for trades that are not aggregated, by their own ids.
         raw={
             "spot": {"fetchTradesMethod": "publicGetHistoricalTrades"},
             "linear": {"fetchTradesMethod": "fapiPublicGetHistoricalTrades"},
@@ -37,19 +37,20 @@ PROFILE = Profile(
         },
         amount={"spot": "base", "linear": "base", "inverse": "contracts"},
     ),
-    # "Kline/Candlestick data": `startTime` inclusive, rows ascending from it; a minute without a trade has a row.
-    # Of COIN-M futures ccxt 4.5.90 `parse_ohlcv` takes index 7, "Base asset volume"; live it takes `v`, contracts.
+    # "Kline/Candlestick data": `startTime` is inclusive, rows ascend from it, and a minute without a trade has a row.
+    # For COIN-M futures ccxt 4.5.90 reads "Base asset volume" (index 7, `parse_ohlcv`) by REST, and contracts (`v`)
+    # live.
     candles=CandleFacts(
         since="honoured",
         windowed=False,
-        # "Kline/Candlestick Streams": `x`, "Is this kline closed?", after which it is not sent again.
+        # "Kline/Candlestick Streams": a candle is not sent again after `x`, "Is this kline closed?", is true.
         settle_ms=0,
         quiet="rows",
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         live_volume={"spot": "base", "linear": "base", "inverse": "contracts"},
     ),
     book=BookFacts(deltas=True),
-    # "Live subscribing/unsubscribing to streams": each request is answered by its id.
+    # "Live subscribing/unsubscribing to streams": each reply has the id of its request.
     sockets=SocketFacts(acknowledges=True),
     options={"watchTrades": {"name": "aggTrade"}},
 )

@@ -6,9 +6,9 @@ from tickwire.venues.profile import CandleFacts, Profile, SocketFacts, TradeFact
 
 PROFILE = Profile(
     exchanges=("bitget",),
-    # API v2: sizes of USDT and USDC futures are in base currency (ccxt 4.5.90 has a contract size of 1). Of futures
-    # settled in coins the documentation does not say it: unknown.
-    # Ids are `tradeId` live and by REST; trades are asked for by time, 1,000 at most (ccxt 4.5.90 `fetch_trades`).
+    # API v2: amounts of USDT and USDC futures are in base currency (contract size 1 in ccxt 4.5.90). The documentation
+    # does not give the unit for coin-settled futures, so it is unknown.
+    # Ids are `tradeId` live and by REST. ccxt 4.5.90 `fetch_trades` requests at most 1,000 trades, by time.
     trades=TradeFacts(
         ids="opaque", ids_shared=True, method="by_time", page=1000, amount={"spot": "base", "linear": "base"}
     ),
@@ -17,6 +17,6 @@ PROFILE = Profile(
         volume={"spot": "base", "linear": "base"},
         live_volume={"spot": "base", "linear": "base"},
     ),
-    # API v2, "Websocket API, Subscribe": each channel is answered by `"event":"subscribe"` with its `arg`.
+    # API v2, "Websocket API, Subscribe": the reply to each channel is `"event":"subscribe"` with the channel's `arg`.
     sockets=SocketFacts(acknowledges=True),
 )

@@ -6,12 +6,12 @@ from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
 
 PROFILE = Profile(
     exchanges=("bybit", "bybiteu"),
-    # API v5, "Place Order": quantities of inverse contracts are in USD, of USDT and USDC contracts in base currency.
-    # "Get Recent Public Trades": the newest, whatever the time.
+    # API v5, "Place Order": amounts are in USD for inverse contracts, and in base currency for USDT and USDC contracts.
+    # "Get Recent Public Trades" returns the newest trades, whatever the requested time.
     trades=TradeFacts(ids="opaque", method="newest", amount={"spot": "base", "linear": "base", "inverse": "quote"}),
     candles=CandleFacts(
-        # "Get Kline": `volume` is in base currency, of inverse contracts in USD, where `turnover` is in base currency;
-        # ccxt 4.5.90 `parse_ohlcv` and `parse_ws_ohlcv` take the latter there.
+        # "Get Kline": `volume` is in base currency. For inverse contracts it is in USD, and `turnover` is in base
+        # currency, which ccxt 4.5.90 `parse_ohlcv` and `parse_ws_ohlcv` read for them.
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         live_volume={"spot": "base", "linear": "base", "inverse": "base"},
     ),

@@ -92,7 +92,7 @@ DropAggregated = Callable[
 
 @dataclass(frozen=True, kw_only=True)
 class Dialect:
-    """What is read by code of the venue instead of ccxt's."""
+    """The venue's own functions, used instead of ccxt's."""
 
     decode: Callable[[str], Sequence[Decoded] | None] | None = None
     """The market data of a frame: one `Decoded` for each feed that it is about; empty if it says nothing new.
@@ -113,12 +113,12 @@ class Dialect:
     """The number of a frame, where the venue numbers all frames of a socket by one each; None for a frame without. If
     one is missing, the socket is opened anew."""
     refusal: Callable[[Mapping[str, Any]], Refusal] | None = None
-    """What an error frame, parsed from JSON, refuses; None where ccxt's own reading serves."""
+    """Reads an error frame, parsed from JSON; None if ccxt reads it correctly."""
     stream_params: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda options, method: {}
     """(ccxt's options, name of a watch method: `watchTrades`, `watchOrderBook`, `watchTicker` or `watchOHLCV`) -> the
     parameters that select the stream; the same ones unsubscribe."""
     drop_aggregated: DropAggregated | None = None
-    """Drops the trades of a REST page that the live feed already sent, joined into one trade."""
+    """Drops the trades of a REST page that are part of an aggregated trade of the live feed."""
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

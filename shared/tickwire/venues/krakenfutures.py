@@ -6,8 +6,8 @@ from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
 
 PROFILE = Profile(
     exchanges=("krakenfutures",),
-    # Linear contracts (PF_…) are one unit of the base currency each. Of inverse ones ccxt 4.5.90 `parse_trade` gives
-    # no amount; what the volume of candles counts is not documented: unknown.
+    # A linear contract (PF_…) is one unit of base currency. For inverse contracts ccxt 4.5.90 `parse_trade` returns no
+    # amount. The unit of a candle's volume is not documented, so it is unknown.
     trades=TradeFacts(amount={"linear": "contracts"}),
     candles=CandleFacts(volume={}),
 )

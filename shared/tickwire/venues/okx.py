@@ -10,9 +10,9 @@ from tickwire.venues.profile import CandleFacts, Older, Profile, SocketFacts, Tr
 
 PROFILE = Profile(
     exchanges=("okx", "okxus", "myokx"),
-    # API v5: "Get trades" gives the newest 500, "Get trades history" 100 before an id, three months back; the channel
-    # `trades` joins what one taker order did at one price ("Trades channel").
-    # Sizes of derivatives are in contracts of `ctVal`, which ccxt takes for `contractSize`.
+    # API v5: "Get trades" returns the newest 500 trades, "Get trades history" the 100 before an id, up to three months
+    # back. The channel `trades` aggregates the fills of one taker order at one price ("Trades channel").
+    # Amounts of derivatives are in contracts of `ctVal`, ccxt's `contractSize`.
     trades=TradeFacts(
         ids="opaque",
         ids_shared=True,
@@ -22,8 +22,8 @@ PROFILE = Profile(
         resolution_ms=1,
         amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},
     ),
-    # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after` one page apart; a minute without a trade has a row. Of
-    # derivatives `parse_ohlcv` takes index 6, `volCcy`: "the value is the number of base currency"; live it does, too.
+    # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after`, the time of one page apart; a minute without a trade has a
+    # row. For derivatives ccxt reads index 6, `volCcy` ("the value is the number of base currency"), by REST and live.
     candles=CandleFacts(
         since="honoured",
         windowed=True,
@@ -33,12 +33,12 @@ PROFILE = Profile(
         volume={"spot": "base", "linear": "base", "inverse": "base"},
         live_volume={"spot": "base", "linear": "base", "inverse": "base"},
     ),
-    # API v5, "WebSocket, Subscribe": each channel is answered by `"event":"subscribe"` with its `arg`.
+    # API v5, "WebSocket, Subscribe": the reply to each channel is `"event":"subscribe"` with the channel's `arg`.
     sockets=SocketFacts(acknowledges=True),
 )
 
 _ROUNDING = 1e-9
-"""Share of an amount below which nothing of it is missing."""
+"""A missing amount below this share of the whole is a rounding error."""
 
 
 def drop_aggregated(
@@ -46,9 +46,9 @@ def drop_aggregated(
 ) -> tuple[list[Hashable], Sequence[Trade]]:
     """See `Dialect.drop_aggregated`.
 
-    The channel `trades` joins the fills of one taker order at one price into one trade, with the id of its last fill
-    and the whole amount; REST lists each fill (API v5, "Trades channel"). The fills are in one millisecond. Where the
-    amount of a known trade is larger than that of REST, the trades just before it make up the difference.
+    The channel `trades` aggregates the fills of one taker order at one price into one trade with the id of the last
+    fill and the total amount; REST lists each fill (API v5, "Trades channel"). All fills have the same time (ms). If
+    the amount of a known trade is larger than by REST, the REST trades just before it are its other fills.
     """
     in_page = set(keys)
     wholes = {key: trade for key, trade in known if key in in_page}

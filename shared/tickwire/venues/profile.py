@@ -1,8 +1,8 @@
 """A venue's profile: the facts about an exchange that tickwire relies on.
 
-A field that is None is unknown. Code that depends on an unknown fact finds it out from the venue's answers, or lists
-the range as missing; it never assumes it. Every declared fact names its source beside it (the venue's documentation, a
-measurement, or the line of ccxt 4.5.90).
+A field that is None is unknown. Code that depends on an unknown fact derives it from the venue's responses, or reports
+the range as missing; it never assumes it. A comment beside each declared fact names the source: the venue's
+documentation (titles in quotes), a measurement, or ccxt 4.5.90.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     needs_until: bool | None = None
     """Whether a request by time needs both ends."""
     cut: Literal["oldest", "newest"] | None = None
-    """Which trades of a range an answer has that is too short for all of them."""
+    """Which trades a response contains if its range has more than fit."""
     resolution_ms: int | None = None
     """The resolution of a trade's timestamp by REST, ms."""
     reach_ms: int | None = None
@@ -62,17 +62,17 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
 
 
 SETTLE_MS = 120_000
-"""For how long after its end a candle may be revised if that is unknown: revisions after a minute were reported."""
+"""How long after its end a candle may be revised, ms, if unknown: revisions after a minute have been reported."""
 
 
 class CandleFacts(Struct, frozen=True, kw_only=True):
     """Candles by REST."""
 
     since: Literal["honoured", "ignored"] | None = None
-    """`honoured`: an answer begins with the first candle at or after `since`, so a later beginning proves that nothing
-    was traded before. `ignored`: an answer is the newest candles whatever `since` says."""
+    """`honoured`: a response begins with the first candle at or after `since`, so a later beginning proves that nothing
+    was traded before. `ignored`: a response has the newest candles, whatever `since` is."""
     windowed: bool | None = None
-    """Whether an answer ends one page's time after `since`, whatever is in it."""
+    """Whether a response ends the time of one page after `since`, even if it has fewer rows than a page."""
     newest_rows: int | None = None
     """How many of the newest candles REST returns at most, whatever the request is."""
     quiet: Literal["rows", "none"] | None = None
@@ -84,7 +84,7 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     volume: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
     """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
     live_volume: Mapping[MarketKind, AmountUnit] = field(default_factory=dict)
-    """The same of ccxt's `watch_ohlcv`, which reads other messages than `fetch_ohlcv`."""
+    """The unit of the volume that ccxt's `watch_ohlcv` returns: it reads other messages than `fetch_ohlcv`."""
 
     @property
     def settled_after_ms(self) -> int:
@@ -120,9 +120,9 @@ class SocketFacts(Struct, frozen=True, kw_only=True):
 
 
 class Condition(Struct, frozen=True, kw_only=True):
-    """What live feeds of some kinds need: a key, or a Python package. With neither, the feeds are not available.
+    """A requirement of live feeds of some kinds: a key or a Python package. Without either, they are not available.
 
-    Found by calling ccxt's `watch_*` offline on every class of ccxt.pro, on a spot market and on a contract.
+    Source: calls of ccxt's `watch_*` without a network, on every class of ccxt.pro, for a spot market and a contract.
     """
 
     kinds: tuple[str, ...] = ("trade", "book", "ticker", "candle")
