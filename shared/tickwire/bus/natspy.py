@@ -1,8 +1,8 @@
 """Every patch of nats-py 2.16 but that of its import (`deferred_aiohttp`), and all use of its private names.
 
-nats-py is pinned exactly. Each behaviour that is changed here has a test in tests/bus/test_natspy.py, which fails when
-a newer version behaves otherwise: then the patch can go or must change. Where no address is given, no upstream issue
-was found.
+nats-py is pinned exactly. Each behaviour that is changed here has a test in tests/bus/test_natspy.py or
+test_natspy_services.py, which fails when a newer version behaves otherwise: then the patch can go or must change. Where
+no address is given, no upstream issue was found.
 
 - `flush` writes queued data first: nats-py writes its PING before queued data, so its own proves nothing of that data.
 - `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
