@@ -90,13 +90,14 @@ async def test_a_service_goes_on_by_itself_on_a_broker_that_was_wiped(tmp_path: 
         port = free_port()
         variables = {"TICKWIRE_NATS_URL": url, "TICKWIRE_LEASES_TTL_S": "1", "TICKWIRE_METRICS_PORT": str(port)}
         async with running_service("fetcher", environment(tmp_path, **variables), log=log) as fetcher:
-            await until_said(log, '"event": "serving"', 1)
+            await fetcher.says('"event": "serving"')
             assert await ready(port) == {"ready": True}
+            before = len(fetcher.log)
             await old.aclose()
             found = await ready(port)
             assert found["failing"]["broker"] == found["reason"] == "not connected to the broker"
             async with embedded_broker.embedded(tmp_path / "two", port=int(url.rpartition(":")[2])):
-                await until_said(log, '"event": "serving"', 2)
+                await fetcher.says('"event": "serving"', after=before)
                 async with connect(NatsSettings(url=url), name="asks") as bus:
                     assert await bus.client.request("$SRV.PING.fetcher", b"", timeout=10)
                 assert await ready(port) == {"ready": True}
@@ -108,9 +109,3 @@ async def ready(port: int) -> dict[str, Any]:
         found: dict[str, Any] = await answer.json()
         assert (answer.status == 200) == found["ready"]
         return found
-
-
-async def until_said(log: Path, text: str, times: int) -> None:
-    async with asyncio.timeout(100):
-        while log.read_text().count(text) < times:
-            await asyncio.sleep(0.05)

@@ -5,8 +5,6 @@ In markets so quiet that no data could prove it, while pings are answered.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 import pytest
@@ -18,13 +16,6 @@ from tickwire.model.feeds import Feed
 from tickwire.streamer.subscriptions.live_venue import open_live_venue
 
 pytestmark = pytest.mark.actors
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Wait for something that tells nobody."""
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 QUIET = ("--live-rate", "0.01")
@@ -118,7 +109,7 @@ async def test_a_venue_that_neither_answers_nor_says_anything_is_not_called_conn
         async with open_live_venue("deribit", standins.settings(stand_in, acknowledge_s=0.1)) as venue:
             memory = Memory()
             async with venue.watching(Feed("trade", "deribit", standins.SYMBOL), memory):
-                await until(lambda: stand_in.subscriptions >= 3)
+                await stand_in.until(lambda: stand_in.subscriptions >= 3)
                 assert memory.told == ["disconnected"]
                 stand_in.mute = False
                 await memory.until(lambda: memory.told == ["disconnected", "connected"])
