@@ -99,7 +99,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Longest stall of the event loop, p99", "s", [("histogram_quantile(0.99, sum by (le, service) (rate(tickwire_loop_stall_seconds_bucket[5m])))", "{{service}}")]),
     ("Time to answer, p99", "s", [("histogram_quantile(0.99, sum by (le, endpoint) (rate(tickwire_request_seconds_bucket[5m])))", "{{endpoint}}")]),
     ("Requests refused", "short", [("sum by (endpoint, error) (increase(tickwire_requests_refused_total[5m]))", "{{endpoint}} {{error}}")]),
-    ("Messages passed over", "short", [("sum by (service, subject) (increase(tickwire_undecodable_messages_total[5m]))", "{{service}} {{subject}}")]),
+    ("Messages skipped", "short", [("sum by (service, subject) (increase(tickwire_undecodable_messages_total[5m]))", "{{service}} {{subject}}")]),
     ("Broker", "short", [("min by (service) (tickwire_broker_connected)", "connected {{service}}"), ("sum by (service) (increase(tickwire_broker_reconnects_total[5m]))", "reconnects {{service}}")]),
     ("To and from the broker", "Bps", [("sum by (service, direction) (rate(tickwire_broker_bytes_total[1m]))", "{{service}} {{direction}}")]),
     ("CPU", "percentunit", [("sum by (service, instance) (rate(process_cpu_seconds_total{job=\"tickwire\"}[1m]))", "{{service}} {{instance}}")]),

@@ -163,7 +163,7 @@ async def test_a_user_that_is_configured_is_not_said_to_a_broker_with_a_token(tm
         assert (await bus.jetstream.account_info()).streams == 0
 
 
-def test_a_run_file_that_cannot_be_removed_is_an_error_of_one_line_and_leaves_no_lock(tmp_path: Path) -> None:
+def test_a_run_file_that_cannot_be_removed_is_one_clean_error_and_leaves_no_lock(tmp_path: Path) -> None:
     (tmp_path / "run.json").mkdir()
     with pytest.raises(StorageError, match=r"cannot remove .*run\.json"), runfile.held(tmp_path):
         pass

@@ -165,6 +165,16 @@ def test_keys_are_listed_by_the_partition_they_belong_to(tmp_path: Path) -> None
     assert stores[0].listing("kraken") == ([], [])
 
 
+def test_a_file_that_is_named_after_no_timeframe_does_not_hide_the_others(tmp_path: Path) -> None:
+    store = opened(tmp_path)
+    store.commit([(1, page([1]))])
+    for name in ("binance_BTC-USDT_9x.csv", "binance_ETH-USDT_0m.meta.json"):
+        (tmp_path / name).write_text("dates,opens,highs,lows,closes,volumes\n")
+    covered, damaged = store.listing()
+    assert [each.rows for each in covered] == [1]
+    assert damaged == []
+
+
 def test_a_bad_page_is_refused_and_its_neighbours_are_stored(tmp_path: Path) -> None:
     store = opened(tmp_path)
     bad = page([3], 5, 9)

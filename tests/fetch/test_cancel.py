@@ -73,7 +73,7 @@ async def test_jobs_that_wait_behind_another_or_for_the_exchange_are_cancelled_a
             assert job.missing == [Range(NOW - DAY, NOW)]
 
 
-async def test_a_cancelled_job_whose_end_the_stream_does_not_store_ends_when_its_turn_comes(
+async def test_a_cancelled_job_whose_end_is_not_stored_ends_when_its_turn_comes(
     bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fetcher goes on meanwhile: the failure of one job is its own."""

@@ -42,10 +42,10 @@ async def read(bus: Bus, names: Sequence[str]) -> Identity:
 def describe_change(before: Identity, now: Identity) -> str | None:
     """What happened to the streams, for a message; None when they are the same. Pure."""
     gone = [name for name, made in now.items() if made is None and before[name] is not None]
-    anew = [name for name, made in now.items() if made is not None and made != before[name]]
-    if len(gone) + len(anew) == len(now) > 1:
+    recreated = [name for name, made in now.items() if made is not None and made != before[name]]
+    if len(gone) + len(recreated) == len(now) > 1:
         return "the broker is another one, or was wiped"
-    changes = [f"stream {name} is gone" for name in gone] + [f"stream {name} was made anew" for name in anew]
+    changes = [f"stream {name} is gone" for name in gone] + [f"stream {name} was recreated" for name in recreated]
     return "; ".join(changes) or None
 
 

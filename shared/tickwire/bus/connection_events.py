@@ -80,7 +80,7 @@ class ConnectionEvents:
         self._bus.resync()
 
     async def on_closed(self) -> None:
-        """Fail when nats-py gave up: what the broker refuses it may refuse for ever; a new process begins anew."""
+        """Fail when nats-py gave up: the broker may refuse for ever; a new process reads the settings again."""
         if self.established:
             error = self._bus.client.last_error or nats.errors.ConnectionClosedError()
             self._fail(security.refused(error, self._settings, self._url))

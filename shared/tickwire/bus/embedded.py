@@ -212,10 +212,10 @@ async def _forward(process: children.Process, stop: asyncio.Event, full: asyncio
             text = found[2].decode(errors="replace")
             if _WRITE_ERROR.search(line):
                 # One line for each message that it refuses.
-                unwritten.occurs(said=text)
+                unwritten.occurs(line=text)
                 full.set()
             else:
-                log.warning("nats-server", level_there=found[1].decode(), said=text)
+                log.warning("nats-server", server_level=found[1].decode(), line=text)
     if not stop.is_set():
         raise BrokerUnavailable("the embedded nats-server ended by itself", "see its last lines in the log")
 

@@ -23,7 +23,7 @@ _DELETED = {"KV-Operation": "DEL"}
 
 
 class TakenOver(Exception):
-    """Another instance holds the lease, or nobody does."""
+    """Another instance holds the lease, or none does."""
 
 
 class LeaseBucket:

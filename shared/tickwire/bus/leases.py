@@ -104,7 +104,7 @@ class Leases:
             try:
                 await self._bucket.own_revision(key)
             except TakenOver as error:
-                raise Fenced(f"the lease {key} is not ours", "another instance has it") from error
+                raise Fenced(f"this instance does not hold the lease {key}", "another one does") from error
             except nats.errors.Error as error:
                 log.debug("the lease cannot be confirmed yet", lease=key, error=repr(error))
             else:
@@ -238,7 +238,7 @@ class Leases:
 async def open_leases(
     bus: Bus, service: str, instance: str, ttl_s: float, stop: asyncio.Event, metrics: Metrics | None = None
 ) -> AsyncIterator[Leases]:
-    """Join the instances of a service, until `stop`: nobody should wait for an instance that no longer claims.
+    """Join the instances of a service, until `stop`: none should wait for an instance that no longer claims.
 
     Leave every `hold` before leaving the block. `metrics` reports the leases, and the session's health as readiness.
     """

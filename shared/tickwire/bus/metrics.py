@@ -41,7 +41,7 @@ def of_bus(bus: Bus) -> Iterable[Metric]:
     yield messages
     yield size
     undecodable = CounterMetricFamily(
-        "tickwire_undecodable_messages", "Messages that do not decode and were passed over", labels=["subject"]
+        "tickwire_undecodable_messages", "Messages that cannot be decoded and were skipped", labels=["subject"]
     )
     for family, count in bus.undecodable.counts.items():
         undecodable.add_metric([family], count)

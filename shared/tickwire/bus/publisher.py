@@ -117,7 +117,7 @@ class AcknowledgedPublisher:
                         return await self.publish(subject, data, headers=headers, timeout_s=ACK_S)
                     except nats.errors.Error as error:
                         if isinstance(error, nats.js.errors.APIError) and _PER_SUBJECT in (error.description or ""):
-                            raise Busy(f"as much as may wait on {subject} does", "ask again later") from error
+                            raise Busy(f"as many messages wait on {subject} as may wait", "ask again later") from error
                         reason = error
                         await asyncio.sleep(AGAIN_S)
         except TimeoutError as error:

@@ -25,7 +25,7 @@ log = logs.get(__name__)
 
 
 def subscriber(command: str) -> str:
-    """A subscriber name that nobody else has: `watch-<host>-<random>`."""
+    """A unique subscriber name: `watch-<host>-<random>`."""
     host = "".join(character for character in socket.gethostname() if character.isalnum())
     return f"{command}-{host}-{secrets.token_hex(3)}"
 

@@ -71,7 +71,7 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
         self.feed = feed
         self._items = items
         self._start = start
-        self._following: TapeReader | None = None
+        self._reader: TapeReader | None = None
 
     def _begins_late(self, since: int) -> None:
         """The tape does not go back to `since` (ms)."""
@@ -84,7 +84,7 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
     @property
     def read_back(self) -> int:
         """Messages that were missed live, and read from the tape."""
-        return self._following.read_back if self._following else 0
+        return self._reader.read_back if self._reader else 0
 
     def _items_of(self, message: TapeMessage) -> list[T]:
         try:
@@ -109,8 +109,8 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
             if after is not None:
                 # What is read back may be more than the mailbox holds: the consumer must run.
                 self._started.set()
-            followed = read_tape(bus, feed.public, self._hear, back=back, after=after, held=HELD)
-            async with followed as self._following:
+            followed = read_tape(bus, feed.public, self._queue, back=back, after=after, held=HELD)
+            async with followed as self._reader:
                 self._started.set()
                 await self._watch()
 
@@ -118,7 +118,7 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
         """The interest in the feed of subscriber `name`."""
         return interest.start_request(self.feed, name, ttl_s=TTL_S)
 
-    async def _hear(self, taped: TapeMessage) -> None:
+    async def _queue(self, taped: TapeMessage) -> None:
         """Queue a message of the feed."""
         await self._mailbox.put(taped)
 
@@ -229,18 +229,18 @@ class BookSubscription(Subscription[Book]):
         self._depth = depth
         self._cadence_ms = cadence_ms
         self._last: TapeMessage | None = None
-        self._heard = 0.0
+        self._received_at = 0.0
 
     def _request(self, name: str) -> StartRequest:
         return interest.start_request(self.feed, name, ttl_s=TTL_S, depth=self._depth, cadence_ms=self._cadence_ms)
 
-    async def _hear(self, taped: TapeMessage) -> None:
-        self._last, self._heard = taped, time.monotonic()
-        await super()._hear(taped)
+    async def _queue(self, taped: TapeMessage) -> None:
+        self._last, self._received_at = taped, time.monotonic()
+        await super()._queue(taped)
 
     async def _watch(self) -> None:
         while True:
-            left = self._heard + BOOK_VALID_S - time.monotonic()
+            left = self._received_at + BOOK_VALID_S - time.monotonic()
             if left <= 0:
                 await self._doubt()
             await asyncio.sleep(left if left > 0 else BOOK_VALID_S)

@@ -1,6 +1,6 @@
 """Rejects implausible times of a venue's items: every item passes here before it enters a feed.
 
-A trade or a candle with an implausible time is left out, and its feed is told that it is missing. Books and tickers are
+A trade or a candle with an implausible time is left out, and the feed records it as missing. Books and tickers are
 not ordered by time: only their timestamp is left out.
 """
 

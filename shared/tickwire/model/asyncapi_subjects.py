@@ -85,7 +85,7 @@ ENTRY_HEADERS = {
     "Nats-Rollup": "sub, with a PURGE: earlier revisions are removed.",
     "Nats-Marker-Reason": "MaxAge for an entry that expired, in a message of the broker without payload.",
 }
-HANDED_HEADERS = {
+FORWARDED_HEADERS = {
     "Tickwire-Reply-To": "The inbox of the client, which gets the reply.",
     "Tickwire-Expires": "When the client stops waiting, ms.",
     "Tickwire-Confirms": "1 if the forwarding instance confirms to the owner that it still waits.",
@@ -105,9 +105,9 @@ HEADERS = {
     "Appended": APPENDED_HEADERS,
     "Tape": REPUBLISHED_HEADERS | APPENDED_HEADERS,
     "Append": DEDUPLICATED_HEADERS,
-    "Said": JOB_HEADERS,
+    "Update": JOB_HEADERS,
     "Entry": ENTRY_HEADERS,
-    "Handed": HANDED_HEADERS,
+    "Forwarded": FORWARDED_HEADERS,
     "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | DIRECT_HEADERS,
     "Error": ERROR_HEADERS,
 }
@@ -152,7 +152,7 @@ PUBLISHED: tuple[Published, ...] = (
     *(Published(f"md.{kind}.{path}", message, text, "Tape") for kind, path, message, text in TAPES),
     Published(f"md.stored.{_KEY}", Stored, "A page of candles that the cache made durable."),
     Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
-    Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Said"),
+    Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Update"),
     *(
         Published(f"tape.{kind}.{path}", message, f"Once accepted, public as md.{kind}.", "Appended", private=True)
         for kind, path, message, _ in TAPES
@@ -193,7 +193,7 @@ ASKED: tuple[Asked, ...] = (
         CandlesRequest,
         (Candles, CandleColumns),
         "A forwarded request.",
-        "Handed",
+        "Forwarded",
         private=True,
     ),
     *(
@@ -202,7 +202,7 @@ ASKED: tuple[Asked, ...] = (
             KeyRequest,
             (reply,),
             "A forwarded request.",
-            "Handed",
+            "Forwarded",
             private=True,
         )
         for name, reply in (("coverage", Coverage), ("verify", Verification), ("repair", Repair))

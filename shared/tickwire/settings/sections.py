@@ -63,7 +63,7 @@ class NatsSettings(_Section):
 
     @field_validator("url")
     @classmethod
-    def _is_an_address(cls, url: str | None) -> str | None:
+    def _is_valid(cls, url: str | None) -> str | None:
         if url is not None and not broker_urls.are_valid(url):
             raise ValueError(broker_urls.REMEDY)
         return url

@@ -1,7 +1,7 @@
 """The one writer of a tape subject: one publish in flight, each bound to the sequence of the message before.
 
 The stream refuses a publish whose expected last sequence is not the subject's. So a writer that was overtaken learns it
-at its next publish, and nobody else ever sees that message.
+at its next publish, and no reader ever sees that message.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class TapeWriter:
         Raises Fenced if the subject's last message is not the one that this writer knows: another instance writes.
         """
         if not self.sequence and self._confirm is not None:
-            # On an empty subject the expected sequence fences nobody.
+            # On an empty subject the expected sequence does not fence another writer.
             await self._confirm()
         self._count += 1
         name = f"{self._name} {self._count}"

@@ -46,8 +46,8 @@ class _Service:
 async def service(stop: asyncio.Event, config: Path | None, name: str, instance: str | None) -> int:
     """Run one service until `stop` is set.
 
-    When the broker changes, everything is opened anew. Before the service has answered requests, an error is a refusal
-    to start and is raised; afterwards it is a failure (exit code 1), and the supervisor restarts the process.
+    When the broker changes, the service starts again in this process. Before it has answered requests, an error is a
+    refusal to start and is raised; afterwards it is a failure (exit code 1), and the supervisor restarts the process.
     """
     settings = configuration.load(config)
     identity = subjects.instance_name(instance or f"{name}-{secrets.token_hex(3)}")

@@ -8,8 +8,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tickwire.cache.disk import Disk
-from tickwire.errors import BadRequest, CacheFileError
-from tickwire.model import subjects
+from tickwire.errors import BadRequest, CacheFileError, UnsupportedTimeframe
+from tickwire.model import subjects, timeframes
 from tickwire.model.subjects import Key
 
 REPAIR = "tickwire candles repair {} moves it aside and keeps its good rows"
@@ -43,7 +43,7 @@ class CacheFolder:
         return f"{self.directory}/.partition-{partition}.tmp-{name}"
 
     def keys(self) -> list[Key]:
-        """Every key with a data file or a meta file."""
+        """Every key with a data file or a meta file. A file whose name is that of no key is not the cache's."""
         stems = set()
         for name in self.disk.names(self.directory):
             for ending in (".csv", ".meta.json"):
@@ -52,9 +52,11 @@ class CacheFolder:
         found = []
         for stem in stems:
             try:
-                found.append(subjects.key_of_stem(stem))
-            except BadRequest:
+                key = subjects.key_of_stem(stem)
+                timeframes.parse(key.timeframe)
+            except (BadRequest, UnsupportedTimeframe):
                 continue
+            found.append(key)
         return found
 
     def sweep(self, partition: int) -> None:

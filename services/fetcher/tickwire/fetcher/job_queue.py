@@ -235,7 +235,7 @@ class JobQueue:
     # -- acknowledgements -----------------------------------------------------------------------------------------
 
     async def _keep_alive(self) -> None:
-        """Tell the broker that the jobs are being worked on, so that it does not deliver them again."""
+        """Report progress on the jobs to the broker, so that it does not deliver them again."""
         while True:
             await asyncio.sleep(ACK_WAIT_S / 3)
             for queued in self._all():

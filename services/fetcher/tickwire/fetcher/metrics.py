@@ -43,7 +43,7 @@ class FetcherMetrics:
             exchange,
             registry=registry,
         )
-        self.taken = Gauge("tickwire_fetcher_jobs_taken", "Jobs in hand, running or not", exchange, registry=registry)
+        self.taken = Gauge("tickwire_fetcher_jobs_taken", "Jobs taken, running or waiting", exchange, registry=registry)
         self.running = Gauge("tickwire_fetcher_jobs_running", "Jobs that run", exchange, registry=registry)
         self.ended = Counter(
             "tickwire_fetcher_jobs_ended",

@@ -156,7 +156,7 @@ def _begun(before: SinkTotals, tape: Tape) -> tuple[SinkTotals, str]:
     """The totals to go on from, and why there is a gap before the next message; no reason if they are of this tape."""
     if before.stream in (0, tape.created) and before.sequence <= tape.last_sequence:
         return msgspec.structs.replace(before, stream=tape.created), ""
-    return msgspec.structs.replace(before, stream=tape.created, sequence=0), "the tape was made anew"
+    return msgspec.structs.replace(before, stream=tape.created, sequence=0), "the tape was recreated"
 
 
 def _add_unreadable(built: BatchPoints, message: Msg, error: BadRequest, tags: dict[str, str]) -> None:

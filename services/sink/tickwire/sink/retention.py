@@ -70,7 +70,7 @@ class Retention:
 
     def _stream_recreated(self, position: SinkPosition) -> str:
         log.error("the stream was recreated", stream=self._reader.stream, after=position.sequence)
-        lost = Gap(since=position.time, until=now_ms(), reason="the stream of books and candles was made anew")
+        lost = Gap(since=position.time, until=now_ms(), reason="the stream of books and candles was recreated")
         return points.of_gap(lost, {"stream": self._reader.stream}, now_ms(), 0)
 
     def _messages_expired(self, position: SinkPosition, sequence: int, at: int, count: int) -> str:

@@ -103,9 +103,7 @@ class Sink:
         yield counter("tickwire_sink_points", "Points written, of all measurements", self._points)
         yield counter("tickwire_sink_rejected_points", "Points that the database refused", self._influx.rejected)
         yield counter("tickwire_sink_failed_writes", "Writes that the database did not take", self._influx.failures)
-        yield counter(
-            "tickwire_sink_missed", "Times that messages were let go of before they were written", self._missed
-        )
+        yield counter("tickwire_sink_missed", "Times that messages expired before they were written", self._missed)
         yield from self._pending.collect()
 
     def trouble(self) -> str | None:

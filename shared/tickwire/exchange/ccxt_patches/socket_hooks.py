@@ -84,7 +84,7 @@ def observe_calls(client: CcxtClient, calls: ClientCalls, token_bucket: dict[str
         calls.opening()
         await connect(*arguments)
         if client.error:
-            # It was given up while it was being opened.
+            # The socket was given up while it was being opened.
             await client.close()
         else:
             calls.opened()
@@ -105,7 +105,7 @@ def attach(client: CcxtClient, uses: Uses) -> None:
     def on_text(data: str | bytes) -> None:
         nonlocal parsing
         if client.error:
-            # It was given up: its frames would go into the caches of its successor.
+            # The socket was given up: its frames would go into the caches of its successor.
             return
         try:
             if text is None or not text(data, now_ms()):

@@ -9,7 +9,7 @@
 | `md.job.<id>` | subscribes | `Job`: whether that was fetched |
 | `tape.status.candle.<exchange>.<token>` | publishes | `Status`, by `FeedStatus`; public as `md.status.candle.…` |
 
-Candles of a timeframe that divides a day are built from the trades on the tape, whoever publishes those
+Candles of a timeframe that divides a day are built from the trades on the tape, whichever instance publishes those
 (`built_feeds`); a new owner continues with the last published candle, from the message that it was built from. Other
 timeframes are the exchange's own candles (`native_feeds`).
 
@@ -33,11 +33,11 @@ from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.venues.registry import grid_of, profile_of
 
 PENDING_S = 1.0
-"""How long something may be pending before the tape says so, if no candle does anyway."""
+"""How long something may be pending before a candle is repeated to state it, if none is published anyway."""
 
 
 async def run(context: FeedContext) -> None:
-    """Publish the candles that `context.demand` names until `context.stop` is set; raises as `FeedContext` says."""
+    """Publish the candles of `context.demand` until `context.stop` is set; raises as `FeedContext` describes."""
     context.status.state = "starting"
     context.status.report("starting")
     settled_ms = profile_of(context.feed.exchange).candles.settled_after_ms
@@ -79,7 +79,7 @@ class CandleFeed:
         self._built.finish()
 
     async def remind(self) -> None:
-        """Have the tapes say what has been pending for a while, until cancelled."""
+        """Have each tape state what has been pending for PENDING_S, until cancelled."""
         while True:
             await self._outbox.added.wait()
             self._outbox.added.clear()

@@ -62,7 +62,7 @@ class NativeCandles:
     A candle is closed, once, when the exchange says so or when a later one opens, but not before the exchange's clock
     reaches its end. If that clock is unknown, only the next candle closes one. A closed candle is cached if it is
     complete; the fetcher is asked for it if its last state may have been missed in an interruption, or if the exchange
-    may revise it. It is also asked for intervals that the exchange passed over: those are a gap after an interruption;
+    may revise it. It is also asked for intervals that the exchange skipped: those are a gap after an interruption;
     otherwise nothing may have been traded in them.
     """
 

@@ -1,8 +1,8 @@
 """Hands closed candles to the cache: complete ones as pages, the others by asking the fetcher.
 
 Nothing here delays the candles themselves. What waits is bounded: if too many intervals wait for the broker, the oldest
-are fetched later instead, as ranges that merge. What was not handed on dies with its owner, so the tape of the candles
-says where it begins (`Candle.owed`, `Candle.outdated`), and the next owner has it fetched.
+are fetched later instead, as ranges that merge. What was not handed on is lost with its owner, so each published
+candle states where it begins (`Candle.owed`, `Candle.outdated`), and the next owner has it fetched.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class CacheOutbox:
                     except (BrokerUnavailable, StorageError) as error:
                         refused.occurs(error=str(error))
                         if self._finishing:
-                            # The tape tells the next owner what is pending.
+                            # The next owner reads from the tape what is pending.
                             log.warning("pages are left to the next owner", **self._market.fields, pages=len(waiting))
                             return
                         continue

@@ -88,7 +88,7 @@ class CandlePublisher:
             self._wake.set()
 
     def remind(self) -> None:
-        """Publish what is pending, unless the tape says it."""
+        """Publish what is pending, unless the last candle on the tape states it."""
         self._reminded = True
         self._wake.set()
 
@@ -153,7 +153,7 @@ class CandlePublisher:
         self._wake.set()
 
     async def _publish_pending(self) -> None:
-        """Repeat the last candle if the tape does not yet say what is pending."""
+        """Repeat the last candle if it does not state what is pending now."""
         if self._last is None or Pending(self._last.owed, self._last.outdated).cover(self._pending()):
             return
         await self._append(self._newest() or msgspec.structs.replace(self._last, repeated=True))

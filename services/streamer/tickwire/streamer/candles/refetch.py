@@ -166,7 +166,7 @@ class Refetch:
         )
 
     async def _hand_over(self) -> None:
-        """Request everything that is left, if there is a fetcher; else the tape tells the next owner."""
+        """Request everything that is left, if there is a fetcher; else the next owner reads it from the tape."""
         for timeframe, queue in list(self._queues.items()):
             queue.settle(float("inf"))
             while queue:

@@ -12,7 +12,7 @@ from tickwire.process.backoff import delay_s
 RANGES = 500
 """Ranges of one timeframe that may wait; more are replaced by one that spans them."""
 BACKOFF_S = 3.0
-"""The jitter takes off up to half: the tape still says what is pending (`feed.PENDING_S`) before the next request."""
+"""The jitter takes off up to half: the tape still states what is pending (`feed.PENDING_S`) before the next request."""
 MAX_BACKOFF_S = 60.0
 
 

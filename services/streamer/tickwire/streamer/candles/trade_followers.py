@@ -78,7 +78,8 @@ class TradeFollowers:
 
     async def remove(self, timeframe: str) -> None:
         """Feed a builder no more."""
-        (group,) = (group for group in self._groups if group.builders.pop(timeframe, None) is not None)
+        group = next(each for each in self._groups if timeframe in each.builders)
+        del group.builders[timeframe]
         if not group.builders:
             self._groups.remove(group)
             await group.close()

@@ -95,4 +95,4 @@ class FeedVenue(Protocol):
         """Push the feed into `sink` within the block; unsubscribe at the exchange at the end of it."""
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
-        """Subscribe a watched feed again; its sink is told that it is disconnected."""
+        """Subscribe a watched feed again, after a call of its sink's `disconnected`."""

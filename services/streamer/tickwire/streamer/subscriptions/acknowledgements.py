@@ -1,4 +1,4 @@
-"""Waits for the acknowledgement of each subscription, and has it made again when none comes."""
+"""Waits for the acknowledgement of each subscription, and has ccxt subscribe again when none comes."""
 
 from __future__ import annotations
 

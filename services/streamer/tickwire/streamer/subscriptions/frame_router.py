@@ -1,4 +1,4 @@
-"""Routes frames of one exchange to its watched feeds, and tells these when their sockets break."""
+"""Routes frames of one exchange to its watched feeds, and reports broken sockets to them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ log = logs.get(__name__)
 
 
 class FrameRouter:
-    """The watched feeds of one ccxt.pro exchange, whose class is `observed`: its observer."""
+    """Routes the frames of one ccxt.pro exchange, as the `SocketObserver` of its class (`observed_exchange`)."""
 
     def __init__(self, exchange: CcxtExchange, hooks: Hooks, within_s: float = 10.0) -> None:
         """`within_s`: how long the exchange has to acknowledge a subscription."""

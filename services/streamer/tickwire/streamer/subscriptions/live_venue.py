@@ -120,7 +120,7 @@ class LiveVenue:
                 await self.resubscribe_watched(watched, reason)
 
     async def resubscribe_watched(self, watched: WatchedFeed, reason: str) -> None:
-        """Subscribe a watched feed again; its sink is told that it is disconnected."""
+        """Subscribe a watched feed again, after a call of its sink's `disconnected`."""
         methods = {each.name: each for each in watch_methods(self.rest, self.router.dialect, watched.feed)}
         for subscription in list(watched.subscriptions):
             client = subscription.client

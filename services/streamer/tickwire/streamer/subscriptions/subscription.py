@@ -1,4 +1,4 @@
-"""A watched feed and its subscriptions at the exchange: their state, and whom it is reported to."""
+"""A watched feed and its subscriptions at the exchange: their state, reported to the feed's sink."""
 
 from __future__ import annotations
 

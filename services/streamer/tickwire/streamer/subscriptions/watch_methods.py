@@ -1,4 +1,4 @@
-"""The methods of ccxt that a feed takes: one to subscribe and wait, and one to unsubscribe if the exchange has it."""
+"""The methods of ccxt that a feed takes: one to subscribe and wait, one to unsubscribe where the exchange can."""
 
 from __future__ import annotations
 

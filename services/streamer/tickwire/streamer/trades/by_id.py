@@ -17,7 +17,7 @@ from tickwire.streamer.trades.ordering import (
 )
 from tickwire.streamer.trades.renumbering import FAR, RENUMBERED_MS, SLACK_MS, Arrived, BackwardIds, FarAhead
 
-_RENUMBERED = "the exchange numbers its trades anew"
+_RENUMBERED = "the exchange renumbers its trades"
 
 _id = attrgetter("id")
 

@@ -59,7 +59,7 @@ class Identity:
         return self._keys(trades, {}, {})
 
     def reconnected(self) -> None:
-        """Start counting equal trades anew."""
+        """Count equal trades from 0 again."""
         self._counts.clear()
         self._numbered.clear()
 

@@ -117,7 +117,7 @@ class TradeQueue:
         return self.ordering.last is not None or self.ordering.until is not None
 
     def _overflow(self) -> None:
-        """Drop what is queued: REST has it, too."""
+        """Drop the queued trades, to be fetched by REST."""
         dropped = self._queued + self.ordering.drop_waiting()
         log.warning("too many trades wait; they are fetched later", **self._status.feed.fields, dropped=dropped)
         self._status.conflated += dropped

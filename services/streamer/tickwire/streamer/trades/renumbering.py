@@ -1,6 +1,6 @@
 """Tells a wrong id from a new numbering, for exchanges whose trade ids count up by one. No I/O.
 
-Ids and timestamps have one order. A trade that contradicts it has a wrong id, or the exchange numbers its trades anew.
+Ids and timestamps have one order. A trade that contradicts it has a wrong id, or the exchange renumbers its trades.
 """
 
 from __future__ import annotations

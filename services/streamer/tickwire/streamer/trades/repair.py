@@ -58,7 +58,7 @@ class Repair:
             self.context.status.report("limited", f"{reason}; {phrase}" if phrase else reason)
 
     def learned_ids(self) -> None:
-        """Spare the exchange's other feeds to find out that ids are not the same live and by REST."""
+        """Share with the exchange's other feeds that ids are not the same live and by REST, if that was found."""
         if not self._identity.by_id:
             self.context.venue.past.ids_shared = False
 

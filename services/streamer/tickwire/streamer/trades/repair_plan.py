@@ -60,7 +60,7 @@ class RetryPolicy:
             self._waiting_since = now
 
     def progressed(self, now: float) -> None:
-        """Some missing trades came: the time limit and the delays start anew."""
+        """Some missing trades came: restart the time limit and the delays."""
         if self._waiting_since is not None:
             self._waiting_since = now
         self._backoff.worked()
