@@ -169,5 +169,5 @@ MEMORY = (
     MemoryCase("trades, typed", "trade", "binance", None, "aggTrade", 1),
     MemoryCase("changes of a book, typed", "book", "binance", None, "depth", 10),
     MemoryCase("candles of 1m, with their trades", "candle", "binance", "1m", "aggTrade", 4),
-    MemoryCase("trades through ccxt (okx)", "trade", "okx", None, "trades", 4),
+    MemoryCase("trades without counting ids (okx)", "trade", "okx", None, "trades", 4),
 )

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import ccxt.pro
 
-from streamed import venue
+from streamed import dialects, venue
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.streamer.books.orderbook import OrderBook
@@ -47,6 +47,7 @@ def rows() -> Iterator[Row]:
     frames = [venue.trade_event("BTCUSDT", number, AT + number // 10).decode() for number in range(1, COUNT + 1)]
     trades: list[Trade] = [found[0].items[0] for found in map(binance.decode, frames) if found is not None]
     yield from decoding(frames)
+    yield from dialects.rows()
     yield from ordering(trades)
     yield from encoding(trades)
     yield from books()

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from tickwire.model.feeds import Level
 from tickwire.streamer.books.deltas import PART, snapshot
-from tickwire.streamer.books.orderbook import REPEATS, OrderBook, OutOfStep
+from tickwire.streamer.books.orderbook import OrderBook
+from tickwire.streamer.books.out_of_step import OutOfStep
+from tickwire.streamer.books.sequencing import REPEATS
 from tickwire.venues.dialect import Diff
 
 pytestmark = pytest.mark.pure

@@ -1,4 +1,4 @@
-"""OKX, the venue that has no decoder here, through every process: broker, streamer, fetcher, cache, exchange."""
+"""OKX, whose ids do not count and whose book comes on the socket, through every process."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from tickwire.model.feeds import Candle, Trade
+from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
 from tickwire.venues.dialect import Decoded, Dialect, Diff, Refusal
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -72,11 +72,11 @@ class Kline(Struct, frozen=True, gc=False):
     trades: int = field(name="n")
     closed: bool = field(name="x")
 
-    def candle(self, exchange: str, symbol: str, kind: MarketKind | None) -> Candle:
+    def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
         return Candle(
-            exchange=exchange,
-            symbol=symbol,
+            exchange=feed.exchange,
+            symbol=feed.symbol,
             timeframe=self.timeframe,
             timestamp=self.timestamp,
             open=self.open,

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
-from tickwire.model.feeds import Candle, Level, Trade
+from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.venues.profile import MarketKind
 
 Texts = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
@@ -55,8 +55,8 @@ class Diff(Struct, frozen=True, kw_only=True):
 class VenueCandle(Protocol):
     """A candle as the venue sends it, before its market is known."""
 
-    def candle(self, exchange: str, symbol: str, kind: MarketKind | None) -> Candle:
-        """The candle as a message.
+    def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
+        """The candle as a message of its feed, of a market of this kind.
 
         Its volume is in base currency with `volume_unit="base"`, or without a `volume_unit` in the unit that the
         profile states as `candles.live_volume`. `trades` is 0 where the venue does not count them.

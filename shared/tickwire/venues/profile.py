@@ -109,7 +109,8 @@ class BookFacts(Struct, frozen=True, kw_only=True):
     checksum_levels: int | None = None
     """Levels of each side that the checksum covers, where the dialect has a `checksum`."""
     request_levels: tuple[int, ...] = (500, 1000)
-    """Levels of a side that a REST snapshot may be requested with, ascending."""
+    """Levels of a side that a REST snapshot may be requested with, ascending. By default at most what binance's usd-m
+    market gives (spot: 5,000). With fewer, a moving market leaves the snapshot behind every few seconds."""
 
 
 class SocketFacts(Struct, frozen=True, kw_only=True):

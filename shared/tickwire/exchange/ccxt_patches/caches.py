@@ -68,6 +68,21 @@ def forget(exchange: CcxtExchange, feed: Feed, name: str) -> None:
         (exchange.ohlcvs or {}).pop(feed.symbol, None)
 
 
+class _Candles(dict[str, Any]):
+    """By symbol the caches by timeframe; none of a symbol that ccxt never parsed a candle of."""
+
+    def __missing__(self, symbol: str) -> dict[str, Any]:
+        return {}
+
+
+def expect_no_candles(exchange: CcxtExchange) -> None:
+    """Have ccxt unsubscribe candles that it never parsed, because a dialect read them.
+
+    Its handlers (4.5.90: okx, `handle_unsubscription_ohlcv`) look them up without asking whether there are any.
+    """
+    exchange.ohlcvs = _Candles(exchange.ohlcvs or {})
+
+
 def _caches(exchange: CcxtExchange, feed: Feed, name: str) -> Any:
     """ccxt's caches of a kind by symbol; of candles, those of a symbol by timeframe."""
     match feed.kind:

@@ -73,8 +73,8 @@ class Book(Struct, frozen=True, kw_only=True):
     """`md.book.<exchange>.<token>`: the best `depth` levels of each side, best first.
 
     While `state` is `resyncing` there is no book, and both sides are empty. `sequence` is the exchange's number of the
-    last change included, `received` when that change came. `conflated` counts the changes since the last message that
-    had no message of their own.
+    last change included, or a count where the exchange has no numbers; `received` is when that change came.
+    `conflated` counts the changes since the last message that had no message of their own.
 
     The last message is repeated at least every 10 s without changes. A live book without a message for 30 s is no
     longer live: its streamer is gone. Stream BOOKS keeps no message for longer.
@@ -95,8 +95,8 @@ class Book(Struct, frozen=True, kw_only=True):
 class BookDelta(Struct, frozen=True, kw_only=True):
     """One change of a book: levels with their new amounts, 0 for removed levels.
 
-    It takes the book from the exchange's number `first - 1` to `last`. With `snapshot` it is the whole book, and
-    earlier changes are void.
+    It takes the book from the number `first - 1` to `last`: the exchange's, or a count where it has none. With
+    `snapshot` it is the whole book, and earlier changes are void.
     """
 
     first: Sequence

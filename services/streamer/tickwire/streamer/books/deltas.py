@@ -47,12 +47,16 @@ class DeltaPublisher:
         self._received = 0
         self._news = asyncio.Event()
 
-    def add(self, diff: Diff, before: int, received: int) -> None:
-        """The book went from update `before` to the last update of `diff`."""
+    def add(self, diff: Diff, before: int, last: int, received: int) -> None:
+        """The book went from update `before` to update `last` by `diff`."""
         if self._broken or not self._wanted:
             return
+        if last <= before:
+            # The venue's numbers began anew: no range says that.
+            self.invalidate()
+            return
         self._queue.append(
-            BookDelta(first=before + 1, last=diff.last or 0, timestamp=diff.timestamp, bids=diff.bids, asks=diff.asks)
+            BookDelta(first=before + 1, last=last, timestamp=diff.timestamp, bids=diff.bids, asks=diff.asks)
         )
         self._received = received
         self._weight += 1 + len(diff.bids) + len(diff.asks)

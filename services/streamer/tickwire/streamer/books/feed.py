@@ -22,16 +22,20 @@ from tickwire.bus import streams
 from tickwire.model import messages
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
+from tickwire.streamer.books.checksum import checksum_of
 from tickwire.streamer.books.deltas import DeltaPublisher, open_deltas
-from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
+from tickwire.streamer.books.orderbook import OrderBook, difference
+from tickwire.streamer.books.out_of_step import OutOfStep
 from tickwire.streamer.books.present import PresentBook, copied
 from tickwire.streamer.books.publisher import BookPublisher, no_book
-from tickwire.streamer.books.resync import Resync
+from tickwire.streamer.books.resync import RestResync, Resync
+from tickwire.streamer.books.socket_resync import SocketResync
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.control.feed_venue import BookView
 from tickwire.streamer.throttle import Rejections
 from tickwire.tape.writer import TapeWriter, open_writer
-from tickwire.venues.dialect import Diff
+from tickwire.venues.dialect import BookSnapshot, Diff
+from tickwire.venues.registry import dialect_of, profile_of
 
 WRONG_S = 5.0
 """A book of ccxt that is impossible for this long is subscribed again."""
@@ -80,9 +84,17 @@ class BookFeed:
         self._deltas = deltas
         self._rejections = Rejections(context.status)
         self._publisher = BookPublisher(context, writer, present, self._check_depth)
-        self._resync = Resync(context, present, self._rejections, self._take_snapshot)
+        self._facts = profile_of(context.feed.exchange).book
+        self._resync: Resync = (
+            RestResync(context, present, self._rejections, self._facts, self._take_snapshot)
+            if self._facts.snapshot == "rest"
+            else SocketResync(context)
+        )
         self._impossible = ImpossibleBook()
         self._connections = 0
+        self._is_connected = False
+        self._numbered = 0
+        """The number of the newest book, where the venue has none."""
         self._by_deltas = context.venue.has_diffs
         """Whether the venue sends deltas; it may fall back to whole books."""
         self._interrupted = False
@@ -115,6 +127,8 @@ class BookFeed:
         for item in items:
             if isinstance(item, Diff):
                 self._take_delta(item, received)
+            elif isinstance(item, BookSnapshot):
+                self._take_whole(item, received)
             elif isinstance(item, BookView):
                 self._take_view(item, received)
             else:
@@ -126,6 +140,7 @@ class BookFeed:
             self._status.reconnects += 1
             self._interrupted = True
         self._connections += 1
+        self._is_connected = True
         self._resync.connected()
         self._drop_book()
         self._status.state = "resyncing"
@@ -135,6 +150,7 @@ class BookFeed:
 
     def disconnected(self, reason: str) -> None:
         """There is no book until the feed is connected again."""
+        self._is_connected = False
         self._drop_book()
         self._resync.cancel()
         self._impossible.clear()
@@ -166,14 +182,39 @@ class BookFeed:
             if not book.apply(diff):
                 return
         except OutOfStep as gap:
-            self._lose_book()
+            self._break(str(gap))
             self._resync.buffer(diff)
-            self._status.gaps += 1
-            self._status.report("gap", str(gap))
             return
-        self._deltas.add(diff, before, received)
+        self._numbered = book.sequence
+        self._deltas.add(diff, before, book.sequence, received)
         self._present.changed(received)
         self._publisher.notify()
+
+    def _take_whole(self, snapshot: BookSnapshot, received: int) -> None:
+        """A book that the venue sent whole, after a subscription or by itself."""
+        if not self._is_connected:
+            # It is of the subscription before.
+            return
+        checksum = checksum_of(self._facts, dialect_of(self._context.feed.exchange))
+        self._numbered += 1
+        try:
+            book = OrderBook.sent(snapshot, self._facts, checksum, count=self._numbered)
+        except OutOfStep as wrong:
+            self._break(str(wrong))
+            return
+        before = self._present.kept
+        self._by_deltas = True
+        self._present.copied, self._present.kept, self._present.levels = None, book, self._resync.levels
+        self._present.changed(received)
+        self._resync.arrived()
+        if before is None or self._facts.snapshot != "every message":
+            self._deltas.invalidate()
+        else:
+            self._deltas.add(difference(before, book), before.sequence, book.sequence, received)
+        if before is None:
+            self._recovered(book.sequence)
+        else:
+            self._publisher.notify()
 
     def _take_snapshot(self, book: OrderBook, levels: int) -> None:
         self._present.kept, self._present.levels = book, levels
@@ -190,8 +231,8 @@ class BookFeed:
         if not book.covers(levels if levels > self._present.levels else reach):
             # The market moved beyond the snapshot, or more levels are demanded now. The book is right, but short.
             self._resync.request()
-        if not book.covers(1) or not any(book.top(1)):
-            self._lose_book()
+        if not book.covers(1) or (self._facts.snapshot == "rest" and not any(book.top(1))):
+            self._lose_book("a side of the book has no known level")
 
     # ---- whole books
 
@@ -232,10 +273,16 @@ class BookFeed:
             self._publisher.notify_now()
         self._resync.drop_buffer()
 
-    def _lose_book(self) -> None:
+    def _break(self, reason: str) -> None:
+        """A message shows that the book is wrong."""
+        self._lose_book(reason)
+        self._status.gaps += 1
+        self._status.report("gap", reason)
+
+    def _lose_book(self, reason: str) -> None:
         """The book is wrong: drop it, and resynchronise."""
         self._drop_book()
-        self._resync.request()
+        self._resync.request(reason)
         self._interrupted = True
         self._status.state = "resyncing"
 

@@ -15,33 +15,32 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 
 from tickwire.model.feeds import Level
-from tickwire.venues.dialect import Diff
+from tickwire.streamer.books.checksum import BookChecksum
+from tickwire.streamer.books.out_of_step import OutOfStep
+from tickwire.streamer.books.sequencing import Sequencing
+from tickwire.venues.dialect import BookSnapshot, Diff
+from tickwire.venues.profile import BookFacts
 
-REPEATS = 10
-"""Up to this many deltas in a row that the book already has are repetitions; more mean that the numbering went back."""
-
-
-class OutOfStep(Exception):
-    """The book differs from the exchange's; `str()` is the reason."""
+DEFAULT = BookFacts()
 
 
 class OrderBook:
-    """A book as of update `sequence`, with all known levels.
+    """A book as of update `sequence`, with all known levels, by the rules of a venue's `BookFacts`.
 
     Beyond the last level of a snapshot that is cut off at `limit` levels, the book is unknown. That level bounds what
     `top` returns: a price that was never seen is not presented as empty.
     """
 
     __slots__ = (
-        "_applied",
         "_ask_bound",
         "_ask_prices",
         "_asks",
         "_bid_bound",
         "_bid_prices",
         "_bids",
-        "_repeats",
-        "sequence",
+        "_checksum",
+        "_depth",
+        "_sequencing",
         "timestamp",
     )
 
@@ -53,6 +52,8 @@ class OrderBook:
         *,
         timestamp: int | None = None,
         limit: int | None = None,
+        facts: BookFacts = DEFAULT,
+        checksum: BookChecksum | None = None,
     ) -> None:
         # Levels by price; prices ascending on both sides: the best ask is the first, the best bid the last.
         self._bids = {level[0]: level for level in bids if level[1]}
@@ -61,36 +62,51 @@ class OrderBook:
         self._ask_prices = sorted(self._asks)
         self._bid_bound = self._bid_prices[0] if limit and len(self._bids) >= limit else 0.0
         self._ask_bound = self._ask_prices[-1] if limit and len(self._asks) >= limit else float("inf")
-        self._applied = False
-        self._repeats = 0
-        self.sequence = sequence
+        self._depth = facts.depth
+        self._checksum = checksum
+        self._sequencing = Sequencing(facts, sequence)
         self.timestamp = timestamp
+        self._cut()
         self._check_crossed()
+
+    @classmethod
+    def sent(
+        cls, snapshot: BookSnapshot, facts: BookFacts, checksum: BookChecksum | None = None, *, count: int = 0
+    ) -> OrderBook:
+        """A book that the venue sent whole; `count` is its number where the venue has none. Raises OutOfStep."""
+        number = snapshot.sequence
+        if facts.sequence is None or (number is None and facts.snapshot == "every message"):
+            number = count
+        if number is None:
+            raise OutOfStep("a snapshot without a number")
+        bids, asks = snapshot.bids, snapshot.asks
+        book = cls(number, bids, asks, timestamp=snapshot.timestamp, facts=facts, checksum=checksum)
+        if checksum is not None:
+            checksum.note(snapshot.texts, bids, asks)
+            checksum.verify(snapshot.checksum, book._bid_prices, book._ask_prices)
+        return book
+
+    @property
+    def sequence(self) -> int:
+        """The venue's number of the last update; a count where it has none."""
+        return self._sequencing.last
 
     def apply(self, diff: Diff) -> bool:
         """Apply a delta; False if the book already has it.
 
-        Raises OutOfStep if a delta before it is missing, or if it leaves the book crossed (best bid not below the best
-        ask). The book is unusable then.
+        Raises OutOfStep if a delta before it is missing, if the venue's checksum is another, or if it leaves the book
+        crossed (best bid not below the best ask). The book is unusable then.
         """
-        assert diff.first is not None
-        assert diff.last is not None
-        if diff.last <= self.sequence:
-            self._repeats += self._applied
-            if self._repeats > REPEATS:
-                raise OutOfStep(f"updates went back from {self.sequence} to {diff.last}")
+        if not self._sequencing.advance(diff):
             return False
-        # usd-m events skip the numbers of other symbols: they continue `pu`, not `U - 1`.
-        # An event that begins before the snapshot repeats levels that the snapshot has.
-        before = diff.first - 1 if diff.previous is None else diff.previous
-        if before != self.sequence and (self._applied or before > self.sequence):
-            raise OutOfStep(f"update {diff.first} follows {before}, not {self.sequence}")
         _change(self._bids, self._bid_prices, diff.bids)
         _change(self._asks, self._ask_prices, diff.asks)
-        self.sequence = diff.last
         self.timestamp = diff.timestamp
-        self._applied = True
-        self._repeats = 0
+        if self._depth is not None:
+            self._cut()
+        if self._checksum is not None:
+            self._checksum.note(diff.texts, diff.bids, diff.asks)
+            self._checksum.verify(diff.checksum, self._bid_prices, self._ask_prices)
         self._check_crossed()
         return True
 
@@ -119,9 +135,30 @@ class OrderBook:
         all_asks = self._ask_bound == float("inf") or (len(asks) >= depth and asks[depth - 1] <= self._ask_bound)
         return all_bids and all_asks
 
+    def _cut(self) -> None:
+        """Drop the levels beyond those that the venue keeps current."""
+        if self._depth is None:
+            return
+        while len(self._bid_prices) > self._depth:
+            del self._bids[self._bid_prices.pop(0)]
+        while len(self._ask_prices) > self._depth:
+            del self._asks[self._ask_prices.pop()]
+
     def _check_crossed(self) -> None:
         if self._bid_prices and self._ask_prices and self._bid_prices[-1] >= self._ask_prices[0]:
             raise OutOfStep(f"the best bid {self._bid_prices[-1]} is not below the best ask {self._ask_prices[0]}")
+
+
+def difference(before: OrderBook, after: OrderBook) -> Diff:
+    """The change between two whole books, numbered from one to the other."""
+    sides = zip(before.whole(), after.whole(), strict=True)
+    bids, asks = [_changed(dict(old), dict(new)) for old, new in sides]
+    return Diff(first=before.sequence + 1, last=after.sequence, timestamp=after.timestamp, bids=bids, asks=asks)
+
+
+def _changed(old: dict[float, float], new: dict[float, float]) -> list[Level]:
+    gone: list[Level] = [(price, 0.0) for price in old if price not in new]
+    return gone + [(price, amount) for price, amount in new.items() if old.get(price) != amount]
 
 
 def _change(side: dict[float, Level], prices: list[float], levels: Sequence[Level]) -> None:

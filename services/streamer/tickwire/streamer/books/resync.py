@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from ccxt.base import errors
 
@@ -14,11 +15,13 @@ from tickwire.observe.episodes import Episode
 from tickwire.process.backoff import Backoff
 from tickwire.redaction import described
 from tickwire.streamer.books import snapshots
-from tickwire.streamer.books.orderbook import OrderBook, OutOfStep
+from tickwire.streamer.books.orderbook import OrderBook
+from tickwire.streamer.books.out_of_step import OutOfStep
 from tickwire.streamer.books.present import PresentBook
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.throttle import Rejections
 from tickwire.venues.dialect import Diff
+from tickwire.venues.profile import BookFacts
 
 log = logs.get(__name__)
 
@@ -32,19 +35,50 @@ CALM_S = 10.0
 """A book that was right for this long ends the series of failures before it."""
 
 
-class Resync:
-    """The snapshots of one book. `done` gets each new book, and the levels that it was requested with."""
+class Resync(Protocol):
+    """How a book gets right: by snapshots from REST, or by a new subscription (`socket_resync.py`)."""
+
+    @property
+    def levels(self) -> int:
+        """Levels of a side that a new book has, by the present demand."""
+
+    def connected(self) -> None:
+        """The book is subscribed."""
+
+    def request(self, reason: str = "") -> None:
+        """A whole book is wanted; `reason` says what is wrong with the present one."""
+
+    def cancel(self) -> None:
+        """None is wanted any more."""
+
+    def arrived(self) -> None:
+        """The venue sent a whole book."""
+
+    def buffer(self, diff: Diff) -> None:
+        """Keep a delta that may follow the snapshot that is wanted."""
+
+    def drop_buffer(self) -> None:
+        """The deltas so far do not lead to the present book."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+
+class RestResync:
+    """A `Resync` by REST. `done` gets each new book, and the levels that it was requested with."""
 
     def __init__(
         self,
         context: FeedContext,
         present: PresentBook,
         rejections: Rejections,
+        facts: BookFacts,
         done: Callable[[OrderBook, int], None],
     ) -> None:
         self._context = context
         self._present = present
         self._rejections = rejections
+        self._facts = facts
         self._done = done
         self._wanted = asyncio.Event()
         self._buffer: deque[Diff] = deque(maxlen=BUFFERED)
@@ -58,19 +92,23 @@ class Resync:
     def levels(self) -> int:
         """Levels of a side that a snapshot is requested with, by the present demand."""
         demand = self._context.demand
-        return snapshots.levels_for(demand.depth, whole=demand.deltas)
+        return snapshots.levels_for(demand.depth, whole=demand.deltas, offered=self._facts.request_levels)
 
     def connected(self) -> None:
         """Count a connection: failures on the one before do not delay its first snapshot."""
         self._connection += 1
 
-    def request(self) -> None:
+    def request(self, reason: str = "") -> None:
         """Fetch a snapshot as soon as possible."""
         self._wanted.set()
 
     def cancel(self) -> None:
         """No snapshot is needed any more."""
         self._wanted.clear()
+
+    def arrived(self) -> None:
+        """The venue sent a whole book by itself: none is needed any more."""
+        self.cancel()
 
     def buffer(self, diff: Diff) -> None:
         """Keep a delta for the snapshot that is wanted; drops it if none is."""
@@ -121,7 +159,7 @@ class Resync:
             if not self._is_wanted(connection):
                 return None
             levels = self.levels
-            book = await snapshots.fetch(self._context.venue, self._context.feed.symbol, levels)
+            book = await snapshots.fetch(self._context.venue, self._context.feed.symbol, levels, self._facts)
         if not self._is_wanted(connection):
             return None
         for diff in self._buffer:

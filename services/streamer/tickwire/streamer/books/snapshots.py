@@ -7,6 +7,7 @@ The weight of a snapshot depends on its depth (binance spot: 5 up to 100 levels,
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ccxt.base import errors
 
@@ -14,23 +15,21 @@ from tickwire.exchange.guarded_call import guarded_call
 from tickwire.model import numbers
 from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_venue import FeedVenue
+from tickwire.venues.profile import BookFacts
 
-LEVELS = (500, 1000)
-"""Levels of a side that are requested: at most what binance's usd-m market gives (spot: 5,000). With fewer, a moving
-market would leave the snapshot behind every few seconds, and need another one."""
 CALL_S = 30.0
 """Limit of one call: ccxt's own timeout does not include the wait for the rate limit."""
 
 
-def levels_for(depth: int, *, whole: bool) -> int:
-    """Levels to request for a book of this depth: at least twice as many, because levels disappear.
+def levels_for(depth: int, *, whole: bool, offered: Sequence[int] = BookFacts().request_levels) -> int:
+    """Levels to request, of those `offered`, for a book of this depth: at least twice as many, as levels disappear.
 
     `whole`: a subscriber needs the whole book, not only its top.
     """
-    return LEVELS[-1] if whole else next((each for each in LEVELS if depth <= each // 2), LEVELS[-1])
+    return offered[-1] if whole else next((each for each in offered if depth <= each // 2), offered[-1])
 
 
-async def fetch(venue: FeedVenue, symbol: str, levels: int) -> OrderBook:
+async def fetch(venue: FeedVenue, symbol: str, levels: int, facts: BookFacts) -> OrderBook:
     """The present book of the exchange. Raises ccxt's errors, and OutOfStep if the book is crossed."""
     try:
         async with asyncio.timeout(CALL_S):
@@ -42,6 +41,6 @@ async def fetch(venue: FeedVenue, symbol: str, levels: int) -> OrderBook:
         asks = [numbers.level(level, symbol) for level in answer["asks"]]
         if not bids and not asks:
             raise errors.BadResponse("a snapshot without a level on either side")
-        return OrderBook(int(answer["nonce"]), bids, asks, timestamp=answer["timestamp"], limit=levels)
+        return OrderBook(int(answer["nonce"]), bids, asks, timestamp=answer["timestamp"], limit=levels, facts=facts)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise errors.BadResponse(f"a snapshot that cannot be read: {error!r}") from error

@@ -65,11 +65,10 @@ def frame_decoder(
 
 def _candles(exchange: CcxtExchange, watched: WatchedFeed, items: Sequence[VenueCandle]) -> list[Candle]:
     """Candles as messages; reports those that open at another time than the venue's grid has."""
-    symbol = watched.feed.symbol
-    market: Mapping[str, Any] = (exchange.markets or {}).get(symbol) or {}
+    market: Mapping[str, Any] = (exchange.markets or {}).get(watched.feed.symbol) or {}
     found = []
     for item in items:
-        made = item.candle(exchange.id, symbol, kind_of(market))
+        made = item.candle(watched.feed, kind_of(market))
         if (reason := wrong_open(made)) is None:
             found.append(made)
         else:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from ccxt.base import errors
 
-from tickwire.exchange.ccxt_patches.caches import Placed, forget, stands, state
+from tickwire.exchange.ccxt_patches.caches import Placed, expect_no_candles, forget, stands, state
 from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
 from tickwire.exchange.ccxt_patches.socket_hooks import ClientCalls, Hooks, Uses, attach, observe_calls
 from tickwire.exchange.ccxt_patches.stream_places import release_stream
@@ -36,6 +36,8 @@ class FrameRouter:
         self.dialect = dialect_of(exchange.id)
         self.decodes = hooks.text and self.dialect.decode is not None
         """Whether the dialect reads frames before ccxt does."""
+        if self.decodes:
+            expect_no_candles(exchange)
         self.rejected = 0
         """Messages that could not be used."""
         self._exchange = exchange
@@ -111,6 +113,7 @@ class FrameRouter:
 
     def renew(self, subscription: Subscription) -> None:
         """Prepare an attempt to subscribe: drop what is left of the subscription before."""
+        subscription.renewing = False
         if subscription.is_up:
             return
         feed = subscription.watched.feed

@@ -124,6 +124,7 @@ class LiveVenue:
         methods = {each.name: each for each in watch_methods(self.rest, self.router.dialect, watched.feed)}
         for subscription in list(watched.subscriptions):
             client = subscription.client
+            subscription.renewing = True
             subscription.down(reason)
             # After unwatching, its parked await raises UnsubscribeError, and the watch loop subscribes again at once.
             unwatched = await self._unwatch(methods[subscription.name])

@@ -40,6 +40,8 @@ class Subscription:
         """The messages that are to be acknowledged, by an answer or by data."""
         self.timeouts = 0
         """How often in a row the acknowledgement did not come in time."""
+        self.renewing = False
+        """Whether it is being unsubscribed to be made again: what still arrives is of the one before."""
         self.is_up: bool | None = None
         """None until it is acknowledged or lost for the first time."""
         self.awaited: set[str] = set()
@@ -134,7 +136,9 @@ class WatchedFeed:
     def take(self, client: CcxtClient | None, items: Sequence[Any], received: int) -> None:
         """Pass items to the sink. They came from a socket, or were returned by an await (`client` is None)."""
         for each in self.subscriptions:
-            if not each.is_up and (client is None or each.client is client) and not self._may_be_of_another(each):
+            if each.is_up or each.renewing:
+                continue
+            if (client is None or each.client is client) and not self._may_be_of_another(each):
                 each.up()
         self.last = monotonic_ms()
         try:
