@@ -57,7 +57,9 @@ await nc.flush();
 // The feed runs while it has subscribers: the interest is renewed before it expires, and withdrawn at the end.
 const feed = { kind: "trade", exchange, symbol, subscriber: `node-${process.pid}` };
 await ask("streamer.start", { ...feed, ttl_s: 15 });
-const renewing = setInterval(() => ask("streamer.start", { ...feed, ttl_s: 15 }).catch(console.error), 5_000);
+// A restart of the broker or a streamer is outlived: the next renewal starts the feed again.
+const renew = () => ask("streamer.start", { ...feed, ttl_s: 15 }).catch((error) => console.error(`not renewed: ${error.message}`));
+const renewing = setInterval(renew, 5_000);
 
 let stopping = false;
 async function stop() {

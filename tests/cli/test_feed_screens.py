@@ -107,6 +107,11 @@ def test_a_status_is_a_line() -> None:
     assert feed_lines.status(status).plain == "12:00:00.000  -- repaired: 41 trades: by REST"
 
 
+def test_a_book_that_is_live_again_counts_no_trades() -> None:
+    status = Status(kind="book", exchange="binance", symbol="BTC/USDT", event="repaired", at=NOON, message="live again")
+    assert feed_lines.status(status).plain == "12:00:00.000  -- repaired: live again"
+
+
 def test_a_book_is_a_line_of_its_best_and_its_spread() -> None:
     line = feed_lines.book(book(), Digits()).plain
     assert "bid 99.5 x 2" in line

@@ -49,6 +49,8 @@ async def test_up_names_everything_that_is_missing_in_one_line(python: Path, run
         (("service", "sink"), "", "sink"),
         (("candles", "get", "binance", "BTC/USDT", "1h", "--format", "parquet", "-o", "/tmp/x"), "pyarrow", "cli"),
         (("demo",), "", "cli"),
+        (("doctor", "binance"), "ccxt", "fetcher"),
+        (("venues",), "ccxt", "fetcher"),
     ],
 )
 async def test_a_command_that_needs_what_is_not_there_names_the_extra_in_one_line(

@@ -147,3 +147,21 @@ async def test_a_watch_that_comes_before_its_streamer_waits_for_it(line: Pipelin
         await line.start("streamer")
         code, out, _ = await ended(watch)
         assert (code, len(out.splitlines())) == (0, 3)
+
+
+async def test_ps_outlives_a_restart_of_the_streamer(line: Pipeline) -> None:
+    """With `--watch` however long it takes; once, it waits as every command."""
+    async with command(line, "ps", "--watch", "--json") as watch:
+        assert watch.stdout is not None
+        async with asyncio.timeout(100):
+            assert "feeds" in json.loads(await watch.stdout.readline())
+        await line.kill("streamer")
+        await says(watch, "no streamer is running")
+        async with command(line, "ps", "--json") as once:
+            await says(once, "no streamer is running; waiting for it up to 60 s")
+            await line.start("streamer")
+            code, out, err = await ended(once)
+            assert (code, "feeds" in json.loads(out)) == (0, True), err
+        await says(watch, "a streamer answers again")
+        async with asyncio.timeout(100):
+            assert "feeds" in json.loads(await watch.stdout.readline())

@@ -148,8 +148,10 @@ async def test_who_found_the_broker_by_the_run_file_follows_it_to_another_port(t
                 await each.until(1)
             await running.stop()
         with socket.create_server(("127.0.0.1", int(url.rpartition(":")[2]))):
-            async with up(tmp_path, env) as (_, again):
+            async with up(tmp_path, env) as (moved, again):
                 assert again != url
+                # Programs with its old URL need the new one.
+                assert any(f"port {url.rpartition(':')[2]} is taken" in line for line in moved.lines)
                 last = max(each.ids[-1] for each in found) + 500
                 for each in found:
                     await each.until(last)

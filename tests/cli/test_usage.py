@@ -34,6 +34,12 @@ async def test_wrong_usage_is_one_line_with_the_remedy(tmp_path: Path) -> None:
     assert len(ended.err.splitlines()) == 1
 
 
+async def test_a_misspelt_command_is_one_line_with_the_nearest_ones(tmp_path: Path) -> None:
+    ended = await tickwire(environment(tmp_path), "staus")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == ("tickwire: No such command 'staus'. Did you mean 'status', 'start'? see `tickwire --help`\n")
+
+
 @pytest.mark.parametrize("timeframe", ["1Y", "1 minute"])
 @pytest.mark.parametrize(
     "arguments",

@@ -136,3 +136,10 @@ def test_what_cannot_be_the_address_of_a_broker_is_none(address: str) -> None:
 def test_a_password_never_shows_in_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TICKWIRE_NATS_PASSWORD", "hidden")
     assert "hidden" not in repr(config.load())
+
+
+def test_what_a_check_of_ours_says_is_said_without_the_library_s_words() -> None:
+    path = written("[nats]\nwebsocket_port = 8443")
+    with pytest.raises(ConfigError) as found:
+        config.load(path)
+    assert found.value.message.startswith("given.toml: nats: name the pages that may connect")

@@ -253,6 +253,31 @@ async def test_a_venue_that_is_down_says_so_and_is_asked_again(exchange: Simulat
         assert memory.told == ["disconnected", "connected"]
 
 
+@pytest.mark.parametrize(("code", "remedy"), [(451, "does not serve this location"), (403, "TICKWIRE_BINANCE_API_KEY")])
+async def test_a_venue_that_refuses_its_markets_says_what_to_do(
+    exchange: SimulatorProcess, code: int, remedy: str
+) -> None:
+    async with venue_at(exchange.url) as venue:
+        await exchange.fault("exchangeInfo", "status", code=code)
+        with pytest.raises(ExchangeFailed, match=f"{code}.*{remedy}"):
+            await venue.markets.market("BTC/USDT")
+
+
+@pytest.mark.parametrize("exchange_id", ["binance", "okx"])
+@pytest.mark.parametrize(
+    ("gateway", "what"),
+    [("http://nosuch.invalid:81", "name has no address.*DNS of this machine"), ("https", "TLS cannot be agreed on")],
+)
+async def test_a_venue_that_cannot_be_reached_says_why(
+    exchange: SimulatorProcess, exchange_id: str, gateway: str, what: str
+) -> None:
+    """A name without an address by RFC 6761, and a server that speaks no TLS."""
+    url = exchange.url.replace("http://", "https://") if gateway == "https" else gateway
+    async with venue_at(url, exchange_id) as venue:
+        with pytest.raises(ExchangeFailed, match=what):
+            await venue.markets.market("BTC/USDT")
+
+
 async def test_the_clock_is_the_exchange_s_and_asked_for_once_a_minute(exchange: SimulatorProcess) -> None:
     hour = 3_600_000
     real = await exchange.clock(advance=hour)

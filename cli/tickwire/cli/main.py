@@ -69,7 +69,8 @@ def _wrong_usage(error: Any) -> int:
 def _one_line(error: Any) -> str:
     message = " ".join(error.format_message().split()).rstrip(".").replace("Value error, ", "")
     context = getattr(error, "ctx", None)
-    return f"{message}; see `{context.command_path if context else 'tickwire'} --help`"
+    end = "" if message.endswith("?") else ";"
+    return f"{message}{end} see `{context.command_path if context else 'tickwire'} --help`"
 
 
 def _is_broken_pipe(error: BaseException) -> bool:

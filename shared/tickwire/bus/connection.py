@@ -98,7 +98,7 @@ class Bus:
                 await inbox.ask(subject, data)
                 with suppress(TimeoutError):
                     return messages.decode(payload_of(await inbox.reply(timeout_s / REQUEST_TRIES)), reply)
-        raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s", "see the service's log")
+        raise RequestTimeout(f"{subject} did not answer within {timeout_s:.3g} s", "see the service's log")
 
     async def request_chunks(
         self, subject: str, message: Struct, decode: Callable[[bytes], R], *, timeout_s: float = 10.0
@@ -115,7 +115,7 @@ class Bus:
                 try:
                     answer = await inbox.reply(timeout_s)
                 except TimeoutError as error:
-                    raise RequestTimeout(f"{subject} did not answer within {timeout_s:g} s") from error
+                    raise RequestTimeout(f"{subject} did not answer within {timeout_s:.3g} s") from error
                 part: Any = decode(payload_of(answer))
                 if part.chunk != expected:
                     raise RequestTimeout(f"chunk {expected} of the reply from {subject} is missing", "ask again")

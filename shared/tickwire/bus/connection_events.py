@@ -41,7 +41,7 @@ class ConnectionEvents:
         self._settings = settings
         self._source = source
         self._url = url
-        self._complaints = Episodes(log, "broker", most=COMPLAINTS)
+        self._complaints = Episodes(log, "an error of the connection to the broker", most=COMPLAINTS)
         self._unanswered = Episode(log, "a reply is not permitted", quiet_s=QUIET_S)
         self._slow = Episode(log, "a subscription is too slow, and messages are dropped", quiet_s=QUIET_S)
 
@@ -90,6 +90,9 @@ class ConnectionEvents:
             self.failed.set_exception(error)
 
     def _complain(self, error: Exception) -> None:
+        if isinstance(error, nats.errors.UnexpectedEOF):
+            # The disconnection is logged next.
+            return
         text = repr(error)
         self._complaints.occurs(text[:200], error=text)
 

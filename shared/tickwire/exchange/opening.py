@@ -29,10 +29,10 @@ from tickwire.settings import CREDENTIALS, ExchangeSettings
 
 @lru_cache(maxsize=1)
 def ids() -> tuple[str, ...]:
-    """Every exchange id, without importing ccxt."""
+    """Every exchange id, without importing ccxt. Raises ModuleNotFoundError where it is not installed."""
     spec = importlib.util.find_spec("ccxt")
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
+    if spec is None or spec.submodule_search_locations is None:
+        raise ModuleNotFoundError("No module named 'ccxt'", name="ccxt")
     folder = Path(spec.submodule_search_locations[0]) / "async_support"
     return tuple(sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__"))
 

@@ -1,7 +1,8 @@
 """Lasting reasons why an exchange cannot be reached, with their remedies.
 
-HTTP 451 (RFC 7725) and 403 (RFC 9110) refuse every request; a name without an address and a failed TLS handshake are
-caused by this machine or its network. A 403 of a firewall that limits the rate of requests is not lasting.
+HTTP 451 (RFC 7725) and 403 (RFC 9110) refuse every request, as do wrong credentials; a name without an address and a
+failed TLS handshake are caused by this machine or its network. A 403 of a firewall that limits the rate of requests is
+not lasting.
 """
 
 from __future__ import annotations
@@ -45,6 +46,23 @@ def trouble(error: BaseException, exchange: str) -> Trouble | None:
         if isinstance(each, aiohttp.ClientConnectorDNSError | socket.gaierror):
             return Trouble("its name has no address here", f"check the network and DNS of this machine; {proxy}")
     return None
+
+
+def refusal_remedy(error: BaseException, exchange: str) -> str | None:
+    """What to do about an exchange that refuses this location, address or key; None for any other error."""
+    from ccxt.base import errors
+
+    key = f"TICKWIRE_{exchange.upper()}_API_KEY"
+    proxy = f"exchange.{exchange}.ccxt takes a proxy"
+    match error:
+        case errors.PermissionDenied():
+            return f"the exchange refuses this IP address or {key}: check both; {proxy}"
+        case errors.AuthenticationError():
+            return f"check {key} and its companions"
+        case errors.RestrictedLocation():
+            return f"the exchange does not serve this location; {proxy}"
+        case _:
+            return None
 
 
 def _beneath(error: BaseException | None) -> Iterator[BaseException]:

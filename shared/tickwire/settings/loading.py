@@ -120,7 +120,9 @@ def _explain(error: ValidationError, source: str) -> ConfigError:
     if first["type"] == "extra_forbidden":
         near = _nearest(str(first["loc"][-1]), _names(first["loc"][:-1]))
         return ConfigError(f"{source}: unknown key {path}", f"did you mean {near}?" if near else "remove it")
-    return ConfigError(f"{source}: {path}: {first['msg']}", "correct the value")
+    # pydantic's prefix of what a validator raised.
+    message = first["msg"].removeprefix("Value error, ")
+    return ConfigError(f"{source}: {path}: {message}", "correct the value")
 
 
 def _names(loc: tuple[int | str, ...]) -> Iterable[str]:

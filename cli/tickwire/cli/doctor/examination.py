@@ -18,7 +18,7 @@ from msgspec import Struct
 from tickwire.cli.output import render
 from tickwire.errors import TickwireError, UnknownSymbol
 from tickwire.exchange import opening
-from tickwire.exchange.reachability import Trouble, trouble
+from tickwire.exchange.reachability import Trouble, refusal_remedy, trouble
 from tickwire.model.times import now_ms
 from tickwire.redaction import described
 
@@ -211,10 +211,8 @@ def _remedy(error: BaseException, exchange: str) -> Trouble:
     """Return the remedy for an error that is not about this machine's network."""
     from ccxt.base import errors
 
-    if isinstance(error, errors.RestrictedLocation):
-        return Trouble("", f"the exchange does not serve this location; exchange.{exchange}.ccxt takes a proxy")
-    if isinstance(error, errors.AuthenticationError):
-        return Trouble("", f"check TICKWIRE_{exchange.upper()}_API_KEY, and whether the exchange refuses this address")
+    if (refused := refusal_remedy(error, exchange)) is not None:
+        return Trouble("", refused)
     if isinstance(error, errors.RateLimitExceeded | errors.DDoSProtection):
         return Trouble("", "wait; then lower exchange.<id>.concurrency")
     if isinstance(error, ConnectionRefusedError):

@@ -76,7 +76,7 @@ def note(text: str, style: str, at: int) -> Text:
 def status(message: Status) -> Text:
     """Return a line for a status message."""
     parts: list[str] = [message.event]
-    if message.event == "repaired":
+    if message.event == "repaired" and message.kind == "trade":
         parts.append(render.plural(message.trades, "trade"))
     if message.message:
         parts.append(message.message)

@@ -13,6 +13,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds.rates import RateMeter
 from tickwire.cli.output import render, tables
+from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages
 from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
 from tickwire.model.times import now_ms
@@ -34,13 +35,32 @@ async def list_feeds(bus: Bus, exchange: str | None = None) -> tuple[list[FeedRe
     return sorted(found, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")), silent
 
 
+class Silence:
+    """A time without answers, reported when it begins and when it ends."""
+
+    def __init__(self) -> None:
+        self._lasts = False
+
+    def goes_on(self, error: TickwireError) -> None:
+        """Nothing answers, for this reason."""
+        if not self._lasts:
+            render.remark(f"{error.message}; trying again")
+        self._lasts = True
+
+    def ends(self) -> None:
+        """There is an answer."""
+        if self._lasts:
+            render.remark("a streamer answers again")
+        self._lasts = False
+
+
 async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, watching: bool, json: bool) -> int:
     """Print the feeds, once or each second."""
     async with connected(settings_of(config), stop) as bus:
         if watching:
             await until_stopped(stop, _watch(bus, exchange, json))
             return Exit.OK
-        found, silent = await list_feeds(bus, exchange)
+        found, silent = await bus.service_wait.call(lambda: list_feeds(bus, exchange))
     if json:
         render.as_json({"feeds": found, "silent": silent})
     elif found:
@@ -53,13 +73,20 @@ async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, wat
 
 
 async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
-    """Print the feeds and their message rates each second, until cancelled."""
+    """Print the feeds and their message rates each second, until cancelled; outlives restarts of the services."""
     console = render.out()
     meter = RateMeter()
+    silence = Silence()
     on_terminal = console.is_terminal and not json
     with Live(console=console, auto_refresh=False) if on_terminal else nullcontext() as live:
         while True:
-            found, silent = await list_feeds(bus, exchange)
+            try:
+                found, silent = await list_feeds(bus, exchange)
+            except (NoSuchService, RequestTimeout, BrokerUnavailable) as error:
+                silence.goes_on(error)
+                await asyncio.sleep(WATCH_S)
+                continue
+            silence.ends()
             rates = meter.update(found, now_ms())
             if json:
                 render.as_json_line(msgspec.json.encode({"feeds": found, "silent": silent}))

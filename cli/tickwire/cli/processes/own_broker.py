@@ -22,11 +22,18 @@ async def own_broker(settings: Settings) -> AsyncIterator[str]:
     configured port is taken, and as `kept_broker` does.
     """
     folder, wanted = settings.data_dir / "nats", settings.nats.port
-    choice = ports.preferred(embedded.last_port(folder)) if wanted is None else [wanted]
+    last = embedded.last_port(folder)
+    choice = ports.preferred(last) if wanted is None else [wanted]
     websocket, token = websocket_of(settings), embedded.token_of(folder)
     try:
         async with kept_broker(folder, settings.nats.server, render.remark, websocket, choice, token) as url:
-            embedded.remember_port(folder, int(url.rpartition(":")[2]))
+            port = int(url.rpartition(":")[2])
+            if wanted is None and last not in (None, port):
+                render.remark(
+                    f"port {last} is taken by another program, so the broker is now on {port}: programs that have its "
+                    "URL from `tickwire url` need the new one; set nats.port for one that never changes"
+                )
+            embedded.remember_port(folder, port)
             yield url
     except embedded.PortTaken as error:
         name = "nats.port" if error.port == wanted else "nats.websocket_port"

@@ -16,7 +16,7 @@ from ccxt.base import errors
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
 from tickwire.exchange.gate import Gate
 from tickwire.exchange.guarded_call import guarded_call
-from tickwire.exchange.reachability import trouble
+from tickwire.exchange.reachability import refusal_remedy, trouble
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
@@ -179,17 +179,6 @@ def can_retry(error: Exception) -> bool:
 
 
 def _remedy(error: errors.BaseError, exchange: str) -> str:
-    match error:
-        case errors.PermissionDenied():
-            return (
-                f"the exchange refuses this IP address or TICKWIRE_{exchange.upper()}_API_KEY: check both; "
-                f"exchange.{exchange}.ccxt takes a proxy"
-            )
-        case errors.AuthenticationError():
-            return f"check TICKWIRE_{exchange.upper()}_API_KEY and its companions"
-        case errors.RestrictedLocation():
-            return f"the exchange does not serve this location; exchange.{exchange}.ccxt takes a proxy"
-        case errors.NotSupported():
-            return "request something that the exchange offers"
-        case _:
-            return "another attempt would not help"
+    if isinstance(error, errors.NotSupported):
+        return "request something that the exchange offers"
+    return refusal_remedy(error, exchange) or "another attempt would not help"

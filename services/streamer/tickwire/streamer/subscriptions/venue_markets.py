@@ -10,6 +10,7 @@ from tickwire.errors import ExchangeFailed, UnknownSymbol
 from tickwire.exchange.ccxt_types import OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.listing import Listing, unknown_symbol
+from tickwire.exchange.reachability import refusal_remedy, trouble
 from tickwire.model.feeds import Feed, MarketReport
 from tickwire.redaction import described
 from tickwire.streamer.control.market_report import market_report
@@ -36,7 +37,7 @@ class VenueMarkets:
         try:
             found = await self.find(symbol)
         except errors.BaseError as error:
-            raise ExchangeFailed(f"{self._exchange.id}: markets: {described(error)}", "try again later") from error
+            raise self._unreachable(error) from error
         if found is None:
             raise self.unknown(symbol)
         return found
@@ -59,6 +60,13 @@ class VenueMarkets:
         refused = refusal(self._exchange, self._profile, kind, await self.market(feed.symbol))
         if refused is not None:
             raise refused
+
+    def _unreachable(self, error: errors.BaseError) -> ExchangeFailed:
+        exchange = self._exchange.id
+        text = f"markets: {described(error)}"
+        if (found := trouble(error, exchange)) is not None:
+            return ExchangeFailed(f"{exchange}: {found.what}: {text}", found.remedy)
+        return ExchangeFailed(f"{exchange}: {text}", refusal_remedy(error, exchange) or "try again later")
 
     def unknown(self, symbol: str) -> UnknownSymbol:
         """The error for a symbol that the exchange does not list, with the nearest ones."""
