@@ -10,7 +10,7 @@ import pytest
 from ccxt.base import errors
 
 from books.book_feed import ASKS, BIDS, DELTAS, FEED, answer, at, diff, is_live, made_live
-from support.feeds import body, within
+from support.feeds import Running, body, within
 from support.hearing import last, listening
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
@@ -20,7 +20,7 @@ from tickwire.model.feeds import Book, BookDeltas, Level
 from tickwire.settings import NatsSettings
 from tickwire.streamer.books import feed, resync
 from tickwire.streamer.control.demand import Demand
-from tickwire.streamer.control.feed_venue import BookView
+from tickwire.streamer.control.feed_venue import BookView, FeedSink
 
 pytestmark = pytest.mark.actors
 
@@ -232,12 +232,18 @@ async def test_books_that_ccxt_keeps_are_copied_when_they_change(bus: Bus) -> No
         assert (await running.public.first(is_live, seen)).bids == [(50.0, 1.0)]
 
 
+async def whole_book(running: Running) -> FeedSink:
+    """Connect, and have a first book published; the sink."""
+    sink: FeedSink = await running.venue.sink()
+    sink.connected()
+    sink.take([BookView(timestamp=5, nonce=7, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
+    await running.public.first(is_live)
+    return sink
+
+
 async def test_a_crossed_or_unreadable_book_is_not_published(bus: Bus) -> None:
     async with body(bus, feed.run, FEED) as running:
-        sink = await running.venue.sink()
-        sink.connected()
-        sink.take([BookView(timestamp=5, nonce=7, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
-        await running.public.first(is_live)
+        sink = await whole_book(running)
         seen = len(running.public.said)
         sink.take([BookView(timestamp=5, nonce=8, bids=[[102.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
         await running.public.first(lambda book: book.state == "resyncing", seen)
@@ -255,10 +261,7 @@ async def test_a_book_with_a_level_that_is_no_number_is_not_published_and_not_li
     bus: Bus, level: list[float]
 ) -> None:
     async with body(bus, feed.run, FEED) as running:
-        sink = await running.venue.sink()
-        sink.connected()
-        sink.take([BookView(timestamp=5, nonce=7, bids=[[100.0, 1.0]], asks=[[101.0, 1.0]])], 1000)
-        await running.public.first(is_live)
+        sink = await whole_book(running)
         seen = len(running.public.said)
         sink.take([BookView(timestamp=5, nonce=8, bids=[[100.0, 1.0], level], asks=[[101.0, 1.0]])], 1000)
         await running.public.first(lambda book: book.state == "resyncing", seen)

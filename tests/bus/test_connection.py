@@ -12,10 +12,7 @@ from support.wires import wire as carried
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.errors import (
-    BrokerUnavailable,
-    StorageError,
-)
+from tickwire.errors import BrokerUnavailable, StorageError
 from tickwire.model.subjects import Key, ohlcv, partition_of
 from tickwire.settings import NatsSettings, TapeSettings
 

@@ -15,14 +15,7 @@ from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.natspy import BusClient
 from tickwire.bus.service import Call, Endpoint, serve
-from tickwire.errors import (
-    BadRequest,
-    BrokerUnavailable,
-    InternalError,
-    NoSuchService,
-    RequestTimeout,
-    UnknownSymbol,
-)
+from tickwire.errors import BadRequest, BrokerUnavailable, InternalError, NoSuchService, RequestTimeout, UnknownSymbol
 from tickwire.model import messages
 from tickwire.model.messages import Candles, Coverage, KeyRequest
 from tickwire.settings import NatsSettings

@@ -15,15 +15,7 @@ from nats.aio.msg import Msg
 from cache.cache_process import run, settings
 from tickwire.bus.connection import Bus
 from tickwire.model import messages, subjects
-from tickwire.model.messages import (
-    CandlePage,
-    Candles,
-    CandlesRequest,
-    Coverage,
-    KeyRequest,
-    Row,
-    Stored,
-)
+from tickwire.model.messages import CandlePage, Candles, CandlesRequest, Coverage, KeyRequest, Row, Stored
 from tickwire.model.subjects import Key
 
 KEY = Key("binance", "BTC/USDT", "1m")

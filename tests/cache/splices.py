@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tickwire.model.messages import (
-    CandlePage,
-    Row,
-)
+from tickwire.model.messages import CandlePage, Row
 from tickwire.model.subjects import Key
 
 MINUTE = 60_000

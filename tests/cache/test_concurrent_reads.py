@@ -16,11 +16,7 @@ from tickwire.cache import replies
 from tickwire.client.columns import rows_of
 from tickwire.errors import CacheFileError, Fenced
 from tickwire.model import subjects
-from tickwire.model.messages import (
-    CandleColumns,
-    Candles,
-    Row,
-)
+from tickwire.model.messages import CandleColumns, Candles, Row
 from tickwire.model.subjects import Key
 
 pytestmark = pytest.mark.faults

@@ -14,10 +14,7 @@ from nats.aio.msg import Msg
 from cache.served import KEY, MINUTE, coverage, page, running, store
 from tickwire.bus.connection import Bus
 from tickwire.model import messages, subjects
-from tickwire.model.messages import (
-    CandlePage,
-    RejectedPage,
-)
+from tickwire.model.messages import CandlePage, RejectedPage
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 

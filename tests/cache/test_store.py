@@ -10,18 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.stored import (
-    HEADER,
-    KEY,
-    MINUTE,
-    OTHER,
-    data_file,
-    in_minutes,
-    meta_file,
-    minutes_in,
-    opened,
-    page,
-)
+from cache.stored import HEADER, KEY, MINUTE, OTHER, data_file, in_minutes, meta_file, minutes_in, opened, page
 from tickwire.cache.disk import Disk
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import PENDING_ROWS, Store

@@ -7,18 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cache.stored import (
-    HEADER,
-    KEY,
-    MINUTE,
-    append_to,
-    data_file,
-    in_minutes,
-    meta_file,
-    minutes_in,
-    opened,
-    page,
-)
+from cache.stored import HEADER, KEY, MINUTE, append_to, data_file, in_minutes, meta_file, minutes_in, opened, page
 from tickwire.errors import CacheFileError, NotCached
 
 pytestmark = pytest.mark.pure

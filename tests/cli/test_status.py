@@ -8,6 +8,8 @@ import re
 import signal
 import statistics
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 
@@ -72,11 +74,18 @@ async def test_the_pace_of_a_feed_is_its_messages_over_the_time_that_passed(tmp_
     assert statistics.median(ratios) == pytest.approx(1, abs=0.1)
 
 
+@asynccontextmanager
+async def declared(folder: Path) -> AsyncIterator[tuple[brokers.Server, dict[str, str]]]:
+    """A broker with all streams, and the environment of its operator."""
+    async with brokers.serving(folder / "nats") as server:
+        env = environment(folder, **brokers.variables_of(server.url, "operator"))
+        assert (await tickwire(env, "declare")).code == 0
+        yield server, env
+
+
 async def test_while_the_broker_is_silent_watching_says_so_and_goes_on(tmp_path: Path) -> None:
     """For longer than one call to JetStream may take, 5 s."""
-    async with brokers.serving(tmp_path / "nats") as server:
-        env = environment(tmp_path, **brokers.variables_of(server.url, "operator"))
-        assert (await tickwire(env, "declare")).code == 0
+    async with declared(tmp_path) as (server, env):
         async with command(tmp_path, env, "status", "--watch") as watching:
             lines = Lines(watching)
             await lines.until("^stream ")
@@ -90,9 +99,7 @@ async def test_while_the_broker_is_silent_watching_says_so_and_goes_on(tmp_path:
 
 
 async def test_while_the_broker_is_gone_watching_says_so_and_goes_on_with_the_next_one(tmp_path: Path) -> None:
-    async with brokers.serving(tmp_path / "nats") as server:
-        env = environment(tmp_path, **brokers.variables_of(server.url, "operator"))
-        assert (await tickwire(env, "declare")).code == 0
+    async with declared(tmp_path) as (server, env):
         async with command(tmp_path, env, "status", "--watch", "--json") as watching:
             lines = Lines(watching)
             await lines.until("TRADES")
@@ -105,9 +112,7 @@ async def test_while_the_broker_is_gone_watching_says_so_and_goes_on_with_the_ne
 
 
 async def test_on_a_terminal_the_last_state_stays_below_that_the_broker_is_silent(tmp_path: Path) -> None:
-    async with brokers.serving(tmp_path / "nats") as server:
-        env = environment(tmp_path, **brokers.variables_of(server.url, "operator"))
-        assert (await tickwire(env, "declare")).code == 0
+    async with declared(tmp_path) as (server, env):
 
         def silent(text: str) -> bool:
             if len(pictures(text)) == 2:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -15,6 +17,7 @@ from tickwire.fetcher.calls import ignore_retry
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model.feeds import Feed
 from tickwire.observe.metrics import Metrics
+from tickwire.streamer.subscriptions.live_venue import LiveVenue
 
 pytestmark = pytest.mark.actors
 
@@ -25,6 +28,16 @@ NEW = "ETH/USDT"
 async def lists(simulator: SimulatorProcess, *, listed: bool) -> None:
     """Have the exchange list the symbol, or not."""
     await simulator.order("listing", symbol=NEW, listed=listed)
+
+
+@asynccontextmanager
+async def not_listing(simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[LiveVenue]:
+    """A venue that does not list the symbol when it is opened, and may be asked for its list again."""
+    await lists(simulator, listed=False)
+    async with venue_at(simulator.url) as venue:
+        await venue.markets.market("BTC/USDT")
+        monkeypatch.setattr(venue.markets._listing, "_tried_at", float("-inf"))
+        yield venue
 
 
 @pytest.mark.parametrize("exchange", ["binance", "okx"])
@@ -51,10 +64,7 @@ async def test_a_symbol_that_is_listed_while_the_streamer_runs_can_be_watched(
 async def test_the_exchange_is_asked_once_however_many_ask_for_what_it_does_not_list(
     simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await lists(simulator, listed=False)
-    async with venue_at(simulator.url) as venue:
-        await venue.markets.market("BTC/USDT")
-        monkeypatch.setattr(venue.markets._listing, "_tried_at", float("-inf"))
+    async with not_listing(simulator, monkeypatch) as venue:
         answers = await asyncio.gather(*(venue.markets.market(NEW) for _ in range(50)), return_exceptions=True)
         assert {type(each) for each in answers} == {UnknownSymbol}
         # Once for BTC/USDT, and once more for all of the others.
@@ -81,10 +91,7 @@ async def test_an_exchange_that_is_down_is_asked_once_however_many_wait_for_its_
 async def test_of_a_symbol_nothing_is_said_while_the_exchange_does_not_answer(
     simulator: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await lists(simulator, listed=False)
-    async with venue_at(simulator.url) as venue:
-        await venue.markets.market("BTC/USDT")
-        monkeypatch.setattr(venue.markets._listing, "_tried_at", float("-inf"))
+    async with not_listing(simulator, monkeypatch) as venue:
         await simulator.fault(LISTS["binance"], "status", code=503)
         for _ in range(3):
             with pytest.raises(ExchangeFailed, match="503"):

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import nats.js.errors
@@ -122,14 +123,21 @@ async def ask_all(bus: Bus, subject: str, data: bytes) -> None:
     await bus.client.request(subject, data, timeout=60)
 
 
-async def test_no_reply_subject_leaves_its_account_or_enters_a_stream_or_ends_a_service(
-    server: Server, tmp_path: Path
-) -> None:
+@asynccontextmanager
+async def all_services(server: Server, folder: Path) -> AsyncIterator[tuple[Pipeline, Bus]]:
+    """Every service as its own user, and the operator's connection."""
     async with (
         running_simulator() as simulator,
         connect(as_user(server.url, "operator"), name="operator") as operator,
-        secured(server, simulator, tmp_path, SERVICES) as line,
+        secured(server, simulator, folder, SERVICES) as line,
     ):
+        yield line, operator
+
+
+async def test_no_reply_subject_leaves_its_account_or_enters_a_stream_or_ends_a_service(
+    server: Server, tmp_path: Path
+) -> None:
+    async with all_services(server, tmp_path) as (line, operator):
         trade = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
         await operator.jetstream.publish(BTC.tape, messages.encode(trade))
         await all_answer(line)
@@ -156,10 +164,8 @@ async def test_a_service_never_answers_on_own_subjects_and_survives_a_refused_re
 ) -> None:
     """The account of the programs aside: the operator, who is in the services' own, asks."""
     async with (
-        running_simulator() as simulator,
-        connect(as_user(server.url, "operator"), name="operator") as operator,
+        all_services(server, tmp_path) as (line, operator),
         connect(as_user(server.url, "operator"), name="listener") as listener,
-        secured(server, simulator, tmp_path, SERVICES) as line,
     ):
         await all_answer(line)
         ear, before = await listening(listener), await kept(listener)
@@ -183,11 +189,7 @@ async def test_a_service_never_answers_on_own_subjects_and_survives_a_refused_re
 async def test_an_entry_among_the_leases_that_is_none_ends_nobody_and_is_claimed_over(
     server: Server, tmp_path: Path
 ) -> None:
-    async with (
-        running_simulator() as simulator,
-        connect(as_user(server.url, "operator"), name="operator") as operator,
-        secured(server, simulator, tmp_path, SERVICES) as line,
-    ):
+    async with all_services(server, tmp_path) as (line, operator):
         await all_answer(line)
         for service in SERVICES:
             for key in ("zzz", "0"):

@@ -86,11 +86,15 @@ async def test_a_book_that_ccxt_keeps_is_whole(exchange: SimulatorProcess) -> No
     assert views[-1].bids[0][0] < views[-1].asks[0][0]
 
 
-@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
-async def test_a_ticker_says_the_day_and_the_best_prices(exchange: SimulatorProcess, hooks: Hooks) -> None:
+@pytest.mark.parametrize(
+    ("of", "hooks"), [*(("binance", hooks) for hooks in PATHS.values()), ("okx", None)], ids=[*PATHS, "okx"]
+)
+async def test_a_ticker_says_the_day_and_the_best_prices(
+    exchange: SimulatorProcess, of: str, hooks: Hooks | None
+) -> None:
     memory = Memory()
-    async with venue_at(exchange.url, hooks=hooks) as venue:
-        async with venue.watching(Feed("ticker", "binance", "BTC/USDT"), memory):
+    async with venue_at(exchange.url, of, hooks=hooks) as venue:
+        async with venue.watching(Feed("ticker", of, "BTC/USDT"), memory):
             said: dict[str, Any] = {}
             await memory.until(lambda: {"last", "bid", "ask", "volume"} <= set().union(*memory.items or [{}]))
             for each in memory.items:

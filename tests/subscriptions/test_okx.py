@@ -91,19 +91,6 @@ async def test_a_book_that_ccxt_keeps_is_the_exchange_s(exchange: SimulatorProce
     assert all(after.timestamp - before.timestamp == 100 for before, after in pairwise(views))
 
 
-async def test_a_ticker_says_the_day_and_the_best_prices(exchange: SimulatorProcess) -> None:
-    memory = Memory()
-    async with venue_at(exchange.url, "okx") as venue:
-        async with venue.watching(Feed("ticker", "okx", "BTC/USDT"), memory):
-            said: dict[str, Any] = {}
-            await memory.until(lambda: {"last", "bid", "ask", "volume"} <= set().union(*memory.items or [{}]))
-            for each in memory.items:
-                said |= each
-    assert said["bid"] < said["ask"]
-    assert said["low"] <= said["last"] <= said["high"]
-    assert memory.told == ["connected"]
-
-
 async def test_weeks_of_hong_kong_are_no_weeks(exchange: SimulatorProcess) -> None:
     """By way of ccxt OKX fetches weeks of UTC, and streams those of Hong Kong."""
     memory = Memory()

@@ -7,6 +7,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+from nats.aio.subscription import Subscription
 
 from support.wires import wire
 from tape.tape_ends import SUBJECT, Reader, Writer, numbers
@@ -115,14 +116,20 @@ async def test_what_was_published_while_the_connection_was_cut_is_read_back(
             assert following.skipped == 0
 
 
+async def deafened(bus: Bus, reader: Reader, writer: Writer) -> Subscription:
+    """After a first message the broker's client takes away the subscription, which nothing announces."""
+    await writer.write("1")
+    await reader.until_text("1")
+    deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
+    await bus.client._send_unsubscribe(deaf._id)
+    return deaf
+
+
 async def test_a_hole_in_the_middle_is_read_back_before_what_came_after_it(bus: Bus, reader: Reader) -> None:
-    """The subscription is taken away by the broker's client and given back, which nothing announces."""
+    """The subscription is given back, which nothing announces either."""
     writer = Writer(bus)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
-        await writer.write("1")
-        await reader.until_text("1")
-        deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
-        await bus.client._send_unsubscribe(deaf._id)
+        deaf = await deafened(bus, reader, writer)
         await writer.write(*numbers(2, 9))
         await bus.client._send_subscribe(deaf)
         await bus.client.flush()
@@ -134,10 +141,7 @@ async def test_a_hole_in_the_middle_is_read_back_before_what_came_after_it(bus: 
 async def test_after_a_silence_the_tape_is_asked(bus: Bus, reader: Reader) -> None:
     writer = Writer(bus)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=0.2):
-        await writer.write("1")
-        await reader.until_text("1")
-        deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
-        await bus.client._send_unsubscribe(deaf._id)
+        await deafened(bus, reader, writer)
         await writer.write("2", "3")
         assert await reader.until_text("3") == numbers(1, 3)
 
@@ -179,10 +183,7 @@ async def test_a_stream_made_anew_is_followed_from_its_beginning(bus: Bus, reade
 async def test_what_is_no_longer_kept_is_told(bus: Bus, reader: Reader) -> None:
     writer = Writer(bus)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60) as following:
-        await writer.write("1")
-        await reader.until_text("1")
-        deaf = next(each for each in bus.client._subs.values() if each.subject == SUBJECT)
-        await bus.client._send_unsubscribe(deaf._id)
+        deaf = await deafened(bus, reader, writer)
         await writer.write(*numbers(2, 9))
         await bus.jetstream.purge_stream(streams.TRADES, keep=4)
         await bus.client._send_subscribe(deaf)
