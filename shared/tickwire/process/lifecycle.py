@@ -98,11 +98,12 @@ async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
     return result
 
 
-async def pause(stop: asyncio.Event, seconds: float) -> None:
-    """Wait for `seconds`, or until `stop` is set."""
+async def pause(event: asyncio.Event, seconds: float | None) -> bool:
+    """Wait until `event` is set, for `seconds` at most (None: without a limit); whether it was set."""
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            await stop.wait()
+            return await event.wait()
+    return False
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

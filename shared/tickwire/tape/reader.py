@@ -169,12 +169,9 @@ class TapeReader:
     async def watch_losses(self, quiet_s: float) -> None:
         """Compare with the stream after each suspicion and after each silence of `quiet_s`, until cancelled."""
         while True:
-            try:
-                async with asyncio.timeout(quiet_s):
-                    await self._suspected.wait()
-            except TimeoutError:
-                if time.monotonic() - self._received_at < quiet_s:
-                    continue
+            suspected = await lifecycle.pause(self._suspected, quiet_s)
+            if not suspected and time.monotonic() - self._received_at < quiet_s:
+                continue
             self._suspected.clear()
             await self.catch_up()
 

@@ -139,9 +139,5 @@ async def _paint(view: WatchView) -> None:
         while True:
             live.update(view.render(), refresh=True)
             await asyncio.sleep(FRAME_S)
-            try:
-                async with asyncio.timeout(STILL_S):
-                    await view.changed.wait()
-            except TimeoutError:
-                continue
-            view.changed.clear()
+            if await lifecycle.pause(view.changed, STILL_S):
+                view.changed.clear()

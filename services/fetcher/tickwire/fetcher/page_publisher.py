@@ -27,6 +27,7 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, Coverage, KeyRequest, RejectedPage, Stored
 from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
+from tickwire.process import lifecycle
 
 UNACKNOWLEDGED = 4
 """Pages that wait for the broker's acknowledgement while the next is fetched."""
@@ -108,10 +109,7 @@ class PagePublisher:
         loop = asyncio.get_running_loop()
         left, progress_at = len(self._pending), loop.time()
         while not reached():
-            try:
-                async with asyncio.timeout(LOOK_AFTER_S):
-                    await self._changed.wait()
-            except TimeoutError:
+            if not await lifecycle.pause(self._changed, LOOK_AFTER_S):
                 await self._look_into_stream()
             if len(self._pending) != left:
                 left, progress_at = len(self._pending), loop.time()

@@ -6,6 +6,7 @@ import asyncio
 import time
 
 from tickwire.observe.episodes import ReportThrottle
+from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_status import FeedStatus
 
 
@@ -31,11 +32,7 @@ class Throttle:
         await self._changed.wait()
         pause = self._last + cadence_s - time.monotonic()
         if pause > 0 and not self._urgent.is_set():
-            try:
-                async with asyncio.timeout(pause):
-                    await self._urgent.wait()
-            except TimeoutError:
-                pass
+            await lifecycle.pause(self._urgent, pause)
         self._changed.clear()
         self._urgent.clear()
         self._last = time.monotonic()

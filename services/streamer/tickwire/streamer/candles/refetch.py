@@ -80,11 +80,7 @@ class Refetch:
                 await self._fetch(timeframe, queue)
                 continue
             due = float("inf") if queue is None else queue.next_due
-            try:
-                async with asyncio.timeout(None if due == float("inf") else max(0.0, due - now)):
-                    await self._news.wait()
-            except TimeoutError:
-                continue
+            await lifecycle.pause(self._news, None if due == float("inf") else max(0.0, due - now))
         await self._hand_over()
 
     async def _fetch(self, timeframe: str, queue: RefetchQueue) -> None:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from tickwire.model.feeds import Trade
 from tickwire.observe import logs
+from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.throttle import Rejections
 from tickwire.streamer.trades.ordering import Ordering, TradeRun
@@ -156,12 +157,8 @@ class TradeQueue:
 
     async def wait(self, seconds: float | None = None) -> None:
         """Wait for news, at most this long."""
-        try:
-            async with asyncio.timeout(seconds):
-                await self.news.wait()
-        except TimeoutError:
-            return
-        self.news.clear()
+        if await lifecycle.pause(self.news, seconds):
+            self.news.clear()
 
     def next_runs(self) -> list[TradeRun]:
         """Order the next batch of the queue; returns what can be appended."""
