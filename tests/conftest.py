@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tickwire import redaction
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
+from tickwire.process.imports import uncollected
 from tickwire.settings import NatsSettings
 
 # A shared machine may stall for a second in mid-example; the suite's own timeout catches what hangs.
@@ -38,6 +39,13 @@ COSTS = ("faults", "system", "actors", "golden", "pure")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PARTITIONS = 8
 LEASE_TTL_S = 1.0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Each worker imports every test: a fifth less CPU time without the collections in between."""
+    with uncollected():
+        return (yield)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

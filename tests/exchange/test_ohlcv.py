@@ -20,7 +20,8 @@ VENUES = ("binance", "binanceusdm", "binancecoinm", "okx", "bybit", "kraken", "k
           "coinbase", "deribit", "hyperliquid", "bitstamp")  # fmt: skip
 SPOT = {"id": "BTCUSDT", "symbol": "BTC/USDT", "inverse": False, "spot": True, "contract": False, "type": "spot"}
 SWAP = SPOT | {"symbol": "BTC/USD:BTC", "inverse": True, "spot": False, "contract": True, "type": "swap"}
-price = st.decimals(min_value="0.000001", max_value=200_000, places=6, allow_nan=False).map(str)
+# Six places, from integers: `st.decimals` takes three times as long for the same texts.
+price = st.integers(1, 200_000_000_000).map(lambda n: f"{n // 10**6}.{n % 10**6:06}")
 
 
 def rows(columns: int) -> st.SearchStrategy[list[list[Any]]]:
