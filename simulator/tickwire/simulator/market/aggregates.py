@@ -7,26 +7,19 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from tickwire.simulator.market.generated import Ints, Trades
+from tickwire.simulator.market.generated import Columns, Ints, Trades
 
 
 @dataclass(frozen=True, slots=True)
-class Aggregates:
+class Aggregates(Columns):
     """Columns of consecutive aggregate trades. `first_id` and `last_id` are of the trades in each."""
 
-    id: Ints
     first_id: Ints
     last_id: Ints
     timestamp: Ints
     price: Ints
     amount: Ints
     sell: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def __getitem__(self, part: slice) -> Aggregates:
-        return Aggregates(*(getattr(self, name)[part] for name in self.__slots__))
 
 
 def aggregates(trades: Trades) -> Aggregates:

@@ -11,8 +11,9 @@ import hashlib
 import math
 from bisect import bisect_right
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -52,31 +53,30 @@ def _decimals(step: str) -> tuple[int, int]:
 
 
 @dataclass(frozen=True, slots=True)
-class Trades:
+class Columns:
+    """Columns of equal length, of which a slice is taken from all at once."""
+
+    id: Ints
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    def __getitem__(self, part: slice) -> Self:
+        return type(self)(*(getattr(self, each.name)[part] for each in fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Trades(Columns):
     """Columns of consecutive trades, ordered by id, hence by timestamp (ms).
 
     `agg` is the id of the aggregate trade of each; `sell` is true where the taker sold.
     """
 
-    id: Ints
     agg: Ints
     timestamp: Ints
     price: Ints
     amount: Ints
     sell: npt.NDArray[np.bool_]
-
-    def __len__(self) -> int:
-        return len(self.id)
-
-    def __getitem__(self, part: slice) -> Trades:
-        return Trades(
-            self.id[part],
-            self.agg[part],
-            self.timestamp[part],
-            self.price[part],
-            self.amount[part],
-            self.sell[part],
-        )
 
 
 def joined(parts: list[Trades]) -> Trades:
