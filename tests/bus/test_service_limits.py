@@ -32,7 +32,7 @@ async def test_requests_beyond_the_bound_are_refused_and_the_others_answered_in_
         handled += 1
         return Coverage(exchange=request.exchange, symbol=request.symbol, timeframe=request.timeframe)
 
-    busy = "54 requests of cache.coverage are in hand already"
+    busy = "54 requests of cache.coverage are being answered"
     metrics = Metrics()
     endpoint = Endpoint("cache.coverage", KeyRequest, handle, concurrent=4, waiting=50)
     async with serve(bus, "cache", [endpoint], instance="one", metrics=metrics):

@@ -39,7 +39,7 @@ async def test_a_call_is_made_again_until_somebody_serves_it_and_that_is_said_on
 
 async def test_one_that_is_busy_is_asked_again() -> None:
     waits, told = patience(60)
-    answers = [Busy("4,352 requests of fetcher.fetch are in hand already", "ask again"), None]
+    answers = [Busy("4,352 requests of fetcher.fetch are being answered", "ask again"), None]
 
     async def call() -> str:
         if (error := answers.pop(0)) is not None:
@@ -47,7 +47,7 @@ async def test_one_that_is_busy_is_asked_again() -> None:
         return "done"
 
     assert await waits.call(call) == "done"
-    what = "4,352 requests of fetcher.fetch are in hand already"
+    what = "4,352 requests of fetcher.fetch are being answered"
     assert told == [f"{what}; waiting for it up to 60 s", f"over: {what}"]
 
 

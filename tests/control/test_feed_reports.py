@@ -1,35 +1,37 @@
-"""Reports of feeds: each as its owner has it, from whichever instance."""
+"""Reports of feeds whose owner does not answer."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import cast
+
 import pytest
-from nats.aio.msg import Msg
 
-from support import live
-from support.hearing import hearing, reports
-from support.processes import SimulatorProcess
-from support.serving import serving
-from support.venues import settings
 from tickwire.bus.connection import Bus
-from tickwire.model.feeds import Feed, Trades
-from tickwire.streamer.service import serve_streamer
+from tickwire.bus.leases import Leases
+from tickwire.errors import Busy, InternalError, NoSuchService, TickwireError
+from tickwire.model.feeds import Feed, FeedList
+from tickwire.streamer.control.feed_reports import FeedReports
+from tickwire.streamer.control.feed_supervisor import FeedSupervisor
+from tickwire.streamer.control.interests import Interests
 
-pytestmark = pytest.mark.actors
-
-TRADE = Feed("trade", "binance", "BTC/USDT")
+pytestmark = pytest.mark.pure
 
 
-async def test_an_instance_reads_its_own_feeds_without_a_request(bus: Bus, simulator: SimulatorProcess) -> None:
-    requests: list[str] = []
+@pytest.mark.parametrize("kind", [NoSuchService, Busy, InternalError])
+async def test_a_feed_is_reported_though_its_owner_refuses_to_report_it(kind: type[TickwireError]) -> None:
+    async def refuses(*arguments: object, **options: object) -> AsyncIterator[FeedList]:
+        for refusal in [kind("no report")]:
+            raise refusal
+        yield FeedList(feeds=[])
 
-    async def note(message: Msg) -> None:
-        requests.append(message.subject)
-
-    async with serving(bus, serve_streamer, settings(simulator.url)), hearing(bus, TRADE.public, Trades) as trades:
-        await bus.subscribe("streamer.reports.>", note)
-        await live.start(bus, TRADE, "one")
-        await trades.until_said(lambda said: any(each.trades for each in said))
-        report = await live.start(bus, TRADE, "two")
-        assert (report.state, report.owner, report.subscribers) == ("live", "one", 2)
-        assert [each.feed for each in await reports(bus)] == [TRADE]
-        assert requests == []
+    reports = FeedReports(
+        cast(Bus, SimpleNamespace(request_chunks=refuses)),
+        "this",
+        cast(Interests, SimpleNamespace(subscribers=lambda feed: 1)),
+        cast(Leases, SimpleNamespace(holder=lambda path: "other")),
+        cast(FeedSupervisor, None),
+    )
+    report = await reports.of(Feed("trade", "binance", "BTC/USDT"))
+    assert (report.owner, report.subscribers) == ("other", 1)

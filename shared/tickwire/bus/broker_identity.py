@@ -90,4 +90,4 @@ class _Watch:
             silent.ends()
             self.silence = None
             if (changes := describe_change(self._made, now)) is not None:
-                raise BrokerChanged(changes, "everything is opened anew")
+                raise BrokerChanged(changes, "the service starts again")

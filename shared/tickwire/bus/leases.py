@@ -5,8 +5,8 @@ claim, together with the bucket's creation time, is the lease's epoch and grows 
 expires after the TTL, and the marker of the expiry wakes those who wait. Rendezvous hashing over the live instances
 decides who claims first, so that leases spread, and few move when instances come and go.
 
-A lease steers, it does not fence: a paused holder resumes with work in hand. What it writes must be fenced by the
-epoch.
+A lease steers, it does not fence: a paused holder resumes in the middle of its work. What it writes must be
+fenced by the epoch.
 """
 
 from __future__ import annotations

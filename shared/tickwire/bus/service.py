@@ -163,7 +163,7 @@ def _in_task(
 
 
 def _busy(subject: str, in_hand: int) -> Busy:
-    return Busy(f"{in_hand:,} requests of {subject} are in hand already", "ask again in a moment, and fewer at once")
+    return Busy(f"{in_hand:,} requests of {subject} are being answered", "ask again in a moment, and fewer at once")
 
 
 def may_answer(request: Msg) -> bool:

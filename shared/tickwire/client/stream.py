@@ -110,7 +110,7 @@ class Stream(ABC, Generic[M, T]):
         self._task: asyncio.Task[None] | None = None
         self._entered = False
         self.sequence = 0
-        """Of the last message of the tape of which everything was handed on: `after=` it, one misses nothing."""
+        """Of the last message of the tape that was yielded whole: a stream opened with `after=` it misses nothing."""
 
     @abstractmethod
     async def _follow(self) -> None:

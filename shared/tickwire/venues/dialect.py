@@ -111,7 +111,7 @@ class Dialect:
     venue's checksum."""
     frame_number: Callable[[str], int | None] | None = None
     """The number of a frame, where the venue numbers all frames of a socket by one each; None for a frame without. If
-    one is missing, the socket is opened anew."""
+    one is missing, the socket is reopened."""
     refusal: Callable[[Mapping[str, Any]], Refusal] | None = None
     """Reads an error frame, parsed from JSON; None if ccxt reads it correctly."""
     stream_params: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda options, method: {}

@@ -8,6 +8,7 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from tickwire.cli.demo.scene import SYMBOL
 from tickwire.cli.output import render
 from tickwire.cli.processes.programs import check_writable, service_programs
 from tickwire.cli.processes.readiness import ready
+from tickwire.errors import NoSuchService
 from tickwire.observe import logs
 from tickwire.process import optional_packages, private_files, runfile, supervisor
 from tickwire.process.lifecycle import Exit, until_stopped
@@ -119,19 +121,27 @@ def _free_port() -> int:
         return port
 
 
+async def started(folder: Path, program: str, start: Awaitable[object]) -> None:
+    """Wait for `start`, which ends when a program is ready. Raises NoSuchService after START_TIMEOUT_S."""
+    try:
+        async with asyncio.timeout(START_TIMEOUT_S):
+            await start
+    except TimeoutError as error:
+        message = f"the {program} is not ready after {START_TIMEOUT_S:g} s"
+        raise NoSuchService(message, f"see the logs in {folder}") from error
+
+
 async def _play(run: _Demo) -> None:
     """Play both parts of the demo; set the exit code."""
     async with connect(NatsSettings(url=run.broker_url), name="tickwire-demo") as bus:
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await run.simulator_listens
-            await ready(bus, "cache")
-            await ready(bus, "fetcher")
+        await started(run.folder, "simulator", run.simulator_listens)
+        for service in ("cache", "fetcher"):
+            await started(run.folder, service, ready(bus, service))
         render.remark(f"ready after {time.monotonic() - run.began:.1f} s")
         results = await backfill.backfill(bus)
         found = await backfill.show_cache(bus, {job.key for job in results})
         sound = await backfill.verify(bus, found)
-        async with asyncio.timeout(START_TIMEOUT_S):
-            await ready(bus, "streamer")
+        await started(run.folder, "streamer", ready(bus, "streamer"))
         await live.fetch_history(bus)
         sound = await live.live(bus, run.gateway) and sound
     complete = all(job.complete for job in results) and len(results) == len(backfill.demo_keys())

@@ -30,7 +30,7 @@ class TapeCheck:
 
     @property
     def right(self) -> bool:
-        """Whether every trade is on the tape exactly once, as the exchange has it."""
+        """Whether every trade is on the tape exactly once, as in the exchange's own list."""
         return self.trades > 0 and not (self.twice or self.missing or self.different)
 
     @property

@@ -55,7 +55,7 @@ def reaches_future(ranges: Sequence[Range], now: int) -> bool:
 
 
 def without_future(ranges: Sequence[Range], proven: Iterable[Range], now: int) -> list[Range]:
-    """Verified ranges without the parts that nobody can have verified by `now` (ms).
+    """Verified ranges without the parts that cannot have been verified by `now` (ms).
 
     When a range that reaches into the future was written, its part after that moment had not been looked at, and the
     moment is not known. So of such a range only `proven` is kept, what its rows prove by themselves, up to `now`.

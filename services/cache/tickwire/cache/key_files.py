@@ -118,7 +118,7 @@ class KeyFiles:
                     disk.fdatasync(fd)
                 except OSError:
                     # Truncate at once, so that a retry writes these bytes again: after a failed sync the page cache
-                    # marks them clean. If the truncation fails, too, `_cut` has it done before anything else.
+                    # marks them clean. If the truncation fails, too, `_cut` makes the next access truncate.
                     disk.truncate(fd, state.size)
                     self._cut = None
                     raise

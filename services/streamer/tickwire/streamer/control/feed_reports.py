@@ -10,7 +10,7 @@ import msgspec
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Leases
 from tickwire.bus.service import Call
-from tickwire.errors import NoSuchService, RequestTimeout
+from tickwire.errors import Busy, InternalError, NoSuchService, RequestTimeout
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
 from tickwire.observe import logs
@@ -70,7 +70,7 @@ class FeedReports:
         await _reply_in_chunks(call, self._own.reports(request.exchange), [])
 
     async def _reported_by(self, instance: str, request: FeedsRequest) -> list[FeedReport] | None:
-        """The feeds that an instance owns; None if it does not answer."""
+        """The feeds that an instance owns; None if it does not answer, or refuses to."""
         if instance == self._instance:
             return self._own.reports(request.exchange)
         found: list[FeedReport] = []
@@ -80,8 +80,8 @@ class FeedReports:
                     f"streamer.reports.{instance}", request, _decode, timeout_s=OTHERS_S
                 ):
                     found += part.feeds
-        except (NoSuchService, RequestTimeout, TimeoutError) as error:
-            log.debug("an instance does not answer", other=instance, error=repr(error))
+        except (NoSuchService, RequestTimeout, TimeoutError, Busy, InternalError) as error:
+            log.debug("an instance does not report its feeds", other=instance, error=repr(error))
             return None
         return found
 

@@ -29,7 +29,7 @@ def frame_decoder(
     last: int | None = None
 
     def follows(text: str) -> bool:
-        """Whether no frame is missing before this one; opens the socket anew otherwise."""
+        """Whether no frame is missing before this one; reopens the socket otherwise."""
         nonlocal last
         number = None if number_of is None else number_of(text)
         if number is None:
