@@ -80,7 +80,7 @@ def test_an_endpoint_may_name_parameters_in_its_path() -> None:
         exchanges=(),
         hosts=("api.made.test",),
         endpoints={"GET products/{id}/trades": endpoint, "POST info": endpoint, "GET v1/{rest...}": endpoint},
-        error=lambda refused: refused.code,
+        error=lambda refused, now: refused.code,
         too_many_requests=lambda limit: Refused(1, "too many"),
     )
     directory = Directory([venue], Exchange(checked({"symbols": ["BTC/USDT"]})))

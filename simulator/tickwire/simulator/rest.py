@@ -72,13 +72,13 @@ class Rest:
             found = hit.changed(found) if hit else found
             weight, body = found.weight, _encode(venue.body(found.value(), now))
         except Refused as refused:
-            weight, status, body = 1, refused.status or venue.refusal_status, _encode(venue.error(refused))
+            weight, status, body = 1, refused.status or venue.refusal_status, _encode(venue.error(refused, now))
         if hit and hit.fault.kind == "truncated":
             body = body[: len(body) // 2]
         usage = self._usage(call.host, weight)
         if usage.exceeded or self._banned(venue.name):
             refusal = venue.too_many_requests(usage.limit or 0)
-            status, body = refusal.status or venue.refusal_status, _encode(venue.error(refusal))
+            status, body = refusal.status or venue.refusal_status, _encode(venue.error(refusal, now))
         return Reply(status, body, venue.usage_headers(usage))
 
     def _found(self, venue: Venue, call: Call, now: int) -> Answer | None:

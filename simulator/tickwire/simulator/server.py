@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import msgspec
 from aiohttp import web
 
-from tickwire.errors import ConfigError
+from tickwire.errors import BadRequest, ConfigError
 from tickwire.simulator import control
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.directory import Directory, discovered
@@ -44,14 +44,17 @@ class Simulator:
 class _Gate:
     """Dispatches HTTP requests to the endpoints of the venues, and applies faults."""
 
-    def __init__(self, config: SimulatorConfig) -> None:
+    def __init__(self, config: SimulatorConfig, found: list[Venue]) -> None:
         self.exchange = Exchange(config)
         self.faults = Faults()
         self.journal = Journal()
         playbacks = recorded.read(config.play_wire)
-        self._directory = Directory([*recorded.venues(playbacks), *discovered()], self.exchange)
+        self._directory = Directory([*recorded.venues(playbacks), *found], self.exchange)
         declared = {name: venue.rules for name, venue in self._directory.venues.items()}
-        rules = RulesInForce(declared, config.rules, config.limits)
+        try:
+            rules = RulesInForce(declared, config.rules, config.limits)
+        except BadRequest as error:
+            raise ConfigError(f"the simulator's settings: {error}") from error
         self.feed = Feed(self.exchange, self._directory, self.faults, self.journal, rules, config.ping_s)
         self.recordings = recorded.Recordings(playbacks, self.feed)
         self._rest = Rest(self.exchange, self._directory, self.faults, self.feed.limits.banned, config.weight_limit)
@@ -135,12 +138,12 @@ class _Gate:
 
 
 @asynccontextmanager
-async def simulator(config: SimulatorConfig) -> AsyncIterator[Simulator]:
-    """Run a simulated exchange within the block.
+async def simulator(config: SimulatorConfig, found: list[Venue] | None = None) -> AsyncIterator[Simulator]:
+    """Run a simulated exchange within the block, with the venues `found` (None: those in the folder `venues/`).
 
-    Raises ConfigError where a file to be played is invalid or the port is taken.
+    Raises ConfigError where a file to be played is invalid, a rule names no venue, or the port is taken.
     """
-    gate = _Gate(config)
+    gate = _Gate(config, discovered() if found is None else found)
     # A request that hangs on command ends with its client, and does not delay the shutdown.
     runner = web.AppRunner(gate.app, access_log=None, handler_cancellation=True, shutdown_timeout=0.2)
     await runner.setup()

@@ -87,8 +87,8 @@ class Venue(Struct, frozen=True):
     """Patterns (fnmatch) of the hosts of REST and sockets, without ports."""
     endpoints: Mapping[str, Endpoint]
     """By `GET path` or `POST path`; `{name}` is a segment of the path, `{name...}` the rest of it."""
-    error: Callable[[Refused], Any]
-    """The body of an error answer."""
+    error: Callable[[Refused, int], Any]
+    """Makes the body of an error answer, given the exchange's time (ms)."""
     too_many_requests: Callable[[int], Refused]
     """The error above a limit of this many requests a minute."""
     sockets: tuple[Sockets, ...] = ()

@@ -37,7 +37,7 @@ class Forms(Struct, frozen=True):
     per_request: Callable[[Order], Any] | None = None
     """One acknowledgement for the whole request, before its topics' messages; None where there is none."""
     whole: bool = False
-    """Whether one topic that does not exist refuses the whole request."""
+    """Whether one topic that is refused refuses the whole request."""
     full: Callable[[Order, Topic], Any] | None = None
     """The answer to a topic above the limit for one socket; None: as `refused`."""
 
@@ -45,19 +45,24 @@ class Forms(Struct, frozen=True):
 def carry_out(
     dialect: Dialect, socket: Socket, order: Order, subscriptions: Subscriptions, forms: Forms
 ) -> list[bytes]:
-    """Carry out an order; return the answers, each topic's first messages after its acknowledgement."""
+    """Carry out an order; return the answers: refusals, then acknowledgements, each before its topics' messages."""
     encode = msgspec.json.encode
-    known = [topic for topic in order.topics if dialect.stream(topic.name) is not None]
-    refused = [topic for topic in order.topics if topic not in known]
-    if refused and forms.whole:
-        return [encode(forms.refused(order, refused[0]))]
-    answers = [encode(forms.refused(order, topic)) for topic in refused]
-    if forms.per_request and known:
+    taken: list[Topic] = []
+    refusals: list[bytes] = []
+    for topic in order.topics:
+        more = sum(each.name not in socket.names for each in [*taken, topic])
+        if dialect.stream(topic.name) is None:
+            refusals.append(encode(forms.refused(order, topic)))
+        elif order.subscribes and topic.name not in socket.names and subscriptions.full(socket, more):
+            refusals.append(encode((forms.full or forms.refused)(order, topic)))
+        else:
+            taken.append(topic)
+    if refusals and forms.whole:
+        return refusals[:1]
+    answers = refusals
+    if forms.per_request and taken:
         answers.append(encode(forms.per_request(order)))
-    for topic in known:
-        if order.subscribes and topic.name not in socket.names and subscriptions.full(socket, 1):
-            answers.append(encode((forms.full or forms.refused)(order, topic)))
-            continue
+    for topic in taken:
         if forms.per_topic:
             answers.append(encode(forms.per_topic(order, topic)))
         if order.subscribes:

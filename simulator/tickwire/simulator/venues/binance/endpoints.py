@@ -49,6 +49,6 @@ def _holes(request: Request, symbol: str) -> list[range]:
     return request.holes(instrument) if instrument else request.faults.forgotten(request.target, [symbol])
 
 
-def error(refused: Refused) -> Any:
+def error(refused: Refused, now: int) -> Any:
     """Return the body of an error answer."""
     return {"code": refused.code, "msg": refused.message}

@@ -19,7 +19,7 @@ def _body(value: Any, now: int) -> Any:
     return {"code": "0", "msg": "", "data": value}
 
 
-def _error(refused: Refused) -> Any:
+def _error(refused: Refused, now: int) -> Any:
     return {"code": str(refused.code), "msg": refused.message, "data": []}
 
 
