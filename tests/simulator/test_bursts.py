@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from simulator.asking import get
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 
@@ -15,11 +16,6 @@ pytestmark = pytest.mark.actors
 
 NOW = 1_750_000_030_500
 SPOT = "api.binance.com/api/v3"
-
-
-async def get(running: Simulator, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/{path}", params=query) as response:
-        return await response.json()
 
 
 async def burst(running: Simulator, **order: Any) -> Any:

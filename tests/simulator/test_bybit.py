@@ -1,19 +1,17 @@
-"""The simulator as Bybit v5, seen by unmodified ccxt and beside recorded messages: spot, linear and inverse."""
+"""The simulator as Bybit v5, seen by unmodified ccxt: spot, linear and inverse contracts of one market."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
 import pytest
 from ccxt.base.errors import BadRequest, ExchangeError, RateLimitExceeded
 
+from simulator.asking import connected, get, order
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 
@@ -24,25 +22,10 @@ MINUTE = 60_000
 SYMBOLS = ("BTC/USDT", "BTC/USDT:USDT", "BTC/USD:BTC")
 CATEGORIES = ("spot", "linear", "inverse")
 IDS = {"spot": "BTCUSDT", "linear": "BTCUSDT", "inverse": "BTCUSD"}
-RECORDED = Path(__file__).parents[3] / "shared" / "data" / "venues" / "bybit"
-needs_recorded = pytest.mark.skipif(not RECORDED.is_dir(), reason="the recorded messages are not there")
 
 
-@asynccontextmanager
-async def socket(running: Simulator, category: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    url = f"{running.url.replace('http', 'ws')}/stream.bybit.com/v5/public/{category}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url) as connection:
-        yield connection
-
-
-async def order(running: Simulator, **fault: Any) -> None:
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/faults", json=fault) as response:
-        assert response.status == 200
-
-
-async def get(running: Simulator, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/{path}", params=query) as response:
-        return await response.json()
+def socket(running: Simulator, category: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+    return connected(running, f"stream.bybit.com/v5/public/{category}")
 
 
 async def market(running: Simulator, endpoint: str, **query: Any) -> Any:
@@ -248,116 +231,3 @@ async def test_ccxt_is_told_of_a_subscription_that_is_refused() -> None:
         running.exchange.list_("BTC/USDT", listed=False)
         with pytest.raises(ExchangeError, match=re.escape("Invalid topic: publicTrade.BTCUSDT")):
             await asyncio.wait_for(venue.watch_trades("BTC/USDT"), 60)
-
-
-# ---- Beside the recorded messages
-
-
-def form(value: Any) -> Any:
-    """The form of a JSON value: keys in their order, types, and texts of numbers by their kind."""
-    if isinstance(value, dict):
-        return {name: form(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [form(value[0])] if value else []
-    if isinstance(value, str):
-        return "number" if re.fullmatch(r"-?\d+(\.\d+)?", value) else "uuid" if value.count("-") == 4 else "text"
-    return type(value).__name__
-
-
-def samples() -> Iterator[Any]:
-    for line in (RECORDED / "ws_samples.jsonl").read_text().splitlines():
-        yield json.loads(line)
-
-
-def recorded(topic: str, kind: str, symbol: str, session: str = "bybit") -> Any:
-    """The first recorded message of a topic, of this type, about a symbol."""
-    return next(
-        message for each in samples()
-        if (message := each["message"]).get("topic") == f"{topic}.{symbol}" and message.get("type") == kind
-        and each["session"] == session
-    )  # fmt: skip
-
-
-async def made(category: str, topic: str, kind: str) -> Any:
-    """The simulator's first message of a topic and type."""
-    async with simulated(now=NOW, speed=1, live_rate=50) as running, socket(running, category) as connection:
-        await connection.send_json({"op": "subscribe", "args": [topic]})
-        async with asyncio.timeout(100):
-            while (message := (await received(connection, topic))[0])["type"] != kind:
-                pass
-    return message
-
-
-@needs_recorded
-@pytest.mark.parametrize(
-    ("category", "session", "symbol"), [("inverse", "bybit", "BTCUSD"), ("linear", "bybit", "LTCUSDT"),
-                                        ("spot", "bybit spot", "BTCUSDT")],
-)  # fmt: skip
-async def test_trade_messages_have_the_recorded_form(category: str, session: str, symbol: str) -> None:
-    theirs = recorded("publicTrade", "snapshot", symbol, session)
-    ours = await made(category, f"publicTrade.{IDS[category]}", "snapshot")
-    assert form(ours) == form(theirs)
-    assert list(ours["data"][0]) == list(theirs["data"][0])
-    assert ours["data"][0].get("L", "PlusTick") in ("PlusTick", "ZeroPlusTick", "MinusTick", "ZeroMinusTick")
-
-
-@needs_recorded
-@pytest.mark.parametrize("kind", ["snapshot", "delta"])
-async def test_book_messages_have_the_recorded_form(kind: str) -> None:
-    theirs = recorded("orderbook.50", kind, "BTCPERP")
-    ours = await made("linear", "orderbook.50.BTCUSDT", kind)
-    levels = [*ours["data"]["b"], *ours["data"]["a"]]
-    assert levels
-    assert form(ours | {"data": ours["data"] | {"b": levels, "a": levels}}) == form(theirs)
-    decimals = {len(price.partition(".")[2]) for price, _ in levels}
-    assert decimals == {2} == {len(price.partition(".")[2]) for price, _ in theirs["data"]["b"]}
-
-
-@needs_recorded
-@pytest.mark.parametrize(("category", "symbol"), [("inverse", "BTCUSD"), ("linear", "BTCUSDT")])
-async def test_tickers_of_contracts_have_the_recorded_form(category: str, symbol: str) -> None:
-    theirs = recorded("tickers", "snapshot", symbol)
-    ours = await made(category, f"tickers.{symbol}", "snapshot")
-    assert form(ours) == form(theirs)
-    delta = await made(category, f"tickers.{symbol}", "delta")
-    assert {*delta} == {*theirs}
-    assert {*delta["data"]} <= {*theirs["data"]}
-
-
-@needs_recorded
-async def test_candles_and_acknowledgements_have_the_recorded_form() -> None:
-    theirs = json.loads((RECORDED / "ws_kline.json").read_text())
-    ours = await made("linear", "kline.5.BTCUSDT", "snapshot")
-    assert form(ours) == form(theirs)
-    assert list(ours["data"][0]) == list(theirs["data"][0])
-    async with simulated(now=NOW) as running, socket(running, "linear") as connection:
-        await connection.send_json({"op": "subscribe", "args": ["orderbook.1.BTCUSDT"], "req_id": "sub-orderbook-1"})
-        await connection.send_json({"op": "subscribe", "args": ["invalid.topic.BTCUSDT"]})
-        acknowledged, _, refused = [await connection.receive_json(timeout=60) for _ in range(3)]
-    assert acknowledged == json.loads((RECORDED / "ws_subscription_ack.json").read_text())
-    assert refused == json.loads((RECORDED / "ws_subscription_failure.json").read_text())
-
-
-@needs_recorded
-@pytest.mark.parametrize(
-    ("file", "endpoint", "query"),
-    [
-        ("http_get_instruments_spot", "instruments-info", {"category": "spot"}),
-        ("http_get_instruments_linear", "instruments-info", {"category": "linear"}),
-        ("http_get_instruments_inverse", "instruments-info", {"category": "inverse"}),
-        ("http_get_klines_linear", "kline", {"category": "linear", "symbol": "BTCUSDT", "interval": "1"}),
-        ("http_get_trades_recent", "recent-trade", {"category": "linear", "symbol": "BTCUSDT"}),
-    ],
-)
-async def test_rest_answers_have_the_recorded_form(file: str, endpoint: str, query: dict[str, str]) -> None:
-    theirs = json.loads((RECORDED / f"{file}.json").read_text())
-    async with simulated(now=NOW) as running:
-        ours = await market(running, endpoint, **query)
-    assert {*theirs} <= {*ours}
-    row = form(ours["result"]["list"][0])
-    assert {*theirs["result"]} - {*ours["result"]} == set()
-    other = form(theirs["result"]["list"][0])
-    if isinstance(row, dict) and "deliveryFeeRate" in row:
-        # Empty for contracts that are never delivered.
-        row["deliveryFeeRate"] = other["deliveryFeeRate"]
-    assert row == other

@@ -9,8 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
+from simulator.asking import get
 from support.simulated import client, simulated
-from tickwire.simulator.server import Simulator
 
 pytestmark = pytest.mark.actors
 
@@ -18,11 +18,6 @@ NOW = 1_750_000_030_500
 MINUTE = 60_000
 SYMBOL = "BTC/USDT:USDT"
 AGGREGATED = {name: {"name": "aggTrade"} for name in ("watchTrades", "watchTradesForSymbols")}
-
-
-async def get(running: Simulator, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/{path}", params=query) as response:
-        return await response.json()
 
 
 @pytest.mark.parametrize("exchange", ["binanceusdm", "binance"])

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import BadSymbol, InvalidNonce, RateLimitExceeded
 
+from simulator.asking import get, order
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 
@@ -26,16 +27,6 @@ async def socket(running: Simulator, path: str = "public") -> AsyncIterator[aioh
     url = f"{running.url.replace('http', 'ws')}/ws.okx.com:8443/ws/v5/{path}"
     async with aiohttp.ClientSession() as http, http.ws_connect(url) as connection:
         yield connection
-
-
-async def order(running: Simulator, **fault: Any) -> None:
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/faults", json=fault) as response:
-        assert response.status == 200
-
-
-async def get(running: Simulator, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/{path}", params=query) as response:
-        return await response.json()
 
 
 def said(kind: str, channel: str, instrument: str = "BTC-USDT") -> dict[str, Any]:

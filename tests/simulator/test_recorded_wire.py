@@ -14,6 +14,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import BadSymbol
 
+from simulator.asking import get
 from support.simulated import client, simulated
 from tickwire.errors import ConfigError
 from tickwire.simulator.server import Simulator
@@ -49,11 +50,6 @@ def written(folder: Path) -> str:
 async def wire(running: Simulator, **order: Any) -> Any:
     async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/wire", json=order) as response:
         assert response.status == 200, await response.text()
-        return await response.json()
-
-
-async def get(running: Simulator, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/{path}", params=query) as response:
         return await response.json()
 
 

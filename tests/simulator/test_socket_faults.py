@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import ExchangeError, NetworkError
 
+from simulator.asking import get, order
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 
@@ -29,16 +30,6 @@ async def socket(
     url = f"{running.url.replace('http', 'ws')}/{path}"
     async with aiohttp.ClientSession() as http, http.ws_connect(url, **options) as connection:
         yield connection
-
-
-async def order(running: Simulator, **fault: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/faults", json=fault) as response:
-        return await response.json()
-
-
-async def get(running: Simulator, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{running.url}/{path}", params=query) as response:
-        return await response.json()
 
 
 async def test_a_socket_is_pinged_with_the_time_and_stays_while_it_answers() -> None:

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import NetworkError
 
+from simulator.asking import order
 from support.simulated import client, simulated
 from tickwire.simulator.faults import Fault
 from tickwire.simulator.server import Simulator
@@ -42,11 +43,6 @@ async def truth(running: Simulator, since: int, symbol: str = "BTC/USDT") -> Any
         http.get(f"{running.url}/_sim/truth/trades", params=query) as response,
     ):
         return await response.json()
-
-
-async def order(running: Simulator, **fault: Any) -> None:
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/faults", json=fault) as response:
-        assert response.status == 200
 
 
 def advance(running: Simulator, ms: int) -> None:
