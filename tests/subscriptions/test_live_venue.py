@@ -43,13 +43,7 @@ async def truth(exchange: SimulatorProcess, symbol: str, ids: Sequence[str | Non
         found += page
         first = page[-1]["id"] + 1
     return [
-        Trade(
-            id=str(row["id"]),
-            timestamp=row["timestamp"],
-            side=row["side"],
-            price=row["price"],
-            amount=row["amount"],
-        )
+        Trade(id=str(row["id"]), timestamp=row["timestamp"], side=row["side"], price=row["price"], amount=row["amount"])
         for row in found
     ]
 
@@ -190,20 +184,22 @@ async def test_differences_of_a_future_s_book_name_the_one_before(exchange: Simu
 
 
 @pytest.mark.parametrize(
-    ("kind", "streams"),
+    ("of", "kind", "streams", "hooks"),
     [
-        ("trade", {"btcusdt@aggTrade"}),
-        ("book", {"btcusdt@depth@100ms"}),
-        ("ticker", {"btcusdt@ticker", "btcusdt@bookTicker"}),
-        ("candle", {"btcusdt@kline_1s"}),
+        *(("binance", "trade", {"btcusdt@aggTrade"}, hooks) for hooks in PATHS.values()),
+        *(("binance", "book", {"btcusdt@depth@100ms"}, hooks) for hooks in PATHS.values()),
+        *(("binance", "ticker", {"btcusdt@ticker", "btcusdt@bookTicker"}, hooks) for hooks in PATHS.values()),
+        *(("binance", "candle", {"btcusdt@kline_1s"}, hooks) for hooks in PATHS.values()),
+        ("okx", "trade", {"trades:BTC-USDT"}, None),
+        ("okx", "book", {"books:BTC-USDT"}, None),
+        ("okx", "candle", {"candle1m:BTC-USDT"}, None),
     ],
 )
-@pytest.mark.parametrize("hooks", PATHS.values(), ids=PATHS.keys())
 async def test_what_nobody_watches_any_more_is_unsubscribed_and_can_be_watched_again(
-    exchange: SimulatorProcess, kind: Any, streams: set[str], hooks: Hooks
+    exchange: SimulatorProcess, of: str, kind: Any, streams: set[str], hooks: Hooks | None
 ) -> None:
-    feed = Feed(kind, "binance", "BTC/USDT", "1s" if kind == "candle" else None)
-    async with venue_at(exchange.url, hooks=hooks) as venue:
+    feed = Feed(kind, of, "BTC/USDT", {"binance": "1s", "okx": "1m"}[of] if kind == "candle" else None)
+    async with venue_at(exchange.url, of, hooks=hooks) as venue:
         for _ in range(2):
             memory = Memory()
             async with venue.watching(feed, memory):

@@ -101,29 +101,6 @@ async def test_weeks_of_hong_kong_are_no_weeks(exchange: SimulatorProcess) -> No
     assert memory.items == []
 
 
-@pytest.mark.parametrize(
-    ("kind", "streams"),
-    [
-        ("trade", {"trades:BTC-USDT"}),
-        ("book", {"books:BTC-USDT"}),
-        ("candle", {"candle1m:BTC-USDT"}),
-    ],
-)
-async def test_what_nobody_watches_any_more_is_unsubscribed_and_can_be_watched_again(
-    exchange: SimulatorProcess, kind: Any, streams: set[str]
-) -> None:
-    feed = Feed(kind, "okx", "BTC/USDT", "1m" if kind == "candle" else None)
-    async with venue_at(exchange.url, "okx") as venue:
-        for _ in range(2):
-            memory = Memory()
-            async with venue.watching(feed, memory):
-                await memory.get(2)
-            log = await exchange.log("/ws/")
-            for event in ("subscribe", "unsubscribe"):
-                assert {name for entry in log if entry["event"] == event for name in entry["streams"]} == streams
-            await exchange.forget_log()
-
-
 async def test_a_socket_with_what_cannot_be_unsubscribed_is_closed_after_the_last_feed(
     exchange: SimulatorProcess,
 ) -> None:
