@@ -25,12 +25,20 @@ ELSEWHERE = {"tickwire.toml", "__init__.py", "tickwire/"}
 
 
 def named(document: Path) -> list[tuple[int, str, list[str]]]:
-    """(line number, name, folders named before it on the line) of everything in backticks or links that is a path."""
+    """(line number, name, folders that it may be in) of everything in backticks or links that is a path.
+
+    The folders are those named before it on the line, and those that the section says its files are in.
+    """
     found = []
     code = False
+    of_section: list[str] = []
     for number, line in enumerate(document.read_text().splitlines(), 1):
         code ^= line.startswith("```")
-        folders: list[str] = []
+        if line.startswith("## "):
+            of_section = []
+        elif not line.startswith("|"):
+            of_section += [each for each in re.findall(r"`([^`\s]+/)`", line) if (ROOT / each).is_dir()]
+        folders = [*of_section]
         names = (
             []
             if code or line.startswith("    ")
