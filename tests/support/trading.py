@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from tickwire.exchange.admission import Admission
+from tickwire.exchange.ccxt_types import CcxtOrderBook
 from tickwire.exchange.gate import Gate
 from tickwire.model.feeds import Trade
 from tickwire.model.times import now_ms
@@ -93,11 +94,11 @@ class Rest:
             return [row(each) for each in by_id(self.happened, params["fromId"], size)]
         return [row(each) for each in by_time(self.happened, since or 0, size)]
 
-    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> dict[str, Any]:
+    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> CcxtOrderBook:
         """As ccxt's."""
         self.asked.append((symbol, limit))
         self.asking.set()
         answer = await self.answers.get()
         if isinstance(answer, BaseException):
             raise answer
-        return answer
+        return cast(CcxtOrderBook, answer)

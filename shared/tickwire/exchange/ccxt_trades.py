@@ -12,12 +12,12 @@ OF_AN_ORDER = frozenset({"status", "remaining"})
 """Orders have all fields of trades, and these."""
 
 
-def is_trade(item: Any) -> bool:
+def is_trade(item: object) -> bool:
     """Whether it is a trade of ccxt's unified form."""
     return isinstance(item, dict) and item.keys() >= OF_A_TRADE and item.keys().isdisjoint(OF_AN_ORDER)
 
 
-def are_trades(result: Any) -> bool:
+def are_trades(result: object) -> bool:
     """Whether it is a list of trades, judged by the newest; an empty list is not."""
     return isinstance(result, list) and len(result) > 0 and is_trade(result[-1])
 

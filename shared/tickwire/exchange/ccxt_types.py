@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate
 
 Market = Mapping[str, Any]
 """ccxt's manual, "Market structure"."""
+Params = Mapping[str, Any]
+"""Further parameters of a request: ccxt's manual, "Overriding Unified API Params"."""
+Levels = Sequence[Sequence[Any]]
+"""Levels of one side of a book, best first: price and amount, and with some venues more. ccxt does not check them."""
+
+
+class CcxtOrderBook(TypedDict):
+    """ccxt's manual, "Order Book Structure": the fields that are read. Venues differ in which ones are None."""
+
+    bids: Levels
+    asks: Levels
+    timestamp: int | None
+    nonce: int | None
 
 
 class CcxtClient(Protocol):
@@ -73,7 +86,7 @@ class TradePages(Protocol):
         """ccxt's manual, "Features"."""
 
     @property
-    def markets(self) -> Mapping[str, Any] | None:
+    def markets(self) -> Mapping[str, Market] | None:
         """Markets by symbol; None until they are loaded."""
 
     def milliseconds(self) -> int:
@@ -92,7 +105,7 @@ class CcxtExchange(TradePages, Protocol):
     has: dict[str, Any]
     options: dict[str, Any]
     features: Mapping[str, Any] | None
-    markets: dict[str, Any] | None
+    markets: dict[str, Market] | None
     timeframes: Mapping[str, Any] | None
     requiredCredentials: Mapping[str, bool]
     precisionMode: int
@@ -115,54 +128,54 @@ class CcxtExchange(TradePages, Protocol):
     def check_required_credentials(self, error: bool = True) -> bool:
         """Whether all required credentials are set."""
 
-    def set_markets(self, markets: Sequence[Market]) -> Any:
+    def set_markets(self, markets: Sequence[Market]) -> object:
         """Set the markets without asking the exchange."""
 
     async def throttle(self, cost: float | None = None) -> None:
         """Wait until a request of this cost may be sent."""
 
-    async def load_markets(self, reload: bool = False) -> Any:
+    async def load_markets(self, reload: bool = False) -> Mapping[str, Market]:
         """Load the markets."""
 
     async def fetch_time(self) -> Any:
         """The exchange's time, ms."""
 
     async def fetch_ohlcv(
-        self, symbol: str, timeframe: str, since: int | None, limit: int | None, params: Mapping[str, Any] = ...
+        self, symbol: str, timeframe: str, since: int | None, limit: int | None, params: Params = ...
     ) -> Sequence[Any]:
         """A page of candles."""
 
-    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> Any:
+    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> CcxtOrderBook:
         """A snapshot of a book."""
 
-    async def watch_trades(self, symbol: str, *, params: Mapping[str, Any]) -> Any:
+    async def watch_trades(self, symbol: str, *, params: Params) -> object:
         """Subscribe to trades, and wait for the next."""
 
-    async def un_watch_trades(self, symbol: str, params: Mapping[str, Any]) -> Any:
+    async def un_watch_trades(self, symbol: str, params: Params) -> object:
         """Unsubscribe from trades."""
 
-    async def watch_order_book(self, symbol: str, *, params: Mapping[str, Any]) -> Any:
+    async def watch_order_book(self, symbol: str, *, params: Params) -> object:
         """Subscribe to a book, and wait for its next change."""
 
-    async def un_watch_order_book(self, symbol: str, params: Mapping[str, Any]) -> Any:
+    async def un_watch_order_book(self, symbol: str, params: Params) -> object:
         """Unsubscribe from a book."""
 
-    async def watch_ticker(self, symbol: str, params: Mapping[str, Any]) -> Any:
+    async def watch_ticker(self, symbol: str, params: Params) -> object:
         """Subscribe to a ticker, and wait for its next change."""
 
-    async def un_watch_ticker(self, symbol: str, params: Mapping[str, Any]) -> Any:
+    async def un_watch_ticker(self, symbol: str, params: Params) -> object:
         """Unsubscribe from a ticker."""
 
-    async def watch_bids_asks(self, symbols: Sequence[str], *, params: Mapping[str, Any]) -> Any:
+    async def watch_bids_asks(self, symbols: Sequence[str], *, params: Params) -> object:
         """Subscribe to best prices, and wait for their next change."""
 
-    async def un_watch_bids_asks(self, symbols: Sequence[str], params: Mapping[str, Any]) -> Any:
+    async def un_watch_bids_asks(self, symbols: Sequence[str], params: Params) -> object:
         """Unsubscribe from best prices."""
 
-    async def watch_ohlcv(self, symbol: str, timeframe: str | None, *, params: Mapping[str, Any]) -> Any:
+    async def watch_ohlcv(self, symbol: str, timeframe: str | None, *, params: Params) -> object:
         """Subscribe to candles, and wait for their next change."""
 
-    async def un_watch_ohlcv(self, symbol: str, timeframe: str | None, params: Mapping[str, Any]) -> Any:
+    async def un_watch_ohlcv(self, symbol: str, timeframe: str | None, params: Params) -> object:
         """Unsubscribe from candles."""
 
 

@@ -6,17 +6,16 @@ import asyncio
 import difflib
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
 
 from tickwire.errors import UnknownSymbol
-from tickwire.exchange.ccxt_types import OpenedExchange
+from tickwire.exchange.ccxt_types import Market, OpenedExchange
 
 AGAIN_S = 30.0
 """An exchange is asked for its markets at most once in this time for symbols that it does not list."""
 OLD_S = 3600.0
 """Markets older than this are reloaded at the next request: some may have been delisted."""
 
-Load = Callable[[bool], Awaitable[Any]]
+Load = Callable[[bool], Awaitable[object]]
 """Loads the markets of a ccxt exchange; with True, again. Its exceptions are raised unchanged."""
 
 
@@ -39,7 +38,7 @@ class Listing:
         async with self._turn:
             await self._first(load, asked_at)
 
-    async def find(self, symbol: str, load: Load) -> Any:
+    async def find(self, symbol: str, load: Load) -> Market | None:
         """ccxt's description of a market; None if the exchange, asked within the last AGAIN_S, does not list it.
 
         Raises what `load` raises if the exchange does not answer and the symbol is not known from before.
@@ -64,7 +63,7 @@ class Listing:
                     raise
             return self._known(symbol)
 
-    def _known(self, symbol: str) -> Any:
+    def _known(self, symbol: str) -> Market | None:
         return (self._exchange.markets or {}).get(symbol)
 
     @property

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -60,7 +60,7 @@ class TickerState:
         """Of the newest update that has a time, ms."""
         self._symbol = symbol
 
-    def update(self, item: Any) -> list[str]:
+    def update(self, item: Mapping[str, Any]) -> list[str]:
         """Apply an update: a dict with some of the fields; None says nothing. Returns the reasons of bad values.
 
         Raises TypeError, ValueError, AttributeError or OverflowError if the update is not such a dict.
@@ -120,7 +120,7 @@ class TickerFeed:
             self._throttle.notify_now()
             await publisher
 
-    def take(self, items: Sequence[Any], received: int) -> None:
+    def take(self, items: Sequence[Mapping[str, Any]], received: int) -> None:
         """Apply updates: dicts with some of the fields."""
         for item in items:
             try:

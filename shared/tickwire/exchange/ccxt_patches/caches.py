@@ -27,12 +27,12 @@ BEST_PRICES = "best prices"
 """The name of a ticker's second subscription."""
 
 
-def is_book(result: Any) -> TypeGuard[Mapping[str, Any]]:
+def is_book(result: object) -> TypeGuard[Mapping[str, Any]]:
     """Whether a result is a book as ccxt caches it."""
     return isinstance(result, OrderBook)
 
 
-def is_candles(result: Any) -> TypeGuard[Sequence[Any]]:
+def is_candles(result: object) -> TypeGuard[Sequence[Any]]:
     """Whether a result is a cache of the candles of one symbol and timeframe."""
     return isinstance(result, ArrayCacheByTimestamp)
 

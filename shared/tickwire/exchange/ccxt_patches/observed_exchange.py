@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
-from tickwire.exchange.ccxt_types import CcxtClient
+from tickwire.exchange.ccxt_types import CcxtClient, OpenedExchange
 from tickwire.redaction import described
 from tickwire.venues.dialect import Dialect
 
@@ -42,7 +42,7 @@ class SocketObserver(Protocol):
     def client_used(self, client: CcxtClient) -> None:
         """A socket was looked up on behalf of the current subscription."""
 
-    def subscribing(self, client: CcxtClient, names: Sequence[Any], message: Any) -> None:
+    def subscribing(self, client: CcxtClient, names: Sequence[str | None], message: object) -> None:
         """These subscriptions are made, by this message unless ccxt has made them already."""
 
     def stream_taken(self, name: str, count: int) -> None:
@@ -53,6 +53,12 @@ class SocketObserver(Protocol):
 
     def refused(self, client: CcxtClient, reason: str, request: str | None = None) -> None:
         """An error frame arrived: about a request, or about none that is named."""
+
+
+class StreamedExchange(OpenedExchange, Protocol):
+    """An exchange of ccxt.pro that reports to an observer: see `ObservedExchange`."""
+
+    observer: SocketObserver | None
 
 
 class ObservedExchange(Exchange):  # type: ignore[misc]

@@ -41,11 +41,11 @@ class Uses(NamedTuple):
 
     text: Callable[[str | bytes, int], bool] | None
     """(frame, time of receipt in ms)"""
-    result: Callable[[Any, Any], bool] | None
+    result: Callable[[object, str], bool] | None
     """(result of ccxt's parsing, the name under which ccxt publishes it)"""
     rejected: Callable[[str], None]
     """(why a frame could not be used)"""
-    unaddressed: Callable[[Exception, Callable[..., Any]], None] | None = None
+    unaddressed: Callable[[Exception, Callable[..., object]], None] | None = None
     """(an error frame that refers to no await, Client.reject): ccxt would fail every await of the socket."""
 
 
@@ -54,9 +54,9 @@ class ClientCalls(NamedTuple):
 
     parsed: Callable[[str | bytes], None]
     """After ccxt has parsed a frame without raising."""
-    sending: Callable[[Any], None]
+    sending: Callable[[object], None]
     """Before a message is sent."""
-    awaiting: Callable[[Any], None]
+    awaiting: Callable[[str], None]
     """Before something waits for results of this name."""
     opening: Callable[[], None]
     """Before the socket is opened, in the task that its loops inherit their context from."""

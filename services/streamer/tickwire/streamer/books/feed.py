@@ -16,7 +16,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from tickwire.bus import streams
 from tickwire.model import messages
@@ -122,7 +121,7 @@ class BookFeed:
 
     # ---- called by the venue
 
-    def take(self, items: Sequence[Any], received: int) -> None:
+    def take(self, items: Sequence[object], received: int) -> None:
         """Take deltas of the book, or whole books."""
         for item in items:
             if isinstance(item, Diff):

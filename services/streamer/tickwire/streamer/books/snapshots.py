@@ -41,6 +41,8 @@ async def fetch(venue: FeedVenue, symbol: str, levels: int, facts: BookFacts) ->
         asks = [numbers.level(level, symbol) for level in answer["asks"]]
         if not bids and not asks:
             raise errors.BadResponse("a snapshot without a level on either side")
-        return OrderBook(int(answer["nonce"]), bids, asks, timestamp=answer["timestamp"], limit=levels, facts=facts)
+        if (nonce := answer["nonce"]) is None:
+            raise errors.BadResponse("a snapshot without a sequence number")
+        return OrderBook(int(nonce), bids, asks, timestamp=answer["timestamp"], limit=levels, facts=facts)
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise errors.BadResponse(f"a snapshot that cannot be read: {error!r}") from error

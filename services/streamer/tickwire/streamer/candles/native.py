@@ -6,7 +6,6 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import msgspec
 
@@ -103,7 +102,7 @@ class NativeCandles:
 
     # ---- called by the venue
 
-    def take(self, items: Sequence[Any], received: int) -> None:
+    def take(self, items: Sequence[Candle], received: int) -> None:
         """Take candles, in order."""
         self._status.state = "live"
         for candle in items:

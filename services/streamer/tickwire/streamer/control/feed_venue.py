@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from msgspec import Struct
 
 from tickwire.exchange.admission import Admission
+from tickwire.exchange.ccxt_types import CcxtOrderBook, Levels
 from tickwire.exchange.gate import Gate
 from tickwire.exchange.past_trades import PastTrades
 from tickwire.model.feeds import Feed
@@ -20,8 +21,8 @@ class BookView(Struct, frozen=True, kw_only=True):
 
     timestamp: int | None
     nonce: int | None
-    bids: Any
-    asks: Any
+    bids: Levels
+    asks: Levels
 
 
 class FeedSink(Protocol):
@@ -56,7 +57,7 @@ class FeedRest(Protocol):
     def has(self) -> Mapping[str, Any]:
         """ccxt's manual, "Exchange capabilities"."""
 
-    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> Any:
+    async def fetch_order_book(self, symbol: str, limit: int | None = None) -> CcxtOrderBook:
         """A snapshot of a book in ccxt's unified form."""
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from ccxt.base.decimal_to_precision import DECIMAL_PLACES, TICK_SIZE
 
+from tickwire.exchange.ccxt_types import Market
 from tickwire.model.feeds import MarketReport
 from tickwire.model.times import LATEST_MS
 from tickwire.venues.units import Units
 
 
-def market_report(exchange: str, market: Mapping[str, Any], units: Units, precision_mode: int) -> MarketReport:
+def market_report(exchange: str, market: Market, units: Units, precision_mode: int) -> MarketReport:
     """Convert ccxt's description of a market. `precision_mode` is ccxt's meaning of its `precision`."""
     digits, least = market.get("precision") or {}, (market.get("limits") or {}).get("amount") or {}
     measure = units.trades if units.kind != "spot" else None
@@ -38,7 +36,7 @@ def market_report(exchange: str, market: Mapping[str, Any], units: Units, precis
     )
 
 
-def _step(digits: Any, mode: int) -> float | None:
+def _step(digits: object, mode: int) -> float | None:
     """The smallest step; None if there is none (significant digits) or it is unknown."""
     number = _number(digits)
     if number is None or mode == TICK_SIZE:
@@ -46,10 +44,10 @@ def _step(digits: Any, mode: int) -> float | None:
     return float(f"1e{-int(number)}") if mode == DECIMAL_PLACES else None
 
 
-def _number(value: Any) -> float | None:
+def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _time(value: Any) -> int | None:
+def _time(value: object) -> int | None:
     """A time (ms); None where ccxt passes on a placeholder of the exchange, such as -1."""
     return value if isinstance(value, int) and 0 < value <= LATEST_MS else None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping
-from typing import Any
 
 from tickwire.errors import TickwireError, UnsupportedKind, UnsupportedTimeframe
-from tickwire.exchange.ccxt_types import CcxtExchange
+from tickwire.exchange.ccxt_types import CcxtExchange, Market
 from tickwire.exchange.offers import LIVE
 from tickwire.model import timeframes
 from tickwire.model.feeds import Feed
@@ -45,7 +43,7 @@ def method_of(exchange: CcxtExchange, feed: Feed) -> str:
     return feed.kind
 
 
-def refusal(exchange: CcxtExchange, profile: Profile, kind: str, market: Mapping[str, Any]) -> TickwireError | None:
+def refusal(exchange: CcxtExchange, profile: Profile, kind: str, market: Market) -> TickwireError | None:
     """Why a kind of feed is unavailable for a market by the venue's profile; None if it is available."""
     of = "spot" if market.get("spot") else "contract"
     for condition in profile.conditions:

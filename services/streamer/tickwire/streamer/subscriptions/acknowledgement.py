@@ -21,13 +21,13 @@ _VERB = re.compile(
 )
 
 
-def request_id(sent: Any) -> str | None:
+def request_id(sent: object) -> str | None:
     """The id of a request; None if it has none."""
     found = next((sent[name] for name in IDS if sent.get(name) not in (None, "")), None) if type(sent) is dict else None
     return None if found is None else str(found)
 
 
-def acknowledges(sent: Any, text: str | bytes) -> bool:
+def acknowledges(sent: object, text: str | bytes) -> bool:
     """Whether a frame acknowledges a request to subscribe. `sent` is the request before ccxt encodes it as JSON."""
     text = text if isinstance(text, str) else text.decode(errors="replace")
     if not _MAY_BE.search(text):
@@ -52,7 +52,7 @@ def _refuses(frame: dict[str, Any]) -> bool:
     return is_error or bool(frame.get("error")) or frame.get("success") is False
 
 
-def _texts(value: Any, *, keys: bool = True) -> Iterator[str]:
+def _texts(value: object, *, keys: bool = True) -> Iterator[str]:
     """The texts in a JSON value, including names of fields if `keys`."""
     if isinstance(value, str):
         yield value

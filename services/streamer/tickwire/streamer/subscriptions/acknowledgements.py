@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ccxt.base import errors
@@ -35,7 +34,7 @@ class Acknowledgements:
         self._on_socket = on_socket
         self._waiting: WeakKeyDictionary[CcxtClient, set[Subscription]] = WeakKeyDictionary()
 
-    def sending(self, subscription: Subscription, client: CcxtClient, message: Any) -> None:
+    def sending(self, subscription: Subscription, client: CcxtClient, message: object) -> None:
         """A message that subscribes is about to be sent."""
         if subscription.is_up:
             return

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from ccxt.base import errors
 
-from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
+from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange, Market
 from tickwire.model.feeds import Candle
 from tickwire.streamer.subscriptions.subscription import WatchedFeed
 from tickwire.streamer.subscriptions.unified_mapper import wrong_open
@@ -65,7 +64,7 @@ def frame_decoder(
 
 def _candles(exchange: CcxtExchange, watched: WatchedFeed, items: Sequence[VenueCandle]) -> list[Candle]:
     """Candles as messages; reports those that open at another time than the venue's grid has."""
-    market: Mapping[str, Any] = (exchange.markets or {}).get(watched.feed.symbol) or {}
+    market: Market = (exchange.markets or {}).get(watched.feed.symbol) or {}
     found = []
     for item in items:
         made = item.candle(watched.feed, kind_of(market))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any
 from weakref import WeakKeyDictionary
 
 from ccxt.base import errors
@@ -48,7 +47,7 @@ class FrameRouter:
         self._kept: dict[tuple[Feed, str], Subscription] = {}
         """Subscriptions that ccxt and the exchange continue though no feed uses them."""
         self._markets: MarketFeeds = {}
-        self._waiting: WeakKeyDictionary[CcxtClient, dict[Any, set[Subscription]]] = WeakKeyDictionary()
+        self._waiting: WeakKeyDictionary[CcxtClient, dict[str, set[Subscription]]] = WeakKeyDictionary()
         """By socket and ccxt's name of a result, the subscriptions that wait for it."""
         self._settling: WeakKeyDictionary[CcxtClient, bool] = WeakKeyDictionary()
         """Sockets on which some subscription is made by the URL, without a message."""
@@ -157,7 +156,7 @@ class FrameRouter:
         if subscription is not None and not (subscription.client is client and subscription.is_up):
             subscription.client = client
 
-    def subscribing(self, client: CcxtClient, names: Sequence[Any], message: Any) -> None:
+    def subscribing(self, client: CcxtClient, names: Sequence[str | None], message: object) -> None:
         """ccxt makes the current subscription: by this message unless it has made it already."""
         subscription = arming.get()
         if subscription is None:
@@ -192,11 +191,11 @@ class FrameRouter:
 
     # ---- calls of a socket
 
-    def _sending(self, client: CcxtClient, message: Any) -> None:
+    def _sending(self, client: CcxtClient, message: object) -> None:
         if (subscription := arming.get()) is not None:
             self._acknowledgements.sending(subscription, client, message)
 
-    def _awaiting(self, client: CcxtClient, name: Any) -> None:
+    def _awaiting(self, client: CcxtClient, name: str) -> None:
         if (subscription := arming.get()) is None:
             return
         subscription.awaited.add(name)
@@ -209,7 +208,7 @@ class FrameRouter:
                 if not each.is_up and not each.unanswered:
                     each.settle()
 
-    def _refuse_unaddressed(self, client: CcxtClient, error: Any, reject: Callable[..., Any]) -> None:
+    def _refuse_unaddressed(self, client: CcxtClient, error: Exception, reject: Callable[..., object]) -> None:
         """An error frame that refers to no await: fail the subscriptions that it mentions, else those not up yet.
 
         ccxt would fail every subscription of the socket, though all of them go on. Those not mentioned are retried.
@@ -229,7 +228,7 @@ class FrameRouter:
 
     # ---- data
 
-    def _take_result(self, client: CcxtClient, result: Any, name: Any) -> bool:
+    def _take_result(self, client: CcxtClient, result: object, name: str) -> bool:
         """Route a result to the feeds that it is about or that wait for its name; return whether there are any."""
         about = {watched for key in subject(result, self._exchange) if (watched := self._watched.get(key))}
         addressed = self._waiting_for(client, result, name)
@@ -240,7 +239,7 @@ class FrameRouter:
                 self._read_cache(client, watched)
         return bool(about or addressed)
 
-    def _waiting_for(self, client: CcxtClient, result: Any, name: Any) -> set[WatchedFeed]:
+    def _waiting_for(self, client: CcxtClient, result: object, name: str) -> set[WatchedFeed]:
         """The feeds that wait for results of this name, if the result is of their kind."""
         waiting = (self._waiting.get(client) or {}).get(name)
         if not waiting:
@@ -252,7 +251,7 @@ class FrameRouter:
             if each.watched.feed.kind == kind and name in each.awaited and self._is_watched(each.watched)
         }
 
-    def take_awaited(self, watched: WatchedFeed, result: Any) -> None:
+    def take_awaited(self, watched: WatchedFeed, result: object) -> None:
         """Route the result of an await. Where the result hook works, no new trades are expected this way."""
         if not watched.take_result(None, result, addressed=True):
             return

@@ -10,12 +10,12 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed, TickwireError, UnsupportedKind
-from tickwire.exchange.ccxt_patches.observed_exchange import observed
+from tickwire.exchange.ccxt_patches.observed_exchange import StreamedExchange, observed
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks, prove
 from tickwire.exchange.ccxt_types import OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
@@ -178,7 +178,7 @@ class LiveVenue:
         watched.subscriptions = [each for each in watched.subscriptions if each is not subscription]
         watched.changed("")
 
-    async def _subscribe(self, method: WatchMethod, subscription: Subscription) -> Any:
+    async def _subscribe(self, method: WatchMethod, subscription: Subscription) -> object:
         """Have ccxt subscribe, and wait for the next result."""
         symbol = subscription.watched.feed.symbol
         if await self.markets.find(symbol) is None:
@@ -188,7 +188,7 @@ class LiveVenue:
         subscription.awaited.clear()
         return await method.watch()
 
-    def _take_awaited(self, watched: WatchedFeed, result: Any) -> None:
+    def _take_awaited(self, watched: WatchedFeed, result: object) -> None:
         # If more came since, the cache has more than the result.
         cache = (self.rest.trades or {}).get(watched.feed.symbol) if watched.feed.kind == "trade" else None
         self.router.take_awaited(watched, result if cache is None else cache)
@@ -213,9 +213,8 @@ async def open_live_venue(exchange: str, settings: Settings, *, hooks: Hooks | N
     table = merged(_defaults(exchange, settings.streamer), own.ccxt)
     chosen = ExchangeSettings(ccxt=table, gateway=own.gateway, concurrency=own.concurrency)
     async with AsyncExitStack() as stack:
-        opened: Any = await stack.enter_async_context(
-            open_exchange(exchange, chosen, credentials(exchange), pro=True, extended=observed)
-        )
+        opening = open_exchange(exchange, chosen, credentials(exchange), pro=True, extended=observed)
+        opened = cast(StreamedExchange, await stack.enter_async_context(opening))
         # Feeds were unsubscribed before: closing at once loses nothing.
         opened.timeout_on_exit = 0
         router = FrameRouter(opened, hooks or prove(opened), settings.streamer.acknowledge_s)

@@ -76,7 +76,7 @@ class Subscription:
         """It was made and will not be acknowledged: count it as up after SETTLE_S."""
         self._later(SETTLE_S, self.up)
 
-    def sent(self, message: Any, request: str | None, within_s: float, late: Callable[[], None]) -> None:
+    def sent(self, message: object, request: str | None, within_s: float, late: Callable[[], None]) -> None:
         """A message that subscribes was sent. `late` is called if it is not acknowledged within so many seconds."""
         self.unanswered.append(message)
         self.request = request
@@ -152,7 +152,7 @@ class WatchedFeed:
         """Whether data do not prove a subscription: of two, each is acknowledged where the exchange does that."""
         return len(self.subscriptions) > 1 and self.acknowledged and bool(subscription.unanswered)
 
-    def take_result(self, client: CcxtClient | None, result: Any, *, addressed: bool) -> bool:
+    def take_result(self, client: CcxtClient | None, result: object, *, addressed: bool) -> bool:
         """Take the new items of a result of ccxt; return whether there were any. `addressed`: see `Mapper.new`."""
         try:
             items = self.mapper.new(result, addressed=addressed)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed, UnknownSymbol
-from tickwire.exchange.ccxt_types import OpenedExchange
+from tickwire.exchange.ccxt_types import Market, OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.listing import Listing, unknown_symbol
 from tickwire.exchange.reachability import refusal_remedy, trouble
@@ -27,12 +25,12 @@ class VenueMarkets:
         self._profile = profile_of(exchange.id)
         self._listing = Listing(exchange)
 
-    async def find(self, symbol: str) -> Any:
+    async def find(self, symbol: str) -> Market | None:
         """ccxt's description of a market; None if the exchange does not list it. Raises ccxt's errors."""
         exchange = self._exchange
         return await self._listing.find(symbol, lambda anew: guarded_call(lambda: exchange.load_markets(anew)))
 
-    async def market(self, symbol: str) -> Any:
+    async def market(self, symbol: str) -> Market:
         """ccxt's description of a market. Raises UnknownSymbol, and ExchangeFailed if the exchange does not answer."""
         try:
             found = await self.find(symbol)

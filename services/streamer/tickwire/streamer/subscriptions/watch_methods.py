@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tickwire.exchange.ccxt_patches.caches import BEST_PRICES
 from tickwire.exchange.ccxt_types import CcxtExchange
 from tickwire.model.feeds import Feed
 from tickwire.venues.dialect import Dialect
 
-Call = Callable[[], Awaitable[Any]]
+Call = Callable[[], Awaitable[object]]
 
 
 class WatchMethod(NamedTuple):
