@@ -18,7 +18,7 @@ DOCUMENTS = [
     *sorted((ROOT / "examples").glob("*.md")),
 ]
 TOP = ("shared", "cli", "services", "simulator", "tests", "docs", "deploy", "examples", "benchmarks", ".ci")
-SOURCE_FILE = re.compile(r"[\w.-]+\.(?:py|pyi|mjs|html|conf|toml|yml|yaml)\Z")
+SOURCE_FILE = re.compile(r"[\w./-]+\.(?:py|pyi|mjs|html|conf|toml|yml|yaml)\Z")
 FOLDER = re.compile(r"[a-z_]+/\Z")
 # Names of users' files, and names that are mentioned because they are not there.
 ELSEWHERE = {"tickwire.toml", "__init__.py", "tickwire/"}
