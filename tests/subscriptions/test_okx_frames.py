@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -10,7 +12,9 @@ import pytest
 from support.loopback import Loopback, loopback, market, settings
 from support.venues import Memory
 from tickwire.model.feeds import Candle, Feed, Trade
+from tickwire.streamer.subscriptions import frame_router
 from tickwire.streamer.subscriptions.live_venue import open_live_venue
+from tickwire.venues.registry import dialect_of
 
 pytestmark = pytest.mark.actors
 
@@ -128,3 +132,28 @@ async def test_a_day_of_another_time_zone_is_no_candle_of_the_feed() -> None:
             await memory.until(lambda: "rejected" in memory.told)
         assert memory.items == []
         assert "another time zone" in memory.reasons[-1]
+
+
+async def test_a_missing_frame_of_a_socket_that_numbers_them_opens_it_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Coinbase numbers the frames of a socket so; here OKX's frames have such a number beside."""
+
+    def number(text: str) -> int | None:
+        found: int | None = json.loads(text).get("n") if text.startswith("{") else None
+        return found
+
+    numbered = dataclasses.replace(dialect_of("okx"), frame_number=number)
+    monkeypatch.setattr(frame_router, "dialect_of", lambda exchange: numbered)
+    async with loopback() as exchange, open_live_venue("okx", settings(exchange.url, "okx", MARKETS)) as venue:
+        exchange.reply = lambda message: [{**each, "n": 0} if each != "pong" else each for each in answers(message)]
+        memory = Memory()
+        async with venue.watching(Feed("trade", "okx", "BTC/USDT"), memory):
+            await acknowledged(exchange, memory)
+            exchange.push([{**of_trades("BTC-USDT", each), "n": each} for each in (1, 2)])
+            await memory.get(2)
+            # The second of these is after a hole; the third is of a socket that was given up.
+            exchange.push([{**of_trades("BTC-USDT", each), "n": each} for each in (3, 5, 6)])
+            await memory.until(lambda: memory.told == ["connected", "disconnected", "connected"])
+            exchange.push([{**of_trades("BTC-USDT", 7), "n": 1}])
+            assert await memory.get(4) == [trade(each) for each in (1, 2, 3, 7)]
+        assert "frame 5 of the socket follows frame 3" in memory.reasons[1]
+        assert [each["op"] for each in exchange.heard if isinstance(each, dict)][:2] == ["subscribe", "subscribe"]
