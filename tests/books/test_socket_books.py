@@ -275,6 +275,7 @@ async def test_a_wrong_checksum_breaks_the_book(bus: Bus, monkeypatch: pytest.Mo
         sink.disconnected("subscribed again")
         # A straggler of the subscription before.
         sink.take([whole], 1000)
+        assert running.state == "disconnected"
         sink.connected()
         later = BookSnapshot(
             timestamp=4,
@@ -333,4 +334,27 @@ async def test_a_snapshot_that_the_venue_sends_by_itself_replaces_the_book(
         await deltas.first(lambda message: any(delta.last == 2 and not delta.snapshot for delta in message.deltas))
         whole = [delta for message in deltas.said for delta in message.deltas if delta.snapshot]
         assert [(delta.last, delta.bids) for delta in whole] == [(500, [(100.0, 1.0)]), (1, [(90.0, 1.0)])]
+        assert running.context.status.gaps == 0
+
+
+async def test_numbers_that_begin_anew_are_a_snapshot_for_subscribers_to_deltas(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OKX, "Order book channel": after maintenance seqId may be smaller than prevSeqId, once."""
+    facts = BookFacts(deltas=True, snapshot="socket", sequence="chain")
+    async with (
+        hearing(bus, DELTAS, BookDeltas) as deltas,
+        scripted(bus, monkeypatch, facts, deltas=True) as (venue, running),
+    ):
+        sink = await venue.sink()
+        sink.connected()
+        sink.take([BookSnapshot(timestamp=1, bids=[(100.0, 1.0)], asks=[], sequence=500)], 1000)
+        await deltas.first(lambda message: any(delta.snapshot for delta in message.deltas))
+        sink.take([Diff(timestamp=2, bids=[(99.0, 2.0)], asks=[], last=3, previous=500)], 1000)
+        message = await deltas.first(lambda message: any(delta.last == 3 for delta in message.deltas))
+        (delta,) = message.deltas
+        assert (delta.snapshot, delta.bids) == (True, [(100.0, 1.0), (99.0, 2.0)])
+        sink.take([Diff(timestamp=3, bids=[(98.0, 2.0)], asks=[], last=9, previous=3)], 1000)
+        message = await deltas.first(lambda message: any(delta.last == 9 for delta in message.deltas))
+        assert [(delta.first, delta.last, delta.snapshot) for delta in message.deltas] == [(4, 9, False)]
         assert running.context.status.gaps == 0
