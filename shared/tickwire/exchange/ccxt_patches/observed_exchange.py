@@ -33,8 +33,8 @@ class SocketObserver(Protocol):
     """What an exchange reports to."""
 
     dialect: Dialect
-    decodes: bool
-    """Whether the dialect reads frames before ccxt does."""
+    keeps_books: bool
+    """Whether the dialect reads the frames of books before ccxt does."""
 
     def client_created(self, client: CcxtClient) -> None:
         """A socket was created; it is not open yet."""
@@ -117,7 +117,7 @@ class ObservedExchange(Exchange):  # type: ignore[misc]
         return super().stream(type, subscriptionHash, numSubscriptions)
 
     def handle_order_book_subscription(self, client: Any, message: Any, subscription: Any, *more: Any) -> Any:
-        if self.observer is not None and self.observer.decodes:
+        if self.observer is not None and self.observer.keeps_books:
             # The book is kept by the streamer: ccxt need not fetch a snapshot.
             return None
         return super().handle_order_book_subscription(client, message, subscription, *more)

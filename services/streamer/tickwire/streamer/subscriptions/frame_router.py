@@ -35,6 +35,8 @@ class FrameRouter:
         self.dialect = dialect_of(exchange.id)
         self.decodes = hooks.text and self.dialect.decode is not None
         """Whether the dialect reads frames before ccxt does."""
+        self.keeps_books = self.decodes and profile_of(exchange.id).book.deltas
+        """Whether it reads those of books, too; ccxt keeps them otherwise."""
         if self.decodes:
             expect_no_candles(exchange)
         self.rejected = 0

@@ -59,7 +59,7 @@ class LiveVenue:
         self.router = router
         self.markets = VenueMarkets(opened)
         self.sequential_ids = profile.trades.ids == "counting"
-        self.has_diffs = profile.book.deltas and router.decodes
+        self.has_diffs = router.keeps_books
         self.snapshots = asyncio.Lock()
         self.idle_sockets = IdleSockets(opened, router)
         self.venue_clock = VenueClock(opened)
