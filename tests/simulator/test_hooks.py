@@ -76,12 +76,13 @@ class Made(Dialect):
             return [b"pong"]
         message = decoded(text)
         order = Order(message["type"] == "subscribe", [Topic(name) for name in message["topics"]], message)
+        silent = socket.state["acknowledges"] == "silent"
         forms = Forms(
-            refused=lambda order, topic: {"refused": topic.name},
+            refused=lambda order, topic: None if silent else {"refused": topic.name},
             full=lambda order, topic: {"full": topic.name},
             per_topic=(lambda order, topic: {"topic": topic.name}) if socket.state["acknowledges"] == "topic" else None,
             per_request=(lambda order: {"id": order.message["id"]})
-            if socket.state["acknowledges"] == "request"
+            if socket.state["acknowledges"] == "request" or silent
             else None,
         )
         return carry_out(self, socket, order, subscriptions, forms)
@@ -99,7 +100,7 @@ VENUE = Venue(
     error=lambda refused, now: {"error": refused.message, "code": refused.code, "at": now},
     too_many_requests=lambda limit: Refused("slow", "slower", status=429),
     usage_headers=headers,
-    sockets=(Sockets("all", ("ws.made.test/",), Made, token="token"),),
+    sockets=(Sockets("all", ("ws.made.test/",), Made, token="token"), Sockets("open", ("feed.made.test/",), Made)),
     rules=Rules(token_s=3_600),
 )
 
@@ -164,9 +165,15 @@ async def test_a_socket_needs_a_token_that_has_not_expired() -> None:
                 pass
 
 
+async def test_a_socket_may_be_at_a_host_without_a_path() -> None:
+    async with running() as (made, http), http.ws_connect(f"{made.url}/feed.made.test") as connection:
+        assert await connection.receive_json(timeout=60) == {"type": "welcome"}
+
+
 @pytest.mark.parametrize(
     ("acknowledge", "expected"),
     [
+        ("silent", [{"id": 7}, {"n": 1, "data": {"first": "ticks"}}, {"n": 2, "data": {"first": "tocks"}}]),
         ("none", [{"refused": "nothing"}, {"n": 1, "data": {"first": "ticks"}}, {"n": 2, "data": {"first": "tocks"}}]),
         ("topic", [{"refused": "nothing"}, {"topic": "ticks"}, {"n": 1, "data": {"first": "ticks"}}, {"topic": "tocks"},
                    {"n": 2, "data": {"first": "tocks"}}]),

@@ -62,13 +62,14 @@ class _Gate:
         self.app = web.Application()
         self.recordings.add_routes(self.app.router)
         control.add_routes(self.app.router, control.Control(self.exchange, self.faults, self.journal, self.feed, rules))
+        self.app.router.add_route("*", "/{host}", self._handle)
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         call = Call(
             method=request.method,
             host=request.match_info["host"],
-            path=request.match_info["path"],
+            path=request.match_info.get("path", ""),
             query=request.query,
             query_string=request.query_string,
             sent=(await request.read()).decode(errors="replace"),

@@ -33,6 +33,11 @@ def contract(exchange: Exchange, instrument: Instrument, terms: Terms) -> Instru
     return exchange.contracts[instrument.base, terms]
 
 
+def quoted(instrument: Instrument, quote: str) -> Instrument:
+    """Return the same market in another quote currency, with amounts in base currency: `USDC` for `USDT`."""
+    return replace(instrument, quote=quote)
+
+
 def base_volume(instrument: Instrument, contracts: Sequence[int], prices: Sequence[Decimal]) -> Decimal:
     """Return the base currency of contracts at their prices, each trade rounded to 8 digits (COIN-M's `baseQty`)."""
     terms = instrument.terms

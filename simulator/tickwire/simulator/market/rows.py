@@ -6,6 +6,8 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import NamedTuple
 
+import msgspec
+
 from tickwire.simulator.market.book import Book, Side
 from tickwire.simulator.market.candles import Row
 from tickwire.simulator.market.decimal_texts import short, texts
@@ -34,6 +36,11 @@ def fixed(values: Ints, decimals: int) -> list[str]:
         return [str(value) for value in values.tolist()]
     padded = [f"{value:0{decimals + 1}d}" for value in values.tolist()]
     return [f"{text[:-decimals]}.{text[-decimals:]}" for text in padded]
+
+
+def number(text: str) -> msgspec.Raw:
+    """Return a decimal text as a JSON number with exactly its digits, for venues that send numbers."""
+    return msgspec.Raw(text.encode())
 
 
 def trade_rows(instrument: Instrument, found: Trades) -> list[TradeRow]:

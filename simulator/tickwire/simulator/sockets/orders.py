@@ -31,11 +31,14 @@ class Forms(Struct, frozen=True):
     """How a venue answers orders; each function returns a JSON value."""
 
     refused: Callable[[Order, Topic], Any]
-    """The answer to a topic that does not exist."""
+    """The answer to a topic that does not exist; None: there is no answer."""
     per_topic: Callable[[Order, Topic], Any] | None = None
     """The acknowledgement of each topic by itself; None where there is none."""
     per_request: Callable[[Order], Any] | None = None
-    """One acknowledgement for the whole request, before its topics' messages; None where there is none."""
+    """One acknowledgement for the request, with the topics that are accepted, before their messages; None: none.
+
+    A request whose topics are all refused by an answer has none.
+    """
     whole: bool = False
     """Whether one topic that is refused refuses the whole request."""
     full: Callable[[Order, Topic], Any] | None = None
@@ -48,20 +51,20 @@ def carry_out(
     """Carry out an order; return the answers: refusals, then acknowledgements, each before its topics' messages."""
     encode = msgspec.json.encode
     taken: list[Topic] = []
-    refusals: list[bytes] = []
+    refusals: list[Any] = []
     for topic in order.topics:
         more = sum(each.name not in socket.names for each in [*taken, topic])
         if dialect.stream(topic.name) is None:
-            refusals.append(encode(forms.refused(order, topic)))
+            refusals.append(forms.refused(order, topic))
         elif order.subscribes and topic.name not in socket.names and subscriptions.full(socket, more):
-            refusals.append(encode((forms.full or forms.refused)(order, topic)))
+            refusals.append((forms.full or forms.refused)(order, topic))
         else:
             taken.append(topic)
+    answers = [encode(refusal) for refusal in refusals if refusal is not None]
     if refusals and forms.whole:
-        return refusals[:1]
-    answers = refusals
-    if forms.per_request and taken:
-        answers.append(encode(forms.per_request(order)))
+        return answers[:1]
+    if forms.per_request and (taken or not answers):
+        answers.append(encode(forms.per_request(msgspec.structs.replace(order, topics=taken))))
     for topic in taken:
         if forms.per_topic:
             answers.append(encode(forms.per_topic(order, topic)))
