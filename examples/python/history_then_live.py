@@ -18,5 +18,7 @@ async def main(exchange: str, symbol: str, closed: str = "0") -> None:
 
 try:
     asyncio.run(main(*sys.argv[1:]))
+except KeyboardInterrupt:
+    sys.exit(130)
 except TickwireError as error:
     sys.exit(str(error))

@@ -110,6 +110,14 @@ async def test_fetch_brings_every_combination_and_get_gives_it_back(
         check=True,
     )
     assert (piped.stdout, piped.stderr) == ("exchange,symbol,timeframe,timestamp,open,high,low,close,volume\n", "")
+    for form in ("csv", "jsonl"):
+        arguments = (*TICKWIRE, "candles", "get", "binance", "BTC/USDT,ETH/USDT", "1m", "--format", form)
+        with subprocess.Popen(arguments, env=running.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reading:
+            assert reading.stdout is not None
+            assert reading.stderr is not None
+            reading.stdout.close()
+            # As a shell reports a process that SIGPIPE ended.
+            assert (reading.wait(timeout=100), reading.stderr.read()) == (141, b"")
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,9 @@ async def reader(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Read
 
 
 async def output(
-    reader: Reader, *arguments: str | Path, lines: int | None = None, cwd: Path | None = None
+    reader: Reader, *arguments: str | Path, lines: int | None = None, cwd: Path | None = None, quiet: bool = False
 ) -> list[str]:
-    """What a program prints: to its end, or its first lines where it goes on until Ctrl-C."""
+    """What a program prints: to its end, or its first lines where it goes on until Ctrl-C; then `quiet` is checked."""
     async with children.child(
         arguments, stdout=children.PIPE, stderr=children.PIPE, env=reader.env, cwd=cwd or reader.folder
     ) as process:
@@ -88,6 +88,7 @@ async def output(
                 process.send_signal(signal.SIGINT)
             errors = (await process.communicate())[1].decode()
         assert lines is None or len(found) == lines, errors
+        assert not quiet or "Traceback" not in errors, errors
         if lines is None:
             assert process.returncode == 0, errors
     return found
@@ -166,7 +167,7 @@ async def test_an_example_runs_as_its_table_prints_it(reader: Reader, name: str)
         "socket/trades.py": (r"\{\"id\": \"\d+\",.*\}", 5),
     }[name]
     printed = argv(PROGRAMS[name])
-    assert re.fullmatch(expected, (await output(reader, *printed, lines=lines))[-1])
+    assert re.fullmatch(expected, (await output(reader, *printed, lines=lines, quiet=True))[-1])
 
 
 @pytest.mark.needs("chromium")

@@ -21,4 +21,8 @@ def invoke(
         return await command(stop, *args, **kwargs)
 
     with imports.collected():
-        return lifecycle.run(main)
+        try:
+            return lifecycle.run(main)
+        except BrokenPipeError as error:
+            # With an errno, click would end the process with 1, as if the command had failed.
+            raise BrokenPipeError from error
