@@ -17,7 +17,7 @@ from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render, tables
 from tickwire.client import interest
 from tickwire.client.interest import START_TIMEOUT_S
-from tickwire.errors import BadRequest, NoSuchService, TickwireError
+from tickwire.errors import BadRequest, TickwireError
 from tickwire.model.feeds import Feed, FeedReport, StartRequest
 from tickwire.process.lifecycle import Exit
 
@@ -90,14 +90,12 @@ async def _each(
 ) -> tuple[list[FeedReport], list[TickwireError]]:
     """Send the requests of all feeds at once; return the replies and the refusals.
 
-    Raises the refusal where every feed is refused for the same reason, and NoSuchService.
+    Raises the refusal where every feed is refused for the same reason.
     """
 
     async def one(feed: Feed) -> FeedReport | TickwireError:
         try:
             return await request(feed)
-        except NoSuchService:
-            raise
         except TickwireError as error:
             return error
 

@@ -132,7 +132,7 @@ class FeedsRequest(Struct, frozen=True, kw_only=True):
 
 
 class FeedList(Struct, frozen=True, kw_only=True):
-    """A reply to `streamer.list`: one chunk. `silent` names the instances that did not answer in time."""
+    """A reply to `streamer.list`: one chunk. `silent` names the instances that did not report in time."""
 
     feeds: list[FeedReport]
     silent: list[str] = field(default_factory=list)
