@@ -17,7 +17,7 @@ from tickwire.model.feeds import FeedReport, StartRequest
 pytestmark = pytest.mark.pure
 
 
-async def test_feeds_that_were_started_are_printed_though_the_streamer_ends_before_the_last(
+async def test_started_feeds_are_printed_though_the_streamer_ends_before_the_last(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     async def start(bus: object, request: StartRequest) -> FeedReport:
