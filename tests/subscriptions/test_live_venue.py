@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from itertools import pairwise
 from typing import Any
 
-import msgspec
 import pytest
 
 from support.processes import SimulatorProcess
@@ -18,11 +16,8 @@ from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedKind, Unsu
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
 from tickwire.streamer.control.feed_venue import BookView, FeedVenue
-from tickwire.streamer.subscriptions import frame_router
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, merged, open_live_venue
-from tickwire.venues import registry
 from tickwire.venues.dialect import Diff
-from tickwire.venues.profile import BookFacts
 
 pytestmark = pytest.mark.actors
 
@@ -83,29 +78,6 @@ async def test_a_book_that_ccxt_keeps_is_whole(exchange: SimulatorProcess) -> No
     assert [view.nonce for view in views] == sorted({view.nonce for view in views})
     assert len(views[-1].bids) > 100
     assert views[-1].bids[0][0] < views[-1].asks[0][0]
-
-
-async def test_where_a_dialect_decodes_trades_alone_ccxt_keeps_the_book(
-    exchange: SimulatorProcess, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """On a venue where ccxt requests the snapshot itself once the book is subscribed (binance, gate, kucoin)."""
-    full, profile = registry.dialect_of("binance"), registry.profile_of("binance")
-
-    def decode(text: str) -> Any:
-        found = None if full.decode is None else full.decode(text)
-        return None if found and found[0].kind == "book" else found
-
-    monkeypatch.setattr(frame_router, "dialect_of", lambda exchange: dataclasses.replace(full, decode=decode))
-    bare = msgspec.structs.replace(profile, book=BookFacts())
-    monkeypatch.setattr(frame_router, "profile_of", lambda exchange: bare)
-    memory, trades = Memory(), Memory()
-    async with venue_at(exchange.url) as venue, venue.watching(BTC, trades):
-        assert not venue.has_diffs
-        async with venue.watching(Feed("book", "binance", "BTC/USDT"), memory):
-            views = await memory.get(5)
-        await trades.get(1)
-    assert all(isinstance(view, BookView) for view in views)
-    assert len(views[-1].bids) > 100
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,6 @@ class OrderBook:
         timestamp: int | None = None,
         limit: int | None = None,
         facts: BookFacts = DEFAULT,
-        checksum: BookChecksum | None = None,
     ) -> None:
         # Levels by price; prices ascending on both sides: the best ask is the first, the best bid the last.
         self._bids = {level[0]: level for level in bids if level[1]}
@@ -63,7 +62,7 @@ class OrderBook:
         self._bid_bound = self._bid_prices[0] if limit and len(self._bids) >= limit else 0.0
         self._ask_bound = self._ask_prices[-1] if limit and len(self._asks) >= limit else float("inf")
         self._depth = facts.depth
-        self._checksum = checksum
+        self._checksum: BookChecksum | None = None
         self._sequencing = Sequencing(facts, sequence)
         self.timestamp = timestamp
         self._cut()
@@ -80,7 +79,8 @@ class OrderBook:
         if number is None:
             raise OutOfStep("a snapshot without a number")
         bids, asks = snapshot.bids, snapshot.asks
-        book = cls(number, bids, asks, timestamp=snapshot.timestamp, facts=facts, checksum=checksum)
+        book = cls(number, bids, asks, timestamp=snapshot.timestamp, facts=facts)
+        book._checksum = checksum
         if checksum is not None:
             checksum.note(snapshot.texts, bids, asks)
             checksum.verify(snapshot.checksum, book._bid_prices, book._ask_prices)
