@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Uses uv where it is installed, else venv and pip, with the same locked versions.
 UV := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test soak images bounds lint fix format bench schemas lock clean .env
+.PHONY: demo test soak conformance images bounds lint fix format bench schemas lock clean .env
 
 demo: .venv/.installed
 	$(BIN)/tickwire demo
@@ -15,6 +15,13 @@ test: .venv/.installed
 # The long forms of the fault tests.
 soak: .venv/.installed
 	$(BIN)/pytest -n 2 -m soak
+
+# What works on each proven venue: every service against a simulator that speaks the venue's protocols. Writes the
+# results and docs/venues.md.
+PROOFS := shared/tickwire/venues/proven.json
+conformance: .venv/.installed
+	CONFORMANCE_RESULTS=$(PROOFS) $(BIN)/pytest -n 4 --dist loadgroup -m conformance tests/venues/conformance
+	$(BIN)/python -m tickwire.cli.venues.document docs/venues.md
 
 # Installs what each image has into a virtual environment of its own, and starts each service from there.
 images: .venv/.installed

@@ -124,18 +124,6 @@ async def test_more_messages_than_are_allowed_end_the_socket_and_ban_the_client(
             pass
 
 
-async def test_pings_do_not_count_for_a_limit_of_requests_to_subscribe() -> None:
-    rules = {"okx": {"messages": 1, "messages_s": 3_600}}
-    async with simulated(now=NOW, rules=rules) as running, socket(running, "okx") as connection:
-        for _ in range(3):
-            await connection.send_str("ping")
-            assert await connection.receive_str(timeout=60) == "pong"
-        for sent in SUBSCRIBE["okx"][:2]:
-            await connection.send_json(sent)
-        answers = [await connection.receive_json(timeout=60) for _ in range(2)]
-    assert [(each["event"], each.get("code")) for each in answers] == [("subscribe", None), ("error", "60014")]
-
-
 async def test_ccxt_subscribes_again_after_the_lifetime_of_its_socket() -> None:
     async with simulated(now=NOW, speed=1, live_rate=50) as running, client(running.url, "bybit", pro=True) as venue:
         async with asyncio.timeout(100):

@@ -27,6 +27,8 @@ class SymbolConfig(Struct, frozen=True, forbid_unknown_fields=True):
     live_rate: float | None = None
     levels: int = 500
     """Levels a side of the book."""
+    quiet: tuple[int, int] | None = None
+    """A time `[since, until)` (ms) of the past in which there is one trade."""
 
 
 DEFAULT_SYMBOLS = (
@@ -162,6 +164,8 @@ def _check_symbol(spec: SymbolConfig) -> None:
         raise ConfigError(f"{spec.symbol}: levels {spec.levels} is not between 1 and 5000")
     if spec.price <= 0 or spec.amount <= 0:
         raise ConfigError(f"{spec.symbol}: price and amount must be above zero")
+    if spec.quiet is not None and not 0 <= spec.quiet[0] < spec.quiet[1]:
+        raise ConfigError(f"{spec.symbol}: quiet {list(spec.quiet)} is not a time: its end must be later")
     _check_rates(spec.history_rate, spec.live_rate)
 
 

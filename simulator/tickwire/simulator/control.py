@@ -1,4 +1,4 @@
-"""Control over HTTP, under `/_sim/`: faults, rules of sockets, the log, the clock, rates and bursts, exact truth."""
+"""Control over HTTP, under `/_sim/`: faults, rules of sockets, the log, the clock, rates and bursts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from aiohttp import web
 from msgspec import Struct
 
 from tickwire.errors import BadRequest, TickwireError
-from tickwire.model import timeframes
 from tickwire.simulator import faults as orders
 from tickwire.simulator.faults import Faults
 from tickwire.simulator.journal import Journal
-from tickwire.simulator.market.aggregates import aggregates
-from tickwire.simulator.market.decimal_texts import texts
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.rules import RulesInForce
 from tickwire.simulator.sockets.feed import Feed
@@ -90,7 +87,7 @@ class Control:
 
     async def log(self, request: web.Request) -> Any:
         """GET /_sim/log?since_index=N"""
-        return self._journal.since(_integer(request, "since_index", 0))
+        return self._journal.since(integer(request, "since_index", 0))
 
     async def clear_log(self, request: web.Request) -> Any:
         """DELETE /_sim/log"""
@@ -155,74 +152,6 @@ class Control:
                 for end, place in (("first", 0), ("last", -1))}  # fmt: skip
         return {"since": since, "until": since + order.ms} | ends
 
-    async def candles(self, request: web.Request) -> Any:
-        """GET /_sim/truth/candles: closed candles as [time, open, high, low, close, volume], numbers."""
-        instrument = self._instrument(request.query.get("symbol", ""))
-        timeframe = request.query.get("timeframe", "1m")
-        if timeframe not in instrument.intervals:
-            raise BadRequest(f"{instrument.id} has no {timeframe} candles")
-        now = self._exchange.clock.now()
-        since = _integer(request, "since", 0)
-        until = min(_integer(request, "until", now + 1), timeframes.open_of(timeframe, now + 1))
-        found: list[Any] = []
-        start = timeframes.ceil_open(timeframe, since)
-        while page := instrument.candles.page(timeframe, start, until - 1, 10_000, now):
-            found += ([row[0], *(msgspec.Raw(_shortest(row[place])) for place in range(1, 6))] for row in page)
-            start = int(page[-1][0]) + 1
-        return found
-
-    async def trades(self, request: web.Request) -> Any:
-        """GET /_sim/truth/trades: {id, agg, timestamp, side, price, amount}, numbers; up to now."""
-        instrument = self._instrument(request.query.get("symbol", ""))
-        if instrument.history is None:
-            raise BadRequest(f"{instrument.id} is played from candles and has no trades")
-        now = self._exchange.clock.now()
-        until = min(_integer(request, "until", now + 1), now + 1)
-        found = instrument.history.between(_integer(request, "since", 0), until)
-        units = instrument.units
-        columns = zip(
-            found.id.tolist(),
-            found.agg.tolist(),
-            found.timestamp.tolist(),
-            found.sell.tolist(),
-            texts(found.price, units.price_decimals),
-            texts(found.amount, units.amount_decimals),
-            strict=True,
-        )
-        return [
-            {"id": id_, "agg": agg, "timestamp": time, "side": "sell" if sell else "buy",
-             "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
-            for id_, agg, time, sell, price, amount in columns
-        ]  # fmt: skip
-
-    async def aggregates(self, request: web.Request) -> Any:
-        """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: aggregate trades from an id on, up to now."""
-        instrument = self._instrument(request.query.get("symbol", ""))
-        history, units = instrument.history, instrument.units
-        if history is None:
-            raise BadRequest(f"{instrument.id} is played from candles and has no trades")
-        first = _integer(request, "fromId", 1)
-        end = history.id_at(self._exchange.clock.now() + 1)
-        limit = _integer(request, "limit", 10_000)
-        since = history.id_of_aggregate(first)
-        # Two trades at most make one aggregate trade.
-        found = aggregates(history.by_id(since, min(end, since + 2 * limit)))[:limit]
-        columns = zip(
-            found.id.tolist(),
-            found.first_id.tolist(),
-            found.last_id.tolist(),
-            found.timestamp.tolist(),
-            found.sell.tolist(),
-            texts(found.price, units.price_decimals),
-            texts(found.amount, units.amount_decimals),
-            strict=True,
-        )
-        return [
-            {"id": id_, "first_id": start, "last_id": last, "timestamp": time, "side": "sell" if sell else "buy",
-             "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
-            for id_, start, last, time, sell, price, amount in columns
-        ]  # fmt: skip
-
     def _instrument(self, symbol: str) -> Instrument:
         found = self._exchange.instrument(symbol)
         if found is None:
@@ -231,13 +160,8 @@ class Control:
         return found
 
 
-def _shortest(number: int | str) -> bytes:
-    # The exact decimal digits: a JSON reader finds the nearest double.
-    digits = str(number)
-    return (digits.rstrip("0").rstrip(".") if "." in digits and "e" not in digits else digits).encode()
-
-
-def _integer(request: web.Request, name: str, default: int) -> int:
+def integer(request: web.Request, name: str, default: int) -> int:
+    """Return a parameter of the query that is a whole number. Raises BadRequest."""
     value = request.query.get(name, "")
     if not value:
         return default
@@ -270,9 +194,6 @@ def add_routes(router: web.UrlDispatcher, control: Control) -> None:
         ("POST", "listing", control.set_listing),
         ("POST", "rate", control.set_rate),
         ("POST", "burst", control.burst),
-        ("GET", "truth/aggregates", control.aggregates),
-        ("GET", "truth/candles", control.candles),
-        ("GET", "truth/trades", control.trades),
     ):
         router.add_route(method, f"/_sim/{path}", json_handler(handler))
 

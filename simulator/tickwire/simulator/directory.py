@@ -47,6 +47,10 @@ class Directory:
         name = plain(host)
         return next((each for each in self.venues.values() if any(fnmatchcase(name, at) for at in each.hosts)), None)
 
+    def of_exchange(self, exchange: str) -> Venue | None:
+        """Return the venue of a ccxt id, or None."""
+        return next((each for each in self.venues.values() if exchange in each.exchanges), None)
+
     def endpoint(self, venue: Venue, method: str, path: str) -> tuple[Endpoint, dict[str, str]] | None:
         """Return the endpoint of a path, and the parameters that the path names; None where there is none."""
         for verb, pattern, endpoint in self._routes[venue.name]:

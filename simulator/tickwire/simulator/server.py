@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from tickwire.errors import BadRequest, ConfigError
-from tickwire.simulator import control
+from tickwire.simulator import control, truth
 from tickwire.simulator.config import SimulatorConfig
 from tickwire.simulator.directory import Directory, discovered
 from tickwire.simulator.faults import Faults, Hit
@@ -61,6 +61,7 @@ class _Gate:
         self._rules = rules
         self.app = web.Application()
         self.recordings.add_routes(self.app.router)
+        truth.add_routes(self.app.router, truth.Truth(self.exchange, self._directory))
         control.add_routes(self.app.router, control.Control(self.exchange, self.faults, self.journal, self.feed, rules))
         self.app.router.add_route("*", "/{host}", self._handle)
         self.app.router.add_route("*", "/{host}/{path:.*}", self._handle)

@@ -91,6 +91,8 @@ class Venue(Struct, frozen=True):
     """Makes the body of an error answer, given the exchange's time (ms)."""
     too_many_requests: Callable[[int], Refused]
     """The error above a limit of this many requests a minute."""
+    market: Callable[[Exchange, str], Instrument | None] = lambda exchange, symbol: exchange.instrument(symbol)
+    """The instrument of a market by ccxt's symbol, in the venue's own units of prices and amounts; None: no such."""
     sockets: tuple[Sockets, ...] = ()
     """The first that matches a URL serves it."""
     body: Callable[[Any, int], Any] = _unwrapped

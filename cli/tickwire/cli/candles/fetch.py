@@ -146,7 +146,7 @@ def print_errors(results: Iterable[Job]) -> None:
 
 def print_not_proven(results: Iterable[Job]) -> None:
     """Print a line for each exchange whose candles are missing and that no suite has tried."""
-    incomplete = dict.fromkeys(job.exchange for job in results if not job.complete)
+    incomplete = dict.fromkeys(job.exchange for job in results if job.state == "done" and not job.complete)
     for phrase in filter(None, map(not_proven, incomplete)):
         render.remark(phrase)
 

@@ -25,6 +25,8 @@ Floats = npt.NDArray[np.float64]
 
 MINUTE_MS = 60_000
 _CHUNK_TRADES = 20_000
+_CHUNK_MS = 40 * 86_400_000
+"""The price noise is computed for the whole time of a chunk."""
 _CHUNKS_KEPT = 64
 
 # Octaves of the price noise: period (ms) and amplitude, which grows with the square root of the period as a random
@@ -170,6 +172,10 @@ class GeneratedTrades:
         self.first_time = listed // MINUTE_MS * MINUTE_MS
         self.first_id = 1
         self.segments = [Segment(self.first_time, MINUTE_MS, history_rate, 1, 1)]
+        if spec.quiet is not None:
+            since, until = max(spec.quiet[0], self.first_time), max(spec.quiet[1], self.first_time + 1)
+            self._follow(Segment(since, until - since, 1, 0, 0))
+            self._follow(Segment(until, MINUTE_MS, history_rate, 0, 0))
 
     def set_rate(self, rate: float, since: int) -> int:
         """Trade at `rate` per second from the first block that opens at or after `since`; return that time (ms)."""
@@ -255,7 +261,7 @@ class GeneratedTrades:
         return segment.first_id + block * segment.per_block + place + (0 if segment.burst else place // 2)
 
     def _chunk_of(self, segment: Segment, block: int) -> tuple[int, int]:
-        blocks = max(1, _CHUNK_TRADES // segment.per_block)
+        blocks = max(1, min(_CHUNK_TRADES // segment.per_block, _CHUNK_MS // segment.block_ms))
         return block // blocks, blocks
 
     def _chunk(self, number: int, chunk: int) -> Trades:

@@ -65,10 +65,6 @@ class Dialect(ABC):
         """Return a message of a stream in the form for this socket."""
         return payload
 
-    def counts(self, text: str | bytes) -> bool:
-        """Return whether a client's message counts for the venue's limit of messages."""
-        return True
-
     def excess(self, socket: Socket) -> bytes | None:
         """Return the answer to a message above the venue's limit; None closes the socket (1008)."""
         return None

@@ -150,9 +150,8 @@ class Feed:
 
     def _accepts(self, socket: Socket, message: str | bytes) -> bool:
         """Return whether a client's message is processed; fault `ws_deaf` drops subscriptions, a limit any message."""
-        dialect = self._directory.dialect(socket.key)
-        if not self.limits.admits(socket, dialect.counts(message)):
-            answer = dialect.excess(socket)
+        if not self.limits.admits(socket):
+            answer = self._directory.dialect(socket.key).excess(socket)
             if answer is None:
                 socket.close(_POLICY)
             else:

@@ -24,11 +24,11 @@ class Limits:
         """Return whether a venue refuses its client's requests and sockets now."""
         return time.monotonic() < self._banned.get(venue, 0.0)
 
-    def admits(self, socket: Socket, counts: bool) -> bool:
-        """Note a client's message, which may count; return whether it is within the limit. Above it a ban may begin."""
+    def admits(self, socket: Socket) -> bool:
+        """Count a message of a client; return whether it is within the limit. One that is not may begin a ban."""
         rules, now = self.rules(socket), time.monotonic()
         socket.heard_at = now
-        if rules.messages is None or not counts:
+        if rules.messages is None:
             return True
         heard: deque[float] = socket.heard
         while heard and now - heard[0] >= rules.messages_s:

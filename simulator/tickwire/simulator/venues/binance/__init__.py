@@ -12,7 +12,7 @@ from functools import partial
 
 from tickwire.simulator.answers import Query, Refused
 from tickwire.simulator.market.cursors import Source
-from tickwire.simulator.market.exchange import Exchange
+from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.rules import Rules
 from tickwire.simulator.venue import Sockets, Usage, Venue
 from tickwire.simulator.venues.binance import coin_m, endpoints, streams, usd_m
@@ -40,6 +40,15 @@ def _dialect(source: Callable[[Exchange, str], Source | None]) -> Callable[[Exch
     return lambda exchange: Binance(partial(source, exchange))
 
 
+def _market(exchange: Exchange, symbol: str) -> Instrument | None:
+    pair, _, settle = symbol.partition(":")
+    if not settle:
+        return exchange.instrument(pair)
+    if settle == "USDT":
+        return next((each for each in usd_m.instruments(exchange) if f"{each.base}/{each.quote}" == pair), None)
+    return coin_m.listed(exchange).instruments.get(f"{pair.replace('/', '')}_PERP")
+
+
 VENUE = Venue(
     name="binance",
     exchanges=("binance", "binanceus", "binanceusdm", "binancecoinm"),
@@ -48,6 +57,7 @@ VENUE = Venue(
     error=endpoints.error,
     too_many_requests=_too_many_requests,
     usage_headers=_usage_headers,
+    market=_market,
     sockets=(
         # USD-M futures have them below `public/`, `market/` and `private/` too; each serves every stream.
         Sockets("linear", tuple(f"fstream.{url}" for url in _URLS), _dialect(usd_m.source)),

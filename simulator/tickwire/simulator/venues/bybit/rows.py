@@ -1,8 +1,8 @@
 """Bybit's instruments and rows: trades, levels, candles, tickers, descriptions. No I/O.
 
 Source of the fields: Bybit's documentation of its API v5, as of 2025, and the recorded messages that
-tests/simulator/test_bybit_recorded.py compares with. Prices and sizes of trades and books have all decimals of their
-steps; those of candles have no zeros at their end.
+tests/simulator/test_bybit.py compares with. Prices and sizes of trades and books have all decimals of their steps;
+those of candles have no zeros at their end.
 """
 
 from __future__ import annotations

@@ -42,14 +42,6 @@ class Okx(Dialect):
         """See Dialect.error."""
         return msgspec.json.encode(_error(60012 if fault.code is None else fault.code, fault.text or "Illegal request"))
 
-    def counts(self, text: str | bytes) -> bool:
-        """See Dialect.counts: requests to subscribe and unsubscribe alone count."""
-        return text not in ("ping", b"ping")
-
-    def excess(self, socket: Socket) -> bytes | None:
-        """See Dialect.excess."""
-        return msgspec.json.encode(_error(60014, "Requests too frequent"))
-
     def answers(self, socket: Socket, text: str | bytes, subscriptions: Subscriptions) -> list[bytes]:
         """See Dialect.answers."""
         if text in ("ping", b"ping"):
