@@ -22,10 +22,10 @@ async def get(running: Simulator, path: str, **query: Any) -> Any:
         return await response.json()
 
 
-async def order(running: Simulator, **fault: Any) -> Any:
-    """Order a fault."""
+async def order(running: Simulator, *, status: int = 200, **fault: Any) -> Any:
+    """Order a fault; the answer has this status."""
     async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/faults", json=fault) as response:
-        assert response.status == 200, await response.text()
+        assert response.status == status, await response.text()
         return await response.json()
 
 

@@ -59,7 +59,7 @@ async def test_a_close_has_the_code_that_was_ordered_and_is_answered() -> None:
             assert (await again.receive_json(timeout=60))["result"] == []
         while len([entry for entry in running.journal.since(0) if entry.event == "disconnect"]) < 3:
             await asyncio.sleep(0)
-        assert "close frame" in (await order(running, kind="ws_close", code=1006))["error"]
+        assert "close frame" in (await order(running, status=400, kind="ws_close", code=1006))["error"]
 
 
 async def watching(venue: Any) -> None:
@@ -167,7 +167,9 @@ async def test_single_trades_are_forgotten_by_their_own_ids() -> None:
         groups = [agg for agg, _ in groupby(trades, lambda trade: trade["agg"])]
         found = await get(running, f"{SPOT}/aggTrades", symbol="BTCUSDT", fromId=groups[0], limit=10)
         assert [row["a"] for row in found] == groups[:10]
-        assert "rest_forgets needs" in (await order(running, kind="rest_forgets", from_id=1, to_id=2))["error"]
+        assert (
+            "rest_forgets needs" in (await order(running, status=400, kind="rest_forgets", from_id=1, to_id=2))["error"]
+        )
 
 
 async def test_the_end_of_the_window_holds_behind_what_is_forgotten() -> None:
