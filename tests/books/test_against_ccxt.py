@@ -74,7 +74,7 @@ async def test_our_book_is_that_of_ccxt_at_the_same_update(
                 if cut:
                     theirs.clear()
                     seen = len(running.public.said)
-                    await exchange.fault("stream", "ws_cut", seconds=0.3)
+                    await exchange.fault("stream.", "ws_cut", seconds=0.3)
                     await running.public.first(lambda book: book.state == "resyncing", seen)
                 # Looked at again from there, because either of the two may be ahead.
                 async with asyncio.timeout(100):
