@@ -1,7 +1,7 @@
 """The interests in feeds: bucket INTEREST, one key for each feed and subscriber, followed by every instance.
 
 An interest that is not renewed within its TTL expires at the broker, whose marker reaches all instances at once. So the
-interests of a client that is killed end, too.
+interests of a client that is killed end, too. Entries that the broker fails to expire are withdrawn here.
 """
 
 from __future__ import annotations
@@ -16,14 +16,17 @@ from nats.js.api import DeliverPolicy
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.publisher import EXPECTED
 from tickwire.bus.requests import PUBLISH_RETRY_S
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.model import messages, timeframes
 from tickwire.model.feeds import Feed, StartRequest, StopRequest
 from tickwire.model.subjects import check_subject, name_token
 from tickwire.observe import logs
+from tickwire.process import lifecycle
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.interest_expiry import InterestExpiry
 
 log = logs.get(__name__)
 
@@ -32,7 +35,11 @@ _ACK_S = 5.0
 _RETRY_S = 0.2
 _MOST_TTL_S = 86_400
 _TOMBSTONE_S = 60
-"""How long the marker of a withdrawal is kept, for instances that were disconnected."""
+"""How long the marker of a withdrawal is kept, for instances that were disconnected. That of an interest without TTL is
+kept for good: a broker that is killed later would bring the interest back, for ever."""
+_EXPIRY_S = 1.0
+"""Pause between two looks for entries that should have expired."""
+_WITHDRAWN = {"KV-Operation": "PURGE", "Nats-Rollup": "sub"}
 
 
 class Interests:
@@ -44,6 +51,7 @@ class Interests:
         self._on_change: Callable[[Feed], None] = lambda market: None
         self._of: dict[Feed, dict[str, StartRequest]] = {}
         self._feeds: dict[str, Feed] = {}
+        self._expiry = InterestExpiry()
         self._seen = 0
         self._news = asyncio.Event()
 
@@ -101,8 +109,10 @@ class Interests:
 
     async def withdraw(self, request: StopRequest) -> None:
         """Withdraw an interest, if there is one, and wait until this instance knows it. Raises BrokerUnavailable."""
-        headers = {"KV-Operation": "PURGE", "Nats-Rollup": "sub", "Nats-TTL": f"{_TOMBSTONE_S}s"}
-        await self._put(_subject(request.feed, request.subscriber), b"", headers)
+        subject = _subject(request.feed, request.subscriber)
+        known = self._of.get(request.feed, {}).get(subject)
+        keep = known is not None and known.ttl_s is None
+        await self._put(subject, b"", _WITHDRAWN if keep else _WITHDRAWN | {"Nats-TTL": f"{_TOMBSTONE_S}s"})
 
     async def _put(self, subject: str, data: bytes, headers: dict[str, str]) -> None:
         try:
@@ -123,29 +133,54 @@ class Interests:
             else:
                 return ack.seq
 
+    async def expire(self) -> None:
+        """Withdraw entries that the broker should have expired, until cancelled."""
+        self._bus.resync_callbacks.add(self._expiry.restart)
+        try:
+            while True:
+                await asyncio.sleep(_EXPIRY_S)
+                if not self._bus.lost.is_set():
+                    for subject, sequence in self._expiry.overdue():
+                        await self._withdraw_overdue(subject, sequence)
+        finally:
+            self._bus.resync_callbacks.discard(self._expiry.restart)
+
+    async def _withdraw_overdue(self, subject: str, sequence: int) -> None:
+        """Withdraw an entry unless it was renewed or withdrawn meanwhile; every instance tries, and one succeeds."""
+        headers = _WITHDRAWN | {"Nats-TTL": f"{_TOMBSTONE_S}s", EXPECTED: str(sequence)}
+        try:
+            await self._bus.publisher.publish(subject, b"", headers=headers, timeout_s=_ACK_S)
+        except nats.errors.Error as error:
+            log.debug("overdue interest not withdrawn", subject=subject, error=repr(error))
+        else:
+            log.info("overdue interest withdrawn", subject=subject)
+
     # ---- the bucket
 
     async def observe(self, message: Msg) -> None:
         """Apply one entry of the bucket."""
         headers = message.headers or {}
+        place = message.metadata.sequence
+        sequence = place.stream if place else 0
         try:
             if "KV-Operation" in headers or "Nats-Marker-Reason" in headers:
+                self._expiry.ended(message.subject)
                 self._forget(message.subject)
             else:
-                self._learn(message.subject, message.data)
+                self._learn(message.subject, message.data, sequence)
         finally:
-            sequence = message.metadata.sequence
-            self._seen = max(self._seen, sequence.stream if sequence else 0)
+            self._seen = max(self._seen, sequence)
             self._news.set()
             self._news = asyncio.Event()
 
-    def _learn(self, subject: str, data: bytes) -> None:
+    def _learn(self, subject: str, data: bytes, sequence: int) -> None:
         request = messages.decode(data, StartRequest)
         feed = request.feed
         if _subject(feed, request.subscriber) != subject:
             raise BadRequest("an interest under the name of another one", "register it by streamer.start")
         if feed.timeframe is not None and not timeframes.understood([feed.timeframe]):
             raise BadRequest(f"{feed.timeframe!r} is not a timeframe", "register it by streamer.start")
+        self._expiry.renewed(subject, sequence, request.ttl_s)
         self._feeds[subject] = feed
         known = self._of.setdefault(feed, {})
         if known.get(subject) != request:
@@ -201,6 +236,9 @@ async def open_interests(bus: Bus, settings: StreamerSettings) -> AsyncIterator[
         f"{_PREFIX}>", f"KV_{streams.INTEREST}", interests.observe, policy=DeliverPolicy.LAST_PER_SUBJECT
     )
     try:
-        yield interests
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            expiring = group.create_task(interests.expire())
+            yield interests
+            expiring.cancel()
     finally:
         await graceful_close.unsubscribe(bus.client, subscription)
