@@ -123,7 +123,7 @@ async def test_a_killed_broker_brings_no_withdrawn_interest_back(
                     await asyncio.sleep(0.05)
 
 
-def test_an_interest_is_overdue_after_its_ttl_and_the_grace_unless_renewals_may_have_been_missed() -> None:
+def test_an_interest_is_overdue_after_its_ttl_and_the_grace() -> None:
     now = 100.0
     expiry = InterestExpiry(lambda: now)
     expiry.renewed("short", 7, 10)
