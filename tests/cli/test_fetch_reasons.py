@@ -111,13 +111,18 @@ async def test_a_refusal_of_whoever_asks_is_said_at_once(
 ) -> None:
     """Asked once, though five attempts are made of what may pass."""
     await exchange.forget_log()
-    await exchange.fault("candles" if exchange_id == "okx" else "klines", "status", code=status)
+    endpoint = "history-candles" if exchange_id == "okx" else "klines"
+    await exchange.fault(endpoint, "status", code=status)
     ended = await running.run("candles", "fetch", exchange_id, "SOL/USDT", "1h", *DAY)
     assert ended.code == 1, ended.err
     assert str(status) in ended.err
     assert remedy in ended.err
     # Jobs of tests before may still try again.
-    asked = [each for each in await exchange.log("candles" if exchange_id == "okx" else "klines") if "SOL" in str(each)]
+    asked = [
+        each
+        for each in await exchange.log("history-candles" if exchange_id == "okx" else "klines")
+        if "SOL" in str(each)
+    ]
     assert len(asked) == 1
 
 

@@ -49,7 +49,8 @@ async def line(exchange: str, url: str, **ids: str) -> AsyncIterator[Line]:
     """A socket of an exchange that has these markets: symbol parts joined by `_`, and the exchange's ids."""
     opened = observed(getattr(ccxt.pro, exchange))({"timeout_on_exit": 0})
     opened.timeout_on_exit = 0
-    opened.observer = FrameRouter(opened, Hooks())
+    # Without dialects: ccxt parses every frame.
+    opened.observer = FrameRouter(opened, Hooks(text=False))
     markets = []
     for name, id_ in ids.items():
         base, quote = name.split("_")

@@ -82,7 +82,7 @@ async def test_ccxt_keeps_no_more_trades_than_are_needed(exchange: SimulatorProc
 
 async def test_a_book_that_ccxt_keeps_is_the_exchange_s(exchange: SimulatorProcess) -> None:
     memory = Memory()
-    async with venue_at(exchange.url, "okx") as venue:
+    async with venue_at(exchange.url, "okx", hooks=PATHS["resolve"]) as venue:
         async with venue.watching(Feed("book", "okx", "BTC/USDT"), memory):
             views = list(await memory.get(5))
             real = await venue.rest.fetch_order_book("BTC/USDT", 400)

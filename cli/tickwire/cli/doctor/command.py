@@ -15,7 +15,6 @@ from tickwire.cli.output import render
 from tickwire.exchange import opening
 from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.process.lifecycle import Exit, until_stopped
-from tickwire.venues.proof import not_proven
 
 STYLES = {"fine": "green", "failed": "bold red", "skipped": "dim"}
 
@@ -34,8 +33,6 @@ async def doctor(stop: asyncio.Event, config: Path | None, exchange: str, symbol
     await until_stopped(stop, work())
     if not done:
         return Exit.INTERRUPTED
-    if (phrase := not_proven(exchange)) is not None:
-        render.remark(phrase)
     if json:
         render.as_json({"exchange": exchange, "steps": msgspec.to_builtins(done)})
     return Exit.FAILED if any(each.state == "failed" for each in done) else Exit.OK
