@@ -118,6 +118,12 @@ class SocketFacts(Struct, frozen=True, kw_only=True):
 
     acknowledges: bool | None = None
     """Whether the venue acknowledges each subscription."""
+    subscriptions: int | None = None
+    """Most subscriptions of one socket: further ones go to another socket. None where ccxt spreads them itself."""
+    messages_per_s: float | None = None
+    """Most messages a second that the venue takes on one socket; ccxt's own throttle where it is unknown."""
+    lifetime_ms: int | None = None
+    """The age at which the venue closes a socket, ms. Its feeds are subscribed again, as after any cut."""
 
 
 class Condition(Struct, frozen=True, kw_only=True):
