@@ -1,22 +1,283 @@
-"""Bitget: spot and futures."""
+"""Bitget: spot and futures, API v2.
+
+The dialect decodes the public channels from the text of their frames,
+`{"action":..,"arg":{"instType":..,"channel":..,"instId":..},"data":[..],"ts":..}`. Source of names and fields: Bitget's
+API documentation v2, "Spot" and "Contract", "WebSocket, Public", and the recorded frames of v2 (2024).
+"""
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Profile, SocketFacts, TradeFacts
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, zip_longest
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.model import numbers
+from tickwire.model.feeds import Level, Trade
+from tickwire.model.numbers import Amount, Price
+from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, Texts
+from tickwire.venues.profile import BookFacts, CandleFacts, Older, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("bitget",),
-    # API v2: amounts of USDT and USDC futures are in base currency (contract size 1 in ccxt 4.5.90). The documentation
-    # does not give the unit for coin-settled futures, so it is unknown.
-    # Ids are `tradeId` live and by REST. ccxt 4.5.90 `fetch_trades` requests at most 1,000 trades, by time.
     trades=TradeFacts(
-        ids="opaque", ids_shared=True, method="by_time", page=1000, amount={"spot": "base", "linear": "base"}
+        # "Trading Channel", "Get Market Trades": `tradeId`, 19 digits that rise by 2**22 for each ms (recorded).
+        ids="opaque",
+        ids_shared=True,
+        # ccxt 4.5.90 `fetch_trades` requests `fills-history`. "Get Market Trades", "Get History Transactions": by
+        # `startTime`, `tradeId` descending, default 500 and at most 1,000; `idLessThan`: those before an id.
+        method="by_time",
+        needs_until=False,
+        cut="newest",
+        older=Older(before="idLessThan"),
+        page=1000,
+        # "Get Market Trades": `ts` is "Transaction time(second level)"; those of futures in the examples of ccxt and
+        # Bitget are whole seconds, too.
+        resolution_ms=1000,
+        # Spot: 30 days, "startTime and endTime should be within 7days". Futures: "the last 7 days" (before: 90 days).
+        reach_ms=7 * 86_400_000,
+        # API v2: amounts of USDT and USDC futures are in base currency (contract size 1 in ccxt 4.5.90). The
+        # documentation does not give the unit for coin-settled futures, so it is unknown.
+        amount={"spot": "base", "linear": "base"},
     ),
-    # "Get Candlestick Data": index 5 is "Trading volume of the base coin", by REST and live.
     candles=CandleFacts(
+        # ccxt 4.5.90 `fetch_ohlcv` sends `startTime` and `endTime`, one page apart. "Get History Candlestick
+        # Data": the 200 candles before `endTime` at most.
+        since="honoured",
+        windowed=True,
+        # "Get History Candlestick Data", "Candlestick Channel": the examples have rows of volume 0.
+        quiet="rows",
+        # "Get Candlestick Data": index 5 is "Trading volume of the base coin", by REST and live.
         volume={"spot": "base", "linear": "base"},
         live_volume={"spot": "base", "linear": "base"},
     ),
+    # "Depth Channel": `books` sends a snapshot of 400 levels, then changes with the CRC32 of the best 25 levels. The
+    # recorded snapshots have checksum 0, and ccxt 4.5.90 compares none of a snapshot. There is no number in recorded
+    # frames of v2.
+    book=BookFacts(deltas=True, snapshot="socket", sequence=None, depth=400, checksum_levels=25),
     # API v2, "Websocket API, Subscribe": the reply to each channel is `"event":"subscribe"` with the channel's `arg`.
     sockets=SocketFacts(acknowledges=True),
+    options={
+        # Without it ccxt 4.5.90 asks by a private request whether an account is a unified one, and then uses API v3,
+        # whose frames are not decoded here. Public channels of v2 need no account.
+        "uta": False,
+        # ccxt 4.5.90 `watch_ohlcv` subscribes to bars of six hours and longer that open by Hong Kong's time (`1D`), and
+        # `fetch_ohlcv` requests those that open by UTC (`1Dutc`). Names: "Candlestick Channel".
+        "timeframes": {
+            "6h": "6Hutc",
+            "12h": "12Hutc",
+            "1d": "1Dutc",
+            "3d": "3Dutc",
+            "1w": "1Wutc",
+            "1M": "1Mutc",
+        },
+    },
 )
+
+
+class _Arg(Struct, gc=False):
+    instType: str
+    instId: str
+    channel: str = ""
+
+
+class _Trade(Struct, gc=False):
+    ts: int
+    price: Price
+    size: Amount
+    side: Literal["buy", "sell"]
+    tradeId: str
+
+
+class _Level(Struct, array_like=True, gc=False):
+    """Price and amount as the venue wrote them: the checksum is made of these texts."""
+
+    price: str
+    amount: str
+
+
+class _Book(Struct):
+    asks: list[_Level]
+    bids: list[_Level]
+    ts: int
+    checksum: int | None = None
+
+
+class _Ticker(Struct, gc=False):
+    """Texts are empty where there is no such value."""
+
+    ts: int
+    lastPr: str = ""
+    bidPr: str = ""
+    bidSz: str = ""
+    askPr: str = ""
+    askSz: str = ""
+    open24h: str = ""
+    high24h: str = ""
+    low24h: str = ""
+    baseVolume: str = ""
+    quoteVolume: str = ""
+
+
+class _Trades(Struct, gc=False):
+    arg: _Arg
+    data: list[_Trade] | None = None
+
+
+class _Books(Struct):
+    arg: _Arg
+    action: Literal["snapshot", "update"]
+    data: list[_Book] | None = None
+
+
+class _Tickers(Struct, gc=False):
+    arg: _Arg
+    data: list[_Ticker] | None = None
+
+
+class _Name(Struct, gc=False):
+    arg: Any = None
+    event: str | None = None
+
+
+def _decoder(type_: Any) -> Callable[[str], Any]:
+    # Not strict: numbers come as text.
+    return msgspec.json.Decoder(type_, strict=False).decode
+
+
+_trades, _books, _tickers, _name = _decoder(_Trades), _decoder(_Books), _decoder(_Tickers), _decoder(_Name)
+
+
+def _of_trades(text: str) -> Sequence[Decoded] | None:
+    frame = _trades(text)
+    arg, data = frame.arg, frame.data
+    if not data:
+        return None if data is None else ()
+    market = f"{arg.instType}:{arg.instId}"
+    if len(data) == 1:
+        # Nearly every frame.
+        t = data[0]
+        made = (Trade(id=t.tradeId, timestamp=t.ts, side=t.side, price=t.price, amount=t.size),)
+        return (Decoded("trade", market, made),)
+    # The newest comes first.
+    trades = [Trade(id=t.tradeId, timestamp=t.ts, side=t.side, price=t.price, amount=t.size) for t in reversed(data)]
+    return (Decoded("trade", market, trades),)
+
+
+def _levels(side: list[_Level]) -> list[Level]:
+    try:
+        return [(numbers.price(each.price), numbers.amount(each.amount)) for each in side]
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a level of {error}") from error
+
+
+def _texts(book: _Book) -> Texts:
+    return [(each.price, each.amount) for each in book.bids], [(each.price, each.amount) for each in book.asks]
+
+
+def _of_books(text: str) -> Sequence[Decoded] | None:
+    frame = _books(text)
+    if frame.data is None:
+        return None
+    items: list[BookSnapshot | Diff] = []
+    for book in frame.data:
+        bids, asks, texts = _levels(book.bids), _levels(book.asks), _texts(book)
+        if frame.action == "snapshot":
+            items.append(BookSnapshot(timestamp=book.ts, bids=bids, asks=asks, texts=texts))
+        else:
+            items.append(Diff(timestamp=book.ts, bids=bids, asks=asks, checksum=book.checksum, texts=texts))
+    return (Decoded("book", f"{frame.arg.instType}:{frame.arg.instId}", items),)
+
+
+_TICKER = (
+    ("last", "lastPr"),
+    ("bid", "bidPr"),
+    ("bid_amount", "bidSz"),
+    ("ask", "askPr"),
+    ("ask_amount", "askSz"),
+    ("open", "open24h"),
+    ("high", "high24h"),
+    ("low", "low24h"),
+    ("volume", "baseVolume"),
+    ("quote_volume", "quoteVolume"),
+)
+"""Fields of a ticker: (name in `feeds.Ticker`, Bitget's)."""
+
+
+def _of_tickers(text: str) -> Sequence[Decoded] | None:
+    frame = _tickers(text)
+    if frame.data is None:
+        return None
+    market = f"{frame.arg.instType}:{frame.arg.instId}"
+    return (Decoded("ticker", market, [_ticker(each) for each in frame.data]),)
+
+
+def _ticker(found: _Ticker) -> dict[str, Any]:
+    try:
+        values = {ours: numbers.amount(value) for ours, theirs in _TICKER if (value := getattr(found, theirs))}
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a ticker of {error}") from error
+    return {"timestamp": found.ts, **values}
+
+
+_CHANNELS: dict[str, Callable[[str], Sequence[Decoded] | None]] = {
+    "trade": _of_trades,
+    "books": _of_books,
+    "ticker": _of_tickers,
+}
+_BEGINNING = '{"action":"'
+_CHANNEL = '"channel":"'
+_HEAD = 80
+"""`channel` begins within so many characters where `action` is first and `arg` second."""
+
+
+def decode(text: str) -> Sequence[Decoded] | None:
+    """See `Dialect.decode`."""
+    if not text.startswith("{") or text.startswith('{"event":'):
+        return None
+    at = text.find(_CHANNEL, 0, _HEAD) if text.startswith(_BEGINNING) else -1
+    if at >= 0:
+        at += len(_CHANNEL)
+        found = _CHANNELS.get(text[at : text.find('"', at)])
+    else:
+        # Bitget does not promise the order of fields.
+        named = _name(text)
+        channel = named.arg.get("channel") if isinstance(named.arg, dict) else None
+        found = None if named.event is not None or not isinstance(channel, str) else _CHANNELS.get(channel)
+    return None if found is None else found(text)
+
+
+def checksum(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -> int:
+    """The signed CRC32 of `bid:amount:ask:amount:…` of the best levels ("Depth Channel, Checksum")."""
+    pairs = zip_longest(bids, asks, fillvalue=())
+    value = zlib.crc32(":".join(chain.from_iterable((*bid, *ask) for bid, ask in pairs)).encode())
+    return value - 2**32 if value >= 2**31 else value
+
+
+_PRODUCTS = {
+    "USDT": "USDT-FUTURES",
+    "USDC": "USDC-FUTURES",
+    "SUSDT": "SUSDT-FUTURES",
+    "SUSDC": "SUSDC-FUTURES",
+    "SBTC": "SCOIN-FUTURES",
+    "SETH": "SCOIN-FUTURES",
+    "SEOS": "SCOIN-FUTURES",
+}
+"""`instType` of futures by the currency that settles them, as ccxt 4.5.90 `handle_product_type_and_params` has it."""
+
+
+def market_name(market: Mapping[str, Any]) -> str:
+    """`instType:instId`: spot markets and futures share ids and a socket. See `Dialect.market_name`."""
+    product = "SPOT" if market.get("spot") else _PRODUCTS.get(str(market.get("settle")), "COIN-FUTURES")
+    return f"{product}:{market['id']}"
+
+
+def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """API v2, whatever ccxt found out about the account: the frames of v3 are not decoded."""
+    return {"uta": False}
+
+
+DIALECT = Dialect(decode=decode, market_name=market_name, checksum=checksum, stream_params=stream_params)
