@@ -1,19 +1,185 @@
-"""Hyperliquid."""
+"""Hyperliquid: perpetual contracts and spot markets.
+
+The dialect decodes the public channels from the text of their frames, `{"channel":..,"data":..}`. Source of names and
+fields: Hyperliquid's API documentation, "Websocket, Subscriptions", and the recorded frames of
+tests/venues/hyperliquid. Numbers are texts; prices and amounts always have a decimal point.
+"""
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct
+
+from tickwire.model.feeds import Candle, Feed, Level, Trade
+from tickwire.model.numbers import Amount, Price
+from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect
+from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("hyperliquid",),
-    # "Info endpoint" and "Subscriptions": amounts (`sz`, `v`) are in units of the coin; contract size 1 in ccxt 4.5.90.
+    # "Subscriptions", `WsTrade`: `tid` is a "50-bit hash of (buyer_oid, seller_oid)". Amounts (`sz`, `v`) are in units
+    # of the coin; contract size 1 in ccxt 4.5.90.
     # ccxt 4.5.90 `fetch_trades` requests the fills of a wallet (`userFills`), not the trades of the market: past public
-    # trades are not available by REST.
+    # trades are not available by REST. The request `recentTrades` is not documented, and has no more trades than the
+    # first message of a subscription.
     trades=TradeFacts(ids="opaque", method="none", amount={"spot": "base", "linear": "base"}),
     candles=CandleFacts(
-        volume={"spot": "base", "linear": "base"},
-        live_volume={"spot": "base", "linear": "base"},
-        # "Candle snapshot": "Only the most recent 5000 candles are available".
+        # "Candle snapshot": a request has a first and a last time; "only the most recent 5000 candles are available".
+        since="honoured",
         newest_rows=5000,
+        volume={"spot": "base", "linear": "base"},
+        # "Subscriptions", `Candle`: "volume (base unit)".
+        live_volume={"spot": "base", "linear": "base"},
     ),
+    # "Subscriptions", `WsBook`: a "snapshot feed, pushed on each block that is at least 0.5 since last push", without a
+    # number. "L2 book snapshot": "at most 20 levels per side".
+    book=BookFacts(deltas=True, snapshot="every message", sequence=None, depth=20),
+    # "Subscriptions, Data formats": "The server will respond to successful subscriptions with a message containing the
+    # channel property set to subscriptionResponse", with the original subscription. "Rate limits": 2000 messages a
+    # minute and 1000 subscriptions, of all sockets of an address together, so that more sockets take no more.
+    sockets=SocketFacts(acknowledges=True, messages_per_s=2000 / 60),
 )
+
+_SIDES: dict[str, Literal["buy", "sell"]] = {"A": "sell", "B": "buy"}
+"""Documentation, "Notation": side of the taker, "B = Bid = Buy, A = Ask = Short"."""
+
+
+class _Trade(Struct, gc=False):
+    coin: str
+    side: Literal["A", "B"]
+    px: Price
+    sz: Amount
+    time: int
+    tid: int
+
+
+class _Level(Struct, gc=False):
+    px: Price
+    sz: Amount
+
+
+class _Book(Struct):
+    """`levels`: bids, then asks, each best first."""
+
+    coin: str
+    time: int
+    levels: tuple[list[_Level], list[_Level]]
+
+
+class Kline(Struct, frozen=True, gc=False):
+    """A `VenueCandle`. No field says that it is closed: the next candle does."""
+
+    t: int
+    s: str
+    i: str
+    o: Price
+    c: Price
+    h: Price
+    l: Price  # noqa: E741
+    v: Amount
+    n: int
+
+    def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
+        """See `VenueCandle.candle`."""
+        return Candle(
+            exchange=feed.exchange,
+            symbol=feed.symbol,
+            timeframe=self.i,
+            timestamp=self.t,
+            open=self.o,
+            high=self.h,
+            low=self.l,
+            close=self.c,
+            volume=self.v,
+            trades=self.n,
+            closed=False,
+            complete=True,
+            volume_unit="base",
+        )
+
+
+class _Trades(Struct, gc=False):
+    data: list[_Trade]
+
+
+class _Books(Struct):
+    data: _Book
+
+
+class _Klines(Struct, gc=False):
+    data: Kline
+
+
+class _Name(Struct, gc=False):
+    channel: str = ""
+
+
+def _decoder(type_: Any) -> Callable[[str], Any]:
+    # Not strict: numbers come as text.
+    return msgspec.json.Decoder(type_, strict=False).decode
+
+
+_trades, _books, _klines, _name = _decoder(_Trades), _decoder(_Books), _decoder(_Klines), _decoder(_Name)
+
+
+def _of_trades(text: str) -> Sequence[Decoded]:
+    data: list[_Trade] = _trades(text).data
+    if len(data) == 1:
+        t = data[0]
+        made = Trade(id=str(t.tid), timestamp=t.time, side=_SIDES[t.side], price=t.px, amount=t.sz)
+        return (Decoded("trade", t.coin, (made,)),)
+    if data and data[0].time > data[-1].time:
+        # The past trades that a subscription begins with.
+        data.reverse()
+    by_coin: dict[str, list[Trade]] = {}
+    for t in data:
+        made = Trade(id=str(t.tid), timestamp=t.time, side=_SIDES[t.side], price=t.px, amount=t.sz)
+        by_coin.setdefault(t.coin, []).append(made)
+    return [Decoded("trade", coin, trades) for coin, trades in by_coin.items()]
+
+
+def _levels(side: list[_Level]) -> list[Level]:
+    return [(level.px, level.sz) for level in side]
+
+
+def _of_books(text: str) -> Sequence[Decoded]:
+    book: _Book = _books(text).data
+    bids, asks = book.levels
+    snapshot = BookSnapshot(timestamp=book.time, bids=_levels(bids), asks=_levels(asks))
+    return (Decoded("book", book.coin, (snapshot,)),)
+
+
+def _of_candles(text: str) -> Sequence[Decoded]:
+    kline: Kline = _klines(text).data
+    return (Decoded("candle", kline.s, (kline,), kline.i),)
+
+
+_CHANNELS: dict[str, Callable[[str], Sequence[Decoded]]] = {
+    "trades": _of_trades,
+    "l2Book": _of_books,
+    "candle": _of_candles,
+}
+_BEGINNING = '{"channel":"'
+
+
+def decode(text: str) -> Sequence[Decoded] | None:
+    """See `Dialect.decode`."""
+    if text.startswith(_BEGINNING):
+        found = _CHANNELS.get(text[12 : text.find('"', 12)])
+    elif text.startswith("{"):
+        # Hyperliquid does not promise the order of fields.
+        found = _CHANNELS.get(_name(text).channel)
+    else:
+        return None
+    return None if found is None else found(text)
+
+
+def market_name(market: Mapping[str, Any]) -> str:
+    """The coin: `BTC` of a perpetual contract, `@142` or `PURR/USDC` of a spot market."""
+    return str(market["baseName"] if market.get("swap") else market["id"])
+
+
+DIALECT = Dialect(decode=decode, market_name=market_name)
