@@ -96,9 +96,18 @@ class StandIn(Loopback):
 
 
 class Deribit(StandIn):
-    """No checksum; every level says what became of it; nothing can be unsubscribed through ccxt."""
+    """No checksum, but numbers; every level says what became of it; nothing can be unsubscribed through ccxt."""
 
-    exchange, market_id = "deribit", "BTC-USDT"
+    exchange, market_id = "deribit", "BTC_USDT"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.changes = 1
+        """The number of the last change of the book."""
+
+    def put(self, bids: Iterable[Level] = (), asks: Iterable[Level] = ()) -> None:
+        super().put(bids, asks)
+        self.changes += 1
 
     def wish(self, message: Any) -> tuple[str, list[str]]:
         method = message.get("method", "") if isinstance(message, dict) else ""
@@ -111,7 +120,8 @@ class Deribit(StandIn):
         sides = [
             [["delete" if not amount else "new", price, amount] for price, amount in side] for side in (bids, asks)
         ]
-        data = {"type": kind, "timestamp": 1_700_000_000_000, "instrument_name": self.market_id, "change_id": 1}
+        data: dict[str, Any] = {"type": kind, "timestamp": 1_700_000_000_000, "instrument_name": self.market_id}
+        data |= {"change_id": self.changes} | ({} if kind == "snapshot" else {"prev_change_id": self.changes - 1})
         data |= {"bids": sides[0], "asks": sides[1]}
         return {"jsonrpc": "2.0", "method": "subscription", "params": {"channel": channel, "data": data}}
 

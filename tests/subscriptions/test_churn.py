@@ -16,6 +16,7 @@ from support.processes import SimulatorProcess, running_simulator
 from support.serving import serving
 from support.venues import Memory, settings, venue_at
 from tickwire.bus.connection import Bus
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Kind
 from tickwire.streamer.service import serve_streamer
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
@@ -95,10 +96,10 @@ async def test_a_socket_stays_while_one_feed_needs_it_and_a_returning_feed_reuse
 
 @pytest.mark.parametrize("exchange", ["deribit", "bitget"])
 async def test_what_cannot_be_unsubscribed_goes_with_its_socket(exchange: str) -> None:
-    """ccxt says that it can unsubscribe nothing of either."""
+    """ccxt says that it can unsubscribe nothing of either; it keeps their books where no dialect decodes them."""
     async with (
         standins.standing_in(exchange) as stand_in,
-        open_live_venue(exchange, standins.settings(stand_in)) as venue,
+        open_live_venue(exchange, standins.settings(stand_in), hooks=Hooks(text=False)) as venue,
     ):
         memory, other = Memory(), Memory()
         async with venue.watching(Feed("trade", exchange, standins.SYMBOL), other):
