@@ -10,7 +10,7 @@ import pytest
 from ccxt.async_support.base.ws.cache import ArrayCache
 
 from support.loopback import Loopback, loopback, market, settings
-from support.venues import Memory
+from support.venues import PATHS, Memory
 from tickwire.model.feeds import Feed, Trade
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
@@ -94,12 +94,12 @@ async def watched(exchange: Loopback, venue: str) -> None:
 
 
 def opened(exchange: Loopback, venue: str) -> AbstractAsyncContextManager[LiveVenue]:
-    """The venue at that exchange."""
+    """The venue at that exchange, without dialects: ccxt parses every frame."""
     speech = SPEECH[venue]
     markets = [market(speech.symbol, speech.market_id, **MARKETS.get(venue, {}))]
     if venue == "coinbase":
         markets.append(market("BTC/USDC", "BTC-USDC"))
-    return open_live_venue(venue, settings(exchange.url, venue, markets))
+    return open_live_venue(venue, settings(exchange.url, venue, markets), hooks=PATHS["resolve"])
 
 
 def expected(number: int) -> tuple[str, int, float, float]:

@@ -46,7 +46,7 @@ def test_a_named_exchange_is_found() -> None:
 
 
 def test_an_exchange_without_a_dialect_has_the_generic_one() -> None:
-    assert registry.dialect_of("kraken") is generic.DIALECT
+    assert registry.dialect_of("upbit") is generic.DIALECT
     assert registry.dialect_of("binanceusdm") is binance.DIALECT
 
 

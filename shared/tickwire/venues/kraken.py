@@ -1,15 +1,286 @@
-"""Kraken spot."""
+"""Kraken spot.
+
+The dialect decodes the public channels of WebSocket v2 from the text of their frames, `{"channel":..,"type":..,
+"data":[..]}`. Source of names and fields: Kraken's documentation, "Spot WebSocket v2": "Trades", "Book (Level 2)",
+"Ticker (Level 1)", "Candles (OHLC)", and the guide "Book checksum (WebSocket v2)". Numbers are JSON numbers with all
+decimals of the market, times are RFC 3339.
+"""
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
+import zlib
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
+import msgspec
+from msgspec import Struct, field
+
+from tickwire.model import numbers
+from tickwire.model.feeds import Candle, Feed, Level, Trade
+from tickwire.model.numbers import Amount, Price
+from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, ms_of
+from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
+
+DEPTH = 500
+"""Levels of a side that the book is subscribed with: of 10, 25, 100, 500 and 1,000 ("Book (Level 2)", `depth`)."""
 
 PROFILE = Profile(
     exchanges=("kraken",),
-    # "Get Recent Trades": at most 1,000 trades, starting at `since`. The seventh column is `trade_id`, as live ("Trade
-    # (Trades)", WebSocket v2); ccxt 4.5.90 `parse_trade` reads both.
+    # "Get Recent Trades": at most 1,000 trades, starting at `since`. The seventh column is `trade_id`, as live
+    # (WebSocket v2, "Trades": "a sequence number, unique per book"); ccxt 4.5.90 `parse_trade` reads both. Recorded:
+    # the ids of 1,000 trades count up by one. They are declared opaque, because REST takes no id to begin with.
     trades=TradeFacts(ids="opaque", ids_shared=True, method="by_time", cut="oldest", page=1000, resolution_ms=1),
     # "Get OHLC Data": the newest 720 candles, whatever `since` is (measured on ccxt 4.5.90). Recorded: of 721 minutes
     # of XBTUSDT in one response, 216 have no trade, and their prices are the previous close.
+    # "Candles (OHLC)": `volume` is "the total traded quantity (in base currency terms)".
     candles=CandleFacts(since="ignored", newest_rows=720, quiet="rows", live_volume={"spot": "base"}),
+    # "Book (Level 2)": a snapshot follows the subscription; "Book checksum (WebSocket v2)": CRC32 over the best ten
+    # levels of each side whatever the depth, and "truncate your book to the subscribed depth". There are no numbers.
+    book=BookFacts(deltas=True, snapshot="socket", sequence=None, depth=DEPTH, checksum_levels=10),
+    # "There is an acknowledgement response for each symbol in the subscription list", with the request's `req_id`.
+    sockets=SocketFacts(acknowledges=True),
 )
+
+
+class _Trade(Struct, gc=False):
+    symbol: str
+    side: Literal["buy", "sell"]
+    price: Price
+    qty: Amount
+    trade_id: int
+    timestamp: datetime
+
+
+class _Trades(Struct, gc=False):
+    data: list[_Trade]
+    type: str = ""
+
+
+class _Level(Struct, gc=False):
+    price: msgspec.Raw
+    qty: msgspec.Raw
+
+
+class _Book(Struct):
+    symbol: str
+    bids: list[_Level] = field(default_factory=list)
+    asks: list[_Level] = field(default_factory=list)
+    checksum: int | None = None
+    timestamp: datetime | None = None
+
+
+class _Books(Struct):
+    type: Literal["snapshot", "update"]
+    data: list[_Book]
+
+
+class _Ticker(Struct, gc=False):
+    """Prices are 0 where there are none, the time then that of the epoch (recorded)."""
+
+    symbol: str
+    bid: Amount = 0.0
+    bid_qty: Amount = 0.0
+    ask: Amount = 0.0
+    ask_qty: Amount = 0.0
+    high: Amount = 0.0
+    low: Amount = 0.0
+    last: Decimal | None = None
+    change: Decimal | None = None
+    volume: Decimal | None = None
+    vwap: Decimal | None = None
+    timestamp: datetime | None = None
+
+
+class _Tickers(Struct, gc=False):
+    data: list[_Ticker]
+
+
+class Ohlc(Struct, frozen=True, gc=False):
+    """A `VenueCandle`. The frames do not say whether it is closed: the next one closes it."""
+
+    symbol: str
+    interval: int
+    interval_begin: datetime
+    open: Price
+    high: Price
+    low: Price
+    close: Price
+    volume: Amount
+    trades: int = 0
+
+    def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
+        """See `VenueCandle.candle`."""
+        assert feed.timeframe is not None
+        return Candle(
+            exchange=feed.exchange,
+            symbol=feed.symbol,
+            timeframe=feed.timeframe,
+            timestamp=ms_of(self.interval_begin),
+            open=self.open,
+            high=self.high,
+            low=self.low,
+            close=self.close,
+            volume=self.volume,
+            trades=self.trades,
+            closed=False,
+            complete=True,
+            volume_unit="base",
+        )
+
+
+class _Candles(Struct, gc=False):
+    data: list[Ohlc]
+
+
+class _Name(Struct, gc=False):
+    channel: str | None = None
+    method: str | None = None
+
+
+TIMEFRAMES = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440: "1d", 10080: "1w"}
+"""Timeframes by Kraken's intervals, minutes. 21600, 15 days, is none of tickwire's."""
+
+_trades = msgspec.json.Decoder(_Trades).decode
+_books = msgspec.json.Decoder(_Books).decode
+_tickers = msgspec.json.Decoder(_Tickers).decode
+_candles = msgspec.json.Decoder(_Candles).decode
+_name = msgspec.json.Decoder(_Name).decode
+
+
+def _time(time: datetime) -> int:
+    """Milliseconds since the epoch. Raises ValidationError for a time without a zone."""
+    try:
+        return ms_of(time)
+    except TypeError as error:
+        raise msgspec.ValidationError(f"a time without a zone: {time}") from error
+
+
+def _trade(t: _Trade) -> Trade:
+    return Trade(id=str(t.trade_id), timestamp=_time(t.timestamp), side=t.side, price=t.price, amount=t.qty)
+
+
+def _of_trades(text: str) -> Sequence[Decoded]:
+    frame = _trades(text)
+    rows = frame.data
+    if len(rows) == 1:
+        # Nearly every frame.
+        return (Decoded("trade", rows[0].symbol, (_trade(rows[0]),)),)
+    if frame.type == "snapshot":
+        rows.sort(key=lambda row: row.trade_id)
+    markets: dict[str, list[Trade]] = {}
+    for row in rows:
+        markets.setdefault(row.symbol, []).append(_trade(row))
+    return [Decoded("trade", symbol, trades) for symbol, trades in markets.items()]
+
+
+def _written(side: list[_Level]) -> list[tuple[str, str]]:
+    return [(bytes(level.price).decode(), bytes(level.qty).decode()) for level in side]
+
+
+def _levels(texts: list[tuple[str, str]]) -> list[Level]:
+    try:
+        return [numbers.level(each) for each in texts]
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a level of {error}") from error
+
+
+def _of_books(text: str) -> Sequence[Decoded]:
+    frame = _books(text)
+    kind = BookSnapshot if frame.type == "snapshot" else Diff
+    found = []
+    for book in frame.data:
+        bids, asks = _written(book.bids), _written(book.asks)
+        item = kind(
+            timestamp=None if book.timestamp is None else _time(book.timestamp),
+            bids=_levels(bids),
+            asks=_levels(asks),
+            checksum=book.checksum,
+            texts=(bids, asks),
+        )
+        found.append(Decoded("book", book.symbol, (item,)))
+    return found
+
+
+def _of_tickers(text: str) -> Sequence[Decoded]:
+    return [Decoded("ticker", each.symbol, (_ticker(each),)) for each in _tickers(text).data]
+
+
+def _ticker(found: _Ticker) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if found.timestamp is not None and (time := _time(found.timestamp)) > 0:
+        fields["timestamp"] = time
+    for name, price, amount in (("bid", found.bid, found.bid_qty), ("ask", found.ask, found.ask_qty)):
+        if price:
+            fields |= {name: price, f"{name}_amount": amount}
+    fields |= {name: price for name, price in (("high", found.high), ("low", found.low)) if price}
+    # "Ticker (Level 1)": `change` is that of the last price in 24 hours, `vwap` the average price of `volume`.
+    sums = {
+        "last": found.last,
+        "open": None if found.last is None or found.change is None else found.last - found.change,
+        "volume": found.volume,
+        "quote_volume": None if found.volume is None or found.vwap is None else found.volume * found.vwap,
+    }
+    try:
+        return fields | {name: numbers.amount(value) for name, value in sums.items() if value is not None}
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a ticker of {error}") from error
+
+
+def _of_candles(text: str) -> Sequence[Decoded]:
+    markets: dict[tuple[str, str], list[Ohlc]] = {}
+    for each in _candles(text).data:
+        timeframe = TIMEFRAMES.get(each.interval)
+        # Raises for a time that `Ohlc.candle` could not read.
+        _time(each.interval_begin)
+        if timeframe is not None:
+            markets.setdefault((each.symbol, timeframe), []).append(each)
+    return [Decoded("candle", symbol, items, timeframe) for (symbol, timeframe), items in markets.items()]
+
+
+_CHANNELS: dict[str, Callable[[str], Sequence[Decoded]]] = {
+    "trade": _of_trades,
+    "book": _of_books,
+    "ticker": _of_tickers,
+    "ohlc": _of_candles,
+}
+_BEGINNING = '{"channel":"'
+_TRADES = f'{_BEGINNING}trade",'
+_ANSWERS = ('{"method":', '{"error":', '{"success":')
+
+
+def decode(text: str) -> Sequence[Decoded] | None:
+    """See `Dialect.decode`."""
+    if text.startswith(_TRADES):
+        return _of_trades(text)
+    if text.startswith(_BEGINNING):
+        channel: str | None = text[12 : text.find('"', 12)]
+    elif not text.startswith("{") or text.startswith(_ANSWERS):
+        return None
+    else:
+        # Kraken does not promise the order of fields.
+        named = _name(text)
+        channel = named.channel if named.method is None else None
+    found = _CHANNELS.get(channel or "")
+    return None if found is None else found(text)
+
+
+def checksum(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -> int:
+    """See `Dialect.checksum`: CRC32 of the digits of price and amount, without zeros in front, asks before bids."""
+    digits = [number.replace(".", "").lstrip("0") for side in (asks, bids) for level in side for number in level]
+    return zlib.crc32("".join(digits).encode())
+
+
+def market_name(market: Mapping[str, Any]) -> str:
+    """See `Dialect.market_name`: `BTC/USD`, by which ccxt 4.5.90 subscribes and reads frames (`pro/kraken.py`)."""
+    symbol: str = market["symbol"]
+    return symbol
+
+
+def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
+    """The depth of the book, which the profile states."""
+    return {"depth": DEPTH} if method == "watchOrderBook" else {}
+
+
+DIALECT = Dialect(decode=decode, market_name=market_name, checksum=checksum, stream_params=stream_params)
