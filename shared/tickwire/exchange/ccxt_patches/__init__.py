@@ -13,6 +13,7 @@ the patch can go; and the test in the table when the patch no longer works.
 | `monotonic_time` | throttlers and marks of sockets use the monotonic clock | tests/exchange/test_ccxt_patches.py |
 | `socket_hooks` | data is taken from a Client before anything awaits it | tests/subscriptions/test_hooks.py |
 | `observed_exchange` | an exchange class reports what it does to its sockets | tests/exchange/test_ccxt_patches.py |
+| `socket_urls` | a socket's URL that contains a token is dropped with it | tests/exchange/test_socket_urls.py |
 | `caches` | subscriptions and caches are read, and forgotten on resubscription | tests/exchange/test_ccxt_patches.py |
 | `stream_places` | places in the account of streams per socket are released | tests/exchange/test_ccxt_patches.py |
 

@@ -2,7 +2,9 @@
 
 What they change:
 - `ws_dial_delay`: ccxt delays a connection by up to 30 s after a few failed ones, and all feeds of the URL with it.
-- `on_error`: the end of a handshake's `Retry-After` is kept by the monotonic clock.
+- `on_error`: the end of a handshake's `Retry-After` is kept by the monotonic clock; failed connections are counted by
+  address, also where each socket has a URL of its own.
+- `on_close`, `on_error`: a URL that contains a token is dropped with its socket (`socket_urls`).
 - `handle_order_book_subscription`: ccxt fetches a snapshot for a book that the streamer keeps itself.
 - `handle_ws_error`: ccxt fails every await of a socket for an error frame that refers to no request, and keeps a
   refused subscription as made.
@@ -16,6 +18,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from tickwire.exchange.ccxt_patches import socket_urls
 from tickwire.exchange.ccxt_types import CcxtClient, OpenedExchange
 from tickwire.redaction import described
 from tickwire.venues.dialect import Dialect
@@ -89,21 +92,35 @@ class ObservedExchange(Exchange):  # type: ignore[misc]
         if self.observer is not None:
             self.observer.subscribing(self.client(url), list(names), message)
 
+    def on_connected(self, client: Any, message: Any = None) -> None:
+        super().on_connected(client, message)
+        self.ws_dial_backoff.pop(socket_urls.address(self, client.url), None)
+
     def on_close(self, client: Any, code: Any) -> None:
         super().on_close(client, code)
+        socket_urls.forget(self, client.url)
         if self.observer is not None:
             self.observer.socket_lost(client, f"the exchange closed the socket ({code})")
 
     def on_error(self, client: Any, error: Any) -> None:
+        address, failed = socket_urls.address(self, client.url), self.ws_dial_backoff or {}
+        # ccxt counts failed connections by URL.
+        if (before := failed.pop(address, None)) is not None:
+            failed[client.url] = before
         super().on_error(client, error)
-        if getattr(client, "last_retry_after", None) and client.url in self.ws_dial_backoff:
-            self.ws_dial_backoff[client.url]["asked"] = time.monotonic() + client.last_retry_after
+        failed = self.ws_dial_backoff or {}
+        if (state := failed.pop(client.url, None)) is not None:
+            if getattr(client, "last_retry_after", None):
+                state["asked"] = time.monotonic() + client.last_retry_after
+            failed[address] = state
+        socket_urls.forget(self, client.url)
         if self.observer is not None:
             self.observer.socket_lost(client, described(error))
 
     def ws_dial_delay(self, url: str) -> float:
-        delay: float = super().ws_dial_delay(url)
-        state = self.ws_dial_backoff.get(url) or {}
+        address = socket_urls.address(self, url)
+        delay: float = super().ws_dial_delay(address)
+        state = self.ws_dial_backoff.get(address) or {}
         if asked := state.get("asked"):
             return float(max(0.0, asked - time.monotonic()))
         # All sockets together connect at most once a second.
