@@ -49,8 +49,11 @@ PROFILE = Profile(
     # `fetch_order_book` refuses other numbers.
     book=BookFacts(deltas=True, snapshot="rest", sequence="ranges", request_levels=(20, 100)),
     # "WebSocket API, Introduction": with `response` each request is answered by an `ack` with its id; "the token is
-    # valid for only 24 hours, and a single connection is expected to be disconnected after 24 hours".
-    sockets=SocketFacts(acknowledges=True, url_option="urls"),
+    # valid for only 24 hours, and a single connection is expected to be disconnected after 24 hours". "Rate Limit,
+    # Websocket": 100 messages in 10 seconds, 400 topics of a connection.
+    sockets=SocketFacts(
+        acknowledges=True, subscriptions=400, messages_per_s=10, lifetime_ms=86_400_000, url_option="urls"
+    ),
 )
 
 _NS_PER_MS = 1_000_000
