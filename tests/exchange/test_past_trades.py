@@ -53,6 +53,14 @@ async def test_trades_of_one_millisecond_are_in_the_order_of_their_ids() -> None
     assert [each.id for each in page] == ["9", "10", "11"]
 
 
+@pytest.mark.parametrize(("symbol", "limit"), [("BTC/USDT", 60), ("BTC/USDT:USDT", 1000), ("BTC/USD:BTC", 1000)])
+async def test_a_page_is_as_large_as_the_kind_of_market_allows(symbol: str, limit: int) -> None:
+    rest: Any = Rest([])
+    rest.markets = {"BTC/USDT:USDT": {"linear": True}, "BTC/USD:BTC": {"inverse": True}}
+    await fetched(rest, PageRequest(START, None), symbol, facts=profile_of("bybit").trades)
+    assert [each["limit"] for each in rest.calls] == [limit]
+
+
 async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
     rest: Any = Rest([])
     rest.options = {"watchTrades": {"name": "trade"}}

@@ -177,7 +177,8 @@ class PastTrades:
         known = self._forms.get(self._kind(symbol))
         if known is not None:
             yield known
-        largest = ask.limit or self.facts.page or self._declared_limit(symbol) or PAGE
+        page = self.facts.page_of(self._kind(symbol))
+        largest = ask.limit or page or self._declared_limit(symbol) or PAGE
         limits = [largest, *(each for each in SMALLER if each is None or each < largest)]
         times = [(bool(self.facts.needs_until), True), (True, True)] if ask.since is not None else []
         for until, since in dict.fromkeys([*times, (False, False)]):
@@ -233,7 +234,9 @@ class PastTrades:
         # ccxt sorts by time and then by id as a text: 10 before 9.
         trades.sort(key=_number if ask.first_id is not None else _order)
         older = self.facts.older
-        declared = older.page if older is not None and older.page and older.before in params else self.facts.page
+        declared = self.facts.page_of(self._kind(target.symbol))
+        if older is not None and older.page and older.before in params:
+            declared = older.page
         return _Page(trades, declared is not None and form.limit == declared and len(rows) < declared)
 
     def _params_by_id(self, symbol: str, first: int) -> dict[str, Any]:

@@ -117,6 +117,9 @@ class Dialect:
     stream_params: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda options, method: {}
     """(ccxt's options, name of a watch method: `watchTrades`, `watchOrderBook`, `watchTicker` or `watchOHLCV`) -> the
     parameters that select the stream; the same ones unsubscribe."""
+    unsubscribe_params: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda market, method: {}
+    """(ccxt's description of a market, name of a watch method) -> further parameters that unsubscribe, where ccxt would
+    name another stream than it subscribes."""
     drop_aggregated: DropAggregated | None = None
     """Drops the trades of a REST page that are part of an aggregated trade of the live feed."""
 

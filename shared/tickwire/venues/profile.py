@@ -49,6 +49,8 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """If `method` is `newest`: how the trades before those are requested."""
     page: int | None = None
     """The largest page."""
+    pages: Mapping[MarketKind, int] = field(default_factory=dict)
+    """The largest page by kind of market, where it differs from `page`."""
     needs_until: bool | None = None
     """Whether a request by time needs both ends."""
     cut: Literal["oldest", "newest"] | None = None
@@ -59,6 +61,10 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """How far back REST returns trades, ms."""
     amount: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
     """The unit of a trade's amount, live and by REST, by kind of market."""
+
+    def page_of(self, kind: MarketKind) -> int | None:
+        """The largest page of a kind of market; None if it is unknown."""
+        return self.pages.get(kind, self.page)
 
 
 SETTLE_MS = 120_000

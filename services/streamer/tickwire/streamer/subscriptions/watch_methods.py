@@ -25,6 +25,9 @@ def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[
     """The methods that a feed takes, the one that it requires first."""
     symbol, timeframe = feed.symbol, feed.timeframe
 
+    def further(watch: str) -> dict[str, object]:
+        return dialect.unsubscribe_params(exchange.market(symbol), watch)
+
     def method(name: str, watch: Call, capability: str, unwatch: Call) -> WatchMethod:
         return WatchMethod(name, watch, unwatch if exchange.has.get(capability) else None)
 
@@ -34,20 +37,20 @@ def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[
             stream = dialect.stream_params(exchange.options, "watchTrades")
             return [
                 method("trades", lambda: exchange.watch_trades(symbol, params=dict(stream)), "unWatchTrades",
-                       lambda: exchange.un_watch_trades(symbol, dict(stream)))
+                       lambda: exchange.un_watch_trades(symbol, stream | further("watchTrades")))
             ]  # fmt: skip
         case "book":
             # Without a limit: ccxt 4.5.90 cuts the live book to it, and loses levels.
             stream = dialect.stream_params(exchange.options, "watchOrderBook")
             return [
                 method("book", lambda: exchange.watch_order_book(symbol, params=dict(stream)), "unWatchOrderBook",
-                       lambda: exchange.un_watch_order_book(symbol, dict(stream)))
+                       lambda: exchange.un_watch_order_book(symbol, stream | further("watchOrderBook")))
             ]  # fmt: skip
         case "ticker":
             stream = dialect.stream_params(exchange.options, "watchTicker")
             methods = [
                 method("ticker", lambda: exchange.watch_ticker(symbol, dict(stream)), "unWatchTicker",
-                       lambda: exchange.un_watch_ticker(symbol, dict(stream)))
+                       lambda: exchange.un_watch_ticker(symbol, stream | further("watchTicker")))
             ]  # fmt: skip
             if exchange.has.get("watchBidsAsks"):
                 methods.append(
@@ -59,5 +62,5 @@ def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[
             stream = dialect.stream_params(exchange.options, "watchOHLCV")
             return [
                 method("candles", lambda: exchange.watch_ohlcv(symbol, timeframe, params=dict(stream)), "unWatchOHLCV",
-                       lambda: exchange.un_watch_ohlcv(symbol, timeframe, dict(stream)))
+                       lambda: exchange.un_watch_ohlcv(symbol, timeframe, stream | further("watchOHLCV")))
             ]  # fmt: skip
