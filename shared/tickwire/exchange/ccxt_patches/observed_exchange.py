@@ -39,6 +39,9 @@ class SocketObserver(Protocol):
     keeps_books: bool
     """Whether the dialect reads the frames of books before ccxt does."""
 
+    def socket_url(self, url: str) -> str:
+        """The URL of the socket that the current subscription uses in place of this one."""
+
     def client_created(self, client: CcxtClient) -> None:
         """A socket was created; it is not open yet."""
 
@@ -70,6 +73,7 @@ class ObservedExchange(Exchange):  # type: ignore[misc]
     observer: SocketObserver | None = None
 
     def client(self, url: str) -> Any:
+        url = self._socket_url(url)
         is_new = url not in (self.clients or {})
         client = super().client(url)
         if self.observer is not None:
@@ -79,14 +83,19 @@ class ObservedExchange(Exchange):  # type: ignore[misc]
         return client
 
     def watch(self, url: str, message_hash: Any, message: Any = None, subscribe_hash: Any = None, *more: Any) -> Any:
+        url = self._socket_url(url)
         self._report_subscribing(url, [subscribe_hash], message)
         return super().watch(url, message_hash, message, subscribe_hash, *more)
 
     def watch_multiple(
         self, url: str, message_hashes: Any, message: Any = None, subscribe_hashes: Any = None, *more: Any
     ) -> Any:
+        url = self._socket_url(url)
         self._report_subscribing(url, subscribe_hashes or (), message)
         return super().watch_multiple(url, message_hashes, message, subscribe_hashes, *more)
+
+    def _socket_url(self, url: str) -> str:
+        return url if self.observer is None else self.observer.socket_url(url)
 
     def _report_subscribing(self, url: str, names: Iterable[Any], message: Any) -> None:
         if self.observer is not None:

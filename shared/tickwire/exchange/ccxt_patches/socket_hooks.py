@@ -62,10 +62,26 @@ class ClientCalls(NamedTuple):
     """Before the socket is opened, in the task that its loops inherit their context from."""
     opened: Callable[[], None]
     """After the socket was opened."""
+    subscribes: Callable[[], bool]
+    """Whether what is sent now makes or ends a subscription: a ping does not."""
 
 
-def observe_calls(client: CcxtClient, calls: ClientCalls, token_bucket: dict[str, Any]) -> None:
-    """Call back around the calls of a Client, and throttle what it sends. Call it before `attach`."""
+SHARE = 0.8
+"""The part of the messages a second that a venue allows which subscriptions may use: pings are messages, too."""
+
+
+def observe_calls(
+    client: CcxtClient, calls: ClientCalls, token_bucket: dict[str, Any], messages_per_s: float | None = None
+) -> None:
+    """Call back around the calls of a Client, and throttle what it sends. Call it before `attach`.
+
+    `messages_per_s`: what the venue allows. Where it is unknown, only ccxt's throttle (`token_bucket`) is used.
+    """
+    limiter = None
+    if messages_per_s is not None:
+        # Also where the user switches off ccxt's throttle, which is about REST.
+        rate = {"refillRate": messages_per_s * SHARE / 1000}
+        limiter = Throttler({**token_bucket, **rate, "algorithm": "leakyBucket"}, client.asyncio_loop)
     parse, send, future, connect = client.handle_text_or_binary_message, client.send, client.future, client.open
 
     def on_parse(data: str | bytes) -> None:
@@ -73,6 +89,8 @@ def observe_calls(client: CcxtClient, calls: ClientCalls, token_bucket: dict[str
         calls.parsed(data)
 
     async def on_send(message: Any) -> Any:
+        if limiter is not None and calls.subscribes():
+            await limiter(1)
         calls.sending(message)
         return await send(message)
 

@@ -19,7 +19,8 @@ from tickwire.observe import logs
 from tickwire.redaction import described
 from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
 from tickwire.streamer.subscriptions.frame_decoder import MarketFeeds, frame_decoder
-from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming
+from tickwire.streamer.subscriptions.socket_places import SocketPlaces
+from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
 from tickwire.venues.registry import dialect_of, profile_of
 
@@ -42,7 +43,10 @@ class FrameRouter:
         self.rejected = 0
         """Messages that could not be used."""
         self._exchange = exchange
-        self._acknowledges = profile_of(exchange.id).sockets.acknowledges
+        facts = profile_of(exchange.id).sockets
+        self._acknowledges = facts.acknowledges
+        self._messages_per_s = facts.messages_per_s
+        self._places = SocketPlaces(facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions)
         self._acknowledgements = Acknowledgements(self._acknowledges, within_s, self._on)
         self._watched: dict[Subject, WatchedFeed] = {}
         self._unhooked: set[WatchedFeed] = set()
@@ -95,7 +99,7 @@ class FrameRouter:
     def resume(self, subscription: Subscription) -> None:
         """Take over what a kept subscription of the same feed has at ccxt."""
         if (kept := self._kept.pop(subscription.key, None)) is not None:
-            subscription.placed, subscription.streams = kept.placed, kept.streams
+            subscription.placed, subscription.streams, subscription.client = kept.placed, kept.streams, kept.client
 
     def left(self, subscription: Subscription) -> None:
         """Drop what ccxt keeps of a subscription of which no more data comes."""
@@ -134,7 +138,16 @@ class FrameRouter:
     def _on(self, client: CcxtClient) -> list[Subscription]:
         return [each for watched in self for each in watched.subscriptions if each.client is client]
 
+    def _subscriptions(self) -> Iterator[Subscription]:
+        yield from self._kept.values()
+        for watched in self:
+            yield from watched.subscriptions
+
     # ---- reported by the exchange (`SocketObserver`)
+
+    def socket_url(self, url: str) -> str:
+        """See `SocketObserver.socket_url`."""
+        return self._places.url(arming.get() or leaving.get(), url)
 
     def client_created(self, client: CcxtClient) -> None:
         """Install the hooks on a new socket."""
@@ -146,8 +159,9 @@ class FrameRouter:
             # What the loops of a socket send (pings, pongs) subscribes nothing.
             opening=_leave_subscription,
             opened=partial(self._opened, client),
+            subscribes=lambda: (arming.get() or leaving.get()) is not None,
         )
-        observe_calls(client, calls, self._exchange.tokenBucket)
+        observe_calls(client, calls, self._exchange.tokenBucket, self._messages_per_s)
         decode = frame_decoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
         result = partial(self._take_result, client) if self.hooks.result else None
         attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
@@ -278,6 +292,7 @@ class FrameRouter:
 
 def _leave_subscription() -> None:
     arming.set(None)
+    leaving.set(None)
 
 
 def _subject_of(feed: Feed) -> Subject:

@@ -32,7 +32,7 @@ from tickwire.streamer.control.offered_feeds import offered
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.idle_sockets import IdleSockets
 from tickwire.streamer.subscriptions.socket_probe import SocketProbe
-from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming
+from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
 from tickwire.streamer.subscriptions.venue_clock import VenueClock
 from tickwire.streamer.subscriptions.venue_markets import VenueMarkets
 from tickwire.streamer.subscriptions.watch_loop import Ended, watch
@@ -127,7 +127,7 @@ class LiveVenue:
             subscription.renewing = True
             subscription.down(reason)
             # After unwatching, its parked await raises UnsubscribeError, and the watch loop subscribes again at once.
-            unwatched = await self._unwatch(methods[subscription.name])
+            unwatched = await self._unwatch(methods[subscription.name], subscription)
             if not unwatched and client is not None and client in (self.rest.clients or {}).values():
                 client.on_error(errors.RequestTimeout(reason))
 
@@ -135,21 +135,24 @@ class LiveVenue:
         """Unsubscribe at the exchange. If that is impossible, the subscription lasts as long as its socket."""
         client = subscription.client
         is_open = client is not None and client in (self.rest.clients or {}).values()
-        if is_open and not await self._unwatch(method):
+        if is_open and not await self._unwatch(method, subscription):
             self.router.keep(subscription)
         else:
             self.router.left(subscription)
         self.idle_sockets.departed()
 
-    async def _unwatch(self, method: WatchMethod) -> bool:
+    async def _unwatch(self, method: WatchMethod, subscription: Subscription) -> bool:
         if method.unwatch is None:
             return False
+        token = leaving.set(subscription)
         try:
             async with asyncio.timeout(UNSUBSCRIBE_S):
                 await guarded_call(method.unwatch)
         except (errors.BaseError, TimeoutError) as error:
             log.warning("not unsubscribed", exchange=self.exchange, method=method.name, error=described(error))
             return False
+        finally:
+            leaving.reset(token)
         return True
 
     # ---- the watch loop of a subscription

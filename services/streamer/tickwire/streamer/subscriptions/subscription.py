@@ -22,6 +22,8 @@ log = logs.get(__name__)
 SETTLE_S = 2.0
 """Where an exchange sends no acknowledgement, a subscription counts as made this long after its message was sent."""
 
+leaving: ContextVar[Subscription | None] = ContextVar("leaving", default=None)
+"""The subscription that ccxt ends in this task."""
 arming: ContextVar[Subscription | None] = ContextVar("arming", default=None)
 """The subscription for which ccxt works in this task and in those that it starts, except for the loops of a socket."""
 
