@@ -118,7 +118,7 @@ def test_the_volume_of_recorded_candles_by_rest_is_in_base_currency(recorded: Pa
         assert cost / volume == pytest.approx(close, rel=1e-3)
 
 
-def test_ids_of_recorded_trades_of_one_market_have_holes_and_their_amounts_are_dollars(recorded: Path) -> None:
+def test_ids_of_one_market_have_holes_and_amounts_are_dollars(recorded: Path) -> None:
     answer = json.loads((recorded / "venues" / "deribit" / "http_get_last_trades.json").read_text())["result"]
     ids = [int(row["trade_id"].removeprefix("ETH-")) for row in answer["trades"]]
     steps = {later - earlier for earlier, later in pairwise(ids)}
