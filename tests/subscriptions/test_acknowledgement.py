@@ -83,6 +83,8 @@ def test_the_documented_answer_acknowledges_its_request_and_no_other(sent: Any, 
         (BYBIT, {"success": True, "req_id": "8", "op": "subscribe"}),
         (ANSWERS[0][1], {"error": {"code": 2, "msg": "Invalid request"}, "id": 3}),
         (ANSWERS[0][1], {"result": None, "id": 4}),
+        # Deribit's "public/subscribe": the result names the channels that were subscribed, and no other.
+        (ANSWERS[3][1], {"jsonrpc": "2.0", "id": 2, "result": [], "testnet": False}),
         (
             ANSWERS[3][1] | {"id": None},
             {"method": "subscription", "params": {"channel": PERPETUAL, "data": []}},

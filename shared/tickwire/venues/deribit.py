@@ -55,8 +55,9 @@ PROFILE = Profile(
     # for all price levels)", then changes; "if prev_change_id equals the change_id of the previous message, it
     # indicates that no messages were missed".
     book=BookFacts(deltas=True, snapshot="socket", sequence="chain"),
-    # "public/subscribe": the reply has the id of the request and the channels.
-    sockets=SocketFacts(acknowledges=True),
+    # "public/subscribe": the reply has the id of the request and the channels; "sustained rate: ~3.3 requests/second",
+    # after 10 at once ("Rate Limits": 3,000 credits each of 30,000, of which 10,000 come back in a second).
+    sockets=SocketFacts(acknowledges=True, messages_per_s=10 / 3),
 )
 
 RESOLUTIONS = {

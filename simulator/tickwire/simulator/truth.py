@@ -6,6 +6,7 @@ of a market of that venue, and amounts are in the venue's units.
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -118,8 +119,8 @@ class Truth:
         units, terms = instrument.units, instrument.terms
         return {
             "tick": float(f"{units.price_step}e-{units.price_decimals}"),
-            "lot": float(f"{units.amount_step}e-{units.amount_decimals}"),
-            "unit": 1.0 if terms is None else float(terms.size),
+            "lot": float(Decimal(units.amount_step).scaleb(-units.amount_decimals)),
+            "unit": 1.0 if terms is None else float(terms.size.scaleb(units.amount_decimals)),
             "inverse": terms is not None and terms.inverse,
         }
 

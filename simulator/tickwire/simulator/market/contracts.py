@@ -18,7 +18,10 @@ _DIGITS = Decimal("1E-8")
 
 
 def contract(exchange: Exchange, instrument: Instrument, terms: Terms) -> Instrument | None:
-    """Return the contract of a market; None where the market has no trades or is not quoted in USDT."""
+    """Return the contract of a market; None where the market has no trades or is not quoted in USDT.
+
+    Its amounts are in contracts.
+    """
     if instrument.quote != "USDT" or not isinstance(instrument.candles, DerivedCandles):
         return None
     if (instrument.base, terms) not in exchange.contracts:
@@ -31,6 +34,14 @@ def contract(exchange: Exchange, instrument: Instrument, terms: Terms) -> Instru
             terms=terms,
         )
     return exchange.contracts[instrument.base, terms]
+
+
+def in_dollars(instrument: Instrument) -> Instrument:
+    """Return the same inverse contract with amounts in USD, where its size is a power of ten."""
+    assert instrument.terms is not None
+    units = replace(instrument.units, amount_decimals=-instrument.terms.size.adjusted())
+    assert isinstance(instrument.candles, DerivedCandles)
+    return replace(instrument, units=units, candles=instrument.candles.written(units))
 
 
 def quoted(instrument: Instrument, quote: str) -> Instrument:

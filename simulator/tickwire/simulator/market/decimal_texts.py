@@ -10,9 +10,12 @@ from tickwire.simulator.market.generated import Ints
 
 
 def texts(values: Ints, decimals: int) -> list[str]:
-    """Return integers in units of 10**-decimals as texts with at least eight decimals, as Binance writes them."""
-    if decimals == 0:
-        return [f"{value}.00000000" for value in values.tolist()]
+    """Return integers in units of 10**-decimals as texts with at least eight decimals, as Binance writes them.
+
+    `decimals` is below zero where the unit is ten or more.
+    """
+    if decimals <= 0:
+        return [f"{value}.00000000" for value in (values * 10**-decimals).tolist()]
     pad = "0" * (8 - decimals)
     width = decimals + 1
     padded = [f"{value:0{width}d}" for value in values.tolist()]

@@ -32,8 +32,8 @@ def numbers(values: Ints, decimals: int) -> list[str]:
 
 def fixed(values: Ints, decimals: int) -> list[str]:
     """Return integers in units of 10**-decimals as decimal texts with exactly `decimals` decimals."""
-    if decimals == 0:
-        return [str(value) for value in values.tolist()]
+    if decimals <= 0:
+        return [str(value) for value in (values * 10**-decimals).tolist()]
     padded = [f"{value:0{decimals + 1}d}" for value in values.tolist()]
     return [f"{text[:-decimals]}.{text[-decimals:]}" for text in padded]
 

@@ -36,7 +36,8 @@ def acknowledges(sent: object, text: str | bytes) -> bool:
         frame = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
         return False
-    if type(frame) is not dict or _refuses(frame):
+    # An empty list of what was subscribed: the request was understood, but the venue has no such channel.
+    if type(frame) is not dict or _refuses(frame) or frame.get("result") == []:
         return False
     request = request_id(sent)
     if request is not None and any(str(frame[name]) == request for name in IDS if name in frame):
