@@ -1,7 +1,7 @@
 """Binance's COIN-M futures: each USDT market as an inverse perpetual, in the futures' own forms. No I/O.
 
 Source of names and fields: Binance's COIN-margined futures documentation, "Market Data Endpoints" and "Websocket
-Market Streams", as of 2025. Quantities are in contracts of 100 USD (BTC) or 10 USD. Books are not served.
+Market Streams", as of 2025. Quantities are in contracts of 100 USD (BTC) or 10 USD.
 """
 
 from __future__ import annotations
@@ -11,14 +11,16 @@ from decimal import Decimal
 from typing import Any
 
 from tickwire.simulator.answers import Query, Refused
-from tickwire.simulator.market.contracts import base_volume, contract, volume_of
+from tickwire.simulator.market.contracts import base_volume, contract, volume_of, window_volume
 from tickwire.simulator.market.cursors import Source
+from tickwire.simulator.market.day import DAY_MS
 from tickwire.simulator.market.decimal_texts import short
 from tickwire.simulator.market.exchange import Exchange, Instrument, Terms
-from tickwire.simulator.venues.binance import rest, streams
+from tickwire.simulator.venues.binance import rest, streams, usd_m
 
 _BTC, _OTHERS = (Terms(Decimal(size), inverse=True, suffix="_PERP") for size in (100, 10))
-_SERVED = ("ping", "time", "klines", "aggTrades", "trades", "historicalTrades")
+_SERVED = ("ping", "time", "klines", "aggTrades", "trades", "historicalTrades", "depth")
+_STREAMS = ("aggTrade", "trade", "ticker", "miniTicker", "bookTicker")
 
 
 def listed(exchange: Exchange) -> Exchange:
@@ -41,6 +43,8 @@ def answer(exchange: Exchange, path: str, query: Query) -> tuple[Any, int] | Non
         return _exchange_info(perpetuals), 1
     if endpoint not in _SERVED:
         return None
+    if endpoint == "depth":
+        return _depth(perpetuals, query)
     value, weight = rest.ENDPOINTS[endpoint](perpetuals, query)
     if not isinstance(value, list):
         return value, weight
@@ -48,6 +52,13 @@ def answer(exchange: Exchange, path: str, query: Query) -> tuple[Any, int] | Non
     if instrument is None:
         raise Refused(-1121, "Invalid symbol.")
     return [_row(exchange, instrument, endpoint, row) for row in value], weight
+
+
+def _depth(perpetuals: Exchange, query: Query) -> tuple[Any, int]:
+    symbol = query.get("symbol", "")
+    book, weight = usd_m.depth(perpetuals, query)
+    sides = {side: [(price, short(size)) for price, size in book[side]] for side in ("bids", "asks")}
+    return book | {"symbol": symbol, "pair": symbol.partition("_")[0]} | sides, weight
 
 
 def _row(exchange: Exchange, instrument: Instrument, endpoint: str, row: Any) -> Any:
@@ -116,25 +127,43 @@ def _described(instrument: Instrument) -> dict[str, Any]:
 def source(exchange: Exchange, name: str) -> Source | None:
     """Return the source of a stream such as `btcusd_perp@aggTrade`, from now on; None where there is no such stream."""
     perpetuals = listed(exchange)
-    kind = name.partition("@")[2]
-    given = streams.source(perpetuals, name) if kind in ("aggTrade", "trade") or kind.startswith("kline_") else None
+    symbol, _, kind = name.partition("@")
+    instrument = perpetuals.instruments.get(symbol.upper())
+    if instrument is None:
+        return None
+    if kind.startswith("depth"):
+        given = usd_m.depth_source(perpetuals, name)
+    elif kind in _STREAMS or kind.startswith("kline_"):
+        given = streams.source(perpetuals, name)
+    else:
+        given = None
     if given is None:
         return None
-    instrument = perpetuals.instruments[name.partition("@")[0].upper()]
 
     def events(now: int) -> Iterator[Any]:
         for event in given(now):
-            if event["e"] != "kline":
-                yield {name: short(value) if name == "q" else value for name, value in event.items() if name != "M"}
-                continue
-            candle = event["k"]
-            row = [candle["t"], 0, 0, 0, 0, 0, candle["T"]]
-            volumes = {
-                "v": short(candle["v"]),
-                "q": f"{volume_of(instrument, row, now):.8f}",
-                "V": short(candle["V"]),
-                "Q": "0",
-            }
-            yield event | {"k": candle | volumes}
+            yield _kline(instrument, event, now) if event.get("e") == "kline" else _event(instrument, event)
 
     return events
+
+
+def _kline(instrument: Instrument, event: dict[str, Any], now: int) -> dict[str, Any]:
+    candle = event["k"]
+    row = [candle["t"], 0, 0, 0, 0, 0, candle["T"]]
+    base = f"{volume_of(instrument, row, now):.8f}"
+    return event | {"k": candle | {"v": short(candle["v"]), "q": base, "V": short(candle["V"]), "Q": "0"}}
+
+
+def _event(instrument: Instrument, event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a spot market as that of the contract: whole contracts, and its pair."""
+    form = usd_m.event_of(event)
+    if form["e"] == "depthUpdate":
+        form |= {side: [(price, short(size)) for price, size in form[side]] for side in ("b", "a")}
+    elif form["e"] == "bookTicker":
+        form |= {name: short(form[name]) for name in ("B", "A")}
+    elif form["e"] in ("24hrTicker", "24hrMiniTicker"):
+        base = window_volume(instrument, form["E"] - DAY_MS + 1, form["E"] + 1)
+        form |= {name: short(form[name]) for name in ("v", "Q") if name in form} | {"q": f"{base:.8f}"}
+    else:
+        return form | {"q": short(form["q"])}
+    return form | {"ps": instrument.base + instrument.quote}

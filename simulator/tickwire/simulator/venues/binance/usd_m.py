@@ -20,7 +20,7 @@ from tickwire.simulator.venues.binance.parameters import integer
 
 SETTLE = "USDT"
 
-_DEPTH = re.compile(r"([a-z0-9]+)@depth(5|10|20|)(?:@(100|250|500)ms)?\Z")
+_DEPTH = re.compile(r"([a-z0-9_]+)@depth(5|10|20|)(?:@(100|250|500)ms)?\Z")
 _DEPTH_LIMITS = (5, 10, 20, 50, 100, 500, 1000)
 _UNKNOWN_HERE = {
     "24hrTicker": ("x", "b", "B", "a", "A"),
@@ -50,7 +50,7 @@ def answer(exchange: Exchange, path: str, query: Query) -> tuple[Any, int] | Non
     if endpoint == "klines":
         return rest.klines(exchange, query, 1500)
     if endpoint == "depth":
-        return _depth(exchange, query)
+        return depth(exchange, query)
     value, weight = rest.ENDPOINTS[endpoint](exchange, query)
     now = exchange.clock.now()
     if isinstance(value, list):
@@ -85,7 +85,8 @@ def _without(row: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in names}
 
 
-def _depth(exchange: Exchange, query: Query) -> tuple[Any, int]:
+def depth(exchange: Exchange, query: Query) -> tuple[Any, int]:
+    """Return the book of a contract as REST has it, and the request weight. Raises Refused."""
     limit = integer(query, "limit") or 500
     if limit not in _DEPTH_LIMITS:
         raise Refused(-4021, f"'{limit}' is not valid depth limit.")
@@ -146,18 +147,24 @@ def _contract(instrument: Instrument) -> dict[str, Any]:
 
 def source(exchange: Exchange, name: str) -> Source | None:
     """Return the source of a stream such as `btcusdt@aggTrade`, from now on; None where there is no such stream."""
-    if found := _DEPTH.match(name):
-        if not _has(exchange, found[1].upper()):
-            return None
-        instrument, now = exchange.instruments[found[1].upper()], exchange.clock.now()
-        # The book changes every 100 ms, so a cadence of 250 ms becomes 200 ms.
-        width = int(found[3] or 250) // FRAME_MS * FRAME_MS
-        inner: Source = streams.Depth(instrument, now, width)
-        return _mapped(inner, lambda event: _difference(instrument, event, int(found[2] or 0)))
     if not name.startswith("!") and not _has(exchange, name.partition("@")[0].upper()):
         return None
+    if _DEPTH.match(name):
+        return depth_source(exchange, name)
     given = streams.source(exchange, name)
     return None if given is None else _mapped(given, lambda event: _event(exchange, event))
+
+
+def depth_source(exchange: Exchange, name: str) -> Source | None:
+    """Return the source of a book's stream such as `btcusdt@depth@100ms`; None where there is no such stream."""
+    found = _DEPTH.match(name)
+    instrument = exchange.instruments.get(found[1].upper()) if found else None
+    if found is None or instrument is None:
+        return None
+    # The book changes every 100 ms, so a cadence of 250 ms becomes 200 ms.
+    width = int(found[3] or 250) // FRAME_MS * FRAME_MS
+    inner: Source = streams.Depth(instrument, exchange.clock.now(), width)
+    return _mapped(inner, lambda event: _difference(instrument, event, int(found[2] or 0)))
 
 
 def _mapped(source: Source, form: Callable[[Any], Any]) -> Source:
@@ -182,6 +189,11 @@ def _difference(instrument: Instrument, event: dict[str, Any], levels: int) -> d
 def _event(exchange: Exchange, event: Any) -> Any:
     if isinstance(event, list):
         return [_event(exchange, each) for each in event if _has(exchange, each["s"])]
+    return event_of(event)
+
+
+def event_of(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event of a spot market in the futures' form."""
     kind = event.get("e", "bookTicker")
     if kind == "bookTicker":
         time = time_of_update(event["u"])
