@@ -153,7 +153,7 @@ class DerivedCandles:
         self._kept: OrderedDict[tuple[int, int], Bars] = OrderedDict()
 
     def written(self, units: Units) -> DerivedCandles:
-        """Return the same candles with numbers in other units."""
+        """Return the same candles with numbers in other units; with fewer decimals, prices are rounded down."""
         other = copy(self)
         other._units = units
         return other
@@ -176,7 +176,7 @@ class DerivedCandles:
     def rows(self, interval: str, since: int, until: int, now: int) -> list[Row]:
         """Return klines that open in `[since, until)`; both are open times of the interval."""
         opens = self._opens(interval, since, until)
-        return _rows(self._bars(interval, opens, until, now), interval, self._units) if len(opens) else []
+        return self._rows(self._bars(interval, opens, until, now), interval) if len(opens) else []
 
     def numbered(self, interval: str, since: int, until: int, now: int) -> list[tuple[Row, int, int]]:
         """Return (kline, id of its first trade, id of its last trade); the ids are -1 for a candle without trades."""
@@ -184,7 +184,7 @@ class DerivedCandles:
         if not len(opens):
             return []
         bars = self._bars(interval, opens, until, now)
-        rows = _rows(bars, interval, self._units)
+        rows = self._rows(bars, interval)
         return list(zip(rows, bars.first_id.tolist(), bars.last_id.tolist(), strict=True))
 
     def window(self, since: int, until: int, now: int) -> Window | None:
@@ -205,10 +205,19 @@ class DerivedCandles:
         whole = bars.grouped(np.zeros(len(bars), np.int64))
         if not len(whole):
             return None
-        row = _rows(whole, "1m", self._units)[0]
+        row = self._rows(whole, "1m")[0]
         opened, high, low, close, volume, quote = (str(row[place]) for place in (1, 2, 3, 4, 5, 7))
         ids = int(whole.first_id[0]), int(whole.last_id[0])
         return Window(opened, high, low, close, volume, quote, int(whole.count[0]), *ids)
+
+    def _rows(self, bars: Bars, interval: str) -> list[Row]:
+        excess = 10 ** (self._history.units.price_decimals - self._units.price_decimals)
+        if excess > 1:
+            prices = (bars.open // excess, bars.high // excess, bars.low // excess, bars.close // excess)
+            quotes = (bars.quote // excess, bars.buy_quote // excess)
+            bars = Bars(bars.time, *prices, bars.volume, quotes[0], bars.count, bars.buy_volume, quotes[1],
+                        bars.first_id, bars.last_id)  # fmt: skip
+        return _rows(bars, interval, self._units)
 
     def _opens(self, interval: str, since: int, until: int) -> Ints:
         if interval.endswith("M"):
