@@ -12,13 +12,12 @@ from support.venues import PATHS, Memory, venue_at
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Candle, Feed
 from tickwire.model.messages import VolumeUnit
-from tickwire.venues.registry import profile_of
+from tickwire.venues.registry import grid_of, profile_of
 from tickwire.venues.units import Units, units_of
 
 pytestmark = pytest.mark.actors
 
 WEEK = 7 * 86_400_000
-MONDAY = START + 5 * 86_400_000
 LINEAR = {"contract": True, "linear": True, "contractSize": 0.0001}
 INVERSE = {"contract": True, "inverse": True, "contractSize": 100}
 
@@ -29,12 +28,16 @@ def settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tickwire.venues.profile.SETTLE_MS", 0)
 
 
+def first_week(exchange: str) -> int:
+    """The open time (ms) of the first week after START on the grid of a venue."""
+    return grid_of(exchange, "1w").ceil_open(START)
+
+
 def week(number: int, *, closed: bool, symbol: str, exchange: str) -> Candle:
     """A weekly candle as ccxt has it, with 7 of whatever its volume counts."""
+    opened = first_week(exchange) + number * WEEK
     prices: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), 10.0)
-    return candle(
-        MONDAY + number * WEEK, "1w", exchange=exchange, symbol=symbol, **prices, volume=7.0, trades=0, closed=closed
-    )
+    return candle(opened, "1w", exchange=exchange, symbol=symbol, **prices, volume=7.0, trades=0, closed=closed)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +77,7 @@ async def test_what_an_exchanges_own_candle_counts_is_measured_or_said_and_then_
                 await fetcher.requested(1)
         else:
             await fetcher.requested(1)
-            assert [each.since for each in fetcher.requests] == [MONDAY]
+            assert [each.since for each in fetcher.requests] == [first_week(exchange)]
             assert seen.pages == []
 
 

@@ -64,9 +64,9 @@ async def test_a_hole_longer_than_a_page_does_not_end_the_fetch_where_answers_ar
 
 
 async def test_what_a_venue_refuses_is_named_and_the_rest_is_had() -> None:
-    """Gate refuses what is older than its newest 10,000 candles; that failed the whole job."""
+    """A venue of unknown depth refuses what is older than its newest 10,000 candles; that failed the whole job."""
     model = trading((8 * DAY, 0))
-    async with opened("gate", partial(candle_venues.gate, model)) as (venue, served):
+    async with opened("gateeu", partial(candle_venues.gate, model)) as (venue, served):
         rows, pager = await paged(venue, Range(NOW - 8 * DAY + MINUTE, NOW), NOW)
         assert rows == model.truth(NOW - 10_000 * MINUTE, NOW)
         assert pager.missing == [Range(NOW - 8 * DAY + MINUTE, NOW - 10_000 * MINUTE)]

@@ -273,7 +273,7 @@ async def test_candles_that_may_be_revised_are_not_verified_by_a_cache_that_star
 
 async def test_a_job_names_what_the_exchange_refused_and_keeps_the_rest(line: Callable[..., Any]) -> None:
     model = Market(tuple(range(NOW - 8 * DAY, NOW, MINUTE)), NOW)
-    async with line("gate", with_a_clock(candle_venues.gate, lambda: model)) as running:
+    async with line("gateeu", with_a_clock(candle_venues.gate, lambda: model)) as running:
         job = await running.fetch("1m", NOW - 8 * DAY, NOW - DAY)
         assert (job.state, job.complete, job.error) == ("done", False, None)
         assert job.missing == [Range(NOW - 8 * DAY, NOW - 10_000 * MINUTE)]

@@ -225,6 +225,8 @@ class PastTrades:
 
     async def _page(self, target: _Target, ask: PageRequest, form: _Form, params: dict[str, Any]) -> _Page:
         since = ask.since if form.since else None
+        if since is not None and self.facts.since_s is not None:
+            params = params | {self.facts.since_s: since // SECOND_MS}
 
         async def rows_of_page() -> list[Any]:
             return list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))

@@ -43,6 +43,8 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """How past trades are requested by REST: from an id, from a time, only the newest, or not at all."""
     first_id: str | None = None
     """If `method` is `by_id`: the parameter for the id of the first trade."""
+    since_s: str | None = None
+    """If `method` is `by_time`: the parameter for the start of a range (s), where ccxt does not send `since`."""
     raw: Mapping[MarketKind, Mapping[str, Any]] = field(default_factory=dict)
     """Further parameters of `fetch_trades` if the user's options select the stream `trade` instead of the default."""
     older: Older | None = None
@@ -161,8 +163,14 @@ class Profile(Struct, frozen=True, kw_only=True):
     trades: TradeFacts = TradeFacts()
     candles: CandleFacts = CandleFacts()
     book: BookFacts = BookFacts()
+    books: Mapping[MarketKind, BookFacts] = field(default_factory=dict)
+    """Order books of the kinds of market that have another protocol than `book`."""
     sockets: SocketFacts = SocketFacts()
     conditions: tuple[Condition, ...] = ()
     """What live feeds need besides a symbol."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """ccxt options that the streamer sets unless the user's table sets them."""
+
+    def book_of(self, kind: MarketKind | None) -> BookFacts:
+        """Live order books of a kind of market."""
+        return self.book if kind is None else self.books.get(kind, self.book)

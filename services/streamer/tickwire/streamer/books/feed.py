@@ -83,7 +83,7 @@ class BookFeed:
         self._deltas = deltas
         self._rejections = Rejections(context.status)
         self._publisher = BookPublisher(context, writer, present, self._check_depth)
-        self._facts = profile_of(context.feed.exchange).book
+        self._facts = profile_of(context.feed.exchange).book_of(context.units.kind)
         self._resync: Resync = (
             RestResync(context, present, self._rejections, self._facts, self._take_snapshot)
             if self._facts.snapshot == "rest"
