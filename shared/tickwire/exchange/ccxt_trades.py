@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from tickwire.model import numbers
 from tickwire.model.feeds import Trade
@@ -22,9 +23,17 @@ def are_trades(result: object) -> bool:
     return isinstance(result, list) and len(result) > 0 and is_trade(result[-1])
 
 
-def trade(found: dict[str, Any], symbol: str) -> Trade:
-    """Convert a ccxt trade of a market. Raises KeyError, TypeError and ValueError."""
+_OPPOSITE: Mapping[str, Literal["buy", "sell"]] = {"buy": "sell", "sell": "buy"}
+
+
+def trade(found: dict[str, Any], symbol: str, side_of: Literal["taker", "maker"] = "taker") -> Trade:
+    """Convert a ccxt trade of a market, whose side is that of `side_of` (`TradeFacts.side`).
+
+    Raises KeyError, TypeError and ValueError.
+    """
     side = found.get("side")
+    if side_of == "maker":
+        side = _OPPOSITE.get(side or "")
     return Trade(
         id=None if found.get("id") is None else str(found["id"]),
         timestamp=int(found["timestamp"]),

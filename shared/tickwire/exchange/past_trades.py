@@ -232,7 +232,7 @@ class PastTrades:
             return list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))
 
         rows = await guarded_call(rows_of_page)
-        trades = list(target.admission.timed(_read(rows, target), target.left_out))
+        trades = list(target.admission.timed(_read(rows, target, self.facts.side), target.left_out))
         # ccxt sorts by time and then by id as a text: 10 before 9.
         trades.sort(key=_number if ask.first_id is not None else _order)
         older = self.facts.older
@@ -262,13 +262,13 @@ _NEVER = (errors.NotSupported, errors.ArgumentsRequired)
 """Refusals that no other form changes: no such endpoint, a missing wallet."""
 
 
-def _read(rows: Sequence[Any], target: _Target) -> list[Trade]:
+def _read(rows: Sequence[Any], target: _Target, side_of: Literal["taker", "maker"]) -> list[Trade]:
     """The trades of an answer, without those that cannot be read. Raises BadResponse if none can."""
     trades: list[Trade] = []
     unreadable: list[str] = []
     for row in rows:
         try:
-            trades.append(trade_of(row, target.symbol))
+            trades.append(trade_of(row, target.symbol, side_of))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             unreadable.append(f"{error!r} over {str(row)[:200]}")
     if unreadable and not trades:

@@ -1,21 +1,56 @@
-"""Coinbase: Advanced Trade and Exchange."""
+"""Coinbase: Advanced Trade and Exchange.
+
+The dialect decodes the public channels of Advanced Trade from the text of their frames,
+`{"channel":..,"timestamp":..,"sequence_num":..,"events":[..]}`. Source of names and fields: Coinbase's documentation,
+"Advanced Trade WebSocket Channels", and its AsyncAPI description. "Measured" facts: "Coinbase API and Market Rules
+Reference", measurements of the live API by a third party, published on GitHub, September 2026.
+"""
 
 from __future__ import annotations
 
-from tickwire.venues.profile import CandleFacts, Condition, Older, Profile, TradeFacts
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal
 
-# "Get product candles": "No data is published for intervals where there are no ticks." ccxt 4.5.90 sends both ends of
-# the range, the time of one page apart, and the response has all candles between them.
+import msgspec
+from msgspec import Struct
+
+from tickwire.model import numbers
+from tickwire.model.feeds import Level, Trade
+from tickwire.model.numbers import Amount, Price
+from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, ms_of
+from tickwire.venues.profile import BookFacts, CandleFacts, Condition, Older, Profile, SocketFacts, TradeFacts
+
+# Exchange, "Get product candles": "No data is published for intervals where there are no ticks"; both APIs have the
+# candles of one store (measured). ccxt 4.5.90 sends both ends of the range, the time of one page apart, and the
+# response has all candles between them.
 _CANDLES = CandleFacts(since="honoured", windowed=True, quiet="none")
 
 PROFILE = Profile(
     exchanges=("coinbase",),
-    # "Get Market Trades": the newest trades between `start` and `end` (s). ccxt 4.5.90 `fetch_trades` rejects `since`
-    # without `until` and requests at most 1,000 trades. The same parser reads `trade_id` live and by REST.
+    # "Get Public Market Trades": the newest trades between `start` and `end` (s). ccxt 4.5.90 `fetch_trades` rejects
+    # `since` without `until` and requests at most 1,000 trades, of which the response has at most 100 (measured).
+    # The same parser reads `trade_id` live and by REST. `side` is that of the maker, live and by REST (measured:
+    # as in Exchange's channel "matches", whose documentation says so), and ccxt passes it on.
+    # The ids count up by one (measured), but no request begins with an id: the order is found by content.
     trades=TradeFacts(
-        ids="opaque", ids_shared=True, method="by_time", needs_until=True, cut="newest", page=1000, resolution_ms=1
+        ids="opaque",
+        ids_shared=True,
+        method="by_time",
+        needs_until=True,
+        cut="newest",
+        page=100,
+        resolution_ms=1,
+        side="maker",
     ),
     candles=_CANDLES,
+    # "Level2 Channel": a snapshot of the entire book, then changes with new sizes. Frames have `sequence_num`, which
+    # counts those of the socket ("Advanced Trade WebSocket Overview", "Sequence Numbers"); books have none.
+    book=BookFacts(deltas=True, snapshot="socket", sequence=None),
+    # "Advanced Trade WebSocket Overview": each request is answered by `subscriptions`, all of the socket by channel.
+    # "Advanced Trade WebSocket Rate Limits": 8 unauthenticated messages per second per IP address.
+    sockets=SocketFacts(acknowledges=True, messages_per_s=8),
 )
 
 EXCHANGE = Profile(
@@ -31,3 +66,210 @@ EXCHANGE = Profile(
 )
 
 PROFILES = (PROFILE, EXCHANGE)
+
+_TAKER: Mapping[str, Literal["buy", "sell"]] = {"BUY": "sell", "SELL": "buy"}
+"""The taker's side by the maker's."""
+
+
+class _Trade(Struct, gc=False):
+    trade_id: str
+    product_id: str
+    price: Price
+    size: Amount
+    time: datetime
+    side: str = ""
+
+
+class _Trades(Struct, gc=False):
+    trades: list[_Trade] = []
+
+
+class _Update(Struct, gc=False):
+    """A level; its `event_time` is not read: ccxt, too, takes the time of the frame."""
+
+    side: Literal["bid", "offer"]
+    price_level: Price
+    new_quantity: Amount
+
+
+class _Book(Struct, gc=False):
+    product_id: str
+    type: str = ""
+    updates: list[_Update] = []
+
+
+class _Ticker(Struct, gc=False):
+    """Texts are empty or absent where there is no such value."""
+
+    product_id: str = ""
+    price: str = ""
+    volume_24_h: str = ""
+    low_24_h: str = ""
+    high_24_h: str = ""
+    best_bid: str = ""
+    best_bid_quantity: str = ""
+    best_ask: str = ""
+    best_ask_quantity: str = ""
+
+
+class _Tickers(Struct, gc=False):
+    tickers: list[_Ticker] = []
+
+
+class _TradesFrame(Struct, gc=False):
+    channel: str
+    events: list[_Trades] | None = None
+
+
+class _BookFrame(Struct, gc=False):
+    channel: str
+    timestamp: datetime
+    events: list[_Book] | None = None
+
+
+class _TickerFrame(Struct, gc=False):
+    channel: str
+    timestamp: datetime
+    events: list[_Tickers] | None = None
+
+
+class _Name(Struct, gc=False):
+    channel: str = ""
+
+
+def _decoder(type_: Any) -> Callable[[str], Any]:
+    # Not strict: numbers come as text.
+    return msgspec.json.Decoder(type_, strict=False).decode
+
+
+_trades, _books, _tickers = _decoder(_TradesFrame), _decoder(_BookFrame), _decoder(_TickerFrame)
+_name = _decoder(_Name)
+
+
+def _by_market(kind: str, found: Sequence[tuple[str, Any]]) -> Sequence[Decoded]:
+    """One `Decoded` of each market, from (market, item) in order."""
+    by_market: dict[str, list[Any]] = {}
+    for market, item in found:
+        by_market.setdefault(market, []).append(item)
+    return tuple(Decoded(kind, market, items) for market, items in by_market.items())
+
+
+def _time(time: datetime) -> int:
+    try:
+        return ms_of(time)
+    except TypeError as error:
+        raise msgspec.ValidationError("a time without a zone") from error
+
+
+def _trade(t: _Trade) -> Trade:
+    return Trade(id=t.trade_id, timestamp=_time(t.time), side=_TAKER.get(t.side), price=t.price, amount=t.size)
+
+
+def _order(t: _Trade) -> tuple[datetime, int, str]:
+    return t.time, len(t.trade_id), t.trade_id
+
+
+def _of_trades(text: str) -> Sequence[Decoded] | None:
+    events = _trades(text).events
+    if events is None:
+        return None
+    if len(events) == 1 and len(events[0].trades) == 1:
+        t = events[0].trades[0]
+        return (Decoded("trade", t.product_id, (_trade(t),)),)
+    found: list[tuple[str, Trade]] = []
+    for event in events:
+        rows = event.trades
+        # The newest come first (ccxt 4.5.90, `handle_trade`), but the documentation does not promise it.
+        if len(rows) > 1 and _order(rows[0]) > _order(rows[-1]):
+            rows.reverse()
+        found += [(t.product_id, _trade(t)) for t in rows]
+    return _by_market("trade", found)
+
+
+def _of_books(text: str) -> Sequence[Decoded] | None:
+    frame = _books(text)
+    if frame.events is None:
+        return None
+    time = _time(frame.timestamp)
+    found: list[tuple[str, BookSnapshot | Diff]] = []
+    for book in frame.events:
+        bids: list[Level] = []
+        asks: list[Level] = []
+        for each in book.updates:
+            (bids if each.side == "bid" else asks).append((each.price_level, each.new_quantity))
+        kind = BookSnapshot if book.type == "snapshot" else Diff
+        found.append((book.product_id, kind(timestamp=time, bids=bids, asks=asks)))
+    return _by_market("book", found)
+
+
+def _of_tickers(text: str) -> Sequence[Decoded] | None:
+    frame = _tickers(text)
+    if frame.events is None:
+        return None
+    time = _time(frame.timestamp)
+    # Tickers without a product have been seen (ccxt 4.5.90, `handle_tickers`): they say nothing.
+    rows = [each for event in frame.events for each in event.tickers if each.product_id]
+    return _by_market("ticker", [(each.product_id, _ticker(each, time)) for each in rows])
+
+
+def _ticker(found: _Ticker, time: int) -> dict[str, Any]:
+    # "Ticker Channel": volumes of the last 24 hours are in base currency.
+    texts = {
+        "last": found.price,
+        "bid": found.best_bid,
+        "bid_amount": found.best_bid_quantity,
+        "ask": found.best_ask,
+        "ask_amount": found.best_ask_quantity,
+        "high": found.high_24_h,
+        "low": found.low_24_h,
+        "volume": found.volume_24_h,
+    }
+    try:
+        return {"timestamp": time} | {name: numbers.amount(text) for name, text in texts.items() if text}
+    except ValueError as error:
+        raise msgspec.ValidationError(f"a ticker of {error}") from error
+
+
+_CHANNELS: dict[str, Callable[[str], Sequence[Decoded] | None]] = {
+    "market_trades": _of_trades,
+    "l2_data": _of_books,
+    "ticker": _of_tickers,
+}
+_BEGINNING = '{"channel":"'
+_TRADES = f'{_BEGINNING}market_trades"'
+
+
+def decode(text: str) -> Sequence[Decoded] | None:
+    """See `Dialect.decode`."""
+    if text.startswith(_TRADES):
+        return _of_trades(text)
+    if text.startswith(_BEGINNING):
+        found = _CHANNELS.get(text[12 : text.find('"', 12)])
+    elif not text.startswith("{"):
+        return None
+    else:
+        # Coinbase does not promise the order of fields.
+        found = _CHANNELS.get(_name(text).channel)
+    return None if found is None else found(text)
+
+
+_NUMBER = re.compile(r'"sequence_num"\s*:\s*(\d+)')
+
+
+def frame_number(text: str) -> int | None:
+    """See `Dialect.frame_number`."""
+    found = _NUMBER.search(text)
+    return None if found is None else int(found[1])
+
+
+def market_name(market: Mapping[str, Any]) -> str:
+    """The product that frames name: that of `-USD` for one of `-USDC`, where the products have one book.
+
+    "Advanced Trade WebSocket Channels": "Other channels will return the same data as the corresponding -USD based
+    products". Products of one book name it as `alias` ("List Public Products"); others have an empty text.
+    """
+    alias = (market.get("info") or {}).get("alias")
+    return str(alias or market["id"])
+
+
+DIALECT = Dialect(decode=decode, market_name=market_name, frame_number=frame_number)

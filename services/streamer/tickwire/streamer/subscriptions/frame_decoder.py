@@ -13,8 +13,10 @@ from tickwire.streamer.subscriptions.unified_mapper import wrong_open
 from tickwire.venues.dialect import Dialect, VenueCandle
 from tickwire.venues.units import kind_of
 
-MarketFeeds = dict[tuple[bool | None, str, str, str | None], WatchedFeed]
-"""Feeds by whether the market is spot (None where names tell), kind, the venue's name of the market, and timeframe."""
+MarketFeeds = dict[tuple[bool | None, str, str, str | None], list[WatchedFeed]]
+"""Feeds by whether the market is spot (None where names tell), kind, the venue's name of the market, and timeframe.
+
+Two markets of one book may have one name."""
 
 
 def frame_decoder(
@@ -51,12 +53,9 @@ def frame_decoder(
         if found is None:
             return False
         for kind, market, items, timeframe in found:
-            watched = find((is_spot, kind, market, timeframe))
             # Data of feeds that are not watched any more is dropped, too: ccxt must not cache it.
-            if watched is not None:
-                if kind == "candle":
-                    items = _candles(exchange, watched, items)
-                watched.take(client, items, received)
+            for watched in find((is_spot, kind, market, timeframe), ()):
+                watched.take(client, _candles(exchange, watched, items) if kind == "candle" else items, received)
         return True
 
     return take

@@ -75,15 +75,20 @@ class FrameRouter:
         """Route to a feed by the exchange's own name of its market, too. The markets must be loaded."""
         market = self._exchange.market(watched.feed.symbol)
         is_spot = None if self.dialect.is_spot_url is None else bool(market.get("spot"))
-        self._markets[is_spot, watched.feed.kind, self.dialect.market_name(market), watched.feed.timeframe] = watched
+        name = is_spot, watched.feed.kind, self.dialect.market_name(market), watched.feed.timeframe
+        feeds = self._markets.setdefault(name, [])
+        if watched not in feeds:
+            feeds.append(watched)
 
     def remove(self, watched: WatchedFeed) -> None:
         """Stop routing to a feed."""
         self._watched = {key: each for key, each in self._watched.items() if each is not watched}
         self._unhooked.discard(watched)
-        for market in [market for market, each in self._markets.items() if each is watched]:
-            # In place: the decoders of open sockets refer to this dict.
-            del self._markets[market]
+        for name in [name for name, feeds in self._markets.items() if watched in feeds]:
+            # In place: the decoders of open sockets refer to this dict. A frame may be passed on right now.
+            self._markets[name] = [each for each in self._markets[name] if each is not watched]
+            if not self._markets[name]:
+                del self._markets[name]
         for each in watched.subscriptions:
             each.end()
         for waiting in self._waiting.values():

@@ -14,7 +14,7 @@ from tickwire.exchange.ccxt_types import CcxtExchange
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.streamer.control.feed_venue import BookView
-from tickwire.venues.registry import grid_of
+from tickwire.venues.registry import grid_of, profile_of
 
 _TICKER = (
     ("timestamp", "timestamp"),
@@ -105,6 +105,7 @@ class Mapper:
     ) -> None:
         self._admission = admission
         self._feed = feed
+        self._side_of = profile_of(feed.exchange).trades.side
         self._rejected = rejected
         self._new_items = NewItems(lost)
         self._last: Any = None
@@ -144,7 +145,7 @@ class Mapper:
         made: list[Trade] = []
         for each in fresh:
             try:
-                made.append(trade(each, self._feed.symbol))
+                made.append(trade(each, self._feed.symbol, self._side_of))
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 # The other items are good.
                 self._rejected(f"{error!r} over {str(each)[:200]}")
