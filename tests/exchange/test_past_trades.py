@@ -234,11 +234,12 @@ async def test_the_newest_are_asked_for_where_no_time_is_taken() -> None:
 
 async def test_where_a_window_gives_its_newest_earlier_ones_are_requested_back_to_it() -> None:
     facts = profile_of("coinbase").trades
-    rest = Choosy(trades(0, 4_000), ends=True)
-    past = PastTrades(rest, facts, lambda: trade(4_000).timestamp)
-    assert await fetched(rest, PageRequest(trade(100).timestamp, None), past=past) == trades(100, 4_000)
-    assert all(call["until"] and call["limit"] == 1000 for call in rest.calls)
-    assert len(rest.calls) == 4
+    rest = Choosy(trades(0, 400), ends=True)
+    past = PastTrades(rest, facts, lambda: trade(400).timestamp)
+    found = await fetched(rest, PageRequest(trade(10).timestamp, None), past=past)
+    assert [each.id for each in found] == [each.id for each in trades(10, 400)]
+    assert all(call["until"] and call["limit"] == 100 for call in rest.calls)
+    assert len(rest.calls) == 5
 
 
 async def test_nothing_is_asked_where_nothing_can_be_had() -> None:
@@ -276,3 +277,13 @@ async def test_an_unknown_resolution_shows_by_whole_seconds() -> None:
     exact = PastTrades(Rest(trades(0, 20)), TradeFacts())
     await fetched(None, PageRequest(START, None), past=exact)
     assert exact.asks_from_ms == 1
+
+
+@pytest.mark.parametrize(("exchange", "is_makers"), [("coinbase", True), ("kraken", False), ("generic", False)])
+async def test_the_side_of_a_past_trade_is_the_taker_s_whosever_the_venue_names(exchange: str, is_makers: bool) -> None:
+    facts = profile_of(exchange).trades
+    rest = Rest([])
+    rest.script = [[row(trade(1)), row(trade(2)), row(trade(3)) | {"side": None}]]
+    found = await fetched(rest, PageRequest(None, 100, 1), facts=msgspec.structs.replace(facts, first_id="id"))
+    sides = ["sell", "buy"] if is_makers else ["buy", "sell"]
+    assert [each.side for each in found] == [*sides, None]

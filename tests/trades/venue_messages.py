@@ -79,10 +79,10 @@ def _coinbase_row(deal: Deal) -> dict[str, Any]:
 
 
 def _coinbase_page(happened: Sequence[Deal], query: dict[str, str]) -> Any:
-    """Get Market Trades: the newest between start and end (s), 1,000 at most."""
+    """Get Market Trades: the newest between start and end (s), 100 at most whatever the limit is."""
     if ("start" in query) != ("end" in query):
         return refused(400, {"error": "INVALID_ARGUMENT", "message": "start and end go together"})
-    limit = min(int(query.get("limit", 100)), 1000)
+    limit = min(int(query.get("limit", 100)), 100)
     since, until = int(query.get("start", 0)) * 1000, int(query.get("end", 10**10)) * 1000
     inside = [each for each in happened if since <= each.at < until]
     return {"trades": [_coinbase_row(each) for each in reversed(inside[-limit:])], "best_bid": "1", "best_ask": "2"}
@@ -92,7 +92,7 @@ def coinbase() -> Spoken:
     """Advanced Trade."""
     return Spoken(
         "coinbase", "BTC/USD", "BTC-USD",
-        frame=lambda deal: {"channel": "market_trades", "client_id": "", "timestamp": iso(deal.at), "sequence_num": 1,
+        frame=lambda deal: {"channel": "market_trades", "timestamp": iso(deal.at), "sequence_num": deal.number,
                             "events": [{"type": "update", "trades": [_coinbase_row(deal)]}]},
         page=_coinbase_page,
         confirms=lambda said: [{"channel": "subscriptions", "events": [{"subscriptions": (

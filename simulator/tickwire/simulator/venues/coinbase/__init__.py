@@ -1,8 +1,8 @@
 """Coinbase Advanced Trade: spot markets.
 
 Source of the hosts: the URLs of ccxt 4.5 (`urls` of coinbase); of errors: the measurements that
-`shared/tickwire/venues/coinbase.py` names, and Coinbase's documentation, "REST API Rate Limits"; of the limits of sockets:
-"Advanced Trade WebSocket Rate Limits" (8 unauthenticated messages per second per IP address).
+`shared/tickwire/venues/coinbase.py` names, and Coinbase's documentation, "REST API Rate Limits"; of the limits of
+sockets: "Advanced Trade WebSocket Rate Limits" (8 unauthenticated messages per second per IP address).
 """
 
 from __future__ import annotations

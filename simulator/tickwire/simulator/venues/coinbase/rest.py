@@ -134,9 +134,7 @@ def trades(request: Request) -> Answer:
         page = newest(history.by_id, first, last, min(limit, TRADES), request.holes(found))
         more = {"bid": "", "ask": "", "exchange": "coinbase"}
         rows = [row | more for row in reversed(coinbase_rows.trades(asked.id, found, page))]
-    return Answer(
-        rows, lambda rows: {"trades": rows, "best_bid": short(best.bid), "best_ask": short(best.ask)}
-    )
+    return Answer(rows, lambda rows: {"trades": rows, "best_bid": short(best.bid), "best_ask": short(best.ask)})
 
 
 def product_book(request: Request) -> Answer:
