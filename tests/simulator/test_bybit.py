@@ -231,3 +231,23 @@ async def test_ccxt_is_told_of_a_subscription_that_is_refused() -> None:
         running.exchange.list_("BTC/USDT", listed=False)
         with pytest.raises(ExchangeError, match=re.escape("Invalid topic: publicTrade.BTCUSDT")):
             await asyncio.wait_for(venue.watch_trades("BTC/USDT"), 60)
+
+
+@pytest.mark.parametrize("symbol", SYMBOLS)
+async def test_the_truth_of_a_market_is_in_its_own_units(symbol: str) -> None:
+    async with simulated(now=NOW) as running, client(running.url, "bybit") as venue:
+        of = {"exchange": "bybit", "symbol": symbol}
+        described = (await venue.load_markets())[symbol]
+        true = await get(running, "_sim/truth/market", **of)
+        traded = await get(running, "_sim/truth/trades", **of, since=NOW - 10 * MINUTE)
+        ours = await venue.fetch_trades(symbol, limit=20)
+        unlisted = await get(running, "_sim/truth/market", exchange="bybit", symbol="NOSUCH/USD:NOSUCH")
+    assert (true["tick"], true["lot"]) == (described["precision"]["price"], described["precision"]["amount"])
+    assert (true["unit"], true["inverse"]) == (described["contractSize"] or 1, bool(described["inverse"]))
+    assert len(ours) == 20
+    # ccxt sorts trades of one millisecond by their ids.
+    names = ("timestamp", "side", "price", "amount")
+    assert sorted(tuple(each[name] for name in names) for each in ours) == sorted(
+        tuple(each[name] for name in names) for each in traded[-20:]
+    )
+    assert "NOSUCH" in str(unlisted)

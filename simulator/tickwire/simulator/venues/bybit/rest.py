@@ -59,7 +59,11 @@ def instruments_info(request: Request) -> Answer:
 
 
 def kline(request: Request) -> Answer:
-    """GET /v5/market/kline: newest first, from the candle that contains `start`; without it the newest up to `end`."""
+    """GET /v5/market/kline: newest first, from the candle that contains `start`; with `end` the newest up to it.
+
+    Of more candles between both than `limit`, the newest: the documented example of "Get Mark Price Kline", from
+    1670601600000 to 1670608800000 with the limit 1, is answered by the candle of 1670608800000.
+    """
     (category, found), query, now = _asked(request), request.query, request.now
     interval = bybit_rows.INTERVALS.get(query.get("interval", ""), "")
     if interval not in found.intervals:

@@ -25,6 +25,8 @@ BOOKS = {1: 1, 50: 1, 200: 1, 1000: 2}
 """Depths of the topic `orderbook`, and the frames of the book between two of its messages."""
 SPOT_TOPICS = 10
 """Most topics of one request at the sockets of spot markets."""
+MOST_TRADES = 1024
+"""Most trades of one message ("Public, Trade")."""
 _CONNECTION = "cejreaspqfm9se7usbrg-2xh"
 _TICKER_MS = 100
 
@@ -118,7 +120,7 @@ class _TradeStream:
                 tick = self._tick(int(trades.price[place]))
                 group.append({"T": time, "s": self._found.id, "S": side, "v": size, "p": price, "L": tick, "i": id_,
                               "BT": False})  # fmt: skip
-            if place + 1 == len(rows) or takers[place + 1] != takers[place]:
+            if place + 1 == len(rows) or takers[place + 1] != takers[place] or len(group) == MOST_TRADES:
                 yield {"topic": topic, "type": "snapshot", "ts": time, "data": group}
                 group = []
 
