@@ -47,7 +47,7 @@ def feeds_of(opened: Any, symbol: str) -> list[Feed]:
     """One of each kind that is subscribed there; of candles, the first timeframe that is not built from trades."""
     found: list[Feed] = []
     wanted = [Feed(kind, opened.id, symbol) for kind in ("trade", "book", "ticker")]
-    own = timeframes.understood(opened.timeframes or ())
+    own = timeframes.offered(opened.timeframes or {})
     wanted += [Feed("candle", opened.id, symbol, timeframe) for timeframe in own]
     for feed in wanted:
         try:

@@ -44,6 +44,15 @@ def test_a_timeframe_that_the_exchange_lacks_is_refused_with_those_it_has() -> N
         opening.check_timeframe("coinbase", "1w")
 
 
+@pytest.mark.parametrize(("exchange", "name"), [("kraken", "2w"), ("bitstamp", "1w")])
+def test_a_name_for_candles_of_another_length_is_no_timeframe_of_the_exchange(exchange: str, name: str) -> None:
+    """By their documentation: kraken's interval 21600 (minutes) is 15 days, bitstamp's step 259200 (s) three days."""
+    assert name in getattr(ccxt, exchange)().timeframes
+    assert {"1m", "1h", "1d"} <= set(opening.timeframes(exchange))
+    with pytest.raises(UnsupportedTimeframe):
+        opening.check_timeframe(exchange, name)
+
+
 def test_every_url_goes_through_the_gateway_with_its_host_in_the_path() -> None:
     urls = {
         "api": {"public": "https://api.binance.com/api/v3", "ws": {"spot": "wss://stream.binance.com:9443/ws"}},

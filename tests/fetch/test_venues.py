@@ -284,3 +284,24 @@ async def test_a_job_names_what_the_exchange_refused_and_keeps_the_rest(line: Ca
         assert nothing.state == "failed"
         assert nothing.error is not None
         assert "too long ago" in nothing.error.message
+
+
+def kraken(path: str, query: dict[str, str]) -> Any:
+    return {"error": [], "result": {"unixtime": NOW // 1000}}
+
+
+def hyperliquid(path: str, query: dict[str, str]) -> Any:
+    return {"time": NOW}
+
+
+@pytest.mark.parametrize(("exchange", "answer"), [("kraken", kraken), ("hyperliquid", hyperliquid)])
+async def test_what_no_request_can_bring_is_missing_and_fails_no_job(
+    line: Callable[..., Any], exchange: str, answer: Callable[[str, dict[str, str]], Any]
+) -> None:
+    """Both are declared to have their newest candles only."""
+    async with line(exchange, answer) as running:
+        job = await running.fetch("1m", NOW - 9 * DAY, NOW - 8 * DAY)
+        assert (job.state, job.complete, job.error, job.pages) == ("done", False, None, 0)
+        assert job.missing == [Range(NOW - 9 * DAY, NOW - 8 * DAY)]
+        assert [(each.since, each.until) for each in job.refused] == job.missing
+        assert "only its newest" in job.refused[0].message

@@ -21,6 +21,23 @@ def ms(*date: int) -> int:
     return int(datetime(*date, tzinfo=UTC).timestamp()) * 1000  # type: ignore[misc,arg-type]
 
 
+@pytest.mark.parametrize(
+    ("table", "offered"),
+    [
+        ({"1m": 1, "1h": 60, "1w": 10080, "2w": 21600}, ("1m", "1h", "1w")),
+        ({"1m": "60", "1d": "86400", "1w": "259200"}, ("1m", "1d")),
+        ({"1m": 60, "1d": 86400, "1M": 2592000}, ("1m", "1d", "1M")),
+        ({"1m": "1min", "1h": "60min", "1w": "week"}, ("1m", "1h", "1w")),
+        ({"1m": "1", "1h": "60", "1d": "D", "1w": None, "15": "15"}, ("1m", "1h", "1d", "1w")),
+        ({}, ()),
+    ],
+)
+def test_a_timeframe_whose_candles_have_another_length_is_not_offered(
+    table: dict[str, object], offered: tuple[str, ...]
+) -> None:
+    assert timeframes.offered(table) == offered
+
+
 @given(names, moments)
 def test_a_moment_lies_in_the_candle_that_opened_last(name: str, moment: int) -> None:
     opened = timeframes.open_of(name, moment)

@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 from tickwire.exchange.ccxt_patches import exact_json, lazy_packages, monotonic_time
 from tickwire.exchange.ccxt_types import OpenedExchange
-from tickwire.model.timeframes import understood
+from tickwire.model.timeframes import offered
 from tickwire.process.imports import uncollected
 from tickwire.redaction import hide
 from tickwire.settings import CREDENTIALS, ExchangeSettings
@@ -59,12 +59,12 @@ def preload(*, pro: bool = False) -> None:
 
 @lru_cache(maxsize=256)
 def timeframes(exchange: str) -> tuple[str, ...]:
-    """The timeframes that an exchange offers according to ccxt; texts that are no timeframe are left out.
+    """The timeframes that an exchange offers according to ccxt; those that are no timeframe are left out.
 
     Raises UnknownExchange.
     """
     described = _class(known(exchange))({})
-    return understood(described.timeframes or ()) if described.has.get("fetchOHLCV") else ()
+    return offered(described.timeframes or {}) if described.has.get("fetchOHLCV") else ()
 
 
 def check_timeframe(exchange: str, timeframe: str) -> None:

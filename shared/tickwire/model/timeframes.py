@@ -11,7 +11,8 @@ some venues at 16:00 UTC); the grid of a key is then the venue's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -53,6 +54,25 @@ def understood(names: Iterable[str]) -> tuple[str, ...]:
             continue
         found.append(name)
     return tuple(found)
+
+
+def offered(table: Mapping[str, object]) -> tuple[str, ...]:
+    """The valid timeframes of ccxt's table, from names to what the exchange calls them.
+
+    Where those are lengths in one unit, a name whose candles have another length is left out: ccxt 4.5.90 calls 15 days
+    of kraken `2w`, three days of bitstamp `1w`, eight hours of zebpay `4h`. Months and years have no one length.
+    """
+    names = understood(table)
+    units: dict[str, float] = {}
+    for name in names:
+        try:
+            length = float(table[name])  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            continue
+        if parse(name)[1] not in _MONTHS and length > 0:
+            units[name] = duration_ms(name) / length
+    unit, _ = Counter(units.values()).most_common(1)[0] if units else (0.0, 0)
+    return tuple(name for name in names if units.get(name, unit) == unit)
 
 
 def duration_ms(timeframe: str) -> int:

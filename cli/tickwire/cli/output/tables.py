@@ -48,6 +48,8 @@ def job_result(job: Job) -> str:
         reason = f"failed: {job.error.message}" if job.error else "failed"
     else:
         reason = "complete" if job.complete else "incomplete" if job.ended else job.state
+        if job.ended and job.refused and not job.complete:
+            reason += f": {job.refused[0].message}"
     return f"{reason}; missing {render.ranges(job.missing)}" if job.missing and not job.complete else reason
 
 

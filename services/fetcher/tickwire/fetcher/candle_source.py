@@ -64,7 +64,7 @@ class CandleSource:
         market = await self._listing.find(symbol, self._loader(on_retry))
         if market is None:
             raise unknown_symbol(self.exchange, symbol, self._exchange.markets or ())
-        offered = timeframes.understood(self._exchange.timeframes or ())
+        offered = timeframes.offered(self._exchange.timeframes or {})
         if timeframe not in offered:
             raise UnsupportedTimeframe(f"{self.exchange} has no {timeframe} candles")
         declared = profile_of(self.exchange).candles

@@ -165,9 +165,12 @@ class RangeFetch:
         return None
 
     async def _request_range(self, publisher: PagePublisher, found: Bounds, wanted: Range, facts: PagingFacts) -> bool:
-        """Page through one range. Returns whether the exchange answered at all."""
+        """Page through one range. Returns whether the exchange answered at all, or was not asked: then it is declared
+        that it has none of the range, and it has failed at nothing.
+        """
         symbol, exchange, metrics = self._key.symbol, self._key.exchange, self._context.metrics
         pager = Pager(found.grid, wanted, found.closed, facts, self._newest)
+        is_asked = pager.ask is not None
         while (request := pager.ask) is not None:
             if self._stop.is_set():
                 raise Stopped
@@ -185,7 +188,7 @@ class RangeFetch:
                 break
         self._newest = pager.newest
         self._report_refused(pager.refused)
-        return pager.answered
+        return pager.answered or not is_asked
 
     # -- what became of it ----------------------------------------------------------------------------------------
 

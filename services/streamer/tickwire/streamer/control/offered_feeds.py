@@ -37,7 +37,7 @@ def method_of(exchange: CcxtExchange, feed: Feed) -> str:
         if has.get("watchTrades"):
             raise UnsupportedTimeframe(f"{feed.timeframe} does not divide a day", "candles here are built from trades")
         raise UnsupportedKind(f"{name} has no candle feeds", offered(exchange))
-    own = timeframes.understood(exchange.timeframes or ())
+    own = timeframes.offered(exchange.timeframes or {})
     if feed.timeframe not in own:
         raise UnsupportedTimeframe(f"{name} has no {feed.timeframe} candles", f"it has {', '.join(own)}")
     return feed.kind
