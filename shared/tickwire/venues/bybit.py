@@ -22,9 +22,10 @@ from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile,
 PROFILE = Profile(
     exchanges=("bybit", "bybiteu"),
     # API v5, "Place Order": amounts are in USD for inverse contracts, and in base currency for USDT and USDC contracts.
-    # "Get Recent Public Trades" returns the newest trades, whatever the requested time: at most 60 of spot markets and
-    # 1,000 of others, with times in ms. Ids of spot markets rise, those of contracts are UUIDs (recorded messages);
-    # nothing says that `i` of the topic and `execId` by REST are the same id.
+    # "Get Recent Public Trades" returns the newest trades, whatever the requested time, with times in ms: at most 60 of
+    # spot markets and 1,000 of others (ccxt 4.5.90 `fetch_trades`; API v3, "Recent Trade" and "Public Trading
+    # History"). Ids of spot markets rise, those of contracts are UUIDs (recorded messages); nothing says that `i` of
+    # the topic and `execId` by REST are the same id.
     trades=TradeFacts(
         ids="opaque",
         method="newest",
@@ -42,10 +43,11 @@ PROFILE = Profile(
     ),
     # "Orderbook": a snapshot after each subscription, then changes; a later snapshot replaces the book. `u` rises by
     # one with each message (recorded messages; "SBE Level 50", "Continuity check": the next `u` is the one before + 1,
-    # unless it is 1, that of a snapshot after a restart). A level that leaves the depth of the topic is removed with
-    # size 0, so the book needs no cut; topics of options have other depths.
+    # unless it is 1, that of a snapshot after a restart). No depth is declared: topics of options have another one, and
+    # a level that leaves the topic's depth is removed with size 0 (a recorded change of `orderbook.50` adds a bid and
+    # removes one far below it; ccxt 4.5.90 does not cut its book either).
     book=BookFacts(deltas=True, snapshot="socket", sequence="steps"),
-    # "Connect", "How to Subscribe to Topics": the reply to a request has its `req_id`.
+    # The recorded reply to a request has its `req_id`.
     sockets=SocketFacts(acknowledges=True),
 )
 
@@ -54,9 +56,9 @@ INTERVALS = {
     **{str(60 * hours): f"{hours}h" for hours in (1, 2, 4, 6, 12)},
     **{each: f"1{each if each == 'M' else each.lower()}" for each in "DWM"},
 }
-"""Timeframes of ccxt by Bybit's intervals ("Enums Definitions", `interval`)."""
+"""Timeframes of ccxt by Bybit's intervals ("Get Kline", `interval`)."""
 _INVERSE = re.compile(r".+USD(?:[HMUZ]\d\d)?")
-"""Symbols of inverse contracts ("Enums Definitions", `symbol`): BTCUSD, BTCUSDH23."""
+"""Symbols of inverse contracts, as recorded: BTCUSD, and BTCUSDU23, a month's letter and a year."""
 
 
 class _Trade(Struct, gc=False):

@@ -26,7 +26,7 @@ BOOKS = {1: 1, 50: 1, 200: 1, 1000: 2}
 SPOT_TOPICS = 10
 """Most topics of one request at the sockets of spot markets."""
 MOST_TRADES = 1024
-"""Most trades of one message ("Public, Trade")."""
+"""Most trades of one message (an AsyncAPI description of `publicTrade`, apis.io)."""
 _CONNECTION = "cejreaspqfm9se7usbrg-2xh"
 _TICKER_MS = 100
 
