@@ -24,7 +24,7 @@ from tickwire.simulator.market.contracts import quoted
 from tickwire.simulator.market.decimal_texts import short
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.market.generated import Trades, key_of
-from tickwire.simulator.market.rows import numbers, trade_rows
+from tickwire.simulator.market.rows import TradeRow, numbers, trade_rows
 
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w", "1M")
 LEVELS = 20
@@ -133,15 +133,15 @@ def number(text: str | Decimal) -> str:
 def trades(asset: Asset, found: Trades) -> list[dict[str, Any]]:
     """Return trades, oldest first. The ids have no order; those of one taker have one hash."""
     rows, takers = trade_rows(asset.found, found), found.agg.tolist()
-    return [_trade(asset.coin, row.id, taker, row.sell, row.price, row.amount, row.timestamp)
-            for row, taker in zip(rows, takers, strict=True)]  # fmt: skip
+    return [_trade(asset.coin, row, taker) for row, taker in zip(rows, takers, strict=True)]
 
 
-def _trade(coin: str, id_: int, taker: int, sell: bool, price: str, amount: str, timestamp: int) -> dict[str, Any]:
-    key, order = key_of(id_, coin), key_of(taker, coin, "hash")
+def _trade(coin: str, row: TradeRow, taker: int) -> dict[str, Any]:
+    key, order = key_of(row.id, coin), key_of(taker, coin, "hash")
     users = [f"0x{key:040x}", f"0x{order:040x}"]
-    return {"coin": coin, "side": "A" if sell else "B", "px": number(price), "sz": number(amount), "time": timestamp,
-            "hash": f"0x{order:064x}", "tid": key % 2**_ID_BITS, "users": users[::-1] if sell else users}  # fmt: skip
+    return {"coin": coin, "side": "A" if row.sell else "B", "px": number(row.price), "sz": number(row.amount),
+            "time": row.timestamp, "hash": f"0x{order:064x}", "tid": key % 2**_ID_BITS,
+            "users": users[::-1] if row.sell else users}  # fmt: skip
 
 
 def levels(asset: Asset, side: Side) -> list[dict[str, Any]]:
