@@ -108,9 +108,20 @@ class _Gate:
             return web.Response(status=403)
         token, lifetime = call.query.get(sockets.token, ""), self._rules.of(venue.name).token_s
         if sockets.token and not self._directory.tokens[venue.name].valid(token, lifetime):
-            return web.Response(status=401)
+            return await self._refused(request, sockets.invalid_token)
         entry.status = 101
         return await self.feed.serve(request, f"/{call.host}/{call.path}", f"{venue.name}/{sockets.name}")
+
+    @staticmethod
+    async def _refused(request: web.Request, message: bytes) -> web.StreamResponse:
+        """Refuse a socket without a valid token: its handshake, or the socket after a message."""
+        if not message:
+            return web.Response(status=401)
+        response = web.WebSocketResponse()
+        await response.prepare(request)
+        await response.send_str(message.decode())
+        await response.close()
+        return response
 
     async def _faulty(self, request: web.Request, hit: Hit) -> web.Response | None:
         """Return the answer of a fault that has one; None where the exchange answers."""

@@ -67,6 +67,8 @@ class Sockets(Struct, frozen=True):
     dialect: Callable[[Exchange], Dialect]
     token: str = ""
     """The parameter of the URL that must have a valid token (`Request.tokens`)."""
+    invalid_token: bytes = b""
+    """What a socket without a valid token gets before it is closed; empty: its handshake is refused (401)."""
 
 
 def _no_headers(usage: Usage) -> dict[str, str]:

@@ -10,6 +10,7 @@ the patch can go; and the test in the table when the patch no longer works.
 | `rest_traps` | bad answers raise, `Retry-After` is kept, 403 and 451 are final | tests/exchange/test_opening.py |
 | `market_loading` | markets are parsed in a thread | tests/exchange/test_market_loading.py |
 | `exact_json` | integers keep every digit | tests/exchange/test_ccxt_patches.py |
+| `exact_integers` | integers keep every digit where ccxt uses them | tests/exchange/test_exact_integers.py |
 | `monotonic_time` | throttlers and marks of sockets use the monotonic clock | tests/exchange/test_ccxt_patches.py |
 | `socket_hooks` | data is taken from a Client before anything awaits it | tests/subscriptions/test_hooks.py |
 | `observed_exchange` | an exchange class reports what it does to its sockets | tests/exchange/test_ccxt_patches.py |

@@ -3,7 +3,8 @@
 ccxt 4.5.90, all measured or read:
 - Truncated JSON, an empty body and an HTML page with status 200 become an empty list of candles: here BadResponse.
 - A body that breaks off becomes ExchangeError, the class of errors that must not be retried: here NetworkError.
-- An integer beyond 64 bits becomes a float: here it keeps its digits (`exact_json`).
+- An integer beyond 64 bits becomes a float: here it keeps its digits (`exact_json`), also where it is used
+  (`exact_integers`).
 - `Retry-After` is ignored: here no request is sent before it has passed (`gate`).
 - 451 and 403 become ExchangeNotAvailable, which is retried: here RestrictedLocation and PermissionDenied.
 - "Now" is this machine's wall clock: here the exchange's clock, as far as it is known.
@@ -27,6 +28,7 @@ from ccxt.base import errors
 
 from tickwire.exchange import ohlcv, reachability
 from tickwire.exchange.ccxt_patches import exact_json, market_loading
+from tickwire.exchange.ccxt_patches.exact_integers import ExactIntegers
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate, retry_after_s, sent_s
 from tickwire.model.times import now_ms
@@ -144,4 +146,4 @@ def with_rest_traps(kind: type[Any]) -> type[Any]:
 
 @cache
 def _covered(kind: Any) -> type[Any]:
-    return type(kind.__name__, (RestTraps, kind), {})
+    return type(kind.__name__, (RestTraps, ExactIntegers, kind), {})
