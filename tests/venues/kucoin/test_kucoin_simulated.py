@@ -146,7 +146,7 @@ async def test_a_request_may_name_many_markets_and_is_acknowledged_or_refused_as
         refused = await asked(connection, "subscribe", f"/market/match:{many}")
         assert refused["data"] == "exceed max subscription count limitation of 100 per time"
         assert (await asked(connection, "subscribe", "/market/match:BTC-USDT,ETH-USDT"))["type"] == "ack"
-        seen = set()
+        seen: set[str] = set()
         async with asyncio.timeout(60):
             while len(seen) < 2:
                 seen.add((await connection.receive_json())["topic"])
