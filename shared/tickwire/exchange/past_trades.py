@@ -227,6 +227,8 @@ class PastTrades:
         since = ask.since if form.since else None
         if since is not None and self.facts.since_s is not None:
             params = params | {self.facts.since_s: since // SECOND_MS}
+        if since is not None and self.facts.since_ns is not None:
+            params = params | {self.facts.since_ns: str(since * 1_000_000)}
 
         async def rows_of_page() -> list[Any]:
             return list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))

@@ -31,7 +31,17 @@ PROFILE = Profile(
     # "Get Recent Trades": at most 1,000 trades, starting at `since`. The seventh column is `trade_id`, as live
     # (WebSocket v2, "Trades": "a sequence number, unique per book"); ccxt 4.5.90 `parse_trade` reads both. Recorded:
     # the ids of 1,000 trades count up by one. They are declared opaque, because REST takes no id to begin with.
-    trades=TradeFacts(ids="opaque", ids_shared=True, method="by_time", cut="oldest", page=1000, resolution_ms=1),
+    # `since` may be in seconds, as ccxt sends it, or in nanoseconds, as `last` of each answer ("ID to be used as since
+    # when polling for new trade data").
+    trades=TradeFacts(
+        ids="opaque",
+        ids_shared=True,
+        method="by_time",
+        cut="oldest",
+        page=1000,
+        since_ns="since",
+        resolution_ms=1,
+    ),
     # "Get OHLC Data": the newest 720 candles, whatever `since` is (measured on ccxt 4.5.90). Recorded: of 721 minutes
     # of XBTUSDT in one response, 216 have no trade, and their prices are the previous close.
     # "Candles (OHLC)": `volume` is "the total traded quantity (in base currency terms)".

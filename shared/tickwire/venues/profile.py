@@ -53,6 +53,9 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """The largest page."""
     pages: Mapping[MarketKind, int] = field(default_factory=dict)
     """The largest page by kind of market, where it differs from `page`."""
+    since_ns: str | None = None
+    """If `method` is `by_time`: the parameter that takes the start of a range in nanoseconds, where ccxt cuts `since`
+    to whole seconds. Without it, more trades than a page within a second cannot be requested."""
     needs_until: bool | None = None
     """Whether a request by time needs both ends."""
     cut: Literal["oldest", "newest"] | None = None
