@@ -94,9 +94,9 @@ async def test_a_socket_stays_while_one_feed_needs_it_and_a_returning_feed_reuse
         await until(lambda: nothing_open(simulator))
 
 
-@pytest.mark.parametrize("exchange", ["deribit", "bitget"])
+@pytest.mark.parametrize("exchange", ["bitget"])
 async def test_what_cannot_be_unsubscribed_goes_with_its_socket(exchange: str) -> None:
-    """ccxt says that it can unsubscribe nothing of either; it keeps their books where no dialect decodes them."""
+    """Neither ccxt nor a dialect can unsubscribe there; ccxt keeps their books where no dialect decodes them."""
     async with (
         standins.standing_in(exchange) as stand_in,
         open_live_venue(exchange, standins.settings(stand_in), hooks=Hooks(text=False)) as venue,

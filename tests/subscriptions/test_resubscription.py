@@ -66,6 +66,12 @@ async def wrong_checksum(stand_in: StandIn, venue: LiveVenue) -> None:
     stand_in.change(bids=[(99.5, 7.0)], wrong=True)
 
 
+async def lost(stand_in: StandIn, venue: LiveVenue) -> None:
+    """A frame is lost: the next change names one before it that did not arrive."""
+    stand_in.put(bids=[(99.6, 1.0)])
+    stand_in.change(bids=[(99.5, 7.0)])
+
+
 HOOKED, AWAITED = Hooks(), Hooks(text=False, result=False)
 WAYS: list[tuple[str, Callable[[StandIn, LiveVenue], Awaitable[None]], dict[str, Any], Hooks]] = [
     *(
@@ -76,6 +82,7 @@ WAYS: list[tuple[str, Callable[[StandIn, LiveVenue], Awaitable[None]], dict[str,
     ),
     *((venue, silent, {"book_silence_s": 1.0}, HOOKED) for venue in VENUES),
     ("bitget", wrong_checksum, {}, HOOKED),
+    ("deribit", lost, {}, HOOKED),
 ]
 
 

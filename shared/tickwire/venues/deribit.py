@@ -296,4 +296,12 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {"useDepthEndpoint": False} if method == "watchOrderBook" else {}
 
 
-DIALECT = Dialect(decode=decode, stream_params=stream_params)
+def unsubscription(channels: Sequence[str]) -> dict[str, Any]:
+    """See `Dialect.unsubscription`. The message: "public/unsubscribe".
+
+    ccxt 4.5.90 names subscriptions by their channels; its ids of requests begin with 1.
+    """
+    return {"jsonrpc": "2.0", "id": 0, "method": "public/unsubscribe", "params": {"channels": list(channels)}}
+
+
+DIALECT = Dialect(decode=decode, stream_params=stream_params, unsubscription=unsubscription)

@@ -120,6 +120,8 @@ class Dialect:
     unsubscribe_params: Callable[[Mapping[str, Any], str], dict[str, Any]] = lambda market, method: {}
     """(ccxt's description of a market, name of a watch method) -> further parameters that unsubscribe, where ccxt would
     name another stream than it subscribes."""
+    unsubscription: Callable[[Sequence[str]], Any] | None = None
+    """The message that unsubscribes, by ccxt's names of the subscriptions; where ccxt has no unwatch methods."""
     drop_aggregated: DropAggregated | None = None
     """Drops the trades of a REST page that are part of an aggregated trade of the live feed."""
 

@@ -17,6 +17,7 @@ from ccxt.base import errors
 from tickwire.errors import ExchangeFailed, TickwireError, UnsupportedKind
 from tickwire.exchange.ccxt_patches.observed_exchange import StreamedExchange, observed
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks, prove
+from tickwire.exchange.ccxt_patches.unsubscribing import unsubscribe
 from tickwire.exchange.ccxt_types import OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.opening import open_exchange
@@ -36,7 +37,7 @@ from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFe
 from tickwire.streamer.subscriptions.venue_clock import VenueClock
 from tickwire.streamer.subscriptions.venue_markets import VenueMarkets
 from tickwire.streamer.subscriptions.watch_loop import Ended, watch
-from tickwire.streamer.subscriptions.watch_methods import WatchMethod, watch_methods
+from tickwire.streamer.subscriptions.watch_methods import Call, WatchMethod, watch_methods
 from tickwire.streamer.subscriptions.watchdog import Watchdog
 from tickwire.venues.registry import profile_of
 
@@ -142,18 +143,27 @@ class LiveVenue:
         self.idle_sockets.departed()
 
     async def _unwatch(self, method: WatchMethod, subscription: Subscription) -> bool:
-        if method.unwatch is None:
+        unwatch = method.unwatch or self._own_unwatch(subscription)
+        if unwatch is None:
             return False
         token = leaving.set(subscription)
         try:
             async with asyncio.timeout(UNSUBSCRIBE_S):
-                await guarded_call(method.unwatch)
+                await guarded_call(unwatch)
         except (errors.BaseError, TimeoutError) as error:
             log.warning("not unsubscribed", exchange=self.exchange, method=method.name, error=described(error))
             return False
         finally:
             leaving.reset(token)
         return True
+
+    def _own_unwatch(self, subscription: Subscription) -> Call | None:
+        """The call that unsubscribes by the venue's own message; None where it is unknown or nothing is subscribed."""
+        client, message = subscription.client, self.router.dialect.unsubscription
+        made = [each.name for each in subscription.placed if each.client is client]
+        if message is None or client is None or not made or not client.isConnected:
+            return None
+        return partial(unsubscribe, client, message(made), made, subscription.awaited)
 
     # ---- the watch loop of a subscription
 

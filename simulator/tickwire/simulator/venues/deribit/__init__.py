@@ -1,7 +1,8 @@
 """Deribit, API v2: inverse perpetuals of BTC and ETH, and linear perpetuals settled in USDC.
 
 Source of the hosts and paths: the URLs of ccxt 4.5 (`urls` of deribit); of errors: Deribit's API documentation v2, "RPC
-error codes"; of the limit of sockets: "public/subscribe" ("sustained rate: ~3.3 requests/second") and "Rate Limits".
+error codes"; of the limit of sockets: "public/subscribe" ("sustained rate: ~3.3 requests/second") and "Rate Limits" (10
+at once besides), so that half a minute has 110 at most.
 """
 
 from __future__ import annotations
@@ -36,5 +37,5 @@ VENUE = Venue(
     too_many_requests=lambda limit: Refused(10028, "too_many_requests", status=429),
     market=market,
     sockets=(Sockets("public", ("*/ws/api/v2",), Deribit),),
-    rules=Rules(messages=10, messages_s=3.0),
+    rules=Rules(messages=110, messages_s=30.0),
 )
