@@ -11,7 +11,7 @@ import asyncio
 import difflib
 import importlib.util
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
 from functools import cache, lru_cache
 from pathlib import Path
@@ -71,10 +71,12 @@ def check_timeframe(exchange: str, timeframe: str) -> None:
     """Raise UnsupportedTimeframe if the exchange has no candles of this length."""
     offered = timeframes(exchange)
     if timeframe not in offered:
-        raise UnsupportedTimeframe(
-            f"{exchange} has no {timeframe} candles",
-            f"it has {', '.join(offered)}" if offered else "it offers no candles at all",
-        )
+        raise UnsupportedTimeframe(f"{exchange} has no {timeframe} candles", has(offered))
+
+
+def has(offered: Collection[str]) -> str:
+    """The timeframes that there are, as the remedy of an error."""
+    return f"it has {', '.join(offered)}" if offered else "it offers no candles at all"
 
 
 @asynccontextmanager

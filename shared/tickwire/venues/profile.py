@@ -7,7 +7,7 @@ documentation (titles in quotes), a measurement, or ccxt 4.5.90.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from msgspec import Struct, field
@@ -99,6 +99,13 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
     live_volume: Mapping[MarketKind, AmountUnit] = field(default_factory=dict)
     """The unit of the volume that ccxt's `watch_ohlcv` returns: it reads other messages than `fetch_ohlcv`."""
+    absent: Mapping[MarketKind, tuple[str, ...]] = field(default_factory=dict)
+    """Timeframes that ccxt lists for the exchange, but that its markets of a kind do not have."""
+
+    def offered(self, timeframes: Iterable[str], kind: MarketKind | None) -> list[str]:
+        """Those of ccxt's timeframes that markets of a kind have."""
+        absent = () if kind is None else self.absent.get(kind, ())
+        return [each for each in timeframes if each not in absent]
 
     @property
     def settled_after_ms(self) -> int:

@@ -16,6 +16,7 @@ from support.processes import SimulatorProcess, running_simulator
 from tickwire.bus import embedded as embedded_broker
 from tickwire.model.feeds import Feed, Gap, Trade
 from tickwire.model.times import now_ms
+from tickwire.venues.registry import profile_of
 from venues.conformance.cases import Case
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -97,23 +98,31 @@ class Stand:
         """The trades are the market's, each once, from the second time to the last but one.
 
         A venue may join what one order did at one price, live, and not by REST: amounts are summed by time, side and
-        price. Trades within the bounds of a gap may be missing.
+        price. Trades within the bounds of a gap may be missing. Where the times that a venue gives by REST are coarser,
+        trades are compared at those; each time that is finer is one of the market's.
         """
         assert trades, f"there is no trade of {symbol}"
         ids = [each.id for each in trades if each.id is not None]
         assert len(ids) == len(set(ids)), "a trade arrived twice"
-        since, until = trades[0].timestamp, trades[-1].timestamp
-        found = sums(each for each in trades if since < each.timestamp < until)
-        true = sums(each for each in await self.traded(since + 1, until, symbol) if not within(each, gaps))
+        coarse = profile_of(self.case.exchange).trades.resolution_ms or 1
+        since, until = (each.timestamp // coarse for each in (trades[0], trades[-1]))
+        traded = await self.traded(since * coarse, (until + 1) * coarse, symbol)
+        finer = {each.timestamp for each in trades if each.timestamp % coarse}
+        assert finer <= {each.timestamp for each in traded}
+        found = sums((each for each in trades if since < each.timestamp // coarse < until), coarse)
+        true = sums(
+            (each for each in traded if since < each.timestamp // coarse < until and not within(each, gaps)), coarse
+        )
         found = {key: amount for key, amount in found.items() if not any(inside(key[0], gap) for gap in gaps)}
         assert found == dict(true)
 
 
-def sums(trades: Iterable[Trade]) -> dict[tuple[int, str | None, float], Decimal]:
-    """The amount traded at each time, side and price."""
+def sums(trades: Iterable[Trade], coarse: int = 1) -> dict[tuple[int, str | None, float], Decimal]:
+    """The amount traded at each time, side and price; times are cut to multiples of `coarse` ms."""
     total: Counter[tuple[int, str | None, float]] = Counter()
     for each in trades:
-        total[each.timestamp, each.side, each.price] += Decimal(repr(each.amount))  # type: ignore[assignment]
+        time = each.timestamp // coarse * coarse
+        total[time, each.side, each.price] += Decimal(repr(each.amount))  # type: ignore[assignment]
     return dict(total)  # type: ignore[arg-type]
 
 

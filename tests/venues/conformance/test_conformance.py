@@ -137,7 +137,12 @@ def assert_same(rows: list[Row], true: list[Row]) -> None:
 @pytest.mark.check("history")
 async def test_candles_of_every_timeframe_equal_the_venue_s_own(venue: Stand) -> None:
     now, jobs = await venue.now(), {}
-    for timeframe in opening.timeframes(venue.case.exchange):
+    listed = opening.timeframes(venue.case.exchange)
+    offered = profile_of(venue.case.exchange).candles.offered(listed, venue.case.kind)
+    for timeframe in set(listed) - set(offered):
+        job = await venue.line.fetch(Key(venue.case.exchange, venue.case.symbol, timeframe), now - DAY, now)
+        assert (job.state, job.error.code if job.error else None) == ("failed", "unsupported_timeframe")
+    for timeframe in offered:
         width = timeframes.duration_ms(timeframe)
         # The end is in a candle that has closed and settled, also where months are longer than others.
         since, until = max(venue.listed, now - (32 if width < DAY else 12) * width), now - 2 * width - 3 * MINUTE

@@ -25,7 +25,7 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.settings import Settings
 from tickwire.venues.registry import profile_of
-from tickwire.venues.units import row_in_base, units_of
+from tickwire.venues.units import kind_of, row_in_base, units_of
 
 log = logs.get(__name__)
 
@@ -64,10 +64,10 @@ class CandleSource:
         market = await self._listing.find(symbol, self._loader(on_retry))
         if market is None:
             raise unknown_symbol(self.exchange, symbol, self._exchange.markets or ())
-        offered = timeframes.offered(self._exchange.timeframes or {})
-        if timeframe not in offered:
-            raise UnsupportedTimeframe(f"{self.exchange} has no {timeframe} candles")
         declared = profile_of(self.exchange).candles
+        offered = declared.offered(timeframes.offered(self._exchange.timeframes or {}), kind_of(market))
+        if timeframe not in offered:
+            raise UnsupportedTimeframe(f"{self.exchange} has no {timeframe} candles of {symbol}", opening.has(offered))
         return PagingFacts(
             limit=opening.page_limit(self._exchange.features, market, "fetchOHLCV") or DEFAULT_PAGE,
             timeframes=frozenset(offered),

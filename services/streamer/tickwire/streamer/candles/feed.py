@@ -23,6 +23,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
+from tickwire.exchange import opening
 from tickwire.model import timeframes
 from tickwire.process import lifecycle
 from tickwire.streamer.candles.built_feeds import BuiltFeeds
@@ -40,8 +41,10 @@ async def run(context: FeedContext) -> None:
     """Publish the candles of `context.demand` until `context.stop` is set; raises as `FeedContext` describes."""
     context.status.state = "starting"
     context.status.report("starting")
-    settled_ms = profile_of(context.feed.exchange).candles.settled_after_ms
-    outbox = CacheOutbox(context.bus, context.feed, context.status, max(context.settings.settle_ms, settled_ms))
+    facts = profile_of(context.feed.exchange).candles
+    settle_ms = max(context.settings.settle_ms, facts.settled_after_ms)
+    offered = facts.offered(opening.timeframes(context.feed.exchange), context.units.kind)
+    outbox = CacheOutbox(context.bus, context.feed, context.status, settle_ms, offered)
     async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
         group.create_task(outbox.send())
         group.create_task(outbox.refetch())

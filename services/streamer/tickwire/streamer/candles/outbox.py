@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
+from collections.abc import Collection
 
 from tickwire.bus.connection import Bus
 from tickwire.errors import BrokerUnavailable, StorageError
-from tickwire.exchange import opening
 from tickwire.model import messages, subjects
 from tickwire.model.feeds import Candle, Feed
 from tickwire.model.messages import CandlePage, Row
@@ -49,10 +49,11 @@ class Interval:
 class CacheOutbox:
     """The pages and fetch requests of one market. `send` and `refetch` run beside the candles until `finish`."""
 
-    def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int) -> None:
+    def __init__(self, bus: Bus, market: Feed, status: FeedStatus, settle_ms: int, offered: Collection[str]) -> None:
+        """`offered`: the timeframes whose candles the exchange has by REST; only these are cached."""
         self._bus = bus
         self._market = market
-        self._offered = frozenset(opening.timeframes(market.exchange))
+        self._offered = frozenset(offered)
         self._waiting: dict[str, deque[Interval]] = {}
         status.waiting = lambda: sum(map(len, self._waiting.values()))
         self._news = asyncio.Event()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ccxt.base import errors
 
-from tickwire.errors import ExchangeFailed, UnknownSymbol
+from tickwire.errors import ExchangeFailed, UnknownSymbol, UnsupportedTimeframe
 from tickwire.exchange.ccxt_types import Market, OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.listing import Listing, unknown_symbol
@@ -14,7 +14,7 @@ from tickwire.redaction import described
 from tickwire.streamer.control.market_report import market_report
 from tickwire.streamer.control.offered_feeds import method_of, refusal
 from tickwire.venues.registry import profile_of
-from tickwire.venues.units import Units, units_of
+from tickwire.venues.units import Units, kind_of, units_of
 
 
 class VenueMarkets:
@@ -55,9 +55,13 @@ class VenueMarkets:
         Candles are built from trades for every timeframe that divides a day, and are the exchange's own otherwise.
         """
         kind = method_of(self._exchange, feed)
-        refused = refusal(self._exchange, self._profile, kind, await self.market(feed.symbol))
+        market = await self.market(feed.symbol)
+        refused = refusal(self._exchange, self._profile, kind, market)
         if refused is not None:
             raise refused
+        own = (feed.timeframe,) if kind == "candle" and feed.timeframe is not None else ()
+        if own and not self._profile.candles.offered(own, kind_of(market)):
+            raise UnsupportedTimeframe(f"{self._exchange.id} has no {feed.timeframe} candles of {feed.symbol}")
 
     def _unreachable(self, error: errors.BaseError) -> ExchangeFailed:
         exchange = self._exchange.id

@@ -1,9 +1,9 @@
 """Bitget, API v2: spot markets and USDT futures.
 
 Source of the hosts and paths: the URLs of ccxt 4.5 (`urls` of bitget); of the error above the rate limit: Bitget's
-documentation, "Error Code"; of the limits of sockets: "Websocket API, Connect". They are 1,000 channels and ten messages
-a second for each connection, which is closed without a `ping` for two minutes, and after 24 hours. Not enforced: 240
-requests to subscribe an hour.
+documentation, "Error Code"; of the limits of sockets: "Websocket API, Connect". A connection takes 1,000 channels and
+ten messages a second, and is closed without a `ping` for two minutes, and after 24 hours. Not enforced: 240 requests to
+subscribe an hour.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def _channel(found: Instrument, arg: dict[str, str], now: int) -> _Trades | _Boo
     bar = name.removeprefix("candle") if name.startswith("candle") else ""
     local = bar in bitget_rows.LOCAL
     interval = bitget_rows.LOCAL.get(bar) or bitget_rows.SOCKET_BARS.get(bar, "")
-    return _Candles(found, arg, interval, local) if interval in found.intervals else None
+    return _Candles(found, arg, now, interval, local) if interval in found.intervals else None
 
 
 def _message(action: str, arg: dict[str, str], data: list[Any], now: int) -> dict[str, Any]:
@@ -234,10 +234,11 @@ class _Ticker:
 class _Candles:
     """The newest candles, then the open one while it changes, and each once more when it has closed."""
 
-    def __init__(self, found: Instrument, arg: dict[str, str], interval: str, local: bool) -> None:
+    def __init__(self, found: Instrument, arg: dict[str, str], now: int, interval: str, local: bool) -> None:
         self._found, self._arg, self._interval = found, arg, interval
         self._style = PageStyle(opens_at=bitget_rows.LOCAL_MS if local else 0)
-        self._at, self._sent = 0, [""]
+        self._at = now // _CANDLE_MS
+        self._sent = (self._newest(1, now) or [["0"]])[-1]
 
     def _newest(self, count: int, now: int) -> list[list[str]]:
         page = candle_page(self._found, self._interval, (None, None), count, now, self._style)
@@ -247,9 +248,8 @@ class _Candles:
         if now // _CANDLE_MS == self._at:
             return
         self._at = now // _CANDLE_MS
-        rows = self._newest(2, now)
-        for row in rows:
-            if int(row[0]) >= int(self._sent[0] or rows[-1][0]) and row != self._sent:
+        for row in self._newest(2, now):
+            if int(row[0]) >= int(self._sent[0]) and row != self._sent:
                 self._sent = row
                 yield _message("update", self._arg, [row], now)
 
