@@ -61,14 +61,6 @@ async def test_a_page_is_as_large_as_the_kind_of_market_allows(symbol: str, limi
     assert [each["limit"] for each in rest.calls] == [limit]
 
 
-async def test_the_start_of_a_range_is_sent_where_ccxt_would_not_send_it() -> None:
-    rest = Rest([])
-    rest.script = [[row(trade(9))]]
-    await fetched(rest, PageRequest(START + 1, 1000), facts=TradeFacts(method="by_time", since_s="from", page=1000))
-    await fetched(rest, PageRequest(None, 1000), facts=TradeFacts(method="by_time", since_s="from", page=1000))
-    assert [call.get("from") for call in rest.calls] == [START // 1000, None]
-
-
 async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
     rest: Any = Rest([])
     rest.options = {"watchTrades": {"name": "trade"}}

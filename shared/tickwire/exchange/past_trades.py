@@ -225,8 +225,6 @@ class PastTrades:
 
     async def _page(self, target: _Target, ask: PageRequest, form: _Form, params: dict[str, Any]) -> _Page:
         since = ask.since if form.since else None
-        if since is not None and self.facts.since_s is not None:
-            params = params | {self.facts.since_s: since // SECOND_MS}
         if since is not None and self.facts.since_ns is not None:
             params = params | {self.facts.since_ns: str(since * 1_000_000)}
 

@@ -25,11 +25,10 @@ _TRADES = TradeFacts(
     # it live and by REST (`parse_trade`); a frame of 2026-09 has the same number as the trade's own of its market.
     ids="opaque",
     ids_shared=True,
-    # "Query market transaction records", "Futures market transaction records": by `from` and `to`, whole seconds. ccxt
-    # 4.5.90 `fetch_trades` sends `from` of contracts only. "If items between `from` and `to` are more than `limit`,
-    # only `limit` number will be returned": the newest, which ccxt's pagination (backwards by `until`) relies on.
+    # "Futures market transaction records": by `from` and `to`, whole seconds. Without `from`, which ccxt 4.5.90
+    # `fetch_trades` does not send of spot markets, "`to` and `limit` will be used to limit response items". Of more,
+    # "only `limit` number will be returned": the newest, which ccxt's pagination (backwards by `until`) relies on.
     method="by_time",
-    since_s="from",
     cut="newest",
     # `limit`: "maximum: 1000".
     page=1000,

@@ -43,8 +43,6 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """How past trades are requested by REST: from an id, from a time, only the newest, or not at all."""
     first_id: str | None = None
     """If `method` is `by_id`: the parameter for the id of the first trade."""
-    since_s: str | None = None
-    """If `method` is `by_time`: the parameter for the start of a range (s), where ccxt does not send `since`."""
     raw: Mapping[MarketKind, Mapping[str, Any]] = field(default_factory=dict)
     """Further parameters of `fetch_trades` if the user's options select the stream `trade` instead of the default."""
     older: Older | None = None

@@ -1,4 +1,4 @@
-"""The simulator as Gate v4, seen by unmodified ccxt and by requests: spot markets and perpetual contracts of one market."""
+"""The simulator as Gate v4, seen by unmodified ccxt and by requests: spot markets and perpetual contracts."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -210,7 +211,7 @@ async def test_changes_of_a_contract_s_book_continue_the_rest_snapshot() -> None
                 book[side] |= {each["p"]: each["s"] for each in change[side]}
         true = await truth(running, "book", "BTC/USDT:USDT", at=following[-1]["t"], levels=100)
     assert following[0]["U"] <= whole["id"] + 1 <= following[0]["u"]
-    assert all(after["U"] == before["u"] + 1 for before, after in zip(following, following[1:], strict=False))
+    assert all(after["U"] == before["u"] + 1 for before, after in pairwise(following))
     for side, name in (("b", "bids"), ("a", "asks")):
         kept = sorted(((float(price), float(size)) for price, size in book[side].items() if size != "0"),
                       reverse=side == "b")[:100]  # fmt: skip
