@@ -31,7 +31,8 @@ _STYLES = {"1w": PageStyle(opens_at=3 * day.DAY_MS, newest=KEPT)}
 _OTHERS = PageStyle(newest=KEPT)
 _LEGACY = {"BTC": "XBT", "DOGE": "XDG"}
 """Kraken's names of two currencies by REST; sockets call them by the usual ones."""
-_PREFIXED = {"XBT": "X", "XDG": "X", "ETH": "X", "LTC": "X", "XRP": "X", "ETC": "X", "USD": "Z", "EUR": "Z"}
+_PREFIXED = {**dict.fromkeys(("XBT", "XDG", "ETH", "LTC", "XRP", "ETC", "XLM", "XMR", "ZEC"), "X"),
+             **dict.fromkeys(("USD", "EUR", "GBP", "CAD", "JPY", "AUD"), "Z")}  # fmt: skip
 """The beginning of the ids of currencies that Kraken has had for long."""
 
 
@@ -81,10 +82,10 @@ def altname(found: Instrument) -> str:
 
 
 def id_of(found: Instrument) -> str:
-    """Return a market's id: `XXBTZUSD`, but `XBTUSDT` and `SOLUSD`."""
+    """Return a market's id: `XXBTZUSD`, but `XBTUSDT`, `SOLUSD` and `XDGUSD`."""
     base, quote = asset(found.base), asset(found.quote)
     both = base != _code(found.base) and quote != _code(found.quote)
-    return base + quote if both else altname(found)
+    return base + quote if both and base != "XXDG" else altname(found)
 
 
 def described(found: Instrument) -> dict[str, Any]:
