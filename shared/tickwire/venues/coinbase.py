@@ -50,7 +50,9 @@ PROFILE = Profile(
     book=BookFacts(deltas=True, snapshot="socket", sequence=None),
     # "Advanced Trade WebSocket Overview": each request is answered by `subscriptions`, all of the socket by channel.
     # "Advanced Trade WebSocket Rate Limits": 8 unauthenticated messages per second per IP address.
-    sockets=SocketFacts(acknowledges=True, messages_per_s=8),
+    # ccxt 4.5.90 `handle_subscription_status` takes an unsubscription for confirmed when the socket has no subscription
+    # left at all; until then it refuses others.
+    sockets=SocketFacts(acknowledges=True, messages_per_s=8, unsubscribes=False),
 )
 
 EXCHANGE = Profile(

@@ -23,6 +23,9 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
     """ccxt options, as TOML: which kinds of markets are loaded, where loading all takes long."""
     quote: str = "USDT"
     """The quote currency of the simulator's markets that the two are made of."""
+    cut_s: float = 3.0
+    """How long the sockets are cut (s): longer where a subscription brings so many of the last trades that none would
+    be missing after three seconds."""
 
     @property
     def underlying(self) -> tuple[str, str]:

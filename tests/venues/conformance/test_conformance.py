@@ -35,7 +35,6 @@ Differs = Callable[[str], None]
 HOUR = 60 * MINUTE
 PATIENCE_S = 200
 LEVELS = 10
-CUT_S = 3
 
 
 @pytest.mark.check("markets")
@@ -279,7 +278,7 @@ async def test_after_a_cut_the_trades_are_fetched_or_a_gap_names_them(venue: Sta
         live.statuses(venue.line.bus, feed) as heard,
     ):
         await seen.until(lambda: len(seen.trades) > RATE, PATIENCE_S)
-        await venue.simulator.fault("", "ws_cut", seconds=CUT_S)
+        await venue.simulator.fault("", "ws_cut", seconds=venue.case.cut_s)
         await heard.until_said(lambda said: any(each.event in ("repaired", "gap") for each in said), PATIENCE_S)
         enough = len(seen.trades) + 3 * RATE
         await seen.until(lambda: len(seen.trades) > enough, PATIENCE_S)
@@ -288,7 +287,7 @@ async def test_after_a_cut_the_trades_are_fetched_or_a_gap_names_them(venue: Sta
     facts = profile_of(venue.case.exchange).trades
     # REST that has the newest trades alone cannot fill in more than a page of them.
     page = facts.page_of(venue.case.kind) if facts.method == "newest" and facts.older is None else None
-    fits = page is None or page > CUT_S * RATE
+    fits = page is None or page > venue.case.cut_s * RATE
     if facts.method in ("by_id", "by_time", "newest") and fits:
         assert tape.gaps == []
         assert tape.repaired > RATE

@@ -75,13 +75,13 @@ class Feed:
             return
         for socket in list(sockets):
             dialect = self._directory.dialect(socket.key)
-            found = [
-                dialect.framed(socket, name, payload)
+            # A frame that fault `ws_skip` drops takes its number, too, where frames are numbered.
+            framed = [
+                (name, dialect.framed(socket, name, payload))
                 for key, name, payload in news
-                if name in socket.names
-                and key == socket.key
-                and not self._faults.spent("ws_skip", f"{socket.target}?{name}")
+                if name in socket.names and key == socket.key
             ]
+            found = [frame for name, frame in framed if not self._faults.spent("ws_skip", f"{socket.target}?{name}")]
             if found:
                 socket.send(found)
 

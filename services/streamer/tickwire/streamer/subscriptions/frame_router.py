@@ -106,6 +106,15 @@ class FrameRouter:
         if (kept := self._kept.pop(subscription.key, None)) is not None:
             subscription.placed, subscription.streams, subscription.client = kept.placed, kept.streams, kept.client
 
+    def doubt(self, subscription: Subscription) -> None:
+        """Have the next subscription of the feed sent anew: the exchange was asked to end this one, and did not confirm.
+
+        What still comes of it is dropped.
+        """
+        for client, name in subscription.placed | subscription.ending:
+            client.subscriptions.pop(name, None)
+        self.left(subscription)
+
     def left(self, subscription: Subscription) -> None:
         """Drop what ccxt keeps of a subscription of which no more data comes."""
         forget(self._exchange, subscription.watched.feed, subscription.name)
@@ -181,6 +190,8 @@ class FrameRouter:
         """ccxt makes the current subscription: by this message unless it has made it already."""
         subscription = arming.get()
         if subscription is None:
+            if (ended := leaving.get()) is not None and message:
+                ended.ending.update(Placed(client, name) for name in names)
             return
         is_made = all(name in client.subscriptions for name in names)
         subscription.placed.update(Placed(client, name) for name in names)

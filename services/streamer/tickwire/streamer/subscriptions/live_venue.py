@@ -136,16 +136,19 @@ class LiveVenue:
         """Unsubscribe at the exchange. If that is impossible, the subscription lasts as long as its socket."""
         client = subscription.client
         is_open = client is not None and client in (self.rest.clients or {}).values()
-        if is_open and not await self._unwatch(method, subscription):
-            self.router.keep(subscription)
-        else:
+        if not is_open or await self._unwatch(method, subscription):
             self.router.left(subscription)
+        elif subscription.ending:
+            self.router.doubt(subscription)
+        else:
+            self.router.keep(subscription)
         self.idle_sockets.departed()
 
     async def _unwatch(self, method: WatchMethod, subscription: Subscription) -> bool:
         unwatch = method.unwatch or self._own_unwatch(subscription)
         if unwatch is None:
             return False
+        subscription.ending.clear()
         token = leaving.set(subscription)
         try:
             async with asyncio.timeout(UNSUBSCRIBE_S):

@@ -50,6 +50,8 @@ class Subscription:
         """ccxt's names of the results that are awaited since the last attempt to subscribe."""
         self.placed: set[Placed] = set()
         """The subscriptions that ccxt was to make for it."""
+        self.ending: set[Placed] = set()
+        """The unsubscriptions of it that ccxt sent."""
         self.streams: dict[str, int] = {}
         """By ccxt's name, the places that it takes in ccxt's account of streams per socket."""
         self._timer: asyncio.TimerHandle | None = None

@@ -9,6 +9,7 @@ from tickwire.exchange.ccxt_patches.caches import BEST_PRICES
 from tickwire.exchange.ccxt_types import CcxtExchange
 from tickwire.model.feeds import Feed
 from tickwire.venues.dialect import Dialect
+from tickwire.venues.registry import profile_of
 
 Call = Callable[[], Awaitable[object]]
 
@@ -28,8 +29,10 @@ def watch_methods(exchange: CcxtExchange, dialect: Dialect, feed: Feed) -> list[
     def further(watch: str) -> dict[str, object]:
         return dialect.unsubscribe_params(exchange.market(symbol), watch)
 
+    ends = profile_of(feed.exchange).sockets.unsubscribes is not False
+
     def method(name: str, watch: Call, capability: str, unwatch: Call) -> WatchMethod:
-        return WatchMethod(name, watch, unwatch if exchange.has.get(capability) else None)
+        return WatchMethod(name, watch, unwatch if ends and exchange.has.get(capability) else None)
 
     # Each call gets a dict of its own, because ccxt writes into its defaults.
     match feed.kind:
