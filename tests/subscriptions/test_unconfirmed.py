@@ -29,8 +29,8 @@ class Speech(NamedTuple):
 
 
 def _okx(id_: str, number: int) -> Any:
-    return {"arg": {"channel": "trades", "instId": id_}, "data": [
-        {"instId": id_, "tradeId": str(number), "px": "1", "sz": "2", "side": "buy", "ts": "1700000000000"}]}  # fmt: skip
+    row = {"instId": id_, "tradeId": str(number), "px": "1", "sz": "2", "side": "buy", "ts": "1700000000000"}
+    return {"arg": {"channel": "trades", "instId": id_}, "data": [row]}
 
 
 def _bybit(id_: str, number: int) -> Any:

@@ -52,7 +52,14 @@ PROFILE = Profile(
     # "Advanced Trade WebSocket Rate Limits": 8 unauthenticated messages per second per IP address.
     # ccxt 4.5.90 `handle_subscription_status` takes an unsubscription for confirmed when the socket has no subscription
     # left at all; until then it refuses others.
-    sockets=SocketFacts(acknowledges=True, messages_per_s=8, unsubscribes=False),
+    # "Advanced Trade WebSocket Channels": "Most channels close within 60-90 seconds if no updates are sent. Subscribe
+    # to heartbeats to keep all subscriptions open."
+    sockets=SocketFacts(
+        acknowledges=True,
+        messages_per_s=8,
+        opening=({"type": "subscribe", "channel": "heartbeats"},),
+        unsubscribes=False,
+    ),
 )
 
 EXCHANGE = Profile(

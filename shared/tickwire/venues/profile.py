@@ -143,6 +143,8 @@ class SocketFacts(Struct, frozen=True, kw_only=True):
     """Most messages a second that the venue takes on one socket; ccxt's own throttle where it is unknown."""
     lifetime_ms: int | None = None
     """The age at which the venue closes a socket, ms. Its feeds are subscribed again, as after any cut."""
+    opening: tuple[Mapping[str, Any], ...] = ()
+    """Messages that are sent on each new socket: what keeps quiet subscriptions open, for example."""
     unsubscribes: bool | None = None
     """False where ccxt's unsubscription does not come to an end: a subscription then lasts as long as its socket."""
     url_option: str | None = None

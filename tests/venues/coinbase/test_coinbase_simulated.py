@@ -199,12 +199,10 @@ async def test_frames_of_products_in_usdc_name_those_in_dollars_and_both_feeds_h
                 last = max(last, int(memory.items[-1].id))
             for memory in memories.values():
                 await memory.until(lambda memory=memory: int(memory.items[-1].id) >= last)  # type: ignore[misc]
-    truth = {}
     for memory in memories.values():
         ids = sorted({int(each.id) for each in memory.items})
         assert ids == list(range(ids[0], ids[-1] + 1))
-        truth |= {each.id: each.side for each in memory.items}
-    assert set(truth.values()) == {"buy", "sell"}
+        assert {each.side for each in memory.items} == {"buy", "sell"}
 
 
 @pytest.mark.parametrize("kind", ["trade", "book"])
@@ -218,3 +216,29 @@ async def test_a_missing_frame_opens_the_socket_anew(kind: Any) -> None:
                 await memory.until(lambda: memory.told.count("connected") == 2)
     assert memory.told == ["connected", "disconnected", "connected"]
     assert "follows frame" in memory.reasons[1]
+
+
+async def test_each_socket_is_kept_open_by_heartbeats_though_a_market_is_quiet() -> None:
+    quiet = {"symbol": "BTC/USDT", "price": 60_000, "tick": "0.01", "lot": "0.001", "amount": 0.05,
+             "quiet": [NOW - HOUR, NOW + 10 * HOUR]}  # fmt: skip
+    async with (
+        simulated(now=NOW, speed=1, symbols=[quiet], listed=NOW - 10 * 86_400_000) as running,
+        venue_at(running.url, "coinbase") as venue,
+    ):
+        memory, opened = Memory(), 0
+        async with venue.watching(Feed("trade", "coinbase", "BTC/USD"), memory):
+            for times in (1, 2):
+                await memory.until(lambda times=times: memory.told.count("connected") == times)  # type: ignore[misc]
+                (client,) = venue.rest.clients.values()
+                before = client.last_message_at or 0
+                async with asyncio.timeout(60):
+                    # Frames come though nothing is traded.
+                    while (client.last_message_at or 0) - before < 1_500:
+                        await asyncio.sleep(0.05)
+                opened += 1
+                if times == 1:
+                    await order(running, kind="ws_cut", seconds=0.5)
+            log = await get(running, "_sim/log")
+    assert opened == 2
+    heartbeats = [each for each in log if each["event"] == "subscribe" and each.get("streams") == ["heartbeats:"]]
+    assert len(heartbeats) == 2

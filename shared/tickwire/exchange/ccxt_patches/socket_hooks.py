@@ -10,7 +10,8 @@ https://github.com/ccxt/ccxt/issues/30571 for an exception in a handler.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType
@@ -71,11 +72,16 @@ SHARE = 0.8
 
 
 def observe_calls(
-    client: CcxtClient, calls: ClientCalls, token_bucket: dict[str, Any], messages_per_s: float | None = None
+    client: CcxtClient,
+    calls: ClientCalls,
+    token_bucket: dict[str, Any],
+    messages_per_s: float | None = None,
+    opening: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Call back around the calls of a Client, and throttle what it sends. Call it before `attach`.
 
     `messages_per_s`: what the venue allows. Where it is unknown, only ccxt's throttle (`token_bucket`) is used.
+    `opening`: messages that are sent once the socket is open.
     """
     limiter = None
     if messages_per_s is not None:
@@ -106,6 +112,10 @@ def observe_calls(
             await client.close()
         else:
             calls.opened()
+            for message in opening:
+                # A socket that broke meanwhile is noticed by its receive loop.
+                with suppress(ConnectionError):
+                    await send(dict(message))
 
     client.handle_text_or_binary_message, client.send = on_parse, on_send
     client.future, client.open = on_future, on_open

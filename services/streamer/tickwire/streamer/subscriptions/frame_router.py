@@ -46,6 +46,7 @@ class FrameRouter:
         facts = profile_of(exchange.id).sockets
         self._acknowledges = facts.acknowledges
         self._messages_per_s = facts.messages_per_s
+        self._opening = profile_of(exchange.id).sockets.opening
         self._places = SocketPlaces(facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions)
         self._acknowledgements = Acknowledgements(self._acknowledges, within_s, self._on)
         self._watched: dict[Subject, WatchedFeed] = {}
@@ -107,7 +108,7 @@ class FrameRouter:
             subscription.placed, subscription.streams, subscription.client = kept.placed, kept.streams, kept.client
 
     def doubt(self, subscription: Subscription) -> None:
-        """Have the next subscription of the feed sent anew: the exchange was asked to end this one, and did not confirm.
+        """Have the feed subscribed anew next time: the exchange was asked to end this one, and did not confirm it.
 
         What still comes of it is dropped.
         """
@@ -175,7 +176,7 @@ class FrameRouter:
             opened=partial(self._opened, client),
             subscribes=lambda: (arming.get() or leaving.get()) is not None,
         )
-        observe_calls(client, calls, self._exchange.tokenBucket, self._messages_per_s)
+        observe_calls(client, calls, self._exchange.tokenBucket, self._messages_per_s, self._opening)
         decode = frame_decoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
         result = partial(self._take_result, client) if self.hooks.result else None
         attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
