@@ -1,7 +1,7 @@
 """Bitget's instruments and rows: trades, levels, candles, tickers, descriptions. No I/O.
 
 Source of the fields: Bitget's documentation of its API v2, as of 2025, the parsers of ccxt 4.5 (`bitget`), and the
-recorded messages that tests/simulator/test_bitget_recorded.py compares with. Prices and sizes of trades and books have
+recorded messages that tests/venues/bitget/test_bitget_messages.py compares with. Prices and sizes of trades and books have
 all decimals of their steps; those of candles have no zeros at their end.
 """
 
