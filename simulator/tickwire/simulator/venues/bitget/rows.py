@@ -1,8 +1,8 @@
 """Bitget's instruments and rows: trades, levels, candles, tickers, descriptions. No I/O.
 
 Source of the fields: Bitget's documentation of its API v2, as of 2025, the parsers of ccxt 4.5 (`bitget`), and the
-recorded messages that tests/venues/bitget/test_bitget_messages.py compares with. Prices and sizes of trades and books have
-all decimals of their steps; those of candles have no zeros at their end.
+recorded messages that tests/venues/bitget/test_bitget_messages.py compares with. Prices and sizes of trades and books
+have all decimals of their steps; those of candles have no zeros at their end.
 """
 
 from __future__ import annotations
