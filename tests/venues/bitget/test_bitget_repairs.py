@@ -23,7 +23,7 @@ PATIENT = StreamerSettings(repair_s=30.0, settle_ms=0)
 
 def id_of(row: Any) -> int:
     """The `tradeId` of a trade of the market, as recorded ones are made: 2**22 for each ms, and a remainder."""
-    return ((row["timestamp"] - 1_435_725_920_677) << 22) + row["id"] % (1 << 22)
+    return int(((row["timestamp"] - 1_435_725_920_677) << 22) + row["id"] % (1 << 22))
 
 
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
