@@ -61,6 +61,14 @@ async def test_a_page_is_as_large_as_the_kind_of_market_allows(symbol: str, limi
     assert [each["limit"] for each in rest.calls] == [limit]
 
 
+async def test_the_order_that_decides_what_is_cut_is_asked_for_with_a_time_alone() -> None:
+    rest: Any = Rest([])
+    facts = profile_of("deribit").trades
+    await fetched(rest, PageRequest(START, None), "BTC/USD:BTC", facts=facts)
+    await fetched(rest, PageRequest(None, None), "BTC/USD:BTC", facts=facts)
+    assert [each.get("sorting") for each in rest.calls] == ["asc", None]
+
+
 async def test_where_raw_trades_are_watched_raw_trades_are_asked_for() -> None:
     rest: Any = Rest([])
     rest.options = {"watchTrades": {"name": "trade"}}

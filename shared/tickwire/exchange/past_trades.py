@@ -225,8 +225,9 @@ class PastTrades:
 
     async def _page(self, target: _Target, ask: PageRequest, form: _Form, params: dict[str, Any]) -> _Page:
         since = ask.since if form.since else None
-        if since is not None and self.facts.since_ns is not None:
-            params = params | {self.facts.since_ns: str(since * 1_000_000)}
+        if since is not None:
+            in_ns = {} if self.facts.since_ns is None else {self.facts.since_ns: str(since * 1_000_000)}
+            params = {**self.facts.params, **params, **in_ns}
 
         async def rows_of_page() -> list[Any]:
             return list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))

@@ -28,10 +28,15 @@ PROFILE = Profile(
         ids="opaque",
         ids_shared=True,
         # "public/get_last_trades_by_instrument_and_time": `count`, "maximum 1000"; `start_timestamp`, "when param is
-        # provided trades are returned from the earliest". ccxt 4.5.90 adds `include_old`, for trades older than a week.
+        # provided trades are returned from the earliest"; `sorting`, "`default` value means no sorting, results will be
+        # returned in order in which they left the database". ccxt 4.5.90 does not send it.
         method="by_time",
+        params={"sorting": "asc"},
         page=1000,
         cut="oldest",
+        # "public/get_last_trades_by_currency_and_time", of the same trades: "requests with `start_timestamp` older than
+        # 24 hours will return an empty result without an error". The minute is for a clock that is behind.
+        reach_ms=86_400_000 - 60_000,
         # `timestamp`: "the timestamp of the trade (milliseconds since the UNIX epoch)".
         resolution_ms=1,
         # "trades.(instrument_name).(interval)": `amount` is in USD for inverse perpetuals and futures (not in

@@ -54,6 +54,8 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     since_ns: str | None = None
     """If `method` is `by_time`: the parameter that takes the start of a range in nanoseconds, where ccxt cuts `since`
     to whole seconds. Without it, more trades than a page within a second cannot be requested."""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    """If `method` is `by_time`: further parameters of `fetch_trades`, such as the order that decides what is cut."""
     needs_until: bool | None = None
     """Whether a request by time needs both ends."""
     cut: Literal["oldest", "newest"] | None = None

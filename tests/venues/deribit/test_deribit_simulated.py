@@ -150,11 +150,13 @@ async def test_trades_come_oldest_first_from_a_time_on_and_newest_first_without_
         old = await get(running, f"{method}_and_time", instrument_name=NAME, start_timestamp=NOW - HOUR, count=3)
         new = await get(running, method, instrument_name=NAME, count=3)
         too_many = await get(running, method, instrument_name=NAME, count=1001)
+        too_old = await get(running, f"{method}_and_time", instrument_name=NAME, start_timestamp=NOW - 25 * HOUR)
     first, last = old["result"]["trades"], new["result"]["trades"]
     assert first[0]["timestamp"] < NOW - 50 * MINUTE
     assert [row["trade_seq"] for row in first] == sorted(row["trade_seq"] for row in first)
     assert [row["trade_seq"] for row in last] == sorted((row["trade_seq"] for row in last), reverse=True)
     assert (old["result"]["has_more"], new["result"]["has_more"]) == (True, True)
+    assert too_old["result"] == {"trades": [], "has_more": False}
     assert too_many["error"]["data"] == {"param": "count", "reason": "value must be between 1 and 1000"}
 
 

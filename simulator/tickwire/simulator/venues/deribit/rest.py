@@ -15,6 +15,8 @@ from tickwire.simulator.venue import Endpoint, Request
 from tickwire.simulator.venues.deribit import rows as deribit_rows
 
 _MOST_TRADES, _TRADES = 1000, 10
+_REACH_MS = 86_400_000
+"""An answer about an earlier time on is empty ("public/get_last_trades_by_currency_and_time")."""
 _MOST_CANDLES = 5000
 """Candles of one answer at most (a comment in ccxt 4.5 `fetch_ohlcv`)."""
 _MOST_LEVELS, _LEVELS = 10_000, 5
@@ -110,7 +112,7 @@ def get_tradingview_chart_data(request: Request) -> Answer:
 
 
 def _trades(request: Request, start: int | None, end: int | None, bounds: tuple[int | None, int | None]) -> Answer:
-    """Return the oldest trades from a start on, oldest first, or else the newest, newest first.
+    """Return the oldest trades from a start on, oldest first, or else the newest, newest first; `sorting` decides.
 
     `start` and `end` are times (ms), `bounds` numbers of trades, all included.
     """
@@ -124,12 +126,12 @@ def _trades(request: Request, start: int | None, end: int | None, bounds: tuple[
     first, stop = history.first_id if start is None else history.id_at(start), history.id_at(until + 1)
     first = max(first, bounds[0] or first)
     stop = stop if bounds[1] is None else min(stop, bounds[1] + 1)
-    ascends = start is not None or bounds[0] is not None
+    ascends = order == "asc" or (order == "default" and (start is not None or bounds[0] is not None))
     cut = oldest if ascends else newest
     trades = cut(history.by_id, first, max(first, stop), count, request.holes(found))
     before = deribit_rows.price_before(found, int(trades.id[0])) if len(trades) else None
     rows = deribit_rows.trades(found, trades, before)
-    if order == "desc" or (order == "default" and not ascends):
+    if not ascends:
         rows.reverse()
     return Answer(rows, lambda rows: {"trades": rows, "has_more": stop - first > count})
 
@@ -146,6 +148,9 @@ def get_last_trades_by_instrument_and_time(request: Request) -> Answer:
     start, end = _number(request.query, "start_timestamp"), _number(request.query, "end_timestamp")
     if start is None and end is None:
         raise Invalid("start_timestamp", "value required")
+    if start is not None and start < request.now - _REACH_MS:
+        _asked(request)
+        return Answer([], lambda rows: {"trades": rows, "has_more": False})
     return _trades(request, start, end, (None, None))
 
 
