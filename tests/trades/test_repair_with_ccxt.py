@@ -103,6 +103,24 @@ async def test_without_rest_one_warning_is_logged_and_each_interruption_is_a_gap
     ) == len(said.asked())
 
 
+async def test_past_trades_that_a_subscription_begins_with_bound_the_gap(bus: Bus) -> None:
+    said, patient = spoken.hyperliquid(), StreamerSettings(repair_s=30.0, settle_ms=5_000)
+    async with speaking(said) as opened, following(bus, opened, said.symbol, patient) as (body, seen):
+        await seen.until(lambda: body.state == "live")
+        first = deals(0, 10, int(time.time() * 1000), 1)
+        said.push(first)
+        await seen.until(lambda: len(seen.trades) == 10)
+        await said.server.cut()
+        # The subscription is acknowledged before they come.
+        await seen.until(lambda: seen.events().count("connected") == 2)
+        past = deals(20, 30, first[0].at, 1)
+        said.push(first[5:] + past)
+        await seen.until(lambda: len(seen.trades) == 20)
+        assert body.state == "live"
+    assert [each.id for each in seen.trades] == [str(number) for number in (*range(10), *range(20, 30))]
+    assert [(each.after_id, each.since, each.until) for each in seen.gaps] == [("9", first[9].at, past[0].at)]
+
+
 @pytest.mark.parametrize("venue", [spoken.coinbase, spoken.bybit, spoken.htx])
 async def test_three_thousand_trades_in_one_write_are_on_the_tape_in_order(
     bus: Bus, venue: Callable[[], Spoken]

@@ -169,6 +169,14 @@ class _Attempt:
         self._reason, self._refused = str(error), error.kind != "failed"
         if error.kind == "impossible":
             self._repair.report_impossible(self._reason)
+            # Live trades bound the gap: those that arrived meanwhile, and the past ones that some venues send again
+            # after a subscription.
+            await self._append(self._queue.all_runs())
+            if self._ordering.waiting:
+                return False
+            if not await self._is_settled():
+                self._refused = False
+                return False
             return await self._skip_to_connection(self._reason)
         if not self._refused:
             await self._pause()
@@ -200,7 +208,7 @@ class _Attempt:
         return not self._queue.missing
 
     async def _is_settled(self) -> bool:
-        """Whether REST has had time to store what happened before the connection; else waits for that or for news."""
+        """Whether what happened before the connection has had time to arrive; else waits for that or for news."""
         if self._queue.caught_up:
             return True
         wait_s = self._context.settings.settle_ms / 1000 - self._queue.connected_for_s
