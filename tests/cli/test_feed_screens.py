@@ -169,6 +169,9 @@ def test_a_ticker_says_what_the_exchange_said_and_leaves_out_the_rest() -> None:
     panel = drawn(feed_screens.ticker(whole, Digits()))
     assert "109.5" in panel
     assert "quote volume" not in panel
+    without = Ticker(exchange="a", symbol="B", timestamp=NOON, received=NOON, mid=5.5, mark=6.0)
+    assert feed_lines.ticker(without, Digits()).plain.endswith("mid 5.5  mark 6.0")
+    assert {"mid", "mark"} <= set(drawn(feed_screens.ticker(without, Digits())).split())
     assert feed_lines.ticker(Ticker(exchange="a", symbol="B", timestamp=None, received=NOON), Digits()).plain
 
 

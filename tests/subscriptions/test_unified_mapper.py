@@ -199,6 +199,19 @@ def test_a_book_that_is_not_numbered_is_taken_whenever_it_is_told() -> None:
     assert len(mapper.new(book)) == len(mapper.new(book)) == 1
 
 
+@pytest.mark.parametrize(
+    ("exchange", "expected"),
+    [
+        ("okx", {"last": 74021.5, "bid": 74020.0, "ask": 74022.0, "quote_volume": 6.5}),
+        # Its tickers have the mid price and prices of an order of some size: ccxt calls them last, bid and ask.
+        ("hyperliquid", {"quote_volume": 6.5}),
+    ],
+)
+def test_a_ticker_has_no_price_that_the_venue_does_not_send(exchange: str, expected: dict[str, float]) -> None:
+    found = {"symbol": "BTC/USDC", "last": 74021.5, "bid": 74020.0, "ask": 74022.0, "quoteVolume": 6.5}
+    assert Mapper(Feed("ticker", exchange, "BTC/USDC")).new(found) == [expected]
+
+
 def test_a_ticker_says_what_it_knows_and_once() -> None:
     mapper = Mapper(TICKER)
     found = {"symbol": "BTC/USDT", "timestamp": 1, "last": 2.0, "bid": 1.5, "bidVolume": 3.0, "ask": None, "open": 1.0,

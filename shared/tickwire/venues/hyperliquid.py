@@ -16,7 +16,7 @@ from msgspec import Struct
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect
-from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
+from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TickerFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("hyperliquid",),
@@ -37,6 +37,9 @@ PROFILE = Profile(
     # "Subscriptions", `WsBook`: a "snapshot feed, pushed on each block that is at least 0.5 since last push", without a
     # number. "L2 book snapshot": "at most 20 levels per side".
     book=BookFacts(deltas=True, snapshot="every message", sequence=None, depth=20),
+    # "Subscriptions", `WsActiveAssetCtx`: `midPx` and `markPx`, no last price. `impactPxs` are not the best prices, but
+    # those of an order of the "impact notional" ("Funding"). ccxt 4.5.90 `parse_ticker` fills in the fields by these.
+    tickers=TickerFacts(absent=("last", "bid", "ask")),
     # "Subscriptions, Data formats": "The server will respond to successful subscriptions with a message containing the
     # channel property set to subscriptionResponse", with the original subscription. "Rate limits": 2000 messages a
     # minute and 1000 subscriptions, of all sockets of an address together, so that more sockets take no more.
@@ -67,6 +70,21 @@ class _Book(Struct):
     coin: str
     time: int
     levels: tuple[list[_Level], list[_Level]]
+
+
+class _Prices(Struct, gc=False):
+    """Of a market without a book `midPx` is null; earlier recordings lack `dayBaseVlm`."""
+
+    prevDayPx: Amount | None = None
+    dayNtlVlm: Amount | None = None
+    dayBaseVlm: Amount | None = None
+    markPx: Amount | None = None
+    midPx: Amount | None = None
+
+
+class _Context(Struct):
+    coin: str
+    ctx: _Prices
 
 
 class Kline(Struct, frozen=True, gc=False):
@@ -113,6 +131,10 @@ class _Klines(Struct, gc=False):
     data: Kline
 
 
+class _Contexts(Struct):
+    data: _Context
+
+
 class _Name(Struct, gc=False):
     channel: str = ""
 
@@ -122,7 +144,8 @@ def _decoder(type_: Any) -> Callable[[str], Any]:
     return msgspec.json.Decoder(type_, strict=False).decode
 
 
-_trades, _books, _klines, _name = _decoder(_Trades), _decoder(_Books), _decoder(_Klines), _decoder(_Name)
+_trades, _books, _klines = _decoder(_Trades), _decoder(_Books), _decoder(_Klines)
+_contexts, _name = _decoder(_Contexts), _decoder(_Name)
 
 
 def _of_trades(text: str) -> Sequence[Decoded]:
@@ -157,10 +180,25 @@ def _of_candles(text: str) -> Sequence[Decoded]:
     return (Decoded("candle", kline.s, (kline,), kline.i),)
 
 
+def _of_contexts(text: str) -> Sequence[Decoded]:
+    found: _Context = _contexts(text).data
+    prices = found.ctx
+    fields = {
+        "open": prices.prevDayPx,
+        "quote_volume": prices.dayNtlVlm,
+        "volume": prices.dayBaseVlm,
+        "mark": prices.markPx,
+        "mid": prices.midPx,
+    }
+    return (Decoded("ticker", found.coin, ({name: value for name, value in fields.items() if value is not None},)),)
+
+
 _CHANNELS: dict[str, Callable[[str], Sequence[Decoded]]] = {
     "trades": _of_trades,
     "l2Book": _of_books,
     "candle": _of_candles,
+    "activeAssetCtx": _of_contexts,
+    "activeSpotAssetCtx": _of_contexts,
 }
 _BEGINNING = '{"channel":"'
 

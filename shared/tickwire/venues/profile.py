@@ -134,6 +134,13 @@ class BookFacts(Struct, frozen=True, kw_only=True):
     market gives (spot: 5,000). With fewer, a moving market leaves the snapshot behind every few seconds."""
 
 
+class TickerFacts(Struct, frozen=True, kw_only=True):
+    """Tickers."""
+
+    absent: tuple[str, ...] = ()
+    """Fields of `feeds.Ticker` that the venue does not send, though ccxt fills them in by other prices."""
+
+
 class SocketFacts(Struct, frozen=True, kw_only=True):
     """WebSocket connections."""
 
@@ -182,6 +189,7 @@ class Profile(Struct, frozen=True, kw_only=True):
     book: BookFacts = BookFacts()
     books: Mapping[MarketKind, BookFacts] = field(default_factory=dict)
     """Order books of the kinds of market that have another protocol than `book`."""
+    tickers: TickerFacts = TickerFacts()
     sockets: SocketFacts = SocketFacts()
     conditions: tuple[Condition, ...] = ()
     """What live feeds need besides a symbol."""

@@ -19,7 +19,7 @@ from tickwire.venues.hyperliquid import decode, market_name
 
 pytestmark = pytest.mark.golden
 
-DECODED = {"trades": 4, "l2Book": 2}
+DECODED = {"trades": 4, "l2Book": 2, "activeAssetCtx": 1, "activeSpotAssetCtx": 1}
 """How many frames the recordings have of each channel that is decoded, counted with grep."""
 SIDES: dict[str, Any] = {"A": "sell", "B": "buy"}
 CANDLE = (
@@ -59,12 +59,19 @@ def of_book(data: Any) -> BookSnapshot:
     return BookSnapshot(timestamp=data["time"], bids=levels(bids), asks=levels(asks))
 
 
+def of_context(row: Any) -> dict[str, float]:
+    names = {"prevDayPx": "open", "dayNtlVlm": "quote_volume", "dayBaseVlm": "volume", "markPx": "mark", "midPx": "mid"}
+    return {ours: number(row[theirs]) for theirs, ours in names.items() if row.get(theirs) is not None}
+
+
 def expected(frame: dict[str, Any]) -> Decoded:
     data = frame["data"]
     if frame["channel"] == "trades":
         trades = [of_trade(row) for row in data]
         return Decoded("trade", data[0]["coin"], tuple(trades) if len(trades) == 1 else trades)
-    return Decoded("book", data["coin"], (of_book(data),))
+    if frame["channel"] == "l2Book":
+        return Decoded("book", data["coin"], (of_book(data),))
+    return Decoded("ticker", data["coin"], (of_context(data["ctx"]),))
 
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
@@ -104,6 +111,16 @@ def test_trades_of_two_coins_in_one_frame_go_to_both(recorded: Path) -> None:
     assert {each.market: each.items for each in found} == {
         coin: [of_trade(row) for row in rows if row["coin"] == coin] for coin in ("BTC", "FXS")
     }
+
+
+def test_a_ticker_has_no_price_that_the_venue_does_not_send(recorded: Path) -> None:
+    text = (recorded / "venues" / "hyperliquid" / "ws_all_dexs_asset_ctxs.json").read_text()
+    contexts = [row for _, rows in json.loads(text)["data"]["ctxs"] for row in rows]
+    without = [row for row in contexts if row["midPx"] is None]
+    assert without
+    for row in [contexts[0], *without]:
+        frame = {"channel": "activeAssetCtx", "data": {"coin": "BTC", "ctx": row}}
+        assert decode(json.dumps(frame)) == (Decoded("ticker", "BTC", (of_context(row),)),)
 
 
 def test_a_candle_is_the_coin_s_in_base_currency_and_open() -> None:

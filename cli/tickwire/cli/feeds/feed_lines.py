@@ -110,7 +110,8 @@ def book(message: Book, digits: Digits) -> Text:
 def ticker(message: Ticker, digits: Digits) -> Text:
     """Return last price, best prices, and the change in 24 hours."""
     parts: list[str | tuple[str, str]] = [(render.clock(message.timestamp or message.received), "dim")]
-    for name, value in (("last", message.last), ("bid", message.bid), ("ask", message.ask)):
+    prices = {"last": message.last, "bid": message.bid, "ask": message.ask, "mid": message.mid, "mark": message.mark}
+    for name, value in prices.items():
         if value is not None:
             parts.append(f"  {name} {digits.prices(value)}")
     if (moved := change(message)) is not None:

@@ -91,7 +91,8 @@ def ticker(message: Ticker | None, digits: Digits) -> RenderableType:
         if price is not None:
             size = "" if amount is None else f"{digits.amounts(amount)} x "
             table.add_row(name, Text.assemble(size, (digits.prices(price), style)))
-    for name, value in (("open", message.open), ("high", message.high), ("low", message.low)):
+    prices = {"mid": message.mid, "mark": message.mark, "open": message.open, "high": message.high, "low": message.low}
+    for name, value in prices.items():
         if value is not None:
             table.add_row(name, digits.prices(value))
     for name, value in (("volume", message.volume), ("quote volume", message.quote_volume)):

@@ -70,6 +70,8 @@ def declared(profile: Profile) -> Iterator[tuple[str, str]]:
         yield "a candle is final", "at its end" if not candles.settle_ms else f"{candles.settle_ms / 1000:g} s later"
     if candles.opens_at:
         yield "own grid", ", ".join(sorted(candles.opens_at))
+    if profile.tickers.absent:
+        yield "a ticker lacks", ", ".join(profile.tickers.absent)
     if candles.absent:
         yield "no candles of", "; ".join(f"{', '.join(each)} ({kind})" for kind, each in candles.absent.items())
     for condition in profile.conditions:

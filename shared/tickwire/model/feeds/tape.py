@@ -119,6 +119,8 @@ class BookDeltas(Struct, frozen=True, kw_only=True):
 class Ticker(Struct, frozen=True, kw_only=True):
     """`md.ticker.<exchange>.<token>`: best prices and the last 24 hours; absent are values the exchange does not send.
 
+    `mark` is the price by which the exchange values contracts, `mid` the one between the best prices.
+
     `conflated` counts the updates since the last message that had no message of their own.
     """
 
@@ -136,6 +138,8 @@ class Ticker(Struct, frozen=True, kw_only=True):
     low: Signed | None = None
     volume: Total | None = None
     quote_volume: Total | None = None
+    mark: Signed | None = None
+    mid: Signed | None = None
     conflated: Count = 0
 
 

@@ -105,6 +105,7 @@ class Mapper:
     ) -> None:
         self._admission = admission
         self._feed = feed
+        self._absent = profile_of(feed.exchange).tickers.absent
         self._side_of = profile_of(feed.exchange).trades.side
         self._rejected = rejected
         self._new_items = NewItems(lost)
@@ -169,7 +170,7 @@ class Mapper:
         found = result if result.get("symbol") == self._feed.symbol else result.get(self._feed.symbol)
         if found is None:
             return []
-        fields = ticker(found)
+        fields = {name: value for name, value in ticker(found).items() if name not in self._absent}
         # Some exchange classes change one dict in place: identity alone does not show changes.
         if self._last is not None and self._last[0] is found and self._last[1] == fields:
             return []
