@@ -46,11 +46,15 @@ async def test_a_page_is_asked_by_id_and_sorted_as_numbers() -> None:
     assert rest.calls == [{"symbol": "BTC/USDT", "since": None, "limit": 1000, "fromId": 9}]
 
 
-async def test_trades_of_one_millisecond_are_in_the_order_of_their_ids() -> None:
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [("counting", "9 10 11"), ("rising", "9 10 11"), ("opaque", "10 11 9"), (None, "10 11 9")],
+)
+async def test_ids_order_the_trades_of_one_millisecond_where_they_are_known_to_rise(ids: Any, expected: str) -> None:
     rest = Rest([])
     rest.script = [[row(trade(number, timestamp=START)) for number in (10, 11, 9)]]
-    page = await fetched(rest, PageRequest(START, None))
-    assert [each.id for each in page] == ["9", "10", "11"]
+    page = await fetched(rest, PageRequest(START, None), facts=TradeFacts(ids=ids))
+    assert [each.id for each in page] == expected.split()
 
 
 @pytest.mark.parametrize(("symbol", "limit"), [("BTC/USDT", 60), ("BTC/USDT:USDT", 1000), ("BTC/USD:BTC", 1000)])

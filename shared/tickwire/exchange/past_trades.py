@@ -96,6 +96,7 @@ class PastTrades:
         self._rest = rest
         self._now = now
         self._resolution_ms = facts.resolution_ms
+        self._ids_rise = facts.ids in ("counting", "rising")
         self._forms: dict[MarketKind, _Form] = {}
         """The form that was accepted after another one had been refused."""
         self._impossible: dict[MarketKind, str] = {}
@@ -198,7 +199,7 @@ class PastTrades:
                 break
             page = await self._page(target, ask, *before)
             known = set(map(_key, trades))
-            fresh = [trade for trade in page.trades if _key(trade) not in known and _order(trade) < _order(trades[0])]
+            fresh = [trade for trade in page.trades if _key(trade) not in known and self._precedes(trade, trades[0])]
             if not fresh:
                 break
             trades[:0] = fresh
@@ -234,13 +235,24 @@ class PastTrades:
 
         rows = await guarded_call(rows_of_page)
         trades = list(target.admission.timed(_read(rows, target, self.facts.side), target.left_out))
-        # ccxt sorts by time and then by id as a text: 10 before 9.
-        trades.sort(key=_number if ask.first_id is not None else _order)
+        trades.sort(key=_number if ask.first_id is not None else self._order)
         older = self.facts.older
         declared = self.facts.page_of(self._kind(target.symbol))
         if older is not None and older.page and older.before in params:
             declared = older.page
         return _Page(trades, declared is not None and form.limit == declared and len(rows) < declared)
+
+    def _order(self, trade: Trade) -> tuple[int, int]:
+        """Trades of one timestamp are in the order of their ids where that is known to be the venue's, else as listed.
+
+        See `ccxt_patches.venue_order`.
+        """
+        return trade.timestamp, _number(trade) if self._ids_rise else 0
+
+    def _precedes(self, trade: Trade, first: Trade) -> bool:
+        """Whether an unknown trade of an older page happened before the first one known, which has the same order."""
+        own, known = self._order(trade), self._order(first)
+        return own < known if self._ids_rise else own <= known
 
     def _params_by_id(self, symbol: str, first: int) -> dict[str, Any]:
         if self.facts.first_id is None:
@@ -297,9 +309,3 @@ def _number(trade: Trade) -> int:
         return int(trade.id or 0)
     except ValueError:
         return 0
-
-
-def _order(trade: Trade) -> tuple[int, int, str]:
-    """Ids of one length sort like the numbers that they may be."""
-    text = trade.id or ""
-    return trade.timestamp, len(text), text

@@ -31,6 +31,7 @@ PROFILE = Profile(
         # `startTime`, `tradeId` descending, default 500 and at most 1,000; `idLessThan`: those before an id.
         method="by_time",
         needs_until=False,
+        newest_first=True,
         cut="newest",
         older=Older(before="idLessThan"),
         page=1000,

@@ -29,6 +29,7 @@ PROFILE = Profile(
     trades=TradeFacts(
         ids="opaque",
         method="newest",
+        newest_first=True,
         page=1000,
         pages={"spot": 60},
         resolution_ms=1,

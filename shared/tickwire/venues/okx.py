@@ -27,6 +27,7 @@ PROFILE = Profile(
         ids="opaque",
         ids_shared=True,
         method="newest",
+        newest_first=True,
         older=Older(before="after", page=100, params={"method": "publicGetMarketHistoryTrades"}),
         page=500,
         resolution_ms=1,

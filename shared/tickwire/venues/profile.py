@@ -35,8 +35,9 @@ class Older(Struct, frozen=True, kw_only=True):
 class TradeFacts(Struct, frozen=True, kw_only=True):
     """Trades: their ids, and how past trades are requested by REST."""
 
-    ids: Literal["counting", "opaque", "none"] | None = None
-    """`counting`: integers that count up by one within a symbol, so that a gap is visible."""
+    ids: Literal["counting", "rising", "opaque", "none"] | None = None
+    """`counting`: integers that count up by one within a symbol, so that a gap is visible. `rising`: integers that rise
+    within a symbol, and that order trades of one timestamp better than a REST page does."""
     ids_shared: bool | None = None
     """Whether a trade has the same id live and by REST."""
     method: Literal["by_id", "by_time", "newest", "none"] | None = None
@@ -47,6 +48,8 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     """Further parameters of `fetch_trades` if the user's options select the stream `trade` instead of the default."""
     older: Older | None = None
     """If `method` is `newest`: how the trades before those are requested."""
+    newest_first: bool | None = None
+    """Whether a REST page lists the newest trade first. Decides where all trades of a page have one timestamp."""
     page: int | None = None
     """The largest page."""
     pages: Mapping[MarketKind, int] = field(default_factory=dict)

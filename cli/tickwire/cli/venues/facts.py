@@ -10,6 +10,7 @@ _DAY_MS = 86_400_000
 _UNKNOWN = "unknown"
 _IDS = {
     "counting": "count up by one, so that a missing trade is seen by its number",
+    "rising": "are integers that rise",
     "opaque": "are unique, without an order",
     "none": "trades have none",
     None: _UNKNOWN,

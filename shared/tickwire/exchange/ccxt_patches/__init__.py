@@ -8,6 +8,7 @@ the patch can go; and the test in the table when the patch no longer works.
 |---|---|---|
 | `lazy_packages` | exchanges are imported when they are first named | tests/exchange/test_ccxt_import.py |
 | `rest_traps` | bad answers raise, `Retry-After` is kept, 403 and 451 are final | tests/exchange/test_opening.py |
+| `venue_order` | trades of one timestamp stay in the venue's order | tests/exchange/test_venue_order.py |
 | `market_loading` | markets are parsed in a thread | tests/exchange/test_market_loading.py |
 | `exact_json` | integers keep every digit | tests/exchange/test_ccxt_patches.py |
 | `exact_integers` | integers keep every digit where ccxt uses them | tests/exchange/test_exact_integers.py |

@@ -9,6 +9,7 @@ ccxt 4.5.90, all measured or read:
 - 451 and 403 become ExchangeNotAvailable, which is retried: here RestrictedLocation and PermissionDenied.
 - "Now" is this machine's wall clock: here the exchange's clock, as far as it is known.
 - A listing of thousands of markets is parsed in one turn of the loop: here in a thread (`market_loading`).
+- Trades of one millisecond are sorted by id: here they stay in the venue's order (`venue_order`).
 - A text in place of candles is an empty page: here BadResponse. Pages are parsed by column (`ohlcv`).
 
 Upstream: the empty page for an empty body is intended (https://github.com/ccxt/ccxt/pull/19352), and so is the class of
@@ -29,6 +30,7 @@ from ccxt.base import errors
 from tickwire.exchange import ohlcv, reachability
 from tickwire.exchange.ccxt_patches import exact_json, market_loading
 from tickwire.exchange.ccxt_patches.exact_integers import ExactIntegers
+from tickwire.exchange.ccxt_patches.venue_order import VenueOrder
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate, retry_after_s, sent_s
 from tickwire.model.times import now_ms
@@ -146,4 +148,4 @@ def with_rest_traps(kind: type[Any]) -> type[Any]:
 
 @cache
 def _covered(kind: Any) -> type[Any]:
-    return type(kind.__name__, (RestTraps, ExactIntegers, kind), {})
+    return type(kind.__name__, (RestTraps, ExactIntegers, VenueOrder, kind), {})
