@@ -16,7 +16,10 @@ from ccxt.base.errors import BadRequest, BadSymbol
 from simulator.asking import RECORDED, connected, form, get, samples
 from support.simulated import client, simulated
 from support.trading import ANY_TIME
+from support.venues import Memory, venue_at
+from tickwire.errors import ExchangeFailed
 from tickwire.exchange.past_trades import PageRequest, PastTrades
+from tickwire.model.feeds import Feed
 from tickwire.simulator.server import Simulator
 from tickwire.venues.gate import PROFILE
 
@@ -249,6 +252,29 @@ async def test_ccxt_watches_everything_and_unwatches() -> None:
                 assert book["bids"][0][0] < book["asks"][0][0]
                 assert await venue.un_watch_order_book(symbol) is True
                 assert await venue.un_watch_trades(symbol) is True
+
+
+@pytest.mark.parametrize("symbol", ["ETH/USDT", "ETH/USDT:USDT"])
+async def test_a_subscription_that_is_refused_ends_no_other_on_its_socket(symbol: str) -> None:
+    types, other = ("swap",) if ":" in symbol else ("spot",), symbol.replace("ETH", "BTC")
+    async with (
+        simulated(now=NOW, speed=1, live_rate=50) as running,
+        venue_at(running.url, "gate", types=types) as venue,
+    ):
+        kept, refused = Memory(), Memory()
+        async with venue.watching(Feed("trade", "gate", other), kept):
+            await kept.get(5)
+            async with (
+                aiohttp.ClientSession() as http,
+                http.post(f"{running.url}/_sim/listing", json={"symbol": "ETH/USDT", "listed": False}) as response,
+            ):
+                assert response.status == 200
+            with pytest.raises(ExchangeFailed, match="unknown"):
+                async with venue.watching(Feed("trade", "gate", symbol), refused):
+                    await asyncio.Event().wait()
+            await kept.get(len(kept.items) + 20)
+        assert kept.told == ["connected"]
+        assert refused.items == []
 
 
 # ---- the form of frames

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -216,9 +216,11 @@ class FrameRouter:
 
     def refused(self, client: CcxtClient, reason: str, request: str | None = None) -> None:
         """A message of a socket could not be used, or was an error: about a request, or about none that is named."""
+        self._report(reason, [each for each in self._on(client) if request is None or each.request == request])
+
+    def _report(self, reason: str, concerned: Iterable[Subscription]) -> None:
         self.rejected += 1
         log.warning("a message could not be used", exchange=self._exchange.id, reason=reason)
-        concerned = [each for each in self._on(client) if request is None or each.request == request]
         for watched in {id(each.watched): each.watched for each in concerned}.values():
             watched.rejected(reason)
 
@@ -246,9 +248,9 @@ class FrameRouter:
 
         ccxt would fail every subscription of the socket, though all of them go on. Those not mentioned are retried.
         """
-        self.refused(client, f"the exchange sent the error {described(error)}")
         waiting = [each for each in self._on(client) if not each.is_up]
         mentioned = [each for each in waiting if self._mentions(str(error), each.watched.feed.symbol)]
+        self._report(f"the exchange sent the error {described(error)}", mentioned or self._on(client))
         for each in mentioned or waiting:
             for name in each.awaited & client.futures.keys():
                 client.subscriptions.pop(name, None)
