@@ -57,6 +57,14 @@ def test_each_trade_is_taken_once_however_many_come_and_however_often_they_repea
     assert taken == [ours(each) for each in range(number)]
 
 
+@pytest.mark.parametrize(("exchange", "taker"), [("okx", "buy"), ("coinbase", "sell"), ("coinbaseexchange", "sell")])
+def test_the_side_of_a_trade_is_the_taker_s_where_ccxt_passes_the_maker_s_on(exchange: str, taker: str) -> None:
+    cache, mapper = ArrayCache(10), Mapper(Feed("trade", exchange, "BTC/USDT"))
+    cache.append(raw(1))
+    cache.append(raw(2, side=None))
+    assert [each.side for each in mapper.new(cache)] == [taker, None]
+
+
 @given(st.lists(st.lists(st.integers(0, 40), max_size=8), max_size=30), st.integers(8, 50))
 def test_each_trade_is_taken_once_where_repeated_ones_take_the_place_of_the_first(
     batches: list[list[int]], size: int

@@ -43,6 +43,7 @@ PROFILE = Profile(
         page=100,
         resolution_ms=1,
         side="maker",
+        live_side="maker",
     ),
     candles=_CANDLES,
     # "Level2 Channel": a snapshot of the entire book, then changes with new sizes. Frames have `sequence_num`, which
@@ -66,8 +67,16 @@ EXCHANGE = Profile(
     exchanges=("coinbaseexchange",),
     # "Get product trades", "Pagination": the newest trades, 100 by default and at most 1,000; `after` selects those
     # older than an id. ccxt 4.5.90 `fetch_trades` sends no time. Ids are `trade_id` live and by REST.
+    # "Match": "The side field indicates the maker order side". ccxt 4.5.90 `parse_trade` gives the other side, but for
+    # trades with the ids of both orders, which those of the channel "matches" are.
     trades=TradeFacts(
-        ids="opaque", ids_shared=True, method="newest", older=Older(before="after"), page=1000, resolution_ms=1
+        ids="opaque",
+        ids_shared=True,
+        method="newest",
+        older=Older(before="after"),
+        page=1000,
+        resolution_ms=1,
+        live_side="maker",
     ),
     candles=_CANDLES,
     # The channel `level2` requires authentication (ccxt 4.5.90 signs the subscription).

@@ -70,8 +70,10 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     amount: Mapping[MarketKind, AmountUnit] = field(default_factory=lambda: dict(IN_BASE))
     """The unit of a trade's amount, live and by REST, by kind of market."""
     side: Literal["taker", "maker"] = "taker"
-    """Whose side ccxt gives as that of a trade, live and by REST. ccxt's manual, "Trade structure", means the taker's;
-    a few classes of ccxt pass the maker's on. Trades of a dialect have the taker's."""
+    """Whose side ccxt's `fetch_trades` gives. ccxt's manual, "Trade structure", means the taker's; a few classes pass
+    the maker's on."""
+    live_side: Literal["taker", "maker"] = "taker"
+    """The same of `watch_trades`. Trades that a dialect decodes have the taker's."""
 
     def page_of(self, kind: MarketKind) -> int | None:
         """The largest page of a kind of market; None if it is unknown."""

@@ -12,14 +12,17 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import ccxt
 import msgspec
 import pytest
 
 from simulator.asking import connected, form, get
 from support.simulated import simulated
+from tickwire.exchange.ccxt_trades import trade as trade_of
 from tickwire.model.feeds import Trade
 from tickwire.venues.coinbase import decode, frame_number, market_name
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
+from tickwire.venues.registry import profile_of
 
 pytestmark = pytest.mark.golden
 
@@ -202,6 +205,23 @@ def test_numbers_that_are_none_are_refused(value: str) -> None:
 def test_a_time_without_a_zone_is_refused() -> None:
     with pytest.raises(msgspec.DecodeError, match="zone"):
         decode(trades_frame([trade_row(1) | {"time": "2026-04-07T14:30:02"}]))
+
+
+def test_a_recorded_match_of_exchange_has_the_taker_s_side_live_and_by_rest(recorded: Path) -> None:
+    """By ccxt, which inverts the one and not the other."""
+    lines = (recorded / "venues" / "coinbaseexchange" / "ws_samples.jsonl").read_text().splitlines()
+    (match,) = [row for line in lines if (row := json.loads(line)["message"])["type"] == "match"]
+    assert match["side"] == "buy", "the maker's"
+    by_rest = {name: match[name] for name in ("trade_id", "side", "size", "price", "time")}
+    plain, facts = ccxt.coinbaseexchange(), profile_of("coinbaseexchange").trades
+    symbol = match["product_id"].replace("-", "/")
+    made = [
+        trade_of(plain.parse_trade(row), symbol, side_of)
+        for row, side_of in ((match, facts.live_side), (by_rest, facts.side))
+    ]
+    expected = Trade(id=str(match["trade_id"]), timestamp=ms(match["time"]), side="sell", price=number(match["price"]),
+                     amount=number(match["size"]))  # fmt: skip
+    assert made == [expected, expected]
 
 
 # ---- the simulator's messages beside the recorded ones

@@ -106,7 +106,7 @@ class Mapper:
         self._admission = admission
         self._feed = feed
         self._absent = profile_of(feed.exchange).tickers.absent
-        self._side_of = profile_of(feed.exchange).trades.side
+        self._side_of = profile_of(feed.exchange).trades.live_side
         self._rejected = rejected
         self._new_items = NewItems(lost)
         self._last: Any = None
