@@ -74,16 +74,17 @@ async def test_what_an_interruption_missed_is_fetched_as_the_exchange_takes_it(
 
 
 async def test_more_trades_in_a_second_than_a_page_holds_are_a_gap_that_begins_at_the_last_trade(bus: Bus) -> None:
-    """Coinbase's times are whole seconds, and its pages have no cursor: the rest of such a second cannot be requested."""
+    """Coinbase's ranges are of whole seconds, its pages have no cursor: the rest of such a second is out of reach."""
     said = spoken.coinbase()
-    since = int(time.time() * 1000) - 120_000
+    # The third second has the trades 400 to 599, of which the newest hundred can be had.
+    since = int(time.time()) * 1000 - 120_000
     async with speaking(said, settle_ms=0) as opened, following(bus, opened, said.symbol, PATIENT) as (_, seen):
         await interrupted(said, seen, since, 600, 5)
         await seen.until(lambda: "repaired" in seen.events() and seen.trades[-1].id == "639", 60)
         (gap,) = seen.gaps
-        before, after = said.happened[29], said.happened[540]
-        assert (gap.since, gap.after_id, gap.until, gap.before_id) == (before.at, "29", after.at, "540")
-        assert [each.id for each in seen.trades] == [str(n) for n in (*range(30), *range(540, 640))]
+        before, after = said.happened[29], said.happened[500]
+        assert (gap.since, gap.after_id, gap.until, gap.before_id) == (before.at, "29", after.at, "500")
+        assert [each.id for each in seen.trades] == [str(n) for n in (*range(30), *range(500, 640))]
 
 
 async def test_without_rest_one_warning_is_logged_and_each_interruption_is_a_gap_at_once(bus: Bus) -> None:
