@@ -21,6 +21,8 @@ from tickwire.streamer.subscriptions import venue_markets
 from tickwire.venues.profile import CandleFacts, Profile
 from tickwire.venues.registry import declared, profile_of
 
+pytestmark = pytest.mark.actors
+
 TYPES = ("spot", "swap")
 
 
@@ -38,7 +40,6 @@ def without(exchange: str, kind: Any, timeframe: str) -> Profile:
     return msgspec.structs.replace(profile, candles=facts)
 
 
-@pytest.mark.pure
 def test_only_markets_of_the_kind_lack_it() -> None:
     facts = CandleFacts(absent={"spot": ("2h", "3d")})
     assert facts.offered(("1h", "2h", "3d"), "spot") == ["1h"]
@@ -46,13 +47,11 @@ def test_only_markets_of_the_kind_lack_it() -> None:
     assert facts.offered(("1h", "2h"), None) == ["1h", "2h"]
 
 
-@pytest.mark.pure
 @pytest.mark.parametrize(("exchange", "kind", "timeframe"), list(absent()))
 def test_what_is_declared_absent_is_listed_by_ccxt(exchange: str, kind: str, timeframe: str) -> None:
     assert timeframe in opening.timeframes(exchange)
 
 
-@pytest.mark.actors
 @pytest.mark.parametrize("exchange", ["bitget", "okx"])
 async def test_the_fetcher_refuses_it_and_names_those_that_there_are(
     exchange: str, monkeypatch: pytest.MonkeyPatch
@@ -74,7 +73,6 @@ async def test_the_fetcher_refuses_it_and_names_those_that_there_are(
     assert "2h" in linear.timeframes
 
 
-@pytest.mark.actors
 @pytest.mark.parametrize("exchange", ["bitget", "okx"])
 async def test_the_streamer_refuses_it_where_candles_are_the_exchange_s_own(
     exchange: str, monkeypatch: pytest.MonkeyPatch

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import Decoded, Dialect, Diff, Refusal
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
@@ -74,21 +74,8 @@ class Kline(Struct, frozen=True, gc=False):
 
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=self.timeframe,
-            timestamp=self.timestamp,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.other_volume if kind == "inverse" else self.volume,
-            trades=self.trades,
-            closed=self.closed,
-            complete=True,
-            volume_unit="base",
-        )
+        volume = self.other_volume if kind == "inverse" else self.volume
+        return candle_of(feed, self, volume, trades=self.trades, closed=self.closed)
 
 
 class _Aggregate(Struct, gc=False):
@@ -150,13 +137,8 @@ class _Name(Struct, gc=False):
     e: str | None = None
 
 
-def _decoder(type_: Any) -> Callable[[str | bytes], Any]:
-    # Not strict: numbers come as text.
-    return msgspec.json.Decoder(type_, strict=False).decode
-
-
-_aggregate, _trade, _depth, _best = _decoder(_Aggregate), _decoder(_Trade), _decoder(_Depth), _decoder(_Best)
-_kline, _day, _name = _decoder(_KlineEvent), _decoder(_Day), _decoder(_Name)
+_aggregate, _trade, _depth, _best = decoder(_Aggregate), decoder(_Trade), decoder(_Depth), decoder(_Best)
+_kline, _day, _name = decoder(_KlineEvent), decoder(_Day), decoder(_Name)
 
 
 def _of_aggregate(text: str) -> tuple[Decoded]:

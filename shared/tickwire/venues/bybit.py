@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
-from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import by_market, candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
@@ -98,7 +97,7 @@ class Bar(Struct, frozen=True, gc=False):
     """A `VenueCandle`. `volume` is in base currency, of inverse contracts in USD; `turnover` in quote currency, of
     inverse contracts in base currency."""
 
-    start: int
+    timestamp: int = field(name="start")
     open: Price
     high: Price
     low: Price
@@ -109,22 +108,7 @@ class Bar(Struct, frozen=True, gc=False):
 
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        assert feed.timeframe is not None
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            timestamp=self.start,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.turnover if kind == "inverse" else self.volume,
-            trades=0,
-            closed=self.confirm,
-            complete=True,
-            volume_unit="base",
-        )
+        return candle_of(feed, self, self.turnover if kind == "inverse" else self.volume, closed=self.confirm)
 
 
 class _Trades(Struct, gc=False):
@@ -153,13 +137,8 @@ class _Name(Struct, gc=False):
     topic: str = ""
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text.
-    return msgspec.json.Decoder(type_, strict=False).decode
-
-
-_trades, _books, _tickers = _decoder(_Trades), _decoder(_Books), _decoder(_Tickers)
-_bars, _name = _decoder(_Bars), _decoder(_Name)
+_trades, _books, _tickers = decoder(_Trades), decoder(_Books), decoder(_Tickers)
+_bars, _name = decoder(_Bars), decoder(_Name)
 
 
 def _trade(t: _Trade) -> Trade:
@@ -174,10 +153,7 @@ def _of_trades(text: str, topic: str) -> Sequence[Decoded] | None:
         made = Trade(id=t.i, timestamp=t.T, side="buy" if t.S == "Buy" else "sell", price=t.p, amount=t.v)
         return (Decoded("trade", t.s, (made,)),)
     # The topic of options, `publicTrade.BTC`, has those of many markets.
-    by_market: dict[str, list[Trade]] = {}
-    for t in data:
-        by_market.setdefault(t.s, []).append(_trade(t))
-    return [Decoded("trade", market, trades) for market, trades in by_market.items()]
+    return by_market("trade", [(t.s, _trade(t)) for t in data])
 
 
 def _of_books(text: str, topic: str) -> Sequence[Decoded] | None:
@@ -220,10 +196,7 @@ def _of_tickers(text: str, topic: str) -> Sequence[Decoded] | None:
         "volume": volume,
         "quote_volume": quote_volume,
     }
-    try:
-        fields = {"timestamp": frame.ts} | {name: numbers.amount(text) for name, text in texts.items() if text}
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a ticker of {error}") from error
+    fields = {"timestamp": frame.ts} | ticker_fields(texts)
     return (Decoded("ticker", found.symbol, (fields,)),)
 
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
-from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Older, Profile, SocketFacts, TradeFacts
 
@@ -167,22 +166,8 @@ class Bar(Struct, frozen=True, array_like=True, gc=False):
 
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        assert feed.timeframe is not None
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            timestamp=self.timestamp,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume if kind == "spot" else self.currency_volume,
-            trades=0,
-            closed=self.confirm == "1",
-            complete=True,
-            volume_unit="base",
-        )
+        volume = self.volume if kind == "spot" else self.currency_volume
+        return candle_of(feed, self, volume, closed=self.confirm == "1")
 
 
 class _Trades(Struct, gc=False):
@@ -212,13 +197,8 @@ class _Name(Struct, gc=False):
     event: str | None = None
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text.
-    return msgspec.json.Decoder(type_, strict=False).decode
-
-
-_trades, _books, _tickers = _decoder(_Trades), _decoder(_Books), _decoder(_Tickers)
-_bars, _name = _decoder(_Bars), _decoder(_Name)
+_trades, _books, _tickers = decoder(_Trades), decoder(_Books), decoder(_Tickers)
+_bars, _name = decoder(_Bars), decoder(_Name)
 
 
 def _of_trades(text: str) -> Sequence[Decoded] | None:
@@ -290,10 +270,7 @@ def _ticker(found: _Ticker) -> dict[str, Any]:
         "volume": found.vol24h if is_spot else found.volCcy24h,
         "quote_volume": found.volCcy24h if is_spot else "",
     }
-    try:
-        return {"timestamp": found.ts} | {name: numbers.amount(text) for name, text in texts.items() if text}
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a ticker of {error}") from error
+    return {"timestamp": found.ts} | ticker_fields(texts)
 
 
 def _of_bars(text: str) -> Sequence[Decoded] | None:

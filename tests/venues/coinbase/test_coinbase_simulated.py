@@ -152,7 +152,7 @@ async def test_frames_of_a_socket_are_numbered_and_a_dropped_one_leaves_its_numb
     assert len(set(range(numbers[-1])) - set(numbers)) == 1
 
 
-async def test_trades_of_a_quarter_of_a_second_are_one_frame_and_the_last_hundred_come_first() -> None:
+async def test_trades_of_a_quarter_second_are_one_frame_and_the_last_hundred_first() -> None:
     async with simulated(now=NOW, speed=1, live_rate=200, live_from=NOW - HOUR) as running, socket(running) as its:
         await its.send_json(said("subscribe", "market_trades", "BTC-USD"))
         snapshot, _, first, second = [await its.receive_json(timeout=60) for _ in range(4)]

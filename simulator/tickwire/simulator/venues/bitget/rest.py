@@ -147,7 +147,7 @@ def _fills(spot: bool, history: bool) -> Endpoint:
             before = _number(query, "idLessThan")
             end = end if before is None else min(end, bitget_rows.place_of(trades, before))
         page = newest(trades.by_id, first, max(first, end), limit, request.holes(found))
-        return Answer([_fill(spot, found.id, *row) for row in reversed(bitget_rows.trades(found, page))])
+        return Answer([_fill(spot, found.id, row) for row in reversed(bitget_rows.trades(found, page))])
 
     return endpoint
 
@@ -162,7 +162,9 @@ def _range(query: Query, now: int) -> tuple[int, int]:
     return since, until
 
 
-def _fill(spot: bool, symbol: str, id_: str, price: str, size: str, sell: bool, time: int) -> dict[str, str]:
+def _fill(spot: bool, symbol: str, row: tuple[str, str, str, bool, int]) -> dict[str, str]:
+    """Return a trade as REST writes it, from (id, price, size, whether the taker sold, time)."""
+    id_, price, size, sell, time = row
     side, second = "Sell" if sell else "Buy", str(time // 1_000 * 1_000)
     if spot:
         return {"symbol": symbol, "tradeId": id_, "side": side, "price": price, "size": size, "ts": second}
