@@ -61,6 +61,15 @@ def break_(exchange: Any, client: Any) -> None:
 
 
 @pytest.mark.parametrize("lose", [fail, close, break_])
+async def test_a_further_socket_of_a_url_that_is_lost_has_a_new_token_too(lose: Any) -> None:
+    async with kucoin() as (exchange, _):
+        first = await negotiated(exchange)
+        further = exchange.client(f"{first.url}#2")
+        lose(exchange, further)
+        assert "token=token2&" in (await negotiated(exchange)).url
+
+
+@pytest.mark.parametrize("lose", [fail, close, break_])
 async def test_a_socket_after_a_lost_one_has_a_new_token(lose: Any) -> None:
     async with kucoin() as (exchange, tokens):
         first = await negotiated(exchange)

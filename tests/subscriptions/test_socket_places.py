@@ -1,4 +1,4 @@
-"""Subscriptions are spread over sockets, and sent no faster than the venue allows, on two unlike venues."""
+"""Subscriptions are spread over sockets, and sent no faster than the venue allows, on unlike venues."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 
 import msgspec
 import pytest
+from ccxt.base import errors
 
 from support.processes import SimulatorProcess, running_simulator
 from support.venues import Memory, venue_at
@@ -19,7 +20,7 @@ from tickwire.venues.registry import profile_of
 
 pytestmark = pytest.mark.actors
 
-VENUES = ["okx", "bybit"]
+VENUES = ["okx", "bybit", "kucoin"]
 SYMBOLS = ["BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT", "BNB/USDT", "DOGE/USDT", "ETH/BTC"]
 PLACES = 3
 MESSAGES_PER_S = 10
@@ -90,6 +91,26 @@ async def test_a_feed_leaves_the_socket_that_it_is_on(exchange: SimulatorProcess
         async with asyncio.timeout(100):
             while sorted(map(len, await streams(exchange, venue_id))) != [1, 3]:
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.usefixtures("limited")
+async def test_a_feed_leaves_its_own_socket_where_a_later_one_has_another_token(exchange: SimulatorProcess) -> None:
+    async with venue_at(exchange.url, "kucoin") as venue, AsyncExitStack() as stack, AsyncExitStack() as first:
+        early = await watch(first, venue, SYMBOLS[:1])
+        memories = await watch(stack, venue, SYMBOLS[1:4])
+        late = next(each for each in venue.rest.clients.values() if "#2" in each.url)
+        late.on_error(errors.NetworkError("reset"))
+        await memories[SYMBOLS[3]].until(lambda: memories[SYMBOLS[3]].told.count("connected") > 1)
+        assert sorted(map(len, await streams(exchange, "kucoin"))) == [1, 3]
+        tokens = {each["query"] for each in await exchange.log() if each["event"] == "connect"}
+        await first.aclose()
+        async with asyncio.timeout(100):
+            while sorted(map(len, await streams(exchange, "kucoin"))) != [1, 2]:
+                await asyncio.sleep(0.05)
+        for memory in memories.values():
+            await memory.get(len(memory.items) + 10)
+    assert len(tokens) == 2
+    assert early[SYMBOLS[0]].told == ["connected"]
 
 
 @pytest.mark.usefixtures("limited")

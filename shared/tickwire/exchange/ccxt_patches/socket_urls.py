@@ -20,7 +20,8 @@ def forget(exchange: Any, url: str) -> None:
     for kind, known in list(kept.items()):
         # One that is still being asked for is of another socket.
         is_known = isinstance(known, asyncio.Future) and known.done() and not known.cancelled()
-        if is_known and known.exception() is None and known.result() == url:
+        # A further socket of the URL has a fragment.
+        if is_known and known.exception() is None and known.result() == url.partition("#")[0]:
             del kept[kind]
 
 

@@ -12,6 +12,7 @@ from ccxt.base import errors
 from tickwire.exchange.ccxt_patches.caches import Placed, expect_no_candles, forget, stands, state
 from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
 from tickwire.exchange.ccxt_patches.socket_hooks import ClientCalls, Hooks, Uses, attach, observe_calls
+from tickwire.exchange.ccxt_patches.socket_urls import address
 from tickwire.exchange.ccxt_patches.stream_places import release_stream
 from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
 from tickwire.model.feeds import Feed
@@ -47,7 +48,9 @@ class FrameRouter:
         self._acknowledges = facts.acknowledges
         self._messages_per_s = facts.messages_per_s
         self._opening = profile_of(exchange.id).sockets.opening
-        self._places = SocketPlaces(facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions)
+        self._places = SocketPlaces(
+            facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions, partial(address, exchange)
+        )
         self._acknowledgements = Acknowledgements(self._acknowledges, within_s, self._on)
         self._watched: dict[Subject, WatchedFeed] = {}
         self._unhooked: set[WatchedFeed] = set()

@@ -1,6 +1,7 @@
 """Spreads the subscriptions of one exchange over sockets, where the venue limits those of one socket.
 
-ccxt opens one socket for each URL. A further socket has the same URL with a fragment (`#2`), which is not sent.
+ccxt opens one socket for each URL. A further socket has the same URL with a fragment (`#2`), which is not sent. Where
+URLs contain a token, sockets of one address have different URLs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class SocketPlaces:
     """The places on the sockets of one exchange.
 
     `most`: subscriptions of one socket, None without a limit. `sockets` returns ccxt's sockets by URL, `subscriptions`
-    those that take a place.
+    those that take a place. `address` returns what successive URLs of a socket have in common.
     """
 
     def __init__(
@@ -25,18 +26,22 @@ class SocketPlaces:
         most: int | None,
         sockets: Callable[[], Mapping[str, CcxtClient]],
         subscriptions: Callable[[], Iterable[Subscription]],
+        address: Callable[[str], str] = lambda url: url,
     ) -> None:
         self._most = most
         self._sockets = sockets
         self._subscriptions = subscriptions
+        self._address = address
 
     def url(self, subscription: Subscription | None, url: str) -> str:
         """The URL of the socket for a subscription that ccxt makes, or ends, at `url`: its own, else one with room."""
-        if self._most is None or subscription is None or "#" in url:
+        if subscription is None or "#" in url:
             return url
         sockets, own = self._sockets(), subscription.client
-        if own is not None and own.url.partition("#")[0] == url and sockets.get(own.url) is own:
+        if own is not None and sockets.get(own.url) is own and self._address_of(own.url) == self._address_of(url):
             return own.url
+        if self._most is None:
+            return url
         taken = Counter(id(each.client) for each in self._subscriptions() if each is not subscription)
         for number in count(1):
             place = url if number == 1 else f"{url}#{number}"
@@ -44,3 +49,6 @@ class SocketPlaces:
             if socket is None or taken[id(socket)] < self._most:
                 return place
         raise AssertionError("the numbers have no end")
+
+    def _address_of(self, url: str) -> str:
+        return self._address(url.partition("#")[0])
