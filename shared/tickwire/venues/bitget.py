@@ -12,12 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
-from tickwire.model import numbers
-from tickwire.model.feeds import Level, Trade
+from tickwire.model.feeds import Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import decoder, ticker_fields, written_levels
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, Texts
 from tickwire.venues.profile import BookFacts, CandleFacts, Older, Profile, SocketFacts, TradeFacts
 
@@ -149,12 +148,7 @@ class _Name(Struct, gc=False):
     event: str | None = None
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text.
-    return msgspec.json.Decoder(type_, strict=False).decode
-
-
-_trades, _books, _tickers, _name = _decoder(_Trades), _decoder(_Books), _decoder(_Tickers), _decoder(_Name)
+_trades, _books, _tickers, _name = decoder(_Trades), decoder(_Books), decoder(_Tickers), decoder(_Name)
 
 
 def _of_trades(text: str) -> Sequence[Decoded] | None:
@@ -173,13 +167,6 @@ def _of_trades(text: str) -> Sequence[Decoded] | None:
     return (Decoded("trade", market, trades),)
 
 
-def _levels(side: list[_Level]) -> list[Level]:
-    try:
-        return [(numbers.price(each.price), numbers.amount(each.amount)) for each in side]
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a level of {error}") from error
-
-
 def _texts(book: _Book) -> Texts:
     return [(each.price, each.amount) for each in book.bids], [(each.price, each.amount) for each in book.asks]
 
@@ -190,7 +177,8 @@ def _of_books(text: str) -> Sequence[Decoded] | None:
         return None
     items: list[BookSnapshot | Diff] = []
     for book in frame.data:
-        bids, asks, texts = _levels(book.bids), _levels(book.asks), _texts(book)
+        texts = _texts(book)
+        bids, asks = map(written_levels, texts)
         if frame.action == "snapshot":
             items.append(BookSnapshot(timestamp=book.ts, bids=bids, asks=asks, texts=texts))
         else:
@@ -222,11 +210,7 @@ def _of_tickers(text: str) -> Sequence[Decoded] | None:
 
 
 def _ticker(found: _Ticker) -> dict[str, Any]:
-    try:
-        values = {ours: numbers.amount(value) for ours, theirs in _TICKER if (value := getattr(found, theirs))}
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a ticker of {error}") from error
-    return {"timestamp": found.ts, **values}
+    return {"timestamp": found.ts} | ticker_fields({ours: getattr(found, theirs) for ours, theirs in _TICKER})
 
 
 _CHANNELS: dict[str, Callable[[str], Sequence[Decoded] | None]] = {
