@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
-import msgspec
 from msgspec import Struct
 
-from tickwire.model import numbers
 from tickwire.model.feeds import Level, Trade
 from tickwire.model.numbers import Amount, Price
-from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, ms_of
+from tickwire.venues.decoding import by_market, decoder, ms_of, ticker_fields
+from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, Condition, Older, Profile, SocketFacts, TradeFacts
 
 # Exchange, "Get product candles": "No data is published for intervals where there are no ticks"; both APIs have the
@@ -155,32 +154,12 @@ class _Name(Struct, gc=False):
     channel: str = ""
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text.
-    return msgspec.json.Decoder(type_, strict=False).decode
-
-
-_trades, _books, _tickers = _decoder(_TradesFrame), _decoder(_BookFrame), _decoder(_TickerFrame)
-_name = _decoder(_Name)
-
-
-def _by_market(kind: str, found: Sequence[tuple[str, Any]]) -> Sequence[Decoded]:
-    """One `Decoded` of each market, from (market, item) in order."""
-    by_market: dict[str, list[Any]] = {}
-    for market, item in found:
-        by_market.setdefault(market, []).append(item)
-    return tuple(Decoded(kind, market, items) for market, items in by_market.items())
-
-
-def _time(time: datetime) -> int:
-    try:
-        return ms_of(time)
-    except TypeError as error:
-        raise msgspec.ValidationError("a time without a zone") from error
+_trades, _books, _tickers = decoder(_TradesFrame), decoder(_BookFrame), decoder(_TickerFrame)
+_name = decoder(_Name)
 
 
 def _trade(t: _Trade) -> Trade:
-    return Trade(id=t.trade_id, timestamp=_time(t.time), side=_TAKER.get(t.side), price=t.price, amount=t.size)
+    return Trade(id=t.trade_id, timestamp=ms_of(t.time), side=_TAKER.get(t.side), price=t.price, amount=t.size)
 
 
 def _order(t: _Trade) -> tuple[datetime, int, str]:
@@ -201,14 +180,14 @@ def _of_trades(text: str) -> Sequence[Decoded] | None:
         if len(rows) > 1 and _order(rows[0]) > _order(rows[-1]):
             rows.reverse()
         found += [(t.product_id, _trade(t)) for t in rows]
-    return _by_market("trade", found)
+    return by_market("trade", found)
 
 
 def _of_books(text: str) -> Sequence[Decoded] | None:
     frame = _books(text)
     if frame.events is None:
         return None
-    time = _time(frame.timestamp)
+    time = ms_of(frame.timestamp)
     found: list[tuple[str, BookSnapshot | Diff]] = []
     for book in frame.events:
         bids: list[Level] = []
@@ -217,17 +196,17 @@ def _of_books(text: str) -> Sequence[Decoded] | None:
             (bids if each.side == "bid" else asks).append((each.price_level, each.new_quantity))
         kind = BookSnapshot if book.type == "snapshot" else Diff
         found.append((book.product_id, kind(timestamp=time, bids=bids, asks=asks)))
-    return _by_market("book", found)
+    return by_market("book", found)
 
 
 def _of_tickers(text: str) -> Sequence[Decoded] | None:
     frame = _tickers(text)
     if frame.events is None:
         return None
-    time = _time(frame.timestamp)
+    time = ms_of(frame.timestamp)
     # Tickers without a product have been seen (ccxt 4.5.90, `handle_tickers`): they say nothing.
     rows = [each for event in frame.events for each in event.tickers if each.product_id]
-    return _by_market("ticker", [(each.product_id, _ticker(each, time)) for each in rows])
+    return by_market("ticker", [(each.product_id, _ticker(each, time)) for each in rows])
 
 
 def _ticker(found: _Ticker, time: int) -> dict[str, Any]:
@@ -242,10 +221,7 @@ def _ticker(found: _Ticker, time: int) -> dict[str, Any]:
         "low": found.low_24_h,
         "volume": found.volume_24_h,
     }
-    try:
-        return {"timestamp": time} | {name: numbers.amount(text) for name, text in texts.items() if text}
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a ticker of {error}") from error
+    return {"timestamp": time} | ticker_fields(texts)
 
 
 _CHANNELS: dict[str, Callable[[str], Sequence[Decoded] | None]] = {
