@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import LARGEST, Amount, Price
+from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
@@ -135,7 +135,7 @@ class _Ticker(Struct, gc=False):
 class Bar(Struct, frozen=True, gc=False):
     """A `VenueCandle`. `volume` is in base currency; nothing says that a candle is closed."""
 
-    tick: int
+    timestamp: int = field(name="tick")
     open: Price
     high: Price
     low: Price
@@ -144,22 +144,7 @@ class Bar(Struct, frozen=True, gc=False):
 
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        assert feed.timeframe is not None
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            timestamp=self.tick,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume,
-            trades=0,
-            closed=False,
-            complete=True,
-            volume_unit="base",
-        )
+        return candle_of(feed, self, self.volume)
 
 
 D = TypeVar("D")
@@ -182,10 +167,7 @@ class _Name(Struct, gc=False):
     params: _Channel | None = None
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    return msgspec.json.Decoder(type_).decode
-
-
+_decoder = partial(decoder, strict=True)
 _trades, _trades_of_combination = (_decoder(_Frame[list[_Trade[p]]]) for p in (Price, _Difference))  # type: ignore[valid-type]
 _book, _book_of_combination = (_decoder(_Frame[_Book[p]]) for p in (Price, _Difference))  # type: ignore[valid-type]
 _ticker, _bar, _name = _decoder(_Frame[_Ticker]), _decoder(_Frame[Bar]), _decoder(_Name)
