@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import by_market, candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
@@ -169,27 +170,17 @@ class Bar(Struct, frozen=True, gc=False):
     closed: bool = field(name="w", default=False)
     """"`true` may be missing": the next candle closes this one, too."""
 
+    @property
+    def timestamp(self) -> int:
+        """The open time, ms."""
+        return self.time * _MS
+
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        assert feed.timeframe is not None
         is_base, volume = False, self.volume
         if kind == "spot" and self.amount is not None:
             is_base, volume = True, self.amount
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            timestamp=self.time * _MS,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=volume,
-            trades=0,
-            closed=self.closed,
-            complete=True,
-            volume_unit="base" if is_base else None,
-        )
+        return candle_of(feed, self, volume, closed=self.closed, volume_unit="base" if is_base else None)
 
 
 class _Frame(Struct, Generic[T], gc=False):
@@ -202,16 +193,12 @@ class _Name(Struct, gc=False):
     event: str | None = None
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text. Sizes of contracts do if ccxt's header X-Gate-Size-Decimal was sent.
-    return msgspec.json.Decoder(type_, strict=False).decode
-
-
-_spot_trades = _decoder(_Frame[_SpotTrade | list[_SpotTrade]])
-_contract_trades = _decoder(_Frame[list[_ContractTrade]])
-_spot_books, _contract_books = _decoder(_Frame[_Book[_SpotLevel]]), _decoder(_Frame[_Book[_ContractLevel]])
-_bests, _days = _decoder(_Frame[_Best]), _decoder(_Frame[list[_Day] | _Day])
-_bars, _name = _decoder(_Frame[list[Bar] | Bar]), _decoder(_Name)
+_spot_trades = decoder(_Frame[_SpotTrade | list[_SpotTrade]])
+# Sizes of contracts come as text if ccxt's header X-Gate-Size-Decimal was sent.
+_contract_trades = decoder(_Frame[list[_ContractTrade]])
+_spot_books, _contract_books = decoder(_Frame[_Book[_SpotLevel]]), decoder(_Frame[_Book[_ContractLevel]])
+_bests, _days = decoder(_Frame[_Best]), decoder(_Frame[list[_Day] | _Day])
+_bars, _name = decoder(_Frame[list[Bar] | Bar]), decoder(_Name)
 
 
 def _spot_trade(t: _SpotTrade) -> Trade:
@@ -228,19 +215,11 @@ def _contract_trade(t: _ContractTrade) -> Trade:
     return Trade(id=str(t.id), timestamp=timestamp, side=side, price=t.price, amount=abs(t.size))
 
 
-def _by_market(kind: str, found: Sequence[tuple[str, Any]]) -> tuple[Decoded, ...]:
-    """One `Decoded` for each market: a subscription may name several."""
-    markets: dict[str, list[Any]] = {}
-    for market, item in found:
-        markets.setdefault(market, []).append(item)
-    return tuple(Decoded(kind, market, items) for market, items in markets.items())
-
-
 def _of_spot_trades(text: str) -> tuple[Decoded, ...]:
     result = _spot_trades(text).result
     if type(result) is _SpotTrade:
         return (Decoded("trade", result.currency_pair, (_spot_trade(result),)),)
-    return _by_market("trade", [(each.currency_pair, _spot_trade(each)) for each in result])
+    return by_market("trade", [(each.currency_pair, _spot_trade(each)) for each in result])
 
 
 def _of_contract_trades(text: str) -> tuple[Decoded, ...]:
@@ -248,7 +227,7 @@ def _of_contract_trades(text: str) -> tuple[Decoded, ...]:
     if len(result) == 1:
         # Nearly every frame.
         return (Decoded("trade", result[0].contract, (_contract_trade(result[0]),)),)
-    return _by_market("trade", [(each.contract, _contract_trade(each)) for each in result])
+    return by_market("trade", [(each.contract, _contract_trade(each)) for each in result])
 
 
 def _of_book(book: _Book[Any]) -> tuple[Decoded]:
@@ -274,17 +253,14 @@ def _of_best(text: str) -> tuple[Decoded, ...]:
 
 def _amounts(texts: dict[str, str]) -> dict[str, Any]:
     """The numbers of those that have one; Gate writes `nan` for the volume of a market without trades."""
-    try:
-        return {name: numbers.amount(text) for name, text in texts.items() if text not in ("", "nan")}
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a ticker of {error}") from error
+    return ticker_fields({name: text for name, text in texts.items() if text != "nan"})
 
 
 def _of_days(text: str) -> tuple[Decoded, ...]:
     frame = _days(text)
     timed = {} if frame.time_ms is None else {"timestamp": frame.time_ms}
     days = frame.result if type(frame.result) is list else [frame.result]
-    return _by_market("ticker", [(day.currency_pair or day.contract, timed | _day(day)) for day in days])
+    return by_market("ticker", [(day.currency_pair or day.contract, timed | _day(day)) for day in days])
 
 
 def _day(day: _Day) -> dict[str, Any]:
