@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
-import msgspec
-from msgspec import Struct
+from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import by_market, candle_of, decoder
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TickerFacts, TradeFacts
 
@@ -90,33 +90,19 @@ class _Context(Struct):
 class Kline(Struct, frozen=True, gc=False):
     """A `VenueCandle`. No field says that it is closed: the next candle does."""
 
-    t: int
+    timestamp: int = field(name="t")
     s: str
     i: str
-    o: Price
-    c: Price
-    h: Price
-    l: Price  # noqa: E741
+    open: Price = field(name="o")
+    close: Price = field(name="c")
+    high: Price = field(name="h")
+    low: Price = field(name="l")
     v: Amount
     n: int
 
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=self.i,
-            timestamp=self.t,
-            open=self.o,
-            high=self.h,
-            low=self.l,
-            close=self.c,
-            volume=self.v,
-            trades=self.n,
-            closed=False,
-            complete=True,
-            volume_unit="base",
-        )
+        return candle_of(feed, self, self.v, trades=self.n)
 
 
 class _Trades(Struct, gc=False):
@@ -139,13 +125,12 @@ class _Name(Struct, gc=False):
     channel: str = ""
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text.
-    return msgspec.json.Decoder(type_, strict=False).decode
+_trades, _books, _klines = decoder(_Trades), decoder(_Books), decoder(_Klines)
+_contexts, _name = decoder(_Contexts), decoder(_Name)
 
 
-_trades, _books, _klines = _decoder(_Trades), _decoder(_Books), _decoder(_Klines)
-_contexts, _name = _decoder(_Contexts), _decoder(_Name)
+def _trade(t: _Trade) -> Trade:
+    return Trade(id=str(t.tid), timestamp=t.time, side=_SIDES[t.side], price=t.px, amount=t.sz)
 
 
 def _of_trades(text: str) -> Sequence[Decoded]:
@@ -157,11 +142,7 @@ def _of_trades(text: str) -> Sequence[Decoded]:
     if data and data[0].time > data[-1].time:
         # The past trades that a subscription begins with.
         data.reverse()
-    by_coin: dict[str, list[Trade]] = {}
-    for t in data:
-        made = Trade(id=str(t.tid), timestamp=t.time, side=_SIDES[t.side], price=t.px, amount=t.sz)
-        by_coin.setdefault(t.coin, []).append(made)
-    return [Decoded("trade", coin, trades) for coin, trades in by_coin.items()]
+    return by_market("trade", [(t.coin, _trade(t)) for t in data])
 
 
 def _levels(side: list[_Level]) -> list[Level]:
