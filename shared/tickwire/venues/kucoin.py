@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
@@ -163,24 +164,14 @@ class Bar(Struct, frozen=True, array_like=True, gc=False):
     volume: Amount
     turnover: Amount
 
+    @property
+    def timestamp(self) -> int:
+        """The open time, ms."""
+        return self.time * 1000
+
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        assert feed.timeframe is not None
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            timestamp=self.time * 1000,
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume,
-            trades=0,
-            closed=False,
-            complete=True,
-            volume_unit="base",
-        )
+        return candle_of(feed, self, self.volume)
 
 
 class _Candles(Struct, gc=False):
@@ -193,10 +184,9 @@ class _Name(Struct, gc=False):
     type: str | None = None
 
 
-def _decoder(type_: Any) -> Callable[[str], Any]:
-    # Not strict: numbers come as text.
+def _decoder(type_: Any) -> Callable[[str | bytes], Any]:
     framed = msgspec.defstruct("_Frame", [("topic", str), ("data", type_ | None, None)], gc=False)
-    return msgspec.json.Decoder(framed, strict=False).decode
+    return decoder(framed)
 
 
 class _TradeFrame(Struct, gc=False):
@@ -205,10 +195,10 @@ class _TradeFrame(Struct, gc=False):
     data: _Trade | None = None
 
 
-_trade = msgspec.json.Decoder(_TradeFrame, strict=False).decode
+_trade = decoder(_TradeFrame)
 _update, _step, _best = _decoder(_Update), _decoder(_Step), _decoder(_Best)
 _ticker, _snapshot, _candles = _decoder(_Ticker), _decoder(_Snapshot), _decoder(_Candles)
-_name = msgspec.json.Decoder(_Name, strict=False).decode
+_name = decoder(_Name)
 
 
 def _ms(nanoseconds: int) -> int:
