@@ -17,10 +17,10 @@ from typing import Any, Literal
 import msgspec
 from msgspec import Struct, field
 
-from tickwire.model import numbers
-from tickwire.model.feeds import Candle, Feed, Level, Trade
+from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
-from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, ms_of
+from tickwire.venues.decoding import by_market, candle_of, decoder, ms_of, ticker_fields, written_levels
+from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
 DEPTH = 500
@@ -120,24 +120,14 @@ class Ohlc(Struct, frozen=True, gc=False):
     volume: Amount
     trades: int = 0
 
+    @property
+    def timestamp(self) -> int:
+        """The open time, ms."""
+        return ms_of(self.interval_begin)
+
     def candle(self, feed: Feed, kind: MarketKind | None) -> Candle:
         """See `VenueCandle.candle`."""
-        assert feed.timeframe is not None
-        return Candle(
-            exchange=feed.exchange,
-            symbol=feed.symbol,
-            timeframe=feed.timeframe,
-            timestamp=ms_of(self.interval_begin),
-            open=self.open,
-            high=self.high,
-            low=self.low,
-            close=self.close,
-            volume=self.volume,
-            trades=self.trades,
-            closed=False,
-            complete=True,
-            volume_unit="base",
-        )
+        return candle_of(feed, self, self.volume, trades=self.trades)
 
 
 class _Candles(Struct, gc=False):
@@ -152,23 +142,15 @@ class _Name(Struct, gc=False):
 TIMEFRAMES = {1: "1m", 5: "5m", 15: "15m", 30: "30m", 60: "1h", 240: "4h", 1440: "1d", 10080: "1w"}
 """Timeframes by Kraken's intervals, minutes. 21600, 15 days, is none of tickwire's."""
 
-_trades = msgspec.json.Decoder(_Trades).decode
-_books = msgspec.json.Decoder(_Books).decode
-_tickers = msgspec.json.Decoder(_Tickers).decode
-_candles = msgspec.json.Decoder(_Candles).decode
-_name = msgspec.json.Decoder(_Name).decode
-
-
-def _time(time: datetime) -> int:
-    """Milliseconds since the epoch. Raises ValidationError for a time without a zone."""
-    try:
-        return ms_of(time)
-    except TypeError as error:
-        raise msgspec.ValidationError(f"a time without a zone: {time}") from error
+_trades = decoder(_Trades, strict=True)
+_books = decoder(_Books, strict=True)
+_tickers = decoder(_Tickers, strict=True)
+_candles = decoder(_Candles, strict=True)
+_name = decoder(_Name, strict=True)
 
 
 def _trade(t: _Trade) -> Trade:
-    return Trade(id=str(t.trade_id), timestamp=_time(t.timestamp), side=t.side, price=t.price, amount=t.qty)
+    return Trade(id=str(t.trade_id), timestamp=ms_of(t.timestamp), side=t.side, price=t.price, amount=t.qty)
 
 
 def _of_trades(text: str) -> Sequence[Decoded]:
@@ -179,21 +161,11 @@ def _of_trades(text: str) -> Sequence[Decoded]:
         return (Decoded("trade", rows[0].symbol, (_trade(rows[0]),)),)
     if frame.type == "snapshot":
         rows.sort(key=lambda row: row.trade_id)
-    markets: dict[str, list[Trade]] = {}
-    for row in rows:
-        markets.setdefault(row.symbol, []).append(_trade(row))
-    return [Decoded("trade", symbol, trades) for symbol, trades in markets.items()]
+    return by_market("trade", [(row.symbol, _trade(row)) for row in rows])
 
 
 def _written(side: list[_Level]) -> list[tuple[str, str]]:
     return [(bytes(level.price).decode(), bytes(level.qty).decode()) for level in side]
-
-
-def _levels(texts: list[tuple[str, str]]) -> list[Level]:
-    try:
-        return [numbers.level(each) for each in texts]
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a level of {error}") from error
 
 
 def _of_books(text: str) -> Sequence[Decoded]:
@@ -203,9 +175,9 @@ def _of_books(text: str) -> Sequence[Decoded]:
     for book in frame.data:
         bids, asks = _written(book.bids), _written(book.asks)
         item = kind(
-            timestamp=None if book.timestamp is None else _time(book.timestamp),
-            bids=_levels(bids),
-            asks=_levels(asks),
+            timestamp=None if book.timestamp is None else ms_of(book.timestamp),
+            bids=written_levels(bids),
+            asks=written_levels(asks),
             checksum=book.checksum,
             texts=(bids, asks),
         )
@@ -219,7 +191,7 @@ def _of_tickers(text: str) -> Sequence[Decoded]:
 
 def _ticker(found: _Ticker) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if found.timestamp is not None and (time := _time(found.timestamp)) > 0:
+    if found.timestamp is not None and (time := ms_of(found.timestamp)) > 0:
         fields["timestamp"] = time
     for name, price, amount in (("bid", found.bid, found.bid_qty), ("ask", found.ask, found.ask_qty)):
         if price:
@@ -232,10 +204,7 @@ def _ticker(found: _Ticker) -> dict[str, Any]:
         "volume": found.volume,
         "quote_volume": None if found.volume is None or found.vwap is None else found.volume * found.vwap,
     }
-    try:
-        return fields | {name: numbers.amount(value) for name, value in sums.items() if value is not None}
-    except ValueError as error:
-        raise msgspec.ValidationError(f"a ticker of {error}") from error
+    return fields | ticker_fields(sums)
 
 
 def _of_candles(text: str) -> Sequence[Decoded]:
@@ -243,7 +212,7 @@ def _of_candles(text: str) -> Sequence[Decoded]:
     for each in _candles(text).data:
         timeframe = TIMEFRAMES.get(each.interval)
         # Raises for a time that `Ohlc.candle` could not read.
-        _time(each.interval_begin)
+        ms_of(each.interval_begin)
         if timeframe is not None:
             markets.setdefault((each.symbol, timeframe), []).append(each)
     return [Decoded("candle", symbol, items, timeframe) for (symbol, timeframe), items in markets.items()]
