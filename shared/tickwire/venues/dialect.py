@@ -8,7 +8,6 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -124,12 +123,3 @@ class Dialect:
     """The message that unsubscribes, by ccxt's names of the subscriptions; where ccxt has no unwatch methods."""
     drop_aggregated: DropAggregated | None = None
     """Drops the trades of a REST page that are part of an aggregated trade of the live feed."""
-
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MS = timedelta(milliseconds=1)
-
-
-def ms_of(time: datetime) -> int:
-    """A time that msgspec decoded from ISO 8601 text, ms since the epoch, cut off. Raises TypeError without a zone."""
-    return (time - _EPOCH) // _MS
