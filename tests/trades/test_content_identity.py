@@ -141,6 +141,31 @@ def test_timestamps_in_whole_seconds_by_rest_lose_and_double_nothing(
     assert sorted(each.price for each in tape) == [each.price for each in market]
 
 
+@given(st.lists(st.integers(0, 700), min_size=12, max_size=60), st.integers(2, 10), st.integers(1, 30))
+def test_a_gap_before_a_trade_in_whole_seconds_contains_all_that_is_missing(
+    steps: list[int], before: int, gone: int
+) -> None:
+    """bitget and bitstamp: what REST stamps with the beginning of a second may have happened at its end."""
+    market = [
+        Trade(id=str(place), timestamp=START + 37 + sum(steps[: place + 1]), side="buy", price=1.0 + place, amount=1.0)
+        for place in range(len(steps))
+    ]
+    rest = [msgspec.structs.replace(each, timestamp=each.timestamp // 1000 * 1000) for each in market]
+    order = OrderingByContent(identity=Identity(True, 1000))
+    order.offer(market[:before], 1)
+    order.interrupted()
+    # REST does not go back far enough.
+    page = rest[min(before + gone, len(rest) - 1) :]
+    runs, _ = order.take_page(page, 2, "too old")
+    missing = market[before : len(market) - len(page)]
+    gaps = [run.gap for run in runs if run.gap is not None]
+    assert len(gaps) <= 1
+    for each in missing:
+        # Of two trades within one ms either may be called the first.
+        assert gaps
+        assert (gaps[0].since or 0) <= each.timestamp <= (gaps[0].until or 0)
+
+
 @pytest.mark.parametrize(("exchange", "shared"), [("htx", False), ("mexc", False), ("kucoin", False), ("okx", True),
                                                   ("coinbase", True), ("kraken", True), ("p2b", None)])  # fmt: skip
 def test_what_is_known_of_ids_is_declared_and_nothing_else(exchange: str, shared: bool | None) -> None:

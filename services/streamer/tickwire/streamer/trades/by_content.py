@@ -10,7 +10,7 @@ from typing import NamedTuple
 from tickwire.model.feeds import Gap, Trade
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.memory import RestContents, TradeMemory
-from tickwire.streamer.trades.ordering import PageResult, Source, TradeRun, gap_after, gap_between, known_until
+from tickwire.streamer.trades.ordering import PageResult, Source, TradeRun, gap_after, known_until
 from tickwire.venues.dialect import DropAggregated
 
 SHORT = 20
@@ -129,7 +129,8 @@ class OrderingByContent:
         page = self._match(trades, floor)
         gap = None
         if page.found and not page.overlaps:
-            gap = gap_between(self.last if floor is None else None, page.found[0][1], reason, self.until)
+            _, first, source = page.found[0]
+            gap = self._gap_before(first, source, self.last if floor is None else None, reason, self.until)
         runs: list[TradeRun] = []
         for source, group in groupby(page.found, key=itemgetter(2)):
             part = list(group)
@@ -215,7 +216,7 @@ class OrderingByContent:
 
     def give_up(self, reason: str) -> list[TradeRun]:
         first = min((trade for trade, _ in self._held.values()), key=_time)
-        return self._release_held(gap_between(self.last, first, reason, self.until))
+        return self._release_held(self._gap_before(first, "live", self.last, reason, self.until))
 
     def drop_waiting(self) -> int:
         dropped = len(self._held)
@@ -245,13 +246,19 @@ class OrderingByContent:
         if self._left_out is not None and not self._holds:
             # Trades missing between two connections may have come before it: its place is not known more closely.
             before, until, reason = self._left_out
-            gap = gap_between(before, trades[0], reason, until)
+            gap = self._gap_before(trades[0], source, before, reason, until)
             self._left_out = None
         self.memory.add(keys, trades, self._connections if source == "live" else None)
         if source == "rest" and self.identity.shared is None and self.identity.by_id:
             self._from_rest.add(map(self.identity.content, trades))
         self.last = trades[-1]
         return [TradeRun(list(trades), received, source, gap)]
+
+    def _gap_before(self, first: Trade, source: Source, last: Trade | None, reason: str, until: int | None) -> Gap:
+        """The gap between two consecutive trades of the tape. REST may have cut the time of `first`: what is missing
+        before it may have happened until the end of that coarser time."""
+        end = first.timestamp + (self.identity.resolution_ms - 1 if source == "rest" else 0)
+        return gap_after(last, until, reason, end, first.id)
 
     # ---- identity
 
