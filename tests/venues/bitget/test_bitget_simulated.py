@@ -15,6 +15,7 @@ from ccxt.base.errors import BadRequest, DDoSProtection, ExchangeError
 from simulator.asking import connected, get, order
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
+from tickwire.venues.bitget import stream_params
 
 pytestmark = pytest.mark.actors
 
@@ -194,6 +195,21 @@ async def test_ccxt_watches_everything(of: str) -> None:
     assert all(book["bids"][0][0] < book["asks"][0][0] for book in books)
     assert opened == NOW // MINUTE * MINUTE
     assert candles[-2] == pytest.approx(fetched)
+
+
+async def test_api_v2_is_watched_also_where_the_options_ask_for_v3() -> None:
+    async with simulated(now=NOW, speed=1, live_rate=50) as running, client(running.url, "bitget", pro=True) as venue:
+        await venue.load_markets()
+        venue.options["uta"] = True
+        chosen = {method: stream_params(venue.options, method) for method in
+                  ("watchTrades", "watchTicker", "watchOrderBook", "watchOHLCV")}  # fmt: skip
+        async with asyncio.timeout(60):
+            assert await venue.watch_trades("BTC/USDT", params=chosen["watchTrades"])
+            assert await venue.watch_ticker("BTC/USDT", chosen["watchTicker"])
+            assert (await venue.watch_order_book("BTC/USDT", params=chosen["watchOrderBook"]))["bids"]
+            assert await venue.watch_ohlcv("BTC/USDT", "1m", params=chosen["watchOHLCV"])
+        (socket,) = venue.clients.values()
+    assert socket.url.endswith("/v2/ws/public")
 
 
 @pytest.mark.parametrize("of", SYMBOLS)
