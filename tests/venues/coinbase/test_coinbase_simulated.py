@@ -15,6 +15,7 @@ from support.simulated import client, simulated
 from support.venues import Memory, venue_at
 from tickwire.model.feeds import Feed
 from tickwire.simulator.server import Simulator
+from tickwire.venues.dialect import BookSnapshot
 
 pytestmark = pytest.mark.actors
 
@@ -242,3 +243,20 @@ async def test_each_socket_is_kept_open_by_heartbeats_though_a_market_is_quiet()
     assert opened == 2
     heartbeats = [each for each in log if each["event"] == "subscribe" and each.get("streams") == ["heartbeats:"]]
     assert len(heartbeats) == 2
+
+
+async def test_a_book_that_is_watched_again_on_the_same_socket_has_a_snapshot() -> None:
+    async with simulated(now=NOW, speed=1, live_rate=50) as running, venue_at(running.url, "coinbase") as venue:
+        trades, book = (Feed(kind, "coinbase", "BTC/USD") for kind in ("trade", "book"))
+        others = Memory()
+        async with venue.watching(trades, others):
+            for _ in range(2):
+                memory = Memory()
+                async with venue.watching(book, memory):
+                    # Changes of the subscription before may come first.
+                    await memory.until(
+                        lambda memory=memory: any(isinstance(each, BookSnapshot) for each in memory.items),  # type: ignore[misc]
+                        20,
+                    )
+                    assert memory.told == ["connected"]
+            assert others.told == ["connected"]

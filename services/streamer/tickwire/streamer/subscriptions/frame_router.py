@@ -39,6 +39,7 @@ class FrameRouter:
         """Whether the dialect reads frames before ccxt does."""
         self.keeps_books = self.decodes and profile_of(exchange.id).book.deltas
         """Whether it reads those of books, too; ccxt keeps them otherwise."""
+        self._snapshots_by_socket = self.keeps_books and profile_of(exchange.id).book.snapshot == "socket"
         if self.decodes:
             expect_no_candles(exchange)
         self.rejected = 0
@@ -47,7 +48,7 @@ class FrameRouter:
         facts = profile_of(exchange.id).sockets
         self._acknowledges = facts.acknowledges
         self._messages_per_s = facts.messages_per_s
-        self._opening = profile_of(exchange.id).sockets.opening
+        self._opening = facts.opening
         self._places = SocketPlaces(
             facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions, partial(address, exchange)
         )
@@ -140,6 +141,10 @@ class FrameRouter:
         if subscription.is_up:
             return
         feed = subscription.watched.feed
+        if feed.kind == "book" and self._snapshots_by_socket:
+            # Only a new subscription brings a snapshot.
+            for client, name in subscription.placed:
+                client.subscriptions.pop(name, None)
         if stands(self._exchange, subscription.placed):
             # ccxt will send nothing, and data may be far off: its cache has the present state.
             if (present := state(self._exchange, feed, subscription.name)) is not None:
