@@ -262,4 +262,28 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {"depth": DEPTH} if method == "watchOrderBook" else {}
 
 
-DIALECT = Dialect(decode=decode, market_name=market_name, checksum=checksum, stream_params=stream_params)
+_WEEK = 10080
+_NAMED_BY_CCXT: dict[str, tuple[str, dict[str, int]]] = {
+    "trade": ("trade", {}),
+    "orderbook": ("book", {"depth": DEPTH}),
+    "ticker": ("ticker", {}),
+    # Only weeks are subscribed: candles of a day and shorter ones are built from trades.
+    "ohlcv": ("ohlc", {"interval": _WEEK}),
+}
+"""Channels, and what names one of their streams, by the beginnings of ccxt's names of subscriptions."""
+
+
+def unsubscription(names: Sequence[str]) -> dict[str, Any]:
+    """See `Dialect.unsubscription`. ccxt 4.5.90 names a subscription by its kind and symbol: `orderbook@BTC/USD`."""
+    channel, more = _NAMED_BY_CCXT[names[0].partition("@")[0]]
+    symbols = [name.partition("@")[2] for name in names]
+    return {"method": "unsubscribe", "params": {"channel": channel, "symbol": symbols, **more}}
+
+
+DIALECT = Dialect(
+    decode=decode,
+    market_name=market_name,
+    checksum=checksum,
+    stream_params=stream_params,
+    unsubscription=unsubscription,
+)

@@ -126,7 +126,7 @@ class Kraken(Dialect):
         if kraken_rows.market(self._exchange, topic.symbol) is None:
             return f"Currency pair not supported {topic.symbol}"
         if method == "unsubscribe":
-            return None if held else "Subscription Not Found"
+            return None if any(name.split(" ")[1] == str(topic.detail) for name in held) else "Subscription Not Found"
         if not isinstance(topic.detail, int):
             return "Subscription depth must be an integer"
         if topic.channel == "book" and topic.detail not in DEPTHS:
