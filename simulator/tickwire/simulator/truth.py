@@ -16,11 +16,12 @@ from tickwire.errors import BadRequest
 from tickwire.model import timeframes
 from tickwire.simulator.control import integer, json_handler
 from tickwire.simulator.directory import Directory
-from tickwire.simulator.market.aggregates import aggregates
+from tickwire.simulator.market.aggregates import Aggregates, aggregates
 from tickwire.simulator.market.book import Side, book_at, frame_of
 from tickwire.simulator.market.contracts import volume_of
 from tickwire.simulator.market.decimal_texts import texts
 from tickwire.simulator.market.exchange import Exchange, Instrument
+from tickwire.simulator.market.generated import Trades
 
 
 class Truth:
@@ -59,26 +60,12 @@ class Truth:
         now = self._exchange.clock.now()
         until = min(integer(request, "until", now + 1), now + 1)
         found = instrument.history.between(integer(request, "since", 0), until)
-        units = instrument.units
-        columns = zip(
-            found.id.tolist(),
-            found.agg.tolist(),
-            found.timestamp.tolist(),
-            found.sell.tolist(),
-            texts(found.price, units.price_decimals),
-            texts(found.amount, units.amount_decimals),
-            strict=True,
-        )
-        return [
-            {"id": id_, "agg": agg, "timestamp": time, "side": "sell" if sell else "buy",
-             "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
-            for id_, agg, time, sell, price, amount in columns
-        ]  # fmt: skip
+        return _trades(instrument, found, "id", "agg")
 
     async def aggregates(self, request: web.Request) -> Any:
         """GET /_sim/truth/aggregates?symbol=&fromId=&limit=: aggregate trades from an id on, up to now."""
         instrument = self._instrument(request)
-        history, units = instrument.history, instrument.units
+        history = instrument.history
         if history is None:
             raise BadRequest(f"{instrument.id} is played from candles and has no trades")
         first = integer(request, "fromId", 1)
@@ -87,21 +74,7 @@ class Truth:
         since = history.id_of_aggregate(first)
         # Two trades at most make one aggregate trade.
         found = aggregates(history.by_id(since, min(end, since + 2 * limit)))[:limit]
-        columns = zip(
-            found.id.tolist(),
-            found.first_id.tolist(),
-            found.last_id.tolist(),
-            found.timestamp.tolist(),
-            found.sell.tolist(),
-            texts(found.price, units.price_decimals),
-            texts(found.amount, units.amount_decimals),
-            strict=True,
-        )
-        return [
-            {"id": id_, "first_id": start, "last_id": last, "timestamp": time, "side": "sell" if sell else "buy",
-             "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
-            for id_, start, last, time, sell, price, amount in columns
-        ]  # fmt: skip
+        return _trades(instrument, found, "id", "first_id", "last_id")
 
     async def book(self, request: web.Request) -> Any:
         """GET /_sim/truth/book?at=&levels=: {bids, asks} of [price, amount], numbers; at a time (ms; default: now)."""
@@ -136,6 +109,24 @@ class Truth:
             known = ", ".join(f"{each.base}/{each.quote}" for each in self._exchange.instruments.values())
             raise BadRequest(f"no such symbol {symbol!r}", f"there are {known}")
         return found
+
+
+def _trades(instrument: Instrument, found: Trades | Aggregates, *ids: str) -> list[dict[str, Any]]:
+    """Return trades with the columns `ids`, and their timestamp, side, price and amount."""
+    units = instrument.units
+    columns = zip(
+        zip(*(getattr(found, name).tolist() for name in ids), strict=True),
+        found.timestamp.tolist(),
+        found.sell.tolist(),
+        texts(found.price, units.price_decimals),
+        texts(found.amount, units.amount_decimals),
+        strict=True,
+    )
+    return [
+        {**dict(zip(ids, numbers, strict=True)), "timestamp": time, "side": "sell" if sell else "buy",
+         "price": msgspec.Raw(_shortest(price)), "amount": msgspec.Raw(_shortest(amount))}
+        for numbers, time, sell, price, amount in columns
+    ]  # fmt: skip
 
 
 def _levels(instrument: Instrument, side: Side, count: int) -> list[Any]:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import nats.errors
@@ -27,6 +28,7 @@ from tickwire.fetcher.cancellation import Cancellation
 from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.job import FetchJob, create_job
 from tickwire.fetcher.job_context import JobContext, UnopenedExchange, end_without_running
+from tickwire.fetcher.job_requests import ACK_WAIT_S, next_jobs
 from tickwire.fetcher.range_fetch import Stopped
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CancelRequest, FetchRequest
@@ -38,16 +40,10 @@ from tickwire.process.backoff import Backoff
 
 log = logs.get(__name__)
 
-ACK_WAIT_S = 30.0
-"""How long the broker waits for a sign of progress before it delivers a job again."""
 GRACE_S = 2.0
 """How long jobs may take to finish their page when the exchange is given up."""
-PULL_S = 5.0
-"""How long one request for jobs waits."""
-PULLED = 64
-"""Jobs taken from the stream in one request."""
 RETRY_S, MAX_RETRY_S = 0.2, 5.0
-"""The delay before a job that the broker interrupted continues, or jobs are requested again: the first, the longest."""
+"""The delay before a job that the broker interrupted continues: the first, the longest."""
 
 
 @dataclass(eq=False)
@@ -110,26 +106,13 @@ class JobQueue:
     # -- taking jobs ----------------------------------------------------------------------------------------------
 
     async def _pull(self, consumer: JetStreamContext.PullSubscription, group: asyncio.TaskGroup) -> None:
-        while (found := await self._next(consumer)) is not None:
+        is_gone = partial(self._is_gone, consumer)
+        while found := await next_jobs(self._source.exchange, consumer, is_gone, self._stop):
             for message in found:
                 await self._take(message, group)
 
-    async def _next(self, consumer: JetStreamContext.PullSubscription) -> list[Msg] | None:
-        """The next jobs; None when the consumer is gone because another instance took over."""
-        backoff = Backoff(RETRY_S, MAX_RETRY_S, at_once=False)
-        while True:
-            try:
-                found: list[Msg] = await cancellable(consumer.fetch(PULLED, timeout=PULL_S))
-                return found
-            except (nats.errors.Error, TimeoutError) as error:
-                if await self._is_gone(consumer):
-                    return None
-                # A timeout means that no job waits; nats-py raises its own, or at times asyncio's, which is a subclass.
-                if not isinstance(error, TimeoutError):
-                    log.debug("cannot take jobs", exchange=self._source.exchange, error=repr(error))
-                    await lifecycle.pause(self._stop, backoff.next())
-
     async def _is_gone(self, consumer: JetStreamContext.PullSubscription) -> bool:
+        """Whether the consumer was removed because another instance took over."""
         try:
             await cancellable(consumer.consumer_info())
         except nats.js.errors.NotFoundError:

@@ -41,7 +41,7 @@ from tickwire.bus.requests import retry_jetstream
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, TickwireError, Unacknowledged
 from tickwire.exchange import opening
-from tickwire.fetcher import job_messages, job_queue, request_checks
+from tickwire.fetcher import job_messages, job_requests, request_checks
 from tickwire.fetcher.candle_source import CandleSource, open_candle_source
 from tickwire.fetcher.job_context import JobContext, UnopenedExchange
 from tickwire.fetcher.job_queue import JobQueue
@@ -237,7 +237,7 @@ async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) ->
         durable_name=mine,
         filter_subject=subject,
         ack_policy=AckPolicy.EXPLICIT,
-        ack_wait=job_queue.ACK_WAIT_S,
+        ack_wait=job_requests.ACK_WAIT_S,
         max_ack_pending=2 * streams.JOBS_WAITING,
     )
     await retry_jetstream(lambda: jetstream.add_consumer(streams.JOBS, config))

@@ -18,28 +18,21 @@ from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
-from tickwire.bus.requests import cancellable, retry_jetstream
+from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import BadRequest, BrokerUnavailable, StorageError, UnknownExchange
 from tickwire.exchange import opening
 from tickwire.fetcher import request_checks
 from tickwire.fetcher.job_context import JobContext, end_without_running
+from tickwire.fetcher.job_requests import ACK_WAIT_S, next_jobs
 from tickwire.fetcher.metrics import UNKNOWN
 from tickwire.model.subjects import QUEUES
 from tickwire.observe import logs
 from tickwire.process import lifecycle
-from tickwire.process.backoff import Backoff
 
 log = logs.get(__name__)
 
 CONCURRENT_NAMES = 4
 """Names whose jobs are ended at the same time."""
-PULL_S = 5.0
-"""How long to wait for jobs: one may reach its stream after it was received on its subject."""
-PULLED = 16
-"""Jobs taken in one request."""
-ACK_WAIT_S = 30.0
-RETRY_S, MAX_RETRY_S = 0.2, 5.0
-"""The delay before jobs are requested again when the broker fails: the first, the longest."""
 
 
 class UnknownExchanges:
@@ -85,31 +78,14 @@ class UnknownExchanges:
         await retry_jetstream(partial(jetstream.add_consumer, streams.JOBS, config))
         source = await jetstream.pull_subscribe_bind(consumer=consumer, stream=streams.JOBS)
         try:
-            while found := await self._next(source):
+            # A request waits: a job may reach its stream after it was received on its subject.
+            while found := await next_jobs(name[:40], source, partial(_is_empty, source), self._stop):
                 for message in found:
                     await self._end(name, message)
         finally:
             await graceful_close.unsubscribe(self._context.bus.client, source)
         with suppress(nats.js.errors.NotFoundError):
             await retry_jetstream(partial(jetstream.delete_consumer, streams.JOBS, consumer))
-
-    async def _next(self, source: JetStreamContext.PullSubscription) -> list[Msg]:
-        """The next jobs; none when no job waits and no other fetcher has unacknowledged ones."""
-        backoff = Backoff(RETRY_S, MAX_RETRY_S, at_once=False)
-        while True:
-            try:
-                found: list[Msg] = await cancellable(source.fetch(PULLED, timeout=PULL_S))
-                return found
-            except (nats.errors.Error, TimeoutError) as error:
-                try:
-                    info = await retry_jetstream(source.consumer_info)
-                except nats.js.errors.NotFoundError:
-                    # Another fetcher found no more jobs and removed the consumer.
-                    return []
-                if not info.num_pending and not info.num_ack_pending:
-                    return []
-                if not isinstance(error, TimeoutError):
-                    await lifecycle.pause(self._stop, backoff.next())
 
     async def _end(self, name: str, message: Msg) -> None:
         try:
@@ -127,3 +103,12 @@ class UnknownExchanges:
         except nats.errors.TimeoutError:
             # Another fetcher removed the consumer meanwhile: the message is still in the stream.
             self._more[name] = True
+
+
+async def _is_empty(consumer: JetStreamContext.PullSubscription) -> bool:
+    """Whether no job waits and no other fetcher has unacknowledged ones, or another one found so before."""
+    try:
+        info = await retry_jetstream(consumer.consumer_info)
+    except nats.js.errors.NotFoundError:
+        return True
+    return not info.num_pending and not info.num_ack_pending

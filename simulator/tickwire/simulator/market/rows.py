@@ -16,7 +16,7 @@ from tickwire.simulator.market.generated import Ints, Trades, joined, key_of
 
 
 class TradeRow(NamedTuple):
-    """One trade, with numbers as texts without trailing zeros; `sell` is true where the taker sold."""
+    """One trade, with numbers as texts; `sell` is true where the taker sold."""
 
     id: int
     timestamp: int
@@ -43,18 +43,28 @@ def number(text: str) -> msgspec.Raw:
     return msgspec.Raw(text.encode())
 
 
-def trade_rows(instrument: Instrument, found: Trades) -> list[TradeRow]:
-    """Return trades one by one, oldest first."""
+def trade_rows(
+    instrument: Instrument, found: Trades, written: Callable[[Ints, int], list[str]] = numbers
+) -> list[TradeRow]:
+    """Return trades one by one, oldest first; `written`: `numbers` or `fixed`."""
     units = instrument.units
     columns = zip(
         found.id.tolist(),
         found.timestamp.tolist(),
-        numbers(found.price, units.price_decimals),
-        numbers(found.amount, units.amount_decimals),
+        written(found.price, units.price_decimals),
+        written(found.amount, units.amount_decimals),
         found.sell.tolist(),
         strict=True,
     )
     return [TradeRow(*row) for row in columns]
+
+
+def fixed_levels(found: Instrument, side: Side) -> list[list[str]]:
+    """Return [price, size] of each level, with all decimals; size "0" removes a level."""
+    prices = fixed(side[0], found.units.price_decimals)
+    sizes = fixed(side[1], found.units.amount_decimals)
+    return [[price, size if amount else "0"]
+            for price, size, amount in zip(prices, sizes, side[1].tolist(), strict=True)]  # fmt: skip
 
 
 def top(book: Book, count: int) -> Book:

@@ -12,7 +12,7 @@ from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
 from tickwire.simulator.market.day import DAY_MS
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import newest, top
+from tickwire.simulator.market.rows import fixed_levels, newest, top
 from tickwire.simulator.venue import Endpoint, Request
 from tickwire.simulator.venues.bitget import rows as bitget_rows
 
@@ -174,7 +174,7 @@ def _fill(spot: bool, symbol: str, row: tuple[str, str, str, bool, int]) -> dict
 def _book(request: Request, found: Instrument, limit: int) -> dict[str, object]:
     frame = frame_of(request.now)
     book = top(book_at(found, frame), limit)
-    return {"asks": bitget_rows.levels(found, book.asks), "bids": bitget_rows.levels(found, book.bids),
+    return {"asks": fixed_levels(found, book.asks), "bids": fixed_levels(found, book.bids),
             "ts": str(frame * FRAME_MS)}  # fmt: skip
 
 

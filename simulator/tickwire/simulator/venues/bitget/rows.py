@@ -11,12 +11,11 @@ from decimal import Decimal
 from typing import Any
 
 from tickwire.simulator.market import day
-from tickwire.simulator.market.book import Side
 from tickwire.simulator.market.candles import Row, TradeHistory
 from tickwire.simulator.market.decimal_texts import short
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.market.generated import Trades
-from tickwire.simulator.market.rows import fixed, listed_at
+from tickwire.simulator.market.rows import fixed, listed_at, trade_rows
 
 LINEAR = "USDT-FUTURES"
 PRODUCTS = (LINEAR, "COIN-FUTURES", "USDC-FUTURES", "SUSDT-FUTURES", "SCOIN-FUTURES", "SUSDC-FUTURES")
@@ -69,23 +68,8 @@ def place_of(history: TradeHistory, trade_id: int) -> int:
 
 def trades(found: Instrument, trades: Trades) -> list[tuple[str, str, str, bool, int]]:
     """Return (id, price, size, whether the taker sold, time) of trades."""
-    columns = zip(
-        trades.id.tolist(),
-        fixed(trades.price, found.units.price_decimals),
-        fixed(trades.amount, found.units.amount_decimals),
-        trades.sell.tolist(),
-        trades.timestamp.tolist(),
-        strict=True,
-    )
-    return [(id_of(id_, time), price, size, sell, time) for id_, price, size, sell, time in columns]
-
-
-def levels(found: Instrument, side: Side) -> list[list[str]]:
-    """Return [price, size] of each level; size "0" removes a level."""
-    prices = fixed(side[0], found.units.price_decimals)
-    sizes = fixed(side[1], found.units.amount_decimals)
-    return [[price, size if amount else "0"]
-            for price, size, amount in zip(prices, sizes, side[1].tolist(), strict=True)]  # fmt: skip
+    rows = trade_rows(found, trades, fixed)
+    return [(id_of(row.id, row.timestamp), row.price, row.amount, row.sell, row.timestamp) for row in rows]
 
 
 def candle(row: Row) -> list[str]:

@@ -18,7 +18,7 @@ from tickwire.simulator.market import day
 from tickwire.simulator.market.book import FRAME_MS, Book, book_at, changes, frame_of
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import top
+from tickwire.simulator.market.rows import fixed_levels, top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.orders import Forms, Order, Topic, carry_out
 from tickwire.simulator.sockets.socket import Socket
@@ -177,14 +177,14 @@ def _frame_of(now: int) -> int:
 
 
 def _sides(found: Instrument, bids: Any, asks: Any, check: int, frame: int) -> dict[str, Any]:
-    return {"asks": bitget_rows.levels(found, asks), "bids": bitget_rows.levels(found, bids), "checksum": check,
+    return {"asks": fixed_levels(found, asks), "bids": fixed_levels(found, bids), "checksum": check,
             "ts": str(frame * FRAME_MS)}  # fmt: skip
 
 
 def checksum(found: Instrument, book: Book) -> int:
     """Return the signed CRC32 of `bid:size:ask:size:…` of the best 25 levels ("Depth Channel, Checksum")."""
     best = top(book, CHECKED)
-    pairs = zip_longest(bitget_rows.levels(found, best.bids), bitget_rows.levels(found, best.asks), fillvalue=())
+    pairs = zip_longest(fixed_levels(found, best.bids), fixed_levels(found, best.asks), fillvalue=())
     value = zlib.crc32(":".join(chain.from_iterable((*bid, *ask) for bid, ask in pairs)).encode())
     return value - 2**32 if value >= 2**31 else value
 

@@ -9,7 +9,7 @@ from tickwire.model import timeframes
 from tickwire.simulator.answers import Answer, Query, Refused
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.market.exchange import Instrument
-from tickwire.simulator.market.rows import newest, top
+from tickwire.simulator.market.rows import fixed_levels, newest, top
 from tickwire.simulator.venue import Endpoint, Request
 from tickwire.simulator.venues.bybit import rows as bybit_rows
 
@@ -108,7 +108,7 @@ def orderbook(request: Request) -> Answer:
     limit = _limit(request.query, 1, 200) if category == "spot" else _limit(request.query, 25, 500)
     frame = frame_of(request.now)
     book, time = top(book_at(found, frame), limit), frame * FRAME_MS
-    bids, asks = bybit_rows.levels(found, book.bids), bybit_rows.levels(found, book.asks)
+    bids, asks = fixed_levels(found, book.bids), fixed_levels(found, book.asks)
     return Answer({"s": found.id, "b": bids, "a": asks, "ts": time, "u": frame, "seq": last_update_id(frame),
                    "cts": time})  # fmt: skip
 

@@ -11,13 +11,12 @@ from decimal import Decimal
 from typing import Any
 
 from tickwire.simulator.market import day
-from tickwire.simulator.market.book import Side
 from tickwire.simulator.market.candles import Row
 from tickwire.simulator.market.contracts import contract, volume_of, window_volume
 from tickwire.simulator.market.decimal_texts import short
 from tickwire.simulator.market.exchange import Exchange, Instrument, Terms
 from tickwire.simulator.market.generated import Trades
-from tickwire.simulator.market.rows import amount_step, fixed, listed_at, price_step, uuid_of
+from tickwire.simulator.market.rows import amount_step, fixed, listed_at, price_step, trade_rows, uuid_of
 
 CATEGORIES = ("spot", "linear", "inverse")
 INTERVALS = {"1": "1m", "3": "3m", "5": "5m", "15": "15m", "30": "30m", "60": "1h", "120": "2h", "240": "4h",
@@ -48,28 +47,12 @@ def _prices(found: Instrument, *texts: str) -> list[str]:
     return [f"{Decimal(text):.{decimals}f}" for text in texts]
 
 
-def levels(found: Instrument, side: Side) -> list[list[str]]:
-    """Return [price, size] of each level; size "0" removes a level."""
-    prices = fixed(side[0], found.units.price_decimals)
-    sizes = fixed(side[1], found.units.amount_decimals)
-    return [[price, size if amount else "0"]
-            for price, size, amount in zip(prices, sizes, side[1].tolist(), strict=True)]  # fmt: skip
-
-
 def trades(category: str, found: Instrument, trades: Trades) -> list[tuple[str, str, str, str, int]]:
     """Return (id, price, size, side, time) of trades. Ids of contracts have no order; those of spot markets count."""
-    columns = zip(
-        trades.id.tolist(),
-        fixed(trades.price, found.units.price_decimals),
-        fixed(trades.amount, found.units.amount_decimals),
-        trades.sell.tolist(),
-        trades.timestamp.tolist(),
-        strict=True,
-    )
     return [
-        (f"229{id_:016d}" if category == "spot" else uuid_of(f"{category} {found.id}", id_), price, size,
-         "Sell" if sell else "Buy", time)
-        for id_, price, size, sell, time in columns
+        (f"229{row.id:016d}" if category == "spot" else uuid_of(f"{category} {found.id}", row.id), row.price,
+         row.amount, "Sell" if row.sell else "Buy", row.timestamp)
+        for row in trade_rows(found, trades, fixed)
     ]  # fmt: skip
 
 

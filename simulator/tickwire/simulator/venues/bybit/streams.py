@@ -15,7 +15,7 @@ from tickwire.simulator.faults import Fault
 from tickwire.simulator.market.book import FRAME_MS, Book, Side, book_at, changes, frame_of, last_update_id
 from tickwire.simulator.market.cursors import CandleCursor
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import top
+from tickwire.simulator.market.rows import fixed_levels, top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.orders import Forms, Order, Topic, carry_out
 from tickwire.simulator.sockets.socket import Socket
@@ -158,8 +158,8 @@ class _BookStream:
     def _message(self, kind: str, bids: Side, asks: Side) -> Any:
         data = {
             "s": self._found.id,
-            "b": bybit_rows.levels(self._found, bids),
-            "a": bybit_rows.levels(self._found, asks),
+            "b": fixed_levels(self._found, bids),
+            "a": fixed_levels(self._found, asks),
             "u": self._update,
             "seq": last_update_id(self._frame),
         }
