@@ -6,9 +6,11 @@ names and fields: Binance's API documentation, "WebSocket Streams" (spot) and "W
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import msgspec
 from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
@@ -29,7 +31,9 @@ PROFILE = Profile(
         first_id="fromId",
         page=1000,
         resolution_ms=1,
-        # "Old trade lookup": the same request for trades that are not aggregated, by their own ids.
+        # "Old trade lookup": the same request for trades that are not aggregated, by their own ids. ccxt 4.5.90 raises
+        # without an API key, and requests at most 500 of contracts. The stream `trade` of contracts also numbers what
+        # is no trade of the market (`_of_trade`), and REST does not have that: such an id is a gap.
         raw={
             "spot": {"fetchTradesMethod": "publicGetHistoricalTrades"},
             "linear": {"fetchTradesMethod": "fapiPublicGetHistoricalTrades"},
@@ -41,8 +45,8 @@ PROFILE = Profile(
     # For COIN-M futures ccxt 4.5.90 reads "Base asset volume" (index 7, `parse_ohlcv`) by REST, and contracts (`v`)
     # live.
     candles=CandleFacts(
+        # Not windowed, except for COIN-M futures, where ccxt 4.5.90 `fetch_ohlcv` sends an `endTime` one page later.
         since="honoured",
-        windowed=False,
         # "Kline/Candlestick Streams": a candle is not sent again after `x`, "Is this kline closed?", is true.
         settle_ms=0,
         quiet="rows",
@@ -88,12 +92,16 @@ class _Aggregate(Struct, gc=False):
 
 
 class _Trade(Struct, gc=False):
+    """`X`, of contracts: `MARKET`, or what was not traded in the order book, such as `INSURANCE_FUND`, `ADL` and `NA`,
+    the last with price 0."""
+
     s: str
     t: int
-    p: Price
+    p: Amount
     q: Amount
     T: int
     m: bool
+    X: str = "MARKET"
 
 
 class _Depth(Struct):
@@ -141,25 +149,38 @@ _aggregate, _trade, _depth, _best = decoder(_Aggregate), decoder(_Trade), decode
 _kline, _day, _name = decoder(_KlineEvent), decoder(_Day), decoder(_Name)
 
 
-def _of_aggregate(text: str) -> tuple[Decoded]:
+_COIN_M = re.compile(r".+USD_(?:PERP|\d{6})")
+"""Symbols of COIN-M futures, as recorded: BTCUSD_PERP, BTCUSD_200925. Those of USD-M have another quote currency."""
+
+
+def _of_aggregate(text: str) -> tuple[Decoded, ...]:
     t = _aggregate(text)
     made = Trade(id=str(t.a), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
     return (Decoded("trade", t.s, (made,)),)
 
 
-def _of_trade(text: str) -> tuple[Decoded]:
+def _of_trade(text: str) -> tuple[Decoded, ...]:
+    """Nothing for what is no trade of the market: neither "Old trade lookup" nor candles have it.
+
+    "Market trades means trades filled in the order book. Only market trades will be returned, which means the insurance
+    fund trades and ADL trades won't be returned."
+    """
     t = _trade(text)
+    if t.X != "MARKET":
+        return ()
+    if not t.p:
+        raise msgspec.ValidationError(f"trade {t.t} has no price")
     made = Trade(id=str(t.t), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)
     return (Decoded("trade", t.s, (made,)),)
 
 
-def _of_depth(text: str) -> tuple[Decoded]:
+def _of_depth(text: str) -> tuple[Decoded, ...]:
     d = _depth(text)
     diff = Diff(first=d.U, last=d.u, timestamp=d.E, bids=d.b, asks=d.a, previous=d.pu)
     return (Decoded("book", d.s, (diff,)),)
 
 
-def _of_best(text: str) -> tuple[Decoded]:
+def _of_best(text: str) -> tuple[Decoded, ...]:
     b = _best(text)
     fields: dict[str, Any] = {"bid": b.b, "bid_amount": b.B, "ask": b.a, "ask_amount": b.A}
     if b.T is not None:
@@ -167,18 +188,23 @@ def _of_best(text: str) -> tuple[Decoded]:
     return (Decoded("ticker", b.s, (fields,)),)
 
 
-def _of_kline(text: str) -> tuple[Decoded]:
+def _of_kline(text: str) -> tuple[Decoded, ...]:
     event = _kline(text)
     return (Decoded("candle", event.s, (event.k,), event.k.timeframe),)
 
 
-def _of_day(text: str) -> tuple[Decoded]:
+def _of_day(text: str) -> tuple[Decoded, ...]:
     d = _day(text)
-    fields = {"timestamp": d.E, "last": d.c, "open": d.o, "high": d.h, "low": d.l, "volume": d.v, "quote_volume": d.q}
+    fields = {"timestamp": d.E, "last": d.c, "open": d.o, "high": d.h, "low": d.l}
+    if _COIN_M.fullmatch(d.s):
+        # "Individual Symbol Ticker Streams" of COIN-M: `v` is in contracts, `q` is "Total traded base asset volume".
+        fields["volume"] = d.q
+    else:
+        fields |= {"volume": d.v, "quote_volume": d.q}
     return (Decoded("ticker", d.s, (fields,)),)
 
 
-_EVENTS: dict[str, Callable[[str], tuple[Decoded]]] = {
+_EVENTS: dict[str, Callable[[str], tuple[Decoded, ...]]] = {
     "aggTrade": _of_aggregate,
     "trade": _of_trade,
     "depthUpdate": _of_depth,
@@ -192,7 +218,7 @@ _BY_PREFIX = {f'{name}","E":'[:8]: decode for name, decode in _EVENTS.items()}
 _ANSWERS = ('{"result":', '{"id":', '{"error":')
 
 
-def decode(text: str) -> tuple[Decoded] | None:
+def decode(text: str) -> tuple[Decoded, ...] | None:
     """See `Dialect.decode`."""
     if text.startswith('{"stream":"'):
         start = text.find('"data":') + 7
