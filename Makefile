@@ -19,8 +19,10 @@ soak: .venv/.installed
 # What works on each proven venue: every service against a simulator that speaks the venue's protocols. Writes the
 # results and docs/venues.md.
 PROOFS := shared/tickwire/venues/proven.json
+# `make conformance ONLY=kraken` runs some of the cases and keeps the results of the others.
+ONLY :=
 conformance: .venv/.installed
-	CONFORMANCE_RESULTS=$(PROOFS) $(BIN)/pytest -n 4 --dist loadgroup -m conformance tests/venues/conformance
+	CONFORMANCE_RESULTS=$(PROOFS) $(BIN)/pytest -n 4 --dist loadgroup -m conformance -k "$(ONLY)" tests/venues/conformance
 	$(BIN)/python -m tickwire.cli.venues.document docs/venues.md
 
 # Installs what each image has into a virtual environment of its own, and starts each service from there.
