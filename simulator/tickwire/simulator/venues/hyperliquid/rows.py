@@ -132,8 +132,8 @@ def number(text: str | Decimal) -> str:
 
 def trades(asset: Asset, found: Trades) -> list[dict[str, Any]]:
     """Return trades, oldest first. The ids have no order; those of one taker have one hash."""
-    rows, takers = trade_rows(asset.found, found), found.agg.tolist()
-    return [_trade(asset.coin, row, taker) for row, taker in zip(rows, takers, strict=True)]
+    takers = found.agg.tolist()
+    return [_trade(asset.coin, row, taker) for row, taker in zip(trade_rows(asset.found, found), takers, strict=True)]
 
 
 def _trade(coin: str, row: TradeRow, taker: int) -> dict[str, Any]:
