@@ -247,8 +247,15 @@ def decode(text: str) -> Sequence[Decoded] | None:
 
 def checksum(bids: Sequence[tuple[str, str]], asks: Sequence[tuple[str, str]]) -> int:
     """See `Dialect.checksum`: CRC32 of the digits of price and amount, without zeros in front, asks before bids."""
-    digits = [number.replace(".", "").lstrip("0") for side in (asks, bids) for level in side for number in level]
+    digits = [_digits(number) for side in (asks, bids) for level in side for number in level]
     return zlib.crc32("".join(digits).encode())
+
+
+def _digits(number: str) -> str:
+    if "e" in number or "E" in number:
+        # JSON allows an exponent; Kraken's guide has none.
+        number = f"{Decimal(number):f}"
+    return number.replace(".", "").lstrip("0")
 
 
 def market_name(market: Mapping[str, Any]) -> str:

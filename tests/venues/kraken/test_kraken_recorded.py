@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -187,7 +188,8 @@ def test_trades_of_two_markets_in_one_frame_are_of_each() -> None:
     def trade(id_: int) -> Trade:
         return Trade(id=str(id_), timestamp=start + id_, side="sell", price=1.5, amount=2.0)
 
-    assert found == [Decoded("trade", "BTC/USD", [trade(1), trade(2)]), Decoded("trade", "ETH/USD", [trade(7)])]
+    assert found is not None
+    assert listed(found) == [Decoded("trade", "BTC/USD", [trade(1), trade(2)]), Decoded("trade", "ETH/USD", [trade(7)])]
 
 
 def test_the_trades_of_a_snapshot_are_in_the_order_of_their_ids() -> None:
@@ -214,6 +216,11 @@ def test_the_checksum_is_that_of_kraken_s_guide() -> None:
     ((_, _, (book,), _),) = found
     assert book.checksum == 3310070434
     assert checksum(*book.texts) == 3310070434
+
+
+def test_a_number_with_an_exponent_has_the_digits_of_its_decimals() -> None:
+    plain = [("0.00000123", "0.00100000")]
+    assert checksum([("1.23e-06", "1.00000E-3")], []) == checksum(plain, []) == zlib.crc32(b"123100000")
 
 
 @pytest.mark.parametrize("value", ["NaN", '"NaN"', '"1"', "-1", "1e200", "null", "[1]"])
