@@ -141,6 +141,22 @@ async def test_no_exception_gets_out(exchange: Any) -> None:
     assert socket.parsed == [{"a": 1}]
 
 
+async def test_what_a_handler_of_ccxt_raises_is_what_an_error_frame_says(exchange: Any) -> None:
+    said: list[Exception] = []
+    errors = {"refused": ccxt.pro.BadSymbol("topic A is not found"), "broken": KeyError("price")}
+
+    def handle(client: Any, message: Any) -> None:
+        raise errors[message]
+
+    exchange.handle_message = handle
+    socket, rejected = exchange.client("ws://127.0.0.1:9/nowhere"), list[str]()
+    attach(socket, Uses(None, None, rejected.append, lambda error, reject: said.append(error)))
+    for text in ("refused", "broken"):
+        socket.handle_message(WSMessage(WSMsgType.TEXT, text, None))
+    assert said == [errors["refused"]]
+    assert [each[:8] for each in rejected] == ["KeyError"]
+
+
 async def test_a_frame_that_cannot_be_unpacked_is_told(exchange: Any) -> None:
     exchange.streaming["gunzip"] = True
     socket = Socket(exchange)

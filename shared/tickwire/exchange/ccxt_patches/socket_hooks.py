@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType
 from ccxt.async_support.base.throttler import Throttler
+from ccxt.base.errors import BaseError
 
 from tickwire.exchange.ccxt_types import CcxtClient
 from tickwire.model.times import now_ms
@@ -140,7 +141,11 @@ def attach(client: CcxtClient, uses: Uses) -> None:
                 parsing = True
                 parse(data)
         except Exception as error:  # noqa: BLE001
-            rejected(f"{error!r} over {data[:200]!r}")
+            if isinstance(error, BaseError) and parsing and unaddressed is not None and not client.error:
+                # Some handlers raise what an error frame says (kucoin, `handle_error_message`).
+                unaddressed(error, reject)
+            else:
+                rejected(f"{error!r} over {data[:200]!r}")
         finally:
             parsing = False
 

@@ -260,6 +260,10 @@ class FrameRouter:
         mentioned = [each for each in waiting if self._mentions(str(error), each.watched.feed.symbol)]
         self._report(f"the exchange sent the error {described(error)}", mentioned or self._on(client))
         for each in mentioned or waiting:
+            for placed in each.placed:
+                # ccxt would take it for made, and send nothing at the next attempt.
+                if placed.client is client:
+                    client.subscriptions.pop(placed.name, None)
             for name in each.awaited & client.futures.keys():
                 client.subscriptions.pop(name, None)
                 reject(error if mentioned else errors.OperationFailed(str(error)), name)
