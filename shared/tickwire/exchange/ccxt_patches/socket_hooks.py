@@ -141,11 +141,7 @@ def attach(client: CcxtClient, uses: Uses) -> None:
                 parsing = True
                 parse(data)
         except Exception as error:  # noqa: BLE001
-            if isinstance(error, BaseError) and parsing and unaddressed is not None and not client.error:
-                # Some handlers raise what an error frame says (kucoin, `handle_error_message`).
-                unaddressed(error, reject)
-            else:
-                rejected(f"{error!r} over {data[:200]!r}")
+            _report(error, data, client, uses, reject)
         finally:
             parsing = False
 
@@ -178,6 +174,14 @@ def attach(client: CcxtClient, uses: Uses) -> None:
         client.resolve = on_result
     if client.gunzip or client.inflate:
         _guard_decompression(client, rejected)
+
+
+def _report(error: Exception, data: str | bytes, client: CcxtClient, uses: Uses, reject: Callable[..., object]) -> None:
+    """Report an exception over a frame. Some handlers raise what an error frame says (kucoin's)."""
+    if isinstance(error, BaseError) and uses.unaddressed is not None and not client.error:
+        uses.unaddressed(error, reject)
+    else:
+        uses.rejected(f"{error!r} over {data[:200]!r}")
 
 
 def _guard_decompression(client: CcxtClient, rejected: Callable[[str], None]) -> None:
