@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -103,20 +102,6 @@ def test_trades_of_a_frame_come_oldest_first() -> None:
     frame = {"action": "snapshot", "arg": {"instType": "SPOT", "channel": "trade", "instId": "AB"}, "data": rows}
     assert decode(json.dumps(frame)) == (Decoded("trade", "SPOT:AB", [of_trade(row) for row in rows[::-1]]),)
     assert decode(json.dumps(frame | {"data": []})) == ()
-
-
-def test_a_frame_says_the_same_spaced_and_in_another_order(recorded: Path) -> None:
-    for text in frames(recorded):
-        frame, found = json.loads(text), decode(text)
-        assert decode(json.dumps(frame)) == found
-        assert decode(json.dumps(dict(reversed(frame.items())))) == found
-
-
-def test_a_frame_that_breaks_off_anywhere_is_refused_or_left_to_ccxt(recorded: Path) -> None:
-    for text in frames(recorded):
-        for end in range(len(text)):
-            with suppress(msgspec.DecodeError):
-                assert decode(text[:end]) is None
 
 
 @pytest.mark.parametrize(

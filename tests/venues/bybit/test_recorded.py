@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -139,20 +138,6 @@ def test_the_volume_of_a_recorded_candle_is_in_base_currency(recorded: Path, kin
         complete=True,
         volume_unit="base",
     )
-
-
-def test_a_frame_says_the_same_spaced_and_in_another_order(recorded: Path) -> None:
-    for text in frames(recorded):
-        frame, found = json.loads(text), decode(text)
-        assert decode(json.dumps(frame)) == found
-        assert decode(json.dumps(dict(reversed(frame.items())))) == found
-
-
-def test_a_frame_that_breaks_off_anywhere_is_refused_or_left_to_ccxt(recorded: Path) -> None:
-    for text in frames(recorded):
-        for end in range(len(text)):
-            with suppress(msgspec.DecodeError):
-                assert decode(text[:end]) is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -142,21 +141,6 @@ def test_a_recorded_candle_is_that_of_its_interval(recorded: Path) -> None:
         complete=True,
         volume_unit="base",
     )
-
-
-def test_a_frame_says_the_same_spaced_and_in_another_order(recorded: Path) -> None:
-    for text in frames(recorded):
-        frame = json.loads(text)
-        found = decode(json.dumps(frame, separators=(",", ":")))
-        assert decode(json.dumps(frame)) == found
-        assert decode(json.dumps(dict(reversed(frame.items())))) == found
-
-
-def test_a_frame_that_breaks_off_anywhere_is_refused_or_left_to_ccxt(recorded: Path) -> None:
-    for text in frames(recorded):
-        for end in range(len(text)):
-            with suppress(msgspec.DecodeError):
-                assert decode(text[:end]) is None
 
 
 @pytest.mark.parametrize(
