@@ -73,7 +73,7 @@ async def test_what_an_interruption_missed_is_fetched_as_the_exchange_takes_it(
             assert body.state == "live"
 
 
-async def test_more_trades_in_a_second_than_a_page_holds_are_a_gap_that_begins_at_the_last_trade(bus: Bus) -> None:
+async def test_a_second_of_more_trades_than_a_page_is_a_gap_from_the_last_trade_on(bus: Bus) -> None:
     """Coinbase's ranges are of whole seconds, its pages have no cursor: the rest of such a second is out of reach."""
     said = spoken.coinbase()
     # The third second has the trades 400 to 599, of which the newest hundred can be had.

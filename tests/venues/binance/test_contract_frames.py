@@ -1,4 +1,4 @@
-"""What Binance sends of contracts and not of spot markets. Pure."""
+"""What Binance sends of contracts and not of spot markets."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import pytest
 from tickwire.model.feeds import Trade
 from tickwire.venues.binance import decode
 from tickwire.venues.dialect import Decoded
+
+pytestmark = pytest.mark.pure
 
 # As seen by others on the public stream `btcusdt@trade` in 2026, `st` included.
 TRADE = {"e": "trade", "E": 1785780046072, "T": 1785780046071, "s": "BTCUSDT", "t": 7950493455, "p": "63884.20",
