@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 import secrets
 import statistics
 import sys
@@ -25,6 +24,7 @@ from nats.aio.msg import Msg
 from rich.console import Console
 from rich.table import Table
 
+from streamed.harness import configure
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.exchange import opening
@@ -36,15 +36,6 @@ from tickwire.settings import ExchangeSettings, NatsSettings
 
 MINUTE = 60_000
 OPTIONS = {"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}}
-CONFIG = """
-[log]
-stalls = true
-[exchange.binance]
-gateway = "{gateway}"
-[exchange.binance.ccxt]
-enableRateLimit = false
-options = {{ fetchMarkets = {{ types = ["spot"] }} }}
-"""
 
 
 async def bare_loop(gateway: str, key: Key, since: int, until: int) -> float:
@@ -95,7 +86,6 @@ async def ready(bus: Bus, service: str) -> None:
 
 async def main(rows: int, rounds: int) -> None:
     folder = Path(tempfile.mkdtemp(prefix="tickwire-bench-"))
-    config = folder / "tickwire.toml"
     async with (
         children.child([sys.executable, "-m", "tickwire.simulator", "--port", "0"], stdout=children.PIPE) as simulator,
         embedded.embedded(folder / "nats") as url,
@@ -103,13 +93,8 @@ async def main(rows: int, rounds: int) -> None:
     ):
         assert simulator.stdout is not None
         gateway = json.loads(await simulator.stdout.readline())["url"]
-        config.write_text(CONFIG.format(gateway=gateway))
         await streams.declare(bus.jetstream, 8, 2.0)
-        env = os.environ | {
-            "TICKWIRE_CONFIG": str(config),
-            "TICKWIRE_NATS_URL": url,
-            "TICKWIRE_DATA_DIR": str(folder),
-        }
+        env = configure(folder, gateway, url, binance="enableRateLimit = false")
         until = int(time.time() * 1000) // MINUTE * MINUTE - 60 * MINUTE
         since = until - rows * MINUTE
         loops, lines = [], []

@@ -26,20 +26,6 @@ from tickwire.process import children
 HERE = Path(__file__).parent
 QUIET_S = 1.0
 """After this time without a message the measurement ends."""
-CONFIG = """
-[log]
-stalls = true
-[exchange.binance]
-gateway = "{gateway}"
-[exchange.binance.ccxt]
-# Subscribing hundreds of feeds is not what is measured.
-rateLimit = 2
-options = {{ fetchMarkets = {{ types = ["spot"] }} }}
-[exchange.okx]
-gateway = "{gateway}"
-[exchange.okx.ccxt]
-options = {{ fetchMarkets = {{ types = ["spot"] }} }}
-"""
 
 
 def cpu_ns(pid: int) -> int:
@@ -113,16 +99,26 @@ async def open_venue(symbols: int = 1) -> AsyncIterator[Venue]:
         yield Venue(json.loads(await process.stdout.readline())["url"], session)
 
 
+def configure(folder: Path, gateway: str, nats_url: str, **exchanges: str) -> dict[str, str]:
+    """Write a configuration with the spot markets of `exchanges` at `gateway`; returns a service's environment.
+
+    Each exchange is given with further lines of its table for ccxt.
+    """
+    parts = ["[log]\nstalls = true\n"]
+    for exchange, lines in exchanges.items():
+        spot = f'{lines}\noptions = {{ fetchMarkets = {{ types = ["spot"] }} }}\n'
+        parts.append(f'[exchange.{exchange}]\ngateway = "{gateway}"\n[exchange.{exchange}.ccxt]\n{spot}')
+    config = folder / "tickwire.toml"
+    config.write_text("".join(parts))
+    own = {"TICKWIRE_CONFIG": str(config), "TICKWIRE_NATS_URL": nats_url, "TICKWIRE_DATA_DIR": str(folder)}
+    return os.environ | own
+
+
 @asynccontextmanager
 async def streamer(folder: Path, gateway: str, nats_url: str) -> AsyncIterator[int]:
     """Run `tickwire service streamer`; yields its process id. Its log is `folder/log`."""
-    config = folder / "tickwire.toml"
-    config.write_text(CONFIG.format(gateway=gateway))
-    env = os.environ | {
-        "TICKWIRE_CONFIG": str(config),
-        "TICKWIRE_NATS_URL": nats_url,
-        "TICKWIRE_DATA_DIR": str(folder),
-    }
+    # Subscribing hundreds of feeds is not what is measured.
+    env = configure(folder, gateway, nats_url, binance="rateLimit = 2", okx="")
     argv = [sys.executable, "-m", "tickwire.cli.main", "service", "streamer"]
     with (folder / "log").open("wb") as log:
         async with children.child(argv, env=env, stderr=log.fileno()) as process:
