@@ -143,9 +143,10 @@ def test_answers_and_other_channels_are_left_to_ccxt(frame: str) -> None:
 
 def test_a_side_without_prices_has_none() -> None:
     best = '{"arg":{"channel":"bbo-tbt","instId":"A-B"},"data":[{"asks":[],"bids":[["1","2","0","1"]],"ts":"9"}]}'
-    assert decode(best) == (Decoded("ticker", "A-B", [{"timestamp": 9, "bid": 1.0, "bid_amount": 2.0}]),)
+    sides = {"bid": 1.0, "bid_amount": 2.0, "ask": 0.0, "ask_amount": 0.0}
+    assert decode(best) == (Decoded("ticker", "A-B", [{"timestamp": 9} | sides]),)
     day = '{"arg":{"channel":"tickers","instId":"A-B"},"data":[{"instType":"SPOT","last":"1","askPx":"","ts":"9"}]}'
-    assert decode(day) == (Decoded("ticker", "A-B", [{"timestamp": 9, "last": 1.0}]),)
+    assert decode(day) == (Decoded("ticker", "A-B", [{"timestamp": 9, "last": 1.0, "ask": 0.0}]),)
 
 
 @pytest.mark.parametrize("value", ["NaN", "-1", "1e200", "x"])

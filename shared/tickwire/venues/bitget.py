@@ -112,14 +112,14 @@ class _Book(Struct):
 
 
 class _Ticker(Struct, gc=False):
-    """Texts are empty where there is no such value."""
+    """Texts are empty where there is no such value, as the best price of an empty side."""
 
     ts: int
     lastPr: str = ""
-    bidPr: str = ""
-    bidSz: str = ""
-    askPr: str = ""
-    askSz: str = ""
+    bidPr: str | None = None
+    bidSz: str | None = None
+    askPr: str | None = None
+    askSz: str | None = None
     open24h: str = ""
     high24h: str = ""
     low24h: str = ""

@@ -116,17 +116,17 @@ class _Book(Struct, gc=False):
 
 
 class _Ticker(Struct, gc=False):
-    """Texts are empty or absent where there is no such value."""
+    """Texts are empty or absent where there is no such value; an empty best price is that of an empty side."""
 
     product_id: str = ""
     price: str = ""
     volume_24_h: str = ""
     low_24_h: str = ""
     high_24_h: str = ""
-    best_bid: str = ""
-    best_bid_quantity: str = ""
-    best_ask: str = ""
-    best_ask_quantity: str = ""
+    best_bid: str | None = None
+    best_bid_quantity: str | None = None
+    best_ask: str | None = None
+    best_ask_quantity: str | None = None
 
 
 class _Tickers(Struct, gc=False):

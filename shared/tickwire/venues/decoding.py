@@ -50,10 +50,22 @@ def written_levels(side: Iterable[tuple[str, str]]) -> list[Level]:
         raise msgspec.ValidationError(f"a level of {error}") from error
 
 
+BEST = frozenset({"bid", "bid_amount", "ask", "ask_amount"})
+"""The fields of a ticker about the best level of each side: 0 says that the side is empty."""
+
+
 def ticker_fields(written: Mapping[str, Any]) -> dict[str, Any]:
-    """Fields of a ticker from their texts, without those that are empty or None. Raises ValidationError."""
+    """Fields of a ticker from their texts. Raises ValidationError.
+
+    Without those that are None, which the frame does not have, and without empty ones, except for the best level of a
+    side: empty means that the side is empty, and its last known price must not stay.
+    """
     try:
-        return {name: numbers.amount(text) for name, text in written.items() if text not in ("", None)}
+        return {
+            name: numbers.amount(text or 0)
+            for name, text in written.items()
+            if text is not None and (text != "" or name in BEST)
+        }
     except ValueError as error:
         raise msgspec.ValidationError(f"a ticker of {error}") from error
 

@@ -121,7 +121,7 @@ class _Stats(Struct, frozen=True, gc=False):
 
 
 class _Ticker(Struct, gc=False):
-    """Best prices are 0, or null, on a side that is empty."""
+    """Best prices are 0, or null ("if there aren't any bids"), on a side that is empty. `quote` has no `stats`."""
 
     timestamp: int
     last_price: Amount | None = None
@@ -129,7 +129,7 @@ class _Ticker(Struct, gc=False):
     best_bid_amount: Amount | None = None
     best_ask_price: Amount | None = None
     best_ask_amount: Amount | None = None
-    stats: _Stats = _Stats()
+    stats: _Stats | None = None
 
 
 class Bar(Struct, frozen=True, gc=False):
@@ -212,16 +212,15 @@ def _of_ticker(text: str, market: str) -> Sequence[Decoded]:
     found = _ticker(text).params.data
     stats = found.stats
     fields: dict[str, Any] = {"timestamp": found.timestamp}
-    # A price of 0 is none.
-    for name, price in (("last", found.last_price), ("high", stats.high), ("low", stats.low)):
-        if price:
-            fields[name] = price
+    # A price of 0 is none: it must replace the last one.
     for name, price, amount in (
         ("bid", found.best_bid_price, found.best_bid_amount),
         ("ask", found.best_ask_price, found.best_ask_amount),
     ):
-        if price and amount is not None:
-            fields[name], fields[f"{name}_amount"] = price, amount
+        fields[name], fields[f"{name}_amount"] = price or 0.0, (price and amount) or 0.0
+    if stats is None:
+        return (Decoded("ticker", market, (fields,)),)
+    fields |= {"last": found.last_price or 0.0, "high": stats.high or 0.0, "low": stats.low or 0.0}
     quote = stats.volume_usd if stats.volume_notional is None else stats.volume_notional
     for name, volume in (("volume", stats.volume), ("quote_volume", quote)):
         if volume is not None:

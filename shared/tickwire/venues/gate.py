@@ -133,9 +133,9 @@ class _Best(Struct, gc=False):
 
     s: str
     t: int = 0
-    b: str = ""
+    b: str | None = None
     B: Amount = 0.0
-    a: str = ""
+    a: str | None = None
     A: Amount = 0.0
 
 
@@ -145,8 +145,8 @@ class _Day(Struct, gc=False):
     currency_pair: str = ""
     contract: str = ""
     last: str = ""
-    lowest_ask: str = ""
-    highest_bid: str = ""
+    lowest_ask: str | None = None
+    highest_bid: str | None = None
     base_volume: str = ""
     quote_volume: str = ""
     volume_24h_base: str = ""
@@ -245,13 +245,14 @@ def _of_book(book: _Book[Any]) -> tuple[Decoded]:
 def _of_best(text: str) -> tuple[Decoded, ...]:
     best = _bests(text).result
     fields = _amounts({"bid": best.b, "ask": best.a})
-    if not fields:
-        return ()
+    if best.t:
+        # The recorded frame of a market without any order has time 0.
+        fields["timestamp"] = best.t
     fields |= {f"{side}_amount": amount for side, amount in (("bid", best.B), ("ask", best.A)) if side in fields}
-    return (Decoded("ticker", best.s, ({"timestamp": best.t} | fields,)),)
+    return (Decoded("ticker", best.s, (fields,)),)
 
 
-def _amounts(texts: dict[str, str]) -> dict[str, Any]:
+def _amounts(texts: dict[str, str | None]) -> dict[str, Any]:
     """The numbers of those that have one; Gate writes `nan` for the volume of a market without trades."""
     return ticker_fields({name: text for name, text in texts.items() if text != "nan"})
 
@@ -264,10 +265,15 @@ def _of_days(text: str) -> tuple[Decoded, ...]:
 
 
 def _day(day: _Day) -> dict[str, Any]:
-    volumes = {"volume": day.base_volume or day.volume_24h_base,
-               "quote_volume": day.quote_volume or day.volume_24h_quote}  # fmt: skip
-    best = {"last": day.last, "bid": day.highest_bid, "ask": day.lowest_ask}
-    return _amounts(best | {"high": day.high_24h, "low": day.low_24h} | volumes)
+    return _amounts({
+        "last": day.last,
+        "bid": day.highest_bid,
+        "ask": day.lowest_ask,
+        "high": day.high_24h,
+        "low": day.low_24h,
+        "volume": day.base_volume or day.volume_24h_base,
+        "quote_volume": day.quote_volume or day.volume_24h_quote,
+    })  # fmt: skip
 
 
 WEEKS = ("7d", "1w")

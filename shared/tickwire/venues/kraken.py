@@ -15,7 +15,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct, field
+from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
@@ -90,12 +90,12 @@ class _Ticker(Struct, gc=False):
     """Prices are 0 where there are none, the time then that of the epoch (recorded)."""
 
     symbol: str
-    bid: Amount = 0.0
-    bid_qty: Amount = 0.0
-    ask: Amount = 0.0
-    ask_qty: Amount = 0.0
-    high: Amount = 0.0
-    low: Amount = 0.0
+    bid: Amount | UnsetType = UNSET
+    bid_qty: Amount | UnsetType = UNSET
+    ask: Amount | UnsetType = UNSET
+    ask_qty: Amount | UnsetType = UNSET
+    high: Amount | UnsetType = UNSET
+    low: Amount | UnsetType = UNSET
     last: Decimal | None = None
     change: Decimal | None = None
     volume: Decimal | None = None
@@ -193,18 +193,21 @@ def _ticker(found: _Ticker) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     if found.timestamp is not None and (time := ms_of(found.timestamp)) > 0:
         fields["timestamp"] = time
-    for name, price, amount in (("bid", found.bid, found.bid_qty), ("ask", found.ask, found.ask_qty)):
-        if price:
-            fields |= {name: price, f"{name}_amount": amount}
-    fields |= {name: price for name, price in (("high", found.high), ("low", found.low)) if price}
-    # "Ticker (Level 1)": `change` is that of the last price in 24 hours, `vwap` the average price of `volume`.
-    sums = {
+    # "Ticker (Level 1)": `change` is that of the last price in 24 hours, `vwap` the average price of `volume`. A price
+    # of 0 is none, and replaces the last one.
+    numbers = {
+        "bid": found.bid,
+        "bid_amount": found.bid_qty,
+        "ask": found.ask,
+        "ask_amount": found.ask_qty,
+        "high": found.high,
+        "low": found.low,
         "last": found.last,
         "open": None if found.last is None or found.change is None else found.last - found.change,
         "volume": found.volume,
         "quote_volume": None if found.volume is None or found.vwap is None else found.volume * found.vwap,
     }
-    return fields | ticker_fields(sums)
+    return fields | ticker_fields({name: value for name, value in numbers.items() if value is not UNSET})
 
 
 def _of_candles(text: str) -> Sequence[Decoded]:

@@ -253,8 +253,7 @@ def _of_best(text: str) -> Sequence[Decoded] | None:
         return None
     item: dict[str, Any] = {} if found.timestamp is None else {"timestamp": found.timestamp}
     for name, side in (("bid", found.bids), ("ask", found.asks)):
-        if len(side) >= 2:
-            item[name], item[f"{name}_amount"] = side[0], side[1]
+        item[name], item[f"{name}_amount"] = (side[0], side[1]) if len(side) >= 2 else (0.0, 0.0)
     return (Decoded("ticker", _market(frame.topic), (item,)),)
 
 

@@ -134,15 +134,15 @@ class _Book(Struct):
 
 
 class _Ticker(Struct, gc=False):
-    """Texts are empty where there is no such value."""
+    """Texts are empty where there is no such value, as the best price of an empty side."""
 
     ts: int
     instType: str = ""
     last: str = ""
-    askPx: str = ""
-    askSz: str = ""
-    bidPx: str = ""
-    bidSz: str = ""
+    askPx: str | None = None
+    askSz: str | None = None
+    bidPx: str | None = None
+    bidSz: str | None = None
     open24h: str = ""
     high24h: str = ""
     low24h: str = ""
@@ -233,7 +233,7 @@ def _of_books(text: str) -> Sequence[Decoded] | None:
 
 
 def _of_best(text: str) -> Sequence[Decoded] | None:
-    """`bbo-tbt`: the best level of each side, none of an empty one."""
+    """`bbo-tbt`: the best level of each side, no level of an empty one."""
     frame = _books(text)
     if frame.data is None:
         return None
@@ -241,8 +241,7 @@ def _of_best(text: str) -> Sequence[Decoded] | None:
     for book in frame.data:
         fields: dict[str, Any] = {"timestamp": book.ts}
         for name, side in (("bid", book.bids), ("ask", book.asks)):
-            if side:
-                fields[name], fields[f"{name}_amount"] = side[0].price, side[0].amount
+            fields[name], fields[f"{name}_amount"] = (side[0].price, side[0].amount) if side else (0.0, 0.0)
         items.append(fields)
     return (Decoded("ticker", frame.arg.instId, items),)
 

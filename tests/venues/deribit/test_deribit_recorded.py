@@ -57,10 +57,11 @@ def of_book(data: Any) -> BookSnapshot | Diff:
 
 def of_ticker(data: Any) -> dict[str, Any]:
     stats = data.get("stats", {})
-    prices = {"last": data.get("last_price"), "high": stats.get("high"), "low": stats.get("low")}
+    prices: dict[str, Any] = {}
+    if "stats" in data:
+        prices = {"last": data["last_price"] or 0, "high": stats["high"] or 0, "low": stats["low"] or 0}
     for side in ("bid", "ask"):
-        if data[f"best_{side}_price"]:
-            prices |= {side: data[f"best_{side}_price"], f"{side}_amount": data[f"best_{side}_amount"]}
+        prices |= {side: data[f"best_{side}_price"] or 0, f"{side}_amount": data[f"best_{side}_amount"] or 0}
     volumes = {"volume": stats.get("volume"), "quote_volume": stats.get("volume_notional", stats.get("volume_usd"))}
     fields = {name: float(value) for name, value in (prices | volumes).items() if value is not None}
     return {"timestamp": int(data["timestamp"])} | fields

@@ -62,7 +62,9 @@ def of_contract_trade(row: Any) -> Trade:
 
 def of_best(row: Any) -> dict[str, float]:
     names = {"bid": "b", "bid_amount": "B", "ask": "a", "ask_amount": "A"}
-    return {"timestamp": row["t"]} | {ours: number(row[theirs]) for ours, theirs in names.items()}
+    # One has empty texts as prices, no amounts, and 0 as its time: of a market without any order.
+    timed = {"timestamp": row["t"]} if row["t"] else {}
+    return timed | {ours: number(row[theirs] or 0) for ours, theirs in names.items()}
 
 
 def of_day(row: Any) -> dict[str, float]:
@@ -88,7 +90,7 @@ def expected(frame: dict[str, Any]) -> tuple[Decoded, ...]:
             diff = Diff(timestamp=result["t"], bids=bids, asks=asks, first=result["U"], last=result["u"])
             return (Decoded("book", market, (diff,)),)
         case "spot.book_ticker" | "futures.book_ticker":
-            return (Decoded("ticker", result["s"], (of_best(result),)),) if result["b"] else ()
+            return (Decoded("ticker", result["s"], (of_best(result),)),)
         case _:
             timed = {"timestamp": frame["time_ms"]} if "time_ms" in frame else {}
             return (Decoded("ticker", rows[0]["contract"], [timed | of_day(row) for row in rows]),)

@@ -79,10 +79,8 @@ def of_book(kind: str, row: Any) -> BookSnapshot | Diff:
 def of_ticker(row: Any) -> dict[str, Any]:
     names = {"last": "last", "bid": "bid", "bid_amount": "bid_qty", "ask": "ask", "ask_amount": "ask_qty",
              "high": "high", "low": "low", "volume": "volume"}  # fmt: skip
-    if number(row["bid"]) == 0:
-        # A market that was never traded says 0, and the time of the epoch.
-        return {}
-    found: dict[str, Any] = {"timestamp": ms(row["timestamp"])}
+    # A market without any order says 0, and the time of the epoch.
+    found: dict[str, Any] = {"timestamp": ms(row["timestamp"])} if number(row["bid"]) else {}
     found |= {ours: number(row[theirs]) for ours, theirs in names.items() if theirs in row}
     if "last" in row:
         found["open"] = float(Decimal(row["last"]) - Decimal(row["change"]))
