@@ -10,6 +10,8 @@ import pytest
 from tickwire.streamer.tickers import TickerState
 from tickwire.venues.registry import dialect_of
 
+pytestmark = pytest.mark.pure
+
 
 def okx(channel: str, **row: Any) -> dict[str, Any]:
     return {"arg": {"channel": channel, "instId": "A-B"}, "data": [{"ts": "9", "instType": "SPOT"} | row]}

@@ -156,7 +156,7 @@ def test_products_of_one_book_have_the_name_of_the_one_that_frames_name(recorded
     assert market_name({"id": "A-B"}) == "A-B"
 
 
-def test_a_ticker_has_no_fields_that_the_venue_leaves_empty_but_those_of_an_empty_side() -> None:
+def test_a_ticker_has_no_fields_that_are_empty_but_those_of_an_empty_side() -> None:
     row = {"type": "ticker", "product_id": "A-B", "price": "1", "best_bid": "", "volume_24_h": ""}
     empty = {"type": "ticker", "product_id": "", "price": ""}
     frame = {"channel": "ticker", "timestamp": "2026-04-07T14:30:02Z", "sequence_num": 0,
