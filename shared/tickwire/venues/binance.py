@@ -41,7 +41,9 @@ PROFILE = Profile(
         },
         amount={"spot": "base", "linear": "base", "inverse": "contracts"},
     ),
-    # "Kline/Candlestick data": `startTime` is inclusive, rows ascend from it, and a minute without a trade has a row.
+    # "Kline/Candlestick data": `startTime` is inclusive, and rows ascend from it. A minute without a trade has a row
+    # (Binance, "Kline always generate even if there is no trade", binance-public-data, issue 153), but one of an outage
+    # may have none (ccxt's issue 8068).
     # For COIN-M futures ccxt 4.5.90 reads "Base asset volume" (index 7, `parse_ohlcv`) by REST, and contracts (`v`)
     # live.
     candles=CandleFacts(

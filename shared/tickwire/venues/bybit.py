@@ -21,10 +21,9 @@ from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile,
 PROFILE = Profile(
     exchanges=("bybit", "bybiteu"),
     # API v5, "Place Order": amounts are in USD for inverse contracts, and in base currency for USDT and USDC contracts.
-    # "Get Recent Public Trades" returns the newest trades, whatever the requested time, with times in ms: at most 60 of
-    # spot markets and 1,000 of others (ccxt 4.5.90 `fetch_trades`; API v3, "Recent Trade" and "Public Trading
-    # History"). Ids of spot markets rise, those of contracts are UUIDs (recorded messages); nothing says that `i` of
-    # the topic and `execId` by REST are the same id.
+    # "Get Recent Public Trades" returns the newest trades, whatever the requested time, with times in ms: "`spot`:
+    # [1,60], others: [1,1000]" (`limit`); ccxt 4.5.90 `fetch_trades` sends no time. Ids of spot markets rise, those of
+    # contracts are UUIDs (recorded messages); nothing says that `i` of the topic and `execId` by REST are the same id.
     trades=TradeFacts(
         ids="opaque",
         method="newest",

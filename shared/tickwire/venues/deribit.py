@@ -34,8 +34,10 @@ PROFILE = Profile(
         params={"sorting": "asc"},
         page=1000,
         cut="oldest",
-        # "public/get_last_trades_by_currency_and_time", of the same trades: "requests with `start_timestamp` older than
-        # 24 hours will return an empty result without an error". The minute is for a clock that is behind.
+        # Deribit's support, "Accessing historical trades and orders using API": "Recent trades: Available for 24 hours
+        # before removal". "public/get_last_trades_by_currency_and_time", of the same trades: "requests with
+        # `start_timestamp` older than 24 hours will return an empty result without an error". ccxt 4.5.90 also sends
+        # `include_old`, which is not documented any more. The minute is for a clock that is behind.
         reach_ms=86_400_000 - 60_000,
         # `timestamp`: "the timestamp of the trade (milliseconds since the UNIX epoch)".
         resolution_ms=1,

@@ -32,12 +32,14 @@ PROFILE = Profile(
         resolution_ms=1,
         amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},
     ),
-    # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after`, the time of one page apart; a minute without a trade has a
-    # row. For derivatives ccxt reads index 6, `volCcy` ("the value is the number of base currency"), by REST and live.
+    # ccxt 4.5.90 `fetch_ohlcv` sends `before` and `after`, the time of one page apart. An interval without a trade has
+    # a row of volume 0 at the close before it (rows of BTC/USD, a market with few trades, in ccxt's issue 24949). For
+    # derivatives ccxt reads index 6, `volCcy` ("the value is the number of base currency"), by REST and live.
     candles=CandleFacts(
         since="honoured",
         windowed=True,
-        # "Get candlesticks": `confirm`, "1: K line is completed".
+        # "Get candlesticks": `confirm`, "1: K line is completed". ccxt 4.5.90 drops it from the rows of REST, and how
+        # soon after the end of a candle its row there is complete is not documented.
         settle_ms=0,
         quiet="rows",
         volume={"spot": "base", "linear": "base", "inverse": "base"},
