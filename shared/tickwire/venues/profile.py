@@ -91,7 +91,9 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     """`honoured`: a response begins with the first candle at or after `since`, so a later beginning proves that nothing
     was traded before. `ignored`: a response has the newest candles, whatever `since` is."""
     windowed: bool | None = None
-    """Whether a response ends the time of one page after `since`, even if it has fewer rows than a page."""
+    """Whether a response ends the time of one page after `since`, even if it has fewer rows than a page.
+
+    A full page that begins later was cut at its beginning: it contains the end of that time, too."""
     newest_rows: int | None = None
     """How many of the newest candles REST returns at most, whatever the request is."""
     quiet: Literal["rows", "none"] | None = None

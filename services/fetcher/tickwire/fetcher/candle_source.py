@@ -72,6 +72,7 @@ class CandleSource:
             limit=opening.page_limit(self._exchange.features, market, "fetchOHLCV") or DEFAULT_PAGE,
             timeframes=frozenset(offered),
             honours_since=declared.since == "honoured",
+            windowed=declared.windowed is True,
             newest_rows=declared.newest_rows,
             quiet_rows=declared.quiet == "rows",
         )

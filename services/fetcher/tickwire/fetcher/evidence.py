@@ -34,12 +34,13 @@ class Evidence:
         self._left_out: list[Range] = []
         """Intervals without a row in an earlier page, where the exchange has a row for each quiet interval."""
 
-    def credit(self, page: PageRows, asked: int | None) -> None:
-        """Record what a page proves. `asked` is the `since` of its request (ms)."""
+    def credit(self, page: PageRows, asked: int | None, limit: int | None = None) -> None:
+        """Record what a page proves. `asked` and `limit` are the `since` (ms) and the `limit` of its request."""
         self.page, self.answered = page, True
         if page.rows:
             self.newest = max(page.rows[-1][0], self.newest or 0)
-        found = proof.proven(page, self.grid, asked, self.closed, honours_since=self.facts.honours_since)
+        since = None if proof.is_cut(page, asked, limit, self.facts) else asked
+        found = proof.proven(page, self.grid, since, self.closed, honours_since=self.facts.honours_since)
         if self.facts.quiet_rows:
             found = self._without_new_holes(page, asked, found)
         if asked is not None:

@@ -31,7 +31,7 @@ class OwnPages:
         if isinstance(reply, RefusedRequest):
             return reply
         assert isinstance(reply, PageRows)
-        self._evidence.credit(reply, since)
+        self._evidence.credit(reply, since, limit)
         return None
 
     def page(self, gap: Range) -> Steps[RefusedRequest | None]:

@@ -18,6 +18,7 @@ class PagingFacts:
     - `limit`: candles of the largest page.
     - `timeframes`: those that the exchange offers.
     - `honours_since`: an answer begins with the first candle at or after `since`.
+    - `windowed`: an answer has only candles of the time of one page from `since` on.
     - `newest_rows`: the exchange keeps only so many candles, its newest; None where it is not declared.
     - `quiet_rows`: an interval without a trade has a row, so an absent row is a defect of the answer.
     """
@@ -25,6 +26,7 @@ class PagingFacts:
     limit: int
     timeframes: frozenset[str] = frozenset()
     honours_since: bool = False
+    windowed: bool = False
     newest_rows: int | None = None
     quiet_rows: bool = False
 

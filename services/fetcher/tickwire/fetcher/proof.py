@@ -6,6 +6,7 @@ from the first to the last of them, including the holes between them. Nothing el
 - The part between the requested `since` and the first row is proven only where the profile declares that the exchange
   honours `since`, and only by two rows or more. Other exchanges answer with their newest rows whatever was asked, which
   ccxt then cuts to look like a page; and a lone row after a gap is the answer of an exchange that repeats its last one.
+  Nor is it proven if the page may have been cut at its beginning (`is_cut`).
 - A hole before a lone last row is proven only there, too: other exchanges may add their newest candle to any page.
 - The place of a rejected row is doubtful. So is that of an absent row where the exchange has a row for each interval
   without a trade. If such an exchange honours `since`, it has no row where two answers leave it out.
@@ -23,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from tickwire.fetcher.page_rows import PageRows
+from tickwire.fetcher.paging_types import PagingFacts
 from tickwire.model import timeframes
 from tickwire.model.ranges import Range, merge, subtract
 from tickwire.model.timeframes import Grid
@@ -51,6 +53,18 @@ def proven(page: PageRows, grid: Grid, asked: int | None, closed: int | None, *,
         if len(later) > 1 and later[0] == first and asked < first:
             ranges.append(Range(asked, first))
     return merge(part for whole in merge(ranges) for part in subtract(whole, page.doubts))
+
+
+def is_cut(page: PageRows, asked: int | None, limit: int | None, facts: PagingFacts) -> bool:
+    """Whether candles at the beginning of the requested range may be absent because newer ones filled the page.
+
+    A full page of a window of one page's time that begins later contains the end of the window, too. And an exchange
+    forgets its oldest candle with each new one: the first of all that it keeps is not the first there was.
+    """
+    if asked is None or not page.opens or page.opens[0] <= asked:
+        return False
+    rows, kept = len(page.opens), facts.newest_rows
+    return (facts.windowed and limit is not None and rows >= limit) or (kept is not None and rows >= kept)
 
 
 def left_out(page: PageRows, grid: Grid, asked: int | None) -> list[Range]:
