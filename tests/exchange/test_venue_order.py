@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import ccxt.async_support
+import ccxt.pro
 import pytest
 from aiohttp import web
 from hypothesis import given
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from support.trading import ANY_TIME, START
 from support.web import exchange_at, served
 from tickwire.exchange import opening
+from tickwire.exchange.ccxt_patches.rest_traps import with_rest_traps
 from tickwire.exchange.ccxt_patches.venue_order import oldest_first
 from tickwire.exchange.past_trades import PageRequest, PastTrades
 from tickwire.venues.registry import profile_of
@@ -120,6 +122,20 @@ async def test_ids_that_are_known_to_rise_order_the_trades_of_one_millisecond() 
     listed = executed([0, 1, 1, 1, 2], ["9", "12", "11", "10", "13"])
     page = await fetched("bitfinex", listed)
     assert [each.id for each in page] == ["9", "10", "11", "12", "13"]
+
+
+def test_live_trades_of_one_millisecond_keep_the_order_of_the_frame() -> None:
+    # hitbtc lists the oldest first; as texts, "10" is before "9".
+    patched = with_rest_traps(ccxt.pro.hitbtc)({})
+    rows = [{"t": START, "i": id_, "p": "1", "q": "1", "s": "buy"} for id_ in (9, 10, 11)]
+    found = patched.parse_ws_trades(rows, patched.safe_market_structure(market("htx")))
+    assert [each["id"] for each in found] == ["9", "10", "11"]
+    # cryptocom lists the newest first, as recorded, which the ids alone show where the time is the same.
+    patched = with_rest_traps(ccxt.pro.cryptocom)({})
+    rows = [{"d": id_, "t": START, "p": "1", "q": "1", "s": "BUY", "i": "BTCUSD"} for id_ in ("1000", "999", "98")]
+    patched.set_markets([patched.safe_market_structure(market("htx"))])
+    found = patched.parse_trades(rows, patched.market(SPOT))
+    assert [each["id"] for each in found] == ["98", "999", "1000"]
 
 
 async def test_ccxt_by_itself_sorts_the_trades_of_one_millisecond_by_id() -> None:

@@ -1,4 +1,4 @@
-"""Trades of one timestamp stay in the order in which the venue listed them.
+"""Trades of one timestamp stay in the order in which the venue listed them, live and by REST.
 
 ccxt 4.5.90 sorts the trades of an answer by timestamp and then by id as a text (`parse_trades_helper`). Where ids are
 UUIDs or hashes, that is an arbitrary order of the trades of one millisecond: the last one is not the candle's close.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextvars import ContextVar
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from tickwire.venues.registry import profile_of
@@ -28,17 +29,28 @@ _page_of_trades: ContextVar[bool] = ContextVar("page of trades", default=False)
 def oldest_first(listed: Sequence[Any], key: Any, *, newest_first: bool | None = None) -> Sequence[Any]:
     """The list, turned if the values of `key` fall from its first item to its last.
 
-    If they are equal, `newest_first` decides; where that is unknown, the list stays as it is.
+    If they are equal, `newest_first` decides; where that is unknown, ids that are whole numbers and fall throughout.
     """
     if len(listed) < 2:
         return listed
     try:
         first, last = listed[0][key], listed[-1][key]
-        turned = newest_first if first == last else first > last
+        turned = first > last
     except (TypeError, KeyError, IndexError):
         # Items that ccxt sorts by a default value.
         return listed
+    if first == last:
+        turned = _ids_fall(listed) if newest_first is None else newest_first
     return listed[::-1] if turned else listed
+
+
+def _ids_fall(listed: Sequence[Any]) -> bool:
+    """Whether all ids are whole numbers, each below the one before."""
+    ids = [str(each.get("id")) if isinstance(each, dict) else "" for each in listed]
+    if not all(id_.isdecimal() for id_ in ids):
+        return False
+    numbers = [int(id_) for id_ in ids]
+    return all(later < before for before, later in pairwise(numbers))
 
 
 class VenueOrder(Exchange):  # type: ignore[misc]
