@@ -18,6 +18,7 @@ from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BrokerUnavailable
 from tickwire.model.feeds import Trade
 from tickwire.settings import NatsSettings, StreamerSettings
+from tickwire.venues.dialect import NoTrade
 from trades.trade_feed import consecutive, push, running, witness
 
 pytestmark = pytest.mark.actors
@@ -61,6 +62,26 @@ async def test_a_hole_in_the_ids_is_repaired_without_a_disconnection(bus: Bus) -
         push(body.sink, [*trades(0, 40), *trades(45, 60)])
         await seen.until(lambda: consecutive(seen, 0, 60) or consecutive(seen, 0, 100))
         assert seen.gaps == []
+
+
+async def test_an_id_that_was_given_to_no_trade_is_neither_on_the_tape_nor_missing(bus: Bus) -> None:
+    venue = ScriptedVenue(Rest([each for each in trades(0, 100) if each.id not in ("0", "30", "31", "59")]))
+
+    def unused(place: int) -> NoTrade:
+        return NoTrade(id=str(place), timestamp=trade(place).timestamp)
+
+    happened: list[Trade] = trades(0, 60)
+    for place in (0, 30, 31, 59):
+        happened[place] = unused(place)
+    async with witness(bus) as seen, running(bus, venue) as body:
+        push(body.sink, happened, frame=1)
+        push(body.sink, trades(60, 70))
+        await seen.until(lambda: bool(seen.trades) and seen.trades[-1].id == "69")
+        assert seen.trades == [*trades(1, 30), *trades(32, 59), *trades(60, 70)]
+        assert seen.gaps == []
+        assert venue.rest.calls == []
+        assert body.state == "live"
+        assert all(message.trades for message in seen.messages[1:]), "a message about nothing"
 
 
 async def test_trades_that_the_exchange_repeats_are_counted_and_not_on_the_tape(bus: Bus) -> None:

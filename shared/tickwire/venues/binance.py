@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
 from tickwire.venues.decoding import candle_of, decoder
-from tickwire.venues.dialect import Decoded, Dialect, Diff, Refusal
+from tickwire.venues.dialect import Decoded, Dialect, Diff, NoTrade, Refusal
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
@@ -33,7 +33,7 @@ PROFILE = Profile(
         resolution_ms=1,
         # "Old trade lookup": the same request for trades that are not aggregated, by their own ids. ccxt 4.5.90 raises
         # without an API key, and requests at most 500 of contracts. The stream `trade` of contracts also numbers what
-        # is no trade of the market (`_of_trade`), and REST does not have that: such an id is a gap.
+        # is no trade of the market (`_of_trade`), and REST does not have that: after a cut such an id is a gap.
         raw={
             "spot": {"fetchTradesMethod": "publicGetHistoricalTrades"},
             "linear": {"fetchTradesMethod": "fapiPublicGetHistoricalTrades"},
@@ -162,14 +162,14 @@ def _of_aggregate(text: str) -> tuple[Decoded, ...]:
 
 
 def _of_trade(text: str) -> tuple[Decoded, ...]:
-    """Nothing for what is no trade of the market: neither "Old trade lookup" nor candles have it.
+    """What was not traded in the order book is no trade of the market, but has an id among those of trades.
 
-    "Market trades means trades filled in the order book. Only market trades will be returned, which means the insurance
-    fund trades and ADL trades won't be returned."
+    REST ("Old Trades Lookup") has no such id: "Market trades means trades filled in the order book. Only market trades
+    will be returned, which means the insurance fund trades and ADL trades won't be returned."
     """
     t = _trade(text)
     if t.X != "MARKET":
-        return ()
+        return (Decoded("trade", t.s, (NoTrade(id=str(t.t), timestamp=t.T),)),)
     if not t.p:
         raise msgspec.ValidationError(f"trade {t.t} has no price")
     made = Trade(id=str(t.t), timestamp=t.T, side="sell" if t.m else "buy", price=t.p, amount=t.q)

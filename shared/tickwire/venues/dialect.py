@@ -8,7 +8,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -17,6 +17,17 @@ from tickwire.venues.profile import MarketKind
 
 Texts = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
 """The price and amount of each bid and of each ask, as the venue wrote them."""
+
+
+class NoTrade(Trade, frozen=True, kw_only=True):
+    """An id that counts up with those of trades, but was given to no trade of the market: without it, it seems missing.
+
+    A dialect has it among the trades of a frame. It takes part in their order, and does not come on the tape.
+    """
+
+    side: Literal["buy", "sell"] | None = None
+    price: float = 0.0
+    amount: float = 0.0
 
 
 class BookSnapshot(Struct, frozen=True, kw_only=True):
@@ -66,8 +77,8 @@ class Decoded(NamedTuple):
     """Market data of one feed in one frame.
 
     `market` is the name by which frames call the market: `Dialect.market_name`. `items`, oldest first, are according to
-    `kind`: trade: `Trade`; book: `BookSnapshot` or `Diff`; ticker: dicts of `feeds.Ticker`'s fields; candle:
-    `VenueCandle`. `timeframe` is that of a candle, by ccxt's name.
+    `kind`: trade: `Trade` or `NoTrade`; book: `BookSnapshot` or `Diff`; ticker: dicts of `feeds.Ticker`'s fields;
+    candle: `VenueCandle`. `timeframe` is that of a candle, by ccxt's name.
     """
 
     kind: str

@@ -10,7 +10,7 @@ import pytest
 
 from tickwire.model.feeds import Trade
 from tickwire.venues.binance import decode
-from tickwire.venues.dialect import Decoded
+from tickwire.venues.dialect import Decoded, NoTrade
 
 pytestmark = pytest.mark.pure
 
@@ -45,8 +45,9 @@ def test_a_trade_of_the_order_book_is_a_trade() -> None:
         {"X": "UNHEARD_OF"},
     ],
 )
-def test_what_was_not_traded_in_the_order_book_is_no_trade(other: dict[str, str]) -> None:
-    assert decoded(TRADE | other) == ()
+def test_what_was_not_traded_in_the_order_book_is_no_trade_but_has_an_id(other: dict[str, str]) -> None:
+    nothing = NoTrade(id="7950493455", timestamp=1785780046071)
+    assert decoded(TRADE | other) == (Decoded("trade", "BTCUSDT", (nothing,)),)
 
 
 def test_a_trade_of_the_market_without_a_price_is_malformed() -> None:

@@ -11,6 +11,7 @@ from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.ordering import Source, TradeRun
 from tickwire.streamer.trades.queue import BATCH_TRADES
 from tickwire.tape.writer import TapeWriter
+from tickwire.venues.dialect import NoTrade
 from tickwire.venues.units import stated_in_trades
 
 MESSAGE_BYTES = 512 * 1024
@@ -29,16 +30,19 @@ class TradeAppender:
     async def append(self, runs: Sequence[TradeRun]) -> None:
         """Append runs, and report their gaps. Raises Fenced."""
         for run in runs:
+            trades = [trade for trade in run.trades if type(trade) is not NoTrade]
+            if run.trades and not trades and run.gap is None:
+                continue
             # A run may have a gap and no trades.
-            for start in range(0, max(1, len(run.trades)), BATCH_TRADES):
+            for start in range(0, max(1, len(trades)), BATCH_TRADES):
                 await self.append_message(
-                    run.trades[start : start + BATCH_TRADES],
+                    trades[start : start + BATCH_TRADES],
                     run.received or now_ms(),
                     source=run.source,
                     gap=None if start else run.gap,
                 )
             if run.source == "rest":
-                self._status.repaired += len(run.trades)
+                self._status.repaired += len(trades)
             self._report(run.gap)
 
     async def declare_complete(self, until: int, gap: Gap | None) -> None:
