@@ -27,6 +27,7 @@ PROFILE = Profile(
     trades=TradeFacts(
         ids="opaque",
         method="newest",
+        # An answer in the README of carpenstar/bybitapi-sdk-derivatives, "Public Trading History".
         newest_first=True,
         page=1000,
         pages={"spot": 60},

@@ -26,6 +26,7 @@ PROFILE = Profile(
         ids="opaque",
         ids_shared=True,
         method="newest",
+        # The recorded answer of "Get trades".
         newest_first=True,
         older=Older(before="after", page=100, params={"method": "publicGetMarketHistoryTrades"}),
         page=500,
