@@ -27,7 +27,8 @@ PROFILE = Profile(
         ids="opaque",
         ids_shared=True,
         # ccxt 4.5.90 `fetch_trades` requests `fills-history`. "Get Market Trades", "Get History Transactions": by
-        # `startTime`, `tradeId` descending, default 500 and at most 1,000; `idLessThan`: those before an id.
+        # `startTime`, `tradeId` descending, default 500 and at most 1,000; `idLessThan`: those before an id. Measured
+        # by others in 2026: of futures the response has the newest trades, whatever `startTime` is.
         method="by_time",
         needs_until=False,
         newest_first=True,
@@ -38,7 +39,9 @@ PROFILE = Profile(
         # Bitget are whole seconds, too.
         resolution_ms=1000,
         # Spot: 30 days, "startTime and endTime should be within 7days". Futures: "the last 7 days" (before: 90 days).
-        reach_ms=7 * 86_400_000,
+        # Measured by others in 2026: answered to 167.91 hours ago, error 40707 from 168 hours on. An hour less, as a
+        # request from the very limit is too old when it arrives.
+        reach_ms=7 * 86_400_000 - 3_600_000,
         # API v2: amounts of USDT and USDC futures are in base currency (contract size 1 in ccxt 4.5.90). The
         # documentation does not give the unit for coin-settled futures, so it is unknown.
         amount={"spot": "base", "linear": "base"},
@@ -48,8 +51,9 @@ PROFILE = Profile(
         # Data": the 200 candles before `endTime` at most.
         since="honoured",
         windowed=True,
-        # "Get History Candlestick Data", "Candlestick Channel": the examples have rows of volume 0.
-        quiet="rows",
+        # `quiet` is unknown: rows of volume 0 are in the documentation's examples of spot markets ("Get History
+        # Candlestick Data", "Candlestick Channel"), but nothing says that each interval has a row, nor that contracts
+        # have any.
         # "Get Candlestick Data" of spot markets lists no bar of two hours, and neither does ccxt 4.5.90
         # (`options.fetchOHLCV.timeframes.spot`), which lists them for the exchange.
         absent={"spot": ("2h",)},
@@ -59,7 +63,7 @@ PROFILE = Profile(
     ),
     # "Depth Channel": `books` sends a snapshot of 400 levels, then changes with the CRC32 of the best 25 levels. The
     # recorded snapshots have checksum 0, and ccxt 4.5.90 compares none of a snapshot. There is no number in recorded
-    # frames of v2.
+    # frames of v2; later documentation has `seq`, which only increases, and in 2026 no checksum any more.
     book=BookFacts(deltas=True, snapshot="socket", sequence=None, depth=400, checksum_levels=25),
     # API v2, "Websocket API": the reply to each channel is `"event":"subscribe"` with the channel's `arg`. A connection
     # takes 1,000 channels, 240 requests to subscribe an hour, and ten messages a second; at most 50 channels are
@@ -105,6 +109,8 @@ class _Level(Struct, array_like=True, gc=False):
 
 
 class _Book(Struct):
+    """Checksum 0 is none: the recorded snapshots have it, whatever their levels are."""
+
     asks: list[_Level]
     bids: list[_Level]
     ts: int
@@ -182,7 +188,7 @@ def _of_books(text: str) -> Sequence[Decoded] | None:
         if frame.action == "snapshot":
             items.append(BookSnapshot(timestamp=book.ts, bids=bids, asks=asks, texts=texts))
         else:
-            items.append(Diff(timestamp=book.ts, bids=bids, asks=asks, checksum=book.checksum, texts=texts))
+            items.append(Diff(timestamp=book.ts, bids=bids, asks=asks, checksum=book.checksum or None, texts=texts))
     return (Decoded("book", f"{frame.arg.instType}:{frame.arg.instId}", items),)
 
 

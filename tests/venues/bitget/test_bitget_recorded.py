@@ -97,6 +97,19 @@ def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -
     assert seen == DECODED
 
 
+def test_a_change_with_checksum_0_has_none() -> None:
+    """As in the recorded snapshots; OKX once began to send 0 in each message (ccxt, pull request 30299)."""
+    row = {"asks": [["1.5", "2"]], "bids": [], "checksum": 0, "ts": "1"}
+    frame = {"action": "update", "arg": {"instType": "SPOT", "channel": "books", "instId": "AB"}, "data": [row]}
+    (found,) = decode(json.dumps(frame)) or ()
+    assert [item.checksum for item in found.items] == [None]
+
+
+def test_the_reach_of_trades_was_measured_to_be_answered() -> None:
+    assert PROFILE.trades.reach_ms is not None
+    assert PROFILE.trades.reach_ms < 167.91 * 3_600_000
+
+
 def test_trades_of_a_frame_come_oldest_first() -> None:
     rows = [{"ts": str(10 - n), "price": "1.5", "size": "2", "side": "sell", "tradeId": str(9 - n)} for n in range(3)]
     frame = {"action": "snapshot", "arg": {"instType": "SPOT", "channel": "trade", "instId": "AB"}, "data": rows}

@@ -127,6 +127,16 @@ async def test_past_trades_are_the_newest_of_a_range_in_whole_seconds(of: str) -
     assert recent == page[:100]
 
 
+@pytest.mark.parametrize("of", SYMBOLS)
+async def test_a_start_bounds_the_past_trades_of_spot_markets_alone(of: str) -> None:
+    since = NOW - 60_000
+    async with simulated(now=NOW) as running:
+        page = (await market(running, of, "fills-history", startTime=since, limit=1_000))["data"]
+        true = await truth(running, of, "trades", since=since)
+    assert 0 < len(true) < 1_000
+    assert len(page) == (len(true) if of == "spot" else 1_000)
+
+
 async def test_forgotten_trades_and_other_faults_hit_this_venue() -> None:
     async with simulated(now=NOW) as running:
         before = (await market(running, "mix", "fills-history", limit=30))["data"]

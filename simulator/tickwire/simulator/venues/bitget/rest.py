@@ -130,7 +130,10 @@ def _candles(spot: bool, history: bool) -> Endpoint:
 
 
 def _fills(spot: bool, history: bool) -> Endpoint:
-    """Return an endpoint of trades, newest first; their times are cut to whole seconds."""
+    """Return an endpoint of trades, newest first; their times are cut to whole seconds.
+
+    The history of contracts begins at its reach, whatever `startTime` is: so measured by others in 2026.
+    """
     default, most = (500, 1_000) if history else (100, 500 if spot else 100)
 
     def endpoint(request: Request) -> Answer:
@@ -142,8 +145,8 @@ def _fills(spot: bool, history: bool) -> Endpoint:
         first, end = trades.first_id, trades.id_at(now + 1)
         if history:
             since, until = _range(query, now)
-            reach = now - (SPOT_REACH_MS if spot else REACH_MS)
-            first, end = max(first, trades.id_at(max(since, reach))), min(end, trades.id_at(until + 1))
+            start = max(since, now - SPOT_REACH_MS) if spot else now - REACH_MS
+            first, end = max(first, trades.id_at(start)), min(end, trades.id_at(until + 1))
             before = _number(query, "idLessThan")
             end = end if before is None else min(end, bitget_rows.place_of(trades, before))
         page = newest(trades.by_id, first, max(first, end), limit, request.holes(found))
