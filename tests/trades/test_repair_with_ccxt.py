@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import re
 import time
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from aiohttp import web
 
 from support.feeds import Witness
 from tickwire.bus.connection import Bus
@@ -22,17 +28,19 @@ pytestmark = pytest.mark.actors
 PATIENT = StreamerSettings(repair_s=30.0, settle_ms=0)
 
 
-async def interrupted(said: Spoken, seen: Witness, since: int, missing: int, every_ms: int = 20) -> list[Deal]:
+async def interrupted(
+    said: Spoken, seen: Witness, since: int, missing: int, every_ms: int = 20, at_once: int = 1
+) -> list[Deal]:
     """Thirty deals live, `missing` while the sockets are cut, ten live again; all of them."""
     await said.server.until(lambda: bool(said.server.heard))
-    said.push(deals(0, 30, since, every_ms))
+    said.push(deals(0, 30, since, every_ms, at_once))
     await seen.until(lambda: len(seen.trades) == 30)
     subscribed = len(said.server.heard)
     await said.server.cut()
     end = 30 + missing
-    said.happened += deals(30, end, since, every_ms)
+    said.happened += deals(30, end, since, every_ms, at_once)
     await said.server.until(lambda: len(said.server.heard) > subscribed)
-    said.push(deals(end, end + 10, since, every_ms))
+    said.push(deals(end, end + 10, since, every_ms, at_once))
     return said.happened
 
 
@@ -85,6 +93,36 @@ async def test_a_second_of_more_trades_than_a_page_is_a_gap_from_the_last_trade_
         before, after = said.happened[29], said.happened[500]
         assert (gap.since, gap.after_id, gap.until, gap.before_id) == (before.at, "29", after.at, "500")
         assert [each.id for each in seen.trades] == [str(n) for n in (*range(30), *range(500, 640))]
+
+
+def with_uuids(said: Spoken) -> Spoken:
+    """The exchange with UUIDs as ids, which fall as texts while the trades go on."""
+
+    def id_of(number: int) -> str:
+        return str(uuid.UUID(int=(2**31 - 1 - number) << 97))
+
+    def renamed(answer: Any) -> Any:
+        if isinstance(answer, web.Response):
+            return answer
+        pattern = re.compile(r'"trade_id": "(\d+)"')
+        return json.loads(pattern.sub(lambda found: f'"trade_id": "{id_of(int(found[1]))}"', json.dumps(answer)))
+
+    return replace(
+        said,
+        frame=lambda deal: renamed(said.frame(deal)),
+        page=lambda happened, query: renamed(said.page(happened, query)),
+        ids=lambda deal: (id_of(deal.number), id_of(deal.number)),
+    )
+
+
+async def test_repaired_trades_of_one_millisecond_are_on_the_tape_in_the_venue_s_order(bus: Bus) -> None:
+    said = with_uuids(spoken.coinbase())
+    since = int(time.time() * 1000) - 120_000
+    async with speaking(said, settle_ms=0) as opened, following(bus, opened, said.symbol, PATIENT) as (_, seen):
+        await interrupted(said, seen, since, 250, every_ms=80, at_once=4)
+        await seen.until(lambda: "repaired" in seen.events() and len(seen.trades) == 290, 40)
+        assert whole(said, seen)
+        assert seen.gaps == []
 
 
 async def test_without_rest_one_warning_is_logged_and_each_interruption_is_a_gap_at_once(bus: Bus) -> None:

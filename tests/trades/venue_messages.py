@@ -25,9 +25,12 @@ class Deal(NamedTuple):
     amount: float
 
 
-def deals(first: int, end: int, since: int, every_ms: int = 100) -> list[Deal]:
-    """Deals `first` to `end - 1`, one each so many ms from `since` (that of number 0) on."""
-    return [Deal(number, since + number * every_ms, 100.0 + number % 7, 1 + number % 3) for number in range(first, end)]
+def deals(first: int, end: int, since: int, every_ms: int = 100, at_once: int = 1) -> list[Deal]:
+    """Deals `first` to `end - 1`, so many at once each so many ms from `since` (that of number 0) on."""
+    return [
+        Deal(number, since + number // at_once * every_ms, 100.0 + number % 7, 1 + number % 3)
+        for number in range(first, end)
+    ]
 
 
 def iso(at: int) -> str:
