@@ -30,6 +30,9 @@ PROFILE = Profile(
         # "Candle snapshot": a request has a first and a last time; "only the most recent 5000 candles are available".
         since="honoured",
         newest_rows=5000,
+        # "Hyperliquid's API serves Thursday-based (midnight UTC) weekly candles": rainbow-me/rainbow, pull request
+        # 6920 (2025-10-30), with the times that were received.
+        opens_at={"1w": 0},
         volume={"spot": "base", "linear": "base"},
         # "Subscriptions", `Candle`: "volume (base unit)".
         live_volume={"spot": "base", "linear": "base"},
@@ -114,7 +117,9 @@ class _Books(Struct):
 
 
 class _Klines(Struct, gc=False):
-    data: Kline
+    """ "Subscriptions" has `Candle[]`; the frame that ccxt 4.5.90 reads has one candle."""
+
+    data: Kline | list[Kline]
 
 
 class _Contexts(Struct):
@@ -157,8 +162,9 @@ def _of_books(text: str) -> Sequence[Decoded]:
 
 
 def _of_candles(text: str) -> Sequence[Decoded]:
-    kline: Kline = _klines(text).data
-    return (Decoded("candle", kline.s, (kline,), kline.i),)
+    data: Kline | list[Kline] = _klines(text).data
+    klines = data if isinstance(data, list) else [data]
+    return [Decoded("candle", kline.s, (kline,), kline.i) for kline in klines]
 
 
 def _of_contexts(text: str) -> Sequence[Decoded]:

@@ -149,6 +149,15 @@ def test_a_market_is_named_by_its_coin() -> None:
     assert market_name({"id": "@142", "baseName": "UBTC", "swap": False}) == "@142"
 
 
+def test_candles_may_come_in_a_list_as_documented() -> None:
+    """ "Subscriptions" gives the data of the channel as `Candle[]`; the frame in ccxt has one candle."""
+    frame = json.loads(CANDLE)
+    other = frame["data"] | {"i": "5m", "n": 21}
+    (single,), (second,) = decode(CANDLE) or (), decode(json.dumps(frame | {"data": other})) or ()
+    assert second.items[0].n == 21
+    assert decode(json.dumps(frame | {"data": [frame["data"], other]})) == [single, second]
+
+
 def test_a_candle_says_the_same_spaced_and_in_another_order() -> None:
     frame, found = json.loads(CANDLE), decode(CANDLE)
     assert decode(json.dumps(frame)) == found

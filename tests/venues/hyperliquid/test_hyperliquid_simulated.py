@@ -17,6 +17,7 @@ from ccxt.base.errors import ArgumentsRequired, ExchangeError, RateLimitExceeded
 from simulator.asking import connected, form, get, order
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
+from tickwire.venues.registry import profile_of
 
 pytestmark = pytest.mark.actors
 
@@ -110,6 +111,19 @@ async def test_candles_are_those_of_the_trades(symbol: str, timeframe: str) -> N
     prices = [each["price"] for each in trades]
     assert found[-2][1:5] == [prices[0], max(prices), min(prices), prices[-1]]
     assert found[-2][5] == pytest.approx(sum(each["amount"] for each in trades))
+
+
+async def test_weeks_open_on_thursday_by_rest_and_live() -> None:
+    """The times that rainbow-me/rainbow, pull request 6920, names: Thu, 30 Oct 2025 00:00:00 GMT, not Mon, 27 Oct."""
+    received_week = 1_761_782_400_000
+    assert profile_of("hyperliquid").candles.opens_at["1w"] % (7 * DAY) == received_week % (7 * DAY)
+    async with simulated(now=NOW, speed=1, **BTC) as running, socket(running) as connection:
+        rows = await candles(running, "1w", NOW - 30 * DAY, NOW)
+        await subscribe(connection, type="candle", coin="BTC", interval="1w")
+        (live,) = await received(connection, "candle")
+    assert len(rows) > 3
+    assert {(row["t"] - received_week) % (7 * DAY) for row in (*rows, live["data"])} == {0}
+    assert (live["data"]["t"], live["data"]["T"]) == (rows[-1]["t"], rows[-1]["T"])
 
 
 async def test_only_the_newest_5000_candles_are_available_within_the_times_asked_for() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from tickwire.model import timeframes
 from tickwire.simulator.answers import Answer, Refused
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
+from tickwire.simulator.market.candle_pages import candle_page
 from tickwire.simulator.market.rows import newest, top
 from tickwire.simulator.venue import Endpoint, Request
 from tickwire.simulator.venues.hyperliquid import rows as hyperliquid_rows
@@ -85,8 +86,11 @@ def _candles(request: Request) -> Answer:
         raise _unreadable()
     if asset is None or interval not in asset.found.intervals:
         raise Refused(500, "", status=500)
-    oldest = timeframes.advance(interval, timeframes.open_of(interval, now), 1 - NEWEST)
-    found = asset.found.candles.page(interval, max(start, oldest), end, NEWEST, now) if end >= oldest else []
+    style = hyperliquid_rows.style(interval)
+    opened = timeframes.open_of(interval, now - style.opens_at) + style.opens_at
+    oldest = timeframes.advance(interval, opened, 1 - NEWEST)
+    bounds = max(start, oldest), end
+    found = candle_page(asset.found, interval, bounds, NEWEST, now, style) if end >= oldest else []
     return Answer(
         found,
         lambda rows: [hyperliquid_rows.candle(asset, interval, row) for row in rows],

@@ -18,6 +18,7 @@ from msgspec import Struct
 
 from tickwire.simulator.market import day
 from tickwire.simulator.market.book import Book, Side
+from tickwire.simulator.market.candle_pages import PageStyle
 from tickwire.simulator.market.candles import DerivedCandles, Row
 from tickwire.simulator.market.coarse import coarser
 from tickwire.simulator.market.contracts import quoted
@@ -26,6 +27,8 @@ from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.market.generated import Trades, key_of
 from tickwire.simulator.market.rows import TradeRow, numbers, trade_rows
 
+WEEK_OPENS_MS = 3 * 86_400_000
+"""Weeks open on Thursday, so long after other weeks: they are counted from the epoch."""
 INTERVALS = ("1m", "3m", "5m", "15m", "30m", "1h", "2h", "4h", "8h", "12h", "1d", "3d", "1w", "1M")
 LEVELS = 20
 """Levels a side of a book."""
@@ -154,6 +157,11 @@ def levels(asset: Asset, side: Side) -> list[dict[str, Any]]:
 def book(asset: Asset, found: Book, time: int) -> dict[str, Any]:
     """Return a whole book."""
     return {"coin": asset.coin, "time": time, "levels": [levels(asset, found.bids), levels(asset, found.asks)]}
+
+
+def style(interval: str) -> PageStyle:
+    """Return how a page of candles is made."""
+    return PageStyle(opens_at=WEEK_OPENS_MS if interval == "1w" else 0)
 
 
 def candle(asset: Asset, interval: str, row: Row) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import msgspec
 
 from tickwire.simulator.faults import Fault
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
+from tickwire.simulator.market.candle_pages import candle_page
 from tickwire.simulator.market.cursors import CandleCursor, every
 from tickwire.simulator.market.exchange import Exchange
 from tickwire.simulator.market.rows import top
@@ -25,7 +26,7 @@ from tickwire.simulator.venues.hyperliquid.rows import Asset
 
 BOOK_FRAMES = 5
 """Frames of the book between two of its messages: at least half a second."""
-_CONTEXT_MS, _MIDS_MS = 500, 1_000
+_CONTEXT_MS, _MIDS_MS, _WEEK_MS = 500, 1_000, 250
 _UNREADABLE = "Error parsing JSON into valid websocket request: "
 _FIELDS: dict[str, tuple[str, ...]] = {
     "trades": ("coin",),
@@ -198,6 +199,17 @@ def _contexts(asset: Asset, now: int) -> Stream:
 
 
 def _candles(asset: Asset, interval: str, now: int) -> Stream:
+    if interval == "1w":
+        style, turn = hyperliquid_rows.style(interval), now // _WEEK_MS
+
+        def new_week(now: int) -> Iterable[Any]:
+            nonlocal turn
+            if now // _WEEK_MS != turn:
+                turn = now // _WEEK_MS
+                for row in candle_page(asset.found, interval, (None, None), 1, now, style):
+                    yield {"channel": "candle", "data": hyperliquid_rows.candle(asset, interval, row)}
+
+        return Stream(new_week)
     cursor = CandleCursor(asset.found, interval, now)
 
     def new(now: int) -> Iterable[Any]:
