@@ -111,6 +111,10 @@ class PastTrades:
         """The multiple (ms) to which the start of a range is rounded down: a second while the resolution is unknown."""
         return self._resolution_ms or SECOND_MS
 
+    def knows_sides(self, symbol: str) -> bool:
+        """Whether the sides of a market's past trades are the takers'; otherwise they may be the makers'."""
+        return self.facts.side_of(self._kind(symbol)) is not None
+
     def impossible(self, symbol: str) -> str | None:
         """Why past trades of a market cannot be requested at all; None as far as they can."""
         name = self._rest.id
@@ -234,7 +238,8 @@ class PastTrades:
             return list(await self._rest.fetch_trades(target.symbol, since=since, limit=form.limit, params=params))
 
         rows = await guarded_call(rows_of_page)
-        trades = list(target.admission.timed(_read(rows, target, self.facts.side), target.left_out))
+        side = self.facts.side_of(self._kind(target.symbol)) or "taker"
+        trades = list(target.admission.timed(_read(rows, target, side), target.left_out))
         trades.sort(key=_number if ask.first_id is not None else self._order)
         older = self.facts.older
         declared = self.facts.page_of(self._kind(target.symbol))

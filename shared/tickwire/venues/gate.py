@@ -23,7 +23,8 @@ from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile,
 
 _TRADES = TradeFacts(
     # "Public Trades Channel": `id` is "All Market Trade ID", so it need not count up within a market. ccxt 4.5.90 reads
-    # it live and by REST (`parse_trade`); a frame of 2026-09 has the same number as the trade's own of its market.
+    # it live and by REST (`parse_trade`), and it was the same for one trade (2022, gateio/rest-v4, issue 10); a frame
+    # of 2026-09 has the same number as the trade's own of its market.
     ids="opaque",
     ids_shared=True,
     # "Futures market transaction records": by `from` and `to`, whole seconds. Without `from`, which ccxt 4.5.90
@@ -33,6 +34,10 @@ _TRADES = TradeFacts(
     cut="newest",
     # `limit`: "maximum: 1000".
     page=1000,
+    # Spot: the REST API gave the other side than the socket for the same id, and with `last_id` the same one (2022,
+    # gateio/rest-v4, issue 10, which is open); the documentation says "Buy or sell order". Live: "Taker side". Futures:
+    # "taker side" (gateio/gateapi-go, issue 17).
+    sides={"spot": None},
     # `create_time_ms`: milliseconds with decimals (spot), "3 decimal places" of seconds (futures).
     resolution_ms=1,
     # "Futures market transaction records": `size` is in contracts of `quanto_multiplier`, or of 1 USD if that is 0

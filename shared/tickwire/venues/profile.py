@@ -72,12 +72,18 @@ class TradeFacts(Struct, frozen=True, kw_only=True):
     side: Literal["taker", "maker"] = "taker"
     """Whose side ccxt's `fetch_trades` gives. ccxt's manual, "Trade structure", means the taker's; a few classes pass
     the maker's on."""
+    sides: Mapping[MarketKind, Literal["taker", "maker"] | None] = field(default_factory=dict)
+    """`side` by kind of market, where it differs. None: unknown, so that only trades that came live, too, show it."""
     live_side: Literal["taker", "maker"] = "taker"
     """The same of `watch_trades`. Trades that a dialect decodes have the taker's."""
 
     def page_of(self, kind: MarketKind) -> int | None:
         """The largest page of a kind of market; None if it is unknown."""
         return self.pages.get(kind, self.page)
+
+    def side_of(self, kind: MarketKind) -> Literal["taker", "maker"] | None:
+        """Whose side ccxt's `fetch_trades` gives of a kind of market; None if it is unknown."""
+        return self.sides.get(kind, self.side)
 
 
 SETTLE_MS = 120_000

@@ -8,6 +8,7 @@ from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from tickwire.model.feeds import Gap, Trade
+from tickwire.streamer.trades import sides
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.memory import RestContents, TradeMemory
 from tickwire.streamer.trades.ordering import PageResult, Source, TradeRun, gap_after, known_until
@@ -52,11 +53,14 @@ class OrderingByContent:
         until: int | None = None,
         identity: Identity | None = None,
         drop_aggregated: DropAggregated | None = None,
+        *,
+        sides_known: bool = True,
     ) -> None:
         """`recent`: the last trades on the tape, as many as a REST page may hold. `until`: see `Ordering`.
 
-        `drop_aggregated`: see `Dialect`.
+        `drop_aggregated`: see `Dialect`. `sides_known`: whether REST pages give the takers' sides.
         """
+        self._sides_known = sides_known
         self._drop_aggregated = drop_aggregated
         self.last = recent[-1] if recent else None
         self.until = until
@@ -123,6 +127,8 @@ class OrderingByContent:
     def take_page(
         self, trades: Sequence[Trade], received: int, reason: str, floor: int | None = None
     ) -> tuple[list[TradeRun], PageResult]:
+        if not self._sides_known:
+            trades = sides.as_known(trades, self._all_known())
         if self.identity.differs(trades, self._all_known()):
             self._switch_to_content()
         self._settle_ids(trades)

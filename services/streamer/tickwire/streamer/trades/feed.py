@@ -91,7 +91,9 @@ async def _resumed(context: FeedContext, identity: Identity, end: int) -> Orderi
     recent = await recent_trades(context.bus, context.feed, end, 1 if by_id else READ_BACK)
     if by_id:
         return OrderingById(*recent)
-    return OrderingByContent(*recent, identity, dialect_of(context.feed.exchange).drop_aggregated)
+    drop_aggregated = dialect_of(context.feed.exchange).drop_aggregated
+    sides_known = context.venue.past.knows_sides(context.feed.symbol)
+    return OrderingByContent(*recent, identity, drop_aggregated, sides_known=sides_known)
 
 
 async def _learn_time(context: FeedContext) -> None:

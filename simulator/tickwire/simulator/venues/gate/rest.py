@@ -126,7 +126,10 @@ def _offset(interval: str) -> int:
 
 
 def trades(request: Request) -> Answer:
-    """GET /spot/trades and /futures/{settle}/trades: newest first; of too many in [from, to] the newest."""
+    """GET /spot/trades and /futures/{settle}/trades: newest first; of too many in [from, to] the newest.
+
+    Those of spot markets have the maker's side unless `last_id` is given: gateio/rest-v4, issue 10 (2022).
+    """
     found, query = _found(request), request.query
     history, limit = found.history, _limit(query, 100, 1_000)
     if history is None:
@@ -143,7 +146,10 @@ def trades(request: Request) -> Answer:
         pages = (_whole(query, "page") or 1) - 1
         stop -= pages * limit if found.terms is None else _whole(query, "offset") or 0
     rows = newest(history.by_id, first, max(first, stop), limit, request.holes(found))
-    return Answer(gate_rows.past_trades(found, rows)[::-1])
+    made = gate_rows.past_trades(found, rows)[::-1]
+    if found.terms is None and last is None:
+        made = [each | {"side": "buy" if each["side"] == "sell" else "sell"} for each in made]
+    return Answer(made)
 
 
 def order_book(request: Request) -> Answer:
