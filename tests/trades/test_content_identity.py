@@ -167,7 +167,7 @@ def test_a_gap_before_a_trade_in_whole_seconds_contains_all_that_is_missing(
 
 
 @pytest.mark.parametrize(("exchange", "shared"), [("htx", False), ("mexc", False), ("kucoin", False), ("okx", True),
-                                                  ("coinbase", True), ("kraken", True), ("p2b", None)])  # fmt: skip
+                                                  ("coinbase", True), ("kraken", None), ("p2b", None)])  # fmt: skip
 def test_what_is_known_of_ids_is_declared_and_nothing_else(exchange: str, shared: bool | None) -> None:
     assert profile_of(exchange).trades.ids_shared is shared
     assert math.isfinite(profile_of(exchange).trades.resolution_ms or 1)

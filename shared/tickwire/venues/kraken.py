@@ -28,14 +28,15 @@ DEPTH = 500
 
 PROFILE = Profile(
     exchanges=("kraken",),
-    # "Get Recent Trades": at most 1,000 trades, starting at `since`. The seventh column is `trade_id`, as live
-    # (WebSocket v2, "Trades": "a sequence number, unique per book"); ccxt 4.5.90 `parse_trade` reads both. Recorded:
-    # the ids of 1,000 trades count up by one. They are declared opaque, because REST takes no id to begin with.
+    # "Get Recent Trades": at most 1,000 trades, starting at `since`. The seventh column is `trade_id`; ccxt 4.5.90
+    # `parse_trade` reads it, and the `trade_id` of a live trade (WebSocket v2, "Trades": "a sequence number, unique per
+    # book"). Nothing says that both are one number, and no trade was recorded both ways: whether ids are shared is
+    # found out. Recorded: the ids of 1,000 trades of REST count up by one. They are declared opaque, because REST takes
+    # no id to begin with.
     # `since` may be in seconds, as ccxt sends it, or in nanoseconds, as `last` of each answer ("ID to be used as since
     # when polling for new trade data").
     trades=TradeFacts(
         ids="opaque",
-        ids_shared=True,
         method="by_time",
         cut="oldest",
         page=1000,
