@@ -1,66 +1,32 @@
-"""The simulator as Hyperliquid: seen by unmodified ccxt, and beside the recorded messages."""
+"""The simulator as Hyperliquid: seen by unmodified ccxt, its limits and its errors."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import AbstractAsyncContextManager
 from decimal import Decimal
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from ccxt.base.errors import ArgumentsRequired, ExchangeError, RateLimitExceeded
 
-from simulator.asking import connected, form, get, order
+from simulator.asking import get, order
 from support.simulated import client, simulated
-from tickwire.simulator.server import Simulator
 from tickwire.venues.registry import profile_of
+from venues.hyperliquid.simulated_messages import (
+    BTC,
+    DAY,
+    MINUTE,
+    NOW,
+    SYMBOLS,
+    candles,
+    info,
+    received,
+    socket,
+    subscribe,
+)
 
 pytestmark = pytest.mark.actors
-
-NOW = 1_750_000_030_500
-MINUTE, DAY = 60_000, 86_400_000
-SYMBOLS = ("BTC/USDC:USDC", "BTC/USDC")
-COINS = {"BTC/USDC:USDC": "BTC", "BTC/USDC": "@0"}
-BTC = {"symbols": [{"symbol": "BTC/USDT", "price": 60_000, "tick": "0.1", "lot": "0.001", "amount": 0.05}]}
-
-
-def socket(running: Simulator) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
-    return connected(running, "api.hyperliquid.xyz/ws")
-
-
-async def info(running: Simulator, kind: str, **fields: Any) -> tuple[int, Any]:
-    """The status and the answer to `POST /info`: a JSON value, or a text."""
-    url, body = f"{running.url}/api.hyperliquid.xyz/info", {"type": kind, **fields}
-    async with aiohttp.ClientSession() as http, http.post(url, json=body) as response:
-        text = await response.text()
-        return response.status, text if text.startswith("Failed") else json.loads(text)
-
-
-async def candles(running: Simulator, interval: str, start: int, end: int, coin: str = "BTC") -> list[Any]:
-    asked = {"coin": coin, "interval": interval, "startTime": start, "endTime": end}
-    status, rows = await info(running, "candleSnapshot", req=asked)
-    assert status == 200
-    return list(rows)
-
-
-async def received(connection: aiohttp.ClientWebSocketResponse, channel: str, count: int = 1) -> list[Any]:
-    """The next messages of a channel."""
-    found: list[Any] = []
-    while len(found) < count:
-        message = await connection.receive_json(timeout=60)
-        found += [message] if message.get("channel") == channel else []
-    return found
-
-
-async def subscribe(connection: aiohttp.ClientWebSocketResponse, method: str = "subscribe", **fields: Any) -> None:
-    await connection.send_json({"method": method, "subscription": fields})
-
-
-# ---- REST
 
 
 async def test_ccxt_loads_perpetual_contracts_and_spot_markets() -> None:
@@ -280,83 +246,3 @@ async def test_a_socket_has_at_most_as_many_subscriptions_as_documented() -> Non
 
 
 # ---- recorded messages
-
-
-async def made(**fields: str) -> Any:
-    """The simulator's first message of a subscription."""
-    async with simulated(now=NOW, **BTC) as running, socket(running) as connection:
-        await subscribe(connection, **fields)
-        await received(connection, "subscriptionResponse")
-        return await connection.receive_json(timeout=60)
-
-
-@pytest.mark.parametrize(
-    ("channel", "fields"),
-    [
-        ("trades", {"type": "trades", "coin": "BTC"}),
-        ("l2Book", {"type": "l2Book", "coin": "BTC"}),
-        ("bbo", {"type": "bbo", "coin": "BTC"}),
-        ("activeAssetCtx", {"type": "activeAssetCtx", "coin": "BTC"}),
-        ("activeSpotAssetCtx", {"type": "activeAssetCtx", "coin": "@0"}),
-    ],
-)
-async def test_messages_have_the_recorded_form(recorded: Path, channel: str, fields: dict[str, str]) -> None:
-    lines = (recorded / "venues" / "hyperliquid" / "ws_samples.jsonl").read_text().splitlines()
-    messages = [message for line in lines if (message := json.loads(line)["message"])["channel"] == channel]
-    # The last one is of a market with a book.
-    theirs, ours = form(messages[-1]), form(await made(**fields))
-    # Fields that were added later than the recording.
-    for name in ("users", "dayBaseVlm"):
-        for part in (ours["data"][0],) if channel == "trades" else (ours["data"], ours["data"].get("ctx", {})):
-            part.pop(name, None)
-    assert ours == theirs
-    assert json.dumps(ours) == json.dumps(theirs)
-
-
-async def test_later_fields_and_answers_have_the_recorded_form(recorded: Path) -> None:
-    folder = recorded / "venues" / "hyperliquid"
-    contexts = json.loads((folder / "ws_all_dexs_asset_ctxs.json").read_text())["data"]["ctxs"][0][1]
-    context = (await made(type="activeAssetCtx", coin="BTC"))["data"]["ctx"]
-    assert form(context) == form(contexts[0])
-    mids = form(await made(type="allMids"))
-    assert mids["data"]["mids"].popitem()[1] == "number"
-    assert set(mids) == set(json.loads((folder / "ws_allmids.json").read_text()))
-    async with simulated(now=NOW, **BTC) as running:
-        answers = {kind: (await info(running, kind, coin="BTC"))[1] for kind in ("recentTrades", "l2Book")}
-        meta, tokens = (await info(running, "meta"))[1], (await info(running, "spotMeta"))[1]["tokens"]
-    theirs = json.loads((folder / "http_recent_trades_btc.json").read_text())
-    assert form(answers["recentTrades"]) == form(theirs)
-    theirs = json.loads((folder / "http_l2_book_btc.json").read_text())
-    assert {*theirs} == {*answers["l2Book"]}
-    assert {*theirs["levels"][0][0]} <= {*answers["l2Book"]["levels"][0][0]}
-    theirs = json.loads((folder / "http_meta_perp_sample.json").read_text())["universe"][0]
-    ours = form(meta["universe"][0])
-    assert {name: value for name, value in form(theirs).items() if name in ours} == {
-        name: ours[name] for name in ("maxLeverage", "name", "szDecimals")
-    }
-    theirs = json.loads((folder / "http_spot_meta_non_usdc_collateral.json").read_text())["tokens"][0]
-    assert form(theirs).items() <= form(tokens[0]).items()
-
-
-def texts(value: Any) -> list[str]:
-    """The texts that are numbers."""
-    if isinstance(value, dict):
-        return [each for part in value.values() for each in texts(part)]
-    if isinstance(value, list):
-        return [each for part in value for each in texts(part)]
-    return [value] if form(value) == "number" else []
-
-
-async def test_numbers_are_written_as_recorded_with_a_point_and_no_zeros_at_their_end(recorded: Path) -> None:
-    lines = (recorded / "venues" / "hyperliquid" / "ws_samples.jsonl").read_text().splitlines()
-    theirs = [each for line in lines for each in texts(json.loads(line))]
-    ours = [
-        each
-        for kind in ("trades", "l2Book", "bbo", "activeAssetCtx")
-        for each in texts(await made(type=kind, coin="BTC"))
-    ]
-    for each in (*theirs, *ours):
-        whole, point, digits = each.partition(".")
-        assert whole
-        assert point
-        assert digits == "0" or not digits.endswith("0"), each
