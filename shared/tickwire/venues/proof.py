@@ -81,11 +81,26 @@ def not_proven(exchange: str, kind: MarketKind | None = None) -> str | None:
 
 
 def digest(profile: Profile) -> str:
-    """Identifies the facts of a profile: a proof holds for these only."""
+    """Identifies the facts of a profile: a proof holds for these only. A new kind of fact changes no digest."""
     # xxhash or the like would be a dependency for 20 short calls.
     from hashlib import sha256
 
-    return sha256(msgspec.json.encode(profile, order="deterministic")).hexdigest()[:16]
+    return sha256(msgspec.json.encode(_declared(profile), order="deterministic")).hexdigest()[:16]
+
+
+def _declared(value: object) -> object:
+    """A Struct as a dict without the fields that have their default, so far down as Structs go."""
+    if not isinstance(value, Struct):
+        return value
+    return {
+        field.name: _declared(found)
+        for field in msgspec.structs.fields(value)
+        if (found := getattr(value, field.name)) != _default(field)
+    }
+
+
+def _default(field: msgspec.structs.FieldInfo) -> object:
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 Standing = Literal["proven", "declared", "generic"]
