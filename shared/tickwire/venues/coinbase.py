@@ -46,7 +46,8 @@ PROFILE = Profile(
     ),
     candles=_CANDLES,
     # "Level2 Channel": a snapshot of the entire book, then changes with new sizes. Frames have `sequence_num`, which
-    # counts those of the socket ("Advanced Trade WebSocket Overview", "Sequence Numbers"); books have none.
+    # counts those of the socket over all channels, from 0 ("Advanced Trade WebSocket Overview", "Sequence Numbers"; two
+    # third parties found so in their recordings of 2026); books have none.
     book=BookFacts(deltas=True, snapshot="socket", sequence=None),
     # "Advanced Trade WebSocket Overview": each request is answered by `subscriptions`, all of the socket by channel.
     # "Advanced Trade WebSocket Rate Limits": 8 unauthenticated messages per second per IP address.
