@@ -7,6 +7,9 @@ ccxt 4.5.90, all measured or read:
   (`exact_integers`).
 - `Retry-After` is ignored: here no request is sent before it has passed (`gate`).
 - 451 and 403 become ExchangeNotAvailable, which is retried: here RestrictedLocation and PermissionDenied.
+- 21 classes read 429 and 503 with a body that is not their own as a plain ExchangeError, which is not retried
+  (cryptocom, deepcoin: any body; bybit, kucoin, okx: JSON without their code): here the error that the status stands
+  for.
 - "Now" is this machine's wall clock: here the exchange's clock, as far as it is known.
 - A listing of thousands of markets is parsed in one turn of the loop: here in a thread (`market_loading`).
 - Trades of one millisecond are sorted by id: here they stay in the venue's order (`venue_order`).
@@ -40,6 +43,10 @@ if TYPE_CHECKING:
     from ccxt.async_support.base.exchange import Exchange
 else:
     Exchange = object
+
+
+_LIMITED = (418, 429)
+"""HTTP statuses of a client that sends too much."""
 
 
 class RestTraps(Exchange):  # type: ignore[misc]
@@ -87,6 +94,15 @@ class RestTraps(Exchange):  # type: ignore[misc]
         if method == "GET" and 200 <= code < 300 and (not text or text.startswith("<")):
             raise errors.BadResponse(f"{self.id} GET {url} answered {excerpt(text, 60)!r}, which is not JSON")
         return text
+
+    def handle_errors(self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *more: Any) -> Any:
+        try:
+            return super().handle_errors(code, reason, url, method, headers, body, *more)
+        except errors.ExchangeError as error:
+            # An error that the venue's own code stands for is kept, but whoever is limited may ask again.
+            if code in _LIMITED or (code >= 500 and type(error) is errors.ExchangeError):
+                self.handle_http_status_code(code, reason, url, method, excerpt(body or "", 200))
+            raise
 
     def set_markets(self, *described: Any) -> Any:
         made = super().set_markets(*described)
