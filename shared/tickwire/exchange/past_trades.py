@@ -11,6 +11,7 @@ cryptocom; OKX by a second endpoint), older pages are requested until the reques
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -202,12 +203,21 @@ class PastTrades:
             if before is None:
                 break
             page = await self._page(target, ask, *before)
-            known = set(map(_key, trades))
-            fresh = [trade for trade in page.trades if _key(trade) not in known and self._precedes(trade, trades[0])]
+            # As many as are known: trades that say the same may be on both sides of where a page begins.
+            known = Counter(map(_key, trades))
+            fresh = [trade for trade in reversed(page.trades) if self._is_fresh(trade, trades[0], known)][::-1]
             if not fresh:
                 break
             trades[:0] = fresh
         return trades
+
+    def _is_fresh(self, trade: Trade, first: Trade, known: Counter[tuple[Any, ...]]) -> bool:
+        """Whether a trade of an older page is none of those `known`, of which it is taken, and is before `first`."""
+        key = _key(trade)
+        if known[key]:
+            known[key] -= 1
+            return False
+        return self._precedes(trade, first)
 
     def _form_before(self, form: _Form, first: Trade) -> tuple[_Form, dict[str, Any]] | None:
         """The request for the trades before `first`; None if they are not available."""
