@@ -4,13 +4,38 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
 from support.processes import environment, tickwire
+from tickwire.cli.venues import facts
 from tickwire.exchange import opening
+from tickwire.venues.profile import CandleFacts, Profile, TradeFacts
 
 pytestmark = pytest.mark.system
+
+
+def choices(kind: Any, name: str) -> list[Any]:
+    """Every value that a fact may have, and None where it may be unknown."""
+    literal, *unknown = get_args(get_type_hints(kind)[name])
+    return [*get_args(literal), *([None] if unknown else [])]
+
+
+@pytest.mark.parametrize(
+    ("part", "kind", "name"),
+    [
+        ("trades", TradeFacts, "ids"),
+        ("trades", TradeFacts, "method"),
+        ("candles", CandleFacts, "since"),
+        ("candles", CandleFacts, "quiet"),
+    ],
+)
+def test_every_value_of_a_fact_has_a_phrase_of_its_own(part: str, kind: Any, name: str) -> None:
+    found = choices(kind, name)
+    assert len(found) > 2
+    said = [tuple(facts.declared(Profile(exchanges=("x",), **{part: kind(**{name: each})}))) for each in found]
+    assert len(set(said)) == len(found)
 
 
 async def test_every_exchange_is_listed_with_how_it_is_known(tmp_path: Path) -> None:

@@ -98,6 +98,20 @@ def test_a_trade_that_the_feed_repeats_is_no_other_one_though_content_decides() 
     assert [each.id for run in runs for each in run.trades] == ["c"]
 
 
+def test_trades_of_one_order_that_have_its_id_are_each_on_the_tape_live_and_by_rest() -> None:
+    """Recorded at Crypto.com: four trades of one id, of which two say the same."""
+    order = OrderingByContent(identity=Identity(True, unique=False))
+    first, second, third = alike("x", "x", "x"), alike("y", "y", at=5), alike("z", at=9)
+    assert [each.trades for each in order.offer(first, 1)] == [first]
+    order.interrupted()
+    assert order.offer(third, 2) == []
+    runs, answer = order.take_page([*first, *second, *third], 3, "no", START)
+    assert answer is PageResult.COMPLETE
+    assert [each for run in runs for each in run.trades] == [*second, *third]
+    assert [run.gap for run in runs] == [None] * len(runs)
+    assert order.duplicates == 0
+
+
 def test_declared_ids_are_never_doubted() -> None:
     order = OrderingByContent(trades(0, 20), identity=Identity(True))
     order.interrupted()

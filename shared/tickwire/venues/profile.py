@@ -35,9 +35,10 @@ class Older(Struct, frozen=True, kw_only=True):
 class TradeFacts(Struct, frozen=True, kw_only=True):
     """Trades: their ids, and how past trades are requested by REST."""
 
-    ids: Literal["counting", "rising", "opaque", "none"] | None = None
+    ids: Literal["counting", "rising", "opaque", "of orders", "none"] | None = None
     """`counting`: integers that count up by one within a symbol, so that a gap is visible. `rising`: integers that rise
-    within a symbol, and that order trades of one timestamp better than a REST page does."""
+    within a symbol, and that order trades of one timestamp better than a REST page does. `of orders`: the trades of one
+    order have one id, so that ids do not tell trades apart."""
     ids_shared: bool | None = None
     """Whether a trade has the same id live and by REST."""
     method: Literal["by_id", "by_time", "newest", "none"] | None = None

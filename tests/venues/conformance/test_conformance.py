@@ -113,7 +113,7 @@ async def test_refused_requests_are_named_and_end_nothing_else(venue: Stand) -> 
     await venue.simulator.fault("", "status", code=429, count=1, retry_after=1)
     since = now // HOUR * HOUR - 20 * HOUR
     job = await line.fetch(Key(venue.case.exchange, venue.case.other, "1h"), since, since + 10 * HOUR)
-    assert (job.state, job.complete) == ("done", True)
+    assert (job.state, job.complete) == ("done", True), job
     assert job.retries > 0
     # An error frame that refers to nothing.
     await venue.simulator.fault("", "ws_error")
@@ -159,7 +159,7 @@ async def test_candles_of_every_timeframe_equal_the_venue_s_own(venue: Stand) ->
             jobs[key] = await venue.line.submit(key, since, until)
     for key, watch in jobs.items():
         job = await watch.result(PATIENCE_S)
-        assert (job.state, job.complete, job.error) == ("done", True, None), key
+        assert (job.state, job.complete, job.error) == ("done", True, None), job
         rows = [row for row in venue.line.rows(key) if job.since <= row[0] < job.until]
         assert len(rows) > 1 or timeframes.duration_ms(key.timeframe) > 7 * DAY, key
         # The end of a candle is where the next one begins, on whatever grid.

@@ -12,6 +12,7 @@ _IDS = {
     "counting": "count up by one, so that a missing trade is seen by its number",
     "rising": "are integers that rise",
     "opaque": "are unique, without an order",
+    "of orders": "are those of orders: trades are compared by content",
     "none": "trades have none",
     None: _UNKNOWN,
 }

@@ -3,7 +3,8 @@
 The key of a trade is its id, where the same trade has the same id live and by REST. Otherwise the key is its content:
 timestamp, side, price, amount, and its number among equal trades of one connection or one page. Some venues have ids on
 one side only, some have different ones (htx: `trade-id` by REST, `id` live; mexc: none live), and some have REST
-timestamps in whole seconds (bitstamp): contents are compared at the coarser resolution.
+timestamps in whole seconds (bitstamp): contents are compared at the coarser resolution. Where one id may be that of
+several trades (`TradeFacts.ids` is `of orders`), ids count for nothing.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ class Identity:
     """Computes the keys of trades.
 
     `shared`: whether ids are the same live and by REST; None means unknown, and is taken for true until disproved.
-    `resolution_ms` is that of the coarser timestamps.
+    `resolution_ms` is that of the coarser timestamps. `unique`: whether no two trades have the same id.
     """
 
-    def __init__(self, shared: bool | None = None, resolution_ms: int = 1) -> None:
+    def __init__(self, shared: bool | None = None, resolution_ms: int = 1, *, unique: bool = True) -> None:
         self.shared = shared
-        self.by_id = shared is not False
+        self.by_id = unique and shared is not False
         """Whether keys are ids."""
         self.resolution_ms = resolution_ms
+        self._unique = unique
         self._counts: dict[Hashable, int] = {}
         """By content, how many equal trades came on this connection."""
         self._numbered: dict[str, Hashable] = {}
@@ -102,13 +104,14 @@ class Identity:
             return list(map(_id, trades))
         keys: list[Hashable] = []
         for trade in trades:
-            key = numbered.get(trade.id) if trade.id is not None else None
+            id_ = trade.id if self._unique else None
+            key = numbered.get(id_) if id_ is not None else None
             if key is None:
                 content = self.content(trade)
                 number = counts.get(content, 0)
                 counts[content] = number + 1
                 key = (content, number)
-                if trade.id is not None:
-                    numbered[trade.id] = key
+                if id_ is not None:
+                    numbered[id_] = key
             keys.append(key)
         return keys

@@ -46,7 +46,8 @@ async def run(context: FeedContext) -> None:
     appender = TradeAppender(context, writer)
     # Fences an earlier writer: what is read back is then all there is.
     end = await appender.append_message([], now_ms())
-    identity = Identity(context.venue.past.ids_shared, context.venue.past.resolution_ms)
+    past = context.venue.past
+    identity = Identity(past.ids_shared, past.resolution_ms, unique=past.facts.ids != "of orders")
     ordering = await _resumed(context, identity, end)
     await _learn_time(context)
     queue = TradeQueue(context.status, ordering, context.settings.held, context.venue.clock)
