@@ -32,6 +32,9 @@ class Subscriptions(Protocol):
     def subscribe(self, socket: Socket, names: list[str]) -> list[bytes]:
         """Subscribe a socket to streams; return the frames that it gets at once, in the form for this socket."""
 
+    def send_unasked(self, socket: Socket, names: list[str]) -> list[bytes]:
+        """Send streams that no client asks for, such as heartbeats: they count for no limit. See `subscribe`."""
+
     def unsubscribe(self, socket: Socket, names: list[str]) -> None:
         """Unsubscribe a socket from streams."""
 

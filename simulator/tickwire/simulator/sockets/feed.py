@@ -194,6 +194,14 @@ class Feed:
     def subscribe(self, socket: Socket, names: list[str]) -> list[bytes]:
         """See Subscriptions.subscribe."""
         self._log("subscribe", socket, names).status = 200
+        return self._joined(socket, names)
+
+    def send_unasked(self, socket: Socket, names: list[str]) -> list[bytes]:
+        """See Subscriptions.send_unasked."""
+        socket.unasked.update(names)
+        return self._joined(socket, names)
+
+    def _joined(self, socket: Socket, names: list[str]) -> list[bytes]:
         dialect, first = self._directory.dialect(socket.key), []
         for name in names:
             place = (socket.key, name)

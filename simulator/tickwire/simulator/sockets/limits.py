@@ -43,7 +43,7 @@ class Limits:
     def full(self, socket: Socket, more: int) -> bool:
         """Return whether `more` subscriptions exceed the limit for one socket."""
         most = self.rules(socket).subscriptions
-        return most is not None and len(socket.names) + more > most
+        return most is not None and len(socket.names) - len(socket.unasked) + more > most
 
     def left_s(self, socket: Socket) -> float | None:
         """Return how long a socket may stay open from now on (s); None without end."""

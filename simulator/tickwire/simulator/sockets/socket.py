@@ -40,6 +40,8 @@ class Socket:
         self.venue = key.partition("/")[0]
         self.names: dict[str, None] = {}
         """The streams that it has subscribed to."""
+        self.unasked: set[str] = set()
+        """Those of them that the venue sends of its own accord."""
         self.state: dict[str, Any] = {}
         """What the dialect remembers of this socket, such as a counter of its messages."""
         self.opened_at = self.heard_at = time.monotonic()
