@@ -94,7 +94,7 @@ class _Change(Struct):
 
 
 class _Ticker(Struct, gc=False):
-    """Values are null where there is none."""
+    """Values are null where there is none: "null if there aren't any bids"."""
 
     t: int
     a: Amount | None = None
@@ -186,10 +186,10 @@ def _of_ticker(text: str) -> Sequence[Decoded]:
     for each in found.data:
         texts = {
             "last": each.a,
-            "bid": each.b,
-            "bid_amount": each.bs,
-            "ask": each.k,
-            "ask_amount": each.ks,
+            "bid": each.b or 0.0,
+            "bid_amount": each.bs if each.b else 0.0,
+            "ask": each.k or 0.0,
+            "ask_amount": each.ks if each.k else 0.0,
             "high": each.h,
             "low": each.l,
             "volume": each.v,
