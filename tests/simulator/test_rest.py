@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,18 @@ async def test_request_weight_is_counted_and_above_the_limit_refused() -> None:
                     assert 0 < int(response.headers["Retry-After"]) <= 60
         assert all((status == 429) == (used > 60) for status, used in seen)
         assert (429, 61) in seen
+
+
+@pytest.mark.parametrize(
+    "path", ["api.crypto.com/exchange/v1/public/get-instruments", "api.kraken.com/0/public/Time", "api.crypto.com/none"]
+)
+async def test_every_answer_has_the_date_of_the_exchange_s_clock(path: str) -> None:
+    async with simulated(now=NOW) as running, aiohttp.ClientSession() as http:
+        for fault in ({}, {"match": "", "kind": "status", "code": 503, "count": 1}):
+            if fault:
+                await http.post(f"{running.url}/_sim/faults", json=fault)
+            async with http.get(f"{running.url}/{path}") as response:
+                assert parsedate_to_datetime(response.headers["Date"]).timestamp() == NOW // 1000
 
 
 async def test_a_clock_that_is_moved_opens_and_closes_candles() -> None:

@@ -11,6 +11,7 @@ import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from email.utils import formatdate
 
 import msgspec
 from aiohttp import web
@@ -91,6 +92,9 @@ class _Gate:
                 response = web.Response(
                     status=reply.status, body=reply.body, content_type=reply.content_type, headers=reply.headers
                 )
+            if not response.prepared:
+                # The exchange's time, also for clients of a venue that cannot be asked for it.
+                response.headers.setdefault("Date", formatdate(self.exchange.clock.now() / 1000, usegmt=True))
             if entry.status is None:
                 entry.status = 0 if request.transport is None or request.transport.is_closing() else response.status
         except asyncio.CancelledError:
