@@ -2,8 +2,9 @@
 
 The dialect decodes the public channels from the text of their frames,
 `{"id":-1,"code":0,"method":"subscribe","result":{"channel":"trade",..,"data":[..]}}`. Source of names and fields:
-Crypto.com's "Exchange API v1", "Websocket Subscriptions", recorded frames of 2022 with and without the sequence of
-books, and the frames that ccxt 4.5.90 documents beside its handlers. The older frames are of an API that has ended.
+recorded frames of 2022, with and without the sequence of books, and the frames that ccxt 4.5.90 quotes beside its
+handlers. The frames without it are taken to be of the API v2, whose channels ccxt does not use any more. The
+documentation itself, "Exchange API v1", was not at hand: limits are as others quote it.
 """
 
 from __future__ import annotations
@@ -38,17 +39,18 @@ PROFILE = Profile(
     ),
     candles=CandleFacts(
         # "public/get-candlestick" and "candlestick.{time_frame}.{instrument_name}": `v`, as in tickers (see above).
-        # Nothing is documented of intervals without trades, of what is cut from a response, or of when `7D` and `14D`
+        # No source says anything of intervals without trades, of what is cut from a response, or of when `7D` and `14D`
         # open.
         volume={"spot": "base", "linear": "base"},
         live_volume={"spot": "base", "linear": "base"},
     ),
-    # "book.{instrument_name}.{depth}": with `SNAPSHOT_AND_UPDATE` a snapshot, then changes; `pu` of each is `u` of the
-    # one before. Depths are 10 and 50, of which ccxt 4.5.90 subscribes 50.
+    # With `SNAPSHOT_AND_UPDATE` a snapshot, then changes; `pu` of each is `u` of the one before (`handle_order_book` of
+    # ccxt 4.5.90, which subscribes 50 levels and keeps as many).
     book=BookFacts(deltas=True, snapshot="socket", sequence="chain", depth=50),
-    # "Websocket": "a single market data websocket connection is limited to a maximum of 400 subscriptions"; "Rate
-    # Limits": 100 requests a second of market data. What ccxt 4.5.90 sends to subscribe has no id, and the recorded
-    # acknowledgement names no channel: whether each is acknowledged is left to be found out.
+    # "A single market data websocket connection is limited to a maximum of 400 subscriptions", and 100 requests a
+    # second (quoted in https://github.com/skip-mev/connect, providers/websockets/cryptodotcom/README.md). What ccxt
+    # 4.5.90 sends to subscribe has no id, and the recorded acknowledgement names no channel: whether each is
+    # acknowledged is left to be found out.
     sockets=SocketFacts(subscriptions=400, messages_per_s=100),
 )
 
@@ -94,7 +96,7 @@ class _Change(Struct):
 
 
 class _Ticker(Struct, gc=False):
-    """Values are null where there is none: "null if there aren't any bids"."""
+    """Values are null where there is none; no recorded ticker has an empty side."""
 
     t: int
     a: Amount | None = None

@@ -1,7 +1,7 @@
 """Crypto.com Exchange, API v1: spot markets and linear perpetuals in USD.
 
-Source of hosts and paths: the URLs of ccxt 4.5 (`urls` of cryptocom); of limits and errors: Crypto.com's "Exchange API
-v1", "Rate Limits", "Websocket" and "Response and Reason Codes".
+Source of hosts and paths: the URLs of ccxt 4.5 (`urls` of cryptocom); of codes of errors: its `exceptions`; of limits:
+see `tickwire.venues.cryptocom`. The times of heartbeats are not confirmed by a source at hand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Crypto.com's public REST endpoints v1: from parameters to rows. No I/O.
 
-Source of paths, parameters and limits: "Exchange API v1", "Reference and Market Data API". It does not say which of
-too many candles are cut, whether a quiet interval has a row, or which ends of a range are included: here, as ccxt
-4.5.90 requests them, `start_ts` and `end_ts` are excluded, the newest `count` remain, and quiet intervals have no row.
+Source of paths and parameters: ccxt 4.5.90's class, and the limits that it states. No source says which of too many
+candles are cut, whether a quiet interval has a row, or which ends of a range are included: here, as ccxt requests them,
+`start_ts` and `end_ts` are excluded, the newest `count` remain, and quiet intervals have no row.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Crypto.com's instruments and rows: trades, levels, candles, tickers, descriptions. No I/O.
 
-Source of the fields: Crypto.com's "Exchange API v1", and the recorded messages that tests/venues/cryptocom compares
-with. Numbers are texts. Trades of one order have one id, `d`, as recorded.
+Source of the fields: the answers that ccxt 4.5.90 quotes in its class, and the recorded messages that
+tests/venues/cryptocom compares with. Numbers are texts. Trades of one order have one id, `d`, as recorded.
 """
 
 from __future__ import annotations

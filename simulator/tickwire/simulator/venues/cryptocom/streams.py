@@ -1,7 +1,7 @@
 """Crypto.com's public channels v1, and the dialect of their sockets. No I/O.
 
-Source of names, fields and limits: "Exchange API v1", "Websocket Subscriptions", "Websocket Heartbeats" and "Response
-and Reason Codes"; recorded frames, among them one acknowledgement. How often is documented of books alone.
+Source of names and fields: recorded frames, among them one acknowledgement, and those that ccxt 4.5.90 quotes beside
+its handlers; of the depths of books: a published test of them. How often messages come is chosen here.
 """
 
 from __future__ import annotations
