@@ -201,7 +201,7 @@ async def test_a_refused_page_is_requested_in_smaller_numbers_which_are_remember
 
 
 @pytest.mark.parametrize("id_", [None, "x"], ids=["without ids", "of one order"])
-async def test_trades_that_say_the_same_on_both_sides_of_a_page_s_beginning_are_all_fetched(id_: str | None) -> None:
+async def test_equal_trades_on_both_sides_of_a_page_s_beginning_are_all_fetched(id_: str | None) -> None:
     times = (0, 400, 800, 1_200, 1_200, 1_600, 2_000, 2_400, 2_800)
     happened = [Trade(id=id_, timestamp=START + at, side="buy", price=1.0, amount=1.0) for at in times]
     rest = Choosy(happened, most=5, ends=True)

@@ -104,7 +104,7 @@ async def test_a_channel_that_does_not_exist_refuses_the_request() -> None:
             assert answer == {"id": 7, "code": 10004, "method": "subscribe", "message": named}
 
 
-async def test_a_socket_whose_heartbeats_are_not_answered_is_closed_one_that_answers_stays() -> None:
+async def test_a_socket_stays_only_while_its_heartbeats_are_answered() -> None:
     rules = {"cryptocom": {"idle_s": 0.5}}
     async with simulated(now=NOW, speed=100, rules=rules) as running, connected(running, SOCKET) as connection:
         beats = 0
