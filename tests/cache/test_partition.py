@@ -36,7 +36,7 @@ async def test_a_partition_is_released_while_its_stream_does_not_answer(
                     while True:
                         # Its threads stop a moment later; JetStream may have been starting.
                         with suppress(nats.errors.NoRespondersError):
-                            await bus.client.request("$JS.API.INFO", timeout=0.3)
+                            await bus.client.request("$JS.API.STREAM.INFO.OHLCV", timeout=0.3)
                 await partition.own(Lease("0", Epoch(1, 1), 0))
             finally:
                 server.resume()

@@ -122,7 +122,8 @@ async def test_a_feed_leaves_its_own_socket_where_a_later_one_has_another_token(
 @pytest.mark.parametrize("limited", [1_000], indirect=True)
 @pytest.mark.parametrize("venue_id", VENUES[:2])
 async def test_200_feeds_subscribe_again_without_a_ban(exchange: SimulatorProcess, venue_id: str) -> None:
-    rules = {"messages": MESSAGES_PER_S, "messages_s": 1.0, "ban_s": 3600.0}
+    # Twice as many: on a busy machine the messages of two seconds may arrive in one.
+    rules = {"messages": 2 * MESSAGES_PER_S, "messages_s": 1.0, "ban_s": 3600.0}
     await exchange.order("rules", rules=rules, venues=[venue_id])
     symbols = [*SYMBOLS[:6], *(f"T{number:03}/USDT" for number in range(1, FEEDS - 9))]
     async with venue_at(exchange.url, venue_id) as venue, AsyncExitStack() as stack:
