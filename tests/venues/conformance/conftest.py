@@ -54,7 +54,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
                 result = str(properties.get("differs", "passed")) if outcome == "passed" else "failed"
                 found.setdefault(name, {})[check] = result
     path = os.environ.get(FILE)
-    if path and found:
+    # A worker of xdist knows its own part only.
+    if path and found and not hasattr(terminalreporter.config, "workerinput"):
         # A run of some cases keeps the results of the others, each with the digest of the profile that it was made of.
         before = {(each.exchange, each.kind): each for each in proofs().proofs}
         kept = [
