@@ -9,7 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from tickwire.exchange.ccxt_patches import lazy_packages
-from tickwire.exchange.opening import known, timeframes
+from tickwire.exchange.ccxt_types import Market
+from tickwire.exchange.opening import known, page_limit, timeframes
 
 LIVE = {"trade": "watchTrades", "book": "watchOrderBook", "ticker": "watchTicker", "candle": "watchOHLCV"}
 """The method of ccxt.pro that each kind of feed needs."""
@@ -48,8 +49,5 @@ def offer(exchange: str) -> Offer:
 
 
 def _candle_page(features: Mapping[str, Any]) -> int | None:
-    for branch in (features.get("spot"), *(features.get("swap") or {}).values()):
-        limit = ((branch or {}).get("fetchOHLCV") or {}).get("limit")
-        if isinstance(limit, int):
-            return limit
-    return None
+    kinds: tuple[Market, ...] = ({"type": "spot", "spot": True}, {"type": "swap", "linear": True}, {"type": "swap"})
+    return next(filter(None, (page_limit(features, kind, "fetchOHLCV") for kind in kinds)), None)

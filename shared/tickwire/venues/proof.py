@@ -7,6 +7,7 @@ that speaks the venue's protocols; it cannot prove that the real venue keeps to 
 from __future__ import annotations
 
 from functools import cache
+from hashlib import sha256
 from importlib import resources
 from typing import Literal
 
@@ -71,20 +72,13 @@ def proven_kinds(exchange: str) -> list[MarketKind]:
     return [each.kind for each in proofs().proofs if each.exchange == exchange and each.holds]
 
 
-def not_proven(exchange: str, kind: MarketKind | None = None) -> str | None:
-    """A phrase for errors of a venue (or of its markets of a kind) that is not proven; None for one that is."""
-    kinds = proven_kinds(exchange)
-    if (kind in kinds) if kind else kinds:
-        return None
-    what = exchange if kind is None or not kinds else f"{exchange} ({kind})"
-    return f"{what} is not proven yet: see docs/venues.md"
+def not_proven(exchange: str) -> str | None:
+    """A phrase for errors of a venue that is not proven; None for one that is."""
+    return None if proven_kinds(exchange) else f"{exchange} is not proven yet: see docs/venues.md"
 
 
 def digest(profile: Profile) -> str:
     """Identifies the facts of a profile: a proof holds for these only. A new kind of fact changes no digest."""
-    # xxhash or the like would be a dependency for 20 short calls.
-    from hashlib import sha256
-
     return sha256(msgspec.json.encode(_declared(profile), order="deterministic")).hexdigest()[:16]
 
 

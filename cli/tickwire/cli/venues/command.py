@@ -52,7 +52,7 @@ def _print_all(json: bool) -> None:
             standing(each.exchange),
             ", ".join(proven_kinds(each.exchange)) or "-",
             ", ".join(each.live) or "-",
-            "fetched" if profile.trades.method in ("by_id", "by_time", "newest") else "a gap unless proven",
+            facts.outage(profile.trades),
             f"{len(each.timeframes)} timeframes" if each.timeframes else "-",
         )
     render.out().print(table)
@@ -71,7 +71,7 @@ def _print_one(exchange: str, json: bool) -> None:
     table = FittingTable("", (f"{found.name} ({exchange})", ""), prose=("",))
     table.add_row("standing", f"proven: {', '.join(kinds)}" if kinds else f"{standing(exchange)}, not proven yet")
     table.add_row("live feeds", ", ".join(found.live) or "none")
-    table.add_row("candle history", ", ".join(found.timeframes) or "none")
+    table.add_row("timeframes", ", ".join(found.timeframes) or "none")
     for topic, phrase in stated:
         table.add_row(topic, phrase)
     for each in of:

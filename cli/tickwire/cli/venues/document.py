@@ -59,7 +59,7 @@ def _checks() -> Iterator[str]:
 def _venue(found: Offer) -> str:
     lines = [f"### {found.name} (`{found.exchange}`)\n"]
     lines += [f"- {topic}: {phrase}" for topic, phrase in facts.declared(profile_of(found.exchange))]
-    lines.append(f"- candle history: timeframes {', '.join(found.timeframes)}")
+    lines.append(f"- timeframes: {', '.join(found.timeframes)}")
     return "\n".join(lines) + "\n"
 
 

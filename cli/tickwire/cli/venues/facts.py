@@ -36,6 +36,15 @@ def repair(facts: TradeFacts) -> str:
     return found if facts.reach_ms is None else f"{found}, {_days(facts.reach_ms)} back"
 
 
+def outage(facts: TradeFacts) -> str:
+    """What becomes of the trades of an outage, in two or three words."""
+    if facts.method is None:
+        return "a gap unless proven"
+    if facts.method == "newest" and facts.older is None:
+        return f"the newest {_count(facts.page)}"
+    return "a gap" if facts.method == "none" else "fetched"
+
+
 def history(facts: CandleFacts) -> str:
     """How far back candles are fetched."""
     if facts.newest_rows is not None:

@@ -23,7 +23,9 @@ from tickwire.streamer.subscriptions.frame_decoder import MarketFeeds, frame_dec
 from tickwire.streamer.subscriptions.socket_places import SocketPlaces
 from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
+from tickwire.venues.profile import BookFacts
 from tickwire.venues.registry import dialect_of, profile_of
+from tickwire.venues.units import kind_of as kind_of_market
 
 log = logs.get(__name__)
 
@@ -39,7 +41,6 @@ class FrameRouter:
         """Whether the dialect reads frames before ccxt does."""
         self.keeps_books = self.decodes and profile_of(exchange.id).book.deltas
         """Whether it reads those of books, too; ccxt keeps them otherwise."""
-        self._snapshots_by_socket = self.keeps_books and profile_of(exchange.id).book.snapshot == "socket"
         if self.decodes:
             expect_no_candles(exchange)
         self.rejected = 0
@@ -141,7 +142,7 @@ class FrameRouter:
         if subscription.is_up:
             return
         feed = subscription.watched.feed
-        if feed.kind == "book" and self._snapshots_by_socket:
+        if feed.kind == "book" and self.keeps_books and self._book_facts(feed).snapshot == "socket":
             # Only a new subscription brings a snapshot.
             for client, name in subscription.placed:
                 client.subscriptions.pop(name, None)
@@ -153,6 +154,9 @@ class FrameRouter:
         subscription.placed.clear()
         forget(self._exchange, feed, subscription.name)
         subscription.watched.mapper.forget()
+
+    def _book_facts(self, feed: Feed) -> BookFacts:
+        return profile_of(self._exchange.id).book_of(kind_of_market(self._exchange.market(feed.symbol)))
 
     def uses(self, client: CcxtClient) -> bool:
         """Whether any feed uses a socket."""
