@@ -197,13 +197,19 @@ def key_of_stem(stem: str) -> Key:
 
 
 def partition_of(key: Key, partitions: int) -> int:
-    """The cache partition of a key, as nats-server computes `{{partition(P,1,2,3)}}`.
+    """The cache partition of a key, as nats-server computes `{{partition(P,1,2,3)}}` of its path."""
+    return _partition(key_path(key), partitions)
 
-    Source: `getHashPartition` of nats-server's subject_transform.go, 32-bit FNV-1a over the tokens without
-    separators, modulo P.
-    """
+
+def tape_partition_of(exchange: str, symbol: str, partitions: int) -> int:
+    """The tape partition of a market, as nats-server computes `{{partition(P,1,2)}}` of its exchange and token."""
+    return _partition(f"{exchange_name(exchange)}.{token(symbol)}", partitions)
+
+
+def _partition(path: str, partitions: int) -> int:
+    """Source: `getHashPartition` of nats-server's subject_transform.go, 32-bit FNV-1a of the tokens, modulo P."""
     value = 0x811C9DC5
-    for byte in key_path(key).replace(".", "").encode():
+    for byte in path.replace(".", "").encode():
         value = (value ^ byte) * 0x01000193 & 0xFFFFFFFF
     return value % partitions
 

@@ -101,9 +101,10 @@ class TapeSettings(_Section):
 
     `books_bytes`, `tickers_bytes` and `candles_bytes` must hold the newest messages of every feed: 8 books, 8 candles
     of each timeframe, one ticker. `ohlcv_bytes` bounds the pages of candles that wait for the cache: when it is full,
-    nothing more is fetched.
+    nothing more is fetched. `partitions` is the number of shares of all markets, each owned by one streamer.
     """
 
+    partitions: int = Field(default=8, ge=1, le=64)
     trades_age_s: float = Field(default=86_400.0, ge=60)
     trades_bytes: int = Field(default=1 << 30, ge=1 << 20)
     deltas_age_s: float = Field(default=300.0, ge=10)
