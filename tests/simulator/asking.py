@@ -22,18 +22,23 @@ async def get(running: Simulator, path: str, **query: Any) -> Any:
         return await response.json()
 
 
-async def order(running: Simulator, *, status: int = 200, **fault: Any) -> Any:
-    """Order a fault; the answer has this status."""
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/faults", json=fault) as response:
+async def post(running: Simulator, path: str, *, status: int = 200, **body: Any) -> Any:
+    """The JSON answer to `POST /_sim/path`, which has this status."""
+    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/{path}", json=body) as response:
         assert response.status == status, await response.text()
         return await response.json()
 
 
+async def order(running: Simulator, *, status: int = 200, **fault: Any) -> Any:
+    """Order a fault; the answer has this status."""
+    return await post(running, "faults", status=status, **fault)
+
+
 @asynccontextmanager
-async def connected(running: Simulator, url: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    """A socket at `host/path`."""
+async def connected(running: Simulator, url: str, **options: Any) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    """A socket at `host/path`, with options of aiohttp."""
     async with aiohttp.ClientSession() as http:
-        async with http.ws_connect(f"{running.url.replace('http', 'ws')}/{url}") as connection:
+        async with http.ws_connect(f"{running.url.replace('http', 'ws')}/{url}", **options) as connection:
             yield connection
 
 

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
 
-import aiohttp
 import pytest
 
-from simulator.asking import get
+from simulator.asking import get, post
 from support.simulated import client, simulated
-from tickwire.simulator.server import Simulator
 
 pytestmark = pytest.mark.actors
 
 NOW = 1_750_000_030_500
 SPOT = "api.binance.com/api/v3"
-
-
-async def burst(running: Simulator, **order: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/burst", json=order) as response:
-        return await response.json()
 
 
 async def test_ccxt_is_given_a_burst_of_twenty_thousand_trades_in_a_second() -> None:
@@ -31,7 +23,7 @@ async def test_ccxt_is_given_a_burst_of_twenty_thousand_trades_in_a_second() -> 
     ):
         seen = await venue.watch_trades("BTC/USDT")
         first = int(seen[0]["id"])
-        order = await burst(running, symbol="BTCUSDT", count=20_000, ms=1_000)
+        order = await post(running, "burst", symbol="BTCUSDT", count=20_000, ms=1_000)
         assert order["last_aggregate"] - order["first_aggregate"] == 19_999
         while int(seen[-1]["id"]) < order["last_aggregate"]:
             seen += await venue.watch_trades("BTC/USDT")
@@ -48,7 +40,7 @@ async def test_ccxt_is_given_a_burst_of_twenty_thousand_trades_in_a_second() -> 
 
 async def test_a_burst_is_in_every_answer_and_in_the_candles() -> None:
     async with simulated(now=NOW) as running:
-        order = await burst(running, symbol="BTC/USDT", count=3_000, ms=90_000)
+        order = await post(running, "burst", symbol="BTC/USDT", count=3_000, ms=90_000)
         running.exchange.clock.set(NOW + 200_000)
         trades = await get(running, "_sim/truth/trades", symbol="BTC/USDT", since=NOW + 1)
         assert len([trade for trade in trades if trade["timestamp"] < order["until"]]) == 3_000
@@ -83,5 +75,5 @@ async def test_the_truth_of_aggregates_is_the_trades_of_each_put_together() -> N
 
 async def test_a_burst_that_cannot_be_is_refused() -> None:
     async with simulated(now=NOW) as running:
-        assert "1 to 1000000" in (await burst(running, symbol="BTCUSDT", count=0))["error"]
-        assert "no such symbol" in (await burst(running, symbol="BTC", count=1))["error"]
+        assert "1 to 1000000" in (await post(running, "burst", status=400, symbol="BTCUSDT", count=0))["error"]
+        assert "no such symbol" in (await post(running, "burst", status=400, symbol="BTC", count=1))["error"]

@@ -10,8 +10,10 @@ import aiohttp
 import pytest
 from ccxt.base import errors
 
+from simulator.asking import get, order
 from support.simulated import client, simulated
 from tickwire.simulator.faults import Fault
+from tickwire.simulator.server import Simulator
 
 pytestmark = pytest.mark.actors
 
@@ -45,7 +47,7 @@ async def test_ccxt_raises_what_the_fault_means_and_recovers_after_it(fault: Fau
         await venue.load_markets()
         orders = {name: getattr(fault, name) for name in fault.__struct_fields__}
         orders |= {"match": "klines", "count": fault.count or 1}
-        await ordered(running.url, **orders)
+        await order(running, **orders)
         with pytest.raises(error):
             await venue.fetch_ohlcv("BTC/USDT", "1m", NOW - 10 * MINUTE, 10)
         assert len(await venue.fetch_ohlcv("BTC/USDT", "1m", NOW - 10 * MINUTE, 10)) == 10
@@ -54,7 +56,7 @@ async def test_ccxt_raises_what_the_fault_means_and_recovers_after_it(fault: Fau
 async def test_a_truncated_answer_is_half_of_the_json_and_ccxt_takes_it_for_an_empty_page() -> None:
     async with simulated(now=NOW) as running, client(running.url) as venue:
         whole = str(await venue.publicGetKlines({"symbol": "BTCUSDT", "interval": "1m", "limit": 3}))
-        await ordered(running.url, match="klines", kind="truncated")
+        await order(running, match="klines", kind="truncated")
         half = await venue.publicGetKlines({"symbol": "BTCUSDT", "interval": "1m", "limit": 3})
         assert isinstance(half, str)
         assert 0 < len(half) < len(whole)
@@ -62,23 +64,13 @@ async def test_a_truncated_answer_is_half_of_the_json_and_ccxt_takes_it_for_an_e
         assert await venue.fetch_ohlcv("BTC/USDT", "1m", NOW - 10 * MINUTE, 10) == []
 
 
-async def ordered(url: str, **fault: Any) -> None:
-    async with aiohttp.ClientSession() as http, http.post(f"{url}/_sim/faults", json=fault) as response:
-        assert response.status == 200, await response.text()
-
-
-async def pages(url: str, **query: Any) -> Any:
-    query = {"symbol": "BTCUSDT", "interval": "1m"} | query
-    async with (
-        aiohttp.ClientSession() as http,
-        http.get(f"{url}/api.binance.com/api/v3/klines", params=query) as response,
-    ):
-        return await response.json()
+async def pages(running: Simulator, **query: Any) -> Any:
+    return await get(running, "api.binance.com/api/v3/klines", **{"symbol": "BTCUSDT", "interval": "1m"} | query)
 
 
 async def test_retry_after_is_sent_and_the_status_is_logged() -> None:
     async with simulated(now=NOW) as running, aiohttp.ClientSession() as http:
-        await ordered(running.url, match="klines", kind="status", code=429, retry_after=7, count=1)
+        await order(running, match="klines", kind="status", code=429, retry_after=7, count=1)
         async with http.get(f"{running.url}/api.binance.com/api/v3/klines") as response:
             assert (response.status, response.headers["Retry-After"]) == (429, "7")
         assert [entry.status for entry in running.journal.since(0)] == [429]
@@ -91,20 +83,20 @@ async def test_pages_can_be_empty_short_or_always_the_same() -> None:
             ("short", {"rows": 2}, [0, 1]),
             ("same_last", {}, [4]),
         ):
-            await ordered(running.url, match="klines", kind=kind, count=1, **extra)
+            await order(running, match="klines", kind=kind, count=1, **extra)
             since = NOW // MINUTE * MINUTE - 10 * MINUTE
-            page = await pages(running.url, startTime=since, limit=5)
+            page = await pages(running, startTime=since, limit=5)
             assert [(row[0] - since) // MINUTE for row in page] == opens
-            assert len(await pages(running.url, startTime=since, limit=5)) == 5
+            assert len(await pages(running, startTime=since, limit=5)) == 5
 
 
 async def test_a_delayed_answer_comes_late_and_others_do_not() -> None:
     async with simulated(now=NOW) as running:
-        await ordered(running.url, match="symbol=BTCUSDT", kind="delay", seconds=3, count=1)
+        await order(running, match="symbol=BTCUSDT", kind="delay", seconds=3, count=1)
         started = time.monotonic()
         async with asyncio.TaskGroup() as group:
-            late = group.create_task(pages(running.url))
-            await pages(running.url, symbol="ETHUSDT")
+            late = group.create_task(pages(running))
+            await pages(running, symbol="ETHUSDT")
             assert not late.done()
         assert time.monotonic() - started >= 3
         assert len(late.result()) == 500
@@ -112,13 +104,13 @@ async def test_a_delayed_answer_comes_late_and_others_do_not() -> None:
 
 async def test_a_request_left_without_an_answer_is_logged_with_status_0() -> None:
     async with simulated(now=NOW) as running:
-        await ordered(running.url, match="klines", kind="hang", count=1)
+        await order(running, match="klines", kind="hang", count=1)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(pages(running.url), 0.1)
-        await ordered(running.url, match="klines", kind="drop", count=2)
+            await asyncio.wait_for(pages(running), 0.1)
+        await order(running, match="klines", kind="drop", count=2)
         with pytest.raises(aiohttp.ServerDisconnectedError):
-            await pages(running.url)
-        await pages(running.url)
+            await pages(running)
+        await pages(running)
         assert [entry.status for entry in running.journal.since(0)] == [0, 0, 0, 200]
 
 
@@ -136,8 +128,8 @@ async def test_an_unknown_fault_is_refused_in_one_line() -> None:
 
 async def test_faults_are_listed_and_called_off() -> None:
     async with simulated(now=NOW) as running, aiohttp.ClientSession() as http:
-        await ordered(running.url, match="klines", kind="empty")
-        assert await pages(running.url) == []
+        await order(running, match="klines", kind="empty")
+        assert await pages(running) == []
         async with http.delete(f"{running.url}/_sim/faults") as response:
             assert await response.json() == []
-        assert len(await pages(running.url)) == 500
+        assert len(await pages(running)) == 500

@@ -4,29 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import aiohttp
 import pytest
 from ccxt.base.errors import BadSymbol, InvalidNonce, RateLimitExceeded
 
-from simulator.asking import get, order
+from simulator.asking import connected, get, order
 from support.simulated import client, simulated
-from tickwire.simulator.server import Simulator
 
 pytestmark = pytest.mark.actors
 
 NOW = 1_750_000_030_500
+PUBLIC = "ws.okx.com:8443/ws/v5/public"
 HOUR_MS = 3_600_000
-
-
-@asynccontextmanager
-async def socket(running: Simulator, path: str = "public") -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    url = f"{running.url.replace('http', 'ws')}/ws.okx.com:8443/ws/v5/{path}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url) as connection:
-        yield connection
 
 
 def said(kind: str, channel: str, instrument: str = "BTC-USDT") -> dict[str, Any]:
@@ -74,7 +64,7 @@ async def test_forgotten_trades_are_in_no_page_and_older_ones_are_in_their_place
 
 
 async def test_the_channel_tells_one_trade_for_what_one_order_did_at_one_price() -> None:
-    async with simulated(now=NOW, live_rate=20) as running, socket(running) as connection:
+    async with simulated(now=NOW, live_rate=20) as running, connected(running, PUBLIC) as connection:
         await connection.send_json(said("subscribe", "trades"))
         confirmed = await connection.receive_json(timeout=60)
         assert (confirmed["event"], confirmed["arg"]) == ("subscribe", {"channel": "trades", "instId": "BTC-USDT"})
@@ -100,7 +90,7 @@ def by_hand(book: dict[str, dict[str, str]]) -> int:
 
 
 async def test_a_book_is_a_snapshot_and_changes_that_name_the_one_before_with_a_checksum() -> None:
-    async with simulated(now=NOW, live_rate=20) as running, socket(running) as connection:
+    async with simulated(now=NOW, live_rate=20) as running, connected(running, PUBLIC) as connection:
         await connection.send_json(said("subscribe", "books"))
         assert (await connection.receive_json(timeout=60))["event"] == "subscribe"
         book: dict[str, dict[str, str]] = {"bids": {}, "asks": {}}
@@ -120,7 +110,7 @@ async def test_a_book_is_a_snapshot_and_changes_that_name_the_one_before_with_a_
 
 
 async def test_pings_are_words_and_what_is_not_there_is_an_error() -> None:
-    async with simulated(now=NOW) as running, socket(running) as connection:
+    async with simulated(now=NOW) as running, connected(running, PUBLIC) as connection:
         for text in ("ping", "what", '{"op":"subscribe"}'):
             await connection.send_str(text)
         await connection.send_json(said("subscribe", "trades", "FOO-USDT"))

@@ -5,19 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import pytest
 from ccxt.base.errors import BadSymbol
 
-from simulator.asking import get
+from simulator.asking import connected, get, post
 from support.simulated import client, simulated
 from tickwire.errors import ConfigError
-from tickwire.simulator.server import Simulator
 
 pytestmark = pytest.mark.actors
 
@@ -47,19 +42,6 @@ def written(folder: Path) -> str:
     return str(folder / "R")
 
 
-async def wire(running: Simulator, **order: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/wire", json=order) as response:
-        assert response.status == 200, await response.text()
-        return await response.json()
-
-
-@asynccontextmanager
-async def socket(running: Simulator, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    url = f"{running.url.replace('http', 'ws')}/{path}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url) as connection:
-        yield connection
-
-
 @pytest.mark.parametrize(
     ("name", "host"), [("BINANCE", "stream.binance.com:9443"), ("BINANCE_FUTURES", "fstream.binance.com/market")]
 )
@@ -69,14 +51,14 @@ async def test_every_recorded_frame_comes_as_it_was_and_in_order(recorded: Path,
     total = sum(map(len, expected.values()))
     async with (
         simulated(play_wire=[str(prefix)]) as running,
-        socket(running, f"{host}/ws/1") as bare,
-        socket(running, f"{host}/stream?streams={'/'.join(expected)}") as combined,
+        connected(running, f"{host}/ws/1") as bare,
+        connected(running, f"{host}/stream?streams={'/'.join(expected)}") as combined,
     ):
         await bare.send_json({"method": "SUBSCRIBE", "params": list(expected), "id": 1})
         assert await bare.receive_json() == {"result": None, "id": 1}
         status = {"sent": 0, "unheard": 0, "left": total, "streams": sorted(expected)}
         assert await get(running, "_sim/wire") == status
-        await wire(running, speed=None)
+        await post(running, "wire", speed=None)
         lines = [
             line.partition(": ")[2] for line in Path(f"{prefix}.ws.1.0").read_text().splitlines() if '"stream":' in line
         ]
@@ -115,7 +97,7 @@ async def test_ccxt_follows_a_recording_from_its_snapshot_to_its_last_difference
             book = group.create_task(venue.watch_order_book(symbol))
             while len((await get(running, "_sim/wire"))["streams"]) < 3:
                 continue
-            await wire(running, speed=None)
+            await post(running, "wire", speed=None)
         while book.result()["nonce"] < depths[-1]["u"]:
             await asyncio.wait_for(venue.watch_order_book(symbol), 5)
         assert [int(trade["id"]) for trade in venue.trades[symbol]] == [trade["a"] for trade in trades]
@@ -137,7 +119,7 @@ async def test_trades_already_played_are_given_back_by_id_and_time(tmp_path: Pat
     async with simulated(play_wire=[written(tmp_path)]) as running:
         path = "api.binance.com/api/v3/aggTrades"
         assert await get(running, path, symbol="AB") == []
-        assert (await wire(running, count=3))["left"] >= 2
+        assert (await post(running, "wire", count=3))["left"] >= 2
         while (await get(running, "_sim/wire"))["sent"] < 3:
             continue
         assert await get(running, "_sim/wire") == {"sent": 3, "unheard": 3, "left": 2, "streams": []}
@@ -165,10 +147,10 @@ async def test_a_recording_is_played_at_the_pace_that_is_ordered(tmp_path: Path)
     loop = asyncio.get_running_loop()
     async with (
         simulated(play_wire=[written(tmp_path)]) as running,
-        socket(running, "stream.binance.com/ws/ab@aggTrade") as connection,
+        connected(running, "stream.binance.com/ws/ab@aggTrade") as connection,
     ):
         began = loop.time()
-        await wire(running, speed=2)
+        await post(running, "wire", speed=2)
         assert [(await connection.receive_json(timeout=60))["a"] for _ in range(5)] == [1, 2, 3, 4, 5]
         # Four tenths of a second were recorded.
         assert loop.time() - began >= 0.2

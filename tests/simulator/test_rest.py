@@ -11,22 +11,13 @@ import aiohttp
 import pytest
 from ccxt.base.errors import BadRequest, BadSymbol
 
+from simulator.asking import get, post
 from support.simulated import client, simulated
 
 pytestmark = pytest.mark.actors
 
 NOW = 1_750_000_030_500
 MINUTE = 60_000
-
-
-async def get(url: str, path: str, **query: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.get(f"{url}/{path}", params=query) as response:
-        return await response.json()
-
-
-async def post(url: str, path: str, **body: Any) -> Any:
-    async with aiohttp.ClientSession() as http, http.post(f"{url}/_sim/{path}", json=body) as response:
-        return await response.json()
 
 
 @pytest.mark.parametrize("exchange", ["binance", "binanceus"])
@@ -38,7 +29,7 @@ async def test_ccxt_pages_through_all_candles_and_they_are_the_market(exchange: 
             "BTC/USDT", "1m", since if not candles else candles[-1][0] + MINUTE, 1000
         ):
             candles += page
-        truth = await get(running.url, "_sim/truth/candles", symbol="BTC/USDT", timeframe="1m", since=since)
+        truth = await get(running, "_sim/truth/candles", symbol="BTC/USDT", timeframe="1m", since=since)
         # The last candle is open: it is served, and it is not part of the closed truth.
         assert candles[:-1] == truth
         assert candles[-1][0] == NOW // MINUTE * MINUTE
@@ -50,7 +41,7 @@ async def test_every_timeframe_agrees_with_the_trades_that_the_exchange_gives(ti
     async with simulated(now=NOW, symbols=["ETH/BTC"], history_rate=1) as running, client(running.url) as venue:
         opened = (await venue.fetch_ohlcv("ETH/BTC", timeframe, None, 2))[0]
         following = (await venue.fetch_ohlcv("ETH/BTC", timeframe, opened[0] + 1, 1))[0][0]
-        trades = await get(running.url, "_sim/truth/trades", symbol="ETH/BTC", since=opened[0], until=following)
+        trades = await get(running, "_sim/truth/trades", symbol="ETH/BTC", since=opened[0], until=following)
         if trades:
             prices = [trade["price"] for trade in trades]
             assert opened[1:5] == [prices[0], max(prices), min(prices), prices[-1]]
@@ -70,18 +61,18 @@ async def test_trades_are_read_back_by_id_without_gap_and_by_time() -> None:
         assert [trade["info"] for trade in by_time] == [
             trade["info"] for trade in market if since <= trade["timestamp"]
         ]
-        truth = await get(running.url, "_sim/truth/trades", symbol="BTC/USDT", since=since)
+        truth = await get(running, "_sim/truth/trades", symbol="BTC/USDT", since=since)
         assert sum(trade["amount"] for trade in by_time) == pytest.approx(sum(trade["amount"] for trade in truth))
         plain = await venue.publicGetTrades({"symbol": "BTCUSDT", "limit": 3})
         assert [int(trade["id"]) for trade in plain] == [trade["id"] for trade in truth[-3:]]
         path, first_id = "api.binance.com/api/v3/historicalTrades", plain[0]["id"]
-        assert await get(running.url, path, symbol="BTCUSDT", fromId=first_id, limit=3) == plain
+        assert await get(running, path, symbol="BTCUSDT", fromId=first_id, limit=3) == plain
 
 
 async def test_tickers_and_book_agree_with_the_last_trade_and_the_day() -> None:
     async with simulated(now=NOW) as running, client(running.url) as venue:
         ticker = await venue.fetch_ticker("BTC/USDT")
-        day = await get(running.url, "_sim/truth/trades", symbol="BTC/USDT", since=NOW - 86_400_000 + 1)
+        day = await get(running, "_sim/truth/trades", symbol="BTC/USDT", since=NOW - 86_400_000 + 1)
         prices = [trade["price"] for trade in day]
         assert [ticker[name] for name in ("open", "high", "low", "last")] == [
             prices[0], max(prices), min(prices), prices[-1]
@@ -108,7 +99,7 @@ async def test_wrong_requests_get_the_answers_of_binance() -> None:
             ({"symbol": "BTCUSDT", "interval": "1m", "startTime": "soon"}, -1100),
             ({"symbol": "BTCUSDT", "interval": "1m", "limit": "0"}, -1130),
         ):
-            assert (await get(running.url, "api.binance.com/api/v3/klines", **query))["code"] == code
+            assert (await get(running, "api.binance.com/api/v3/klines", **query))["code"] == code
         with pytest.raises(BadSymbol):
             await venue.publicGetKlines({"symbol": "NONE", "interval": "1m"})
         with pytest.raises(BadRequest):
@@ -118,7 +109,7 @@ async def test_wrong_requests_get_the_answers_of_binance() -> None:
 async def test_the_log_has_every_request_in_order_with_its_status() -> None:
     async with simulated(now=NOW) as running, client(running.url) as venue:
         await venue.fetch_ohlcv("BTC/USDT", "1m", NOW - MINUTE, 1)
-        log = await get(running.url, "_sim/log")
+        log = await get(running, "_sim/log")
         assert [(entry["host"], entry["path"].rpartition("/")[2], entry["status"]) for entry in log] == [
             ("api.binance.com", "exchangeInfo", 200),
             ("fapi.binance.com", "exchangeInfo", 200),
@@ -127,7 +118,7 @@ async def test_the_log_has_every_request_in_order_with_its_status() -> None:
         ]
         assert [entry["index"] for entry in log] == [0, 1, 2, 3]
         assert log == sorted(log, key=lambda entry: entry["time_ms"])
-        assert [entry["index"] for entry in await get(running.url, "_sim/log", since_index=3)] == [3]
+        assert [entry["index"] for entry in await get(running, "_sim/log", since_index=3)] == [3]
 
 
 async def test_request_weight_is_counted_and_above_the_limit_refused() -> None:
@@ -158,12 +149,12 @@ async def test_every_answer_has_the_date_of_the_exchange_s_clock(path: str) -> N
 async def test_a_clock_that_is_moved_opens_and_closes_candles() -> None:
     async with simulated(now=NOW) as running, client(running.url) as venue:
         before = await venue.fetch_ohlcv("BTC/USDT", "1m", None, 2)
-        assert (await post(running.url, "clock", advance=MINUTE))["now"] == NOW + MINUTE
+        assert (await post(running, "clock", advance=MINUTE))["now"] == NOW + MINUTE
         after = await venue.fetch_ohlcv("BTC/USDT", "1m", None, 3)
         assert after[0] == before[0]
         assert after[1][:2] == before[1][:2]
         assert after[2][0] == before[1][0] + MINUTE
-        assert (await post(running.url, "clock", now=NOW)) == {"now": NOW, "speed": 0.0}
+        assert (await post(running, "clock", now=NOW)) == {"now": NOW, "speed": 0.0}
         assert await venue.fetch_ohlcv("BTC/USDT", "1m", None, 2) == before
 
 
@@ -175,7 +166,7 @@ async def test_a_played_file_is_the_market_of_its_symbol(tmp_path: Path) -> None
         rows = [[600_000, 1.0, 3.0, 1.0, 2.0, 5.0], [720_000, 2.5, 2.5, 2.0, 2.0, 0.3]]
         assert await venue.fetch_ohlcv("AAA/BBB", "1m", 0, 1000) == rows
         assert await venue.fetch_ohlcv("AAA/BBB", "5m", 0, 1000) == [[600_000, 1.0, 3.0, 1.0, 2.0, 5.3]]
-        assert await get(running.url, "_sim/truth/candles", symbol="AAA/BBB", timeframe="1m") == rows
+        assert await get(running, "_sim/truth/candles", symbol="AAA/BBB", timeframe="1m") == rows
         with pytest.raises(BadRequest):
             await venue.fetch_ohlcv("AAA/BBB", "1s", 0, 1000)
 

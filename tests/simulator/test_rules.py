@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import WSMsgType
 
+from simulator.asking import connected, post
 from support.simulated import client, simulated
 from tickwire.errors import BadRequest, ConfigError
 from tickwire.simulator.directory import discovered
@@ -35,17 +35,13 @@ SUBSCRIBE: dict[str, list[dict[str, Any]]] = {
 }
 
 
-@asynccontextmanager
-async def socket(running: Simulator, venue: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    url = f"{running.url.replace('http', 'ws')}/{URLS[venue]}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url) as connection:
-        yield connection
+def socket(running: Simulator, venue: str) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+    return connected(running, URLS[venue])
 
 
-async def rule(running: Simulator, venue: str | None = None, **rules: Any) -> Any:
-    body = {"rules": rules} | ({} if venue is None else {"venues": [venue]})
-    async with aiohttp.ClientSession() as http, http.post(f"{running.url}/_sim/rules", json=body) as response:
-        return response.status, await response.json()
+async def rule(running: Simulator, venue: str | None = None, *, status: int = 200, **rules: Any) -> Any:
+    venues = {} if venue is None else {"venues": [venue]}
+    return await post(running, "rules", status=status, rules=rules, **venues)
 
 
 async def closed(connection: aiohttp.ClientWebSocketResponse) -> int | None:
@@ -73,8 +69,8 @@ async def test_an_order_ends_sockets_that_are_older_than_it_allows() -> None:
     async with simulated(now=NOW) as running, socket(running, "bybit") as connection:
         await connection.send_json({"op": "ping"})
         await connection.receive_json(timeout=60)
-        status, rules = await rule(running, "bybit", lifetime_s=0)
-        assert (status, rules["bybit"]["lifetime_s"], rules["okx"]["lifetime_s"]) == (200, 0, None)
+        rules = await rule(running, "bybit", lifetime_s=0)
+        assert (rules["bybit"]["lifetime_s"], rules["okx"]["lifetime_s"]) == (0, None)
         assert await closed(connection) == 1001
 
 
@@ -138,9 +134,9 @@ async def test_ccxt_subscribes_again_after_the_lifetime_of_its_socket() -> None:
 
 async def test_rules_that_cannot_be_are_refused() -> None:
     async with simulated(now=NOW) as running:
-        assert (await rule(running, "nowhere", lifetime_s=1))[0] == 400
-        assert (await rule(running, "okx", lifetime=1))[0] == 400
-        assert (await rule(running, "okx", lifetime_s=-1))[0] == 400
+        await rule(running, "nowhere", status=400, lifetime_s=1)
+        await rule(running, "okx", status=400, lifetime=1)
+        await rule(running, "okx", status=400, lifetime_s=-1)
     with pytest.raises(ConfigError, match="nowhere"):
         async with simulated(now=NOW, rules={"nowhere": {"lifetime_s": 1}}):
             pass

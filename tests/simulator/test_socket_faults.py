@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import groupby
 from typing import Any
 
@@ -13,7 +12,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import ExchangeError, NetworkError
 
-from simulator.asking import get, order
+from simulator.asking import connected, get, order
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 
@@ -23,13 +22,10 @@ NOW = 1_750_000_030_500
 SPOT = "api.binance.com/api/v3"
 
 
-@asynccontextmanager
-async def socket(
+def socket(
     running: Simulator, path: str = "stream.binance.com:9443/ws/0", **options: Any
-) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    url = f"{running.url.replace('http', 'ws')}/{path}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url, **options) as connection:
-        yield connection
+) -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+    return connected(running, path, **options)
 
 
 async def test_a_socket_is_pinged_with_the_time_and_stays_while_it_answers() -> None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +12,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import NetworkError
 
-from simulator.asking import order
+from simulator.asking import connected, get, order
 from support.simulated import client, simulated
 from tickwire.simulator.faults import Fault
 from tickwire.simulator.server import Simulator
@@ -24,11 +23,8 @@ NOW = 1_750_000_030_500
 MINUTE = 60_000
 
 
-@asynccontextmanager
-async def socket(running: Simulator, path: str = "ws/0") -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-    url = f"{running.url.replace('http', 'ws')}/stream.binance.com:9443/{path}"
-    async with aiohttp.ClientSession() as http, http.ws_connect(url) as connection:
-        yield connection
+def socket(running: Simulator, path: str = "ws/0") -> AbstractAsyncContextManager[aiohttp.ClientWebSocketResponse]:
+    return connected(running, f"stream.binance.com:9443/{path}")
 
 
 async def ask(connection: aiohttp.ClientWebSocketResponse, method: str, *names: str) -> Any:
@@ -37,12 +33,7 @@ async def ask(connection: aiohttp.ClientWebSocketResponse, method: str, *names: 
 
 
 async def truth(running: Simulator, since: int, symbol: str = "BTC/USDT") -> Any:
-    query: dict[str, Any] = {"symbol": symbol, "since": since}
-    async with (
-        aiohttp.ClientSession() as http,
-        http.get(f"{running.url}/_sim/truth/trades", params=query) as response,
-    ):
-        return await response.json()
+    return await get(running, "_sim/truth/trades", symbol=symbol, since=since)
 
 
 def advance(running: Simulator, ms: int) -> None:

@@ -27,11 +27,8 @@ RATE = 800
 
 async def burst(exchange: SimulatorProcess, symbol: str, count: int) -> tuple[int, int]:
     """Have it trade so many times within a second from now on: the first and the last id of the aggregate trades."""
-    order = {"symbol": symbol, "count": count}
-    async with exchange.http.post(f"{exchange.url}/_sim/burst", json=order) as response:
-        assert response.status == 200, await response.text()
-        answer = await response.json()
-        return answer["first_aggregate"], answer["last_aggregate"]
+    answer = await exchange.order("burst", symbol=symbol, count=count)
+    return answer["first_aggregate"], answer["last_aggregate"]
 
 
 async def truth(exchange: SimulatorProcess, symbol: str, ids: Sequence[str | None]) -> list[Trade]:

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from tickwire.venues import registry
+from venues.recordings import compact, frames
 from venues.samples import dialects, sample
 
 pytestmark = pytest.mark.golden
@@ -22,20 +23,11 @@ ENDS = 2_000
 VENUES = [each for each in dialects() if each not in COMBINED]
 
 
-def compact(frame: Any) -> str:
-    return json.dumps(frame, separators=(",", ":"))
-
-
-def frames(exchange: str, data: Path) -> Iterator[dict[str, Any]]:
+def frames_of(exchange: str, recorded: Path) -> Iterator[dict[str, Any]]:
     """The venue's sample, and every recorded frame of the exchanges that its dialect reads."""
     yield json.loads(sample(exchange).frame)
     for each in registry.profile_of(exchange).exchanges:
-        folder = data / "venues" / each
-        for path in folder.glob("ws_samples.jsonl"):
-            yield from (json.loads(line)["message"] for line in path.read_text().splitlines())
-        for path in sorted(folder.glob("ws_*.json")):
-            found = json.loads(path.read_text())
-            yield from [found] if isinstance(found, dict) else []
+        yield from (found for text in frames(recorded, each) if isinstance(found := json.loads(text), dict))
 
 
 def decoder(exchange: str) -> Callable[[str], Any]:
@@ -62,7 +54,7 @@ def reversed_fields(value: Any) -> Any:
 @pytest.mark.parametrize("exchange", VENUES)
 def test_a_frame_says_the_same_spaced_and_in_another_order(recorded: Path, exchange: str) -> None:
     decode, read = decoder(exchange), 0
-    for frame in frames(exchange, recorded):
+    for frame in frames_of(exchange, recorded):
         found = decode(compact(frame))
         read += found is not None
         assert decode(json.dumps(frame)) == found
@@ -74,6 +66,6 @@ def test_a_frame_says_the_same_spaced_and_in_another_order(recorded: Path, excha
 @pytest.mark.parametrize("exchange", VENUES)
 def test_a_frame_that_breaks_off_anywhere_is_refused_or_left_to_ccxt(recorded: Path, exchange: str) -> None:
     decode = decoder(exchange)
-    for text in map(compact, frames(exchange, recorded)):
+    for text in map(compact, frames_of(exchange, recorded)):
         for end in range(0, len(text), 1 + len(text) // ENDS):
             assert decode(text[:end]) in (None, "refused"), text[:end]

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -20,26 +18,12 @@ from tickwire.model.feeds import Trade
 from tickwire.model.timeframes import open_of
 from tickwire.venues.bitget import PROFILE, checksum, decode, market_name
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
+from venues.recordings import frames, levels, number
 
 pytestmark = pytest.mark.golden
 
 DECODED = {"trade": 4, "books": 4, "ticker": 2}
 """How many frames of API v2 the recordings have of each channel that is decoded, counted with grep."""
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame."""
-    for line in (recorded / "venues" / "bitget" / "ws_samples.jsonl").read_text().splitlines():
-        yield json.dumps(json.loads(line)["message"], separators=(",", ":"))
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
-
-
-def levels(side: Any) -> list[tuple[float, float]]:
-    return [(number(price), number(amount)) for price, amount in side]
 
 
 def of_trade(row: Any) -> Trade:
@@ -84,7 +68,7 @@ def expected(frame: dict[str, Any]) -> Decoded:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: Counter[str] = Counter()
-    for text in frames(recorded):
+    for text in frames(recorded, "bitget"):
         frame = json.loads(text)
         channel = frame.get("arg", {}).get("channel") if "event" not in frame else None
         found = decode(text)

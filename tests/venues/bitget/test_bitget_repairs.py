@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import aiohttp
 import pytest
 
-from simulator.asking import get, order
+from simulator.asking import get, order, post
 from support.simulated import simulated
 from support.web import exchange_at
 from tickwire.bus.connection import Bus
@@ -33,10 +32,7 @@ async def test_more_trades_of_a_second_than_a_page_has_are_each_on_the_tape_once
         async with open_live_venue("bitget", settings) as venue, following(bus, venue, symbol, PATIENT) as (_, seen):
             await seen.until(lambda: len(seen.trades) > 60)
             await order(running, kind="ws_cut", seconds=2.5)
-            async with aiohttp.ClientSession() as http:
-                asked: dict[str, Any] = {"symbol": "BTC/USDT", "count": 2_500, "ms": 500}
-                async with http.post(f"{running.url}/_sim/burst", json=asked) as response:
-                    burst = await response.json()
+            burst = await post(running, "burst", symbol="BTC/USDT", count=2_500, ms=500)
             await seen.until(lambda: bool(seen.trades) and seen.trades[-1].timestamp > burst["until"] + 2_000, 100)
         market = {"exchange": "bitget", "symbol": symbol, "since": seen.trades[0].timestamp}
         true = {id_of(row): row for row in await get(running, "_sim/truth/trades", **market)}

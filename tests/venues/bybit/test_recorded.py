@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +14,13 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.bybit import INTERVALS, decode, is_spot_url
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
+from venues.recordings import frames, levels, number
 
 pytestmark = pytest.mark.golden
 
 DECODED = {"publicTrade": 4, "orderbook.1": 5, "orderbook.50": 4, "tickers": 6, "kline.5": 1}
 """How many frames the recordings have of each channel that is decoded, counted with grep."""
 INVERSE = ("BTCUSD", "BTCUSDU23")
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame."""
-    folder = recorded / "venues" / "bybit"
-    for line in (folder / "ws_samples.jsonl").read_text().splitlines():
-        yield json.dumps(json.loads(line)["message"], separators=(",", ":"))
-    for path in sorted(folder.glob("ws_*.json")):
-        yield json.dumps(json.loads(path.read_text()), separators=(",", ":"))
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
-
-
-def levels(side: Any) -> list[tuple[float, float]]:
-    return [(number(price), number(size)) for price, size in side]
 
 
 def of_trade(row: Any) -> Trade:
@@ -92,7 +73,7 @@ def expected(channel: str, frame: dict[str, Any]) -> tuple[Decoded, ...]:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: Counter[str] = Counter()
-    for text in frames(recorded):
+    for text in frames(recorded, "bybit"):
         frame, found = json.loads(text), decode(text)
         channel = frame.get("topic", "").rpartition(".")[0]
         if channel not in DECODED:
@@ -107,7 +88,7 @@ def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -
 
 def test_numbers_of_recorded_books_rise_by_one(recorded: Path) -> None:
     numbers: dict[tuple[str, str], list[int]] = {}
-    for text in frames(recorded):
+    for text in frames(recorded, "bybit"):
         frame = json.loads(text)
         if frame.get("topic", "").startswith("orderbook.") and frame["ts"] < 1_682_000_000_000:
             numbers.setdefault((frame["topic"], str(frame["data"]["u"])[:3]), []).append(frame["data"]["u"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
 from datetime import datetime
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from tickwire.model.feeds import Trade
 from tickwire.venues.coinbase import decode, frame_number, market_name
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.registry import profile_of
+from venues.recordings import frames, number
 
 pytestmark = pytest.mark.golden
 
@@ -31,17 +30,6 @@ LEFT = {"candles": 1, "heartbeats": 1, "subscriptions": 1}
 NOW = 1_750_000_030_500
 SOCKET = "advanced-trade-ws.coinbase.com"
 MARKET = "api.coinbase.com/api/v3/brokerage/market"
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame, without spaces, as the venue sends them."""
-    for path in sorted((recorded / "venues" / "coinbase").glob("ws_*.json")):
-        yield json.dumps(json.loads(path.read_text()), separators=(",", ":"))
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
 
 
 def ms(text: str) -> int:
@@ -104,7 +92,7 @@ def expected(frame: Any) -> Decoded:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: dict[str, int] = {}
-    for text in frames(recorded):
+    for text in frames(recorded, "coinbase"):
         frame = json.loads(text)
         seen[frame["channel"]] = seen.get(frame["channel"], 0) + 1
         assert decode(text) == (None if frame["channel"] in LEFT else (expected(frame),))
@@ -113,7 +101,7 @@ def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -
 
 
 def test_the_number_of_a_frame_is_read_in_any_form(recorded: Path) -> None:
-    for text in frames(recorded):
+    for text in frames(recorded, "coinbase"):
         frame = json.loads(text)
         for other in (json.dumps(frame), json.dumps(dict(reversed(frame.items()))), json.dumps(frame, indent=1)):
             assert frame_number(other) == frame["sequence_num"]

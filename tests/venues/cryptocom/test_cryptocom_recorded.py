@@ -17,6 +17,7 @@ from support.simulated import simulated
 from tickwire.model.feeds import Feed, Trade
 from tickwire.venues.cryptocom import decode
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
+from venues.recordings import levels, number
 
 pytestmark = pytest.mark.golden
 
@@ -35,20 +36,10 @@ def text_of(message: Any) -> str:
     return json.dumps(message, separators=(",", ":"), default=float)
 
 
-def number(found: Any) -> float:
-    """The double nearest to a decimal."""
-    return float(Decimal(found))
-
-
 def of_trade(row: Any) -> Trade:
     """A trade."""
     side = {"BUY": "buy", "SELL": "sell"}[row["s"]]
     return Trade(id=str(row["d"]), timestamp=row["t"], side=side, price=number(row["p"]), amount=number(row["q"]))  # type: ignore[arg-type]
-
-
-def levels(side: Any) -> list[tuple[float, float]]:
-    """Levels of one side."""
-    return [(number(price), number(amount)) for price, amount, _ in side]
 
 
 NAMES = {"last": "a", "bid": "b", "bid_amount": "bs", "ask": "k", "ask_amount": "ks", "high": "h", "low": "l",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.gate import DIALECT, PROFILE, decode
+from venues.recordings import frames, levels, number
 
 pytestmark = pytest.mark.golden
 
@@ -27,21 +27,6 @@ DECODED = {"spot.trades": 1, "spot.book_ticker": 1, "spot.obu": 2, "futures.trad
 """How many frames of updates the recordings have of each channel that is decoded, counted with grep."""
 NESTED = '"result":[['
 """One recorded frame of tickers, of 2021, has a list in a list."""
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame."""
-    for line in (recorded / "venues" / "gate" / "ws_samples.jsonl").read_text().splitlines():
-        yield json.dumps(json.loads(line)["message"], separators=(",", ":"))
-
-
-def number(value: Any) -> float:
-    """The double nearest to a decimal text or number."""
-    return float(Decimal(str(value)))
-
-
-def levels(side: Any) -> list[tuple[float, float]]:
-    return [(number(price), number(size)) for price, size in side]
 
 
 def update(channel: str, result: Any) -> str:
@@ -98,7 +83,7 @@ def expected(frame: dict[str, Any]) -> tuple[Decoded, ...]:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: Counter[str] = Counter()
-    for text in frames(recorded):
+    for text in frames(recorded, "gate"):
         frame = json.loads(text)
         if frame.get("event") != "update" or frame["channel"] not in DECODED:
             assert decode(text) is None, text

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +13,19 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded
 from tickwire.venues.hyperliquid import decode, market_name
+from venues.recordings import frames, number
 
 pytestmark = pytest.mark.golden
 
 DECODED = {"trades": 4, "l2Book": 2, "activeAssetCtx": 1, "activeSpotAssetCtx": 1}
 """How many frames the recordings have of each channel that is decoded, counted with grep."""
+FRAMES = ("hyperliquid", "ws_all*.json")
 SIDES: dict[str, Any] = {"A": "sell", "B": "buy"}
 CANDLE = (
     '{"channel":"candle","data":{"t":1710146280000,"T":1710146339999,"s":"BTC","i":"1m","o":"71400.0","c":"71411.0",'
     '"h":"71422.0","l":"71389.0","v":"1.20407","n":20}}'
 )
 """The frame that ccxt 4.5.90's `handle_ohlcv` documents; there is no recorded one."""
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame."""
-    folder = recorded / "venues" / "hyperliquid"
-    for line in (folder / "ws_samples.jsonl").read_text().splitlines():
-        yield json.dumps(json.loads(line)["message"], separators=(",", ":"))
-    for path in sorted(folder.glob("ws_all*.json")):
-        yield json.dumps(json.loads(path.read_text()), separators=(",", ":"))
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
 
 
 def levels(side: Any) -> list[tuple[float, float]]:
@@ -75,7 +61,7 @@ def expected(frame: dict[str, Any]) -> Decoded:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: Counter[str] = Counter()
-    for text in frames(recorded):
+    for text in frames(recorded, *FRAMES):
         frame = json.loads(text)
         found = decode(text)
         if frame["channel"] not in DECODED:
@@ -102,7 +88,7 @@ def test_past_trades_that_come_newest_first_are_decoded_oldest_first(recorded: P
 
 
 def test_trades_of_two_coins_in_one_frame_go_to_both(recorded: Path) -> None:
-    rows = [row for text in frames(recorded) if '"trades"' in text for row in json.loads(text)["data"]]
+    rows = [row for text in frames(recorded, *FRAMES) if '"trades"' in text for row in json.loads(text)["data"]]
     assert {row["coin"] for row in rows} == {"FXS", "BTC"}
     rows.sort(key=lambda row: row["time"])
     found = decode(json.dumps({"channel": "trades", "data": rows}))

@@ -18,6 +18,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.kraken import checksum, decode
+from venues.recordings import number
 
 pytestmark = pytest.mark.golden
 
@@ -49,11 +50,6 @@ def frames(recorded: Path) -> Iterator[str]:
 def read(text: str) -> Any:
     """A frame by plain json, numbers as their texts."""
     return json.loads(text, parse_float=str, parse_int=str)
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
 
 
 def ms(text: str) -> int:

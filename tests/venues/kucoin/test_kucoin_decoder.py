@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import Decoded, Diff
 from tickwire.venues.kucoin import INTERVALS, decode, stream_params
+from venues.recordings import frames, number
 
 pytestmark = pytest.mark.golden
 
@@ -33,18 +33,6 @@ SNAPSHOT = """{"topic": "/market/snapshot:BTC-USDT", "type": "message", "subject
  "vol": 2227.69895852000000000000, "volValue": 147972941.07857507300000000000}}}"""
 BEST = """{"topic": "/spotMarket/level1:BTC-USDT", "type": "message", "subject": "level1",
  "data": {"asks": ["68145.8", "0.51987471"], "bids": ["68145.7", "1.29267802"], "timestamp": 1729816058766}}"""
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame, as compact as the venue sends them."""
-    for venue in ("kucoin", "kucoinfutures"):
-        for line in (recorded / "venues" / venue / "ws_samples.jsonl").read_text().splitlines():
-            yield json.dumps(json.loads(line)["message"], separators=(",", ":"))
-
-
-def number(text: Any) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(str(text)))
 
 
 def levels(side: Any) -> list[tuple[float, float]]:
@@ -89,7 +77,7 @@ def expected(frame: dict[str, Any]) -> Decoded:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: Counter[str] = Counter()
-    for text in frames(recorded):
+    for text in (text for venue in ("kucoin", "kucoinfutures") for text in frames(recorded, venue)):
         frame = json.loads(text)
         topic = frame.get("topic", "").partition(":")[0]
         found = decode(text)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from decimal import Decimal
-from typing import NamedTuple
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,6 +25,12 @@ class TradeRow(NamedTuple):
     price: str
     amount: str
     sell: bool
+
+
+def by_taker(rows: Iterable[Any], trades: Trades) -> Iterator[list[Any]]:
+    """Yield the rows of consecutive trades in lists, one for each taker."""
+    for _, group in groupby(zip(trades.agg.tolist(), rows, strict=True), key=itemgetter(0)):
+        yield [row for _, row in group]
 
 
 def numbers(values: Ints, decimals: int) -> list[str]:

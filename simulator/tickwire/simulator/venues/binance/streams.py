@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from tickwire.simulator.market.book import FRAME_MS, Side, book_at, changes, frame_of, last_update_id
+from tickwire.simulator.market.book import FRAME_MS, Side, book_at, frame_of, last_update_id
 from tickwire.simulator.market.candles import INTERVALS
-from tickwire.simulator.market.cursors import AggregateCursor, CandleCursor, Source, every
+from tickwire.simulator.market.cursors import AggregateCursor, BookCursor, CandleCursor, Source, TradeCursor, every
 from tickwire.simulator.market.decimal_texts import texts
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.venues.binance import tickers
@@ -58,17 +58,12 @@ def source(exchange: Exchange, name: str) -> Source | None:
 class _Trades:
     def __init__(self, instrument: Instrument, now: int) -> None:
         self._instrument = instrument
-        self._next = instrument.history.id_at(now + 1) if instrument.history else 0
+        self._cursor = TradeCursor(instrument, now)
 
     def __call__(self, now: int) -> Iterator[Any]:
-        history, units = self._instrument.history, self._instrument.units
-        if history is None:
+        trades, units = self._cursor.new_until(now), self._instrument.units
+        if trades is None:
             return
-        end = history.id_at(now + 1)
-        if end == self._next:
-            return
-        trades = history.by_id(self._next, end)
-        self._next = end
         columns = zip(
             trades.id.tolist(),
             texts(trades.price, units.price_decimals),
@@ -99,27 +94,20 @@ class Depth:
 
     def __init__(self, instrument: Instrument, now: int, width_ms: int) -> None:
         self._instrument = instrument
-        self._frames = width_ms // FRAME_MS
-        self._at = self._frame(now)
-        self._book = book_at(instrument, self._at)
-
-    def _frame(self, now: int) -> int:
-        return frame_of(now) // self._frames * self._frames
+        self._cursor = BookCursor(instrument, now, frames=width_ms // FRAME_MS)
 
     def __call__(self, now: int) -> Iterator[Any]:
-        frame = self._frame(now)
-        if frame == self._at:
+        change, frame = self._cursor.changed_until(now), self._cursor.frame
+        if change is None:
             return
-        before, self._book = self._book, book_at(self._instrument, frame)
-        first, self._at = last_update_id(self._at) + 1, frame
         yield {
             "e": "depthUpdate",
             "E": frame * FRAME_MS,
             "s": self._instrument.id,
-            "U": first,
+            "U": last_update_id(change.frame) + 1,
             "u": last_update_id(frame),
-            "b": levels(self._instrument, changes(before.bids, self._book.bids)),
-            "a": levels(self._instrument, changes(before.asks, self._book.asks)),
+            "b": levels(self._instrument, change.bids),
+            "a": levels(self._instrument, change.asks),
         }
 
 

@@ -15,9 +15,11 @@ import msgspec
 
 from tickwire.simulator.faults import Fault
 from tickwire.simulator.market import day
-from tickwire.simulator.market.book import FRAME_MS, Book, book_at, changes, frame_of
+from tickwire.simulator.market.book import FRAME_MS, Book, book_at, frame_of
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
+from tickwire.simulator.market.cursors import BookCursor, TradeCursor
 from tickwire.simulator.market.exchange import Exchange, Instrument
+from tickwire.simulator.market.generated import Trades
 from tickwire.simulator.market.rows import fixed_levels, top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.orders import Forms, Order, Topic, carry_out
@@ -124,22 +126,20 @@ class _Trades:
 
     def __init__(self, found: Instrument, arg: dict[str, str], now: int) -> None:
         self._found, self._arg = found, arg
-        self._next = found.history.id_at(now + 1) if found.history else 0
+        self._cursor = TradeCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        first, self._next = self._next, history.id_at(now + 1) if history else 0
-        for start in range(first, self._next, IN_FRAME):
-            yield self._trades("update", start, min(start + IN_FRAME, self._next), now)
+        found = self._cursor.new_until(now)
+        if found is not None:
+            for start in range(0, len(found), IN_FRAME):
+                yield self._trades("update", found[start : start + IN_FRAME], now)
 
     def first(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        if history is not None and self._next > history.first_id:
-            yield self._trades("snapshot", max(history.first_id, self._next - RECENT), self._next, now)
+        if found := self._cursor.newest(RECENT):
+            yield self._trades("snapshot", found, now)
 
-    def _trades(self, action: str, first: int, end: int, now: int) -> Any:
-        assert self._found.history is not None
-        rows = bitget_rows.trades(self._found, self._found.history.by_id(first, end))
+    def _trades(self, action: str, trades: Trades, now: int) -> Any:
+        rows = bitget_rows.trades(self._found, trades)
         data = [{"ts": str(time), "price": price, "size": size, "side": "sell" if sell else "buy", "tradeId": id_}
                 for id_, price, size, sell, time in reversed(rows)]  # fmt: skip
         return _message(action, self._arg, data, now)
@@ -150,26 +150,18 @@ class _Books:
 
     def __init__(self, found: Instrument, arg: dict[str, str], now: int) -> None:
         self._found, self._arg = found, arg
-        self._frame = _frame_of(now)
-        self._book = self._top()
-
-    def _top(self) -> Book:
-        return top(book_at(self._found, self._frame), LEVELS)
+        self._cursor = BookCursor(found, now, LEVELS, BOOK_FRAMES)
 
     def new(self, now: int) -> Iterable[Any]:
-        frame = _frame_of(now)
-        if frame == self._frame:
-            return
-        before, self._frame = self._book, frame
-        self._book = self._top()
-        bids, asks = changes(before.bids, self._book.bids), changes(before.asks, self._book.asks)
-        yield self._message("update", bids, asks, checksum(self._found, self._book), now)
+        change = self._cursor.changed_until(now)
+        if change is not None:
+            yield self._message("update", change.bids, change.asks, checksum(self._found, self._cursor.book), now)
 
     def first(self, now: int) -> Iterable[Any]:
-        return [self._message("snapshot", self._book.bids, self._book.asks, 0, now)]
+        return [self._message("snapshot", self._cursor.book.bids, self._cursor.book.asks, 0, now)]
 
     def _message(self, action: str, bids: Any, asks: Any, check: int, now: int) -> Any:
-        return _message(action, self._arg, [_sides(self._found, bids, asks, check, self._frame)], now)
+        return _message(action, self._arg, [_sides(self._found, bids, asks, check, self._cursor.frame)], now)
 
 
 def _frame_of(now: int) -> int:

@@ -6,16 +6,17 @@ Source of names, cadences, fields and limits: Bybit's documentation of its API v
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
 
 from tickwire.simulator.faults import Fault
-from tickwire.simulator.market.book import FRAME_MS, Book, Side, book_at, changes, frame_of, last_update_id
-from tickwire.simulator.market.cursors import CandleCursor
+from tickwire.simulator.market.book import FRAME_MS, Side, frame_of, last_update_id
+from tickwire.simulator.market.cursors import BookCursor, CandleCursor, TradeCursor
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import fixed_levels, top
+from tickwire.simulator.market.generated import Trades
+from tickwire.simulator.market.rows import by_taker, fixed_levels
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.orders import Forms, Order, Topic, carry_out
 from tickwire.simulator.sockets.socket import Socket
@@ -102,27 +103,26 @@ class _TradeStream:
 
     def __init__(self, category: str, found: Instrument, now: int) -> None:
         self._category, self._found = category, found
-        self._next = found.history.id_at(now + 1) if found.history else 0
+        self._cursor = TradeCursor(found, now)
         self._price, self._up = 0, True
 
     def new(self, now: int) -> Iterable[Any]:
-        history, topic = self._found.history, f"publicTrade.{self._found.id}"
-        first, self._next = self._next, history.id_at(now + 1) if history else 0
-        if history is None or first >= self._next:
+        trades, topic = self._cursor.new_until(now), f"publicTrade.{self._found.id}"
+        if trades is None:
             return
-        trades = history.by_id(first, self._next)
-        rows, takers = bybit_rows.trades(self._category, self._found, trades), trades.agg.tolist()
-        group: list[Any] = []
-        for place, (id_, price, size, side, time) in enumerate(rows):
+        for group in by_taker(self._rows(trades), trades):
+            for start in range(0, len(group), MOST_TRADES):
+                data = group[start : start + MOST_TRADES]
+                yield {"topic": topic, "type": "snapshot", "ts": data[-1]["T"], "data": data}
+
+    def _rows(self, trades: Trades) -> Iterator[dict[str, Any]]:
+        rows = bybit_rows.trades(self._category, self._found, trades)
+        for (id_, price, size, side, time), level in zip(rows, trades.price.tolist(), strict=True):
             if self._category == "spot":
-                group.append({"i": id_, "T": time, "p": price, "v": size, "S": side, "s": self._found.id, "BT": False})
+                yield {"i": id_, "T": time, "p": price, "v": size, "S": side, "s": self._found.id, "BT": False}
             else:
-                tick = self._tick(int(trades.price[place]))
-                group.append({"T": time, "s": self._found.id, "S": side, "v": size, "p": price, "L": tick, "i": id_,
-                              "BT": False})  # fmt: skip
-            if place + 1 == len(rows) or takers[place + 1] != takers[place] or len(group) == MOST_TRADES:
-                yield {"topic": topic, "type": "snapshot", "ts": time, "data": group}
-                group = []
+                yield {"T": time, "s": self._found.id, "S": side, "v": size, "p": price, "L": self._tick(level),
+                       "i": id_, "BT": False}  # fmt: skip
 
     def _tick(self, price: int) -> str:
         same, before = price == self._price, self._price
@@ -135,25 +135,17 @@ class _BookStream:
 
     def __init__(self, found: Instrument, depth: int, now: int) -> None:
         self._found, self._depth = found, depth
-        self._frame = self._frame_of(now)
-        self._book, self._update = self._top(), self._frame
-
-    def _frame_of(self, now: int) -> int:
-        return frame_of(now) // BOOKS[self._depth] * BOOKS[self._depth]
-
-    def _top(self) -> Book:
-        return top(book_at(self._found, self._frame), self._depth)
+        self._cursor = BookCursor(found, now, depth, BOOKS[depth])
+        self._update = self._cursor.frame
 
     def new(self, now: int) -> Iterable[Any]:
-        frame = self._frame_of(now)
-        if frame == self._frame:
-            return
-        before, self._frame = self._book, frame
-        self._book, self._update = self._top(), self._update + 1
-        yield self._message("delta", changes(before.bids, self._book.bids), changes(before.asks, self._book.asks))
+        change = self._cursor.changed_until(now)
+        if change is not None:
+            self._update += 1
+            yield self._message("delta", change.bids, change.asks)
 
     def first(self, now: int) -> Iterable[Any]:
-        return [self._message("snapshot", self._book.bids, self._book.asks)]
+        return [self._message("snapshot", self._cursor.book.bids, self._cursor.book.asks)]
 
     def _message(self, kind: str, bids: Side, asks: Side) -> Any:
         data = {
@@ -161,10 +153,10 @@ class _BookStream:
             "b": fixed_levels(self._found, bids),
             "a": fixed_levels(self._found, asks),
             "u": self._update,
-            "seq": last_update_id(self._frame),
+            "seq": last_update_id(self._cursor.frame),
         }
         topic = f"orderbook.{self._depth}.{self._found.id}"
-        return {"topic": topic, "type": kind, "ts": self._frame * FRAME_MS, "data": data}
+        return {"topic": topic, "type": kind, "ts": self._cursor.frame * FRAME_MS, "data": data}
 
 
 class _TickerStream:

@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 
 from tickwire.simulator.faults import Fault
-from tickwire.simulator.market.book import FRAME_MS, Side, book_at, changes, frame_of
-from tickwire.simulator.market.cursors import every
+from tickwire.simulator.market.book import FRAME_MS, Side
+from tickwire.simulator.market.cursors import BookCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange, Instrument
+from tickwire.simulator.market.generated import Trades
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.socket import Socket
 from tickwire.simulator.venues.coinbase import rows as coinbase_rows
@@ -122,58 +123,49 @@ class _Trades:
 
     def __init__(self, id_: str, found: Instrument, now: int) -> None:
         self._id, self._found, self._batch = id_, found, now // TRADES_MS
-        self._next = found.history.id_at(now + 1) if found.history else 0
+        self._cursor = TradeCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        if history is None or now // TRADES_MS == self._batch:
+        if now // TRADES_MS == self._batch:
             return
         self._batch = now // TRADES_MS
-        first, self._next = self._next, history.id_at(now + 1)
-        if first < self._next:
-            yield _message("market_trades", now, self._event("update", first))
+        found = self._cursor.new_until(now)
+        if found is not None:
+            yield self._message("update", found, now)
 
     def first(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        if history is not None:
-            start = max(history.first_id, self._next - SNAPSHOT_TRADES)
-            yield _message("market_trades", now, self._event("snapshot", start))
+        found = self._cursor.newest(SNAPSHOT_TRADES)
+        if found is not None:
+            yield self._message("snapshot", found, now)
 
-    def _event(self, kind: str, first: int) -> Any:
-        history = self._found.history
-        assert history is not None
-        rows = coinbase_rows.trades(self._id, self._found, history.by_id(first, self._next))
-        return {"type": kind, "trades": rows[::-1]}
+    def _message(self, kind: str, found: Trades, now: int) -> Any:
+        rows = coinbase_rows.trades(self._id, self._found, found)
+        return _message("market_trades", now, {"type": kind, "trades": rows[::-1]})
 
 
 class _Book:
     """A snapshot of the whole book, then what changed."""
 
     def __init__(self, id_: str, found: Instrument, now: int) -> None:
-        self._id, self._found, self._frame = id_, found, frame_of(now)
-        self._book = book_at(found, self._frame)
+        self._id, self._found, self._cursor = id_, found, BookCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        frame = frame_of(now)
-        if frame == self._frame:
-            return
-        before, self._frame = self._book, frame
-        self._book = book_at(self._found, frame)
-        sides = changes(before.bids, self._book.bids), changes(before.asks, self._book.asks)
-        yield self._message("update", *sides)
+        change = self._cursor.changed_until(now)
+        if change is not None:
+            yield self._message("update", change.bids, change.asks)
 
     def first(self, now: int) -> Iterable[Any]:
-        return [self._message("snapshot", self._book.bids, self._book.asks)]
+        return [self._message("snapshot", self._cursor.book.bids, self._cursor.book.asks)]
 
     def _message(self, kind: str, bids: Side, asks: Side) -> Any:
-        time = coinbase_rows.iso(self._frame * FRAME_MS)
+        time = coinbase_rows.iso(self._cursor.frame * FRAME_MS)
         updates = [
             {"side": name, "event_time": time, "price_level": price, "new_quantity": size}
             for name, side in (("bid", bids), ("offer", asks))
             for price, size in coinbase_rows.levels(self._found, side)
         ]
         event = {"type": kind, "product_id": self._id, "updates": updates}
-        return _message(_MESSAGES["level2"], self._frame * FRAME_MS, event)
+        return _message(_MESSAGES["level2"], self._cursor.frame * FRAME_MS, event)
 
 
 class _Ticker:

@@ -12,10 +12,9 @@ from typing import Any
 import msgspec
 
 from tickwire.simulator.faults import Fault
-from tickwire.simulator.market.book import FRAME_MS, book_at, changes, frame_of, last_update_id
-from tickwire.simulator.market.cursors import CandleCursor, every
+from tickwire.simulator.market.book import FRAME_MS, last_update_id
+from tickwire.simulator.market.cursors import BookCursor, CandleCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.orders import Forms, Order, Topic, carry_out
 from tickwire.simulator.sockets.socket import Socket
@@ -126,56 +125,46 @@ class _Trades:
 
     def __init__(self, market: str, found: Instrument, now: int) -> None:
         self._market, self._found = market, found
-        self._next = found.history.id_at(now + 1) if found.history else 0
+        self._cursor = TradeCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        first, self._next = self._next, history.id_at(now + 1) if history else 0
-        if history is None or first >= self._next:
-            return
-        rows = cryptocom_rows.trades(self._market, self._found, history.by_id(first, self._next))
-        yield _frame("trade", f"trade.{self._market}", self._market, rows[::-1])
+        trades = self._cursor.new_until(now)
+        if trades is not None:
+            rows = cryptocom_rows.trades(self._market, self._found, trades)
+            yield _frame("trade", f"trade.{self._market}", self._market, rows[::-1])
 
 
 class _Book:
     """Whole books, or one and then its changes; `pu` of a change is `u` of what came before it."""
 
     def __init__(self, market: str, depth: int, found: Instrument, now: int, *, whole: bool) -> None:
-        self._market, self._depth, self._found = market, depth, found
-        self._whole, self._every = whole, SNAPSHOT_MS // FRAME_MS if whole else 1
-        self._frame = self._frame_of(now)
-        self._book, self._update = self._top(), last_update_id(self._frame)
-
-    def _frame_of(self, now: int) -> int:
-        return frame_of(now) // self._every * self._every
-
-    def _top(self) -> Any:
-        return top(book_at(self._found, self._frame), self._depth)
+        self._market, self._depth, self._found, self._whole = market, depth, found, whole
+        self._cursor = BookCursor(found, now, depth, SNAPSHOT_MS // FRAME_MS if whole else 1)
 
     def new(self, now: int) -> Iterable[Any]:
-        frame = self._frame_of(now)
-        if frame == self._frame:
+        change = self._cursor.changed_until(now)
+        if change is None:
             return
-        before, self._frame = self._book, frame
-        self._book = self._top()
-        bids, asks = changes(before.bids, self._book.bids), changes(before.asks, self._book.asks)
-        previous, self._update = self._update, last_update_id(frame)
         if self._whole:
             yield self._snapshot()
             return
-        update = {"asks": cryptocom_rows.side(self._found, asks), "bids": cryptocom_rows.side(self._found, bids)}
+        update = {side: cryptocom_rows.side(self._found, levels)
+                  for side, levels in (("asks", change.asks), ("bids", change.bids))}  # fmt: skip
+        previous = last_update_id(change.frame)
         yield self._message("book.update", {"update": update, **self._ends(), "pu": previous, "cs": 0})
 
     def first(self, now: int) -> Iterable[Any]:
         return [self._snapshot()]
 
     def _snapshot(self) -> Any:
-        bids, asks = (cryptocom_rows.side(self._found, side) for side in (self._book.bids, self._book.asks))
+        bids, asks = (
+            cryptocom_rows.side(self._found, side) for side in (self._cursor.book.bids, self._cursor.book.asks)
+        )
         return self._message("book", {"asks": asks, "bids": bids, **self._ends(), "cs": 0})
 
     def _ends(self) -> dict[str, int]:
-        time = self._frame * FRAME_MS
-        return {"t": time, "tt": time, "u": self._update}
+        time = self._cursor.frame * FRAME_MS
+        return {"t": time, "tt": time, "u": last_update_id(self._cursor.frame)}
 
     def _message(self, channel: str, data: Any) -> Any:
         subscription = f"book.{self._market}.{self._depth}"

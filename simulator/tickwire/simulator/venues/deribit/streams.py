@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from tickwire.simulator.faults import Fault
-from tickwire.simulator.market.book import FRAME_MS, book_at, changes
-from tickwire.simulator.market.cursors import CandleCursor, every
+from tickwire.simulator.market.book import FRAME_MS
+from tickwire.simulator.market.cursors import BookCursor, CandleCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.orders import Forms, Order, Topic, carry_out
@@ -150,18 +150,17 @@ class _TradeStream:
     """The trades of 100 ms in one notification."""
 
     def __init__(self, found: Instrument, channel: str, now: int) -> None:
-        assert found.history is not None
-        self._found, self._channel, self._at, self._history = found, channel, now // _INTERVAL_MS, found.history
-        self._next = found.history.id_at(now + 1)
+        self._found, self._channel, self._at = found, channel, now // _INTERVAL_MS
+        self._cursor = TradeCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
         if now // _INTERVAL_MS == self._at:
             return
         self._at = now // _INTERVAL_MS
-        first, self._next = self._next, self._history.id_at(now + 1)
-        if first < self._next:
-            before = deribit_rows.price_before(self._found, first)
-            rows = deribit_rows.trades(self._found, self._history.by_id(first, self._next), before)
+        found = self._cursor.new_until(now)
+        if found is not None:
+            before = deribit_rows.price_before(self._found, int(found.id[0]))
+            rows = deribit_rows.trades(self._found, found, before)
             yield _notification(self._channel, rows)
 
     def first(self, now: int) -> Iterable[Any]:
@@ -173,31 +172,29 @@ class _BookStream:
 
     def __init__(self, found: Instrument, channel: str, now: int) -> None:
         self._found, self._channel = found, channel
-        self._frame, _ = deribit_rows.frame_and_time(now)
-        self._book = book_at(found, self._frame)
+        self._cursor = BookCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        frame, time = deribit_rows.frame_and_time(now)
-        if frame == self._frame:
+        change = self._cursor.changed_until(now)
+        if change is None:
             return
-        before, previous = self._book, deribit_rows.change_id(self._frame)
-        self._frame, self._book = frame, book_at(self._found, frame)
         sides = {
-            "bids": deribit_rows.changed(self._found, before.bids, changes(before.bids, self._book.bids)),
-            "asks": deribit_rows.changed(self._found, before.asks, changes(before.asks, self._book.asks)),
+            "bids": deribit_rows.changed(self._found, change.book.bids, change.bids),
+            "asks": deribit_rows.changed(self._found, change.book.asks, change.asks),
         }
-        yield self._message("change", time, sides, {"prev_change_id": previous})
+        yield self._message("change", sides, {"prev_change_id": deribit_rows.change_id(change.frame)})
 
     def first(self, now: int) -> Iterable[Any]:
         sides = {
             name: [["new", *level] for level in deribit_rows.side(self._found, of)]
-            for name, of in (("bids", self._book.bids), ("asks", self._book.asks))
+            for name, of in (("bids", self._cursor.book.bids), ("asks", self._cursor.book.asks))
         }
-        return [self._message("snapshot", self._frame * FRAME_MS, sides, {})]
+        return [self._message("snapshot", sides, {})]
 
-    def _message(self, kind: str, time: int, sides: dict[str, Any], chain: dict[str, int]) -> Any:
-        data = {"type": kind, "timestamp": time, "instrument_name": deribit_rows.name_of(self._found)}
-        return _notification(self._channel, data | {"change_id": deribit_rows.change_id(self._frame)} | chain | sides)
+    def _message(self, kind: str, sides: dict[str, Any], chain: dict[str, int]) -> Any:
+        frame = self._cursor.frame
+        data = {"type": kind, "timestamp": frame * FRAME_MS, "instrument_name": deribit_rows.name_of(self._found)}
+        return _notification(self._channel, data | {"change_id": deribit_rows.change_id(frame)} | chain | sides)
 
 
 def _quote(found: Instrument, now: int) -> dict[str, Any]:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from tickwire.simulator.market import day
-from tickwire.simulator.market.book import FRAME_MS, Book, book_at, changes, frame_of, last_update_id
+from tickwire.simulator.market.book import FRAME_MS, frame_of, last_update_id
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
-from tickwire.simulator.market.cursors import CandleCursor, every
+from tickwire.simulator.market.cursors import BookCursor, CandleCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import top
+from tickwire.simulator.market.rows import by_taker
 from tickwire.simulator.sockets.dialect import Stream
 from tickwire.simulator.venues.gate import rows as gate_rows
 
@@ -57,27 +57,17 @@ def _result(found: Instrument, row: Any) -> Any:
 
 
 def _trades(channel: str, found: Instrument, now: int) -> Stream:
-    following = found.history.id_at(now + 1) if found.history else 0
+    cursor = TradeCursor(found, now)
 
     def new(now: int) -> Iterator[Any]:
-        nonlocal following
-        if found.history is None:
+        trades = cursor.new_until(now)
+        if trades is None:
             return
-        first, following = following, found.history.id_at(now + 1)
-        if first < following:
-            trades = found.history.by_id(first, following)
-            rows = gate_rows.live_trades(found, trades)
-            if found.terms is None:
-                yield from (_update(channel, row, now) for row in rows)
-                return
-            # The trades of one taker in one message.
-            group: list[Any] = []
-            takers = trades.agg.tolist()
-            for place, row in enumerate(rows):
-                group.append(row)
-                if place + 1 == len(rows) or takers[place + 1] != takers[place]:
-                    yield _update(channel, group, now)
-                    group = []
+        rows = gate_rows.live_trades(found, trades)
+        if found.terms is None:
+            yield from (_update(channel, row, now) for row in rows)
+            return
+        yield from (_update(channel, group, now) for group in by_taker(rows, trades))
 
     return Stream(new)
 
@@ -141,32 +131,24 @@ class _ChangedBook:
 
     def __init__(self, channel: str, found: Instrument, levels: int, now: int) -> None:
         self._channel, self._found, self._levels = channel, found, levels
-        self._frame = frame_of(now)
-        self._book = self._top()
-        self._last = last_update_id(self._frame)
-
-    def _top(self) -> Book:
-        return top(book_at(self._found, self._frame), self._levels)
+        self._cursor = BookCursor(found, now, levels)
+        self._last = last_update_id(self._cursor.frame)
 
     def new(self, now: int) -> Iterable[Any]:
-        if frame_of(now) == self._frame:
+        change = self._cursor.changed_until(now)
+        if change is None:
             return
-        before, self._frame = self._book, frame_of(now)
-        self._book = self._top()
-        bids, asks = changes(before.bids, self._book.bids), changes(before.asks, self._book.asks)
-        first, self._last = self._last + 1, last_update_id(self._frame)
-        shown = gate_rows.sides(self._found, bids, asks)
+        shown = gate_rows.sides(self._found, change.bids, change.asks)
         if any(shown):
+            first, self._last = self._last + 1, last_update_id(self._cursor.frame)
             yield self.changed(*shown, first, self._last, now)
-        else:
-            self._last = first - 1
 
     def first(self, now: int) -> Iterable[Any]:
         return []
 
     def changed(self, bids: list[Any], asks: list[Any], first: int, last: int, now: int) -> Any:
-        result = {"t": self._frame * FRAME_MS, "s": gate_rows.name_of(self._found), "U": first, "u": last, "b": bids,
-                  "a": asks, "l": str(self._levels)}  # fmt: skip
+        result = {"t": self._cursor.frame * FRAME_MS, "s": gate_rows.name_of(self._found), "U": first, "u": last,
+                  "b": bids, "a": asks, "l": str(self._levels)}  # fmt: skip
         return _update(self._channel, result, now)
 
 
@@ -178,13 +160,20 @@ class _WholeBook(_ChangedBook):
         self._stream = stream
 
     def first(self, now: int) -> Iterable[Any]:
-        bids, asks = gate_rows.sides(self._found, self._book.bids, self._book.asks)
-        whole = {"t": self._frame * FRAME_MS, "full": True, "s": self._stream, "u": self._last, "b": bids, "a": asks}
+        bids, asks = gate_rows.sides(self._found, self._cursor.book.bids, self._cursor.book.asks)
+        whole = {
+            "t": self._cursor.frame * FRAME_MS,
+            "full": True,
+            "s": self._stream,
+            "u": self._last,
+            "b": bids,
+            "a": asks,
+        }
         return [self._message(whole, now)]
 
     def changed(self, bids: list[Any], asks: list[Any], first: int, last: int, now: int) -> Any:
         return self._message(
-            {"t": self._frame * FRAME_MS, "s": self._stream, "u": last, "U": first, "b": bids, "a": asks}, now
+            {"t": self._cursor.frame * FRAME_MS, "s": self._stream, "u": last, "U": first, "b": bids, "a": asks}, now
         )
 
     def _message(self, result: Any, now: int) -> Any:

@@ -15,7 +15,7 @@ import msgspec
 from tickwire.simulator.faults import Fault
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
 from tickwire.simulator.market.candle_pages import candle_page
-from tickwire.simulator.market.cursors import CandleCursor, every
+from tickwire.simulator.market.cursors import CandleCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange
 from tickwire.simulator.market.rows import top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
@@ -119,24 +119,16 @@ class _Trades:
     """The trades of a block in one message; a subscription begins with past ones, newest first."""
 
     def __init__(self, asset: Asset, now: int) -> None:
-        assert asset.found.history is not None
-        self._asset, self._history = asset, asset.found.history
-        self._next = self._history.id_at(now + 1)
+        self._asset, self._cursor = asset, TradeCursor(asset.found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        first, self._next = self._next, self._history.id_at(now + 1)
-        if first < self._next:
-            yield self._message(first, self._next)
+        found = self._cursor.new_until(now)
+        if found is not None:
+            yield {"channel": "trades", "data": hyperliquid_rows.trades(self._asset, found)}
 
     def first(self, now: int) -> Iterable[Any]:
-        first = max(self._history.first_id, self._next - hyperliquid_rows.RECENT)
-        if first < self._next:
-            message = self._message(first, self._next)
-            message["data"].reverse()
-            yield message
-
-    def _message(self, first: int, end: int) -> Any:
-        return {"channel": "trades", "data": hyperliquid_rows.trades(self._asset, self._history.by_id(first, end))}
+        if found := self._cursor.newest(hyperliquid_rows.RECENT):
+            yield {"channel": "trades", "data": hyperliquid_rows.trades(self._asset, found)[::-1]}
 
 
 class _Changing:

@@ -41,6 +41,13 @@ def _asked(request: Request) -> tuple[str, Instrument]:
     return _find(request.exchange, request.query.get("pair", ""))
 
 
+def _named_or_all(request: Request) -> list[tuple[str, Instrument]]:
+    names = request.query.get("pair")
+    if names is None:
+        return [(kraken_rows.id_of(each), each) for each in kraken_rows.instruments(request.exchange)]
+    return [_find(request.exchange, name) for name in names.split(",")]
+
+
 def _number(query: Query, name: str) -> int | None:
     value = query.get(name, "")
     if value and not value.isdigit():
@@ -71,12 +78,7 @@ def assets(request: Request) -> Answer:
 
 def asset_pairs(request: Request) -> Answer:
     """GET /0/public/AssetPairs: all, or those that `pair` names."""
-    names = request.query.get("pair")
-    if names is None:
-        found = [(kraken_rows.id_of(each), each) for each in kraken_rows.instruments(request.exchange)]
-    else:
-        found = [_find(request.exchange, name) for name in names.split(",")]
-    return Answer({name: kraken_rows.described(each) for name, each in found})
+    return Answer({name: kraken_rows.described(each) for name, each in _named_or_all(request)})
 
 
 def ohlc(request: Request) -> Answer:
@@ -144,12 +146,7 @@ def depth(request: Request) -> Answer:
 
 def ticker(request: Request) -> Answer:
     """GET /0/public/Ticker: all, or those that `pair` names."""
-    names = request.query.get("pair")
-    if names is None:
-        found = [(kraken_rows.id_of(each), each) for each in kraken_rows.instruments(request.exchange)]
-    else:
-        found = [_find(request.exchange, name) for name in names.split(",")]
-    return Answer({name: kraken_rows.ticker(each, request.now) for name, each in found})
+    return Answer({name: kraken_rows.ticker(each, request.now) for name, each in _named_or_all(request)})
 
 
 ENDPOINTS: dict[str, Endpoint] = {

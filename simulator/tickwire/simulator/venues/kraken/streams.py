@@ -15,11 +15,11 @@ import msgspec
 
 from tickwire.simulator.faults import Fault
 from tickwire.simulator.market import day
-from tickwire.simulator.market.book import FRAME_MS, Book, Side, book_at, changes, frame_of
+from tickwire.simulator.market.book import FRAME_MS, Side
 from tickwire.simulator.market.candles import Row
-from tickwire.simulator.market.cursors import every
+from tickwire.simulator.market.cursors import BookCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange, Instrument
-from tickwire.simulator.market.rows import number, top
+from tickwire.simulator.market.rows import by_taker, number, top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
 from tickwire.simulator.sockets.socket import Socket
 from tickwire.simulator.venues.kraken import rows as kraken_rows
@@ -172,27 +172,17 @@ class _Trades:
 
     def __init__(self, found: Instrument, detail: int, now: int) -> None:
         self._found = found
-        self._next = found.history.id_at(now + 1) if found.history else 0
+        self._cursor = TradeCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        first, self._next = self._next, history.id_at(now + 1) if history else 0
-        if history is None or first >= self._next:
-            return
-        picked = history.by_id(first, self._next)
-        takers, group = picked.agg.tolist(), []
-        for place, row in enumerate(self._rows(picked)):
-            group.append(row)
-            if place + 1 == len(takers) or takers[place + 1] != takers[place]:
-                yield _frame("trade", "update", group)
-                group = []
+        picked = self._cursor.new_until(now)
+        if picked is not None:
+            yield from (_frame("trade", "update", group) for group in by_taker(self._rows(picked), picked))
 
     def first(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        if history is None:
-            return
-        since = max(history.first_id, self._next - SNAPSHOT_TRADES)
-        yield _frame("trade", "snapshot", self._rows(history.by_id(since, self._next)))
+        picked = self._cursor.newest(SNAPSHOT_TRADES)
+        if picked is not None:
+            yield _frame("trade", "snapshot", self._rows(picked))
 
     def _rows(self, picked: Any) -> list[Any]:
         return [
@@ -209,26 +199,19 @@ class _Book:
 
     def __init__(self, found: Instrument, depth: int, now: int) -> None:
         self._found, self._depth = found, depth
-        self._frame = frame_of(now)
-        self._book = self._top()
-
-    def _top(self) -> Book:
-        return top(book_at(self._found, self._frame), self._depth)
+        self._cursor = BookCursor(found, now, depth)
 
     def new(self, now: int) -> Iterable[Any]:
-        frame = frame_of(now)
-        if frame == self._frame:
+        change = self._cursor.changed_until(now)
+        if change is None:
             return
-        before, self._frame = self._book, frame
-        self._book = self._top()
-        left = kraken_rows.in_scope(before, self._book, self._depth)
-        sides = (changes(before.bids, self._book.bids), changes(before.asks, self._book.asks))
-        bids, asks = (_without(side, each) for side, each in zip(sides, left, strict=True))
+        left = kraken_rows.in_scope(change.book, self._cursor.book, self._depth)
+        bids, asks = (_without(side, each) for side, each in zip((change.bids, change.asks), left, strict=True))
         if len(bids[0]) or len(asks[0]):
             yield self._message("update", bids, asks)
 
     def first(self, now: int) -> Iterable[Any]:
-        return [self._message("snapshot", self._book.bids, self._book.asks)]
+        return [self._message("snapshot", self._cursor.book.bids, self._cursor.book.asks)]
 
     def _message(self, kind: str, bids: Side, asks: Side) -> Any:
         data = {
@@ -236,7 +219,7 @@ class _Book:
             "bids": self._levels(bids),
             "asks": self._levels(asks),
             "checksum": self._checksum(),
-            "timestamp": kraken_rows.iso(self._frame * FRAME_MS * 10_000),
+            "timestamp": kraken_rows.iso(self._cursor.frame * FRAME_MS * 10_000),
         }
         return _frame("book", kind, [data])
 
@@ -247,7 +230,7 @@ class _Book:
 
     def _checksum(self) -> int:
         """Return the CRC32 of the best levels, asks first: their numbers without point and zeros in front."""
-        best = top(self._book, CHECKED)
+        best = top(self._cursor.book, CHECKED)
         text = "".join(
             number.replace(".", "").lstrip("0")
             for side in (best.asks, best.bids)

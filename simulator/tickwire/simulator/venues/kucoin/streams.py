@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from tickwire.simulator.faults import Fault
-from tickwire.simulator.market.book import FRAME_MS, book_at, changes, frame_of, last_update_id
-from tickwire.simulator.market.cursors import CandleCursor, every
+from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
+from tickwire.simulator.market.cursors import BookCursor, CandleCursor, TradeCursor, every
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.market.rows import levels, top
 from tickwire.simulator.sockets.dialect import Dialect, Stream, Subscriptions, decoded
@@ -121,13 +121,12 @@ class _Trades:
 
     def __init__(self, found: Instrument, topic: str, now: int) -> None:
         self._found, self._topic = found, topic
-        self._next = found.history.id_at(now + 1) if found.history else 0
+        self._cursor = TradeCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        history = self._found.history
-        first, self._next = self._next, history.id_at(now + 1) if history else 0
-        if history is not None and first < self._next:
-            for trade in kucoin_rows.live_trades(self._found, history.by_id(first, self._next)):
+        trades = self._cursor.new_until(now)
+        if trades is not None:
+            for trade in kucoin_rows.live_trades(self._found, trades):
                 yield _message(self._topic, "trade.l3match", trade)
 
 
@@ -135,23 +134,21 @@ class _Book:
     """The changes of the whole book. One without an effect has a level of price and size 0."""
 
     def __init__(self, found: Instrument, topic: str, now: int) -> None:
-        self._found, self._topic, self._frame = found, topic, frame_of(now)
-        self._book = book_at(found, self._frame)
+        self._found, self._topic, self._cursor = found, topic, BookCursor(found, now)
 
     def new(self, now: int) -> Iterable[Any]:
-        frame = frame_of(now)
-        if frame == self._frame:
+        change = self._cursor.changed_until(now)
+        if change is None:
             return
-        before, first = self._book, last_update_id(self._frame) + 1
-        self._book, self._frame, last = book_at(self._found, frame), frame, last_update_id(frame)
-        sides = {"asks": (before.asks, self._book.asks), "bids": (before.bids, self._book.bids)}
+        last = last_update_id(self._cursor.frame)
         found = {
-            side: kucoin_rows.changed_levels(self._found, changes(*both), last) for side, both in sides.items()
-        }  # fmt: skip
+            name: kucoin_rows.changed_levels(self._found, side, last)
+            for name, side in (("asks", change.asks), ("bids", change.bids))
+        }
         if not any(found.values()):
             found["asks"] = [["0", "0", str(last)]]
-        data = {"changes": found, "sequenceEnd": last, "sequenceStart": first,
-                "symbol": kucoin_rows.name_of(self._found), "time": frame * FRAME_MS}  # fmt: skip
+        data = {"changes": found, "sequenceEnd": last, "sequenceStart": last_update_id(change.frame) + 1,
+                "symbol": kucoin_rows.name_of(self._found), "time": self._cursor.frame * FRAME_MS}  # fmt: skip
         yield _message(self._topic, "trade.l2update", data)
 
 

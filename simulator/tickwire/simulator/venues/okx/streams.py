@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tickwire.simulator.market import day, rows
-from tickwire.simulator.market.book import FRAME_MS, book_at, changes, frame_of, last_update_id
-from tickwire.simulator.market.cursors import AggregateCursor, CandleCursor
+from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
+from tickwire.simulator.market.cursors import AggregateCursor, BookCursor, CandleCursor
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.sockets.dialect import Stream
 from tickwire.simulator.venues.okx import rows as okx_rows
@@ -66,30 +66,24 @@ class _Books:
 
     def __init__(self, instrument: Instrument, arg: dict[str, str], now: int) -> None:
         self._instrument, self._arg = instrument, arg
-        self._frame = frame_of(now)
-        self._book = rows.top(book_at(instrument, self._frame), okx_rows.LEVELS)
+        self._cursor = BookCursor(instrument, now, okx_rows.LEVELS)
 
     def __call__(self, now: int) -> Iterator[Any]:
-        frame = frame_of(now)
-        if frame == self._frame:
-            return
-        before, earlier = self._book, self._frame
-        self._book = rows.top(book_at(self._instrument, frame), okx_rows.LEVELS)
-        self._frame = frame
-        bids, asks = changes(before.bids, self._book.bids), changes(before.asks, self._book.asks)
-        yield self._message("update", bids, asks, last_update_id(earlier))
+        change = self._cursor.changed_until(now)
+        if change is not None:
+            yield self._message("update", change.bids, change.asks, last_update_id(change.frame))
 
     def first(self, now: int) -> list[Any]:
-        return [self._message("snapshot", self._book.bids, self._book.asks, -1)]
+        return [self._message("snapshot", self._cursor.book.bids, self._cursor.book.asks, -1)]
 
     def _message(self, action: str, bids: Any, asks: Any, before: int) -> Any:
         data = {
             "asks": okx_rows.levels(self._instrument, asks),
             "bids": okx_rows.levels(self._instrument, bids),
-            "ts": str(self._frame * FRAME_MS),
-            "checksum": okx_rows.checksum(self._instrument, self._book),
+            "ts": str(self._cursor.frame * FRAME_MS),
+            "checksum": okx_rows.checksum(self._instrument, self._cursor.book),
             "prevSeqId": before,
-            "seqId": last_update_id(self._frame),
+            "seqId": last_update_id(self._cursor.frame),
         }
         return {"arg": self._arg, "action": action, "data": [data]}
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +13,12 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.okx import decode
+from venues.recordings import frames, levels, number
 
 pytestmark = pytest.mark.golden
 
 DECODED = {"trades": 3, "trades-all": 1, "books-l2-tbt": 3, "books": 2, "tickers": 4, "bbo-tbt": 3, "candle1D": 1}
 """How many frames the recordings have of each channel that is decoded, counted with grep."""
-
-
-def frames(recorded: Path) -> Iterator[str]:
-    """Every recorded frame."""
-    folder = recorded / "venues" / "okx"
-    for line in (folder / "ws_samples.jsonl").read_text().splitlines():
-        yield json.dumps(json.loads(line)["message"], separators=(",", ":"))
-    for path in sorted(folder.glob("ws_*.json")):
-        yield json.dumps(json.loads(path.read_text()), separators=(",", ":"))
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
-
-
-def levels(side: Any) -> list[tuple[float, float]]:
-    return [(number(level[0]), number(level[1])) for level in side]
 
 
 def of_trade(row: Any) -> Trade:
@@ -84,7 +65,7 @@ def expected(frame: dict[str, Any]) -> Decoded:
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
     seen: Counter[str] = Counter()
-    for text in frames(recorded):
+    for text in frames(recorded, "okx"):
         frame = json.loads(text)
         channel = frame.get("arg", {}).get("channel") if "event" not in frame else None
         found = decode(text)

@@ -6,7 +6,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 from tickwire.model.feeds import Trade
 from tickwire.venues.binance import Kline, decode
 from tickwire.venues.dialect import Decoded, Diff
+from venues.recordings import levels, number
 
 pytestmark = pytest.mark.golden
 
@@ -32,15 +32,6 @@ def lines(recorded: Path, name: str) -> Iterator[str]:
         time, separator, frame = line.partition(": ")
         if separator and time.replace(".", "").isdigit():
             yield frame
-
-
-def number(text: str) -> float:
-    """The double nearest to a decimal text."""
-    return float(Decimal(text))
-
-
-def levels(side: Any) -> list[tuple[float, float]]:
-    return [(number(price), number(amount)) for price, amount in side]
 
 
 def of_aggregate(data: Any) -> Decoded:
