@@ -115,11 +115,11 @@ def configure(folder: Path, gateway: str, nats_url: str, **exchanges: str) -> di
 
 
 @asynccontextmanager
-async def streamer(folder: Path, gateway: str, nats_url: str) -> AsyncIterator[int]:
-    """Run `tickwire service streamer`; yields its process id. Its log is `folder/log`."""
+async def streamer(folder: Path, gateway: str, nats_url: str, python: Path) -> AsyncIterator[int]:
+    """Run `tickwire service streamer` of an interpreter; yields its process id. Its log is `folder/log`."""
     # Subscribing hundreds of feeds is not what is measured.
     env = configure(folder, gateway, nats_url, binance="rateLimit = 2", okx="")
-    argv = [sys.executable, "-m", "tickwire.cli.main", "service", "streamer"]
+    argv: list[str | Path] = [python, "-m", "tickwire.cli.main", "service", "streamer"]
     with (folder / "log").open("wb") as log:
         async with children.child(argv, env=env, stderr=log.fileno()) as process:
             yield process.pid

@@ -8,17 +8,17 @@ from __future__ import annotations
 import json
 import os
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
 from streamed.harness import Sent, Venue, cpu_ns, latencies_ms, percentile
-from tickwire.model.feeds import Kind
+from tickwire.bus.connection import Bus
 
 
 class _Item(Struct):
@@ -61,6 +61,18 @@ def of_plain_book(data: bytes) -> list[int]:
     return [json.loads(data)["sequence"]]
 
 
+def named_trades(data: bytes) -> tuple[str, list[int]]:
+    """Return the symbol and the numbers of a message of `md.trade`."""
+    message = _trades(data)
+    return message.symbol, [int(trade.id) for trade in message.trades]
+
+
+def named_plain_trade(data: bytes) -> tuple[str, list[int]]:
+    """Return the symbol and the number of a trade of the plain loop."""
+    trade = json.loads(data)
+    return trade["symbol"], [int(trade["id"])]
+
+
 class Follower(Protocol):
     """Receives what a process publishes."""
 
@@ -82,6 +94,10 @@ class Subject:
     pid: int
     venue: Venue
     follower: Follower
+    broker: int | None = None
+    """Process id of its broker, where that is nats-server."""
+    bus: Bus | None = None
+    """A connection to its broker."""
     log: Path = Path(os.devnull)
 
 
@@ -97,6 +113,8 @@ class Result:
     messages: int
     cpu_us: float
     """CPU of the process for each sent item."""
+    broker_us: float
+    """CPU of its broker for each sent item; NaN where that is not nats-server."""
     wall_us: float
     """Time from the first write to the last arrival, for each sent item."""
     p50_ms: float
@@ -105,15 +123,20 @@ class Result:
     """Share of one core during the measurement."""
 
 
+def broker_ns(subject: Subject) -> float:
+    """Return the CPU time that the broker of a process has used; NaN where that is not nats-server."""
+    return float("nan") if subject.broker is None else cpu_ns(subject.broker)
+
+
 async def measured(subject: Subject, kind: str, count: int, rate: float | None) -> Result:
     """Send frames, and measure until the consumer has the items."""
     follower = subject.follower
     await follower.clear()
-    before = cpu_ns(subject.pid)
+    before, broker = cpu_ns(subject.pid), broker_ns(subject)
     sent = await subject.venue.send(kind, count, rate)
     last = sent.last[0]
     await follower.until(kind, last)
-    cpu = cpu_ns(subject.pid) - before
+    cpu, broker = cpu_ns(subject.pid) - before, broker_ns(subject) - broker
     got, messages = await follower.got()
     got = [(number, at) for number, at in got if number >= sent.first]
     ended = max((at for _, at in got), default=sent.began_ns)
@@ -131,6 +154,7 @@ async def measured(subject: Subject, kind: str, count: int, rate: float | None) 
         in_order=[number for number, _ in got] == list(range(sent.first, last + 1)),
         messages=messages,
         cpu_us=cpu / 1e3 / sent.count,
+        broker_us=broker / 1e3 / sent.count,
         wall_us=took_ns / 1e3 / sent.count,
         p50_ms=percentile(latency, 0.5),
         p99_ms=percentile(latency, 0.99),
@@ -138,36 +162,22 @@ async def measured(subject: Subject, kind: str, count: int, rate: float | None) 
     )
 
 
-def of_many(sent: Sent, names: Sequence[str], arrived: Sequence[tuple[int, bytes]]) -> dict[tuple[str, int], float]:
+def of_many(
+    sent: Sent,
+    names: Sequence[str],
+    arrived: Sequence[tuple[int, bytes]],
+    parse: Callable[[bytes], tuple[str, list[int]]],
+) -> dict[tuple[str, int], float]:
     """Return milliseconds from write to arrival by symbol and number; items of the symbols were sent in turns."""
     each = sent.count // len(names)
     place = {f"{name}/USDT": (index, sent.last[index] - each + 1) for index, name in enumerate(names)}
     starts = [0, *accumulate(count for _, count, _ in sent.sent)]
     found = {}
     for at, data in arrived:
-        message = _trades(data)
-        index, first = place[message.symbol]
-        for trade in message.trades:
-            if (number := int(trade.id)) >= first:
+        symbol, numbers = parse(data)
+        index, first = place[symbol]
+        for number in numbers:
+            if number >= first:
                 written = sent.sent[bisect_right(starts, (number - first) * len(names) + index) - 1][2]
-                found[message.symbol, number] = (at - written) / 1e6
+                found[symbol, number] = (at - written) / 1e6
     return found
-
-
-class MemoryCase(NamedTuple):
-    """A case of the memory test: its feed, the kind of frames, and the divisor of `--hour`."""
-
-    what: str
-    kind: Kind
-    exchange: str
-    timeframe: str | None
-    sent: str
-    share: int
-
-
-MEMORY = (
-    MemoryCase("trades, typed", "trade", "binance", None, "aggTrade", 1),
-    MemoryCase("changes of a book, typed", "book", "binance", None, "depth", 10),
-    MemoryCase("candles of 1m, with their trades", "candle", "binance", "1m", "aggTrade", 4),
-    MemoryCase("trades without counting ids (okx)", "trade", "okx", None, "trades", 4),
-)
