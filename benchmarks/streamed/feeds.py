@@ -120,10 +120,10 @@ async def compare(runner: Runner, options: argparse.Namespace) -> Table:
     )  # fmt: skip
     baseline = median([each.cpu_us for each in results[LOOP]])
     for name, found in results.items():
-        cpu, lost = median([each.cpu_us for each in found]), sum(each.sent - each.delivered for each in found)
+        cpu, late = median([each.cpu_us for each in found]), sum(each.sent - each.delivered for each in found)
         table.add_row(
             name,
-            f"{lost:,} of {sum(each.sent for each in found):,} lost" if lost else "all",
+            f"{late:,} of {sum(each.sent for each in found):,} late" if late else "all",
             f"{cpu:.0f}",
             f"{cpu / baseline:.2f}",
             f"{median([each.broker_us for each in found]):.0f}",

@@ -5,6 +5,8 @@ test_natspy_services.py, which fails when a newer version behaves otherwise: the
 no address is given, no upstream issue was found.
 
 - `flush` writes queued data first: nats-py writes its PING before queued data, so its own proves nothing of that data.
+- `publish` and `_process_headers` use `wire_format`, which costs a fraction; what that cannot do is left to nats-py.
+- `subscribe_directly` calls back from the read loop: nats-py queues each message and wakes a task for it.
 - `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
 - `_process_msg` cleans subjects and headers. An exception there ends the read loop while the connection stays open
   (https://github.com/nats-io/nats.py/pull/914); a subject or status that is not UTF-8 is enough.
@@ -43,6 +45,7 @@ from nats.micro.request import Request
 from nats.micro.service import Service, ServiceConfig
 from nats.protocol.parser import ERR_RE, PERMISSIONS_ERR
 
+from tickwire.bus.wire_format import parse_headers, publish_command
 from tickwire.model.subjects import check_subject
 
 _CRLF = b"\r\n"
@@ -50,6 +53,10 @@ _VERSION = b"NATS/1.0"
 _PLAIN = _VERSION + _CRLF
 _STORED = b"$JS.ACK."
 """The reply subject of a message from a stream begins with this."""
+
+
+DirectCallback = Callable[[bytes, bytes, bytes], None]
+"""(subject, block of headers or nothing, data) of a message, as they came."""
 
 
 class PlainText(nats.errors.Error):
@@ -68,12 +75,46 @@ class BusClient(Client):
         super().__init__()
         self._ordered: dict[Subscription, float] = {}
         """When each ordered consumer last received a message or heartbeat, monotonic s."""
+        self._direct: dict[int, DirectCallback] = {}
+        """By number of a subscription, what its messages are passed to."""
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, Any] | None = None
     ) -> None:
         """As nats-py's. Raises BadRequest for a subject of more than 512 bytes."""
-        await super().publish(check_subject(subject), payload, reply, headers)
+        if not self.publish_now(check_subject(subject), payload, reply, headers):
+            await super().publish(subject, payload, reply, headers)
+
+    def publish_now(self, subject: str, payload: bytes, reply: str, headers: dict[str, Any] | None) -> bool:
+        """Queue a message for the flusher, without waiting; return whether that was possible.
+
+        It is not while disconnected, closing or 2 MiB behind, nor for what `wire_format` cannot encode.
+        """
+        flusher, kicks = self._flusher_task, self._flush_queue
+        if not self.is_connected or self.is_draining_pubs or len(payload) > self._max_payload:
+            return False
+        if flusher is None or flusher.done() or kicks is None:
+            return False
+        command = publish_command(subject, reply, payload, headers)
+        if command is None or self._pending_data_size + len(command) > self._max_pending_size:
+            return False
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += len(payload)
+        self._pending.append(command)
+        self._pending_data_size += len(command)
+        if kicks.empty():
+            kicks.put_nowait(flusher.get_loop().create_future())
+        return True
+
+    async def subscribe_directly(self, subject: str, take: DirectCallback) -> Subscription:
+        """Subscribe with a callback that is called by the read loop itself: it must not wait, and take little time."""
+
+        async def queued(message: Msg) -> None:
+            raise AssertionError(f"{message.subject} was queued")
+
+        subscription = await self.subscribe(subject, cb=queued)
+        self._direct[subscription._id] = take
+        return subscription
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
         """Return when the server has processed everything sent so far, subscriptions included.
@@ -136,7 +177,20 @@ class BusClient(Client):
         self._err = nats.errors.Error(f"nats: {text}")
         await self._error_cb(self._err)
 
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        if headers and (found := parse_headers(headers)) is not None:
+            return found
+        return await super()._process_headers(headers)
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        if (take := self._direct.get(sid)) is not None:
+            self.stats["in_msgs"] += 1
+            self.stats["in_bytes"] += len(data)
+            try:
+                take(subject, headers or b"", data)
+            except Exception as error:  # noqa: BLE001
+                await self._error_cb(error)
+            return
         if headers:
             headers = cleaned(headers, stored=reply.startswith(_STORED))
         if (subscription := self._subs.get(sid)) in self._ordered and subscription is not None:

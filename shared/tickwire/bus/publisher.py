@@ -2,6 +2,7 @@
 
 nats-py's own `publish` makes a request of each, through `asyncio.wait_for`: 165 us of CPU against 125 us here, measured
 (docs/performance.md). On the tape every message is acknowledged before the next, so this is most of what one costs.
+One timer of the connection times out all acknowledgements: one for each cost 5 % of a streamer's time.
 """
 
 from __future__ import annotations
@@ -10,18 +11,17 @@ import asyncio
 import time
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import nats.errors
 import nats.js.errors
 from msgspec import Struct
-from nats.aio.client import Client
-from nats.aio.msg import Msg
 
-from tickwire.bus.requests import AGAIN_S, PUBLISH_RETRY_S, status_of
+from tickwire.bus.natspy import BusClient
+from tickwire.bus.requests import AGAIN_S, PUBLISH_RETRY_S
 from tickwire.errors import BrokerUnavailable, Busy, StorageError, Unacknowledged
-from tickwire.model.subjects import family_of
+from tickwire.model.subjects import check_subject, family_of
 
 WRONG_SEQUENCE = 10071
 """JetStream's error code for an expected sequence that is not the subject's."""
@@ -31,6 +31,8 @@ EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 
 ACK_S = 2.0
 """How long `append` waits for one acknowledgement before it publishes again."""
+SWEEP_S = 0.1
+"""How much later than its time limit an acknowledgement may be given up."""
 SILENCE_S = 10.0
 """Publishes to a stream that get no acknowledgement for so long mean trouble: a cluster elects a leader within 5 s."""
 FORGOTTEN_S = 60.0
@@ -39,6 +41,8 @@ STORAGE_REMEDY = (
     "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
     "(`tickwire up` restarts the one that it embeds by itself)"
 )
+_NO_STREAM = b"NATS/1.0 503"
+"""Headers of the broker's answer when nothing receives a subject."""
 _PER_SUBJECT = "maximum messages per subject"
 """In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
 
@@ -61,17 +65,32 @@ class Ack(Struct, frozen=True):
     error: dict[str, Any] | None = None
 
 
+class _Waiting(NamedTuple):
+    """A publish without an acknowledgement: when it is given up (s of the loop's clock), and for whom."""
+
+    until: float
+    answer: asyncio.Future[_Answer | None]
+
+
+class _Answer(NamedTuple):
+    """What came on the reply subject of a publish."""
+
+    headers: bytes
+    data: bytes
+
+
 _decode = msgspec.json.Decoder(Ack).decode
 
 
 class AcknowledgedPublisher:
     """Publishes to streams and matches their acknowledgements, for one connection."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: BusClient) -> None:
         self._client = client
         self._inbox = ""
         self._numbers = count()
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._waiting: dict[int, _Waiting] = {}
+        self._sweeping = False
         self._opening = asyncio.Lock()
         self._failing: dict[str, _Failing] = {}
 
@@ -86,7 +105,7 @@ class AcknowledgedPublisher:
         except TimeoutError:
             self._fails(subject, "it does not answer")
             raise nats.errors.TimeoutError from None
-        if not answer.data and status_of(answer) == "503":
+        if not answer.data and answer.headers.startswith(_NO_STREAM):
             raise nats.js.errors.NoStreamResponseError
         try:
             ack = _decode(answer.data)
@@ -145,18 +164,39 @@ class AcknowledgedPublisher:
         """Forget failures: the broker was restarted, or is another one."""
         self._failing.clear()
 
-    async def _answer(self, subject: str, data: bytes, headers: dict[str, str], timeout_s: float) -> Msg:
+    async def _answer(self, subject: str, data: bytes, headers: dict[str, str], timeout_s: float) -> _Answer:
+        """Publish, and await the answer. Raises TimeoutError."""
         if not self._inbox:
             await self._open()
-        number = str(next(self._numbers))
-        answered: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._waiting[number] = answered
+        number = next(self._numbers)
+        reply = f"{self._inbox}.{number}"
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[_Answer | None] = loop.create_future()
+        self._waiting[number] = _Waiting(loop.time() + timeout_s, answer)
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SWEEP_S, self._sweep)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._client.publish(subject, data, reply=f"{self._inbox}.{number}", headers=headers)
-                return await answered
+            if not self._client.publish_now(check_subject(subject), data, reply, headers):
+                async with asyncio.timeout(timeout_s):
+                    await self._client.publish(subject, data, reply=reply, headers=headers)
+            found = await answer
         finally:
             self._waiting.pop(number, None)
+        if found is None:
+            raise TimeoutError
+        return found
+
+    def _sweep(self) -> None:
+        """Give up the acknowledgements whose time is over; again as long as any are waited for."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for waiting in self._waiting.values():
+            if waiting.until <= now and not waiting.answer.done():
+                waiting.answer.set_result(None)
+        self._sweeping = bool(self._waiting)
+        if self._sweeping:
+            loop.call_later(SWEEP_S, self._sweep)
 
     async def _refuse_if_full(self, subject: str, reason: Exception) -> None:
         """Raise StorageError when the server answers a ping but acknowledges nothing: its disk may be full."""
@@ -178,10 +218,10 @@ class AcknowledgedPublisher:
         async with self._opening:
             if not self._inbox:
                 inbox = self._client.new_inbox()
-                await self._client.subscribe(f"{inbox}.*", cb=self._take)
+                await self._client.subscribe_directly(f"{inbox}.*", self._take)
                 self._inbox = inbox
 
-    async def _take(self, message: Msg) -> None:
-        answered = self._waiting.get(message.subject.rpartition(".")[2])
-        if answered is not None and not answered.done():
-            answered.set_result(message)
+    def _take(self, subject: bytes, headers: bytes, data: bytes) -> None:
+        waiting = self._waiting.get(int(subject.rpartition(b".")[2]))
+        if waiting is not None and not waiting.answer.done():
+            waiting.answer.set_result(_Answer(headers, data))

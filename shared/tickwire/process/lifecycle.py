@@ -100,6 +100,8 @@ async def unless_stopped(stop: asyncio.Event, work: Awaitable[T]) -> T | None:
 
 async def pause(event: asyncio.Event, seconds: float | None) -> bool:
     """Wait until `event` is set, for `seconds` at most (None: without a limit); whether it was set."""
+    if seconds is None:
+        return await event.wait()
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             return await event.wait()
