@@ -56,6 +56,12 @@ async def test_up_says_what_to_type_next_and_other_commands_find_its_broker(tmp_
 
         level = await running.run("log", "debug", "tickwire.bus.service")
         assert (level.code, level.out) == (0, "tickwire.bus.service is at debug in 3 service processes\n")
+        for misspelt in ("tickwire.fetchr", "tickwire.sink"):
+            refused = await running.run("log", "debug", misspelt)
+            assert (refused.code, refused.out) == (2, "")
+            assert f"no running service has a logger '{misspelt}': there run cache, fetcher, streamer" in refused.err
+        of_one = await running.run("log", "debug", "tickwire.fetcher")
+        assert (of_one.code, of_one.out) == (0, "tickwire.fetcher is at debug in 1 service process\n")
         assert not any('"refused"' in line for line in running.lines)
         unknown = await running.run("candles", "repair", "nosuch", "BTC/USDT", "1m")
         assert unknown.code == 1

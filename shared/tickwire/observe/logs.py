@@ -90,6 +90,11 @@ def set_level(level: str, logger: str = "tickwire") -> None:
     logging.getLogger(logger).setLevel(level.upper())
 
 
+def exists(logger: str) -> bool:
+    """Whether a module that was imported here has this logger, or one below it."""
+    return any(f"{name}.".startswith(f"{logger}.") for name in list(logging.Logger.manager.loggerDict))
+
+
 def get(name: str) -> FilteringBoundLogger:
     """The logger of a module: `log = logs.get(__name__)`.
 

@@ -14,10 +14,15 @@ CONTROL_LOG = "control.log"
 
 
 async def follow_log_level(bus: Bus) -> None:
-    """Subscribe to `control.log`: set the requested levels, and confirm requests that have a reply subject."""
+    """Subscribe to `control.log`: set the requested levels, and confirm requests that have a reply subject.
+
+    A logger that this process does not have is left to the processes that have it.
+    """
 
     async def take(message: Msg) -> None:
         wanted = messages.decode(message.data, LogLevel)
+        if not logs.exists(wanted.logger):
+            return
         logs.set_level(wanted.level, wanted.logger)
         if message.reply and may_answer(message):
             await bus.publish(message.reply, wanted)

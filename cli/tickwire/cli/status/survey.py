@@ -115,7 +115,7 @@ async def of_broker(bus: Bus) -> BrokerState:
 async def of_services(bus: Bus, broker: BrokerState) -> Status:
     """Ask every service, and merge the answers with the broker's state. Raises BrokerUnavailable."""
     async with unwrapped(), asyncio.TaskGroup() as group:
-        services = group.create_task(_services(bus))
+        running = group.create_task(services(bus))
         cached = group.create_task(_cached(bus))
         feeds = group.create_task(_feeds(bus))
     keys, rows, damaged = cached.result()
@@ -123,7 +123,7 @@ async def of_services(bus: Bus, broker: BrokerState) -> Status:
     return Status(
         nats_url=bus.url,
         at=at,
-        services=services.result(),
+        services=running.result(),
         leases=broker.leases,
         streams=broker.streams,
         jobs_waiting=next((each.messages for each in broker.streams if each.stream == streams.JOBS), 0),
@@ -135,7 +135,8 @@ async def of_services(bus: Bus, broker: BrokerState) -> Status:
     )
 
 
-async def _services(bus: Bus) -> list[ServiceStatus]:
+async def services(bus: Bus) -> list[ServiceStatus]:
+    """Return the running instances of all services, by name."""
     found = []
     for data in await bus.request_all("$SRV.STATS", wait_s=GATHER_S):
         stats = bus.undecodable.decode("$SRV.STATS", data, _Stats)
