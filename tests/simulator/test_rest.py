@@ -146,6 +146,24 @@ async def test_every_answer_has_the_date_of_the_exchange_s_clock(path: str) -> N
                 assert parsedate_to_datetime(response.headers["Date"]).timestamp() == NOW // 1000
 
 
+@pytest.mark.parametrize("value", ["--5", "²", "5.0", "-", "9" * 30])
+async def test_a_parameter_that_is_no_whole_number_is_refused(value: str) -> None:
+    """By the control and by venues, never with the status of a fault of the server."""
+    async with simulated(now=NOW) as running, aiohttp.ClientSession() as http:
+        for path in (
+            "_sim/log?since_index",
+            "_sim/truth/trades?symbol=BTC/USDT&since",
+            "api.bitget.com/api/v2/spot/market/fills-history?symbol=BTCUSDT&limit",
+            "api.bybit.com/v5/market/recent-trade?category=spot&symbol=BTCUSDT&limit",
+            "api.kraken.com/0/public/OHLC?pair=XBTUSDT&interval",
+            "www.okx.com/api/v5/market/history-trades?instId=BTC-USDT&limit",
+        ):
+            async with http.get(f"{running.url}/{path}={value}") as response:
+                text = await response.text()
+                assert response.status in ((400,) if path.startswith("_sim") else (200, 400)), (path, text)
+                assert text
+
+
 async def test_a_clock_that_is_moved_opens_and_closes_candles() -> None:
     async with simulated(now=NOW) as running, client(running.url) as venue:
         before = await venue.fetch_ohlcv("BTC/USDT", "1m", None, 2)

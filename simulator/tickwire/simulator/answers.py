@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -39,6 +40,16 @@ class Answer(Struct, frozen=True):
     def value(self) -> Any:
         """Return the JSON value."""
         return self.rows if self.form is None else self.form(self.rows)
+
+
+def whole(query: Query, name: str, refusal: Exception) -> int | None:
+    """Return a parameter that is a whole number, None where it is absent or empty. Raises `refusal` for others."""
+    value = query.get(name, "")
+    if not value:
+        return None
+    if not re.fullmatch(r"[0-9]{1,19}", value) or int(value) >= 2**63:
+        raise refusal
+    return int(value)
 
 
 def window_end(interval: str, start: int | None, end: int | None, limit: int) -> int | None:

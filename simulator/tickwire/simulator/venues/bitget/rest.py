@@ -7,7 +7,7 @@ Source of paths, parameters and limits: Bitget's documentation of its API v2, "S
 from __future__ import annotations
 
 from tickwire.model import timeframes
-from tickwire.simulator.answers import Answer, Query, Refused
+from tickwire.simulator.answers import Answer, Query, Refused, whole
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
 from tickwire.simulator.market.day import DAY_MS
@@ -44,10 +44,7 @@ def _asked(request: Request, product: str) -> Instrument:
 
 
 def _number(query: Query, name: str) -> int | None:
-    value = query.get(name, "")
-    if value and not value.isdigit():
-        raise Refused(40017, f"Parameter verification failed {name}")
-    return int(value) if value else None
+    return whole(query, name, Refused(40017, f"Parameter verification failed {name}"))
 
 
 def _limit(query: Query, default: int, most: int) -> int:

@@ -6,7 +6,7 @@ Source of paths, parameters, limits and errors: Bybit's documentation of its API
 from __future__ import annotations
 
 from tickwire.model import timeframes
-from tickwire.simulator.answers import Answer, Query, Refused
+from tickwire.simulator.answers import Answer, Query, Refused, whole
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.market.exchange import Instrument
 from tickwire.simulator.market.rows import fixed_levels, newest, top
@@ -30,10 +30,8 @@ def _asked(request: Request) -> tuple[str, Instrument]:
 
 
 def _number(query: Query, name: str, default: int | None = None) -> int | None:
-    value = query.get(name, "")
-    if value and not value.isdigit():
-        raise Refused(10001, f"params error: {name} invalid")
-    return int(value) if value else default
+    value = whole(query, name, Refused(10001, f"params error: {name} invalid"))
+    return default if value is None else value
 
 
 def _limit(query: Query, default: int, most: int) -> int:

@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from tickwire.model import timeframes
-from tickwire.simulator.answers import Answer, Refused
+from tickwire.simulator.answers import Answer, Refused, whole
 from tickwire.simulator.market import day
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
@@ -38,10 +38,7 @@ def _product(request: Request) -> Product:
 
 
 def _number(request: Request, name: str) -> int | None:
-    value = request.query.get(name, "")
-    if value and not value.isdigit():
-        raise Refused("INVALID_ARGUMENT", f"{name} argument is invalid", 400)
-    return int(value) if value else None
+    return whole(request.query, name, Refused("INVALID_ARGUMENT", f"{name} argument is invalid", 400))
 
 
 def v2_time(request: Request) -> Answer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tickwire.simulator.answers import Answer, Query, Refused
+from tickwire.simulator.answers import Answer, Query, Refused, whole
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
 from tickwire.simulator.market.day import DAY_MS
@@ -37,10 +37,7 @@ def _found(request: Request) -> tuple[str, Instrument]:
 
 
 def _number(query: Query, name: str) -> int | None:
-    value = query.get(name, "")
-    if value and not value.isdigit():
-        raise Refused(40003, f"Invalid {name}")
-    return int(value) if value else None
+    return whole(query, name, Refused(40003, f"Invalid {name}"))
 
 
 def _ms(query: Query, name: str) -> int | None:

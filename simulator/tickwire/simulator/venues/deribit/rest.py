@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tickwire.simulator.answers import Answer, Query, Refused, window_end
+from tickwire.simulator.answers import Answer, Query, Refused, whole, window_end
 from tickwire.simulator.market.book import book_at
 from tickwire.simulator.market.exchange import Instrument
 from tickwire.simulator.market.rows import newest, oldest, top
@@ -42,10 +42,7 @@ def _asked(request: Request) -> Instrument:
 
 
 def _number(query: Query, name: str) -> int | None:
-    value = query.get(name, "")
-    if value and not value.isdigit():
-        raise Invalid(name, "must be a number")
-    return int(value) if value else None
+    return whole(query, name, Invalid(name, "must be a number"))
 
 
 def _count(query: Query, name: str, default: int, most: int) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from tickwire.model import timeframes
-from tickwire.simulator.answers import Answer, Query, Refused
+from tickwire.simulator.answers import Answer, Query, Refused, whole
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.market.candle_pages import PageStyle, candle_page
 from tickwire.simulator.market.exchange import Instrument
@@ -55,10 +55,7 @@ def _found(request: Request) -> Instrument:
 
 
 def _whole(query: Query, name: str) -> int | None:
-    value = query.get(name, "")
-    if value and not value.isdigit():
-        raise _invalid(name, value)
-    return int(value) if value else None
+    return whole(query, name, _invalid(name, query.get(name, "")))
 
 
 def _limit(query: Query, default: int, most: int) -> int:

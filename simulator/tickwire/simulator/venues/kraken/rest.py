@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from tickwire.simulator.answers import Answer, Query, Refused
+from tickwire.simulator.answers import Answer, Query, Refused, whole
 from tickwire.simulator.market.book import book_at, frame_of
 from tickwire.simulator.market.exchange import Exchange, Instrument
 from tickwire.simulator.market.rows import newest, number, oldest, top
@@ -49,10 +49,7 @@ def _named_or_all(request: Request) -> list[tuple[str, Instrument]]:
 
 
 def _number(query: Query, name: str) -> int | None:
-    value = query.get(name, "")
-    if value and not value.isdigit():
-        raise _invalid(name)
-    return int(value) if value else None
+    return whole(query, name, _invalid(name))
 
 
 def time_(request: Request) -> Answer:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from tickwire.model import timeframes
-from tickwire.simulator.answers import Answer, Refused
+from tickwire.simulator.answers import Answer, Refused, whole
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.market.candle_pages import candle_page
 from tickwire.simulator.market.exchange import Instrument
@@ -35,10 +35,7 @@ def _asked(request: Request) -> Instrument:
 
 
 def _seconds(request: Request, name: str) -> int | None:
-    value = request.query.get(name, "0")
-    if not value.isdigit():
-        raise Refused(_BAD, f"{name} is invalid")
-    return int(value) or None
+    return whole(request.query, name, Refused(_BAD, f"{name} is invalid")) or None
 
 
 def timestamp(request: Request) -> Answer:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tickwire.model import timeframes
-from tickwire.simulator.answers import Answer, Query, Refused
+from tickwire.simulator.answers import Answer, Query, Refused, whole
 from tickwire.simulator.market import rows
 from tickwire.simulator.market.book import FRAME_MS, book_at, frame_of, last_update_id
 from tickwire.simulator.market.exchange import Exchange, Instrument
@@ -32,12 +32,7 @@ def _instrument(exchange: Exchange, query: Query) -> Instrument:
 
 
 def _whole(query: Query, name: str) -> int | None:
-    value = query.get(name, "")
-    if not value:
-        return None
-    if not value.isdigit():
-        raise Refused(51000, f"Parameter {name} error")
-    return int(value)
+    return whole(query, name, Refused(51000, f"Parameter {name} error"))
 
 
 def _limit(query: Query, most: int, name: str = "limit", default: int = 100) -> int:
