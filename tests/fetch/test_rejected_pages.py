@@ -10,6 +10,7 @@ import pytest
 from fetch.cache_and_fetcher import DAY, MINUTE, NOW, fetching
 from support.hearing import hearing
 from tickwire.bus.connection import Bus
+from tickwire.fetcher.page_publisher import PagePublisher
 from tickwire.model import subjects
 from tickwire.model.messages import RejectedPage, Stored
 from tickwire.model.ranges import Range
@@ -52,6 +53,36 @@ async def test_a_page_that_the_cache_passes_over_fails_its_range_with_the_reason
     assert job.refused[0].message == first.reason
     # The rest of the range was not asked for in vain.
     assert asked < (until - since) // PAGE
+
+
+@pytest.mark.parametrize(("ahead_ms", "rejects"), [(DAY, False), (20 * DAY, True)])
+async def test_a_page_whose_rejection_was_not_heard_is_missing_with_a_reason(
+    bus: Bus, broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead_ms: int, rejects: bool
+) -> None:
+    """As while the connection is gone. What the cache stored meanwhile is not said to be missing."""
+
+    async def missed(*_: object) -> None:
+        pass
+
+    for name in ("on_rejected", "on_stored"):
+        monkeypatch.setattr(PagePublisher, name, missed)
+    present = int(time.time() * 1000) // MINUTE * MINUTE
+    since, until = present - DAY, present + ahead_ms
+    async with (
+        fetching(bus, broker, tmp_path, now=until + DAY) as line,
+        hearing(bus, "md.rejected.>", RejectedPage) as rejected,
+    ):
+        await line.order("unheard", since=since, until=until)
+        job = await line.end("unheard", 200)
+    assert bool(rejected.said) == rejects
+    if not rejects:
+        assert (job.state, job.complete, job.refused) == ("done", True, [])
+        return
+    assert job.error is not None
+    assert (job.state, job.error.code) == ("failed", "page_rejected")
+    assert [Range(each.since, each.until) for each in job.refused] == job.missing
+    assert {each.message for each in job.refused} == {job.error.message.partition(": ")[2]}
+    assert "see the log of the cache" in job.error.message
 
 
 async def test_a_job_hears_at_once_that_its_file_was_damaged_meanwhile(bus: Bus, broker: str, tmp_path: Path) -> None:

@@ -74,6 +74,8 @@ class PagePublisher:
         """The number of pages that became durable."""
         self.done: list[Range] = []
         """The ranges of these pages."""
+        self.removed: list[Range] = []
+        """The ranges among them that the cache removed from the stream, without a message that arrived here."""
         self.refused: list[RefusedRange] = []
         """The pages that the cache rejected."""
         self._rejected: dict[int, str] = {}
@@ -129,6 +131,7 @@ class PagePublisher:
                 break
             gone.append(sent.final)
         if gone:
+            self.removed = merge([*self.removed, *gone])
             self._became_durable(gone)
 
     async def _is_gone(self, sequence: int) -> bool:

@@ -20,7 +20,7 @@ from tickwire.fetcher.paging_types import PagingFacts, RefusedRange, merge_refus
 from tickwire.fetcher.probation import Probation
 from tickwire.model import timeframes
 from tickwire.model.messages import Coverage, Refused
-from tickwire.model.ranges import Range, subtract
+from tickwire.model.ranges import Range, clip, subtract
 from tickwire.model.timeframes import Grid
 from tickwire.model.times import now_ms
 from tickwire.venues.registry import grid_of, profile_of
@@ -84,6 +84,7 @@ class RangeFetch:
             failure = failure or self._rejection(publisher)
             after = await self._coverage_after(publisher, plan)
         self._report_result(plan.bounds, after)
+        failure = failure or self._unstored(publisher)
         if failure is not None:
             raise failure
 
@@ -216,6 +217,16 @@ class RangeFetch:
             f"the cache rejected a page of {self._key}: {publisher.refused[0].reason}",
             "what else was fetched is kept; correct the cause, then fetch again",
         )
+
+    def _unstored(self, publisher: PagePublisher) -> PageRejected | None:
+        """Report pages that the cache removed from the stream and does not have: their `md.rejected` was missed."""
+        missing = self._report.job.missing
+        lost = [part for removed in publisher.removed for part in clip(missing, removed)]
+        if not lost:
+            return None
+        reason = "the cache removed the page and does not have it; the reason was missed: see the log of the cache"
+        self._report_refused([RefusedRange(*part, reason) for part in lost])
+        return PageRejected(f"{self._key}: {reason}", "correct the cause, then fetch again")
 
     async def _coverage_after(self, publisher: PagePublisher, plan: _Plan) -> Coverage:
         if not plan.wanted and not self._request.refresh:
