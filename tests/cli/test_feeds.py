@@ -215,6 +215,24 @@ async def test_tickers_and_candles_are_shown_for_as_long_as_asked(running: Comma
     await nothing_runs(running)
 
 
+async def test_a_watch_says_why_it_does_not_show_the_cached_candles(running: Command) -> None:
+    key = ("binance", "SOL/USDT", "1m")
+    fetched = await running.run("candles", "fetch", *key, "--since", "10m")
+    assert fetched.code == 0, fetched.err
+    whole = await running.run("watch", "candle", *key, "--count", "1")
+    assert (whole.code, "not shown" in whole.err) == (0, False), whole.err
+    (path,) = (running.folder / "data").rglob("binance_SOL-USDT_1m.csv")
+    with path.open("a") as file:
+        file.write("no candle\n")
+    damaged = await running.run("watch", "candle", *key, "--count", "1")
+    assert damaged.code == 0, damaged.err
+    assert damaged.out
+    assert f"tickwire: earlier candles are not shown: {path}" in damaged.err
+    repaired = await running.run("candles", "repair", *key)
+    assert repaired.code == 0, repaired.err
+    await nothing_runs(running)
+
+
 async def test_an_interrupted_watch_that_had_an_end_says_so(running: Command) -> None:
     """130 means that it is not all that was asked for."""
     async with watching(running, "trade", *BTC, "--count", "100000") as (watch, lines):

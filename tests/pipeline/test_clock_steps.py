@@ -144,8 +144,8 @@ async def test_what_one_cache_hands_to_another_is_answered_whatever_their_clocks
             assert known.rows == 0
 
 
-async def test_elsewhere_too(broker: str, tmp_path: Path) -> None:
-    """On a venue without a decoder of its own, whose ids do not count, over the ends of two minutes."""
+async def test_steps_of_the_wall_clock_change_nothing_where_ids_do_not_count(broker: str, tmp_path: Path) -> None:
+    """On OKX, over the ends of two minutes."""
     feed, key = Feed("candle", "okx", SYMBOL, "1m"), Key("okx", SYMBOL, "1m")
     async with (
         running_simulator("--live-rate", "40") as simulator,

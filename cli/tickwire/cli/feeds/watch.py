@@ -20,7 +20,7 @@ from tickwire.cli.feeds import feed_screens
 from tickwire.cli.feeds.watch_view import RECENT, WatchView
 from tickwire.cli.output import render
 from tickwire.client import columns, interest
-from tickwire.errors import BadRequest, TickwireError
+from tickwire.errors import BadRequest, NotCached, TickwireError
 from tickwire.model import timeframes
 from tickwire.model.feeds import Feed
 from tickwire.model.messages import Row
@@ -121,15 +121,18 @@ def read_status(
 
 
 async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:
-    """Return the newest cached candles of a feed; none where nothing is cached or no cache runs."""
+    """Return the newest cached candles of a feed. Print a remark where the cache does not give them."""
     assert feed.timeframe is not None
     since = now_ms() - count * timeframes.duration_ms(feed.timeframe)
     rows: list[Row] = []
     try:
         async for chunk in columns.chunks(bus, Key(feed.exchange, feed.symbol, feed.timeframe), since, None, None):
             rows += columns.rows_of(chunk)
-    except TickwireError:
-        return rows
+    except NotCached:
+        # The usual case of a feed that was just started.
+        pass
+    except TickwireError as error:
+        render.remark(f"earlier candles are not shown: {error}")
     return rows
 
 
