@@ -29,7 +29,7 @@ class CcxtOrderBook(TypedDict):
 class CcxtClient(Protocol):
     """A WebSocket connection: `ccxt.async_support.base.ws.client.Client`. Times are ms of the monotonic clock.
 
-    The methods that `ccxt_patches.socket_hooks` replaces on an instance are typed as attributes.
+    The methods that `ccxt_patches` replaces on an instance are typed as attributes.
     """
 
     url: str
@@ -55,6 +55,8 @@ class CcxtClient(Protocol):
     resolve: Callable[[Any, Any], Any]
     reject: Callable[..., Any]
     reset: Callable[[Any], None]
+    receive_loop: Callable[[], None]
+    aiohttp_close: Callable[[], Awaitable[None]]
     handle_message: Callable[[Any], None]
     handle_text_or_binary_message: Callable[[str | bytes], None]
 

@@ -12,6 +12,7 @@ from ccxt.base import errors
 from tickwire.exchange.ccxt_patches.caches import Placed, expect_no_candles, forget, stands, state
 from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
 from tickwire.exchange.ccxt_patches.socket_hooks import ClientCalls, Hooks, Uses, attach, observe_calls
+from tickwire.exchange.ccxt_patches.socket_push import push_frames
 from tickwire.exchange.ccxt_patches.socket_urls import address
 from tickwire.exchange.ccxt_patches.stream_places import release_stream
 from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
@@ -192,6 +193,7 @@ class FrameRouter:
         decode = frame_decoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
         result = partial(self._take_result, client) if self.hooks.result else None
         attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
+        push_frames(client)
 
     def client_used(self, client: CcxtClient) -> None:
         """ccxt looked up a socket for the current subscription."""

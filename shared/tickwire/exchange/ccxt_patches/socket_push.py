@@ -1,0 +1,102 @@
+"""Handles the frames of a socket in the turn of the event loop in which their bytes arrive.
+
+ccxt reads a socket by a task for each time that frames arrive: its bytes are parsed in one turn, the task runs in the
+second, the frame is handled in the third, and the next task is made in the fourth. Here aiohttp's parser is wrapped:
+after each piece of bytes what it parsed is handled. Anything but data, pings and pongs (a closing frame, an error, the
+end of the connection) is left to ccxt's own loop, which then goes on as ever.
+
+Upstream: no issue found.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aiohttp import WSMsgType
+
+from tickwire.exchange.ccxt_types import CcxtClient
+from tickwire.observe import logs
+
+log = logs.get(__name__)
+
+_PUSHED = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
+
+
+def push_frames(client: CcxtClient) -> None:
+    """Have the frames of a Client pushed to its `handle_message`. Call it before the client is opened.
+
+    Where aiohttp has other internals than expected, ccxt's loop reads the socket, which is logged.
+    """
+    pushing: _Pushing | None = None
+    loop, close = client.receive_loop, client.aiohttp_close
+
+    def on_receive_loop() -> None:
+        nonlocal pushing
+        if pushing is None and not client.closed():
+            pushing = _Pushing(client, loop)
+            pushing.begin()
+        else:
+            loop()
+
+    async def on_close() -> None:
+        if pushing is not None:
+            pushing.end()
+        await close()
+
+    client.receive_loop, client.aiohttp_close = on_receive_loop, on_close
+
+
+class _Pushing:
+    """aiohttp's parser of one socket (its `WebSocketReader`), with what follows each of its calls."""
+
+    def __init__(self, client: CcxtClient, loop: Any) -> None:
+        self._client = client
+        self._loop = loop
+        """Reads the socket from then on."""
+        self._pushes = False
+        self._parser: Any = None
+        self._queue: Any = None
+
+    def begin(self) -> None:
+        """Put itself into the place of the parser."""
+        try:
+            protocol = self._client.connection._conn.protocol
+            self._parser, self._queue = protocol._payload_parser, protocol._payload
+            expected = self._parser.feed_data, self._parser.feed_eof, self._queue.read, self._queue.is_eof
+            if not all(map(callable, expected)) or not hasattr(self._queue, "_buffer"):
+                raise AttributeError("_buffer")
+            protocol._payload_parser = self
+        except AttributeError as error:
+            log.warning("the installed aiohttp is another: frames take longer", error=repr(error))
+            self._loop()
+            return
+        self._pushes = True
+        self._drain()
+
+    def feed_data(self, data: bytes) -> Any:
+        """Parse bytes, and handle the frames that they complete."""
+        found = self._parser.feed_data(data)
+        self._drain()
+        return found
+
+    def feed_eof(self) -> None:
+        """The connection is lost."""
+        self._parser.feed_eof()
+        self._drain()
+
+    def end(self) -> None:
+        """Leave the socket to ccxt's loop, in another turn: when it is being closed, it is closed then."""
+        if self._pushes:
+            self._pushes = False
+            self._client.asyncio_loop.call_soon(self._loop)
+
+    def _drain(self) -> None:
+        buffer = self._queue._buffer
+        while self._pushes and buffer and buffer[0][0].type in _PUSHED and not self._client.closed():
+            try:
+                # Returns at once: there is something to read.
+                self._queue.read().send(None)
+            except StopIteration as read:
+                self._client.handle_message(read.value)
+        if buffer or self._queue.is_eof():
+            self.end()

@@ -1,0 +1,221 @@
+"""Frames are handled as their bytes arrive; closing, errors and the end remain ccxt's: on real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import ccxt.pro
+import pytest
+from aiohttp import WSMsgType, web
+
+from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
+from tickwire.exchange.ccxt_patches.socket_push import push_frames
+
+pytestmark = pytest.mark.actors
+
+Serve = Callable[[web.WebSocketResponse, web.Request], Awaitable[None]]
+
+
+class Opened:
+    """A ccxt Client on a socket, what it was given, and how it ended."""
+
+    def __init__(self, exchange: Any, client: Any) -> None:
+        self.client = client
+        self.frames: list[Any] = []
+        self.closes: list[Any] = []
+        self.errors: list[Any] = []
+        self.changed = asyncio.Event()
+        self.receives = 0
+        """How often ccxt read the socket itself."""
+        receive = client.receive
+        client.handle_text_or_binary_message = self._note(self.frames, lambda _: None)
+        client.on_close_callback = self._note(self.closes, exchange.on_close)
+        client.on_error_callback = self._note(self.errors, exchange.on_error)
+
+        def counted() -> Any:
+            self.receives += 1
+            return receive()
+
+        client.receive = counted
+
+    def _note(self, into: list[Any], then: Callable[..., Any]) -> Callable[..., None]:
+        def note(*arguments: Any) -> None:
+            into.append(arguments[-1])
+            then(*arguments)
+            self.changed.set()
+
+        return note
+
+    async def until(self, done: Callable[[], bool]) -> None:
+        async with asyncio.timeout(30):
+            while not done():
+                self.changed.clear()
+                await self.changed.wait()
+
+
+@asynccontextmanager
+async def opened(
+    serve: Serve, *, pushed: bool = True, connected: Callable[[Any], None] = lambda _: None
+) -> AsyncIterator[Opened]:
+    """A Client of ccxt that is connected to `serve`; `connected` is called before it reads anything."""
+
+    async def answer(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse(autoping=True)
+        await socket.prepare(request)
+        await serve(socket, request)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    runner = web.AppRunner(app, shutdown_timeout=1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    exchange = ccxt.pro.binance()
+    try:
+        exchange.open()
+        client = exchange.client(f"ws://127.0.0.1:{runner.addresses[0][1]}/")
+        use_monotonic_marks(client)
+        client.on_connected_callback = connected
+        found = Opened(exchange, client)
+        if pushed:
+            push_frames(client)
+        await client.connect(exchange.session)
+        yield found
+    finally:
+        await exchange.close()
+        await runner.cleanup()
+
+
+def sends(*frames: str, then: Serve | None = None) -> Serve:
+    async def serve(socket: web.WebSocketResponse, request: web.Request) -> None:
+        for frame in frames:
+            await socket.send_str(frame)
+        if then is not None:
+            await then(socket, request)
+        else:
+            async for _ in socket:
+                pass
+
+    return serve
+
+
+async def closes(socket: web.WebSocketResponse, _: web.Request) -> None:
+    await socket.close(code=1012)
+
+
+async def breaks(_: web.WebSocketResponse, request: web.Request) -> None:
+    assert request.transport is not None
+    request.transport.abort()
+
+
+async def test_all_frames_arrive_in_order_without_a_task_of_ccxt() -> None:
+    frames = [str(number) for number in range(3000)]
+    async with opened(sends(*frames)) as socket:
+        await socket.until(lambda: len(socket.frames) >= len(frames))
+        assert socket.frames == frames
+        assert socket.receives == 0
+
+
+async def test_more_than_the_buffer_of_aiohttp_holds_arrives_whole() -> None:
+    frames = [str(number) + "x" * 100_000 for number in range(100)]
+    async with opened(sends(*frames)) as socket:
+        await socket.until(lambda: len(socket.frames) >= len(frames))
+        assert socket.frames == frames
+
+
+async def test_a_frame_is_handled_in_the_turn_that_its_bytes_arrive_in() -> None:
+    handled: list[int] = []
+
+    async def echo(socket: web.WebSocketResponse, _: web.Request) -> None:
+        async for message in socket:
+            await socket.send_str(message.data)
+
+    async with opened(echo) as socket:
+        await socket.client.send("first")
+        await socket.until(lambda: len(socket.frames) == 1)
+        protocol = socket.client.connection._conn.protocol
+        parser = protocol._payload_parser
+
+        def feed_data(data: bytes) -> Any:
+            before = len(socket.frames)
+            found = parser.feed_data(data)
+            handled.append(len(socket.frames) - before)
+            return found
+
+        protocol._payload_parser = SimpleNamespace(feed_data=feed_data, feed_eof=parser.feed_eof)
+        await socket.client.send("second")
+        await socket.until(lambda: len(socket.frames) == 2)
+        assert sum(handled) == 1
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+async def test_a_closing_frame_reports_its_code_and_then_the_end(pushed: bool) -> None:
+    async with opened(sends("a", "b", then=closes), pushed=pushed) as socket:
+        await socket.until(lambda: len(socket.closes) == 2)
+        assert socket.frames == ["a", "b"]
+        assert socket.closes == [1012, 1006]
+        assert socket.client.closed()
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+async def test_a_connection_that_breaks_is_reported_once(pushed: bool) -> None:
+    async with opened(sends("a", then=breaks), pushed=pushed) as socket:
+        await socket.until(lambda: bool(socket.closes))
+        assert socket.frames in (["a"], [])
+        assert socket.closes == [1006]
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+async def test_a_socket_that_we_close_is_reported_once(pushed: bool) -> None:
+    async with opened(sends("a"), pushed=pushed) as socket:
+        await socket.until(lambda: len(socket.frames) == 1)
+        await socket.client.close()
+        await socket.until(lambda: bool(socket.closes))
+        assert socket.closes == [1006]
+
+
+@pytest.mark.parametrize("pushed", [True, False])
+async def test_a_frame_that_breaks_the_protocol_ends_the_socket(pushed: bool) -> None:
+    async def garbles(_: web.WebSocketResponse, request: web.Request) -> None:
+        assert request.transport is not None
+        request.transport.write(b"\xf7\x00")
+        await asyncio.Event().wait()
+
+    async with opened(sends("a", then=garbles), pushed=pushed) as socket:
+        await socket.until(lambda: bool(socket.errors))
+        assert socket.frames == ["a"]
+        await socket.until(socket.client.closed)
+
+
+async def test_pings_are_answered() -> None:
+    ponged = asyncio.Event()
+
+    async def pings(socket: web.WebSocketResponse, _: web.Request) -> None:
+        await socket.ping(b"are you there")
+        async for message in socket:
+            if message.type is WSMsgType.PONG:
+                ponged.set()
+
+    async def serve(socket: web.WebSocketResponse, request: web.Request) -> None:
+        socket._autoping = False
+        await pings(socket, request)
+
+    async with opened(serve), asyncio.timeout(30):
+        await ponged.wait()
+
+
+async def test_with_another_aiohttp_ccxt_reads_the_socket() -> None:
+    def change(client: Any) -> None:
+        protocol = client.connection._conn.protocol
+        protocol._payload_parser = SimpleNamespace(feed_data=protocol._payload_parser.feed_data)
+
+    frames = [str(number) for number in range(100)]
+    async with opened(sends(*frames), connected=change) as socket:
+        await socket.until(lambda: len(socket.frames) >= len(frames))
+        assert socket.frames == frames
+        assert socket.receives > 0
