@@ -1,4 +1,7 @@
-"""A process that contends for one lease and prints what happens: `contender.py URL INSTANCE KEY TTL_S`."""
+"""A process that contends for leases and prints what happens: `contender.py URL INSTANCE KEY,KEY TTL_S [STEP_S]`.
+
+With STEP_S it prints a step for each lease that it holds, every so many seconds: its work.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +21,14 @@ def say(*words: object) -> None:
 
 
 async def main(stop: asyncio.Event) -> None:
-    url, instance, key, ttl_s = sys.argv[1:]
+    url, instance, keys, ttl_s, *step_s = sys.argv[1:]
     logs.configure(LogSettings(), instance=instance)
 
     async def body(lease: Lease) -> None:
         say("held", lease.epoch.revision)
         try:
-            await lease.stop.wait()
+            while not await lifecycle.pause(lease.stop, float(step_s[0]) if step_s else None):
+                say("step", lease.epoch.revision)
         except asyncio.CancelledError:
             say("lost", lease.epoch.revision)
             raise
@@ -33,9 +37,11 @@ async def main(stop: asyncio.Event) -> None:
     async with (
         connect(NatsSettings(url=url), name=instance) as bus,
         open_leases(bus, "test", instance, float(ttl_s), stop) as leases,
+        asyncio.TaskGroup() as group,
     ):
         say("joined", 0)
-        await leases.hold(key, body, stop)
+        for key in keys.split(","):
+            group.create_task(leases.hold(key, body, stop))
 
 
 if __name__ == "__main__":

@@ -93,7 +93,8 @@ async def test_appending_the_same_message_twice_stores_it_once(bus: Bus) -> None
 async def test_declaring_the_streams_again_or_with_another_ttl_is_harmless(bus: Bus) -> None:
     await streams.declare(bus.jetstream, 8, 1.0)
     await streams.declare(bus.jetstream, 8, 3.0)
-    assert (await bus.jetstream.stream_info("KV_LEASES")).config.max_age == 3.0
+    config = (await bus.jetstream.stream_info("KV_LEASES")).config
+    assert (config.max_age, config.subject_delete_marker_ttl) == (0.0, 3.0)
 
 
 async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path: Path) -> None:

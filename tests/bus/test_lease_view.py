@@ -46,6 +46,43 @@ def test_a_newcomer_takes_leases_and_the_others_keep_theirs(names: list[str], ke
         assert after[first].is_outranked(key, rivals) == (now == len(names))
 
 
+SESSIONS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.sampled_from("xyz")), max_size=30)
+
+
+@given(events=SESSIONS)
+def test_a_lease_is_held_while_the_session_that_it_names_is_open(events: list[tuple[str, int, str]]) -> None:
+    """Whatever the order in which entries come: each event opens a session (0: ends it), and claims a lease by it."""
+    view, opened, named = LeaseView("one"), {"a": 0, "b": 0}, {}
+    for number, (instance, which, key) in enumerate(events):
+        if which == 0 or number % 2:
+            opened[instance] = which
+            view.see_session(instance, which)
+            # What an ended session held is free, once and for all.
+            named = {key: by for key, by in named.items() if by[0] != instance or by[1] == which}
+        else:
+            named[key] = (instance, which)
+            view.see_holder(key, instance, which)
+        for each in "xyz":
+            by = named.get(each)
+            assert view.holder(each) == (by[0] if by and opened[by[0]] == by[1] else None)
+
+
+async def test_the_end_of_a_session_wakes_those_who_wait_for_what_it_held() -> None:
+    view, never = LeaseView("one"), asyncio.Event()
+    view.see_session("two", 5)
+    view.see_holder("its", "two", 5)
+    view.see_holder("older", "two")
+    its = asyncio.create_task(view.wait("its", 60, never))
+    older = asyncio.create_task(view.wait("older", 60, never))
+    await asyncio.sleep(0)
+    view.see_session("two", 0)
+    await its
+    # An entry without a session does not end with one.
+    assert not older.done()
+    assert (view.holder("its"), view.holder("older")) == (None, "two")
+    older.cancel()
+
+
 async def test_a_change_of_one_lease_wakes_only_those_who_wait_for_it() -> None:
     view, never = LeaseView("one"), asyncio.Event()
     mine = asyncio.create_task(view.wait("mine", 60, never))

@@ -18,7 +18,7 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.leases import Epoch, Lease, Leases, open_leases
 from tickwire.model import messages
-from tickwire.model.messages import LeaseHolder
+from tickwire.model.messages import Instance, LeaseHolder
 from tickwire.process import children
 from tickwire.settings import NatsSettings
 
@@ -223,21 +223,26 @@ async def test_a_holder_cut_off_from_the_broker_stops_by_itself_and_claims_again
         await stack.__aexit__(None, None, None)
 
 
-async def test_a_lease_says_since_when_it_is_held_however_often_it_was_renewed(bus: Bus, broker: str) -> None:
-    said: asyncio.Queue[int] = asyncio.Queue()
+async def test_a_lease_is_written_once_and_says_since_when_it_is_held(bus: Bus, broker: str) -> None:
+    written: list[LeaseHolder] = []
+    renewals: asyncio.Queue[Instance] = asyncio.Queue()
 
     async def observe(message: Msg) -> None:
         # The lease given up is an entry without a holder.
-        if message.data:
-            said.put_nowait(messages.decode(message.data, LeaseHolder).since)
+        if message.data and ".lease." in message.subject:
+            written.append(messages.decode(message.data, LeaseHolder))
+        elif message.data:
+            renewals.put_nowait(messages.decode(message.data, Instance))
 
-    await bus.subscribe_ordered("$KV.LEASES.test.lease.k", "KV_LEASES", observe)
+    await bus.subscribe_ordered("$KV.LEASES.test.>", "KV_LEASES", observe)
     stop = asyncio.Event()
 
     async def body(lease: Lease) -> None:
         async with asyncio.timeout(100):
-            heard = [await said.get() for _ in range(4)]
-        assert heard == [lease.since] * 4
+            while not written:
+                await renewals.get()
+            sessions = {(await renewals.get()).session for _ in range(8)} - {0}
+        assert [(each.holder, each.since, {each.session}) for each in written] == [("one", lease.since, sessions)]
         stop.set()
 
     async with instance(broker, "one") as (_, leases):
@@ -246,7 +251,7 @@ async def test_a_lease_says_since_when_it_is_held_however_often_it_was_renewed(b
 
 async def test_an_expired_lease_whose_marker_is_the_last_entry_can_be_claimed(bus: Bus, broker: str) -> None:
     subject = "$KV.LEASES.test.lease.k"
-    await bus.jetstream.publish(subject, b'{"holder":"dead","since":0}')
+    await bus.jetstream.publish(subject, b'{"holder":"dead","since":0}', headers={"Nats-TTL": "1"})
     reasons: asyncio.Queue[str] = asyncio.Queue()
 
     async def observe(message: object) -> None:

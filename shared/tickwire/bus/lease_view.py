@@ -4,33 +4,66 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from typing import NamedTuple
+
+
+class Holder(NamedTuple):
+    """The instance that holds a lease, and by which of its sessions; 0 in entries of versions before sessions."""
+
+    instance: str
+    session: int
 
 
 class LeaseView:
-    """Who holds which lease, which instances are live, and events for those who wait for a change."""
+    """Who holds which lease, which instances and sessions are live, and events for those who wait for a change."""
 
     def __init__(self, instance: str) -> None:
-        self.holders: dict[str, str] = {}
+        self.holders: dict[str, Holder] = {}
         """The holder of each lease that is held."""
         self.members: set[str] = {instance}
-        """The live instances, this one included."""
+        """The live instances that claim leases, this one included."""
+        self._sessions: dict[str, int] = {}
         self._instance = instance
         self._changed = asyncio.Event()
         # One for each lease: a change of one among hundreds must not wake those who wait for the others.
         self._concerned: dict[str, asyncio.Event] = {}
 
-    def see_holder(self, key: str, holder: str | None) -> None:
-        """Record the holder of a lease; None when it is free."""
+    def holder(self, key: str) -> str | None:
+        """The instance that holds a lease; None when its session is not known to be open."""
+        return self.holders[key].instance if self.is_held(key) else None
+
+    def is_held(self, key: str) -> bool:
+        """Whether a lease has a holder whose session is known to be open."""
+        holder = self.holders.get(key)
+        return holder is not None and holder.session in (0, self._sessions.get(holder.instance))
+
+    def see_holder(self, key: str, holder: str | None, session: int = 0) -> None:
+        """Record the holder of a lease and the session that it is held by; None when it is free."""
         before = self.holders.get(key)
-        if holder is None:
+        seen = None if holder is None else Holder(holder, session)
+        if seen is None:
             self.holders.pop(key, None)
         else:
-            self.holders[key] = holder
-        if holder != before:
+            self.holders[key] = seen
+        if seen != before:
             self._notify(key)
 
+    def see_session(self, instance: str, session: int) -> None:
+        """Record the open session of an instance, 0 for none. What its other sessions held is free."""
+        if not session:
+            self._sessions.pop(instance, None)
+        elif self._sessions.get(instance) == session:
+            return
+        else:
+            self._sessions[instance] = session
+        valid = (0, session)
+        over = [key for key, held in self.holders.items() if held.instance == instance and held.session not in valid]
+        for key in over:
+            del self.holders[key]
+        self._notify(*over)
+
     def see_member(self, instance: str, live: bool) -> None:
-        """Record whether another instance is live."""
+        """Record whether another instance is live and claims leases."""
         known = instance in self.members
         if live:
             self.members.add(instance)
@@ -53,8 +86,8 @@ class LeaseView:
         """Wait until any lease or member changes."""
         await self._changed.wait()
 
-    async def wait(self, key: str, seconds: float, stop: asyncio.Event) -> None:
-        """Wait for a change that concerns a lease, for `stop`, or for so many seconds."""
+    async def wait(self, key: str, seconds: float | None, stop: asyncio.Event) -> None:
+        """Wait for a change that concerns a lease, for `stop`, or for so many seconds (None: without a limit)."""
         changed = self._concerned.setdefault(key, asyncio.Event())
         waiters = [asyncio.ensure_future(changed.wait()), asyncio.ensure_future(stop.wait())]
         try:

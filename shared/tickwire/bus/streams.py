@@ -127,11 +127,11 @@ def _jobs() -> list[StreamConfig]:
 def _buckets(lease_ttl_s: float) -> list[StreamConfig]:
     """The KV buckets of leases and of interests in feeds.
 
-    A lease or live instance that is not renewed within the TTL expires, and the marker of the expiry wakes the
-    watchers. An interest has the TTL that its subscriber asked for, or none.
+    A session that is not renewed within the TTL expires, and the marker of the expiry wakes the watchers. Leases have
+    no TTL. An interest has the TTL that its subscriber asked for, or none.
     """
     marker_ttl = max(lease_ttl_s, 1)
-    leases = _bucket(LEASES).evolve(max_age=lease_ttl_s, allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)
+    leases = _bucket(LEASES).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)
     return [leases, _bucket(INTEREST).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)]
 
 

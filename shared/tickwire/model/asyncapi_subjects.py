@@ -161,9 +161,19 @@ PUBLISHED: tuple[Published, ...] = (
     Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
     Published("jobs.cancel.{id}", CancelRequest, "A job that was cancelled.", "Append", private=True),
     Published(
-        "$KV.LEASES.{service}.lease.{lease}", LeaseHolder, "The holder of a lease; expires.", "Entry", private=True
+        "$KV.LEASES.{service}.lease.{lease}",
+        LeaseHolder,
+        "The holder of a lease, and its session.",
+        "Entry",
+        private=True,
     ),
-    Published("$KV.LEASES.{service}.instance.{instance}", Instance, "A live instance; expires.", "Entry", private=True),
+    Published(
+        "$KV.LEASES.{service}.instance.{instance}",
+        Instance,
+        "A live instance's session; expires.",
+        "Entry",
+        private=True,
+    ),
     Published(
         f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "An interest in a feed.", "Entry", private=True
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import TypeVar
 
 import msgspec
 import nats.js.errors
@@ -16,7 +17,7 @@ from tickwire.cli.feeds.listing import list_feeds
 from tickwire.cli.status.queue import queued_jobs
 from tickwire.errors import BrokerUnavailable, TickwireError
 from tickwire.model.feeds import FeedReport
-from tickwire.model.messages import Job, LeaseHolder
+from tickwire.model.messages import Instance, Job, LeaseHolder
 from tickwire.model.times import Count, now_ms
 from tickwire.process.lifecycle import unwrapped
 
@@ -24,6 +25,8 @@ GATHER_S = 0.4
 """How long answers are collected; every instance answers by itself."""
 JOBS_SHOWN = 20
 _LEASES = f"$KV.{streams.LEASES}."
+
+T = TypeVar("T")
 
 
 class _Answered(Struct, frozen=True):
@@ -155,18 +158,30 @@ async def services(bus: Bus) -> list[ServiceStatus]:
 
 
 async def _leases(bus: Bus) -> list[LeaseStatus]:
+    """Return the leases that an open session holds, or a holder of a version before sessions."""
+    entries = await _entries(bus, "lease", LeaseHolder)
+    instances = await _entries(bus, "instance", Instance)
+    sessions = {(service, name): value.session or revision for service, name, revision, value in instances}
+    return [
+        LeaseStatus(service=service, lease=lease, holder=value.holder, since=value.since)
+        for service, lease, _, value in entries
+        if not value.session or sessions.get((service, value.holder)) == value.session
+    ]
+
+
+async def _entries(bus: Bus, kind: str, type_: type[T]) -> list[tuple[str, str, int, T]]:
+    """Return service, name, revision and value of each entry of a kind that has not ended."""
     try:
         info = await retry_jetstream(
-            lambda: bus.jetstream.stream_info(f"KV_{streams.LEASES}", subjects_filter=f"{_LEASES}*.lease.>")
+            lambda: bus.jetstream.stream_info(f"KV_{streams.LEASES}", subjects_filter=f"{_LEASES}*.{kind}.>")
         )
     except nats.js.errors.NotFoundError:
         return []
-    found = await asyncio.gather(*(_lease(bus, subject) for subject in sorted(info.state.subjects or {})))
+    found = await asyncio.gather(*(_entry(bus, subject, type_) for subject in sorted(info.state.subjects or {})))
     return [each for each in found if each is not None]
 
 
-async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
-    """Return a lease; None where it was released, has expired, or is unreadable."""
+async def _entry(bus: Bus, subject: str, type_: type[T]) -> tuple[str, str, int, T] | None:
     try:
         last = await retry_jetstream(lambda: bus.jetstream.get_last_msg(f"KV_{streams.LEASES}", subject, direct=True))
     except nats.js.errors.NotFoundError:
@@ -174,11 +189,9 @@ async def _lease(bus: Bus, subject: str) -> LeaseStatus | None:
     # A message without data is a marker of deletion or expiry.
     if not last.data:
         return None
-    service, _, lease = subject.removeprefix(_LEASES).split(".", 2)
-    holder = bus.undecodable.decode(subject, last.data, LeaseHolder)
-    if holder is None:
-        return None
-    return LeaseStatus(service=service, lease=lease, holder=holder.holder, since=holder.since)
+    service, _, name = subject.removeprefix(_LEASES).split(".", 2)
+    value = bus.undecodable.decode(subject, last.data, type_)
+    return None if value is None else (service, name, last.seq or 0, value)
 
 
 async def _feeds(bus: Bus) -> tuple[list[FeedReport] | None, int]:

@@ -9,17 +9,28 @@ from tickwire.model.times import Count, Time
 
 
 class LeaseHolder(Struct, frozen=True, kw_only=True):
-    """The value of a lease in bucket LEASES: its holder, and since when (ms)."""
+    """The value of a lease in bucket LEASES: its holder, and since when (ms).
+
+    The lease is held while the session `session` of the holder is open. Versions before sessions wrote none (0): such
+    an entry holds for the leases' TTL.
+    """
 
     holder: Name
     since: Time
+    session: Count = 0
 
 
 class Instance(Struct, frozen=True, kw_only=True):
-    """The value of an instance in bucket LEASES: a live service process."""
+    """The value of an instance in bucket LEASES: a live service process, and its session.
+
+    `session` is the revision of the session's first entry; 0 in the first entry itself. `leaving` means that the
+    instance claims no leases any more, and finishes those that it holds.
+    """
 
     instance: Name
     service: Name
     host: Name
     pid: Count
     started: Time
+    session: Count = 0
+    leaving: bool = False
