@@ -46,25 +46,28 @@ def test_a_newcomer_takes_leases_and_the_others_keep_theirs(names: list[str], ke
         assert after[first].is_outranked(key, rivals) == (now == len(names))
 
 
-SESSIONS = st.lists(st.tuples(st.sampled_from("ab"), st.integers(0, 3), st.sampled_from("xyz")), max_size=30)
+STEPS = st.sampled_from(["open", "end", *"xyz"])
+EVENTS = st.lists(st.tuples(st.sampled_from("ab"), STEPS, st.booleans()), max_size=30)
+    st.tuples(st.sampled_from("ab"), st.sampled_from(["open", "end", *"xyz"]), st.booleans()), max_size=30
+)
 
 
-@given(events=SESSIONS)
-def test_a_lease_is_held_while_the_session_that_it_names_is_open(events: list[tuple[str, int, str]]) -> None:
-    """Whatever the order in which entries come: each event opens a session (0: ends it), and claims a lease by it."""
-    view, opened, named = LeaseView("one"), {"a": 0, "b": 0}, {}
-    for number, (instance, which, key) in enumerate(events):
-        if which == 0 or number % 2:
-            opened[instance] = which
-            view.see_session(instance, which)
-            # What an ended session held is free, once and for all.
-            named = {key: by for key, by in named.items() if by[0] != instance or by[1] == which}
-        else:
-            named[key] = (instance, which)
-            view.see_holder(key, instance, which)
-        for each in "xyz":
-            by = named.get(each)
-            assert view.holder(each) == (by[0] if by and opened[by[0]] == by[1] else None)
+@given(events=EVENTS)
+def test_a_lease_is_held_while_the_session_that_it_names_is_open(events: list[tuple[str, str, bool]]) -> None:
+    """A claim names the instance's session, or the one before it: then it was long on its way."""
+    view = LeaseView("one")
+    sessions: dict[str, list[int]] = {"a": [0], "b": [0]}
+    claims: dict[str, tuple[str, int]] = {}
+    for number, (instance, event, late) in enumerate(events, start=1):
+        known = sessions[instance]
+        if event in ("open", "end"):
+            known.append(number if event == "open" else 0)
+            view.see_session(instance, known[-1])
+        elif session := known[-2:][0] if late else known[-1]:
+            claims[event] = (instance, session)
+            view.see_holder(event, *claims[event])
+        for key, (holder, session) in claims.items():
+            assert view.holder(key) == (holder if sessions[holder][-1] == session else None)
 
 
 async def test_the_end_of_a_session_wakes_those_who_wait_for_what_it_held() -> None:

@@ -226,7 +226,7 @@ async def test_a_service_whose_streams_are_not_made_says_who_makes_them(tmp_path
 async def test_an_expired_streamer_logs_it_once_and_the_broker_refuses_its_late_messages(
     server: Server, tmp_path: Path
 ) -> None:
-    """What it says is held back on its way, renewals of its lease and all, until another one has the feed."""
+    """What it says is held back on its way, renewals of its session and all, until another one has the feed."""
     heard: list[Msg] = []
     refusals: set[str] = set()
     refused = asyncio.Event()
@@ -284,7 +284,7 @@ async def test_an_expired_streamer_logs_it_once_and_the_broker_refuses_its_late_
         # All it had to say is said when it has ended.
         assert await line.stop("streamer", int(str(zombie)[-1])) == 0
         said = [json.loads(each) for each in (tmp_path / f"{zombie}.log").read_text().splitlines()]
-        assert [each["event"] for each in said if each["level"] != "info"] == ["lease lost"]
+        assert [each["event"] for each in said if each["level"] != "info"] == ["session lost"]
 
 
 async def both_known(bus: Bus) -> None:
