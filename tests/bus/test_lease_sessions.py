@@ -15,7 +15,7 @@ import pytest
 from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.lease_view import weight
-from tickwire.bus.leases import Lease, Leases, open_leases
+from tickwire.bus.leases import TTLS_PER_QUESTION, Lease, Leases, open_leases
 from tickwire.errors import Fenced
 from tickwire.process import children
 from tickwire.settings import NatsSettings
@@ -129,17 +129,27 @@ async def test_a_suspended_holder_loses_everything_before_it_does_anything(bus: 
 
 
 async def test_a_process_restarted_under_its_name_takes_its_leases_at_once(bus: Bus, broker: str) -> None:
-    """And the earlier one, if it lives after all, loses them and waits until the name is free."""
     async with contender(broker, "same", ["k"], LONG_S) as one:
         (first,) = await one.says("held")
-        async with contender(broker, "same", ["k"], LONG_S) as two:
-            async with asyncio.timeout(LONG_S / 2):
-                (second,) = await two.says("held")
-                assert await one.says("lost") == [first]
+        async with contender(broker, "same", ["k"], LONG_S) as two, asyncio.timeout(LONG_S / 2):
+            (second,) = await two.says("held")
+            # It lives after all.
+            assert await one.says("lost") == [first]
+            assert first < second
+
+
+async def test_two_processes_of_one_name_do_not_take_turns(bus: Bus, broker: str) -> None:
+    async with contender(broker, "same", ["k"], 1.0) as one:
+        (first,) = await one.says("held")
+        async with contender(broker, "same", ["k"], 1.0) as two:
+            (second,) = await two.says("held")
+            assert await one.says("lost") == [first]
+            for _ in range(12):
+                await renewed(bus)
             two.process.send_signal(signal.SIGTERM)
             assert await two.says("released") == [second]
         (third,) = await one.says("held")
-        assert first < second < third
+        assert second < third
 
 
 async def test_a_lease_of_a_session_that_nobody_has_is_free_at_once(bus: Bus, broker: str) -> None:
@@ -155,16 +165,19 @@ async def test_a_lease_of_a_session_that_nobody_has_is_free_at_once(bus: Bus, br
 
 async def test_a_session_that_ended_without_a_marker_frees_its_leases(bus: Bus, broker: str) -> None:
     """As when the broker was away for longer than it keeps the marker."""
-    keys = keys_of("holder", "standby", 3)
+    keys, stop = keys_of("holder", "standby", 3), asyncio.Event()
     async with contender(broker, "holder", keys, 2.0) as one:
         await one.says("held", 3)
-        async with contender(broker, "standby", keys, 2.0) as two:
-            await two.says("joined")
+        async with joined(broker, "standby", 2.0) as two, asyncio.TaskGroup() as group:
+            for key in keys:
+                group.create_task(two.hold(key, until_released, stop))
+            await until(lambda: {two.holder(key) for key in keys} == {"holder"})
             one.process.send_signal(signal.SIGSTOP)
             await bus.jetstream.purge_stream(BUCKET, subject="$KV.LEASES.test.instance.holder")
-            await two.says("held", 3)
+            await until(lambda: len(two.held) == 3, timeout_s=2.0 * TTLS_PER_QUESTION / 2)
             one.process.send_signal(signal.SIGCONT)
             await one.says("lost", 3)
+            stop.set()
 
 
 @pytest.mark.parametrize("taken", ["lease.k", "instance.one"])

@@ -48,8 +48,6 @@ def test_a_newcomer_takes_leases_and_the_others_keep_theirs(names: list[str], ke
 
 STEPS = st.sampled_from(["open", "end", *"xyz"])
 EVENTS = st.lists(st.tuples(st.sampled_from("ab"), STEPS, st.booleans()), max_size=30)
-    st.tuples(st.sampled_from("ab"), st.sampled_from(["open", "end", *"xyz"]), st.booleans()), max_size=30
-)
 
 
 @given(events=EVENTS)
