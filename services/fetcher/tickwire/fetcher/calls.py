@@ -78,6 +78,8 @@ class Calls:
         self._exchange = exchange
         self._settings = settings
         self._metrics = metrics
+        self.concurrency = concurrency
+        """The most attempts at the same time."""
         self._permits = asyncio.Semaphore(concurrency)
         self._secrets = tuple(secrets)
         self._failing = Episode(log, "an exchange fails", exchange=exchange.id)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from functools import partial
 
@@ -46,6 +46,21 @@ class CandleSource:
         self._exchange = exchange
         self._calls = calls
         self._listing = Listing(exchange)
+        self._fetching = 0
+        """Jobs that fetch pages."""
+
+    @contextmanager
+    def fetching(self) -> Iterator[None]:
+        """Count a job within the block as one that fetches pages."""
+        self._fetching += 1
+        try:
+            yield
+        finally:
+            self._fetching -= 1
+
+    def share(self) -> int:
+        """How many requests a job may have on their way at the same time, so that all jobs get as many."""
+        return -(-self._calls.concurrency // max(1, self._fetching))
 
     async def now(self, on_retry: OnRetry) -> int | None:
         """The exchange's time (ms), compared within the last second; None where the exchange has no clock at all.

@@ -17,7 +17,8 @@ from tickwire.fetcher.job_context import JobContext, UnopenedExchange
 from tickwire.fetcher.job_messages import bug, is_cancelled, last_message, still_missing
 from tickwire.fetcher.job_report import JobReport
 from tickwire.fetcher.probation import Probation
-from tickwire.fetcher.range_fetch import RangeFetch, Stopped
+from tickwire.fetcher.range_fetch import RangeFetch
+from tickwire.fetcher.range_requests import Stopped
 from tickwire.model.messages import FetchRequest
 from tickwire.model.times import now_ms
 from tickwire.observe import logs

@@ -29,7 +29,7 @@ from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.job import FetchJob, create_job
 from tickwire.fetcher.job_context import JobContext, UnopenedExchange, end_without_running
 from tickwire.fetcher.job_requests import ACK_WAIT_S, next_jobs
-from tickwire.fetcher.range_fetch import Stopped
+from tickwire.fetcher.range_requests import Stopped
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CancelRequest, FetchRequest
 from tickwire.model.subjects import Key

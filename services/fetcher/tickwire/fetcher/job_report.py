@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from itertools import count
 
 import msgspec
@@ -12,8 +13,9 @@ from tickwire.errors import TickwireError
 from tickwire.fetcher.calls import FailedAttempt
 from tickwire.fetcher.job_context import JobContext
 from tickwire.fetcher.job_messages import outcome, queued
+from tickwire.fetcher.paging_types import RefusedRange
 from tickwire.model import messages, subjects
-from tickwire.model.messages import FetchRequest, Job
+from tickwire.model.messages import FetchRequest, Job, Refused
 from tickwire.model.ranges import Range, subtract
 from tickwire.observe import logs
 
@@ -43,6 +45,11 @@ class JobReport:
     def update(self, **changes: object) -> None:
         """Change fields of the job's message."""
         self.job = msgspec.structs.replace(self.job, **changes)
+
+    def add_refused(self, refused: Iterable[RefusedRange]) -> None:
+        """Add ranges that the exchange refused to serve, or the cache to store."""
+        new = [Refused(since=each.since, until=each.until, message=each.reason) for each in refused]
+        self.update(refused=[*self.job.refused, *new])
 
     def resume(self, before: Job) -> None:
         """Continue from the last message of an earlier run."""

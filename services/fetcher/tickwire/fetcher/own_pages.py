@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tickwire.fetcher.evidence import Evidence
 from tickwire.fetcher.page_rows import PageRows
 from tickwire.fetcher.paging_types import PageRequest, RefusedRequest, Steps
@@ -26,8 +28,7 @@ class OwnPages:
 
     def request(self, since: int | None, limit: int) -> Steps[RefusedRequest | None]:
         """Request one page and credit it. Returns the refusal, if the exchange refused."""
-        until = self._grid.advance(since, limit) if self.send_until and since is not None else None
-        reply = yield PageRequest(self._grid.timeframe, since, limit, until)
+        reply = yield self._request_for(since, limit)
         if isinstance(reply, RefusedRequest):
             return reply
         assert isinstance(reply, PageRows)
@@ -36,10 +37,26 @@ class OwnPages:
 
     def page(self, gap: Range) -> Steps[RefusedRequest | None]:
         """Request the page that begins at a gap. Returns the refusal, if the exchange refused."""
-        since = self.start_of(gap)
+        first = self.first_request(gap, self.start_of(gap))
+        return (yield from self.request(first.since, first.limit))
+
+    def first_request(self, gap: Range, since: int) -> PageRequest:
+        """The request for the page of a gap that begins at `since` (ms)."""
         # One more than is needed: a candle beyond the end proves a hole before it.
         needed = self._grid.count(since, gap.until) + 1
-        return (yield from self.request(since, min(self._facts.limit, max(needed, 2))))
+        return self._request_for(since, min(self._facts.limit, max(needed, 2)))
+
+    def _request_for(self, since: int | None, limit: int) -> PageRequest:
+        until = self._grid.advance(since, limit) if self.send_until and since is not None else None
+        return PageRequest(self._grid.timeframe, since, limit, until)
+
+    def after_full_pages(self, gap: Range, request: PageRequest) -> Iterator[PageRequest]:
+        """The requests for the rest of a gap after `request` for its start, if each answer is full and has no hole."""
+        while request.since is not None and (end := self._grid.advance(request.since, request.limit)) < gap.until:
+            request = self.first_request(
+                Range(end, gap.until), end if self._facts.honours_since else self.before(end, 1)
+            )
+            yield request
 
     def start_of(self, gap: Range) -> int:
         """The `since` of a page for a gap (ms)."""

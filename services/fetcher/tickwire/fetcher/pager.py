@@ -15,6 +15,8 @@ What no answer proves (`proof`) is given up and stays missing; paging resumes at
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from tickwire.fetcher.evidence import Evidence
 from tickwire.fetcher.gap_search import GapSearch
 from tickwire.fetcher.own_pages import OwnPages
@@ -45,6 +47,7 @@ class Pager:
     def __init__(
         self, grid: Grid, wanted: Range, closed: int | None, facts: PagingFacts, newest: int | None = None
     ) -> None:
+        self.wanted = wanted
         self._evidence = Evidence(grid, wanted, closed, facts, newest)
         self._own = OwnPages(self._evidence)
         self._search = GapSearch(self._evidence, self._own)
@@ -79,6 +82,19 @@ class Pager:
         except StopIteration:
             self.ask = None
         return self._evidence.progress.take_pages()
+
+    def expected(self) -> Iterator[PageRequest]:
+        """The requests that follow `ask` if the answers are full pages without a hole; none during a search.
+
+        None where the exchange's clock is unknown: which candles were final when a page was read is then known from the
+        pages before it, so the next must not be requested before those are here.
+        """
+        gap = self._evidence.progress.gap
+        if gap is None or self.ask is None or self._evidence.closed is None:
+            return iter(())
+        if self.ask != self._own.first_request(gap, self._own.start_of(gap)):
+            return iter(())
+        return self._own.after_full_pages(gap, self.ask)
 
     def _run(self) -> Steps[None]:
         self._give_up_unavailable()

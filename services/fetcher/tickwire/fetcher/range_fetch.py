@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -15,21 +15,17 @@ from tickwire.fetcher.job_context import JobContext
 from tickwire.fetcher.job_report import JobReport
 from tickwire.fetcher.page_publisher import PagePublisher, publishing_pages
 from tickwire.fetcher.page_rows import OtherGrid
-from tickwire.fetcher.pager import Pager
-from tickwire.fetcher.paging_types import PagingFacts, RefusedRange, merge_refused
+from tickwire.fetcher.paging_types import RefusedRange, merge_refused
 from tickwire.fetcher.probation import Probation
+from tickwire.fetcher.range_requests import RangeRequests
 from tickwire.model import timeframes
-from tickwire.model.messages import Coverage, Refused
+from tickwire.model.messages import Coverage
 from tickwire.model.ranges import Range, clip, subtract
 from tickwire.model.timeframes import Grid
 from tickwire.model.times import now_ms
 from tickwire.venues.registry import grid_of, profile_of
 
 T = TypeVar("T")
-
-
-class Stopped(Exception):
-    """The job stopped between two pages. The next holder of the exchange's lease continues it."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +56,11 @@ class RangeFetch:
         self._key = report.request.key
         self._probation = probation
         self._cancellation = cancellation
-        self._stop = stop
+        self._requests = RangeRequests(context, source, report, cancellation, stop)
         self._is_resumed = report.job.rows_expected > 0
         """Whether an earlier run reported what the cache had before the first page."""
         self._rows_before = 0
         """Rows that earlier runs of this job made durable."""
-        self._newest: int | None = None
-        """The open time (ms) of the newest candle that the exchange answered."""
 
     async def run(self) -> None:
         """Fetch, store and report. Raises Stopped, TickwireError; what was stored before an error is kept."""
@@ -105,7 +99,7 @@ class RangeFetch:
                     continue
             plan = await self._plan(publisher, found, coverage)
             try:
-                return plan, await self._request_all(publisher, plan)
+                return plan, await self._requests.run(publisher, plan.bounds, plan.wanted)
             except OtherGrid as other:
                 if is_other:
                     # The exchange's grid was adopted before: so it is the cache that has candles of another grid.
@@ -146,51 +140,6 @@ class RangeFetch:
             await self._report.checkpoint()
         return _Plan(found, wanted, coverage)
 
-    # -- requests to the exchange ---------------------------------------------------------------------------------
-
-    async def _request_all(self, publisher: PagePublisher, plan: _Plan) -> TickwireError | None:
-        """Request the wanted ranges. Returns why it ended early, if it did. Raises OtherGrid, Stopped."""
-        if not plan.wanted:
-            return None
-        key = self._key
-        try:
-            on_retry = self._report.on_retry
-            facts = await self._unless_cancelled(self._source.paging_facts(key.symbol, key.timeframe, on_retry))
-            answered = [await self._request_range(publisher, plan.bounds, part, facts) for part in plan.wanted]
-        except TickwireError as error:
-            # What was fetched is kept: it is stored before the job reports that it failed.
-            return error
-        refused = self._report.job.refused
-        if refused and not any(answered):
-            return ExchangeFailed(refused[0].message, "ask for what the exchange has")
-        return None
-
-    async def _request_range(self, publisher: PagePublisher, found: Bounds, wanted: Range, facts: PagingFacts) -> bool:
-        """Page through one range. Returns whether the exchange answered at all, or was not asked: then it is declared
-        that it has none of the range, and it has failed at nothing.
-        """
-        symbol, exchange, metrics = self._key.symbol, self._key.exchange, self._context.metrics
-        pager = Pager(found.grid, wanted, found.closed, facts, self._newest)
-        is_asked = pager.ask is not None
-        while (request := pager.ask) is not None:
-            if self._stop.is_set():
-                raise Stopped
-            fetching = self._source.fetch(request, symbol, found.grid, self._report.on_retry)
-            pages = pager.take(await self._unless_cancelled(fetching))
-            self._report.update(pages=self._report.job.pages + 1, last_error="", next_try_at=None)
-            metrics.pages.labels(exchange).inc()
-            for page in pages:
-                metrics.rows.labels(exchange).inc(len(page.rows))
-                measured = self._source.in_base_currency(symbol, page)
-                await publisher.put(found.with_finality(measured, pager.newest))
-            await self._report.progress()
-            if any(wanted.since <= each.since < wanted.until for each in publisher.refused):
-                # The cache will most likely reject the next pages for the same reason.
-                break
-        self._newest = pager.newest
-        self._report_refused(pager.refused)
-        return pager.answered or not is_asked
-
     # -- what became of it ----------------------------------------------------------------------------------------
 
     async def _on_durable(self, publisher: PagePublisher) -> None:
@@ -212,7 +161,7 @@ class RangeFetch:
         """Report the pages that the cache rejected; the error that the job then ends with."""
         if not publisher.refused:
             return None
-        self._report_refused(merge_refused(publisher.refused))
+        self._report.add_refused(merge_refused(publisher.refused))
         return PageRejected(
             f"the cache rejected a page of {self._key}: {publisher.refused[0].reason}",
             "what else was fetched is kept; correct the cause, then fetch again",
@@ -225,7 +174,7 @@ class RangeFetch:
         if not lost:
             return None
         reason = "the cache removed the page and does not have it; the reason was missed: see the log of the cache"
-        self._report_refused([RefusedRange(*part, reason) for part in lost])
+        self._report.add_refused([RefusedRange(*part, reason) for part in lost])
         return PageRejected(f"{self._key}: {reason}", "correct the cause, then fetch again")
 
     async def _coverage_after(self, publisher: PagePublisher, plan: _Plan) -> Coverage:
@@ -234,13 +183,10 @@ class RangeFetch:
             return plan.before
         return await publisher.coverage(self._report.job.since, self._report.job.until)
 
-    def _report_refused(self, refused: Sequence[RefusedRange]) -> None:
-        new = [Refused(since=each.since, until=each.until, message=each.reason) for each in refused]
-        self._report.update(refused=[*self._report.job.refused, *new])
-
     def _report_result(self, found: Bounds, after: Coverage) -> None:
-        if found.closed is None and self._request.until is None and self._newest is not None:
-            self._report.update(until=max(found.since, min(found.until, found.settled_by(self._newest))))
+        newest = self._requests.newest
+        if found.closed is None and self._request.until is None and newest is not None:
+            self._report.update(until=max(found.since, min(found.until, found.settled_by(newest))))
         job = self._report.job
         missing = subtract(Range(job.since, job.until), after.verified)
         fetched = max(0, after.rows - job.rows_from_cache)
