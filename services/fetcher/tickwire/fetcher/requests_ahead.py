@@ -45,6 +45,8 @@ class RequestsAhead:
         self._send_ahead(iter(following))
         outcome = await task
         if isinstance(outcome, Exception):
+            # What follows is not sent ahead to an exchange that may be away.
+            self._next = None
             raise outcome
         return outcome
 
