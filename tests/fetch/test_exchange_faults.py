@@ -128,16 +128,18 @@ async def test_pages_that_always_stop_short_still_make_a_whole(line: Pipeline) -
     assert job.complete
 
 
-async def test_no_request_is_made_while_a_retry_after_runs(line: Pipeline) -> None:
-    await line.simulator.fault("klines", "status", code=429, retry_after=2, count=1, after=1)
+@pytest.mark.parametrize("on_its_way", [0, 1])
+async def test_no_request_is_made_while_a_retry_after_runs(line: Pipeline, on_its_way: int) -> None:
+    # With the second page a third is sent, which the exchange gets before its refusal has arrived.
+    await line.simulator.fault("klines", "status", code=429, retry_after=2, count=1, after=on_its_way)
     job, _ = await fetched(line)
     assert job.complete
     assert job.retries >= 1
     log = await line.simulator.log()
     refused = next(entry for entry in log if entry["status"] == 429)
-    later = [entry for entry in log if entry["index"] > refused["index"]]
-    assert later
-    assert min(entry["time_ms"] for entry in later) - refused["time_ms"] >= 2000
+    later = sorted(entry["time_ms"] - refused["time_ms"] for entry in log if entry["index"] > refused["index"])
+    assert len(later) > on_its_way
+    assert later[on_its_way] >= 2000
 
 
 async def test_a_listing_later_than_since_is_found_and_what_lies_before_is_known(line: Pipeline) -> None:

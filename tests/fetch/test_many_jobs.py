@@ -30,10 +30,11 @@ pytestmark = pytest.mark.actors
 LARGE = [f"{base}/USDT" for base in ("ETH", "BTC", "SOL", "XRP", "ADA", "BNB", "DOT", "LTC", "TRX")]
 
 
+@pytest.mark.parametrize("concurrency", [2, 5])
 async def test_a_small_job_gets_its_pages_within_a_few_turns_of_any_number_of_large_ones(
-    bus: Bus, broker: str, tmp_path: Path
+    bus: Bus, broker: str, tmp_path: Path, concurrency: int
 ) -> None:
-    async with fetching(bus, broker, tmp_path, *LARGE, "DOGE/USDT", concurrency=2) as line:
+    async with fetching(bus, broker, tmp_path, *LARGE, "DOGE/USDT", concurrency=concurrency) as line:
         # Long enough that none of the large ones ends first: years of 1s.
         await line.exchange.fault("klines", "delay", seconds=0.03)
         for symbol in LARGE:
