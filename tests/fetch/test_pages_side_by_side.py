@@ -181,7 +181,7 @@ def test_in_whatever_order_answers_arrive_the_same_is_published_and_proven(
 
 @pytest.mark.parametrize("honoured", [False, True])
 @pytest.mark.parametrize("way", HONEST, ids=lambda way: way.__name__)
-def test_full_pages_travel_side_by_side_and_none_is_requested_in_vain(way: markets.Answers, honoured: bool) -> None:
+def test_full_pages_travel_side_by_side_and_none_in_vain(way: markets.Answers, honoured: bool) -> None:
     model = market(every_minute(START - MINUTE, NOW + MINUTE), now=NOW)
     facts = PagingFacts(20, ALL, honours_since=honoured)
     venue = Venue(answering(Exchange(model, way, 20), set(), set()), repeat(-1))
@@ -204,7 +204,7 @@ def test_the_first_pages_of_several_ranges_travel_side_by_side() -> None:
     assert (len(found.pages), len(venue.asked), venue.most_at_once) == (20, 20, 4)
 
 
-def test_an_exchange_that_answers_otherwise_than_expected_gets_one_request_at_a_time() -> None:
+def test_an_exchange_that_answers_unexpectedly_gets_one_request_at_a_time() -> None:
     model = market(every_minute(START, NOW + MINUTE)[::7], now=NOW)
     venue = Venue(answering(Exchange(model, markets.honoured, 20), set(), set()), repeat(-1))
     facts = PagingFacts(20, ALL, honours_since=True)
