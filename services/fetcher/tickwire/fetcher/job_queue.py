@@ -1,8 +1,8 @@
 """The jobs of one exchange on the instance that holds its lease.
 
 All waiting jobs are taken, so that none is kept out by those before it. Jobs of one key run one after another, jobs of
-different keys concurrently. Jobs share the exchange's concurrency (`CandleSource.share`), and `Calls` serves them in turn:
-a small job ends within as many rounds as it has pages, whatever runs beside it.
+different keys concurrently. Jobs share the exchange's concurrency (`CandleSource.share`), and `Calls` serves them in
+turn: a small job ends within as many rounds as it has pages, whatever runs beside it.
 """
 
 from __future__ import annotations
