@@ -43,7 +43,7 @@ class Venue:
 
     async def fetch(self, request: PageRequest) -> Reply:
         self.asked.append(request)
-        each = (request, asyncio.get_running_loop().create_future())
+        each: tuple[PageRequest, asyncio.Future[Reply]] = (request, asyncio.get_running_loop().create_future())
         self.waiting.append(each)
         self.most_at_once = max(self.most_at_once, len(self.waiting))
         try:
