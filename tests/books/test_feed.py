@@ -49,6 +49,7 @@ async def test_it_reports_at_once_that_there_is_no_book_and_then_snapshot_plus_c
         joined = await last(bus, streams.BOOKS, FEED.tape, Book)
         assert joined == book
         assert running.context.status.state == "live"
+        await running.said("connected")
         assert [status.event for status in running.statuses.said] == ["starting", "connected"]
 
 

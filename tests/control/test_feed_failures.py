@@ -83,7 +83,7 @@ async def goes_on(heard: Heard[Any]) -> None:
 
 
 async def test_a_bug_in_the_watchdog_of_a_venue_ends_no_feed(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with running_simulator("--live-rate", "200") as exchange, venue_at(exchange.url, silence_s=0.2) as opened:
+    async with running_simulator("--live-rate", "200") as exchange, venue_at(exchange.url, silence_s=1.0) as opened:
         failed = asyncio.Event()
 
         class Broken:
@@ -99,7 +99,7 @@ async def test_a_bug_in_the_watchdog_of_a_venue_ends_no_feed(monkeypatch: pytest
             await memory.get(5)
             clients: Any = opened.rest.clients
             clients["ws://broken"] = Broken()
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(100):
                 await failed.wait()
             had = len(memory.items)
             await memory.get(had + 20)

@@ -140,7 +140,7 @@ async def test_what_one_cache_hands_to_another_is_answered_whatever_their_clocks
         # Any instance takes a request, and each owns half of the partitions.
         for number in range(40):
             request = KeyRequest(exchange="binance", symbol=f"A{number}/B", timeframe="1m")
-            known = await line.bus.request("cache.coverage", request, Coverage, timeout_s=8)
+            known = await line.bus.request("cache.coverage", request, Coverage, timeout_s=60)
             assert known.rows == 0
 
 

@@ -148,7 +148,7 @@ async def test_a_publish_without_permission_is_refused_by_the_broker_and_fails_a
                     await bus.client.flush()
             else:
                 with pytest.raises(Forbidden, match="publish to") as refused:
-                    async with connect(as_user(server.url, user), name=user) as bus, asyncio.timeout(5):
+                    async with connect(as_user(server.url, user), name=user) as bus, asyncio.timeout(60):
                         await bus.client.publish(subject, b"{}")
                         await asyncio.Event().wait()
                 assert user in str(refused.value)
@@ -200,7 +200,7 @@ async def test_what_a_user_may_not_hear_is_refused_by_the_broker(server: Server,
         raise AssertionError
 
     with pytest.raises(Forbidden, match="subscribe to"):
-        async with connect(as_user(server.url, user), name=user) as bus, asyncio.timeout(5):
+        async with connect(as_user(server.url, user), name=user) as bus, asyncio.timeout(60):
             await bus.subscribe(subject, never)
             await asyncio.Event().wait()
     await server.says(f'user:{user}" - Subscription Violation - Subject "{subject}"')

@@ -67,12 +67,13 @@ async def answers(bus: Bus, subject: str, request: object) -> list[Msg]:
 
 
 async def test_nobody_there_is_said_at_once_and_by_name(server: Server) -> None:
-    async with connect(as_user(server.url, "desk"), name="desk") as bus, asyncio.timeout(3):
+    async with connect(as_user(server.url, "desk"), name="desk") as bus, asyncio.timeout(60):
         key = KeyRequest(exchange="binance", symbol="BTC/USDT", timeframe="1h")
         with pytest.raises(NoSuchService, match="no cache is running"):
-            await bus.request("cache.coverage", key, Coverage)
+            await bus.request("cache.coverage", key, Coverage, timeout_s=600)
+        market = MarketRequest(exchange="okx", symbol="BTC/USDT")
         with pytest.raises(NoSuchService, match="no streamer is running"):
-            await bus.request("streamer.market", MarketRequest(exchange="okx", symbol="BTC/USDT"), MarketReport)
+            await bus.request("streamer.market", market, MarketReport, timeout_s=600)
         with pytest.raises(NoSuchService, match="no streamer is running"):
             async for _ in bus.request_chunks(
                 "streamer.list", FeedsRequest(), lambda data: messages.decode(data, FeedList)

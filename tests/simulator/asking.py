@@ -42,6 +42,11 @@ async def connected(running: Simulator, url: str, **options: Any) -> AsyncIterat
             yield connection
 
 
+def trades_a_minute(timeframe: str) -> int:
+    """A history rate with several trades in each candle, and few in all: long candles take their time."""
+    return 12 if timeframe == "1m" else 1
+
+
 def form(value: Any) -> Any:
     """The form of a JSON value: keys in their order, types, and texts by their kind."""
     if isinstance(value, dict):

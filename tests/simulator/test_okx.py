@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from ccxt.base.errors import BadSymbol, InvalidNonce, RateLimitExceeded
 
-from simulator.asking import connected, get, order
+from simulator.asking import connected, get, order, trades_a_minute
 from support.simulated import client, simulated
 
 pytestmark = pytest.mark.actors
@@ -25,7 +25,12 @@ def said(kind: str, channel: str, instrument: str = "BTC-USDT") -> dict[str, Any
 
 @pytest.mark.parametrize("timeframe", ["1m", "1h", "6h", "1d", "1w"])
 async def test_candles_are_those_of_the_other_exchange(timeframe: str) -> None:
-    async with simulated(now=NOW) as running, client(running.url, "okx") as okx, client(running.url) as binance:
+    rate = trades_a_minute(timeframe)
+    async with (
+        simulated(now=NOW, history_rate=rate) as running,
+        client(running.url, "okx") as okx,
+        client(running.url) as binance,
+    ):
         since = NOW - 200 * HOUR_MS
         ours = await okx.fetch_ohlcv("BTC/USDT", timeframe, since=since, limit=100)
         assert len(ours) > 0

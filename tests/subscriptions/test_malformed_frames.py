@@ -145,10 +145,10 @@ async def test_a_book_may_be_silent_for_a_shorter_time_than_its_socket(exchange:
 async def test_a_socket_that_only_answers_pings_is_alive() -> None:
     async with running_simulator("--live-rate", "0.01") as exchange:
         memory = Memory()
-        async with venue_at(exchange.url, silence_s=0.4) as venue, venue.watching(BTC, memory):
+        async with venue_at(exchange.url, silence_s=1.0) as venue, venue.watching(BTC, memory):
             await memory.until(lambda: memory.told == ["connected"])
             with pytest.raises(AssertionError, match="did not come"):
-                await memory.until(lambda: len(memory.told) > 1, timeout_s=1.5)
+                await memory.until(lambda: len(memory.told) > 1, timeout_s=2.5)
 
 
 async def test_a_subscription_that_the_exchange_refuses_is_asked_for_again(exchange: SimulatorProcess) -> None:

@@ -225,10 +225,10 @@ async def test_frames_in_pieces_are_put_together(exchange: SimulatorProcess) -> 
 async def test_a_quiet_socket_is_kept_open_by_pings_that_are_words() -> None:
     async with running_simulator("--live-rate", "0.01") as exchange:
         memory = Memory()
-        async with venue_at(exchange.url, "okx", silence_s=0.4) as venue, venue.watching(BTC, memory):
+        async with venue_at(exchange.url, "okx", silence_s=1.0) as venue, venue.watching(BTC, memory):
             await memory.until(lambda: memory.told == ["connected"])
             with pytest.raises(AssertionError, match="did not come"):
-                await memory.until(lambda: len(memory.told) > 1, timeout_s=1.5)
+                await memory.until(lambda: len(memory.told) > 1, timeout_s=2.5)
 
 
 async def test_a_feed_that_falls_silent_on_a_living_socket_is_subscribed_again() -> None:

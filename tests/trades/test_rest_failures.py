@@ -99,7 +99,7 @@ async def test_rest_that_hangs_holds_live_trades_no_longer_than_is_allowed(bus: 
     venue.rest.script = [hang] * 10
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, [trade(0), trade(5)])
-        await seen.until(lambda: seen.ids == [0, 5], timeout_s=5)
+        await seen.until(lambda: seen.ids == [0, 5])
         assert len(seen.gaps) == 1
 
 
@@ -108,7 +108,7 @@ async def test_an_exchange_that_wants_to_be_left_alone_for_long_is_left_alone(bu
     venue.rest.gate.shut(600)
     async with witness(bus) as seen, running(bus, venue) as body:
         push(body.sink, [trade(0), trade(5)])
-        await seen.until(lambda: seen.ids == [0, 5], timeout_s=5)
+        await seen.until(lambda: seen.ids == [0, 5])
         assert "demands a pause" in seen.gaps[0].reason
         assert venue.rest.calls == []
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import BadRequest, DDoSProtection, ExchangeError
 
-from simulator.asking import connected, get, order
+from simulator.asking import connected, get, order, trades_a_minute
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 from tickwire.venues.bitget import stream_params
@@ -57,7 +57,8 @@ async def test_ccxt_loads_spot_markets_and_futures() -> None:
 @pytest.mark.parametrize("of", SYMBOLS)
 @pytest.mark.parametrize("timeframe", ["1m", "1h", "6h", "1d", "1w", "1M"])
 async def test_candles_are_those_of_the_market(of: str, timeframe: str) -> None:
-    async with simulated(now=NOW) as running, client(running.url, "bitget") as venue:
+    rate = trades_a_minute(timeframe)
+    async with simulated(now=NOW, history_rate=rate) as running, client(running.url, "bitget") as venue:
         venue.milliseconds = lambda: NOW
         for since in (NOW // DAY * DAY - 2 * DAY, NOW // DAY * DAY - 100 * DAY):
             ours = await venue.fetch_ohlcv(SYMBOLS[of], timeframe, since=since, limit=40)

@@ -93,7 +93,7 @@ async def test_weeks_open_on_thursday_by_rest_and_live() -> None:
 
 
 async def test_only_the_newest_5000_candles_are_available_within_the_times_asked_for() -> None:
-    async with simulated(now=NOW, **BTC) as running:
+    async with simulated(now=NOW, history_rate=1, **BTC) as running:
         everything = await candles(running, "1m", 0, NOW)
         opened = NOW // MINUTE * MINUTE
         some = await candles(running, "1m", opened - 10 * MINUTE, opened - 5 * MINUTE)

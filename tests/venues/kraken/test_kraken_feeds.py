@@ -38,11 +38,12 @@ async def test_a_lost_change_shows_in_the_checksum_and_its_neighbour_goes_on(
         async with body(bus, books.run, BOOK, Demand(depth=10, cadence_ms=0), venue=venue) as running:
             await running.public.first(lambda book: book.state == "live")
             for _ in range(2):
-                seen = len(running.public.said)
+                seen, told = len(running.public.said), len(running.statuses.said)
                 # One message of the book does not arrive.
                 await exchange.fault("book", "ws_skip", count=1)
                 await running.public.first(lambda book: book.state == "resyncing", seen)
-                assert "the checksum of the book is" in str(running.statuses.said[-1].message)
+                # Statuses come after the book.
+                await running.statuses.first(lambda status: "the checksum of the book is" in status.message, told)
                 said: Book = await running.public.first(lambda book: book.state == "live", seen)
                 assert len(said.bids) == len(said.asks) == 10
                 assert said.bids[0][0] < said.asks[0][0]

@@ -129,7 +129,7 @@ async def test_a_quiet_minute_is_a_flat_row_at_the_close_before_it() -> None:
 
 
 async def test_candles_of_weeks_and_15_days_are_counted_from_the_epoch() -> None:
-    async with simulated(now=NOW) as running:
+    async with simulated(now=NOW, history_rate=1) as running:
         for interval, days in ((10080, 7), (21600, 15)):
             rows = (await public(running, "OHLC", pair="XXBTZUSD", interval=interval))["XXBTZUSD"]
             assert len(rows) > 20

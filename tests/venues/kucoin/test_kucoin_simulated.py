@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from ccxt.base.errors import BadRequest, RateLimitExceeded
 
-from simulator.asking import form, get
+from simulator.asking import form, get, trades_a_minute
 from support.simulated import client, simulated
 from tickwire.simulator.server import Simulator
 
@@ -86,7 +86,8 @@ async def test_requests_above_the_limit_are_refused() -> None:
 
 @pytest.mark.parametrize("timeframe", ["1m", "1h", "1d", "1M"])
 async def test_candles_are_those_of_the_market(timeframe: str) -> None:
-    async with simulated(now=NOW) as running, client(running.url, "kucoin") as venue:
+    rate = trades_a_minute(timeframe)
+    async with simulated(now=NOW, history_rate=rate) as running, client(running.url, "kucoin") as venue:
         since = NOW - 100 * 86_400_000
         ours = await venue.fetch_ohlcv("BTC/USDT", timeframe, since=since)
         of = {"symbol": "BTC/USDT", "timeframe": timeframe, "since": since}
@@ -97,7 +98,7 @@ async def test_candles_are_those_of_the_market(timeframe: str) -> None:
 
 
 async def test_weeks_open_on_thursday() -> None:
-    async with simulated(now=NOW) as running, client(running.url, "kucoin") as venue:
+    async with simulated(now=NOW, history_rate=1) as running, client(running.url, "kucoin") as venue:
         weeks = await venue.fetch_ohlcv("BTC/USDT", "1w", since=NOW - 10 * WEEK)
         (hours,) = [await venue.fetch_ohlcv("BTC/USDT", "1h", since=weeks[-2][0], limit=168)]
     assert len(weeks) > 5
