@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,11 @@ import pytest_asyncio
 
 from cli.terminal import Lines, on_terminal
 from support.commands import Command, command
+from support.hearing import reports
 from support.processes import TICKWIRE, SimulatorProcess, environment, running_simulator, tickwire
+from tickwire.bus.connection import connect
+from tickwire.model.feeds import FeedReport
+from tickwire.settings import NatsSettings
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -38,10 +42,22 @@ async def feeds(running: Command) -> dict[str, dict[str, Any]]:
     return {" ".join(filter(None, (each["kind"], each["symbol"], each["timeframe"]))): each for each in listed}
 
 
+@asynccontextmanager
+async def reporting(running: Command) -> AsyncIterator[Callable[[], Awaitable[list[FeedReport]]]]:
+    """What `tickwire ps` asks, again and again without a process for each time."""
+    async with connect(NatsSettings(url=await running.url()), name="test") as bus:
+
+        async def ask() -> list[FeedReport]:
+            await asyncio.sleep(0.05)
+            return await reports(bus)
+
+        yield ask
+
+
 async def nothing_runs(running: Command) -> None:
     """Wait until nobody is interested in anything."""
-    async with asyncio.timeout(100):
-        while await feeds(running):
+    async with asyncio.timeout(100), reporting(running) as ask:
+        while await ask():
             pass
 
 
@@ -67,8 +83,8 @@ async def test_what_is_started_runs_until_it_is_stopped(running: Command) -> Non
     (fact,) = json.loads(again.out)
     assert (again.code, again.err, fact["subject"], fact["subscribers"]) == (0, "", "md.trade.binance.BTC-USDT", 2)
 
-    async with asyncio.timeout(100):
-        while not all(each["state"] == "live" for each in (await feeds(running)).values()):
+    async with asyncio.timeout(100), reporting(running) as ask:
+        while not all(each.state == "live" for each in await ask()):
             pass
     found = await feeds(running)
     assert {name: each["subscribers"] for name, each in found.items()} == {"trade BTC/USDT": 2, "trade ETH/USDT": 1}
@@ -178,8 +194,8 @@ async def test_trades_are_lines_and_the_newest_known_come_first(running: Command
         assert "binance BTC/USDT: 5 trades in " in second.err
         await lines.until(r"(buy|sell).*rest")
         # The repaired trades may come before the report of the feed's new state.
-        async with asyncio.timeout(100):
-            while [(feed["state"], feed["subscribers"]) for feed in (await feeds(running)).values()] != [("live", 1)]:
+        async with asyncio.timeout(100), reporting(running) as ask:
+            while [(feed.state, feed.subscribers) for feed in await ask()] != [("live", 1)]:
                 pass
 
 

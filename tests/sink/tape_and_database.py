@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import nats.js.errors
 import pytest
 
 from support.influx import InfluxDb
+from support.processes import environment
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
@@ -24,6 +26,18 @@ url = "{influx}"
 version = 1
 batch = 1000
 """
+
+
+def locked(broker: str, influx: InfluxDb, folder: Path, user: str, password: str) -> dict[str, str]:
+    """The environment of a sink on a database that asks for a password."""
+    return environment(
+        folder,
+        TICKWIRE_NATS_URL=broker,
+        TICKWIRE_SINK_URL=influx.url,
+        TICKWIRE_SINK_VERSION="1",
+        TICKWIRE_SINK_USERNAME=user,
+        TICKWIRE_SINK_PASSWORD=password,
+    )
 
 
 class Writer:

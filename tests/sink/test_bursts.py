@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sink.tape_and_database import SINK, Writer, assert_equal, sinking, until_written
-from support.influx import InfluxDb, influxdb
+from support.influx import InfluxDb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from tickwire.sink.reader import BATCH_BYTES, next_limit
@@ -21,13 +20,6 @@ pytestmark = pytest.mark.faults
 TTL_S = 2.0
 TRADES = 5000
 """In one message: 450 KB, about the most that a message may have."""
-
-
-@pytest.fixture
-async def influx(tmp_path: Path) -> AsyncIterator[InfluxDb]:
-    """A database of this test's own."""
-    async with influxdb(tmp_path / "influx") as database:
-        yield database
 
 
 def said(line: Pipeline, event: str) -> list[dict[str, object]]:

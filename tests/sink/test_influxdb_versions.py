@@ -28,6 +28,12 @@ V2 = ("Token s3cret", "/api/v2/write", {"org": "desk", "bucket": "ticks", "preci
 V3 = ("Bearer s3cret", "/api/v3/write_lp", {"db": "ticks", "precision": "nanosecond", "accept_partial": "false"})
 
 
+@pytest.fixture(autouse=True)
+def _quickly(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dozen refusals take two seconds, not twenty."""
+    monkeypatch.setattr("tickwire.sink.influx.MAX_WAIT_S", 0.2)
+
+
 def settings(server: Server, version: int, **changes: object) -> SinkSettings:
     known = {"url": server.url, "version": version, "database": "ticks", "org": "desk", "token": SecretStr("s3cret")}
     return SinkSettings(**(known | changes))  # type: ignore[arg-type]

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from sink.tape_and_database import SINK, START, Writer, assert_equal, sinking, until_written
+from sink.tape_and_database import SINK, START, Writer, assert_equal, locked, sinking, until_written
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
-from support.processes import SimulatorProcess, environment, running_service, tickwire
+from support.processes import SimulatorProcess, running_service, tickwire
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
@@ -26,13 +26,6 @@ pytestmark = pytest.mark.faults
 
 MIB = 1 << 20
 BTC = "trade.binance.BTC-USDT"
-
-
-@pytest.fixture
-async def influx(tmp_path: Path) -> AsyncIterator[InfluxDb]:
-    """A database of this test's own."""
-    async with influxdb(tmp_path / "influx") as database:
-        yield database
 
 
 @pytest.fixture
@@ -177,14 +170,7 @@ async def test_a_user_who_may_only_write_is_enough_where_the_database_is_there(
     await writer.write("BTC/USDT", 100)
     async with influxdb(tmp_path / "locked", auth=True) as influx:
         await influx.create_writer("feeder", "feed", "tickwire")
-        env = environment(
-            tmp_path,
-            TICKWIRE_NATS_URL=broker,
-            TICKWIRE_SINK_URL=influx.url,
-            TICKWIRE_SINK_VERSION="1",
-            TICKWIRE_SINK_USERNAME="feeder",
-            TICKWIRE_SINK_PASSWORD="feed",
-        )
+        env = locked(broker, influx, tmp_path, "feeder", "feed")
         async with running_service("sink", env, log=tmp_path / "sink.log"):
             await until_written(bus)
         await assert_equal(influx, writer.written)

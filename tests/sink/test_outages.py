@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sink.tape_and_database import SINK, START, SYMBOLS, Writer, assert_equal, sinking, until_written
+from sink.tape_and_database import SINK, START, SYMBOLS, Writer, assert_equal, locked, sinking, until_written
 from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
@@ -22,13 +22,6 @@ from tickwire.model import messages
 from tickwire.model.feeds import Book, Candle, Feed
 
 pytestmark = pytest.mark.faults
-
-
-@pytest.fixture
-async def influx(tmp_path: Path) -> AsyncIterator[InfluxDb]:
-    """A database of this test's own."""
-    async with influxdb(tmp_path / "influx") as database:
-        yield database
 
 
 @pytest.fixture
@@ -215,22 +208,14 @@ async def test_wrong_credentials_end_the_sink_with_one_line_and_nothing_is_lost(
     writer = Writer(bus)
     await writer.write("BTC/USDT", 100)
     async with influxdb(tmp_path / "locked", auth=True) as influx:
-        env = environment(
-            tmp_path,
-            TICKWIRE_NATS_URL=broker,
-            TICKWIRE_SINK_URL=influx.url,
-            TICKWIRE_SINK_VERSION="1",
-            TICKWIRE_SINK_USERNAME="admin",
-        )
+        env = locked(broker, influx, tmp_path, influx.user, influx.password)
         ended = await tickwire(env | {"TICKWIRE_SINK_PASSWORD": "wrong"}, "service", "sink")
         assert ended.code == 2
         (line,) = [each for each in ended.err.splitlines() if each.startswith("tickwire: ")]
         assert "refuses us (401" in line
         assert "TICKWIRE_SINK_PASSWORD" in line
         assert "wrong" not in ended.err
-        right = asyncio.create_task(
-            tickwire(env | {"TICKWIRE_SINK_PASSWORD": influx.password}, "service", "sink", timeout_s=100)
-        )
+        right = asyncio.create_task(tickwire(env, "service", "sink"))
         await until_written(bus)
         await assert_equal(influx, writer.written)
         right.cancel()
