@@ -302,3 +302,14 @@ async def test_a_stream_over_tls_knows_that_it_is_one(tmp_path: Path) -> None:
             await client.close()
     await server.stop()
     assert found == [False, True]
+
+
+async def test_what_is_sent_is_in_order_with_what_is_published() -> None:
+    client = BusClient()
+    async with met(client) as (peer, _):
+        for number in range(3):
+            assert client.send(b"PUB a 1\r\n%d\r\n" % number)
+        await client.publish("c", b"x")
+        await peer.until(b"PUB c")
+        assert [each for each in peer.lines if each.strip().isdigit()] == [b"0\r\n", b"1\r\n", b"2\r\n"]
+    assert not client.send(b"PUB a 1\r\n3\r\n")

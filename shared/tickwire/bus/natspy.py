@@ -8,6 +8,7 @@ no address is given, no upstream issue was found.
 - `publish` and `_process_headers` use `wire_format`, which costs a fraction; what that cannot do is left to nats-py.
 - `subscribe_directly` calls back from the read loop: nats-py queues each message and wakes a task for it.
 - `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
+- `send` queues a message synchronously: nats-py's `publish` costs a coroutine, and a regular expression per header.
 - `_process_msg` cleans subjects and headers. An exception there ends the read loop while the connection stays open
   (https://github.com/nats-io/nats.py/pull/914); a subject or status that is not UTF-8 is enough.
 - `_process_msg` removes the status of a stored message: nats-py takes it for a message of the broker, so that an
@@ -115,6 +116,22 @@ class BusClient(Client):
         subscription = await self.subscribe(subject, cb=queued)
         self._direct[subscription._id] = take
         return subscription
+
+    def send(self, frame: bytes) -> bool:
+        """Queue a protocol message without a turn of the loop; all of one turn are written together.
+
+        False, and nothing queued, while there is no connection.
+        """
+        queue = self._flush_queue
+        if queue is None or not self.is_connected or self.is_draining_pubs:
+            return False
+        self._pending.append(frame)
+        self._pending_data_size += len(frame)
+        self.stats["out_msgs"] += 1
+        self.stats["out_bytes"] += len(frame)
+        if queue.empty():
+            queue.put_nowait(asyncio.get_running_loop().create_future())
+        return True
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
         """Return when the server has processed everything sent so far, subscriptions included.

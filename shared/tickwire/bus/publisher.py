@@ -103,7 +103,7 @@ class AcknowledgedPublisher:
         try:
             answer = await self._answer(subject, data, headers, timeout_s)
         except TimeoutError:
-            self._fails(subject, "it does not answer")
+            self.failed(subject, "it does not answer")
             raise nats.errors.TimeoutError from None
         if not answer.data and answer.headers.startswith(_NO_STREAM):
             raise nats.js.errors.NoStreamResponseError
@@ -113,10 +113,9 @@ class AcknowledgedPublisher:
             raise nats.errors.Error(f"not an acknowledgement: {answer.data[:60]!r}") from error
         if ack.error is not None:
             if ack.error.get("err_code") != WRONG_SEQUENCE:
-                self._fails(subject, str(ack.error.get("description")))
+                self.failed(subject, str(ack.error.get("description")))
             nats.js.errors.APIError.from_error(ack.error)
-        if self._failing:
-            self._failing.pop(family_of(subject), None)
+        self.worked(subject)
         return ack
 
     async def append(self, subject: str, data: bytes, *, message_id: str) -> Ack:
@@ -159,6 +158,11 @@ class AcknowledgedPublisher:
                     f"the broker stores nothing on {family} since {seconds:.0f} s: {failing.why}", STORAGE_REMEDY
                 )
         return None
+
+    def worked(self, subject: str) -> None:
+        """A stream stored a message on a subject."""
+        if self._failing:
+            self._failing.pop(family_of(subject), None)
 
     def forget(self) -> None:
         """Forget failures: the broker was restarted, or is another one."""
@@ -209,7 +213,8 @@ class AcknowledgedPublisher:
         what = f"the broker answers, and stores nothing on {family_of(subject)}"
         raise StorageError(what, STORAGE_REMEDY) from reason
 
-    def _fails(self, subject: str, why: str) -> None:
+    def failed(self, subject: str, why: str) -> None:
+        """A stream did not store a message on a subject."""
         now = time.monotonic()
         failing = self._failing.setdefault(family_of(subject), _Failing(now, now, why))
         failing.last, failing.why = now, why
