@@ -36,7 +36,6 @@ from rich.console import Console
 from rich.table import Table
 
 from backfill import ready
-from sink import free_port, influxdb
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.client import interest
@@ -47,6 +46,11 @@ from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.subjects import Key
 from tickwire.process import children
 from tickwire.settings import NatsSettings
+
+# How influxd is started stands in the tests.
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.influx import influxdb
+from support.ports import free_port
 
 MINUTE = 60_000
 EXCHANGES = ("binance", "binanceus")
@@ -217,9 +221,8 @@ async def running_services(folder: Path, options: argparse.Namespace) -> AsyncIt
         config.write_text(CONFIG.format(gateway=gateway, level=options.level))
         names = SERVICES
         if shutil.which("influxd") is not None:
-            http = await stack.enter_async_context(aiohttp.ClientSession())
-            database = await stack.enter_async_context(influxdb(folder / "influxdb", http))
-            config.write_text(config.read_text() + SINK.format(url=database))
+            database = await stack.enter_async_context(influxdb(folder / "influxdb"))
+            config.write_text(config.read_text() + SINK.format(url=database.url))
             names = (*SERVICES, "sink")
         env = os.environ | {"TICKWIRE_CONFIG": str(config), "TICKWIRE_NATS_URL": url, "TICKWIRE_DATA_DIR": str(folder)}
         services = []

@@ -11,13 +11,10 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -34,50 +31,13 @@ from tickwire.process import children
 from tickwire.settings import NatsSettings
 from tickwire.sink import points
 
+# How influxd is started stands in the tests.
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
+from support.influx import influxdb
+
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
 START = 1_700_000_000_000
-CONFIG = """
-reporting-disabled = true
-bind-address = "127.0.0.1:{rpc}"
-[meta]
-  dir = "{folder}/meta"
-[data]
-  dir = "{folder}/data"
-  wal-dir = "{folder}/wal"
-[http]
-  bind-address = "127.0.0.1:{port}"
-  log-enabled = false
-[monitor]
-  store-enabled = false
-"""
 CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-@asynccontextmanager
-async def influxdb(folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[str]:
-    """Run InfluxDB; yield its URL."""
-    folder.mkdir()
-    port = free_port()
-    config = folder / "influxdb.conf"
-    config.write_text(CONFIG.format(rpc=free_port(), port=port, folder=folder))
-    with (folder / "log").open("wb") as log:
-        async with children.child(["influxd", "-config", config], stdout=log.fileno(), stderr=log.fileno()):
-            url = f"http://127.0.0.1:{port}"
-            while True:
-                try:
-                    async with http.get(f"{url}/ping"):
-                        break
-                except aiohttp.ClientError:
-                    await asyncio.sleep(0.05)
-            yield url
 
 
 def cpu_ns(pid: int) -> int:
@@ -160,7 +120,7 @@ async def main(options: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory(prefix="tickwire-bench-", ignore_cleanup_errors=True) as folder:
         async with (
             aiohttp.ClientSession() as http,
-            influxdb(Path(folder, "influx"), http) as url,
+            influxdb(Path(folder, "influx")) as database,
             embedded.embedded(Path(folder, "nats")) as nats_url,
             connect(NatsSettings(url=nats_url), name="benchmark") as bus,
         ):
@@ -170,8 +130,8 @@ async def main(options: argparse.Namespace) -> None:
                 for each in (100, 10, 1):
                     name = f"sink, {each} trades a message"
                     count = options.trades if each > 1 else options.trades // 5
-                    results.setdefault(name, []).append(await sunk(bus, Path(folder), url, count, each))
-                results.setdefault("a request for each trade", []).append(await one_by_one(http, url, 1000))
+                    results.setdefault(name, []).append(await sunk(bus, Path(folder), database.url, count, each))
+                results.setdefault("a request for each trade", []).append(await one_by_one(http, database.url, 1000))
     table = Table("", "trades/s", "times the loop's", "us of CPU a trade")
     base = statistics.median(speed for speed, _ in results["a request for each trade"])
     for name, found in results.items():
