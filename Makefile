@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/tickwire demo
 
 test: .venv/.installed
-	$(BIN)/pytest -n 5 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
 
 # The long forms of the fault tests.
 soak: .venv/.installed

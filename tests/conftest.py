@@ -1,4 +1,4 @@
-"""What every test stands on: a real nats-server, real processes, the recorded data where it is."""
+"""Fixtures for all tests: a real nats-server, real processes, and the recorded data where it is available."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what tests gave to `record_property` as `measured`: what one prints is shown only if it fails."""
+    """Print what tests recorded as property `measured`: pytest shows the output of failed tests only."""
     reports = [each for kind in ("passed", "failed") for each in terminalreporter.getreports(kind)]
     found = [(each.nodeid, str(what)) for each in reports for name, what in each.user_properties if name == "measured"]
     if found:
@@ -75,7 +75,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_secrets() -> Iterator[None]:
-    """The password of one test is a word of another."""
+    """Forget the secrets of each test: the password of one is a plain word in another."""
     before = redaction._hidden.copy()
     yield
     redaction._hidden.intersection_update(before)
@@ -105,7 +105,7 @@ async def simulator() -> AsyncIterator[SimulatorProcess]:
 
 @pytest.fixture
 async def busy(request: pytest.FixtureRequest) -> AsyncIterator[SimulatorProcess]:
-    """A simulator where each symbol trades as often a second as RATE of the test file says."""
+    """A simulator whose symbols trade RATE times a second, which the test file sets."""
     async with running_simulator("--live-rate", str(request.module.RATE)) as process:
         yield process
 
@@ -122,7 +122,7 @@ def recorded() -> Path:
 async def line(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pipeline]:
     """Every service, for all tests of a module, on an exchange where each symbol trades 100 times a second."""
     folder = tmp_path_factory.mktemp("line")
-    # As a user has it: the fetcher counts a candle as closed a second after its end.
+    # The default: the fetcher counts a candle as closed a second after its end.
     settling = CONFIG.replace("settle_ms = 0\n", "")
     async with (
         embedded_broker.embedded(folder / "nats") as url,

@@ -122,7 +122,7 @@ async def test_a_new_subscriber_of_changes_gets_the_whole_book_and_no_other_miss
         follower = Follower()
         for delta in [each for message in deltas.said for each in message.deltas]:
             if delta.snapshot and follower.snapshots:
-                # For whoever followed all along it is nothing new.
+                # A reader that missed nothing drops it.
                 before = follower.top(20)
                 assert delta.last == follower.sequence
                 follower.apply(delta)

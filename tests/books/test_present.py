@@ -1,4 +1,4 @@
-"""The present book, from which messages are made."""
+"""The current book, and the messages that are made of it."""
 
 from __future__ import annotations
 

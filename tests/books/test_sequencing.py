@@ -1,4 +1,4 @@
-"""Books of every numbering against drops, repetitions and disorder: never wrong without an error. And checksums."""
+"""Every numbering of books against dropped, repeated and reordered deltas: a wrong book is always an error."""
 
 from __future__ import annotations
 

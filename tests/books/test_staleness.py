@@ -1,4 +1,4 @@
-"""Never a stale book said to be live: one that nobody keeps any more is not found, one that cannot be right is none."""
+"""A stale book is never published as live: it expires when its owner ends, and is withdrawn when it cannot be right."""
 
 from __future__ import annotations
 

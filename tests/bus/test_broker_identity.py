@@ -1,4 +1,4 @@
-"""The broker's identity, and whether a process can do its work."""
+"""Detection of a replaced broker, and the readiness of a process."""
 
 from __future__ import annotations
 

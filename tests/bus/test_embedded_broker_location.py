@@ -1,4 +1,4 @@
-"""Where the embedded broker is, and how others find it: ports, what a folder remembers, the run file."""
+"""The embedded broker's URL: its port, what the data folder remembers of it, and the run file."""
 
 from __future__ import annotations
 

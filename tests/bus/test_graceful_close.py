@@ -1,4 +1,4 @@
-"""Leaving a broker that dies: nothing waits for it, and nothing of the connection goes on."""
+"""Closing a connection to a dead broker: nothing waits for it, and no task of the connection remains."""
 
 from __future__ import annotations
 

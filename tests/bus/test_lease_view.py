@@ -1,4 +1,4 @@
-"""Whose turn a lease is, and who is woken by which change: pure state, without a broker."""
+"""The order of turns for a lease, and which change wakes which contender: pure state, without a broker."""
 
 from __future__ import annotations
 

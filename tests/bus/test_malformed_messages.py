@@ -1,4 +1,4 @@
-"""No message deafens a connection, ends it, or keeps what follows it from being heard."""
+"""A malformed message neither ends a connection nor hides the messages after it."""
 
 from __future__ import annotations
 

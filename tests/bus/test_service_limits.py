@@ -1,4 +1,4 @@
-"""What a service has in hand is bounded: so many requests at once, so many that wait, and the next are refused."""
+"""Limits of a service: concurrent requests, waiting requests, and refusal of those beyond."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that is away is waited for, as long as was said, and it is said once."""
+"""Requests wait for an absent service up to the given time, and report the wait once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages on the wire are encoded and read as nats-py does it, or left to nats-py."""
+"""Frames of NATS are encoded and parsed as nats-py does it, or left to nats-py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Suspending a cache process where it stops nobody else."""
+"""Suspends a cache process at a moment when it holds no lock that others need."""
 
 from __future__ import annotations
 

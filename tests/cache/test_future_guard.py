@@ -1,4 +1,4 @@
-"""Times that have not happened: pages that speak of them, and files of earlier versions that do."""
+"""Times in the future: pages with such times are rejected, and files of earlier versions that have some are read."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def test_rows_of_the_future_are_not_read_and_are_a_problem_that_repair_mends(tmp
     data.write_text(data.read_text() + lines)
     store = opened(tmp_path, 2)
     coverage = store.coverage(KEY)
-    # They stay until somebody says so: the clock may be what is wrong.
+    # They stay until an operator removes them: the clock may be wrong.
     assert data.read_text().endswith(lines)
     assert (coverage.rows, coverage.holes, coverage.verified) == (5, 0, [Range(since, since + 5 * MINUTE)])
     assert coverage.last == since + 4 * MINUTE

@@ -1,4 +1,4 @@
-"""What is wrong with the files of one key is that key's alone: the others of its partition go on."""
+"""Damaged files of one key stop that key alone: the other keys of its partition are served and written."""
 
 from __future__ import annotations
 

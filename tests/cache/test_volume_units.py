@@ -1,4 +1,4 @@
-"""The store on real files whose volumes count different things: never two units as one."""
+"""The store keeps volumes of different units apart: no file mixes two."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No candle is closed, and nothing goes to the cache, before the exchange's clock has come to its end."""
+"""No candle is closed or cached before the exchange's clock has reached its end."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 
 async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> None:
-    """By a later trade or, in a quiet market, by the tape's word; minutes without trades are flat at the last price."""
+    """A later trade closes it, or `until` of the tape in a quiet market; minutes without trades are flat."""
     tape = await trade_tape(bus)
     await tape.say(trade(-1))
     async with witness(bus) as seen, running(bus, "1m"):

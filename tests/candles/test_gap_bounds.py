@@ -1,4 +1,4 @@
-"""From when to when trades may be missing, by a gap and the message that it came with."""
+"""The bounds within which trades may be missing, derived from a gap and its message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Candles of the exchange's own making: for timeframes that do not divide a day, and where there are no trades."""
+"""Candles that the exchange itself publishes: for timeframes that do not divide a day, and where it has no trades."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Volumes of candles of the exchange's own making: measured where it is known what they count."""
+"""Volumes of candles that the exchange itself publishes: converted to base currency where their unit is known."""
 
 from __future__ import annotations
 

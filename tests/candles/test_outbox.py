@@ -1,4 +1,4 @@
-"""Candles on their way to the cache: complete ones as pages, others by asking the fetcher."""
+"""Candles on their way to the cache: complete ones as pages, incomplete ones by a request to the fetcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A socket that is open and says nothing: what is not known to be complete is not said to be."""
+"""An open socket without data: candles are not declared complete unless the socket has answered."""
 
 from __future__ import annotations
 

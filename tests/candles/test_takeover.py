@@ -1,4 +1,4 @@
-"""What an owner of candles owes to the cache when it dies: its successor knows, by the tape, and has it done."""
+"""After an owner's death its successor completes the candles that the owner had not cached."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ async def test_a_debt_that_comes_up_in_a_quiet_market_is_on_the_tape_soon(bus: B
 
 
 async def test_a_minute_that_late_trades_changed_is_fetched_anew_by_the_successor(bus: Bus) -> None:
-    """Although the cache has it."""
+    """Although the cache has the candle."""
     tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:

@@ -1,4 +1,4 @@
-"""Reading the tape of trades."""
+"""Reads the tape of trades for candles."""
 
 from __future__ import annotations
 

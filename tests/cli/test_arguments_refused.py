@@ -1,4 +1,4 @@
-"""The command line's help, and what it refuses before it asks anybody."""
+"""The command line's help, and arguments that are refused before any request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tickwire candles get` says what it does not hand out, in every format, and has it fetched where that is wanted."""
+"""`tickwire candles get` reports missing ranges in every format, and fetches them with `--fetch`."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def test_a_book_is_a_line_of_its_best_and_its_spread() -> None:
 
 
 def test_a_resyncing_book_has_no_levels_to_show() -> None:
-    """Even if somebody sent some."""
+    """Even if the message has some."""
     stale = book(state="resyncing")
     for shown in (feed_lines.book(stale, Digits()).plain, drawn(feed_screens.ladder(stale, Digits()))):
         assert "resyncing" in shown

@@ -1,4 +1,4 @@
-"""`tickwire candles fetch` where the exchange fails: it says why while it happens, and at once what will not pass."""
+"""`tickwire candles fetch` reports why the exchange fails: while it retries, and at once where a retry cannot help."""
 
 from __future__ import annotations
 

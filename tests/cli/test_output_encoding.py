@@ -1,4 +1,4 @@
-"""Commands whose output goes where the encoding is not UTF-8: everything is said, and what is for programs is UTF-8."""
+"""Output to encodings other than UTF-8: no command fails, and machine-readable output is UTF-8."""
 
 from __future__ import annotations
 

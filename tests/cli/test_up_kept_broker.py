@@ -1,4 +1,4 @@
-"""`tickwire up` comes back where it was, and whoever was connected goes on by itself."""
+"""`tickwire up` starts again on the same port and data, and connected programs continue."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ async def test_a_new_data_folder_gets_the_port_of_nats_unless_it_is_taken(tmp_pa
         try:
             stack.enter_context(socket.create_server(("127.0.0.1", 4222)))
         except OSError:
-            """Somebody else has it: as well."""
+            """Though another program listens there."""
         async with up(tmp_path, env) as (_, url):
             assert not url.endswith(":4222")
     async with up(tmp_path, env) as (_, again):

@@ -1,4 +1,4 @@
-"""A broker that was wiped or replaced, a stream that was made anew: what was wanted comes back by itself."""
+"""A wiped or replaced broker, and recreated streams: feeds and jobs that were requested start again."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_pinned_feeds_and_jobs_go_on_on_a_broker_that_was_wiped(market: Si
 async def test_feeds_go_on_after_one_stream_was_deleted(
     broker: str, market: SimulatorProcess, tmp_path: Path, stream: str
 ) -> None:
-    """Without a word to anybody: there is no disconnection."""
+    """Clients are not disconnected, and get no message about it."""
     async with pipeline(broker, market, tmp_path, ("streamer",), PINNED) as line:
         await trades_come(broker)
         before = pids(line)

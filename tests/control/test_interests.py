@@ -1,4 +1,4 @@
-"""What all subscribers of a market want together, as every instance learns it from the bucket."""
+"""The interests of all subscribers of a market, as every instance reads them from the bucket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Feeds of the configuration: they run though nobody asks, through an absence of the broker as well."""
+"""Feeds of the configuration run without subscribers, and outlive an absence of the broker."""
 
 from __future__ import annotations
 

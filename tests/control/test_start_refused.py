@@ -46,7 +46,7 @@ async def test_what_a_venue_cannot_stream_here_is_refused_with_the_remedy(bus: B
 
 
 async def test_an_interest_in_what_is_no_timeframe_is_passed_over(bus: Bus) -> None:
-    """One that an earlier version, or somebody else, put into the bucket."""
+    """An entry that an earlier version or another program put into the bucket."""
     request = StartRequest(kind="candle", exchange="phemex", symbol=SYMBOL, timeframe="1Y", subscriber="old")
     subject = f"$KV.{streams.INTEREST}.candle.phemex.BTC-USDT.1Y.old"
     await bus.jetstream.publish(subject, messages.encode(request))

@@ -1,4 +1,4 @@
-"""Who wants a feed decides whether it runs: subscribers, their deaths, storms of starts and stops."""
+"""Subscribers start and stop feeds: their deaths, their expiry, and storms of starts and stops."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checked-in AsyncAPI document: current, valid, and of all that there is."""
+"""The checked-in AsyncAPI document is current, valid and complete."""
 
 from __future__ import annotations
 

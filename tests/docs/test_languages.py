@@ -1,4 +1,4 @@
-"""Consumers in four languages follow one feed of a real pipeline at once, each as examples/ has it."""
+"""Consumers in four languages follow one feed of a real pipeline at once, each with its example of examples/."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exchange's clock on the monotonic clock: known by its own word or by the Date header, else unknown."""
+"""The exchange's clock on the monotonic clock: known by its time endpoint or by the Date header, else unknown."""
 
 from __future__ import annotations
 

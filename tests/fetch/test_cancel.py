@@ -1,4 +1,4 @@
-"""A job that nobody wants any more ends: what it stored is kept, what is missing is said."""
+"""A cancelled job ends: what it stored is kept, and what is missing is listed."""
 
 from __future__ import annotations
 

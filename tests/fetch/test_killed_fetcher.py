@@ -1,4 +1,4 @@
-"""A fetcher process that is killed: no job is lost, and the next one goes on where the cache's knowledge ends."""
+"""A killed fetcher process: no job is lost, and the next fetcher continues from the cache's coverage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages that the cache passes over: the job hears of it, and says so at once."""
+"""Pages that the cache rejects: the job ends at once with the reason."""
 
 from __future__ import annotations
 

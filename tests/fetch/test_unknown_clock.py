@@ -1,4 +1,4 @@
-"""Exchanges that do not tell the time when asked: by the header of their answers, or not at all."""
+"""Exchanges without an endpoint for their time: the clock is that of the Date header, or unknown."""
 
 from __future__ import annotations
 

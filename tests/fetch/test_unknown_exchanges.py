@@ -1,4 +1,4 @@
-"""Jobs that somebody queued by hand for exchanges that do not exist."""
+"""Jobs for exchanges that do not exist, published directly on the queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever comes as a message is one of its kind, within its bounds, or is refused in one way."""
+"""Any bytes decode to a message within its bounds, or are refused with one kind of error."""
 
 from __future__ import annotations
 

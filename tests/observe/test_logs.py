@@ -35,7 +35,7 @@ def lines(line: Pipeline, service: str) -> list[Line]:
 
 
 async def logged(line: Pipeline, service: str, condition: Callable[[Line], bool]) -> Line:
-    """The first line that meets a condition; the file is read again, as whoever follows it would."""
+    """The first line that meets a condition; the file is polled, as `tail -f` does."""
     async with asyncio.timeout(100):
         while not (found := [each for each in lines(line, service) if condition(each)]):
             await asyncio.sleep(0.05)
@@ -59,7 +59,7 @@ async def test_services_log_json_with_exchange_symbol_and_subject_as_fields(
         subject = "tape.ohlcv.binance.BTC-USDT.1m"
         ack = await line.bus.jetstream.publish(subject, b"no page")
         refused = await logged(line, "cache", of("undecodable messages are skipped", sequence=ack.seq))
-        # As the stream has it, which is where one looks it up.
+        # The subject in the stream, where an operator looks the message up.
         stored = await line.bus.jetstream.get_msg("OHLCV", ack.seq)
         assert refused["subject"] == stored.subject
         assert refused["level"] == "warning"

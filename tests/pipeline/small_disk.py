@@ -65,7 +65,7 @@ def small_disk() -> Iterator[Disk]:
 
 
 def unmount(folder: Path) -> None:
-    """Unmount the file system at once, whoever still uses it, and remove its folder."""
+    """Unmount the file system at once, even if processes use it, and remove its folder."""
     subprocess.run(["umount", "-l", str(folder)], check=True)
     folder.rmdir()
 

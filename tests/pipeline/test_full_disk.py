@@ -1,4 +1,4 @@
-"""The broker's disk is full, and has room again: everybody is told, nobody hangs, and all goes on."""
+"""The broker's disk is full for a while: services report it, do not hang, and continue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports collect no garbage, and what they made is not looked at again."""
+"""Garbage collection pauses during imports, and imported objects are exempt from later collections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An error that comes out of a group of tasks alone: the same as it was, with what it comes from."""
+"""A single error of a group of tasks is raised as itself, with its cause."""
 
 from __future__ import annotations
 

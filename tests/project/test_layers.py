@@ -1,4 +1,4 @@
-"""The contracts of pyproject.toml speak of all that there is."""
+"""The import contracts of pyproject.toml cover every package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The embedded broker takes only who knows its token, which nobody else gets to see."""
+"""The embedded broker requires its token, which only the owner of the data folder can read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is let in by deploy/nats, and over what: wrong passwords, TLS, and what a service says when it is refused."""
+"""Who may connect to a broker of deploy/nats: passwords, TLS, and the error of a service that is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""deploy/nats as a real nats-server enforces it: who may say what, and what a service says when it may not."""
+"""Permissions of deploy/nats on a real nats-server: what each user may publish, and the error where it may not."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs do, as the user `desk` of deploy/nats/accounts.conf: from an account of their own, all of it works."""
+"""Programs as the user `desk` of deploy/nats/accounts.conf: every documented request works from their account."""
 
 from __future__ import annotations
 
@@ -223,6 +223,6 @@ async def until_declared(bus: Bus) -> None:
 
 
 async def until_answered(bus: Bus) -> None:
-    """That somebody serves a subject takes a moment to get around a cluster."""
+    """A cluster learns of a new subscription after a moment."""
     while (await bus.client.request("cache.list", b"{}", timeout=60)).data != b"0":
         await asyncio.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A program names the subject where it wants its answer: what becomes of that, on deploy/nats/secure.conf."""
+"""Requests with a reply subject that the program chose: replies go nowhere but to inboxes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ REQUESTS = [
     (f"$JS.API.DIRECT.GET.TRADES.{BTC.tape}", b""),
     ("$JS.API.STREAM.MSG.GET.JOB_RESULTS", FIRST),
 ]
-"""What a program may ask, each answered by somebody who may say more than a program."""
+"""Requests of a program, each answered by a user with more permissions than the program."""
 REPLIES = [
     "foo.bar",
     "tape.trade.binance.BTC-USDT",

@@ -1,4 +1,4 @@
-"""The simulator as a process: one line when it listens, no error at its end, one line for what cannot be."""
+"""The simulator as a process: one line when it listens, a clean end, one line for invalid arguments."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ async def test_a_close_has_the_code_that_was_ordered_and_is_answered() -> None:
 
 
 async def watching(venue: Any) -> None:
-    """Watch until ccxt raises; somebody is parked all the time, for ccxt tells nobody else."""
+    """Watch until ccxt raises; a call is always pending, because ccxt raises in pending calls only."""
     while True:
         await venue.watch_trades("BTC/USDT")
 

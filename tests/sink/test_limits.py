@@ -152,7 +152,7 @@ async def test_a_sink_that_is_refused_gives_its_lease_up_and_goes_on_from_what_i
     await writer.write("BTC/USDT", 100)
     await until_written(line.bus)
     found = await Offsets(line.bus, SinkTotals).of(BTC)
-    # As a successor would that wrote this, and whom this one did not notice.
+    # As a successor writes them that this sink has not noticed.
     other = SinkTotals(sequence=found.sequence, count=1000, cvd=found.cvd)
     await line.bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(other))
     await writer.write("BTC/USDT", 100)

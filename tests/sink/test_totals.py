@@ -1,4 +1,4 @@
-"""The sink's totals in the broker, and an entry that is none."""
+"""The sink's totals in the broker, and entries there that are not totals."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ class StandIn(Loopback):
         return sorted(self.bids.items(), reverse=True), sorted(self.asks.items())
 
     def change(self, bids: Iterable[Level] = (), asks: Iterable[Level] = (), *, wrong: bool = False) -> None:
-        """Change levels (amount 0: gone), and tell whoever listens."""
+        """Change levels (amount 0: gone), and send them to all subscribers."""
         changed = list(bids), list(asks)
         self.put(*changed)
         for socket in self.open:

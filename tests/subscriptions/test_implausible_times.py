@@ -1,4 +1,4 @@
-"""What a venue stamps with a time that cannot be, on real sockets: told, counted, and no part of any feed."""
+"""Times that cannot be right, on real sockets: reported, counted, and in no feed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trade whose price or amount is no number, on real sockets: told, counted, and never among the trades."""
+"""Trades with an invalid price or amount, on real sockets: reported, counted, and in no feed."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ async def test_differences_of_a_book_follow_one_another(exchange: SimulatorProce
             diffs = list(await memory.get(10))
         assert all(isinstance(diff, Diff) for diff in diffs)
         assert all(after.first == before.last + 1 for before, after in pairwise(diffs))
-        # The snapshot is the affair of whoever keeps the book.
+        # The consumer of the sink fetches the snapshot.
         assert await exchange.log("api/v3/depth") == []
 
 

@@ -1,4 +1,4 @@
-"""One venue on an exchange that misbehaves: what is told, and that the stream goes on."""
+"""A venue that sends malformed frames: they are reported, and the stream continues."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One feed at work on a real broker: the exchange that the test plays, the feed's task, and what anyone sees of it."""
+"""One feed on a real broker: a scripted exchange, the feed's task, and what subscribers see of it."""
 
 from __future__ import annotations
 
@@ -236,7 +236,7 @@ async def running(
     async with AsyncExitStack() as stack:
         public = await stack.enter_async_context(hearing(bus, subject, PUBLIC[feed.kind]))
         statuses = await stack.enter_async_context(hearing(bus, f"md.status.{feed.path}", Status))
-        # Only now: whoever opens a feed's statuses fences the owner before.
+        # Not earlier: opening a feed's statuses fences the owner before.
         context = FeedContext(
             feed=feed,
             bus=bus,

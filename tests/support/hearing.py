@@ -1,4 +1,4 @@
-"""What tests receive, and how they wait for it: one way for messages, sinks, sockets and processes."""
+"""What tests receive, and how they wait for it: for messages, sinks, sockets and processes alike."""
 
 from __future__ import annotations
 

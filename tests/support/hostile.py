@@ -1,4 +1,4 @@
-"""Payloads that nobody should send, made from the messages themselves: a new message or field is in them by itself."""
+"""Malformed payloads, derived from the message types themselves: new messages and fields are included automatically."""
 
 from __future__ import annotations
 

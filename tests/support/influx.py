@@ -73,7 +73,7 @@ class InfluxDb(Program):
         ]
 
     async def create_admin(self) -> None:
-        """The first user, whom one may create without being one."""
+        """Create the first user, which needs no user."""
         statement = f"CREATE USER {self.user} WITH PASSWORD '{self.password}' WITH ALL PRIVILEGES"
         async with self.http.post(f"{self.url}/query", params={"q": statement}) as answer:
             assert answer.status == 200, await answer.text()

@@ -1,4 +1,4 @@
-"""One trade is one trade, whatever ids the two sides of an exchange give it."""
+"""A trade is recognized by its content where live and REST give it different ids."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ async def test_without_counting_ids_more_trades_than_may_wait_are_fetched_later(
 
 
 async def test_a_page_without_the_last_trade_proves_nothing(bus: Bus) -> None:
-    """REST has forgotten everything: what happened in between is not to be had, and that nothing did is not known."""
+    """REST has forgotten everything: the trades in between are a gap, because nothing proves that there were none."""
     now = START
     venue = ScriptedVenue(Rest(), sequential_ids=False, clock=lambda: now)
     async with witness(bus) as seen, running(bus, venue) as body:

@@ -1,4 +1,4 @@
-"""Trades whose times cannot be right are left out, named, and missing where they were; no word beyond the clock."""
+"""Trades with implausible times are left out, reported and listed as missing; nothing is complete beyond the clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A wrong id is told from a new numbering."""
+"""Distinguishes a wrong id from a new numbering."""
 
 from __future__ import annotations
 

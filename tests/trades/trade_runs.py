@@ -1,4 +1,4 @@
-"""What an ordering of trades gives out."""
+"""Reads the runs of trades that an ordering returns."""
 
 from __future__ import annotations
 

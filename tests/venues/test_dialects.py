@@ -1,4 +1,4 @@
-"""What is particular to a venue stands in `shared/tickwire/venues/`, and generic code finds it by the registry."""
+"""Code for one venue stands in `shared/tickwire/venues/`; generic code finds it by the registry."""
 
 from __future__ import annotations
 
