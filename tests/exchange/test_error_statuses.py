@@ -12,6 +12,7 @@ from aiohttp import web
 from ccxt.base import errors
 
 from support.web import served
+from tickwire.exchange import reachability
 from tickwire.exchange.ccxt_patches.rest_traps import with_rest_traps
 
 pytestmark = pytest.mark.pure
@@ -81,3 +82,12 @@ async def test_ccxt_by_itself_gives_up(exchange: str, body: str) -> None:
         with pytest.raises(errors.ExchangeError) as raised:
             await plain.fetch_ohlcv("BTC/USDT", "1m", 1_500_000_000_000, 10)
     assert not isinstance(raised.value, errors.OperationFailed)
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 451, 500])
+def test_the_text_of_an_answer_is_searched_only_if_access_is_denied(status: int) -> None:
+    """A search in a page of 1,000 candles takes longer than everything else that is done with it."""
+    unreadable: Any = None
+    assert reachability.refuses(status, {}, unreadable) == (status == 451)
+    assert reachability.refuses(403, {}, "denied")
+    assert not reachability.refuses(403, {}, "Too many requests")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from ccxt.base import errors
 
 from support.web import served
 from tickwire.exchange import opening
+from tickwire.exchange.ccxt_patches import exact_json, large_json
 from tickwire.settings import ExchangeSettings
 
 pytestmark = pytest.mark.actors
@@ -189,3 +191,47 @@ async def test_loading_markets_can_be_cancelled() -> None:
         server.may_answer.set()
         server.body = json.dumps(binance_listing(1)).encode()
         assert list(await venue.load_markets()) == ["C0/USDT"]
+
+
+@pytest.mark.parametrize("exchange", LISTINGS)
+async def test_a_large_listing_is_parsed_outside_the_thread_of_the_loop(
+    exchange: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads: list[threading.Thread] = []
+    sizes: list[int] = []
+    sliced, at_once = large_json.loads, exact_json.loads
+
+    def loads(text: str) -> Any:
+        threads.append(threading.current_thread())
+        return sliced(text)
+
+    def loads_at_once(text: str | bytes) -> Any:
+        sizes.append(len(text))
+        return at_once(text)
+
+    monkeypatch.setattr(large_json, "loads", loads)
+    monkeypatch.setattr(exact_json, "loads", loads_at_once)
+    async with opened(exchange, pro=False) as (server, venue):
+        server.body = json.dumps(LISTINGS[exchange](1000)).encode()
+        assert len(await venue.load_markets()) == 1000
+    assert len(threads) == 1
+    assert threads[0] is not threading.main_thread()
+    assert max(sizes, default=0) < large_json.LARGE
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        ({"code": "50011", "msg": "Too Many Requests", "data": ["x" * 100_000]}, errors.RateLimitExceeded),
+        ({"code": "50001", "msg": "Service unavailable", "data": ["x" * 100_000]}, errors.ExchangeNotAvailable),
+        ('{"code": "0", "data": [' + "1," * 50_000, errors.BadResponse),
+    ],
+    ids=["limited", "unavailable", "breaks off"],
+)
+async def test_an_error_in_a_large_answer_is_the_venues_own(body: Any, error: type[Exception]) -> None:
+    async with opened("okx", pro=False) as (server, venue):
+        server.body = (body if isinstance(body, str) else json.dumps(body)).encode()
+        with pytest.raises(error):
+            await venue.load_markets()
+        server.body = json.dumps(okx_listing(3)).encode()
+        assert len(await venue.load_markets()) == 3

@@ -161,6 +161,7 @@ async def open_candle_source(exchange: str, settings: Settings, metrics: Fetcher
     """Open an exchange by its settings, with credentials from the environment. Raises ConfigError."""
     own = settings.of_exchange(exchange)
     credentials = config.credentials(exchange)
+    await opening.described(exchange)
     # ccxt's timeout bounds the request alone, not the wait for ccxt's throttle.
     timeout_ms = int(settings.fetcher.timeout_s * 1000)
     table = own.model_copy(update={"ccxt": {"timeout": timeout_ms, **own.ccxt}})

@@ -120,6 +120,7 @@ class _Fetcher:
         """
         request = msgspec.structs.replace(request, id=request.id or uuid.uuid4().hex)
         assert request.id is not None
+        await opening.described(request.exchange)
         now = now_ms()
         request_checks.check(request, now, self._settings)
         if (full := self._bus.publisher.storage_error()) is not None:

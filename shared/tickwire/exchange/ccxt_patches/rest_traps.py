@@ -11,7 +11,8 @@ ccxt 4.5.90, all measured or read:
   (cryptocom, deepcoin: any body; bybit, kucoin, okx: JSON without their code): here the error that the status stands
   for.
 - "Now" is this machine's wall clock: here the exchange's clock, as far as it is known.
-- A listing of thousands of markets is parsed in one turn of the loop: here in a thread (`market_loading`).
+- A listing of thousands of markets is parsed in one turn of the loop: here in slices in a thread (`market_loading`,
+  `large_json`).
 - Trades of one millisecond are sorted by id: here they stay in the venue's order (`venue_order`).
 - A text in place of candles is an empty page: here BadResponse. Pages are parsed by column (`ohlcv`).
 
@@ -31,7 +32,7 @@ import aiohttp
 from ccxt.base import errors
 
 from tickwire.exchange import ohlcv, reachability
-from tickwire.exchange.ccxt_patches import exact_json, market_loading
+from tickwire.exchange.ccxt_patches import exact_json, large_json, market_loading
 from tickwire.exchange.ccxt_patches.exact_integers import ExactIntegers
 from tickwire.exchange.ccxt_patches.venue_order import VenueOrder
 from tickwire.exchange.clock import ExchangeClock
@@ -96,6 +97,10 @@ class RestTraps(Exchange):  # type: ignore[misc]
         return text
 
     def handle_errors(self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *more: Any) -> Any:
+        if more and isinstance(more[0], large_json.Unparsed):
+            # Whoever parses it calls this method again.
+            more[0].answer = (code, reason, url, method, headers, body, *more[1:])
+            return None
         try:
             return super().handle_errors(code, reason, url, method, headers, body, *more)
         except errors.ExchangeError as error:
@@ -109,6 +114,16 @@ class RestTraps(Exchange):  # type: ignore[misc]
         # Thousands of dicts that live as long as the exchange: see `opening.preload`.
         gc.freeze()
         return made
+
+    def parsed_later(self, answer: large_json.Unparsed) -> Any:
+        """Parse what `fetch` left unparsed, in any thread. Raises as `fetch` does."""
+        code, reason, url, method, headers, body, *more = answer.answer
+        try:
+            parsed = large_json.loads(answer.text)
+        except ValueError as error:
+            raise errors.BadResponse(f"{self.id} answered broken JSON: {error}") from error
+        self.handle_errors(code, reason, url, method, headers, body, parsed, *more)
+        return parsed
 
     async def load_markets_helper(self, reload: bool = False, params: Any = None) -> Any:
         if self.markets and not reload:
@@ -148,6 +163,8 @@ class RestTraps(Exchange):  # type: ignore[misc]
         return pages[0] if len(pages) == 1 else rows
 
     def on_json_response(self, body: str) -> Any:
+        if 200 <= self._answered < 300 and large_json.is_postponed(body):
+            return large_json.Unparsed(body)
         try:
             return exact_json.loads(body)
         except ValueError as error:
