@@ -25,8 +25,8 @@ def _refuse(constant: str) -> float:
     raise ValueError(f"{constant} is no number of JSON")
 
 
-_scan = json.JSONDecoder(parse_constant=_refuse).scan_once
-"""(text, place) -> the value that begins there, and where it ends. Raises ValueError, StopIteration, RecursionError."""
+_scan = json.JSONDecoder(parse_constant=_refuse).raw_decode
+"""(text, place) -> the value that begins there, and where it ends. Raises ValueError, RecursionError."""
 
 
 class Unparsed:
@@ -62,7 +62,7 @@ def loads(text: str) -> Any:
     """
     try:
         value, end = _value(text, _skip(text, 0), _OBJECTS)
-    except (RecursionError, StopIteration) as error:
+    except RecursionError as error:
         raise ValueError(f"not JSON: {error!r}") from error
     if _skip(text, end) != len(text):
         raise ValueError(f"the text goes on after its value, at character {end}")
