@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from support.feeds import Running, ScriptedVenue, body, within
-from support.hearing import hearing
+from support.hearing import Heard, hearing
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import BookDeltas, Feed
 from tickwire.streamer.books import feed as books
 from tickwire.streamer.control.demand import Demand
+from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.venues.dialect import BookSnapshot, Dialect, Diff
 from tickwire.venues.profile import BookFacts, Profile
 from tickwire.venues.registry import profile_of
@@ -81,6 +82,15 @@ async def test_a_wrong_checksum_breaks_the_book(bus: Bus, monkeypatch: pytest.Mo
         assert (book.sequence or 0) > (second.sequence or 0)
 
 
+async def begun(venue: ScriptedVenue, deltas: Heard[BookDeltas]) -> FeedSink:
+    """The sink of a book whose first snapshot, with sequence 500, was published."""
+    sink = await venue.sink()
+    sink.connected()
+    sink.take([BookSnapshot(timestamp=1, bids=[(100.0, 1.0)], asks=[], sequence=500)], 1000)
+    await deltas.first(lambda message: any(delta.snapshot for delta in message.deltas))
+    return sink
+
+
 async def test_where_every_message_is_the_whole_book_its_changes_are_the_differences(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -113,10 +123,7 @@ async def test_a_snapshot_that_the_venue_sends_by_itself_replaces_the_book(
         hearing(bus, DELTAS, BookDeltas) as deltas,
         scripted(bus, monkeypatch, facts, deltas=True) as (venue, running),
     ):
-        sink = await venue.sink()
-        sink.connected()
-        sink.take([BookSnapshot(timestamp=1, bids=[(100.0, 1.0)], asks=[], sequence=500)], 1000)
-        await deltas.first(lambda message: any(delta.snapshot for delta in message.deltas))
+        sink = await begun(venue, deltas)
         sink.take([BookSnapshot(timestamp=2, bids=[(90.0, 1.0)], asks=[], sequence=1)], 1000)
         book = await running.public.first(lambda book: book.state == "live" and book.sequence == 1)
         assert book.bids == [(90.0, 1.0)]
@@ -137,10 +144,7 @@ async def test_numbers_that_begin_anew_are_a_snapshot_for_subscribers_to_deltas(
         hearing(bus, DELTAS, BookDeltas) as deltas,
         scripted(bus, monkeypatch, facts, deltas=True) as (venue, running),
     ):
-        sink = await venue.sink()
-        sink.connected()
-        sink.take([BookSnapshot(timestamp=1, bids=[(100.0, 1.0)], asks=[], sequence=500)], 1000)
-        await deltas.first(lambda message: any(delta.snapshot for delta in message.deltas))
+        sink = await begun(venue, deltas)
         sink.take([Diff(timestamp=2, bids=[(99.0, 2.0)], asks=[], last=3, previous=500)], 1000)
         message = await deltas.first(lambda message: any(delta.last == 3 for delta in message.deltas))
         (delta,) = message.deltas

@@ -180,6 +180,9 @@ async def test_frames_that_are_none_and_errors_are_counted_and_told_and_leave_no
         # The socket was never given up.
         assert (report.rejected, report.reconnects, report.gaps) == (len(BROKEN) + 1, 0, 0)
         await simulator.fault("/ws/", "ws_duplicate", count=100)
+        async with asyncio.timeout(100):
+            while (await reports(line.bus))[0].duplicates < 100:
+                await more(1)
         await more(50)
         assert (await reports(line.bus))[0].duplicates == 100
         tape = await live.assert_every_trade_once(line.bus, simulator, BTC, "BTCUSDT")
