@@ -123,10 +123,10 @@ async def stream_of(folder: Path) -> AsyncIterator[Bus]:
         yield bus
 
 
-async def put(bus: Bus, size: int) -> bool:
+async def put(bus: Bus, size: int, timeout_s: float = 60) -> bool:
     """Whether the stream takes so many bytes."""
     try:
-        await bus.jetstream.publish("kept", bytes(size), timeout=1)
+        await bus.jetstream.publish("kept", bytes(size), timeout=timeout_s)
     except (nats.errors.Error, TimeoutError):
         return False
     return True
@@ -146,10 +146,10 @@ async def test_a_broker_that_was_started_on_a_full_disk_takes_messages_once_ther
         assert await put(bus, 900_000)
     disk.fill(left=3 << 20)
     async with stream_of(disk.folder) as bus, asyncio.timeout(100):
-        while await put(bus, 100_000):
+        while await put(bus, 100_000, 1):
             pass
         disk.grow()
-        while not await put(bus, 900_000):
+        while not await put(bus, 900_000, 1):
             await asyncio.sleep(0.2)
 
 
