@@ -20,9 +20,9 @@ DAY = 86_400_000
 
 
 @asynccontextmanager
-async def command(line: Pipeline, *arguments: str) -> AsyncIterator[Process]:
+async def command(line: Pipeline, *arguments: str, **variables: str) -> AsyncIterator[Process]:
     process = await asyncio.create_subprocess_exec(
-        *TICKWIRE, *arguments, env=line.env, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
+        *TICKWIRE, *arguments, env=line.env | variables, stdin=DEVNULL, stdout=PIPE, stderr=PIPE
     )
     try:
         yield process
@@ -96,21 +96,14 @@ async def test_a_command_that_comes_before_its_service_waits_for_it(line: Pipeli
 async def test_a_fetch_that_no_fetcher_comes_for_says_how_to_follow_it(line: Pipeline) -> None:
     await line.simulator.fault("klines", "hang")
     day = await span(line)
-    impatient = line.env | {"TICKWIRE_NATS_PATIENCE_S": "1"}
-    process = await asyncio.create_subprocess_exec(
-        *TICKWIRE,
-        *("candles", "fetch", "binance", "T014/USDT", "1m", *day),
-        env=impatient,
-        stdin=DEVNULL,
-        stdout=PIPE,
-        stderr=PIPE,
-    )
     asked = len(await line.simulator.log("klines"))
-    async with asyncio.timeout(100):
-        while len(await line.simulator.log("klines")) == asked:
-            await asyncio.sleep(0.05)
-    await line.kill("fetcher")
-    code, _, err = await ended(process)
+    fetching = ("candles", "fetch", "binance", "T014/USDT", "1m", *day)
+    async with command(line, *fetching, TICKWIRE_NATS_PATIENCE_S="1") as process:
+        async with asyncio.timeout(100):
+            while len(await line.simulator.log("klines")) == asked:
+                await asyncio.sleep(0.05)
+        await line.kill("fetcher")
+        code, _, err = await ended(process)
     assert code == 1
     assert "no fetcher is running" in err
     follow = err.rpartition("`tickwire ")[2].partition("`")[0].split()
