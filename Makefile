@@ -9,8 +9,9 @@ UV := $(shell command -v uv 2>/dev/null)
 demo: .venv/.installed
 	$(BIN)/tickwire demo
 
+# More workers than cores: tests with several processes mostly wait, and they begin first (tests/conftest.py).
 test: .venv/.installed
-	$(BIN)/pytest -n 6 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 7 --dist loadfile --no-loadscope-reorder
 
 # The long forms of the fault tests.
 soak: .venv/.installed

@@ -74,7 +74,7 @@ async def test_fifty_subscribers_share_a_subscription_that_ends_soon_after_their
         await seen.until(lambda: len(seen.trades) > 0)
         async with asyncio.timeout(100):
             while [(each.feed, each.subscribers, each.state) for each in await feeds_of(line)] != [(BTC, 50, "live")]:
-                pass
+                await asyncio.sleep(0.05)
         assert await subscriptions(line, "subscribe", "btcusdt@aggTrade") == 1
         process.kill()
         await process.wait()
