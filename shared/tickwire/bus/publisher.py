@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -66,10 +68,11 @@ class Ack(Struct, frozen=True):
 
 
 class _Waiting(NamedTuple):
-    """A publish without an acknowledgement: when it is given up (s of the loop's clock), and for whom."""
+    """A publish without an acknowledgement: when it is given up (s of the loop's clock), and who is told."""
 
     until: float
-    answer: asyncio.Future[_Answer | None]
+    take: Callable[[_Answer | None], None]
+    """Called with the answer, or with None when it is given up."""
 
 
 class _Answer(NamedTuple):
@@ -100,11 +103,42 @@ class AcknowledgedPublisher:
         Raises nats.js.errors.APIError when the stream refuses, nats.js.errors.NoStreamResponseError when there is no
         stream or no leader of it, nats.errors.TimeoutError after `timeout_s`: it may have stored the message then.
         """
-        try:
-            answer = await self._answer(subject, data, headers, timeout_s)
-        except TimeoutError:
+        return self._read(subject, await self._answer(subject, data, headers, timeout_s))
+
+    def submit(
+        self,
+        subject: str,
+        data: bytes,
+        *,
+        headers: dict[str, str],
+        timeout_s: float,
+        take: Callable[[Ack | nats.errors.Error], None],
+    ) -> bool:
+        """Publish once without waiting; `take` is called with the acknowledgement, or with what `publish` would raise.
+
+        False if that is not possible at once: nothing is sent then.
+        """
+        if not self._inbox:
+            return False
+
+        def answered(answer: _Answer | None) -> None:
+            try:
+                found: Ack | nats.errors.Error = self._read(subject, answer)
+            except nats.errors.Error as error:
+                found = error
+            take(found)
+
+        number = self._expect(timeout_s, answered)
+        if self._client.publish_now(check_subject(subject), data, f"{self._inbox}.{number}", headers):
+            return True
+        del self._waiting[number]
+        return False
+
+    def _read(self, subject: str, answer: _Answer | None) -> Ack:
+        """The acknowledgement that an answer is. Raises as `publish` does."""
+        if answer is None:
             self.failed(subject, "it does not answer")
-            raise nats.errors.TimeoutError from None
+            raise nats.errors.TimeoutError
         if not answer.data and answer.headers.startswith(_NO_STREAM):
             raise nats.js.errors.NoStreamResponseError
         try:
@@ -168,36 +202,39 @@ class AcknowledgedPublisher:
         """Forget failures: the broker was restarted, or is another one."""
         self._failing.clear()
 
-    async def _answer(self, subject: str, data: bytes, headers: dict[str, str], timeout_s: float) -> _Answer:
-        """Publish, and await the answer. Raises TimeoutError."""
+    async def _answer(self, subject: str, data: bytes, headers: dict[str, str], timeout_s: float) -> _Answer | None:
+        """Publish, and await the answer; None if it does not come in time."""
         if not self._inbox:
             await self._open()
-        number = next(self._numbers)
+        answer: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
+        number = self._expect(timeout_s, partial(_settle, answer))
         reply = f"{self._inbox}.{number}"
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[_Answer | None] = loop.create_future()
-        self._waiting[number] = _Waiting(loop.time() + timeout_s, answer)
-        if not self._sweeping:
-            self._sweeping = True
-            loop.call_later(SWEEP_S, self._sweep)
         try:
             if not self._client.publish_now(check_subject(subject), data, reply, headers):
                 async with asyncio.timeout(timeout_s):
                     await self._client.publish(subject, data, reply=reply, headers=headers)
-            found = await answer
+            return await answer
+        except TimeoutError:
+            return None
         finally:
             self._waiting.pop(number, None)
-        if found is None:
-            raise TimeoutError
-        return found
+
+    def _expect(self, timeout_s: float, take: Callable[[_Answer | None], None]) -> int:
+        """The number of a publish whose answer goes to `take`."""
+        loop = asyncio.get_running_loop()
+        number = next(self._numbers)
+        self._waiting[number] = _Waiting(loop.time() + timeout_s, take)
+        if not self._sweeping:
+            self._sweeping = True
+            loop.call_later(SWEEP_S, self._sweep)
+        return number
 
     def _sweep(self) -> None:
         """Give up the acknowledgements whose time is over; again as long as any are waited for."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        for waiting in self._waiting.values():
-            if waiting.until <= now and not waiting.answer.done():
-                waiting.answer.set_result(None)
+        for number in [number for number, waiting in self._waiting.items() if waiting.until <= now]:
+            self._waiting.pop(number).take(None)
         self._sweeping = bool(self._waiting)
         if self._sweeping:
             loop.call_later(SWEEP_S, self._sweep)
@@ -227,6 +264,11 @@ class AcknowledgedPublisher:
                 self._inbox = inbox
 
     def _take(self, subject: bytes, headers: bytes, data: bytes) -> None:
-        waiting = self._waiting.get(int(subject.rpartition(b".")[2]))
-        if waiting is not None and not waiting.answer.done():
-            waiting.answer.set_result(_Answer(headers, data))
+        waiting = self._waiting.pop(int(subject.rpartition(b".")[2]), None)
+        if waiting is not None:
+            waiting.take(_Answer(headers, data))
+
+
+def _settle(future: asyncio.Future[_Answer | None], answer: _Answer | None) -> None:
+    if not future.done():
+        future.set_result(answer)

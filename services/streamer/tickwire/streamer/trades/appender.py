@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tickwire.model import messages
 from tickwire.model.feeds import Gap, Trade, Trades
@@ -26,6 +26,35 @@ class TradeAppender:
         self._status = context.status
         self._writer = writer
         self._units = stated_in_trades(context.units)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing is in flight."""
+        return self._writer.free
+
+    def append_now(self, run: TradeRun, doubtful: Callable[[], None]) -> bool:
+        """Send a run without waiting; False, and nothing is sent, if it must wait or is not simply live trades.
+
+        `doubtful` is called if it is not known to be stored: `settled` finds out.
+        """
+        trades = run.trades
+        if run.gap is not None or not 0 < len(trades) <= BATCH_TRADES or any(type(each) is NoTrade for each in trades):
+            return False
+        data = messages.encode(self._message(trades, run.received, run.source))
+        if len(data) > MESSAGE_BYTES:
+            return False
+
+        def done(sequence: int | None) -> None:
+            if sequence is None:
+                doubtful()
+            else:
+                self._status.published(len(trades), received=run.received, timestamp=trades[-1].timestamp)
+
+        return self._writer.append_now(data, done)
+
+    async def settled(self) -> None:
+        """Wait until what `append_now` sent is stored. Raises Fenced."""
+        await self._writer.settled()
 
     async def append(self, runs: Sequence[TradeRun]) -> None:
         """Append runs, and report their gaps. Raises Fenced."""
@@ -60,21 +89,7 @@ class TradeAppender:
         until: int | None = None,
     ) -> int:
         """Append one message, or several if the trades take too many bytes; returns the sequence of the last."""
-        if trades and self._context.venue.sequential_ids:
-            # Where ids count up, no trade can come before one that is on the tape.
-            now = self._context.venue.clock()
-            until = None if now is None else min(now, trades[-1].timestamp)
-        message = Trades(
-            exchange=self._context.feed.exchange,
-            symbol=self._context.feed.symbol,
-            trades=trades,
-            received=received,
-            source=source,
-            gap=gap,
-            until=until,
-            **self._units,
-        )
-        data = messages.encode(message)
+        data = messages.encode(self._message(trades, received, source, gap, until))
         if len(data) > MESSAGE_BYTES and len(trades) > 1:
             half = len(trades) // 2
             await self.append_message(trades[:half], received, source=source, gap=gap)
@@ -85,6 +100,24 @@ class TradeAppender:
         else:
             self._status.published(len(trades))
         return sequence
+
+    def _message(
+        self, trades: list[Trade], received: int, source: Source, gap: Gap | None = None, until: int | None = None
+    ) -> Trades:
+        if trades and self._context.venue.sequential_ids:
+            # Where ids count up, no trade can come before one that is on the tape.
+            now = self._context.venue.clock()
+            until = None if now is None else min(now, trades[-1].timestamp)
+        return Trades(
+            exchange=self._context.feed.exchange,
+            symbol=self._context.feed.symbol,
+            trades=trades,
+            received=received,
+            source=source,
+            gap=gap,
+            until=until,
+            **self._units,
+        )
 
     def _report(self, gap: Gap | None) -> None:
         if gap is not None:

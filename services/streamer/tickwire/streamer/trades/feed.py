@@ -12,11 +12,13 @@ While an append is in flight the next batch gathers, so batches grow only as far
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from ccxt.base import errors
 
 from tickwire.bus import streams
 from tickwire.errors import ExchangeFailed
+from tickwire.model.feeds import Trade
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
@@ -26,7 +28,7 @@ from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
 from tickwire.streamer.trades.completeness import CLOCK_S, Completeness
 from tickwire.streamer.trades.content_identity import Identity
-from tickwire.streamer.trades.ordering import Ordering
+from tickwire.streamer.trades.ordering import Ordering, TradeRun
 from tickwire.streamer.trades.queue import TradeQueue
 from tickwire.streamer.trades.repair import Repair
 from tickwire.streamer.trades.resume import recent_trades
@@ -56,8 +58,7 @@ async def run(context: FeedContext) -> None:
         helpers = [group.create_task(feed.completeness.run()), group.create_task(_wake(context.stop, queue.news))]
         async with context.venue.watching(context.feed, queue):
             await feed.run()
-        # Trades that wait for missing ones are fetched by the next owner.
-        await appender.append(queue.all_runs())
+        await feed.finish()
         for helper in helpers:
             helper.cancel()
     context.status.state = "stopped"
@@ -73,17 +74,53 @@ class TradeFeed:
         self._appender = appender
         self._queue = queue
         self._repair = Repair(context, appender, queue, identity)
+        self._parked = False
+        """Whether `run` waits for news."""
+        self._ordered: list[TradeRun] = []
+        """What was ordered in the turn in which it arrived, and could not be sent in that turn."""
+        queue.straight = self._send_at_once
 
     async def run(self) -> None:
-        """Append what arrives, repair what is missing, until `stop` is set. Raises Fenced."""
+        """Append what arrives, repair what is missing, until `stop` is set. Raises Fenced.
+
+        What arrives in order while nothing else is to be done is appended without this coroutine.
+        """
         queue = self._queue
         while not self._stop.is_set():
-            await queue.wait()
+            self._parked = True
+            try:
+                await queue.wait()
+            finally:
+                self._parked = False
+            await self._append_ordered()
             while (queue or queue.repairable) and not self._stop.is_set():
                 await self._appender.append(queue.next_runs())
                 if queue.repairable:
                     await self._repair.run()
             await self.completeness.declare()
+
+    async def finish(self) -> None:
+        """Append what has arrived; no more may arrive. Raises Fenced."""
+        await self._append_ordered()
+        # Trades that wait for missing ones are fetched by the next owner.
+        await self._appender.append(self._queue.all_runs())
+
+    def _send_at_once(self, trades: Sequence[Trade], received: int) -> bool:
+        """Append trades in the turn in which they arrived; False if they have to go through the queue."""
+        queue = self._queue
+        if not self._parked or self._ordered or queue.missing or not self._appender.free or not trades:
+            return False
+        runs = queue.order(trades, received)
+        if len(runs) != 1 or not self._appender.append_now(runs[0], queue.news.set):
+            self._ordered = runs
+        if self._ordered or queue.missing:
+            queue.news.set()
+        return True
+
+    async def _append_ordered(self) -> None:
+        await self._appender.settled()
+        ordered, self._ordered = self._ordered, []
+        await self._appender.append(ordered)
 
 
 async def _resumed(context: FeedContext, identity: Identity, end: int) -> Ordering:

@@ -53,6 +53,8 @@ class TradeQueue:
         """Number of interruptions among what was ordered."""
         self.newest: Trade | None = None
         """The last live trade that was ordered since an interruption."""
+        self.straight: Callable[[Sequence[Trade], int], bool] = lambda items, received: False
+        """Takes trades past the empty queue; returns whether it did."""
         self._status = status
         status.waiting = lambda: self._queued + self.ordering.waiting
         self._rejections = Rejections(status)
@@ -76,6 +78,8 @@ class TradeQueue:
         count = len(items)
         if self._queued + self.ordering.waiting + count > self._held:
             self._overflow()
+        if not self._entries and self.straight(items, received):
+            return
         self._entries.append((items, received))
         self._queued += count
         self.news.set()
@@ -163,8 +167,10 @@ class TradeQueue:
     def next_runs(self) -> list[TradeRun]:
         """Order the next batch of the queue; returns what can be appended."""
         batch, received = self._next_batch()
-        if not batch:
-            return []
+        return self.order(batch, received) if batch else []
+
+    def order(self, batch: Sequence[Trade], received: int) -> list[TradeRun]:
+        """Order live trades, at least one; returns what can be appended."""
         runs = self.ordering.offer(batch, received)
         self._status.duplicates = self.ordering.duplicates
         self._report_refused()

@@ -1,0 +1,93 @@
+"""Trades that arrive in order while a feed has nothing else to do are appended in the turn in which they arrive."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.feeds import Running, ScriptedVenue, Witness
+from support.trading import Rest, trades
+from support.wires import wire
+from tickwire.bus.connection import Bus, connect
+from tickwire.settings import NatsSettings
+from tickwire.venues.dialect import NoTrade
+from trades.trade_feed import consecutive, push, running, witness
+
+pytestmark = pytest.mark.actors
+
+
+async def live(body: Running, seen: Witness, count: int) -> None:
+    """Trades up to `count` are on the tape, and the feed waits for more."""
+    push(body.sink, trades(0, count))
+    await seen.until(lambda: consecutive(seen, 0, count))
+    await seen.until(lambda: body.state == "live")
+
+
+@pytest.mark.parametrize("sequential", [True, False], ids=["by id", "by content"])
+async def test_a_trade_of_a_quiet_feed_is_sent_in_the_turn_in_which_it_arrives(bus: Bus, sequential: bool) -> None:
+    venue = ScriptedVenue(Rest(trades(0, 100)), sequential_ids=sequential)
+    async with witness(bus) as seen, running(bus, venue) as body:
+        await live(body, seen, 10)
+        for number in range(10, 20):
+            sent = bus.client.stats["out_msgs"]
+            push(body.sink, trades(number, number + 1))
+            assert bus.client.stats["out_msgs"] == sent + 1
+            await seen.until(lambda number=number: consecutive(seen, 0, number + 1))  # type: ignore[misc]
+
+
+async def test_what_arrives_while_one_is_in_flight_follows_it_in_larger_messages(bus: Bus) -> None:
+    venue = ScriptedVenue(Rest(trades(0, 2000)))
+    async with witness(bus) as seen, running(bus, venue) as body:
+        await live(body, seen, 10)
+        before = len(seen.messages)
+        push(body.sink, trades(10, 1000), frame=1)
+        await seen.until(lambda: consecutive(seen, 0, 1000))
+        assert len(seen.messages) - before < 100
+        assert body.context.status.items == 1000
+
+
+async def test_a_hole_shows_and_is_repaired_though_the_feed_was_waiting(bus: Bus) -> None:
+    venue = ScriptedVenue(Rest(trades(0, 16)))
+    async with witness(bus) as seen, running(bus, venue) as body:
+        await live(body, seen, 10)
+        push(body.sink, trades(15, 16))
+        await seen.until(lambda: consecutive(seen, 0, 16))
+        assert body.context.status.repaired == 5
+        push(body.sink, trades(16, 18))
+        await seen.until(lambda: consecutive(seen, 0, 18))
+
+
+async def test_repetitions_and_ids_without_a_trade_add_nothing(bus: Bus) -> None:
+    venue = ScriptedVenue(Rest(trades(0, 100)))
+    async with witness(bus) as seen, running(bus, venue) as body:
+        await live(body, seen, 10)
+        push(body.sink, trades(5, 10))
+        last = trades(9, 10)[0]
+        body.sink.take([NoTrade(id="10", timestamp=last.timestamp)], last.timestamp)
+        push(body.sink, trades(11, 13))
+        await seen.until(lambda: seen.ids == [*range(10), 11, 12])
+        assert body.context.status.duplicates == 5
+
+
+async def test_a_feed_that_stops_at_once_has_appended_all_that_arrived(bus: Bus) -> None:
+    venue = ScriptedVenue(Rest(trades(0, 100)))
+    async with witness(bus) as seen, running(bus, venue) as body:
+        await live(body, seen, 10)
+        push(body.sink, trades(10, 13), frame=1)
+        await body.stop()
+        await seen.until(lambda: consecutive(seen, 0, 13))
+
+
+async def test_an_acknowledgement_that_is_lost_with_the_connection_loses_no_trade(bus: Bus, broker: str) -> None:
+    venue = ScriptedVenue(Rest(trades(0, 100)))
+    async with (
+        wire(broker) as line,
+        connect(NatsSettings(url=line.url), name="wired") as far,
+        witness(bus) as seen,
+        running(far, venue) as body,
+    ):
+        await live(body, seen, 10)
+        for number in range(10, 14):
+            push(body.sink, trades(number, number + 1))
+            line.drop()
+            await seen.until(lambda number=number: consecutive(seen, 0, number + 1))  # type: ignore[misc]
+        assert venue.rest.calls == []
