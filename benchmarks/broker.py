@@ -223,7 +223,7 @@ async def measured(folder: Path, case: Case, load: Load) -> Found:
         # A server syncs a little later, and the consumer shares the core of the driver.
         await asyncio.sleep(0.5)
         async with asyncio.timeout(60):
-            while case.consumer and case.republished and received < load.count:
+            while case.consumer and case.republished and received < load.count:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
         used, own = sum(map(cpu_ns, pids)) - used, time.process_time_ns() - own
         state = [await client.jetstream().stream_info(f"BENCH-{number}") for number in range(case.streams)]
