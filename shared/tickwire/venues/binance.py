@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import Decoded, Dialect, Diff, NoTrade, Refusal
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -259,4 +260,7 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {"name": name} if name else {}
 
 
-DIALECT = Dialect(decode=decode, is_spot_url=is_spot_url, refusal=refusal, stream_params=stream_params)
+# Spot, USD-M and COIN-M, "Kline/Candlestick Data". COIN-M: `volume` is in contracts, "Base asset volume" is the eighth.
+_FORMS = CandleForms(spot=by_position(), linear=by_position(), inverse=by_position(volume=7))
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, is_spot_url=is_spot_url, refusal=refusal, stream_params=stream_params)

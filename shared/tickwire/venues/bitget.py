@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from tickwire.model.feeds import Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import decoder, ticker_fields, written_levels
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, Texts
 from tickwire.venues.profile import BookFacts, CandleFacts, Older, Profile, SocketFacts, TradeFacts
@@ -276,4 +277,10 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {"uta": False}
 
 
-DIALECT = Dialect(decode=decode, market_name=market_name, checksum=checksum, stream_params=stream_params)
+# "Get Candlestick Data": of inverse contracts the seventh is the volume in quote currency.
+_BASE = by_position(path=("data",))
+_FORMS = CandleForms(spot=_BASE, linear=_BASE, inverse=by_position(volume=6, path=("data",)))
+
+DIALECT = Dialect(
+    decode=decode, candles=_FORMS, market_name=market_name, checksum=checksum, stream_params=stream_params
+)

@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import by_market, candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -241,4 +242,8 @@ def unsubscribe_params(market: Mapping[str, Any], method: str) -> dict[str, Any]
     return {"limit": 100 if market.get("option") else 50} if method == "watchOrderBook" else {}
 
 
-DIALECT = Dialect(decode=decode, is_spot_url=is_spot_url, unsubscribe_params=unsubscribe_params)
+# "Get Kline": `volume` of inverse contracts is in quote currency, `turnover` in base currency.
+_BASE = by_position(path=("result", "list"))
+_FORMS = CandleForms(spot=_BASE, linear=_BASE, inverse=by_position(volume=6, path=("result", "list")))
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, is_spot_url=is_spot_url, unsubscribe_params=unsubscribe_params)

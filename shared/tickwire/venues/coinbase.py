@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from tickwire.model.feeds import Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_name
 from tickwire.venues.decoding import by_market, decoder, ms_of, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, Condition, Older, Profile, SocketFacts, TradeFacts
@@ -267,4 +268,13 @@ def market_name(market: Mapping[str, Any]) -> str:
     return str(alias or market["id"])
 
 
-DIALECT = Dialect(decode=decode, market_name=market_name, frame_number=frame_number)
+# "Get Public Product Candles".
+_FORM = by_name(("start", "open", "high", "low", "close", "volume"), path=("candles",), unit_ms=1000)
+_FORMS = CandleForms(spot=_FORM, linear=_FORM, inverse=_FORM)
+
+DIALECT = Dialect(
+    decode=decode,
+    candles=_FORMS,
+    market_name=market_name,
+    frame_number=frame_number,
+)

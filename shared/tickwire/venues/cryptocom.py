@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_name
 from tickwire.venues.decoding import candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -238,4 +239,8 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {"bookSubscriptionType": "SNAPSHOT_AND_UPDATE"} if method == "watchOrderBook" else {}
 
 
-DIALECT = Dialect(decode=decode, stream_params=stream_params)
+# "public/get-candlestick".
+_FORM = by_name(("t", "o", "h", "l", "c", "v"), path=("result", "data"))
+_FORMS = CandleForms(spot=_FORM, linear=_FORM, inverse=_FORM)
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, stream_params=stream_params)

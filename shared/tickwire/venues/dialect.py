@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 from msgspec import Struct
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
+from tickwire.venues.candle_forms import NO_FORMS, CandleForms
 from tickwire.venues.profile import MarketKind
 
 Texts = tuple[Sequence[tuple[str, str]], Sequence[tuple[str, str]]]
@@ -111,6 +112,8 @@ class Dialect:
     shall read: acknowledgements, errors, pongs, other channels. Raises msgspec.DecodeError for a frame of a channel of
     its own that is malformed: the frame is counted and dropped, ccxt does not get it.
     """
+    candles: CandleForms = NO_FORMS
+    """How answers of REST have their candles."""
     market_name: Callable[[Mapping[str, Any]], str] = operator.itemgetter("id")
     """The name by which frames call a market, by ccxt's description of it. Unique on a socket per kind of feed, or with
     `is_spot_url`. Where frames name the kind of market beside its id, `decode` and this join both."""

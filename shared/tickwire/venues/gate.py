@@ -17,6 +17,7 @@ from msgspec import Meta, Struct, field
 from tickwire.model import numbers
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_name, by_position
 from tickwire.venues.decoding import by_market, candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -332,4 +333,9 @@ def is_spot_url(url: str) -> bool:
     return "/ws/v4" in url
 
 
-DIALECT = Dialect(decode=decode, is_spot_url=is_spot_url)
+# Spot, "Market K-line chart": time (s), quote volume, close, high, low, open, base volume. Futures, "Futures market
+# K-line chart": objects.
+_CONTRACTS = by_name(("t", "o", "h", "l", "c", "v"), unit_ms=1000)
+_FORMS = CandleForms(spot=by_position(5, 3, 4, 2, 6, unit_ms=1000), linear=_CONTRACTS, inverse=_CONTRACTS)
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, is_spot_url=is_spot_url)

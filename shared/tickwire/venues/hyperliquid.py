@@ -14,6 +14,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_name
 from tickwire.venues.decoding import by_market, candle_of, decoder
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TickerFacts, TradeFacts
@@ -207,4 +208,8 @@ def market_name(market: Mapping[str, Any]) -> str:
     return str(market["baseName"] if market.get("swap") else market["id"])
 
 
-DIALECT = Dialect(decode=decode, market_name=market_name)
+# "Candle snapshot".
+_FORM = by_name(("t", "o", "h", "l", "c", "v"))
+_FORMS = CandleForms(spot=_FORM, linear=_FORM, inverse=_FORM)
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, market_name=market_name)

@@ -19,6 +19,7 @@ from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import ANY, CandleForms, by_position
 from tickwire.venues.decoding import by_market, candle_of, decoder, ms_of, ticker_fields, written_levels
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -291,8 +292,12 @@ def unsubscription(names: Sequence[str]) -> dict[str, Any]:
     return {"method": "unsubscribe", "params": {"channel": channel, "symbol": symbols, **more}}
 
 
+# "Get OHLC Data": the list is called as the pair; time (s), open, high, low, close, vwap, volume.
+_FORMS = CandleForms(spot=by_position(volume=6, path=("result", ANY), unit_ms=1000))
+
 DIALECT = Dialect(
     decode=decode,
+    candles=_FORMS,
     market_name=market_name,
     checksum=checksum,
     stream_params=stream_params,

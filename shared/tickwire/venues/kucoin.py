@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -327,4 +328,9 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return other | ({"uta": False} if chosen.get("uta") else {})
 
 
-DIALECT = Dialect(decode=decode, stream_params=stream_params)
+# Spot, "Get Klines": time (s), open, close, high, low, volume. Futures, "Get Klines": time (ms), open, high, low,
+# close, volume.
+_FUTURES = by_position(path=("data",))
+_FORMS = CandleForms(spot=by_position(1, 3, 4, 2, path=("data",), unit_ms=1000), linear=_FUTURES, inverse=_FUTURES)
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, stream_params=stream_params)

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from tickwire.model.feeds import Candle, Feed, Level, Trade
 from tickwire.model.numbers import Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import candle_of, decoder, ticker_fields
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Older, Profile, SocketFacts, TradeFacts
@@ -318,4 +319,8 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
     return {"depth": chosen if chosen in BOOKS else BOOKS[0]}
 
 
-DIALECT = Dialect(decode=decode, stream_params=stream_params, drop_aggregated=drop_aggregated)
+# "Get candlesticks": `vol` of contracts is in contracts, `volCcy` in base currency.
+_CONTRACTS = by_position(volume=6, path=("data",))
+_FORMS = CandleForms(spot=by_position(path=("data",)), linear=_CONTRACTS, inverse=_CONTRACTS)
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, stream_params=stream_params, drop_aggregated=drop_aggregated)

@@ -39,6 +39,9 @@ from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate, retry_after_s, sent_s
 from tickwire.model.times import now_ms
 from tickwire.redaction import excerpt
+from tickwire.venues.candle_forms import CandleTexts
+from tickwire.venues.registry import dialect_of
+from tickwire.venues.units import kind_of
 
 if TYPE_CHECKING:
     from ccxt.async_support.base.exchange import Exchange
@@ -146,6 +149,11 @@ class RestTraps(Exchange):  # type: ignore[misc]
         # ccxt iterates over a text, and drops each letter: an empty page.
         if ohlcvs is not None and not isinstance(ohlcvs, list):
             raise errors.BadResponse(f"{self.id} answered {str(ohlcvs)[:60]!r} for candles")
+        if isinstance(ohlcvs, CandleTexts):
+            if (typed := ohlcv.typed(ohlcvs, lambda row: self.parse_ohlcv(row, market))) is not None:
+                # Only `fetch_whole_page` requests them, and takes them as they are.
+                return typed
+            ohlcvs = ohlcvs.candles()
         rows = ohlcv.parsed(ohlcvs or [], lambda row: self.parse_ohlcv(row, market))
         sound = [row for row in rows if isinstance(row, list) and row and isinstance(row[0], int)]
         return self.filter_by_since_limit(self.sort_by(sound, 0), since, limit, 0, tail)
@@ -158,13 +166,18 @@ class RestTraps(Exchange):  # type: ignore[misc]
         A candle that cannot be parsed is a text. If ccxt joins several pages, or does not parse them as pages, the
         result is that of `fetch_ohlcv`.
         """
-        with ohlcv.whole_pages() as pages:
+        market = (self.markets or {}).get(symbol)
+        form = None if market is None else dialect_of(self.id).candles.of(kind_of(market))
+        with ohlcv.whole_pages(form) as pages:
             rows = await self.fetch_ohlcv(symbol, timeframe, since, limit, {} if until is None else {"until": until})
         return pages[0] if len(pages) == 1 else rows
 
     def on_json_response(self, body: str) -> Any:
         if 200 <= self._answered < 300 and large_json.is_postponed(body):
             return large_json.Unparsed(body)
+        form = ohlcv.form.get()
+        if form is not None and 200 <= self._answered < 300 and (answer := form.read(body)) is not None:
+            return answer
         try:
             return exact_json.loads(body)
         except ValueError as error:

@@ -1,0 +1,126 @@
+"""The forms in which venues write candles by REST, and typed decoders of them. Pure.
+
+A form is declared by a dialect, and trusted only where the venue's parser of ccxt agrees: `exchange.ohlcv`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+from msgspec import Raw, Struct
+
+from tickwire.model.messages import Row
+from tickwire.venues.profile import MarketKind
+
+_FIELDS = ("time", "open", "high", "low", "close", "volume")
+ANY = "*"
+"""In a path: the field that has the candles, whatever its name is."""
+FEW = 10
+"""Shorter lists are read by ccxt."""
+
+_texts = msgspec.json.Decoder(list[Raw]).decode
+_fields = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class CandleForm:
+    """How a venue writes the candles of one kind of market.
+
+    `path` are the names of the fields that lead to the list of candles. A candle's time is in units of `unit_ms`.
+    """
+
+    def __init__(self, candle: type[Struct], path: tuple[str, ...], unit_ms: int) -> None:
+        self._path = path
+        self._unit_ms = unit_ms
+        # Venues write numbers as texts, too.
+        of_list: Any = list[candle]  # type: ignore[valid-type]
+        self._decode = msgspec.json.Decoder(of_list, strict=False).decode
+
+    def read(self, text: str) -> Any:
+        """The answer as it would be without a form, with `CandleTexts` in place of the list of candles.
+
+        None if the answer has another form, or few candles.
+        """
+        try:
+            return self._placed(text, self._path)
+        except (msgspec.MsgspecError, RecursionError):
+            return None
+
+    def _placed(self, text: str | Raw, path: tuple[str, ...]) -> Any:
+        if not path:
+            texts = _texts(text)
+            return None if len(texts) < FEW else CandleTexts(texts, self.rows(text), self)
+        fields: dict[str, Any] = _fields(text)
+        found = None
+        for name, raw in fields.items():
+            if name == path[0] or (path[0] == ANY and bytes(memoryview(raw)[:1]) == b"["):
+                fields[name] = found = self._placed(raw, path[1:])
+            else:
+                fields[name] = msgspec.json.decode(raw)
+        return None if found is None else fields
+
+    def rows(self, text: str | bytes | Raw) -> list[Row]:
+        """The rows of a list of candles, in its order. Raises msgspec.DecodeError."""
+        unit = self._unit_ms
+        return [(c.time * unit, c.open, c.high, c.low, c.close, c.volume) for c in self._decode(text)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandleForms:
+    """The form of each kind of market; None where ccxt reads the answers."""
+
+    spot: CandleForm | None = None
+    linear: CandleForm | None = None
+    inverse: CandleForm | None = None
+
+    def of(self, kind: MarketKind | None) -> CandleForm | None:
+        """The form of a kind of market."""
+        return None if kind is None else {"spot": self.spot, "linear": self.linear, "inverse": self.inverse}[kind]
+
+
+NO_FORMS = CandleForms()
+
+
+class CandleTexts(list[Raw]):
+    """The candles of an answer as the venue wrote them, each undecoded, and the rows that a form makes of them."""
+
+    def __init__(self, texts: list[Raw], rows: list[Row], form: CandleForm) -> None:
+        super().__init__(texts)
+        self.rows = rows
+        self.form = form
+
+    def candle(self, place: int) -> Any:
+        """One candle, decoded without a form."""
+        return msgspec.json.decode(self[place])
+
+    def candles(self) -> list[Any]:
+        """All candles, decoded without a form."""
+        return [msgspec.json.decode(each) for each in self]
+
+
+def by_position(
+    open: int = 1,  # noqa: A002
+    high: int = 2,
+    low: int = 3,
+    close: int = 4,
+    volume: int = 5,
+    *,
+    path: tuple[str, ...] = (),
+    unit_ms: int = 1,
+) -> CandleForm:
+    """A candle is an array that begins with its time; the others are the positions of its numbers."""
+    places = {0: "time", open: "open", high: "high", low: "low", close: "close", volume: "volume"}
+    fields: list[tuple[str, Any]] = []
+    for place in range(max(places) + 1):
+        name = places.get(place, f"unused_{place}")
+        fields.append((name, int if place == 0 else float if place in places else Any))
+    candle = msgspec.defstruct("Candle", fields, array_like=True, gc=False)
+    return CandleForm(candle, path, unit_ms)
+
+
+def by_name(names: tuple[str, str, str, str, str, str], *, path: tuple[str, ...] = (), unit_ms: int = 1) -> CandleForm:
+    """A candle is an object; `names` are those of time, open, high, low, close and volume."""
+    fields: list[tuple[str, Any]] = [(field, int if field == "time" else float) for field in _FIELDS]
+    candle = msgspec.defstruct("Candle", fields, rename=dict(zip(_FIELDS, names, strict=True)), gc=False)
+    return CandleForm(candle, path, unit_ms)
