@@ -16,6 +16,7 @@ from fetch import model_market as markets
 from fetch.model_market import MINUTE, Exchange
 from fetch.paged import ALL, HONEST, START, WAYS, every_minute, market
 from tickwire.errors import ExchangeFailed
+from tickwire.fetcher.calls import OnRetry, ignore_retry
 from tickwire.fetcher.page_rows import parse
 from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging_types import PageRequest, PagingFacts, ProvenPage, Reply
@@ -41,7 +42,7 @@ class Venue:
     asked: list[PageRequest] = field(default_factory=list)
     most_at_once: int = 0
 
-    async def fetch(self, request: PageRequest) -> Reply:
+    async def fetch(self, request: PageRequest, _: OnRetry) -> Reply:
         self.asked.append(request)
         each: tuple[PageRequest, asyncio.Future[Reply]] = (request, asyncio.get_running_loop().create_future())
         self.waiting.append(each)
@@ -101,7 +102,7 @@ async def side_by_side(venue: Venue, wanted: list[Range], facts: PagingFacts, mo
     """The job as the fetcher does it."""
     found = Result()
     answering = asyncio.ensure_future(venue.answer())
-    async with asyncio.timeout(20), sending_ahead(venue.fetch, lambda: most) as ahead:
+    async with asyncio.timeout(20), sending_ahead(venue.fetch, ignore_retry, lambda: most) as ahead:
         pagers = paging(wanted, facts)
         for pager in pagers:
             while pager.ask is not None:

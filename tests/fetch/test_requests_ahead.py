@@ -34,17 +34,20 @@ async def test_pages_behind_one_that_hangs_are_requested_and_sent_in_order(
 ) -> None:
     async with fetching(bus, broker, tmp_path) as line, hearing(bus, "tape.ohlcv.>", CandlePage) as pages:
         await line.exchange.fault(page(6), "hang", count=1)
+        await line.exchange.fault(page(8), "status", count=1, code=503)
         await line.exchange.fault(page(9), "delay", count=1, seconds=0.3)
         await line.order("all", since=SINCE)
         # The sixth page hangs until ccxt gives it up; those behind it are on their way meanwhile.
         job = await line.heard("all", lambda job: job.retries > 0)
-        assert job.pages == 6
+        assert (job.pages, job.retries) == (6, 1)
         assert set(await begun(line)) == set(range(11))
+        # The one that failed meanwhile is repeated once it is its turn.
+        assert (await begun(line)).count(8) == 1
         job = await line.end("all")
         assert (job.complete, job.rows_fetched, job.pages) == (True, 20_000, 20)
         sent = [each.since for each in pages.said]
         assert sent == sorted(sent)
-        assert sorted(await begun(line)) == sorted([*range(20), 6])
+        assert (job.retries, sorted(await begun(line))) == (2, sorted([*range(20), 6, 8]))
 
 
 async def test_a_page_that_fails_ends_its_own_range_and_no_other(bus: Bus, broker: str, tmp_path: Path) -> None:

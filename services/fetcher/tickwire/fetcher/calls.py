@@ -50,7 +50,7 @@ class FailedAttempt(NamedTuple):
 
 
 OnRetry = Callable[[FailedAttempt], Awaitable[None]]
-"""Called with each failed attempt that is followed by another."""
+"""Called with each failed attempt that is followed by another; an exception of it ends the call."""
 
 
 async def ignore_retry(_: FailedAttempt) -> None:

@@ -63,7 +63,9 @@ class RangeRequests:
             )
             pagers = RangePagers(wanted, lambda part: Pager(found.grid, part, found.closed, facts, self.newest))
             with self._source.fetching():
-                async with sending_ahead(self._fetch_on(found.grid), self._source.share) as ahead:
+                async with sending_ahead(
+                    self._fetch_on(found.grid), self._report.on_retry, self._source.share
+                ) as ahead:
                     failure = await self._ranges(publisher, found, pagers, ahead)
         except TickwireError as error:
             # What was fetched is kept: it is stored before the job reports that it failed.
@@ -74,7 +76,7 @@ class RangeRequests:
         return failure
 
     def _fetch_on(self, grid: Grid) -> Fetch:
-        return lambda request: self._source.fetch(request, self._key.symbol, grid, self._report.on_retry)
+        return lambda request, on_retry: self._source.fetch(request, self._key.symbol, grid, on_retry)
 
     async def _ranges(
         self, publisher: PagePublisher, found: Bounds, pagers: RangePagers, ahead: RequestsAhead
