@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from cache.splices import FIRST, KEY, MINUTE, NEWEST, ROWS, as_lines, backwards, page
 from cache.stored import opened
 from tickwire.cache import replies
+from tickwire.cache.candle_rows import columns
+from tickwire.cache.key_snapshot import KeySnapshot
+from tickwire.cache.packed_columns import plain
 from tickwire.client.columns import rows_of
 from tickwire.errors import CacheFileError, Fenced
 from tickwire.model import subjects
@@ -20,6 +24,8 @@ from tickwire.model.messages import CandleColumns, Candles, Row
 from tickwire.model.subjects import Key
 
 pytestmark = pytest.mark.faults
+
+Select = Callable[[KeySnapshot, int | None, int | None], Iterable[object]]
 
 
 def decoded_rows(key: Key, lines: bytes) -> list[Row]:
@@ -31,7 +37,7 @@ def decoded_rows(key: Key, lines: bytes) -> list[Row]:
 
 def decoded_columns(key: Key, lines: bytes) -> list[Row]:
     found: list[Row] = []
-    for chunk in replies.as_columns(key, [lines]):
+    for chunk in replies.as_columns(key, [plain(columns(lines))]):
         found += rows_of(msgspec.msgpack.decode(chunk, type=CandleColumns))
     return found
 
@@ -105,8 +111,8 @@ def test_a_reading_taken_before_a_splice_stays_whole_after_it(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("wrong", ["not,a,row,of,six,numbers", "1,2,3", "1,2,3,4,5,6,7", "0,1.0,1.0,1.0,1.0,1.0"])
-@pytest.mark.parametrize("convert", [replies.as_rows, replies.as_columns])
-def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wrong: str, convert: object) -> None:
+@pytest.mark.parametrize("select", [KeySnapshot.checked_pieces, KeySnapshot.tables])
+def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wrong: str, select: Select) -> None:
     store = opened(tmp_path)
     store.commit([(1, page(range(FIRST, FIRST + 100), 0))])
     file = tmp_path / f"{subjects.file_stem(KEY)}.csv"
@@ -118,7 +124,7 @@ def test_a_wrong_line_in_the_middle_is_refused_by_its_number(tmp_path: Path, wro
     with file.open("r+b") as handle:
         handle.write(b"\n".join(lines)[: file.stat().st_size])
     with store.snapshot(KEY) as reading, pytest.raises(CacheFileError, match="line 51"):
-        list(reading.messages(None, None, None, convert))  # type: ignore[arg-type]
+        list(select(reading, None, None))
 
 
 def test_a_file_that_another_program_removed_is_refused_for_its_key_alone(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ _decode = msgspec.msgpack.Decoder(CandleColumns).decode
 
 
 def rows_of(columns: CandleColumns) -> Iterator[Row]:
-    """The rows of a chunk."""
+    """The rows of a chunk that is not compact."""
     dates = array("q")
     dates.frombytes(columns.dates)
     floats = [array("d") for _ in range(5)]
@@ -32,20 +32,16 @@ def rows_of(columns: CandleColumns) -> Iterator[Row]:
     return zip(dates, *floats, strict=True)
 
 
-async def chunks(
+def chunks(
     bus: Bus, key: Key, since: int | None, until: int | None, limit: int | None, *, last: bool = False
 ) -> AsyncGenerator[CandleColumns, None]:
     """Chunks of a key's candles, of the first `limit` or with `last` the newest; waits for an absent cache."""
-    request = CandlesRequest(
-        exchange=key.exchange,
-        symbol=key.symbol,
-        timeframe=key.timeframe,
-        since=since,
-        until=until,
-        limit=limit,
-        last=last,
-        format="columns",
-    )
+    request = CandlesRequest(**key._asdict(), since=since, until=until, limit=limit, last=last, format="columns")
+    return requested(bus, request)
+
+
+async def requested(bus: Bus, request: CandlesRequest) -> AsyncGenerator[CandleColumns, None]:
+    """Chunks of the reply to a request for columns; waits for an absent cache."""
     found = bus.service_wait.items(lambda: bus.request_chunks("cache.get", request, _decode))
     async with aclosing(found) as parts:
         async for part in parts:

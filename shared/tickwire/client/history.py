@@ -16,13 +16,13 @@ from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequenc
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from tickwire.bus.connection import Bus
 from tickwire.client import fetch_jobs
-from tickwire.client.columns import chunks
+from tickwire.client.columns import requested
 from tickwire.errors import BrokerUnavailable, NoSuchService, NotCached, TickwireError, from_code
-from tickwire.model.messages import CandleColumns, Coverage, Job, KeyRequest, VolumeUnit
+from tickwire.model.messages import CandleColumns, CandlesRequest, Coverage, Job, KeyRequest, VolumeUnit
 from tickwire.model.ranges import Range, subtract
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
@@ -59,11 +59,15 @@ class CandlesFailed(TickwireError):
 
 @dataclass(frozen=True)
 class Span:
-    """A range `[since, until)` (ms) of a key; the ranges `missing` of it are not known."""
+    """A range `[since, until)` (ms) of a key; the ranges `missing` of it are not known.
+
+    `volume_unit` is that of the key, None where it was not requested yet.
+    """
 
     since: int
     until: int
     missing: list[Range] = field(default_factory=list)
+    volume_unit: VolumeUnit | None = None
 
 
 class Frames(NamedTuple):
@@ -127,7 +131,8 @@ async def known(bus: Bus, key: Key, since: int | None, until: int | None, now: i
     if until is None:
         # The grid is the venue's own, as far as the cache knows it.
         until = max(since, grid_of(key.exchange, key.timeframe, found.opens_at).open_of(now))
-    return Span(since, until, subtract(Range(since, until), verified) if since < until else [])
+    missing = subtract(Range(since, until), verified) if since < until else []
+    return Span(since, until, missing, found.volume_unit)
 
 
 async def known_of(
@@ -145,10 +150,12 @@ async def known_of(
     return found
 
 
-async def cached(bus: Bus, key: Key, span: Span) -> AsyncGenerator[CandleColumns, None]:
-    """Chunks of the cached candles of a key in a span."""
+async def cached(bus: Bus, key: Key, span: Span, *, compact: bool = False) -> AsyncGenerator[CandleColumns, None]:
+    """Chunks of the cached candles of a key in a span; `compact` as in CandlesRequest."""
+    since, until = span.since, span.until
+    request = CandlesRequest(**key._asdict(), since=since, until=until, format="columns", compact=compact)
     try:
-        async with aclosing(chunks(bus, key, span.since, span.until, None)) as parts:
+        async with aclosing(requested(bus, request)) as parts:
             async for part in parts:
                 yield part
     except NotCached:
@@ -159,11 +166,11 @@ async def cached(bus: Bus, key: Key, span: Span) -> AsyncGenerator[CandleColumns
 
 async def frame(bus: Bus, key: Key, span: Span) -> DataFrame:
     """A DataFrame of the cached candles of a key in a span."""
-    found = _frame([chunk async for chunk in cached(bus, key, span)])
+    found = _frame([chunk async for chunk in cached(bus, key, span, compact=True)])
     missing = [tuple(each) for each in span.missing]
     found.attrs |= key._asdict()
     found.attrs |= {"since": span.since, "until": span.until, "complete": not missing, "missing": missing}
-    found.attrs["volume_unit"] = await _volume_unit(bus, key)
+    found.attrs["volume_unit"] = span.volume_unit or await _volume_unit(bus, key)
     return found
 
 
@@ -227,19 +234,31 @@ def _outside() -> int:
     return level
 
 
-def _frame(columns: Sequence[CandleColumns]) -> DataFrame:
+def _frame(found: Sequence[CandleColumns]) -> DataFrame:
     # Imported late: pandas takes most of a second to import.
     import numpy
     import pandas
 
-    def joined(name: str, kind: str) -> Any:
-        parts = [numpy.frombuffer(getattr(chunk, name), dtype=kind) for chunk in columns]
-        return numpy.concatenate(parts) if parts else numpy.empty(0, dtype=kind)
-
-    dates = joined("dates", "<i8").astype("datetime64[ms]").astype("datetime64[ns]")
-    index = pandas.DatetimeIndex(dates, tz="UTC", name="timestamp")
-    data = {name: joined(f"{name}s", "<f8") for name in COLUMNS}
-    return pandas.DataFrame(data, index=index)
+    rows = sum(chunk.count for chunk in found)
+    dates = numpy.empty(rows, numpy.int64)
+    # One block, as pandas makes of separate columns, and nothing is copied twice.
+    block = numpy.empty((len(COLUMNS), rows))
+    at = 0
+    for chunk in found:
+        part = slice(at, at + chunk.count)
+        dates[part] = numpy.frombuffer(chunk.dates, "<i8")
+        if chunk.step:
+            dates[part] += chunk.step * numpy.arange(chunk.count)
+        for column, name, decimals in zip(block, COLUMNS, chunk.decimals, strict=True):
+            data = getattr(chunk, f"{name}s")
+            if decimals < 0:
+                column[part] = numpy.frombuffer(data, "<f8")
+            else:
+                # Exact: both are the float that is nearest to the decimal number.
+                numpy.divide(numpy.frombuffer(data, "<i4"), 10.0**decimals, out=column[part])
+        at += chunk.count
+    index = pandas.DatetimeIndex(dates.astype("datetime64[ms]").astype("datetime64[ns]"), tz="UTC", name="timestamp")
+    return pandas.DataFrame(block.T, index=index, columns=list(COLUMNS), copy=False)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from tickwire.errors import BadRequest, CacheFileError, UnsupportedTimeframe
 from tickwire.model import subjects, timeframes
 from tickwire.model.subjects import Key
 
+COLUMNS = ".columns"
 REPAIR = "tickwire candles repair {} moves it aside and keeps its good rows"
 
 
@@ -29,6 +30,10 @@ class CacheFolder:
     def meta(self, key: Key) -> str:
         """The meta file of a key."""
         return f"{self.directory}/{subjects.file_stem(key)}.meta.json"
+
+    def columns(self, key: Key) -> str:
+        """The parsed columns of a key, kept to be read faster (`column_index`)."""
+        return f"{self.directory}/{subjects.file_stem(key)}{COLUMNS}"
 
     def lock(self, partition: int) -> str:
         """The lock file of a partition."""
@@ -60,11 +65,15 @@ class CacheFolder:
         return found
 
     def sweep(self, partition: int) -> None:
-        """Remove the temporary files of a partition that a crash left."""
+        """Remove the temporary files of a partition that a crash left, and columns of data files that are gone."""
         prefix = f".partition-{partition}.tmp-"
-        for name in self.disk.names(self.directory):
-            if name.startswith(prefix):
-                self.disk.unlink(f"{self.directory}/{name}")
+        names = set(self.disk.names(self.directory))
+        for name in names:
+            is_left = name.endswith(COLUMNS) and name.removesuffix(COLUMNS) + ".csv" not in names
+            if name.startswith(prefix) or is_left:
+                # Another partition's owner may remove the columns at the same time.
+                with suppress(FileNotFoundError):
+                    self.disk.unlink(f"{self.directory}/{name}")
 
     @contextmanager
     def opened(self, path: str, flags: int = os.O_RDONLY) -> Iterator[int | None]:

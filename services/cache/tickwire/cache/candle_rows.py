@@ -125,6 +125,14 @@ def columns(lines: bytes) -> Columns:
     return Columns(flat[:, 0].astype(np.int64), *(np.ascontiguousarray(flat[:, at]) for at in range(1, 6)))
 
 
+def joined(tables: Sequence[Columns]) -> Columns:
+    """Tables one after another."""
+    if not tables:
+        return columns(b"")
+    dates = np.concatenate([table.dates for table in tables])
+    return Columns(dates, *(np.concatenate(parts) for parts in zip(*(table[1:] for table in tables), strict=True)))
+
+
 def unaligned(dates: npt.NDArray[np.int64], grid: Grid) -> int | None:
     """The first of `dates` at which no candle opens."""
     if not dates.size:

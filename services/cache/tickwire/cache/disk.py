@@ -59,6 +59,15 @@ class Disk:
             # The file is shorter: another program truncated it.
             raise OSError(errno.ESTALE, "the file became shorter while it was read") from error
 
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        """The bytes at `offset`, fewer than `size` only where the file ends."""
+        return os.pread(fd, size, offset)
+
+    def free(self, fd: int) -> int:
+        """How many bytes this user may still write to the file system of a file."""
+        status = os.fstatvfs(fd)
+        return status.f_bavail * status.f_frsize
+
     def write(self, fd: int, data: bytes, offset: int) -> None:
         """Write all of `data` at `offset`; after a failure a part may have been written."""
         rest = memoryview(data)

@@ -30,13 +30,18 @@ async def _get(partition: Partition, request: CandlesRequest, call: Call) -> Non
         raise BadRequest(f"since {request.since} is after until {request.until}", "swap them")
     key = request.key
     store = await _flushed(partition, [key])
-    convert = replies.as_columns if request.format == "columns" else replies.as_rows
     # Taken in the partition's thread, so not during a splice; read in another thread, so that no splice waits.
     with await partition.run(lambda: store.snapshot(key)) as snapshot:
-        chunks = snapshot.messages(request.since, request.until, request.limit, convert, last=request.last)
+        bounds = request.since, request.until, request.limit
+        if request.format == "columns":
+            tables = snapshot.tables(*bounds, last=request.last)
+            chunks = replies.as_columns(key, tables, compact=request.compact)
+        else:
+            chunks = replies.as_rows(key, snapshot.checked_pieces(*bounds, last=request.last))
         # One at a time: a range of years is neither held in memory nor converted at once.
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             await call.reply(chunk)
+    partition.keep_columns(key, snapshot.parsed, snapshot.wrong_record)
 
 
 async def _coverage(partition: Partition, request: KeyRequest, _call: Call) -> Coverage:

@@ -25,6 +25,7 @@ from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease
 from tickwire.cache.append_plan import CommitResult
+from tickwire.cache.column_keeping import ColumnKeeping
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
 from tickwire.cache.store import Store
@@ -83,6 +84,7 @@ class Partition:
         self._received = asyncio.Event()
         self._room = asyncio.Event()
         self._worker: ThreadPoolExecutor | None = None
+        self._columns = ColumnKeeping(number)
         # Throttled: opening is retried at once, and rejected pages may repeat; each is published on `md.rejected`.
         self._released = Episode(log, "the partition is released", quiet_s=QUIET_S, partition=number)
         self._rejections = Episode(log, "a page is rejected", quiet_s=QUIET_S, partition=number)
@@ -100,6 +102,7 @@ class Partition:
         """
         self._queue.clear()
         self._queued = 0
+        self._columns.clear()
         # One thread, because the store is not reentrant; its own, because a splice may take seconds.
         self._worker = ThreadPoolExecutor(1, f"partition-{self.number}")
         self.owned = True
@@ -159,6 +162,11 @@ class Partition:
         if store is not None and (wanted := [key for key in keys if key in store.waiting]):
             await self._publish_result(await self.run(lambda: store.flush(wanted)))
 
+    def keep_columns(self, key: Key, parsed: int, wrong: int | None) -> None:
+        """Have the columns kept that a read of a key had to parse (`ColumnKeeping.add`), between commits."""
+        if self._columns.add(key, parsed, wrong):
+            self._received.set()
+
     # -- private -------------------------------------------------------------------------------------------------
 
     async def _apply(self, store: Store, lease: Lease) -> None:
@@ -185,7 +193,9 @@ class Partition:
                 if lease.stop.is_set():
                     # The next owner reads the queued pages from the stream: under load the queue is never empty.
                     break
-                if not self._queue:
+                if self._columns.is_due:
+                    await self._columns.step(store, self.run)
+                elif not self._queue:
                     idle = store.position == checkpointed and not store.waiting
                     pause = None if idle else IDLE_S if store.waiting else checkpoint_at - loop.time()
                     await first_of(pause, self._received.wait(), lease.stop.wait())

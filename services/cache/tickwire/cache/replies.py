@@ -8,9 +8,11 @@ from typing import TypeVar
 import msgspec
 
 from tickwire.bus.connection import CHUNK_BYTES
-from tickwire.cache.candle_rows import Columns, columns, parse_rows
+from tickwire.cache import packed_columns
+from tickwire.cache.candle_rows import columns
+from tickwire.cache.packed_columns import Packed
 from tickwire.errors import TickwireError
-from tickwire.model.messages import CacheList, CandleColumns, Coverage
+from tickwire.model.messages import CacheList, Coverage
 from tickwire.model.subjects import Key
 
 _ROOM = CHUNK_BYTES - 4096
@@ -21,13 +23,8 @@ T = TypeVar("T")
 
 
 def as_rows(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Pieces of a data file as Candles messages; the text of numbers is copied from the file.
-
-    Raises ValueError when a line is not a row.
-    """
-    before: int | None = None
+    """Pieces of a data file, all of whose lines are rows, as Candles messages; the text of numbers is copied."""
     for number, (chunk, more) in enumerate(_with_more(pieces, b"")):
-        before = _checked(chunk, before)
         rows = b"[[" + chunk[:-1].replace(b"\n", b"],[") + b"]]" if chunk else b"[]"
         yield msgspec.json.encode(
             {
@@ -41,42 +38,37 @@ def as_rows(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
         )
 
 
-def as_columns(key: Key, pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Pieces of a data file as CandleColumns messages. Raises ValueError when a line is not a row."""
-    for number, (table, more) in enumerate(_with_more(_tables(pieces), columns(b""))):
+def as_columns(key: Key, tables: Iterable[Packed], *, compact: bool = False) -> Iterator[bytes]:
+    """Rows as CandleColumns messages; packed if `compact`."""
+    nothing = packed_columns.plain(columns(b""))
+    for number, (table, more) in enumerate(_with_more(_sized(tables), nothing)):
+        packed = table if compact else packed_columns.plain(table.unpacked())
+        dates, opens, highs, lows, closes, volumes = map(packed_columns.as_bytes, (packed.dates, *packed.values))
         yield msgspec.msgpack.encode(
-            CandleColumns(
-                exchange=key.exchange,
-                symbol=key.symbol,
-                timeframe=key.timeframe,
-                count=len(table.dates),
-                dates=table.dates.astype("<i8").tobytes(),
-                opens=table.opens.astype("<f8").tobytes(),
-                highs=table.highs.astype("<f8").tobytes(),
-                lows=table.lows.astype("<f8").tobytes(),
-                closes=table.closes.astype("<f8").tobytes(),
-                volumes=table.volumes.astype("<f8").tobytes(),
-                chunk=number,
-                more=more,
-            )
+            {
+                "exchange": key.exchange,
+                "symbol": key.symbol,
+                "timeframe": key.timeframe,
+                "count": packed.rows,
+                "dates": dates,
+                "opens": opens,
+                "highs": highs,
+                "lows": lows,
+                "closes": closes,
+                "volumes": volumes,
+                "chunk": number,
+                "more": more,
+                **({"step": packed.step, "decimals": packed.decimals} if compact else {}),
+            }
         )
 
 
-def _tables(pieces: Iterable[bytes]) -> Iterator[Columns]:
-    """Pieces as columns, each small enough for a message."""
-    size = _ROOM // _COLUMN_BYTES
-    for piece in pieces:
-        table = columns(piece)
-        for start in range(0, len(table.dates), size):
-            part = slice(start, start + size)
-            yield Columns(
-                table.dates[part],
-                table.opens[part],
-                table.highs[part],
-                table.lows[part],
-                table.closes[part],
-                table.volumes[part],
-            )
+def _sized(tables: Iterable[Packed]) -> Iterator[Packed]:
+    """Tables, cut where they are too long for a message."""
+    most = _ROOM // _COLUMN_BYTES
+    for table in tables:
+        for start in range(0, table.rows, most):
+            yield table.part(start, min(start + most, table.rows))
 
 
 def _with_more(parts: Iterable[T], empty: T) -> Iterator[tuple[T, bool]]:
@@ -122,12 +114,3 @@ def too_many_ranges(coverage: Coverage) -> TickwireError:
         f"{coverage.key} has {len(coverage.verified):,} separate verified ranges, too many for one message",
         "fetch its whole range once, which merges them",
     )
-
-
-def _checked(lines: bytes, before: int | None) -> int | None:
-    """The date of the last row. Raises ValueError when a line is not a row, or not after the one before it."""
-    for date, *_ in parse_rows(lines):
-        if before is not None and date <= before:
-            raise ValueError("rows that do not ascend")
-        before = date
-    return before

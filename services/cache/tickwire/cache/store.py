@@ -1,7 +1,7 @@
 """Writes the candle files of one partition; the only code that does.
 
-Per key `<exchange>_<token>_<timeframe>.csv` and `.meta.json`; per partition `.partition-<p>.lock` and `.json`. Whether
-the folder belongs to this broker is checked before (`folder_owner`).
+Per key `<exchange>_<token>_<timeframe>.csv`, `.meta.json` and `.columns` (`column_index`); per partition
+`.partition-<p>.lock` and `.json`. Whether the folder belongs to this broker is checked before (`folder_owner`).
 All methods are for one thread at a time, except `read`, `read_lines` and `snapshot`, which may run beside any other. A
 snapshot does not wait for the writer once it was taken.
 
@@ -22,7 +22,7 @@ from pathlib import Path
 from tickwire.cache import append_plan, repair, verify, volume_units
 from tickwire.cache.append_plan import AppendPlan, CheckedPage, CommitResult, Rejection
 from tickwire.cache.cache_folder import CacheFolder
-from tickwire.cache.candle_rows import Columns, checked, columns
+from tickwire.cache.candle_rows import Columns, checked, joined
 from tickwire.cache.disk import Disk, as_storage_error
 from tickwire.cache.fence import Fence
 from tickwire.cache.future_guard import WallClock, refuse_future
@@ -174,7 +174,8 @@ class Store:
 
     def read(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> Columns:
         """The rows that open in `[since, until)`, the first `limit` of them. Raises like `read_lines`."""
-        return columns(self.read_lines(key, since, until, limit))
+        with self.snapshot(key) as snapshot:
+            return joined([table.unpacked() for table in snapshot.tables(since, until, limit)])
 
     def read_lines(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> bytes:
         """The same as lines of the file, nothing parsed. Raises like `ensure`."""

@@ -63,7 +63,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
 class CandlesRequest(Struct, frozen=True, kw_only=True):
     """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them, with `last` the newest.
 
-    `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns).
+    `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns); columns may be packed if `compact`.
     """
 
     exchange: Exchange
@@ -74,6 +74,7 @@ class CandlesRequest(Struct, frozen=True, kw_only=True):
     limit: Count | None = None
     last: bool = False
     format: Literal["rows", "columns"] = "rows"
+    compact: bool = False
 
     @property
     def key(self) -> Key:
@@ -95,7 +96,10 @@ class Candles(Struct, frozen=True, kw_only=True):
 class CandleColumns(Struct, frozen=True, kw_only=True):
     """A reply to `cache.get` with `"format":"columns"`, in MessagePack.
 
-    `dates` is raw little-endian int64, the others are raw little-endian float64, `count` values each.
+    `dates` is raw little-endian int64, the others are raw little-endian float64, `count` values each. In replies to a
+    request with `compact`, if `step` is not 0, `dates` is the first alone and each row is `step` (ms) after the one
+    before; and if a number of `decimals` (opens, highs, lows, closes, volumes) is not negative, that column is raw
+    little-endian int32, to be divided by ten to that power.
     """
 
     exchange: Exchange
@@ -110,6 +114,8 @@ class CandleColumns(Struct, frozen=True, kw_only=True):
     volumes: bytes
     chunk: Count = 0
     more: bool = False
+    step: Count = 0
+    decimals: tuple[int, int, int, int, int] = (-1, -1, -1, -1, -1)
 
 
 class ListRequest(Struct, frozen=True, kw_only=True):
