@@ -125,6 +125,13 @@ class ModelDisk(Disk):
         self._alive()
         return bytes(self._open[fd].visible[:size])
 
+    def read(self, fd: int, size: int, offset: int) -> bytes:
+        self._alive()
+        return bytes(self._open[fd].visible[offset : offset + size])
+
+    def free(self, fd: int) -> int:
+        return 1 << 40
+
     def write(self, fd: int, data: bytes, offset: int) -> None:
         self._call(lambda: self._open[fd].apply((offset, data[: self.random.randint(0, len(data))])))
         self._open[fd].apply((offset, bytes(data)))

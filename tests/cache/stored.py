@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
+import pytest
+
+from tickwire.cache import column_index, key_snapshot
 from tickwire.cache.disk import Disk
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
@@ -20,6 +23,15 @@ HEADER = "dates,opens,highs,lows,closes,volumes\n"
 
 def opened(folder: Path, epoch: int = 1, disk: Disk | None = None, stream: str = "s", generation: int = 1) -> Store:
     return Store.open(folder, 0, partitions=1, claim=Fence(generation, epoch), stream=stream, disk=disk)
+
+
+def use_small_records(patch: pytest.MonkeyPatch) -> None:
+    """Keep columns in records of a few rows, and read in pieces of a few lines, so that a few rows make many."""
+    patch.setattr(column_index, "ROWS", 16)
+    patch.setattr(column_index, "NEW_ROWS", 4)
+    patch.setattr(column_index, "WORTH_BYTES", 0)
+    patch.setattr(column_index, "RECORD_BYTES", 1024)
+    patch.setattr(key_snapshot, "PIECE_BYTES", 200)
 
 
 def row_at(minute: int, close: float = 1.5) -> Row:

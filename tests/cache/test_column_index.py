@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cache.stored import HEADER, KEY, MINUTE, data_file, opened
-from tickwire.cache import column_index, key_snapshot
+from cache.stored import HEADER, KEY, MINUTE, data_file, opened, use_small_records
 from tickwire.cache.candle_rows import joined
 from tickwire.cache.store import Store
 from tickwire.errors import CacheFileError, StorageError
@@ -25,13 +24,8 @@ VOLUMES = (10.0, 0.0, -0.0, 1 / 3, 1e-7, 123.45678901, 2.5e9, 1e300)
 
 @pytest.fixture(autouse=True, scope="module")
 def _small() -> Iterator[None]:
-    """Records of a few rows, and pieces of a few lines, so that a few rows make many."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(column_index, "ROWS", 16)
-        patch.setattr(column_index, "NEW_ROWS", 4)
-        patch.setattr(column_index, "WORTH_BYTES", 0)
-        patch.setattr(column_index, "RECORD_BYTES", 1024)
-        patch.setattr(key_snapshot, "PIECE_BYTES", 200)
+        use_small_records(patch)
         yield
 
 
@@ -234,7 +228,7 @@ def test_a_line_that_is_no_row_is_named_though_columns_of_its_place_are_kept(tmp
         file.write(b"".join(lines))
     with pytest.raises(CacheFileError, match="line 101"):
         read(store, ALL)
-    assert read(store, (None, 50 * MINUTE, None, False))[0] == [row for row in parsed_rows(lines[1:51])]
+    assert read(store, (None, 50 * MINUTE, None, False))[0] == parsed_rows(lines[1:51])
 
 
 def parsed_rows(lines: list[bytes]) -> list[tuple[str, ...]]:

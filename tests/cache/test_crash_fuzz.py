@@ -13,6 +13,7 @@ from typing import TypeVar
 import pytest
 
 from cache.model_disk import Fault, ModelDisk, Stopped
+from cache.stored import use_small_records
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
 from tickwire.errors import StorageError
@@ -27,6 +28,11 @@ MINUTE = 60_000
 KEYS = [Key("binance", "BTC/USDT", "1m"), Key("okx", "ETH/USDT", "1m")]
 T = TypeVar("T")
 FOLDER = Path("/cache")
+
+
+@pytest.fixture(autouse=True)
+def _small(monkeypatch: pytest.MonkeyPatch) -> None:
+    use_small_records(monkeypatch)
 
 
 @dataclass
@@ -99,11 +105,19 @@ class Case:
                 self.announced += self.attempt(store.flush).stored
             if number % 3 == 1:
                 self.attempt(store.checkpoint)
+            self.attempt(partial(self.keep_columns, store))
         self.announced += self.attempt(store.flush).stored
         self.attempt(store.checkpoint)
 
     def open(self) -> Store:
         return Store.open(FOLDER, 0, partitions=1, claim=Fence(1, self.epoch), stream="a", disk=self.disk)
+
+    @staticmethod
+    def keep_columns(store: Store) -> None:
+        for key in sorted(store.keys()):
+            with store.snapshot(key) as snapshot:
+                while snapshot.extend_index(None):
+                    pass
 
     @staticmethod
     def attempt(call: Callable[[], T]) -> T:
@@ -129,6 +143,7 @@ class Case:
             files[key] = read_csv(self.disk.contents()[store.folder.data(key)])
             for date, row in files[key].items():
                 assert row in self.scenario.ever[key, date]
+            assert store.read(key, None, None).closes.tolist() == [row[4] for row in files[key].values()]
         for stored in self.announced:
             key = _key(stored)
             for page in self.scenario.pages.values():
@@ -146,7 +161,8 @@ class Case:
             assert coverage.verified == merge(self.scenario.known[key])
             assert coverage.rows == len(rows)
             assert read_csv(self.disk.contents()[store.folder.data(key)]) == rows
-            assert store.read(key, None, None).dates.tolist() == sorted(rows)
+            read = zip(*(column.tolist() for column in store.read(key, None, None)), strict=True)
+            assert list(read) == [rows[date] for date in sorted(rows)]
         announced = {(_key(stored), stored.since, stored.until) for stored in self.announced}
         assert announced == {(page.key, page.since, page.until) for page in self.scenario.pages.values()}
         assert not [name for name in self.disk.contents() if ".tmp-" in name]

@@ -64,7 +64,7 @@ def test_a_frame_of_compact_messages_has_every_bit_of_the_rows(
     later = Columns(table.dates + 10**9, *table[1:])
     sent = replies.as_columns(KEY, [packed_columns.pack(table), packed_columns.plain(later)], compact=compact)
     frame = history._frame([msgspec.msgpack.decode(each, type=CandleColumns) for each in sent])
-    assert frame.index.asi8.tolist() == [date * 10**6 for date in (*table.dates.tolist(), *later.dates.tolist())]
+    assert [stamp.value // 10**6 for stamp in frame.index] == [*table.dates.tolist(), *later.dates.tolist()]
     assert [bits(frame[name]) for name in history.COLUMNS] == [bits(each) * 2 for each in table[1:]]
 
 

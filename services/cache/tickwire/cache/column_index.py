@@ -1,10 +1,10 @@
 """Columns of a data file that were parsed once, kept beside it so that no read parses the same text again.
 
 `<exchange>_<token>_<timeframe>.columns` has a record for each ROWS consecutive lines of the data file: their place, two
-checksums of their text, and their packed columns with a checksum. A record counts only if the checksums are those of
-the text at its place now. So whatever happened to either file (a kill, a lost write, a splice, an edit by another
-program), a read gives what parsing the text gives. For that reason the file is never synced, repaired or trusted, and
-may be removed at any time.
+checksums of their text, their packed columns, and a checksum of all that. A record counts only if the checksums are
+those of itself and of the text at its place now. So whatever happened to either file (a kill, a lost write, a splice,
+an edit by another program), a read gives what parsing the text gives. For that reason the file is never synced,
+repaired or trusted, and may be removed at any time.
 
 Records begin at multiples of RECORD_BYTES, so that one is found without reading others. Most are shorter: what lies
 between is a hole, which takes no space on the disk.
@@ -35,8 +35,11 @@ SPARE_BYTES = 256 << 20
 WORTH_BYTES = 64 << 10
 """Parsing less text than this costs no more than the checksums of a whole record."""
 
-_HEAD = struct.Struct("<qqIQII")
-"""Start and end of the text, its checksums, length and checksum of what follows; little-endian, as all of a record."""
+_HEAD = struct.Struct("<qqIQI")
+"""Start and end of the text, its checksums, and the length of the columns. A checksum of these and of the columns
+follows, then the columns. All of a record is little-endian."""
+_CHECKSUM = struct.Struct("<I")
+_BEGIN = _HEAD.size + _CHECKSUM.size
 _FORMAT = 1
 """Begins the checksum of the text: to be changed with the layout, or with what parsing gives."""
 _LONGEST_TEXT = 2 << 20
@@ -83,16 +86,17 @@ class ColumnIndex:
     def record(self, view: Buffer, number: int) -> Record | None:
         """A record, None if it does not count."""
         place = number * RECORD_BYTES
-        head = self._disk.read(self._fd, _HEAD.size, place)
-        if len(head) < _HEAD.size:
+        head = self._disk.read(self._fd, _BEGIN, place)
+        if len(head) < _BEGIN:
             return None
-        start, end, crc, total, length, checksum = _HEAD.unpack(head)
+        start, end, crc, total, length = _HEAD.unpack_from(head)
+        (checksum,) = _CHECKSUM.unpack_from(head, _HEAD.size)
         if not START <= start < end <= len(view) or end - start > _LONGEST_TEXT or view[start - 1 : start] != b"\n":
             return None
-        if not 0 < length <= RECORD_BYTES - _HEAD.size:
+        if not 0 < length <= RECORD_BYTES - _BEGIN:
             return None
-        data = self._disk.read(self._fd, length, place + _HEAD.size)
-        if zlib.crc32(data) != checksum:
+        data = self._disk.read(self._fd, length, place + _BEGIN)
+        if zlib.crc32(data, zlib.crc32(head[: _HEAD.size])) != checksum:
             return None
         text = memoryview(view)[start:end]
         return Record(start, end, text, packed_columns.decode(data)) if _checksums(text) == (crc, total) else None
@@ -144,7 +148,9 @@ def _encoded(view: Buffer, start: int, behind: int) -> bytes | None:
         # The read that meets it names the line.
         return None
     data = packed_columns.encode(packed_columns.pack(table))
-    return _HEAD.pack(start, end, *_checksums(text), len(data), zlib.crc32(data)) + data
+    head = _HEAD.pack(start, end, *_checksums(text), len(data))
+    # Over both, because an interrupted write may leave the head of one record with the columns of another.
+    return head + _CHECKSUM.pack(zlib.crc32(data, zlib.crc32(head))) + data
 
 
 def _checksums(text: bytes | memoryview) -> tuple[int, int]:
