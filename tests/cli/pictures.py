@@ -129,7 +129,10 @@ def status(width: int | None = None) -> RenderableType:
     leases = [
         *(LeaseStatus(service="cache", lease=str(each), holder="cache-1c55f0", since=NOON - HOUR) for each in range(8)),
         LeaseStatus(service="fetcher", lease="binance", holder="fetcher-77ab12", since=NOON - HOUR),
-        LeaseStatus(service="streamer", lease="trade.binance.BTC-USDT", holder="streamer-3fa2c1", since=NOON - HOUR),
+        *(
+            LeaseStatus(service="streamer", lease=f"slot.{each}", holder="streamer-3fa2c1", since=NOON - HOUR)
+            for each in range(8)
+        ),
     ]
     instances = dict(zip(SERVICES, ("cache-1c55f0", "fetcher-77ab12", "streamer-3fa2c1", "sink-000001"), strict=True))
     found = Status(

@@ -32,6 +32,7 @@ async def test_a_feed_is_reported_though_its_owner_refuses_to_report_it(kind: ty
         cast(Interests, SimpleNamespace(subscribers=lambda feed: 1)),
         cast(Leases, SimpleNamespace(holder=lambda path: "other")),
         cast(FeedSupervisor, None),
+        8,
     )
     report = await reports.of(Feed("trade", "binance", "BTC/USDT"))
     assert (report.owner, report.subscribers) == ("other", 1)

@@ -185,7 +185,7 @@ async def test_an_interest_without_ttl_survives_the_streamer(line: Pipeline) -> 
 async def test_feeds_spread_over_two_streamers_and_move_without_a_hole_when_one_leaves(
     line: Pipeline, simulator: SimulatorProcess
 ) -> None:
-    # Named, so that the feeds always divide in the same way, 3 to 2.
+    # Named, so that the feeds always divide in the same way, 4 to 1.
     assert await line.stop("streamer", 0) == 0
     await line.start("streamer", 0, "--instance", "one")
     await line.start("streamer", 1, "--instance", "two")

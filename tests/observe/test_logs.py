@@ -72,7 +72,9 @@ async def test_services_log_json_with_exchange_symbol_and_subject_as_fields(
         async with live.statuses(line.bus, feed) as heard:
             await live.start(line.bus, feed)
             await live.status(heard, "connected")
-        await logged(line, "streamer", of("lease held", lease="trade.binance.BTC-USDT", **OF_FEED))
+        # The partition of a market is the broker's own hash of its name.
+        await logged(line, "streamer", of("lease held", lease="slot.3", slot=3))
+        await logged(line, "streamer", of("feed starts", **OF_FEED))
         assert (await logged(line, "cache", of("lease held", partition=3)))["lease"] == "3"
 
         path = line.cache_dir / "binance_BTC-USDT_1m.csv"

@@ -43,7 +43,7 @@ FILLED = {
     "id": ("0123", "z" * 2_000),
     "instance": ("streamer-0", "nobody"),
     "service": ("cache", "fetcher", "streamer", "sink", "other"),
-    "lease": ("0", "binance", "influxdb", "trade.binance.BTC-USDT"),
+    "lease": ("0", "binance", "influxdb", "slot.3"),
     "subscriber": ("me", "s" * 3_000),
     "partition": tuple(map(str, range(8))),
     "stream": ("TRADES", "NONE"),

@@ -37,7 +37,7 @@ MINUTE = 60_000
 SINCE = 1_700_000_040_000
 ROWS = 3_000
 ASKED = Key("binance", "SOL/USDT", "1h")
-NAMES = {("streamer", 0): ("two", "five"), ("streamer", 1): ("one", "north")}
+NAMES = {("streamer", 0): ("two", "east"), ("streamer", 1): ("one", "five")}
 """Of the instances before and after: by these, the feed is with `one`, and each newcomer takes it while it runs."""
 RETRY_S = 10.0
 """`Bus.request` asks again for so long."""

@@ -36,6 +36,10 @@ class EntryAges:
         elif entry.expires and not entry.gone:
             self._timed[entry.subject] = _Seen(entry, time.monotonic())
 
+    def untimed(self) -> list[Entry]:
+        """The entries that the broker does not end."""
+        return [seen.entry for seen in self._untimed.values()]
+
     def due(self) -> list[Entry]:
         """The untimed entries that were not renewed for a TTL."""
         return self._older(self._untimed, self._ttl_s)

@@ -94,6 +94,8 @@ class Leases:
         self._view = LeaseView(bucket.instance)
         self._ages = EntryAges(bucket.ttl_s)
         self._held: dict[str, _Held] = {}
+        self.known = asyncio.Event()
+        """Set when the bucket has delivered what was in it before this instance joined."""
         # The leases that are contended for here.
         self._wanted: set[str] = set()
         self.changes = {"gained": 0, "given_up": 0, "lost": 0}
@@ -112,6 +114,11 @@ class Leases:
     def members(self) -> set[str]:
         """The live instances of the service."""
         return set(self._view.members)
+
+    @property
+    def older(self) -> list[str]:
+        """The live instances of versions before sessions; complete when `known` is set."""
+        return [entry.name for entry in self._ages.untimed() if entry.kind == "instance"]
 
     async def confirm(self, key: str) -> None:
         """Return when the broker confirms that this instance holds a lease; waits for the broker. Raises Fenced.
@@ -149,6 +156,7 @@ class Leases:
     def _observe_instance(self, entry: Entry) -> None:
         if entry.name == self.instance:
             self.session.observe(entry)
+            self.known.set()
             return
         value = self._bucket.instance_in(entry)
         self._ages.see(entry, untimed=not entry.gone and not entry.expires)

@@ -8,7 +8,7 @@
 | `streamer.market` | answers | MarketRequest -> MarketReport: a market, and the units of its numbers |
 | `streamer.reports.<instance>` | answers, asks | FeedsRequest -> FeedList: the feeds that one instance owns |
 | `$KV.INTEREST.>` | reads, writes | the interests; entries expire with their TTL |
-| `$KV.LEASES.streamer.>` | reads, writes | the leases: which instance owns which feed |
+| `$KV.LEASES.streamer.>` | reads, writes | the leases: which instance owns which slot |
 | `tape.trade.<exchange>.<token>` | publishes, reads | Trades; public as `md.trade.…` |
 | `tape.book.<exchange>.<token>` | publishes | Book; public as `md.book.…` |
 | `tape.book_delta.<exchange>.<token>` | publishes | BookDeltas; public as `md.book_delta.…` |
@@ -18,8 +18,9 @@
 | `tape.ohlcv.<exchange>.<token>.<timeframe>` | publishes | CandlePage: complete candles for the cache |
 | `fetcher.fetch` | asks | FetchRequest: candles that were not observed completely |
 
-Every instance reads all interests. Each wanted feed is a lease, `<kind>.<exchange>.<token>`, for which all instances
-contend; the holder runs the feed. An interest in a candle is an interest in its trades, too.
+Every instance reads all interests. Each partition of the tape is a lease, `slot.<p>`, for which all instances contend;
+the holder runs the wanted feeds of the markets in that partition. An interest in a candle is an interest in its trades,
+too.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ BODIES: dict[str, FeedBody] = {"trade": trades.run, "book": books.run, "ticker":
 
 
 async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
-    """Serve until `stop` is set, then release all feeds. Raises ConfigError for a wrong feed in the configuration."""
+    """Serve until `stop` is set, then release all slots. Raises ConfigError for a wrong feed in the configuration."""
     pinned_feeds = pinned(settings.streamer, instance)
     opening.preload(pro=True)
     await streams.declare_for(bus.jetstream, settings)
@@ -86,10 +87,12 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
             venue = await venues.get(market.exchange)
             return OpenedMarket(venue, await venue.markets.units(market.symbol))
 
-        runner = FeedRunner(bus, settings, instance, leases, open_market, BODIES)
-        supervisor = FeedSupervisor(interests, leases, runner, group, stop)
-        reports = FeedReports(bus, instance, interests, leases, supervisor)
+        partitions = settings.tape.partitions
+        runner = FeedRunner(bus, settings, instance, open_market, BODIES)
+        supervisor = FeedSupervisor(interests, leases, runner, partitions)
+        reports = FeedReports(bus, instance, interests, leases, supervisor, partitions)
         interests.follow(supervisor.reconcile)
+        group.create_task(supervisor.own_slots(stop))
         # Until the last feed has ended.
         stack.enter_context(metrics.writing(lambda: of_feeds(supervisor.statuses())))
         endpoints = _endpoints(instance, Control(venues, interests, reports, stop), reports)
@@ -98,7 +101,6 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
             log.info("serving")
             await stop.wait()
         keeper.cancel()
-        supervisor.end()
 
 
 class Control:

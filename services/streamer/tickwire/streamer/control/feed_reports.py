@@ -14,7 +14,7 @@ from tickwire.errors import Busy, InternalError, NoSuchService, RequestTimeout
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
 from tickwire.observe import logs
-from tickwire.streamer.control.feed_supervisor import FeedSupervisor
+from tickwire.streamer.control.feed_supervisor import FeedSupervisor, slot_of
 from tickwire.streamer.control.interests import Interests
 
 log = logs.get(__name__)
@@ -28,26 +28,25 @@ FEEDS_PER_CHUNK = 500
 class FeedReports:
     """The reports of all instances. Those of this instance, `own`, are read directly."""
 
-    def __init__(self, bus: Bus, instance: str, interests: Interests, leases: Leases, own: FeedSupervisor) -> None:
+    def __init__(
+        self, bus: Bus, instance: str, interests: Interests, leases: Leases, own: FeedSupervisor, partitions: int
+    ) -> None:
         self._bus = bus
         self._instance = instance
         self._interests = interests
         self._leases = leases
         self._own = own
+        self._partitions = partitions
 
     async def of(self, feed: Feed) -> FeedReport:
         """One feed as its owner reports it."""
         subscribers = self._interests.subscribers(feed)
-        owner = self._leases.holder(feed.market.path)
+        # A version before slots owns each feed by itself.
+        owner = self._leases.holder(slot_of(feed, self._partitions)) or self._leases.holder(feed.market.path)
         if owner is None or subscribers == 0:
             return _unreported(feed, subscribers, owner)
-        request = FeedsRequest(exchange=feed.exchange)
-        owners = {owner}
-        if feed.kind == "candle":
-            # The state of built candles is that of their trades, which another instance may own.
-            owners |= {self._leases.holder(Feed("trade", feed.exchange, feed.symbol).path) or owner}
-        answers = await asyncio.gather(*(self._reported_by(each, request) for each in owners))
-        known = {report.feed: report for answer in answers for report in answer or ()}
+        answer = await self._reported_by(owner, FeedsRequest(exchange=feed.exchange))
+        known = {report.feed: report for report in answer or ()}
         return _reported(known, feed, subscribers) or _unreported(feed, subscribers, owner)
 
     async def list_all(self, request: FeedsRequest, call: Call) -> None:

@@ -1,4 +1,4 @@
-"""Runs one feed while this instance holds its lease, again after each failure."""
+"""Runs one feed while this instance owns its slot, again after each failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import partial
 from typing import NamedTuple
 
 from tickwire.bus.connection import Bus
-from tickwire.bus.leases import Lease, Leases
 from tickwire.errors import (
     ConfigError,
     Fenced,
@@ -28,6 +27,7 @@ from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.control.feed_status import FeedStatus, open_feed_status
 from tickwire.streamer.control.feed_venue import FeedVenue
+from tickwire.tape.writer import Confirm
 from tickwire.venues.units import Units
 
 log = logs.get(__name__)
@@ -49,7 +49,7 @@ class OpenedMarket(NamedTuple):
 
 @dataclass
 class SupervisedFeed:
-    """A wanted feed of this instance, which owns it (then it has a status) or contends for it."""
+    """A wanted feed in a slot of this instance. It has a status while it runs; when `stop` is set it finishes."""
 
     feed: Feed
     """Without timeframe."""
@@ -65,31 +65,37 @@ class FeedRunner:
     bus: Bus
     settings: Settings
     instance: str
-    leases: Leases
     open_market: Callable[[Feed], Awaitable[OpenedMarket]]
     bodies: Mapping[str, FeedBody]
 
-    async def run(self, supervised: SupervisedFeed, lease: Lease) -> None:
-        """Run a feed until `lease.stop` is set or another instance takes it over."""
+    async def run(self, supervised: SupervisedFeed, confirm: Confirm) -> None:
+        """Run a feed until `supervised.stop` is set, or until another one wrote on its tape.
+
+        `confirm` is that of the feed's slot. Raises Fenced when this instance does not own the slot any more.
+        """
         feed = supervised.feed
-        confirm = partial(self.leases.confirm, feed.path)
+        fenced = False
+        log.info("feed starts", **feed.fields)
         supervised.status = status = await open_feed_status(self.bus, feed, self.instance, confirm)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(status.run())
-                await self._run_body(supervised, status, lease)
+                await self._run_body(supervised, status, confirm)
                 status.end()
         except* Fenced as group_error:
+            fenced = True
             log.warning("another instance took the feed over", **feed.fields, error=str(leaf(group_error)))
         finally:
             supervised.status = None
+        if fenced:
+            await confirm()
 
-    async def _run_body(self, supervised: SupervisedFeed, status: FeedStatus, lease: Lease) -> None:
+    async def _run_body(self, supervised: SupervisedFeed, status: FeedStatus, confirm: Confirm) -> None:
         feed = supervised.feed
 
         async def body() -> None:
             # The exchange may demand a pause of minutes before it lists its markets.
-            opened = await unless_stopped(lease.stop, self.open_market(feed))
+            opened = await unless_stopped(supervised.stop, self.open_market(feed))
             if opened is None:
                 return
             context = FeedContext(
@@ -99,8 +105,8 @@ class FeedRunner:
                 settings=self.settings.streamer,
                 demand=supervised.demand,
                 status=status,
-                stop=lease.stop,
-                confirm=partial(self.leases.confirm, feed.path),
+                stop=supervised.stop,
+                confirm=confirm,
                 tape=self.settings.tape,
                 units=opened.units,
             )
@@ -112,7 +118,8 @@ class FeedRunner:
             # The exchange or the configuration must change first, which takes long.
             return self.settings.leases.ttl_s * FINAL_RETRY_TTLS if isinstance(leaf(error), _FINAL) else None
 
-        await bulkhead(body, lease.stop, failed=failed, recovered=lambda: log.info("feed works again", **feed.fields))
+        works_again = partial(log.info, "feed works again", **feed.fields)
+        await bulkhead(body, supervised.stop, failed=failed, recovered=works_again)
 
 
 def log_failure(feed: Feed, error: Exception, failures: int) -> None:

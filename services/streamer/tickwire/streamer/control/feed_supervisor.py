@@ -1,41 +1,74 @@
-"""Contends for each wanted feed, and runs those that this instance wins."""
+"""Owns slots of the tape, and runs the wanted feeds of those that this instance owns."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from functools import partial
+from dataclasses import dataclass
+from functools import lru_cache, partial
 
-from tickwire.bus.leases import Leases
+from tickwire.bus.leases import Lease, Leases
+from tickwire.errors import Fenced
 from tickwire.model.feeds import Feed, FeedReport
-from tickwire.process.bulkhead import bulkhead
+from tickwire.model.subjects import tape_partition_of
+from tickwire.observe import logs
+from tickwire.process import lifecycle
+from tickwire.process.bulkhead import bulkhead, reason
 from tickwire.streamer.control.feed_runner import FeedRunner, SupervisedFeed, log_failure
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.control.interests import Interests
 
+log = logs.get(__name__)
+
+
+@lru_cache(maxsize=65_536)
+def slot_of(feed: Feed, partitions: int) -> str:
+    """The name of the lease of a feed's slot: the partition of its market on the tape."""
+    return f"slot.{tape_partition_of(feed.exchange, feed.symbol, partitions)}"
+
+
+@dataclass(frozen=True)
+class _Slot:
+    """A slot that this instance owns, and the tasks of its feeds."""
+
+    lease: Lease
+    feeds: asyncio.TaskGroup
+
 
 class FeedSupervisor:
-    """The feeds of this instance, each a task of `group`. Feeds here have no timeframe. `stop` is the service's."""
+    """The slots and the feeds of this instance. Feeds here have no timeframe.
 
-    def __init__(
-        self,
-        interests: Interests,
-        leases: Leases,
-        runner: FeedRunner,
-        group: asyncio.TaskGroup,
-        stop: asyncio.Event,
-    ) -> None:
+    All feeds of a market are in one slot. A feed that fails does so alone; a slot that is lost takes all its feeds.
+    """
+
+    def __init__(self, interests: Interests, leases: Leases, runner: FeedRunner, partitions: int) -> None:
         self._interests = interests
         self._leases = leases
         self._runner = runner
-        self._group = group
-        self._stop = stop
+        self._partitions = partitions
+        self._slots: dict[str, _Slot] = {}
         self._feeds: dict[Feed, SupervisedFeed] = {}
 
+    async def own_slots(self, stop: asyncio.Event) -> None:
+        """Contend for every slot, and run the feeds of those that are won, until `stop`; then end them gracefully."""
+        await self._until_no_older(stop)
+        async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+            for number in range(self._partitions):
+                hold = partial(self._leases.hold, f"slot.{number}", self._own, stop, slot=number)
+                group.create_task(bulkhead(hold, stop, failed=partial(_log_slot_failure, number)))
+
+    async def _until_no_older(self, stop: asyncio.Event) -> None:
+        """Wait while streamers of a version before slots run: they own each feed by itself, and keep all of them."""
+        await lifecycle.unless_stopped(stop, self._leases.known.wait())
+        if older := self._leases.older:
+            log.warning("streamers of an older version keep the feeds until the last of them ends", instances=older)
+        while self._leases.older and not stop.is_set():
+            await lifecycle.unless_stopped(stop, self._leases.changed())
+
     def reconcile(self, feed: Feed) -> None:
-        """Start, update or stop a feed according to the interests in it."""
-        supervised = self._feeds.get(feed)
-        if not self._interests.wanted(feed) or self._stop.is_set():
+        """Start, update or stop a feed according to the interests in it, if this instance owns its slot."""
+        supervised, slot = self._feeds.get(feed), self._slots.get(slot_of(feed, self._partitions))
+        if slot is None or not self._interests.wanted(feed):
             if supervised is not None:
                 supervised.stop.set()
             return
@@ -44,19 +77,14 @@ class FeedSupervisor:
             supervised.demand.update(demand)
             return
         self._feeds[feed] = supervised = SupervisedFeed(feed, demand)
-        self._group.create_task(self._contend(supervised))
-
-    def end(self) -> None:
-        """Stop every feed. The task group waits for them."""
-        for supervised in self._feeds.values():
-            supervised.stop.set()
+        slot.feeds.create_task(self._run(supervised, slot))
 
     def statuses(self) -> Iterator[FeedStatus]:
-        """The statuses of the feeds that this instance owns."""
+        """The statuses of the feeds that this instance runs."""
         return (each.status for each in self._feeds.values() if each.status is not None)
 
     def reports(self, exchange: str | None) -> list[FeedReport]:
-        """The feeds that this instance owns, of one exchange or of all; of candles, each timeframe."""
+        """The feeds that this instance runs, of one exchange or of all; of candles, each timeframe."""
         return [
             report
             for feed, each in self._feeds.items()
@@ -64,14 +92,42 @@ class FeedSupervisor:
             for report in each.status.feed_reports(each.demand.timeframes)
         ]
 
-    async def _contend(self, supervised: SupervisedFeed) -> None:
-        feed = supervised.feed
-        run = partial(self._runner.run, supervised)
-        hold = partial(self._leases.hold, feed.path, run, supervised.stop, **feed.fields)
+    async def _own(self, lease: Lease) -> None:
+        """Run the wanted feeds of a slot until `lease.stop`, then end them gracefully; cancelled when it is lost."""
+        try:
+            async with asyncio.TaskGroup() as feeds:
+                self._slots[lease.key] = _Slot(lease, feeds)
+                for feed in self._interests.markets():
+                    if slot_of(feed, self._partitions) == lease.key:
+                        self.reconcile(feed)
+                await lease.stop.wait()
+                self._release(lease.key)
+        except* Fenced as errors:
+            log.warning("another instance took the slot over", error=str(lifecycle.leaf(errors)), **lease.logged)
+        finally:
+            self._release(lease.key)
+
+    def _release(self, key: str) -> None:
+        """Start no further feeds in a slot, and stop those that run. Its task group waits for them."""
+        self._slots.pop(key, None)
+        for feed, supervised in self._feeds.items():
+            if slot_of(feed, self._partitions) == key:
+                supervised.stop.set()
+
+    async def _run(self, supervised: SupervisedFeed, slot: _Slot) -> None:
+        feed, key = supervised.feed, slot.lease.key
+        run = partial(self._runner.run, supervised, partial(self._leases.confirm, key))
         try:
             # A failure outside the feed's body must not end other feeds, either.
-            await bulkhead(hold, supervised.stop, failed=partial(log_failure, feed))
+            await bulkhead(run, supervised.stop, failed=partial(log_failure, feed))
+        except Fenced:
+            self._release(key)
+            raise
         finally:
             del self._feeds[feed]
         # It may have been requested again while it ended.
         self.reconcile(feed)
+
+
+def _log_slot_failure(number: int, error: Exception, failures: int) -> None:
+    log.error("slot failed", slot=number, failures=failures, error=reason(error), exc_info=error)

@@ -58,7 +58,7 @@ class Interests:
     def follow(self, on_change: Callable[[Feed], None]) -> None:
         """Call `on_change(market)` for each market that is wanted now, then after each change of its interests."""
         self._on_change = on_change
-        for market in {each for feed in self._of for each in _markets(feed)}:
+        for market in self.markets():
             on_change(market)
 
     # ---- the demand
@@ -66,6 +66,10 @@ class Interests:
     def feeds(self) -> list[Feed]:
         """Every feed with a subscriber."""
         return list(self._of)
+
+    def markets(self) -> set[Feed]:
+        """Every market with a subscriber."""
+        return {market for feed in self._of for market in _markets(feed)}
 
     def subscribers(self, feed: Feed) -> int:
         """The number of subscribers of a feed; each candle feed of a symbol counts as one of its trades."""
