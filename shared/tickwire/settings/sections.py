@@ -178,7 +178,7 @@ class SinkSettings(_Section):
 
 
 class LeaseSettings(_Section):
-    """A lease expires `ttl_s` after its holder's last renewal."""
+    """The session of an instance, and with it its leases, ends `ttl_s` after the last renewal."""
 
     ttl_s: float = Field(default=2.0, ge=1.0, le=60.0)
 
