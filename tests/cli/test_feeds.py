@@ -316,7 +316,7 @@ async def test_status_has_services_leases_feeds_and_the_jobs_that_run_in_one(
     assert job["state"] in ("queued", "running")
     assert [(feed["kind"], feed["symbol"]) for feed in found["feeds"]] == [("ticker", "BTC/USDT")]
     shown = (await running.run("status")).out
-    for part in (job["id"], "ticker binance BTC/USDT", "streamer", "TICKERS", "ticker.binance.BTC-USDT"):
+    for part in (job["id"], "ticker binance BTC/USDT", "streamer", "TICKERS", "slot.0"):
         assert part in shown
     async with command(running.folder, running.env, "status", "--watch") as watching:
         lines = Lines(watching)
