@@ -130,6 +130,8 @@ async def test_a_slot_that_is_lost_takes_its_feeds_and_no_others(bus: Bus) -> No
                 return {each.feed for each in await reports(bus) if each.owner == "one"} == {OTHER}
 
             await until(lost)
+            # They were cancelled: another one may have them.
+            assert [each.event for each in statuses.said if each.event == "stopped"] == []
             # The entry names no session, so it ends after a TTL.
             await live_at(bus, MARKET, "one")
             for feed in (*MARKET, OTHER):
