@@ -261,6 +261,6 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 
 # Spot, USD-M and COIN-M, "Kline/Candlestick Data". COIN-M: `volume` is in contracts, "Base asset volume" is the eighth.
-_FORMS = CandleForms(spot=by_position(), linear=by_position(), inverse=by_position(volume=7))
+_FORMS = CandleForms(spot=by_position(), linear=by_position(), inverse=by_position((1, 2, 3, 4, 7)))
 
 DIALECT = Dialect(decode=decode, candles=_FORMS, is_spot_url=is_spot_url, refusal=refusal, stream_params=stream_params)

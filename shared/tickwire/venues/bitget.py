@@ -279,7 +279,7 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 # "Get Candlestick Data": of inverse contracts the seventh is the volume in quote currency.
 _BASE = by_position(path=("data",))
-_FORMS = CandleForms(spot=_BASE, linear=_BASE, inverse=by_position(volume=6, path=("data",)))
+_FORMS = CandleForms(spot=_BASE, linear=_BASE, inverse=by_position((1, 2, 3, 4, 6), path=("data",)))
 
 DIALECT = Dialect(
     decode=decode, candles=_FORMS, market_name=market_name, checksum=checksum, stream_params=stream_params

@@ -244,6 +244,6 @@ def unsubscribe_params(market: Mapping[str, Any], method: str) -> dict[str, Any]
 
 # "Get Kline": `volume` of inverse contracts is in quote currency, `turnover` in base currency.
 _BASE = by_position(path=("result", "list"))
-_FORMS = CandleForms(spot=_BASE, linear=_BASE, inverse=by_position(volume=6, path=("result", "list")))
+_FORMS = CandleForms(spot=_BASE, linear=_BASE, inverse=by_position((1, 2, 3, 4, 6), path=("result", "list")))
 
 DIALECT = Dialect(decode=decode, candles=_FORMS, is_spot_url=is_spot_url, unsubscribe_params=unsubscribe_params)

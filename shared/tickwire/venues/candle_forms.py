@@ -100,23 +100,14 @@ class CandleTexts(list[Raw]):
 
 
 def by_position(
-    open: int = 1,  # noqa: A002
-    high: int = 2,
-    low: int = 3,
-    close: int = 4,
-    volume: int = 5,
-    *,
-    path: tuple[str, ...] = (),
-    unit_ms: int = 1,
+    places: tuple[int, int, int, int, int] = (1, 2, 3, 4, 5), *, path: tuple[str, ...] = (), unit_ms: int = 1
 ) -> CandleForm:
-    """A candle is an array that begins with its time; the others are the positions of its numbers."""
-    places = {0: "time", open: "open", high: "high", low: "low", close: "close", volume: "volume"}
-    fields: list[tuple[str, Any]] = []
-    for place in range(max(places) + 1):
-        name = places.get(place, f"unused_{place}")
-        fields.append((name, int if place == 0 else float if place in places else Any))
-    candle = msgspec.defstruct("Candle", fields, array_like=True, gc=False)
-    return CandleForm(candle, path, unit_ms)
+    """A candle is an array that begins with its time; `places` are those of open, high, low, close and volume."""
+    names = dict(zip((0, *places), _FIELDS, strict=True))
+    fields: list[tuple[str, Any]] = [("time", int)]
+    for place in range(1, max(places) + 1):
+        fields.append((names[place], float) if place in names else (f"unused_{place}", Any))
+    return CandleForm(msgspec.defstruct("Candle", fields, array_like=True, gc=False), path, unit_ms)
 
 
 def by_name(names: tuple[str, str, str, str, str, str], *, path: tuple[str, ...] = (), unit_ms: int = 1) -> CandleForm:

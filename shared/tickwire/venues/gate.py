@@ -336,6 +336,6 @@ def is_spot_url(url: str) -> bool:
 # Spot, "Market K-line chart": time (s), quote volume, close, high, low, open, base volume. Futures, "Futures market
 # K-line chart": objects.
 _CONTRACTS = by_name(("t", "o", "h", "l", "c", "v"), unit_ms=1000)
-_FORMS = CandleForms(spot=by_position(5, 3, 4, 2, 6, unit_ms=1000), linear=_CONTRACTS, inverse=_CONTRACTS)
+_FORMS = CandleForms(spot=by_position((5, 3, 4, 2, 6), unit_ms=1000), linear=_CONTRACTS, inverse=_CONTRACTS)
 
 DIALECT = Dialect(decode=decode, candles=_FORMS, is_spot_url=is_spot_url)

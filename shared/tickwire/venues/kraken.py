@@ -293,7 +293,7 @@ def unsubscription(names: Sequence[str]) -> dict[str, Any]:
 
 
 # "Get OHLC Data": the list is called as the pair; time (s), open, high, low, close, vwap, volume.
-_FORMS = CandleForms(spot=by_position(volume=6, path=("result", ANY), unit_ms=1000))
+_FORMS = CandleForms(spot=by_position((1, 2, 3, 4, 6), path=("result", ANY), unit_ms=1000))
 
 DIALECT = Dialect(
     decode=decode,

@@ -331,6 +331,6 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
 # Spot, "Get Klines": time (s), open, close, high, low, volume. Futures, "Get Klines": time (ms), open, high, low,
 # close, volume.
 _FUTURES = by_position(path=("data",))
-_FORMS = CandleForms(spot=by_position(1, 3, 4, 2, path=("data",), unit_ms=1000), linear=_FUTURES, inverse=_FUTURES)
+_FORMS = CandleForms(spot=by_position((1, 3, 4, 2, 5), path=("data",), unit_ms=1000), linear=_FUTURES, inverse=_FUTURES)
 
 DIALECT = Dialect(decode=decode, candles=_FORMS, stream_params=stream_params)

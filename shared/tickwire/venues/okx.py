@@ -320,7 +320,7 @@ def stream_params(options: Mapping[str, Any], method: str) -> dict[str, Any]:
 
 
 # "Get candlesticks": `vol` of contracts is in contracts, `volCcy` in base currency.
-_CONTRACTS = by_position(volume=6, path=("data",))
+_CONTRACTS = by_position((1, 2, 3, 4, 6), path=("data",))
 _FORMS = CandleForms(spot=by_position(path=("data",)), linear=_CONTRACTS, inverse=_CONTRACTS)
 
 DIALECT = Dialect(decode=decode, candles=_FORMS, stream_params=stream_params, drop_aggregated=drop_aggregated)
