@@ -58,6 +58,15 @@ def test_a_page_of_nothing_but_what_is_no_candle_is_to_be_asked_again(row: Any) 
         parse_page([row], grid("1m"), START + DAY)
 
 
+@given(sound=st.sets(st.integers(1, 40), min_size=1), bad=st.sets(st.integers(0, 41)))
+def test_the_interval_of_a_rejected_row_is_doubtful_unless_a_sound_row_has_it(sound: set[int], bad: set[int]) -> None:
+    page = [good(minute) for minute in sound] + [good(minute, -1.0) for minute in bad]
+    found = parse_page(sorted(page), grid("1m"), START + DAY)
+    doubtful = {minute for minute in range(-5, 50) for doubt in found.doubts if good(minute)[0] in range(*doubt)}
+    # Nothing is proven behind the candle after the last sound row.
+    assert doubtful == {minute for minute in bad - sound if minute <= max(sound) + 1}
+
+
 @pytest.mark.parametrize("answer", ["[[1717", None, {}])
 def test_what_is_no_list_is_to_be_asked_again(answer: object) -> None:
     with pytest.raises(BadRows):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TypeAlias, TypeGuard
 
 import msgspec
@@ -205,9 +205,14 @@ def _doubts(checked: Sequence[Row | str], answer: Sequence[object], grid: Grid, 
 def _between(doubts: list[Range], rows: Sequence[Row], grid: Grid) -> list[Range]:
     """The parts of `doubts` outside the intervals of sound rows."""
     holes = [Range(grid.next_open(a[0]), b[0]) for a, b in pairwise(rows) if grid.next_open(a[0]) < b[0]]
-    ends = [Range(-(2**62), rows[0][0]), Range(grid.next_open(rows[-1][0]), 2**62)]
-    return merge(
-        Range(max(doubt.since, hole.since), min(doubt.until, hole.until))
-        for doubt in doubts
-        for hole in [*holes, *ends]
-    )
+    outside = [Range(-(2**62), rows[0][0]), *holes, Range(grid.next_open(rows[-1][0]), 2**62)]
+    found, place = [], 0
+    # Both are ascending: a page of which every second row is rejected took 0.17 s with each compared to each.
+    for doubt in doubts:
+        while outside[place].until <= doubt.since:
+            place += 1
+        for hole in islice(outside, place, None):
+            if hole.since >= doubt.until:
+                break
+            found.append(Range(max(doubt.since, hole.since), min(doubt.until, hole.until)))
+    return merge(found)
