@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from streamed.harness import cpu_ns, median
-from streamed.stored import Batched, Confirmed, Pipelined, Unacknowledged, Writing
+from streamed.stored import Batched, Confirmed, Pipelined, Writing
 from tickwire.bus import embedded
 from tickwire.process import children
 
@@ -65,7 +65,6 @@ CASES = (
     EIGHT,
     replace(BATCH, what="batches, 1 stream", streams=1),
     BATCH,
-    Case("no acknowledgement, no fence", "unacknowledged"),
     replace(BATCH, what="batches, 1,000 bytes", payload=1000),
     replace(BATCH, what="batches, 10,000 bytes", payload=10_000),
     replace(NOW, what="one in flight, no consumer", consumer=False),
@@ -171,10 +170,8 @@ def writing(client: Client, case: Case, subjects: int) -> Writing:
             return Confirmed(client, case.streams, payload, subjects)
         case "pipelined":
             return Pipelined(client, case.streams, payload)
-        case "batched":
-            return Batched(client, case.streams, payload)
         case _:
-            return Unacknowledged(client, case.streams, payload)
+            return Batched(client, case.streams, payload)
 
 
 async def send(way: Writing, load: Load) -> None:

@@ -81,23 +81,6 @@ class Acks:
         assert not self.errors, self.errors[:3]
 
 
-class Unacknowledged:
-    """Published to the streams without a reply subject and without a fence: the least that a message costs."""
-
-    def __init__(self, client: Client, streams: int, payload: bytes) -> None:
-        self._client = client
-        self._streams = streams
-        self._payload = payload
-
-    async def write(self, number: int) -> None:
-        """See `Writing`."""
-        await self._client.publish(subject(number, self._streams), self._payload)
-
-    async def finish(self) -> None:
-        """See `Writing`."""
-        await self._client.flush()
-
-
 class Confirmed:
     """One message of each subject in flight, bound to the sequence of the subject's last one."""
 
