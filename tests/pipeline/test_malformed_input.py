@@ -51,9 +51,10 @@ FILLED = {
 HONEST = {
     "exchange": "binance",
     "symbol": "BTC/USDT",
-    "timeframe": "1m",
+    # A request that loses its `until` is valid: of hours it orders thirty pages, of minutes 1,500.
+    "timeframe": "1h",
     "since": SINCE,
-    "until": SINCE + 10 * MINUTE,
+    "until": SINCE + 600 * MINUTE,
     "kind": "trade",
     "subscriber": "me",
     "level": "info",
