@@ -245,7 +245,9 @@ def test_columns_are_no_key_and_go_with_their_data_file(tmp_path: Path) -> None:
     columns = columns_file(tmp_path)
     assert opened(tmp_path, 2).keys() == [KEY]
     assert columns.exists()
+    for name in ("notes.columns", "binance_BTC-USDT_9x.columns"):
+        (tmp_path / name).write_text("of another program")
     data_file(tmp_path).unlink()
     (tmp_path / "binance_BTC-USDT_1m.meta.json").unlink()
     opened(tmp_path, 3)
-    assert not columns.exists()
+    assert sorted(path.name for path in tmp_path.glob("*.columns")) == ["binance_BTC-USDT_9x.columns", "notes.columns"]

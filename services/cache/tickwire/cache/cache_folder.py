@@ -54,22 +54,15 @@ class CacheFolder:
             for ending in (".csv", ".meta.json"):
                 if name.endswith(ending):
                     stems.add(name.removesuffix(ending))
-        found = []
-        for stem in stems:
-            try:
-                key = subjects.key_of_stem(stem)
-                timeframes.parse(key.timeframe)
-            except (BadRequest, UnsupportedTimeframe):
-                continue
-            found.append(key)
-        return found
+        return [key for stem in stems if (key := _key_of(stem)) is not None]
 
     def sweep(self, partition: int) -> None:
         """Remove the temporary files of a partition that a crash left, and columns of data files that are gone."""
         prefix = f".partition-{partition}.tmp-"
         names = set(self.disk.names(self.directory))
         for name in names:
-            is_left = name.endswith(COLUMNS) and name.removesuffix(COLUMNS) + ".csv" not in names
+            stem = name.removesuffix(COLUMNS)
+            is_left = stem != name and f"{stem}.csv" not in names and _key_of(stem) is not None
             if name.startswith(prefix) or is_left:
                 # Another partition's owner may remove the columns at the same time.
                 with suppress(FileNotFoundError):
@@ -134,3 +127,13 @@ class CacheFolder:
         """The error for a file that the cache did not write in this form."""
         where = f"{path}, line {line}" if line else path
         return CacheFileError(f"{where}: {message}", REPAIR.format(" ".join(key)), path=path, line=line)
+
+
+def _key_of(stem: str) -> Key | None:
+    """The key that a file is named after, None if it is named otherwise."""
+    try:
+        key = subjects.key_of_stem(stem)
+        timeframes.parse(key.timeframe)
+    except (BadRequest, UnsupportedTimeframe):
+        return None
+    return key
