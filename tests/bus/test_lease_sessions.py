@@ -9,13 +9,14 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.lease_view import weight
-from tickwire.bus.leases import TTLS_PER_QUESTION, Lease, Leases, open_leases
+from tickwire.bus.leases import TTLS_PER_QUESTION, Lease, Leases, open_leases, open_leases_unannounced
 from tickwire.errors import Fenced
 from tickwire.process import children
 from tickwire.settings import NatsSettings
@@ -29,9 +30,9 @@ LONG_S = 30.0
 
 
 @asynccontextmanager
-async def joined(url: str, name: str, ttl_s: float) -> AsyncIterator[Leases]:
+async def joined(url: str, name: str, ttl_s: float, joins: Any = open_leases) -> AsyncIterator[Leases]:
     stop = asyncio.Event()
-    async with connect(NatsSettings(url=url), name=name) as bus, open_leases(bus, "test", name, ttl_s, stop) as leases:
+    async with connect(NatsSettings(url=url), name=name) as bus, joins(bus, "test", name, ttl_s, stop) as leases:
         yield leases
 
 
@@ -150,6 +151,22 @@ async def test_two_processes_of_one_name_do_not_take_turns(bus: Bus, broker: str
             assert await two.says("released") == [second]
         (third,) = await one.says("held")
         assert second < third
+
+
+async def test_an_instance_that_is_slow_to_claim_gets_its_leases_once_it_does(bus: Bus, broker: str) -> None:
+    """Nobody counts on it before: it would have let its turn pass."""
+    keys, stop = keys_of("slow", "quick", 4), asyncio.Event()
+    async with joined(broker, "slow", 1.0, open_leases_unannounced) as slow, joined(broker, "quick", 1.0) as quick:
+        await until(lambda: "quick" in slow.members)
+        async with asyncio.TaskGroup() as group:
+            for key in keys:
+                group.create_task(quick.hold(key, until_released, stop))
+            await until(lambda: len(quick.held) == 4)
+            for key in keys:
+                group.create_task(slow.hold(key, until_released, stop))
+            await slow.session.announce(claims=True)
+            await until(lambda: len(slow.held) == 4)
+            stop.set()
 
 
 async def test_a_lease_of_a_session_that_nobody_has_is_free_at_once(bus: Bus, broker: str) -> None:

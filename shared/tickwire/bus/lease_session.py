@@ -45,6 +45,7 @@ class Session:
             host=socket.gethostname(),
             pid=os.getpid(),
             started=now_ms(),
+            claims=False,
         )
         self._revision = 0
         self._valid_until = 0.0
@@ -150,11 +151,15 @@ class Session:
             raise TakenOver
         return last.revision
 
-    async def _leave(self, stop: asyncio.Event) -> None:
-        await stop.wait()
-        self._instance = msgspec.structs.replace(self._instance, leaving=True)
+    async def announce(self, claims: bool) -> None:
+        """Tell the others whether this instance claims leases."""
+        self._instance = msgspec.structs.replace(self._instance, claims=claims)
         if self.id:
             await self._renew()
+
+    async def _leave(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        await self.announce(claims=False)
 
     def _is_of_another(self, last: Entry) -> bool:
         """Whether an entry is that of another live process which has this instance's name."""

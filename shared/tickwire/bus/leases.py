@@ -14,11 +14,10 @@ fenced by the epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -27,6 +26,7 @@ from nats.js.api import DeliverPolicy
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.entry_ages import EntryAges
+from tickwire.bus.lease import Epoch, Lease, Work
 from tickwire.bus.lease_bucket import STREAM, Entry, LeaseBucket, TakenOver, session_in
 from tickwire.bus.lease_session import RENEWALS_PER_TTL, Session
 from tickwire.bus.lease_view import Holder, LeaseView
@@ -37,42 +37,13 @@ from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
 
+__all__ = ["Epoch", "Lease", "Leases", "Work", "open_leases", "open_leases_unannounced"]
+
 log = logs.get(__name__)
 
 
 TTLS_PER_QUESTION = 10
 """How often who waits for a lease asks whether it is held: its release was missed if the broker was away for long."""
-
-
-class Epoch(NamedTuple):
-    """Orders the holders of a lease: `generation` is when the bucket was made (ms), `revision` its sequence.
-
-    A wiped broker counts revisions from 1 again; its later generation keeps the order.
-    """
-
-    generation: int
-    revision: int
-
-
-@dataclass(frozen=True)
-class Lease:
-    """A lease that this instance holds since `since` (ms). When `stop` is set, finish: the lease is handed over."""
-
-    key: str
-    epoch: Epoch
-    since: int
-    fields: Mapping[str, object] = field(default_factory=dict)
-    """Added to its log lines."""
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def logged(self) -> dict[str, object]:
-        """Fields of its log lines."""
-        return {"lease": self.key, "epoch": self.epoch.revision, **self.fields}
-
-
-Work = Callable[[Lease], Awaitable[None]]
-"""What the holder of a lease does; returns when `lease.stop` is set."""
 
 
 @dataclass
@@ -112,7 +83,7 @@ class Leases:
 
     @property
     def members(self) -> set[str]:
-        """The live instances of the service."""
+        """The live instances of the service that claim leases, this one included."""
         return set(self._view.members)
 
     @property
@@ -161,7 +132,7 @@ class Leases:
         value = self._bucket.instance_in(entry)
         self._ages.see(entry, untimed=not entry.gone and not entry.expires)
         self._view.see_session(entry.name, 0 if value is None else session_in(entry, value))
-        self._view.see_member(entry.name, value is not None and not value.leaving)
+        self._view.see_member(entry.name, value is not None and value.claims)
 
     def _observe_lease(self, entry: Entry) -> None:
         held = self._held.get(entry.name)
@@ -325,6 +296,17 @@ async def open_leases(
 
     Leave every `hold` before leaving the block. `metrics` reports the leases, and the session's health as readiness.
     """
+    async with open_leases_unannounced(bus, service, instance, ttl_s, stop, metrics) as leases:
+        # Before the session's first entry is written.
+        await leases.session.announce(claims=True)
+        yield leases
+
+
+@asynccontextmanager
+async def open_leases_unannounced(
+    bus: Bus, service: str, instance: str, ttl_s: float, stop: asyncio.Event, metrics: Metrics | None = None
+) -> AsyncIterator[Leases]:
+    """The same, but no other instance counts on this one's claims before `leases.session.announce(claims=True)`."""
     generation = await streams.read_created_ms(bus.jetstream, STREAM)
     closed = asyncio.Event()
     bucket = LeaseBucket(bus, service, instance, ttl_s)

@@ -32,7 +32,7 @@ from typing import Any, TypeVar
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.leases import open_leases
+from tickwire.bus.leases import open_leases_unannounced
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import BadRequest, Busy
 from tickwire.exchange import opening
@@ -78,7 +78,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
     async with (
         AsyncExitStack() as stack,
         open_venue_pool(settings) as venues,
-        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        open_leases_unannounced(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
         asyncio.TaskGroup() as group,
         open_interests(bus, settings.streamer) as interests,
     ):

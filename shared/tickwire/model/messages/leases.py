@@ -23,8 +23,8 @@ class LeaseHolder(Struct, frozen=True, kw_only=True):
 class Instance(Struct, frozen=True, kw_only=True):
     """The value of an instance in bucket LEASES: a live service process, and its session.
 
-    `session` is the revision of the session's first entry; 0 in the first entry itself. `leaving` means that the
-    instance claims no leases any more, and finishes those that it holds.
+    `session` is the revision of the session's first entry; 0 in the first entry itself. An instance that does not
+    claim leases yet, or any more, has `claims` false: nobody waits for it.
     """
 
     instance: Name
@@ -33,4 +33,4 @@ class Instance(Struct, frozen=True, kw_only=True):
     pid: Count
     started: Time
     session: Count = 0
-    leaving: bool = False
+    claims: bool = True

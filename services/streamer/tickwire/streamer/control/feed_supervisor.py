@@ -56,6 +56,9 @@ class FeedSupervisor:
             for number in range(self._partitions):
                 hold = partial(self._leases.hold, f"slot.{number}", self._own, stop, slot=number)
                 group.create_task(bulkhead(hold, stop, failed=partial(_log_slot_failure, number)))
+            # Not before: an instance that lets its turn pass does not get a lease later.
+            if not stop.is_set():
+                await self._leases.session.announce(claims=True)
 
     async def _until_no_older(self, stop: asyncio.Event) -> None:
         """Wait while streamers of a version before slots run: they own each feed by itself, and keep all of them."""
