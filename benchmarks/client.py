@@ -34,12 +34,14 @@ from tickwire.client import Client, Key
 from tickwire.client import connect as connect_client
 from tickwire.model import messages, subjects
 from tickwire.model.feeds import Feed, FeedReport, StartRequest, StopRequest, Trade, Trades
+from tickwire.model.feeds.layout import TapeLayout
 from tickwire.model.messages import CandlePage, Row
 from tickwire.process import children
 from tickwire.settings import NatsSettings
 
 KEY = Key("binance", "BTC/USDT", "1m")
 FEED = Feed("trade", "binance", "BTC/USDT")
+SUBJECT = TapeLayout(8).place_of(FEED).subject
 MINUTE = 60_000
 START = 1_700_000_040_000
 CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
@@ -136,7 +138,9 @@ async def publish(bus: Bus, count: int, each: int, last: int) -> int:
         ]
         message = Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=START)
         headers = {"Nats-Expected-Last-Subject-Sequence": str(last)}
-        last = (await bus.jetstream.publish(FEED.tape, messages.encode(message), headers=headers)).seq
+        last = (
+            await bus.jetstream.publish(TapeLayout(8).place_of(FEED).subject, messages.encode(message), headers=headers)
+        ).seq
     return last
 
 

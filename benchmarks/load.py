@@ -45,7 +45,7 @@ from tickwire.model.feeds import FeedList, FeedsRequest, StartRequest
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.subjects import Key
 from tickwire.process import children
-from tickwire.settings import NatsSettings
+from tickwire.settings import NatsSettings, TapeSettings
 
 # How influxd is started stands in the tests.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -145,6 +145,12 @@ async def start_feeds(bus: Bus, symbols: list[str]) -> int:
         if states["live"] == len(feeds):
             return len(feeds)
         await asyncio.sleep(0.5)
+
+
+async def trade_messages(bus: Bus) -> int:
+    """Return how many messages of trades were appended so far."""
+    names = [f"{streams.TRADES}-{number}" for number in range(TapeSettings().partitions)]
+    return sum([(await bus.jetstream.stream_info(name)).state.last_seq for name in names])
 
 
 async def backfill(bus: Bus, symbols: list[str], rows: int) -> tuple[float, int]:
@@ -308,12 +314,12 @@ async def main(options: argparse.Namespace) -> None:
         for service in services:
             service.begin()
         async with scraping(services) as scraped:
-            before = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
+            before = await trade_messages(bus)
             began = time.perf_counter()
             took, fetched = await backfill(bus, symbols, options.rows)
             await asyncio.sleep(max(0.0, options.seconds - (time.perf_counter() - began)))
             elapsed = time.perf_counter() - began
-            appended = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq - before
+            appended = await trade_messages(bus) - before
             load = f"{feeds} feeds at {options.rate:g} trades/s a symbol"
             console.print(costs(f"{load}, {options.level} logs, {elapsed:.0f} s", services, elapsed, scraped))
         console.print(f"history: {fetched:,} candles of 48 keys durable after {took:.1f} s ({fetched / took:,.0f}/s)")

@@ -26,6 +26,7 @@ from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades
+from tickwire.model.feeds.layout import TapeLayout
 from tickwire.model.messages import SinkTotals
 from tickwire.process import children
 from tickwire.settings import NatsSettings
@@ -36,6 +37,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.influx import influxdb
 
 SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
+LAYOUT = TapeLayout(8)
+STREAMS = [f"{streams.TRADES}-{number}" for number in range(LAYOUT.partitions)]
 START = 1_700_000_000_000
 CONSOLE = Console(width=None if sys.stdout.isatty() else 120)
 
@@ -58,25 +61,27 @@ async def fill(bus: Bus, count: int, each: int) -> None:
         message = Trades(
             exchange="binance", symbol=symbol, trades=[trade(n) for n in range(first, first + each)], received=START
         )
-        await bus.jetstream.publish(Feed("trade", "binance", symbol).tape, messages.encode(message))
+        await bus.jetstream.publish(LAYOUT.place_of(Feed("trade", "binance", symbol)).subject, messages.encode(message))
 
 
 async def acknowledged(bus: Bus) -> None:
     """Wait until the sink has written the tape."""
-    while True:
-        try:
-            info = await bus.jetstream.consumer_info(streams.TRADES, "sink")
-            state = (await bus.jetstream.stream_info(streams.TRADES)).state
-            if info.ack_floor and info.ack_floor.stream_seq == state.last_seq:
-                return
-        except nats.js.errors.NotFoundError:
-            pass
-        await asyncio.sleep(0.02)
+    for stream in STREAMS:
+        while True:
+            try:
+                info = await bus.jetstream.consumer_info(stream, "sink")
+                state = (await bus.jetstream.stream_info(stream)).state
+                if info.ack_floor and info.ack_floor.stream_seq == state.last_seq:
+                    break
+            except nats.js.errors.NotFoundError:
+                pass
+            await asyncio.sleep(0.02)
 
 
 async def sunk(bus: Bus, folder: Path, url: str, count: int, each: int) -> tuple[float, float]:
     """Return trades per second, and CPU per trade (us) of the sink."""
-    await bus.jetstream.purge_stream(streams.TRADES)
+    for stream in STREAMS:
+        await bus.jetstream.purge_stream(stream)
     env = {
         **os.environ,
         "TICKWIRE_NATS_URL": bus.url,

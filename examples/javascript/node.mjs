@@ -30,8 +30,8 @@ console.error("candles:", JSON.stringify(candles.rows));
 // Live trades, and those that were missed.
 const subject = `md.trade.${exchange}.${token(symbol)}`;
 const of = (message) => taped((name) => message.headers.get(name), message.json());
-const readBack = async (after) => {
-  const { subject: api, request } = readBackRequest(subject, after);
+const readBack = async (after, last) => {
+  const { subject: api, request } = readBackRequest(last, after);
   const found = [];
   for await (const answer of await nc.requestMany(api, JSON.stringify(request), { strategy: "sentinel", maxWait: 5_000 })) {
     if (answer.data.length > 0) found.push(of(answer));

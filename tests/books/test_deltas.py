@@ -12,7 +12,7 @@ import pytest
 from books.book_feed import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
 from support.feeds import ScriptedVenue, body, within
 from support.hearing import Heard, listening
-from tickwire.bus import streams
+from support.tapes import TRADES_STREAM
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
 from tickwire.model.feeds import BookDelta, BookDeltas, Feed, Level
@@ -201,7 +201,7 @@ async def test_changes_go_on_with_a_snapshot_when_the_stream_dropped_all_of_them
     async with body(bus, books.run, FEED, Demand(depth=20, cadence_ms=0, deltas=True)) as running:
         await made_live(running)
         await rebuilt(deltas, 10)
-        await bus.jetstream.purge_stream(streams.BOOK_DELTAS)
+        await bus.jetstream.purge_stream(TRADES_STREAM.replace("TRADES", "BOOK_DELTAS"))
         (await running.venue.sink()).take([diff(11, [(99.0, 11.0)])], 1000)
         tops = await rebuilt(deltas, 11)
         assert tops[11][0][1] == (99.0, 11.0)

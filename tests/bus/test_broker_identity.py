@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from support.ports import free_port
 from support.processes import environment, running_service
+from support.tapes import TRADES_STREAM
 from tickwire.bus import broker_identity, streams
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus.broker_identity import broker_unchanged, describe_change
@@ -48,7 +49,7 @@ async def test_a_stream_that_is_deleted_and_made_again_ends_the_block(
     monkeypatch.setattr(broker_identity, "EVERY_S", 0.1)
     config = (await bus.jetstream.stream_info(streams.TICKERS)).config
     with pytest.raises(BrokerChanged, match="TICKERS"):
-        async with asyncio.timeout(60), broker_unchanged(bus, [streams.TRADES, streams.TICKERS], Metrics()):
+        async with asyncio.timeout(60), broker_unchanged(bus, [TRADES_STREAM, streams.TICKERS], Metrics()):
             await bus.jetstream.delete_stream(streams.TICKERS)
             await bus.jetstream.add_stream(config)
             await asyncio.Event().wait()
@@ -63,7 +64,7 @@ async def test_a_broker_that_was_wiped_is_seen_at_the_reconnection(
         async with asyncio.timeout(100), connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
             with pytest.raises(BrokerChanged, match="another one, or was wiped"):
-                async with broker_unchanged(bus, [streams.TRADES, streams.TICKERS], Metrics()):
+                async with broker_unchanged(bus, [TRADES_STREAM, streams.TICKERS], Metrics()):
                     await old.aclose()
                     async with embedded_broker.embedded(tmp_path / "two", port=int(url.rpartition(":")[2])):
                         await asyncio.Event().wait()

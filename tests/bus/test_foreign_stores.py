@@ -12,6 +12,7 @@ import pytest
 from support.brokers import Server
 from support.ports import free_port
 from support.processes import environment, tickwire
+from support.tapes import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.requests import retry_jetstream
@@ -20,7 +21,7 @@ from tickwire.settings import NatsSettings, Settings
 
 pytestmark = pytest.mark.faults
 
-SUBJECT = "tape.trade.binance.BTC-USDT"
+SUBJECT = BTC_SUBJECT
 
 
 def server(folder: Path, name: str, store: Path, cluster: str = "") -> Server:
@@ -101,7 +102,7 @@ async def test_declare_refuses_a_cluster_with_a_server_on_the_store_of_a_single_
             assert (await bus.jetstream.account_info()).streams == 0, "one was made"
     # Where it came from, it is as it was.
     async with alone(tmp_path / "again", stores[0]) as broker, on(broker) as bus:
-        assert (await bus.jetstream.stream_info("TRADES")).state.last_seq == 5
+        assert (await bus.jetstream.stream_info(TRADES_STREAM)).state.last_seq == 5
         await streams.declare_for(bus.jetstream, wanted(1))
 
 
@@ -125,7 +126,7 @@ async def test_declare_refuses_a_single_broker_on_a_store_of_a_cluster_until_tha
                 await streams.declare_for(bus.jetstream, wanted(1))
     async with clustered(tmp_path / "back", stores) as brokers, on(brokers[1]) as bus:
         await streams.declare_for(bus.jetstream, wanted(3))
-        assert (await bus.jetstream.stream_info("TRADES")).state.messages == 5
+        assert (await bus.jetstream.stream_info(TRADES_STREAM)).state.messages == 5
 
 
 async def test_a_stream_that_is_written_to_at_once_and_one_that_was_removed_are_no_others(tmp_path: Path) -> None:

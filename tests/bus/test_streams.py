@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from support.brokers import Server
 from support.ports import free_port
+from support.tapes import BTC_SUBJECT, TRADES_STREAM
 from tickwire import settings as config
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -25,9 +26,9 @@ pytestmark = pytest.mark.actors
 TAPE = """
 [tape]
 trades_age_s = 7200
-trades_bytes = 4194304
+trades_bytes = 33554432
 deltas_age_s = 60
-deltas_bytes = 2097152
+deltas_bytes = 16777216
 """
 
 
@@ -39,12 +40,12 @@ async def limits(bus: Bus, stream: str) -> tuple[int, int]:
 
 
 async def test_a_changed_retention_of_the_tape_reaches_existing_streams(bus: Bus, tmp_path: Path) -> None:
-    assert await limits(bus, "TRADES") == (86_400 * 10**9, 1 << 30)
+    assert await limits(bus, "TRADES-7") == (86_400 * 10**9, 1 << 27)
     file = tmp_path / "tickwire.toml"
     file.write_text(TAPE)
     await streams.declare_for(bus.jetstream, config.load(file))
-    assert await limits(bus, "TRADES") == (7200 * 10**9, 4_194_304)
-    assert await limits(bus, "BOOK_DELTAS") == (60 * 10**9, 2_097_152)
+    assert await limits(bus, "TRADES-0") == (7200 * 10**9, 4_194_304)
+    assert await limits(bus, "BOOK_DELTAS-7") == (60 * 10**9, 2_097_152)
 
 
 async def test_the_oldest_trades_go_when_the_bytes_are_used_up(bus: Bus, tmp_path: Path) -> None:
@@ -52,8 +53,8 @@ async def test_the_oldest_trades_go_when_the_bytes_are_used_up(bus: Bus, tmp_pat
     file.write_text("[tape]\ntrades_bytes = 1048576\n")
     await streams.declare_for(bus.jetstream, config.load(file))
     for number in range(20):
-        ack = await bus.append("tape.trade.binance.BTC-USDT", bytes(100_000), message_id=str(number))
-    state = (await bus.jetstream.stream_info("TRADES")).state
+        ack = await bus.append(BTC_SUBJECT, bytes(100_000), message_id=str(number))
+    state = (await bus.jetstream.stream_info(TRADES_STREAM)).state
     assert state.last_seq == ack.seq == 20
     # Ten of them, and what each takes besides.
     assert state.first_seq == 11
@@ -77,7 +78,7 @@ async def room_for(folder: Path, mebibytes: int) -> AsyncIterator[Bus]:
         await server.kill()
 
 
-@pytest.mark.parametrize(("mebibytes", "stream"), [(300, "OHLCV"), (900, "TRADES"), (2200, "TICKERS")])
+@pytest.mark.parametrize(("mebibytes", "stream"), [(300, "OHLCV"), (900, "TRADES-1"), (2200, "TICKERS")])
 async def test_advice_to_a_broker_without_room_can_be_followed(tmp_path: Path, mebibytes: int, stream: str) -> None:
     settings = config.load(None)
     async with room_for(tmp_path / "small", mebibytes) as bus:

@@ -10,7 +10,7 @@ from typing import Any
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
 from support.hearing import Changing
-from tickwire.bus import streams
+from support.tapes import place_of
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import TickwireError
@@ -77,7 +77,7 @@ class TradeTape:
 
 async def trade_tape(bus: Bus, feed: Feed = TRADES) -> TradeTape:
     """The tape of the market's trades."""
-    tape, _ = await open_writer(bus, streams.TRADES, feed.tape)
+    tape, _ = await open_writer(bus, *place_of(feed))
     return TradeTape(tape, feed)
 
 

@@ -24,6 +24,7 @@ from candles.candle_feed import (
     trade_tape,
     witness,
 )
+from support.tapes import TRADES_STREAM, place_of
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages, timeframes
@@ -165,9 +166,9 @@ async def test_a_long_timeframe_that_reads_back_holds_up_no_other(bus: Bus) -> N
     count = 20_000
     for number in range(count):
         message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number * 100)], received=0)
-        await bus.client.publish(TRADES.tape, messages.encode(message))
+        await bus.client.publish(place_of(TRADES).subject, messages.encode(message))
     end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
-    await bus.jetstream.publish(TRADES.tape, messages.encode(end), timeout=30)
+    await bus.jetstream.publish(place_of(TRADES).subject, messages.encode(end), timeout=30)
     tape = await trade_tape(bus)
     at = count * 100
     settings = StreamerSettings(candle_ms=20)
@@ -240,10 +241,10 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost
             await seen.until(lambda: seen.open())
         await tape.say(trade(2, 6.0))
         if lost == "purged":
-            await bus.jetstream.purge_stream(streams.TRADES)
+            await bus.jetstream.purge_stream(TRADES_STREAM)
             tape = await trade_tape(bus)
         else:
-            await bus.jetstream.delete_stream(streams.TRADES)
+            await bus.jetstream.delete_stream(TRADES_STREAM)
             await streams.declare(bus.jetstream, 8, 1.0)
             tape = await trade_tape(bus)
             for number in range(4):

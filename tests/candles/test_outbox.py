@@ -21,6 +21,7 @@ from candles.candle_feed import (
     trade_tape,
     witness,
 )
+from support.tapes import place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Busy, StorageError, TickwireError, UnknownSymbol
@@ -209,10 +210,10 @@ async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
     """In all timeframes at once, and every candle goes to the cache."""
     for number in range(3_000):
         message = Trades(exchange="binance", symbol="BTC/USDT", trades=[trade(number * 5_000, amount=0.1)], received=0)
-        await bus.client.publish(TRADES.tape, messages.encode(message))
+        await bus.client.publish(place_of(TRADES).subject, messages.encode(message))
     # Confirmed, so that those before it are on the tape too.
     end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
-    await bus.jetstream.publish(TRADES.tape, messages.encode(end))
+    await bus.jetstream.publish(place_of(TRADES).subject, messages.encode(end))
     tape = await trade_tape(bus)
     async with witness(bus) as seen:
         # As if an owner had died hours ago.

@@ -24,6 +24,7 @@ from candles.candle_feed import (
     witness,
 )
 from support.feeds import Running, Witness
+from support.tapes import TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
@@ -148,7 +149,7 @@ async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus) ->
             await tape.say(trade(MINUTE))
             await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + MINUTE)
             await die(first)
-        await bus.jetstream.delete_stream(streams.TRADES)
+        await bus.jetstream.delete_stream(TRADES_STREAM)
         await streams.declare(bus.jetstream, 8, 1.0)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two"):
             await fetcher.requested(1)
@@ -181,7 +182,7 @@ async def test_what_followed_the_last_candle_is_fetched_where_its_trades_are_gon
                 await tape.say(until=2 * MINUTE)
                 await seen.until(lambda: len(seen.closed()) == 2)
             await die(first)
-        await bus.jetstream.delete_stream(streams.TRADES)
+        await bus.jetstream.delete_stream(TRADES_STREAM)
         await streams.declare(bus.jetstream, 8, 1.0)
         venue = CandleVenue(at=minutes * MINUTE + 1_000)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two", venue=venue):

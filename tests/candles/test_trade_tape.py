@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from candles.candle_feed import TRADES, trade, trade_tape
+from support.tapes import OTHER_SUBJECT, TRADES_STREAM
 from support.wires import wire
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import connect
@@ -66,7 +67,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
             await streams.declare(bus.jetstream, 8, 1.0)
             tape = await trade_tape(bus)
             # The first message of all is none that others were before.
-            await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")
+            await bus.jetstream.publish(OTHER_SUBJECT, b"another feed's")
             reading = TradeTapeReader(follower, TRADES, take, lambda _reason: None)
             await reading.open(1)
             for number in range(3):
@@ -77,7 +78,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
             await follower.lost.wait()
             for number in range(3, 10):
                 await tape.say(trade(number))
-            await bus.jetstream.purge_stream(streams.TRADES, keep=2)
+            await bus.jetstream.purge_stream(TRADES_STREAM, keep=2)
             await line.mend()
             await last.wait()
             await reading.close()
@@ -90,7 +91,7 @@ async def test_before_the_first_message_of_a_feed_nothing_is_missing(tmp_path: P
     async with asyncio.timeout(100), embedded.embedded(tmp_path / "nats") as url:
         async with connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
-            ack = await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")
+            ack = await bus.jetstream.publish(OTHER_SUBJECT, b"another feed's")
             tape = await trade_tape(bus)
             await tape.say(trade(0))
             await tape.say(trade(1))

@@ -9,6 +9,7 @@ import pytest
 from client.pipeline_side import HOUR, now, until_released
 from support import live
 from support.pipeline import Pipeline
+from support.tapes import place_of
 from tickwire.client import Client, Gap, Trade, UnknownSymbol
 from tickwire.model.feeds import Feed
 
@@ -226,7 +227,7 @@ async def test_a_consumer_that_is_too_slow_reads_back_what_it_missed_or_is_told(
         assert seen == tape[begin : begin + len(seen)]
         assert trades.read_back > 0
         await until_behind(60)
-        await line.bus.jetstream.purge_stream("TRADES", subject=feed.tape, keep=5)
+        await line.bus.jetstream.purge_stream(place_of(feed).stream, subject=place_of(feed).subject, keep=5)
         while not trades.gaps:
             seen.append(await anext(steps))
         assert seen[-1] == trades.gaps[0]

@@ -16,6 +16,7 @@ from support.commands import up
 from support.hearing import hearing
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
+from support.tapes import TRADES_STREAM
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
@@ -71,7 +72,7 @@ async def test_pinned_feeds_and_jobs_go_on_on_a_broker_that_was_wiped(market: Si
                 assert before.items() <= pids(line).items()
 
 
-@pytest.mark.parametrize("stream", [streams.TRADES, f"KV_{streams.INTEREST}", f"KV_{streams.LEASES}", streams.STATUS])
+@pytest.mark.parametrize("stream", [TRADES_STREAM, f"KV_{streams.INTEREST}", f"KV_{streams.LEASES}", streams.STATUS])
 async def test_feeds_go_on_after_one_stream_was_deleted(
     broker: str, market: SimulatorProcess, tmp_path: Path, stream: str
 ) -> None:

@@ -18,7 +18,7 @@ from support import brokers, live
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment, running_simulator, tickwire
-from tickwire.bus import streams
+from support.tapes import place_of
 from tickwire.bus.connection import Bus
 from tickwire.bus.connection import connect as to_bus
 from tickwire.client import Client, connect
@@ -87,7 +87,7 @@ async def until_the_tape_goes_on(bus: Bus, since: float) -> float:
     async with asyncio.timeout(100):
         while True:
             try:
-                last = await bus.jetstream.get_last_msg(streams.TRADES, BTC.tape, direct=True)
+                last = await bus.jetstream.get_last_msg(*place_of(BTC), direct=True)
                 if messages.decode(last.data or b"", Trades).received > since * 1000:
                     return time.time() - since
             except nats.errors.Error:

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from support import live
 from support.pipeline import CONFIG, pipeline
 from support.processes import running_simulator
+from support.tapes import TRADES_STREAM, place_of
 from tickwire import errors
 from tickwire.bus import streams
 from tickwire.errors import NotCached
@@ -136,9 +137,9 @@ async def test_every_header_of_a_running_pipeline_is_in_the_document(
             while not wanted_sorts <= seen.keys():
                 await asyncio.sleep(0.05)
             # A batch of the tape, up to the message that ends it.
-            wanted = json.dumps({"next_by_subj": feed.tape, "seq": 1, "batch": 3}).encode()
+            wanted = json.dumps({"next_by_subj": place_of(feed).subject, "seq": 1, "batch": 3}).encode()
             inbox = line.bus.client.new_inbox()
-            await line.bus.client.publish("$JS.API.DIRECT.GET.TRADES", wanted, reply=inbox)
+            await line.bus.client.publish(f"$JS.API.DIRECT.GET.{TRADES_STREAM}", wanted, reply=inbox)
             while "Status" not in seen["reply"]:
                 await asyncio.sleep(0.05)
         await live.stop(line.bus, feed, "me")
@@ -146,7 +147,7 @@ async def test_every_header_of_a_running_pipeline_is_in_the_document(
         await line.bus.client.flush()
     assert unknown == set()
     occasional = {"Tickwire-Last-Sequence", "Nats-TTL", "Nats-Marker-Reason"}
-    for sort in ("md.trade.*.*", "md.book.*.*", "md.ticker.*.*", "tape.trade.*.*", "md.status.*.*.*"):
+    for sort in ("md.trade.*.*", "md.book.*.*", "md.ticker.*.*", "tape.trade.*.*.*", "md.status.*.*.*"):
         (known,) = (those for pattern, those in documented if pattern.fullmatch(sort.replace("*", "x")))
         assert seen[sort] - occasional == known - occasional, sort
     assert {"KV-Operation", "Nats-Rollup", "Nats-TTL"} <= seen["$KV.INTEREST.*.*.*.*"]

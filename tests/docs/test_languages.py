@@ -208,7 +208,8 @@ async def test_names_and_reading_back_in_javascript_are_those_of_python(line: Pi
     program = """
       import { taped, token, Trades } from "./tickwire.mjs";
       const names = ["BTC/USDT", "BTC/USDT:USDT", "BTC/USDT:USDT-260327", "\\u00e9\\u20ac/A.B"].map(token);
-      const message = (sequence, before, minute, trades) => taped((name) => ({
+      const message = (sequence, before, minute, trades, stream = "TRADES-0") => taped((name) => ({
+        "Nats-Stream": stream,
         "Nats-Sequence": `${sequence}`, "Nats-Expected-Last-Subject-Sequence": `${before}`,
         "Nats-Time-Stamp": `2026-01-01T00:0${minute}:00.123456789Z`,
       })[name], { trades });
@@ -230,6 +231,12 @@ async def test_names_and_reading_back_in_javascript_are_those_of_python(line: Pi
       tape = [message(1, 0, 2, ["A"]), message(2, 1, 2, ["B"])];
       await trades.heard(message(3, 2, 2, ["C"]));
       await trades.heard(message(4, 3, 2, ["D"]));
+      // The feed goes on in another stream, of which the first message was missed, too.
+      const left = [message(5, 4, 3, ["E"])];
+      const moved = [message(8, 0, 3, ["F"], "TRADES-1"), message(9, 8, 3, ["G"], "TRADES-1")];
+      trades.readBack = async (after, last) =>
+        (last.stream === "TRADES-0" ? left : moved).filter((each) => each.sequence > after);
+      await trades.heard(message(9, 8, 3, ["G"], "TRADES-1"));
       console.log(JSON.stringify({ names, seen }));
     """
     process = await asyncio.create_subprocess_exec(
@@ -245,4 +252,4 @@ async def test_names_and_reading_back_in_javascript_are_those_of_python(line: Pi
     assert process.returncode == 0, err.decode()
     said = json.loads(out)
     assert said["names"] == ["BTC-USDT", "BTC-USDT=3AUSDT", "BTC-USDT=3AUSDT=2D260327", "=C3=A9=E2=82=AC-A=2EB"]
-    assert said["seen"] == [*"bcdfg", "no longer on the tape", *"tuABCD"]
+    assert said["seen"] == [*"bcdfg", "no longer on the tape", *"tuABCDEFG"]

@@ -13,6 +13,7 @@ from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from support.scraping import Scraper, documented, monitored
+from support.tapes import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.model import messages
 from tickwire.model.feeds import Candle, Feed, Trade, Trades
@@ -38,7 +39,7 @@ class Sink(NamedTuple):
         ]
         message = Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=SINCE)
         headers = {"Nats-Expected-Last-Subject-Sequence": str(after)}
-        ack = await self.line.bus.jetstream.publish(BTC.tape, messages.encode(message), headers=headers)
+        ack = await self.line.bus.jetstream.publish(place_of(BTC).subject, messages.encode(message), headers=headers)
         return ack.seq
 
     async def waits(self, stream: str, count: int) -> None:
@@ -68,7 +69,7 @@ async def test_the_sink_counts_what_the_database_has(sink: Sink) -> None:
     )  # fmt: skip
     await line.bus.jetstream.publish("tape.candle.binance.BTC-USDT.1m", messages.encode(candle))
     await scraper.until(lambda now: now.value("tickwire_sink_rejected_points_total") == 1)
-    for stream in (streams.TRADES, streams.SINK):
+    for stream in (TRADES_STREAM, streams.SINK):
         await sink.waits(stream, 0)
 
     await influx.stop(signal.SIGKILL)
@@ -99,18 +100,18 @@ async def test_waiting_messages_show_while_the_database_is_away_and_lost_ones_ar
     scraper, influx, line = sink
     first = await sink.say(10, 0)
     await scraper.until(lambda now: now.value("tickwire_sink_trades_total") == 10)
-    await sink.waits(streams.TRADES, 0)
+    await sink.waits(TRADES_STREAM, 0)
     await influx.stop(signal.SIGKILL)
     held = await sink.say(10, 10, first)
     await scraper.until(lambda now: now.value("tickwire_sink_failed_writes_total") > 0)
-    await sink.waits(streams.TRADES, 1)
+    await sink.waits(TRADES_STREAM, 1)
     sequences = [held]
     for number in range(2, 6):
         sequences.append(await sink.say(10, number * 10, sequences[-1]))
-    await sink.waits(streams.TRADES, 5)
+    await sink.waits(TRADES_STREAM, 5)
     assert (await scraper.scrape()).value("tickwire_sink_missed_total") == 0
     # The tape is shorter than the outage: only its last message is left. The first is in the sink's hand.
-    await line.bus.jetstream.purge_stream(streams.TRADES, seq=sequences[-1], subject=BTC.tape)
+    await line.bus.jetstream.purge_stream(place_of(BTC).stream, seq=sequences[-1], subject=place_of(BTC).subject)
     await influx.start()
     found = await scraper.until(lambda now: now.value("tickwire_sink_trades_total") == 30)
     assert found.value("tickwire_sink_missed_total") == 1
@@ -122,13 +123,13 @@ async def test_waiting_messages_show_while_the_database_is_away_and_lost_ones_ar
         found.value("tickwire_sink_points_total")
         == 30 + gaps["count"] + ((await influx.query("SELECT count(trades) FROM trade_sizes"))[0]["count"])
     )
-    await sink.waits(streams.TRADES, 0)
+    await sink.waits(TRADES_STREAM, 0)
 
 
 async def test_what_waits_is_seen_by_a_sink_that_starts_while_the_database_is_away(sink: Sink) -> None:
     _, influx, line = sink
     first = await sink.say(10, 0)
-    await sink.waits(streams.TRADES, 0)
+    await sink.waits(TRADES_STREAM, 0)
     await influx.stop(signal.SIGKILL)
     await line.kill("sink")
     # The next one begins a log of its own.
@@ -136,4 +137,4 @@ async def test_what_waits_is_seen_by_a_sink_that_starts_while_the_database_is_aw
     for number in (1, 2):
         first = await sink.say(10, 10 * number, first)
     async with monitored(line, "sink") as (scraper,):
-        await sink._replace(scraper=scraper).waits(streams.TRADES, 2)
+        await sink._replace(scraper=scraper).waits(TRADES_STREAM, 2)

@@ -17,6 +17,7 @@ from support.hearing import Heard, hearing
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from support.scraping import Scraped, Scraper, below, documented, monitored
+from support.tapes import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.errors import UnknownSymbol
 from tickwire.model import messages
@@ -46,7 +47,7 @@ class Said(NamedTuple):
 
 async def on_tape(line: Pipeline) -> list[Said]:
     """Every message of trades that the tape has."""
-    last = (await line.bus.jetstream.get_last_msg(streams.TRADES, BTC.tape)).seq
+    last = (await line.bus.jetstream.get_last_msg(*place_of(BTC))).seq
     found: list[Said] = []
     done = asyncio.Event()
 
@@ -55,7 +56,7 @@ async def on_tape(line: Pipeline) -> list[Said]:
         if message.metadata.sequence.stream == last:
             done.set()
 
-    subscription = await line.bus.subscribe_ordered(BTC.tape, streams.TRADES, take)
+    subscription = await line.bus.subscribe_ordered(place_of(BTC).subject, place_of(BTC).stream, take)
     async with asyncio.timeout(100):
         await done.wait()
     await subscription.unsubscribe()
@@ -75,7 +76,7 @@ async def settled(line: Pipeline) -> None:
     before: object = None
     async with asyncio.timeout(100):
         while True:
-            infos = [await line.bus.jetstream.stream_info(name) for name in (streams.TRADES, streams.CANDLES)]
+            infos = [await line.bus.jetstream.stream_info(name) for name in (TRADES_STREAM, streams.CANDLES)]
             if before == (before := [info.state.last_seq for info in infos]):
                 return
             # Longer than the longest cadence.

@@ -13,7 +13,7 @@ from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from tickwire.bus import streams
+from support.tapes import TRADES_STREAM
 from tickwire.bus.connection import Bus
 from tickwire.client import connect
 from tickwire.model.feeds import Feed, FeedList, FeedsRequest, Trade
@@ -154,8 +154,8 @@ async def until_quiet(bus: Bus) -> None:
     before = -1
     async with asyncio.timeout(100):
         while True:
-            last = (await bus.jetstream.stream_info(streams.TRADES)).state.last_seq
-            info = await bus.jetstream.consumer_info(streams.TRADES, "sink")
+            last = (await bus.jetstream.stream_info(TRADES_STREAM)).state.last_seq
+            info = await bus.jetstream.consumer_info(TRADES_STREAM, "sink")
             if last == before and info.ack_floor is not None and info.ack_floor.stream_seq == last:
                 return
             before = last

@@ -16,6 +16,7 @@ from support.brokers import Server, as_user, serving, variables_of
 from support.influx_api import Server as Influx
 from support.influx_api import serving as an_influx
 from support.processes import environment, running_simulator, tickwire
+from support.tapes import BTC_SUBJECT, TRADES_STREAM, place_of
 from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Forbidden
@@ -94,7 +95,7 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
 FORBIDDEN = [
     ("desk", "md.trade.binance.BTC-USDT"),
     ("desk", "md.stored.binance.BTC-USDT.1h"),
-    ("desk", "tape.trade.binance.BTC-USDT"),
+    ("desk", BTC_SUBJECT),
     ("desk", "tape.ohlcv.binance.BTC-USDT.1h"),
     ("desk", "jobs.fetch.binance"),
     ("desk", "jobs.cancel.x"),
@@ -103,29 +104,29 @@ FORBIDDEN = [
     ("desk", "cache.partition.0.get"),
     ("desk", "$KV.LEASES.cache.lease.0"),
     ("desk", "$KV.INTEREST.x"),
-    ("desk", "$JS.API.STREAM.DELETE.TRADES"),
-    ("desk", "$JS.API.STREAM.PURGE.TRADES"),
-    ("desk", "$JS.API.CONSUMER.CREATE.TRADES"),
-    ("desk", "$JS.API.STREAM.MSG.GET.TRADES"),
-    ("desk", "$JS.API.STREAM.INFO.TRADES"),
+    ("desk", f"$JS.API.STREAM.DELETE.{TRADES_STREAM}"),
+    ("desk", f"$JS.API.STREAM.PURGE.{TRADES_STREAM}"),
+    ("desk", f"$JS.API.CONSUMER.CREATE.{TRADES_STREAM}"),
+    ("desk", f"$JS.API.STREAM.MSG.GET.{TRADES_STREAM}"),
+    ("desk", f"$JS.API.STREAM.INFO.{TRADES_STREAM}"),
     ("desk", "_INBOX.cache.x"),
-    ("fetcher", "tape.trade.binance.BTC-USDT"),
+    ("fetcher", BTC_SUBJECT),
     ("fetcher", "md.stored.binance.BTC-USDT.1h"),
     ("fetcher", "md.rejected.binance.BTC-USDT.1h"),
     ("fetcher", "$KV.LEASES.cache.lease.0"),
-    ("fetcher", "$JS.API.STREAM.UPDATE.TRADES"),
+    ("fetcher", f"$JS.API.STREAM.UPDATE.{TRADES_STREAM}"),
     ("streamer", "md.trade.binance.BTC-USDT"),
     ("streamer", "md.stored.binance.BTC-USDT.1h"),
     ("streamer", "md.job.x"),
     ("streamer", "$JS.API.STREAM.MSG.GET.JOBS"),
     ("streamer", "$JS.FC.OHLCV.x"),
-    ("cache", "tape.trade.binance.BTC-USDT"),
+    ("cache", BTC_SUBJECT),
     ("cache", "tape.ohlcv.binance.BTC-USDT.1h"),
     ("cache", "md.trade.binance.BTC-USDT"),
-    ("cache", "$JS.API.STREAM.PURGE.TRADES"),
-    ("sink", "tape.trade.binance.BTC-USDT"),
+    ("cache", f"$JS.API.STREAM.PURGE.{TRADES_STREAM}"),
+    ("sink", BTC_SUBJECT),
     ("sink", "md.trade.binance.BTC-USDT"),
-    ("sink", "$JS.FC.TRADES.x"),
+    ("sink", f"$JS.FC.{TRADES_STREAM}.x"),
 ]
 
 
@@ -162,7 +163,7 @@ async def test_a_publish_without_permission_is_refused_by_the_broker_and_fails_a
     ("user", "subject", "stream", "filtered"),
     [
         ("cache", "tape.ohlcv.binance.BTC-USDT.1h", "OHLCV", "ohlcv.>"),
-        ("streamer", BTC.tape, "TRADES", BTC.tape),
+        ("streamer", BTC_SUBJECT, TRADES_STREAM, BTC_SUBJECT),
         ("streamer", "$KV.INTEREST.x", "KV_INTEREST", "$KV.INTEREST.>"),
     ],
 )
@@ -254,7 +255,7 @@ async def test_an_expired_streamer_logs_it_once_and_the_broker_refuses_its_late_
         live.seeing(line.bus, BTC) as seen,
     ):
         taken_over = 0
-        await operator.subscribe(BTC.tape, hear)
+        await operator.subscribe(place_of(BTC).subject, hear)
         await operator.subscribe("_INBOX.streamer.>", confirm)
         for number, wire in enumerate((zero, one)):
             user = variables_of(f"nats://127.0.0.1:{wire.port}", "streamer")

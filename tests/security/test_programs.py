@@ -16,6 +16,7 @@ from support import brokers
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
+from support.tapes import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.client import Client, Key, NoSuchService, Trade, fetch_jobs
@@ -138,13 +139,15 @@ async def trades_come_from_the_tape(client: Client) -> None:
 
 async def the_tape_is_read_by_direct_gets(bus: Bus) -> None:
     """As the examples in other languages do it."""
-    batch = await answers(bus, "$JS.API.DIRECT.GET.TRADES", {"next_by_subj": BTC.tape, "seq": 1, "batch": 20})
+    batch = await answers(
+        bus, f"$JS.API.DIRECT.GET.{TRADES_STREAM}", {"next_by_subj": place_of(BTC).subject, "seq": 1, "batch": 20}
+    )
     assert [(each.headers or {})["Nats-Sequence"] for each in batch[:20]] == [str(n) for n in range(1, 21)]
     assert len(batch) == 21
     assert batch[-1].data == b""
-    (single,) = await answers(bus, "$JS.API.DIRECT.GET.TRADES", {"seq": 7})
+    (single,) = await answers(bus, f"$JS.API.DIRECT.GET.{TRADES_STREAM}", {"seq": 7})
     assert single.data == batch[6].data
-    (last,) = await answers(bus, f"$JS.API.DIRECT.GET.TRADES.{BTC.tape}", {})
+    (last,) = await answers(bus, f"$JS.API.DIRECT.GET.{TRADES_STREAM}.{place_of(BTC).subject}", {})
     assert messages.decode(last.data, Trades).exchange == "binance"
 
 

@@ -18,7 +18,7 @@ from support import brokers
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
-from tickwire.bus import streams
+from support.tapes import BTC_SUBJECT, TRADES_STREAM, place_of
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trades
@@ -42,16 +42,20 @@ REQUESTS = [
     ("streamer.list", b"{}"),
     ("streamer.market", b"{}"),
     ("streamer.start", b"{}"),
-    ("$JS.API.DIRECT.GET.TRADES", FIRST),
-    ("$JS.API.DIRECT.GET.TRADES", json.dumps({"next_by_subj": BTC.tape, "seq": 1, "batch": 2}).encode()),
-    (f"$JS.API.DIRECT.GET.TRADES.{BTC.tape}", b""),
+    (f"$JS.API.DIRECT.GET.{TRADES_STREAM}", FIRST),
+    (
+        f"$JS.API.DIRECT.GET.{TRADES_STREAM}",
+        json.dumps({"next_by_subj": place_of(BTC).subject, "seq": 1, "batch": 2}).encode(),
+    ),
+    (f"$JS.API.DIRECT.GET.{TRADES_STREAM}.{place_of(BTC).subject}", b""),
     ("$JS.API.STREAM.MSG.GET.JOB_RESULTS", FIRST),
+    ("$JS.API.STREAM.INFO.TRADES-0", b""),
 ]
 """Requests of a program, each answered by a user with more permissions than the program."""
 REPLIES = [
     "foo.bar",
-    "tape.trade.binance.BTC-USDT",
-    "tape.trade.binance.NEW-USDT",
+    BTC_SUBJECT,
+    BTC_SUBJECT.replace("BTC", "NEW"),
     "tape.ohlcv.binance.BTC-USDT.1h",
     "md.trade.binance.BTC-USDT",
     "md.stored.binance.BTC-USDT.1h",
@@ -63,8 +67,8 @@ REPLIES = [
     *(f"$KV.LEASES.{service}.lease.zzz" for service in SERVICES),
     "$KV.INTEREST.trade.binance.BTC-USDT.zzz",
     "$KV.SINK.zzz",
-    "$JS.API.STREAM.DELETE.TRADES",
-    "$JS.API.STREAM.PURGE.TRADES",
+    f"$JS.API.STREAM.DELETE.{TRADES_STREAM}",
+    f"$JS.API.STREAM.PURGE.{TRADES_STREAM}",
     "_INBOX.cache.x",
 ]
 """Where each would do harm. At a subject that a program may ask, an answer is one more request of it."""
@@ -139,7 +143,7 @@ async def test_no_reply_subject_leaves_its_account_or_enters_a_stream_or_ends_a_
 ) -> None:
     async with all_services(server, tmp_path) as (line, operator):
         trade = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
-        await operator.jetstream.publish(BTC.tape, messages.encode(trade))
+        await operator.jetstream.publish(place_of(BTC).subject, messages.encode(trade))
         await all_answer(line)
         ear, before = await listening(operator), await kept(operator)
         for subject, data in REQUESTS:
@@ -152,7 +156,7 @@ async def test_no_reply_subject_leaves_its_account_or_enters_a_stream_or_ends_a_
             with pytest.raises(nats.js.errors.NotFoundError):
                 await operator.jetstream.get_last_msg("KV_LEASES", f"$KV.LEASES.{service}.lease.zzz")
         with pytest.raises(nats.js.errors.NotFoundError):
-            await operator.jetstream.get_last_msg(streams.TRADES, "tape.trade.binance.NEW-USDT")
+            await operator.jetstream.get_last_msg(TRADES_STREAM, BTC_SUBJECT.replace("BTC", "NEW"))
         # The streamer is not shut out either: what it appends next is accepted.
         for service in SERVICES:
             assert await line.stop(service) == 0
@@ -228,13 +232,13 @@ async def test_programs_of_two_accounts_cannot_fool_each_other(tmp_path: Path) -
         connect(as_user(server.url, "desk"), name="beside") as beside,
         connect(as_user(server.url, "other"), name="apart") as apart,
     ):
-        await operator.jetstream.publish(BTC.tape, b'{"forged":true}')
+        await operator.jetstream.publish(place_of(BTC).subject, b'{"forged":true}')
         ears = Ear(), Ear()
         for bus, ear in zip((beside, apart), ears, strict=True):
             await bus.subscribe("md.>", ear.take)
             await bus.client.flush()
-        await forger.client.publish("$JS.API.DIRECT.GET.TRADES", FIRST, reply=stored)
-        await forger.client.request("$JS.API.DIRECT.GET.TRADES", FIRST, timeout=60)
+        await forger.client.publish(f"$JS.API.DIRECT.GET.{TRADES_STREAM}", FIRST, reply=stored)
+        await forger.client.request(f"$JS.API.DIRECT.GET.{TRADES_STREAM}", FIRST, timeout=60)
         await operator.client.publish(stored, b'{"forged":false}')
         async with asyncio.timeout(100):
             while any((stored, b'{"forged":false}') not in ear.heard for ear in ears):

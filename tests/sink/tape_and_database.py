@@ -12,7 +12,7 @@ import pytest
 
 from support.influx import InfluxDb
 from support.processes import environment
-from tickwire.bus import streams
+from support.tapes import place_of
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades
@@ -65,7 +65,7 @@ class Writer:
         feed = Feed("trade", "binance", symbol)
         message = Trades(exchange="binance", symbol=symbol, trades=trades, received=START)
         headers = {"Nats-Expected-Last-Subject-Sequence": str(self._last[symbol])}
-        ack = await self.bus.jetstream.publish(feed.tape, messages.encode(message), headers=headers)
+        ack = await self.bus.jetstream.publish(place_of(feed).subject, messages.encode(message), headers=headers)
         self._last[symbol] = ack.seq
         self.written[symbol] += trades
 
@@ -80,8 +80,15 @@ class Writer:
             await asyncio.sleep(0.005)
 
 
-async def until_written(bus: Bus, stream: str = streams.TRADES, timeout_s: float = 100) -> None:
-    """Wait until the sink has acknowledged everything in a stream; asked again, because nothing announces that."""
+async def until_written(bus: Bus, stream: str = "", timeout_s: float = 100) -> None:
+    """Wait until the sink has acknowledged everything in a stream, or in those of trades.
+
+    Asked again, because nothing announces that.
+    """
+    if not stream:
+        for number in range(8):
+            await until_written(bus, f"TRADES-{number}", timeout_s)
+        return
     async with asyncio.timeout(timeout_s):
         while True:
             state = (await bus.jetstream.stream_info(stream)).state

@@ -13,6 +13,7 @@ from sink.tape_and_database import SINK, START, Writer, assert_equal, locked, si
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_service, tickwire
+from support.tapes import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
@@ -196,12 +197,12 @@ async def test_trades_that_are_gone_are_missed_where_retention_emptied_their_sub
     await until_written(line.bus)
     assert await line.stop("sink") == 0
     await writer.write("BTC/USDT", 10)
-    last = (await line.bus.jetstream.stream_info(streams.TRADES)).state.last_seq
-    await line.bus.jetstream.purge_stream(streams.TRADES)
+    last = (await line.bus.jetstream.stream_info(TRADES_STREAM)).state.last_seq
+    await line.bus.jetstream.purge_stream(TRADES_STREAM)
     # As a streamer goes on then: nothing is there to be expected, so it says itself what it wrote last.
     headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Tickwire-Last-Sequence": str(last)}
     said = Trades(exchange="binance", symbol="BTC/USDT", trades=writer.written["BTC/USDT"][:1], received=START)
-    await line.bus.jetstream.publish(f"tape.{BTC}", messages.encode(said), headers=headers)
+    await line.bus.jetstream.publish(BTC_SUBJECT, messages.encode(said), headers=headers)
     await line.start("sink")
     await line.ready("sink")
     await until_written(line.bus)
@@ -226,7 +227,7 @@ async def test_points_beyond_the_retention_policy_are_counted_and_all_others_wri
                 Trade(id=str(at), timestamp=at, side="buy", price=2.0, amount=1.0) for at in mixed[start : start + 50]
             ]
             said = Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=now)
-            await line.bus.jetstream.publish("tape.trade.binance.BTC-USDT", messages.encode(said))
+            await line.bus.jetstream.publish(BTC_SUBJECT, messages.encode(said))
         await until_written(line.bus)
         [counted] = await influx.query("SELECT count(price) FROM trades")
         assert counted["count"] == len(new)
@@ -253,7 +254,7 @@ async def test_a_measurement_whose_field_has_another_type_is_refused_by_its_poin
     at = now // 1_000_000
     trades = [Trade(id=str(n), timestamp=at + n, side="buy", price=2.0, amount=1.0) for n in range(20)]
     said = Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=at)
-    await line.bus.jetstream.publish("tape.trade.binance.BTC-USDT", messages.encode(said))
+    await line.bus.jetstream.publish(BTC_SUBJECT, messages.encode(said))
     await until_written(line.bus)
     assert (await sinking(line.bus)).rejected == len(trades)
     [sizes] = await influx.query("SELECT sum(trades) FROM trade_sizes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from msgspec.structs import replace
 from support import hostile
 from support.influx_api import Server, serving
 from support.processes import environment, running_service
+from support.tapes import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
 from tickwire.bus import embedded as broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -28,8 +30,14 @@ pytestmark = pytest.mark.actors
 TRADE = Trade(id="1", timestamp=1_700_000_000_000, side="buy", price=1.0, amount=1.0)
 
 
-SUBJECT = "tape.trade.binance.BTC-USDT"
+SUBJECT = BTC_SUBJECT
 TOTALS = "$KV.SINK.trade.binance.BTC-USDT"
+
+
+def encoded(number: int) -> bytes:
+    """A message of one trade."""
+    trade = replace(TRADE, id=str(number), timestamp=TRADE.timestamp + number)
+    return messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[trade], received=1))
 
 
 class Sinking:
@@ -52,18 +60,12 @@ class Sinking:
 
     async def put(self, number: int) -> None:
         """One trade on the tape, as its one writer puts it there, and wait for its point."""
-        said = Trades(
-            exchange="binance",
-            symbol="BTC/USDT",
-            trades=[replace(TRADE, id=str(number), timestamp=TRADE.timestamp + number)],
-            received=1,
-        )
         try:
-            last = (await self.bus.jetstream.get_last_msg(streams.TRADES, SUBJECT)).seq
+            last = (await self.bus.jetstream.get_last_msg(TRADES_STREAM, SUBJECT)).seq
         except nats.js.errors.NotFoundError:
             last = 0
         headers = {"Nats-Expected-Last-Subject-Sequence": str(last)}
-        await self.bus.jetstream.publish(SUBJECT, messages.encode(said), headers=headers)
+        await self.bus.jetstream.publish(SUBJECT, encoded(number), headers=headers)
         await self.until(lambda: any(f'id="{number}"' in fields for fields in self.lines("trades")))
 
     async def until(self, reached: Callable[[], bool]) -> None:
@@ -74,14 +76,23 @@ class Sinking:
 
 
 @asynccontextmanager
-async def sinking(folder: Path, totals: bytes | None = None, *, lives: bool = True) -> AsyncIterator[Sinking]:
-    """A running sink, which finds `totals` where it looks for those of a feed, and `lives` until the end."""
+async def sinking(
+    folder: Path, totals: bytes | None = None, *, lives: bool = True, former: int = 0
+) -> AsyncIterator[Sinking]:
+    """A running sink, which finds `totals` where it looks for those of a feed, and `lives` until the end.
+
+    It finds `former` messages on a tape without partitions.
+    """
     made = Server("Token t", "/api/v2/write", {"org": "desk", "bucket": "tickwire", "precision": "ns"})
     async with (
         serving(made) as influx,
         broker.embedded(folder / "nats") as url,
         connect(NatsSettings(url=url), name="test") as bus,
     ):
+        if former:
+            await bus.jetstream.add_stream(name="TRADES", subjects=["tape.trade.*.*"], allow_direct=True)
+            for number in range(former):
+                await bus.jetstream.publish("tape.trade.binance.BTC-USDT", encoded(number))
         await streams.declare(bus.jetstream, 8, 1.0)
         await streams.declare_sink(bus.jetstream, SinkSettings())
         if totals is not None:
@@ -123,7 +134,7 @@ async def test_a_message_that_is_none_leaves_a_gap_and_what_follows_is_written(t
         await line.put(1)
         await line.bus.jetstream.publish(SUBJECT, b"{" * 5_000)
         async with hostile.raw(line.broker) as raw:
-            await raw.publish(b"tape.trade.binance." + b"x" * 3_000, b"{}")
+            await raw.publish(b"tape.trade.0.binance." + b"x" * 3_000, b"{}")
         await line.put(2)
         assert [each for each in line.lines("gaps") if "cannot be read" in each]
         await line.until(lambda: len(line.lines("gaps")) == 2)
@@ -134,19 +145,34 @@ async def test_a_tape_that_is_made_anew_hides_no_trade(tmp_path: Path) -> None:
     async with sinking(tmp_path) as line:
         for number in range(3):
             await line.put(number)
-        config = (await line.bus.jetstream.stream_info(streams.TRADES)).config
-        await line.bus.jetstream.delete_stream(streams.TRADES)
+        config = (await line.bus.jetstream.stream_info(TRADES_STREAM)).config
+        await line.bus.jetstream.delete_stream(TRADES_STREAM)
         await line.bus.jetstream.add_stream(config)
         for number in range(3, 6):
             await line.put(number)
         assert any("the tape was recreated" in each for each in line.lines("gaps"))
 
 
+@pytest.mark.parametrize("written", [False, True])
+async def test_the_tape_of_an_earlier_version_is_written_before_its_partition(tmp_path: Path, written: bool) -> None:
+    """Whether the sink of the earlier version had written it or not, and without a gap."""
+    async with sinking(tmp_path, former=50) as line:
+        if written:
+            await line.until(lambda: len(line.lines("trades")) == 50)
+        for number in range(50, 53):
+            await line.put(number)
+        ids = [re.findall('id="([0-9]+)"', fields)[0] for fields in line.lines("trades")]
+        assert ids == [str(number) for number in range(53)]
+        assert line.lines("gaps") == []
+        last = await line.bus.jetstream.get_last_msg("KV_SINK", TOTALS)
+        assert messages.decode(last.data or b"", SinkTotals).count == 53
+
+
 async def test_a_subject_that_was_emptied_before_it_was_read_is_a_gap(tmp_path: Path) -> None:
     """The next writer finds nothing before it, and says so."""
     async with sinking(tmp_path) as line:
         await line.put(1)
-        await line.bus.jetstream.purge_stream(streams.TRADES)
+        await line.bus.jetstream.purge_stream(TRADES_STREAM)
         await line.put(2)
         assert any("no longer on the tape" in each for each in line.lines("gaps"))
 
@@ -156,7 +182,7 @@ async def test_what_would_be_a_refusal_to_start_is_a_failure_once_it_was_ready(t
     async with sinking(tmp_path, lives=False) as line, asyncio.timeout(100):
         await line.put(1)
         line.influx.token = "Token another"
-        await line.bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"{}")
+        await line.bus.jetstream.publish(OTHER_SUBJECT, b"{}")
         assert await line.process.wait() == 1
     said = [each for each in (tmp_path / "sink.log").read_text().splitlines() if not each.startswith("{")]
     assert len(said) == 1

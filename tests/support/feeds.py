@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 
 from support.hearing import Heard, hearing
 from support.live import Seen
+from support.tapes import place_of
 from support.trading import ANY_TIME, START, Rest
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
@@ -150,7 +151,7 @@ async def witness(bus: Bus, feed: Feed) -> AsyncIterator[Witness]:
     if feed.kind == "trade":
         subscriptions = [
             await bus.subscribe(feed.status.replace("tape.", "md.", 1), seen.keep(seen.statuses, Status)),
-            await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.take),
+            await bus.subscribe_ordered(place_of(feed).subject, place_of(feed).stream, seen.take),
         ]
     else:
         subscriptions = [

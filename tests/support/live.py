@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from support.hearing import Changing, Heard, hearing, reports
 from support.processes import SimulatorProcess
-from tickwire.bus import streams
+from support.tapes import place_of
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Event, Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades
@@ -69,8 +69,8 @@ async def seeing(bus: Bus, feed: Feed) -> AsyncIterator[Seen]:
 async def on_tape(bus: Bus, feed: Feed) -> Seen:
     """Everything that stream TRADES holds of a feed, in order."""
     seen = Seen()
-    last = await bus.jetstream.get_last_msg(streams.TRADES, feed.tape)
-    subscription = await bus.subscribe_ordered(feed.tape, streams.TRADES, seen.take)
+    last = await bus.jetstream.get_last_msg(*place_of(feed))
+    subscription = await bus.subscribe_ordered(place_of(feed).subject, place_of(feed).stream, seen.take)
     await seen.until(lambda: seen.sequences[-1:] >= [last.seq or 0])
     await subscription.unsubscribe()
     return seen

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from support.hearing import Changing
+from support.tapes import BTC_SUBJECT
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.tape.sequence import TapeMessage
 
 SUBJECT = "md.trade.binance.BTC-USDT"
-TAPE = "tape.trade.binance.BTC-USDT"
+TAPE = BTC_SUBJECT
 
 
 class Reader(Changing):

@@ -12,9 +12,10 @@ from tape.partition import BTC, ETH, HANDOVER, STREAM, made, stored, texts, writ
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, Busy, Fenced
 from tickwire.model import messages
+from tickwire.model.feeds import Handover
+from tickwire.model.feeds.layout import Place
 from tickwire.settings import NatsSettings
 from tickwire.tape import partition_writer
-from tickwire.tape.handover import Handover
 from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
 from tickwire.tape.sequence import OWN_LAST, StreamMessage, stream_message_of
 from tickwire.tape.stored import StoredTape
@@ -219,8 +220,7 @@ async def test_a_reader_of_stored_messages_follows_the_subject(lane: Bus) -> Non
         for number in range(5):
             writer.append(BTC, b"%d" % number)
             writer.append(ETH, b"-")
-    tape = StoredTape(lane, "md.trade.binance.BTC-USDT")
-    tape.stream, tape._tape = STREAM, BTC
+    tape = StoredTape(lane, "md.trade.binance.BTC-USDT", Place(STREAM, BTC))
     newest = await tape.newest()
     assert newest is not None
     assert newest.previous is not None

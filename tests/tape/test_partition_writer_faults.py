@@ -223,7 +223,6 @@ async def test_a_writer_that_is_paused_past_its_session_makes_nothing_public(bro
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     async with connect(NatsSettings(url=broker), name="reader") as bus:
         await streams.declare(bus.jetstream, 8, 1.0)
-        await made(bus)
         one = Program([sys.executable, OWNER, broker, "one", "1.0"], tmp_path / "one.log", env)
         async with one, asyncio.timeout(200):
             while not await texts_of(bus, "one"):

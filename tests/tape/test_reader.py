@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from nats.aio.subscription import Subscription
 
+from support.tapes import OTHER_SUBJECT, TRADES_STREAM
 from support.wires import wire
 from tape.tape_ends import SUBJECT, Reader, Writer, numbers
 from tickwire.bus import embedded as embedded_broker
@@ -21,7 +22,7 @@ from tickwire.tape.sequence import SequenceCheck, TapeMessage, stamp_of
 
 pytestmark = pytest.mark.actors
 
-OTHER = "tape.trade.binance.ETH-USDT"
+OTHER = OTHER_SUBJECT
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
 async def test_a_stream_made_anew_is_followed_from_its_beginning(bus: Bus, reader: Reader) -> None:
     await Writer(bus).write(*numbers(1, 30))
     async with read_tape(bus, SUBJECT, reader.take, back=100, quiet_s=60):
-        await bus.jetstream.delete_stream(streams.TRADES)
+        await bus.jetstream.delete_stream(TRADES_STREAM)
         await streams.declare(bus.jetstream, 8, 1.0)
         await Writer(bus).write("a", "b", "c")
         assert await reader.until_text("c") == [*numbers(1, 30), "a", "b", "c"]
@@ -185,7 +186,7 @@ async def test_what_is_no_longer_kept_is_told(bus: Bus, reader: Reader) -> None:
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60) as following:
         deaf = await deafened(bus, reader, writer)
         await writer.write(*numbers(2, 9))
-        await bus.jetstream.purge_stream(streams.TRADES, keep=4)
+        await bus.jetstream.purge_stream(TRADES_STREAM, keep=4)
         await bus.client._send_subscribe(deaf)
         await bus.client.flush()
         await writer.write("10")

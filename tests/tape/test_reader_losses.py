@@ -8,9 +8,9 @@ import random
 import nats.js.errors
 import pytest
 
+from support.tapes import OTHER_SUBJECT, TRADES_STREAM
 from support.wires import wire
 from tape.tape_ends import SUBJECT, TAPE, Reader, Writer, numbers
-from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
 from tickwire.settings import NatsSettings
@@ -39,13 +39,13 @@ async def test_what_retention_takes_between_two_pages_is_told(bus: Bus) -> None:
     async for page in read_pages(bus, SUBJECT, 0):
         found += page
         if len(found) == 256:
-            await bus.jetstream.purge_stream(streams.TRADES, keep=10)
+            await bus.jetstream.purge_stream(TRADES_STREAM, keep=10)
     assert [each.data.decode() for each in found] == [*numbers(1, 256), *numbers(591, 600)]
     assert [each.data.decode() for each in found if each.skipped] == ["591"]
 
 
 async def test_a_place_before_the_first_message_skips_nothing(bus: Bus) -> None:
-    await Writer(bus, "tape.trade.binance.ETH-USDT").write(*numbers(1, 5))
+    await Writer(bus, OTHER_SUBJECT).write(*numbers(1, 5))
     await Writer(bus).write(*numbers(1, 3))
     after, whole = await find_position(bus, SUBJECT, 0)
     assert not whole
@@ -56,7 +56,7 @@ async def test_a_place_before_the_first_message_skips_nothing(bus: Bus) -> None:
 async def test_a_subject_that_retention_emptied_says_whether_something_was_missed(
     bus: Bus, broker: str, reader: Reader, missed: int
 ) -> None:
-    tape, _ = await open_writer(bus, streams.TRADES, TAPE, owned)
+    tape, _ = await open_writer(bus, TRADES_STREAM, TAPE, owned)
     async with wire(broker) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
         async with read_tape(follower, SUBJECT, reader.take, quiet_s=60) as following:
             await tape.append(b"1")
@@ -64,7 +64,7 @@ async def test_a_subject_that_retention_emptied_says_whether_something_was_misse
             line.cut()
             for number in range(missed):
                 await tape.append(b"missed %d" % number)
-            await bus.jetstream.purge_stream(streams.TRADES)
+            await bus.jetstream.purge_stream(TRADES_STREAM)
             await tape.append(b"2")
             await line.mend()
             assert await reader.until_text("2") == ["1", "2"]
@@ -78,17 +78,17 @@ async def test_a_writer_that_does_not_know_what_was_there_is_taken_for_a_loss(bu
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         await Writer(bus).write("1")
         await reader.until_text("1")
-        await bus.jetstream.purge_stream(streams.TRADES)
+        await bus.jetstream.purge_stream(TRADES_STREAM)
         await Writer(bus).write("2", "3")
         await reader.until_text("3")
         assert [each.skipped for each in reader.found] == [False, True, False]
 
 
 async def test_who_comes_back_to_an_emptied_subject_is_told(bus: Bus, reader: Reader) -> None:
-    tape, _ = await open_writer(bus, streams.TRADES, TAPE, owned)
+    tape, _ = await open_writer(bus, TRADES_STREAM, TAPE, owned)
     had = await tape.append(b"1")
     await tape.append(b"2")
-    await bus.jetstream.purge_stream(streams.TRADES)
+    await bus.jetstream.purge_stream(TRADES_STREAM)
     async with read_tape(bus, SUBJECT, reader.take, after=had):
         await tape.append(b"3")
         await reader.until_text("3")
@@ -133,7 +133,7 @@ async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_
         async with asyncio.timeout(100):
             while follower.lost.is_set():
                 await asyncio.sleep(0.05)
-        await Writer(bus, "tape.trade.binance.ETH-USDT").write("other")
+        await Writer(bus, OTHER_SUBJECT).write("other")
         writer = Writer(bus)
         writer.last = reader.found[-1].sequence
         await writer.write("2")
@@ -144,14 +144,14 @@ async def test_subscriptions_that_end_while_the_broker_is_away_do_not_come_back_
 async def last_of(bus: Bus) -> int:
     """The sequence that a writer finds before its next message."""
     try:
-        return (await bus.jetstream.get_last_msg(streams.TRADES, TAPE)).seq or 0
+        return (await bus.jetstream.get_last_msg(TRADES_STREAM, TAPE)).seq or 0
     except nats.js.errors.NotFoundError:
         return 0
 
 
 async def made_anew(bus: Bus) -> None:
-    config = (await bus.jetstream.stream_info(streams.TRADES)).config
-    await bus.jetstream.delete_stream(streams.TRADES)
+    config = (await bus.jetstream.stream_info(TRADES_STREAM)).config
+    await bus.jetstream.delete_stream(TRADES_STREAM)
     await bus.jetstream.add_stream(config)
 
 
@@ -179,7 +179,7 @@ async def test_a_writer_whose_stream_was_recreated_reports_no_loss_where_there_w
     bus: Bus, reader: Reader
 ) -> None:
     """It named its last message in the old stream with each message, so that each looked like one after a hole."""
-    tape, _ = await open_writer(bus, streams.TRADES, TAPE, owned)
+    tape, _ = await open_writer(bus, TRADES_STREAM, TAPE, owned)
     async with read_tape(bus, SUBJECT, reader.take, quiet_s=60):
         for text in numbers(1, 20):
             await tape.append(text.encode())
@@ -221,9 +221,9 @@ async def test_whatever_happens_to_a_tape_nothing_is_missing_in_silence(
                     case "write":
                         await write(str(number))
                     case "others":
-                        await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")
+                        await bus.jetstream.publish(OTHER_SUBJECT, b"another feed's")
                     case "purge":
-                        await bus.jetstream.purge_stream(streams.TRADES, keep=draw.choice([0, 0, 1, 2]))
+                        await bus.jetstream.purge_stream(TRADES_STREAM, keep=draw.choice([0, 0, 1, 2]))
                         changed = True
                     case "anew":
                         await made_anew(bus)

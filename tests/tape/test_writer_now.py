@@ -10,6 +10,7 @@ import pytest
 
 from support.hearing import Changing
 from support.wires import Wire, wire
+from support.tapes import TRADES_STREAM
 from tape.tape_ends import SUBJECT, TAPE
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -39,7 +40,7 @@ async def stored(bus: Bus) -> list[str]:
 
 async def begun(bus: Bus) -> TapeWriter:
     """A writer whose first message is stored."""
-    writer, _ = await open_writer(bus, streams.TRADES, TAPE)
+    writer, _ = await open_writer(bus, TRADES_STREAM, TAPE)
     await writer.append(b"first")
     return writer
 
@@ -64,7 +65,7 @@ async def test_a_message_is_sent_at_once_and_done_when_it_is_stored(bus: Bus) ->
 
 
 async def test_nothing_is_sent_at_once_on_a_subject_without_messages(bus: Bus) -> None:
-    writer, _ = await open_writer(bus, streams.TRADES, TAPE)
+    writer, _ = await open_writer(bus, TRADES_STREAM, TAPE)
     assert not writer.append_now(b"fenced by nothing", Done())
     assert await writer.append(b"first") == writer.sequence
 
@@ -114,7 +115,7 @@ async def test_a_late_message_of_an_overtaken_writer_is_refused(bus: Bus, broker
     async with wired(broker) as (line, writer):
         line.hold()
         assert writer.append_now(b"late", done)
-        other, _ = await open_writer(bus, streams.TRADES, TAPE)
+        other, _ = await open_writer(bus, TRADES_STREAM, TAPE)
         await other.append(b"taken over")
         line.let_go()
         await done.until(lambda: bool(done.said))

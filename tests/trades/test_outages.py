@@ -15,8 +15,8 @@ from nats.aio.msg import Msg
 from support import live
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
+from support.tapes import place_of
 from tickwire.bus import embedded as embedded_broker
-from tickwire.bus import streams
 from tickwire.client import Client, connect
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Status, Trade, Trades
@@ -227,7 +227,9 @@ async def test_a_slow_consumer_sees_the_hole_and_reads_it_back(line: Pipeline) -
     missed = []
     sequence = before
     while True:
-        message = await line.bus.jetstream.get_msg(streams.TRADES, seq=sequence + 1, subject=BTC.tape, next=True)
+        message = await line.bus.jetstream.get_msg(
+            place_of(BTC).stream, seq=sequence + 1, subject=place_of(BTC).subject, next=True
+        )
         assert message.seq is not None
         if message.seq >= first:
             break

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
+from support.tapes import place_of
 from support.trading import START, Rest
-from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades
@@ -58,7 +58,7 @@ def push(sink: FeedSink, some: list[Trade], frame: int = 10) -> None:
 
 async def on_tape(bus: Bus, some: list[Trade]) -> None:
     """Trades put on the tape by an earlier owner."""
-    tape, _ = await open_writer(bus, streams.TRADES, FEED.tape)
+    tape, _ = await open_writer(bus, *place_of(FEED))
     for start in range(0, len(some), 500):
         part = some[start : start + 500]
         await tape.append(

@@ -29,6 +29,7 @@ from tickwire.bus.requests import Inbox, open_inbox, payload_of
 from tickwire.bus.service_wait import ServiceWait
 from tickwire.errors import BrokerUnavailable, ConfigError, RequestTimeout
 from tickwire.model import broker_urls, messages
+from tickwire.model.feeds.layout import TapeLayout
 from tickwire.process import lifecycle
 from tickwire.redaction import hide
 from tickwire.settings import NatsSettings
@@ -71,6 +72,8 @@ class Bus:
         """Called when subscriptions may have missed messages: after a reconnection, and when one was too slow."""
         self.undecodable = Undecodable()
         """Skipped messages."""
+        self.tape_layout: tuple[int, TapeLayout] | None = None
+        """How many partitions the tape has, and the `disconnects` when that was read (`tickwire.tape.layout`)."""
 
     def resync(self) -> None:
         """Call every one of `resync_callbacks`."""

@@ -47,7 +47,12 @@ def check_unmarked(config: StreamConfig) -> None:
 
 async def check_new(jetstream: JetStreamContext, made: StreamInfo) -> None:
     """Call after a stream was made. Raises StorageError when it contains messages older than itself."""
-    if made.did_create and made.state.last_seq and not made.config.sources and await _is_older(jetstream, made):
+    if (
+        made.did_create
+        and made.state.last_seq >= (made.config.first_seq or 1)
+        and not made.config.sources
+        and await _is_older(jetstream, made)
+    ):
         marked = made.config.evolve(metadata={**(made.config.metadata or {}), MARK: "yes"})
         await retry_jetstream(lambda: jetstream.update_stream(marked))
         raise _refused(made.config.name)

@@ -236,6 +236,12 @@ def _text(name: bytes) -> bytes:
     return name if name.isascii() else name.decode(errors="replace").encode()
 
 
+def server_version(jetstream: JetStreamContext) -> tuple[int, int]:
+    """Major and minor version of the server that the client is connected to."""
+    version = jetstream._nc.connected_server_version
+    return version.major, version.minor
+
+
 def message_of(request: Request) -> Msg:
     """The message that carries a request of a micro service: its reply subject is not public."""
     return request._msg

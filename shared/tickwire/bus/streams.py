@@ -5,6 +5,8 @@ All use file storage: memory streams are lost at a broker restart, and measured 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from nats.js import JetStreamContext
@@ -20,10 +22,12 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.bus import foreign_stores
+from tickwire.bus import fast_ingest, foreign_stores
+from tickwire.bus.natspy import server_version
 from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import ConfigError, StorageError
 from tickwire.model.feeds import BOOK_VALID_S
+from tickwire.model.feeds.layout import FORMER_METADATA, METADATA
 from tickwire.settings import Settings, SinkSettings, TapeSettings
 
 OHLCV = "OHLCV"
@@ -32,8 +36,10 @@ JOB_RESULTS = "JOB_RESULTS"
 LEASES = "LEASES"
 INTEREST = "INTEREST"
 TRADES = "TRADES"
+"""What the names of the streams of trades begin with: TRADES-0, TRADES-1, … The whole name in earlier versions."""
 BOOKS = "BOOKS"
 BOOK_DELTAS = "BOOK_DELTAS"
+"""Likewise."""
 TICKERS = "TICKERS"
 CANDLES = "CANDLES"
 STATUS = "STATUS"
@@ -45,6 +51,13 @@ JOBS_WAITING = 10_000
 """Fetch jobs of one exchange that may wait; further requests are refused before they are queued."""
 SOURCED = 8
 """Messages kept of each book or candle: the broker takes up to a second to connect a stream that sources them."""
+
+PARTITION_BYTES = 1 << 20
+"""The least room of a partition: a message may be as large as the broker's `max_payload`, by default 1 MiB."""
+
+AFTER_FORMER = 1 << 32
+"""How far behind the last sequence of a tape without partitions its partitions begin, so that a position tells which of
+them is meant: writers of the earlier version may still append."""
 
 _MIB = 1 << 20
 _RETENTION = TapeSettings()
@@ -65,12 +78,29 @@ def _sizes(section: type[TapeSettings | SinkSettings]) -> dict[str, int]:
 SIZES, HELD_SIZES = _sizes(TapeSettings), _sizes(SinkSettings)
 
 
-def declared(partitions: int, lease_ttl_s: float, tape: TapeSettings, replicas: int = 1) -> list[StreamConfig]:
+def declared(
+    partitions: int,
+    lease_ttl_s: float,
+    tape: TapeSettings,
+    replicas: int = 1,
+    *,
+    batches: bool = True,
+    former: bool = False,
+) -> list[StreamConfig]:
     """All streams, for a number of cache partitions, a lease TTL in seconds and a retention of the tape.
 
-    `replicas` servers of a cluster keep each.
+    `replicas` servers of a cluster keep each. `batches`: the broker knows fast-ingest batches. `former`: it has the
+    tape of a version without partitions, too.
     """
-    configs = [_pages(partitions, tape), *_jobs(), *_buckets(lease_ttl_s), *_feeds(tape)]
+    trades = _partitions(TRADES, "trade", tape.partitions, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes)
+    deltas = _partitions(
+        BOOK_DELTAS, "book_delta", tape.partitions, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes
+    )
+    configs = [_pages(partitions, tape), *_jobs(), *_buckets(lease_ttl_s), *trades, *deltas, *_feeds(tape)]
+    facts = {METADATA: str(tape.partitions)} | ({FORMER_METADATA: "1"} if former else {})
+    configs = [config.evolve(metadata=facts) if config.name == f"{TRADES}-0" else config for config in configs]
+    if not batches:
+        configs = [config.evolve(allow_batched=None) for config in configs]
     return [config.evolve(num_replicas=replicas) for config in configs]
 
 
@@ -136,15 +166,13 @@ def _buckets(lease_ttl_s: float) -> list[StreamConfig]:
 
 
 def _feeds(tape: TapeSettings) -> list[StreamConfig]:
-    """The tape: one writer per subject, fenced by the expected sequence; republished for all readers.
+    """What the tape has of the present: one writer per subject, fenced by the expected sequence; republished.
 
     Books, tickers, candles and states keep the newest message of each subject, so that a late joiner has the present
     state at once; books and candles a few more, for a stream that sources them a little later. A book that is not
     repeated expires.
     """
     return [
-        _tape(TRADES, "trade", 2, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes),
-        _tape(BOOK_DELTAS, "book_delta", 2, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes),
         _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_age=BOOK_VALID_S, max_bytes=tape.books_bytes),
         _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=tape.tickers_bytes),
         _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=tape.candles_bytes),
@@ -165,6 +193,26 @@ def _bucket(name: str) -> StreamConfig:
         deny_delete=True,
         allow_direct=True,
     )
+
+
+def _partitions(name: str, kind: str, partitions: int, *, max_age: float, max_bytes: int) -> list[StreamConfig]:
+    """The partitions of a kind, which have `max_bytes` in all. Each has a subject for hand-overs between its owners."""
+    return [
+        StreamConfig(
+            name=f"{name}-{number}",
+            subjects=[f"tape.{kind}.{number}.*.*", f"tape.handover.{name}-{number}"],
+            republish=RePublish(
+                src=f"tape.{kind}.{number}.*.*", dest=f"md.{kind}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
+            ),
+            storage=StorageType.FILE,
+            discard=DiscardPolicy.OLD,
+            max_age=max_age,
+            max_bytes=max(max_bytes // partitions, PARTITION_BYTES),
+            allow_direct=True,
+            allow_batched=True,
+        )
+        for number in range(partitions)
+    ]
 
 
 def _tape(
@@ -195,9 +243,12 @@ async def declare(
     Raises StorageError when the broker has no room, or the store of another broker (`tickwire.bus.foreign_stores`);
     ConfigError when the broker has fewer servers than `replicas`.
     """
-    wanted = declared(partitions, lease_ttl_s, tape, replicas)
+    batches = server_version(jetstream) >= fast_ingest.NEEDS
+    former = {name: last for name in (TRADES, BOOK_DELTAS) if (last := await _last(jetstream, name)) is not None}
+    wanted = declared(partitions, lease_ttl_s, tape, replicas, batches=batches, former=bool(former))
+    first = {each.name: former[name] + AFTER_FORMER for each in wanted if (name := _former_of(each)) in former}
     smallest = declared(partitions, lease_ttl_s, tape.model_copy(update=SIZES), replicas)
-    await _made(jetstream, wanted, f"tape.{', '.join(SIZES)}", _room(smallest))
+    await _made(jetstream, wanted, f"tape.{', '.join(SIZES)}", _room(smallest), first)
 
 
 async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:
@@ -210,14 +261,20 @@ def _room(configs: list[StreamConfig]) -> int:
     return sum(config.max_bytes or 0 for config in configs) // _MIB
 
 
-async def _made(jetstream: JetStreamContext, configs: list[StreamConfig], sizes: str, smallest: int) -> None:
-    """Make or update streams.
+async def _made(
+    jetstream: JetStreamContext,
+    configs: list[StreamConfig],
+    sizes: str,
+    smallest: int,
+    first: Mapping[str | None, int] = MappingProxyType({}),
+) -> None:
+    """Make or update streams; a new one begins with sequence 1, or as `first` says.
 
     Errors name the settings of their sizes, `sizes`, and the MiB that the least of these need, `smallest`.
     """
     for config in configs:
         try:
-            await _declare(jetstream, config)
+            await _declare(jetstream, config, first.get(config.name))
         except APIError as error:
             if error.err_code in _NO_PEERS:
                 raise ConfigError(
@@ -266,7 +323,21 @@ def _of_sink(settings: SinkSettings) -> list[StreamConfig]:
     return configs
 
 
-async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
+async def _last(jetstream: JetStreamContext, name: str) -> int | None:
+    """The last sequence of a stream; None if there is no such stream."""
+    try:
+        return (await retry_jetstream(lambda: jetstream.stream_info(name))).state.last_seq
+    except NotFoundError:
+        return None
+
+
+def _former_of(config: StreamConfig) -> str:
+    """The stream without partitions that a partition follows; empty for other streams."""
+    name, _, number = (config.name or "").rpartition("-")
+    return name if number.isdecimal() else ""
+
+
+async def _declare(jetstream: JetStreamContext, config: StreamConfig, first: int | None = None) -> None:
     """Make or update a stream; only reads it when it is as it should be, which needs fewer permissions."""
     name = config.name
     assert name is not None
@@ -285,7 +356,8 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig) -> None:
         if _covers(found.as_dict(), wanted):
             return
     try:
-        made = await retry_jetstream(lambda: jetstream.add_stream(config))
+        new = config if found is not None or first is None else config.evolve(first_seq=first)
+        made = await retry_jetstream(lambda: jetstream.add_stream(new))
         await foreign_stores.check_new(jetstream, made)
     except APIError as error:
         # The server counts the room of an existing stream twice here.

@@ -16,6 +16,7 @@ from tickwire.model.feeds import (
     StartRequest,
     StopRequest,
 )
+from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages import (
     CacheList,
     CancelRequest,
@@ -55,7 +56,10 @@ PARAMETERS = {
     "lease": "The name of work that one process does alone.",
     "subscriber": "The name of a subscriber of a feed, encoded as a token.",
     "partition": "A partition of the cache's keys.",
-    "stream": "TRADES, BOOKS, BOOK_DELTAS, TICKERS, CANDLES or STATUS.",
+    "stream": "TRADES-<p> or BOOK_DELTAS-<p> of a partition; BOOKS, TICKERS, CANDLES or STATUS. In the metadata of "
+    "TRADES-0, `tickwire-partitions` is the number of partitions. That of a market is the 32-bit FNV-1a hash of its "
+    "exchange and token, without the dot between them, modulo that number.",
+    "p": "The partition of the market; see `stream`.",
 }
 
 APPENDED_HEADERS = {
@@ -154,9 +158,16 @@ PUBLISHED: tuple[Published, ...] = (
     Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Update"),
     *(
-        Published(f"tape.{kind}.{path}", message, f"Once accepted, public as md.{kind}.", "Appended", private=True)
+        Published(
+            f"tape.{kind}.{'{p}.' if kind in PARTITIONED else ''}{path}",
+            message,
+            f"Once accepted, public as md.{kind}.",
+            "Appended",
+            private=True,
+        )
         for kind, path, message, _ in TAPES
     ),
+    Published("tape.handover.{stream}", feeds.Handover, "A new owner of a partition.", private=True),
     Published(f"tape.ohlcv.{_KEY}", CandlePage, "Closed candles on their way to the cache.", "Append", private=True),
     Published("jobs.fetch.{exchange}", FetchRequest, "Jobs that wait for a fetcher.", "Append", private=True),
     Published("jobs.cancel.{id}", CancelRequest, "A job that was cancelled.", "Append", private=True),

@@ -203,7 +203,12 @@ def partition_of(key: Key, partitions: int) -> int:
 
 def tape_partition_of(exchange: str, symbol: str, partitions: int) -> int:
     """The tape partition of a market, as nats-server computes `{{partition(P,1,2)}}` of its exchange and token."""
-    return _partition(f"{exchange_name(exchange)}.{token(symbol)}", partitions)
+    return tape_partition_of_path(f"{exchange_name(exchange)}.{token(symbol)}", partitions)
+
+
+def tape_partition_of_path(path: str, partitions: int) -> int:
+    """The tape partition of a market's path, such as `binance.BTC-USDT`."""
+    return _partition(path, partitions)
 
 
 def _partition(path: str, partitions: int) -> int:

@@ -5,22 +5,15 @@ from __future__ import annotations
 import asyncio
 
 import nats.errors
-from msgspec import Struct
 
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
+from tickwire.model.feeds import Handover
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.tape.writer import ACK_S, PUBLISH, RETRY_S, Confirm
 
 log = logs.get(__name__)
-
-
-class Handover(Struct, frozen=True, kw_only=True):
-    """`tape.handover.<stream>`: `owner` began at a time (ms). Not public, and of no feed."""
-
-    owner: str
-    at: int
 
 
 async def append(bus: Bus, subject: str, name: str, confirm: Confirm) -> int:

@@ -24,10 +24,11 @@ from nats.aio.msg import Msg
 from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest
+from tickwire.model.feeds.layout import UNPARTITIONED, Place, is_partitioned
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.tape.sequence import SequenceCheck, StreamMessage, TapeMessage, backwards, stream_message_of
-from tickwire.tape.stored import StoredTape
+from tickwire.tape.stored import StoredTape, former_tape, is_former, stored_tape
 
 log = logs.get(__name__)
 
@@ -46,7 +47,8 @@ class TapeReader:
         self.skipped = 0
         """How often missed messages were no longer stored."""
         self._bus = bus
-        self._stored = StoredTape(bus, subject)
+        # Until it is opened.
+        self._stored = StoredTape(bus, subject, UNPARTITIONED.place(subject))
         self._take = take
         self._check = SequenceCheck()
         self._turn = asyncio.Lock()
@@ -73,6 +75,8 @@ class TapeReader:
             raise BadRequest("not from the tape", "only messages that the broker republishes belong to a feed")
         self._received_at = time.monotonic()
         async with self._turn:
+            if received.place is not None and received.place.stream != self._stored.stream:
+                await self._move(received.place, received.previous)
             if self._stream_unsure or self._disconnects != self._bus.disconnects:
                 await self._verify_stream()
             if self._check.is_another_stream(received.sequence, received.stamp):
@@ -129,7 +133,19 @@ class TapeReader:
 
     async def _deliver_stored(self, back: int, after: int | None) -> None:
         async with self._stored.readable():
-            newest = await self._stored.newest()
+            present = await stored_tape(self._bus, self.subject)
+            newest = await present.newest()
+            former = await former_tape(self._bus, self.subject)
+        self._stored = present
+        if former is not None and (newest is None or (after is not None and await is_former(present, former, after))):
+            # What an earlier version has written comes first.
+            self._stored = former
+            await self._deliver_from(await former.newest(), back, after)
+            await self._find_next_place()
+            return
+        await self._deliver_from(newest, back, after)
+
+    async def _deliver_from(self, newest: StreamMessage | None, back: int, after: int | None) -> None:
         if newest is None:
             # Any message of a recreated stream has a later stamp than none.
             self._check = SequenceCheck(after or 0)
@@ -159,6 +175,30 @@ class TapeReader:
             for message in page:
                 await self._deliver(message, read_back=True)
 
+    # ---- the place of the feed
+
+    async def _move(self, place: Place, previous: int | None) -> None:
+        """Go on in another stream, once the present one is read to its end."""
+        newest = await self._stored.newest()
+        if newest is not None:
+            await self._read_back_to(newest.sequence)
+        log.info("the feed goes on in another stream", subject=self.subject, stream=place.stream)
+        was_former = self._stored.stream == UNPARTITIONED.place(self.subject).stream
+        self._stored = StoredTape(self._bus, self.subject, place)
+        # A partition begins where the tape without partitions ends; other streams may have older messages.
+        self._check = SequenceCheck(last=0 if was_former else previous or 0)
+
+    async def _find_next_place(self) -> StreamMessage | None:
+        """Go on in the place of the present layout, if the feed has messages there; the newest one then."""
+        if self._stored.stream != UNPARTITIONED.place(self.subject).stream or not is_partitioned(self.subject):
+            return None
+        present = await stored_tape(self._bus, self.subject)
+        if present.stream == self._stored.stream or (newest := await present.newest()) is None:
+            return None
+        await self._move(present.place, None)
+        await self._read_back_to(newest.sequence)
+        return newest
+
     # ---- losses without a successor
 
     def suspect_loss(self) -> None:
@@ -180,6 +220,7 @@ class TapeReader:
         async with self._turn:
             if (newest := await self._verify_stream()) is not None:
                 await self._read_back_to(newest.sequence)
+            await self._find_next_place()
 
     async def _verify_stream(self) -> StreamMessage | None:
         """The newest message, after checking whether the stream was recreated."""

@@ -10,11 +10,14 @@ from nats.aio.msg import Msg
 
 from tickwire.bus.publisher import EXPECTED
 from tickwire.errors import BadRequest
+from tickwire.model.feeds.layout import Place
 from tickwire.model.messages import header_int
 
 T = TypeVar("T")
 
 _SEQUENCE = "Nats-Sequence"
+_STREAM = "Nats-Stream"
+_SUBJECT = "Nats-Subject"
 _STAMP = "Nats-Time-Stamp"
 _LAST = "Nats-Last-Sequence"
 OWN_LAST = "Tickwire-Last-Sequence"
@@ -44,6 +47,8 @@ class StreamMessage:
     previous: int | None
     stamp: str
     data: bytes
+    place: Place | None = None
+    """Where it is stored, if the broker republished it."""
 
 
 @dataclass
@@ -104,7 +109,8 @@ def stream_message_of(message: Msg, *, stored: bool = False) -> StreamMessage | 
         return None
     # In a stored message the broker's own header refers to the batch.
     last = None if stored else header_int(headers, _LAST)
-    return StreamMessage(sequence, previous_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data)
+    place = None if stored else Place(headers.get(_STREAM, ""), headers.get(_SUBJECT, ""))
+    return StreamMessage(sequence, previous_of(headers, last), stamp_of(headers.get(_STAMP, "")), message.data, place)
 
 
 def previous_of(headers: Mapping[str, str] | None, default: int | None = None) -> int | None:

@@ -16,46 +16,59 @@ from functools import partial
 import nats.errors
 from nats.aio.msg import Msg
 
-from tickwire.bus import streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import direct_get, until_answered
-from tickwire.errors import BadRequest, BrokerUnavailable
+from tickwire.bus.requests import AGAIN_S, direct_get, until_answered
+from tickwire.errors import BrokerUnavailable
+from tickwire.model.feeds.layout import UNPARTITIONED, Place, is_partitioned
+from tickwire.observe import logs
+from tickwire.tape.layout import layout_of
 from tickwire.tape.sequence import StreamMessage, TapeMessage, has_gap, stamp_of, stream_message_of
+
+log = logs.get(__name__)
 
 PAGE = 256
 PAGE_BYTES = 4 << 20
 ANSWER_S = 2.0
 OPEN_PATIENCE_S = 5.0
+EXISTS_TRIES = 5
+"""A stream that does not answer so often is taken for one that was deleted."""
 
-_STREAMS = {
-    "trade": streams.TRADES,
-    "book": streams.BOOKS,
-    "book_delta": streams.BOOK_DELTAS,
-    "ticker": streams.TICKERS,
-    "candle": streams.CANDLES,
-    "status": streams.STATUS,
-}
+
+class FormerSequence(int):
+    """A sequence of the stream that an earlier version, without partitions, has written."""
 
 
 class StoredTape:
-    """The stored messages of a feed's public subject (`md.…`).
+    """The stored messages of a feed's public subject (`md.…`) at one place.
 
     Each request is repeated until the stream answers it, and raises BrokerUnavailable once the connection is closed.
     """
 
-    def __init__(self, bus: Bus, subject: str) -> None:
-        """Raises BadRequest if `subject` is not the public subject of one feed."""
-        kind = subject.split(".")[1:2]
-        if not subject.startswith("md.") or not kind or kind[0] not in _STREAMS or "*" in subject or ">" in subject:
-            raise BadRequest(f"{subject!r} is not the public subject of one feed", "such as md.trade.binance.BTC-USDT")
+    def __init__(self, bus: Bus, subject: str, place: Place) -> None:
         self.subject = subject
-        self.stream = _STREAMS[kind[0]]
+        self.place = place
+        self.stream, self._tape = place
         self._bus = bus
-        self._tape = "tape." + subject.removeprefix("md.")
 
     async def newest(self) -> StreamMessage | None:
         """The last message; None if there is none."""
         return _first(await self._get({"last_by_subj": self._tape}))
+
+    async def contains(self, sequence: int) -> bool:
+        """Whether the message of a sequence is one of this subject."""
+        found = _first(await self._get({"next_by_subj": self._tape, "seq": sequence})) if sequence > 0 else None
+        return found is not None and found.sequence == sequence
+
+    async def exists(self) -> bool:
+        """Whether there is such a stream, and it has a message of the subject."""
+        for _ in range(EXISTS_TRIES):
+            try:
+                found = await direct_get(self._bus.client, self.stream, {"last_by_subj": self._tape}, ANSWER_S)
+            except (nats.errors.Error, TimeoutError):
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return bool(found)
+        return False
 
     async def oldest(self) -> StreamMessage | None:
         """The first message that is still stored."""
@@ -132,13 +145,45 @@ def rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
+async def stored_tape(bus: Bus, subject: str) -> StoredTape:
+    """What is stored of a feed's public subject, at its place in the present layout.
+
+    Raises BadRequest if `subject` is not the public subject of one feed.
+    """
+    place = UNPARTITIONED.place(subject)
+    if is_partitioned(subject):
+        place = (await layout_of(bus)).place(subject)
+    return StoredTape(bus, subject, place)
+
+
+async def former_tape(bus: Bus, subject: str) -> StoredTape | None:
+    """What an earlier version, without partitions, has stored of the subject; None if there is nothing."""
+    if not is_partitioned(subject) or not (await layout_of(bus)).former:
+        return None
+    tape = StoredTape(bus, subject, UNPARTITIONED.place(subject))
+    return tape if await tape.exists() else None
+
+
 async def find_position(bus: Bus, subject: str, since: int) -> tuple[int, bool]:
     """The sequence after which all messages of a feed's public subject were stored at `since` (ms) or later.
 
-    The second value tells whether the stream still stores messages from before `since`; without it, what is stored
-    begins later, or there is nothing. Times are those of the broker's clock.
+    The second value tells whether the tape still stores messages from before `since`; without it, what is stored
+    begins later, or there is nothing. Times are those of the broker's clock. A FormerSequence is one of the stream
+    that an earlier version has written; `read_pages` and `read_tape` go on from there.
     """
-    return await StoredTape(bus, subject).position(since)
+    present = await _opened(bus, subject)
+    after, whole = await present.position(since)
+    if not whole and (former := await former_tape(bus, subject)) is not None:
+        earlier, whole = await former.position(since)
+        return FormerSequence(earlier), whole
+    return after, whole
+
+
+async def is_former(present: StoredTape, former: StoredTape, after: int) -> bool:
+    """Whether a sequence is one of the stream that an earlier version has written."""
+    if not after or isinstance(after, FormerSequence):
+        return True
+    return not await present.contains(after) and await former.contains(after)
 
 
 async def read_pages(
@@ -150,6 +195,20 @@ async def read_pages(
     before that sequence, so a message that names none before it is marked, too. Raises BrokerUnavailable if the stream
     cannot be read or the connection is closed.
     """
-    async with aclosing(StoredTape(bus, subject).pages(after, known=known)) as pages:
-        async for page in pages:
-            yield page
+    present = await _opened(bus, subject)
+    former = await former_tape(bus, subject)
+    tapes = [present]
+    if former is not None and await is_former(present, former, after):
+        tapes.insert(0, former)
+    for tape in tapes:
+        async with aclosing(tape.pages(after, known=known)) as pages:
+            async for page in pages:
+                yield page
+        if tape is former:
+            log.info("the tape of an earlier version was read to its end", subject=subject)
+            after, known = 0, False
+
+
+async def _opened(bus: Bus, subject: str) -> StoredTape:
+    async with StoredTape(bus, subject, UNPARTITIONED.place(subject)).readable():
+        return await stored_tape(bus, subject)

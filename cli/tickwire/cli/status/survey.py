@@ -17,6 +17,7 @@ from tickwire.cli.feeds.listing import list_feeds
 from tickwire.cli.status.queue import queued_jobs
 from tickwire.errors import BrokerUnavailable, TickwireError
 from tickwire.model.feeds import FeedReport
+from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages import Instance, Job, LeaseHolder
 from tickwire.model.times import Count, now_ms
 from tickwire.process.lifecycle import unwrapped
@@ -66,7 +67,7 @@ class LeaseStatus(Struct, frozen=True, kw_only=True):
 
 
 class StreamStatus(Struct, frozen=True, kw_only=True):
-    """The size of a stream."""
+    """The size of a stream; all partitions of trades are TRADES, those of book deltas BOOK_DELTAS."""
 
     stream: str
     messages: int
@@ -206,10 +207,15 @@ async def _feeds(bus: Bus) -> tuple[list[FeedReport] | None, int]:
 
 
 async def _streams(bus: Bus) -> list[StreamStatus]:
-    return [
-        StreamStatus(stream=each.config.name or "", messages=each.state.messages, bytes=each.state.bytes)
-        for each in await retry_jetstream(bus.jetstream.streams_info)
-    ]
+    """Every stream; the partitions of trades and of book deltas as one each."""
+    sizes: dict[str, tuple[int, int]] = {}
+    for each in await retry_jetstream(bus.jetstream.streams_info):
+        name = each.config.name or ""
+        whole, _, number = name.rpartition("-")
+        name = whole if whole in PARTITIONED.values() and number.isdecimal() else name
+        messages, size = sizes.get(name, (0, 0))
+        sizes[name] = messages + each.state.messages, size + each.state.bytes
+    return [StreamStatus(stream=name, messages=messages, bytes=size) for name, (messages, size) in sizes.items()]
 
 
 async def _cached(bus: Bus) -> tuple[int | None, int | None, list[str]]:

@@ -25,10 +25,15 @@ PIECE_BYTES = 256 << 10
 
 
 class Tape(NamedTuple):
-    """The stream of the messages: when it was created (ms), and the last sequence seen of it."""
+    """The stream of the messages: when it was created (ms), the last sequence seen of it, and its name.
+
+    `former` is when the stream of an earlier version was created, which has been read to its end; 0 without one.
+    """
 
     created: int
     last_sequence: int
+    stream: str
+    former: int = 0
 
 
 class Unreadable(NamedTuple):
@@ -76,7 +81,10 @@ def pieces(found: Sequence[Msg]) -> Iterator[Sequence[Msg]]:
 
 def feed_of_message(message: Msg) -> Feed:
     """The feed of a message of the tape. Raises BadRequest."""
-    return feed_of(message.subject.removeprefix("tape."))
+    kind, _, market = message.subject.removeprefix("tape.").partition(".")
+    # Trades have a partition, but for those of an earlier version.
+    partition, _, rest = market.partition(".")
+    return feed_of(f"{kind}.{rest if partition.isdecimal() and rest.count('.') == 1 else market}")
 
 
 def of_trades(
@@ -93,7 +101,7 @@ def of_trades(
             feed = feed_of_message(message)
         except BadRequest as error:
             # No feed has this subject, so the gap is tagged with the stream.
-            _add_unreadable(built, message, error, {"stream": streams.TRADES})
+            _add_unreadable(built, message, error, {"stream": tape.stream})
             continue
         tags = {"exchange": feed.exchange, "symbol": feed.symbol}
         known = feed.path in built.totals
@@ -156,7 +164,9 @@ def _begun(before: SinkTotals, tape: Tape) -> tuple[SinkTotals, str]:
     """The totals to go on from, and why there is a gap before the next message; no reason if they are of this tape."""
     if before.stream in (0, tape.created) and before.sequence <= tape.last_sequence:
         return msgspec.structs.replace(before, stream=tape.created), ""
-    return msgspec.structs.replace(before, stream=tape.created, sequence=0), "the tape was recreated"
+    begun = msgspec.structs.replace(before, stream=tape.created, sequence=0)
+    went_on = tape.former and before.stream == tape.former
+    return begun, "" if went_on else "the tape was recreated"
 
 
 def _add_unreadable(built: BatchPoints, message: Msg, error: BadRequest, tags: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 | subject | | |
 |---|---|---|
 | `sink.report` | answers | SinkRequest -> SinkReport: whether it is active, and what it wrote |
-| `tape.trade.>` | consumes | Trades; stream TRADES, durable consumer `sink`, acknowledged once written |
+| `tape.trade.>` | consumes | Trades; streams TRADES-<p>, durable consumer `sink`, acknowledged once written |
 | `tape.book.>`, `tape.candle.>` | consumes | Book, Candle; stream SINK, which sources BOOKS and CANDLES, likewise |
 | `$KV.SINK.>` | reads, publishes | SinkTotals, SinkPosition: how far each feed of trades is written, and stream SINK |
 
@@ -38,9 +38,10 @@ from tickwire.sink import batch_points
 from tickwire.sink.batch_points import BatchPoints
 from tickwire.sink.influx import Influx, open_influx
 from tickwire.sink.metrics import SinkMetrics
-from tickwire.sink.offsets import Offsets
 from tickwire.sink.reader import StreamReader
 from tickwire.sink.retention import Retention
+from tickwire.sink.trade_streams import TradeStreams
+from tickwire.tape.layout import layout_of
 
 log = logs.get(__name__)
 
@@ -48,6 +49,8 @@ SERVICE = "sink"
 LEASE = "influxdb"
 BATCH_MESSAGES = 500
 """Most messages in one batch."""
+FORMER_S = 0.2
+"""How often it is asked whether the tape of an earlier version is written."""
 
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
@@ -116,8 +119,9 @@ class Sink:
         opening: list[Callable[[], Coroutine[None, None, None]]] = [self._influx.prepare]
         work: list[tuple[StreamReader, Callable[[asyncio.Event], Coroutine[None, None, None]]]] = []
         if "trade" in self._settings.kinds:
-            reader = StreamReader(self._bus, streams.TRADES)
-            work.append((reader, partial(self._write_trades, reader)))
+            layout = await layout_of(self._bus)
+            trades = TradeStreams(self._bus, layout)
+            work += [(each, partial(self._write_trades, each, trades)) for each in trades.readers]
         if set(self._settings.kinds) & streams.HELD.keys():
             reader = StreamReader(self._bus, streams.SINK)
             retention = Retention(self._bus, reader)
@@ -143,18 +147,23 @@ class Sink:
             self._active = False
             self._readers = []
 
-    async def _write_trades(self, reader: StreamReader, stop: asyncio.Event) -> None:
-        offsets = Offsets(self._bus, SinkTotals)
+    async def _write_trades(self, reader: StreamReader, trades: TradeStreams, stop: asyncio.Event) -> None:
         async with aclosing(reader):
             while not stop.is_set():
                 if found := await reader.batch(BATCH_MESSAGES):
-                    await lifecycle.until_stopped(stop, self._write_trade_batch(reader, offsets, found))
+                    if reader is not trades.former:
+                        await self._write_former(trades, stop)
+                    await lifecycle.until_stopped(stop, self._write_trade_batch(reader, trades, found))
                     await self._gather(reader, stop)
 
-    async def _write_trade_batch(
-        self, reader: StreamReader, offsets: Offsets[SinkTotals], found: Sequence[Msg]
-    ) -> None:
+    async def _write_former(self, trades: TradeStreams, stop: asyncio.Event) -> None:
+        """Wait until the tape of an earlier version is written to its end: its messages come first."""
+        while not stop.is_set() and not await trades.former_is_written():
+            await lifecycle.pause(stop, FORMER_S)
+
+    async def _write_trade_batch(self, reader: StreamReader, trades: TradeStreams, found: Sequence[Msg]) -> None:
         # Acknowledged in parts, so that little is written again after a stop or the loss of the lease.
+        offsets = trades.offsets
         for piece in batch_points.pieces(found):
             before: dict[str, SinkTotals] = {}
             for message in piece:
@@ -164,8 +173,7 @@ class Sink:
                     before[path] = await offsets.of(path)
             unknown = offsets.unreadable & before.keys()
             offsets.unreadable -= unknown
-            tape = batch_points.Tape(reader.created, reader.last_sequence)
-            built = await asyncio.to_thread(batch_points.of_trades, piece, tape, before, unknown)
+            built = await asyncio.to_thread(batch_points.of_trades, piece, trades.tape(reader), before, unknown)
             self._note(built)
             for path, after in built.totals.items():
                 offsets.set(path, after)

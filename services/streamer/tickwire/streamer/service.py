@@ -9,9 +9,9 @@
 | `streamer.reports.<instance>` | answers, asks | FeedsRequest -> FeedList: the feeds that one instance owns |
 | `$KV.INTEREST.>` | reads, writes | the interests; entries expire with their TTL |
 | `$KV.LEASES.streamer.>` | reads, writes | the leases: which instance owns which slot |
-| `tape.trade.<exchange>.<token>` | publishes, reads | Trades; public as `md.trade.…` |
+| `tape.trade.<p>.<exchange>.<token>` | publishes, reads | Trades; public as `md.trade.…` |
 | `tape.book.<exchange>.<token>` | publishes | Book; public as `md.book.…` |
-| `tape.book_delta.<exchange>.<token>` | publishes | BookDeltas; public as `md.book_delta.…` |
+| `tape.book_delta.<p>.<exchange>.<token>` | publishes | BookDeltas; public as `md.book_delta.…` |
 | `tape.ticker.<exchange>.<token>` | publishes | Ticker; public as `md.ticker.…` |
 | `tape.candle.<exchange>.<token>.<timeframe>` | publishes | Candle; public as `md.candle.…` |
 | `tape.status.<kind>.<exchange>.<token>` | publishes | Status; public as `md.status.…` |

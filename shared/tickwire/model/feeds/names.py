@@ -35,7 +35,9 @@ class Feed(NamedTuple):
 
     @property
     def tape(self) -> str:
-        """The subject that the feed's one writer publishes to."""
+        """The subject that the feed's one writer publishes to; trades have a partition (`TapeLayout.place_of`)."""
+        if self.kind == "trade":
+            raise ValueError(f"the subject of {self} depends on the layout of the tape")
         return f"tape.{self.path}"
 
     @property

@@ -147,8 +147,8 @@ class Candle(Struct, frozen=True, kw_only=True):
     """`md.candle.<exchange>.<token>.<timeframe>`: the candle that opens at `timestamp`.
 
     Published at a bounded rate while it is open, and once when `closed`. `complete` is false if its interval was not
-    wholly observed. `sequence` is that of the last message of stream TRADES that it was built from, 0 if the exchange
-    built it.
+    wholly observed. `sequence` is that of the last message of its trades that it was built from, in their
+    stream; 0 if the exchange built it.
 
     `repeated` marks a candle that was published before: a new owner begins with the last message of the previous one.
     Do not count repeated closed candles. For a new owner, which has these intervals fetched: `owed` is the open time
@@ -209,3 +209,10 @@ class Status(Struct, frozen=True, kw_only=True):
     owner: Name = ""
     trades: Count = 0
     gap: Gap | None = None
+
+
+class Handover(Struct, frozen=True, kw_only=True):
+    """`tape.handover.<stream>`: `owner` has begun to write a partition of the tape. Of no feed, and not public."""
+
+    owner: Name
+    at: Time

@@ -1,4 +1,4 @@
-"""Publishes the deltas of a book on `tape.book_delta.<exchange>.<token>`: each one, in order, never conflated.
+"""Publishes the deltas of a book on `tape.book_delta.<p>.<exchange>.<token>`: each one, in order, never conflated.
 
 Where the sequence of deltas breaks, a snapshot of the whole book takes its place. There is also a snapshot for each new
 subscriber, and one at least every third of the time for which the stream stores deltas.
@@ -10,12 +10,13 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 
-from tickwire.bus import streams
 from tickwire.model import messages
 from tickwire.model.feeds import BookDelta, BookDeltas
 from tickwire.model.times import now_ms
 from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.tape.former import fence_former
+from tickwire.tape.layout import layout_of
 from tickwire.tape.writer import TapeWriter, open_writer
 from tickwire.venues.dialect import Diff
 
@@ -137,9 +138,12 @@ class DeltaPublisher:
 async def open_deltas(context: FeedContext, present: Callable[[], OrderBook | None]) -> DeltaPublisher:
     """The deltas of a book whose owner has just begun. Fences an earlier owner if one has published any."""
     demand = context.demand
-    subject = context.feed.tape.replace("tape.book.", "tape.book_delta.", 1)
-    writer, last = await open_writer(context.bus, streams.BOOK_DELTAS, subject, context.confirm)
+    public = context.feed.public.replace("md.book.", "md.book_delta.", 1)
+    place = (await layout_of(context.bus)).place(public)
+    writer, last = await open_writer(context.bus, place.stream, place.subject, context.confirm)
     deltas = DeltaPublisher(context, writer, present)
+    if last is None:
+        await fence_former(context.bus, public, _encoded(context, [], now_ms()), context.confirm)
     if last is not None or demand.deltas:
         await writer.append(_encoded(context, [], now_ms()))
     deltas.set_demand(demand.deltas, demand.delta_joins)

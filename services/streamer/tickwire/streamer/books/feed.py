@@ -3,7 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `tape.book.<exchange>.<token>` | publishes | `Book`, at most every `cadence_ms`; public as `md.book.…` |
-| `tape.book_delta.<exchange>.<token>` | publishes | `BookDeltas`, if subscribed to; public as `md.book_delta.…` |
+| `tape.book_delta.<p>.<exchange>.<token>` | publishes | `BookDeltas`, if subscribed to; public as `md.book_delta.…` |
 | `tape.status.book.<exchange>.<token>` | publishes | `Status`, by `FeedStatus`; public as `md.status.book.…` |
 
 A book that may be wrong is published at once as `resyncing`, without levels, until it is right again. The last state is

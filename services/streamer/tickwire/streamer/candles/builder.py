@@ -24,7 +24,7 @@ _EXACT = Context(prec=200)
 
 @dataclass(slots=True)
 class Bar:
-    """The content of a candle. `sequence` is that of the last message of stream TRADES with a trade in it."""
+    """The content of a candle. `sequence` is that of the last message of the trades' stream with a trade in it."""
 
     open: float
     high: float

@@ -22,7 +22,7 @@ log = logs.get(__name__)
 class CandleTape(NamedTuple):
     """The writer of a tape of candles, and the last candle on it; None if there is none that can be continued.
 
-    The candle's `sequence` is 0 unless stream TRADES still stores what followed it.
+    The candle's `sequence` is 0 unless the trades' stream still stores what followed it.
     """
 
     writer: TapeWriter
@@ -32,7 +32,7 @@ class CandleTape(NamedTuple):
 async def open_candle_tape(context: FeedContext, feed: Feed, info: StreamInfo | None = None) -> CandleTape:
     """Open the tape of `feed`, which has a timeframe; repeats the last candle, which fences an earlier writer.
 
-    `info`: the state of stream TRADES, for candles that are built from it.
+    `info`: the state of the trades' stream, for candles that are built from it.
     """
     last = await last_message(context.bus, streams.CANDLES, feed.tape)
     writer = TapeWriter(context.bus, streams.CANDLES, feed.tape, last, context.confirm)
@@ -48,14 +48,14 @@ async def open_candle_tape(context: FeedContext, feed: Feed, info: StreamInfo | 
         await writer.append(last.data)
         return CandleTape(writer, None)
     if info is None or not can_resume(candle, last.time, info):
-        # Repeated with its sequence, it would seem to belong to the present stream TRADES.
+        # Repeated with its sequence, it would seem to belong to the present stream of trades.
         candle = msgspec.structs.replace(candle, sequence=0)
     await writer.append(messages.encode(msgspec.structs.replace(candle, repeated=True)))
     return CandleTape(writer, candle)
 
 
 def can_resume(candle: Candle, published: datetime | None, info: StreamInfo) -> bool:
-    """Whether stream TRADES still stores what followed the message that a candle was built from.
+    """Whether the trades' stream still stores what followed the message that a candle was built from.
 
     A stream that was created after the candle was published is another one: its sequences mean nothing for it.
     """

@@ -2,7 +2,7 @@
 
 | subject | direction | what |
 |---|---|---|
-| `tape.trade.<exchange>.<token>` | reads | `Trades`, from stream TRADES: what candles are built from |
+| `tape.trade.<p>.<exchange>.<token>` | reads | `Trades`, from their stream: what candles are built from |
 | `tape.candle.<exchange>.<token>.<timeframe>` | publishes | `Candle`; public as `md.candle.…` |
 | `tape.ohlcv.<exchange>.<token>.<timeframe>` | publishes | `CandlePage`: complete candles, to be cached |
 | `fetcher.fetch` | requests | `FetchRequest` for what was not observed wholly |

@@ -36,7 +36,7 @@ class Intervals:
         self._late_reports = ReportThrottle(self._report_late)
 
     def take(self, timeframe: str, result: Ended | Late, sequence: int) -> None:
-        """Take a result of the message at `sequence` of stream TRADES."""
+        """Take a result of the message at `sequence` of the trades' stream."""
         if isinstance(result, Late):
             self._take_late(timeframe, result)
         elif result.bar is not None:

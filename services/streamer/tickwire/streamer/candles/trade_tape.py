@@ -11,15 +11,16 @@ from nats.aio.msg import Msg
 from nats.js.api import StreamInfo
 from nats.js.client import JetStreamContext
 
-from tickwire.bus import graceful_close, streams
+from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import until_answered
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
 from tickwire.process.loop_yield import LoopYield
+from tickwire.tape.layout import layout_of
 from tickwire.tape.sequence import has_gap, previous_of
-from tickwire.tape.stored import StoredTape, read_pages, rfc3339
+from tickwire.tape.stored import read_pages, rfc3339, stored_tape
 from tickwire.tape.writer import last_message
 
 MARGIN_MS = 120_000
@@ -52,10 +53,9 @@ class TradeTapeReader:
 
     async def open(self, start: int) -> None:
         """Begin with the first message at or after sequence `start`; retries while the broker is away."""
-        subscribe = partial(
-            self._bus.subscribe_ordered, self._trades.tape, streams.TRADES, self._receive, start_sequence=start
-        )
-        self._subscription = await until_answered(subscribe, f"stream {streams.TRADES}")
+        stream, subject = (await layout_of(self._bus)).place_of(self._trades)
+        subscribe = partial(self._bus.subscribe_ordered, subject, stream, self._receive, start_sequence=start)
+        self._subscription = await until_answered(subscribe, f"stream {stream}")
         if self._closed:
             # It was closed while the subscription was being made.
             await self.close()
@@ -112,18 +112,20 @@ def after_gap(message: Trades) -> Trades:
 
 
 async def stream_info(bus: Bus, trades: Feed) -> StreamInfo:
-    """The state of stream TRADES; retries until the broker answers."""
-    return await until_answered(partial(bus.jetstream.stream_info, streams.TRADES), f"stream {streams.TRADES}")
+    """The state of the stream of these trades; retries until the broker answers."""
+    stream = (await layout_of(bus)).place_of(trades).stream
+    return await until_answered(partial(bus.jetstream.stream_info, stream), f"stream {stream}")
 
 
 async def position(bus: Bus, trades: Feed, back_ms: int, info: StreamInfo) -> int:
     """The sequence after which to read to see at least what happened in the last `back_ms`."""
-    last = await last_message(bus, streams.TRADES, trades.tape)
+    place = (await layout_of(bus)).place_of(trades)
+    last = await last_message(bus, place.stream, place.subject)
     if last is None or last.seq is None or last.time is None:
         return info.state.last_seq
     # Messages are found by the broker's clock, which may differ from this machine's.
     stored_since = last.time.timestamp() - (back_ms + MARGIN_MS) / 1000
-    first = await StoredTape(bus, trades.public).first_since(rfc3339(stored_since))
+    first = await (await stored_tape(bus, trades.public)).first_since(rfc3339(stored_since))
     # In a quiet market the last message is older, and says up to when the tape was complete then.
     return min(last.seq, first.sequence if first is not None else last.seq) - 1
 

@@ -2,7 +2,7 @@
 
 | subject | direction | what |
 |---|---|---|
-| `tape.trade.<exchange>.<token>` | reads, publishes | its end at the start; then `Trades` |
+| `tape.trade.<p>.<exchange>.<token>` | reads, publishes | its end at the start; then `Trades` |
 | `tape.status.trade.<exchange>.<token>` | publishes | `Status`, by `FeedStatus` |
 
 The venue puts frames into the queue. One coroutine takes them from there, requests missing trades by REST, and appends.
@@ -16,9 +16,9 @@ from collections.abc import Sequence
 
 from ccxt.base import errors
 
-from tickwire.bus import streams
 from tickwire.errors import ExchangeFailed
-from tickwire.model.feeds import Trade
+from tickwire.model import messages
+from tickwire.model.feeds import Trade, Trades
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
@@ -32,6 +32,8 @@ from tickwire.streamer.trades.ordering import Ordering, TradeRun
 from tickwire.streamer.trades.queue import TradeQueue
 from tickwire.streamer.trades.repair import Repair
 from tickwire.streamer.trades.resume import recent_trades
+from tickwire.tape.former import fence_former
+from tickwire.tape.layout import layout_of
 from tickwire.tape.writer import open_writer
 from tickwire.venues.registry import dialect_of
 
@@ -44,8 +46,12 @@ READ_BACK = 1000
 async def run(context: FeedContext) -> None:
     """Follow the feed until `context.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
     context.status.report("starting")
-    writer, _ = await open_writer(context.bus, streams.TRADES, context.feed.tape, context.confirm)
+    place = (await layout_of(context.bus)).place_of(context.feed)
+    writer, last = await open_writer(context.bus, place.stream, place.subject, context.confirm)
     appender = TradeAppender(context, writer)
+    if last is None:
+        nothing = Trades(exchange=context.feed.exchange, symbol=context.feed.symbol, trades=[], received=now_ms())
+        await fence_former(context.bus, context.feed.public, messages.encode(nothing), context.confirm)
     # Fences an earlier writer: what is read back is then all there is.
     end = await appender.append_message([], now_ms())
     past = context.venue.past

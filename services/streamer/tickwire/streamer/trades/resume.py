@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
-from tickwire.bus import streams
+from nats.js.api import RawStreamMsg
+
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Feed, Trade, Trades
+from tickwire.observe import logs
+from tickwire.tape.layout import layout_of
 from tickwire.tape.sequence import backwards, enforced_of
-from tickwire.tape.writer import message_at
+from tickwire.tape.stored import former_tape
+from tickwire.tape.writer import last_message, message_at
+
+log = logs.get(__name__)
 
 
 class Recent(NamedTuple):
@@ -21,20 +28,15 @@ class Recent(NamedTuple):
 async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
     """The last `wanted` trades of a feed, or all if the tape has fewer, up to the message of sequence `end`.
 
-    Reads each message of the feed by itself, one round trip each, from the stream's leader (a replica may lag). Retries
-    while the broker is away, until cancelled.
+    Goes on in the tape of an earlier version where the feed's partition begins. Reads each message of the feed by
+    itself, one round trip each, from the stream's leader (a replica may lag). Retries while the broker is away, until
+    cancelled.
     """
     batches: list[list[Trade]] = []
     untils: list[int] = []
     found = 0
-    newest = await message_at(bus, streams.TRADES, end)
-    if newest is None:
-        return Recent([], None)
-    stored = backwards(
-        newest, lambda each: enforced_of(each.headers), lambda sequence: message_at(bus, streams.TRADES, sequence)
-    )
-    async for message in stored:
-        decoded = bus.undecodable.decode(feed.tape, message.data or b"", Trades)
+    async for message in _backwards(bus, feed, end):
+        decoded = bus.undecodable.decode(feed.public, message.data or b"", Trades)
         if decoded is None:
             continue
         batches.append(decoded.trades)
@@ -45,3 +47,24 @@ async def recent_trades(bus: Bus, feed: Feed, end: int, wanted: int) -> Recent:
             break
     trades = [trade for batch in reversed(batches) for trade in batch]
     return Recent(trades[-wanted:], max(untils, default=None))
+
+
+async def _backwards(bus: Bus, feed: Feed, end: int) -> AsyncIterator[RawStreamMsg]:
+    """The messages of a feed from the one of sequence `end` back, newest first, as far as they are stored."""
+    stream = (await layout_of(bus)).place_of(feed).stream
+    newest = await message_at(bus, stream, end)
+    oldest = 1
+    if newest is not None:
+        async for message in _of_stream(bus, stream, newest):
+            yield message
+            oldest = enforced_of(message.headers)
+    former = None if oldest else await former_tape(bus, feed.public)
+    last = None if former is None else await last_message(bus, *former.place)
+    if former is not None and last is not None:
+        log.info("the end of the tape of an earlier version is read, too", **feed.fields)
+        async for message in _of_stream(bus, former.stream, last):
+            yield message
+
+
+def _of_stream(bus: Bus, stream: str, newest: RawStreamMsg) -> AsyncIterator[RawStreamMsg]:
+    return backwards(newest, lambda each: enforced_of(each.headers), lambda sequence: message_at(bus, stream, sequence))
