@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from support.hearing import Changing
-from support.wires import Wire, wire
 from support.tapes import TRADES_STREAM
+from support.wires import Wire, wire
 from tape.tape_ends import SUBJECT, TAPE
-from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced
 from tickwire.settings import NatsSettings
