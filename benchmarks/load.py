@@ -36,6 +36,7 @@ from rich.console import Console
 from rich.table import Table
 
 from backfill import ready
+from streamed.harness import trade_messages
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.client import interest
@@ -45,7 +46,7 @@ from tickwire.model.feeds import FeedList, FeedsRequest, StartRequest
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.model.subjects import Key
 from tickwire.process import children
-from tickwire.settings import NatsSettings, TapeSettings
+from tickwire.settings import NatsSettings
 
 # How influxd is started stands in the tests.
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -145,12 +146,6 @@ async def start_feeds(bus: Bus, symbols: list[str]) -> int:
         if states["live"] == len(feeds):
             return len(feeds)
         await asyncio.sleep(0.5)
-
-
-async def trade_messages(bus: Bus) -> int:
-    """Return how many messages of trades were appended so far."""
-    names = [f"{streams.TRADES}-{number}" for number in range(TapeSettings().partitions)]
-    return sum([(await bus.jetstream.stream_info(name)).state.last_seq for name in names])
 
 
 async def backfill(bus: Bus, symbols: list[str], rows: int) -> tuple[float, int]:

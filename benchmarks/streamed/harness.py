@@ -19,9 +19,11 @@ from typing import Any
 import aiohttp
 from nats.aio.msg import Msg
 
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import FeedReport, Kind, StartRequest
 from tickwire.process import children
+from tickwire.settings import TapeSettings
 
 HERE = Path(__file__).parent
 QUIET_S = 1.0
@@ -222,3 +224,9 @@ def stalls(log: Path, since: str = "") -> list[float]:
         if "longest_stall_ms" in entry and entry["timestamp"] > since:
             found.append(float(entry["longest_stall_ms"]))
     return found
+
+
+async def trade_messages(bus: Bus) -> int:
+    """Return how many messages of trades were appended so far."""
+    names = (f"{streams.TRADES}-{number}" for number in range(TapeSettings().partitions))
+    return sum([(await bus.jetstream.stream_info(name)).state.last_seq for name in names])

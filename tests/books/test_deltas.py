@@ -12,7 +12,7 @@ import pytest
 from books.book_feed import ASKS, BIDS, DELTAS, FEED, answer, at, diff, made_live
 from support.feeds import ScriptedVenue, body, within
 from support.hearing import Heard, listening
-from support.tapes import TRADES_STREAM
+from tape.places import TRADES_STREAM
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
 from tickwire.model.feeds import BookDelta, BookDeltas, Feed, Level

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from support.ports import free_port
 from support.processes import environment, running_service
-from support.tapes import TRADES_STREAM
+from tape.places import TRADES_STREAM
 from tickwire.bus import broker_identity, streams
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus.broker_identity import broker_unchanged, describe_change

@@ -12,7 +12,7 @@ import pytest
 from support.brokers import Server
 from support.ports import free_port
 from support.processes import environment, tickwire
-from support.tapes import BTC_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.requests import retry_jetstream

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from support.brokers import Server
 from support.ports import free_port
-from support.tapes import BTC_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire import settings as config
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect

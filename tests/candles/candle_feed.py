@@ -10,7 +10,7 @@ from typing import Any
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
 from support.hearing import Changing
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import TickwireError

@@ -24,7 +24,7 @@ from candles.candle_feed import (
     trade_tape,
     witness,
 )
-from support.tapes import TRADES_STREAM, place_of
+from tape.places import TRADES_STREAM, place_of
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages, timeframes

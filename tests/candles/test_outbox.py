@@ -21,7 +21,7 @@ from candles.candle_feed import (
     trade_tape,
     witness,
 )
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Busy, StorageError, TickwireError, UnknownSymbol

@@ -24,7 +24,7 @@ from candles.candle_feed import (
     witness,
 )
 from support.feeds import Running, Witness
-from support.tapes import TRADES_STREAM
+from tape.places import TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced

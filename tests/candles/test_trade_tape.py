@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from candles.candle_feed import TRADES, trade, trade_tape
-from support.tapes import OTHER_SUBJECT, TRADES_STREAM
 from support.wires import wire
+from tape.places import OTHER_SUBJECT, TRADES_STREAM
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import connect
 from tickwire.model.feeds import Trades

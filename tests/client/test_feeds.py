@@ -9,7 +9,7 @@ import pytest
 from client.pipeline_side import HOUR, now, until_released
 from support import live
 from support.pipeline import Pipeline
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.client import Client, Gap, Trade, UnknownSymbol
 from tickwire.model.feeds import Feed
 

@@ -16,7 +16,7 @@ from support.commands import up
 from support.hearing import hearing
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from support.tapes import TRADES_STREAM
+from tape.places import TRADES_STREAM
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import connect

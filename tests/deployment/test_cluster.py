@@ -18,7 +18,7 @@ from support import brokers, live
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment, running_simulator, tickwire
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.bus.connection import Bus
 from tickwire.bus.connection import connect as to_bus
 from tickwire.client import Client, connect

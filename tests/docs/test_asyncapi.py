@@ -16,7 +16,7 @@ from nats.aio.msg import Msg
 from support import live
 from support.pipeline import CONFIG, pipeline
 from support.processes import running_simulator
-from support.tapes import TRADES_STREAM, place_of
+from tape.places import TRADES_STREAM, place_of
 from tickwire import errors
 from tickwire.bus import streams
 from tickwire.errors import NotCached

@@ -13,7 +13,7 @@ from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess
 from support.scraping import Scraper, documented, monitored
-from support.tapes import TRADES_STREAM, place_of
+from tape.places import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.model import messages
 from tickwire.model.feeds import Candle, Feed, Trade, Trades

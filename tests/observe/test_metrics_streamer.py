@@ -17,7 +17,7 @@ from support.hearing import Heard, hearing
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
 from support.scraping import Scraped, Scraper, below, documented, monitored
-from support.tapes import TRADES_STREAM, place_of
+from tape.places import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.errors import UnknownSymbol
 from tickwire.model import messages

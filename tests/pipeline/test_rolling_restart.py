@@ -13,7 +13,7 @@ from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_simulator
-from support.tapes import TRADES_STREAM
+from tape.places import TRADES_STREAM
 from tickwire.bus.connection import Bus
 from tickwire.client import connect
 from tickwire.model.feeds import Feed, FeedList, FeedsRequest, Trade

@@ -16,8 +16,8 @@ from support.brokers import Server, as_user, serving, variables_of
 from support.influx_api import Server as Influx
 from support.influx_api import serving as an_influx
 from support.processes import environment, running_simulator, tickwire
-from support.tapes import BTC_SUBJECT, TRADES_STREAM, place_of
 from support.wires import wire as carried
+from tape.places import BTC_SUBJECT, TRADES_STREAM, place_of
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Forbidden
 from tickwire.model.feeds import Feed

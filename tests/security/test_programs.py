@@ -16,7 +16,7 @@ from support import brokers
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
-from support.tapes import TRADES_STREAM, place_of
+from tape.places import TRADES_STREAM, place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.client import Client, Key, NoSuchService, Trade, fetch_jobs

@@ -18,7 +18,7 @@ from support import brokers
 from support.brokers import Server, as_user, variables_of
 from support.pipeline import Pipeline
 from support.processes import running_simulator, tickwire
-from support.tapes import BTC_SUBJECT, TRADES_STREAM, place_of
+from tape.places import BTC_SUBJECT, TRADES_STREAM, place_of
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trades

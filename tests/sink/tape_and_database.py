@@ -12,7 +12,7 @@ import pytest
 
 from support.influx import InfluxDb
 from support.processes import environment
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades

@@ -13,7 +13,7 @@ from sink.tape_and_database import SINK, START, Writer, assert_equal, locked, si
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import SimulatorProcess, running_service, tickwire
-from support.tapes import BTC_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced

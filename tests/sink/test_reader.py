@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.tapes import BTC_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus.connection import Bus
 from tickwire.sink.reader import StreamReader
 

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from support import hostile
 from support.influx_api import Server, serving
 from support.processes import environment, running_service
-from support.tapes import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
 from tickwire.bus import embedded as broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect

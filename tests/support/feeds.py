@@ -11,8 +11,8 @@ from nats.aio.msg import Msg
 
 from support.hearing import Heard, hearing
 from support.live import Seen
-from support.tapes import place_of
 from support.trading import ANY_TIME, START, Rest
+from tape.places import place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced

@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 
 from support.hearing import Changing, Heard, hearing, reports
 from support.processes import SimulatorProcess
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Event, Feed, FeedReport, Gap, StartRequest, Status, StopRequest, Trade, Trades

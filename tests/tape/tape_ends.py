@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from support.hearing import Changing
-from support.tapes import BTC_SUBJECT
+from tape.places import BTC_SUBJECT
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import cancellable
 from tickwire.tape.sequence import TapeMessage

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from nats.aio.subscription import Subscription
 
-from support.tapes import OTHER_SUBJECT, TRADES_STREAM
 from support.wires import wire
+from tape.places import OTHER_SUBJECT, TRADES_STREAM
 from tape.tape_ends import SUBJECT, Reader, Writer, numbers
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams

@@ -8,8 +8,8 @@ import random
 import nats.js.errors
 import pytest
 
-from support.tapes import OTHER_SUBJECT, TRADES_STREAM
 from support.wires import wire
+from tape.places import OTHER_SUBJECT, TRADES_STREAM
 from tape.tape_ends import SUBJECT, TAPE, Reader, Writer, numbers
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from nats.js.api import RePublish, StorageType, StreamConfig
 
-from support.tapes import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
 from tape.tape_ends import SUBJECT, Reader, Writer, numbers
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect

@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from support.hearing import Changing
-from support.tapes import TRADES_STREAM
 from support.wires import Wire, wire
+from tape.places import TRADES_STREAM
 from tape.tape_ends import SUBJECT, TAPE
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced

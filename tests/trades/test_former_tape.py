@@ -8,8 +8,8 @@ import pytest
 from nats.js.api import RePublish
 
 from support.feeds import ScriptedVenue
-from support.tapes import place_of
 from support.trading import Rest, trade, trades
+from tape.places import place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from support import live
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
-from support.tapes import place_of
+from tape.places import place_of
 from tickwire.bus import embedded as embedded_broker
 from tickwire.client import Client, connect
 from tickwire.model import messages

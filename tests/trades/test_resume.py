@@ -8,8 +8,8 @@ import pytest
 from ccxt.base import errors
 
 from support.feeds import ScriptedVenue
-from support.tapes import OTHER_SUBJECT, TRADES_STREAM, place_of
 from support.trading import START, Rest, trade, trades
+from tape.places import OTHER_SUBJECT, TRADES_STREAM, place_of
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
 from tickwire.model import messages

@@ -8,8 +8,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
-from support.tapes import place_of
 from support.trading import START, Rest
+from tape.places import place_of
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades

@@ -12,7 +12,6 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.api import (
     DiscardPolicy,
-    RePublish,
     RetentionPolicy,
     StorageType,
     StreamConfig,
@@ -22,12 +21,10 @@ from nats.js.api import (
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.bus import fast_ingest, foreign_stores
+from tickwire.bus import fast_ingest, foreign_stores, tape_streams
 from tickwire.bus.natspy import server_version
 from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import ConfigError, StorageError
-from tickwire.model.feeds import BOOK_VALID_S
-from tickwire.model.feeds.layout import FORMER_METADATA, METADATA
 from tickwire.settings import Settings, SinkSettings, TapeSettings
 
 OHLCV = "OHLCV"
@@ -35,29 +32,18 @@ JOBS = "JOBS"
 JOB_RESULTS = "JOB_RESULTS"
 LEASES = "LEASES"
 INTEREST = "INTEREST"
-TRADES = "TRADES"
-"""What the names of the streams of trades begin with: TRADES-0, TRADES-1, … The whole name in earlier versions."""
-BOOKS = "BOOKS"
-BOOK_DELTAS = "BOOK_DELTAS"
-"""Likewise."""
-TICKERS = "TICKERS"
-CANDLES = "CANDLES"
-STATUS = "STATUS"
 SINK = "SINK"
+TRADES = tape_streams.TRADES
+BOOKS = tape_streams.BOOKS
+BOOK_DELTAS = tape_streams.BOOK_DELTAS
+TICKERS = tape_streams.TICKERS
+CANDLES = tape_streams.CANDLES
+STATUS = tape_streams.STATUS
 
 HELD = {"book": BOOKS, "candle": CANDLES}
 """The kinds that stream SINK holds for a database, and the stream that it sources each from."""
 JOBS_WAITING = 10_000
 """Fetch jobs of one exchange that may wait; further requests are refused before they are queued."""
-SOURCED = 8
-"""Messages kept of each book or candle: the broker takes up to a second to connect a stream that sources them."""
-
-PARTITION_BYTES = 1 << 20
-"""The least room of a partition: a message may be as large as the broker's `max_payload`, by default 1 MiB."""
-
-AFTER_FORMER = 1 << 32
-"""How far behind the last sequence of a tape without partitions its partitions begin, so that a position tells which of
-them is meant: writers of the earlier version may still append."""
 
 _MIB = 1 << 20
 _RETENTION = TapeSettings()
@@ -92,15 +78,13 @@ def declared(
     `replicas` servers of a cluster keep each. `batches`: the broker knows fast-ingest batches. `former`: it has the
     tape of a version without partitions, too.
     """
-    trades = _partitions(TRADES, "trade", tape.partitions, max_age=tape.trades_age_s, max_bytes=tape.trades_bytes)
-    deltas = _partitions(
-        BOOK_DELTAS, "book_delta", tape.partitions, max_age=tape.deltas_age_s, max_bytes=tape.deltas_bytes
-    )
-    configs = [_pages(partitions, tape), *_jobs(), *_buckets(lease_ttl_s), *trades, *deltas, *_feeds(tape)]
-    facts = {METADATA: str(tape.partitions)} | ({FORMER_METADATA: "1"} if former else {})
-    configs = [config.evolve(metadata=facts) if config.name == f"{TRADES}-0" else config for config in configs]
-    if not batches:
-        configs = [config.evolve(allow_batched=None) for config in configs]
+    configs = [
+        _pages(partitions, tape),
+        *_jobs(),
+        *_buckets(lease_ttl_s),
+        *tape_streams.of_partitions(tape, batches=batches, former=former),
+        *tape_streams.of_the_present(tape),
+    ]
     return [config.evolve(num_replicas=replicas) for config in configs]
 
 
@@ -165,21 +149,6 @@ def _buckets(lease_ttl_s: float) -> list[StreamConfig]:
     return [leases, _bucket(INTEREST).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)]
 
 
-def _feeds(tape: TapeSettings) -> list[StreamConfig]:
-    """What the tape has of the present: one writer per subject, fenced by the expected sequence; republished.
-
-    Books, tickers, candles and states keep the newest message of each subject, so that a late joiner has the present
-    state at once; books and candles a few more, for a stream that sources them a little later. A book that is not
-    repeated expires.
-    """
-    return [
-        _tape(BOOKS, "book", 2, max_msgs_per_subject=SOURCED, max_age=BOOK_VALID_S, max_bytes=tape.books_bytes),
-        _tape(TICKERS, "ticker", 2, max_msgs_per_subject=1, max_bytes=tape.tickers_bytes),
-        _tape(CANDLES, "candle", 3, max_msgs_per_subject=SOURCED, max_bytes=tape.candles_bytes),
-        _tape(STATUS, "status", 3, max_msgs_per_subject=1, max_bytes=64 * _MIB),
-    ]
-
-
 def _bucket(name: str) -> StreamConfig:
     """A KV bucket with the configuration that NATS' clients give it."""
     return StreamConfig(
@@ -191,42 +160,6 @@ def _bucket(name: str) -> StreamConfig:
         discard=DiscardPolicy.NEW,
         allow_rollup_hdrs=True,
         deny_delete=True,
-        allow_direct=True,
-    )
-
-
-def _partitions(name: str, kind: str, partitions: int, *, max_age: float, max_bytes: int) -> list[StreamConfig]:
-    """The partitions of a kind, which have `max_bytes` in all. Each has a subject for hand-overs between its owners."""
-    return [
-        StreamConfig(
-            name=f"{name}-{number}",
-            subjects=[f"tape.{kind}.{number}.*.*", f"tape.handover.{name}-{number}"],
-            republish=RePublish(
-                src=f"tape.{kind}.{number}.*.*", dest=f"md.{kind}.{{{{wildcard(1)}}}}.{{{{wildcard(2)}}}}"
-            ),
-            storage=StorageType.FILE,
-            discard=DiscardPolicy.OLD,
-            max_age=max_age,
-            max_bytes=max(max_bytes // partitions, PARTITION_BYTES),
-            allow_direct=True,
-            allow_batched=True,
-        )
-        for number in range(partitions)
-    ]
-
-
-def _tape(
-    name: str, kind: str, tokens: int, *, max_bytes: int, max_age: float = 0, max_msgs_per_subject: int = -1
-) -> StreamConfig:
-    return StreamConfig(
-        name=name,
-        subjects=[f"tape.{kind}" + ".*" * tokens],
-        republish=RePublish(src=f"tape.{kind}.>", dest=f"md.{kind}.>"),
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.OLD,
-        max_age=max_age,
-        max_bytes=max_bytes,
-        max_msgs_per_subject=max_msgs_per_subject,
         allow_direct=True,
     )
 
@@ -246,7 +179,7 @@ async def declare(
     batches = server_version(jetstream) >= fast_ingest.NEEDS
     former = {name: last for name in (TRADES, BOOK_DELTAS) if (last := await _last(jetstream, name)) is not None}
     wanted = declared(partitions, lease_ttl_s, tape, replicas, batches=batches, former=bool(former))
-    first = {each.name: former[name] + AFTER_FORMER for each in wanted if (name := _former_of(each)) in former}
+    first = tape_streams.begin_behind(former, wanted)
     smallest = declared(partitions, lease_ttl_s, tape.model_copy(update=SIZES), replicas)
     await _made(jetstream, wanted, f"tape.{', '.join(SIZES)}", _room(smallest), first)
 
@@ -329,12 +262,6 @@ async def _last(jetstream: JetStreamContext, name: str) -> int | None:
         return (await retry_jetstream(lambda: jetstream.stream_info(name))).state.last_seq
     except NotFoundError:
         return None
-
-
-def _former_of(config: StreamConfig) -> str:
-    """The stream without partitions that a partition follows; empty for other streams."""
-    name, _, number = (config.name or "").rpartition("-")
-    return name if number.isdecimal() else ""
 
 
 async def _declare(jetstream: JetStreamContext, config: StreamConfig, first: int | None = None) -> None:
