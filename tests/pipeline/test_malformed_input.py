@@ -22,6 +22,7 @@ from support.influx import influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
 from support.processes import running_simulator
 from support.programs import absent
+from tape.places import TRADES_STREAM
 from tickwire.model import asyncapi_subjects, messages
 from tickwire.model.asyncapi_subjects import Message
 from tickwire.model.feeds import Candle, Feed, Trades
@@ -46,7 +47,8 @@ FILLED = {
     "lease": ("0", "binance", "influxdb", "slot.3"),
     "subscriber": ("me", "s" * 3_000),
     "partition": tuple(map(str, range(8))),
-    "stream": ("TRADES", "NONE"),
+    "stream": (TRADES_STREAM, "NONE"),
+    "p": (TRADES_STREAM[-1], "7", "x"),
 }
 HONEST = {
     "exchange": "binance",

@@ -20,6 +20,8 @@ from tickwire.model.messages import SinkTotals
 from tickwire.sink import points, totals
 from tickwire.tape.sequence import has_gap, previous_of
 
+HANDOVER = "tape.handover."
+"""Messages of owners of a partition, which are of no feed."""
 PIECE_BYTES = 256 << 10
 """Bytes of the messages that are built, written and acknowledged together; at least one message. About 2,000 trades."""
 
@@ -96,6 +98,8 @@ def of_trades(
     """
     built = BatchPoints()
     for message in found:
+        if message.subject.startswith(HANDOVER):
+            continue
         sequence = message.metadata.sequence.stream
         try:
             feed = feed_of_message(message)
