@@ -21,7 +21,7 @@ import nats.js.errors
 from msgspec import Struct
 
 from tickwire.bus.natspy import BusClient
-from tickwire.bus.requests import AGAIN_S, PUBLISH_RETRY_S
+from tickwire.bus.requests import AGAIN_S, PUBLISH_RETRY_S, STORAGE_REMEDY
 from tickwire.errors import BrokerUnavailable, Busy, StorageError, Unacknowledged
 from tickwire.model.subjects import check_subject, family_of
 
@@ -39,10 +39,6 @@ SILENCE_S = 10.0
 """Publishes to a stream that get no acknowledgement for so long mean trouble: a cluster elects a leader within 5 s."""
 FORGOTTEN_S = 60.0
 """A failure that was not repeated for so long is forgotten: nothing is published there any more."""
-STORAGE_REMEDY = (
-    "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
-    "(`tickwire up` restarts the one that it embeds by itself)"
-)
 _NO_STREAM = b"NATS/1.0 503"
 """Headers of the broker's answer when nothing receives a subject."""
 _PER_SUBJECT = "maximum messages per subject"

@@ -14,7 +14,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close
-from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, TickwireError, from_code
+from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, StorageError, TickwireError, from_code
 from tickwire.model import messages
 from tickwire.observe import logs
 from tickwire.process.backoff import Backoff
@@ -27,6 +27,12 @@ AGAIN_S = 0.2
 FIRST_REREAD_S, LONGEST_REREAD_S = 0.1, 1.0
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
+_NO_STORE = 10012
+"""JetStream's error code when it cannot make the files of a consumer."""
+STORAGE_REMEDY = (
+    "make room on the broker's disk, then restart nats-server, which keeps its write error until then "
+    "(`tickwire up` restarts the one that it embeds by itself)"
+)
 
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
@@ -169,7 +175,8 @@ async def until_answered(
 async def retry_jetstream(call: Callable[[], Awaitable[T]]) -> T:
     """JetStream's answer to a call, retried while the broker is away or a cluster elects a leader.
 
-    Raises JetStream's refusal (NotFoundError, BadRequestError), and BrokerUnavailable after 15 s without an answer.
+    Raises JetStream's refusal (NotFoundError, BadRequestError), StorageError when its disk has no room for a consumer,
+    and BrokerUnavailable after 15 s without an answer.
     """
     deadline = asyncio.get_running_loop().time() + PUBLISH_RETRY_S
     while True:
@@ -179,6 +186,8 @@ async def retry_jetstream(call: Callable[[], Awaitable[T]]) -> T:
             raise
         except (nats.errors.Error, TimeoutError) as error:
             if isinstance(error, nats.js.errors.ServerError) and error.err_code not in _ELECTING:
+                if error.err_code == _NO_STORE:
+                    raise StorageError(f"the broker stores nothing: {error.description}", STORAGE_REMEDY) from error
                 raise
             if asyncio.get_running_loop().time() > deadline:
                 raise BrokerUnavailable(

@@ -197,7 +197,7 @@ class _Fetcher:
         jetstream = self._bus.jetstream
         try:
             name = await take_over(jetstream, exchange, lease)
-        except BrokerUnavailable as error:
+        except (BrokerUnavailable, StorageError) as error:
             self._cannot_take_over.occurs(exchange=exchange, error=str(error))
             return
         if name is None:
@@ -223,7 +223,8 @@ class _Fetcher:
 async def take_over(jetstream: JetStreamContext, exchange: str, lease: Lease) -> str | None:
     """Create this epoch's consumer of an exchange's jobs, and remove those of earlier epochs. Returns its name.
 
-    Returns None when a later epoch has a consumer: the lease was lost meanwhile. Raises BrokerUnavailable.
+    Returns None when a later epoch has a consumer: the lease was lost meanwhile. Raises BrokerUnavailable, and
+    StorageError when the broker's disk is full.
     """
     subject = subjects.jobs(exchange)
     mine = f"{SERVICE}-{exchange}-{lease.epoch.generation}-{lease.epoch.revision}"
