@@ -78,6 +78,10 @@ class FrameRouter:
         self._watched[key] = watched
         watched.acknowledged = self._acknowledges is True
 
+    def watched(self, feed: Feed) -> WatchedFeed | None:
+        """A feed of this exchange, if it is watched."""
+        return self._watched.get(_subject_of(feed))
+
     def locate(self, watched: WatchedFeed) -> None:
         """Route to a feed by the exchange's own name of its market, too. The markets must be loaded."""
         market = self._exchange.market(watched.feed.symbol)

@@ -108,7 +108,9 @@ class LiveVenue:
 
     async def answers(self, feed: Feed, since: int) -> bool:
         """See `FeedVenue`. Takes about a second."""
-        subscriptions = [each for watched in self.router if watched.feed == feed for each in watched.subscriptions]
+        # Not a search: each minute all feeds ask at once.
+        watched = self.router.watched(feed)
+        subscriptions = watched.subscriptions if watched is not None else []
         clients = [each.client for each in subscriptions if each.is_up and each.client is not None]
         if not clients or len(clients) < len(subscriptions):
             return False
@@ -116,9 +118,8 @@ class LiveVenue:
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
         """See `FeedVenue`."""
-        for watched in self.router:
-            if watched.feed == feed:
-                await self.resubscribe_watched(watched, reason)
+        if (watched := self.router.watched(feed)) is not None:
+            await self.resubscribe_watched(watched, reason)
 
     async def resubscribe_watched(self, watched: WatchedFeed, reason: str) -> None:
         """Subscribe a watched feed again, after a call of its sink's `disconnected`."""
