@@ -18,7 +18,7 @@ from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire import settings as config
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.errors import StorageError
+from tickwire.errors import ConfigError, StorageError
 from tickwire.settings import NatsSettings, SinkSettings, TapeSettings
 
 pytestmark = pytest.mark.actors
@@ -46,6 +46,14 @@ async def test_a_changed_retention_of_the_tape_reaches_existing_streams(bus: Bus
     await streams.declare_for(bus.jetstream, config.load(file))
     assert await limits(bus, "TRADES-0") == (7200 * 10**9, 4_194_304)
     assert await limits(bus, "BOOK_DELTAS-7") == (60 * 10**9, 2_097_152)
+
+
+async def test_a_tape_of_another_number_of_partitions_is_refused_and_left_as_it_is(bus: Bus) -> None:
+    """A market would be in two partitions, with two owners."""
+    with pytest.raises(ConfigError, match=r"has 8 partitions, and tape.partitions is 4; set tape.partitions = 8"):
+        await streams.declare(bus.jetstream, 8, 3, TapeSettings(partitions=4))
+    info = await bus.jetstream.stream_info("TRADES-0")
+    assert (info.config.metadata or {})["tickwire-partitions"] == "8"
 
 
 async def test_the_oldest_trades_go_when_the_bytes_are_used_up(bus: Bus, tmp_path: Path) -> None:

@@ -174,7 +174,7 @@ async def declare(
     """Make or update every stream. Safe to call from any number of processes at once.
 
     Raises StorageError when the broker has no room, or the store of another broker (`tickwire.bus.foreign_stores`);
-    ConfigError when the broker has fewer servers than `replicas`.
+    ConfigError when the broker has fewer servers than `replicas`, or a tape with another number of partitions.
     """
     batches = server_version(jetstream) >= fast_ingest.NEEDS
     former = {name: last for name in (TRADES, BOOK_DELTAS) if (last := await _last(jetstream, name)) is not None}
@@ -280,6 +280,7 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig, first: int
         await foreign_stores.check_listed(jetstream)
     else:
         foreign_stores.check_unmarked(found)
+        tape_streams.check_partitions(found, config)
         if _covers(found.as_dict(), wanted):
             return
     try:
@@ -290,6 +291,10 @@ async def _declare(jetstream: JetStreamContext, config: StreamConfig, first: int
         # The server counts the room of an existing stream twice here.
         if error.err_code not in (_ALREADY_EXISTS, _NO_ROOM):
             raise
+        if found is None and error.err_code == _ALREADY_EXISTS:
+            # Another process made it meanwhile, perhaps according to other settings.
+            await _declare(jetstream, config)
+            return
         try:
             await retry_jetstream(lambda: jetstream.update_stream(config))
         except NotFoundError:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from nats.js.api import DiscardPolicy, RePublish, StorageType, StreamConfig
 
+from tickwire.errors import ConfigError
 from tickwire.model.feeds import BOOK_VALID_S
 from tickwire.model.feeds.layout import FORMER_METADATA, METADATA
 from tickwire.settings import TapeSettings
@@ -51,6 +52,17 @@ def begin_behind(former: Mapping[str, int], configs: Iterable[StreamConfig]) -> 
         if number.isdecimal() and name in former:
             found[config.name] = former[name] + AFTER_FORMER
     return found
+
+
+def check_partitions(found: StreamConfig, wanted: StreamConfig) -> None:
+    """Raises ConfigError when the tape has another number of partitions: a market would be in two of them."""
+    stated, number = ((each.metadata or {}).get(METADATA) for each in (found, wanted))
+    if stated and number and stated != number:
+        raise ConfigError(
+            f"the broker's tape has {stated} partitions, and tape.partitions is {number}",
+            f"set tape.partitions = {stated}; or stop every service and delete the streams {TRADES}-* and "
+            f"{BOOK_DELTAS}-*, with what they keep",
+        )
 
 
 def of_the_present(tape: TapeSettings) -> list[StreamConfig]:

@@ -101,7 +101,8 @@ class TapeSettings(_Section):
 
     `books_bytes`, `tickers_bytes` and `candles_bytes` must hold the newest messages of every feed: 8 books, 8 candles
     of each timeframe, one ticker. `ohlcv_bytes` bounds the pages of candles that wait for the cache: when it is full,
-    nothing more is fetched. `partitions` is the number of shares of all markets, each owned by one streamer.
+    nothing more is fetched. `partitions` is the number of shares of all markets, each owned by one streamer; it cannot
+    change once data exists.
     """
 
     partitions: int = Field(default=8, ge=1, le=64)
