@@ -66,8 +66,10 @@ APPENDED_HEADERS = {
     "Nats-Expected-Last-Subject-Sequence": "The last sequence of the subject by its one writer's knowledge; else "
     "the stream refuses the message.",
     "Tickwire-Publish": "The writer's id of the message, to recognise one whose acknowledgement was lost.",
-    "Tickwire-Last-Sequence": "Only if retention emptied the subject: the sequence of the writer's previous message, "
-    "which then replaces Nats-Last-Sequence.",
+    "Nats-Expected-Last-Sequence": "Of trades and book deltas, in place of the subject's: the last sequence of the "
+    "stream by its one writer's knowledge.",
+    "Tickwire-Last-Sequence": "Of trades and book deltas: the sequence of the previous message on the subject. Of "
+    "others only if retention emptied the subject; it then replaces Nats-Last-Sequence.",
     "Nats-TTL": "Only if it expires: how long the stream keeps it.",
 }
 REPUBLISHED_HEADERS = {

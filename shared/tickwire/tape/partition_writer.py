@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
@@ -33,8 +33,9 @@ from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.tape import handover
 from tickwire.tape.attempts import Answer, Attempt, BatchAttempt, SingleAttempt
-from tickwire.tape.pipeline import End, Entry, Pipeline
+from tickwire.tape.pipeline import Done, End, Entry, Pipeline
 from tickwire.tape.sequence import OWN_LAST
+from tickwire.tape.waiters import Waiters
 from tickwire.tape.writer import PUBLISH, Confirm, last_message, message_at
 
 log = logs.get(__name__)
@@ -72,7 +73,7 @@ class PartitionWriter:
         self._attempt = self._new_attempt()
         self._lasts: dict[str, int] = {}
         """Sequence of the last message of each opened subject, stored or in flight; 0 if there is none."""
-        self._waiting: list[tuple[int, asyncio.Future[None]]] = []
+        self._waiting = Waiters()
         self._doubted = asyncio.Event()
         self._fenced: Fenced | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -93,8 +94,10 @@ class PartitionWriter:
         self._lasts.setdefault(subject, (last.seq or 0) if last else 0)
         return last
 
-    def append(self, subject: str, data: bytes) -> int:
+    def append(self, subject: str, data: bytes, done: Done | None = None) -> int:
         """Send a message on an opened subject; the sequence that it will have. Returns at once.
+
+        `done` is called with that when it is stored.
 
         Raises Busy if as many are in flight as may be (`room`), Fenced if another instance writes, BadRequest if the
         broker takes no message of this size.
@@ -105,7 +108,7 @@ class PartitionWriter:
             raise Busy(f"{MOST} messages wait for stream {self.stream}", "wait for room")
         if len(data) + _HEADER_BYTES > self._bus.client.max_payload:
             raise BadRequest(f"a message of {len(data)} bytes is too long for the broker", "split it")
-        entry = self._pipeline.add(subject, self._lasts[subject], data)
+        entry = self._pipeline.add(subject, self._lasts[subject], data, done)
         self._lasts[subject] = entry.sequence
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -116,8 +119,13 @@ class PartitionWriter:
         return entry.sequence
 
     @property
+    def ready(self) -> bool:
+        """Whether `append` would send a message."""
+        return self._fenced is None and not self.full
+
+    @property
     def full(self) -> bool:
-        """Whether `append` would refuse a message."""
+        """Whether as many messages are in flight as may be."""
         return len(self._pipeline.pending) >= MOST or self._pipeline.bytes >= MOST_BYTES
 
     @property
@@ -147,8 +155,7 @@ class PartitionWriter:
             raise self._fenced
         if self._pipeline.durable >= sequence:
             return
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((sequence, stored))
+        stored = self._waiting.add(sequence)
         self._request_acknowledgement()
         await stored
 
@@ -221,29 +228,27 @@ class PartitionWriter:
         if answer.refused:
             self._doubt(answer.refused, answer.code)
             return
-        if self._pipeline.stored(answer.sequence):
-            self._progress()
+        if found := self._pipeline.stored(answer.sequence):
+            self._progress(found)
         if answer.ended:
             self._attempt = self._new_attempt()
             self._pump()
         if self._waiting:
             self._request_acknowledgement()
 
-    def _progress(self) -> None:
+    def _progress(self, found: Sequence[Entry]) -> None:
         self._progress_at = asyncio.get_running_loop().time()
         self._backoff.worked()
         self._unacknowledged.ends()
         self._bus.publisher.worked(self._family)
-        self._release()
+        self._release(found)
 
-    def _release(self) -> None:
-        """Wake those who wait for what is stored now."""
-        if self._waiting:
-            durable = self._pipeline.durable
-            for sequence, stored in self._waiting:
-                if sequence <= durable and not stored.done():
-                    stored.set_result(None)
-            self._waiting = [each for each in self._waiting if not each[1].done()]
+    def _release(self, found: Sequence[Entry]) -> None:
+        """Tell who waits for what is stored now."""
+        for entry in found:
+            if entry.done is not None:
+                entry.done(entry.sequence)
+        self._waiting.release(self._pipeline.durable)
 
     # ---- doubts
 
@@ -264,10 +269,7 @@ class PartitionWriter:
     def _fence(self, error: Fenced) -> None:
         self._fenced = error
         self._doubted.set()
-        for _, stored in self._waiting:
-            if not stored.done():
-                stored.set_exception(error)
-        self._waiting.clear()
+        self._waiting.fail(error)
 
     async def settle_doubts(self) -> None:
         """After each doubt compare the end of the stream, and send again what is not there; until cancelled.
@@ -280,7 +282,7 @@ class PartitionWriter:
                 if self._fenced is not None:
                     raise self._fenced
                 await asyncio.sleep(self._backoff.next())
-                self._pipeline.compare(await self._read_end())
+                found = self._pipeline.compare(await self._read_end())
             except Fenced as error:
                 self._fence(error)
                 raise
@@ -288,7 +290,7 @@ class PartitionWriter:
             self._progress_at = asyncio.get_running_loop().time()
             self._doubted.clear()
             self._attempt = self._new_attempt()
-            self._release()
+            self._release(found)
             self._pump()
             if self._waiting:
                 self._request_acknowledgement()

@@ -11,20 +11,27 @@ After a doubt nothing is sent until the end of the stream has been compared.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tickwire.errors import Fenced
 
+Done = Callable[[int], None]
+
 
 @dataclass(slots=True)
 class Entry:
-    """A message that is not known to be stored. `previous` is the sequence before it on its subject, 0 if none."""
+    """A message that is not known to be stored. `previous` is the sequence before it on its subject, 0 if none.
+
+    `done`, if there is one, is to be called with its sequence when it is stored.
+    """
 
     sequence: int
     subject: str
     previous: int
     data: bytes
+    done: Done | None = None
 
 
 class End(NamedTuple):
@@ -58,9 +65,9 @@ class Pipeline:
         """Sequence of the last message, stored or not."""
         return self.durable + len(self.pending)
 
-    def add(self, subject: str, previous: int, data: bytes) -> Entry:
+    def add(self, subject: str, previous: int, data: bytes, done: Done | None = None) -> Entry:
         """Put a message at the end."""
-        entry = Entry(self.durable + len(self.pending) + 1, subject, previous, data)
+        entry = Entry(self.durable + len(self.pending) + 1, subject, previous, data, done)
         self.pending.append(entry)
         self.unsent.append(entry)
         self.bytes += len(data)
@@ -74,22 +81,22 @@ class Pipeline:
         self.sent = max(self.sent, entry.sequence)
         return entry
 
-    def stored(self, sequence: int) -> bool:
-        """Everything up to a sequence is stored; whether that was news.
+    def stored(self, sequence: int) -> list[Entry]:
+        """Everything up to a sequence is stored; what of it was not known to be.
 
         Raises Fenced for a sequence that has not been sent: another writer's.
         """
         if sequence > self.sent:
             raise Fenced(f"sequence {sequence} is stored, which this writer has not sent", "another instance writes")
-        if sequence <= self.durable:
-            return False
-        for _ in range(sequence - self.durable):
-            self.bytes -= len(self.pending.popleft().data)
-        self.durable = sequence
-        return True
+        found = [self.pending.popleft() for _ in range(sequence - self.durable)]
+        self.bytes -= sum([len(entry.data) for entry in found])
+        self.durable = max(self.durable, sequence)
+        return found
 
-    def compare(self, end: End) -> None:
+    def compare(self, end: End) -> list[Entry]:
         """Take the end of the stream after a doubt: what is not stored is to be sent again, in a new attempt.
+
+        Returns what is stored.
 
         If retention has removed the last message, the caller must have confirmed that no other instance is the owner.
         Raises Fenced if the last message is another writer's, or the stream does not have what it acknowledged.
@@ -105,5 +112,6 @@ class Pipeline:
             expected = self.pending[end.sequence - self.durable - 1]
             if not end.own or (end.subject, end.data) != (expected.subject, expected.data):
                 raise Fenced(f"another instance has written sequence {end.sequence}", "it has taken over")
-        self.stored(end.sequence)
+        found = self.stored(end.sequence)
         self.unsent = deque(self.pending)
+        return found

@@ -21,7 +21,10 @@ _SUBJECT = "Nats-Subject"
 _STAMP = "Nats-Time-Stamp"
 _LAST = "Nats-Last-Sequence"
 OWN_LAST = "Tickwire-Last-Sequence"
-"""The sequence of the writer's own last message, if retention has removed it and the stream expects another."""
+"""The sequence of the last message on the subject: where the stream expects its own last sequence, or where retention
+has removed that message and the stream expects another."""
+EXPECTED_OF_STREAM = "Nats-Expected-Last-Sequence"
+"""The broker stores a message only if this is the sequence of the last one of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +133,10 @@ def previous_of(headers: Mapping[str, str] | None, default: int | None = None) -
 
 def enforced_of(headers: Mapping[str, str] | None) -> int:
     """The sequence that the stream enforced to be the last of the subject, 0 if there was none: it is stored."""
+    # Where the stream enforces its own sequence, there is one writer, which names that of the subject.
+    name = OWN_LAST if headers and EXPECTED_OF_STREAM in headers else EXPECTED
     try:
-        return header_int(headers, EXPECTED) or 0
+        return header_int(headers, name) or 0
     except BadRequest:
         return 0
 

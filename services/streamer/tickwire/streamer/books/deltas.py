@@ -16,8 +16,8 @@ from tickwire.model.times import now_ms
 from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.tape.former import fence_former
-from tickwire.tape.layout import layout_of
-from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.tape.subject_writer import SubjectWriter
+from tickwire.tape.writer import TapeWriter
 from tickwire.venues.dialect import Diff
 
 PART = 5_000
@@ -29,7 +29,9 @@ BATCH = 8_000
 class DeltaPublisher:
     """Queues and publishes the deltas of one book. `present` returns the present book, None while there is none."""
 
-    def __init__(self, context: FeedContext, writer: TapeWriter, present: Callable[[], OrderBook | None]) -> None:
+    def __init__(
+        self, context: FeedContext, writer: SubjectWriter | TapeWriter, present: Callable[[], OrderBook | None]
+    ) -> None:
         self._context = context
         self._writer = writer
         self._present = present
@@ -139,8 +141,7 @@ async def open_deltas(context: FeedContext, present: Callable[[], OrderBook | No
     """The deltas of a book whose owner has just begun. Fences an earlier owner if one has published any."""
     demand = context.demand
     public = context.feed.public.replace("md.book.", "md.book_delta.", 1)
-    place = (await layout_of(context.bus)).place(public)
-    writer, last = await open_writer(context.bus, place.stream, place.subject, context.confirm)
+    writer, last = await context.open_tape(public)
     deltas = DeltaPublisher(context, writer, present)
     if last is None:
         await fence_former(context.bus, public, _encoded(context, [], now_ms()), context.confirm)

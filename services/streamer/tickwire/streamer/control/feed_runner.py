@@ -27,6 +27,7 @@ from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.control.feed_status import FeedStatus, open_feed_status
 from tickwire.streamer.control.feed_venue import FeedVenue
+from tickwire.streamer.control.slot_tape import SlotTape
 from tickwire.tape.writer import Confirm
 from tickwire.venues.units import Units
 
@@ -68,10 +69,11 @@ class FeedRunner:
     open_market: Callable[[Feed], Awaitable[OpenedMarket]]
     bodies: Mapping[str, FeedBody]
 
-    async def run(self, supervised: SupervisedFeed, confirm: Confirm) -> None:
+    async def run(self, supervised: SupervisedFeed, confirm: Confirm, slot_tape: SlotTape | None = None) -> None:
         """Run a feed until `supervised.stop` is set, or until another one wrote on its tape.
 
-        `confirm` is that of the feed's slot. Raises Fenced when this instance does not own the slot any more.
+        `confirm` and `slot_tape` are those of the feed's slot. Raises Fenced when this instance does not own the slot any
+        more.
         """
         feed = supervised.feed
         fenced = False
@@ -80,7 +82,7 @@ class FeedRunner:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(status.run())
-                await self._run_body(supervised, status, confirm)
+                await self._run_body(supervised, status, confirm, slot_tape)
                 status.end()
         except* Fenced as group_error:
             fenced = True
@@ -90,7 +92,9 @@ class FeedRunner:
         if fenced:
             await confirm()
 
-    async def _run_body(self, supervised: SupervisedFeed, status: FeedStatus, confirm: Confirm) -> None:
+    async def _run_body(
+        self, supervised: SupervisedFeed, status: FeedStatus, confirm: Confirm, slot_tape: SlotTape | None
+    ) -> None:
         feed = supervised.feed
 
         async def body() -> None:
@@ -107,6 +111,7 @@ class FeedRunner:
                 status=status,
                 stop=supervised.stop,
                 confirm=confirm,
+                slot_tape=slot_tape,
                 tape=self.settings.tape,
                 units=opened.units,
             )

@@ -17,6 +17,7 @@ from tickwire.process.bulkhead import bulkhead, reason
 from tickwire.streamer.control.feed_runner import FeedRunner, SupervisedFeed, log_failure
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.control.interests import Interests
+from tickwire.streamer.control.slot_tape import SlotTape, open_slot_tape
 
 log = logs.get(__name__)
 
@@ -33,6 +34,7 @@ class _Slot:
 
     lease: Lease
     feeds: asyncio.TaskGroup
+    tape: SlotTape
 
 
 class FeedSupervisor:
@@ -98,8 +100,10 @@ class FeedSupervisor:
     async def _own(self, lease: Lease) -> None:
         """Run the wanted feeds of a slot until `lease.stop`, then end them gracefully; cancelled when it is lost."""
         try:
-            async with asyncio.TaskGroup() as feeds:
-                self._slots[lease.key] = _Slot(lease, feeds)
+            number = int(lease.key.rpartition(".")[2])
+            confirm = partial(self._leases.confirm, lease.key)
+            async with open_slot_tape(self._runner.bus, number, confirm) as tape, asyncio.TaskGroup() as feeds:
+                self._slots[lease.key] = _Slot(lease, feeds, tape)
                 for feed in self._interests.markets():
                     if slot_of(feed, self._partitions) == lease.key:
                         self.reconcile(feed)
@@ -119,7 +123,7 @@ class FeedSupervisor:
 
     async def _run(self, supervised: SupervisedFeed, slot: _Slot) -> None:
         feed, key = supervised.feed, slot.lease.key
-        run = partial(self._runner.run, supervised, partial(self._leases.confirm, key))
+        run = partial(self._runner.run, supervised, partial(self._leases.confirm, key), slot.tape)
         try:
             # A failure outside the feed's body must not end other feeds, either.
             await bulkhead(run, supervised.stop, failed=partial(log_failure, feed))

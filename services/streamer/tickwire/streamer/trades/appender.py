@@ -10,6 +10,7 @@ from tickwire.model.times import now_ms
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.ordering import Source, TradeRun
 from tickwire.streamer.trades.queue import BATCH_TRADES
+from tickwire.tape.subject_writer import SubjectWriter
 from tickwire.tape.writer import TapeWriter
 from tickwire.venues.dialect import NoTrade
 from tickwire.venues.units import stated_in_trades
@@ -21,7 +22,7 @@ MESSAGE_BYTES = 512 * 1024
 class TradeAppender:
     """The tape of one trade feed. One call at a time."""
 
-    def __init__(self, context: FeedContext, writer: TapeWriter) -> None:
+    def __init__(self, context: FeedContext, writer: SubjectWriter | TapeWriter) -> None:
         self._context = context
         self._status = context.status
         self._writer = writer

@@ -33,8 +33,6 @@ from tickwire.streamer.trades.queue import TradeQueue
 from tickwire.streamer.trades.repair import Repair
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.former import fence_former
-from tickwire.tape.layout import layout_of
-from tickwire.tape.writer import open_writer
 from tickwire.venues.registry import dialect_of
 
 log = logs.get(__name__)
@@ -46,8 +44,7 @@ READ_BACK = 1000
 async def run(context: FeedContext) -> None:
     """Follow the feed until `context.stop` is set. Raises Fenced, and what opening the feed at the venue raises."""
     context.status.report("starting")
-    place = (await layout_of(context.bus)).place_of(context.feed)
-    writer, last = await open_writer(context.bus, place.stream, place.subject, context.confirm)
+    writer, last = await context.open_tape(context.feed.public)
     appender = TradeAppender(context, writer)
     if last is None:
         nothing = Trades(exchange=context.feed.exchange, symbol=context.feed.symbol, trades=[], received=now_ms())

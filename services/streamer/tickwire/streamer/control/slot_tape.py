@@ -1,0 +1,41 @@
+"""The tape of a slot: the one writer of each of its partitions, for as long as this instance owns the slot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds.layout import PARTITIONED
+from tickwire.tape.layout import layout_of
+from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
+from tickwire.tape.subject_writer import SubjectWriter, open_subject
+from tickwire.tape.writer import Confirm
+
+
+@dataclass(frozen=True)
+class SlotTape:
+    """The writers of a slot, by stream."""
+
+    bus: Bus
+    writers: Mapping[str, PartitionWriter]
+
+    async def open(self, public: str) -> tuple[SubjectWriter, bytes | None]:
+        """The writer of what is public on a subject, and the payload of its last message if there is one."""
+        stream, subject = (await layout_of(self.bus)).place(public)
+        return await open_subject(self.writers[stream], subject)
+
+
+@asynccontextmanager
+async def open_slot_tape(bus: Bus, slot: int, confirm: Confirm) -> AsyncIterator[SlotTape]:
+    """The tape of a slot within the block, which ends with Fenced when another instance has taken it over.
+
+    Former owners are fenced when the block is entered. Leaving it waits until all is stored.
+    """
+    trades, deltas = (f"{name}-{slot}" for name in PARTITIONED.values())
+    async with (
+        open_partition_writer(bus, trades, f"tape.handover.{trades}", confirm) as of_trades,
+        open_partition_writer(bus, deltas, f"tape.handover.{deltas}", confirm) as of_deltas,
+    ):
+        yield SlotTape(bus, {trades: of_trades, deltas: of_deltas})
