@@ -63,7 +63,7 @@ def by_partition_writer(batches: bool, together: int) -> Callable[[Bus, int], Aw
     """One writer for all, `together` messages in one turn of the loop."""
 
     async def run(bus: Bus, messages: int) -> None:
-        async with open_partition_writer(bus, STREAM, HANDOVER, owned, batches=batches) as writer:
+        async with open_partition_writer(bus, STREAM, owned, batches=batches) as writer:
             for subject in SUBJECTS:
                 await writer.open(subject)
             for number in range(messages):

@@ -40,7 +40,7 @@ async def made(bus: Bus, replicas: int = 1, **changes: object) -> None:
 @asynccontextmanager
 async def writing(bus: Bus, *, batches: bool | None = None) -> AsyncIterator[PartitionWriter]:
     """The owner's writer, with both subjects open."""
-    async with open_partition_writer(bus, STREAM, HANDOVER, owned, batches=batches) as writer:
+    async with open_partition_writer(bus, STREAM, owned, batches=batches) as writer:
         for subject in (BTC, ETH):
             await writer.open(subject)
         yield writer

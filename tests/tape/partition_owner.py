@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from tape.partition import BTC, HANDOVER, STREAM
+from tape.partition import BTC, STREAM
 from tickwire.bus.connection import connect
 from tickwire.bus.leases import Lease, open_leases
 from tickwire.errors import Fenced
@@ -28,7 +28,7 @@ async def main(stop: asyncio.Event) -> None:
                 await leases.confirm(lease.key)
 
             try:
-                async with open_partition_writer(bus, STREAM, HANDOVER, confirm) as writer:
+                async with open_partition_writer(bus, STREAM, confirm) as writer:
                     await writer.open(BTC)
                     number = 0
                     while not lease.stop.is_set():

@@ -72,6 +72,13 @@ async def test_each_message_names_the_one_before_it_on_its_subject(lane: Bus) ->
 
 
 async def test_one_message_is_known_to_be_stored_soon_without_another(lane: Bus) -> None:
+    """By a request that no subscriber of a feed hears."""
+    heard: list[str] = []
+
+    async def hear(message: object) -> None:
+        heard.append(message.subject)  # type: ignore[attr-defined]
+
+    await lane.client.subscribe("tape.trade.>", cb=hear)
     async with writing(lane) as writer:
         sequence = writer.append(BTC, b"1")
         async with asyncio.timeout(100):
@@ -79,6 +86,7 @@ async def test_one_message_is_known_to_be_stored_soon_without_another(lane: Bus)
                 await asyncio.sleep(0.01)
         assert writer.resent == 0
     assert await texts(lane) == ["1"]
+    assert heard == [BTC]
 
 
 @BOTH
@@ -200,7 +208,7 @@ async def test_who_is_not_the_owner_writes_nothing(lane: Bus, after: int) -> Non
             raise Fenced("not the owner")
 
     async def begin() -> None:
-        async with open_partition_writer(lane, STREAM, HANDOVER, confirm):
+        async with open_partition_writer(lane, STREAM, confirm):
             raise AssertionError("it began")
 
     with pytest.raises(Fenced) if after else nullcontext():

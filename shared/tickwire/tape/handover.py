@@ -16,8 +16,13 @@ from tickwire.tape.writer import ACK_S, PUBLISH, RETRY_S, Confirm
 log = logs.get(__name__)
 
 
-async def append(bus: Bus, subject: str, name: str, confirm: Confirm) -> int:
-    """Append the hand-over of writer `name` to the stream of a subject; its sequence.
+def subject_of(stream: str) -> str:
+    """The subject of a stream for the messages of its owners, which no reader follows and no broker republishes."""
+    return f"tape.handover.{stream}"
+
+
+async def append(bus: Bus, stream: str, name: str, confirm: Confirm) -> int:
+    """Append the hand-over of writer `name` to a stream; its sequence.
 
     It expects no sequence, so that a former owner that writes fast cannot keep it out. Retries while the broker is
     away, until cancelled. Raises Fenced if this instance is not the owner: one that was paused before its hand-over
@@ -29,9 +34,9 @@ async def append(bus: Bus, subject: str, name: str, confirm: Confirm) -> int:
     await confirm()
     while True:
         try:
-            ack = await bus.publisher.publish(subject, data, headers=headers, timeout_s=ACK_S)
+            ack = await bus.publisher.publish(subject_of(stream), data, headers=headers, timeout_s=ACK_S)
         except nats.errors.Error as error:
-            log.debug("the hand-over is not stored yet", subject=subject, error=repr(error))
+            log.debug("the hand-over is not stored yet", stream=stream, error=repr(error))
             await asyncio.sleep(RETRY_S)
         else:
             break

@@ -193,7 +193,8 @@ class PartitionWriter:
         if self._doubted.is_set() or self._attempt.ending or pipeline.sent == pipeline.durable:
             return
         if (reply := self._attempt.end()) is not None:
-            self._publish(pipeline.pending[0].subject, reply, "NATS/1.0\r\n\r\n", b"")
+            # Subscribers of a feed's subject would hear it there.
+            self._publish(handover.subject_of(self.stream), reply, "NATS/1.0\r\n\r\n", b"")
 
     def _tick(self) -> None:
         """One timer for all that is in flight."""
@@ -330,19 +331,19 @@ class PartitionWriter:
 
 @asynccontextmanager
 async def open_partition_writer(
-    bus: Bus, stream: str, subject: str, confirm: Confirm, *, batches: bool | None = None
+    bus: Bus, stream: str, confirm: Confirm, *, batches: bool | None = None
 ) -> AsyncIterator[PartitionWriter]:
     """The writer of a stream, for its owner; every former writer is fenced when the block is entered.
 
-    `subject` is one of the stream that no reader follows: the hand-over is published there. `confirm` raises Fenced if
-    this instance is not the owner. `batches`: None for what the stream allows; without them one message is in flight.
-    The block ends with Fenced when another instance has taken over; leaving it waits until all is stored.
+    `confirm` raises Fenced if this instance is not the owner. `batches`: None for what the stream allows; without them
+    one message is in flight. The block ends with Fenced when another instance has taken over; leaving it waits until
+    all is stored.
     """
     info: StreamInfo = await until_answered(partial(bus.jetstream.stream_info, stream), stream)
     if batches is None:
         batches = bool(info.config.allow_batched)
     name = f"{bus.name} {secrets.token_hex(4)}"
-    sequence = await handover.append(bus, subject, name, confirm)
+    sequence = await handover.append(bus, stream, name, confirm)
     log.info("the tape has a new owner", stream=stream, sequence=sequence, batches=batches)
     writer = PartitionWriter(bus, stream, name, Pipeline(sequence), confirm, batches=batches)
     async with writer.running():

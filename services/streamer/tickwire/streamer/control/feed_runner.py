@@ -72,7 +72,7 @@ class FeedRunner:
     async def run(self, supervised: SupervisedFeed, confirm: Confirm, slot_tape: SlotTape | None = None) -> None:
         """Run a feed until `supervised.stop` is set, or until another one wrote on its tape.
 
-        `confirm` and `slot_tape` are those of the feed's slot. Raises Fenced when this instance does not own that any more.
+        `confirm` and `slot_tape` are those of the feed's slot. Raises Fenced when this instance has lost the slot.
         """
         feed = supervised.feed
         fenced = False

@@ -35,7 +35,7 @@ async def open_slot_tape(bus: Bus, slot: int, confirm: Confirm) -> AsyncIterator
     """
     trades, deltas = (f"{name}-{slot}" for name in PARTITIONED.values())
     async with (
-        open_partition_writer(bus, trades, f"tape.handover.{trades}", confirm) as of_trades,
-        open_partition_writer(bus, deltas, f"tape.handover.{deltas}", confirm) as of_deltas,
+        open_partition_writer(bus, trades, confirm) as of_trades,
+        open_partition_writer(bus, deltas, confirm) as of_deltas,
     ):
         yield SlotTape(bus, {trades: of_trades, deltas: of_deltas})
