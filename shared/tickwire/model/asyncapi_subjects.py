@@ -66,11 +66,15 @@ APPENDED_HEADERS = {
     "Nats-Expected-Last-Subject-Sequence": "The last sequence of the subject by its one writer's knowledge; else "
     "the stream refuses the message.",
     "Tickwire-Publish": "The writer's id of the message, to recognise one whose acknowledgement was lost.",
-    "Nats-Expected-Last-Sequence": "Of trades and book deltas, in place of the subject's: the last sequence of the "
-    "stream by its one writer's knowledge.",
-    "Tickwire-Last-Sequence": "Of trades and book deltas: the sequence of the previous message on the subject. Of "
-    "others only if retention emptied the subject; it then replaces Nats-Last-Sequence.",
+    "Tickwire-Last-Sequence": "Only if retention emptied the subject: the sequence of the writer's previous message, "
+    "which then replaces Nats-Last-Sequence.",
     "Nats-TTL": "Only if it expires: how long the stream keeps it.",
+}
+PIPELINED_HEADERS = {
+    "Nats-Expected-Last-Sequence": "The last sequence of the stream by its one writer's knowledge; else the stream "
+    "refuses the message.",
+    "Tickwire-Publish": "The writer's id, to recognise its messages whose acknowledgement was lost.",
+    "Tickwire-Last-Sequence": "The sequence of the previous message on the subject, 0 for the first.",
 }
 REPUBLISHED_HEADERS = {
     "Nats-Stream": "The stream that accepted it.",
@@ -110,11 +114,13 @@ ERROR_HEADERS = {
 HEADERS = {
     "Appended": APPENDED_HEADERS,
     "Tape": REPUBLISHED_HEADERS | APPENDED_HEADERS,
+    "Pipelined": PIPELINED_HEADERS,
+    "Partition": REPUBLISHED_HEADERS | PIPELINED_HEADERS,
     "Append": DEDUPLICATED_HEADERS,
     "Update": JOB_HEADERS,
     "Entry": ENTRY_HEADERS,
     "Forwarded": FORWARDED_HEADERS,
-    "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | DIRECT_HEADERS,
+    "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | PIPELINED_HEADERS | DIRECT_HEADERS,
     "Error": ERROR_HEADERS,
 }
 """The headers of a group of messages, by the suffix of their names in the document."""
@@ -155,7 +161,10 @@ TAPES: tuple[tuple[str, str, Message, str], ...] = (
 )
 
 PUBLISHED: tuple[Published, ...] = (
-    *(Published(f"md.{kind}.{path}", message, text, "Tape") for kind, path, message, text in TAPES),
+    *(
+        Published(f"md.{kind}.{path}", message, text, "Partition" if kind in PARTITIONED else "Tape")
+        for kind, path, message, text in TAPES
+    ),
     Published(f"md.stored.{_KEY}", Stored, "A page of candles that the cache made durable."),
     Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Update"),
@@ -164,7 +173,7 @@ PUBLISHED: tuple[Published, ...] = (
             f"tape.{kind}.{'{p}.' if kind in PARTITIONED else ''}{path}",
             message,
             f"Once accepted, public as md.{kind}.",
-            "Appended",
+            "Pipelined" if kind in PARTITIONED else "Appended",
             private=True,
         )
         for kind, path, message, _ in TAPES
