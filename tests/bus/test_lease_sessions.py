@@ -276,6 +276,25 @@ async def test_renewals_that_arrive_late_and_together_lose_nothing(bus: Bus, bro
         stop.set()
 
 
+async def test_a_session_that_is_acknowledged_too_late_is_not_begun(
+    bus: Bus, broker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It would be lost before its first renewal."""
+    ttl_s = 3.0
+    async with carried(broker) as wire, joined(wire.url, "late", ttl_s) as leases:
+        for times, share in enumerate((0.55, 0.65, 0.75), start=1):
+            await until(lambda: leases.session.id)
+            wire.hold()
+            await until(lambda: not leases.session.id)
+            await asyncio.sleep(share * ttl_s)
+            wire.let_go()
+            await until(lambda: leases.session.id)
+            opened = leases.session.id
+            await asyncio.sleep(ttl_s / 2)
+            assert leases.session.id == opened
+            assert caplog.text.count("session lost") == times
+
+
 def keys_of(first: str, second: str, count: int) -> list[str]:
     """Names of leases that the first instance claims before the second, which moves none of them."""
     names = map(str, range(1000))

@@ -112,12 +112,16 @@ class Session:
             self._trouble = repr(error)
             log.debug("could not open a session", error=repr(error))
             return
-        if self._now() < (valid_until := began + SELF_DENIAL * bucket.ttl_s):
+        valid_until = began + SELF_DENIAL * bucket.ttl_s
+        # One that was acknowledged so late that it ends before it is renewed is not begun.
+        if self._now() < valid_until - bucket.ttl_s / RENEWALS_PER_TTL:
             self.id = self._revision = first
             self._renewed_at, self._valid_until = time.monotonic(), valid_until
             self._denial = asyncio.get_running_loop().call_at(valid_until, self._deny)
             self.opened.set()
             self._changed(first)
+        else:
+            self._trouble = "the broker acknowledged the session too late"
 
     async def _renew(self) -> None:
         bucket, session, revision, began = self._bucket, self.id, self._revision, self._now()
