@@ -167,6 +167,24 @@ async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> Non
             await ask("torn")
 
 
+async def test_chunks_end_with_the_connection_that_they_came_on(bus: Bus, broker: str) -> None:
+    """Nobody sends the rest again."""
+
+    async def answer_in_part(request: Msg) -> None:
+        await bus.client.publish(
+            request.reply,
+            messages.encode(Candles(exchange="a", symbol="b", timeframe="1m", rows=[], chunk=0, more=True)),
+        )
+
+    await bus.client.subscribe("cache.get", cb=answer_in_part)
+    async with carried(broker) as wire, connect(NatsSettings(url=wire.url), name="asks") as asks:
+        chunks = asks.request_chunks("cache.get", ASK, lambda data: messages.decode(data, Candles), timeout_s=250)
+        assert (await anext(chunks)).more
+        wire.drop()
+        with pytest.raises(RequestTimeout, match=r"^the connection was lost while cache.get answered; ask again$"):
+            await anext(chunks)
+
+
 async def test_requests_in_work_are_answered_when_the_service_stops(bus: Bus, broker: str) -> None:
     accepted, finish = asyncio.Semaphore(0), asyncio.Event()
 

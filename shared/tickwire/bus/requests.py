@@ -14,7 +14,15 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close
-from tickwire.errors import BadRequest, BrokerUnavailable, NoSuchService, StorageError, TickwireError, from_code
+from tickwire.errors import (
+    BadRequest,
+    BrokerUnavailable,
+    NoSuchService,
+    RequestTimeout,
+    StorageError,
+    TickwireError,
+    from_code,
+)
 from tickwire.model import messages
 from tickwire.observe import logs
 from tickwire.process.backoff import Backoff
@@ -49,7 +57,8 @@ class Inbox:
         self.subject = client.new_inbox()
         self._client = client
         self._asked = ""
-        self._replies: asyncio.Queue[Msg] = asyncio.Queue()
+        self._replies: asyncio.Queue[Msg | None] = asyncio.Queue()
+        """None after the last reply of a connection that was lost."""
 
     async def ask(self, subject: str, data: bytes, headers: dict[str, str] | None = None) -> None:
         """Publish a request whose replies come here. Raises nats' errors."""
@@ -57,9 +66,15 @@ class Inbox:
         await self._client.publish(subject, data, reply=self.subject, headers=headers)
 
     async def reply(self, timeout_s: float) -> Msg:
-        """The next reply. Raises TimeoutError after `timeout_s`, NoSuchService when nothing serves the subject."""
+        """The next reply.
+
+        Raises TimeoutError after `timeout_s`, NoSuchService when nothing serves the subject, and RequestTimeout when
+        the connection was lost after the replies so far.
+        """
         async with asyncio.timeout(timeout_s):
             reply = await self._replies.get()
+        if reply is None:
+            raise RequestTimeout(f"the connection was lost while {self._asked} answered", "ask again")
         if status_of(reply) == "503":
             raise no_such_service(self._asked)
         return reply
@@ -71,7 +86,7 @@ class Inbox:
             async with asyncio.timeout(wait_s):
                 while most is None or len(found) < most:
                     reply = await self._replies.get()
-                    if status_of(reply) == "503":
+                    if reply is None or status_of(reply) == "503":
                         break
                     found.append(reply)
         return found
@@ -79,6 +94,10 @@ class Inbox:
     async def take(self, message: Msg) -> None:
         """Queue a reply."""
         self._replies.put_nowait(message)
+
+    def end(self) -> None:
+        """The connection was lost: nothing comes after the replies that are here."""
+        self._replies.put_nowait(None)
 
 
 @asynccontextmanager
