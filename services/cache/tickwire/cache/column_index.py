@@ -139,7 +139,9 @@ def extend(disk: Disk, fd: int, view: Buffer, wrong: int | None) -> bool:
 def _encoded(view: Buffer, start: int, behind: int) -> bytes | None:
     """A record of the lines from `start`; None if too few of them are `behind` the last record, or one is not a row."""
     end = csv_bytes.cut_after(view, start, len(view), ROWS)
-    if end - start > _LONGEST_TEXT or view[behind:end].count(b"\n") < NEW_ROWS:
+    # Not only of this record's rows: one that is nearly full has room for fewer.
+    new = view[behind : csv_bytes.cut_after(view, behind, len(view), NEW_ROWS)].count(b"\n")
+    if end - start > _LONGEST_TEXT or new < NEW_ROWS:
         return None
     text = view[start:end]
     try:
