@@ -135,7 +135,18 @@ async def all_services(server: Server, folder: Path) -> AsyncIterator[tuple[Pipe
         connect(as_user(server.url, "operator"), name="operator") as operator,
         secured(server, simulator, folder, SERVICES) as line,
     ):
+        await tape_is_owned(operator)
         yield line, operator
+
+
+async def tape_is_owned(bus: Bus) -> None:
+    """Wait until the streamer has written its hand-over to each partition of the tape: it writes nothing else here."""
+    async with asyncio.timeout(100):
+        while True:
+            sizes = await kept(bus)
+            if all(size[0] for name, size in sizes.items() if name.startswith(("TRADES-", "BOOK_DELTAS-"))):
+                return
+            await asyncio.sleep(0.05)
 
 
 async def test_no_reply_subject_leaves_its_account_or_enters_a_stream_or_ends_a_service(
