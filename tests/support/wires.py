@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 
 
@@ -16,6 +16,8 @@ class Wire:
         """How many were accepted so far."""
         self.sent = bytearray()
         """What clients sent."""
+        self.alter: Callable[[bytes], bytes] = bytes
+        """What arrives of what clients sent."""
         self._host, _, port = target.rpartition(":")
         self._target = int(port)
         self._server: asyncio.Server | None = None
@@ -71,25 +73,17 @@ class Wire:
             writer.transport.abort()
             return
         self._writers |= {writer, forth}
-        await asyncio.gather(self._forward(reader, forth), _pump(back, writer))
+        await asyncio.gather(_pump(reader, forth, self), _pump(back, writer))
         self._writers -= {writer, forth}
 
-    async def _forward(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-        await _pump(source, target, self.sent, self._through)
 
-
-async def _pump(
-    source: asyncio.StreamReader,
-    target: asyncio.StreamWriter,
-    record: bytearray | None = None,
-    through: asyncio.Event | None = None,
-) -> None:
+async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter, forth: Wire | None = None) -> None:
     with suppress(OSError):
         while data := await source.read(65_536):
-            if record is not None:
-                record += data
-            if through is not None:
-                await through.wait()
+            if forth is not None:
+                forth.sent += data
+                await forth._through.wait()
+                data = forth.alter(data)
             target.write(data)
             await target.drain()
     target.close()

@@ -28,6 +28,7 @@ from tickwire.cache.append_plan import CommitResult
 from tickwire.cache.column_keeping import ColumnKeeping
 from tickwire.cache.fence import Fence
 from tickwire.cache.metrics import CacheMetrics, CountingDisk, timed
+from tickwire.cache.purging import Purge, purging
 from tickwire.cache.store import Store
 from tickwire.errors import BadRequest, BrokerUnavailable, CacheFileError, Fenced, StorageError, TickwireError
 from tickwire.model import messages, subjects
@@ -122,7 +123,8 @@ class Partition:
             )
             self.store = store
             self._notify()
-            await self._apply(store, lease)
+            async with purging(self.bus, self.number, stream) as purge:
+                await self._apply(store, lease, purge)
         except (Fenced, StorageError, CacheFileError, BrokerUnavailable) as error:
             self._released.occurs(reason=str(error))
         except nats.errors.Error as error:
@@ -169,9 +171,10 @@ class Partition:
 
     # -- private -------------------------------------------------------------------------------------------------
 
-    async def _apply(self, store: Store, lease: Lease) -> None:
+    async def _apply(self, store: Store, lease: Lease, purge: Purge) -> None:
         loop = asyncio.get_running_loop()
         touched: dict[Key, float] = {}
+        purge.up_to(store.position)
         checkpointed, checkpoint_at = store.position, loop.time() + CHECKPOINT_S
         subscription = await self.bus.subscribe_ordered(
             f"ohlcv.{self.number}.>", streams.OHLCV, self._enqueue, start_sequence=store.position + 1
@@ -188,7 +191,7 @@ class Partition:
                 if due:
                     await self._publish_result(await self._retry_until_done(lease, partial(store.flush, due)))
                 if loop.time() >= checkpoint_at:
-                    checkpointed = await self._checkpoint(store, lease, checkpointed)
+                    purge.up_to(checkpointed := await self._retry_until_done(lease, store.checkpoint))
                     checkpoint_at = loop.time() + CHECKPOINT_S
                 if lease.stop.is_set():
                     # The next owner reads the queued pages from the stream: under load the queue is never empty.
@@ -200,7 +203,7 @@ class Partition:
                     pause = None if idle else IDLE_S if store.waiting else checkpoint_at - loop.time()
                     await first_of(pause, self._received.wait(), lease.stop.wait())
             await self._publish_result(await self._retry_until_done(lease, store.flush))
-            await self._checkpoint(store, lease, checkpointed)
+            purge.up_to(await self._retry_until_done(lease, store.checkpoint))
         finally:
             await graceful_close.unsubscribe(self.bus.client, subscription)
 
@@ -248,16 +251,6 @@ class Partition:
                     self._notify()
                 return result
 
-    async def _checkpoint(self, store: Store, lease: Lease, before: int) -> int:
-        position = await self._retry_until_done(lease, store.checkpoint)
-        if position != before:
-            try:
-                await self.bus.jetstream.purge_stream(streams.OHLCV, seq=position + 1, subject=f"ohlcv.{self.number}.>")
-            except nats.errors.Error as error:
-                # The next checkpoint purges again.
-                log.debug("cannot purge stored pages", partition=self.number, error=repr(error))
-        return position
-
     async def _publish_result(self, committed: CommitResult) -> None:
         self._metrics.refused.inc(len(committed.rejected))
         self._metrics.pages.inc(len(committed.stored))
@@ -304,7 +297,7 @@ class Partition:
         try:
             await self.bus.publish(subject, message)
         except nats.errors.Error as error:
-            # A client that waits for it requests the coverage in the end.
+            # A fetcher that waits for it looks into the stream, from which the page is purged (`purging`).
             log.debug("cannot announce a page", subject=subject, error=repr(error))
 
     def _notify(self) -> None:
