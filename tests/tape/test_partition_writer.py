@@ -9,6 +9,7 @@ from contextlib import nullcontext
 import pytest
 
 from tape.partition import BTC, ETH, HANDOVER, STREAM, made, stored, texts, writing
+from tickwire.bus import fast_ingest
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, Busy, Fenced
 from tickwire.model import messages
@@ -87,6 +88,26 @@ async def test_one_message_is_known_to_be_stored_soon_without_another(lane: Bus)
         assert writer.resent == 0
     assert await texts(lane) == ["1"]
     assert heard == [BTC]
+
+
+async def test_a_batch_that_is_acknowledged_before_its_end_is_ended(lane: Bus) -> None:
+    """The stream forgets a batch that gets no message for 10 s, and would refuse the next message of it."""
+    ends: list[str] = []
+
+    async def hear(message: object) -> None:
+        if not message.data:  # type: ignore[attr-defined]
+            ends.append(message.subject)  # type: ignore[attr-defined]
+
+    await lane.client.subscribe(HANDOVER, cb=hear)
+    async with writing(lane) as writer:
+        for number in range(fast_ingest.FLOW):
+            writer.append(BTC, b"%d" % number)
+        async with asyncio.timeout(20):
+            while writer.in_flight or not ends:
+                await asyncio.sleep(0.01)
+        sequence = writer.append(BTC, b"next")
+        await writer.durable(sequence)
+        assert writer.resent == 0
 
 
 @BOTH

@@ -189,25 +189,24 @@ class PartitionWriter:
 
     def _request_acknowledgement(self) -> None:
         """End the batch, which acknowledges all of it; the next one begins when that is there."""
-        pipeline = self._pipeline
-        if self._doubted.is_set() or self._attempt.ending or pipeline.sent == pipeline.durable:
+        if self._doubted.is_set() or self._attempt.ending:
             return
         if (reply := self._attempt.end()) is not None:
             # Subscribers of a feed's subject would hear it there.
             self._publish(handover.subject_of(self.stream), reply, "NATS/1.0\r\n\r\n", b"")
 
     def _tick(self) -> None:
-        """One timer for all that is in flight."""
+        """One timer for all that is in flight, and to end an idle batch: the stream would forget it."""
         self._timer = None
-        if not self._pipeline.pending:
-            return
         loop = asyncio.get_running_loop()
-        if loop.time() - self._progress_at > SILENT_S:
+        pending = bool(self._pipeline.pending)
+        if pending and loop.time() - self._progress_at > SILENT_S:
             self._progress_at = loop.time()
             self._doubt("the stream does not answer")
         else:
             self._request_acknowledgement()
-        self._timer = loop.call_later(ACKNOWLEDGE_S, self._tick)
+        if pending:
+            self._timer = loop.call_later(ACKNOWLEDGE_S, self._tick)
 
     # ---- acknowledgements
 
@@ -257,6 +256,7 @@ class PartitionWriter:
         """The connection was lost, and is back."""
         if self._pipeline.pending:
             self._doubt("the connection was lost")
+        self._attempt = self._new_attempt()
 
     def _doubt(self, why: str, code: int = 0) -> None:
         if self._doubted.is_set():
@@ -300,9 +300,9 @@ class PartitionWriter:
         info = await until_answered(partial(self._bus.jetstream.stream_info, self.stream), self.stream)
         last = info.state.last_seq
         message = await message_at(self._bus, self.stream, last) if last > self._pipeline.durable else None
-        # Where retention has removed the last message, the lease says whose it was.
         await self._confirm()
         if message is None:
+            # Removed by retention; the lease says whose it was.
             return End(last)
         own = (message.headers or {}).get(PUBLISH) == self._name
         return End(last, message.subject, message.data or b"", own)
