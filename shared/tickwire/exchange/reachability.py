@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import aiohttp
 
-REFUSING = (403, 451)
 _PASSING = re.compile(r"too (frequent|many|much)|rate.?limit|throttl", re.IGNORECASE)
 
 

@@ -30,12 +30,12 @@ class SinkReport(Struct, frozen=True, kw_only=True):
 
 
 class SinkTotals(Struct, frozen=True, kw_only=True):
-    """`$KV.SINK.trade.<exchange>.<token>`: totals of a feed up to the message at `sequence` of TRADES.
+    """`$KV.SINK.trade.<exchange>.<token>`: totals of a feed up to the message at `sequence` of its trades.
 
-    `stream` is when that stream was created (ms): in another one, sequences restart. `count` trades were written; `cvd`
-    is the cumulative volume delta by size class: quote currency bought minus sold by takers, since the sink first saw
-    the feed. `measured` is true on contract markets whose contract sizes are accounted for; earlier versions did not,
-    so `cvd` restarted then.
+    `stream` is when the stream of these trades was created (ms): in another one, sequences restart. `count` trades were
+    written; `cvd` is the cumulative volume delta by size class: quote currency bought minus sold by takers, since the
+    sink first saw the feed. `measured` is true on contract markets whose contract sizes are accounted for; earlier
+    versions did not, so `cvd` restarted then.
     """
 
     sequence: Sequence = 0
@@ -48,7 +48,7 @@ class SinkTotals(Struct, frozen=True, kw_only=True):
 class SinkPosition(Struct, frozen=True, kw_only=True):
     """`$KV.SINK.stream.SINK`: books and candles up to the message at `sequence` of SINK, of `time` (ms), are written.
 
-    `sequence` is null until a sink has started. `stream` is when that stream was created (ms).
+    `sequence` is null until a sink has started. `stream` is when the stream of these trades was created (ms).
     """
 
     sequence: Sequence | None = None
