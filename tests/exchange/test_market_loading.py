@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from ccxt.base import errors
 
 from support.web import served
 from tickwire.exchange import opening
-from tickwire.exchange.ccxt_patches import exact_json, large_json
+from tickwire.exchange.ccxt_patches import exact_json, large_json, market_loading
 from tickwire.settings import ExchangeSettings
 
 pytestmark = pytest.mark.actors
@@ -168,7 +169,7 @@ async def test_an_exchange_is_used_while_its_markets_are_loaded_again() -> None:
 
 
 @pytest.mark.parametrize("exchange", LISTINGS)
-async def test_a_listing_that_cannot_be_had_leaves_the_markets_as_they_were(exchange: str) -> None:
+async def test_a_listing_that_cannot_be_loaded_leaves_the_markets_as_they_were(exchange: str) -> None:
     async with opened(exchange, pro=False) as (server, venue):
         server.body = json.dumps(LISTINGS[exchange](2)).encode()
         old = await venue.load_markets()
@@ -235,3 +236,14 @@ async def test_an_error_in_a_large_answer_is_the_venues_own(body: Any, error: ty
             await venue.load_markets()
         server.body = json.dumps(okx_listing(3)).encode()
         assert len(await venue.load_markets()) == 3
+
+
+def test_two_listings_at_the_same_time_leave_the_interpreters_switch_interval_as_it_was() -> None:
+    before, turns = sys.getswitchinterval(), market_loading.ShortTurns()
+    first, second = ExitStack(), ExitStack()
+    first.enter_context(turns.within())
+    second.enter_context(turns.within())
+    first.close()
+    assert sys.getswitchinterval() == pytest.approx(market_loading.SWITCH_S)
+    second.close()
+    assert sys.getswitchinterval() == pytest.approx(before)

@@ -77,16 +77,32 @@ def _take_over(exchange: Any, twin: Any, before: dict[str, Any], options: dict[s
             exchange.options[name] = value
 
 
-@contextmanager
-def _yielding() -> Iterator[None]:
-    """Within the block, threads of this process give up the interpreter's lock after SWITCH_S."""
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(min(before, SWITCH_S))
-    try:
-        yield
-    finally:
-        # If two listings are loaded at the same time, the one that ends last restores what it found.
-        sys.setswitchinterval(before)
+class ShortTurns:
+    """Makes threads of this process give up the interpreter's lock after SWITCH_S while any block of `within` runs."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._before = sys.getswitchinterval()
+
+    @contextmanager
+    def within(self) -> Iterator[None]:
+        """The first of several blocks sets the interval, the last one restores it."""
+        with self._lock:
+            if not self._blocks:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(self._before, SWITCH_S))
+            self._blocks += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks -= 1
+                if not self._blocks:
+                    sys.setswitchinterval(self._before)
+
+
+_short_turns = ShortTurns()
 
 
 async def _in_thread(work: Callable[[], Awaitable[Any]]) -> Any:
@@ -120,7 +136,7 @@ async def _in_thread(work: Callable[[], Awaitable[Any]]) -> Any:
     def run() -> None:
         result, failed = None, None
         try:
-            with _yielding(), uncollected():
+            with _short_turns.within(), uncollected():
                 result = asyncio.run(main())
         except BaseException as error:  # noqa: BLE001  the caller raises it
             failed = error
