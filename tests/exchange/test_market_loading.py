@@ -238,7 +238,7 @@ async def test_an_error_in_a_large_answer_is_the_venues_own(body: Any, error: ty
         assert len(await venue.load_markets()) == 3
 
 
-def test_two_listings_at_the_same_time_leave_the_interpreters_switch_interval_as_it_was() -> None:
+def test_two_listings_at_once_restore_the_interpreters_switch_interval() -> None:
     before, turns = sys.getswitchinterval(), market_loading.ShortTurns()
     first, second = ExitStack(), ExitStack()
     first.enter_context(turns.within())

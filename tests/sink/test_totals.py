@@ -77,11 +77,11 @@ class Sinking:
 
 @asynccontextmanager
 async def sinking(
-    folder: Path, totals: bytes | None = None, *, lives: bool = True, former: int = 0
+    folder: Path, totals: bytes | None = None, *, lives: bool = True, former: int = 0, reads_former: bool = True
 ) -> AsyncIterator[Sinking]:
     """A running sink, which finds `totals` where it looks for those of a feed, and `lives` until the end.
 
-    It finds `former` messages on a tape without partitions.
+    It finds `former` messages on a tape without partitions, or if not `reads_former` only the note of that tape.
     """
     made = Server("Token t", "/api/v2/write", {"org": "desk", "bucket": "tickwire", "precision": "ns"})
     async with (
@@ -94,6 +94,8 @@ async def sinking(
             for number in range(former):
                 await bus.jetstream.publish("tape.trade.binance.BTC-USDT", encoded(number))
         await streams.declare(bus.jetstream, 8, 1.0)
+        if not reads_former:
+            await bus.jetstream.delete_stream("TRADES")
         await streams.declare_sink(bus.jetstream, SinkSettings())
         if totals is not None:
             await bus.jetstream.publish(TOTALS, totals)
@@ -167,6 +169,18 @@ async def test_the_tape_of_an_earlier_version_is_written_before_its_partition(tm
         assert line.lines("gaps") == []
         last = await line.bus.jetstream.get_last_msg("KV_SINK", TOTALS)
         assert messages.decode(last.data or b"", SinkTotals).count == 53
+
+
+@pytest.mark.parametrize("read", [False, True])
+async def test_a_deleted_tape_of_an_earlier_version_is_not_waited_for(tmp_path: Path, read: bool) -> None:
+    """Whether the sink has begun to read it or not."""
+    async with sinking(tmp_path, former=5, reads_former=read) as line:
+        if read:
+            await line.until(lambda: len(line.lines("trades")) == 5)
+            await line.bus.jetstream.delete_stream("TRADES")
+        for number in range(5, 8):
+            await line.put(number)
+    assert (tmp_path / "sink.log").read_text().count("the stream was deleted") == 1
 
 
 async def test_a_subject_that_was_emptied_before_it_was_read_is_a_gap(tmp_path: Path) -> None:

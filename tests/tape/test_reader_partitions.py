@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from nats.js.api import RePublish, StorageType, StreamConfig
 
+from support.wires import wire
 from tape.places import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
 from tape.tape_ends import SUBJECT, Reader, Writer, numbers
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.model.feeds.layout import TapeLayout
+from tickwire.bus.requests import AGAIN_S
+from tickwire.model.feeds.layout import Place, TapeLayout
 from tickwire.settings import NatsSettings, TapeSettings
+from tickwire.tape import stored
 from tickwire.tape.former import fence_former
 from tickwire.tape.layout import layout_of
 from tickwire.tape.reader import read_tape
@@ -162,3 +167,35 @@ async def test_a_tape_of_an_earlier_version_that_was_removed_is_not_waited_for(
         await Writer(bus, BTC_SUBJECT).write("301")
         async with read_tape(bus, SUBJECT, reader.take, back=5):
             assert await reader.until_text("301") == ["301"]
+
+
+async def test_a_deleted_former_tape_is_forgotten_when_streams_are_declared(
+    upgraded: tuple[str, list[int]],
+) -> None:
+    url, _ = upgraded
+    async with connect(NatsSettings(url=url), name="test") as bus:
+        await streams.forget_former(bus.jetstream)
+    async with connect(NatsSettings(url=url), name="test") as bus:
+        assert await layout_of(bus) == TapeLayout(8, former=True), "it is still there"
+        await bus.jetstream.delete_stream("TRADES")
+        await streams.forget_former(bus.jetstream)
+    async with connect(NatsSettings(url=url), name="test") as bus:
+        assert await layout_of(bus) == TapeLayout(8)
+        await streams.declare(bus.jetstream, 8, 1.0)
+        assert (await bus.jetstream.stream_info("TRADES-0")).config.allow_batched, "all else is as before"
+
+
+async def test_a_former_tape_is_not_taken_for_deleted_while_its_broker_is_silent(
+    upgraded: tuple[str, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stored, "ANSWER_S", 0.05)
+    async with wire(upgraded[0]) as line, connect(NatsSettings(url=line.url), name="test") as bus:
+        line.hold()
+        asking = asyncio.create_task(stored.StoredTape(bus, SUBJECT, Place("TRADES", FORMER)).exists())
+        # Longer than it takes to find that a stream is deleted.
+        await asyncio.wait({asking}, timeout=2 * stored.EXISTS_TRIES * (stored.ANSWER_S + AGAIN_S))
+        assert not asking.done()
+        monkeypatch.undo()
+        line.let_go()
+        assert await asking
+        assert not await stored.StoredTape(bus, SUBJECT, Place("NONE", FORMER)).exists()

@@ -35,6 +35,8 @@ AGAIN_S = 0.2
 FIRST_REREAD_S, LONGEST_REREAD_S = 0.1, 1.0
 _ELECTING = frozenset({None, 10008, 10009, 10118})
 """JetStream's error codes while a cluster has no leader; another error of the server is an answer."""
+NO_STREAM = 10059
+"""JetStream's error code for a stream that does not exist."""
 _NO_STORE = 10012
 """JetStream's error code when it cannot make the files of a consumer."""
 STORAGE_REMEDY = (

@@ -189,6 +189,16 @@ async def declare_for(jetstream: JetStreamContext, settings: Settings) -> None:
     await declare(jetstream, settings.cache.partitions, settings.leases.ttl_s, settings.tape, settings.nats.replicas)
 
 
+async def forget_former(jetstream: JetStreamContext) -> None:
+    """Once the streams of a version without partitions were deleted, let nobody look for them any more."""
+    for name in (TRADES, BOOK_DELTAS):
+        if await _last(jetstream, name) is not None:
+            return
+    found = (await retry_jetstream(lambda: jetstream.stream_info(f"{TRADES}-0"))).config
+    if (left := tape_streams.without_former(found)) is not None:
+        await retry_jetstream(lambda: jetstream.update_stream(left))
+
+
 def _room(configs: list[StreamConfig]) -> int:
     """The room that streams need on each server that keeps them, MiB."""
     return sum(config.max_bytes or 0 for config in configs) // _MIB

@@ -54,6 +54,14 @@ def begin_behind(former: Mapping[str, int], configs: Iterable[StreamConfig]) -> 
     return found
 
 
+def without_former(first: StreamConfig) -> StreamConfig | None:
+    """The configuration of the first partition without the note of a former tape; None if it has no such note."""
+    facts = first.metadata or {}
+    if FORMER_METADATA not in facts:
+        return None
+    return first.evolve(metadata={name: value for name, value in facts.items() if name != FORMER_METADATA})
+
+
 def check_partitions(found: StreamConfig, wanted: StreamConfig) -> None:
     """Raises ConfigError when the tape has another number of partitions: a market would be in two of them."""
     stated, number = ((each.metadata or {}).get(METADATA) for each in (found, wanted))

@@ -14,14 +14,12 @@ import nats.errors
 from msgspec import Struct, field
 
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import open_inbox, until_answered
+from tickwire.bus.requests import NO_STREAM, open_inbox, until_answered
 from tickwire.errors import BrokerUnavailable, NoSuchService
 from tickwire.model.feeds.layout import FORMER_METADATA, METADATA, UNPARTITIONED, TapeLayout
 
 FIRST = "TRADES-0"
 ANSWER_S = 2.0
-_NOT_FOUND = 10059
-"""JetStream's error code for a stream that is not there."""
 
 
 class _Error(Struct):
@@ -63,7 +61,7 @@ async def _read(bus: Bus) -> TapeLayout:
         if bus.client.is_closed:
             raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error
         raise nats.errors.Error(f"stream {FIRST} cannot be read: {error!r}") from error
-    if info.error is not None and info.error.err_code != _NOT_FOUND:
+    if info.error is not None and info.error.err_code != NO_STREAM:
         raise nats.errors.Error(info.error.description)
     stated = info.config.metadata.get(METADATA, "")
     if not stated.isdecimal():

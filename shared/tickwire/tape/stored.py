@@ -31,7 +31,7 @@ PAGE_BYTES = 4 << 20
 ANSWER_S = 2.0
 OPEN_PATIENCE_S = 5.0
 EXISTS_TRIES = 5
-"""A stream that does not answer so often is taken for one that was deleted."""
+"""A stream for which the broker has no responder so often is taken for one that was deleted."""
 
 
 class FormerSequence(int):
@@ -60,14 +60,16 @@ class StoredTape:
         return found is not None and found.sequence == sequence
 
     async def exists(self) -> bool:
-        """Whether there is such a stream, and it has a message of the subject."""
-        for _ in range(EXISTS_TRIES):
+        """Whether there is such a stream, and it has a message of the subject. Waits for a broker that is away."""
+        absent = 0
+        while absent < EXISTS_TRIES:
             try:
-                found = await direct_get(self._bus.client, self.stream, {"last_by_subj": self._tape}, ANSWER_S)
-            except (nats.errors.Error, TimeoutError):
-                await asyncio.sleep(AGAIN_S)
-            else:
-                return bool(found)
+                return bool(await self._request({"last_by_subj": self._tape}))
+            except nats.errors.NoRespondersError:
+                absent += 1
+            except (nats.errors.Error, TimeoutError) as error:
+                log.debug("the broker does not answer, reading again", what=self.stream, error=repr(error))
+            await asyncio.sleep(AGAIN_S)
         return False
 
     async def oldest(self) -> StreamMessage | None:

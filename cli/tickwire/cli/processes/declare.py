@@ -19,6 +19,7 @@ async def declare(stop: asyncio.Event, config: Path | None) -> None:
     logs.configure(settings.log)
     async with connect(settings.nats, name="tickwire-declare", url=broker_source(settings)) as bus:
         await streams.declare_for(bus.jetstream, settings)
+        await streams.forget_former(bus.jetstream)
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
     copies = f", each kept by {settings.nats.replicas} servers" if settings.nats.replicas > 1 else ""
     render.remark(f"the streams at {bus.url} are as configured{copies}")

@@ -18,7 +18,7 @@ from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import cancellable, until_answered
+from tickwire.bus.requests import NO_STREAM, cancellable, until_answered
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.sink.offsets import broker_backoff
@@ -42,10 +42,13 @@ def next_limit(asked: int, came: int, size: int) -> int:
 
 
 class StreamReader:
-    """Reads all messages of `stream`."""
+    """Reads all messages of `stream`. With `optional` it may be deleted, which ends the reading."""
 
-    def __init__(self, bus: Bus, stream: str) -> None:
+    def __init__(self, bus: Bus, stream: str, *, optional: bool = False) -> None:
         self.stream = stream
+        self.gone = False
+        """Whether the stream was found deleted, though it was optional."""
+        self._optional = optional
         self._bus = bus
         self._subscription: JetStreamContext.PullSubscription | None = None
         self._expected = 1
@@ -72,9 +75,14 @@ class StreamReader:
             # Raised by nats-py, or sometimes by asyncio.
             return []
         except nats.errors.Error as error:
+            await self.aclose()
+            if self._optional and isinstance(error, nats.js.errors.NotFoundError) and error.err_code == NO_STREAM:
+                self._unreadable.ends()
+                log.info("the stream was deleted", stream=self.stream)
+                self.gone = True
+                return []
             # The broker is unavailable, or has lost the consumer.
             self._unreadable.occurs(error=repr(error))
-            await self.aclose()
             await asyncio.sleep(self._backoff.next())
             return []
         self._unreadable.ends()

@@ -149,7 +149,7 @@ class Sink:
 
     async def _write_trades(self, reader: StreamReader, trades: TradeStreams, stop: asyncio.Event) -> None:
         async with aclosing(reader):
-            while not stop.is_set():
+            while not stop.is_set() and not reader.gone:
                 if found := await reader.batch(BATCH_MESSAGES):
                     if reader is not trades.former:
                         await self._write_former(trades, stop)

@@ -22,15 +22,15 @@ class TradeStreams:
 
     def __init__(self, bus: Bus, layout: TapeLayout) -> None:
         self.offsets = Offsets(bus, SinkTotals)
-        self.former = StreamReader(bus, streams.TRADES) if layout.former else None
-        """Of the stream of an earlier version."""
+        self.former = StreamReader(bus, streams.TRADES, optional=True) if layout.former else None
+        """Of the stream of an earlier version, which may be deleted at any time."""
         partitions = [StreamReader(bus, f"{streams.TRADES}-{number}") for number in range(layout.partitions)]
         self.readers = partitions if self.former is None else [self.former, *partitions]
         self._finished = self.former is None
 
     async def former_is_written(self) -> bool:
         """Whether everything of the stream of an earlier version is in the database."""
-        if self.former is None:
+        if self.former is None or self.former.gone:
             return True
         try:
             pending = await self.former.pending()
