@@ -105,15 +105,14 @@ async def test_a_silent_socket_does_not_answer_and_a_quiet_one_does_at_once() ->
     async with running_simulator("--live-rate", "0.01") as exchange:
         bitcoins, ethers = Memory(), Memory()
         async with venue_at(exchange.url) as venue, venue.watching(BTC, bitcoins), venue.watching(ether, ethers):
-            assert not await venue.answers(Feed("trade", "binance", "XRP/USDT"), now())
+            assert not await venue.answering([Feed("trade", "binance", "XRP/USDT")], now())
             await bitcoins.until(lambda: bitcoins.told == ["connected"])
             await ethers.until(lambda: ethers.told == ["connected"])
-            assert await venue.answers(BTC, now())
-            assert await venue.answers(ether, now())
+            assert await venue.answering([ether, Feed("trade", "binance", "XRP/USDT"), BTC], now()) == [ether, BTC]
             await exchange.fault("stream", "ws_silent")
-            assert not await venue.answers(BTC, now() + 1)
+            assert not await venue.answering([BTC], now() + 1)
             await exchange.clear()
-            assert await venue.answers(BTC, now() + 1)
+            assert await venue.answering([BTC], now() + 1) == [BTC]
 
 
 def now() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -26,6 +26,7 @@ from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.control.feed_status import open_feed_status
 from tickwire.streamer.control.feed_venue import FeedSink
+from tickwire.streamer.control.minute_marks import MinuteMarks
 from tickwire.tape.writer import Confirm
 from tickwire.venues.profile import TradeFacts
 from tickwire.venues.registry import profile_of
@@ -57,6 +58,7 @@ class ScriptedVenue:
         self.clock = clock
         self.admission = admission
         self.snapshots = asyncio.Lock()
+        self.minutes = MinuteMarks()
         facts = profile_of(exchange).trades if sequential_ids else TradeFacts(resolution_ms=1)
         self.past: Any = PastTrades(self.rest, facts, lambda: self.clock())
         self.sinks: dict[str | None, FeedSink] = {}
@@ -71,11 +73,10 @@ class ScriptedVenue:
         """The exchange's clock, ms."""
         return self.clock()
 
-    async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the sockets answer."""
-        assert feed.timeframe in self.sinks
+    async def answering(self, feeds: Collection[Feed], since: int) -> Collection[Feed]:
+        """All of these feeds, or none."""
         self.asked.append(since)
-        return not self.silent
+        return () if self.silent else feeds
 
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.exchange.past_trades import PageRequest
-from tickwire.streamer.trades.completeness import last_minute
+from tickwire.streamer.control.minute_marks import last_minute
 from tickwire.streamer.trades.ordering import PageResult
 from tickwire.streamer.trades.repair_plan import Step, step_after
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ from tickwire.exchange.ccxt_types import CcxtOrderBook, Levels
 from tickwire.exchange.gate import Gate
 from tickwire.exchange.past_trades import PastTrades
 from tickwire.model.feeds import Feed
+from tickwire.streamer.control.minute_marks import MinuteMarks
 
 
 class BookView(Struct, frozen=True, kw_only=True):
@@ -75,6 +76,8 @@ class FeedVenue(Protocol):
     """Requests its past trades by REST."""
     admission: Admission
     """Rejects items with an implausible time."""
+    minutes: MinuteMarks
+    """Has its trade feeds declare each minute complete."""
 
     @property
     def rest(self) -> FeedRest:
@@ -86,10 +89,10 @@ class FeedVenue(Protocol):
     def clock(self) -> int | None:
         """The exchange's time, ms, as far as it is known without asking; None while it is unknown."""
 
-    async def answers(self, feed: Feed, since: int) -> bool:
-        """Whether the feed's sockets answer a ping that was sent at or after `since` (monotonic, ms).
+    async def answering(self, feeds: Collection[Feed], since: int) -> Collection[Feed]:
+        """The feeds of which all sockets answer a ping that was sent at or after `since` (monotonic, ms).
 
-        Then the sink has everything that the exchange sent before. A broken socket may stay silent for long.
+        Their sinks have everything that the exchange sent before. A broken socket may stay silent for long.
         """
 
     def watching(self, feed: Feed, sink: FeedSink) -> AbstractAsyncContextManager[None]:

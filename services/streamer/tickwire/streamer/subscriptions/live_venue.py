@@ -7,7 +7,7 @@ breaks. Data is taken at the hooks (`tickwire.exchange.ccxt_patches.socket_hooks
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any, cast
@@ -18,7 +18,7 @@ from tickwire.errors import ExchangeFailed, TickwireError, UnsupportedKind
 from tickwire.exchange.ccxt_patches.observed_exchange import StreamedExchange, observed
 from tickwire.exchange.ccxt_patches.socket_hooks import Hooks, prove
 from tickwire.exchange.ccxt_patches.unsubscribing import unsubscribe
-from tickwire.exchange.ccxt_types import OpenedExchange
+from tickwire.exchange.ccxt_types import CcxtClient, OpenedExchange
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.exchange.opening import open_exchange
 from tickwire.exchange.past_trades import PastTrades
@@ -29,6 +29,7 @@ from tickwire.process.lifecycle import unwrapped
 from tickwire.redaction import described
 from tickwire.settings import ExchangeSettings, Settings, StreamerSettings, credentials
 from tickwire.streamer.control.feed_venue import FeedSink
+from tickwire.streamer.control.minute_marks import MinuteMarks
 from tickwire.streamer.control.offered_feeds import offered
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
 from tickwire.streamer.subscriptions.idle_sockets import IdleSockets
@@ -66,6 +67,7 @@ class LiveVenue:
         self.venue_clock = VenueClock(opened)
         self.admission = self.venue_clock.admission
         self.past = PastTrades(opened, profile.trades, self.clock)
+        self.minutes = MinuteMarks()
         self._probe = SocketProbe()
 
     async def now(self) -> int | None:
@@ -106,15 +108,20 @@ class LiveVenue:
                 if subscription in watched.subscriptions:
                     await self._unsubscribe(method, subscription)
 
-    async def answers(self, feed: Feed, since: int) -> bool:
-        """See `FeedVenue`. Takes about a second."""
-        # Not a search: each minute all feeds ask at once.
+    async def answering(self, feeds: Collection[Feed], since: int) -> Collection[Feed]:
+        """See `FeedVenue`. Takes about two seconds at most."""
+        sockets = {feed: self._sockets(feed) for feed in feeds}
+        asked = list({client for clients in sockets.values() for client in clients})
+        answers = await asyncio.gather(*(self._probe.answers(client, since) for client in asked))
+        alive = {client for client, is_alive in zip(asked, answers, strict=True) if is_alive}
+        return [feed for feed, clients in sockets.items() if clients and alive.issuperset(clients)]
+
+    def _sockets(self, feed: Feed) -> list[CcxtClient]:
+        """The sockets of a feed; none unless each of its subscriptions is up."""
         watched = self.router.watched(feed)
         subscriptions = watched.subscriptions if watched is not None else []
         clients = [each.client for each in subscriptions if each.is_up and each.client is not None]
-        if not clients or len(clients) < len(subscriptions):
-            return False
-        return all([await self._probe.answers(client, since) for client in clients])
+        return clients if len(clients) == len(subscriptions) else []
 
     async def resubscribe(self, feed: Feed, reason: str) -> None:
         """See `FeedVenue`."""

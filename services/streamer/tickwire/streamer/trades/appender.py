@@ -53,6 +53,18 @@ class TradeAppender:
 
         return self._writer.append_now(data, done)
 
+    def declare_now(self, until: int, gap: Gap | None, doubtful: Callable[[], None]) -> bool:
+        """Send without waiting that nothing is missing before `until` (ms) but `gap`; see `append_now`."""
+
+        def done(sequence: int | None) -> None:
+            if sequence is None:
+                doubtful()
+            else:
+                self._status.published(0)
+                self._report(gap)
+
+        return self._writer.append_now(messages.encode(self._message([], now_ms(), "live", gap, until)), done)
+
     async def settled(self) -> None:
         """Wait until what `append_now` sent is stored. Raises Fenced."""
         await self._writer.settled()
@@ -75,11 +87,6 @@ class TradeAppender:
                 self._status.repaired += len(trades)
             self._report(run.gap)
 
-    async def declare_complete(self, until: int, gap: Gap | None) -> None:
-        """Append that nothing is missing before `until` (ms) but `gap`. Raises Fenced."""
-        await self.append_message([], now_ms(), until=until, gap=gap)
-        self._report(gap)
-
     async def append_message(
         self,
         trades: list[Trade],
@@ -87,10 +94,9 @@ class TradeAppender:
         *,
         source: Source = "live",
         gap: Gap | None = None,
-        until: int | None = None,
     ) -> int:
         """Append one message, or several if the trades take too many bytes; returns the sequence of the last."""
-        data = messages.encode(self._message(trades, received, source, gap, until))
+        data = messages.encode(self._message(trades, received, source, gap))
         if len(data) > MESSAGE_BYTES and len(trades) > 1:
             half = len(trades) // 2
             await self.append_message(trades[:half], received, source=source, gap=gap)

@@ -23,10 +23,11 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.process import lifecycle
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.minute_marks import CLOCK_S
 from tickwire.streamer.trades.appender import TradeAppender
 from tickwire.streamer.trades.by_content import OrderingByContent
 from tickwire.streamer.trades.by_id import OrderingById
-from tickwire.streamer.trades.completeness import CLOCK_S, Completeness
+from tickwire.streamer.trades.completeness import Completeness
 from tickwire.streamer.trades.content_identity import Identity
 from tickwire.streamer.trades.ordering import Ordering, TradeRun
 from tickwire.streamer.trades.queue import TradeQueue
@@ -72,7 +73,7 @@ class TradeFeed:
     """Moves trades from the queue to the tape."""
 
     def __init__(self, context: FeedContext, appender: TradeAppender, queue: TradeQueue, identity: Identity) -> None:
-        self.completeness = Completeness(context, appender, queue)
+        self.completeness = Completeness(context, appender, queue, self._is_parked)
         self._stop = context.stop
         self._appender = appender
         self._queue = queue
@@ -100,7 +101,6 @@ class TradeFeed:
                 await self._appender.append(queue.next_runs())
                 if queue.repairable:
                     await self._repair.run()
-            await self.completeness.declare()
 
     async def finish(self) -> None:
         """Append what has arrived; no more may arrive. Raises Fenced."""
@@ -108,10 +108,14 @@ class TradeFeed:
         # Trades that wait for missing ones are fetched by the next owner.
         await self._appender.append(self._queue.all_runs())
 
+    def _is_parked(self) -> bool:
+        """Whether the feed waits for news, with nothing left to append."""
+        return self._parked and not self._ordered
+
     def _send_at_once(self, trades: Sequence[Trade], received: int) -> bool:
         """Append trades in the turn in which they arrived; False if they have to go through the queue."""
         queue = self._queue
-        if not self._parked or self._ordered or queue.missing or not self._appender.free or not trades:
+        if not self._is_parked() or queue.missing or not self._appender.free or not trades:
             return False
         runs = queue.order(trades, received)
         if len(runs) != 1 or not self._appender.append_now(runs[0], queue.news.set):
