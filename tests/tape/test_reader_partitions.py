@@ -143,6 +143,26 @@ async def test_a_reader_is_there_while_the_feed_moves(upgraded: tuple[str, list[
             await former.write("zombie")
 
 
+async def test_a_feed_that_an_older_writer_takes_back_is_read_once(
+    upgraded: tuple[str, list[int]], reader: Reader
+) -> None:
+    """Whether a live message or a look for losses finds where it goes on."""
+    url, sequences = upgraded
+    async with connect(NatsSettings(url=url), name="test") as bus:
+        former, partition = Writer(bus, FORMER), Writer(bus, BTC_SUBJECT)
+        former.last = sequences[-1]
+        async with read_tape(bus, SUBJECT, reader.take, after=sequences[-1], quiet_s=60) as following:
+            for begin in range(301, 361, 20):
+                await partition.write(*numbers(begin, begin + 9))
+                await reader.until_text(f"{begin + 9}")
+                await former.write(*numbers(begin + 10, begin + 19))
+                await reader.until_text(f"{begin + 19}")
+                await following.catch_up()
+            await partition.write("361")
+            assert await reader.until_text("361") == numbers(301, 361)
+            assert following.skipped == 0
+
+
 async def test_a_move_is_noticed_where_no_live_message_tells(upgraded: tuple[str, list[int]], reader: Reader) -> None:
     url, _ = upgraded
     async with (

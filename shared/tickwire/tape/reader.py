@@ -51,6 +51,8 @@ class TapeReader:
         self._stored = StoredTape(bus, subject, UNPARTITIONED.place(subject))
         self._take = take
         self._check = SequenceCheck()
+        self._left: dict[str, SequenceCheck] = {}
+        """How far the streams that the feed has moved from were read: an older writer may take it back."""
         self._turn = asyncio.Lock()
         """Held while messages are delivered: one source at a time."""
         self._suspected = asyncio.Event()
@@ -184,9 +186,11 @@ class TapeReader:
             await self._read_back_to(newest.sequence)
         log.info("the feed goes on in another stream", subject=self.subject, stream=place.stream)
         was_former = self._stored.stream == UNPARTITIONED.place(self.subject).stream
+        self._left[self._stored.stream] = self._check
         self._stored = StoredTape(self._bus, self.subject, place)
         # A partition begins where the tape without partitions ends; other streams may have older messages.
-        self._check = SequenceCheck(last=0 if was_former else previous or 0)
+        began = SequenceCheck(last=0 if was_former else previous or 0)
+        self._check = self._left.pop(place.stream, began)
 
     async def _find_next_place(self) -> StreamMessage | None:
         """Go on in the place of the present layout, if the feed has messages there; the newest one then."""
@@ -194,6 +198,8 @@ class TapeReader:
             return None
         present = await stored_tape(self._bus, self.subject)
         if present.stream == self._stored.stream or (newest := await present.newest()) is None:
+            return None
+        if (left := self._left.get(present.stream)) is not None and newest.sequence <= left.last:
             return None
         await self._move(present.place, None)
         await self._read_back_to(newest.sequence)
