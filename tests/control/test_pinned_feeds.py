@@ -17,7 +17,8 @@ from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
 from tickwire.errors import ConfigError
-from tickwire.model.feeds import Feed
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, FeedList, FeedsRequest
 from tickwire.settings import NatsSettings, StreamerSettings
 from tickwire.streamer.control import interests as interest
 from tickwire.streamer.control import pinned_feeds
@@ -42,6 +43,10 @@ async def test_pinned_feeds_run_though_nobody_asks_for_them(broker: str, tmp_pat
         await ethers.until(lambda: len(ethers.trades) > 0)
         found = {report.feed: report.subscribers for report in await reports(line.bus)}
         assert found == {BTC: 1, MINUTE: 1, Feed("trade", "binance", "ETH/USDT"): 1}
+        request = FeedsRequest(exchange="binance", symbol="ETH/USDT")
+        listed = line.bus.request_chunks("streamer.list", request, lambda data: messages.decode(data, FeedList))
+        of_ether = {each.feed async for part in listed for each in part.feeds}
+        assert of_ether == {MINUTE, Feed("trade", "binance", "ETH/USDT")}
 
 
 async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_and_ttl(
@@ -79,6 +84,13 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_a
                 keeping.cancel()
                 await asyncio.wait({keeping})
                 assert keeping.cancelled()
+
+
+def test_many_pinned_feeds_are_renewed_twenty_times_a_second_at_most() -> None:
+    for count, ttl_s in ((1, 30), (200, 30), (2000, 300)):
+        requests = pinned(StreamerSettings(feeds=[f"trade binance A{n}/USDT" for n in range(count)]), "one")
+        assert {each.ttl_s for each in requests} == {ttl_s}
+        assert count / (ttl_s / 3) <= 20
 
 
 @pytest.mark.parametrize(

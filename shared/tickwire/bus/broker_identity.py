@@ -29,14 +29,20 @@ Identity = dict[str, int | None]
 
 
 async def read(bus: Bus, names: Sequence[str]) -> Identity:
-    """The present identity. Raises BrokerUnavailable when JetStream does not answer for 15 s."""
-    found: Identity = {}
-    for name in names:
-        try:
-            found[name] = await streams.read_created_ms(bus.jetstream, name)
-        except nats.js.errors.NotFoundError:
-            found[name] = None
-    return found
+    """The present identity. Raises BrokerUnavailable when JetStream does not answer for 15 s.
+
+    All streams are asked for at once: one after another wakes an idle process twice for each of them.
+    """
+    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        asked = {name: group.create_task(_created(bus, name)) for name in names}
+    return {name: task.result() for name, task in asked.items()}
+
+
+async def _created(bus: Bus, name: str) -> int | None:
+    try:
+        return await streams.read_created_ms(bus.jetstream, name)
+    except nats.js.errors.NotFoundError:
+        return None
 
 
 def describe_change(before: Identity, now: Identity) -> str | None:

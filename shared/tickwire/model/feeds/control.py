@@ -126,9 +126,13 @@ class MarketReport(Struct, frozen=True, kw_only=True):
 
 
 class FeedsRequest(Struct, frozen=True, kw_only=True):
-    """`streamer.list`: every feed with an interest, or those of one exchange."""
+    """`streamer.list`: every feed with an interest, or those of one exchange, or of one symbol.
+
+    A streamer of an earlier version does not know `symbol`.
+    """
 
     exchange: Exchange | None = None
+    symbol: Symbol | None = None
 
 
 class FeedList(Struct, frozen=True, kw_only=True):

@@ -45,7 +45,7 @@ class FeedReports:
         owner = self._leases.holder(slot_of(feed, self._partitions)) or self._leases.holder(feed.market.path)
         if owner is None or subscribers == 0:
             return _unreported(feed, subscribers, owner)
-        answer = await self._reported_by(owner, FeedsRequest(exchange=feed.exchange))
+        answer = await self._reported_by(owner, FeedsRequest(exchange=feed.exchange, symbol=feed.symbol))
         known = {report.feed: report for report in answer or ()}
         return _reported(known, feed, subscribers) or _unreported(feed, subscribers, owner)
 
@@ -58,7 +58,7 @@ class FeedReports:
         found = []
         wanted = {*self._interests.feeds(), *(feed for feed in owned if feed.kind == "trade")}
         for feed in sorted(wanted, key=lambda each: (each.exchange, each.symbol, each.kind, each.timeframe or "")):
-            if request.exchange is not None and feed.exchange != request.exchange:
+            if request.exchange not in (None, feed.exchange) or request.symbol not in (None, feed.symbol):
                 continue
             subscribers = self._interests.subscribers(feed)
             found.append(_reported(owned, feed, subscribers) or _unreported(feed, subscribers, None))
@@ -66,12 +66,12 @@ class FeedReports:
 
     async def list_own(self, request: FeedsRequest, call: Call) -> None:
         """`streamer.reports.<instance>`: the feeds that this instance owns."""
-        await _reply_in_chunks(call, self._own.reports(request.exchange), [])
+        await _reply_in_chunks(call, self._own.reports(request.exchange, request.symbol), [])
 
     async def _reported_by(self, instance: str, request: FeedsRequest) -> list[FeedReport] | None:
         """The feeds that an instance owns; None if it does not answer, or refuses to."""
         if instance == self._instance:
-            return self._own.reports(request.exchange)
+            return self._own.reports(request.exchange, request.symbol)
         found: list[FeedReport] = []
         try:
             async with asyncio.timeout(OTHERS_S):

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from tickwire.bus.leases import Lease, Leases
 from tickwire.errors import Fenced
-from tickwire.model.feeds import Feed, FeedReport
+from tickwire.model.feeds import KINDS, Feed, FeedReport
 from tickwire.model.subjects import tape_partition_of
 from tickwire.observe import logs
 from tickwire.process import lifecycle
@@ -88,12 +88,17 @@ class FeedSupervisor:
         """The statuses of the feeds that this instance runs."""
         return (each.status for each in self._feeds.values() if each.status is not None)
 
-    def reports(self, exchange: str | None) -> list[FeedReport]:
-        """The feeds that this instance runs, of one exchange or of all; of candles, each timeframe."""
+    def reports(self, exchange: str | None, symbol: str | None = None) -> list[FeedReport]:
+        """The feeds that this instance runs: all, those of an exchange or of a symbol; of candles, each timeframe."""
+        feeds: Iterable[Feed] = self._feeds
+        if exchange is not None and symbol is not None:
+            # Not a search: whoever renews an interest gets the report of its feed.
+            feeds = [Feed(kind, exchange, symbol) for kind in KINDS]
         return [
             report
-            for feed, each in self._feeds.items()
-            if each.status is not None and exchange in (None, feed.exchange)
+            for feed in feeds
+            if exchange in (None, feed.exchange) and symbol in (None, feed.symbol)
+            if (each := self._feeds.get(feed)) is not None and each.status is not None
             for report in each.status.feed_reports(each.demand.timeframes)
         ]
 

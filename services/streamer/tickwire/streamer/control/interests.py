@@ -50,6 +50,8 @@ class Interests:
         self._settings = settings
         self._on_change: Callable[[Feed], None] = lambda market: None
         self._of: dict[Feed, dict[str, StartRequest]] = {}
+        self._timeframes: dict[tuple[str, str], set[str]] = {}
+        """Those of candles that have subscribers, by exchange and symbol."""
         self._feeds: dict[str, Feed] = {}
         self._expiry = InterestExpiry()
         self._seen = 0
@@ -78,11 +80,7 @@ class Interests:
 
     def timeframes(self, market: Feed) -> frozenset[str]:
         """The timeframes of a symbol's candles that have subscribers."""
-        return frozenset(
-            feed.timeframe
-            for feed in self._of
-            if feed.timeframe and (feed.exchange, feed.symbol) == (market.exchange, market.symbol)
-        )
+        return frozenset(self._timeframes.get((market.exchange, market.symbol), ()))
 
     def wanted(self, market: Feed) -> bool:
         """Whether a market has a subscriber."""
@@ -187,6 +185,8 @@ class Interests:
         self._expiry.renewed(subject, sequence, request.ttl_s)
         self._feeds[subject] = feed
         known = self._of.setdefault(feed, {})
+        if feed.timeframe is not None:
+            self._timeframes.setdefault((feed.exchange, feed.symbol), set()).add(feed.timeframe)
         if known.get(subject) != request:
             known[subject] = request
             self._changed(feed)
@@ -199,6 +199,11 @@ class Interests:
         del known[subject]
         if not known:
             del self._of[feed]
+            if feed.timeframe is not None:
+                of_symbol = self._timeframes[feed.exchange, feed.symbol]
+                of_symbol.discard(feed.timeframe)
+                if not of_symbol:
+                    del self._timeframes[feed.exchange, feed.symbol]
         self._changed(feed)
 
     def _changed(self, feed: Feed) -> None:

@@ -18,11 +18,14 @@ log = logs.get(__name__)
 
 PINNED_TTL_S = 30
 """The interests are renewed three times within their TTL."""
+RENEWALS_PER_S = 20
+"""Where there are more feeds than so many a second allow, the TTL is longer: a renewal is a write at the broker."""
 
 
 def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
     """The interests that the configuration asks for. Raises ConfigError."""
     requests = []
+    ttl_s = max(PINNED_TTL_S, len(settings.feeds) * 3 // RENEWALS_PER_S)
     for line in settings.feeds:
         words = line.split()
         if len(words) not in (3, 4):
@@ -37,7 +40,7 @@ def pinned(settings: StreamerSettings, instance: str) -> list[StartRequest]:
                 symbol=named.symbol,
                 timeframe=named.timeframe,
                 subscriber=f"configuration of {instance}",
-                ttl_s=PINNED_TTL_S,
+                ttl_s=ttl_s,
             )
             check(request)
         except TickwireError as error:
@@ -58,4 +61,4 @@ async def keep_registered(interests: Interests, requests: Sequence[StartRequest]
             failing.occurs(error=str(error))
             continue
         failing.ends()
-        await asyncio.sleep(PINNED_TTL_S / 3)
+        await asyncio.sleep((requests[0].ttl_s or PINNED_TTL_S) / 3)
