@@ -219,3 +219,19 @@ async def test_a_former_tape_is_not_taken_for_deleted_while_its_broker_is_silent
         line.let_go()
         assert await asking
         assert not await stored.StoredTape(bus, SUBJECT, Place("NONE", FORMER)).exists()
+
+
+async def test_the_former_writer_is_fenced_though_no_server_answers_a_direct_get(
+    upgraded: tuple[str, list[int]],
+) -> None:
+    """As while servers start: only the stream's leader knows whether there is anything to fence."""
+    url, sequences = upgraded
+    async with connect(NatsSettings(url=url), name="test") as bus:
+        former = (await bus.jetstream.stream_info("TRADES")).config
+        await bus.jetstream.update_stream(former.evolve(allow_direct=False))
+        assert await stored.former_tape(bus, SUBJECT) is None
+        await fence_former(bus, SUBJECT, b"301", owned)
+        last = await bus.jetstream.get_last_msg("TRADES", FORMER)
+        assert ((last.seq or 0) > sequences[-1], last.data) == (True, b"301")
+        await bus.jetstream.delete_stream("TRADES")
+        await fence_former(bus, SUBJECT, b"302", owned)

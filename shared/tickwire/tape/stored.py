@@ -158,12 +158,23 @@ async def stored_tape(bus: Bus, subject: str) -> StoredTape:
     return StoredTape(bus, subject, place)
 
 
-async def former_tape(bus: Bus, subject: str) -> StoredTape | None:
-    """What an earlier version, without partitions, has stored of the subject; None if there is nothing."""
+async def former_place(bus: Bus, subject: str) -> Place | None:
+    """Where an earlier version, without partitions, may have stored the subject; None if there is no such stream."""
     if not is_partitioned(subject) or not (await layout_of(bus)).former:
         return None
-    tape = StoredTape(bus, subject, UNPARTITIONED.place(subject))
-    return tape if await tape.exists() else None
+    return UNPARTITIONED.place(subject)
+
+
+async def former_tape(bus: Bus, subject: str) -> StoredTape | None:
+    """What an earlier version, without partitions, has stored of the subject; None if there is nothing.
+
+    Any replica says that: who writes asks the leader instead. Raises BrokerUnavailable if the broker does not answer.
+    """
+    if (place := await former_place(bus, subject)) is None:
+        return None
+    tape = StoredTape(bus, subject, place)
+    async with tape.readable():
+        return tape if await tape.exists() else None
 
 
 async def find_position(bus: Bus, subject: str, since: int) -> tuple[int, bool]:

@@ -12,7 +12,7 @@ from tickwire.model.feeds import Feed, Trade, Trades
 from tickwire.observe import logs
 from tickwire.tape.layout import layout_of
 from tickwire.tape.sequence import backwards, enforced_of
-from tickwire.tape.stored import former_tape
+from tickwire.tape.stored import former_place
 from tickwire.tape.writer import last_message, message_at
 
 log = logs.get(__name__)
@@ -58,8 +58,8 @@ async def _backwards(bus: Bus, feed: Feed, end: int) -> AsyncIterator[RawStreamM
         async for message in _of_stream(bus, stream, newest):
             yield message
             oldest = enforced_of(message.headers)
-    former = None if oldest else await former_tape(bus, feed.public)
-    last = None if former is None else await last_message(bus, *former.place)
+    former = None if oldest else await former_place(bus, feed.public)
+    last = None if former is None else await last_message(bus, *former)
     if former is not None and last is not None:
         log.info("the end of the tape of an earlier version is read, too", **feed.fields)
         async for message in _of_stream(bus, former.stream, last):
