@@ -31,6 +31,7 @@ from tickwire.bus.lease_bucket import STREAM, Entry, LeaseBucket, TakenOver, ses
 from tickwire.bus.lease_session import RENEWALS_PER_TTL, Session
 from tickwire.bus.lease_view import Holder, LeaseView
 from tickwire.bus.metrics import of_leases
+from tickwire.bus.requests import until_answered
 from tickwire.errors import Fenced
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
@@ -96,21 +97,19 @@ class Leases:
 
         It does if the entry of the lease is unchanged, and the session that it names is open.
         """
-        while True:
-            held, session = self._held.get(key), self.session.id
-            try:
-                if held is None or await self._bucket.own_revision(key, session) != held.lease.epoch.revision:
-                    raise TakenOver
-                # Last: a session that is open now was open before.
-                if await self._bucket.session_of(self.instance) != session:
-                    raise TakenOver
-            except TakenOver as error:
-                raise Fenced(f"this instance does not hold the lease {key}", "another one does") from error
-            except nats.errors.Error as error:
-                log.debug("the lease cannot be confirmed yet", lease=key, error=repr(error))
-            else:
-                return
-            await asyncio.sleep(self._bucket.ttl_s / RENEWALS_PER_TTL)
+        try:
+            await until_answered(partial(self._check_held, key), f"lease {key}")
+        except TakenOver as error:
+            raise Fenced(f"this instance does not hold the lease {key}", "another one does") from error
+
+    async def _check_held(self, key: str) -> None:
+        """Raises TakenOver, and nats' errors."""
+        held, session = self._held.get(key), self.session.id
+        if held is None or await self._bucket.own_revision(key, session) != held.lease.epoch.revision:
+            raise TakenOver
+        # Last: a session that is open now was open before.
+        if await self._bucket.session_of(self.instance) != session:
+            raise TakenOver
 
     async def changed(self) -> None:
         """Wait until any lease or member changes."""

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-
-import nats.errors
+from functools import partial
 
 from tickwire.bus.connection import Bus
+from tickwire.bus.requests import until_answered
 from tickwire.model import messages
 from tickwire.model.feeds import Handover
 from tickwire.model.times import now_ms
-from tickwire.observe import logs
-from tickwire.tape.writer import ACK_S, PUBLISH, RETRY_S, Confirm
-
-log = logs.get(__name__)
+from tickwire.tape.writer import ACK_S, PUBLISH, Confirm
 
 
 def subject_of(stream: str) -> str:
@@ -31,14 +27,8 @@ async def append(bus: Bus, stream: str, name: str, confirm: Confirm) -> int:
     data = messages.encode(Handover(owner=bus.name, at=now_ms()))
     # A repeated one is not stored again.
     headers = {"Nats-Msg-Id": name, PUBLISH: name}
+    publish = partial(bus.publisher.publish, subject_of(stream), data, headers=headers, timeout_s=ACK_S)
     await confirm()
-    while True:
-        try:
-            ack = await bus.publisher.publish(subject_of(stream), data, headers=headers, timeout_s=ACK_S)
-        except nats.errors.Error as error:
-            log.debug("the hand-over is not stored yet", stream=stream, error=repr(error))
-            await asyncio.sleep(RETRY_S)
-        else:
-            break
+    ack = await until_answered(publish, f"the hand-over of {stream}")
     await confirm()
     return ack.seq

@@ -25,6 +25,7 @@ from tickwire.bus.requests import until_answered
 from tickwire.errors import Fenced
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
+from tickwire.process.backoff import Backoff
 from tickwire.tape.sequence import OWN_LAST
 
 log = logs.get(__name__)
@@ -33,7 +34,8 @@ PUBLISH = "Tickwire-Publish"
 """Header that names a publish, so that the writer recognises its own message on the tape if the acknowledgement was
 lost: the instance, the writer, and a number."""
 ACK_S = 2.0
-RETRY_S = 0.1
+RETRY_S, LONGEST_RETRY_S = 0.1, 1.0
+"""Delays before a message is published again."""
 SILENT_S = 6.0
 """A connected broker that acknowledges nothing for this long is not electing a leader: its disk may be full."""
 
@@ -135,6 +137,7 @@ class TapeWriter:
     async def _store(self, name: str, data: bytes) -> int:
         """Publish a message until it is stored; its sequence. Raises Fenced."""
         began = time.monotonic()
+        backoff = Backoff(RETRY_S, LONGEST_RETRY_S, at_once=False)
         while True:
             try:
                 ack = await self._bus.publisher.publish(
@@ -147,13 +150,14 @@ class TapeWriter:
                     continue
                 self._refused.occurs(error=repr(error))
             except nats.errors.Error as error:
-                log.debug("not acknowledged yet", subject=self.subject, error=repr(error))
+                if not backoff.failures:
+                    log.debug("not acknowledged yet", subject=self.subject, error=repr(error))
                 if self._bus.client.is_connected and time.monotonic() - began > SILENT_S:
                     self._refused.occurs(error=repr(error))
             else:
                 self._refused.ends()
                 return self._advance(ack.seq)
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(backoff.next())
 
     def _headers(self, name: str) -> dict[str, str]:
         headers = {EXPECTED: str(self.sequence), PUBLISH: name}

@@ -67,7 +67,7 @@ class _Pushing:
                 raise AttributeError("_buffer")
             protocol._payload_parser = self
         except AttributeError as error:
-            log.warning("the installed aiohttp is another: frames take longer", error=repr(error))
+            log.warning("unexpected internals of aiohttp: ccxt's own loop reads the socket", error=repr(error))
             self._loop()
             return
         self._pushes = True
