@@ -17,17 +17,17 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
-from nats.js.api import RePublish, StorageType, StreamConfig
 from rich.console import Console
 from rich.table import Table
 
-from tickwire.bus import embedded
+from tickwire.bus import embedded, tape_streams
 from tickwire.bus.connection import Bus, connect
-from tickwire.settings import NatsSettings
+from tickwire.settings import NatsSettings, TapeSettings
 from tickwire.tape.partition_writer import open_partition_writer
 from tickwire.tape.writer import open_writer
 
-STREAM, HANDOVER = "TRADES-0", "tape.handover.TRADES-0"
+CONFIG = tape_streams.of_partitions(TapeSettings(), batches=True, former=False)[0]
+STREAM = "TRADES-0"
 SUBJECTS = [f"tape.trade.0.binance.S{number}-USDT" for number in range(64)]
 DATA = (
     b'{"exchange":"binance","symbol":"BTC/USDT","trades":[{"id":"1","timestamp":1700000000000,"side":"buy",'
@@ -99,16 +99,7 @@ async def measure(folder: Path, messages: int, rounds: int) -> None:
         server = next(each for each in psutil.Process().children(recursive=True) if "nats-server" in each.name())
         for _ in range(rounds):
             for name, way in WAYS.items():
-                await bus.jetstream.add_stream(
-                    StreamConfig(
-                        name=STREAM,
-                        subjects=["tape.trade.0.*.*", HANDOVER],
-                        republish=RePublish(src="tape.trade.*.*.*", dest="md.trade.{{wildcard(2)}}.{{wildcard(3)}}"),
-                        storage=StorageType.FILE,
-                        allow_batched=True,
-                        allow_direct=True,
-                    )
-                )
+                await bus.jetstream.add_stream(CONFIG)
                 broker = sum(server.cpu_times()[:2])
                 own, began = own_cpu_s(), time.perf_counter()
                 await way(bus, messages)

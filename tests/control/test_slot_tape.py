@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from tape.places import TRADES_STREAM
+from tape.places import TRADES_STREAM, owned
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
 from tickwire.model.feeds import Feed
@@ -20,10 +20,6 @@ pytestmark = pytest.mark.actors
 SLOT = int(TRADES_STREAM.rpartition("-")[2])
 SYMBOLS = [symbol for n in range(60) if tape_partition_of("binance", symbol := f"S{n}/USDT", 8) == SLOT]
 FEEDS = [Feed("trade", "binance", symbol) for symbol in SYMBOLS]
-
-
-async def owned() -> None:
-    """The slot is this test's."""
 
 
 async def texts(bus: Bus, public: str) -> list[str]:

@@ -8,10 +8,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 
 import msgspec
-from nats.js.api import RePublish, StorageType, StreamConfig
 
+from tape.places import owned
+from tickwire.bus import tape_streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import retry_jetstream, until_answered
+from tickwire.settings import TapeSettings
 from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
 
 STREAM = "TRADES-3"
@@ -19,21 +21,13 @@ HANDOVER = "tape.handover.TRADES-3"
 BTC, ETH = "tape.trade.3.binance.BTC-USDT", "tape.trade.3.binance.ETH-USDT"
 
 
-async def owned() -> None:
-    """The partition is this test's."""
-
-
 async def made(bus: Bus, replicas: int = 1, **changes: object) -> None:
     """Make the stream."""
-    config = StreamConfig(
-        name=STREAM,
-        subjects=["tape.trade.3.*.*", HANDOVER],
-        republish=RePublish(src="tape.trade.*.*.*", dest="md.trade.{{wildcard(2)}}.{{wildcard(3)}}"),
-        storage=StorageType.FILE,
-        num_replicas=replicas,
-        allow_direct=True,
-        allow_batched=True,
-    ).evolve(**changes)
+    (config,) = [
+        each.evolve(num_replicas=replicas, **changes)
+        for each in tape_streams.of_partitions(TapeSettings(), batches=True, former=False)
+        if each.name == STREAM
+    ]
     await retry_jetstream(partial(bus.jetstream.add_stream, config))
 
 

@@ -25,13 +25,6 @@ pytestmark = pytest.mark.actors
 OTHER = OTHER_SUBJECT
 
 
-@pytest.fixture
-def reader() -> Reader:
-    made = Reader()
-    made.open.set()
-    return made
-
-
 async def test_what_was_there_comes_first_and_then_what_comes(bus: Bus, reader: Reader) -> None:
     writer, other = Writer(bus), Writer(bus, OTHER)
     for each in numbers(1, 5):

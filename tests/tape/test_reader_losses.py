@@ -9,7 +9,7 @@ import nats.js.errors
 import pytest
 
 from support.wires import wire
-from tape.places import OTHER_SUBJECT, TRADES_STREAM
+from tape.places import OTHER_SUBJECT, TRADES_STREAM, owned
 from tape.tape_ends import SUBJECT, TAPE, Reader, Writer, numbers
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, BrokerUnavailable
@@ -20,17 +20,6 @@ from tickwire.tape.stored import find_position, read_pages
 from tickwire.tape.writer import open_writer
 
 pytestmark = pytest.mark.actors
-
-
-@pytest.fixture
-def reader() -> Reader:
-    made = Reader()
-    made.open.set()
-    return made
-
-
-async def owned() -> None:
-    """The feed is this test's."""
 
 
 async def test_what_retention_takes_between_two_pages_is_told(bus: Bus) -> None:

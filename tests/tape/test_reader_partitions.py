@@ -8,7 +8,7 @@ import pytest
 from nats.js.api import RePublish, StorageType, StreamConfig
 
 from support.wires import wire
-from tape.places import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
+from tape.places import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM, owned
 from tape.tape_ends import SUBJECT, Reader, Writer, numbers
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
@@ -25,17 +25,6 @@ from tickwire.tape.writer import open_writer
 pytestmark = pytest.mark.actors
 
 FORMER = "tape.trade.binance.BTC-USDT"
-
-
-@pytest.fixture
-def reader() -> Reader:
-    made = Reader()
-    made.open.set()
-    return made
-
-
-async def owned() -> None:
-    """The feed is this test's."""
 
 
 async def earlier_version(bus: Bus) -> None:

@@ -9,7 +9,7 @@ from nats.js.api import RePublish
 
 from support.feeds import ScriptedVenue
 from support.trading import Rest, trade, trades
-from tape.places import place_of
+from tape.places import owned, place_of
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced
@@ -23,10 +23,6 @@ from trades.trade_feed import FEED, push, running
 pytestmark = pytest.mark.actors
 
 FORMER = "tape.trade.binance.BTC-USDT"
-
-
-async def owned() -> None:
-    """The feed is this test's."""
 
 
 def encoded(some: list[Trade]) -> bytes:

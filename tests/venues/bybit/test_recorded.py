@@ -14,7 +14,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.bybit import INTERVALS, decode, is_spot_url
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
-from venues.recordings import frames, levels, number
+from venues.recordings import frames, levels, number, only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -100,10 +100,7 @@ def test_numbers_of_recorded_books_rise_by_one(recorded: Path) -> None:
 def test_the_volume_of_a_recorded_candle_is_in_base_currency(recorded: Path, kind: Any, column: str) -> None:
     text = (recorded / "venues" / "bybit" / "ws_kline.json").read_text()
     (row,) = json.loads(text)["data"]
-    found = decode(text)
-    assert found is not None
-    ((what, market, (bar,), timeframe),) = found
-    assert (what, market, timeframe) == ("candle", "BTCUSDT", "5m")
+    bar = only_candle(decode, text, "BTCUSDT", "5m")
     assert bar.candle(Feed("candle", "bybit", "BTC/USDT", "5m"), kind) == Candle(
         exchange="bybit",
         symbol="BTC/USDT",

@@ -16,6 +16,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.deribit import PROFILE, decode
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
+from venues.recordings import only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -95,10 +96,7 @@ def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -
 def test_a_recorded_candle_of_an_inverse_contract_has_its_volume_in_base_currency(recorded: Path) -> None:
     text = (recorded / "venues" / "deribit" / "ws_chart.json").read_text()
     data = json.loads(text, parse_float=str)["params"]["data"]
-    found = decode(text)
-    assert found is not None
-    ((what, market, (bar,), timeframe),) = found
-    assert (what, market, timeframe) == ("candle", "BTC-PERPETUAL", "1m")
+    bar = only_candle(decode, text, "BTC-PERPETUAL", "1m")
     assert bar.candle(Feed("candle", "deribit", "BTC/USD:BTC", "1m"), "inverse") == Candle(
         exchange="deribit", symbol="BTC/USD:BTC", timeframe="1m", timestamp=data["tick"], open=float(data["open"]),
         high=float(data["high"]), low=float(data["low"]), close=float(data["close"]), volume=float(data["volume"]),

@@ -18,7 +18,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.gate import DIALECT, PROFILE, decode
-from venues.recordings import frames, levels, number
+from venues.recordings import frames, levels, number, only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -135,10 +135,7 @@ def test_a_spot_ticker_has_its_best_prices_and_no_volume_that_is_none() -> None:
 def test_a_spot_candle_is_in_base_currency_and_a_contract_s_in_contracts() -> None:
     spot = {"t": "1606292580", "v": "2362.32035", "c": "19128.1", "h": "19128.3", "l": "19127.9", "o": "19128",
             "n": "1m_BTC_USDT", "a": "3.8283", "w": True}  # fmt: skip
-    found = decode(update("spot.candlesticks", spot))
-    assert found is not None
-    ((kind, market, (bar,), timeframe),) = found
-    assert (kind, market, timeframe) == ("candle", "BTC_USDT", "1m")
+    bar = only_candle(decode, update("spot.candlesticks", spot), "BTC_USDT", "1m")
     candle = Candle(exchange="gate", symbol="BTC/USDT", timeframe="1m", timestamp=1606292580000, open=19128.0,
                     high=19128.3, low=19127.9, close=19128.1, volume=3.8283, trades=0, closed=True, complete=True,
                     volume_unit="base")  # fmt: skip

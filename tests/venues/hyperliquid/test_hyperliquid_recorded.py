@@ -13,7 +13,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded
 from tickwire.venues.hyperliquid import decode, market_name
-from venues.recordings import frames, number
+from venues.recordings import frames, number, only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -109,10 +109,7 @@ def test_a_ticker_has_no_price_that_the_venue_does_not_send(recorded: Path) -> N
 
 
 def test_a_candle_is_the_coin_s_in_base_currency_and_open() -> None:
-    row, found = json.loads(CANDLE)["data"], decode(CANDLE)
-    assert found is not None
-    ((what, market, (kline,), timeframe),) = found
-    assert (what, market, timeframe) == ("candle", "BTC", "1m")
+    row, kline = json.loads(CANDLE)["data"], only_candle(decode, CANDLE, "BTC", "1m")
     assert kline.candle(Feed("candle", "hyperliquid", "BTC/USDC:USDC", "1m"), "linear") == Candle(
         exchange="hyperliquid",
         symbol="BTC/USDC:USDC",

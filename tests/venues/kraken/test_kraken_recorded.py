@@ -18,7 +18,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.kraken import checksum, decode
-from venues.recordings import number
+from venues.recordings import number, only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -116,10 +116,8 @@ def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -
 
 def test_a_recorded_candle_is_that_of_its_interval(recorded: Path) -> None:
     text = (recorded / "venues" / "kraken" / "ws_ohlc_update.json").read_text()
-    (row,), found = read(text)["data"], decode(text)
-    assert found is not None
-    ((what, market, (bar,), timeframe),) = found
-    assert (what, market, timeframe) == ("candle", "BTC/USD", "1m")
+    (row,) = read(text)["data"]
+    bar = only_candle(decode, text, "BTC/USD", "1m")
     assert bar.candle(Feed("candle", "kraken", "BTC/USD", "1m"), "spot") == Candle(
         exchange="kraken",
         symbol="BTC/USD",

@@ -14,7 +14,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import Decoded, Diff
 from tickwire.venues.kucoin import INTERVALS, decode, stream_params
-from venues.recordings import frames, number
+from venues.recordings import frames, number, only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -101,10 +101,7 @@ def test_a_change_without_an_effect_leaves_its_number() -> None:
 
 @pytest.mark.parametrize("interval", INTERVALS)
 def test_a_documented_candle_has_seconds_and_its_close_before_high_and_low(interval: str) -> None:
-    found = decode(CANDLE.replace("1hour", interval))
-    assert found is not None
-    ((kind, market, (bar,), timeframe),) = found
-    assert (kind, market, timeframe) == ("candle", "BTC-USDT", INTERVALS[interval])
+    bar = only_candle(decode, CANDLE.replace("1hour", interval), "BTC-USDT", INTERVALS[interval])
     assert bar.candle(Feed("candle", "kucoin", "BTC/USDT", "1h"), "spot") == Candle(
         exchange="kucoin",
         symbol="BTC/USDT",

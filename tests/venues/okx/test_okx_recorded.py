@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.venues.dialect import BookSnapshot, Decoded, Diff
 from tickwire.venues.okx import decode
-from venues.recordings import frames, levels, number
+from venues.recordings import frames_of_channels, levels, number, only_candle
 
 pytestmark = pytest.mark.golden
 
@@ -64,29 +63,16 @@ def expected(frame: dict[str, Any]) -> Decoded:
 
 
 def test_every_recorded_frame_is_decoded_to_the_numbers_it_has(recorded: Path) -> None:
-    seen: Counter[str] = Counter()
-    for text in frames(recorded, "okx"):
-        frame = json.loads(text)
-        channel = frame.get("arg", {}).get("channel") if "event" not in frame else None
-        found = decode(text)
-        if channel not in DECODED:
-            assert found is None, text
-            continue
-        seen[channel] += 1
-        assert found is not None
+    for channel, frame, found in frames_of_channels(recorded, "okx", decode, DECODED):
         if channel != "candle1D":
             assert found == (expected(frame),)
-    assert seen == DECODED
 
 
 @pytest.mark.parametrize(("kind", "column"), [("spot", 5), ("linear", 6), ("inverse", 6)])
 def test_the_volume_of_a_recorded_candle_is_in_base_currency(recorded: Path, kind: Any, column: int) -> None:
     text = (recorded / "venues" / "okx" / "ws_candle.json").read_text()
     (row,) = json.loads(text)["data"]
-    found = decode(text)
-    assert found is not None
-    ((what, market, (bar,), timeframe),) = found
-    assert (what, market, timeframe) == ("candle", "BTC-USDT", "1d")
+    bar = only_candle(decode, text, "BTC-USDT", "1d")
     assert bar.candle(Feed("candle", "okx", "BTC/USDT", "1d"), kind) == Candle(
         exchange="okx",
         symbol="BTC/USDT",
