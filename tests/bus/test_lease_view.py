@@ -119,3 +119,11 @@ async def test_a_stop_ends_waiting() -> None:
     await asyncio.sleep(0)
     stop.set()
     await waiting
+
+
+async def test_a_change_before_the_task_of_a_waiter_begins_is_not_missed() -> None:
+    view = LeaseView("one")
+    waiting = asyncio.ensure_future(view.changed())
+    view.see_member("two", live=True)
+    async with asyncio.timeout(30):
+        await waiting

@@ -11,7 +11,7 @@ from tickwire.exchange.admission import Admission
 from tickwire.model.feeds import Trade
 from tickwire.model.plausibility import AHEAD_MS
 from tickwire.settings import StreamerSettings
-from trades.trade_feed import complete_until, quiet, running, witness
+from trades.trade_feed import clock_from, complete_until, halted, running, witness
 
 pytestmark = pytest.mark.actors
 
@@ -98,10 +98,11 @@ async def test_elsewhere_what_rest_stamps_wrong_is_a_gap_as_well(bus: Bus) -> No
 async def test_in_a_quiet_market_the_tape_is_not_complete_without_what_was_left_out(
     bus: Bus, sequential_ids: bool
 ) -> None:
-    venue, end = quiet(sequential_ids=sequential_ids, ms=300)
+    venue, end = halted(sequential_ids=sequential_ids, before_ms=300)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=100)) as body:
         body.sink.take([trade(0, timestamp=end - 1_000)], 1)
         body.sink.left_out("its time cannot be")
+        venue.clock = clock_from(end - 300)
         await seen.until(lambda: complete_until(seen, end))
         assert [(gap.since, gap.until) for gap in seen.gaps] == [(end - 1_000, end)]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from support import feeds
@@ -76,9 +76,20 @@ def complete_until(seen: Witness, end: int) -> bool:
     return seen.messages[-1:] != [] and seen.messages[-1].until == end
 
 
-def quiet(*, sequential_ids: bool = True, ms: int = 200) -> tuple[ScriptedVenue, int]:
-    """A venue without trades whose clock runs, so many ms before a minute ends, and that end."""
-    began = time.monotonic()
+def quiet(*, sequential_ids: bool = True) -> tuple[ScriptedVenue, int]:
+    """A venue without trades whose clock runs, 200 ms before a minute ends, and that end."""
     end = START // 60_000 * 60_000 + 60_000
-    clock = lambda: end - ms + int((time.monotonic() - began) * 1000)
-    return ScriptedVenue(Rest(), sequential_ids=sequential_ids, clock=clock), end
+    return ScriptedVenue(Rest(), sequential_ids=sequential_ids, clock=clock_from(end - 200)), end
+
+
+def halted(*, sequential_ids: bool = True, before_ms: int) -> tuple[ScriptedVenue, int]:
+    """The same, but its clock stands: what a test needs may take longer than until the end of the minute."""
+    venue, end = quiet(sequential_ids=sequential_ids)
+    venue.clock = lambda: end - before_ms
+    return venue, end
+
+
+def clock_from(at: int) -> Callable[[], int]:
+    """A clock that runs from `at` (ms) on."""
+    began = time.monotonic()
+    return lambda: at + int((time.monotonic() - began) * 1000)

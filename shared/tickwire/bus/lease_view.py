@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple
 
 
 class Holder(NamedTuple):
@@ -82,9 +83,9 @@ class LeaseView:
         mine = weight(self._instance, key)
         return any(weight(member, key) > mine for member in self.members - rivals)
 
-    async def changed(self) -> None:
-        """Wait until any lease or member changes."""
-        await self._changed.wait()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Wait until any lease or member changes: from this call on, not from when a task begins to wait."""
+        return self._changed.wait()
 
     async def wait(self, key: str, seconds: float | None, stop: asyncio.Event) -> None:
         """Wait for a change that concerns a lease, for `stop`, or for so many seconds (None: without a limit)."""

@@ -14,10 +14,11 @@ fenced by the epoch.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -111,9 +112,9 @@ class Leases:
         if await self._bucket.session_of(self.instance) != session:
             raise TakenOver
 
-    async def changed(self) -> None:
-        """Wait until any lease or member changes."""
-        await self._view.changed()
+    def changed(self) -> Coroutine[Any, Any, object]:
+        """Wait until any lease or member changes: from this call on, not from when a task begins to wait."""
+        return self._view.changed()
 
     async def observe(self, message: Msg) -> None:
         """Take in one entry of the bucket."""
