@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from support.brokers import Server
 from support.feeds import Running, ScriptedVenue, Witness
+from support.ports import free_port
 from support.trading import Rest, trades
 from support.wires import wire
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.settings import NatsSettings
 from tickwire.venues.dialect import NoTrade
@@ -91,3 +96,18 @@ async def test_an_acknowledgement_that_is_lost_with_the_connection_loses_no_trad
             line.drop()
             await seen.until(lambda number=number: consecutive(seen, 0, number + 1))  # type: ignore[misc]
         assert venue.rest.calls == []
+
+
+@pytest.mark.parametrize("frame", [2000, 500], ids=["one frame", "several"])
+async def test_a_broker_that_takes_small_messages_gets_every_trade_once(tmp_path: Path, frame: int) -> None:
+    port = free_port()
+    config = tmp_path / "small.conf"
+    config.write_text(f'listen: "127.0.0.1:{port}"\nmax_payload: 32KB\njetstream {{ store_dir: "{tmp_path}/js" }}\n')
+    venue = ScriptedVenue(Rest(trades(0, 3000)))
+    async with Server(tmp_path, config, port) as server, connect(NatsSettings(url=server.url), name="test") as bus:
+        await streams.declare(bus.jetstream, 8, 1.0)
+        async with witness(bus) as seen, running(bus, venue) as body:
+            await live(body, seen, 10)
+            push(body.sink, trades(10, 2010), frame=frame)
+            await seen.until(lambda: consecutive(seen, 0, 2010))
+            assert body.context.status.rejected == 0

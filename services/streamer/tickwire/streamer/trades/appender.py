@@ -16,7 +16,7 @@ from tickwire.venues.dialect import NoTrade
 from tickwire.venues.units import stated_in_trades
 
 MESSAGE_BYTES = 512 * 1024
-"""Half of nats-server's default `max_payload`."""
+"""Most bytes of a message: half of nats-server's default `max_payload`."""
 
 
 class TradeAppender:
@@ -33,6 +33,11 @@ class TradeAppender:
         """Whether nothing is in flight."""
         return self._writer.free
 
+    @property
+    def _most_bytes(self) -> int:
+        """Half of what the broker takes leaves room for the headers."""
+        return min(MESSAGE_BYTES, self._context.bus.client.max_payload // 2)
+
     def append_now(self, run: TradeRun, doubtful: Callable[[], None]) -> bool:
         """Send a run without waiting; False, and nothing is sent, if it must wait or is not simply live trades.
 
@@ -42,7 +47,7 @@ class TradeAppender:
         if run.gap is not None or not 0 < len(trades) <= BATCH_TRADES or any(type(each) is NoTrade for each in trades):
             return False
         data = messages.encode(self._message(trades, run.received, run.source))
-        if len(data) > MESSAGE_BYTES:
+        if len(data) > self._most_bytes:
             return False
 
         def done(sequence: int | None) -> None:
@@ -97,7 +102,7 @@ class TradeAppender:
     ) -> int:
         """Append one message, or several if the trades take too many bytes; returns the sequence of the last."""
         data = messages.encode(self._message(trades, received, source, gap))
-        if len(data) > MESSAGE_BYTES and len(trades) > 1:
+        if len(data) > self._most_bytes and len(trades) > 1:
             half = len(trades) // 2
             await self.append_message(trades[:half], received, source=source, gap=gap)
             return await self.append_message(trades[half:], received, source=source)

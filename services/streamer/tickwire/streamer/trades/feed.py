@@ -117,9 +117,10 @@ class TradeFeed:
         queue = self._queue
         if not self._is_parked() or queue.missing or not self._appender.free or not trades:
             return False
-        runs = queue.order(trades, received)
-        if len(runs) != 1 or not self._appender.append_now(runs[0], queue.news.set):
-            self._ordered = runs
+        # Kept until they are sent: a failure here must not lose what is ordered.
+        self._ordered = runs = queue.order(trades, received)
+        if len(runs) == 1 and self._appender.append_now(runs[0], queue.news.set):
+            self._ordered = []
         if self._ordered or queue.missing:
             queue.news.set()
         return True
