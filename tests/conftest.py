@@ -38,7 +38,7 @@ COSTS = ("faults", "system", "actors", "golden", "pure")
 """The markers of what a test costs, in the order in which they are run: what waits longest begins first."""
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PARTITIONS = 8
-LEASE_TTL_S = 1.0
+LEASE_TTL_S = 2.0
 
 
 @pytest.hookimpl(wrapper=True)

@@ -18,7 +18,7 @@ from tickwire.settings import CacheSettings, LeaseSettings, LogSettings, NatsSet
 def settings(url: str, folder: Path) -> Settings:
     """What the test's other parts use too: 8 partitions, leases of 1 s."""
     return Settings(
-        nats=NatsSettings(url=url), cache=CacheSettings(dir=folder, partitions=8), leases=LeaseSettings(ttl_s=1.0)
+        nats=NatsSettings(url=url), cache=CacheSettings(dir=folder, partitions=8), leases=LeaseSettings(ttl_s=2.0)
     )
 
 

@@ -111,7 +111,7 @@ async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterato
             nats=NatsSettings(url=at),
             cache=CacheSettings(dir=folder / "cache"),
             fetcher=FetcherSettings(settle_ms=0, attempts=3, backoff_s=0.02, max_backoff_s=0.1),
-            leases=LeaseSettings(ttl_s=1.0),
+            leases=LeaseSettings(ttl_s=2.0),
             exchange={key.exchange: own},
         )
         async with (

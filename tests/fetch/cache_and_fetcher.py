@@ -74,7 +74,7 @@ async def fetching(
             nats=NatsSettings(url=broker),
             cache=CacheSettings(dir=folder / "cache"),
             fetcher=FetcherSettings(**{"attempts": 3, "backoff_s": 0.02, "max_backoff_s": 0.1} | fetcher),
-            leases=LeaseSettings(ttl_s=1.0),
+            leases=LeaseSettings(ttl_s=2.0),
             exchange={"binance": own.model_copy(update={"concurrency": concurrency})},
         )
         found = Fetching(bus, exchange, settings, Metrics())

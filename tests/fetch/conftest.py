@@ -32,7 +32,7 @@ def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Setting
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache"),
         fetcher=FetcherSettings(attempts=3, backoff_s=0.02, max_backoff_s=0.1),
-        leases=LeaseSettings(ttl_s=1.0),
+        leases=LeaseSettings(ttl_s=2.0),
         exchange={"binance": own},
     )
 

@@ -108,7 +108,7 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
                 nats=NatsSettings(url=broker),
                 cache=CacheSettings(dir=tmp_path / "cache"),
                 fetcher=FetcherSettings(attempts=2, backoff_s=0.02, max_backoff_s=0.1),
-                leases=LeaseSettings(ttl_s=1.0),
+                leases=LeaseSettings(ttl_s=2.0),
                 exchange={exchange: own},
             )
             async with (

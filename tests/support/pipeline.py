@@ -137,7 +137,7 @@ async def pipeline(
     folder: Path,
     services: Sequence[str] = ("cache", "fetcher"),
     config: str = CONFIG,
-    lease_ttl_s: float = 1.0,
+    lease_ttl_s: float = 2.0,
 ) -> AsyncIterator[Pipeline]:
     """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end.
 
