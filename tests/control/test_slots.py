@@ -12,11 +12,13 @@ from support.hearing import Heard, hearing, reports
 from support.processes import running_simulator
 from support.serving import serving
 from support.venues import settings
+from tape.places import TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Status, Ticker, Trades
 from tickwire.model.messages import LeaseHolder
+from tickwire.streamer.control import feed_supervisor
 from tickwire.streamer.service import serve_streamer
 
 pytestmark = pytest.mark.actors
@@ -136,6 +138,30 @@ async def test_a_slot_that_is_lost_takes_its_feeds_and_no_others(bus: Bus) -> No
             await live_at(bus, MARKET, "one")
             for feed in (*MARKET, OTHER):
                 assert starts(statuses, feed) == ["one"] * (1 if feed == OTHER else 2), feed
+
+
+async def test_a_tape_that_stores_nothing_does_not_keep_its_streamer_from_ending(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it could not store is fetched by the next one."""
+    monkeypatch.setattr(feed_supervisor, "END_S", 1.0)
+    feed = MARKET[0]
+    async with (
+        running_simulator("--live-rate", "50") as simulator,
+        live.seeing(bus, feed) as seen,
+        asyncio.timeout(120),
+    ):
+        configured = settings(simulator.url)
+        async with serving(bus, serve_streamer, configured, "one"):
+            await live.start(bus, feed)
+            await seen.until(lambda: len(seen.trades) > 10)
+            config = (await bus.jetstream.stream_info(TRADES_STREAM)).config
+            await bus.jetstream.update_stream(config.evolve(max_msg_size=1))
+        before = len(seen.trades)
+        await bus.jetstream.update_stream(config)
+        async with serving(bus, serve_streamer, configured, "two"):
+            await seen.until(lambda: len(seen.trades) > before + 10)
+            await live.assert_every_trade_once(bus, simulator, feed, "BTCUSDT")
 
 
 async def test_streamers_of_a_version_before_slots_keep_their_feeds(bus: Bus) -> None:

@@ -108,6 +108,23 @@ async def pause(event: asyncio.Event, seconds: float | None) -> bool:
     return False
 
 
+@asynccontextmanager
+async def ending_within(stop: asyncio.Event, seconds: float) -> AsyncIterator[None]:
+    """Cancel the block if it has not ended `seconds` after `stop` was set; it then raises TimeoutError."""
+    loop = asyncio.get_running_loop()
+
+    async def limit() -> None:
+        await stop.wait()
+        timeout.reschedule(loop.time() + seconds)
+
+    async with asyncio.timeout(None) as timeout:
+        limiting = asyncio.ensure_future(limit())
+        try:
+            yield
+        finally:
+            limiting.cancel()
+
+
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     try:
         import uvloop

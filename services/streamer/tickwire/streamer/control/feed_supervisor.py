@@ -22,6 +22,10 @@ from tickwire.streamer.control.slot_tape import SlotTape, open_slot_tape
 log = logs.get(__name__)
 
 
+END_S = 10.0
+"""How long a slot may take to end gracefully: while its tape stores nothing that would be for ever."""
+
+
 @lru_cache(maxsize=65_536)
 def slot_of(feed: Feed, partitions: int) -> str:
     """The name of the lease of a feed's slot: the partition of its market on the tape."""
@@ -104,6 +108,13 @@ class FeedSupervisor:
 
     async def _own(self, lease: Lease) -> None:
         """Run the wanted feeds of a slot until `lease.stop`, then end them gracefully; cancelled when it is lost."""
+        try:
+            async with lifecycle.ending_within(lease.stop, END_S):
+                await self._run_slot(lease)
+        except TimeoutError:
+            log.warning("the slot did not end in time: what is not stored is left to its next owner", **lease.logged)
+
+    async def _run_slot(self, lease: Lease) -> None:
         try:
             number = int(lease.key.rpartition(".")[2])
             confirm = partial(self._leases.confirm, lease.key)
