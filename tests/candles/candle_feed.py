@@ -10,7 +10,7 @@ from typing import Any
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
 from support.hearing import Changing
-from tape.places import place_of
+from tape.slots import writing
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.errors import TickwireError
@@ -21,7 +21,7 @@ from tickwire.model.ranges import Range
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.candles import feed as candles
 from tickwire.streamer.control.demand import Demand
-from tickwire.tape.writer import TapeWriter, open_writer
+from tickwire.tape.subject_writer import SubjectWriter
 
 FEED = Feed("candle", "binance", "BTC/USDT")
 TRADES = Feed("trade", "binance", "BTC/USDT")
@@ -58,7 +58,7 @@ def facts(candle: Candle) -> tuple[int, float, float, float, float, float, int, 
 class TradeTape:
     """The one writer of the tape of trades."""
 
-    def __init__(self, tape: TapeWriter, feed: Feed) -> None:
+    def __init__(self, tape: SubjectWriter, feed: Feed) -> None:
         self._tape = tape
         self._feed = feed
 
@@ -75,10 +75,11 @@ class TradeTape:
         return await self._tape.append(messages.encode(message))
 
 
-async def trade_tape(bus: Bus, feed: Feed = TRADES) -> TradeTape:
-    """The tape of the market's trades."""
-    tape, _ = await open_writer(bus, *place_of(feed))
-    return TradeTape(tape, feed)
+@asynccontextmanager
+async def trade_tape(bus: Bus, feed: Feed = TRADES) -> AsyncIterator[TradeTape]:
+    """The tape of the market's trades, whose owner the test is within the block."""
+    async with writing(bus, feed) as tape:
+        yield TradeTape(tape, feed)
 
 
 class CandleVenue(ScriptedVenue):

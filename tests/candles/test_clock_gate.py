@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from candles.candle_feed import MINUTE, START, CandleVenue, facts, fetching, ranges, running, trade, trade_tape, witness
+from candles.candle_feed import MINUTE, START, CandleVenue, TradeTape, facts, fetching, ranges, running, trade, witness
 from tickwire.bus.connection import Bus
 from tickwire.exchange.admission import Admission
 from tickwire.model.feeds import Candle
@@ -27,8 +27,7 @@ def venue_at(passed: int) -> CandleVenue:
 
 
 @pytest.mark.parametrize("wrong", [YEAR, 100 * YEAR, -START])
-async def test_what_an_earlier_owner_put_on_the_tape_closes_nothing(bus: Bus, wrong: int) -> None:
-    tape = await trade_tape(bus)
+async def test_what_an_earlier_owner_put_on_the_tape_closes_nothing(bus: Bus, tape: TradeTape, wrong: int) -> None:
     await tape.say(trade(-1))
     venue = venue_at(3 * MINUTE)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", venue=venue) as body:
@@ -51,8 +50,9 @@ async def test_what_an_earlier_owner_put_on_the_tape_closes_nothing(bus: Bus, wr
         assert body.context.status.rejected == 1
 
 
-async def test_a_trade_just_ahead_of_the_clock_closes_a_candle_when_the_clock_is_there(bus: Bus) -> None:
-    tape = await trade_tape(bus)
+async def test_a_trade_just_ahead_of_the_clock_closes_a_candle_when_the_clock_is_there(
+    bus: Bus, tape: TradeTape
+) -> None:
     await tape.say(trade(-1))
     venue, began = venue_at(0), time.monotonic()
     # 1.5 s before the minute is over.
@@ -70,8 +70,7 @@ async def test_a_trade_just_ahead_of_the_clock_closes_a_candle_when_the_clock_is
         assert [facts(each) for each in seen.closed()] == [(0, 10.0, 10.0, 10.0, 10.0, 1.0, 1, True)]
 
 
-async def test_where_the_time_is_unknown_a_later_trade_closes_a_candle(bus: Bus) -> None:
-    tape = await trade_tape(bus)
+async def test_where_the_time_is_unknown_a_later_trade_closes_a_candle(bus: Bus, tape: TradeTape) -> None:
     await tape.say(trade(-1))
     venue = CandleVenue(tells_time=False)
     async with witness(bus) as seen, running(bus, "1m", venue=venue):
@@ -145,8 +144,7 @@ async def test_where_the_time_is_unknown_the_next_candle_closes_one_of_the_excha
         assert [each.close for each in seen.closed("1w")] == [3.0]
 
 
-async def test_a_candle_of_the_future_on_the_tape_is_not_gone_on_with(bus: Bus) -> None:
-    tape = await trade_tape(bus)
+async def test_a_candle_of_the_future_on_the_tape_is_not_gone_on_with(bus: Bus, tape: TradeTape) -> None:
     await tape.say(trade(-1))
     async with witness(bus) as seen:
         async with running(bus, "1m"):

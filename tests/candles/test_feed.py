@@ -17,6 +17,7 @@ from candles.candle_feed import (
     START,
     TRADES,
     CandleVenue,
+    TradeTape,
     facts,
     ranges,
     running,
@@ -36,9 +37,8 @@ from tickwire.tape.sequence import TapeMessage
 pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 
-async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> None:
+async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus, tape: TradeTape) -> None:
     """A later trade closes it, or `until` of the tape in a quiet market; minutes without trades are flat."""
-    tape = await trade_tape(bus)
     await tape.say(trade(-1))
     async with witness(bus) as seen, running(bus, "1m"):
         await tape.say(trade(0, 10.0, 0.1), trade(1, 12.0, 0.2), trade(59_999, 9.0, 0.3))
@@ -72,9 +72,8 @@ async def test_each_minute_is_closed_once_and_goes_to_the_cache(bus: Bus) -> Non
     assert seen.statuses[-1].event == "stopped"
 
 
-async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(bus: Bus) -> None:
+async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(bus: Bus, tape: TradeTape) -> None:
     """What they lack is counted."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     slow = StreamerSettings(candle_ms=200)
     async with witness(bus) as seen, running(bus, "1m", settings=slow) as body:
@@ -88,9 +87,8 @@ async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(b
         assert len(seen.open()) + body.context.status.conflated == 300
 
 
-async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next(bus: Bus) -> None:
+async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next(bus: Bus, tape: TradeTape) -> None:
     """A message may close a minute and hold trades of the next, and its reader may have ended in between."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m"):
@@ -113,9 +111,8 @@ async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next
         ]
 
 
-async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> None:
+async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus, tape: TradeTape) -> None:
     """And one that nobody wants any more is built no longer; wanted again, it goes on without a hole."""
-    tape = await trade_tape(bus)
     await tape.say(trade(-5_000, 99.0))
     venue = CandleVenue()
     async with witness(bus) as seen, running(bus, "1m", venue=venue) as body:
@@ -145,9 +142,8 @@ async def test_a_timeframe_added_later_is_read_back_from_the_tape(bus: Bus) -> N
         assert body.context.status.gaps == 0
 
 
-async def test_whoever_joins_late_has_the_present_open_candle_at_once(bus: Bus) -> None:
+async def test_whoever_joins_late_has_the_present_open_candle_at_once(bus: Bus, tape: TradeTape) -> None:
     """Before anything more is traded."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     found: list[Candle] = []
 
@@ -169,27 +165,28 @@ async def test_a_long_timeframe_that_reads_back_holds_up_no_other(bus: Bus) -> N
         await bus.client.publish(place_of(TRADES).subject, messages.encode(message))
     end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
     await bus.jetstream.publish(place_of(TRADES).subject, messages.encode(end), timeout=30)
-    tape = await trade_tape(bus)
     at = count * 100
     settings = StreamerSettings(candle_ms=20)
-    async with witness(bus) as seen, running(bus, "1s", venue=CandleVenue(at=at), settings=settings) as body:
-        await tape.say(trade(at))
-        await seen.until(lambda: any(each.timestamp == START + at for each in seen.open("1s")))
-        body.want("1s", "1d")
-        await tape.say(trade(at + 1000))
-        await seen.until(lambda: any(each.timestamp == START + at for each in seen.closed("1s")))
-        assert all(each.trades < count // 2 for each in seen.open("1d"))
-        await seen.until(lambda: seen.open("1d") and seen.open("1d")[-1].trades == count + 2)
-        await tape.say(trade(at + 1001, 77.0))
-        await seen.until(lambda: seen.open("1d")[-1].high == seen.open("1s")[-1].high == 77.0)
-        assert (seen.open("1d")[-1].trades, seen.open("1s")[-1].trades) == (count + 3, 2)
+    async with trade_tape(bus) as tape:
+        async with witness(bus) as seen, running(bus, "1s", venue=CandleVenue(at=at), settings=settings) as body:
+            await tape.say(trade(at))
+            await seen.until(lambda: any(each.timestamp == START + at for each in seen.open("1s")))
+            body.want("1s", "1d")
+            await tape.say(trade(at + 1000))
+            await seen.until(lambda: any(each.timestamp == START + at for each in seen.closed("1s")))
+            assert all(each.trades < count // 2 for each in seen.open("1d"))
+            await seen.until(lambda: seen.open("1d") and seen.open("1d")[-1].trades == count + 2)
+            await tape.say(trade(at + 1001, 77.0))
+            await seen.until(lambda: seen.open("1d")[-1].high == seen.open("1s")[-1].high == 77.0)
+            assert (seen.open("1d")[-1].trades, seen.open("1s")[-1].trades) == (count + 3, 2)
 
 
 @pytest.mark.parametrize("seed", range(3))
-async def test_whatever_is_wanted_meanwhile_candles_are_those_of_their_trades(bus: Bus, seed: int) -> None:
+async def test_whatever_is_wanted_meanwhile_candles_are_those_of_their_trades(
+    bus: Bus, tape: TradeTape, seed: int
+) -> None:
     """Timeframes come and go as they please; none closes a candle twice, or one that lacks a trade."""
     chance = random.Random(seed)
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     times: list[int] = []
     names = ["1s", "5s", "1m", "1h"]
@@ -217,9 +214,8 @@ async def test_whatever_is_wanted_meanwhile_candles_are_those_of_their_trades(bu
             ]
 
 
-async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: Bus) -> None:
+async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: Bus, tape: TradeTape) -> None:
     """The next one is complete."""
-    tape = await trade_tape(bus)
     await tape.say(trade(30_000))
     async with witness(bus) as seen, running(bus, "1m", venue=CandleVenue(at=31_000)):
         await tape.say(trade(59_000), trade(MINUTE), trade(2 * MINUTE))
@@ -231,9 +227,8 @@ async def test_a_minute_that_the_tape_does_not_reach_back_to_is_incomplete(bus: 
 
 
 @pytest.mark.parametrize("lost", ["purged", "recreated"])
-async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost: str) -> None:
+async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, tape: TradeTape, lost: str) -> None:
     """Sequences of another stream say nothing, even where they exist there."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m"):
@@ -242,21 +237,21 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, lost
         await tape.say(trade(2, 6.0))
         if lost == "purged":
             await bus.jetstream.purge_stream(TRADES_STREAM)
-            tape = await trade_tape(bus)
         else:
             await bus.jetstream.delete_stream(TRADES_STREAM)
             await streams.declare(bus.jetstream, 8, 1.0)
-            tape = await trade_tape(bus)
-            for number in range(4):
-                await tape.say(trade(3 + number, 7.0))
-        async with running(bus, "1m", owner="two", venue=CandleVenue(at=1_000)) as body:
-            await seen.until(lambda: len(seen.said("starting")) == 2)
-            await tape.say(trade(30_000, 8.0))
-            await tape.say(trade(MINUTE, 8.0))
-            await seen.until(lambda: seen.closed())
-            assert not seen.closed()[0].complete
-            assert seen.closed()[0].open == (8.0 if lost == "purged" else 7.0)
-            assert body.context.status.gaps == 1
+        async with trade_tape(bus) as again:
+            if lost == "recreated":
+                for number in range(4):
+                    await again.say(trade(3 + number, 7.0))
+            async with running(bus, "1m", owner="two", venue=CandleVenue(at=1_000)) as body:
+                await seen.until(lambda: len(seen.said("starting")) == 2)
+                await again.say(trade(30_000, 8.0))
+                await again.say(trade(MINUTE, 8.0))
+                await seen.until(lambda: seen.closed())
+                assert not seen.closed()[0].complete
+                assert seen.closed()[0].open == (8.0 if lost == "purged" else 7.0)
+                assert body.context.status.gaps == 1
 
 
 async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
@@ -265,28 +260,27 @@ async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
         url = await first.enter_async_context(embedded.embedded(tmp_path / "nats"))
         async with connect(NatsSettings(url=url), name="test") as bus:
             await streams.declare(bus.jetstream, 8, 1.0)
-            tape = await trade_tape(bus)
-            await tape.say(until=0)
-            async with witness(bus) as seen, running(bus, "1m"):
-                await tape.say(trade(0, 5.0))
-                await seen.until(lambda: seen.open())
-                await first.aclose()
-                again = embedded.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2]))
-                await second.enter_async_context(again)
-                await tape.say(trade(1, 6.0))
-                await tape.say(trade(MINUTE, 7.0))
-                await tape.say(trade(2 * MINUTE, 7.0))
-                await seen.until(lambda: len(seen.closed()) == 2)
-                assert [facts(each) for each in seen.closed()] == [
-                    (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
-                    (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
-                ]
-                await seen.until(lambda: ranges(seen)[-1:] and ranges(seen)[-1][1] == 2 * MINUTE)
+            async with trade_tape(bus) as tape:
+                await tape.say(until=0)
+                async with witness(bus) as seen, running(bus, "1m"):
+                    await tape.say(trade(0, 5.0))
+                    await seen.until(lambda: seen.open())
+                    await first.aclose()
+                    again = embedded.embedded(tmp_path / "nats", port=int(url.rpartition(":")[2]))
+                    await second.enter_async_context(again)
+                    await tape.say(trade(1, 6.0))
+                    await tape.say(trade(MINUTE, 7.0))
+                    await tape.say(trade(2 * MINUTE, 7.0))
+                    await seen.until(lambda: len(seen.closed()) == 2)
+                    assert [facts(each) for each in seen.closed()] == [
+                        (0, 5.0, 6.0, 5.0, 6.0, 2.0, 2, True),
+                        (1, 7.0, 7.0, 7.0, 7.0, 1.0, 1, True),
+                    ]
+                    await seen.until(lambda: ranges(seen)[-1:] and ranges(seen)[-1][1] == 2 * MINUTE)
 
 
-async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus) -> None:
+async def test_a_burst_of_20000_trades_is_counted_to_the_last(bus: Bus, tape: TradeTape) -> None:
     """In three timeframes, over twenty seconds of the exchange's time."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen, running(bus, "1s", "5s", "1m", settings=StreamerSettings()) as body:
         for start in range(0, 20_000, 500):

@@ -48,12 +48,12 @@ async def test_krakens_candles_built_from_its_trades_are_its_own_in_quiet_minute
     assert (len(own), len(quiet) > 100) == ((until - since) // MINUTE, True)
     assert profile_of("kraken").candles.quiet == "rows"
 
-    tape = await trade_tape(bus, feed._replace(kind="trade"))
-    venue = CandleVenue(exchange="kraken", at=since - START)
-    await tape.say(*[each for each in trades if each.timestamp < since])
-    async with witness(bus) as seen, running(bus, "1m", feed=feed, venue=venue):
-        for minute in range(since, until, MINUTE):
-            inside = [each for each in trades if minute <= each.timestamp < minute + MINUTE]
-            await tape.say(*inside, until=minute + MINUTE - START)
-        await seen.until(lambda: seen.pages and seen.pages[-1].until == until)
-    assert [row for page in seen.pages for row in page.rows] == own
+    async with trade_tape(bus, feed._replace(kind="trade")) as tape:
+        venue = CandleVenue(exchange="kraken", at=since - START)
+        await tape.say(*[each for each in trades if each.timestamp < since])
+        async with witness(bus) as seen, running(bus, "1m", feed=feed, venue=venue):
+            for minute in range(since, until, MINUTE):
+                inside = [each for each in trades if minute <= each.timestamp < minute + MINUTE]
+                await tape.say(*inside, until=minute + MINUTE - START)
+            await seen.until(lambda: seen.pages and seen.pages[-1].until == until)
+        assert [row for page in seen.pages for row in page.rows] == own

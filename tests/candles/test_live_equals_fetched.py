@@ -131,17 +131,17 @@ async def say(filled: Filled, trades: list[Trade], units: Units) -> tuple[list[C
         asked.append((job.since, job.until))
 
     hearing = await filled.bus.subscribe("md.job.*", take)
-    tape = await trade_tape(filled.bus, feed._replace(kind="trade"))
-    venue = CandleVenue(exchange=feed.exchange, at=BEGAN - START)
-    async with witness(filled.bus) as seen, running(filled.bus, "1m", venue=venue, feed=feed, units=units):
-        await tape.say(until=BEGAN - START)
-        for minute in range(SINCE, UNTIL, MINUTE):
-            if inside := [each for each in trades if max(minute, BEGAN) <= each.timestamp < minute + MINUTE]:
-                await tape.say(*inside)
-            await tape.say(until=minute + MINUTE - START)
-        await filled.complete()
-    await hearing.unsubscribe()
-    return seen.closed(), sorted(set(asked))
+    async with trade_tape(filled.bus, feed._replace(kind="trade")) as tape:
+        venue = CandleVenue(exchange=feed.exchange, at=BEGAN - START)
+        async with witness(filled.bus) as seen, running(filled.bus, "1m", venue=venue, feed=feed, units=units):
+            await tape.say(until=BEGAN - START)
+            for minute in range(SINCE, UNTIL, MINUTE):
+                if inside := [each for each in trades if max(minute, BEGAN) <= each.timestamp < minute + MINUTE]:
+                    await tape.say(*inside)
+                await tape.say(until=minute + MINUTE - START)
+            await filled.complete()
+        await hearing.unsubscribe()
+        return seen.closed(), sorted(set(asked))
 
 
 async def heard(url: str, clock: Any, tape: Any, exchange: str, symbol: str) -> tuple[list[Trade], Units]:

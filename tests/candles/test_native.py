@@ -15,12 +15,12 @@ from candles.candle_feed import (
     MINUTE,
     START,
     CandleVenue,
+    TradeTape,
     candle,
     fetching,
     ranges,
     running,
     trade,
-    trade_tape,
     witness,
 )
 from support.feeds import Witness
@@ -198,8 +198,9 @@ class Refusing(CandleVenue):
             yield
 
 
-async def test_a_timeframe_that_the_exchange_refuses_ends_no_other_and_is_tried_again(bus: Bus) -> None:
-    tape = await trade_tape(bus)
+async def test_a_timeframe_that_the_exchange_refuses_ends_no_other_and_is_tried_again(
+    bus: Bus, tape: TradeTape
+) -> None:
     await tape.say(trade(-1))
     venue = Refusing()
     async with witness(bus) as seen, running(bus, "1m", "1w", venue=venue) as body:

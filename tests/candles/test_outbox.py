@@ -12,6 +12,7 @@ from candles.candle_feed import (
     MINUTE,
     START,
     TRADES,
+    TradeTape,
     candle,
     facts,
     fetching,
@@ -32,9 +33,8 @@ from tickwire.settings import StreamerSettings
 pytestmark = [pytest.mark.actors, pytest.mark.usefixtures("ccxt_imported")]
 
 
-async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> None:
+async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus, tape: TradeTape) -> None:
     """So is what lies wholly within the gap, in one request."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     settling = StreamerSettings(candle_ms=0, settle_ms=500)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", settings=settling) as body:
@@ -51,9 +51,8 @@ async def test_a_minute_with_a_gap_is_fetched_instead_of_cached(bus: Bus) -> Non
     assert body.context.status.gaps == 3
 
 
-async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) -> None:
+async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus, tape: TradeTape) -> None:
     """Until it is complete."""
-    tape = await trade_tape(bus)
     async with witness(bus) as seen, fetching(bus, fails=1) as fetcher, running(bus, "1m") as body:
         await seen.until(lambda: seen.said("starting"))
         await tape.say(trade(10))
@@ -66,10 +65,11 @@ async def test_a_job_that_leaves_something_missing_is_asked_for_again(bus: Bus) 
     assert body.context.status.repaired == 1
 
 
-async def test_a_job_that_says_nothing_is_asked_for_again(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_job_that_says_nothing_is_asked_for_again(
+    bus: Bus, tape: TradeTape, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it leaves missing would not be known."""
     monkeypatch.setattr("tickwire.streamer.candles.refetch.JOB_S", 0.2)
-    tape = await trade_tape(bus)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         fetcher.silent = True
         await seen.until(lambda: seen.said("starting"))
@@ -79,9 +79,8 @@ async def test_a_job_that_says_nothing_is_asked_for_again(bus: Bus, monkeypatch:
         assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
 
 
-async def test_what_is_missed_later_settles_later(bus: Bus) -> None:
+async def test_what_is_missed_later_settles_later(bus: Bus, tape: TradeTape) -> None:
     """Though something else is being asked for by then."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     settle_s = 0.4
     settling = StreamerSettings(candle_ms=0, settle_ms=int(settle_s * 1000))
@@ -98,9 +97,8 @@ async def test_what_is_missed_later_settles_later(bus: Bus) -> None:
         assert fetcher.asked == [("1m", 0, MINUTE, False), ("1m", 2 * MINUTE, 3 * MINUTE, False)]
 
 
-async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:
+async def test_what_no_fetcher_takes_waits_for_one(bus: Bus, tape: TradeTape) -> None:
     """It is told once, and candles go on meanwhile."""
-    tape = await trade_tape(bus)
     async with witness(bus) as seen, running(bus, "1m"):
         await seen.until(lambda: seen.said("starting"))
         await tape.say(trade(10))
@@ -115,9 +113,10 @@ async def test_what_no_fetcher_takes_waits_for_one(bus: Bus) -> None:
 
 
 @pytest.mark.parametrize("refusal", [Busy("too many jobs wait", "ask again later"), StorageError("the disk is full")])
-async def test_candles_that_a_fetcher_refuses_for_now_are_requested_again(bus: Bus, refusal: TickwireError) -> None:
+async def test_candles_that_a_fetcher_refuses_for_now_are_requested_again(
+    bus: Bus, tape: TradeTape, refusal: TickwireError
+) -> None:
     """They are not given up: the fetcher had too much to do, or the broker no room for the pages."""
-    tape = await trade_tape(bus)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         fetcher.refusals.append(refusal)
         await seen.until(lambda: seen.said("starting"))
@@ -127,9 +126,8 @@ async def test_candles_that_a_fetcher_refuses_for_now_are_requested_again(bus: B
         assert fetcher.asked == [("1m", 0, MINUTE, False)] * 2
 
 
-async def test_candles_that_a_fetcher_refuses_for_good_are_reported_as_a_gap(bus: Bus) -> None:
+async def test_candles_that_a_fetcher_refuses_for_good_are_reported_as_a_gap(bus: Bus, tape: TradeTape) -> None:
     """Asking again would change nothing."""
-    tape = await trade_tape(bus)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         fetcher.refusals.append(UnknownSymbol("binance does not list BTC/USDT"))
         await seen.until(lambda: seen.said("starting"))
@@ -142,9 +140,8 @@ async def test_candles_that_a_fetcher_refuses_for_good_are_reported_as_a_gap(bus
         assert len(fetcher.requests) == 1
 
 
-async def test_what_still_waits_is_handed_over_when_the_feed_stops(bus: Bus) -> None:
+async def test_what_still_waits_is_handed_over_when_the_feed_stops(bus: Bus, tape: TradeTape) -> None:
     """Without waiting for what becomes of it."""
-    tape = await trade_tape(bus)
     patient = StreamerSettings(candle_ms=0, settle_ms=60_000)
     async with witness(bus) as seen, fetching(bus) as fetcher:
         async with running(bus, "1m", settings=patient):
@@ -156,9 +153,8 @@ async def test_what_still_waits_is_handed_over_when_the_feed_stops(bus: Bus) -> 
         assert fetcher.asked == [("1m", 0, MINUTE, False)]
 
 
-async def test_a_trade_after_its_candle_was_closed_has_the_minute_fetched_again(bus: Bus) -> None:
+async def test_a_trade_after_its_candle_was_closed_has_the_minute_fetched_again(bus: Bus, tape: TradeTape) -> None:
     """It is told, and counted nowhere else."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", "1h"):
         await tape.say(trade(1, 5.0), trade(MINUTE, 6.0))
@@ -173,9 +169,8 @@ async def test_a_trade_after_its_candle_was_closed_has_the_minute_fetched_again(
         await seen.until(lambda: seen.open("1h") and seen.open("1h")[-1].trades == 4)
 
 
-async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bus) -> None:
+async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bus, tape: TradeTape) -> None:
     """When it takes them again, it gets them all."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen, running(bus, "1m"):
         await bus.jetstream.delete_stream(streams.OHLCV)
@@ -190,9 +185,10 @@ async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bu
             assert len(cache.pages) <= 2
 
 
-async def test_timeframes_that_the_exchange_does_not_have_are_published_and_not_cached(bus: Bus) -> None:
+async def test_timeframes_that_the_exchange_does_not_have_are_published_and_not_cached(
+    bus: Bus, tape: TradeTape
+) -> None:
     """Nobody could fetch them."""
-    tape = await trade_tape(bus)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "2m", "1m"):
         await seen.until(lambda: seen.said("starting"))
         await tape.say(trade(10))
@@ -214,21 +210,23 @@ async def test_hours_of_tape_are_caught_up_with(bus: Bus) -> None:
     # Confirmed, so that those before it are on the tape too.
     end = Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=0)
     await bus.jetstream.publish(place_of(TRADES).subject, messages.encode(end))
-    tape = await trade_tape(bus)
-    async with witness(bus) as seen:
-        # As if an owner had died hours ago.
-        first = message_of_the_past()
-        for timeframe in ("1m", "5m", "1h"):
-            past = msgspec.structs.replace(first, timeframe=timeframe)
-            await bus.jetstream.publish(f"{FEED.tape}.{timeframe}", messages.encode(past))
-        async with running(bus, "1m", "5m", "1h") as body:
-            await tape.say(until=5 * 60 * MINUTE)
-            counts = {"1m": 300, "5m": 60, "1h": 5}
-            await seen.until(lambda: all(len(seen.closed(each)) == count for each, count in counts.items()))
-            await seen.until(lambda: all(sum(n for *_, n in ranges(seen, e)) == count for e, count in counts.items()))
-            assert [each.trades for each in seen.closed("1m")] == [12] * 250 + [0] * 50
-            assert [each.volume for each in seen.closed("1h")] == [72.0, 72.0, 72.0, 72.0, 12.0]
-            assert body.context.status.gaps == 0
+    async with trade_tape(bus) as tape:
+        async with witness(bus) as seen:
+            # As if an owner had died hours ago.
+            first = message_of_the_past()
+            for timeframe in ("1m", "5m", "1h"):
+                past = msgspec.structs.replace(first, timeframe=timeframe)
+                await bus.jetstream.publish(f"{FEED.tape}.{timeframe}", messages.encode(past))
+            async with running(bus, "1m", "5m", "1h") as body:
+                await tape.say(until=5 * 60 * MINUTE)
+                counts = {"1m": 300, "5m": 60, "1h": 5}
+                await seen.until(lambda: all(len(seen.closed(each)) == count for each, count in counts.items()))
+                await seen.until(
+                    lambda: all(sum(n for *_, n in ranges(seen, e)) == count for e, count in counts.items())
+                )
+                assert [each.trades for each in seen.closed("1m")] == [12] * 250 + [0] * 50
+                assert [each.volume for each in seen.closed("1h")] == [72.0, 72.0, 72.0, 72.0, 12.0]
+                assert body.context.status.gaps == 0
 
 
 def message_of_the_past() -> Candle:

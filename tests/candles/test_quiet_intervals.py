@@ -12,6 +12,7 @@ from candles.candle_feed import (
     MINUTE,
     START,
     CandleVenue,
+    TradeTape,
     candle,
     facts,
     fetching,
@@ -61,30 +62,29 @@ async def test_quiet_minutes_are_what_the_exchanges_own_history_has(
     bus: Bus, exchange: str, rows: list[int], claimed: list[tuple[int, int]]
 ) -> None:
     feed = Feed("candle", exchange, "BTC/USD")
-    tape = await trade_tape(bus, feed._replace(kind="trade"))
-    await tape.say(trade(-1))
-    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", feed=feed):
-        await tape.say(trade(5, 10.0), trade(6, 11.0))
-        await tape.say(until=2 * MINUTE)
-        await tape.say(trade(3 * MINUTE, 12.0))
-        await tape.say(until=4 * MINUTE)
-        await seen.until(lambda: seen.pages and seen.pages[-1].until == START + 4 * MINUTE)
-        await seen.until(lambda: any(each.timestamp == START + 3 * MINUTE for each in seen.closed()))
-        assert [facts(each)[0] for each in seen.closed()] == rows
-        flat = [facts(each) for each in seen.closed() if each.trades == 0]
-        assert flat == [(minute, 11.0, 11.0, 11.0, 11.0, 0.0, 0, True) for minute in rows if minute in (1, 2)]
-        told = [(since, until) for since, until, _ in ranges(seen)]
-        assert asked([("1m", *each, False) for each in told]) == claimed
-        if exchange in ("bitstamp", "bitfinex"):
-            while asked(fetcher.asked) != [(MINUTE, 3 * MINUTE)]:
-                await fetcher.came(20)
-        else:
-            assert fetcher.asked == []
+    async with trade_tape(bus, feed._replace(kind="trade")) as tape:
+        await tape.say(trade(-1))
+        async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", feed=feed):
+            await tape.say(trade(5, 10.0), trade(6, 11.0))
+            await tape.say(until=2 * MINUTE)
+            await tape.say(trade(3 * MINUTE, 12.0))
+            await tape.say(until=4 * MINUTE)
+            await seen.until(lambda: seen.pages and seen.pages[-1].until == START + 4 * MINUTE)
+            await seen.until(lambda: any(each.timestamp == START + 3 * MINUTE for each in seen.closed()))
+            assert [facts(each)[0] for each in seen.closed()] == rows
+            flat = [facts(each) for each in seen.closed() if each.trades == 0]
+            assert flat == [(minute, 11.0, 11.0, 11.0, 11.0, 0.0, 0, True) for minute in rows if minute in (1, 2)]
+            told = [(since, until) for since, until, _ in ranges(seen)]
+            assert asked([("1m", *each, False) for each in told]) == claimed
+            if exchange in ("bitstamp", "bitfinex"):
+                while asked(fetcher.asked) != [(MINUTE, 3 * MINUTE)]:
+                    await fetcher.came(20)
+            else:
+                assert fetcher.asked == []
 
 
-async def test_quiet_minutes_before_any_known_trade_are_asked_for(bus: Bus) -> None:
+async def test_quiet_minutes_before_any_known_trade_are_asked_for(bus: Bus, tape: TradeTape) -> None:
     """Of which the close before is not known: at the beginning, and behind a gap."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         await tape.say(until=MINUTE)
@@ -96,8 +96,7 @@ async def test_quiet_minutes_before_any_known_trade_are_asked_for(bus: Bus) -> N
     assert seen.pages[-1].until == START + 3 * MINUTE
 
 
-async def test_a_long_silence_is_asked_for_rather_than_published_row_by_row(bus: Bus) -> None:
-    tape = await trade_tape(bus)
+async def test_a_long_silence_is_asked_for_rather_than_published_row_by_row(bus: Bus, tape: TradeTape) -> None:
     await tape.say(trade(-1))
     end = QUIET + 5
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
@@ -110,8 +109,7 @@ async def test_a_long_silence_is_asked_for_rather_than_published_row_by_row(bus:
         assert [facts(each)[0] for each in seen.closed()] == [0, 1, end]
 
 
-async def test_a_late_trade_has_the_flat_rows_behind_it_fetched_anew(bus: Bus) -> None:
-    tape = await trade_tape(bus)
+async def test_a_late_trade_has_the_flat_rows_behind_it_fetched_anew(bus: Bus, tape: TradeTape) -> None:
     await tape.say(trade(-1))
     async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m"):
         await tape.say(trade(5, 10.0))
@@ -126,9 +124,8 @@ async def test_a_late_trade_has_the_flat_rows_behind_it_fetched_anew(bus: Bus) -
         assert facts(seen.closed()[-1]) == (3, 20.0, 20.0, 20.0, 20.0, 0.0, 0, True)
 
 
-async def test_a_new_owner_goes_on_with_the_flat_rows(bus: Bus) -> None:
+async def test_a_new_owner_goes_on_with_the_flat_rows(bus: Bus, tape: TradeTape) -> None:
     """Each minute is closed once, though its owner ended between two."""
-    tape = await trade_tape(bus)
     await tape.say(trade(-1))
     async with witness(bus) as seen:
         async with running(bus, "1m"):
@@ -146,15 +143,15 @@ async def test_a_new_owner_goes_on_with_the_flat_rows(bus: Bus) -> None:
 
 async def test_candles_of_which_the_unit_is_not_known_are_told_so_and_not_cached(bus: Bus) -> None:
     feed = Feed("candle", "phemex", "BTC/USDT:USDT")
-    tape = await trade_tape(bus, feed._replace(kind="trade"))
-    await tape.say(trade(-1))
-    async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", feed=feed, units=NOTHING):
-        await tape.say(trade(5, 10.0), until=3 * MINUTE)
-        await seen.until(seen.closed)
-        assert [(each.volume_unit, each.complete) for each in seen.closed()] == [("unknown", True)]
-        while asked(fetcher.asked) != [(0, 3 * MINUTE)]:
-            await fetcher.came(20)
-        assert seen.pages == []
+    async with trade_tape(bus, feed._replace(kind="trade")) as tape:
+        await tape.say(trade(-1))
+        async with witness(bus) as seen, fetching(bus) as fetcher, running(bus, "1m", feed=feed, units=NOTHING):
+            await tape.say(trade(5, 10.0), until=3 * MINUTE)
+            await seen.until(seen.closed)
+            assert [(each.volume_unit, each.complete) for each in seen.closed()] == [("unknown", True)]
+            while asked(fetcher.asked) != [(0, 3 * MINUTE)]:
+                await fetcher.came(20)
+            assert seen.pages == []
 
 
 @pytest.mark.parametrize(("symbol", "goes_on"), [("BTC/USDT", True), ("BTC/USDT:USDT", False)])
@@ -163,13 +160,13 @@ async def test_a_candle_that_an_earlier_version_began_in_contracts_is_not_gone_o
 ) -> None:
     """It said no unit: of spot markets it was base currency."""
     feed = FEED._replace(symbol=symbol)
-    tape = await trade_tape(bus, feed._replace(kind="trade"))
-    first = await tape.say(trade(-1), trade(1, 10.0, 3.0))
-    prices: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), 10.0)
-    old = candle(START, exchange=feed.exchange, symbol=symbol, **prices, volume=300.0, sequence=first)
-    said = msgspec.json.encode({k: v for k, v in msgspec.to_builtins(old).items() if k != "volume_unit"})
-    await bus.jetstream.publish(f"{feed.tape}.1m", said)
-    async with witness(bus) as seen, running(bus, "1m", feed=feed, units=SPOT):
-        await tape.say(trade(2, 10.0, 1.0), trade(MINUTE, 10.0))
-        await seen.until(seen.closed)
-        assert seen.closed()[0].volume == (301.0 if goes_on else 4.0)
+    async with trade_tape(bus, feed._replace(kind="trade")) as tape:
+        first = await tape.say(trade(-1), trade(1, 10.0, 3.0))
+        prices: dict[str, Any] = dict.fromkeys(("open", "high", "low", "close"), 10.0)
+        old = candle(START, exchange=feed.exchange, symbol=symbol, **prices, volume=300.0, sequence=first)
+        said = msgspec.json.encode({k: v for k, v in msgspec.to_builtins(old).items() if k != "volume_unit"})
+        await bus.jetstream.publish(f"{feed.tape}.1m", said)
+        async with witness(bus) as seen, running(bus, "1m", feed=feed, units=SPOT):
+            await tape.say(trade(2, 10.0, 1.0), trade(MINUTE, 10.0))
+            await seen.until(seen.closed)
+            assert seen.closed()[0].volume == (301.0 if goes_on else 4.0)

@@ -20,7 +20,6 @@ from candles.candle_feed import (
     ranges,
     running,
     trade,
-    trade_tape,
     witness,
 )
 from support.feeds import Running, Witness
@@ -54,9 +53,8 @@ async def until_nothing_is_owed(tape: TradeTape, seen: Witness, at: int) -> None
                 return
 
 
-async def test_a_minute_with_a_gap_is_fetched_by_the_successor_of_whoever_saw_it(bus: Bus) -> None:
+async def test_a_minute_with_a_gap_is_fetched_by_the_successor_of_whoever_saw_it(bus: Bus, tape: TradeTape) -> None:
     """Though the candles have gone on to the next minute."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m", settings=PATIENT) as first:
@@ -74,9 +72,8 @@ async def test_a_minute_with_a_gap_is_fetched_by_the_successor_of_whoever_saw_it
             await until_nothing_is_owed(tape, seen, 2 * MINUTE + 1)
 
 
-async def test_pages_that_the_stream_refused_are_fetched_by_the_successor(bus: Bus) -> None:
+async def test_pages_that_the_stream_refused_are_fetched_by_the_successor(bus: Bus, tape: TradeTape) -> None:
     """Three minutes had closed."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m") as first:
@@ -95,9 +92,10 @@ async def test_pages_that_the_stream_refused_are_fetched_by_the_successor(bus: B
 
 
 @pytest.mark.parametrize("open_one", [True, False])
-async def test_a_debt_that_comes_up_in_a_quiet_market_is_on_the_tape_soon(bus: Bus, *, open_one: bool) -> None:
+async def test_a_debt_that_comes_up_in_a_quiet_market_is_on_the_tape_soon(
+    bus: Bus, tape: TradeTape, *, open_one: bool
+) -> None:
     """A job failed after the last trade: what was said last is said again, with the debt."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with fetching(bus) as fetcher, running(bus, "1m") as first:
@@ -121,9 +119,8 @@ async def test_a_debt_that_comes_up_in_a_quiet_market_is_on_the_tape_soon(bus: B
             assert fetcher.asked == [("1m", 0, MINUTE, False)]
 
 
-async def test_a_minute_that_late_trades_changed_is_fetched_anew_by_the_successor(bus: Bus) -> None:
+async def test_a_minute_that_late_trades_changed_is_fetched_anew_by_the_successor(bus: Bus, tape: TradeTape) -> None:
     """Although the cache has the candle."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m", settings=PATIENT) as first:
@@ -139,9 +136,8 @@ async def test_a_minute_that_late_trades_changed_is_fetched_anew_by_the_successo
                     await fetcher.came(0.2)
 
 
-async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus) -> None:
+async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus, tape: TradeTape) -> None:
     """The successor begins with the present minute, and its mark does not look like a candle of the new stream."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m", settings=PATIENT) as first:
@@ -163,10 +159,9 @@ async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus) ->
     ids=["open", "closed", "long ago"],
 )
 async def test_what_followed_the_last_candle_is_fetched_where_its_trades_are_gone(
-    bus: Bus, closed: bool, minutes: int, since: int
+    bus: Bus, tape: TradeTape, closed: bool, minutes: int, since: int
 ) -> None:
     """The successor begins with the present minute: those before it were neither cached nor asked for."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m", settings=PATIENT) as first:
@@ -219,10 +214,11 @@ def asked(fetcher: ScriptedFetcher) -> list[Range]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_everything_closed_is_cached_or_asked_for_however_owners_die(bus: Bus, seed: int) -> None:
+async def test_everything_closed_is_cached_or_asked_for_however_owners_die(
+    bus: Bus, tape: TradeTape, seed: int
+) -> None:
     """At any moment, with gaps, late trades, and a fetcher that comes and goes."""
     chance = random.Random(seed)
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     settling = StreamerSettings(candle_ms=0, settle_ms=chance.choice([0, 20, 200]))
     known: list[Range] = []
@@ -253,9 +249,8 @@ async def test_everything_closed_is_cached_or_asked_for_however_owners_die(bus: 
 
 
 @pytest.mark.parametrize("end", ["stop", "cancel"])
-async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: Bus, end: str) -> None:
+async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: Bus, tape: TradeTape, end: str) -> None:
     """The open candle is repeated first, and trades count once, whoever saw them."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen:
         async with running(bus, "1m") as first:
@@ -282,9 +277,8 @@ async def test_whoever_takes_over_within_a_minute_closes_the_right_candle(bus: B
         await seen.until(lambda: sum(len(page.rows) for page in seen.pages) == 2)
 
 
-async def test_a_zombie_adds_nothing(bus: Bus) -> None:
+async def test_a_zombie_adds_nothing(bus: Bus, tape: TradeTape) -> None:
     """The marker of its successor makes the stream refuse it."""
-    tape = await trade_tape(bus)
     await tape.say(until=0)
     async with witness(bus) as seen, running(bus, "1m") as first:
         await tape.say(trade(0, 5.0))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -12,7 +13,8 @@ from nats.aio.msg import Msg
 from support.hearing import Heard, hearing
 from support.live import Seen
 from support.trading import ANY_TIME, START, Rest
-from tape.places import place_of
+from tape.places import owned, place_of
+from tape.slots import owning, slot_tape
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
@@ -215,10 +217,6 @@ class Running:
         return await self.statuses.first(lambda status: status.event == event)
 
 
-async def unconfirmed() -> None:
-    """There is no lease that another instance could hold."""
-
-
 @asynccontextmanager
 async def running(
     bus: Bus,
@@ -231,7 +229,7 @@ async def running(
     demand: Demand | None = None,
     tape: TapeSettings | None = None,
     units: Units = SPOT,
-    confirm: Confirm | None = None,
+    confirm: Confirm = owned,
 ) -> AsyncIterator[Running]:
     """A feed within the block; stopped at its end, unless it ended by itself: then an error but Fenced is raised."""
     subject = "md.candle.>" if feed.kind == "candle" else feed.public
@@ -239,7 +237,8 @@ async def running(
         public = await stack.enter_async_context(hearing(bus, subject, PUBLIC[feed.kind]))
         statuses = await stack.enter_async_context(hearing(bus, f"md.status.{feed.path}", Status))
         # Not earlier: opening a feed's statuses fences the owner before.
-        context = FeedContext(
+        made = partial(
+            FeedContext,
             feed=feed,
             bus=bus,
             venue=ScriptedVenue(exchange=feed.exchange) if venue is None else venue,
@@ -251,9 +250,10 @@ async def running(
             tape=tape or TapeSettings(),
             units=units,
         )
+        # The trades of which candles are built are written by the test: it is the owner of the slot.
+        context, task = await owning(slot_tape(bus, feed, confirm) if feed.kind != "candle" else None, made, run)
         group = await stack.enter_async_context(asyncio.TaskGroup())
         reporting = group.create_task(context.status.run())
-        task = asyncio.ensure_future(_run(run, context))
         body = Running(context, context.venue, task, public, statuses)
         try:
             yield body
@@ -267,10 +267,6 @@ async def running(
             task.cancel()
             reporting.cancel()
             await asyncio.wait({task, reporting})
-
-
-async def _run(run: Callable[[FeedContext], Awaitable[None]], context: FeedContext) -> None:
-    await run(context)
 
 
 def body(
@@ -291,5 +287,5 @@ def body(
         settings=StreamerSettings(**settings),
         demand=demand or Demand(depth=20, cadence_ms=0),
         tape=tape,
-        confirm=unconfirmed,
+        confirm=owned,
     )

@@ -9,7 +9,8 @@ from nats.js.api import RePublish
 
 from support.feeds import ScriptedVenue
 from support.trading import Rest, trade, trades
-from tape.places import owned, place_of
+from tape.places import owned
+from tape.slots import writing
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Fenced
@@ -72,8 +73,8 @@ async def test_an_owner_goes_on_where_the_former_tape_ends(upgraded: tuple[Bus, 
 
 async def test_trades_are_read_back_across_both_streams(upgraded: tuple[Bus, TapeWriter]) -> None:
     bus, _ = upgraded
-    writer, _ = await open_writer(bus, *place_of(FEED), owned)
-    ends = [await writer.append(encoded(trades(start, start + 10))) for start in range(700, 750, 10)]
+    async with writing(bus, FEED) as writer:
+        ends = [await writer.append(encoded(trades(start, start + 10))) for start in range(700, 750, 10)]
     assert (await recent_trades(bus, FEED, ends[-1], 20)).trades == trades(730, 750)
     assert (await recent_trades(bus, FEED, ends[-1], 300)).trades == trades(450, 750)
     assert (await recent_trades(bus, FEED, ends[-1], 2000)).trades == trades(0, 750)

@@ -9,7 +9,8 @@ from ccxt.base import errors
 
 from support.feeds import ScriptedVenue
 from support.trading import START, Rest, trade, trades
-from tape.places import OTHER_SUBJECT, TRADES_STREAM, place_of
+from tape.places import OTHER_SUBJECT, TRADES_STREAM
+from tape.slots import writing
 from tickwire.bus.connection import Bus
 from tickwire.errors import Fenced
 from tickwire.model import messages
@@ -17,7 +18,6 @@ from tickwire.model.feeds import Trades
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.trades.resume import recent_trades
 from tickwire.tape.layout import layout_of
-from tickwire.tape.writer import open_writer
 from trades.trade_feed import FEED, consecutive, on_tape, push, running, witness
 
 pytestmark = pytest.mark.actors
@@ -37,9 +37,9 @@ async def test_an_owner_goes_on_where_the_tape_ends(bus: Bus) -> None:
 
 async def test_the_last_trade_is_found_behind_any_number_of_messages_without_trades(bus: Bus) -> None:
     await on_tape(bus, trades(0, 10))
-    tape, _ = await open_writer(bus, *place_of(FEED))
-    for _ in range(600):
-        await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
+    async with writing(bus, FEED) as tape:
+        for _ in range(600):
+            await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
     venue = ScriptedVenue(Rest(trades(0, 20)))
     async with witness(bus) as seen, running(bus, venue):
         await seen.until(lambda: consecutive(seen, 0, 20))
@@ -91,8 +91,8 @@ async def test_however_much_others_said_the_last_trades_are_read_back_at_once_an
         await bus.client.publish(OTHER_SUBJECT, b"{}")
         if number % 5000 == 4999:
             await bus.client.flush()
-    tape, _ = await open_writer(bus, *place_of(FEED))
-    end = await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
+    async with writing(bus, FEED) as tape:
+        end = await tape.append(messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=[], received=1)))
     assert end > 20_000
     # A connection asks for it once.
     await layout_of(bus)
@@ -103,13 +103,13 @@ async def test_however_much_others_said_the_last_trades_are_read_back_at_once_an
 
 
 async def test_what_retention_left_of_the_tape_is_read_back_with_how_far_it_is_complete(bus: Bus) -> None:
-    tape, _ = await open_writer(bus, *place_of(FEED))
     ends = []
-    for number in range(6):
-        some = [trade(number)] if number < 5 else []
-        until = START + 1000 * number if number in (3, 4) else None
-        message = Trades(exchange="binance", symbol="BTC/USDT", trades=some, received=1, until=until)
-        ends.append(await tape.append(messages.encode(message)))
+    async with writing(bus, FEED) as tape:
+        for number in range(6):
+            some = [trade(number)] if number < 5 else []
+            until = START + 1000 * number if number in (3, 4) else None
+            message = Trades(exchange="binance", symbol="BTC/USDT", trades=some, received=1, until=until)
+            ends.append(await tape.append(messages.encode(message)))
     assert (await recent_trades(bus, FEED, ends[-1], 2)) == (trades(3, 5), START + 4000)
     await bus.jetstream.purge_stream(TRADES_STREAM, seq=ends[2])
     assert (await recent_trades(bus, FEED, ends[-1], 10)) == (trades(2, 5), START + 4000)

@@ -9,14 +9,13 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from support import feeds
 from support.feeds import Running, ScriptedVenue, Witness
 from support.trading import START, Rest
-from tape.places import place_of
+from tape.slots import writing
 from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades
 from tickwire.settings import StreamerSettings
 from tickwire.streamer.control.feed_venue import FeedSink, FeedVenue
 from tickwire.streamer.trades import feed as trades
-from tickwire.tape.writer import open_writer
 
 FEED = Feed("trade", "binance", "BTC/USDT")
 QUICK = StreamerSettings(repair_s=1.0, settle_ms=0)
@@ -58,12 +57,12 @@ def push(sink: FeedSink, some: list[Trade], frame: int = 10) -> None:
 
 async def on_tape(bus: Bus, some: list[Trade]) -> None:
     """Trades put on the tape by an earlier owner."""
-    tape, _ = await open_writer(bus, *place_of(FEED))
-    for start in range(0, len(some), 500):
-        part = some[start : start + 500]
-        await tape.append(
-            messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=part, received=part[-1].timestamp))
-        )
+    async with writing(bus, FEED) as tape:
+        for start in range(0, len(some), 500):
+            part = some[start : start + 500]
+            await tape.append(
+                messages.encode(Trades(exchange="binance", symbol="BTC/USDT", trades=part, received=part[-1].timestamp))
+            )
 
 
 def consecutive(seen: Witness, first: int, end: int) -> bool:

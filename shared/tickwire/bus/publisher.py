@@ -101,35 +101,6 @@ class AcknowledgedPublisher:
         """
         return self._read(subject, await self._answer(subject, data, headers, timeout_s))
 
-    def submit(
-        self,
-        subject: str,
-        data: bytes,
-        *,
-        headers: dict[str, str],
-        timeout_s: float,
-        take: Callable[[Ack | nats.errors.Error], None],
-    ) -> bool:
-        """Publish once without waiting; `take` is called with the acknowledgement, or with what `publish` would raise.
-
-        False if that is not possible at once: nothing is sent then.
-        """
-        if not self._inbox:
-            return False
-
-        def answered(answer: _Answer | None) -> None:
-            try:
-                found: Ack | nats.errors.Error = self._read(subject, answer)
-            except nats.errors.Error as error:
-                found = error
-            take(found)
-
-        number = self._expect(timeout_s, answered)
-        if self._client.publish_now(check_subject(subject), data, f"{self._inbox}.{number}", headers):
-            return True
-        del self._waiting[number]
-        return False
-
     def _read(self, subject: str, answer: _Answer | None) -> Ack:
         """The acknowledgement that an answer is. Raises as `publish` does."""
         if answer is None:

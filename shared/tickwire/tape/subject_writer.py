@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tickwire.tape.partition_writer import PartitionWriter
+from tickwire.tape.pipeline import Done
 
 
 class SubjectWriter:
@@ -21,7 +20,7 @@ class SubjectWriter:
         """Whether a message can be sent at once."""
         return self._partition.ready
 
-    def append_now(self, data: bytes, done: Callable[[int | None], None]) -> bool:
+    def append_now(self, data: bytes, done: Done) -> bool:
         """Send a message without waiting; False, and nothing is sent, if too many are in flight.
 
         `done` is called with its sequence when it is stored.

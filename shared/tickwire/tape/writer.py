@@ -2,8 +2,6 @@
 
 The stream refuses a publish whose expected last sequence is not the subject's. So a writer that was overtaken learns it
 at its next publish, and no reader ever sees that message.
-
-`append` waits for the acknowledgement; `append_now` does not, and costs no turn of the event loop.
 """
 
 from __future__ import annotations
@@ -13,14 +11,13 @@ import secrets
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import NamedTuple
 
 import nats.errors
 import nats.js.errors
 from nats.js.api import RawStreamMsg
 
 from tickwire.bus.connection import Bus
-from tickwire.bus.publisher import EXPECTED, WRONG_SEQUENCE, Ack
+from tickwire.bus.publisher import EXPECTED, WRONG_SEQUENCE
 from tickwire.bus.requests import until_answered
 from tickwire.errors import Fenced
 from tickwire.observe import logs
@@ -44,14 +41,6 @@ Confirm = Callable[[], Awaitable[None]]
 """Returns if this instance still owns the feed, as the broker confirms; raises Fenced if not."""
 
 
-class _Sent(NamedTuple):
-    """A message of `append_now` that is not known to be stored."""
-
-    name: str
-    data: bytes
-    done: Callable[[int | None], None]
-
-
 class TapeWriter:
     """Appends to one subject. Made by `open_writer`; one `append` at a time."""
 
@@ -69,62 +58,12 @@ class TapeWriter:
         self._name = f"{bus.name} {secrets.token_hex(6)}"
         self._refused = Episode(log, "the stream does not store messages", subject=subject)
         self._count = 0
-        self._sent: _Sent | None = None
-        self._in_doubt = False
-        """Whether the message of `append_now` was refused or not acknowledged."""
-        self._answered = asyncio.Event()
-
-    @property
-    def free(self) -> bool:
-        """Whether nothing is in flight."""
-        return self._sent is None
-
-    def append_now(self, data: bytes, done: Callable[[int | None], None]) -> bool:
-        """Send a message without waiting; False, and nothing is sent, if that is not possible at once.
-
-        `done` is called with its sequence when it is stored, and with None when that is in doubt: `settled` finds out,
-        and then it is called with its sequence.
-        """
-        if self._sent is not None or not self.sequence:
-            return False
-        self._sent = _Sent(self._next_name(), data, done)
-        if self._bus.publisher.submit(
-            self.subject, data, headers=self._headers(self._sent.name), timeout_s=ACK_S, take=self._take
-        ):
-            return True
-        self._sent = None
-        return False
-
-    def _take(self, answer: Ack | nats.errors.Error) -> None:
-        assert self._sent is not None
-        self._answered.set()
-        done = self._sent.done
-        if isinstance(answer, Ack):
-            self._sent = None
-            done(self._advance(answer.seq))
-        else:
-            log.debug("not acknowledged yet", subject=self.subject, error=repr(answer))
-            self._in_doubt = True
-            done(None)
-
-    async def settled(self) -> None:
-        """Wait until what `append_now` sent is stored; sends it again where that is in doubt. Raises Fenced."""
-        while (sent := self._sent) is not None:
-            if self._in_doubt:
-                # Named as before, so that it is recognised if it is stored already.
-                sequence = await self._store(sent.name, sent.data)
-                self._sent, self._in_doubt = None, False
-                sent.done(sequence)
-            else:
-                self._answered.clear()
-                await self._answered.wait()
 
     async def append(self, data: bytes) -> int:
         """Append a message and return its sequence; retries while the broker is away, until cancelled.
 
         Raises Fenced if the subject's last message is not the one that this writer knows: another instance writes.
         """
-        await self.settled()
         if not self.sequence and self._confirm is not None:
             # On an empty subject the expected sequence does not fence another writer.
             await self._confirm()

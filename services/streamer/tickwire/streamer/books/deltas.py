@@ -17,7 +17,6 @@ from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.tape.former import fence_former
 from tickwire.tape.subject_writer import SubjectWriter
-from tickwire.tape.writer import TapeWriter
 from tickwire.venues.dialect import Diff
 
 PART = 5_000
@@ -29,9 +28,7 @@ BATCH = 8_000
 class DeltaPublisher:
     """Queues and publishes the deltas of one book. `present` returns the present book, None while there is none."""
 
-    def __init__(
-        self, context: FeedContext, writer: SubjectWriter | TapeWriter, present: Callable[[], OrderBook | None]
-    ) -> None:
+    def __init__(self, context: FeedContext, writer: SubjectWriter, present: Callable[[], OrderBook | None]) -> None:
         self._context = context
         self._writer = writer
         self._present = present

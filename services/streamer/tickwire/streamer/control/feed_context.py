@@ -12,9 +12,8 @@ from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.control.feed_venue import FeedVenue
 from tickwire.streamer.control.slot_tape import SlotTape
-from tickwire.tape.layout import layout_of
 from tickwire.tape.subject_writer import SubjectWriter
-from tickwire.tape.writer import Confirm, TapeWriter, open_writer
+from tickwire.tape.writer import Confirm
 from tickwire.venues.units import SPOT, Units
 
 
@@ -34,16 +33,13 @@ class FeedContext:
     demand: Demand
     status: FeedStatus
     stop: asyncio.Event
-    confirm: Confirm | None = None
+    confirm: Confirm
+    slot_tape: SlotTape
+    """Of the slot that the feed is in."""
     tape: TapeSettings = field(default_factory=TapeSettings)
-    slot_tape: SlotTape | None = None
-    """Of the slot that the feed is in; without one the feed's own writers have one message in flight."""
     units: Units = SPOT
     """The units of the market's numbers."""
 
-    async def open_tape(self, public: str) -> tuple[SubjectWriter | TapeWriter, bytes | None]:
+    async def open_tape(self, public: str) -> tuple[SubjectWriter, bytes | None]:
         """The writer of trades or book deltas that are public on a subject, and the payload of the last message."""
-        if self.slot_tape is not None:
-            return await self.slot_tape.open(public)
-        stream, subject = (await layout_of(self.bus)).place(public)
-        return await open_writer(self.bus, stream, subject, self.confirm)
+        return await self.slot_tape.open(public)

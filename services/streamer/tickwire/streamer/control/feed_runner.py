@@ -69,7 +69,7 @@ class FeedRunner:
     open_market: Callable[[Feed], Awaitable[OpenedMarket]]
     bodies: Mapping[str, FeedBody]
 
-    async def run(self, supervised: SupervisedFeed, confirm: Confirm, slot_tape: SlotTape | None = None) -> None:
+    async def run(self, supervised: SupervisedFeed, confirm: Confirm, slot_tape: SlotTape) -> None:
         """Run a feed until `supervised.stop` is set, or until another one wrote on its tape.
 
         `confirm` and `slot_tape` are those of the feed's slot. Raises Fenced when this instance has lost the slot.
@@ -92,7 +92,7 @@ class FeedRunner:
             await confirm()
 
     async def _run_body(
-        self, supervised: SupervisedFeed, status: FeedStatus, confirm: Confirm, slot_tape: SlotTape | None
+        self, supervised: SupervisedFeed, status: FeedStatus, confirm: Confirm, slot_tape: SlotTape
     ) -> None:
         feed = supervised.feed
 

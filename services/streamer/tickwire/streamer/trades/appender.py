@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from tickwire.model import messages
 from tickwire.model.feeds import Gap, Trade, Trades
@@ -11,7 +11,6 @@ from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.trades.ordering import Source, TradeRun
 from tickwire.streamer.trades.queue import BATCH_TRADES
 from tickwire.tape.subject_writer import SubjectWriter
-from tickwire.tape.writer import TapeWriter
 from tickwire.venues.dialect import NoTrade
 from tickwire.venues.units import stated_in_trades
 
@@ -22,7 +21,7 @@ MESSAGE_BYTES = 512 * 1024
 class TradeAppender:
     """The tape of one trade feed. One call at a time."""
 
-    def __init__(self, context: FeedContext, writer: SubjectWriter | TapeWriter) -> None:
+    def __init__(self, context: FeedContext, writer: SubjectWriter) -> None:
         self._context = context
         self._status = context.status
         self._writer = writer
@@ -38,11 +37,8 @@ class TradeAppender:
         """Half of what the broker takes leaves room for the headers."""
         return min(MESSAGE_BYTES, self._context.bus.client.max_payload // 2)
 
-    def append_now(self, run: TradeRun, doubtful: Callable[[], None]) -> bool:
-        """Send a run without waiting; False, and nothing is sent, if it must wait or is not simply live trades.
-
-        `doubtful` is called if it is not known to be stored: `settled` finds out.
-        """
+    def append_now(self, run: TradeRun) -> bool:
+        """Send a run without waiting; False, and nothing is sent, if it must wait or is not simply live trades."""
         trades = run.trades
         if run.gap is not None or not 0 < len(trades) <= BATCH_TRADES or any(type(each) is NoTrade for each in trades):
             return False
@@ -50,23 +46,17 @@ class TradeAppender:
         if len(data) > self._most_bytes:
             return False
 
-        def done(sequence: int | None) -> None:
-            if sequence is None:
-                doubtful()
-            else:
-                self._status.published(len(trades), received=run.received, timestamp=trades[-1].timestamp)
+        def done(_: int) -> None:
+            self._status.published(len(trades), received=run.received, timestamp=trades[-1].timestamp)
 
         return self._writer.append_now(data, done)
 
-    def declare_now(self, until: int, gap: Gap | None, doubtful: Callable[[], None]) -> bool:
+    def declare_now(self, until: int, gap: Gap | None) -> bool:
         """Send without waiting that nothing is missing before `until` (ms) but `gap`; see `append_now`."""
 
-        def done(sequence: int | None) -> None:
-            if sequence is None:
-                doubtful()
-            else:
-                self._status.published(0)
-                self._report(gap)
+        def done(_: int) -> None:
+            self._status.published(0)
+            self._report(gap)
 
         return self._writer.append_now(messages.encode(self._message([], now_ms(), "live", gap, until)), done)
 

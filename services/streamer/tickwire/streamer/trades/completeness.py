@@ -46,7 +46,7 @@ class Completeness:
         if not (self._appender.free and self._context.bus.client.is_connected):
             return False
         gap = ordering.pending_gap(until)
-        if not self._appender.declare_now(until, gap, queue.news.set):
+        if not self._appender.declare_now(until, gap):
             if gap is not None:
                 ordering.left_out(gap.reason)
             return False

@@ -119,7 +119,7 @@ class TradeFeed:
             return False
         # Kept until they are sent: a failure here must not lose what is ordered.
         self._ordered = runs = queue.order(trades, received)
-        if len(runs) == 1 and self._appender.append_now(runs[0], queue.news.set):
+        if len(runs) == 1 and self._appender.append_now(runs[0]):
             self._ordered = []
         if self._ordered or queue.missing:
             queue.news.set()
