@@ -11,15 +11,17 @@ from support.pipeline import CONFIG, Pipeline
 from support.processes import SimulatorProcess, environment
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
-from tickwire.settings import SinkSettings
+from tickwire.settings import SinkSettings, TapeSettings
 
 
 @asynccontextmanager
-async def declared(folder: Path, config: str = "secure.conf") -> AsyncIterator[Server]:
+async def declared(
+    folder: Path, config: str = "secure.conf", tape: TapeSettings | None = None
+) -> AsyncIterator[Server]:
     """A server with a file of deploy/nats, and its streams made by the operator."""
     async with serving(folder, config) as running:
         async with connect(as_user(running.url, "operator"), name="setup") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 1.0, tape or TapeSettings())
             await streams.declare_sink(bus.jetstream, SinkSettings())
         yield running
 

@@ -13,8 +13,11 @@ from urllib.parse import urlsplit
 from tickwire.bus.natspy import PlainText
 from tickwire.errors import BrokerUnavailable, ConfigError, Forbidden, TickwireError
 from tickwire.model import broker_urls
+from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.settings import NatsSettings
 
+_OF_PARTITION = re.compile(rf"\.({'|'.join(PARTITIONED.values())})-\d+(\.|$)")
+"""In a request about a stream of a partition of the tape."""
 _DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^\"]*)\"")
 _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 _TLS_SCHEMES = ("tls", "wss")
@@ -110,12 +113,19 @@ def denied(error: Exception, settings: NatsSettings, url: str) -> Forbidden | No
     if found is None:
         return None
     doing = "publish to" if found[1] == "Publish" else "subscribe to"
-    declares = found[2].startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE", "$JS.API.INFO"))
     user = settings.user or broker_urls.user_of(url) or "(none)"
-    return Forbidden(
-        f"the broker does not let user {user} {doing} {found[2]}",
-        "run `tickwire declare` as the user that may" if declares else "give it the permission, or use another user",
-    )
+    return Forbidden(f"the broker does not let user {user} {doing} {found[2]}", _remedy(found[2]))
+
+
+def _remedy(subject: str) -> str:
+    if subject.startswith(("$JS.API.STREAM.CREATE", "$JS.API.STREAM.UPDATE", "$JS.API.INFO")):
+        return "run `tickwire declare` as the user that may"
+    if _OF_PARTITION.search(subject):
+        return (
+            "give it the permission: `python deploy/nats/make_accounts.py <tape.partitions>` lists all partitions in"
+            " accounts.conf; then reload nats-server"
+        )
+    return "give it the permission, or use another user"
 
 
 def is_reply(error: Exception) -> bool:

@@ -9,7 +9,7 @@ from tickwire.bus.requests import until_answered
 from tickwire.model import messages
 from tickwire.model.feeds import Handover
 from tickwire.model.times import now_ms
-from tickwire.tape.writer import ACK_S, PUBLISH, Confirm
+from tickwire.tape.writer import ACK_S, PUBLISH, Confirm, message_at
 
 
 def subject_of(stream: str) -> str:
@@ -31,4 +31,6 @@ async def append(bus: Bus, stream: str, name: str, confirm: Confirm) -> int:
     await confirm()
     ack = await until_answered(publish, f"the hand-over of {stream}")
     await confirm()
+    # What settles doubts later: where the broker denies it for this partition, that shows now and not amid a feed.
+    await message_at(bus, stream, ack.seq)
     return ack.seq
