@@ -98,7 +98,7 @@ class ColumnIndex:
         data = self._disk.read(self._fd, length, place + _BEGIN)
         if zlib.crc32(data, zlib.crc32(head[: _HEAD.size])) != checksum:
             return None
-        text = memoryview(view)[start:end]
+        text = memoryview(view[start:end])
         return Record(start, end, text, packed_columns.decode(data)) if _checksums(text) == (crc, total) else None
 
     def _start(self, number: int) -> int:

@@ -1,6 +1,6 @@
 """Searches and scans the bytes of a data file, mostly without parsing; no I/O.
 
-A view is a mapped file or bytes. Rows lie between the header and `end`, one a line, ascending by date.
+A view is an open file (`FileView`) or bytes. Rows lie between the header and `end`, one a line, ascending by date.
 """
 
 from __future__ import annotations

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tickwire.cache.file_view import FileView
 from tickwire.errors import StorageError
 from tickwire.process import filelock
 
-Buffer = mmap.mmap | bytes
+Buffer = FileView | bytes
 """Bytes of a file; both types have slices, `find` and `rfind`."""
 
 _COPY_CHUNK = 1 << 20
@@ -52,12 +52,8 @@ class Disk:
             return 0
 
     def view(self, fd: int, size: int) -> Buffer:
-        """The first `size` bytes, memory-mapped."""
-        try:
-            return mmap.mmap(fd, size, prot=mmap.PROT_READ) if size else b""
-        except ValueError as error:
-            # The file is shorter: another program truncated it.
-            raise OSError(errno.ESTALE, "the file became shorter while it was read") from error
+        """The first `size` bytes. To read one that is not there any more raises OSError, too."""
+        return FileView(fd, size) if size else b""
 
     def read(self, fd: int, size: int, offset: int) -> bytes:
         """The bytes at `offset`, fewer than `size` only where the file ends."""
