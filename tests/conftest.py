@@ -39,6 +39,7 @@ COSTS = ("faults", "system", "actors", "golden", "pure")
 DATA = Path(__file__).parents[2] / "shared" / "data"
 PARTITIONS = 8
 LEASE_TTL_S = 2.0
+"""As by default: with less, a busy machine loses sessions, and feeds begin again in tests that count beginnings."""
 
 
 @pytest.hookimpl(wrapper=True)
@@ -90,7 +91,7 @@ async def broker(tmp_path: Path) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def bus(broker: str) -> AsyncIterator[Bus]:
-    """A connection to the test's broker, with all streams declared (8 partitions, leases of 1 s)."""
+    """A connection to the test's broker, with all streams declared (8 partitions, leases of 2 s)."""
     async with connect(NatsSettings(url=broker), name="test") as connection:
         await streams.declare(connection.jetstream, PARTITIONS, LEASE_TTL_S)
         yield connection

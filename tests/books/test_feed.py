@@ -169,7 +169,7 @@ async def test_stopping_leaves_no_live_book(bus: Bus) -> None:
 
 async def test_changes_that_had_no_message_of_their_own_are_counted(bus: Bus) -> None:
     """At most one message per cadence, and every change is in one of them."""
-    demand = Demand(depth=20, cadence_ms=200)
+    demand = Demand(depth=20, cadence_ms=1000)
     async with body(bus, feed.run, FEED, demand) as running:
         await made_live(running)
         sink = await running.venue.sink()
@@ -181,8 +181,11 @@ async def test_changes_that_had_no_message_of_their_own_are_counted(bus: Bus) ->
         live = [(book, time) for book, time in zip(running.public.said, running.public.times, strict=True) if book.bids]
         # The snapshot is the first change.
         assert sum(1 + book.conflated for book, _ in live) == 102
-        assert running.context.status.conflated == sum(book.conflated for book, _ in live) >= 97
-        assert live[-1][1] - live[-2][1] > 0.15
+        conflated = sum(book.conflated for book, _ in live)
+        assert conflated >= 97
+        await running.counted(lambda status: status.conflated == conflated)
+        # Half of the cadence: on a busy machine one may arrive late.
+        assert live[-1][1] - live[-2][1] > 0.5
 
 
 async def test_a_new_wish_is_met_at_once(bus: Bus) -> None:

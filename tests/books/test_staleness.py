@@ -53,7 +53,7 @@ async def test_a_book_that_does_not_change_is_repeated_so_that_it_is_found(
             assert again == first
         # The first has been forgotten by now.
         assert await last(bus, streams.BOOKS, FEED.tape, Book) == first
-        assert running.context.status.items == 1
+        await running.counted(lambda status: status.items == 1)
 
 
 async def test_nobody_finds_the_book_of_an_owner_that_died(bus: Bus, monkeypatch: pytest.MonkeyPatch) -> None:

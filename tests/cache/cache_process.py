@@ -12,14 +12,12 @@ from tickwire.cache import service
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
 from tickwire.process import lifecycle
-from tickwire.settings import CacheSettings, LeaseSettings, LogSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, LogSettings, NatsSettings, Settings
 
 
 def settings(url: str, folder: Path) -> Settings:
-    """What the test's other parts use too: 8 partitions, leases of 1 s."""
-    return Settings(
-        nats=NatsSettings(url=url), cache=CacheSettings(dir=folder, partitions=8), leases=LeaseSettings(ttl_s=2.0)
-    )
+    """What the test's other parts use too: 8 partitions."""
+    return Settings(nats=NatsSettings(url=url), cache=CacheSettings(dir=folder, partitions=8))
 
 
 async def run(configured: Settings, instance: str, stop: asyncio.Event) -> None:

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 
 from cache.splices import FIRST, KEY, page
+from cache.suspending import suspend_between_commits
 from pipeline.small_disk import small_disk
 from support.pipeline import Pipeline, pipeline
 from support.processes import SimulatorProcess
@@ -103,7 +104,8 @@ async def test_a_cache_suspended_while_it_keeps_columns_leaves_its_successor_rig
     await frame_rows(line)
     await until_written(line, before)
     sleeper = line.running["cache-0"].process
-    sleeper.send_signal(signal.SIGSTOP)
+    # Elsewhere it would hold a lock that its successor waits for.
+    await suspend_between_commits(sleeper, line.cache_dir)
     await line.start("cache", 1)
     await line.started("cache", 1)
     await publish(line, FIRST + 10 * PAGE, 3, version=7)

@@ -84,7 +84,7 @@ async def test_open_candles_come_at_a_bounded_rate_and_the_newest_always_comes(b
         took = time.monotonic() - began
         assert len(seen.open()) <= took / 0.2 + 2
         assert seen.open()[-1].close == 299.0
-        assert len(seen.open()) + body.context.status.conflated == 300
+        await body.counted(lambda status: len(seen.open()) + status.conflated == 300)
 
 
 async def test_after_a_closed_candle_the_rest_of_its_message_counts_for_the_next(bus: Bus, tape: TradeTape) -> None:
@@ -251,7 +251,7 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, tape
                 await seen.until(lambda: seen.closed())
                 assert not seen.closed()[0].complete
                 assert seen.closed()[0].open == (8.0 if lost == "purged" else 7.0)
-                assert body.context.status.gaps == 1
+                await body.counted(lambda status: status.gaps == 1)
 
 
 async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from tickwire.model import messages
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.messages import Coverage, FetchAccepted, FetchRequest, Job, KeyRequest
 from tickwire.model.subjects import Key
-from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, NatsSettings, Settings
 from tickwire.venues.units import SPOT, Units
 
 pytestmark = pytest.mark.actors
@@ -111,7 +111,6 @@ async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterato
             nats=NatsSettings(url=at),
             cache=CacheSettings(dir=folder / "cache"),
             fetcher=FetcherSettings(settle_ms=0, attempts=3, backoff_s=0.02, max_backoff_s=0.1),
-            leases=LeaseSettings(ttl_s=2.0),
             exchange={key.exchange: own},
         )
         async with (

@@ -146,7 +146,7 @@ async def test_what_happened_while_the_exchange_was_away_is_a_gap_and_is_fetched
         assert fetcher.asked == [("1m", MINUTE, 5 * MINUTE, False)]
         await seen.until(lambda: len(seen.pages) == 2)
         assert [row[0] - START for page in seen.pages for row in page.rows] == [0, 5 * MINUTE]
-        assert body.context.status.gaps == 2
+        await body.counted(lambda status: status.gaps == 2)
 
 
 async def test_minutes_that_a_connected_exchange_passes_over_are_asked_for_and_are_no_gap(bus: Bus) -> None:

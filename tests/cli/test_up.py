@@ -139,7 +139,7 @@ async def test_a_data_folder_that_is_removed_ends_up_within_seconds_and_says_so(
             f"tickwire: the data folder {tmp_path / 'data'} was removed while tickwire ran on it; "
             "what was in it is gone; start again"
         )
-        assert time.monotonic() - began < 15
+        assert time.monotonic() - began < 60
         await gone(below)
 
 

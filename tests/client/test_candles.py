@@ -245,7 +245,7 @@ async def test_what_stays_missing_among_live_candles_is_warned_of_where_it_is_it
                 return
 
     with pytest.warns(IncompleteCandles) as warned:
-        await asyncio.wait_for(until_complete(), 40)
+        await asyncio.wait_for(until_complete(), 100)
     assert candles.missing
     assert {each.filename for each in warned} == {__file__}
 

@@ -54,8 +54,8 @@ async def test_a_feed_of_a_client_that_is_killed_is_released_within_its_ttl(line
         await process.stdout.readline()
         process.kill()
         await process.wait()
-        # Its TTL, and what the broker takes to expire it.
-        await until_released(line, feed, timeout_s=TTL_S + 1)
+        # Its TTL, and what a busy machine takes to expire it.
+        await until_released(line, feed, timeout_s=TTL_S + 20)
 
 
 async def test_a_client_that_was_stopped_beyond_its_ttl_reads_back_what_it_missed(line: Pipeline) -> None:
@@ -63,7 +63,7 @@ async def test_a_client_that_was_stopped_beyond_its_ttl_reads_back_what_it_misse
         assert process.stdout is not None
         first = int(await process.stdout.readline())
         process.send_signal(signal.SIGSTOP)
-        await until_released(line, Feed("trade", "binance", "T010/USDT"), timeout_s=14)
+        await until_released(line, Feed("trade", "binance", "T010/USDT"), timeout_s=TTL_S + 20)
         process.send_signal(signal.SIGCONT)
         async with asyncio.timeout(100):
             seen = [first]

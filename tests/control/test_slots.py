@@ -69,10 +69,20 @@ async def live_at(bus: Bus, feeds: list[Feed], name: str) -> None:
         await live.owned_by(bus, feed, name)
 
 
+def lives(heard: Heard[Status], feed: Feed) -> list[tuple[str, str]]:
+    """Who has begun and ended a feed, in order."""
+    of_feed = [each for each in heard.said if (each.kind, each.symbol) == (feed.kind, feed.symbol)]
+    return [(each.owner, each.event) for each in of_feed if each.event in ("starting", "stopped")]
+
+
 def starts(heard: Heard[Status], feed: Feed) -> list[str]:
     """Who has begun a feed, in order."""
-    begun = (feed.kind, feed.symbol, "starting")
-    return [each.owner for each in heard.said if (each.kind, each.symbol, each.event) == begun]
+    return [owner for owner, event in lives(heard, feed) if event == "starting"]
+
+
+async def until_begun(heard: Heard[Status], feed: Feed, times: int) -> None:
+    """Wait until instance `one` has begun a feed so often, and no other one has: reports come later than the state."""
+    await heard.until(lambda: starts(heard, feed) == ["one"] * times)
 
 
 async def test_slots_are_owned_before_any_feed_is_wanted_and_spread_as_streamers_come(bus: Bus) -> None:
@@ -97,11 +107,10 @@ async def test_all_feeds_of_a_market_go_with_its_slot_and_need_no_lease_of_their
             async with serving(bus, serve_streamer, configured, "five"):
                 await live_at(bus, MARKET, "five")
                 await all_owned(bus, "one", "five")
+                # It was ended gracefully before the other one began.
+                handed = [("one", "starting"), ("one", "stopped"), ("five", "starting")]
                 for feed in MARKET:
-                    mine = [each for each in statuses.said if (each.kind, each.symbol) == (feed.kind, feed.symbol)]
-                    events = [(each.owner, each.event) for each in mine if each.event in ("starting", "stopped")]
-                    # It was ended gracefully before the other one began.
-                    assert events == [("one", "starting"), ("one", "stopped"), ("five", "starting")], feed
+                    await statuses.until(lambda feed=feed: lives(statuses, feed) == handed)  # type: ignore[misc]
 
 
 async def test_a_feed_on_whose_tape_another_one_wrote_begins_again_alone(bus: Bus) -> None:
@@ -116,7 +125,7 @@ async def test_a_feed_on_whose_tape_another_one_wrote_begins_again_alone(bus: Bu
             async with hearing(bus, TICKER.public, Ticker) as tickers:
                 await tickers.until_said(lambda said: len(said) > 3)
             for feed in (*MARKET, OTHER):
-                assert starts(statuses, feed) == ["one"] * (2 if feed == TICKER else 1), feed
+                await until_begun(statuses, feed, 2 if feed == TICKER else 1)
             await all_owned(bus, "one")
 
 
@@ -137,7 +146,7 @@ async def test_a_slot_that_is_lost_takes_its_feeds_and_no_others(bus: Bus) -> No
             # The entry names no session, so it ends after a TTL.
             await live_at(bus, MARKET, "one")
             for feed in (*MARKET, OTHER):
-                assert starts(statuses, feed) == ["one"] * (1 if feed == OTHER else 2), feed
+                await until_begun(statuses, feed, 1 if feed == OTHER else 2)
 
 
 async def test_a_tape_that_stores_nothing_does_not_keep_its_streamer_from_ending(

@@ -14,6 +14,8 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
+from nats.aio.msg import Msg
+from nats.js.api import DeliverPolicy
 
 from docs.browser import browsing
 from docs.documents import EXAMPLES, ROOT, argv, examples
@@ -24,6 +26,7 @@ from support.processes import running_simulator
 from support.web import served
 from support.wires import wire
 from tickwire.bus import embedded as embedded_broker
+from tickwire.bus import streams
 from tickwire.bus.embedded import WebSocket
 from tickwire.model.broker_urls import with_token
 from tickwire.model.feeds import Feed, FeedList, FeedsRequest
@@ -33,9 +36,6 @@ from tickwire.process import children
 FEED = Feed("trade", "binance", "BTC/USDT")
 TOKEN = "0123456789abcdef"
 SOCKET = "stream.binance.com"
-RELEASED_S = 6.0
-"""Well below the time to live of any interest here: 10 s in Python, 15 s elsewhere, renewed every third of it."""
-
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
 
@@ -66,9 +66,32 @@ async def feeds_of(line: Pipeline) -> dict[Feed, int]:
     }
 
 
-async def until_wanted_by(line: Pipeline, count: int, timeout_s: float = 100) -> None:
+@asynccontextmanager
+async def withdrawing(line: Pipeline) -> AsyncIterator[None]:
+    """Within the block subscribers withdraw their interests: none ends by its time to live."""
+    standing: set[str] = set()
+    expired: list[str] = []
+
+    async def take(message: Msg) -> None:
+        if "Nats-Marker-Reason" in (message.headers or {}) and message.subject in standing:
+            expired.append(message.subject)
+        if message.data:
+            standing.add(message.subject)
+        else:
+            standing.discard(message.subject)
+
+    subscription = await line.bus.subscribe_ordered(
+        "$KV.INTEREST.>", f"KV_{streams.INTEREST}", take, policy=DeliverPolicy.NEW
+    )
+    yield
+    await until_wanted_by(line, 0)
+    await subscription.unsubscribe()
+    assert expired == []
+
+
+async def until_wanted_by(line: Pipeline, count: int) -> None:
     """Wait until so many are interested in the feed; asked again, because no message says so to everyone."""
-    async with asyncio.timeout(timeout_s):
+    async with asyncio.timeout(100):
         while (await feeds_of(line)).get(FEED, 0) != count:
             await asyncio.sleep(0.05)
 
@@ -115,7 +138,7 @@ async def test_four_languages_print_the_same_trades_through_a_cut_of_the_exchang
 ) -> None:
     await line.simulator.forget_log()
     origin = websocket.origins[0]
-    async with AsyncExitStack() as stack:
+    async with withdrawing(line), AsyncExitStack() as stack:
         processes = {
             name: await stack.enter_async_context(printing(line, *consumer(name)))
             for name in ("python", "node", "socket")
@@ -137,12 +160,12 @@ async def test_four_languages_print_the_same_trades_through_a_cut_of_the_exchang
         subscribed = [
             entry for entry in await line.simulator.log() if "btcusdt@aggTrade" in (entry.get("streams") or ())
         ]
-        # Each says goodbye when it is ended, long before its time to live would be over.
+        # Each withdraws its interest when it is ended.
         await page.evaluate("location.replace('about:blank')")
-        await until_wanted_by(line, 3, RELEASED_S)
+        await until_wanted_by(line, 3)
         for left, process in enumerate(reversed(processes.values())):
             process.send_signal(signal.SIGINT)
-            await until_wanted_by(line, 2 - left, RELEASED_S)
+            await until_wanted_by(line, 2 - left)
     real = [
         {"id": each.id, "timestamp": each.timestamp, "side": each.side, "price": each.price, "amount": each.amount}
         for each in await live.truth(line.simulator, "BTCUSDT", first, last)
@@ -157,7 +180,7 @@ async def test_four_languages_print_the_same_trades_through_a_cut_of_the_exchang
 async def test_an_example_prints_the_trades_asked_for_and_candles_and_releases_its_feed(
     line: Pipeline, language: str
 ) -> None:
-    async with printing(line, *consumer(language), "50") as process:
+    async with withdrawing(line), printing(line, *consumer(language), "50") as process:
         async with asyncio.timeout(100):
             out, err = await process.communicate()
         assert process.returncode == 0, err.decode()
@@ -166,12 +189,12 @@ async def test_an_example_prints_the_trades_asked_for_and_candles_and_releases_i
     if language != "python":
         candles = json.loads(err.decode().splitlines()[0].removeprefix("candles: "))
         assert [len(row) for row in candles] == [6, 6, 6]
-    await until_wanted_by(line, 0, RELEASED_S)
 
 
 @pytest.mark.needs("node")
 async def test_what_node_missed_while_its_connection_was_cut_it_reads_back_from_the_tape(line: Pipeline) -> None:
     async with (
+        withdrawing(line),
         wire(line.env["TICKWIRE_NATS_URL"]) as relay,
         printing(line, *consumer("node"), url=relay.url) as process,
     ):
@@ -189,7 +212,7 @@ async def test_what_node_missed_while_its_connection_was_cut_it_reads_back_from_
         assert found[0] <= first
         assert found == list(range(found[0], found[-1] + 1))
         process.send_signal(signal.SIGINT)
-        await until_wanted_by(line, 0, RELEASED_S)
+        await until_wanted_by(line, 0)
 
 
 @pytest.mark.needs("chromium")

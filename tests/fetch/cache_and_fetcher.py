@@ -20,7 +20,7 @@ from tickwire.fetcher import service as fetcher_service
 from tickwire.model import messages
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job
 from tickwire.observe.metrics import Metrics
-from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, NatsSettings, Settings
 
 MINUTE = 60_000
 DAY = 1440 * MINUTE
@@ -74,7 +74,6 @@ async def fetching(
             nats=NatsSettings(url=broker),
             cache=CacheSettings(dir=folder / "cache"),
             fetcher=FetcherSettings(**{"attempts": 3, "backoff_s": 0.02, "max_backoff_s": 0.1} | fetcher),
-            leases=LeaseSettings(ttl_s=2.0),
             exchange={"binance": own.model_copy(update={"concurrency": concurrency})},
         )
         found = Fetching(bus, exchange, settings, Metrics())

@@ -14,7 +14,7 @@ from support.web import exchange_at
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
 from tickwire.fetcher import service as fetcher_service
-from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, NatsSettings, Settings
 
 
 @pytest.fixture
@@ -32,7 +32,6 @@ def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Setting
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache"),
         fetcher=FetcherSettings(attempts=3, backoff_s=0.02, max_backoff_s=0.1),
-        leases=LeaseSettings(ttl_s=2.0),
         exchange={"binance": own},
     )
 

@@ -246,11 +246,11 @@ async def test_a_job_whose_range_is_known_costs_one_coverage_request_and_three_m
     ):
         await line.order("first")
         assert (await line.end("first")).complete
-        assert len(pages.said) == 2
-        assert len(coverage.said) == 2
+        await pages.until_said(lambda said: len(said) == 2)
+        await coverage.until_said(lambda said: len(said) == 2)
         await line.order("known")
         known = await line.end("known")
         assert (known.complete, known.rows_from_cache, known.rows_fetched) == (True, 1440, 0)
         assert [job.state for job in line.words["known"]] == ["queued", "running", "done"]
+        await coverage.until_said(lambda said: len(said) == 3)
         assert len(pages.said) == 2
-        assert len(coverage.said) == 3

@@ -102,7 +102,7 @@ async def side_by_side(venue: Venue, wanted: list[Range], facts: PagingFacts, mo
     """The job as the fetcher does it."""
     found = Result()
     answering = asyncio.ensure_future(venue.answer())
-    async with asyncio.timeout(20), sending_ahead(venue.fetch, ignore_retry, lambda: most) as ahead:
+    async with asyncio.timeout(100), sending_ahead(venue.fetch, ignore_retry, lambda: most) as ahead:
         pagers = paging(wanted, facts)
         for pager in pagers:
             while pager.ask is not None:

@@ -40,7 +40,7 @@ from tickwire.model.messages import (
 )
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
-from tickwire.settings import CacheSettings, FetcherSettings, LeaseSettings, NatsSettings, Settings
+from tickwire.settings import CacheSettings, FetcherSettings, NatsSettings, Settings
 
 pytestmark = pytest.mark.actors
 
@@ -108,7 +108,6 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
                 nats=NatsSettings(url=broker),
                 cache=CacheSettings(dir=tmp_path / "cache"),
                 fetcher=FetcherSettings(attempts=2, backoff_s=0.02, max_backoff_s=0.1),
-                leases=LeaseSettings(ttl_s=2.0),
                 exchange={exchange: own},
             )
             async with (

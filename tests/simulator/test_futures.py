@@ -93,7 +93,7 @@ async def test_ccxt_keeps_the_book_of_a_perpetual_through_its_own_chain_of_updat
         running.exchange.clock.set(running.exchange.clock.now(), 0)
         snapshot = await get(running, "fapi.binance.com/fapi/v1/depth", symbol="BTCUSDT", limit=1000)
         while book["nonce"] < snapshot["lastUpdateId"]:
-            book = await asyncio.wait_for(venue.watch_order_book(SYMBOL), 5)
+            book = await asyncio.wait_for(venue.watch_order_book(SYMBOL), 60)
         for side in ("bids", "asks"):
             assert [list(level[:2]) for level in book[side]] == [[*map(float, level)] for level in snapshot[side]]
 

@@ -99,7 +99,7 @@ async def test_ccxt_follows_a_recording_from_its_snapshot_to_its_last_difference
                 continue
             await post(running, "wire", speed=None)
         while book.result()["nonce"] < depths[-1]["u"]:
-            await asyncio.wait_for(venue.watch_order_book(symbol), 5)
+            await asyncio.wait_for(venue.watch_order_book(symbol), 60)
         assert [int(trade["id"]) for trade in venue.trades[symbol]] == [trade["a"] for trade in trades]
         assert venue.ohlcvs[symbol]["1m"][-1][:6] == [candles[-1]["t"], *(float(candles[-1][n]) for n in "ohlcv")]
         # The book by hand: the recorded snapshot, and every later difference on it.

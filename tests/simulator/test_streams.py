@@ -76,7 +76,7 @@ async def test_ccxt_keeps_a_book_that_is_the_snapshot_of_the_same_update() -> No
         async with http.get(f"{running.url}/api.binance.com/api/v3/depth?symbol=BTCUSDT&limit=5000") as response:
             snapshot = await response.json()
         while book["nonce"] < snapshot["lastUpdateId"]:
-            book = await asyncio.wait_for(venue.watch_order_book("BTC/USDT"), 5)
+            book = await asyncio.wait_for(venue.watch_order_book("BTC/USDT"), 60)
         assert book["nonce"] == snapshot["lastUpdateId"]
         for side in ("bids", "asks"):
             assert [list(level[:2]) for level in book[side]] == [[*map(float, level)] for level in snapshot[side]]

@@ -26,7 +26,7 @@ from tickwire.model.messages import CandlePage
 from tickwire.settings import StreamerSettings, TapeSettings
 from tickwire.streamer.control.demand import Demand
 from tickwire.streamer.control.feed_context import FeedContext
-from tickwire.streamer.control.feed_status import open_feed_status
+from tickwire.streamer.control.feed_status import FeedStatus, open_feed_status
 from tickwire.streamer.control.feed_venue import FeedSink
 from tickwire.streamer.control.minute_marks import MinuteMarks
 from tickwire.tape.writer import Confirm
@@ -193,6 +193,18 @@ class Running:
     def state(self) -> str:
         """The state in `streamer.list`."""
         return self.context.status.state
+
+    async def counted(self, reached: Callable[[FeedStatus], object]) -> None:
+        """Wait until its counters say so: what is seen may not be acknowledged to the feed yet."""
+        status = self.context.status
+        try:
+            async with asyncio.timeout(60):
+                while not reached(status):
+                    await asyncio.sleep(0.01)
+        except TimeoutError:
+            raise AssertionError(
+                str({name: value for name, value in vars(status).items() if type(value) is int})
+            ) from None
 
     def want(self, *timeframes: str) -> None:
         """Change the demand, as the service does."""

@@ -142,7 +142,7 @@ async def pipeline(
     """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end.
 
     `config` is a tickwire.toml with `{gateway}` for where the simulator is. A loaded machine may stall for longer than
-    a lease of 1 s, which is then lost; that loses nothing, but a test that counts subscriptions wants a longer one.
+    a short lease, which is then lost; that loses nothing, but a test that counts subscriptions wants a longer one.
     """
     file = folder / "tickwire.toml"
     file.write_text(config.format(gateway=simulator.url))

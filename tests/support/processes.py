@@ -93,7 +93,7 @@ async def running_simulator(*arguments: str) -> AsyncIterator[SimulatorProcess]:
 def environment(data_dir: Path, **variables: str) -> dict[str, str]:
     """The environment of a tickwire process of a test: nothing of the developer's own settings."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
-    return clean | NO_AUTHORITIES | {"TICKWIRE_DATA_DIR": str(data_dir), "TICKWIRE_LEASES_TTL_S": "2"} | variables
+    return clean | NO_AUTHORITIES | {"TICKWIRE_DATA_DIR": str(data_dir)} | variables
 
 
 class Program:

@@ -102,7 +102,7 @@ async def test_a_batch_that_is_acknowledged_before_its_end_is_ended(lane: Bus) -
     async with writing(lane) as writer:
         for number in range(fast_ingest.FLOW):
             writer.append(BTC, b"%d" % number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(100):
             while writer.in_flight or not ends:
                 await asyncio.sleep(0.01)
         sequence = writer.append(BTC, b"next")
@@ -260,7 +260,7 @@ async def test_a_reader_of_stored_messages_follows_the_subject(lane: Bus) -> Non
 
 async def test_an_owner_that_begins_while_the_former_one_writes_ends_it(lane: Bus, broker: str) -> None:
     """However fast it is: the hand-over expects no sequence."""
-    stop = asyncio.Event()
+    stop, writes = asyncio.Event(), asyncio.Event()
 
     async def former() -> None:
         number = 0
@@ -268,12 +268,13 @@ async def test_an_owner_that_begins_while_the_former_one_writes_ends_it(lane: Bu
             while not stop.is_set():
                 writer.append(BTC, b"%d" % number)
                 number += 1
+                writes.set()
                 await asyncio.sleep(0)
                 await writer.room()
 
     async with connect(NatsSettings(url=broker), name="other") as other:
         task = asyncio.create_task(former())
-        await asyncio.sleep(0.05)
+        await writes.wait()
         async with writing(other) as writer:
             writer.append(BTC, b"new")
             await writer.durable()

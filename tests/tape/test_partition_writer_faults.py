@@ -222,13 +222,13 @@ async def test_a_writer_that_is_paused_past_its_session_makes_nothing_public(bro
     """SIGSTOP with a full pipeline, another owner, SIGCONT."""
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     async with connect(NatsSettings(url=broker), name="reader") as bus:
-        await streams.declare(bus.jetstream, 8, 1.0)
-        one = Program([sys.executable, OWNER, broker, "one", "1.0"], tmp_path / "one.log", env)
+        await streams.declare(bus.jetstream, 8, 3.0)
+        one = Program([sys.executable, OWNER, broker, "one", "3.0"], tmp_path / "one.log", env)
         async with one, asyncio.timeout(200):
             while not await texts_of(bus, "one"):
                 await asyncio.sleep(0.05)
             one.suspend()
-            two = Program([sys.executable, OWNER, broker, "two", "1.0"], tmp_path / "two.log", env)
+            two = Program([sys.executable, OWNER, broker, "two", "3.0"], tmp_path / "two.log", env)
             async with two:
                 while not await texts_of(bus, "two"):
                     await asyncio.sleep(0.05)

@@ -47,7 +47,7 @@ async def test_pieces_are_put_together_and_what_was_never_said_is_absent(bus: Bu
 
 
 async def test_updates_that_had_no_message_of_their_own_are_counted(bus: Bus) -> None:
-    async with body(bus, tickers.run, FEED, cadence_ms=200) as running:
+    async with body(bus, tickers.run, FEED, cadence_ms=1000) as running:
         sink = await running.venue.sink()
         sink.connected()
         for number in range(1, 101):
@@ -57,8 +57,11 @@ async def test_updates_that_had_no_message_of_their_own_are_counted(bus: Bus) ->
         await running.public.first(lambda ticker: ticker.last == 101.0)
         said = [ticker for ticker in running.public.said if ticker.last is not None]
         assert sum(1 + ticker.conflated for ticker in said) == 101
-        assert running.context.status.conflated == sum(ticker.conflated for ticker in said) >= 98
-        assert running.public.times[-1] - running.public.times[-2] > 0.15
+        conflated = sum(ticker.conflated for ticker in said)
+        assert conflated >= 98
+        await running.counted(lambda status: status.conflated == conflated)
+        # Half of the cadence: on a busy machine one may arrive late.
+        assert running.public.times[-1] - running.public.times[-2] > 0.5
 
 
 async def test_what_was_said_before_an_interruption_is_not_mixed_with_what_comes_after(bus: Bus) -> None:

@@ -67,7 +67,7 @@ async def test_frames_are_in_flight_side_by_side_and_the_rest_follows_in_larger_
         assert in_flight(body) == MOST
         await seen.until(lambda: consecutive(seen, 0, 6000))
         assert len(seen.messages) - before < MOST + 100
-        assert body.context.status.items == 6000
+        await body.counted(lambda status: status.items == 6000)
 
 
 async def test_a_hole_shows_and_is_repaired_though_the_feed_was_waiting(bus: Bus) -> None:
@@ -76,7 +76,7 @@ async def test_a_hole_shows_and_is_repaired_though_the_feed_was_waiting(bus: Bus
         await live(body, seen, 10)
         push(body.sink, trades(15, 16))
         await seen.until(lambda: consecutive(seen, 0, 16))
-        assert body.context.status.repaired == 5
+        await body.counted(lambda status: status.repaired == 5)
         push(body.sink, trades(16, 18))
         await seen.until(lambda: consecutive(seen, 0, 18))
 
