@@ -141,8 +141,7 @@ async def pipeline(
 ) -> AsyncIterator[Pipeline]:
     """A broker's and a simulator's pipeline, with its data in `folder`; every service is stopped at the end.
 
-    `config` is a tickwire.toml with `{gateway}` for where the simulator is. A loaded machine may stall for longer than
-    a short lease, which is then lost; that loses nothing, but a test that counts subscriptions wants a longer one.
+    `config` is a tickwire.toml with `{gateway}` for where the simulator is. A busy machine may lose short leases.
     """
     file = folder / "tickwire.toml"
     file.write_text(config.format(gateway=simulator.url))
