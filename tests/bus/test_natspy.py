@@ -19,7 +19,6 @@ import trustme
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.transport import TcpTransport
-from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
 
 from support.brokers import Server
 from support.ports import free_port
@@ -218,44 +217,6 @@ async def test_no_login_is_sent_in_plain_text_where_tls_is_wanted() -> None:
 async def test_what_a_publisher_calls_a_status_is_taken_for_the_brokers() -> None:
     """`_process_msg` removes it from stored messages: see test_malformed_messages for what that is good for."""
     assert Client()._is_control_message(b"", {"Status": "100", "Description": "Idle Heartbeat"})
-
-
-async def test_an_ordered_consumer_reset_before_its_first_message_keeps_its_start(
-    broker: str,
-) -> None:
-    client = BusClient()
-    async with asyncio.timeout(60):
-        await client.connect(broker)
-        jetstream = client.jetstream()
-        await jetstream.add_stream(StreamConfig(name="RESET", subjects=["reset"]))
-        for number in range(3):
-            await jetstream.publish("reset", str(number).encode())
-        firsts = []
-        for patched in (False, True):
-            heard: asyncio.Queue[bytes] = asyncio.Queue()
-
-            async def take(message: Msg, heard: asyncio.Queue[bytes] = heard) -> None:
-                heard.put_nowait(message.data)
-
-            consumer = await jetstream.subscribe(
-                "reset",
-                stream="RESET",
-                cb=take,
-                ordered_consumer=True,
-                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-                config=ConsumerConfig(opt_start_seq=4),
-            )
-            if patched:
-                client.start_ordered(consumer, 4)
-            state = consumer._sub._jsi
-            assert state is not None
-            await state.reset_ordered_consumer(state._sseq + 1)
-            if patched:
-                await jetstream.publish("reset", b"3")
-            firsts.append(await heard.get())
-            await consumer.unsubscribe()
-        await client.close()
-    assert firsts == [b"0", b"3"]
 
 
 async def test_a_broker_that_is_away_leaves_a_task_that_connects_again_and_a_server() -> None:

@@ -20,7 +20,7 @@ from nats.aio.subscription import DEFAULT_SUB_PENDING_MSGS_LIMIT, Subscription
 from nats.js import JetStreamContext
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
-from tickwire.bus import graceful_close, security
+from tickwire.bus import graceful_close, ordered_consumers, security
 from tickwire.bus.connection_events import ConnectionEvents, UrlSource
 from tickwire.bus.decoding import Undecodable
 from tickwire.bus.natspy import BusClient
@@ -184,21 +184,21 @@ class Bus:
         policy: DeliverPolicy = DeliverPolicy.ALL,
         start_sequence: int | None = None,
     ) -> JetStreamContext.PushSubscription:
-        """Consume a stream in order with a callback, without acknowledgements.
+        """Consume a stream in order with a callback, without acknowledgements, until it is unsubscribed.
 
-        The heartbeat of 1 s makes it notice a broker restart at once; without, it was silent for about 14 s. A message
-        for which `callback` raises BadRequest is skipped.
+        A consumer that falls silent or misses a message is made again (`ordered_consumers`). The broker pauses while
+        messages wait for `callback`: about 32 MiB. A message for which it raises BadRequest is skipped.
         """
         subscription = await self.jetstream.subscribe(
             subject,
             stream=stream,
             cb=self.undecodable.guarded(callback),
             ordered_consumer=True,
-            idle_heartbeat=1,
+            idle_heartbeat=ordered_consumers.HEARTBEAT_S,
             deliver_policy=DeliverPolicy.BY_START_SEQUENCE if start_sequence else policy,
             config=ConsumerConfig(opt_start_seq=start_sequence) if start_sequence else None,
         )
-        self.client.start_ordered(subscription, start_sequence)
+        ordered_consumers.watch(subscription)
         return subscription
 
     def storage_trouble(self) -> str | None:
@@ -209,7 +209,7 @@ class Bus:
     def silent_consumer(self) -> str | None:
         """Names an ordered consumer whose heartbeats are missing; None when all deliver."""
         now = time.monotonic()
-        for heard in self.client.ordered_heard():
+        for heard in ordered_consumers.heard_at(self.client):
             if now - heard > DEAF_S:
                 return f"a consumer has been silent for {now - heard:.0f} s: is its stream there? see `tickwire status`"
         return None

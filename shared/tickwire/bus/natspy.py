@@ -1,4 +1,6 @@
-"""Every patch of nats-py 2.16 but that of its import (`deferred_aiohttp`), and all use of its private names.
+"""The patches of nats-py 2.16 and the use of its private names.
+
+Elsewhere are the patches of its import (`deferred_aiohttp`) and of ordered consumers (`ordered_consumers`).
 
 nats-py is pinned exactly. Each behaviour that is changed here has a test in tests/bus/test_natspy.py or
 test_natspy_services.py, which fails when a newer version behaves otherwise: then the patch can go or must change. Where
@@ -20,8 +22,8 @@ no address is given, no upstream issue was found.
   a `tls://` URL (https://github.com/nats-io/nats.py/pull/912 repairs the same in nats-core, another package).
 - `_connect_command` sets `_over_ssl`: asyncio warns at the end of each TLS connection otherwise
   (https://github.com/nats-io/nats.py/issues/574).
-- `start_ordered` sets the sequence: an ordered consumer that is reset before its first message begins at the first
-  message of the stream.
+- `_process_msg` hides from nats-py that the broker waits for flow control while messages wait for the callback: nats-py
+  would ask for more.
 - `reconnecting` and `forget_server` let `graceful_close` end an attempt to reconnect, which can lose a cancellation
   (https://github.com/python/cpython/issues/86296), and keep `close()` from writing to a closed socket, which uvloop
   refuses.
@@ -32,7 +34,6 @@ no address is given, no upstream issue was found.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -54,6 +55,8 @@ _VERSION = b"NATS/1.0"
 _PLAIN = _VERSION + _CRLF
 _STORED = b"$JS.ACK."
 """The reply subject of a message from a stream begins with this."""
+_STALLED = b"Nats-Consumer-Stalled"
+"""In a heartbeat of a consumer that waits for flow control: the subject to confirm on."""
 
 
 DirectCallback = Callable[[bytes, bytes, bytes], None]
@@ -74,8 +77,6 @@ class BusClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ordered: dict[Subscription, float] = {}
-        """When each ordered consumer last received a message or heartbeat, monotonic s."""
         self._direct: dict[int, DirectCallback] = {}
         """By number of a subscription, what its messages are passed to."""
 
@@ -141,21 +142,6 @@ class BusClient(Client):
         await self._flush_pending(force_flush=True)
         await super().flush(timeout)
 
-    def start_ordered(self, consumer: JetStreamContext.PushSubscription, start_sequence: int | None) -> None:
-        """Watch an ordered consumer for silence, and make a reset before its first message keep `start_sequence`."""
-        subscription = consumer._sub
-        self._ordered[subscription] = time.monotonic()
-        self.ordered_heard()
-        state = subscription._jsi
-        if start_sequence and state is not None:
-            state._sseq = max(state._sseq, start_sequence - 1)
-
-    def ordered_heard(self) -> list[float]:
-        """When each ordered consumer that is still subscribed last received a message or heartbeat, monotonic s."""
-        # nats-py marks the end of a subscription at another object than the one that receives messages.
-        self._ordered = {each: at for each, at in self._ordered.items() if self._subs.get(each._id) is each}
-        return list(self._ordered.values())
-
     @property
     def reconnecting(self) -> asyncio.Task[None] | None:
         """The task that connects again, running or ended."""
@@ -210,8 +196,8 @@ class BusClient(Client):
             return
         if headers:
             headers = cleaned(headers, stored=reply.startswith(_STORED))
-        if (subscription := self._subs.get(sid)) in self._ordered and subscription is not None:
-            self._ordered[subscription] = time.monotonic()
+            if _STALLED in headers and (behind := self._subs.get(sid)) is not None and behind.pending_msgs:
+                headers = headers.replace(_STALLED, b"Tickwire-Stalled")
         await super()._process_msg(sid, _text(subject), _text(reply), data, headers)
 
 
