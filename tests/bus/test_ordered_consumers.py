@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import nats.errors
 import pytest
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
@@ -34,16 +35,35 @@ class Unlucky(BusClient):
     refusals = 0
     """So often a subscription cannot be sent."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._making: set[asyncio.Task[Msg]] = set()
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         if self.lost and reply.startswith(b"$JS.ACK."):
             self.lost -= 1
             return
         await super()._process_msg(sid, subject, reply, data, headers)
 
-    async def request(self, subject: str, *args: Any, **options: Any) -> Msg:
-        if subject.startswith(CREATE):
-            await asyncio.sleep(self.answers_after_s)
-        return await super().request(subject, *args, **options)
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        if not subject.startswith(CREATE):
+            return await super().request(subject, payload, timeout, old_style, headers)
+        self._making.add(made := asyncio.create_task(self._made_late(subject, payload)))
+        await asyncio.wait({made}, timeout=timeout)
+        if not made.done():
+            raise nats.errors.TimeoutError
+        return made.result()
+
+    async def _made_late(self, subject: str, payload: bytes) -> Msg:
+        await asyncio.sleep(self.answers_after_s)
+        return await super().request(subject, payload, timeout=5)
 
     async def _send_subscribe(self, sub: Subscription) -> None:
         if self.refusals:
@@ -167,7 +187,7 @@ async def test_the_broker_pauses_while_messages_wait_for_the_callback(broker: st
 async def test_a_broker_that_takes_seconds_to_make_a_consumer_is_waited_for(broker: str) -> None:
     async with reading(broker) as read:
         await read.open(watched=True)
-        read.client.answers_after_s = 4.0
+        read.client.answers_after_s = 3.5
         await read.forget_consumers()
         await read.publish(1)
         assert await read.next(1) == [1]

@@ -36,10 +36,10 @@ log = logs.get(__name__)
 HEARTBEAT_S = 1.0
 SILENT_S = 2.5
 """Without a message or heartbeat for so long, a consumer is made again: two heartbeats are missing."""
-CREATE_S = 5.0
-"""How long the broker may take to make a consumer."""
-FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.25, 5.0
-"""Delays before a consumer is made again after the second failure in a row; the first time it is made at once."""
+CREATE_S = 3.0
+"""How long the broker's answer is awaited when a consumer is made: a cluster without a leader loses the request."""
+FIRST_AGAIN_S, LONGEST_AGAIN_S = 0.5, 5.0
+"""Delays before a consumer is made again, once making it has failed; they are time for one that is made late."""
 CHECK_S = 0.25
 """How often it is looked whether the broker is back."""
 
@@ -102,6 +102,7 @@ class OrderedState(JetStreamContext._JSI):
 
     async def reset_ordered_consumer(self, sseq: int | None) -> bool:
         """Have the consumer made again. What comes of it until then is dropped."""
+        self._failure = "messages are missing"
         self._wrong.set()
         return True
 
@@ -129,18 +130,19 @@ class OrderedState(JetStreamContext._JSI):
                     if backoff.failures:
                         self._failures.occurs(error=self._failure)
                     await asyncio.sleep(backoff.next())
-                    await self._make_again()
+                    if self._wrong.is_set() or self._left_s() <= 0:
+                        await self._make_again()
         except Exception as error:  # noqa: BLE001
             # A bug, which must end the process rather than this task alone.
             await self._conn._error_cb(error)
 
     async def _is_delivering(self) -> bool:
         """Wait until the consumer does not deliver, or at most until it could be silent; whether it delivers."""
+        return not await lifecycle.pause(self._wrong, max(self._left_s(), 0.0)) and self._left_s() > 0
 
-        def left_s() -> float:
-            return max(self.heard, self._made) + SILENT_S - time.monotonic()
-
-        return not await lifecycle.pause(self._wrong, max(left_s(), 0.0)) and left_s() > 0
+    def _left_s(self) -> float:
+        """How long until the consumer counts as silent, s."""
+        return max(self.heard, self._made) + SILENT_S - time.monotonic()
 
     async def _make_again(self) -> None:
         """Make the consumer anew, from the message after the last that arrived, and with an inbox of its own."""
@@ -157,7 +159,7 @@ class OrderedState(JetStreamContext._JSI):
             await client._send_subscribe(subscription)
             made = await cancellable(self._js._jsm.add_consumer(self._stream, config=config, timeout=CREATE_S))
         except TimeoutError as error:
-            # It may be made later, and deliver then.
+            # It may be made late, and deliver then.
             self._failure = repr(error)
         except (nats.errors.Error, OSError, RuntimeError) as error:
             # uvloop raises RuntimeError where a socket is closed.
@@ -166,7 +168,7 @@ class OrderedState(JetStreamContext._JSI):
         else:
             self._failure = "no heartbeat arrives"
             self._psub._consumer = made.name
-        self._made = time.monotonic()
+            self._made = time.monotonic()
 
     def _switch_inbox(self, subscription: Subscription) -> None:
         """Give a subscription a new number and subject: what still comes of the old consumer is ignored."""
