@@ -110,7 +110,7 @@ class Bus:
 
         `decode` makes a chunk of bytes; a chunk has `chunk` (its number from 0) and `more`. Raises as
         `request` does, and RequestTimeout when a chunk is missing or the connection is lost. The broker ends that of a
-        reader which is 64 MiB behind.
+        reader which is 64 MiB behind: ask for less at once.
         """
         async with self._inbox() as inbox, self._ended_with_connection(inbox):
             await inbox.ask(subject, messages.encode_request(message))

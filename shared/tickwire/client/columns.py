@@ -1,4 +1,8 @@
-"""Candles from the cache in columns: requested as MessagePack, a chunk at a time."""
+"""Candles from the cache in columns: requested as MessagePack, a page of so many rows at a time.
+
+The broker keeps what a reader has not taken yet, and ends the connection of one that is 64 MiB behind. So the next page
+is requested when the one before was taken: no more than that is on its way (docs/decisions/0034).
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from tickwire.bus.connection import Bus
 from tickwire.model.messages import CandleColumns, CandlesRequest, Row
 from tickwire.model.subjects import Key
 
+PAGE_ROWS = 200_000
+"""Rows of one reply: 9.6 MB, if the cache cannot pack them; several replies may come over one connection."""
 _decode = msgspec.msgpack.Decoder(CandleColumns).decode
 
 
@@ -41,8 +47,55 @@ def chunks(
 
 
 async def requested(bus: Bus, request: CandlesRequest) -> AsyncGenerator[CandleColumns, None]:
-    """Chunks of the reply to a request for columns; waits for an absent cache."""
-    found = bus.service_wait.items(lambda: bus.request_chunks("cache.get", request, _decode))
-    async with aclosing(found) as parts:
-        async for part in parts:
-            yield part
+    """Chunks of what a request for columns selects, at least one; waits for an absent cache.
+
+    Each page is of the file as it is then. Raises as `Bus.request_chunks` does.
+    """
+    left = sys.maxsize if request.limit is None else request.limit
+    if request.last and left > PAGE_ROWS:
+        request = msgspec.structs.replace(request, since=await _begin_of_last(bus, request, left), last=False)
+    is_first = True
+    while True:
+        limit = min(left, PAGE_ROWS)
+        rows, newest = 0, None
+        async with aclosing(_reply(bus, msgspec.structs.replace(request, limit=limit))) as parts:
+            async for part in parts:
+                if part.count:
+                    rows, newest = rows + part.count, _last_date(part)
+                if part.count or is_first:
+                    yield part
+                is_first = False
+        left -= rows
+        if rows < limit or not left or newest is None:
+            return
+        request = msgspec.structs.replace(request, since=newest + 1)
+
+
+async def _begin_of_last(bus: Bus, request: CandlesRequest, rows: int) -> int | None:
+    """When the newest `rows` rows that a request selects begin; its own `since` if it selects no more."""
+    until = request.until
+    while rows:
+        limit, count, first = min(rows, PAGE_ROWS), 0, None
+        page = msgspec.structs.replace(request, until=until, limit=limit, compact=True)
+        async with aclosing(_reply(bus, page)) as parts:
+            async for part in parts:
+                count += part.count
+                first = _first_date(part) if first is None and part.count else first
+        if count < limit or first is None:
+            return request.since
+        until, rows = first, rows - limit
+    return until
+
+
+def _reply(bus: Bus, request: CandlesRequest) -> AsyncGenerator[CandleColumns, None]:
+    return bus.service_wait.items(lambda: bus.request_chunks("cache.get", request, _decode))
+
+
+def _first_date(part: CandleColumns) -> int:
+    return int.from_bytes(part.dates[:8], "little", signed=True)
+
+
+def _last_date(part: CandleColumns) -> int:
+    if part.step:
+        return _first_date(part) + part.step * (part.count - 1)
+    return int.from_bytes(part.dates[-8:], "little", signed=True)

@@ -63,7 +63,9 @@ class Coverage(Struct, frozen=True, kw_only=True):
 class CandlesRequest(Struct, frozen=True, kw_only=True):
     """`cache.get`: the rows that open in `[since, until)`, the first `limit` of them, with `last` the newest.
 
-    `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns); columns may be packed if `compact`.
+    `format` is `rows` (JSON) or `columns` (MessagePack, see CandleColumns); columns may be packed if `compact`. The
+    broker ends the connection of a reader that is 64 MiB behind: request millions of rows in pages, by a `limit` of
+    200,000 for instance, each with `since` the time of the last row before it + 1.
     """
 
     exchange: Exchange
