@@ -299,3 +299,24 @@ def keys_of(first: str, second: str, count: int) -> list[str]:
     """Names of leases that the first instance claims before the second, which moves none of them."""
     names = map(str, range(1000))
     return [key for key in names if weight(first, key) > weight(second, key)][:count]
+
+
+async def test_a_session_that_ends_with_an_error_is_not_reported_lost_later(
+    bus: Bus, broker: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As that of a service which starts anew in the same process, because its broker has changed."""
+
+    class Changed(Exception):
+        pass
+
+    with pytest.raises(ExceptionGroup):
+        async with joined(broker, "one", 1.0) as leases:
+            await leases.session.opened.wait()
+            raise Changed
+    async with joined(broker, "two", 1.0) as others:
+        await others.known.wait()
+        assert "one" in others.members
+        # By then that of the first would have been denied.
+        while "one" in others.members:
+            await others.changed()
+    assert "session lost" not in caplog.text

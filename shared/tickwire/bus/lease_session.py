@@ -77,20 +77,24 @@ class Session:
         From `stop` on others are told that this instance claims nothing any more.
         """
         renewals: set[asyncio.Task[None]] = set()
-        async with asyncio.TaskGroup() as group:
-            leaving = group.create_task(self._leave(stop))
-            while not closed.is_set():
-                if self.id:
-                    # Not awaited: one whose acknowledgement was lost must not hold up the next.
-                    renewals.add(renewal := group.create_task(self._renew()))
-                    renewal.add_done_callback(renewals.discard)
-                elif not stop.is_set():
-                    await lifecycle.until_stopped(closed, self._open())
-                await lifecycle.pause(closed, self._bucket.ttl_s / RENEWALS_PER_TTL)
-            for task in (leaving, *renewals):
-                task.cancel()
-        if self.id:
+        try:
+            async with asyncio.TaskGroup() as group:
+                leaving = group.create_task(self._leave(stop))
+                while not closed.is_set():
+                    if self.id:
+                        # Not awaited: one whose acknowledgement was lost must not hold up the next.
+                        renewals.add(renewal := group.create_task(self._renew()))
+                        renewal.add_done_callback(renewals.discard)
+                    elif not stop.is_set():
+                        await lifecycle.until_stopped(closed, self._open())
+                    await lifecycle.pause(closed, self._bucket.ttl_s / RENEWALS_PER_TTL)
+                for task in (leaving, *renewals):
+                    task.cancel()
+        finally:
+            # Also when cancelled: its timer would report the loss of a session that nobody uses.
+            session = self.id
             self._end()
+        if session:
             try:
                 await self._bucket.end_session(self._revision)
             except nats.errors.Error as error:
