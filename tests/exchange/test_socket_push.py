@@ -119,6 +119,8 @@ async def test_all_frames_arrive_in_order_without_a_task_of_ccxt() -> None:
         await socket.until(lambda: len(socket.frames) >= len(frames))
         assert socket.frames == frames
         assert socket.receives == 0
+        # All that was counted as unread has been read.
+        assert socket.client.connection._conn.protocol._payload._size == 0
 
 
 async def test_more_than_the_buffer_of_aiohttp_holds_arrives_whole() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from ccxt.async_support.base.ws.cache import ArrayCache
 
 from support.loopback import Loopback, loopback, market, settings
 from support.venues import PATHS, Memory
+from tickwire.exchange.ccxt_patches.socket_hooks import Hooks
 from tickwire.model.feeds import Feed, Trade
 from tickwire.streamer.subscriptions.live_venue import LiveVenue, open_live_venue
 
@@ -93,13 +94,13 @@ async def watched(exchange: Loopback, venue: str) -> None:
     await exchange.until(lambda: bool(exchange.heard))
 
 
-def opened(exchange: Loopback, venue: str) -> AbstractAsyncContextManager[LiveVenue]:
-    """The venue at that exchange, without dialects: ccxt parses every frame."""
+def opened(exchange: Loopback, venue: str, hooks: Hooks = PATHS["resolve"]) -> AbstractAsyncContextManager[LiveVenue]:
+    """The venue at that exchange; by default without dialects: ccxt parses every frame."""
     speech = SPEECH[venue]
     markets = [market(speech.symbol, speech.market_id, **MARKETS.get(venue, {}))]
     if venue == "coinbase":
         markets.append(market("BTC/USDC", "BTC-USDC"))
-    return open_live_venue(venue, settings(exchange.url, venue, markets), hooks=PATHS["resolve"])
+    return open_live_venue(venue, settings(exchange.url, venue, markets), hooks=hooks)
 
 
 def expected(number: int) -> tuple[str, int, float, float]:
@@ -144,6 +145,47 @@ async def test_three_thousand_frames_in_one_write_are_three_thousand_trades_in_o
     assert once == [expected(number) for number in range(COUNT * several + 1)]
     assert len(memory.items) - len(once) <= 1, "the repetition, which the order of trades drops"
     assert memory.told == ["connected"]
+
+
+class Calls(Memory):
+    """A sink that remembers its calls, too: the number of items, or what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[int | str] = []
+
+    def take(self, items: Sequence[Any], received: int) -> None:
+        self.calls.append(len(items))
+        super().take(items, received)
+
+    def _tell(self, what: str, reason: str) -> None:
+        self.calls.append(what)
+        super()._tell(what, reason)
+
+
+@pytest.mark.parametrize("venue", ["bybit", "coinbase", "gate", "kraken"])
+async def test_trades_of_frames_that_arrive_together_are_passed_on_together(venue: str) -> None:
+    memory = Calls()
+    feed = Feed("trade", venue, SPEECH[venue].symbol)
+    async with loopback() as exchange, opened(exchange, venue, PATHS["typed"]) as at, at.watching(feed, memory):
+        await watched(exchange, venue)
+        exchange.push([SPEECH[venue].says([0])])
+        await memory.get(1)
+        exchange.push([SPEECH[venue].says([number]) for number in range(1, COUNT + 1)])
+        await memory.until(lambda: len(memory.items) > COUNT)
+    assert told(memory.items) == [expected(number) for number in range(COUNT + 1)]
+    assert len(memory.calls) < COUNT / 20
+
+
+async def test_trades_before_a_missing_frame_are_passed_on_before_the_interruption() -> None:
+    """coinbase numbers its frames; the ones after the hole are of the socket that is given up."""
+    memory = Calls()
+    feed = Feed("trade", "coinbase", "BTC/USD")
+    async with loopback() as exchange, opened(exchange, "coinbase", PATHS["typed"]) as at, at.watching(feed, memory):
+        await watched(exchange, "coinbase")
+        exchange.push([coinbase([number]) for number in (0, 1, 2, 4, 5)])
+        await memory.until(lambda: "disconnected" in memory.told)
+    assert memory.calls[:3] == ["connected", 3, "disconnected"]
 
 
 async def test_a_symbol_that_the_exchange_calls_otherwise_has_its_trades() -> None:

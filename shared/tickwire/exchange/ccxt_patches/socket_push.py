@@ -10,10 +10,14 @@ Upstream: no issue found.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import WSMsgType
+from ccxt.async_support.base.ws.client import MSG_SIZE_OVERHEAD
 
+from tickwire.exchange.ccxt_patches.monotonic_time import monotonic_ms
 from tickwire.exchange.ccxt_types import CcxtClient
 from tickwire.observe import logs
 
@@ -22,9 +26,12 @@ log = logs.get(__name__)
 _PUSHED = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
 
 
-def push_frames(client: CcxtClient) -> None:
+def push_frames(
+    client: CcxtClient, gather: Callable[[], None] = lambda: None, deliver: Callable[[], None] = lambda: None
+) -> None:
     """Have the frames of a Client pushed to its `handle_message`. Call it before the client is opened.
 
+    Before several frames that arrived together `gather` is called, and `deliver` after them.
     Where aiohttp has other internals than expected, ccxt's loop reads the socket, which is logged.
     """
     pushing: _Pushing | None = None
@@ -33,7 +40,7 @@ def push_frames(client: CcxtClient) -> None:
     def on_receive_loop() -> None:
         nonlocal pushing
         if pushing is None and not client.closed():
-            pushing = _Pushing(client, loop)
+            pushing = _Pushing(client, loop, gather, deliver)
             pushing.begin()
         else:
             loop()
@@ -49,10 +56,12 @@ def push_frames(client: CcxtClient) -> None:
 class _Pushing:
     """aiohttp's parser of one socket (its `WebSocketReader`), with what follows each of its calls."""
 
-    def __init__(self, client: CcxtClient, loop: Any) -> None:
+    def __init__(self, client: CcxtClient, loop: Any, gather: Callable[[], None], deliver: Callable[[], None]) -> None:
         self._client = client
         self._loop = loop
         """Reads the socket from then on."""
+        self._gather = gather
+        self._deliver = deliver
         self._pushes = False
         self._parser: Any = None
         self._queue: Any = None
@@ -92,11 +101,40 @@ class _Pushing:
 
     def _drain(self) -> None:
         buffer = self._queue._buffer
-        while self._pushes and buffer and buffer[0][0].type in _PUSHED and not self._client.closed():
-            try:
-                # Returns at once: there is something to read.
-                self._queue.read().send(None)
-            except StopIteration as read:
-                self._client.handle_message(read.value)
+        if several := len(buffer) > 1:
+            self._gather()
+        try:
+            while self._pushes and buffer and buffer[0][0].type in _PUSHED and not self._client.closed():
+                if len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
+                    self._handle_texts(buffer)
+                else:
+                    self._handle_one()
+        finally:
+            if several:
+                self._deliver()
         if buffer or self._queue.is_eof():
             self.end()
+
+    def _handle_one(self) -> None:
+        try:
+            # Returns at once: there is something to read.
+            self._queue.read().send(None)
+        except StopIteration as read:
+            self._client.handle_message(read.value)
+
+    def _handle_texts(self, buffer: deque[Any]) -> None:
+        """Handle the texts at the head of the buffer, but not its last frame, which takes on their size.
+
+        As ccxt's `receive_loop`: aiohttp counts what is read, and then goes on reading the socket.
+        """
+        handle, taken = self._client.handle_text_or_binary_message, 0
+        # As `Client.handle_message`, once for all.
+        self._client.last_message_at = monotonic_ms()
+        try:
+            while self._pushes and len(buffer) > 1 and buffer[0][0].type is WSMsgType.TEXT:
+                message, size = buffer.popleft()
+                taken += size + MSG_SIZE_OVERHEAD
+                handle(message.data)
+        finally:
+            message, size = buffer[0]
+            buffer[0] = message, size + taken

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from ccxt.base import errors
 
@@ -19,46 +20,81 @@ MarketFeeds = dict[tuple[bool | None, str, str, str | None], list[WatchedFeed]]
 Two markets of one book may have one name."""
 
 
-def frame_decoder(
-    dialect: Dialect, exchange: CcxtExchange, feeds: MarketFeeds, client: CcxtClient
-) -> Callable[[str | bytes, int], bool]:
-    """The text hook of a socket (`Uses.text`). `feeds` changes while the socket is open."""
-    decode, number_of = dialect.decode, dialect.frame_number
-    assert decode is not None
-    is_spot = None if dialect.is_spot_url is None else dialect.is_spot_url(client.url)
-    find = feeds.get
-    last: int | None = None
+class FrameDecoder:
+    """The text hook of a socket (`Uses.text`). `feeds` changes while the socket is open.
 
-    def follows(text: str) -> bool:
-        """Whether no frame is missing before this one; reopens the socket otherwise."""
-        nonlocal last
-        number = None if number_of is None else number_of(text)
-        if number is None:
-            return True
-        before, last = last, number
-        if before is None or number == before + 1:
-            return True
-        client.on_error(errors.NetworkError(f"frame {number} of the socket follows frame {before}"))
-        return False
+    Trades of frames that arrived together are passed on together: between `gather` and `deliver`.
+    """
 
-    def take(data: str | bytes, received: int) -> bool:
+    def __init__(self, dialect: Dialect, exchange: CcxtExchange, feeds: MarketFeeds, client: CcxtClient) -> None:
+        assert dialect.decode is not None
+        self._decode = dialect.decode
+        self._number_of = dialect.frame_number
+        self._is_spot = None if dialect.is_spot_url is None else dialect.is_spot_url(client.url)
+        self._exchange = exchange
+        self._find = feeds.get
+        self._client = client
+        self._last: int | None = None
+        self._gathers = False
+        self._gathered: dict[WatchedFeed, list[Any]] = {}
+        self._received = 0
+        """When the last of the gathered trades was received, ms."""
+
+    def take(self, data: str | bytes, received: int) -> bool:
+        """Read a frame; whether it was one of the dialect's."""
         try:
             text = data if isinstance(data, str) else data.decode()
         except UnicodeDecodeError:
             # Compressed, or of another format than text.
             return False
-        if number_of is not None and not follows(text):
+        if self._number_of is not None and not self._follows(text):
             return True
-        found = decode(text)
+        found = self._decode(text)
         if found is None:
+            # What ccxt makes of it comes after what came before.
+            self._pass_on()
             return False
         for kind, market, items, timeframe in found:
             # Data of feeds that are not watched any more is dropped, too: ccxt must not cache it.
-            for watched in find((is_spot, kind, market, timeframe), ()):
-                watched.take(client, _candles(exchange, watched, items) if kind == "candle" else items, received)
+            for watched in self._find((self._is_spot, kind, market, timeframe), ()):
+                if self._gathers and kind == "trade":
+                    self._received = received
+                    if (before := self._gathered.get(watched)) is None:
+                        self._gathered[watched] = list(items)
+                    else:
+                        before += items
+                else:
+                    made = _candles(self._exchange, watched, items) if kind == "candle" else items
+                    watched.take(self._client, made, received)
         return True
 
-    return take
+    def gather(self) -> None:
+        """Keep trades until `deliver`, which follows in the same turn of the event loop."""
+        self._gathers = True
+
+    def deliver(self) -> None:
+        """Pass on the trades that were gathered, those of each feed together."""
+        self._gathers = False
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        if self._gathered:
+            gathered, self._gathered = self._gathered, {}
+            for watched, trades in gathered.items():
+                watched.take(self._client, trades, self._received)
+
+    def _follows(self, text: str) -> bool:
+        """Whether no frame is missing before this one; reopens the socket otherwise."""
+        assert self._number_of is not None
+        number = self._number_of(text)
+        if number is None:
+            return True
+        before, self._last = self._last, number
+        if before is None or number == before + 1:
+            return True
+        self._pass_on()
+        self._client.on_error(errors.NetworkError(f"frame {number} of the socket follows frame {before}"))
+        return False
 
 
 def _candles(exchange: CcxtExchange, watched: WatchedFeed, items: Sequence[VenueCandle]) -> list[Candle]:

@@ -20,7 +20,7 @@ from tickwire.model.feeds import Feed
 from tickwire.observe import logs
 from tickwire.redaction import described
 from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
-from tickwire.streamer.subscriptions.frame_decoder import MarketFeeds, frame_decoder
+from tickwire.streamer.subscriptions.frame_decoder import FrameDecoder, MarketFeeds
 from tickwire.streamer.subscriptions.socket_places import SocketPlaces
 from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
@@ -194,10 +194,14 @@ class FrameRouter:
             subscribes=lambda: (arming.get() or leaving.get()) is not None,
         )
         observe_calls(client, calls, self._exchange.tokenBucket, self._messages_per_s, self._opening)
-        decode = frame_decoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
+        decoder = FrameDecoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
+        decode = None if decoder is None else decoder.take
         result = partial(self._take_result, client) if self.hooks.result else None
         attach(client, Uses(decode, result, partial(self.refused, client), partial(self._refuse_unaddressed, client)))
-        push_frames(client)
+        if decoder is None:
+            push_frames(client)
+        else:
+            push_frames(client, decoder.gather, decoder.deliver)
 
     def client_used(self, client: CcxtClient) -> None:
         """ccxt looked up a socket for the current subscription."""
