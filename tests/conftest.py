@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from support import programs
 from support.pipeline import CONFIG, Pipeline, pipeline
@@ -22,8 +22,9 @@ from tickwire.bus.connection import Bus, connect
 from tickwire.process.imports import uncollected
 from tickwire.settings import NatsSettings
 
-# A shared machine may stall for a second in mid-example; the suite's own timeout catches what hangs.
-settings.register_profile("tickwire", deadline=None)
+# A shared machine may stall for a second in mid-example, also while one is made; the suite's own timeout catches what
+# hangs.
+settings.register_profile("tickwire", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tickwire")
 
 # Hundreds of processes are started: without files of bytecode each of them would compile the sources anew.
