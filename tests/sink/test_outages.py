@@ -47,10 +47,11 @@ async def outage(line: Pipeline, influx: InfluxDb, *, total_s: float, away_s: fl
     async with asyncio.TaskGroup() as group:
         writing = group.create_task(writer.go_on(1000, total_s))
         await asyncio.sleep(lead)
+        already = sum(map(len, writer.written.values()))
         await influx.stop()
         await asyncio.sleep(away_s)
-        # Nobody waited: the tape went on at its pace.
-        assert sum(map(len, writer.written.values())) > 900 * (lead + away_s)
+        # Nobody waited: the tape went on, at half of its pace if the machine is busy.
+        assert sum(map(len, writer.written.values())) - already > 500 * away_s
         await influx.start()
         before = count = await counted(influx)
         async with asyncio.timeout(100):

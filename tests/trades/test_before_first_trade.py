@@ -10,7 +10,7 @@ from support.trading import trade
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds import Gap, Trade
 from tickwire.settings import StreamerSettings
-from trades.trade_feed import complete_until, consecutive, quiet, running, witness
+from trades.trade_feed import clock_from, complete_until, consecutive, halted, running, witness
 
 pytestmark = pytest.mark.actors
 
@@ -27,8 +27,9 @@ def traded(venue: ScriptedVenue, *numbers: int) -> list[Trade]:
 async def test_trades_of_an_outage_before_there_was_any_are_fetched(
     bus: Bus, sequential_ids: bool, marked: bool
 ) -> None:
-    venue, minute = quiet(sequential_ids=sequential_ids)
+    venue, minute = halted(sequential_ids=sequential_ids, before_ms=200)
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        venue.clock = clock_from(minute - 200)
         if marked:
             await seen.until(lambda: complete_until(seen, minute))
         body.sink.disconnected("cut")
@@ -49,9 +50,10 @@ async def test_trades_of_an_outage_before_there_was_any_are_fetched(
 async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before(
     bus: Bus, sequential_ids: bool
 ) -> None:
-    venue, minute = quiet(sequential_ids=sequential_ids)
+    venue, minute = halted(sequential_ids=sequential_ids, before_ms=200)
     async with witness(bus) as seen:
         async with running(bus, venue, StreamerSettings(settle_ms=50)):
+            venue.clock = clock_from(minute - 200)
             await seen.until(lambda: complete_until(seen, minute))
         missed = traded(venue, 1, 2, 3)
         venue.watched.clear()
@@ -64,9 +66,10 @@ async def test_trades_before_a_takeover_are_fetched_though_there_was_none_before
 
 @pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
 async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(bus: Bus, sequential_ids: bool) -> None:
-    venue, minute = quiet(sequential_ids=sequential_ids)
+    venue, minute = halted(sequential_ids=sequential_ids, before_ms=200)
     venue.rest.always = errors.ExchangeError("no")
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=50)) as body:
+        venue.clock = clock_from(minute - 200)
         await seen.until(lambda: complete_until(seen, minute))
         body.sink.disconnected("cut")
         traded(venue, 1, 2, 3)
@@ -79,9 +82,10 @@ async def test_what_rest_cannot_give_back_before_any_trade_is_a_gap_with_bounds(
 
 @pytest.mark.parametrize("sequential_ids", [True, False], ids=["counted", "uncounted"])
 async def test_before_any_trade_what_is_further_back_than_the_span_is_a_gap(bus: Bus, sequential_ids: bool) -> None:
-    venue, minute = quiet(sequential_ids=sequential_ids)
+    venue, minute = halted(sequential_ids=sequential_ids, before_ms=200)
     async with witness(bus) as seen:
         async with running(bus, venue, StreamerSettings(settle_ms=50)):
+            venue.clock = clock_from(minute - 200)
             await seen.until(lambda: complete_until(seen, minute))
         traded(venue, 1)
         clock = venue.clock

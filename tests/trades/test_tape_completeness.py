@@ -8,8 +8,7 @@ import time
 import pytest
 from ccxt.base import errors
 
-from support.feeds import ScriptedVenue
-from support.trading import START, trade
+from support.trading import trade
 from tickwire.bus.connection import Bus
 from tickwire.settings import StreamerSettings
 from trades.trade_feed import clock_from, complete_until, halted, push, running, witness
@@ -39,16 +38,16 @@ async def test_while_trades_may_be_missing_the_tape_does_not_say_that_it_is_comp
 
 
 async def test_while_the_socket_is_silent_the_tape_does_not_say_that_it_is_complete(bus: Bus) -> None:
-    began = time.monotonic()
-    minute = START // 60_000 * 60_000
-    venue = ScriptedVenue(silent=True, clock=lambda: minute + 59_900 + int((time.monotonic() - began) * 1000))
+    venue, end = halted(before_ms=100)
+    venue.silent = True
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(settle_ms=300)) as body:
+        began, venue.clock = time.monotonic(), clock_from(end - 100)
         while len(venue.asked) < 2:
             await asyncio.sleep(0.05)
         # 100 ms to the boundary, 300 ms to settle.
         assert all(abs(since - (began * 1000 + 400)) < 95 for since in venue.asked)
-        push(body.sink, [trade(0, timestamp=minute + 59_950)])
+        push(body.sink, [trade(0, timestamp=end - 50)])
         await seen.until(lambda: seen.ids == [0])
         venue.silent = False
-        await seen.until(lambda: complete_until(seen, minute + 60_000))
+        await seen.until(lambda: complete_until(seen, end))
         assert [message.trades == [] for message in seen.messages] == [True, False, True]

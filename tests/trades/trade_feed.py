@@ -75,17 +75,13 @@ def complete_until(seen: Witness, end: int) -> bool:
     return seen.messages[-1:] != [] and seen.messages[-1].until == end
 
 
-def quiet(*, sequential_ids: bool = True) -> tuple[ScriptedVenue, int]:
-    """A venue without trades whose clock runs, 200 ms before a minute ends, and that end."""
-    end = START // 60_000 * 60_000 + 60_000
-    return ScriptedVenue(Rest(), sequential_ids=sequential_ids, clock=clock_from(end - 200)), end
-
-
 def halted(*, sequential_ids: bool = True, before_ms: int) -> tuple[ScriptedVenue, int]:
-    """The same, but its clock stands: what a test needs may take longer than until the end of the minute."""
-    venue, end = quiet(sequential_ids=sequential_ids)
-    venue.clock = lambda: end - before_ms
-    return venue, end
+    """A venue without trades whose clock stands, so long before a minute ends, and that end.
+
+    A test lets the clock run (`clock_from`) when it is ready: that may take longer than until the end of the minute.
+    """
+    end = START // 60_000 * 60_000 + 60_000
+    return ScriptedVenue(Rest(), sequential_ids=sequential_ids, clock=lambda: end - before_ms), end
 
 
 def clock_from(at: int) -> Callable[[], int]:
