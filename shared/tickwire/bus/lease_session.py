@@ -85,8 +85,9 @@ class Session:
                         # Not awaited: one whose acknowledgement was lost must not hold up the next.
                         renewals.add(renewal := group.create_task(self._renew()))
                         renewal.add_done_callback(renewals.discard)
-                    elif not stop.is_set():
-                        await lifecycle.until_stopped(closed, self._open())
+                    elif not stop.is_set() and await lifecycle.unless_stopped(closed, self._open()):
+                        # Renewed at once: its acknowledgement may have taken most of the time that it has.
+                        continue
                     await lifecycle.pause(closed, self._bucket.ttl_s / RENEWALS_PER_TTL)
                 for task in (leaving, *renewals):
                     task.cancel()
