@@ -101,8 +101,8 @@ class Session:
             except nats.errors.Error as error:
                 log.debug("the session will expire", error=repr(error))
 
-    async def _open(self) -> None:
-        """Begin a session, which ends that of an earlier process with the same name.
+    async def _open(self) -> bool:
+        """Begin a session, which ends that of an earlier process with the same name; whether it is open.
 
         A process that has lost a session waits while another of its name has one: they would take turns for ever.
         """
@@ -111,22 +111,23 @@ class Session:
             last = await bucket.last_of(bucket.instance)
             if last is not None and self._revision and self._is_of_another(last):
                 self._trouble = "another process has the name of this instance"
-                return
+                return False
             first = await bucket.write_session(self._instance, last.revision if last else 0)
         except (nats.errors.Error, TakenOver) as error:
             self._trouble = repr(error)
             log.debug("could not open a session", error=repr(error))
-            return
+            return False
         valid_until = began + SELF_DENIAL * bucket.ttl_s
         # One that was acknowledged so late that it ends before it is renewed is not begun.
-        if self._now() < valid_until - bucket.ttl_s / RENEWALS_PER_TTL:
-            self.id = self._revision = first
-            self._renewed_at, self._valid_until = time.monotonic(), valid_until
-            self._denial = asyncio.get_running_loop().call_at(valid_until, self._deny)
-            self.opened.set()
-            self._changed(first)
-        else:
+        if self._now() >= valid_until - bucket.ttl_s / RENEWALS_PER_TTL:
             self._trouble = "the broker acknowledged the session too late"
+            return False
+        self.id = self._revision = first
+        self._renewed_at, self._valid_until = time.monotonic(), valid_until
+        self._denial = asyncio.get_running_loop().call_at(valid_until, self._deny)
+        self.opened.set()
+        self._changed(first)
+        return True
 
     async def _renew(self) -> None:
         bucket, session, revision, began = self._bucket, self.id, self._revision, self._now()
