@@ -320,3 +320,24 @@ async def test_a_session_that_ends_with_an_error_is_not_reported_lost_later(
         while "one" in others.members:
             await others.changed()
     assert "session lost" not in caplog.text
+
+
+async def test_a_session_that_the_broker_is_late_to_expire_is_ended_by_the_others(bus: Bus, broker: str) -> None:
+    """A broker whose clock is set back by an hour expires what was written before an hour late; here: never."""
+    dead = b'{"instance":"dead","service":"test","host":"h","pid":1,"started":0}'
+    ack = await bus.jetstream.publish("$KV.LEASES.test.instance.dead", dead, headers={"Nats-TTL": "never"})
+    await bus.jetstream.publish("$KV.LEASES.test.lease.key", b'{"holder":"dead","since":0,"session":%d}' % ack.seq)
+    async with joined(broker, "one", 1.0) as leases:
+        held = asyncio.Event()
+
+        async def work(lease: Lease) -> None:
+            held.set()
+            await lease.stop.wait()
+
+        stop = asyncio.Event()
+        holding = asyncio.create_task(leases.hold("key", work, stop))
+        async with asyncio.timeout(30):
+            await held.wait()
+        assert leases.members == {"one"}
+        stop.set()
+        await holding

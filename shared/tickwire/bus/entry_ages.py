@@ -3,7 +3,8 @@
 Before sessions every entry expired by the bucket's `max_age`, and its holder renewed it. Instances of such a version
 may still run while a system is upgraded, and anybody may write an entry that cannot be decoded. Such an entry has no
 TTL of its own: it holds while it is younger than the TTL. An entry that has one is silent when neither a renewal nor
-the marker of its expiry was delivered for two TTLs: the marker was missed.
+the marker of its expiry was delivered for two TTLs (its own, where that is longer: instances may be configured unlike):
+the marker was missed, or the broker's clock went back, which expires what was written before as much later.
 """
 
 from __future__ import annotations
@@ -42,13 +43,10 @@ class EntryAges:
 
     def due(self) -> list[Entry]:
         """The untimed entries that were not renewed for a TTL."""
-        return self._older(self._untimed, self._ttl_s)
+        oldest = time.monotonic() - self._ttl_s
+        return [each.entry for each in self._untimed.values() if each.at <= oldest]
 
     def silent(self) -> list[Entry]:
         """The entries with a TTL of which nothing was delivered for two TTLs."""
-        return self._older(self._timed, 2 * self._ttl_s)
-
-    @staticmethod
-    def _older(seen: dict[str, _Seen], seconds: float) -> list[Entry]:
-        oldest = time.monotonic() - seconds
-        return [each.entry for each in seen.values() if each.at <= oldest]
+        now = time.monotonic()
+        return [each.entry for each in self._timed.values() if each.at <= now - 2 * max(self._ttl_s, each.entry.ttl_s)]

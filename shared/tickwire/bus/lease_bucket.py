@@ -49,6 +49,12 @@ class Entry(NamedTuple):
         """Whether the broker removes it when it is not renewed."""
         return _TTL in self.headers
 
+    @property
+    def ttl_s(self) -> int:
+        """How long it lasts that is not renewed, s; 0 if it does not say."""
+        stated = self.headers.get(_TTL, "").removesuffix("s")
+        return int(stated) if stated.isdecimal() else 0
+
 
 class LeaseBucket:
     """The leases and instances of one service, as one instance reads and writes them."""

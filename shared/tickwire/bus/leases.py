@@ -197,7 +197,12 @@ class Leases:
                 for entry in self._ages.due():
                     await self._bucket.expire(entry)
                 for entry in self._ages.silent():
-                    self._observe_instance(await self._bucket.reread(entry))
+                    last = await self._bucket.reread(entry)
+                    if last.revision == entry.revision and not last.gone:
+                        # Not renewed, and not expired: the broker's clock went back.
+                        await self._bucket.expire(last)
+                    else:
+                        self._observe_instance(last)
             except nats.errors.Error as error:
                 log.debug("old entries cannot be looked at yet", error=repr(error))
 
