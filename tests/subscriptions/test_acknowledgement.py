@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.streamer.subscriptions.acknowledgement import acknowledges, request_id
+from tickwire.streamer.subscriptions.acknowledgement import answer_of, request_id, request_of
 
 pytestmark = pytest.mark.pure
 
@@ -60,6 +60,12 @@ ANSWERS: list[tuple[str, Any, Any]] = [
         {"event": "bts:subscription_succeeded", "channel": "live_trades_btcusd", "data": {}},
     ),
 ]  # fmt: skip
+
+
+def acknowledges(sent: object, text: str | bytes) -> bool:
+    """Whether a frame acknowledges a message that subscribes."""
+    answer = answer_of(text)
+    return answer is not None and answer.acknowledges(request_of(sent))
 
 
 @pytest.mark.parametrize(("sent", "said"), [each[1:] for each in ANSWERS], ids=[each[0] for each in ANSWERS])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -27,25 +27,47 @@ def request_id(sent: object) -> str | None:
     return None if found is None else str(found)
 
 
-def acknowledges(sent: object, text: str | bytes) -> bool:
-    """Whether a frame acknowledges a request to subscribe. `sent` is the request before ccxt encodes it as JSON."""
+class Request(NamedTuple):
+    """A request to subscribe: its id, and the texts that name what is requested."""
+
+    id: str | None
+    names: frozenset[str]
+
+
+class Answer(NamedTuple):
+    """What a frame may acknowledge: requests with one of these ids, or of which it has all names."""
+
+    ids: frozenset[str]
+    names: frozenset[str]
+
+    def acknowledges(self, request: Request) -> bool:
+        """Whether it acknowledges a request."""
+        return request.id in self.ids or (bool(request.names) and request.names <= self.names)
+
+
+def request_of(sent: object) -> Request:
+    """What is to be acknowledged of a message, given as it is before ccxt encodes it as JSON."""
+    own = request_id(sent)
+    texts = (text for text in _texts(sent, keys=False) if not _VERB.fullmatch(text) and text != own)
+    return Request(own, frozenset(texts))
+
+
+def answer_of(text: str | bytes) -> Answer | None:
+    """What a frame may acknowledge; None for nothing. Read once, however many requests wait for an answer."""
     text = text if isinstance(text, str) else text.decode(errors="replace")
     if not _MAY_BE.search(text):
-        return False
+        return None
     try:
         frame = msgspec.json.decode(text)
     except (msgspec.DecodeError, RecursionError):
-        return False
+        return None
     # An empty list of what was subscribed: the request was understood, but the venue has no such channel.
     if type(frame) is not dict or _refuses(frame) or frame.get("result") == []:
-        return False
-    request = request_id(sent)
-    if request is not None and any(str(frame[name]) == request for name in IDS if name in frame):
-        return True
-    texts = set(_texts(frame))
-    requested = {text for text in _texts(sent, keys=False) if not _VERB.fullmatch(text) and text != request}
+        return None
+    texts = frozenset(_texts(frame))
     confirms = any(_VERB.fullmatch(each) and not each.lower().startswith("un") for each in texts)
-    return confirms and bool(requested) and requested <= texts
+    ids = frozenset(str(frame[name]) for name in IDS if name in frame)
+    return Answer(ids, texts if confirms else frozenset())
 
 
 def _refuses(frame: dict[str, Any]) -> bool:

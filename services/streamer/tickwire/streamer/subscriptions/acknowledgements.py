@@ -10,7 +10,7 @@ from ccxt.base import errors
 
 from tickwire.exchange.ccxt_types import CcxtClient
 from tickwire.process.backoff import delay_s
-from tickwire.streamer.subscriptions.acknowledgement import acknowledges, request_id
+from tickwire.streamer.subscriptions.acknowledgement import answer_of, request_of
 from tickwire.streamer.subscriptions.subscription import Subscription
 
 LONGEST_S = 60.0
@@ -46,17 +46,17 @@ class Acknowledgements:
             within_s = delay_s(subscription.timeouts + 1, within_s, LONGEST_S)
         self._waiting.setdefault(client, set()).add(subscription)
         late = partial(self._late, subscription, client, within_s)
-        subscription.sent(message, request_id(message), within_s, late)
+        subscription.sent(request_of(message), within_s, late)
 
     def parsed(self, client: CcxtClient, data: str | bytes) -> None:
         """ccxt has parsed a frame, which may acknowledge a subscription; for one that refuses, ccxt raised."""
         waiting = self._waiting.get(client)
-        if not waiting:
+        if not waiting or (answer := answer_of(data)) is None:
             return
         waiting = {each for each in waiting if each.unanswered and each.client is client and not each.is_up}
         self._waiting[client] = waiting
         for each in list(waiting):
-            if any(acknowledges(sent, data) for sent in each.unanswered):
+            if any(map(answer.acknowledges, each.unanswered)):
                 each.up()
 
     def _late(self, subscription: Subscription, client: CcxtClient, within_s: float) -> None:

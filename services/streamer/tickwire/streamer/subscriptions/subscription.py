@@ -15,6 +15,7 @@ from tickwire.model.feeds import Feed
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.streamer.control.feed_venue import FeedSink
+from tickwire.streamer.subscriptions.acknowledgement import Request
 from tickwire.streamer.subscriptions.unified_mapper import Mapper
 
 log = logs.get(__name__)
@@ -38,8 +39,8 @@ class Subscription:
         """The socket it was last made on."""
         self.request: str | None = None
         """The id of the request that is to be acknowledged."""
-        self.unanswered: list[Any] = []
-        """The messages that are to be acknowledged, by an answer or by data."""
+        self.unanswered: list[Request] = []
+        """The requests that are to be acknowledged, by an answer or by data."""
         self.timeouts = 0
         """How often in a row the acknowledgement did not come in time."""
         self.renewing = False
@@ -80,10 +81,10 @@ class Subscription:
         """It was made and will not be acknowledged: count it as up after SETTLE_S."""
         self._later(SETTLE_S, self.up)
 
-    def sent(self, message: object, request: str | None, within_s: float, late: Callable[[], None]) -> None:
-        """A message that subscribes was sent. `late` is called if it is not acknowledged within so many seconds."""
-        self.unanswered.append(message)
-        self.request = request
+    def sent(self, request: Request, within_s: float, late: Callable[[], None]) -> None:
+        """A request to subscribe was sent. `late` is called if it is not acknowledged within so many seconds."""
+        self.unanswered.append(request)
+        self.request = request.id
         self._later(within_s, late)
 
     def end(self) -> None:
