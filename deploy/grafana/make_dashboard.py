@@ -96,7 +96,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Instances ready", "short", [("sum by (service) (up{job=\"tickwire\"})", "{{service}}")]),
     ("Leases held", "short", [("tickwire_leases_held", "{{service}} {{instance}}")]),
     ("Leases gained, given up, lost", "short", [("sum by (service, change) (increase(tickwire_lease_changes_total[5m]))", "{{service}} {{change}}")]),
-    ("Longest stall of the event loop, p99", "s", [("histogram_quantile(0.99, sum by (le, service) (rate(tickwire_loop_stall_seconds_bucket[5m])))", "{{service}}")]),
+    ("Longest stall of the event loop, p99", "s", [("histogram_quantile(0.99, sum by (le, service) (rate(tickwire_loop_stall_seconds_bucket[5m])))", "{{service}}"), ("histogram_quantile(0.99, sum by (le, service) (rate(tickwire_loop_stall_cpu_seconds_bucket[5m])))", "CPU {{service}}")]),
     ("Time to answer, p99", "s", [("histogram_quantile(0.99, sum by (le, endpoint) (rate(tickwire_request_seconds_bucket[5m])))", "{{endpoint}}")]),
     ("Requests refused", "short", [("sum by (endpoint, error) (increase(tickwire_requests_refused_total[5m]))", "{{endpoint}} {{error}}")]),
     ("Messages skipped", "short", [("sum by (service, subject) (increase(tickwire_undecodable_messages_total[5m]))", "{{service}} {{subject}}")]),

@@ -64,6 +64,8 @@ async def test_the_connection_and_the_leases_are_counted_and_readiness_follows_t
         found_one = await one.until(lambda now: now.value("tickwire_loop_stall_seconds_count") >= 2)
         # One for each second.
         assert found_one.value("tickwire_loop_stall_seconds_count") <= time.monotonic() - began
+        stalled = found_one.value("tickwire_loop_stall_seconds_sum")
+        assert 0 <= found_one.value("tickwire_loop_stall_cpu_seconds_sum") <= stalled
         process = psutil.Process(line.running["cache-0"].process.pid)
         of_process(await one.scrape(), process)
 

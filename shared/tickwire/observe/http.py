@@ -132,7 +132,7 @@ async def monitored(
             ) from error
         with metrics.ready.checked("serving", lambda: None if metrics.serving else "starting or stopping"):
             async with (
-                loop_lag.measured(lambda ms: metrics.stalls.observe(ms / 1000)),
+                loop_lag.measured(metrics.stalled),
                 asyncio.TaskGroup() as group,
             ):
                 ending = group.create_task(connections.end_idle(server))

@@ -2,6 +2,9 @@
 
 A timer of 5 ms costs up to 1 % of a core, in each process that has nothing else to do: 200 times a second it wakes it.
 So a process that has been idle for some seconds has a slower one.
+
+A busy machine lets a process wait for a core, which no change of a program shortens. So the CPU time of a stall is
+measured beside it: what the event loop's thread used of a core meanwhile. That much of it is left on an idle core.
 """
 
 from __future__ import annotations
@@ -23,8 +26,8 @@ REPORT_EVERY_S = 1.0
 
 
 @asynccontextmanager
-async def measured(report: Callable[[float], None]) -> AsyncIterator[None]:
-    """Within the block, report the longest stall (ms) of each second: how late a timer fires."""
+async def measured(report: Callable[[float, float], None]) -> AsyncIterator[None]:
+    """Within the block, report the longest stall of each second: how late a timer fires, and its most CPU time (ms)."""
     meter = _Meter(report)
     meter.start()
     try:
@@ -36,14 +39,14 @@ async def measured(report: Callable[[float], None]) -> AsyncIterator[None]:
 class _Meter:
     """A callback that has itself called again: a task would take two turns of the loop each time."""
 
-    def __init__(self, report: Callable[[float], None]) -> None:
+    def __init__(self, report: Callable[[float, float], None]) -> None:
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._interval = INTERVAL_S
-        self._longest = 0.0
+        self._longest = self._most_cpu = 0.0
         self._reported_at = self._due = self._busy_at = self._loop.time()
-        self._cpu = time.thread_time()
+        self._cpu = self._cpu_before = time.thread_time()
 
     def start(self) -> None:
         """Begin to measure."""
@@ -59,17 +62,21 @@ class _Meter:
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
-        now = self._loop.time()
-        self._longest = max(self._longest, now - self._due)
+        now, cpu = self._loop.time(), time.thread_time()
+        late = now - self._due
+        self._longest = max(self._longest, late)
+        # Of the whole time since the last call; what a stall used of it is not known more exactly.
+        self._most_cpu = max(self._most_cpu, min(late, cpu - self._cpu_before))
+        self._cpu_before = cpu
         if now - self._reported_at >= REPORT_EVERY_S:
-            cpu = time.thread_time()
             if cpu - self._cpu > IDLE_SHARE * (now - self._reported_at):
                 self._busy_at = now
             self._interval = INTERVAL_S if now - self._busy_at < IDLE_AFTER_S else IDLE_INTERVAL_S
-            longest, self._longest = self._longest, 0.0
+            longest, most_cpu = self._longest, self._most_cpu
+            self._longest = self._most_cpu = 0.0
             self._reported_at, self._cpu = now, cpu
             try:
-                self._report(round(longest * 1000, 1))
+                self._report(round(longest * 1000, 1), round(most_cpu * 1000, 1))
             finally:
                 self._arm(self._loop.time())
         else:

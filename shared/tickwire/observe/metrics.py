@@ -79,6 +79,17 @@ class Metrics:
             buckets=SECONDS,
             registry=self.registry,
         )
+        self.stall_cpu = Histogram(
+            "tickwire_loop_stall_cpu_seconds",
+            "Most CPU time that a stall of the event loop took in each second",
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+
+    def stalled(self, ms: float, cpu_ms: float) -> None:
+        """Count the longest stall of a second, and the most CPU time that one took."""
+        self.stalls.observe(ms / 1000)
+        self.stall_cpu.observe(cpu_ms / 1000)
 
     @contextmanager
     def reading(self, collect: Callable[[], Iterable[Metric]]) -> Iterator[None]:

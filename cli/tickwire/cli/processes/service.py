@@ -84,7 +84,7 @@ async def _serve_one_broker(stop: asyncio.Event, service: _Service, metrics: Met
         await streams.declare_for(bus.jetstream, settings)
         await follow_log_level(bus)
         log.info("started", broker=bus.url, pid=os.getpid())
-        meter = loop_lag.measured(lambda ms: log.info("stalls", longest_stall_ms=ms))
+        meter = loop_lag.measured(lambda ms, cpu_ms: log.info("stalls", longest_stall_ms=ms, stall_cpu_ms=cpu_ms))
         with observed(bus, metrics):
             async with (
                 _monitored(settings.metrics, metrics),
