@@ -308,7 +308,7 @@ async def test_a_broker_restart_is_waited_out(tmp_path: Path) -> None:
         port = int(url.rpartition(":")[2])
         connection = connect(NatsSettings(url=url), name="test")
         bus = await connection.__aenter__()
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         work = body(bus, feed.run, FEED, Demand(depth=20, cadence_ms=0, deltas=True))
         running = await work.__aenter__()
         await made_live(running)

@@ -86,7 +86,7 @@ async def test_a_book_goes_on_after_the_stream_forgot_what_was_said_last(bus: Bu
 async def test_streams_made_by_an_earlier_version_forget_books_too(bus: Bus) -> None:
     config = (await bus.jetstream.stream_info(streams.BOOKS)).config
     await bus.jetstream.update_stream(config.evolve(max_age=0, duplicate_window=120))
-    await streams.declare(bus.jetstream, 8, 1.0)
+    await streams.declare(bus.jetstream, 8, 2.0)
     assert (await bus.jetstream.stream_info(streams.BOOKS)).config.max_age == 30.0
 
 

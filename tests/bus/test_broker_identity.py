@@ -62,7 +62,7 @@ async def test_a_broker_that_was_wiped_is_seen_at_the_reconnection(
     async with AsyncExitStack() as old:
         url = await old.enter_async_context(embedded_broker.embedded(tmp_path / "one"))
         async with asyncio.timeout(100), connect(NatsSettings(url=url), name="test") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             with pytest.raises(BrokerChanged, match="another one, or was wiped"):
                 async with broker_unchanged(bus, [TRADES_STREAM, streams.TICKERS], Metrics()):
                     await old.aclose()

@@ -91,7 +91,7 @@ async def test_appending_the_same_message_twice_stores_it_once(bus: Bus) -> None
 
 
 async def test_declaring_the_streams_again_or_with_another_ttl_is_harmless(bus: Bus) -> None:
-    await streams.declare(bus.jetstream, 8, 1.0)
+    await streams.declare(bus.jetstream, 8, 2.0)
     await streams.declare(bus.jetstream, 8, 3.0)
     config = (await bus.jetstream.stream_info("KV_LEASES")).config
     assert (config.max_age, config.subject_delete_marker_ttl) == (0.0, 3.0)
@@ -107,7 +107,7 @@ async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path
         port = int(url.rsplit(":", 1)[1])
         stack = connect(NatsSettings(url=url), name="test")
         bus = await stack.__aenter__()
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         await bus.subscribe_ordered("ohlcv.>", streams.OHLCV, keep)
         await bus.append("tape.ohlcv.a.B.1m", b"before", message_id="1")
         assert await got.get() == b"before"
@@ -121,9 +121,9 @@ async def test_an_ordered_consumer_misses_nothing_over_a_broker_restart(tmp_path
 async def test_a_broker_without_room_for_a_stream_is_refused_with_the_remedy(tmp_path: Path) -> None:
     async with embedded_broker.embedded(tmp_path) as url, connect(NatsSettings(url=url), name="test") as bus:
         with pytest.raises(StorageError, match=r"stream TRADES.*trades_bytes"):
-            await streams.declare(bus.jetstream, 8, 1.0, TapeSettings(trades_bytes=1 << 60))
+            await streams.declare(bus.jetstream, 8, 2.0, TapeSettings(trades_bytes=1 << 60))
         # What was declared before is no obstacle to declaring it again.
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
 
 
 async def test_a_flush_returns_after_what_was_sent_before_it_has_arrived(broker: str) -> None:

@@ -86,7 +86,7 @@ async def side(folder: Path, name: str) -> AsyncIterator[Side]:
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(embedded.embedded(folder / f"nats-{name}"))
         bus = await stack.enter_async_context(connect(NatsSettings(url=url), name="test"))
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         env = environment(folder, TICKWIRE_NATS_URL=url, TICKWIRE_CACHE_DIR=str(folder / "cache"))
         yield Side(bus, env, folder / f"cache-{name}.log")
 
@@ -165,7 +165,7 @@ async def test_a_broker_whose_leases_were_made_anew_is_still_the_same(sides: tup
     async with older.cache():
         await older.store(0)
     await older.bus.jetstream.delete_stream(f"KV_{streams.LEASES}")
-    await streams.declare(older.bus.jetstream, 8, 1.0)
+    await streams.declare(older.bus.jetstream, 8, 2.0)
     async with older.cache():
         await older.store(1)
         assert (await older.coverage()).rows == 20

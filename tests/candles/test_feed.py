@@ -239,7 +239,7 @@ async def test_a_candle_whose_trades_are_gone_is_not_gone_on_with(bus: Bus, tape
             await bus.jetstream.purge_stream(TRADES_STREAM)
         else:
             await bus.jetstream.delete_stream(TRADES_STREAM)
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
         async with trade_tape(bus) as again:
             if lost == "recreated":
                 for number in range(4):
@@ -259,7 +259,7 @@ async def test_a_broker_that_restarts_costs_no_trade(tmp_path: Path) -> None:
     async with AsyncExitStack() as second, AsyncExitStack() as first:
         url = await first.enter_async_context(embedded.embedded(tmp_path / "nats"))
         async with connect(NatsSettings(url=url), name="test") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             async with trade_tape(bus) as tape:
                 await tape.say(until=0)
                 async with witness(bus) as seen, running(bus, "1m"):

@@ -106,7 +106,7 @@ async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterato
         embedded_broker.embedded(folder / "nats") as at,
         connect(NatsSettings(url=at), name="test") as bus,
     ):
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         settings = Settings(
             nats=NatsSettings(url=at),
             cache=CacheSettings(dir=folder / "cache"),

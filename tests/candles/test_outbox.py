@@ -177,7 +177,7 @@ async def test_candles_go_on_while_the_stream_of_the_cache_refuses_pages(bus: Bu
         for number in range(6):
             await tape.say(trade(number * MINUTE, float(number + 1)))
         await seen.until(lambda: len(seen.closed()) == 5)
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         async with witness(bus) as cache:
             await cache.until(lambda: cache.pages and cache.pages[-1].until == START + 5 * MINUTE)
             assert [row[1] for page in cache.pages for row in page.rows] == [1.0, 2.0, 3.0, 4.0, 5.0]

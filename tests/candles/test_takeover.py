@@ -83,7 +83,7 @@ async def test_pages_that_the_stream_refused_are_fetched_by_the_successor(bus: B
             await seen.until(lambda: len(seen.closed()) == 3)
             await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + 3 * MINUTE)
             await die(first)
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         async with witness(bus) as cache, fetching(bus) as fetcher, running(bus, "1m", owner="two"):
             await tape.say(trade(4 * MINUTE + 1))
             await fetcher.requested(1)
@@ -146,7 +146,7 @@ async def test_what_was_owed_of_trades_that_are_gone_is_fetched_too(bus: Bus, ta
             await seen.until(lambda: seen.open() and seen.open()[-1].timestamp == START + MINUTE)
             await die(first)
         await bus.jetstream.delete_stream(TRADES_STREAM)
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two"):
             await fetcher.requested(1)
             assert fetcher.asked == [("1m", 0, MINUTE, False)]
@@ -178,7 +178,7 @@ async def test_what_followed_the_last_candle_is_fetched_where_its_trades_are_gon
                 await seen.until(lambda: len(seen.closed()) == 2)
             await die(first)
         await bus.jetstream.delete_stream(TRADES_STREAM)
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         venue = CandleVenue(at=minutes * MINUTE + 1_000)
         async with fetching(bus) as fetcher, running(bus, "1m", owner="two", venue=venue):
             await fetcher.requested(1)

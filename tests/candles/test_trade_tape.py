@@ -29,7 +29,7 @@ async def test_a_reading_that_was_closed_while_the_broker_was_away_is_not_made_a
     async with AsyncExitStack() as second, AsyncExitStack() as first:
         url = await first.enter_async_context(embedded.embedded(tmp_path / "nats"))
         async with connect(NatsSettings(url=url), name="test") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             async with trade_tape(bus) as tape:
                 before = set(bus.client._subs)
                 reading = TradeTapeReader(bus, TRADES, take, lambda _reason: None)
@@ -65,7 +65,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
             connect(NatsSettings(url=url), name="writes") as bus,
             connect(NatsSettings(url=line.url), name="reads") as follower,
         ):
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             # The first message of all is none that others were before.
             await bus.jetstream.publish(OTHER_SUBJECT, b"another feed's")
             async with trade_tape(bus) as tape:
@@ -91,7 +91,7 @@ async def test_messages_that_retention_takes_before_they_are_read_are_a_gap(tmp_
 async def test_before_the_first_message_of_a_feed_nothing_is_missing(tmp_path: Path) -> None:
     async with asyncio.timeout(100), embedded.embedded(tmp_path / "nats") as url:
         async with connect(NatsSettings(url=url), name="test") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             ack = await bus.jetstream.publish(OTHER_SUBJECT, b"another feed's")
             async with trade_tape(bus) as tape:
                 await tape.say(trade(0))

@@ -135,7 +135,7 @@ async def test_what_is_asked_once_waits_for_a_silent_broker_too(tmp_path: Path) 
         brokers.serving(tmp_path / "nats") as server,
         connect(brokers.as_user(server.url, "operator"), name="test") as bus,
     ):
-        await streams.declare(bus.jetstream, 8, 1)
+        await streams.declare(bus.jetstream, 8, 2.0)
         server.suspend()
         # Longer than one call to JetStream may take, 5 s.
         asyncio.get_running_loop().call_later(6, server.resume)

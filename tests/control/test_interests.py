@@ -98,7 +98,7 @@ async def test_a_killed_broker_brings_no_withdrawn_interest_back(
 
         async def come_and_go(*requests: StartRequest, left: int) -> None:
             async with connect(brokers.as_user(server.url, "operator"), name="operator") as operator:
-                await streams.declare(operator.jetstream, 8, 1.0)
+                await streams.declare(operator.jetstream, 8, 2.0)
                 async with connect(settings, name="test") as bus, open_interests(bus, StreamerSettings()) as interests:
                     await interests.register(named("older", None))
                     for each in requests:

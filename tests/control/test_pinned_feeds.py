@@ -66,7 +66,7 @@ async def test_pinned_feeds_outlive_a_broker_that_is_away_longer_than_patience_a
 
     broker = embedded_broker.embedded(tmp_path, port=port)
     async with connect(NatsSettings(url=await broker.__aenter__()), name="test") as bus:
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         async with open_interests(bus, StreamerSettings()) as interests:
             interests.follow(changes.put_nowait)
             keeping = asyncio.create_task(keep_registered(interests, requests, asyncio.Event()))

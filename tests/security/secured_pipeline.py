@@ -21,7 +21,7 @@ async def declared(
     """A server with a file of deploy/nats, and its streams made by the operator."""
     async with serving(folder, config) as running:
         async with connect(as_user(running.url, "operator"), name="setup") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0, tape or TapeSettings())
+            await streams.declare(bus.jetstream, 8, 2.0, tape or TapeSettings())
             await streams.declare_sink(bus.jetstream, SinkSettings())
         yield running
 

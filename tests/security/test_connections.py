@@ -127,7 +127,7 @@ async def test_with_a_trusted_certificate_all_is_said_through_tls(
         for scheme in ("nats", "tls"):
             url = f"{scheme}://127.0.0.1:{wire.port}"
             async with connect(as_user(url, "operator", tls_ca=trusted), name="test") as bus:
-                await streams.declare(bus.jetstream, 8, 1.0)
+                await streams.declare(bus.jetstream, 8, 2.0)
         assert wire.connections == 2
         assert b"p-operator" not in wire.sent
         ended = await tickwire(

@@ -86,7 +86,7 @@ async def test_more_partitions_than_accounts_list_are_refused_with_a_remedy_that
                 for kind in ("trade", "book", "candle"):
                     feed = ETH._replace(kind=kind, timeframe="1m" if kind == "candle" else None)
                     await live.start(line.bus, feed, "program", ttl_s=60)
-                await seen.until(lambda: len(seen.trades) > 50)
+                await seen.until(lambda: len(seen.sequences) > 50)
             assert await read_all(server.url) > 50
             assert await line.stop("streamer") == 0
         assert server.log.count("iolation") == before

@@ -93,7 +93,7 @@ async def sinking(
             await bus.jetstream.add_stream(name="TRADES", subjects=["tape.trade.*.*"], allow_direct=True)
             for number in range(former):
                 await bus.jetstream.publish("tape.trade.binance.BTC-USDT", encoded(number))
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         if not reads_former:
             await bus.jetstream.delete_stream("TRADES")
         await streams.declare_sink(bus.jetstream, SinkSettings())

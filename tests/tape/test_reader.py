@@ -146,7 +146,7 @@ async def test_a_broker_that_restarts_loses_nothing(tmp_path: Path, reader: Read
         url = await server.enter_async_context(embedded_broker.embedded(tmp_path / "nats"))
         port = int(url.rpartition(":")[2])
         async with wire(url) as line, connect(NatsSettings(url=line.url), name="follower") as follower:
-            await streams.declare(follower.jetstream, 8, 1.0)
+            await streams.declare(follower.jetstream, 8, 2.0)
             writer = Writer(follower)
             await writer.write(*numbers(1, 20))
             async with read_tape(follower, SUBJECT, reader.take, back=100, quiet_s=60) as following:
@@ -169,7 +169,7 @@ async def test_a_stream_made_anew_is_followed_from_its_beginning(bus: Bus, reade
     await Writer(bus).write(*numbers(1, 30))
     async with read_tape(bus, SUBJECT, reader.take, back=100, quiet_s=60):
         await bus.jetstream.delete_stream(TRADES_STREAM)
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         await Writer(bus).write("a", "b", "c")
         assert await reader.until_text("c") == [*numbers(1, 30), "a", "b", "c"]
 
@@ -220,7 +220,7 @@ async def test_a_bug_of_the_reader_is_raised(broker: str) -> None:
 
     with pytest.raises(Bug):
         async with connect(NatsSettings(url=broker), name="test") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             async with read_tape(bus, SUBJECT, take):
                 await Writer(bus).write("1")
                 await asyncio.Event().wait()

@@ -53,7 +53,7 @@ async def upgraded(broker: str) -> tuple[str, list[int]]:
             sequences.append(writer.last)
             if int(text) % 10 == 0:
                 await bus.jetstream.publish("tape.trade.binance.ETH-USDT", b"another feed's")
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         assert await layout_of(bus) == TapeLayout(8, former=True)
     return broker, sequences
 
@@ -67,7 +67,7 @@ async def texts(bus: Bus, after: int) -> list[str]:
 async def test_the_layout_is_what_the_broker_says(broker: str) -> None:
     async with connect(NatsSettings(url=broker), name="test") as bus:
         assert await layout_of(bus) == TapeLayout(0)
-        await streams.declare(bus.jetstream, 8, 1.0, TapeSettings(partitions=3))
+        await streams.declare(bus.jetstream, 8, 2.0, TapeSettings(partitions=3))
         assert await layout_of(bus) == TapeLayout(3)
 
 
@@ -190,7 +190,7 @@ async def test_a_deleted_former_tape_is_forgotten_when_streams_are_declared(
         await streams.forget_former(bus.jetstream)
     async with connect(NatsSettings(url=url), name="test") as bus:
         assert await layout_of(bus) == TapeLayout(8)
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         assert (await bus.jetstream.stream_info("TRADES-0")).config.allow_batched, "all else is as before"
 
 

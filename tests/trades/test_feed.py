@@ -142,7 +142,7 @@ async def test_a_broker_that_is_killed_again_and_again_loses_and_repeats_nothing
         serving = group.create_task(serve())
         await up.wait()
         async with connect(NatsSettings(url=f"nats://127.0.0.1:{port}"), name="test") as bus:
-            await streams.declare(bus.jetstream, 8, 1.0)
+            await streams.declare(bus.jetstream, 8, 2.0)
             async with witness(bus) as seen, running(bus, venue) as body:
                 for _ in range(3):
                     enough = sent + 300

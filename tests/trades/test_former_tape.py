@@ -43,7 +43,7 @@ async def upgraded(broker: str) -> AsyncIterator[tuple[Bus, TapeWriter]]:
         writer, _ = await open_writer(bus, streams.TRADES, FORMER, owned)
         for start in range(0, 700, 100):
             await writer.append(encoded(trades(start, start + 100)))
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         yield bus, writer
 
 

@@ -126,7 +126,7 @@ async def test_a_broker_that_takes_small_messages_gets_every_trade_once(tmp_path
     config.write_text(f'listen: "127.0.0.1:{port}"\nmax_payload: 32KB\njetstream {{ store_dir: "{tmp_path}/js" }}\n')
     venue = ScriptedVenue(Rest(trades(0, 3000)))
     async with Server(tmp_path, config, port) as server, connect(NatsSettings(url=server.url), name="test") as bus:
-        await streams.declare(bus.jetstream, 8, 1.0)
+        await streams.declare(bus.jetstream, 8, 2.0)
         async with witness(bus) as seen, running(bus, venue) as body:
             await live(body, seen, 10)
             push(body.sink, trades(10, 2010), frame=frame)
