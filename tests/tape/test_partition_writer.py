@@ -9,14 +9,14 @@ from contextlib import nullcontext
 import pytest
 
 from tape.partition import BTC, ETH, HANDOVER, STREAM, made, stored, texts, writing
-from tickwire.bus import fast_ingest
+from tickwire.bus import fast_ingest, publisher
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import BadRequest, Busy, Fenced
 from tickwire.model import messages
 from tickwire.model.feeds import Handover
 from tickwire.model.feeds.layout import Place
 from tickwire.settings import NatsSettings
-from tickwire.tape import partition_writer
+from tickwire.tape import handover, partition_writer
 from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
 from tickwire.tape.sequence import OWN_LAST, StreamMessage, stream_message_of
 from tickwire.tape.stored import StoredTape
@@ -256,6 +256,29 @@ async def test_a_reader_of_stored_messages_follows_the_subject(lane: Bus) -> Non
     before = await tape.at(newest.previous)
     assert before is not None
     assert before.data == b"3"
+
+
+async def test_a_hand_over_that_no_stream_stores_is_told_until_it_is_stored(
+    lane: Bus, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As of a stream without a leader: the broker answers, and the slot has no tape."""
+    monkeypatch.setattr(publisher, "SILENCE_S", 0.2)
+    monkeypatch.setattr(handover, "SILENT_S", 0.2)
+    config = (await lane.jetstream.stream_info(STREAM)).config
+    await lane.jetstream.update_stream(config.evolve(subjects=["tape.trade.3.*.*"]))
+
+    async def begin() -> None:
+        async with writing(lane) as writer:
+            writer.append(BTC, b"1")
+
+    beginning = asyncio.create_task(begin())
+    async with asyncio.timeout(20):
+        while lane.publisher.storage_error() is None or "does not store the hand-over" not in caplog.text:
+            await asyncio.sleep(0.05)
+        await lane.jetstream.update_stream(config)
+        await beginning
+    assert lane.publisher.storage_error() is None
+    assert await texts(lane) == ["1"]
 
 
 async def test_an_owner_that_begins_while_the_former_one_writes_ends_it(lane: Bus, broker: str) -> None:

@@ -107,6 +107,7 @@ class AcknowledgedPublisher:
             self.failed(subject, "it does not answer")
             raise nats.errors.TimeoutError
         if not answer.data and answer.headers.startswith(_NO_STREAM):
+            self.failed(subject, "there is no stream of it, or no leader of the stream")
             raise nats.js.errors.NoStreamResponseError
         try:
             ack = _decode(answer.data)
