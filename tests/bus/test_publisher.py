@@ -13,6 +13,7 @@ from nats.js.api import StreamConfig
 
 from tickwire.bus.connection import Bus
 from tickwire.bus.publisher import Ack
+from tickwire.errors import BadRequest
 
 pytestmark = pytest.mark.actors
 
@@ -76,3 +77,17 @@ async def test_a_cancelled_publish_is_forgotten(bus: Bus) -> None:
     await message.respond(b'{"stream":"S","seq":1}')
     with pytest.raises(nats.js.errors.NoStreamResponseError):
         await publish(bus, "nobody.there", 60.0)
+
+
+async def test_a_message_that_is_too_long_is_refused_at_once_and_ends_no_connection(bus: Bus) -> None:
+    """The broker counts the headers, too, and closes the connection of who sends more than its `max_payload`."""
+    await bus.jetstream.add_stream(StreamConfig(name="LONG", subjects=["long.*"]))
+    most = bus.client.max_payload
+    headers = {"Nats-Msg-Id": "x" * 100}
+    head = len(f"NATS/1.0\r\nNats-Msg-Id: {headers['Nats-Msg-Id']}\r\n\r\n")
+    assert (await bus.publisher.publish("long.one", bytes(most - head), headers=headers, timeout_s=30.0)).seq == 1
+    for size in (most - head + 1, most, most + 1):
+        with pytest.raises(BadRequest, match="max_payload"):
+            await bus.publisher.publish("long.one", bytes(size), headers={"Nats-Msg-Id": "y" * 100}, timeout_s=30.0)
+    assert (await publish(bus, "long.one", 30.0)).seq == 2
+    assert bus.disconnects == 0

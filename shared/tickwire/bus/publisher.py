@@ -22,7 +22,7 @@ from msgspec import Struct
 
 from tickwire.bus.natspy import BusClient
 from tickwire.bus.requests import AGAIN_S, PUBLISH_RETRY_S, STORAGE_REMEDY
-from tickwire.errors import BrokerUnavailable, Busy, StorageError, Unacknowledged
+from tickwire.errors import BadRequest, BrokerUnavailable, Busy, StorageError, Unacknowledged
 from tickwire.model.subjects import check_subject, family_of
 
 WRONG_SEQUENCE = 10071
@@ -39,6 +39,7 @@ SILENCE_S = 10.0
 """Publishes to a stream that get no acknowledgement for so long mean trouble: a cluster elects a leader within 5 s."""
 FORGOTTEN_S = 60.0
 """A failure that was not repeated for so long is forgotten: nothing is published there any more."""
+_HEAD_BYTES = len("NATS/1.0\r\n\r\n")
 _NO_STREAM = b"NATS/1.0 503"
 """Headers of the broker's answer when nothing receives a subject."""
 _PER_SUBJECT = "maximum messages per subject"
@@ -98,6 +99,7 @@ class AcknowledgedPublisher:
 
         Raises nats.js.errors.APIError when the stream refuses, nats.js.errors.NoStreamResponseError when there is no
         stream or no leader of it, nats.errors.TimeoutError after `timeout_s`: it may have stored the message then.
+        Raises BadRequest for a message that is too long for the broker.
         """
         return self._read(subject, await self._answer(subject, data, headers, timeout_s))
 
@@ -171,7 +173,13 @@ class AcknowledgedPublisher:
         self._failing.clear()
 
     async def _answer(self, subject: str, data: bytes, headers: dict[str, str], timeout_s: float) -> _Answer | None:
-        """Publish, and await the answer; None if it does not come in time."""
+        """Publish, and await the answer; None if it does not come in time. Raises BadRequest."""
+        if self._is_too_long(data, headers):
+            # To send it would end the connection, again and again.
+            raise BadRequest(
+                f"a message of {len(data)} bytes on {subject} is too long for the broker",
+                f"raise its max_payload, which is {self._client.max_payload}",
+            )
         if not self._inbox:
             await self._open()
         answer: asyncio.Future[_Answer | None] = asyncio.get_running_loop().create_future()
@@ -186,6 +194,13 @@ class AcknowledgedPublisher:
             return None
         finally:
             self._waiting.pop(number, None)
+
+    def _is_too_long(self, data: bytes, headers: dict[str, str]) -> bool:
+        """Whether the broker takes no message of this size; the headers count."""
+        size = len(data)
+        if size > self._client.max_payload // 2:
+            size += _HEAD_BYTES + sum(len(name) + len(value) + 4 for name, value in headers.items())
+        return size > self._client.max_payload
 
     def _expect(self, timeout_s: float, take: Callable[[_Answer | None], None]) -> int:
         """The number of a publish whose answer goes to `take`."""
