@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from tickwire.bus import embedded as embedded_broker
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
+from tickwire.bus.lease_view import weight
 from tickwire.bus.leases import Epoch, Lease, Leases, open_leases
 from tickwire.model import messages
 from tickwire.model.messages import Instance, LeaseHolder
@@ -268,3 +269,22 @@ async def test_an_expired_lease_whose_marker_is_the_last_entry_can_be_claimed(bu
 
     async with asyncio.timeout(100), instance(broker, "one") as (_, leases):
         await leases.hold("k", body, stop)
+
+
+async def test_a_lease_whose_end_was_not_delivered_is_found_by_asking(bus: Bus, broker: str) -> None:
+    """As when the broker was away for longer than it keeps the marker of a release; the session lives on."""
+    key = next(key for n in range(99) if weight("holder", key := f"k{n}") > weight("waiting", key))
+    stop = asyncio.Event()
+    async with (
+        instance(broker, "holder") as (_, one),
+        instance(broker, "waiting") as (_, two),
+        asyncio.TaskGroup() as group,
+    ):
+        group.create_task(one.hold(key, until_released, stop))
+        await eventually(one, lambda: key in one.held)
+        group.create_task(two.hold(key, until_released, stop))
+        await eventually(two, lambda: two.holder(key) == "holder")
+        await bus.jetstream.purge_stream("KV_LEASES", subject=f"$KV.LEASES.test.lease.{key}")
+        await eventually(two, lambda: key in two.held)
+        await eventually(one, lambda: key not in one.held)
+        stop.set()
