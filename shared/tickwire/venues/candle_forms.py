@@ -5,6 +5,7 @@ A form is declared by a dialect, and trusted only where the venue's parser of cc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,9 @@ ANY = "*"
 FEW = 10
 """Shorter lists are read by ccxt."""
 
+_DISTINCT = 1_600_000_000_000
+"""The first of distinct numbers: a plausible time in ms."""
+
 _texts = msgspec.json.Decoder(list[Raw]).decode
 _fields = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -30,12 +34,9 @@ class CandleForm:
     `path` are the names of the fields that lead to the list of candles. A candle's time is in units of `unit_ms`.
     """
 
-    def __init__(self, candle: type[Struct], path: tuple[str, ...], unit_ms: int) -> None:
+    def __init__(self, path: tuple[str, ...], unit_ms: int) -> None:
         self._path = path
         self._unit_ms = unit_ms
-        # Venues write numbers as texts, too.
-        of_list: Any = list[candle]  # type: ignore[valid-type]
-        self._decode = msgspec.json.Decoder(of_list, strict=False).decode
 
     def read(self, text: str) -> Any:
         """The answer as it would be without a form, with `CandleTexts` in place of the list of candles.
@@ -49,8 +50,7 @@ class CandleForm:
 
     def _placed(self, text: str | Raw, path: tuple[str, ...]) -> Any:
         if not path:
-            texts = _texts(text)
-            return None if len(texts) < FEW else CandleTexts(texts, self.rows(text), self)
+            return self._candles(text)
         fields: dict[str, Any] = _fields(text)
         found = None
         for name, raw in fields.items():
@@ -60,10 +60,47 @@ class CandleForm:
                 fields[name] = msgspec.json.decode(raw)
         return None if found is None else fields
 
+    def _candles(self, text: str | Raw) -> Any:
+        """What takes the place of the candles in the answer; None if they are few. Raises msgspec.DecodeError."""
+        raise NotImplementedError
+
+
+class ListForm(CandleForm):
+    """The form of candles that are a list; `candle` is the type of each."""
+
+    def __init__(self, candle: type[Struct], path: tuple[str, ...], unit_ms: int) -> None:
+        super().__init__(path, unit_ms)
+        # Venues write numbers as texts, too.
+        of_list: Any = list[candle]  # type: ignore[valid-type]
+        self._decode = msgspec.json.Decoder(of_list, strict=False).decode
+
+    def _candles(self, text: str | Raw) -> Any:
+        texts = _texts(text)
+        return None if len(texts) < FEW else CandleTexts(texts, self.rows(text), self)
+
     def rows(self, text: str | bytes | Raw) -> list[Row]:
         """The rows of a list of candles, in its order. Raises msgspec.DecodeError."""
         unit = self._unit_ms
         return [(c.time * unit, c.open, c.high, c.low, c.close, c.volume) for c in self._decode(text)]
+
+
+class ColumnsForm(CandleForm):
+    """The form of candles that are an object with a list for each of time, open, high, low, close and volume."""
+
+    def __init__(self, names: tuple[str, str, str, str, str, str], path: tuple[str, ...], unit_ms: int) -> None:
+        super().__init__(path, unit_ms)
+        self._names = names
+        fields: list[tuple[str, Any]] = [(each, list[int] if each == "time" else list[float]) for each in _FIELDS]
+        columns: Any = msgspec.defstruct("Columns", fields, rename=dict(zip(_FIELDS, names, strict=True)))
+        self._decode_columns = msgspec.json.Decoder(columns, strict=False).decode
+
+    def _candles(self, text: str | Raw) -> Any:
+        found = self._decode_columns(text)
+        values = [getattr(found, each) for each in _FIELDS[1:]]
+        times = found.time if self._unit_ms == 1 else [time * self._unit_ms for time in found.time]
+        if len(times) < FEW or any(len(each) != len(times) for each in values):
+            return None
+        return CandleColumns(msgspec.json.decode(text), list(zip(times, *values, strict=True)), self._names)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +122,7 @@ NO_FORMS = CandleForms()
 class CandleTexts(list[Raw]):
     """The candles of an answer as the venue wrote them, each undecoded, and the rows that a form makes of them."""
 
-    def __init__(self, texts: list[Raw], rows: list[Row], form: CandleForm) -> None:
+    def __init__(self, texts: list[Raw], rows: list[Row], form: ListForm) -> None:
         super().__init__(texts)
         self.rows = rows
         self.form = form
@@ -99,19 +136,60 @@ class CandleTexts(list[Raw]):
         return [msgspec.json.decode(each) for each in self]
 
 
+class CandleColumns(dict[str, Any]):
+    """The columns of an answer, decoded without a form, and the rows that a form makes of them."""
+
+    def __init__(self, columns: dict[str, Any], rows: list[Row], names: tuple[str, ...]) -> None:
+        super().__init__(columns)
+        self.rows = rows
+        self._names = names
+
+    def converted(self, convert: Callable[[dict[str, Any]], list[Any]]) -> list[Any]:
+        """The candles, as `convert` makes them of columns. With the form's rows, if it takes the same columns."""
+        distinct = [_DISTINCT + place for place in range(len(self._names))]
+        if convert({name: [value] for name, value in zip(self._names, distinct, strict=True)}) != [distinct]:
+            return convert(self)
+        return ConvertedCandles(self, convert)
+
+
+class ConvertedCandles(CandleTexts):
+    """The candles of columns: those that are looked at are converted one by one."""
+
+    def __init__(self, columns: CandleColumns, convert: Callable[[dict[str, Any]], list[Any]]) -> None:
+        super().__init__([], columns.rows, by_position())
+        self._columns = columns
+        self._convert = convert
+
+    def candle(self, place: int) -> Any:
+        """One candle, as it is converted."""
+        lists = {name: each for name, each in self._columns.items() if isinstance(each, list)}
+        return self._convert({name: each[place : (place + 1) or None] for name, each in lists.items()})[0]
+
+    def candles(self) -> list[Any]:
+        """All candles, as they are converted."""
+        return self._convert(self._columns)
+
+
 def by_position(
     places: tuple[int, int, int, int, int] = (1, 2, 3, 4, 5), *, path: tuple[str, ...] = (), unit_ms: int = 1
-) -> CandleForm:
+) -> ListForm:
     """A candle is an array that begins with its time; `places` are those of open, high, low, close and volume."""
     names = dict(zip((0, *places), _FIELDS, strict=True))
     fields: list[tuple[str, Any]] = [("time", int)]
     for place in range(1, max(places) + 1):
         fields.append((names[place], float) if place in names else (f"unused_{place}", Any))
-    return CandleForm(msgspec.defstruct("Candle", fields, array_like=True, gc=False), path, unit_ms)
+    return ListForm(msgspec.defstruct("Candle", fields, array_like=True, gc=False), path, unit_ms)
 
 
-def by_name(names: tuple[str, str, str, str, str, str], *, path: tuple[str, ...] = (), unit_ms: int = 1) -> CandleForm:
+def by_name(names: tuple[str, str, str, str, str, str], *, path: tuple[str, ...] = (), unit_ms: int = 1) -> ListForm:
     """A candle is an object; `names` are those of time, open, high, low, close and volume."""
     fields: list[tuple[str, Any]] = [(field, int if field == "time" else float) for field in _FIELDS]
     candle = msgspec.defstruct("Candle", fields, rename=dict(zip(_FIELDS, names, strict=True)), gc=False)
-    return CandleForm(candle, path, unit_ms)
+    return ListForm(candle, path, unit_ms)
+
+
+def by_column(
+    names: tuple[str, str, str, str, str, str], *, path: tuple[str, ...] = (), unit_ms: int = 1
+) -> ColumnsForm:
+    """The candles are an object of lists; `names` are those of time, open, high, low, close and volume."""
+    return ColumnsForm(names, path, unit_ms)

@@ -16,6 +16,7 @@ from msgspec import Meta, Struct, field
 
 from tickwire.model.feeds import Candle, Feed, Trade
 from tickwire.model.numbers import LARGEST, Amount, Price
+from tickwire.venues.candle_forms import CandleForms, by_column
 from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff
 from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
@@ -292,4 +293,8 @@ def unsubscription(channels: Sequence[str]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 0, "method": "public/unsubscribe", "params": {"channels": list(channels)}}
 
 
-DIALECT = Dialect(decode=decode, stream_params=stream_params, unsubscription=unsubscription)
+# "public/get_tradingview_chart_data".
+_FORM = by_column(("ticks", "open", "high", "low", "close", "volume"), path=("result",))
+_FORMS = CandleForms(spot=_FORM, linear=_FORM, inverse=_FORM)
+
+DIALECT = Dialect(decode=decode, candles=_FORMS, stream_params=stream_params, unsubscription=unsubscription)

@@ -39,7 +39,7 @@ from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate, retry_after_s, sent_s
 from tickwire.model.times import now_ms
 from tickwire.redaction import excerpt
-from tickwire.venues.candle_forms import CandleTexts
+from tickwire.venues.candle_forms import CandleColumns, CandleTexts
 from tickwire.venues.registry import dialect_of
 from tickwire.venues.units import kind_of
 
@@ -133,6 +133,12 @@ class RestTraps(Exchange):  # type: ignore[misc]
             return await super().load_markets_helper(reload, params or {})
         load = super().load_markets_helper.__func__
         return await market_loading.beside(self, lambda twin: load(twin, reload, params or {}))
+
+    def convert_trading_view_to_ohlcv(self, ohlcvs: Any, *names: Any, **options: Any) -> Any:
+        convert = super().convert_trading_view_to_ohlcv
+        if isinstance(ohlcvs, CandleColumns):
+            return ohlcvs.converted(lambda columns: convert(columns, *names, **options))
+        return convert(ohlcvs, *names, **options)
 
     def parse_ohlcvs(
         self,
