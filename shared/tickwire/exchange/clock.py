@@ -65,8 +65,7 @@ class ExchangeClock:
 
     def latest(self) -> int | None:
         """The latest possible time of the exchange's clock, ms; None while it is unknown."""
-        now = self.now()
-        return None if now is None else now + int(self._late)
+        return None if self.source == "unknown" else int(self._monotonic() * 1000 + self._ahead) + int(self._late)
 
     async def compare(self, max_age_s: float) -> None:
         """Ask the exchange for its time unless the last comparison is at most `max_age_s` old.

@@ -93,9 +93,12 @@ class FeedStatus(Counters):
 
         Of a live message, `received` is the time of receipt and `timestamp` the exchange's time of its newest item, ms.
         """
-        self.appended(items)
+        now = time.time()
+        self.items += items
+        self.messages += 1
+        self.last_message = int(now * 1000)
         if received is not None:
-            self.publish_lag.observe(time.time() - received / 1000)
+            self.publish_lag.observe(now - received / 1000)
             if timestamp is not None:
                 self.receipt_lag.observe((received - timestamp) / 1000)
 

@@ -60,7 +60,8 @@ class VenueClock:
             self._doubted.clear()
 
     def _latest(self) -> int:
-        return plausibility.latest(self._exchange.clock.latest(), now_ms())
+        clock = self._exchange.clock.latest()
+        return plausibility.latest(None, now_ms()) if clock is None else clock + plausibility.AHEAD_MS
 
     async def _compare(self, max_age_s: float) -> None:
         clock = self._exchange.clock

@@ -22,7 +22,10 @@ class TradeAppender:
     """The tape of one trade feed. One call at a time."""
 
     def __init__(self, context: FeedContext, writer: SubjectWriter) -> None:
-        self._context = context
+        self._client = context.bus.client
+        self._exchange, self._symbol = context.feed.exchange, context.feed.symbol
+        self._clock = context.venue.clock
+        self._ids_count = context.venue.sequential_ids
         self._status = context.status
         self._writer = writer
         self._units = stated_in_trades(context.units)
@@ -35,13 +38,16 @@ class TradeAppender:
     @property
     def _most_bytes(self) -> int:
         """Half of what the broker takes leaves room for the headers."""
-        return min(MESSAGE_BYTES, self._context.bus.client.max_payload // 2)
+        return min(MESSAGE_BYTES, self._client.max_payload // 2)
 
     def append_now(self, run: TradeRun) -> bool:
         """Send a run without waiting; False, and nothing is sent, if it must wait or is not simply live trades."""
         trades = run.trades
-        if run.gap is not None or not 0 < len(trades) <= BATCH_TRADES or any(type(each) is NoTrade for each in trades):
+        if run.gap is not None or not 0 < len(trades) <= BATCH_TRADES:
             return False
+        for each in trades:
+            if type(each) is NoTrade:
+                return False
         data = messages.encode(self._message(trades, run.received, run.source))
         if len(data) > self._most_bytes:
             return False
@@ -106,13 +112,13 @@ class TradeAppender:
     def _message(
         self, trades: list[Trade], received: int, source: Source, gap: Gap | None = None, until: int | None = None
     ) -> Trades:
-        if trades and self._context.venue.sequential_ids:
+        if trades and self._ids_count:
             # Where ids count up, no trade can come before one that is on the tape.
-            now = self._context.venue.clock()
+            now = self._clock()
             until = None if now is None else min(now, trades[-1].timestamp)
         return Trades(
-            exchange=self._context.feed.exchange,
-            symbol=self._context.feed.symbol,
+            exchange=self._exchange,
+            symbol=self._symbol,
             trades=trades,
             received=received,
             source=source,

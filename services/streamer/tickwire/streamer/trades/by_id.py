@@ -69,7 +69,10 @@ class OrderingById:
             expected = number_of(trades[0])
         if trades and expected is not None and not (self._ahead or self._far_ahead.arrived or self._backward.trades):
             try:
-                as_expected = list(map(int, map(_id, trades))) == list(range(expected, expected + len(trades)))
+                if len(trades) == 1:
+                    as_expected = int(trades[0].id) == expected  # type: ignore[arg-type]
+                else:
+                    as_expected = list(map(int, map(_id, trades))) == list(range(expected, expected + len(trades)))
             except (TypeError, ValueError):
                 as_expected = False
             if as_expected:

@@ -175,7 +175,7 @@ class TradeQueue:
         self._status.duplicates = self.ordering.duplicates
         self._report_refused()
         self.newest = batch[-1]
-        if runs and self.caught_up:
+        if self._unverified and runs and self.caught_up:
             self._unverified = False
         return runs
 
@@ -234,6 +234,7 @@ class TradeQueue:
         return runs
 
     def _report_refused(self) -> None:
-        for reason in self.ordering.refused:
-            self._rejections.add(reason)
-        self.ordering.refused.clear()
+        if refused := self.ordering.refused:
+            for reason in refused:
+                self._rejections.add(reason)
+            refused.clear()
