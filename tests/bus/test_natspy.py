@@ -22,6 +22,7 @@ from nats.aio.transport import TcpTransport
 
 from support.brokers import Server
 from support.ports import free_port
+from tickwire.bus import natspy
 from tickwire.bus.natspy import BusClient, PlainText
 from tickwire.errors import BadRequest
 
@@ -269,8 +270,42 @@ async def test_what_is_sent_is_in_order_with_what_is_published() -> None:
     client = BusClient()
     async with met(client) as (peer, _):
         for number in range(3):
-            assert client.send(b"PUB a 1\r\n%d\r\n" % number)
+            assert client.send(b"PUB a 1\r\n%d\r\n" % number, urgent=False)
         await client.publish("c", b"x")
         await peer.until(b"PUB c")
         assert [each for each in peer.lines if each.strip().isdigit()] == [b"0\r\n", b"1\r\n", b"2\r\n"]
-    assert not client.send(b"PUB a 1\r\n3\r\n")
+    assert not client.send(b"PUB a 1\r\n3\r\n", urgent=True)
+
+
+async def test_what_is_not_urgent_soon_after_a_write_shares_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = BusClient()
+
+    def send(letter: str, *, urgent: bool = False, size: int = 1) -> None:
+        assert client.send(f"PUB {letter} {size}\r\n{'x' * size}\r\n".encode(), urgent=urgent)
+
+    async with met(client) as (peer, _):
+        monkeypatch.setattr(natspy, "GATHER_S", 3600.0)
+        send("a")
+        await peer.until(b"PUB a")
+        send("b")
+        send("c")
+        await asyncio.sleep(0)
+        assert client.pending_data_size > 0
+        await client.publish("d", b"x")
+        await peer.until(b"PUB d")
+        send("e")
+        send("f", urgent=True)
+        await peer.until(b"PUB f")
+        send("g", size=natspy.GATHER_BYTES)
+        await peer.until(b"PUB g")
+        assert [line.split()[1] for line in peer.lines if line.startswith(b"PUB")] == [*map(str.encode, "abcdefg")]
+
+
+async def test_what_is_not_urgent_is_written_though_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(natspy, "GATHER_S", 0.05)
+    client = BusClient()
+    async with met(client) as (peer, _):
+        for number in range(3):
+            assert client.send(b"PUB %d 1\r\nx\r\n" % number, urgent=False)
+            await asyncio.sleep(0)
+        await peer.until(b"PUB 2")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import ccxt.pro
 import pytest
 from aiohttp import WSMsgType, web
 
+from tickwire.exchange.ccxt_patches import socket_push
 from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
 from tickwire.exchange.ccxt_patches.socket_push import push_frames
 
@@ -59,7 +61,7 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    serve: Serve, *, pushed: bool = True, connected: Callable[[Any], None] = lambda _: None
+    serve: Serve, *, pushed: bool = True, connected: Callable[[Any], None] = lambda _: None, marked: bool = False
 ) -> AsyncIterator[Opened]:
     """A Client of ccxt that is connected to `serve`; `connected` is called before it reads anything."""
 
@@ -83,7 +85,8 @@ async def opened(
         client.on_connected_callback = connected
         found = Opened(exchange, client)
         if pushed:
-            push_frames(client)
+            marks = [partial(found.frames.append, mark) for mark in ("several", "end")] if marked else []
+            push_frames(client, *marks)
         await client.connect(exchange.session)
         yield found
     finally:
@@ -121,6 +124,30 @@ async def test_all_frames_arrive_in_order_without_a_task_of_ccxt() -> None:
         assert socket.receives == 0
         # All that was counted as unread has been read.
         assert socket.client.connection._conn.protocol._payload._size == 0
+
+
+async def test_a_busy_socket_is_read_in_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket_push, "READ_S", 1.0)
+    is_open, was_read = asyncio.Event(), asyncio.Event()
+
+    async def one_by_one(socket: web.WebSocketResponse, request: web.Request) -> None:
+        transport = request.transport
+        assert transport is not None
+        await is_open.wait()
+        # Unmasked text frames of one byte (RFC 6455, 5.2).
+        transport.write(b"\x81\x010\x81\x011")
+        await was_read.wait()
+        for number in range(2, 5):
+            transport.write(b"\x81\x01%d" % number)
+            await asyncio.sleep(0)
+        await socket.receive()
+
+    async with opened(one_by_one, marked=True) as socket:
+        is_open.set()
+        await socket.until(lambda: socket.frames.count("1") > 0)
+        was_read.set()
+        await socket.until(lambda: socket.frames.count("4") > 0)
+        assert socket.frames == ["several", "0", "1", "end", "several", "2", "3", "4", "end"]
 
 
 async def test_more_than_the_buffer_of_aiohttp_holds_arrives_whole() -> None:

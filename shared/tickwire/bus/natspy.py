@@ -11,6 +11,7 @@ no address is given, no upstream issue was found.
 - `subscribe_directly` calls back from the read loop: nats-py queues each message and wakes a task for it.
 - `publish` checks the subject: a control line over 4 KiB (subject and reply) makes the server close the connection.
 - `send` queues a message synchronously: nats-py's `publish` costs a coroutine, and a regular expression per header.
+  Messages within 2 ms of the last write share the next one: a write wakes this process's loop and the broker.
 - `_process_msg` cleans subjects and headers. An exception there ends the read loop while the connection stays open
   (https://github.com/nats-io/nats.py/pull/914); a subject or status that is not UTF-8 is enough.
 - `_process_msg` removes the status of a stored message: nats-py takes it for a message of the broker, so that an
@@ -59,6 +60,12 @@ _STALLED = b"Nats-Consumer-Stalled"
 """In a heartbeat of a consumer that waits for flow control: the subject to confirm on."""
 
 
+GATHER_S = 0.002
+"""What `send` takes so soon after a write waits until then, for more to be written with it."""
+GATHER_BYTES = 64 << 10
+"""So much does not wait."""
+
+
 DirectCallback = Callable[[bytes, bytes, bytes], None]
 """(subject, block of headers or nothing, data) of a message, as they came."""
 
@@ -77,6 +84,9 @@ class BusClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self._write_at = 0.0
+        """When what is gathered may be written (the loop's time)."""
+        self._gathering: asyncio.TimerHandle | None = None
         self._direct: dict[int, DirectCallback] = {}
         """By number of a subscription, what its messages are passed to."""
 
@@ -118,21 +128,39 @@ class BusClient(Client):
         self._direct[subscription._id] = take
         return subscription
 
-    def send(self, frame: bytes) -> bool:
+    def send(self, frame: bytes, *, urgent: bool) -> bool:
         """Queue a protocol message without a turn of the loop; all of one turn are written together.
 
-        False, and nothing queued, while there is no connection.
+        Unless one is urgent, those within GATHER_S of the last write are written together, too. Whatever else is
+        written takes them with it: the order is that of the calls. False, and nothing queued, while there is no
+        connection.
         """
-        queue = self._flush_queue
-        if queue is None or not self.is_connected or self.is_draining_pubs:
+        if self._flush_queue is None or not self.is_connected or self.is_draining_pubs:
             return False
         self._pending.append(frame)
         self._pending_data_size += len(frame)
         self.stats["out_msgs"] += 1
         self.stats["out_bytes"] += len(frame)
-        if queue.empty():
-            queue.put_nowait(asyncio.get_running_loop().create_future())
+        if urgent or self._pending_data_size >= GATHER_BYTES:
+            self._write()
+        elif self._gathering is None:
+            loop = asyncio.get_running_loop()
+            if loop.time() >= self._write_at:
+                self._write()
+            else:
+                self._gathering = loop.call_at(self._write_at, self._write)
         return True
+
+    def _write(self) -> None:
+        """Have the flusher write what is queued."""
+        loop, queue = asyncio.get_running_loop(), self._flush_queue
+        if self._gathering is not None:
+            self._gathering.cancel()
+            self._gathering = None
+        self._write_at = loop.time() + GATHER_S
+        # After a loss of the connection the next one writes what is queued.
+        if queue is not None and queue.empty() and self.is_connected:
+            queue.put_nowait(loop.create_future())
 
     async def flush(self, timeout: int = DEFAULT_FLUSH_TIMEOUT) -> None:
         """Return when the server has processed everything sent so far, subscriptions included.

@@ -64,9 +64,8 @@ class BatchAttempt:
 
     def add(self) -> str:
         """See `Attempt`."""
-        self._count += 1
-        operation = fast_ingest.START if self._count == 1 else fast_ingest.APPEND
-        return fast_ingest.reply_to(self._reply, self._count, operation)
+        self._count = count = self._count + 1
+        return fast_ingest.reply_to(self._reply, count, fast_ingest.START if count == 1 else fast_ingest.APPEND)
 
     def end(self) -> str | None:
         """See `Attempt`."""

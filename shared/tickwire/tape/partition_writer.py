@@ -69,6 +69,8 @@ class PartitionWriter:
         self._confirm = confirm
         self._kind: type[Attempt] = BatchAttempt if batches else SingleAttempt
         self._inbox = bus.client.new_inbox()
+        self._headers = f"NATS/1.0\r\n{PUBLISH}: {name}\r\n{OWN_LAST}: "
+        """What the headers of each message begin with."""
         self._attempts = 0
         self._attempt = self._new_attempt()
         self._lasts: dict[str, int] = {}
@@ -102,26 +104,27 @@ class PartitionWriter:
         Raises Busy if as many are in flight as may be (`room`), Fenced if another instance writes, BadRequest if the
         broker takes no message of this size.
         """
-        if self._fenced is not None:
-            raise self._fenced
-        if self.full:
-            raise Busy(f"{MOST} messages wait for stream {self.stream}", "wait for room")
+        if not self.ready:
+            raise self._fenced or Busy(f"{MOST} messages wait for stream {self.stream}", "wait for room")
         if len(data) + _HEADER_BYTES > self._bus.client.max_payload:
             raise BadRequest(f"a message of {len(data)} bytes is too long for the broker", "split it")
-        entry = self._pipeline.add(subject, self._lasts[subject], data, done)
+        pipeline = self._pipeline
+        sends = not (pipeline.unsent or self._attempt.ending or self._doubted.is_set())
+        entry = pipeline.add(subject, self._lasts[subject], data, done, sends=sends)
         self._lasts[subject] = entry.sequence
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._progress_at = loop.time()
             self._timer = loop.call_later(ACKNOWLEDGE_S, self._tick)
-        if len(self._pipeline.unsent) == 1:
-            self._pump()
+        if sends:
+            self._send(entry)
         return entry.sequence
 
     @property
     def ready(self) -> bool:
         """Whether `append` would send a message."""
-        return self._fenced is None and not self.full
+        pipeline = self._pipeline
+        return self._fenced is None and len(pipeline.pending) < MOST and pipeline.bytes < MOST_BYTES
 
     @property
     def full(self) -> bool:
@@ -175,16 +178,13 @@ class PartitionWriter:
 
     def _send(self, entry: Entry) -> None:
         reply = self._attempt.add()
-        headers = (
-            f"NATS/1.0\r\n{PUBLISH}: {self._name}\r\n{OWN_LAST}: {entry.previous}\r\n"
-            f"Nats-Expected-Last-Sequence: {entry.sequence - 1}\r\n\r\n"
-        )
+        headers = f"{self._headers}{entry.previous}\r\nNats-Expected-Last-Sequence: {entry.sequence - 1}\r\n\r\n"
         self._publish(entry.subject, reply, headers, entry.data)
 
     def _publish(self, subject: str, reply: str, headers: str, data: bytes) -> None:
         size = len(headers)
         line = f"HPUB {subject} {reply} {size} {size + len(data)}\r\n{headers}".encode()
-        if not self._bus.client.send(line + data + b"\r\n"):
+        if not self._bus.client.send(line + data + b"\r\n", urgent=self._attempt.ending):
             self._doubt("there is no connection")
 
     def _request_acknowledgement(self) -> None:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from tickwire.errors import Fenced
 
 Done = Callable[[int], None]
 
 
-@dataclass(slots=True)
-class Entry:
+class Entry(Struct):
     """A message that is not known to be stored. `previous` is the sequence before it on its subject, 0 if none.
 
     `done`, if there is one, is to be called with its sequence when it is stored.
@@ -65,12 +65,15 @@ class Pipeline:
         """Sequence of the last message, stored or not."""
         return self.durable + len(self.pending)
 
-    def add(self, subject: str, previous: int, data: bytes, done: Done | None = None) -> Entry:
-        """Put a message at the end."""
+    def add(self, subject: str, previous: int, data: bytes, done: Done | None = None, *, sends: bool = False) -> Entry:
+        """Put a message at the end. With `sends` the caller sends it now: nothing may be unsent before it."""
         entry = Entry(self.durable + len(self.pending) + 1, subject, previous, data, done)
         self.pending.append(entry)
-        self.unsent.append(entry)
         self.bytes += len(data)
+        if sends:
+            self.sent = max(self.sent, entry.sequence)
+        else:
+            self.unsent.append(entry)
         return entry
 
     def next(self) -> Entry | None:

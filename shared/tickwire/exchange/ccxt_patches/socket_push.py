@@ -2,14 +2,16 @@
 
 ccxt reads a socket by a task for each time that frames arrive: its bytes are parsed in one turn, the task runs in the
 second, the frame is handled in the third, and the next task is made in the fourth. Here aiohttp's parser is wrapped:
-after each piece of bytes what it parsed is handled. Anything but data, pings and pongs (a closing frame, an error, the
-end of the connection) is left to ccxt's own loop, which then goes on as ever.
+after each piece of bytes what it parsed is handled. A busy socket is read at most every 5 ms: a turn of the loop for
+each frame costs several times what a frame costs among others. Anything but data, pings and pongs (a closing frame, an
+error, the end of the connection) is left to ccxt's own loop, which then goes on as ever.
 
 Upstream: no issue found.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -23,6 +25,8 @@ from tickwire.observe import logs
 
 log = logs.get(__name__)
 
+READ_S = 0.005
+"""The interval in which a busy socket is read. The first frame after a pause is read at once."""
 _PUSHED = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
 
 
@@ -63,13 +67,16 @@ class _Pushing:
         self._gather = gather
         self._deliver = deliver
         self._pushes = False
+        self._protocol: Any = None
         self._parser: Any = None
         self._queue: Any = None
+        self._read_at = float("-inf")
+        """When bytes came last (monotonic, s)."""
 
     def begin(self) -> None:
         """Put itself into the place of the parser."""
         try:
-            protocol = self._client.connection._conn.protocol
+            self._protocol = protocol = self._client.connection._conn.protocol
             self._parser, self._queue = protocol._payload_parser, protocol._payload
             expected = self._parser.feed_data, self._parser.feed_eof, self._queue.read, self._queue.is_eof
             if not all(map(callable, expected)) or not hasattr(self._queue, "_buffer"):
@@ -84,14 +91,26 @@ class _Pushing:
 
     def feed_data(self, data: bytes) -> Any:
         """Parse bytes, and handle the frames that they complete."""
+        before, self._read_at = self._read_at, time.monotonic()
         found = self._parser.feed_data(data)
+        several = len(self._queue._buffer) > 1
         self._drain()
+        if several or self._read_at - before < READ_S:
+            self._pause()
         return found
 
     def feed_eof(self) -> None:
         """The connection is lost."""
         self._parser.feed_eof()
         self._drain()
+
+    def _pause(self) -> None:
+        """Read the socket again when the interval is over."""
+        wait_s = self._read_at + READ_S - time.monotonic()
+        transport = self._protocol.transport
+        if wait_s > 0 and self._pushes and transport is not None and not transport.is_closing():
+            transport.pause_reading()
+            self._client.asyncio_loop.call_later(wait_s, _resume, transport)
 
     def end(self) -> None:
         """Leave the socket to ccxt's loop, in another turn: when it is being closed, it is closed then."""
@@ -138,3 +157,8 @@ class _Pushing:
         finally:
             message, size = buffer[0]
             buffer[0] = message, size + taken
+
+
+def _resume(transport: Any) -> None:
+    if not transport.is_closing():
+        transport.resume_reading()
