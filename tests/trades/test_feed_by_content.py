@@ -63,7 +63,9 @@ async def test_without_counting_ids_more_trades_than_may_wait_are_fetched_later(
     async with witness(bus) as seen, running(bus, venue, StreamerSettings(held=1000, settle_ms=0)) as body:
         push(body.sink, trades(0, 10))
         await seen.until(lambda: consecutive(seen, 0, 10))
-        # All at once, with nobody there to take them.
+        # All at once: behind an interruption they wait, with nobody there to take them.
+        body.sink.disconnected("cut")
+        body.sink.connected()
         push(body.sink, trades(10, 5000), frame=100)
         venue.rest.happened += trades(0, 5000)
         await seen.until(lambda: consecutive(seen, 0, 5000))

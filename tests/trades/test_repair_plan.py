@@ -6,7 +6,7 @@ import math
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from support.trading import START, by_id, by_time, trade, trades
@@ -169,6 +169,8 @@ def content(trade: Trade) -> Trade:
     st.integers(5, 30),
     st.integers(0, 3),
 )
+# What REST brought in one interruption is repeated live, under other ids, after the next.
+@example("two", [START] * 2, [(0, 1, 0, 0), (0, 0, 2, 1)], 5, 0)
 def test_after_any_outages_each_trade_is_on_the_tape_once_in_order(
     form: str, happened: list[int], interruptions: list[tuple[int, int, int, int]], page: int, lag: int
 ) -> None:

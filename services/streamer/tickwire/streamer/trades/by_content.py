@@ -213,7 +213,6 @@ class OrderingByContent:
     def interrupted(self) -> int:
         self.identity.reconnected()
         self._connections += 1
-        self._from_rest.clear()
         self._holds = self.last is not None or self.until is not None
         return self.drop_waiting()
 

@@ -52,7 +52,7 @@ class TradeMemory:
 
 
 class RestContents:
-    """Contents of the trades that REST brought since the last interruption, the last `REMEMBERED` of them.
+    """Contents of the trades that REST brought, the last `REMEMBERED` of them: a later connection may repeat them.
 
     A live trade with one of these contents and another id shows that ids are not shared.
     """
