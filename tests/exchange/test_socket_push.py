@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,7 +12,8 @@ from typing import Any
 
 import ccxt.pro
 import pytest
-from aiohttp import WSMsgType, web
+import trustme
+from aiohttp import ClientSession, TCPConnector, WSMsgType, web
 
 from tickwire.exchange.ccxt_patches import socket_push
 from tickwire.exchange.ccxt_patches.monotonic_time import use_monotonic_marks
@@ -61,9 +63,17 @@ class Opened:
 
 @asynccontextmanager
 async def opened(
-    serve: Serve, *, pushed: bool = True, connected: Callable[[Any], None] = lambda _: None, marked: bool = False
+    serve: Serve,
+    *,
+    pushed: bool = True,
+    connected: Callable[[Any], None] = lambda _: None,
+    marked: bool = False,
+    authority: trustme.CA | None = None,
 ) -> AsyncIterator[Opened]:
-    """A Client of ccxt that is connected to `serve`; `connected` is called before it reads anything."""
+    """A Client of ccxt that is connected to `serve`; `connected` is called before it reads anything.
+
+    With an `authority` the connection is encrypted.
+    """
 
     async def answer(request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse(autoping=True)
@@ -75,12 +85,16 @@ async def opened(
     app.router.add_get("/", answer)
     runner = web.AppRunner(app, shutdown_timeout=1)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    served, trusted = (None, None) if authority is None else contexts(authority)
+    site = web.TCPSite(runner, "127.0.0.1", 0, ssl_context=served)
     await site.start()
     exchange = ccxt.pro.binance()
     try:
         exchange.open()
-        client = exchange.client(f"ws://127.0.0.1:{runner.addresses[0][1]}/")
+        if trusted is not None:
+            await exchange.session.close()
+            exchange.session = ClientSession(connector=TCPConnector(ssl=trusted))
+        client = exchange.client(f"{'ws' if trusted is None else 'wss'}://127.0.0.1:{runner.addresses[0][1]}/")
         use_monotonic_marks(client)
         client.on_connected_callback = connected
         found = Opened(exchange, client)
@@ -92,6 +106,14 @@ async def opened(
     finally:
         await exchange.close()
         await runner.cleanup()
+
+
+def contexts(authority: trustme.CA) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """Of a server of this machine, and of a client that trusts it."""
+    served, trusted = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.configure_trust(trusted)
+    return served, trusted
 
 
 def sends(*frames: str, then: Serve | None = None) -> Serve:
@@ -148,6 +170,22 @@ async def test_a_busy_socket_is_read_in_intervals(monkeypatch: pytest.MonkeyPatc
         was_read.set()
         await socket.until(lambda: socket.frames.count("4") > 0)
         assert socket.frames == ["several", "0", "1", "end", "several", "2", "3", "4", "end"]
+
+
+async def test_a_busy_encrypted_socket_is_read_in_intervals_and_brings_every_frame() -> None:
+    frames = [str(number) + "x" * (number % 7 * 500) for number in range(2000)]
+
+    async def in_pieces(socket: web.WebSocketResponse, _: web.Request) -> None:
+        for start in range(0, len(frames), 20):
+            for frame in frames[start : start + 20]:
+                await socket.send_str(frame)
+            await asyncio.sleep(0.001)
+        await socket.receive()
+
+    async with opened(in_pieces, authority=trustme.CA(), marked=True) as socket:
+        await socket.until(lambda: frames[-1] in socket.frames)
+        assert [frame for frame in socket.frames if frame not in ("several", "end")] == frames
+        assert socket.frames.count("several") > 0
 
 
 async def test_more_than_the_buffer_of_aiohttp_holds_arrives_whole() -> None:
