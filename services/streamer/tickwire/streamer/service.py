@@ -47,7 +47,7 @@ from tickwire.model.feeds import (
 )
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics
-from tickwire.process import lifecycle
+from tickwire.process import heap, lifecycle
 from tickwire.settings import Settings
 from tickwire.streamer import tickers
 from tickwire.streamer.books import feed as books
@@ -89,7 +89,9 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
 
         partitions = settings.tape.partitions
         runner = FeedRunner(bus, settings, instance, open_market, BODIES)
-        supervisor = FeedSupervisor(interests, leases, runner, partitions)
+        # Feeds are what lives long here, and end as reference cycles.
+        ended = stack.enter_context(heap.ageing()).ended
+        supervisor = FeedSupervisor(interests, leases, runner, partitions, ended)
         reports = FeedReports(bus, instance, interests, leases, supervisor, partitions)
         interests.follow(supervisor.reconcile)
         group.create_task(supervisor.own_slots(stop))

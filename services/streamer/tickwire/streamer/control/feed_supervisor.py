@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 
@@ -45,13 +45,17 @@ class FeedSupervisor:
     """The slots and the feeds of this instance. Feeds here have no timeframe.
 
     All feeds of a market are in one slot. A feed that fails does so alone; a slot that is lost takes all its feeds.
+    `ended` is called when a feed has ended, with the number of those that run.
     """
 
-    def __init__(self, interests: Interests, leases: Leases, runner: FeedRunner, partitions: int) -> None:
+    def __init__(
+        self, interests: Interests, leases: Leases, runner: FeedRunner, partitions: int, ended: Callable[[int], None]
+    ) -> None:
         self._interests = interests
         self._leases = leases
         self._runner = runner
         self._partitions = partitions
+        self._ended = ended
         self._slots: dict[str, _Slot] = {}
         self._feeds: dict[Feed, SupervisedFeed] = {}
 
@@ -148,6 +152,7 @@ class FeedSupervisor:
             raise
         finally:
             del self._feeds[feed]
+            self._ended(len(self._feeds))
         # It may have been requested again while it ended.
         self.reconcile(feed)
 
