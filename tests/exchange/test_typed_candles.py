@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.market_kinds import market
 from tickwire.exchange import ohlcv
 from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.venues.candle_forms import CandleTexts
@@ -82,14 +83,6 @@ CASES = [
     *((exchange, "spot", *how) for exchange, how in WRITTEN.items()),
     *((exchange, kind, *how) for kind in ("linear", "inverse") for exchange, how in CONTRACTS.items()),
 ]
-
-
-def market(kind: str) -> dict[str, Any]:
-    spot = kind == "spot"
-    return {
-        "id": "BTC", "symbol": "BTC/USD", "type": "spot" if spot else "swap", "spot": spot, "contract": not spot,
-        "linear": kind == "linear", "inverse": kind == "inverse",
-    }  # fmt: skip
 
 
 def reader(exchange: str) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from exchange.market_kinds import market
 from tickwire.exchange import ohlcv
 from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.venues.candle_forms import CandleColumns, CandleTexts
@@ -25,14 +26,6 @@ from tickwire.exchange.ccxt_patches.rest_traps import with_rest_traps  # noqa: E
 START = 1_583_916_960_000
 NAMES = ("ticks", "open", "high", "low", "close", "volume")
 KINDS = ["spot", "linear", "inverse"]
-
-
-def market(kind: str) -> dict[str, Any]:
-    spot = kind == "spot"
-    return {
-        "id": "BTC", "symbol": "BTC/USD", "type": "spot" if spot else "swap", "spot": spot, "contract": not spot,
-        "linear": kind == "linear", "inverse": kind == "inverse",
-    }  # fmt: skip
 
 
 def answer(columns: dict[str, list[Any]]) -> dict[str, Any]:

@@ -61,7 +61,8 @@ class VenueClock:
 
     def _latest(self) -> int:
         clock = self._exchange.clock.latest()
-        return plausibility.latest(None, now_ms()) if clock is None else clock + plausibility.AHEAD_MS
+        # Our own clock is read only if it counts: this is asked for each frame.
+        return plausibility.latest(clock, now_ms() if clock is None else 0)
 
     async def _compare(self, max_age_s: float) -> None:
         clock = self._exchange.clock
