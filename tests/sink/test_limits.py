@@ -16,12 +16,12 @@ from support.processes import SimulatorProcess, running_service, tickwire
 from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.fenced_entries import FencedEntries
 from tickwire.errors import Fenced
 from tickwire.model import messages
 from tickwire.model.feeds import Book, Trade, Trades
 from tickwire.model.messages import SinkTotals
 from tickwire.settings import SinkSettings
-from tickwire.sink.offsets import Offsets
 
 pytestmark = pytest.mark.faults
 
@@ -119,7 +119,7 @@ async def test_only_what_is_to_be_written_is_held(
 
 async def test_a_sink_that_was_overtaken_cannot_store_its_older_totals(bus: Bus) -> None:
     await streams.declare_sink(bus.jetstream, SinkSettings())
-    paused, successor = Offsets(bus, SinkTotals), Offsets(bus, SinkTotals)
+    paused, successor = FencedEntries(bus, streams.SINK, SinkTotals), FencedEntries(bus, streams.SINK, SinkTotals)
     for offsets in (paused, successor):
         assert await offsets.of(BTC) == SinkTotals()
     successor.set(BTC, SinkTotals(sequence=9, count=90))
@@ -129,12 +129,12 @@ async def test_a_sink_that_was_overtaken_cannot_store_its_older_totals(bus: Bus)
     paused.set(BTC, SinkTotals(sequence=5, count=50))
     with pytest.raises(Fenced):
         await paused.save([BTC])
-    assert await Offsets(bus, SinkTotals).of(BTC) == SinkTotals(sequence=10, count=100)
+    assert await FencedEntries(bus, streams.SINK, SinkTotals).of(BTC) == SinkTotals(sequence=10, count=100)
 
 
 async def test_a_sink_knows_its_own_totals_again_whose_confirmation_was_lost(bus: Bus) -> None:
     await streams.declare_sink(bus.jetstream, SinkSettings())
-    offsets = Offsets(bus, SinkTotals)
+    offsets = FencedEntries(bus, streams.SINK, SinkTotals)
     assert await offsets.of(BTC) == SinkTotals()
     said = SinkTotals(sequence=1, count=10)
     await bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(said))
@@ -142,7 +142,7 @@ async def test_a_sink_knows_its_own_totals_again_whose_confirmation_was_lost(bus
     await offsets.save([BTC])
     offsets.set(BTC, SinkTotals(sequence=2, count=20))
     await offsets.save([BTC])
-    assert await Offsets(bus, SinkTotals).of(BTC) == SinkTotals(sequence=2, count=20)
+    assert await FencedEntries(bus, streams.SINK, SinkTotals).of(BTC) == SinkTotals(sequence=2, count=20)
 
 
 @pytest.mark.needs("influxdb")
@@ -152,13 +152,13 @@ async def test_a_sink_that_is_refused_gives_its_lease_up_and_goes_on_from_what_i
     writer = Writer(line.bus)
     await writer.write("BTC/USDT", 100)
     await until_written(line.bus)
-    found = await Offsets(line.bus, SinkTotals).of(BTC)
+    found = await FencedEntries(line.bus, streams.SINK, SinkTotals).of(BTC)
     # As a successor writes them that this sink has not noticed.
     other = SinkTotals(sequence=found.sequence, count=1000, cvd=found.cvd)
     await line.bus.jetstream.publish(f"$KV.SINK.{BTC}", messages.encode(other))
     await writer.write("BTC/USDT", 100)
     await until_written(line.bus)
-    assert (await Offsets(line.bus, SinkTotals).of(BTC)).count == 1100
+    assert (await FencedEntries(line.bus, streams.SINK, SinkTotals).of(BTC)).count == 1100
     assert '"event": "fenced"' in (line.folder / "sink-0.log").read_text()
     assert (await sinking(line.bus)).active
 

@@ -18,10 +18,10 @@ from nats.js.client import JetStreamContext
 
 from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.fenced_entries import broker_backoff
 from tickwire.bus.requests import NO_STREAM, cancellable, until_answered
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
-from tickwire.sink.offsets import broker_backoff
 
 log = logs.get(__name__)
 

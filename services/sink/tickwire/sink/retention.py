@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import msgspec
 from nats.aio.msg import Msg
 
+from tickwire.bus import streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.fenced_entries import FencedEntries
 from tickwire.model.feeds import Gap
 from tickwire.model.messages import SinkPosition
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.sink import points
-from tickwire.sink.offsets import Offsets
 from tickwire.sink.reader import StreamReader
 
 log = logs.get(__name__)
@@ -34,7 +35,7 @@ class Retention:
 
     def __init__(self, bus: Bus, reader: StreamReader) -> None:
         self._reader = reader
-        self._offsets = Offsets(bus, SinkPosition)
+        self._offsets = FencedEntries(bus, streams.SINK, SinkPosition)
         self._path = f"stream.{reader.stream}"
 
     async def begin(self) -> None:

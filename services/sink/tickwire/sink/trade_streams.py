@@ -7,11 +7,11 @@ import nats.js.errors
 
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
+from tickwire.bus.fenced_entries import FencedEntries
 from tickwire.model.feeds.layout import TapeLayout
 from tickwire.model.messages import SinkTotals
 from tickwire.observe import logs
 from tickwire.sink.batch_points import Tape
-from tickwire.sink.offsets import Offsets
 from tickwire.sink.reader import StreamReader
 
 log = logs.get(__name__)
@@ -21,7 +21,7 @@ class TradeStreams:
     """The readers of all streams of trades, and how far each feed is written."""
 
     def __init__(self, bus: Bus, layout: TapeLayout) -> None:
-        self.offsets = Offsets(bus, SinkTotals)
+        self.offsets = FencedEntries(bus, streams.SINK, SinkTotals)
         self.former = StreamReader(bus, streams.TRADES, optional=True) if layout.former else None
         """Of the stream of an earlier version, which may be deleted at any time."""
         partitions = [StreamReader(bus, f"{streams.TRADES}-{number}") for number in range(layout.partitions)]

@@ -1,7 +1,7 @@
-"""How far a sink has written: bucket SINK, one entry for each feed of trades, one for the stream of books and candles.
+"""Entries of a KV bucket that say how far an instance has come: the sink's offsets, the archive's checkpoints.
 
-Each save is compare-and-set on the revision that was read. The broker refuses it if another sink has saved since: one
-that was suspended, or whose messages waited in a buffer, cannot overwrite the newer totals of its successor.
+Each save is compare-and-set on the revision that was read. The broker refuses it if another instance has saved since:
+one that was suspended, or whose messages waited in a buffer, cannot overwrite the newer entry of its successor.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import nats.js.errors
 from msgspec import Struct
 from nats.js.api import RawStreamMsg
 
-from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.publisher import EXPECTED, WRONG_SEQUENCE
 from tickwire.bus.requests import until_answered
@@ -44,11 +43,12 @@ class _Entry(Generic[V]):
     """Of the last known save; 0 without one."""
 
 
-class Offsets(Generic[S]):
-    """Entries of one `kind`, read from the broker on first use and then kept in memory."""
+class FencedEntries(Generic[S]):
+    """Entries of one `kind` in a bucket, read from the broker on first use and then kept in memory."""
 
-    def __init__(self, bus: Bus, kind: type[S]) -> None:
+    def __init__(self, bus: Bus, bucket: str, kind: type[S]) -> None:
         self._bus = bus
+        self._bucket = bucket
         self._kind = kind
         self._known: dict[str, _Entry[S]] = {}
         self.unreadable: set[str] = set()
@@ -70,11 +70,16 @@ class Offsets(Generic[S]):
     async def save(self, paths: Iterable[str]) -> None:
         """Store these entries at the broker, and retry until they are.
 
-        Raises Fenced when another sink has stored one since it was read here.
+        Raises Fenced when another instance has stored one since it was read here.
         """
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
             for path in paths:
                 group.create_task(self._save(path))
+
+    async def confirm(self, path: str) -> None:
+        """Return when the broker confirms that the entry is as it was last read or saved here. Raises Fenced."""
+        if (await self._read(path)).revision != self._known[path].revision:
+            raise Fenced(f"another instance writes {path}", "it has taken over")
 
     async def _save(self, path: str) -> None:
         entry = self._known[path]
@@ -83,16 +88,16 @@ class Offsets(Generic[S]):
         while True:
             headers = {EXPECTED: str(entry.revision)}
             try:
-                ack = await self._bus.publisher.publish(_subject(path), data, headers=headers, timeout_s=ACK_S)
+                ack = await self._bus.publisher.publish(self._subject(path), data, headers=headers, timeout_s=ACK_S)
             except nats.js.errors.APIError as error:
                 if error.err_code == WRONG_SEQUENCE:
                     found = await self._read(path)
                     if found.value is None:
-                        # Not written by a sink.
+                        # Not written by an instance of ours.
                         entry.revision = found.revision
                         continue
                     if found.value != entry.value:
-                        raise Fenced(f"another sink writes {path}", "it has taken over") from None
+                        raise Fenced(f"another instance writes {path}", "it has taken over") from None
                     # Our own save, whose acknowledgement was lost.
                     entry.revision = found.revision
                     return
@@ -106,9 +111,9 @@ class Offsets(Generic[S]):
     async def _read(self, path: str) -> _Entry[S | None]:
         """The entry at the broker; without a value if it cannot be decoded."""
         # Not a direct get: a replica may lag behind.
-        get = partial(self._bus.jetstream.get_last_msg, f"KV_{streams.SINK}", _subject(path))
+        get = partial(self._bus.jetstream.get_last_msg, f"KV_{self._bucket}", self._subject(path))
         try:
-            last = await until_answered(get, _subject(path), answers=nats.js.errors.NotFoundError)
+            last = await until_answered(get, self._subject(path), answers=nats.js.errors.NotFoundError)
         except nats.js.errors.NotFoundError:
             return _Entry(self._kind(), 0)
         return _Entry(self._decoded(path, last), last.seq or 0)
@@ -117,8 +122,7 @@ class Offsets(Generic[S]):
         if "KV-Operation" in (last.headers or {}):
             # The entry was deleted.
             return self._kind()
-        return self._bus.undecodable.decode(_subject(path), last.data or b"", self._kind)
+        return self._bus.undecodable.decode(self._subject(path), last.data or b"", self._kind)
 
-
-def _subject(path: str) -> str:
-    return f"$KV.{streams.SINK}.{path}"
+    def _subject(self, path: str) -> str:
+        return f"$KV.{self._bucket}.{path}"
