@@ -13,6 +13,7 @@ import pytest
 from support.pipeline import Pipeline
 from support.processes import TICKWIRE
 from tickwire.client import Client, connect
+from tickwire.process import children
 
 pytestmark = [pytest.mark.system, pytest.mark.asyncio(loop_scope="module")]
 
@@ -27,9 +28,7 @@ async def command(line: Pipeline, *arguments: str, **variables: str) -> AsyncIte
     try:
         yield process
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+        await children.end(process)
 
 
 async def says(process: Process, text: str) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
+import warnings
+from collections.abc import Callable
 
+import psutil
 import pytest
+import uvloop
 
 from tickwire.process import children
 
@@ -80,6 +85,47 @@ async def test_a_child_ends_with_the_block_and_by_force_when_it_must() -> None:
         assert other.stdout is not None
         await other.stdout.readline()
     assert other.returncode == -signal.SIGKILL
+
+
+GRANDCHILD = """
+import signal, subprocess, sys
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print(subprocess.Popen(["sleep", "300"]).pid, flush=True)
+signal.pause()
+"""
+LOOPS = pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+
+
+def leave(new_loop: Callable[[], asyncio.AbstractEventLoop], killed: bool) -> int | None:
+    """Leave the block of a child whose own child has its output open; the exit code."""
+
+    async def run() -> children.Process:
+        async with children.child([sys.executable, "-c", GRANDCHILD], stdout=children.PIPE, grace_s=0.2) as child:
+            assert child.stdout is not None
+            grandchild = psutil.Process(int(await child.stdout.readline()))
+            if killed:
+                child.kill()
+                async with asyncio.timeout(100):
+                    while child.returncode is None:
+                        await asyncio.sleep(0.01)
+        assert grandchild.is_running()
+        grandchild.kill()
+        return child
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        return runner.run(run()).returncode
+
+
+@LOOPS
+@pytest.mark.parametrize("killed", [True, False], ids=["killed", "stopped"])
+def test_no_pipe_is_left_of_a_child_whose_own_child_has_it_open(
+    new_loop: Callable[[], asyncio.AbstractEventLoop], killed: bool
+) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert leave(new_loop, killed) == -signal.SIGKILL
+        gc.collect()
+    assert [str(each.message) for each in warned] == []
 
 
 async def test_a_child_that_ended_by_itself_keeps_its_exit_code() -> None:

@@ -1,4 +1,4 @@
-"""Mechanisms that exist once: the delays of retries, the wall clock in milliseconds, locks on files, requests."""
+"""Mechanisms that exist once: delays of retries, the wall clock in ms, locks on files, child processes, requests."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ SOURCES = [path for folder in ("shared", "cli", "services") for path in sorted((
         (r"random\.uniform|\b2(\.0)? ?\*\* ?min\(", "shared/tickwire/process/backoff.py"),
         (r"time_ns\(\) ?// ?1_000_000|time\.time\(\) \* 1000\)", "shared/tickwire/model/times.py"),
         (r"\bfcntl\b", "shared/tickwire/process/filelock.py"),
+        (r"create_subprocess_", "shared/tickwire/process/children.py"),
     ],
 )
 def test_a_mechanism_stands_in_one_file(pattern: str, home: str) -> None:

@@ -13,6 +13,7 @@ import psutil
 
 from support.hearing import Changing
 from support.processes import TICKWIRE, Ended, SimulatorProcess, environment, tickwire
+from tickwire.process import children
 
 CONFIG = """
 [exchange.binance]
@@ -90,18 +91,15 @@ async def command(folder: Path, env: Mapping[str, str], *arguments: str) -> Asyn
         stderr=asyncio.subprocess.PIPE,
     )
     started = Command(process, folder, dict(env))
-    async with asyncio.TaskGroup() as group:
-        group.create_task(started.read())
-        try:
-            yield started
-        finally:
-            if process.returncode is None:
-                process.terminate()
-                try:
-                    async with asyncio.timeout(100):
-                        await process.wait()
-                except TimeoutError:
-                    process.kill()
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(started.read())
+            try:
+                yield started
+            finally:
+                await children.stop(process, grace_s=100)
+    finally:
+        await children.end(process)
 
 
 @asynccontextmanager

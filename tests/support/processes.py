@@ -200,9 +200,7 @@ async def tickwire(env: Mapping[str, str], *arguments: str, cwd: Path | None = N
         out, err = await process.communicate()
         raise AssertionError(f"{arguments} did not end:\n{out.decode()}\n{err.decode()}") from None
     finally:
-        if process.returncode is None:
-            # The test that waited for it was done with it.
-            process.kill()
-            await process.wait()
+        # It still runs where the test that waited for it was done with it.
+        await children.end(process)
     assert process.returncode is not None
     return Ended(process.returncode, out.decode(), err.decode())

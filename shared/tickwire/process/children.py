@@ -31,7 +31,7 @@ async def child(
     grace_s: float = 10.0,
     umask: int | None = None,
 ) -> AsyncIterator[Process]:
-    """Run a program for as long as the block lasts: SIGTERM at its end, SIGKILL `grace_s` later.
+    """Run a program for as long as the block lasts: SIGTERM at its end, SIGKILL `grace_s` later, then no pipe is open.
 
     `umask` defaults to the parent's. `stdout` and `stderr` are as for `asyncio.create_subprocess_exec`. A program that
     does not exist shows as a process that ended with the shell's exit code 127.
@@ -54,7 +54,21 @@ async def child(
     try:
         yield process
     finally:
-        await asyncio.shield(stop(process, grace_s))
+        await asyncio.shield(end(process, grace_s))
+
+
+async def end(process: Process, grace_s: float = 10.0) -> int:
+    """Stop a process as `stop` does, then close its pipes; returns its exit code.
+
+    What nobody has read is lost. A pipe that was not read to its end, for example because a child of the process has
+    its other side open, stays open in asyncio, and warns when it is collected as garbage.
+    """
+    try:
+        return await stop(process, grace_s)
+    finally:
+        _close_pipes(process)
+        # The event loop closes the descriptors in its next turn.
+        await asyncio.sleep(0)
 
 
 async def stop(process: Process, grace_s: float = 10.0) -> int:
@@ -66,10 +80,24 @@ async def stop(process: Process, grace_s: float = 10.0) -> int:
                 await process.wait()
         except TimeoutError:
             process.kill()
+            # asyncio's `wait` waits for the pipes, too, which a child of the process may have open
+            # (python/cpython#119710).
+            _close_pipes(process)
     code = await process.wait()
     if process.stdin is not None:
         process.stdin.close()
     return code
 
 
-__all__ = ["DEVNULL", "PIPE", "Process", "child", "stop"]
+def _close_pipes(process: Process) -> None:
+    # `Process` gives no access to its transport, and its streams none to the pipes that are read. uvloop's transport of
+    # a process that has ended does not close them with itself.
+    transport: asyncio.SubprocessTransport = process._transport  # type: ignore[attr-defined]
+    for descriptor in (0, 1, 2):
+        if (pipe := transport.get_pipe_transport(descriptor)) is not None:
+            pipe.close()
+    if process.returncode is not None:
+        transport.close()
+
+
+__all__ = ["DEVNULL", "PIPE", "Process", "child", "end", "stop"]
