@@ -14,7 +14,9 @@ from nats.aio.msg import Msg
 from support.wires import wire as carried
 from tickwire.bus.connection import Bus, connect
 from tickwire.bus.natspy import BusClient
+from tickwire.bus.requests import WORKING
 from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.cache.forwarding import forward
 from tickwire.errors import BadRequest, BrokerUnavailable, InternalError, NoSuchService, RequestTimeout, UnknownSymbol
 from tickwire.model import messages
 from tickwire.model.messages import Candles, Coverage, KeyRequest
@@ -165,6 +167,42 @@ async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> Non
         assert await ask("whole") == [0, 1, 2]
         with pytest.raises(RequestTimeout, match=r"chunk 1 .* is missing"):
             await ask("torn")
+
+
+async def test_chunks_are_waited_for_while_the_service_says_that_it_works_on_them(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A large file on a slow disk; what the service does not work on has its time limit."""
+    monkeypatch.setattr("tickwire.bus.service.WORKING_S", 0.05)
+    timeout_s = 1.5
+
+    async def handle(request: KeyRequest, call: Call) -> None:
+        await asyncio.sleep(timeout_s * 1.5)
+        await call.reply(Candles(exchange="a", symbol="b", timeframe="1m", rows=[]))
+
+    async def ask() -> int:
+        decode = lambda data: messages.decode(data, Candles)
+        return len([part async for part in bus.request_chunks("cache.get", ASK, decode, timeout_s=timeout_s)])
+
+    async with serve(bus, "cache", [Endpoint("cache.get", KeyRequest, handle)], instance="one"):
+        assert await ask() == 1
+        monkeypatch.setattr("tickwire.bus.service.WORKING_S", 100.0)
+        with pytest.raises(RequestTimeout, match=r"did not answer within 1\.5 s"):
+            await ask()
+
+
+async def test_the_owner_of_a_partition_is_told_that_its_requester_understands_reports_of_work(bus: Bus) -> None:
+    got: list[dict[str, str]] = []
+
+    async def owner(message: Msg) -> None:
+        got.append(message.headers or {})
+        await message.respond(b"")
+
+    await bus.subscribe("cache.partition.3.get", owner)
+    for headers in ({WORKING: "1"}, {}):
+        call = Call("cache.get", "_INBOX.of.a.client", headers, messages.encode(ASK), bus.client.publish)
+        assert await forward(bus, "cache.partition.3.get", call)
+    assert [WORKING in each for each in got] == [True, False]
 
 
 async def test_chunks_end_with_the_connection_that_they_came_on(bus: Bus, broker: str) -> None:

@@ -145,9 +145,10 @@ async def test_a_data_folder_that_is_removed_ends_up_within_seconds_and_says_so(
 
 @pytest.mark.parametrize("place", [0, 2])
 async def test_a_metrics_port_that_is_taken_is_named_before_anything_is_started(tmp_path: Path, place: int) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        taken = other.getsockname()[1]
-        env = environment(tmp_path / "data", TICKWIRE_METRICS_PORT=str(taken - place))
+    first = free_port()
+    taken = first + place
+    with socket.create_server(("127.0.0.1", taken)):
+        env = environment(tmp_path / "data", TICKWIRE_METRICS_PORT=str(first))
         ended = await tickwire(env, "up", cwd=tmp_path)
     assert ended.code == 2
     (said,) = ended.err.splitlines()

@@ -25,7 +25,7 @@ from tickwire.bus.connection_events import ConnectionEvents, UrlSource
 from tickwire.bus.decoding import Undecodable
 from tickwire.bus.natspy import BusClient
 from tickwire.bus.publisher import Ack, AcknowledgedPublisher
-from tickwire.bus.requests import Inbox, open_inbox, payload_of
+from tickwire.bus.requests import WORKING, Inbox, open_inbox, payload_of
 from tickwire.bus.service_wait import ServiceWait
 from tickwire.errors import BrokerUnavailable, ConfigError, RequestTimeout
 from tickwire.model import broker_urls, messages
@@ -106,20 +106,24 @@ class Bus:
     async def request_chunks(
         self, subject: str, message: Struct, decode: Callable[[bytes], R], *, timeout_s: float = 10.0
     ) -> AsyncGenerator[R, None]:
-        """Send a request for a chunked reply; yields the chunks in order. `timeout_s` is for each chunk.
+        """Send a request for a chunked reply; yields the chunks in order.
 
+        `timeout_s` is for each chunk, and begins again when the service reports that it works on the reply: to read a
+        large file takes as long as its disk. (A service of an earlier version does not report.)
         `decode` makes a chunk of bytes; a chunk has `chunk` (its number from 0) and `more`. Raises as
         `request` does, and RequestTimeout when a chunk is missing or the connection is lost. The broker ends that of a
         reader which is 64 MiB behind: ask for less at once.
         """
         async with self._inbox() as inbox, self._ended_with_connection(inbox):
-            await inbox.ask(subject, messages.encode_request(message))
+            await inbox.ask(subject, messages.encode_request(message), {WORKING: "1"})
             expected = 0
             while True:
                 try:
                     answer = await inbox.reply(timeout_s)
                 except TimeoutError as error:
                     raise RequestTimeout(f"{subject} did not answer within {timeout_s:.3g} s") from error
+                if WORKING in (answer.headers or {}):
+                    continue
                 part: Any = decode(payload_of(answer))
                 if part.chunk != expected:
                     raise RequestTimeout(f"chunk {expected} of the reply from {subject} is missing", "ask again")

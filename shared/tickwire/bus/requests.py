@@ -46,6 +46,8 @@ STORAGE_REMEDY = (
 
 ERROR_CODE = "Nats-Service-Error-Code"
 ERROR_TEXT = "Nats-Service-Error"
+WORKING = "Tickwire-Working"
+"""In a request: its sender understands replies with this header, which are empty: the answer is being made."""
 _PENDING = "Nats-Num-Pending"
 _SEQUENCE = "Nats-Sequence"
 

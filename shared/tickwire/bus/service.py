@@ -23,7 +23,7 @@ from nats.micro.service import EndpointStats, ServiceConfig
 from tickwire.bus import graceful_close, security
 from tickwire.bus.connection import Bus
 from tickwire.bus.natspy import MicroService, message_of
-from tickwire.bus.requests import ERROR_CODE, ERROR_TEXT
+from tickwire.bus.requests import ERROR_CODE, ERROR_TEXT, WORKING
 from tickwire.errors import BrokerUnavailable, Busy, InternalError, TickwireError
 from tickwire.model import messages
 from tickwire.model.subjects import SUBJECT_BYTES
@@ -31,8 +31,14 @@ from tickwire.model.version import VERSION
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.observe.metrics import Metrics
+from tickwire.process import lifecycle
 
 log = logs.get(__name__)
+
+WORKING_S = 2.0
+"""How often a requester that asked for it is told that its reply is being made: a fifth of the default time limit."""
+WORKING_MOST_S = 600.0
+"""How long it is told so: a disk that does not answer must not keep a requester for ever."""
 
 _foreign = Episode(log, "requests name a reply subject on which tickwire publishes", quiet_s=QUIET_S)
 
@@ -187,7 +193,8 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
     """Handle one request: send the reply, a typed error, or InternalError for a bug, which is logged."""
     began, answered = time.perf_counter_ns(), metrics.answered[endpoint.subject]
     try:
-        reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
+        async with _reported(call):
+            reply = await endpoint.handle(messages.decode(call.data or b"{}", endpoint.request), call)
         if reply is not None:
             await call.reply(reply)
     except (TickwireError, nats.errors.Error) as problem:
@@ -207,6 +214,26 @@ async def answer(endpoint: Endpoint[Any], call: Call, metrics: Metrics) -> None:
         answered.count += 1
         answered.nanoseconds += took
         metrics.requests.labels(_named(endpoint)).observe(took / 1e9)
+
+
+@asynccontextmanager
+async def _reported(call: Call) -> AsyncIterator[None]:
+    """Report to a requester that wants it that its reply is being made, each WORKING_S within the block."""
+    if WORKING not in call.headers or not call.reply_to:
+        yield
+        return
+    async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+        reports = group.create_task(_report(call))
+        try:
+            yield
+        finally:
+            reports.cancel()
+
+
+async def _report(call: Call) -> None:
+    for _ in range(int(WORKING_MOST_S / WORKING_S)):
+        await asyncio.sleep(WORKING_S)
+        await call.publish(call.reply_to, b"", headers={WORKING: "1"})
 
 
 async def _refuse(endpoint: Endpoint[Any], call: Call, metrics: Metrics, error: TickwireError) -> None:

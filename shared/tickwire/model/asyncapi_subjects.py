@@ -95,10 +95,14 @@ ENTRY_HEADERS = {
     "Nats-Rollup": "sub, with a PURGE: earlier revisions are removed.",
     "Nats-Marker-Reason": "MaxAge for an entry that expired, in a message of the broker without payload.",
 }
+CHUNKED_HEADERS = {
+    "Tickwire-Working": "1 asks for an empty message with this header every 2 s while the reply is being made.",
+}
 FORWARDED_HEADERS = {
     "Tickwire-Reply-To": "The inbox of the client, which gets the reply.",
     "Tickwire-Expires": "When the client stops waiting, ms.",
     "Tickwire-Confirms": "1 if the forwarding instance confirms to the owner that it still waits.",
+    **CHUNKED_HEADERS,
 }
 DIRECT_HEADERS = {
     "Nats-Last-Sequence": "In a batch: the sequence of the previous message of the batch; the previous message on the "
@@ -119,6 +123,7 @@ HEADERS = {
     "Append": DEDUPLICATED_HEADERS,
     "Update": JOB_HEADERS,
     "Entry": ENTRY_HEADERS,
+    "Chunked": CHUNKED_HEADERS,
     "Forwarded": FORWARDED_HEADERS,
     "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | PIPELINED_HEADERS | DIRECT_HEADERS,
     "Error": ERROR_HEADERS,
@@ -208,18 +213,26 @@ PUBLISHED: tuple[Published, ...] = (
 ASKED: tuple[Asked, ...] = (
     Asked("fetcher.fetch", FetchRequest, (FetchAccepted,), "Fetch candles into the cache; subscribe to md.job.<id>."),
     Asked("fetcher.cancel", CancelRequest, (Job,), "End a fetch job; stored candles are kept."),
-    Asked("cache.get", CandlesRequest, (Candles, CandleColumns), "Candles of a key, in chunks of at most 512 KiB."),
+    Asked(
+        "cache.get",
+        CandlesRequest,
+        (Candles, CandleColumns),
+        "Candles of a key, in chunks of at most 512 KiB.",
+        "Chunked",
+    ),
     Asked("cache.coverage", KeyRequest, (Coverage,), "The coverage of a key."),
-    Asked("cache.list", ListRequest, (CacheList,), "Every key, in chunks."),
+    Asked("cache.list", ListRequest, (CacheList,), "Every key, in chunks.", "Chunked"),
     Asked("cache.verify", KeyRequest, (Verification,), "Check a key's files."),
     Asked("cache.repair", KeyRequest, (Repair,), "Move damaged files aside, and keep what is sound."),
     Asked("streamer.start", StartRequest, (FeedReport,), "Register an interest in a feed, or renew it."),
     Asked("streamer.stop", StopRequest, (FeedReport,), "Withdraw an interest."),
-    Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed with an interest, in chunks."),
+    Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed with an interest, in chunks.", "Chunked"),
     Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
-    Asked("streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", private=True),
+    Asked(
+        "streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", "Chunked", private=True
+    ),
     Asked(
         "cache.partition.{partition}.get",
         CandlesRequest,
@@ -239,7 +252,9 @@ ASKED: tuple[Asked, ...] = (
         )
         for name, reply in (("coverage", Coverage), ("verify", Verification), ("repair", Repair))
     ),
-    Asked("cache.partition.{partition}.list", ListRequest, (CacheList,), "A forwarded request.", private=True),
+    Asked(
+        "cache.partition.{partition}.list", ListRequest, (CacheList,), "A forwarded request.", "Chunked", private=True
+    ),
 )
 
 DIRECT = "$JS.API.DIRECT.GET.{stream}"

@@ -17,7 +17,7 @@ from nats.aio.msg import Msg
 
 from tickwire.bus import graceful_close, security
 from tickwire.bus.connection import Bus
-from tickwire.bus.requests import request_once
+from tickwire.bus.requests import WORKING, request_once
 from tickwire.bus.service import Call, Endpoint, answer, may_answer
 from tickwire.cache import key_endpoints
 from tickwire.cache.partition import Partition
@@ -40,6 +40,7 @@ not reply a second time. This compares no clocks, which may differ from machine 
 async def forward(bus: Bus, subject: str, call: Call) -> bool:
     """Forward a request to an owner; whether one took it. Raises nats' errors."""
     headers = {REPLY_TO: call.reply_to, EXPIRES: str(now_ms() + int(HANDSHAKE_S * 1000)), CONFIRMS: "1"}
+    headers |= {name: value for name, value in call.headers.items() if name == WORKING}
     taken = await request_once(bus.client, subject, call.data, HANDSHAKE_S, headers)
     if taken is not None and taken.reply:
         await taken.respond(b"")
