@@ -169,7 +169,7 @@ async def test_chunks_arrive_in_order_and_a_lost_one_is_noticed(bus: Bus) -> Non
             await ask("torn")
 
 
-async def test_chunks_are_waited_for_while_the_service_says_that_it_works_on_them(
+async def test_chunks_are_waited_for_while_their_service_works_on_them(
     bus: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A large file on a slow disk; what the service does not work on has its time limit."""
@@ -191,7 +191,7 @@ async def test_chunks_are_waited_for_while_the_service_says_that_it_works_on_the
             await ask()
 
 
-async def test_the_owner_of_a_partition_is_told_that_its_requester_understands_reports_of_work(bus: Bus) -> None:
+async def test_an_owner_gets_the_header_that_asks_for_reports_of_work(bus: Bus) -> None:
     got: list[dict[str, str]] = []
 
     async def owner(message: Msg) -> None:
