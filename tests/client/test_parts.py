@@ -1,18 +1,14 @@
-"""Parts of the Python client without a broker: what waits, what is yielded of a message, when a replay is due."""
+"""Parts of the Python client without a broker: what waits, what is yielded of a message."""
 
 from __future__ import annotations
 
 import asyncio
-import math
 
 import msgspec
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tickwire.client.live import TradeItems
 from tickwire.client.mailbox import Mailbox
-from tickwire.client.replay import Clock
 from tickwire.errors import UnknownSymbol
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
@@ -135,21 +131,6 @@ def test_a_tape_that_begins_after_the_time_asked_for_is_a_gap(first: int, gaps: 
     items.begins_late = True
     items(taped(first, 4))
     assert len(items.gaps) == gaps
-
-
-@given(st.lists(st.integers(0, 10_000), min_size=1), st.floats(0.1, 100))
-def test_a_replay_never_goes_back_and_its_length_is_that_of_the_trades_by_the_speed(
-    moments: list[int], speed: float
-) -> None:
-    clock = Clock(speed)
-    due = [clock.due(trade(n, moment)) for n, moment in enumerate(moments)]
-    assert due == sorted(due)
-    assert due[-1] == pytest.approx(max(0, max(moments) - moments[0]) / 1000 / speed)
-
-
-def test_a_replay_as_fast_as_possible_is_always_due() -> None:
-    clock = Clock(math.inf)
-    assert [clock.due(trade(n, n * 1_000_000)) for n in range(3)] == [0, 0, 0]
 
 
 def test_from_now_on_begins_with_the_first_live_trade_and_omits_nothing_later() -> None:

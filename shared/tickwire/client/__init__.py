@@ -13,6 +13,7 @@
 from tickwire.client.connection import Client, connect
 from tickwire.client.history import CandlesFailed, IncompleteCandles
 from tickwire.client.live import Subscription
+from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Released, Stream
 from tickwire.client.sync import SyncClient, connect_sync
 from tickwire.errors import (
@@ -51,6 +52,7 @@ __all__ = [
     "NoSuchService",
     "NotCached",
     "Released",
+    "Replayed",
     "RequestTimeout",
     "StorageError",
     "Stream",

@@ -18,7 +18,7 @@ from tickwire.client import history, live
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
-from tickwire.client.replay import due_together, replayed
+from tickwire.client.replay import Market, Replayed, due_together, one_by_one, replayed_together, trade_feeds
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes, times
@@ -208,7 +208,33 @@ class Client:
         self._streams.check()
         start, end = _span(since, until)
         assert start is not None
-        return replayed(self.bus, feed("trade", exchange, symbol), start, end, speed)
+        return one_by_one(due_together(self.bus, feed("trade", exchange, symbol), start, end, speed))
+
+    def replay_of(
+        self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = math.inf
+    ) -> AsyncGenerator[Replayed, None]:
+        """As `replay`, of several feeds on one clock, also of several venues: (exchange, symbol) each.
+
+        Ordered by the exchanges' timestamps; items of one time are in the order of `feeds`, and those of one feed in
+        the order of its tape, in which a trade is never before the one ahead of it. So each replay of a range is the
+        same. Keeps a page of each feed in memory.
+        """
+        self._streams.check()
+        return one_by_one(self._replay_of(feeds, since, until, speed))
+
+    def replay_of_together(
+        self, feeds: Sequence[Market], since: Time, until: Time | None, *, speed: float
+    ) -> AsyncGenerator[list[Replayed], None]:
+        """As `replay_of`, in lists of items that are due together."""
+        self._streams.check()
+        return self._replay_of(feeds, since, until, speed)
+
+    def _replay_of(
+        self, feeds: Sequence[Market], since: Time, until: Time | None, speed: float
+    ) -> AsyncGenerator[list[Replayed], None]:
+        start, end = _span(since, until)
+        assert start is not None
+        return replayed_together(self.bus, trade_feeds(feeds), start, end, speed)
 
     def replay_together(
         self, exchange: str, symbol: str, since: Time, until: Time | None, *, speed: float

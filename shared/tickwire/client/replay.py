@@ -1,74 +1,135 @@
-"""Replay of the tape: trades in their order, at a chosen speed."""
+"""Replay of the tape: trades of one feed or several, in their order, at a chosen speed."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from itertools import chain
+from typing import NamedTuple, TypeVar
 
 from tickwire.bus.connection import Bus
 from tickwire.client.live import CLOCKS_MS, TradeItems
+from tickwire.client.merging import AT_ONCE, Merged, Timed, merged, paced
 from tickwire.errors import BadRequest
-from tickwire.model.feeds import Feed, Gap, Trade
+from tickwire.model.feeds import Feed, Gap, Trade, feed
+from tickwire.tape.sequence import TapeMessage
 from tickwire.tape.stored import find_position, read_pages
 
-TOGETHER = 256
-"""At most so many items of a replay are yielded together."""
+Item = Trade | Gap
+Market = tuple[str, str]
+"""An exchange and a symbol."""
+T = TypeVar("T")
 
 
-class Clock:
-    """When each item of a replay is due: the exchange's time, `speed` times as fast."""
+class Replayed(NamedTuple):
+    """An item of a replay of several feeds: a trade, or a gap in the place of missing trades."""
 
-    def __init__(self, speed: float) -> None:
-        self._speed = speed
-        self._began: int | None = None
-        self._seconds = 0.0
-
-    def due(self, item: Trade | Gap) -> float:
-        """Seconds after the first trade; never less than for the item before, also when timestamps go back."""
-        if isinstance(item, Trade):
-            self._began = item.timestamp if self._began is None else self._began
-            self._seconds = max(self._seconds, (item.timestamp - self._began) / 1000 / self._speed)
-        return self._seconds
+    exchange: str
+    symbol: str
+    item: Item
 
 
-async def replayed(
-    bus: Bus, feed: Feed, since: int, until: int | None, speed: float
-) -> AsyncGenerator[Trade | Gap, None]:
-    """The trades and gaps of a feed on the tape in `[since, until)` (ms), in order, `speed` times as fast."""
-    async with aclosing(due_together(bus, feed, since, until, speed)) as parts:
-        async for part in parts:
-            for item in part:
+class Timer:
+    """The time of each item of a feed: that of its trade, but never less than that of the item before.
+
+    A gap has the time of the trade before it; gaps before the first trade wait for it, and have its time.
+    """
+
+    def __init__(self) -> None:
+        self._time = AT_ONCE
+        self._waiting: list[Item] = []
+
+    def timed(self, items: Sequence[Item]) -> list[Timed[Item]]:
+        """The items with their times, after those that have waited for a trade."""
+        found: list[Timed[Item]] = []
+        for item in items:
+            if isinstance(item, Trade):
+                self._time = max(self._time, item.timestamp)
+            elif self._time == AT_ONCE:
+                self._waiting.append(item)
+                continue
+            if self._waiting:
+                found += [Timed(self._time, each) for each in self._waiting]
+                self._waiting.clear()
+            found.append(Timed(self._time, item))
+        return found
+
+    def rest(self) -> list[Timed[Item]]:
+        """The gaps of a feed without a trade: they are due at once."""
+        return [Timed(AT_ONCE, each) for each in self._waiting]
+
+
+def trade_feeds(markets: Sequence[Market]) -> list[Feed]:
+    """The trade feeds of markets. Raises BadRequest when there is none, or one is named twice."""
+    found = [feed("trade", exchange, symbol) for exchange, symbol in markets]
+    if not found:
+        raise BadRequest("no feed is given", 'name at least one, such as ("binance", "BTC/USDT")')
+    twice = next((each for at, each in enumerate(found) if each in found[:at]), None)
+    if twice is not None:
+        raise BadRequest(f"{twice} is given twice", "name each feed once")
+    return found
+
+
+async def one_by_one(batches: AsyncGenerator[list[T], None]) -> AsyncGenerator[T, None]:
+    """The items of lists."""
+    async with aclosing(batches) as lists:
+        async for each in lists:
+            for item in each:
                 yield item
 
 
 async def due_together(
-    bus: Bus, feed: Feed, since: int, until: int | None, speed: float
-) -> AsyncGenerator[list[Trade | Gap], None]:
-    """As `replayed`, in lists of items that are due together."""
-    if not speed > 0:
-        raise BadRequest(f"speed {speed} is not above 0", "1.0 is as it happened, math.inf as fast as possible")
-    after, whole = await find_position(bus, feed.public, since - CLOCKS_MS)
-    items = TradeItems(feed, since, yielded=True)
+    bus: Bus, of: Feed, since: int, until: int | None, speed: float
+) -> AsyncGenerator[list[Item], None]:
+    """The trades and gaps of a feed on the tape in `[since, until)` (ms), in lists of items that are due together.
+
+    They come in order, `speed` times as fast as they happened.
+    """
+    async with aclosing(merged_items(bus, [of], since, until, speed)) as batches:
+        async for batch in batches:
+            yield [each.item for each in batch]
+
+
+async def replayed_together(
+    bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
+) -> AsyncGenerator[list[Replayed], None]:
+    """The trades and gaps of several feeds on one clock, in lists of items that are due together."""
+    async with aclosing(merged_items(bus, feeds, since, until, speed)) as batches:
+        async for batch in batches:
+            yield [Replayed(feeds[index].exchange, feeds[index].symbol, item) for _, index, item in batch]
+
+
+def merged_items(
+    bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
+) -> AsyncGenerator[list[Merged[Item]], None]:
+    """The trades and gaps of feeds, with the index of their feed, when they are due. Raises BadRequest."""
+    return paced(merged([item_pages(bus, each, since, until) for each in feeds]), speed)
+
+
+async def item_pages(bus: Bus, of: Feed, since: int, until: int | None) -> AsyncGenerator[list[Timed[Item]], None]:
+    """The trades and gaps of a feed on the tape in `[since, until)` (ms), a page at a time."""
+    items, timer = TradeItems(of, since, yielded=True), Timer()
+    async with aclosing(tape_pages(bus, of, since, items)) as pages:
+        async for page in pages:
+            found = [item for message in page for item in items(message)]
+            over = _end(found, until)
+            yield timer.timed(found[:over])
+            if over < len(found):
+                break
+    yield timer.rest()
+
+
+def _end(items: Sequence[Item], until: int | None) -> int:
+    """How many items come before the first trade at or after `until` (ms)."""
+    if until is None:
+        return len(items)
+    over = (at for at, item in enumerate(items) if isinstance(item, Trade) and item.timestamp >= until)
+    return next(over, len(items))
+
+
+async def tape_pages(bus: Bus, of: Feed, since: int, items: TradeItems) -> AsyncGenerator[list[TapeMessage], None]:
+    """The messages of a feed on the tape from `since` (ms) on; `items` learns whether the tape begins later."""
+    after, whole = await find_position(bus, of.public, since - CLOCKS_MS)
     items.begins_late = not whole
-    loop = asyncio.get_running_loop()
-    clock, started = Clock(speed), loop.time()
-    found: list[Trade | Gap] = []
-    async for page in read_pages(bus, feed.public, after):
-        for item in chain.from_iterable(map(items, page)):
-            if isinstance(item, Trade) and until is not None and item.timestamp >= until:
-                if found:
-                    yield found
-                return
-            wait = started + clock.due(item) - loop.time()
-            if found and (wait > 0 or len(found) == TOGETHER):
-                yield found
-                found = []
-                wait = started + clock.due(item) - loop.time()
-            if wait > 0:
-                await asyncio.sleep(wait)
-            found.append(item)
-        if found:
-            yield found
-            found = []
+    async with aclosing(read_pages(bus, of.public, after)) as pages:
+        async for page in pages:
+            yield page

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from tickwire.client import history
 from tickwire.client.connection import Client, Names, Time, connect, keys_of
 from tickwire.client.history import Progress
+from tickwire.client.replay import Market, Replayed
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
 from tickwire.model.subjects import Key
@@ -202,6 +203,12 @@ class SyncClient:
     ) -> SyncSubscription[Trade | Gap]:
         """See `Client.replay`."""
         return self._subscription(lambda: self._client.replay_together(exchange, symbol, since, until, speed=speed))
+
+    def replay_of(
+        self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = float("inf")
+    ) -> SyncSubscription[Replayed]:
+        """See `Client.replay_of`."""
+        return self._subscription(lambda: self._client.replay_of_together(feeds, since, until, speed=speed))
 
     def _subscription(self, make: Callable[[], Any]) -> SyncSubscription[T]:
         async def begin() -> tuple[asyncio.AbstractEventLoop, Any]:

@@ -1,0 +1,121 @@
+"""Replays of several feeds from a real tape, which the test writes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from tape.slots import writing
+from tickwire.bus.connection import Bus
+from tickwire.client import BadRequest, Gap, Replayed, Trade, connect, connect_sync
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Trades
+from tickwire.model.times import now_ms
+
+pytestmark = pytest.mark.actors
+
+FEEDS = [("binance", "BTC/USDT"), ("kraken", "ETH/USD"), ("okx", "BTC/USDT:USDT")]
+
+
+def trade(number: int, timestamp: int) -> Trade:
+    return Trade(id=str(number), timestamp=timestamp, side=None, price=1.0, amount=1.0)
+
+
+async def write(bus: Bus, market: tuple[str, str], taken: list[list[Trade]], gap: Gap | None = None) -> None:
+    """Append messages of trades to the tape of a market; the last one has the gap."""
+    feed = Feed("trade", *market)
+    async with writing(bus, feed) as tape:
+        for at, trades in enumerate(taken):
+            message = Trades(
+                exchange=feed.exchange,
+                symbol=feed.symbol,
+                trades=trades,
+                received=0,
+                gap=gap if at == len(taken) - 1 else None,
+            )
+            await tape.append(messages.encode(message))
+
+
+async def test_feeds_of_three_venues_are_replayed_on_one_clock_and_each_time_the_same(bus: Bus) -> None:
+    """More than a page of each; times that several feeds share, and some that go back."""
+    start = now_ms()
+    expected = []
+    for index, market in enumerate(FEEDS):
+        times = [start + number * 3 // (index + 1) - 5 * (number % 7 == 3) for number in range(600)]
+        trades = [trade(number, time) for number, time in enumerate(times)]
+        await write(bus, market, [trades[at : at + 2] for at in range(0, 600, 2)])
+        highest = 0
+        for each in trades:
+            highest = max(highest, each.timestamp)
+            expected.append((highest, index, Replayed(*market, each)))
+    expected.sort(key=lambda each: each[:2])
+    async with connect(bus.url) as client:
+        for _ in range(2):
+            async with asyncio.timeout(100):
+                found = [each async for each in client.replay_of(FEEDS, start - 60_000) if isinstance(each.item, Trade)]
+            assert found == [each for _, _, each in expected]
+        # The order of feeds decides between trades of one time, and nothing else.
+        turned = [each async for each in client.replay_of(FEEDS[::-1], start - 60_000) if isinstance(each.item, Trade)]
+        assert sorted(turned, key=str) == sorted(found, key=str)
+        assert turned != found
+
+
+async def test_gaps_are_replayed_in_their_place_and_the_range_ends_each_feed(bus: Bus) -> None:
+    start = now_ms()
+    gap = Gap(since=start + 10, until=start + 20, reason="a test")
+    await write(
+        bus, FEEDS[0], [[trade(1, start), trade(2, start + 10)], [trade(3, start + 20), trade(4, start + 90)]], gap
+    )
+    await write(bus, FEEDS[1], [[trade(1, start + 15), trade(2, start + 80)]])
+    async with connect(bus.url) as client:
+        found = [each async for each in client.replay_of(FEEDS[:2], start, start + 90)]
+    one, other = FEEDS[:2]
+    assert found == [
+        Replayed(*one, trade(1, start)),
+        Replayed(*one, trade(2, start + 10)),
+        Replayed(*one, gap),
+        # What happened there before the tape begins is not known; it comes with the first trade.
+        Replayed(*other, Gap(since=start, until=start + 15, reason="the tape does not go back so far")),
+        Replayed(*other, trade(1, start + 15)),
+        Replayed(*one, trade(3, start + 20)),
+        Replayed(*other, trade(2, start + 80)),
+    ]
+
+
+async def test_several_feeds_take_as_long_as_what_happened_by_the_speed(bus: Bus) -> None:
+    start = now_ms()
+    await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 900)]])
+    await write(bus, FEEDS[1], [[trade(1, start + 300)], [trade(2, start + 1200)]])
+    loop = asyncio.get_running_loop()
+    async with connect(bus.url) as client:
+        started, seen = loop.time(), []
+        async for each in client.replay_of(FEEDS[:2], start, speed=3):
+            if isinstance(each.item, Gap):
+                continue
+            seen.append((each.exchange, each.item.id))
+            # Never before it is due.
+            assert loop.time() - started >= (each.item.timestamp - start) / 1000 / 3
+    assert seen == [("binance", "1"), ("kraken", "1"), ("binance", "2"), ("kraken", "2")]
+
+
+async def test_a_list_without_feeds_or_with_one_twice_is_refused(bus: Bus) -> None:
+    async with connect(bus.url) as client:
+        with pytest.raises(BadRequest, match="no feed is given"):
+            client.replay_of([], "1h")
+        with pytest.raises(BadRequest, match="binance BTC/USDT is given twice"):
+            client.replay_of([FEEDS[0], FEEDS[0]], "1h")
+
+
+async def test_the_blocking_client_replays_several_feeds(bus: Bus) -> None:
+    start = now_ms()
+    for index, market in enumerate(FEEDS):
+        await write(bus, market, [[trade(1, start + index)]])
+
+    def read() -> list[Replayed]:
+        with connect_sync(bus.url) as client:
+            return [each for each in client.replay_of(FEEDS, start) if isinstance(each.item, Trade)]
+
+    assert await asyncio.to_thread(read) == [
+        Replayed(*market, trade(1, start + index)) for index, market in enumerate(FEEDS)
+    ]
