@@ -1,0 +1,125 @@
+"""What the files of a day prove: where the feed was followed, what is missing, the condition of the day. Pure.
+
+Files are in the order of the tape. A chain is an unbroken run of messages of a feed that were all read: as long as a
+file `continues` the one before, every row between them is in the archive or in a gap, also where no file was written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from tickwire.archive_files.file_meta import FileMeta
+from tickwire.model.messages.archive import ArchivedGap, Condition
+from tickwire.model.ranges import Range, clip, covers, merge, subtract
+
+
+class Neighbours(NamedTuple):
+    """The files of the nearest days with files, before and after a day; None if there is no such day."""
+
+    before: Sequence[FileMeta] | None = None
+    after: Sequence[FileMeta] | None = None
+
+
+class Watched(NamedTuple):
+    """What was followed of a day, and what of it is missing; gaps have both bounds and are within the day."""
+
+    ranges: list[Range]
+    gaps: list[ArchivedGap]
+    until: int | None = None
+    """Up to when (ms, of any day) the last chain of the day's files reaches; None if there is none."""
+
+
+def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, until: int | None) -> Watched:
+    """What the files of a day, of `span` (ms), and its neighbours prove.
+
+    `until` (ms): every row of the feed before it is in files that are written, or in a gap. It counts only if no later
+    day has files.
+    """
+    at = span.since if _runs_at_begin(files, neighbours.before) else None
+    ranges, gaps, at = _followed(files, at)
+    reached = at if files else None
+    if neighbours.after:
+        following = neighbours.after[0]
+        if following.continues and at is not None:
+            ranges.append(Range(at, max(at, span.until)))
+        for index, each in enumerate(neighbours.after):
+            gaps += [_bounded(gap, at) for gap in each.gaps if gap.since is not None or (index == 0 and at is not None)]
+    elif until is not None and at is not None:
+        ranges.append(Range(at, max(at, until)))
+    return Watched(clip(merge(ranges), span), _within(gaps, span), reached)
+
+
+def _runs_at_begin(files: Sequence[FileMeta], before: Sequence[FileMeta] | None) -> bool:
+    """Whether a chain runs already when the day begins."""
+    if files and not files[0].continues:
+        return False
+    if before is None:
+        # Earlier days may have been removed; without any file nothing was followed.
+        return bool(files)
+    # A chain begins with the first time before which every row is on the tape.
+    return _followed(before, 0 if before and before[0].continues else None)[2] is not None
+
+
+def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], list[ArchivedGap], int | None]:
+    """Ranges and gaps of files in a row, and up to when their last chain reaches; `at` is that of the one before."""
+    ranges, gaps = [], []
+    for each in files:
+        if not each.continues:
+            at = None
+        gaps += [_bounded(gap, at) for gap in each.gaps]
+        for index, (since, until) in enumerate(each.watched):
+            joined = at is not None and index == 0
+            since = min(at, since) if joined and at is not None else since
+            ranges.append(Range(since, until))
+            at = max(at or 0, until)
+        if each.until is not None:
+            at = max(at or 0, each.until)
+    return ranges, gaps, at
+
+
+def _bounded(gap: ArchivedGap, at: int | None) -> ArchivedGap:
+    """A gap without begin begins at `at` (ms), before which every row is there."""
+    return gap if gap.since is not None or at is None else msgspec.structs.replace(gap, since=at - 1)
+
+
+def _within(gaps: Iterable[ArchivedGap], span: Range) -> list[ArchivedGap]:
+    """The parts of gaps within a day, each once, ascending."""
+    found = {}
+    for gap in gaps:
+        times = gap_times(gap)
+        if times.since < span.until and times.until > span.since:
+            since, until = gap.since, gap.until
+            # A bound on another day has no row of this one.
+            begins_before = since is None or since < span.since - 1
+            ends_after = until is None or until > span.until
+            inside = msgspec.structs.replace(
+                gap,
+                since=span.since - 1 if begins_before else since,
+                until=span.until if ends_after else until,
+                after_id=None if begins_before else gap.after_id,
+                before_id=None if ends_after else gap.before_id,
+            )
+            found[inside] = times.since
+    return sorted(found, key=lambda gap: (found[gap], gap.until))
+
+
+def gap_times(gap: ArchivedGap) -> Range:
+    """The times, ms, at which rows of a gap may be missing; those of an unknown bound begin at 0 or never end."""
+    since = 0 if gap.since is None else gap.since if gap.after_id is not None else gap.since + 1
+    if gap.until is None:
+        return Range(since, 1 << 62)
+    return Range(since, max(since + 1, gap.until + 1 if gap.before_id is not None else gap.until))
+
+
+def condition(found: Watched, span: Range, rows: int) -> Condition:
+    """The condition of a day; see Certificate."""
+    in_gaps = [gap_times(gap) for gap in found.gaps]
+    had = [part for each in found.ranges for part in subtract(each, in_gaps)]
+    if not rows and not had:
+        return "missing"
+    if not covers(found.ranges, span):
+        return "partial"
+    return "gaps" if found.gaps else "complete"

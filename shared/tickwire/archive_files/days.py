@@ -1,0 +1,263 @@
+"""Days of the archive: closed when they have ended, listed with their certificates, and read."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator
+from datetime import date, timedelta
+from functools import reduce
+from typing import Any, BinaryIO
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tickwire.archive_files import certificate
+from tickwire.archive_files.certificate import Neighbours, Watched
+from tickwire.archive_files.file_meta import FileMeta, Unit, merge_covered
+from tickwire.archive_files.layout import (
+    CERTIFICATE,
+    DATA,
+    ArchivedFeed,
+    FeedDay,
+    date_of,
+    date_of_folder,
+    sequences_of,
+)
+from tickwire.archive_files.reading import DayFile, DayListing, day_batches, file_batches, list_day
+from tickwire.archive_files.root import Absent, Root, read, write
+from tickwire.archive_files.schema import ROW_GROUP, WRITING, schema_of, with_meta
+from tickwire.archive_files.totals import DayTotals
+from tickwire.errors import BadRequest
+from tickwire.model import messages
+from tickwire.model.messages.archive import Certificate, EndRow
+from tickwire.model.ranges import Range
+from tickwire.model.times import LATEST_MS, now_ms
+
+BATCH_ROWS = 65_536
+"""Rows of a batch, unless the caller says so."""
+_HASHED = 1 << 20
+
+
+def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callable[[], None]) -> Certificate:
+    """Make the day's file of its parts, remove these, write the certificate; returns that. Repeatable at any step.
+
+    `until` (ms): every row of the feed before it is in files that are written, or in a gap. `commit_check` raises if
+    the caller must not write any more; it is called before each file is committed. Without anything new the
+    certificate stays as it is. Raises StorageError.
+    """
+    root.sweep(day.folder)
+    listing = list_day(root, day)
+    before = read_certificate(root, day)
+    found = certificate.watched(listing.metas, day.span, _neighbours(root, day), until)
+    if not listing.files and not found.ranges and not found.gaps:
+        made = _certificate(day, found, DayTotals(day, Unit()))
+    else:
+        meta = _merged(day, listing, found)
+        if listing.metas == [meta] and not listing.has_parts:
+            totals, written = _read_back(root, day, meta)
+        else:
+            totals, written = _write_data(root, day, meta, listing.files, commit_check)
+        made = msgspec.structs.replace(_certificate(day, found, totals), file=DATA, **written)
+        for path in [*listing.superseded, *(each.path for each in listing.files if each.is_part)]:
+            root.remove(path)
+    version = before.version if before else 0
+    if before is not None and msgspec.structs.replace(made, version=version, made=before.made) == before:
+        return before
+    made = msgspec.structs.replace(made, version=version + 1, made=now_ms())
+    write(root, day.certificate, msgspec.json.format(messages.encode(made), indent=1) + b"\n", commit_check)
+    return made
+
+
+def read_certificate(root: Root, day: FeedDay) -> Certificate | None:
+    """The certificate of a day; None if it has none. Raises StorageError; BadRequest if it cannot be read."""
+    try:
+        return messages.decode(read(root, day.certificate), Certificate)
+    except Absent:
+        return None
+
+
+def _certificate(day: FeedDay, found: Watched, totals: DayTotals) -> Certificate:
+    return Certificate(
+        kind=day.kind,
+        exchange=day.exchange,
+        symbol=day.symbol,
+        date=day.date.isoformat(),
+        condition=certificate.condition(found, day.span, totals.rows),
+        rows=totals.rows,
+        live=totals.rows - totals.rest,
+        rest=totals.rest,
+        first=totals.first,
+        last=totals.last,
+        watched=found.ranges,
+        gaps=found.gaps,
+        hours=totals.hours,
+    )
+
+
+def _merged(day: FeedDay, listing: DayListing, found: Watched) -> FileMeta:
+    """The metadata of the day's file."""
+    metas = listing.metas
+    return FileMeta.of(
+        day,
+        unit=reduce(Unit.merged, [each.unit for each in metas]) if metas else Unit(),
+        covered=merge_covered([covered for each in metas for covered in each.covered]),
+        continues=not metas or metas[0].continues,
+        watched=found.ranges,
+        until=found.until,
+        gaps=found.gaps,
+    )
+
+
+class _Hashed(io.RawIOBase):
+    """A file that is written through, and hashed."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+        self._bytes = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._bytes
+
+    def write(self, data: Any) -> int:
+        self._file.write(data)
+        self._hash.update(data)
+        self._bytes += memoryview(data).nbytes
+        return memoryview(data).nbytes
+
+    @property
+    def written(self) -> dict[str, Any]:
+        return {"sha256": self._hash.hexdigest(), "bytes": self._bytes}
+
+
+def _write_data(
+    root: Root, day: FeedDay, meta: FileMeta, files: list[DayFile], commit_check: Callable[[], None]
+) -> tuple[DayTotals, dict[str, Any]]:
+    """Write the day's file; two row groups are in memory."""
+    totals = DayTotals(day, meta.unit)
+    schema = with_meta(schema_of(day.kind), meta)
+    with root.writing(day.data, commit_check) as file:
+        hashed = _Hashed(file)
+        with pq.ParquetWriter(hashed, schema, **WRITING) as writer:
+            for rows in _row_groups(root, files, schema):
+                writer.write_table(rows, row_group_size=ROW_GROUP)
+                totals.add(rows)
+    return totals, hashed.written
+
+
+def _row_groups(root: Root, files: list[DayFile], schema: Any) -> Iterator[Any]:
+    """The rows of files in tables of `ROW_GROUP` rows, the last one shorter."""
+    held, rows = list[Any](), 0
+    batches = (batch for file in files for _, batch in file_batches(root, file.path, BATCH_ROWS))
+    for batch in batches:
+        left = batch
+        while left.num_rows:
+            taken = left.slice(0, ROW_GROUP - rows)
+            left = left.slice(taken.num_rows)
+            held.append(taken.cast(schema))
+            rows += taken.num_rows
+            if rows == ROW_GROUP:
+                yield pa.Table.from_batches(held, schema).unify_dictionaries()
+                held, rows = [], 0
+    if held:
+        yield pa.Table.from_batches(held, schema).unify_dictionaries()
+
+
+def _read_back(root: Root, day: FeedDay, meta: FileMeta) -> tuple[DayTotals, dict[str, Any]]:
+    """The sums and the hash of a day's file that is there."""
+    totals = DayTotals(day, meta.unit)
+    for _, batch in file_batches(root, day.data, BATCH_ROWS):
+        totals.add(pa.Table.from_batches([batch]))
+    hashed = hashlib.sha256()
+    size = 0
+    with root.opened(day.data) as file:
+        while data := file.read(_HASHED):
+            hashed.update(data)
+            size += len(data)
+    return totals, {"sha256": hashed.hexdigest(), "bytes": size}
+
+
+def dates_of(root: Root, feed: ArchivedFeed) -> list[date]:
+    """The days of a feed that have a folder, ascending. Raises StorageError."""
+    return [found for name in root.names(feed.folder) if (found := date_of_folder(name))]
+
+
+def _neighbours(root: Root, day: FeedDay) -> Neighbours:
+    """The files of the nearest days with files."""
+    dates = dates_of(root, day.feed)
+    before = (list_day(root, day.feed.on(each)).metas for each in reversed(dates) if each < day.date)
+    after = (list_day(root, day.feed.on(each)).metas for each in dates if each > day.date)
+    return Neighbours(next(filter(None, before), None), next(filter(None, after), None))
+
+
+def unclosed(root: Root, feed: ArchivedFeed, before: date) -> list[date]:
+    """Days to be closed, ascending: from the feed's first day to the one before `before`, those that have parts or no
+    certificate, also if nothing was written on them. Raises StorageError."""
+    dates = dates_of(root, feed)
+    found = []
+    known = set(dates)
+    for number in range((before - dates[0]).days if dates else 0):
+        each = dates[0] + timedelta(days=number)
+        names = root.names(feed.on(each).folder) if each in known else []
+        if CERTIFICATE not in names or any(map(sequences_of, names)):
+            found.append(each)
+    return found
+
+
+def days(root: Root, feed: ArchivedFeed, since: int, until: int) -> list[Certificate]:
+    """A certificate for each day with a time in `[since, until)` (ms), also for those that have none.
+
+    A day without certificate is `open` if it has files, else `missing` with version 0. Raises StorageError.
+    """
+    known = set(dates_of(root, feed))
+    first = date_of(since)
+    count = (date_of(until - 1) - first).days + 1 if until > since else 0
+    return [_day(root, feed.on(each), each in known) for each in (first + timedelta(days=n) for n in range(count))]
+
+
+def _day(root: Root, day: FeedDay, has_folder: bool) -> Certificate:
+    if not has_folder:
+        return _certificate(day, Watched([], []), DayTotals(day, Unit()))
+    certified = read_certificate(root, day)
+    names = root.names(day.folder)
+    if certified is not None and not any(map(sequences_of, names)):
+        return certified
+    listing = list_day(root, day)
+    if certified is not None and not listing.has_parts:
+        return certified
+    found = certificate.watched(listing.metas, day.span, _neighbours(root, day), None)
+    times = [each.times for each in listing.files if each.times]
+    return Certificate(
+        kind=day.kind,
+        exchange=day.exchange,
+        symbol=day.symbol,
+        date=day.date.isoformat(),
+        condition="open",
+        version=certified.version if certified else 0,
+        rows=sum(each.rows for each in listing.files),
+        first=EndRow(timestamp=min(each.since for each in times)) if times else None,
+        last=EndRow(timestamp=max(each.until for each in times) - 1) if times else None,
+        watched=found.ranges,
+        gaps=found.gaps,
+    )
+
+
+def read_rows(
+    root: Root, feed: ArchivedFeed, since: int, until: int | None = None, batch_rows: int = BATCH_ROWS
+) -> Iterator[Any]:
+    """The rows of a feed in `[since, until)` (ms) as pyarrow.RecordBatches: day after day, each in the tape's order.
+
+    Open days too, as far as they are written. Raises StorageError.
+    """
+    wanted = Range(since, LATEST_MS if until is None else until)
+    if wanted.since > wanted.until or batch_rows < 1:
+        raise BadRequest("since is after until, or no rows are wanted", "exchange them")
+    for each in dates_of(root, feed):
+        day = feed.on(each)
+        if day.span.since < wanted.until and day.span.until > wanted.since:
+            yield from day_batches(root, day, wanted, batch_rows)

@@ -1,0 +1,70 @@
+"""What a file of the archive says of itself: JSON under the key `tickwire` of Parquet's own metadata. Pure."""
+
+from __future__ import annotations
+
+from msgspec import UNSET, Struct, UnsetType, field
+
+from tickwire.archive_files.layout import FeedDay, Sequences
+from tickwire.model.messages.archive import ArchivedGap, Date
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Exchange, Symbol
+from tickwire.model.times import Time
+
+VERSION = 1
+"""Of the columns and of this metadata. A reader refuses a higher one."""
+KEY = b"tickwire"
+"""The key of Parquet's metadata."""
+
+
+class Unit(Struct, frozen=True):
+    """What one unit of `amount` is, as in `Trades`: both are absent on spot markets."""
+
+    multiplier: float | UnsetType | None = UNSET
+    inverse: bool | UnsetType = UNSET
+
+    def quote_factors(self) -> tuple[float, bool] | None:
+        """The quote amount of a row is amount × this factor, × price if the flag is set; None if it is not known."""
+        multiplier = 1.0 if self.multiplier is UNSET else self.multiplier
+        return None if multiplier is None else (multiplier, self.inverse is not True)
+
+    def merged(self, later: Unit) -> Unit:
+        """The unit of rows of both: not known if they differ."""
+        return self if self == later else Unit(None, later.inverse)
+
+
+class FileMeta(Struct, frozen=True, kw_only=True):
+    """The metadata of a part or of a day's file.
+
+    `covered`: the messages of the tape that it was made from. `continues`: the feed was followed without a break since
+    the file before. `watched` (ms): in a part, from the first to the last time before which every row was on the tape,
+    of any day; in a day's file, the ranges of the day in which the feed was followed. `until` (ms) is the last of these
+    times, of any day; null if there was none since the feed's first message. `gaps`: rows that are missing, which may
+    reach into other days; without `since` it begins where the file before ends.
+    """
+
+    version: int = VERSION
+    kind: str
+    exchange: Exchange
+    symbol: Symbol
+    date: Date
+    unit: Unit = field(default_factory=Unit)
+    covered: list[Sequences] = field(default_factory=list)
+    continues: bool = True
+    watched: list[Range] = field(default_factory=list)
+    until: Time | None = None
+    gaps: list[ArchivedGap] = field(default_factory=list)
+
+    @staticmethod
+    def of(day: FeedDay, **fields: object) -> FileMeta:
+        """The metadata of a file of a day."""
+        named = {"kind": day.kind, "exchange": day.exchange, "symbol": day.symbol, "date": day.date.isoformat()}
+        return FileMeta(**named, **fields)  # type: ignore[arg-type]
+
+
+def merge_covered(covered: list[Sequences]) -> list[Sequences]:
+    """For each generation one range, from its first to its last message."""
+    found: dict[int, Sequences] = {}
+    for each in covered:
+        before = found.get(each.generation, each)
+        found[each.generation] = Sequences(each.generation, min(before.first, each.first), max(before.last, each.last))
+    return [found[generation] for generation in sorted(found)]

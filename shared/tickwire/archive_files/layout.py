@@ -1,0 +1,141 @@
+"""Paths of the archive, relative to its root. Pure.
+
+    <kind>/exchange=<id>/symbol=<token>/date=<YYYY-MM-DD>/part-<generation>-<first>-<last>.parquet   while it is open
+                                                          data.parquet                              once it has ended
+                                                          day.json                                  its certificate
+
+A part has the rows of the tape's messages `first` to `last` (sequences of its stream). A stream that was created anew
+counts from 1 again, so the name begins with its `generation`: when it was created, ms. All numbers have leading zeros:
+names sort as the tape does.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, timedelta
+from typing import NamedTuple
+
+from tickwire.errors import BadRequest
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import exchange_name, symbol_of, token
+
+DAY_MS = 86_400_000
+DATA = "data.parquet"
+CERTIFICATE = "day.json"
+_PART = re.compile(r"part-(\d{13})-(\d{20})-(\d{20})\.parquet\Z")
+_DATE = re.compile(r"date=(\d{4}-\d{2}-\d{2})\Z")
+_EPOCH = date(1970, 1, 1)
+
+
+class Sequences(NamedTuple):
+    """Messages `first` to `last` (inclusive) of the stream that was created at `generation` (ms)."""
+
+    generation: int
+    first: int
+    last: int
+
+    @property
+    def part(self) -> str:
+        """The name of the part with these messages."""
+        return f"part-{self.generation:013}-{self.first:020}-{self.last:020}.parquet"
+
+    def includes(self, other: Sequences) -> bool:
+        """Whether all messages of `other` are among these."""
+        return self.generation == other.generation and self.first <= other.first and other.last <= self.last
+
+
+def sequences_of(name: str) -> Sequences | None:
+    """The inverse of `Sequences.part`; None for other names."""
+    match = _PART.match(name)
+    return Sequences(*map(int, match.groups())) if match else None
+
+
+class ArchivedFeed(NamedTuple):
+    """A feed whose messages are archived."""
+
+    kind: str
+    exchange: str
+    symbol: str
+
+    def __str__(self) -> str:
+        return " ".join(self)
+
+    @property
+    def folder(self) -> str:
+        """The folder of its days. Raises BadRequest."""
+        if not self.kind.isalpha() or not self.kind.isascii():
+            raise BadRequest(f"{self.kind[:40]!r} is not a kind", "such as trade")
+        return f"{self.kind}/exchange={exchange_name(self.exchange)}/symbol={token(self.symbol)}"
+
+    def on(self, day: date) -> FeedDay:
+        """A day of the feed."""
+        return FeedDay(*self, day)
+
+
+class FeedDay(NamedTuple):
+    """A day of a feed: UTC, by the exchange's timestamps."""
+
+    kind: str
+    exchange: str
+    symbol: str
+    date: date
+
+    def __str__(self) -> str:
+        return f"{self.feed} {self.date.isoformat()}"
+
+    @property
+    def feed(self) -> ArchivedFeed:
+        """The feed of the day."""
+        return ArchivedFeed(self.kind, self.exchange, self.symbol)
+
+    @property
+    def folder(self) -> str:
+        """The folder of its files. Raises BadRequest."""
+        return f"{self.feed.folder}/date={self.date.isoformat()}"
+
+    @property
+    def data(self) -> str:
+        """The path of its file, once it has ended."""
+        return f"{self.folder}/{DATA}"
+
+    @property
+    def certificate(self) -> str:
+        """The path of its certificate."""
+        return f"{self.folder}/{CERTIFICATE}"
+
+    @property
+    def span(self) -> Range:
+        """Its begin and end, ms."""
+        since = begin_of(self.date)
+        return Range(since, since + DAY_MS)
+
+
+def feed_of_folder(folder: str) -> ArchivedFeed:
+    """The inverse of `ArchivedFeed.folder`. Raises BadRequest."""
+    parts = folder.split("/")
+    if len(parts) == 3 and parts[1].startswith("exchange=") and parts[2].startswith("symbol="):
+        feed = ArchivedFeed(parts[0], parts[1].removeprefix("exchange="), symbol_of(parts[2].removeprefix("symbol=")))
+        if feed.folder == folder:
+            return feed
+    raise BadRequest(f"{folder[:200]!r} is not a folder of the archive", "see docs/archive.md")
+
+
+def date_of_folder(name: str) -> date | None:
+    """The day of a folder named `date=…`; None for other names."""
+    match = _DATE.match(name)
+    if match is None:
+        return None
+    try:
+        return date.fromisoformat(match[1])
+    except ValueError:
+        return None
+
+
+def date_of(moment: int) -> date:
+    """The UTC day of a time, ms."""
+    return _EPOCH + timedelta(days=moment // DAY_MS)
+
+
+def begin_of(day: date) -> int:
+    """When a UTC day begins, ms."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * 1000

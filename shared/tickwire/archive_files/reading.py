@@ -1,0 +1,180 @@
+"""Reads the files of a day in the order of the tape, each row once, whatever a writer does meanwhile.
+
+A day's file has the rows of the parts that it replaced, in their order, and begins with those of the file before it. So
+a reader whose files were replaced continues with the new ones after as many rows as it has read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tickwire.archive_files.file_meta import FileMeta
+from tickwire.archive_files.layout import DATA, FeedDay, Sequences, sequences_of
+from tickwire.archive_files.root import Absent, Root, storage_errors
+from tickwire.archive_files.schema import meta_of, schema_of
+from tickwire.errors import StorageError
+from tickwire.model.ranges import Range
+
+LISTINGS = 10
+"""How often files may vanish between their listing and their reading, without a row read, before that is an error."""
+
+
+@dataclass(frozen=True)
+class DayFile:
+    """A file of a day with rows that no other file has."""
+
+    path: str
+    meta: FileMeta
+    rows: int
+    times: Range | None
+    """The earliest time of its rows and the latest + 1, ms; None without rows."""
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a part, not the day's file."""
+        return not self.path.endswith(f"/{DATA}")
+
+
+@dataclass(frozen=True)
+class DayListing:
+    """The files of a day in the order of the tape, and the parts whose rows the day's file has already."""
+
+    files: list[DayFile]
+    superseded: list[str]
+
+    @property
+    def metas(self) -> list[FileMeta]:
+        """What the files say of themselves."""
+        return [each.meta for each in self.files]
+
+    @property
+    def has_parts(self) -> bool:
+        """Whether rows or gaps came that the day's file does not have."""
+        return any(each.is_part for each in self.files)
+
+
+def list_day(root: Root, day: FeedDay) -> DayListing:
+    """The files of a day; none if there is no such day. Raises StorageError."""
+    for _ in range(LISTINGS):
+        try:
+            return _listed(root, day)
+        except Absent:
+            continue
+    raise StorageError(f"the files of {day} vanish while they are read", "only the archive may write to its folder")
+
+
+def _listed(root: Root, day: FeedDay) -> DayListing:
+    names = root.names(day.folder)
+    files, superseded, covered = [], [], list[Sequences]()
+    if DATA in names:
+        files.append(_described(root, day.data))
+        covered = files[0].meta.covered
+    parts = sorted((found, name) for name in names if (found := sequences_of(name)))
+    for sequences, name in parts:
+        if any(each.includes(sequences) for each in covered):
+            superseded.append(f"{day.folder}/{name}")
+        else:
+            files.append(_described(root, f"{day.folder}/{name}"))
+    return DayListing(files, superseded)
+
+
+def _described(root: Root, path: str) -> DayFile:
+    with open_parquet(root, path) as file:
+        meta = meta_of(file.schema_arrow.metadata, path)
+        found = [times for index in range(file.num_row_groups) if (times := _times(file, index))]
+        times = Range(min(each.since for each in found), max(each.until for each in found)) if found else None
+        return DayFile(path, meta, file.metadata.num_rows, times)
+
+
+@contextmanager
+def open_parquet(root: Root, path: str) -> Iterator[Any]:
+    """A file of the archive as `pyarrow.parquet.ParquetFile`. Errors inside the block become StorageErrors."""
+    with parquet_errors(path), closing(root.opened(path)) as file:
+        yield pq.ParquetFile(file, page_checksum_verification=True)
+
+
+@contextmanager
+def parquet_errors(path: str) -> Iterator[None]:
+    """Turn errors of reading a file into StorageErrors that name it."""
+    with storage_errors(f"read {path}"):
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            raise StorageError(f"{path} is damaged: {error}", "restore it, or remove the file") from error
+
+
+def _times(file: Any, index: int) -> Range | None:
+    """The times of a row group's rows, ms, by its statistics; None if they do not tell."""
+    statistics = file.metadata.row_group(index).column(0).statistics
+    if statistics is None or not statistics.has_min_max:
+        return None
+    # Milliseconds as they are stored, not as datetimes.
+    return Range(statistics.min_raw, statistics.max_raw + 1)
+
+
+def file_batches(root: Root, path: str, batch_rows: int, wanted: Range | None = None) -> Iterator[tuple[int, Any]]:
+    """The rows of a file: how many rows each batch accounts for, and the batch.
+
+    Row groups without a row in `wanted` (ms) are passed over: of these the batch is None. Raises Absent if the file is
+    replaced meanwhile, and only the new one can be read.
+    """
+    version = root.version(path)
+    with open_parquet(root, path) as file:
+        for index in range(file.num_row_groups):
+            times = _times(file, index)
+            if wanted and times and (times.until <= wanted.since or times.since >= wanted.until):
+                yield file.metadata.row_group(index).num_rows, None
+                continue
+            for batch in _row_group(root, path, version, file, index).to_batches(batch_rows):
+                yield batch.num_rows, batch
+
+
+def _row_group(root: Root, path: str, version: object, file: Any, index: int) -> Any:
+    """The rows of a row group, of the file as it was when it had this version."""
+    try:
+        with parquet_errors(path):
+            return file.read_row_group(index)
+    finally:
+        if root.version(path) != version:
+            raise Absent(f"{path} was replaced", "")
+
+
+def day_batches(root: Root, day: FeedDay, wanted: Range, batch_rows: int) -> Iterator[Any]:
+    """The rows of a day in `wanted` (ms), as batches of `batch_rows` rows at most. Raises StorageError."""
+    done, failures = 0, 0
+    while True:
+        before = done
+        try:
+            position = 0
+            for file in list_day(root, day).files:
+                if position + file.rows <= done:
+                    position += file.rows
+                    continue
+                for rows, batch in file_batches(root, file.path, batch_rows, wanted):
+                    skipped = max(0, min(rows, done - position))
+                    position += rows
+                    done = max(done, position)
+                    if batch is not None and skipped < rows:
+                        yield from _selected(batch.slice(skipped), day, wanted)
+            return
+        except Absent:
+            # Another part was removed since: its rows are in the day's file now.
+            failures = failures + 1 if done == before else 0
+            if failures == LISTINGS:
+                raise
+
+
+def _selected(batch: Any, day: FeedDay, wanted: Range) -> Sequence[Any]:
+    """The rows of a batch in `wanted`, ms; no batch without rows."""
+    times = batch.column(0).cast(pa.int64())
+    if not (wanted.since <= day.span.since and day.span.until <= wanted.until):
+        mask = pc.and_(pc.greater_equal(times, wanted.since), pc.less(times, wanted.until))
+        batch = batch.filter(mask)
+    return [batch.cast(schema_of(day.kind))] if batch.num_rows else []

@@ -1,0 +1,192 @@
+"""Where the archive's files are: a folder or an object store. A file is written whole, or is not to be seen.
+
+Paths are relative to the root, with `/`. All methods block, and raise StorageError; Absent if a file is not there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from tickwire.errors import ConfigError, StorageError
+
+PROBE = ".tickwire"
+"""A file that is written to find out whether the root is writable."""
+_TEMPORARY = ".writing"
+_ABANDONED_S = 3600.0
+_REMEDIES = {
+    errno.ENOSPC: "free some space; nothing is lost, the write is retried",
+    errno.EDQUOT: "free some space; nothing is lost, the write is retried",
+    errno.EACCES: "make the archive's root writable for this user",
+    errno.EPERM: "make the archive's root writable for this user",
+    errno.EROFS: "make the archive's root writable for this user",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.EIO: "check the disk",
+}
+
+
+class Absent(StorageError):
+    """There is no such file."""
+
+
+class Root(Protocol):
+    """The root of an archive."""
+
+    @property
+    def url(self) -> str:
+        """Its folder or URL, without secrets."""
+
+    def check(self) -> None:
+        """Write and remove a small file. Raises StorageError if that is not possible."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files and folders in a folder, sorted; none if there is no such folder."""
+
+    def opened(self, path: str) -> Any:
+        """A file for `pyarrow.parquet.ParquetFile`; the caller closes it."""
+
+    def version(self, path: str) -> object:
+        """What changes when a file is replaced, if an open file then reads the new one; else None."""
+
+    def writing(self, path: str, check: Callable[[], None] | None = None) -> AbstractContextManager[BinaryIO]:
+        """A file that replaces `path`, durably and at once, when the block ends; not if the block raises.
+
+        `check` is called right before that, when all has been written; if it raises, `path` stays as it was.
+        """
+
+    def remove(self, path: str) -> None:
+        """Remove a file, durably; one that is not there is no error."""
+
+    def sweep(self, folder: str) -> None:
+        """Remove what writers that were killed left unfinished in a folder."""
+
+
+def open_root(url: str) -> Root:
+    """The archive at a folder or an URL. Raises ConfigError; that it can be reached is for `check` to find out."""
+    scheme, separator, _ = url.partition("://")
+    if not separator:
+        return FolderRoot(Path(url))
+    raise ConfigError(f"the root of the archive is {scheme}://…, which is not supported", "name a folder")
+
+
+def read(root: Root, path: str) -> bytes:
+    """The bytes of a small file."""
+    with storage_errors(f"read {path}"), root.opened(path) as file:
+        data = file.read()
+        assert isinstance(data, bytes)
+        return data
+
+
+def write(root: Root, path: str, data: bytes, check: Callable[[], None] | None = None) -> None:
+    """Replace a small file; `check` as in `Root.writing`."""
+    with root.writing(path, check) as file:
+        file.write(data)
+
+
+@contextmanager
+def storage_errors(what: str) -> Iterator[None]:
+    """Turn an OSError inside the block into a StorageError that names the failed operation and the remedy."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise Absent(f"cannot {what}: it is not there", "") from error
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise StorageError(f"cannot {what}: {reason}", _REMEDIES.get(error.errno or 0, "")) from error
+
+
+class FolderRoot:
+    """An archive in a folder of this machine."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder.absolute()
+
+    @property
+    def url(self) -> str:
+        """The folder."""
+        return str(self._folder)
+
+    def check(self) -> None:
+        """See `Root.check`."""
+        write(self, PROBE, b"")
+        self.remove(PROBE)
+
+    def names(self, folder: str) -> list[str]:
+        """See `Root.names`. Files that are still being written are left out."""
+        try:
+            with storage_errors(f"list {self._folder / folder}"):
+                names = [each.name for each in (self._folder / folder).iterdir()]
+                return sorted(name for name in names if not name.endswith(_TEMPORARY))
+        except Absent:
+            return []
+
+    def opened(self, path: str) -> BinaryIO:
+        """See `Root.opened`. A file that is replaced can still be read."""
+        with storage_errors(f"read {self._folder / path}"):
+            return open(self._folder / path, "rb")
+
+    def version(self, path: str) -> object:
+        """See `Root.version`."""
+        return None
+
+    @contextmanager
+    def writing(self, path: str, check: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
+        """See `Root.writing`."""
+        target = self._folder / path
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_TEMPORARY}")
+        with storage_errors(f"write {target}"):
+            _make_folders(target.parent)
+            try:
+                with open(temporary, "xb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(file.fileno())
+                if check is not None:
+                    check()
+                temporary.replace(target)
+                _sync_folder(target.parent)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+
+    def remove(self, path: str) -> None:
+        """See `Root.remove`."""
+        target = self._folder / path
+        with storage_errors(f"remove {target}"):
+            try:
+                target.unlink()
+            except FileNotFoundError:
+                return
+            _sync_folder(target.parent)
+
+    def sweep(self, folder: str) -> None:
+        """See `Root.sweep`. A file that was written to within the last hour may still be in use."""
+        where = self._folder / folder
+        with storage_errors(f"sweep {where}"):
+            for each in where.glob(f".*{_TEMPORARY}"):
+                if each.stat().st_mtime < time.time() - _ABANDONED_S:
+                    each.unlink(missing_ok=True)
+
+
+def _make_folders(folder: Path) -> None:
+    """Create a folder and its parents, durably."""
+    if folder.is_dir():
+        return
+    _make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

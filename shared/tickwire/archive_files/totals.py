@@ -1,0 +1,63 @@
+"""Sums of a day while its rows pass by: for its certificate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tickwire.archive_files.file_meta import Unit
+from tickwire.archive_files.layout import FeedDay
+from tickwire.model.messages.archive import EndRow, HourTotals
+
+HOUR_MS = 3_600_000
+HOURS = 24
+
+
+class DayTotals:
+    """Counts and sums of the rows of a day, added in the order of the file."""
+
+    def __init__(self, day: FeedDay, unit: Unit) -> None:
+        self.rows = 0
+        self.rest = 0
+        self.first: EndRow | None = None
+        self.last: EndRow | None = None
+        self._since = day.span.since
+        self._factors = unit.quote_factors()
+        self._hours = [(0, 0.0, 0.0)] * HOURS
+
+    def add(self, table: Any) -> None:
+        """Add rows: a pyarrow.Table."""
+        if not table.num_rows:
+            return
+        self.rows += table.num_rows
+        self.rest += pc.sum(pc.equal(table["source"].cast(pa.string()), "rest")).as_py() or 0
+        self.first = self.first or _end_row(table, 0)
+        self.last = _end_row(table, table.num_rows - 1)
+        hours = pc.divide(pc.subtract(table["timestamp"].cast(pa.int64()), self._since), HOUR_MS)
+        factor, by_price = self._factors or (0.0, False)
+        quote = pc.multiply(table["amount"], factor)
+        quote = pc.multiply(quote, table["price"]) if by_price else quote
+        sums = pa.table({"hour": hours, "amount": table["amount"], "quote": quote}).group_by("hour")
+        for each in sums.aggregate([("amount", "count"), ("amount", "sum"), ("quote", "sum")]).to_pylist():
+            rows, amount, quote_amount = self._hours[each["hour"]]
+            self._hours[each["hour"]] = (
+                rows + each["amount_count"],
+                amount + each["amount_sum"],
+                quote_amount + each["quote_sum"],
+            )
+
+    @property
+    def hours(self) -> list[HourTotals]:
+        """The sums of the 24 hours."""
+        known = self._factors is not None
+        return [
+            HourTotals(rows=rows, amount=amount, quote_amount=quote if known else None)
+            for rows, amount, quote in self._hours
+        ]
+
+
+def _end_row(table: Any, index: int) -> EndRow:
+    timestamp = table["timestamp"][index].value
+    return EndRow(timestamp=timestamp, id=table["id"][index].as_py())
