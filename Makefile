@@ -66,7 +66,7 @@ schemas: .venv/.installed
 lock:
 	uv lock
 	uv export --quiet --frozen --no-emit-project --all-groups --all-extras --no-header --output-file requirements.lock
-	for each in cache fetcher sink streamer; do uv export --quiet --frozen --no-emit-project --no-dev --extra $$each \
+	for each in archive cache fetcher sink streamer; do uv export --quiet --frozen --no-emit-project --no-dev --extra $$each \
 		--no-header --no-annotate --output-file deploy/requirements/$$each.lock || exit 1; done
 	uv export --quiet --frozen --no-emit-project --only-group tests --no-header --no-annotate \
 		--output-file deploy/requirements/tests.lock

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive.taped import BEGIN, DAY, FEED, GENERATION, HOUR, message, times_of, unchecked, write_round
+from archive_files.taped import BEGIN, DAY, FEED, GENERATION, HOUR, message, times_of, unchecked, write_round
 from tickwire.archive_files import days, layout
 from tickwire.archive_files.layout import ArchivedFeed, Sequences
 from tickwire.archive_files.root import FolderRoot

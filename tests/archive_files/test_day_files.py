@@ -10,7 +10,19 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 
-from archive.taped import BEGIN, DATE, DAY, FEED, GENERATION, HOUR, message, rows_of, times_of, unchecked, write_round
+from archive_files.taped import (
+    BEGIN,
+    DATE,
+    DAY,
+    FEED,
+    GENERATION,
+    HOUR,
+    message,
+    rows_of,
+    times_of,
+    unchecked,
+    write_round,
+)
 from tickwire.archive_files import days, layout, reading
 from tickwire.archive_files.file_meta import KEY, FileMeta
 from tickwire.archive_files.layout import ArchivedFeed, Sequences
@@ -114,7 +126,7 @@ def test_gaps_are_named_within_their_days_and_a_day_within_a_gap_is_missing(root
     ]
 
 
-def test_messages_that_expired_before_they_were_read_are_a_gap_on_both_sides_of_midnight(root: Root) -> None:
+def test_messages_that_expired_unread_are_a_gap_on_both_sides_of_midnight(root: Root) -> None:
     write_round(root, [(message(BEGIN, until=BEGIN + HOUR), 1, 0)], 10)
     lost = END + 3 * HOUR
     write_round(root, [(message(lost, until=END + DAY), 90, 80)], 95, done=10)
@@ -134,7 +146,7 @@ def test_a_day_without_trades_is_complete_if_the_feed_was_followed(root: Root) -
     assert (never.condition, never.file, never.bytes) == ("missing", "", 0)
 
 
-def test_another_stream_and_a_feed_that_begins_anew_are_not_joined_with_what_was_before(root: Root) -> None:
+def test_a_feed_that_begins_anew_is_not_joined_with_what_was_before(root: Root) -> None:
     write_round(root, [(message(until=BEGIN - 5), 1, 0), (message(BEGIN, until=BEGIN + HOUR), 9, 1)], 9)
     later = BEGIN + 4 * HOUR
     taped = [(message(later, until=later), 1, 0), (message(END, until=END), 2, 1)]
@@ -145,7 +157,7 @@ def test_another_stream_and_a_feed_that_begins_anew_are_not_joined_with_what_was
     assert times_of(root) == [BEGIN, later, END]
 
 
-def test_a_day_that_ended_without_word_of_its_feed_is_partial_until_the_feed_goes_on(root: Root) -> None:
+def test_a_day_that_ended_in_silence_is_partial_until_the_feed_goes_on(root: Root) -> None:
     write_round(root, [(message(until=BEGIN - 5), 1, 0), (message(BEGIN, until=BEGIN + HOUR), 9, 1)], 9)
     made = days.close_day(root, TODAY, BEGIN + HOUR, unchecked)
     assert (made.condition, made.watched) == ("partial", [(BEGIN, BEGIN + HOUR)])
