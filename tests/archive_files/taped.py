@@ -26,15 +26,14 @@ def message(*times: int, feed: ArchivedFeed = FEED, **fields: Any) -> Trades:
     return Trades(**{"exchange": feed.exchange, "symbol": feed.symbol, "trades": trades, "received": received} | fields)
 
 
+Taped = tuple[Trades, int, int | None]
+"""A message, its sequence, and that of the message of its feed before."""
+
+
 def write_round(
-    root: Root,
-    taped: Iterable[tuple[Trades, int, int | None]],
-    last: int,
-    *,
-    done: int = 0,
-    generation: int = GENERATION,
+    root: Root, taped: Iterable[Taped], last: int, *, done: int = 0, generation: int = GENERATION
 ) -> list[parts.Part]:
-    """Write the parts of a round, the messages after `done` up to `last`."""
+    """Write the parts of a round: its messages are those after `done` up to `last`."""
     rows = parts.PartRows(generation, done)
     for each in taped:
         rows.append(*each)

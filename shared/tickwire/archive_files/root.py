@@ -18,8 +18,10 @@ from tickwire.errors import ConfigError, StorageError
 
 PROBE = ".tickwire"
 """A file that is written to find out whether the root is writable."""
-_TEMPORARY = ".writing"
-_ABANDONED_S = 3600.0
+TEMPORARY = ".writing"
+"""The end of the name of a file that is being written."""
+ABANDONED_S = 3600.0
+"""A file that nobody wrote to for so long is not being written any more."""
 _REMEDIES = {
     errno.ENOSPC: "free some space; nothing is lost, the write is retried",
     errno.EDQUOT: "free some space; nothing is lost, the write is retried",
@@ -72,7 +74,12 @@ def open_root(url: str) -> Root:
     scheme, separator, _ = url.partition("://")
     if not separator:
         return FolderRoot(Path(url))
-    raise ConfigError(f"the root of the archive is {scheme}://…, which is not supported", "name a folder")
+    if scheme == "s3":
+        # pyarrow's S3 client is loaded only where it is used.
+        from tickwire.archive_files.object_root import open_object_root
+
+        return open_object_root(url)
+    raise ConfigError(f"the root of the archive is {scheme}://…, which is not supported", "name a folder or s3://…")
 
 
 def read(root: Root, path: str) -> bytes:
@@ -122,7 +129,7 @@ class FolderRoot:
         try:
             with storage_errors(f"list {self._folder / folder}"):
                 names = [each.name for each in (self._folder / folder).iterdir()]
-                return sorted(name for name in names if not name.endswith(_TEMPORARY))
+                return sorted(name for name in names if not name.endswith(TEMPORARY))
         except Absent:
             return []
 
@@ -139,7 +146,7 @@ class FolderRoot:
     def writing(self, path: str, check: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
         """See `Root.writing`."""
         target = self._folder / path
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{_TEMPORARY}")
+        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{TEMPORARY}")
         with storage_errors(f"write {target}"):
             _make_folders(target.parent)
             try:
@@ -169,8 +176,8 @@ class FolderRoot:
         """See `Root.sweep`. A file that was written to within the last hour may still be in use."""
         where = self._folder / folder
         with storage_errors(f"sweep {where}"):
-            for each in where.glob(f".*{_TEMPORARY}"):
-                if each.stat().st_mtime < time.time() - _ABANDONED_S:
+            for each in where.glob(f".*{TEMPORARY}"):
+                if each.stat().st_mtime < time.time() - ABANDONED_S:
                     each.unlink(missing_ok=True)
 
 

@@ -1,0 +1,89 @@
+"""A real object store that speaks S3 (SeaweedFS) of a test's own: started and killed as often as it likes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+
+import pyarrow.fs
+import pytest
+
+from support.ports import free_port
+from support.processes import Program
+from tickwire.process import children
+
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "secret-of-tests"}
+"""The environment of whoever uses it."""
+BUCKET = "archive"
+WEED = Path(sys.executable).with_name("weed")
+
+
+class ObjectStore(Program):
+    """The store, with an empty bucket once it has started first."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.port = free_port()
+        identity = {
+            "name": "tests",
+            "credentials": [dict(zip(("accessKey", "secretKey"), CREDENTIALS.values(), strict=True))],
+            "actions": ["Admin"],
+        }
+        config = folder / "identities.json"
+        config.write_text(json.dumps({"identities": [identity]}))
+        ports = {f"{name}.port{kind}": free_port() for name in ("master", "volume", "filer") for kind in ("", ".grpc")}
+        options = {
+            "dir": folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.port": self.port, "s3.port.grpc": free_port(),
+            "s3.config": config, "s3.iam": "false", "s3.autoCreateBucket": "false", "s3.port.iceberg": 0, "master.telemetry": "false", "master.electionTimeout": "1s",
+            "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports,
+        }  # fmt: skip
+        argv: list[str | Path] = [
+            WEED,
+            "-logtostderr=true",
+            "server",
+            "-s3",
+            *(f"-{name}={value}" for name, value in options.items()),
+        ]
+        super().__init__(argv, folder / "log")
+
+    @property
+    def url(self) -> str:
+        """The root of an archive in the bucket."""
+        return f"s3://{BUCKET}/of/tests?endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
+
+    async def start(self) -> children.Process:
+        """Start it on what it has on disk; returns when it answers."""
+        process = await super().start()
+        async with asyncio.timeout(100):
+            while not await asyncio.to_thread(self._takes_objects):
+                await asyncio.sleep(0.05)
+        return process
+
+    def _takes_objects(self) -> bool:
+        system = pyarrow.fs.S3FileSystem(
+            access_key=CREDENTIALS["AWS_ACCESS_KEY_ID"],
+            secret_key=CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+            endpoint_override=f"127.0.0.1:{self.port}",
+            scheme="http",
+            region="us-east-1",
+            allow_bucket_creation=True,
+            retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=1),
+        )
+        try:
+            system.create_dir(BUCKET)
+            with system.open_output_stream(f"{BUCKET}/ready") as file:
+                file.write(b"ready")
+            with system.open_input_stream(f"{BUCKET}/ready") as file:
+                file.read()
+        except OSError:
+            return False
+        return True
+
+
+def credentials(patch: pytest.MonkeyPatch) -> None:
+    """Let this process use the store; its metadata service is not asked."""
+    for name, value in (CREDENTIALS | {"AWS_EC2_METADATA_DISABLED": "true"}).items():
+        patch.setitem(os.environ, name, value)

@@ -1,0 +1,157 @@
+"""The archive in an object store: the same files as in a folder, whatever becomes of the store meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from archive_files.object_store import ObjectStore, credentials
+from archive_files.taped import BEGIN, DATE, DAY, HOUR, Taped, message, rows_of, unchecked, write_round
+from tickwire.archive_files import days, reading
+from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.root import Absent, FolderRoot, Root, open_root, read, write
+from tickwire.errors import ConfigError, Fenced, StorageError
+
+pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
+
+END = BEGIN + DAY
+MANY = 20_000
+
+
+@pytest_asyncio.fixture(loop_scope="module", scope="module")
+async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[ObjectStore]:
+    started = ObjectStore(tmp_path_factory.mktemp("store"))
+    with pytest.MonkeyPatch.context() as patch:
+        credentials(patch)
+        await started.start()
+        yield started
+        await started.kill()
+
+
+def feed(name: str) -> ArchivedFeed:
+    """A feed of a test's own."""
+    return ArchivedFeed("trade", name, "BTC/USDT:USDT")
+
+
+def rounds(name: str) -> list[list[Taped]]:
+    """Two rounds of a day that is watched from its begin to its end."""
+    of = feed(name)
+    return [
+        [(message(until=BEGIN, feed=of), 1, 0), (message(BEGIN, BEGIN + 5, until=BEGIN + 5, feed=of), 2, 1)],
+        [(message(BEGIN + HOUR, END, until=END, feed=of), 3, 2)],
+    ]
+
+
+def write_day(root: Root, name: str) -> None:
+    """Write the rounds of a day."""
+    first, second = rounds(name)
+    write_round(root, first, 2)
+    write_round(root, second, 3, done=2)
+
+
+async def test_a_day_in_a_store_is_that_of_a_folder(store: ObjectStore, tmp_path: Path) -> None:
+    made = {}
+    for root in (FolderRoot(tmp_path), open_root(store.url)):
+        root.check()
+        assert days.days(root, feed("one"), BEGIN, END)[0].condition == "missing"
+        write_day(root, "one")
+        before = days.days(root, feed("one"), BEGIN, END + DAY)
+        closed = days.close_day(root, feed("one").on(DATE), END, unchecked)
+        assert days.close_day(root, feed("one").on(DATE), END, unchecked) == closed
+        after = days.days(root, feed("one"), BEGIN, END + DAY)
+        names = [root.names(folder) for folder in ("trade", feed("one").folder, feed("one").on(DATE).folder)]
+        plain = [msgspec.structs.replace(each, made=0) for each in (*before, closed, *after)]
+        made[root.url] = (plain, names, rows_of(root, feed("one")), read(root, feed("one").on(DATE).data))
+    folder, stored = made.values()
+    assert stored == folder
+    assert stored[0][2].condition == "complete"
+
+
+async def test_a_day_that_is_closed_while_it_is_read_is_read_once(store: ObjectStore, tmp_path: Path) -> None:
+    for root in (FolderRoot(tmp_path), open_root(store.url)):
+        write_day(root, "two")
+        day = feed("two").on(DATE)
+        before = [row["timestamp"] for row in rows_of(root, feed("two"))]
+        assert before == [BEGIN, BEGIN + 5, BEGIN + HOUR, END]
+        # The parts vanish while the second row is waited for; later the day's file is replaced by another.
+        read_rows = days.read_rows(root, feed("two"), 0, None, batch_rows=1)
+        found = [next(read_rows)]
+        days.close_day(root, day, END, unchecked)
+        found += [next(read_rows), next(read_rows)]
+        late = message(BEGIN + 2 * HOUR, until=END, feed=feed("two"))
+        write_round(root, [(late, 4, 3)], 4, done=3)
+        days.close_day(root, day, END, unchecked)
+        found += read_rows
+        times = [round(batch.to_pylist()[0]["timestamp"].timestamp() * 1000) for batch in found]
+        # The late row may come, and all others must, once.
+        assert [time for time in times if time != BEGIN + 2 * HOUR] == before
+        assert times.count(BEGIN + 2 * HOUR) <= 1
+        assert len(rows_of(root, feed("two"))) == 5
+
+
+async def test_a_file_that_is_not_written_to_its_end_is_not_there(store: ObjectStore, tmp_path: Path) -> None:
+    for root in (FolderRoot(tmp_path), open_root(store.url)):
+        write(root, "folder/whole", b"old")
+
+        def fenced() -> None:
+            raise Fenced("another instance has taken over")
+
+        with pytest.raises(Fenced), root.writing("folder/whole", fenced) as file:
+            file.write(b"new")
+        with pytest.raises(ZeroDivisionError), root.writing("folder/whole") as file:
+            file.write(b"n" * 20_000_000)
+            raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), root.writing("folder/other") as file:
+            raise ZeroDivisionError
+        assert (read(root, "folder/whole"), root.names("folder")) == (b"old", ["whole"])
+        with pytest.raises(Absent):
+            read(root, "folder/other")
+        root.remove("folder/whole")
+        root.remove("folder/whole")
+        assert root.names("folder") == []
+
+
+async def test_a_store_that_dies_during_an_upload_keeps_the_old_file(store: ObjectStore) -> None:
+    root = open_root(store.url)
+    write_day(root, "three")
+    day = feed("three").on(DATE)
+    first = days.close_day(root, day, END, unchecked)
+    late = message(*(BEGIN + n for n in range(MANY)), until=END, feed=feed("three"))
+    write_round(root, [(late, 4, 3)], 4, done=3)
+
+    def killed() -> None:
+        store.process.kill()
+
+    with pytest.raises(StorageError) as error:
+        await asyncio.to_thread(days.close_day, root, day, END, killed)
+    assert "\n" not in str(error.value)
+    await store.stop()
+    await store.start()
+    assert (read(root, day.certificate), len(reading.list_day(root, day).files)) == (
+        msgspec.json.format(msgspec.json.encode(first), indent=1) + b"\n",
+        2,
+    )
+    again = days.close_day(root, day, END, unchecked)
+    assert (again.version, again.rows) == (2, 3 + MANY)
+    assert root.names(day.folder) == ["data.parquet", "day.json"]
+
+
+async def test_what_is_wrong_with_a_root_is_said_in_one_line(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for url in ("s3://key:secret@bucket/x", "s3://bucket/x?access_key=1", "s3://bucket/x?scheme=ftp", "s3:///x"):
+        with pytest.raises(ConfigError) as refused:
+            open_root(url)
+        assert "secret@" not in str(refused.value)
+    with pytest.raises(StorageError) as error:
+        open_root(store.url.replace("//archive", "//elsewhere")).check()
+    assert "elsewhere" in str(error.value)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
+    with pytest.raises(StorageError) as error:
+        open_root(store.url).check()
+    assert "\n" not in str(error.value)
