@@ -36,17 +36,23 @@ class ObjectStore(Program):
         config.write_text(json.dumps({"identities": [identity]}))
         ports = {f"{name}.port{kind}": free_port() for name in ("master", "volume", "filer") for kind in ("", ".grpc")}
         options = {
-            "dir": folder, "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "s3.port": self.port, "s3.port.grpc": free_port(),
-            "s3.config": config, "s3.iam": "false", "s3.autoCreateBucket": "false", "s3.port.iceberg": 0, "master.telemetry": "false", "master.electionTimeout": "1s",
-            "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports,
-        }  # fmt: skip
-        argv: list[str | Path] = [
-            WEED,
-            "-logtostderr=true",
-            "server",
-            "-s3",
-            *(f"-{name}={value}" for name, value in options.items()),
-        ]
+            "dir": folder,
+            "ip": "127.0.0.1",
+            "ip.bind": "127.0.0.1",
+            "s3.port": self.port,
+            "s3.port.grpc": free_port(),
+            "s3.port.iceberg": 0,
+            "s3.config": config,
+            "s3.iam": "false",
+            "s3.autoCreateBucket": "false",
+            "master.telemetry": "false",
+            "master.electionTimeout": "1s",
+            "master.volumeSizeLimitMB": 64,
+            "volume.max": 20,
+            **ports,
+        }
+        given = [f"-{name}={value}" for name, value in options.items()]
+        argv: list[str | Path] = [WEED, "-logtostderr=true", "server", "-s3", *given]
         super().__init__(argv, folder / "log")
 
     @property
