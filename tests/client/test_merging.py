@@ -123,7 +123,7 @@ def test_a_speed_that_is_not_above_0_is_refused(speed: float) -> None:
         Clock(speed)
 
 
-def test_gaps_have_the_time_of_the_trade_before_them_and_leading_ones_that_of_the_first() -> None:
+def test_a_gap_has_the_time_of_the_trade_before_it_or_of_the_first_one() -> None:
     """A replay that begins before the tape does not wait for the years in between."""
     timer = Timer()
     assert timer.timed([HOLE]) == []

@@ -6,35 +6,12 @@ import asyncio
 
 import pytest
 
-from tape.slots import writing
+from client.written_tape import FEEDS, trade, write
 from tickwire.bus.connection import Bus
 from tickwire.client import BadRequest, Gap, Replayed, Trade, connect, connect_sync
-from tickwire.model import messages
-from tickwire.model.feeds import Feed, Trades
 from tickwire.model.times import now_ms
 
 pytestmark = pytest.mark.actors
-
-FEEDS = [("binance", "BTC/USDT"), ("kraken", "ETH/USD"), ("okx", "BTC/USDT:USDT")]
-
-
-def trade(number: int, timestamp: int) -> Trade:
-    return Trade(id=str(number), timestamp=timestamp, side=None, price=1.0, amount=1.0)
-
-
-async def write(bus: Bus, market: tuple[str, str], taken: list[list[Trade]], gap: Gap | None = None) -> None:
-    """Append messages of trades to the tape of a market; the last one has the gap."""
-    feed = Feed("trade", *market)
-    async with writing(bus, feed) as tape:
-        for at, trades in enumerate(taken):
-            message = Trades(
-                exchange=feed.exchange,
-                symbol=feed.symbol,
-                trades=trades,
-                received=0,
-                gap=gap if at == len(taken) - 1 else None,
-            )
-            await tape.append(messages.encode(message))
 
 
 async def test_feeds_of_three_venues_are_replayed_on_one_clock_and_each_time_the_same(bus: Bus) -> None:

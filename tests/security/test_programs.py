@@ -97,6 +97,7 @@ async def test_the_client_gets_candles_trades_from_the_tape_and_books(server: Se
         assert frame.attrs["complete"]
         await chunks_come_whole(line)
         await trades_come_from_the_tape(client)
+        await the_past_is_published_again(client.bus, line.env | variables_of(server.url, "desk"))
         await the_tape_is_read_by_direct_gets(line.bus)
         async for book in client.books("binance", "BTC/USDT", depth=5):
             if book.state == "live":
@@ -135,6 +136,27 @@ async def trades_come_from_the_tape(client: Client) -> None:
         assert again[again.index(seen[0]) :] == seen
     replayed = [each async for each in client.replay("binance", "BTC/USDT", seen[0].timestamp - MINUTE)]
     assert set(seen) <= set(replayed)
+
+
+async def the_past_is_published_again(bus: Bus, env: dict[str, str]) -> None:
+    """By one program, for another one of the same account."""
+    heard: list[Msg] = []
+
+    async def take(message: Msg) -> None:
+        heard.append(message)
+
+    async with bus.subscribed("replay.past.md.>", take):
+        await bus.client.flush()
+        ended = await tickwire(
+            env, "replay", "past", "binance", "BTC/USDT", "--since", "10m", "--speed", "max", "--json"
+        )
+        assert ended.code == 0, ended.err
+        status = json.loads(ended.out)
+        assert status["trades"] >= 200
+        async with asyncio.timeout(100):
+            while len(heard) < status["messages"]:
+                await asyncio.sleep(0.05)
+    assert {each.subject for each in heard} == {"replay.past.md.trade.binance.BTC-USDT"}
 
 
 async def the_tape_is_read_by_direct_gets(bus: Bus) -> None:

@@ -149,7 +149,15 @@ class TradeItems:
         try:
             message = messages.decode(taped.data, Trades)
         except BadRequest as error:
-            return [*self._gap(self._unread(error))]
+            return self.unread(error)
+        return self.of(message, skipped=taped.skipped)
+
+    def unread(self, error: BadRequest) -> list[Trade | Gap]:
+        """The items in place of a message that cannot be decoded."""
+        return [*self._gap(self._unread(error))]
+
+    def of(self, message: Trades, *, skipped: bool) -> list[Trade | Gap]:
+        """The items of a decoded message; `skipped`: messages before it are missing."""
         trades = message.trades
         if self._awaited:
             if message.source == "rest" or not trades:
@@ -158,7 +166,7 @@ class TradeItems:
             self._last = trades[-1]
             return list(trades)
         found: list[Trade | Gap] = []
-        if taped.skipped:
+        if skipped:
             last, first = self._last, trades[0] if trades else None
             found += self._gap(
                 Gap(

@@ -35,6 +35,7 @@ from tickwire.model.messages import (
     LogLevel,
     RejectedPage,
     Repair,
+    ReplayStatus,
     SinkPosition,
     SinkReport,
     SinkRequest,
@@ -51,6 +52,7 @@ PARAMETERS = {
     "timeframe": "Such as 1m or 1h.",
     "kind": "trade, book, ticker or candle.",
     "id": "The id of a job.",
+    "name": "The name of a replay: 1 to 64 of A-Z, a-z, 0-9, _ and -.",
     "instance": "The name of a service process.",
     "service": "fetcher, streamer, cache or sink.",
     "lease": "The name of work that one process does alone.",
@@ -115,6 +117,10 @@ ERROR_HEADERS = {
     "Nats-Service-Error-Code": "The HTTP status of the error.",
     "Nats-Service-Error": "The error in one line.",
 }
+REPLAYED_HEADERS = {
+    "Tickwire-Number": "The number of the message in the replay, from 1: you missed those that you have not received.",
+    "Tickwire-Sequence": "Its sequence in the stream of the tape.",
+}
 HEADERS = {
     "Appended": APPENDED_HEADERS,
     "Tape": REPUBLISHED_HEADERS | APPENDED_HEADERS,
@@ -123,6 +129,7 @@ HEADERS = {
     "Append": DEDUPLICATED_HEADERS,
     "Update": JOB_HEADERS,
     "Entry": ENTRY_HEADERS,
+    "Replayed": REPLAYED_HEADERS,
     "Chunked": CHUNKED_HEADERS,
     "Forwarded": FORWARDED_HEADERS,
     "Stored": REPUBLISHED_HEADERS | APPENDED_HEADERS | PIPELINED_HEADERS | DIRECT_HEADERS,
@@ -173,6 +180,13 @@ PUBLISHED: tuple[Published, ...] = (
     Published(f"md.stored.{_KEY}", Stored, "A page of candles that the cache made durable."),
     Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Update"),
+    Published(
+        f"replay.{{name}}.md.trade.{_FEED}",
+        feeds.Trades,
+        "Past messages of md.trade, published again by `tickwire replay`; those at the ends of the range are cut.",
+        "Replayed",
+    ),
+    Published("replay.{name}.status", ReplayStatus, "A replay: at its beginning, each second, and at its end."),
     *(
         Published(
             f"tape.{kind}.{'{p}.' if kind in PARTITIONED else ''}{path}",

@@ -185,6 +185,23 @@ def jobs(exchange: str) -> str:
     return f"{QUEUES}{exchange_name(exchange)}"
 
 
+def replay_name(name: str) -> str:
+    """Return the name of a replay if it is safe in a subject. Raises BadRequest."""
+    if not _JOB_ID.match(name):
+        raise BadRequest(f"{name[:80]!r} is not a name of a replay", "use 1 to 64 of A-Z, a-z, 0-9, _ and -")
+    return name
+
+
+def replay_status(name: str) -> str:
+    """The subject of a replay's status."""
+    return f"replay.{replay_name(name)}.status"
+
+
+def replayed(name: str, public: str) -> str:
+    """The subject of what a replay publishes of a feed with a public subject."""
+    return f"replay.{replay_name(name)}.{public}"
+
+
 def file_stem(key: Key) -> str:
     """`binance_BTC-USDT_1m`: the name of a key's files without extension."""
     return f"{exchange_name(key.exchange)}_{token(key.symbol)}_{timeframe_name(key.timeframe)}"

@@ -1,4 +1,4 @@
-"""Commands of live feeds: watch, start, stop, ps."""
+"""Commands of feeds: watch, start, stop, ps, replay."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import typer
 from tickwire.cli.invoke import invoke
 from tickwire.cli.options import (
     GROUP,
+    TIME,
     Cadence,
     CandleTimeframes,
     Config,
@@ -115,3 +116,29 @@ def ps(
     from tickwire.cli.feeds import listing
 
     return invoke(listing.ps, config, exchange, watching, json)
+
+
+@app.command()
+def replay(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Of the replay; any name.")],
+    exchanges: Exchanges,
+    symbols: Symbols,
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help=f"Begin here. {TIME}")],
+    until: Annotated[str | None, typer.Option("--until", metavar="TIME", help="End here; at the present end.")] = None,
+    speed: Annotated[
+        str, typer.Option("--speed", metavar="FACTOR", help="So many times as fast as it happened, or max.")
+    ] = "1",
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Publish past trades again, on subjects replay.NAME.md.trade.EXCHANGE.SYMBOL.
+
+    Messages are as they were, in the order of the exchanges' timestamps: any program can be run against the past.
+    Every combination of the comma-separated names is one feed. Ctrl-C ends it.
+
+    Example: tickwire replay friday binance,okx BTC/USDT --since 2h --speed 10
+    """
+    from tickwire.cli.feeds import replay as module
+
+    options = module.ReplayOptions(name, exchanges, symbols, since, until, speed)
+    return invoke(module.replay, config, options, json)

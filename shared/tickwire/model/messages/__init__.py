@@ -22,6 +22,7 @@ from tickwire.model.messages.errors import ErrorReply, error_reply
 from tickwire.model.messages.fetch import CancelRequest, FetchAccepted, FetchRequest, Job, Refused
 from tickwire.model.messages.leases import Instance, LeaseHolder
 from tickwire.model.messages.pages import CandlePage, RejectedPage, Row, Stored, VolumeUnit
+from tickwire.model.messages.replay import ReplayStatus
 from tickwire.model.messages.sink import SinkPosition, SinkReport, SinkRequest, SinkTotals
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "Refused",
     "RejectedPage",
     "Repair",
+    "ReplayStatus",
     "Row",
     "SinkPosition",
     "SinkReport",

@@ -1,0 +1,87 @@
+"""`tickwire replay`: publishes past trades again, until their end or Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from tickwire.bus.connection import Bus
+from tickwire.cli import arguments
+from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.output import render
+from tickwire.client.replay_publisher import publish_replay
+from tickwire.errors import BadRequest
+from tickwire.model import subjects
+from tickwire.model.feeds import Feed
+from tickwire.model.messages import ReplayStatus
+from tickwire.model.times import now_ms
+from tickwire.process.lifecycle import Exit, unless_stopped
+
+
+@dataclass(frozen=True)
+class ReplayOptions:
+    """What to replay, and how fast."""
+
+    name: str
+    exchanges: str
+    symbols: str
+    since: str
+    until: str | None
+    speed: str
+
+    def feeds(self) -> list[Feed]:
+        """Every combination of the names. Raises BadRequest."""
+        subjects.replay_name(self.name)
+        return arguments.feeds("trade", self.exchanges, self.symbols, None)
+
+    def factor(self) -> float:
+        """The speed as a number. Raises BadRequest."""
+        try:
+            factor = math.inf if self.speed == "max" else float(self.speed)
+        except ValueError:
+            factor = 0.0
+        if not factor > 0:
+            raise BadRequest(
+                f"--speed {self.speed} is not a number above 0", "1 is as it happened, max as fast as possible"
+            )
+        return factor
+
+
+class Progress:
+    """The newest status of a replay, and what is printed of it."""
+
+    def __init__(self) -> None:
+        self.status: ReplayStatus | None = None
+
+    def report(self, status: ReplayStatus) -> None:
+        """Keep a status; print a remark as the replay begins."""
+        if self.status is None:
+            render.remark(f"publishing on {subjects.replayed(status.name, 'md.trade.>')}; Ctrl-C ends it")
+        self.status = status
+
+
+async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOptions, json: bool) -> int:
+    """Publish the trades of a range again. Exit code 130 when it is interrupted."""
+    feeds, speed = options.feeds(), options.factor()
+    since, until = arguments.span(options.since, options.until, now_ms())
+    assert since is not None
+    progress = Progress()
+
+    async def publish(bus: Bus) -> None:
+        progress.status = await publish_replay(
+            bus, options.name, feeds, since, until, speed=speed, report=progress.report
+        )
+
+    async with connected(settings_of(config), stop) as bus:
+        await unless_stopped(stop, publish(bus))
+    if (status := progress.status) is None:
+        return Exit.INTERRUPTED
+    if json:
+        render.as_json(status)
+    else:
+        reached = "" if status.position is None else f", up to {render.moment(status.position)} UTC"
+        count = f"{render.plural(status.trades, 'trade')} in {render.plural(status.messages, 'message')}"
+        render.remark(f"replay {status.name}: {count}{reached}")
+    return Exit.OK if status.state == "ended" else Exit.INTERRUPTED

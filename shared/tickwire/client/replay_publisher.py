@@ -1,0 +1,169 @@
+"""Publishes a replay, so that any program in any language can be run against the past.
+
+| subject | direction | what |
+|---|---|---|
+| `replay.<name>.md.trade.<exchange>.<token>` | publishes | the messages of `md.trade.…`, numbered |
+| `replay.<name>.status` | publishes, subscribes | its state; also how replays of one name find each other |
+
+Core NATS: whoever subscribes later has missed what was before, and the broker drops what a slow subscriber does not
+take; the numbers show both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import secrets
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import msgspec
+import nats.errors
+from nats.aio.msg import Msg
+
+from tickwire.bus.connection import Bus
+from tickwire.client.merging import merged, paced
+from tickwire.client.replay_messages import PastMessage, message_pages
+from tickwire.errors import BrokerUnavailable, Busy
+from tickwire.model import messages, subjects
+from tickwire.model.feeds import Feed
+from tickwire.model.messages import ReplayStatus
+from tickwire.observe import logs
+from tickwire.process import lifecycle
+
+log = logs.get(__name__)
+
+CLAIM_S = 0.5
+"""How long the replays of one name have to answer a new one."""
+STATUS_S = 1.0
+
+Report = Callable[[ReplayStatus], None]
+
+
+async def publish_replay(
+    bus: Bus, name: str, feeds: Sequence[Feed], since: int, until: int | None, *, speed: float, report: Report
+) -> ReplayStatus:
+    """Publish the messages of feeds in `[since, until)` (ms), `speed` times as fast as they happened; the last status.
+
+    `report` is called as the replay begins and each second. When it is cancelled, it says that it has stopped. Raises
+    Busy while another replay of the name runs, BadRequest, and BrokerUnavailable when the connection was lost:
+    subscribers may have missed messages.
+    """
+    pages = [message_pages(bus, each, since, until) for each in feeds]
+    batches = paced(merged(pages), speed)
+    wanted = ReplayStatus(
+        name=subjects.replay_name(name),
+        id=secrets.token_hex(8),
+        state="starting",
+        feeds=[each.public for each in feeds],
+        since=since,
+        until=until,
+        speed=None if math.isinf(speed) else speed,
+    )
+    run = Run(bus, wanted)
+    try:
+        async with aclosing(batches), run.claimed():
+            report(run.status)
+            async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
+                repeating = group.create_task(run.repeat(report))
+                disconnects = bus.disconnects
+                async for batch in batches:
+                    for each in batch:
+                        await run.publish(feeds[each.source], each.time, each.item)
+                    if bus.disconnects != disconnects:
+                        raise BrokerUnavailable(
+                            "the connection to the broker was lost: subscribers may have missed messages",
+                            "replay it again",
+                        )
+                    # As fast as possible, nothing else would let other tasks run.
+                    await asyncio.sleep(0)
+                repeating.cancel()
+    finally:
+        if run.status.state != "starting":
+            report(run.status)
+    return run.status
+
+
+class Run:
+    """A replay that publishes, within the block of `claimed`."""
+
+    def __init__(self, bus: Bus, status: ReplayStatus) -> None:
+        self.status = status
+        self._bus = bus
+        self._subject = subjects.replay_status(status.name)
+        self._rival: ReplayStatus | None = None
+        self._subjects: dict[Feed, str] = {}
+
+    @asynccontextmanager
+    async def claimed(self) -> AsyncIterator[None]:
+        """Run within the block, unless another replay of the name runs. Raises Busy.
+
+        Of several that start at once the one with the least id continues.
+        """
+        async with self._bus.subscribed(self._subject, self._take):
+            await self._say()
+            await asyncio.sleep(CLAIM_S)
+            if self._rival is not None:
+                raise Busy(
+                    f"a replay named {self.status.name} is {self._rival.state}",
+                    "choose another name, or end it with Ctrl-C",
+                )
+            await self._change(state="running")
+            try:
+                yield
+            except asyncio.CancelledError:
+                await self._change(state="stopped")
+                raise
+            except Exception as error:
+                await self._change(state="failed", message=str(lifecycle.leaf(error)))
+                raise
+            await self._change(state="ended")
+
+    async def publish(self, feed: Feed, time: int, message: PastMessage) -> None:
+        """Publish a message; `time` is that of the replay (ms)."""
+        status = self.status
+        subject = self._subjects.get(feed) or subjects.replayed(status.name, feed.public)
+        self._subjects[feed] = subject
+        number = status.messages + 1
+        headers = {"Tickwire-Number": str(number), "Tickwire-Sequence": str(message.sequence)}
+        try:
+            await self._bus.client.publish(subject, message.data, headers=headers)
+        except nats.errors.Error as error:
+            raise BrokerUnavailable(f"a message cannot be published: {error}", "replay it again") from error
+        self.status = msgspec.structs.replace(
+            status,
+            messages=number,
+            trades=status.trades + message.trades,
+            position=time if time >= 0 else status.position,
+        )
+
+    async def repeat(self, report: Report) -> None:
+        """Publish and report the status each second, until cancelled."""
+        while True:
+            await asyncio.sleep(STATUS_S)
+            await self._say()
+            report(self.status)
+
+    async def _change(self, **changes: Any) -> None:
+        self.status = msgspec.structs.replace(self.status, **changes)
+        await self._say()
+
+    async def _say(self) -> None:
+        try:
+            await self._bus.publish(self._subject, self.status)
+        except nats.errors.Error as error:
+            # The next one follows, or the replay ends for the same reason.
+            log.warning("the status of a replay cannot be published", replay=self.status.name, error=repr(error))
+
+    async def _take(self, message: Msg) -> None:
+        """Take the status of another run of this name, or one's own."""
+        other = messages.decode(message.data, ReplayStatus)
+        own = self.status
+        if other.id == own.id or other.state not in ("starting", "running"):
+            return
+        if own.state == "starting" and (other.state == "running" or other.id < own.id):
+            self._rival = other
+        elif own.state in ("starting", "running") and other.state == "starting":
+            # So that it learns of this one.
+            await self._say()
