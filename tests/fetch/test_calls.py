@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -148,6 +149,23 @@ async def test_other_calls_go_on_while_one_backs_off() -> None:
 
     await asyncio.gather(bounded("candles", fail), on_the_way())
     assert order == ["fail", "other", "fail"]
+
+
+async def test_a_call_that_is_answered_leaves_nothing_for_the_garbage_collector() -> None:
+    asked = calls(Exchange())
+
+    async def answered() -> None:
+        pass
+
+    await asked("candles", answered)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(100):
+            await asked("candles", answered)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 async def test_a_ban_of_hours_ends_the_call_without_a_request() -> None:

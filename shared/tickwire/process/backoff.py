@@ -1,7 +1,4 @@
-"""How long to wait before the next attempt: the one computation of delays that grow. No I/O.
-
-Calls of an exchange and of InfluxDB are retried by stamina, which computes their delays by itself.
-"""
+"""How long to wait before the next attempt: the one computation of delays that grow. No I/O."""
 
 from __future__ import annotations
 

@@ -15,7 +15,6 @@ PACKAGES = {
     "pandas": ("cli", "client"),
     "plotext": ("cli",),
     "pyarrow": ("archive", "cli"),
-    "stamina": ("fetcher", "sink"),
 }
 """The extras of pyproject.toml that contain a package, by its import name."""
 SERVER = "cli"

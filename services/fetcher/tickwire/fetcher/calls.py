@@ -10,7 +10,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple, Protocol, TypeVar
 
-import stamina
 from ccxt.base import errors
 
 from tickwire.errors import ExchangeFailed, TickwireError, UnknownSymbol
@@ -21,6 +20,7 @@ from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
+from tickwire.process.backoff import Backoff
 from tickwire.redaction import described
 from tickwire.settings import FetcherSettings
 
@@ -91,45 +91,31 @@ class Calls:
 
         Raises ExchangeFailed (RequestRefused where other requests may be answered), UnknownSymbol.
         """
-        settings = self._settings
-        failed = False
-        number = 0
-
-        def is_retried(error: Exception) -> bool:
-            return can_retry(error) and number < self._attempts(error)
-
+        backoff = Backoff(self._settings.backoff_s, self._settings.max_backoff_s, at_once=False)
         try:
-            async for attempt in stamina.retry_context(
-                on=is_retried,
-                attempts=settings.attempts,
-                timeout=None,
-                wait_initial=settings.backoff_s,
-                wait_max=settings.max_backoff_s,
-                wait_jitter=settings.backoff_s,
-            ):
-                with attempt:
-                    number = attempt.num
-                    if number > 1:
-                        self._metrics.retries.labels(self._exchange.id).inc()
-                    await self._wait_for_gate(what)
-                    try:
-                        async with self._permits:
-                            result = await self._measured(what, call)
-                    except errors.OperationFailed as error:
-                        self._retrying += not failed
-                        failed = True
-                        if is_retried(error):
-                            await on_retry(self._failed_attempt(error, attempt.next_wait))
+            while True:
+                if backoff.failures:
+                    self._metrics.retries.labels(self._exchange.id).inc()
+                await self._wait_for_gate(what)
+                try:
+                    async with self._permits:
+                        result = await self._measured(what, call)
+                    break
+                except errors.OperationFailed as error:
+                    self._retrying += not backoff.failures
+                    wait_s = backoff.next()
+                    if backoff.failures >= self._attempts(error):
                         raise
-                    if self._retrying <= failed:
-                        # No other call is being retried.
-                        self._failing.ends()
-                    return result
+                    await on_retry(self._failed_attempt(error, wait_s))
+                await asyncio.sleep(wait_s)
+            if self._retrying <= bool(backoff.failures):
+                # No other call is being retried.
+                self._failing.ends()
+            return result
         except errors.BaseError as error:
             raise self._translated(what, error) from error
         finally:
-            self._retrying -= failed
-        raise AssertionError("stamina either returns or raises")
+            self._retrying -= bool(backoff.failures)
 
     def _attempts(self, error: Exception) -> int:
         """The most attempts of a call that fails with `error`."""

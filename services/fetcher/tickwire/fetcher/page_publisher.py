@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import nats.errors
 import nats.js.errors
-import stamina
 from nats.aio.msg import Msg
 
 from tickwire.bus import streams
@@ -28,6 +27,7 @@ from tickwire.model.messages import CandlePage, Coverage, KeyRequest, RejectedPa
 from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
+from tickwire.process.backoff import Backoff
 
 UNACKNOWLEDGED = 4
 """Pages that wait for the broker's acknowledgement while the next is fetched."""
@@ -100,12 +100,15 @@ class PagePublisher:
     async def coverage(self, since: int, until: int) -> Coverage:
         """What the cache has of `[since, until)`. Waits up to 30 s for a cache that is starting."""
         request = KeyRequest(**self._key._asdict(), since=since, until=until)
-        async for attempt in stamina.retry_context(
-            on=(NoSuchService, RequestTimeout), attempts=None, timeout=STORAGE_TIMEOUT_S, wait_initial=0.1, wait_max=1.0
-        ):
-            with attempt:
+        deadline = asyncio.get_running_loop().time() + STORAGE_TIMEOUT_S
+        backoff = Backoff(0.1, 1.0, at_once=False)
+        while True:
+            try:
                 return await self._bus.request("cache.coverage", request, Coverage, timeout_s=COVERAGE_TIMEOUT_S)
-        raise AssertionError("stamina either returns or raises")
+            except (NoSuchService, RequestTimeout):
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise
+            await asyncio.sleep(backoff.next())
 
     async def _wait_until(self, reached: Callable[[], bool]) -> None:
         loop = asyncio.get_running_loop()

@@ -28,7 +28,6 @@ from typing import Any
 
 import msgspec
 import nats.js.errors
-import stamina.instrumentation
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig
 from nats.js.client import JetStreamContext
@@ -70,8 +69,6 @@ LOOK_S, MAX_LOOK_S = 0.05, 0.5
 async def serve_fetcher(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop` is set, then hand over unfinished jobs. Raises BrokerUnavailable when the broker is lost."""
     opening.preload()
-    # Retries are reported in the job's messages; stamina would log each of them with its arguments.
-    stamina.instrumentation.set_on_retry_hooks([])
     await streams.declare_for(bus.jetstream, settings)
     context = JobContext(bus, settings, instance, FetcherMetrics(metrics.registry))
     async with (

@@ -5,6 +5,7 @@ Sources: `/write` of InfluxDB 1.8, `/api/v2/write` of 2 and `/api/v3/write_lp` o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64encode
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -13,11 +14,11 @@ from dataclasses import dataclass
 from functools import partial
 
 import aiohttp
-import stamina
 
 from tickwire.errors import ConfigError
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
+from tickwire.process.backoff import Backoff
 from tickwire.redaction import excerpt, hide
 from tickwire.settings import SinkSettings
 from tickwire.sink import influx_refusals
@@ -26,6 +27,7 @@ from tickwire.sink.metrics import SinkMetrics
 log = logs.get(__name__)
 
 TIMEOUT_S = 30.0
+FIRST_WAIT_S = 0.25
 MAX_WAIT_S = 5.0
 """Longest delay between two attempts, and so how soon a database that returned is written to again."""
 TRIES = 5
@@ -184,22 +186,21 @@ class Influx:
         Raises Refused when the database rejects the lines, or has failed at them `tries` times and accepts others.
         """
         doubts = 0
-        async for attempt in stamina.retry_context(
-            on=Unavailable, attempts=None, timeout=None, wait_initial=0.1, wait_max=MAX_WAIT_S
-        ):
-            with attempt:
-                try:
-                    await post()
-                except Unavailable as error:
-                    self.failures += 1
-                    if attempt.num == 1:
-                        log.warning("the database does not accept points", reason=str(error))
-                    doubts = doubts + 1 if error.doubtful else 0
-                    if tries is not None and doubts >= tries and await self._accepts_probe():
-                        raise Refused(str(error)) from error
-                    raise
-                if attempt.num > 1:
-                    log.info("the database accepts points again", tries=attempt.num)
+        backoff = Backoff(FIRST_WAIT_S, MAX_WAIT_S, at_once=False)
+        while True:
+            try:
+                await post()
+                break
+            except Unavailable as error:
+                self.failures += 1
+                if not backoff.failures:
+                    log.warning("the database does not accept points", reason=str(error))
+                doubts = doubts + 1 if error.doubtful else 0
+                if tries is not None and doubts >= tries and await self._accepts_probe():
+                    raise Refused(str(error)) from error
+            await asyncio.sleep(backoff.next())
+        if backoff.failures:
+            log.info("the database accepts points again", tries=backoff.failures + 1)
 
     async def _post(self, url: str, params: dict[str, str], data: bytes) -> None:
         target_ = self._target

@@ -18,7 +18,6 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import aclosing, suppress
 from functools import partial
 
-import stamina.instrumentation
 from nats.aio.msg import Msg
 from prometheus_client.core import Metric
 
@@ -55,8 +54,6 @@ FORMER_S = 0.2
 
 async def serve_sink(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
     """Serve until `stop`. An unfinished batch is dropped: the next writer reads it again. Raises ConfigError."""
-    # Retries are logged once by the caller; stamina would log each.
-    stamina.instrumentation.set_on_retry_hooks([])
     async with open_influx(settings.sink, SinkMetrics(metrics.registry)) as influx:
         await influx.check()
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
