@@ -22,7 +22,7 @@ from tickwire.settings import ExchangeSettings
 pytestmark = pytest.mark.pure
 
 URL = "wss://stream.binance.com:9443/ws/1"
-OWN = {"observer", "fetch_whole_page", "parsed_later"}
+OWN = {"observer", "fetch_whole_page", "parsed", "parsed_later"}
 """Members of the mixin classes that replace nothing."""
 
 

@@ -86,9 +86,7 @@ CASES = [
 
 
 def reader(exchange: str) -> Any:
-    made = with_rest_traps(getattr(ccxt.async_support, exchange))({})
-    made._answered = 200
-    return made
+    return with_rest_traps(getattr(ccxt.async_support, exchange))({})
 
 
 def candles_in(answer: Any) -> Any:
@@ -101,7 +99,7 @@ def candles_in(answer: Any) -> Any:
 def read(made: Any, kind: str, text: str) -> tuple[Any, Any]:
     """What the parser of a whole page gets of an answer, and the page that it makes."""
     with ohlcv.whole_pages(dialect_of(made.id).candles.of(kind)) as pages:  # type: ignore[arg-type]
-        candles = candles_in(made.on_json_response(text))
+        candles = candles_in(made.parsed(text))
         made.parse_ohlcvs(candles, market(kind))
     return candles, pages[0]
 
@@ -149,7 +147,7 @@ def test_a_page_with_a_candle_of_another_form_is_read_by_the_parser(exchange: st
         changed[place][name] = broken
         _, page = read(made, "spot", json.dumps(answer(changed)))
         with ohlcv.whole_pages() as pages:
-            made.parse_ohlcvs(candles_in(made.on_json_response(json.dumps(answer(changed)))), market("spot"))
+            made.parse_ohlcvs(candles_in(made.parsed(json.dumps(answer(changed)))), market("spot"))
         assert [list(row) if isinstance(row, tuple) else row for row in page] == pages[0]
 
 
@@ -164,7 +162,7 @@ def test_columns_of_another_kind_of_market_are_never_trusted(exchange: str) -> N
         text = json.dumps(answer([candle((*each[:5], "0")) for each in usual(20)])).replace("17.5", "0")
         form = dialect_of(exchange).candles.of(other)  # type: ignore[arg-type]
         with ohlcv.whole_pages(form) as pages:
-            candles = candles_in(made.on_json_response(text))
+            candles = candles_in(made.parsed(text))
             made.parse_ohlcvs(candles, market(kind))
         plain = getattr(ccxt.async_support, exchange)({})
         assert not isinstance(candles, CandleTexts) or pages[0] is not candles.rows
@@ -188,4 +186,4 @@ def test_answers_without_candles_and_short_pages_are_left_to_ccxt(exchange: str)
     plain = json.dumps(answer([candle(each) for each in usual(9)]))
     for text in (plain, json.dumps(answer([])), "{}", "[]", '{"code":"50011","msg":"x"}', '{"result":{}}', '"x"', "5"):
         with ohlcv.whole_pages(dialect_of(exchange).candles.spot):
-            assert made.on_json_response(text) == json.loads(text)
+            assert made.parsed(text) == json.loads(text)

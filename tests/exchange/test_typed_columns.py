@@ -41,9 +41,8 @@ def columns_of(rows: list[tuple[Any, ...]]) -> dict[str, list[Any]]:
 def read(kind: str, text: str, made: Any = None) -> tuple[Any, Any]:
     """What takes the place of the columns in an answer, and the page that is made of it, as by `fetch_ohlcv`."""
     made = made or with_rest_traps(ccxt.async_support.deribit)({})
-    made._answered = 200
     with ohlcv.whole_pages(dialect_of("deribit").candles.of(kind)) as pages:  # type: ignore[arg-type]
-        result = made.on_json_response(text)["result"]
+        result = made.parsed(text)["result"]
         made.parse_ohlcvs(made.convert_trading_view_to_ohlcv(result, *NAMES, True), market(kind))
     return result, pages[0]
 
@@ -88,9 +87,8 @@ def test_columns_with_a_value_of_another_form_are_read_by_ccxt(name: str, place:
     text = json.dumps(answer(columns))
     _, page = read("spot", text)
     made = with_rest_traps(ccxt.async_support.deribit)({})
-    made._answered = 200
     with ohlcv.whole_pages() as plain:
-        result = made.on_json_response(text)["result"]
+        result = made.parsed(text)["result"]
         made.parse_ohlcvs(made.convert_trading_view_to_ohlcv(result, *NAMES, True), market("spot"))
     assert [list(row) if isinstance(row, tuple) else row for row in page] == plain[0]
 
@@ -99,9 +97,8 @@ def test_columns_that_ccxt_takes_otherwise_are_not_trusted() -> None:
     """All prices are the same here: real rows alone would not show which column is read."""
     text = json.dumps(answer(columns_of([(START + n * 60_000, 5, 5, 5, 5, 5) for n in range(20)])))
     made = with_rest_traps(ccxt.async_support.deribit)({})
-    made._answered = 200
     with ohlcv.whole_pages(dialect_of("deribit").candles.spot):
-        result = made.on_json_response(text)["result"]
+        result = made.parsed(text)["result"]
     convert = partial(made.convert_trading_view_to_ohlcv, result)
     assert isinstance(result, CandleColumns)
     assert isinstance(convert(*NAMES, True), CandleTexts)
@@ -113,11 +110,10 @@ def test_columns_that_ccxt_takes_otherwise_are_not_trusted() -> None:
 
 def test_answers_without_candles_and_short_pages_are_left_to_ccxt() -> None:
     made = with_rest_traps(ccxt.async_support.deribit)({})
-    made._answered = 200
     short, none = answer(columns_of(usual(9))), {"jsonrpc": "2.0", "result": {"status": "no_data", "ticks": []}}
     answers: list[Any] = [short, none, {"error": {"code": 11044}}, {"result": {}}, {"result": []}, [], "x", 5]
     for each in answers:
         with ohlcv.whole_pages(dialect_of("deribit").candles.spot):
-            found = made.on_json_response(json.dumps(each))
+            found = made.parsed(json.dumps(each))
         assert found == each
         assert not (isinstance(found, dict) and isinstance(found.get("result"), CandleColumns))

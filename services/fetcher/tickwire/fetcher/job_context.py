@@ -16,6 +16,7 @@ from tickwire.model import messages, subjects
 from tickwire.model.messages import FetchRequest, Job
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
+from tickwire.process.loop_yield import StepPerTurn
 from tickwire.settings import Settings
 
 log = logs.get(__name__)
@@ -45,6 +46,8 @@ class JobContext:
     suspects: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held by the job that is on probation."""
     coverage_permits: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(COVERAGE_REQUESTS))
+    encoding: StepPerTurn = field(default_factory=StepPerTurn)
+    """One page is encoded in each turn of the loop: acknowledgements that arrive together wake many jobs."""
 
 
 async def end_without_running(context: JobContext, request: FetchRequest, error: TickwireError) -> None:

@@ -28,6 +28,7 @@ from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
+from tickwire.process.loop_yield import StepPerTurn
 
 UNACKNOWLEDGED = 4
 """Pages that wait for the broker's acknowledgement while the next is fetched."""
@@ -57,8 +58,9 @@ class _SentPage:
 class PagePublisher:
     """The pages of one job of a key. Made by `publishing_pages`."""
 
-    def __init__(self, bus: Bus, key: Key, message_prefix: str) -> None:
+    def __init__(self, bus: Bus, key: Key, message_prefix: str, encoding: StepPerTurn) -> None:
         self._bus = bus
+        self._encoding = encoding
         self._key = key
         self._message_prefix = message_prefix
         self._to_publish: asyncio.Queue[tuple[ProvenPage, _SentPage] | None] = asyncio.Queue(UNACKNOWLEDGED)
@@ -200,7 +202,17 @@ class PagePublisher:
         """Publish pages in order until `end`. Raises BrokerUnavailable."""
         while (each := await self._to_publish.get()) is not None:
             page, sent = each
-            candle_page = CandlePage(
+            async with self._encoding:
+                data = self._encoded(page)
+                digest = hashlib.blake2b(data, digest_size=12).hexdigest()
+            message_id = f"{self._message_prefix}.{digest}"
+            ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=message_id)
+            sent.sequence = ack.seq
+            self._drop_rejected()
+
+    def _encoded(self, page: ProvenPage) -> bytes:
+        return messages.encode(
+            CandlePage(
                 **self._key._asdict(),
                 since=page.since,
                 until=page.until,
@@ -209,12 +221,7 @@ class PagePublisher:
                 settled=page.settled,
                 opens_at=page.opens_at,
             )
-            data = messages.encode(candle_page)
-            digest = hashlib.blake2b(data, digest_size=12).hexdigest()
-            message_id = f"{self._message_prefix}.{digest}"
-            ack = await self._bus.append(subjects.ohlcv(self._key), data, message_id=message_id)
-            sent.sequence = ack.seq
-            self._drop_rejected()
+        )
 
     async def end(self) -> None:
         """Let `publish` return after the pages that it has, and `report` after the call that it is in."""
@@ -228,14 +235,14 @@ OnDurable = Callable[[PagePublisher], Awaitable[None]]
 
 @asynccontextmanager
 async def publishing_pages(
-    bus: Bus, key: Key, message_prefix: str, on_durable: OnDurable
+    bus: Bus, key: Key, message_prefix: str, on_durable: OnDurable, encoding: StepPerTurn
 ) -> AsyncIterator[PagePublisher]:
     """Publish pages of a key within the block; at its end those put are published, unless it is cancelled.
 
     The same page published twice with the same `message_prefix` is stored once. `on_durable` is called, one call after
-    another, whenever pages became durable or were rejected.
+    another, whenever pages became durable or were rejected. `encoding` is shared by all publishers of the process.
     """
-    publisher = PagePublisher(bus, key, message_prefix)
+    publisher = PagePublisher(bus, key, message_prefix, encoding)
     async with (
         bus.subscribed(subjects.stored(key), publisher.on_stored),
         bus.subscribed(subjects.rejected(key), publisher.on_rejected),

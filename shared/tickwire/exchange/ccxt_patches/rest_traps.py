@@ -22,7 +22,6 @@ errors for 451 (https://github.com/ccxt/ccxt/issues/16044 shows it); no issue fo
 
 from __future__ import annotations
 
-import asyncio
 import gc
 from collections.abc import Hashable
 from functools import cache
@@ -38,6 +37,7 @@ from tickwire.exchange.ccxt_patches.venue_order import VenueOrder
 from tickwire.exchange.clock import ExchangeClock
 from tickwire.exchange.gate import Gate, retry_after_s, sent_s
 from tickwire.model.times import now_ms
+from tickwire.process.loop_yield import StepPerTurn
 from tickwire.redaction import excerpt
 from tickwire.venues.candle_forms import CandleColumns, CandleTexts
 from tickwire.venues.registry import dialect_of
@@ -59,7 +59,7 @@ class RestTraps(Exchange):  # type: ignore[misc]
     def __init__(self, config: dict[str, Any]) -> None:
         self.gate = Gate()
         self._answered = 0
-        self._turn = asyncio.Lock()
+        self._parsing = StepPerTurn()
         super().__init__(config)
         self.clock = ExchangeClock(self.fetch_time if self.has.get("fetchTime") else None)
 
@@ -77,9 +77,10 @@ class RestTraps(Exchange):  # type: ignore[misc]
             if isinstance(error.__cause__, aiohttp.ClientError):
                 raise errors.NetworkError(f"{error}: {error.__cause__!r}") from error
             raise
-        # Pages that arrive together are parsed one at a time, with a turn of the loop between them.
-        async with self._turn:
-            await asyncio.sleep(0)
+        # Pages that arrive together are parsed one in each turn of the loop.
+        async with self._parsing:
+            if isinstance(answer, large_json.Unparsed) and not large_json.is_postponed(answer.text):
+                answer = self.parsed_later(answer)
         return answer
 
     def on_rest_response(
@@ -119,14 +120,21 @@ class RestTraps(Exchange):  # type: ignore[misc]
         return made
 
     def parsed_later(self, answer: large_json.Unparsed) -> Any:
-        """Parse what `fetch` left unparsed, in any thread. Raises as `fetch` does."""
+        """Parse what was left unparsed, in any thread. Raises as `fetch` does."""
         code, reason, url, method, headers, body, *more = answer.answer
-        try:
-            parsed = large_json.loads(answer.text)
-        except ValueError as error:
-            raise errors.BadResponse(f"{self.id} answered broken JSON: {error}") from error
+        parsed = self.parsed(answer.text)
         self.handle_errors(code, reason, url, method, headers, body, parsed, *more)
         return parsed
+
+    def parsed(self, text: str) -> Any:
+        """Parse the text of an answer: a page of candles by the form that this task requests. Raises BadResponse."""
+        form = ohlcv.form.get()
+        if form is not None and (page := form.read(text)) is not None:
+            return page
+        try:
+            return large_json.loads(text) if form is None else exact_json.loads(text)
+        except ValueError as error:
+            raise errors.BadResponse(f"{self.id} answered broken JSON: {error}") from error
 
     async def load_markets_helper(self, reload: bool = False, params: Any = None) -> Any:
         if self.markets and not reload:
@@ -179,11 +187,9 @@ class RestTraps(Exchange):  # type: ignore[misc]
         return pages[0] if len(pages) == 1 else rows
 
     def on_json_response(self, body: str) -> Any:
-        if 200 <= self._answered < 300 and large_json.is_postponed(body):
+        if 200 <= self._answered < 300 and (ohlcv.form.get() is not None or large_json.is_postponed(body)):
+            # `fetch` has it parsed.
             return large_json.Unparsed(body)
-        form = ohlcv.form.get()
-        if form is not None and 200 <= self._answered < 300 and (answer := form.read(body)) is not None:
-            return answer
         try:
             return exact_json.loads(body)
         except ValueError as error:
