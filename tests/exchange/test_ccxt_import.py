@@ -43,6 +43,32 @@ print(ccxt.NetworkError is NetworkError)
     assert said(code) == " ".join([*(f"ccxt.pro.{name}" for name in modules), "True"])
 
 
+def test_an_asynchronous_exchange_needs_no_requests_and_sends_its_name_all_the_same() -> None:
+    code = """
+import asyncio
+import ccxt.pro
+agent = ccxt.pro.binance().userAgent
+print(sorted({"requests", "urllib3", "charset_normalizer"} & sys.modules.keys()))
+import requests.utils
+print(agent == requests.utils.default_user_agent())
+"""
+    assert said(code) == "[]\nTrue"
+
+
+def test_a_synchronous_exchange_has_the_session_and_the_errors_of_requests() -> None:
+    code = """
+import ccxt
+exchange = ccxt.kraken({"urls": {"api": {"public": "http://127.0.0.1:1"}}})
+import requests
+print(type(exchange.session) is requests.Session)
+try:
+    exchange.fetch_time()
+except ccxt.NetworkError as error:
+    print(type(error.__cause__) is requests.exceptions.ConnectionError)
+"""
+    assert said(code) == "True\nTrue"
+
+
 def test_whatever_else_is_asked_of_ccxt_is_there_or_an_attribute_error() -> None:
     code = """
 import ccxt, ccxt.pro

@@ -16,6 +16,30 @@ def printed(code: str) -> str:
     return done.stdout.strip()
 
 
+def test_a_package_is_as_if_it_were_absent_within_the_block_and_there_after_it() -> None:
+    code = """
+from tickwire.process.imports import without
+with without("colorsys"):
+    try:
+        import colorsys
+    except ImportError:
+        print("absent", end=" ")
+import colorsys
+with without("colorsys"):
+    import colorsys as again
+print(again is colorsys)
+"""
+    assert printed(code) == "absent True"
+
+
+def test_a_service_imports_no_rich() -> None:
+    code = """
+import sys, tickwire.cli.main, tickwire.cli.processes.service, tickwire.cache.service
+print("rich" in sys.modules)
+"""
+    assert printed(code) == "False"
+
+
 def test_nothing_is_collected_within_and_what_is_made_there_is_frozen() -> None:
     code = """
 import gc

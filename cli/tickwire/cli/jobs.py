@@ -14,7 +14,7 @@ from tickwire.bus import graceful_close, streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import retry_jetstream
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render, tables
+from tickwire.cli.output import consoles, render, tables
 from tickwire.cli.status.queue import queued_jobs
 from tickwire.errors import BrokerUnavailable, JobCancelled, TickwireError
 from tickwire.model import subjects
@@ -37,7 +37,7 @@ async def list_(stop: asyncio.Event, config: Path | None, ended: bool, json: boo
     if json:
         render.as_json({"jobs": found})
     elif found:
-        render.out().print(tables.jobs_table(found))
+        consoles.out().print(tables.jobs_table(found))
         for job in over:
             if job.error is not None and job.error.code != JobCancelled.code:
                 render.remark(f"{job.id}: {job.error.message}")
@@ -94,7 +94,7 @@ async def cancel(stop: asyncio.Event, config: Path | None, ids: Sequence[str], j
     if json:
         render.as_json({"jobs": results})
     elif results:
-        render.out().print(tables.jobs_table(results))
+        consoles.out().print(tables.jobs_table(results))
     for job in results:
         if not job.ended:
             render.remark(

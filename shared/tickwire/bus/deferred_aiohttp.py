@@ -11,6 +11,8 @@ import sys
 from types import ModuleType
 from typing import Any
 
+from tickwire.process.imports import without
+
 
 class _Deferred(ModuleType):
     """Stands for a module that is imported when one of its names is used."""
@@ -23,10 +25,6 @@ def import_nats() -> None:
     """Import nats-py with aiohttp deferred, unless this process has imported either already. Idempotent."""
     if "nats" in sys.modules or "aiohttp" in sys.modules:
         return
-    # `import aiohttp` raises ImportError while None stands under its name, and nats-py goes on without it.
-    sys.modules["aiohttp"] = None  # type: ignore[assignment]
-    try:
+    with without("aiohttp"):
         transport: Any = importlib.import_module("nats.aio.transport")
-    finally:
-        del sys.modules["aiohttp"]
     transport.aiohttp, transport.multidict = _Deferred("aiohttp"), _Deferred("multidict")

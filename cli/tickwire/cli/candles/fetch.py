@@ -11,7 +11,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import KeyNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render, tables
+from tickwire.cli.output import consoles, render, tables
 from tickwire.client import fetch_jobs as jobs
 from tickwire.client import progress
 from tickwire.errors import NoSuchService, from_code
@@ -129,7 +129,7 @@ def report(
     if json:
         render.as_json(results)
     elif any(job.state != "failed" or job.rows_from_cache or job.rows_fetched for job in results):
-        render.out().print(tables.fetched_table(results))
+        consoles.out().print(tables.fetched_table(results))
     print_errors(results)
     print_not_proven(results)
     code = report_unfinished(ids, ended, no_fetcher)

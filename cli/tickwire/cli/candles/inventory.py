@@ -9,7 +9,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import KeyFilter, KeyNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render, tables
+from tickwire.cli.output import consoles, render, tables
 from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.errors import BadRequest
 from tickwire.model import messages
@@ -48,7 +48,7 @@ async def list_(stop: asyncio.Event, config: Path | None, names: KeyFilter, json
     if json:
         render.as_json({"keys": shown, "damaged": damaged})
     elif shown:
-        render.out().print(tables.coverage_table(shown))
+        consoles.out().print(tables.coverage_table(shown))
     else:
         render.remark(
             "no key matches; `tickwire candles list` without names shows all"
@@ -98,7 +98,7 @@ def print_verifications(results: list[Verification]) -> None:
     for each in results:
         state = render.plural(each.problem_count, "problem") if each.problem_count else "clean"
         table.add_row(each.exchange, each.symbol, each.timeframe, f"{each.rows:,}", f"{each.holes:,}", state)
-    console = render.out()
+    console = consoles.out()
     console.print(table)
     for each in results:
         name = str(Key(each.exchange, each.symbol, each.timeframe))

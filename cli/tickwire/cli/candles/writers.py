@@ -13,7 +13,7 @@ import msgspec
 from rich.console import Console
 
 from tickwire.cli.options import Format
-from tickwire.cli.output import encoding, render
+from tickwire.cli.output import consoles, encoding, render
 from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.client.columns import rows_of
 from tickwire.errors import StorageError
@@ -35,7 +35,7 @@ async def write(rows: Rows, form: Format, output: Path | None, *, with_keys: boo
         return
     with _target(output) as file:
         if form is Format.table:
-            console = render.out()
+            console = consoles.out()
             console.file = file
             await print_table(rows, console, with_keys=with_keys)
         else:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.candles import inventory
-from tickwire.cli.output import render, tables
+from tickwire.cli.output import consoles, render, tables
 from tickwire.client import columns, fetch_jobs, progress
 from tickwire.model.messages import Coverage, Job, Row
 from tickwire.model.subjects import Key
@@ -88,7 +88,7 @@ async def show_cache(bus: Bus, keys: set[Key]) -> list[Coverage]:
     everything, _ = await inventory.inventory(bus)
     found = [each for each in everything if each.key in keys]
     print()
-    render.out().print(tables.coverage_table(found, "Cached"))
+    consoles.out().print(tables.coverage_table(found, "Cached"))
     print()
     print(await _chart(bus, found), flush=True)
     return found

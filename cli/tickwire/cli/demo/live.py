@@ -14,7 +14,7 @@ from tickwire.cli.demo.scene import CHECKED, EXCHANGE, SYMBOL, Scene
 from tickwire.cli.demo.verdict import verdict
 from tickwire.cli.feeds import feed_screens
 from tickwire.cli.feeds.watch import FRAME_S, HISTORY, history, read_status
-from tickwire.cli.output import render
+from tickwire.cli.output import consoles
 from tickwire.client import fetch_jobs, interest
 from tickwire.model.feeds import Feed
 from tickwire.model.subjects import Key
@@ -58,7 +58,7 @@ async def live(bus: Bus, gateway: str) -> bool:
         await stack.enter_async_context(read_tape(bus, minute.public, scene.take_minute))
         await stack.enter_async_context(read_tape(bus, second.public, scene.take_second, back=0))
         async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:
-            painter = group.create_task(_paint(scene) if render.out().is_terminal else _print_lines(scene))
+            painter = group.create_task(_paint(scene) if consoles.out().is_terminal else _print_lines(scene))
             try:
                 away = await _play(scene, reader, http)
             finally:
@@ -96,7 +96,7 @@ def control_session(gateway: str) -> aiohttp.ClientSession:
 
 async def _paint(scene: Scene) -> None:
     """Paint frames on a terminal, until cancelled."""
-    console = render.out()
+    console = consoles.out()
     with Live(console=console, auto_refresh=False) as picture:
         while True:
             picture.update(scene.render(*console.size), refresh=True)

@@ -11,7 +11,7 @@ from rich.text import Text
 from tickwire import settings as configuration
 from tickwire.cli.connection import settings_of
 from tickwire.cli.doctor.examination import Examination, Step
-from tickwire.cli.output import render
+from tickwire.cli.output import consoles, render
 from tickwire.exchange import opening
 from tickwire.exchange.ccxt_patches import lazy_packages
 from tickwire.process.lifecycle import Exit, until_stopped
@@ -43,6 +43,6 @@ def _print(step: Step) -> None:
     text = Text.assemble(
         f"{step.step:<12}  ", (f"{step.state:<7}", STYLES[step.state]), f"  {step.seconds:>6.2f} s  ", step.found
     )
-    render.out().print(text)
+    consoles.out().print(text)
     if step.state == "failed":
         render.remark(f"{step.step}: {step.found}; {step.remedy}")

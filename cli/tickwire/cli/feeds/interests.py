@@ -14,7 +14,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import FeedNames
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render, tables
+from tickwire.cli.output import consoles, render, tables
 from tickwire.client import interest
 from tickwire.client.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, TickwireError
@@ -113,7 +113,7 @@ def _print(done: Sequence[FeedReport], json: bool) -> None:
     if json:
         render.as_json([msgspec.to_builtins(each) | {"subject": each.feed.public} for each in done])
     elif done:
-        render.out().print(tables.started_table(done))
+        consoles.out().print(tables.started_table(done))
 
 
 def _exit_code(refused: Sequence[TickwireError]) -> int:

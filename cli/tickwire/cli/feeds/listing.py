@@ -12,7 +12,7 @@ from rich.live import Live
 from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds.rates import RateMeter
-from tickwire.cli.output import render, tables
+from tickwire.cli.output import consoles, render, tables
 from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages
 from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
@@ -64,7 +64,7 @@ async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, wat
     if json:
         render.as_json({"feeds": found, "silent": silent})
     elif found:
-        render.out().print(tables.feed_table(found, now_ms()))
+        consoles.out().print(tables.feed_table(found, now_ms()))
     else:
         render.remark("no feed runs; start one, such as `tickwire start trade binance BTC/USDT`")
     for each in silent:
@@ -74,7 +74,7 @@ async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, wat
 
 async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
     """Print the feeds and their message rates each second, until cancelled; outlives restarts of the services."""
-    console = render.out()
+    console = consoles.out()
     meter = RateMeter()
     silence = Silence()
     on_terminal = console.is_terminal and not json

@@ -18,7 +18,7 @@ from tickwire.cli.arguments import FeedNames
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds import feed_screens
 from tickwire.cli.feeds.watch_view import RECENT, WatchView
-from tickwire.cli.output import render
+from tickwire.cli.output import consoles, render
 from tickwire.client import columns, interest
 from tickwire.errors import BadRequest, NotCached, TickwireError
 from tickwire.model import timeframes
@@ -138,7 +138,7 @@ async def history(bus: Bus, feed: Feed, count: int = HISTORY) -> list[Row]:
 
 async def _paint(view: WatchView) -> None:
     """Paint a frame after each change, until cancelled."""
-    with Live(console=render.out(), auto_refresh=False, screen=False) as live:
+    with Live(console=consoles.out(), auto_refresh=False, screen=False) as live:
         while True:
             live.update(view.render(), refresh=True)
             await asyncio.sleep(FRAME_S)

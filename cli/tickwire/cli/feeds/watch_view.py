@@ -15,7 +15,7 @@ from rich.text import Text
 
 from tickwire.cli.feeds import feed_lines, feed_screens
 from tickwire.cli.feeds.feed_lines import Digits
-from tickwire.cli.output import encoding, render
+from tickwire.cli.output import consoles, encoding, render
 from tickwire.model import messages
 from tickwire.model.feeds import BOOK_VALID_S, Book, Candle, Feed, Status, Ticker, Trades
 from tickwire.model.times import now_ms
@@ -58,7 +58,7 @@ class WatchView:
     def __post_init__(self) -> None:
         if self.json:
             encoding.for_programs()
-        self._console = render.out()
+        self._console = consoles.out()
         self._began = now_ms()
 
     async def take(self, taped: TapeMessage) -> None:

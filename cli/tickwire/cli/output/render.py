@@ -8,29 +8,11 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import msgspec
-from rich.console import Console
 
 from tickwire.cli.output import encoding
 from tickwire.model.ranges import Range
 
-_PIPED_WIDTH = 200
 _RANGES_SHOWN = 3
-
-
-class _Console(Console):
-    def on_broken_pipe(self) -> None:
-        """Raise as `print` does, instead of rich's own exit."""
-        raise BrokenPipeError
-
-
-def out() -> Console:
-    """Return the console of standard output, for facts. A pipe gets long lines rather than 80 columns."""
-    return _Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH, highlight=False)
-
-
-def err() -> Console:
-    """Return the console of standard error, for progress and remarks."""
-    return _Console(stderr=True, width=None if sys.stderr.isatty() else _PIPED_WIDTH, highlight=False)
 
 
 def remark(text: str) -> None:

@@ -17,7 +17,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.feeds.listing import WATCH_S
 from tickwire.cli.feeds.rates import RateMeter
-from tickwire.cli.output import render
+from tickwire.cli.output import consoles, render
 from tickwire.cli.status import survey, view
 from tickwire.cli.status.survey import Status
 from tickwire.cli.status.view import Size
@@ -39,7 +39,7 @@ async def status(stop: asyncio.Event, config: Path | None, watching: bool, json:
     if json:
         render.as_json(found)
     else:
-        render.out().print(view.draw(found, now_ms()))
+        consoles.out().print(view.draw(found, now_ms()))
         for line in found.damaged:
             render.remark(line)
     return Exit.OK
@@ -47,7 +47,7 @@ async def status(stop: asyncio.Event, config: Path | None, watching: bool, json:
 
 async def _watch(bus: Bus, json: bool) -> None:
     """Show the state each second, until cancelled. Reports a broker or service that does not answer, and retries."""
-    console = render.out()
+    console = consoles.out()
     on_terminal = console.is_terminal and not json
     with Live(console=console, auto_refresh=False, screen=True) if on_terminal else nullcontext() as live:
         output = _Output(console, live, json)

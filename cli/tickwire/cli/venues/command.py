@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from tickwire.cli.output import render
+from tickwire.cli.output import consoles, render
 from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.cli.venues import facts
 from tickwire.exchange.offers import offer
@@ -55,7 +55,7 @@ def _print_all(json: bool) -> None:
             facts.outage(profile.trades),
             f"{len(each.timeframes)} timeframes" if each.timeframes else "-",
         )
-    render.out().print(table)
+    consoles.out().print(table)
 
 
 def _print_one(exchange: str, json: bool) -> None:
@@ -78,4 +78,4 @@ def _print_one(exchange: str, json: bool) -> None:
         for check, result in each.checks.items():
             if result != "passed":
                 table.add_row(f"{each.kind}: {check}", f"{result} ({CHECKS.get(check, check)})")
-    render.out().print(table)
+    consoles.out().print(table)

@@ -7,6 +7,7 @@ the patch can go; and the test in the table when the patch no longer works.
 | module | what it changes or relies on | test |
 |---|---|---|
 | `lazy_packages` | exchanges are imported when they are first named | tests/exchange/test_ccxt_import.py |
+| `deferred_requests` | ccxt's base class is imported without requests | tests/exchange/test_ccxt_import.py |
 | `rest_traps` | bad answers raise, `Retry-After` is kept, 403 and 451 are final | tests/exchange/test_opening.py |
 | `venue_order` | trades of one timestamp stay in the venue's order | tests/exchange/test_venue_order.py |
 | `market_loading` | markets are parsed in a thread | tests/exchange/test_market_loading.py |

@@ -17,6 +17,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from tickwire.exchange.ccxt_patches import deferred_requests
+
 _PACKAGES = ("ccxt", "ccxt.async_support", "ccxt.pro")
 _HOMES = ("ccxt.base.errors", "ccxt.base.exchange", "ccxt.base.precise", "ccxt.base.decimal_to_precision")
 """The modules that define the names which ccxt's own modules import from `ccxt`."""
@@ -69,6 +71,7 @@ def install() -> None:
     found = importlib.util.find_spec("ccxt")
     if found is None or found.origin is None:
         return
+    deferred_requests.install()
     root = Path(found.origin).parent
     for name in _PACKAGES:
         folder = root.joinpath(*name.split(".")[1:])
