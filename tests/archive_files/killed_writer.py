@@ -1,0 +1,103 @@
+"""Does each of some writings in a child that is killed before its first step, before its second, and so on.
+
+    python killed_writer.py FOLDER
+
+FOLDER/<writing>/<n> is what is left of the n-th child; the last one of each writing came to its end. A step is whatever
+changes the file system or makes it durable: `open` for writing, `mkdir`, `fsync`, `rename`, `unlink`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from archive_files.taped import BEGIN, DATE, DAY, FEED, HOUR, Taped, message, unchecked, write_round
+from tickwire.archive_files import days
+from tickwire.archive_files.root import FolderRoot
+
+END = BEGIN + DAY
+FIRST: list[Taped] = [(message(until=BEGIN), 1, 0), (message(BEGIN, BEGIN + HOUR, until=BEGIN + HOUR), 2, 1)]
+SECOND: list[Taped] = [(message(BEGIN + 2 * HOUR, until=END), 3, 2)]
+LATE: list[Taped] = [(message(BEGIN + 5, BEGIN + 6, source="rest", until=END), 4, 3)]
+
+
+def nothing(root: FolderRoot) -> None:
+    """An empty root."""
+
+
+def parts(root: FolderRoot) -> None:
+    """A day in two parts."""
+    write_round(root, FIRST, 2)
+    write_round(root, SECOND, 3, done=2)
+
+
+def late_part(root: FolderRoot) -> None:
+    """A closed day, and a part that came later."""
+    parts(root)
+    close(root)
+    write_round(root, LATE, 4, done=3)
+
+
+def close(root: FolderRoot) -> None:
+    """Close the day."""
+    days.close_day(root, FEED.on(DATE), END, unchecked)
+
+
+WRITINGS: dict[str, tuple[Callable[[FolderRoot], None], Callable[[FolderRoot], None]]] = {
+    "part": (nothing, lambda root: write_round(root, FIRST, 2) and None),
+    "close": (parts, close),
+    "reopen": (late_part, close),
+}
+"""What is there before, and what is written then."""
+
+
+def kill_before(step: int, folder: Path) -> None:
+    """Let this process be killed before a step in a folder."""
+    steps = count()
+
+    def stepped() -> None:
+        if next(steps) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def heard(event: str, arguments: tuple[object, ...]) -> None:
+        writes = event in ("os.mkdir", "os.rename", "os.remove") or (event == "open" and "x" in str(arguments[1]))
+        if writes and str(arguments[0]).startswith(str(folder)):
+            stepped()
+
+    synced = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        stepped()
+        synced(descriptor)
+
+    sys.addaudithook(heard)
+    os.fsync = fsync
+
+
+def main(folder: Path) -> None:
+    for name, (before, writing) in WRITINGS.items():
+        template = folder / name / "before"
+        template.mkdir(parents=True)
+        before(FolderRoot(template))
+        for step in count():
+            root = folder / name / str(step)
+            shutil.copytree(template, root)
+            child = os.fork()
+            if not child:
+                kill_before(step, root)
+                writing(FolderRoot(root))
+                os._exit(0)
+            _, status = os.waitpid(child, 0)
+            if not os.WIFSIGNALED(status):
+                assert status == 0
+                break
+            assert os.WTERMSIG(status) == signal.SIGKILL
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
