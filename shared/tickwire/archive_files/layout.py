@@ -4,6 +4,9 @@
                                                           data.parquet                              once it has ended
                                                           day.json                                  its certificate
 
+The token of a symbol has `%` where other names have `=` (`BTC-USDT%3AUSDT`): DuckDB and Polars take no `=` in the value
+of such a folder, and decode `%3A` (docs/decisions/0037).
+
 A part has the rows of the tape's messages `first` to `last` (sequences of its stream). A stream that was created anew
 counts from 1 again, so the name begins with its `generation`: when it was created, ms. All numbers have leading zeros:
 names sort as the tape does.
@@ -65,7 +68,7 @@ class ArchivedFeed(NamedTuple):
         """The folder of its days. Raises BadRequest."""
         if not self.kind.isalpha() or not self.kind.isascii():
             raise BadRequest(f"{self.kind[:40]!r} is not a kind", "such as trade")
-        return f"{self.kind}/exchange={exchange_name(self.exchange)}/symbol={token(self.symbol)}"
+        return f"{self.kind}/exchange={exchange_name(self.exchange)}/symbol={symbol_folder(self.symbol)}"
 
     def on(self, day: date) -> FeedDay:
         """A day of the feed."""
@@ -110,11 +113,17 @@ class FeedDay(NamedTuple):
         return Range(since, since + DAY_MS)
 
 
+def symbol_folder(symbol: str) -> str:
+    """How a symbol is written in a folder's name, `BTC-USDT%3AUSDT`. Raises BadRequest."""
+    return token(symbol).replace("=", "%")
+
+
 def feed_of_folder(folder: str) -> ArchivedFeed:
     """The inverse of `ArchivedFeed.folder`. Raises BadRequest."""
     parts = folder.split("/")
     if len(parts) == 3 and parts[1].startswith("exchange=") and parts[2].startswith("symbol="):
-        feed = ArchivedFeed(parts[0], parts[1].removeprefix("exchange="), symbol_of(parts[2].removeprefix("symbol=")))
+        symbol = symbol_of(parts[2].removeprefix("symbol=").replace("%", "="))
+        feed = ArchivedFeed(parts[0], parts[1].removeprefix("exchange="), symbol)
         if feed.folder == folder:
             return feed
     raise BadRequest(f"{folder[:200]!r} is not a folder of the archive", "see docs/archive.md")
