@@ -15,10 +15,14 @@ import sys
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from archive_files.taped import BEGIN, DATE, DAY, FEED, HOUR, Taped, message, unchecked, write_round
 from tickwire.archive_files import days
 from tickwire.archive_files.root import FolderRoot
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 END = BEGIN + DAY
 FIRST: list[Taped] = [(message(until=BEGIN), 1, 0), (message(BEGIN, BEGIN + HOUR, until=BEGIN + HOUR), 2, 1)]
@@ -71,9 +75,9 @@ def kill_before(step: int, folder: Path) -> None:
 
     synced = os.fsync
 
-    def fsync(descriptor: int) -> None:
+    def fsync(fd: FileDescriptorLike) -> None:
         stepped()
-        synced(descriptor)
+        synced(fd)
 
     sys.addaudithook(heard)
     os.fsync = fsync
