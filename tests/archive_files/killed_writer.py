@@ -40,6 +40,11 @@ def parts(root: FolderRoot) -> None:
     write_round(root, SECOND, 3, done=2)
 
 
+def first_part(root: FolderRoot) -> None:
+    """One part."""
+    write_round(root, FIRST, 2)
+
+
 def late_part(root: FolderRoot) -> None:
     """A closed day, and a part that came later."""
     parts(root)
@@ -53,7 +58,7 @@ def close(root: FolderRoot) -> None:
 
 
 WRITINGS: dict[str, tuple[Callable[[FolderRoot], None], Callable[[FolderRoot], None]]] = {
-    "part": (nothing, lambda root: write_round(root, FIRST, 2) and None),
+    "part": (nothing, first_part),
     "close": (parts, close),
     "reopen": (late_part, close),
 }
