@@ -19,7 +19,7 @@ from support.hearing import Changing
 from support.processes import environment, tickwire
 from tape.places import place_of
 from tickwire.bus.connection import Bus
-from tickwire.client.replay_publisher import publish_replay
+from tickwire.client.replay_publisher import Replay, publish_replay
 from tickwire.errors import Busy
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
@@ -83,7 +83,7 @@ async def test_a_replay_has_the_payloads_of_the_tape_in_the_order_of_the_clock(b
     await write(bus, FEEDS[0], [[trade(1, start), trade(2, start + 40)], [trade(3, start + 60)]])
     await write(bus, FEEDS[1], [[trade(1, start + 30)], [trade(2, start + 60)]], Gap(since=None, until=start + 50))
     async with hearing(bus) as heard:
-        status = await publish_replay(bus, "day", [ONE, OTHER], start - 1, None, speed=math.inf, report=quiet)
+        status = await publish_replay(bus, Replay("day", [ONE, OTHER], start - 1, None, math.inf), quiet)
         await heard.until(lambda: heard.states[-1:] == [status])
     subjects = ["replay.day.md.trade.binance.BTC-USDT", "replay.day.md.trade.kraken.ETH-USD"]
     # A message is published when its last trade has happened.
@@ -109,7 +109,7 @@ async def test_messages_at_the_ends_of_the_range_are_cut(bus: Bus) -> None:
     ]
     await write(bus, FEEDS[0], trades)
     async with hearing(bus) as heard:
-        status = await publish_replay(bus, "x", [ONE], start + 10, start + 50, speed=math.inf, report=quiet)
+        status = await publish_replay(bus, Replay("x", [ONE], start + 10, start + 50, math.inf), quiet)
         await heard.until(lambda: heard.states[-1:] == [status])
     assert [id_ for _, id_ in heard.trades] == ["1", "2", "3", "4"]
     assert [each.data for each in heard.messages][1] == (await stored(bus, ONE))[1]
@@ -120,18 +120,16 @@ async def test_a_second_replay_of_a_name_is_refused_while_the_first_one_runs(bus
     await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 3_600_000)]])
     began = asyncio.Event()
     async with asyncio.TaskGroup() as group:
-        first = group.create_task(
-            publish_replay(bus, "same", [ONE], start, None, speed=1, report=lambda _: began.set())
-        )
+        first = group.create_task(publish_replay(bus, Replay("same", [ONE], start, None, 1), lambda _: began.set()))
         await began.wait()
         with pytest.raises(Busy, match="a replay named same is running"):
-            await publish_replay(bus, "same", [ONE], start, None, speed=1, report=quiet)
-        other = await publish_replay(bus, "other", [ONE], start, start + 1, speed=1, report=quiet)
+            await publish_replay(bus, Replay("same", [ONE], start, None, 1), quiet)
+        other = await publish_replay(bus, Replay("other", [ONE], start, start + 1, 1), quiet)
         assert other.state == "ended"
         assert not first.done()
         first.cancel()
     # Its name is free again.
-    again = await publish_replay(bus, "same", [ONE], start, start + 1, speed=1, report=quiet)
+    again = await publish_replay(bus, Replay("same", [ONE], start, start + 1, 1), quiet)
     assert again.state == "ended"
 
 
@@ -139,7 +137,7 @@ async def test_of_replays_of_one_name_that_start_together_one_runs(bus: Bus) -> 
     start = now_ms()
     await write(bus, FEEDS[0], [[trade(1, start)]])
     ended = await asyncio.gather(
-        *(publish_replay(bus, "same", [ONE], start, None, speed=1, report=quiet) for _ in range(4)),
+        *(publish_replay(bus, Replay("same", [ONE], start, None, 1), quiet) for _ in range(4)),
         return_exceptions=True,
     )
     assert sum(isinstance(each, ReplayStatus) for each in ended) == 1

@@ -16,6 +16,7 @@ import math
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -41,27 +42,37 @@ STATUS_S = 1.0
 Report = Callable[[ReplayStatus], None]
 
 
-async def publish_replay(
-    bus: Bus, name: str, feeds: Sequence[Feed], since: int, until: int | None, *, speed: float, report: Report
-) -> ReplayStatus:
-    """Publish the messages of feeds in `[since, until)` (ms), `speed` times as fast as they happened; the last status.
+@dataclass(frozen=True)
+class Replay:
+    """What to publish: feeds in `[since, until)` (ms), `speed` times as fast as it happened. `name` is in subjects."""
+
+    name: str
+    feeds: Sequence[Feed]
+    since: int
+    until: int | None
+    speed: float
+
+
+async def publish_replay(bus: Bus, replay: Replay, report: Report) -> ReplayStatus:
+    """Publish a replay to its end; its last status.
 
     `report` is called as the replay begins and each second. When it is cancelled, it says that it has stopped. Raises
     Busy while another replay of the name runs, BadRequest, and BrokerUnavailable when the connection was lost:
     subscribers may have missed messages.
     """
-    pages = [message_pages(bus, each, since, until) for each in feeds]
-    batches = paced(merged(pages), speed)
-    wanted = ReplayStatus(
-        name=subjects.replay_name(name),
+    feeds = replay.feeds
+    pages = [message_pages(bus, each, replay.since, replay.until) for each in feeds]
+    batches = paced(merged(pages), replay.speed)
+    starting = ReplayStatus(
+        name=subjects.replay_name(replay.name),
         id=secrets.token_hex(8),
         state="starting",
         feeds=[each.public for each in feeds],
-        since=since,
-        until=until,
-        speed=None if math.isinf(speed) else speed,
+        since=replay.since,
+        until=replay.until,
+        speed=None if math.isinf(replay.speed) else replay.speed,
     )
-    run = Run(bus, wanted)
+    run = Run(bus, starting)
     try:
         async with aclosing(batches), run.claimed():
             report(run.status)

@@ -11,7 +11,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render
-from tickwire.client.replay_publisher import publish_replay
+from tickwire.client.replay_publisher import Replay, publish_replay
 from tickwire.errors import BadRequest
 from tickwire.model import subjects
 from tickwire.model.feeds import Feed
@@ -67,12 +67,11 @@ async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOption
     feeds, speed = options.feeds(), options.factor()
     since, until = arguments.span(options.since, options.until, now_ms())
     assert since is not None
+    wanted = Replay(options.name, feeds, since, until, speed)
     progress = Progress()
 
     async def publish(bus: Bus) -> None:
-        progress.status = await publish_replay(
-            bus, options.name, feeds, since, until, speed=speed, report=progress.report
-        )
+        progress.status = await publish_replay(bus, wanted, progress.report)
 
     async with connected(settings_of(config), stop) as bus:
         await unless_stopped(stop, publish(bus))
