@@ -1,0 +1,160 @@
+"""The archive's files against raw JSON lines and CSV, in one run: `python benchmarks/archive.py [--rows 1000000]`.
+
+A day of a busy market in the messages of the tape: prices on a grid of ticks that wander, amounts of which most are small,
+ids that count up, a few trades in a message. Measured with one thread: messages decoded and written as parts, the day
+closed; bytes of each trade; the day read into a DataFrame, and by pandas the same rows of a CSV. Times are CPU seconds of
+this process for writing, and the median of several rounds for reading.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import gzip
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+from tickwire.archive_files import days, parts
+from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, date_of
+from tickwire.archive_files.root import FolderRoot
+from tickwire.model import messages
+from tickwire.model.feeds import Trade, Trades
+
+FEED = ArchivedFeed("trade", "binance", "BTC/USDT")
+BEGIN = 20_500 * DAY_MS
+GENERATION = BEGIN - DAY_MS
+PART_ROWS = 50_000
+ROUNDS = 5
+COLUMNS = ["timestamp", "received", "id", "side", "price", "amount", "source", "sequence"]
+
+
+def main() -> None:
+    """Run all measurements and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    rows = parser.parse_args().rows
+    pa.set_cpu_count(1)
+    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+        root, tape = FolderRoot(Path(folder) / "archive"), [messages.encode(each) for each in day_of(rows)]
+        day = FEED.on(date_of(BEGIN))
+        writing, closing = took(lambda: write_parts(root, tape)), took(lambda: close(root))
+        written = Table("what", "CPU s", "rows/s of one core", title=f"a day of {rows:,} trades: writing")
+        for name, seconds in (("messages to parts", writing), ("parts to the day's file", closing)):
+            written.add_row(name, f"{seconds:.2f}", f"{rows / seconds:,.0f}")
+        written.add_row("both", f"{writing + closing:.2f}", f"{rows / (writing + closing):,.0f}")
+        plain, packed = Path(folder) / "day.csv", Path(folder) / "day.csv.gz"
+        write_csv(plain, tape)
+        packed.write_bytes(gzip.compress(plain.read_bytes(), 6))
+        sizes = Table("what", "MB", "bytes of a trade", title="size")
+        for name, size in (
+            ("raw JSON lines", sum(len(each) + 1 for each in tape)),
+            ("the same, gzip", len(gzip.compress(b"\n".join(tape), 6))),
+            ("CSV", plain.stat().st_size),
+            ("CSV, gzip", packed.stat().st_size),
+            ("the archive", (Path(root.url) / day.data).stat().st_size),
+        ):
+            sizes.add_row(name, f"{size / 1e6:.1f}", f"{size / rows:.1f}")
+        reading = Table("what", "s", "times as long", title="read into a DataFrame")
+        ours = median(lambda: frame(root))
+        reading.add_row("the archive", f"{ours:.2f}", "")
+        for name, path in (("pandas, CSV", plain), ("pandas, CSV, gzip", packed)):
+            theirs = median(lambda path=path: read_csv(path))  # type: ignore[misc]
+            reading.add_row(name, f"{theirs:.2f}", f"{theirs / ours:.1f}")
+        pd.testing.assert_frame_equal(frame(root), read_csv(plain), check_dtype=False, check_categorical=False)
+    for table in (written, sizes, reading):
+        Console().print(table)
+
+
+def day_of(rows: int) -> Iterator[Trades]:
+    """The messages of a day with so many trades."""
+    random = np.random.default_rng(7)
+    times = np.sort(random.integers(BEGIN, BEGIN + DAY_MS, rows))
+    prices = 60_000 + np.cumsum(random.choice([-0.01, 0, 0, 0, 0.01], rows) * random.integers(1, 200, rows))
+    amounts = np.round(random.lognormal(-5, 1.8, rows), 5) + 1e-5
+    bought = random.random(rows) < 0.5
+    at = 0
+    while at < rows:
+        until = min(rows, at + int(random.integers(1, 6)))
+        trades = [
+            Trade(
+                id=str(3_900_000_000 + n), timestamp=int(times[n]), side="buy" if bought[n] else "sell",
+                price=round(float(prices[n]), 2), amount=round(float(amounts[n]), 5),
+            )
+            for n in range(at, until)
+        ]  # fmt: skip
+        last = trades[-1].timestamp
+        yield Trades(exchange="binance", symbol="BTC/USDT", trades=trades, received=last + 12, until=last)
+        at = until
+
+
+def write_parts(root: FolderRoot, tape: list[bytes]) -> None:
+    """Decode the messages and write their parts, in rounds."""
+    rows = parts.PartRows(GENERATION, 0)
+    for sequence, data in enumerate(tape, 1):
+        rows.append(messages.decode(data, Trades), sequence, sequence - 1)
+        if rows.rows >= PART_ROWS or sequence == len(tape):
+            for part in rows.parts(sequence):
+                parts.write_part(root, part)
+            rows = parts.PartRows(GENERATION, sequence)
+
+
+def close(root: FolderRoot) -> None:
+    """Close the day."""
+    days.close_day(root, FEED.on(date_of(BEGIN)), BEGIN + DAY_MS, lambda: None)
+
+
+def write_csv(path: Path, tape: list[bytes]) -> None:
+    """The same columns as the archive's."""
+    with open(path, "w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        for sequence, data in enumerate(tape, 1):
+            sent = messages.decode(data, Trades)
+            for each in sent.trades:
+                writer.writerow(
+                    [each.timestamp, sent.received, each.id, each.side, each.price, each.amount, sent.source, sequence]
+                )
+
+
+def frame(root: FolderRoot) -> pd.DataFrame:
+    """The day from the archive."""
+    found: pd.DataFrame = pa.Table.from_batches(days.read_rows(root, FEED, BEGIN, BEGIN + DAY_MS)).to_pandas()
+    return found
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """The day by pandas."""
+    found = pd.read_csv(path, dtype={"id": str, "side": "category", "source": "category"})
+    for name in ("timestamp", "received"):
+        found[name] = pd.to_datetime(found[name], unit="ms", utc=True)
+    return found
+
+
+def took(work: Callable[[], object]) -> float:
+    """CPU seconds of this process, all threads."""
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
+
+
+def median(work: Callable[[], object]) -> float:
+    """Seconds."""
+    found = []
+    for _ in range(ROUNDS):
+        begin = time.perf_counter()
+        work()
+        found.append(time.perf_counter() - begin)
+    return statistics.median(found)
+
+
+if __name__ == "__main__":
+    main()
