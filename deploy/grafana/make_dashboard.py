@@ -60,6 +60,8 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
         "short",
         [
             (f"topk(5, tickwire_feed_waiting{SELECTED})", "{{kind}} {{exchange}} {{symbol}}"),
+            ("topk(5, tickwire_tape_in_flight)", "in flight {{stream}}"),
+            ("topk(5, increase(tickwire_tape_resent_total[5m]))", "sent again in 5 minutes {{stream}}"),
             ("sum by (stream) (tickwire_sink_pending_messages)", "sink {{stream}}"),
             ("max by (stream) (tickwire_stream_messages)", "stream {{stream}}"),
         ],

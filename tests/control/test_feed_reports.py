@@ -1,8 +1,9 @@
-"""Reports of feeds whose owner does not answer."""
+"""Reports of feeds whose owner does not answer, and lists of very many feeds."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
 from types import SimpleNamespace
 from typing import cast
 
@@ -10,8 +11,10 @@ import pytest
 
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Leases
+from tickwire.bus.service import Call
 from tickwire.errors import Busy, InternalError, NoSuchService, TickwireError
-from tickwire.model.feeds import Feed, FeedList
+from tickwire.model.feeds import Feed, FeedList, FeedReport, FeedsRequest
+from tickwire.streamer.control import feed_reports
 from tickwire.streamer.control.feed_reports import FeedReports
 from tickwire.streamer.control.feed_supervisor import FeedSupervisor
 from tickwire.streamer.control.interests import Interests
@@ -36,3 +39,44 @@ async def test_a_feed_is_reported_though_its_owner_refuses_to_report_it(kind: ty
     )
     report = await reports.of(Feed("trade", "binance", "BTC/USDT"))
     assert (report.owner, report.subscribers) == ("other", 1)
+
+
+@pytest.mark.parametrize("owns", [True, False])
+async def test_a_list_of_thousands_of_feeds_gives_the_loop_its_turns(
+    owns: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each step is as long as may be: after each one others have a turn."""
+    monkeypatch.setattr(feed_reports, "LONGEST_S", 0.0)
+    feeds = [Feed("trade", "binance", f"C{number:04}/USDT") for number in range(1200)]
+    owned = [FeedReport(kind="trade", exchange="binance", symbol=each.symbol, state="live") for each in feeds]
+    chunks: list[FeedList] = []
+    turns = 0
+
+    async def reply(chunk: FeedList) -> None:
+        chunks.append(chunk)
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    reports = FeedReports(
+        cast(Bus, None),
+        "this",
+        cast(Interests, SimpleNamespace(feeds=lambda: reversed(feeds), subscribers=lambda feed: 1)),
+        cast(Leases, SimpleNamespace(members={"this"})),
+        cast(FeedSupervisor, SimpleNamespace(reports=lambda exchange, symbol: iter(owned))),
+        8,
+    )
+    answer: Callable[[FeedsRequest, Call], Awaitable[None]] = reports.list_own if owns else reports.list_all
+    others = asyncio.create_task(take_turns())
+    await answer(FeedsRequest(), cast(Call, SimpleNamespace(reply=reply)))
+    others.cancel()
+    assert turns >= (1200 if owns else 3600)
+    assert [report.symbol for chunk in chunks for report in chunk.feeds] == [each.symbol for each in feeds]
+    assert [(chunk.chunk, chunk.more, len(chunk.feeds)) for chunk in chunks] == [
+        (0, True, 500),
+        (1, True, 500),
+        (2, False, 200),
+    ]

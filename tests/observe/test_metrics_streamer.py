@@ -236,6 +236,10 @@ async def test_feeds_are_counted_as_the_tapes_have_them(exchange: Exchange) -> N
         assert found.value(f"{name}_count", **labels) >= counted
         assert found.value(f"{name}_sum", **labels) > 0
 
+    # All is stored, and the broker was never away for so long that anything was sent again.
+    assert found.value("tickwire_tape_in_flight", stream=TRADES_STREAM) == 0
+    assert found.value("tickwire_tape_resent_total", stream=TRADES_STREAM) == 0
+
     assert found.value("tickwire_feeds", state="live") == len({feed.kind for feed in FEEDS})
     assert found.value("tickwire_feeds", state="disconnected") == 0
     assert found.value("tickwire_requests_refused_total", endpoint="streamer.start", error="unknown_symbol") == 1

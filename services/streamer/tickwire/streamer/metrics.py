@@ -1,4 +1,4 @@
-"""Metrics of the feeds that this instance owns, read from their statuses at each scrape."""
+"""Metrics of the feeds and of the tape's partitions that this instance owns, read at each scrape."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tickwire.model.feeds import State
 from tickwire.observe.metrics import SECONDS, Text
 from tickwire.observe.prometheus import family, histogram, labels
 from tickwire.streamer.control.feed_status import Counters, FeedStatus
+from tickwire.tape.partition_writer import PartitionWriter
 
 OF_A_TAPE = {
     "items": "Trades, changes of books, ticker updates or candles that are on the tape",
@@ -61,6 +62,25 @@ def of_feeds(statuses: Iterable[FeedStatus]) -> Text:
             tapes.append(_Tape(own, tuple(getattr(counters, name) for name in OF_A_TAPE), counters.last_message))
 
     return lambda: _written(feeds, tapes, states)
+
+
+def of_partitions(writers: Iterable[PartitionWriter]) -> Text:
+    """Read every number of these writers now; format them when the result is called."""
+    found = [(labels(stream=each.stream), each.in_flight, each.resent) for each in writers]
+    return lambda: (
+        family(
+            "tickwire_tape_in_flight",
+            "gauge",
+            "Messages of a partition that are not known to be stored",
+            [(stream, in_flight) for stream, in_flight, _ in found],
+        ),
+        family(
+            "tickwire_tape_resent_total",
+            "counter",
+            "Messages of a partition that were sent again after a doubt",
+            [(stream, resent) for stream, _, resent in found],
+        ),
+    )
 
 
 def _written(feeds: Sequence[_Feed], tapes: Sequence[_Tape], states: dict[str, int]) -> Iterator[str]:

@@ -57,7 +57,7 @@ from tickwire.streamer.control.feed_runner import FeedBody, FeedRunner, OpenedMa
 from tickwire.streamer.control.feed_supervisor import FeedSupervisor
 from tickwire.streamer.control.interests import Interests, check, open_interests
 from tickwire.streamer.control.pinned_feeds import keep_registered, pinned
-from tickwire.streamer.metrics import of_feeds
+from tickwire.streamer.metrics import of_feeds, of_partitions
 from tickwire.streamer.subscriptions.live_venue import LiveVenue
 from tickwire.streamer.subscriptions.venue_pool import VenuePool, open_venue_pool
 from tickwire.streamer.trades import feed as trades
@@ -97,6 +97,7 @@ async def serve_streamer(bus: Bus, settings: Settings, instance: str, stop: asyn
         group.create_task(supervisor.own_slots(stop))
         # Until the last feed has ended.
         stack.enter_context(metrics.writing(lambda: of_feeds(supervisor.statuses())))
+        stack.enter_context(metrics.writing(lambda: of_partitions(supervisor.writers())))
         endpoints = _endpoints(instance, Control(venues, interests, reports, stop), reports)
         async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
             keeper = group.create_task(keep_registered(interests, pinned_feeds, stop))

@@ -18,6 +18,7 @@ from tickwire.streamer.control.feed_runner import FeedRunner, SupervisedFeed, lo
 from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.control.interests import Interests
 from tickwire.streamer.control.slot_tape import SlotTape, open_slot_tape
+from tickwire.tape.partition_writer import PartitionWriter
 
 log = logs.get(__name__)
 
@@ -96,19 +97,24 @@ class FeedSupervisor:
         """The statuses of the feeds that this instance runs."""
         return (each.status for each in self._feeds.values() if each.status is not None)
 
-    def reports(self, exchange: str | None, symbol: str | None = None) -> list[FeedReport]:
-        """The feeds that this instance runs: all, those of an exchange or of a symbol; of candles, each timeframe."""
-        feeds: Iterable[Feed] = self._feeds
+    def reports(self, exchange: str | None, symbol: str | None = None) -> Iterator[FeedReport]:
+        """The feeds that this instance runs: all, those of an exchange or of a symbol; of candles, each timeframe.
+
+        Feeds may start and end between two of them.
+        """
+        feeds: Iterable[Feed] = [*self._feeds]
         if exchange is not None and symbol is not None:
             # Not a search: whoever renews an interest gets the report of its feed.
             feeds = [Feed(kind, exchange, symbol) for kind in KINDS]
-        return [
-            report
-            for feed in feeds
-            if exchange in (None, feed.exchange) and symbol in (None, feed.symbol)
-            if (each := self._feeds.get(feed)) is not None and each.status is not None
-            for report in each.status.feed_reports(each.demand.timeframes)
-        ]
+        for feed in feeds:
+            if exchange in (None, feed.exchange) and symbol in (None, feed.symbol):
+                each = self._feeds.get(feed)
+                if each is not None and each.status is not None:
+                    yield from each.status.feed_reports(each.demand.timeframes)
+
+    def writers(self) -> Iterator[PartitionWriter]:
+        """The writers of the partitions that this instance owns."""
+        return (writer for slot in self._slots.values() for writer in slot.tape.writers.values())
 
     async def _own(self, lease: Lease) -> None:
         """Run the wanted feeds of a slot until `lease.stop`, then end them gracefully; cancelled when it is lost."""
