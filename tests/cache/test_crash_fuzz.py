@@ -17,7 +17,7 @@ from cache.stored import use_small_records
 from tickwire.cache.fence import Fence
 from tickwire.cache.store import Store
 from tickwire.errors import StorageError
-from tickwire.model.messages import CandlePage, Row, Stored
+from tickwire.model.messages import CandlePage, Origin, Provenance, Row, Stored
 from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
 
@@ -26,6 +26,7 @@ pytestmark = pytest.mark.faults
 HEADER = "dates,opens,highs,lows,closes,volumes"
 MINUTE = 60_000
 KEYS = [Key("binance", "BTC/USDT", "1m"), Key("okx", "ETH/USDT", "1m")]
+ORIGINS: tuple[Origin | None, ...] = (None, "exchange", "tape", "audited")
 T = TypeVar("T")
 FOLDER = Path("/cache")
 
@@ -43,6 +44,8 @@ class Scenario:
     expected: dict[Key, dict[int, Row]] = field(default_factory=dict)
     known: dict[Key, list[Range]] = field(default_factory=dict)
     ever: dict[tuple[Key, int], set[Row]] = field(default_factory=dict)
+    removable: set[tuple[Key, int]] = field(default_factory=set)
+    """Rows that an audited page replaces or removes."""
 
     @property
     def pages(self) -> dict[int, CandlePage]:
@@ -68,8 +71,24 @@ def make_scenario(seed: int) -> Scenario:
         if kind == "empty":
             times = []
         newest[key] = max(newest[key], start + length)
-        rows = [(at * MINUTE, draw.random(), 1.5, 1e-7, float(draw.randint(1, 3)), 0.0) for at in times]
-        pages.append(CandlePage(**key._asdict(), since=start * MINUTE, until=(start + length) * MINUTE, rows=rows))
+        origin = draw.choice(ORIGINS)
+        pages.append(make_page(draw, key, range(start, start + length), times, origin))
+    return scenario_of(pages, draw)
+
+
+def make_page(draw: random.Random, key: Key, minutes: range, times: list[int], origin: Origin | None) -> CandlePage:
+    """A page with rows at these times (in minutes); the volume tells where a row comes from."""
+    volume = float(ORIGINS.index(origin))
+    return CandlePage(
+        **key._asdict(),
+        since=minutes.start * MINUTE,
+        until=minutes.stop * MINUTE,
+        rows=[(at * MINUTE, draw.random(), 1.5, 1e-7, float(draw.randint(1, 3)), volume) for at in times],
+        origin=origin,
+    )
+
+
+def scenario_of(pages: list[CandlePage], draw: random.Random) -> Scenario:
     batches: list[list[tuple[int, CandlePage]]] = [[]]
     scenario = Scenario(batches)
     for seq, page in enumerate(pages, 1):
@@ -77,6 +96,10 @@ def make_scenario(seed: int) -> Scenario:
             batches.append([])
         batches[-1].append((seq, page))
         rows_of = scenario.expected.setdefault(page.key, {})
+        if page.origin == "audited":
+            for date in [each for each in rows_of if page.since <= each < page.until]:
+                del rows_of[date]
+                scenario.removable.add((page.key, date))
         rows_of.update({row[0]: row for row in page.rows})
         for row in page.rows:
             scenario.ever.setdefault((page.key, row[0]), set()).add(row)
@@ -143,12 +166,14 @@ class Case:
             files[key] = read_csv(self.disk.contents()[store.folder.data(key)])
             for date, row in files[key].items():
                 assert row in self.scenario.ever[key, date]
+                assert _origin_at(store.coverage(key).provenance, date) in (None, ORIGINS[int(row[5])])
             assert store.read(key, None, None).closes.tolist() == [row[4] for row in files[key].values()]
         for stored in self.announced:
             key = _key(stored)
             for page in self.scenario.pages.values():
                 if page.key == key and (page.since, page.until) == (stored.since, stored.until):
-                    assert {row[0] for row in page.rows} <= files[key].keys()
+                    kept = {row[0] for row in page.rows if (key, row[0]) not in self.scenario.removable}
+                    assert kept <= files[key].keys()
             assert covers(store.coverage(key).verified, Range(stored.since, stored.until))
 
     def check_complete(self) -> None:
@@ -163,9 +188,21 @@ class Case:
             assert read_csv(self.disk.contents()[store.folder.data(key)]) == rows
             read = zip(*(column.tolist() for column in store.read(key, None, None)), strict=True)
             assert list(read) == [rows[date] for date in sorted(rows)]
+            for date, row in rows.items():
+                assert _origin_at(coverage.provenance, date) in (None, ORIGINS[int(row[5])])
         announced = {(_key(stored), stored.since, stored.until) for stored in self.announced}
         assert announced == {(page.key, page.since, page.until) for page in self.scenario.pages.values()}
         assert not [name for name in self.disk.contents() if ".tmp-" in name]
+
+
+def _origin_at(provenance: Provenance, date: int) -> Origin | None:
+    """Where a row is said to come from."""
+    (found,) = [
+        origin
+        for origin in ORIGINS[1:]
+        if any(each.since <= date < each.until for each in getattr(provenance, str(origin)))
+    ] or [None]
+    return found
 
 
 def _key(stored: Stored) -> Key:
@@ -187,10 +224,30 @@ def read_csv(data: bytes) -> dict[int, Row]:
     return rows
 
 
-def run_case(seed: int, call: int | None, fault: Fault, power_lost: bool, second: int | None) -> int:
+def make_changes_of_origin(seed: int) -> Scenario:
+    """Pages that give the same minutes one origin after another, and an audit that removes a row."""
+    draw = random.Random(seed)
+    changes: list[tuple[range, list[int], Origin | None]] = [
+        (range(5), list(range(5)), "tape"),
+        (range(5), list(range(5)), "exchange"),
+        (range(2, 4), [2, 3], "tape"),
+        (range(1, 4), [1, 3], "audited"),
+        (range(5, 7), [5, 6], "tape"),
+        (range(3, 7), [3, 4, 5, 6], None),
+        (range(7), [0, 2, 4, 6], "audited"),
+    ]
+    return scenario_of([make_page(draw, KEYS[0], *each) for each in changes], draw)
+
+
+Make = Callable[[int], Scenario]
+
+
+def run_case(
+    seed: int, call: int | None, fault: Fault, power_lost: bool, second: int | None, make: Make = make_scenario
+) -> int:
     """Fail one call, then one of the recovery; returns how many calls a run without faults makes."""
     disk = ModelDisk(seed * 7919 + (call or 0))
-    case = Case(make_scenario(seed), disk)
+    case = Case(make(seed), disk)
     disk.arm(call, fault)
     for again in (second, None):
         try:
@@ -221,19 +278,26 @@ def fuzz(seconds: float, first_seed: int) -> int:
     cases = 0
     seed = first_seed
     while time.monotonic() < until:
-        calls = run_case(seed, None, "stop", False, None)
-        draw = random.Random(seed)
-        for call in range(1, calls + 1):
-            modes: list[tuple[Fault, bool]] = [("enospc", False), ("eio", True), ("stop", False), ("stop", True)]
-            for fault, power_lost in modes:
-                second = draw.randint(1, calls) if draw.random() < 0.5 else None
-                try:
-                    run_case(seed, call, fault, power_lost, second)
-                except BaseException:
-                    print(f"run_case({seed}, {call}, {fault!r}, {power_lost}, {second})")
-                    raise
-                cases += 1
+        cases += fail_every_call(seed, make_scenario)
         seed += 1
+    return cases
+
+
+def fail_every_call(seed: int, make: Make) -> int:
+    """Run a scenario with every call failing in every way; returns the number of cases."""
+    calls = run_case(seed, None, "stop", False, None, make)
+    draw = random.Random(seed)
+    cases = 0
+    for call in range(1, calls + 1):
+        modes: list[tuple[Fault, bool]] = [("enospc", False), ("eio", True), ("stop", False), ("stop", True)]
+        for fault, power_lost in modes:
+            second = draw.randint(1, calls) if draw.random() < 0.5 else None
+            try:
+                run_case(seed, call, fault, power_lost, second, make)
+            except BaseException:
+                print(f"run_case({seed}, {call}, {fault!r}, {power_lost}, {second}, {make.__name__})")
+                raise
+            cases += 1
     return cases
 
 
@@ -241,6 +305,10 @@ def test_no_failed_or_torn_call_loses_an_announced_row_or_leaves_a_malformed_fil
     cases = fuzz(12, first_seed=0)
     print(f"{cases} cases")
     assert cases > 300
+
+
+def test_no_failed_or_torn_call_leaves_a_row_with_the_origin_of_another() -> None:
+    assert sum(fail_every_call(seed, make_changes_of_origin) for seed in range(2)) > 200
 
 
 @pytest.mark.soak

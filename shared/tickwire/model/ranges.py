@@ -53,6 +53,21 @@ def clip(ranges: Iterable[Range], bounds: Range) -> list[Range]:
     return merge(Range(max(r.since, bounds.since), min(r.until, bounds.until)) for r in ranges)
 
 
+def common(one: Sequence[Range], other: Sequence[Range]) -> list[Range]:
+    """The times that are in both; both are ascending and disjoint."""
+    both: list[Range] = []
+    i = j = 0
+    while i < len(one) and j < len(other):
+        since, until = max(one[i].since, other[j].since), min(one[i].until, other[j].until)
+        if since < until:
+            both.append(Range(since, until))
+        if one[i].until < other[j].until:
+            i += 1
+        else:
+            j += 1
+    return both
+
+
 def covers(ranges: Sequence[Range], whole: Range) -> bool:
     """Whether every time of `whole` is in one of `ranges`."""
     return not subtract(whole, ranges)

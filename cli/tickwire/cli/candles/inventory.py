@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
+
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import KeyFilter, KeyNames
@@ -93,11 +95,13 @@ def print_verifications(results: list[Verification]) -> None:
     if not results:
         render.remark("nothing to verify: no key matches, or nothing is cached")
         return
-    columns = ("exchange", "symbol", "timeframe", "rows", "holes", "result")
+    columns = ("exchange", "symbol", "timeframe", "rows", "holes", "origin", "result")
     table = FittingTable("", columns, right=("rows", "holes"), least=("holes", "rows"), hint=True)
     for each in results:
         state = render.plural(each.problem_count, "problem") if each.problem_count else "clean"
-        table.add_row(each.exchange, each.symbol, each.timeframe, f"{each.rows:,}", f"{each.holes:,}", state)
+        table.add_row(
+            each.exchange, each.symbol, each.timeframe, f"{each.rows:,}", f"{each.holes:,}", _origins(each), state
+        )
     console = consoles.out()
     console.print(table)
     for each in results:
@@ -106,6 +110,12 @@ def print_verifications(results: list[Verification]) -> None:
             console.print(f"{name}: {f'line {problem.line}: ' if problem.line else ''}{problem.message}", markup=False)
         if each.problem_count > len(each.problems):
             console.print(f"{name}: and {render.plural(each.problem_count - len(each.problems), 'more problem')}")
+
+
+def _origins(found: Verification) -> str:
+    """How many rows come from where, such as `exchange 1,440, tape 12`."""
+    rows = {} if found.provenance is None else msgspec.structs.asdict(found.provenance)
+    return ", ".join(f"{origin} {count:,}" for origin, count in rows.items() if count)
 
 
 async def repair(stop: asyncio.Event, config: Path | None, names: KeyNames, json: bool) -> int:

@@ -130,7 +130,8 @@ def verify(
 ) -> int:
     """Check the cached files.
 
-    Checks order, duplicates, holes and malformed lines. Exit code 1 when there is a problem.
+    Checks order, duplicates, holes and malformed lines, and says where the rows come from: the exchange, the tape
+    (built from trades), or audited (compared with the exchange). Exit code 1 when there is a problem.
     """
     from tickwire.cli.arguments import KeyFilter
     from tickwire.cli.candles import inventory

@@ -12,7 +12,7 @@ from tickwire.cache.candle_rows import format_rows, proves
 from tickwire.cache.key_facts import KeyFacts, grid_mismatch, grid_of
 from tickwire.cache.key_files import KeyFiles
 from tickwire.cache.key_state import KeyState
-from tickwire.cache.pending_splice import PendingSplice
+from tickwire.cache.pending_splice import PendingSplice, replaced
 from tickwire.errors import TickwireError
 from tickwire.model.messages import CandlePage, Row, Stored, VolumeUnit
 
@@ -86,7 +86,8 @@ class AppendPlan:
         newest = max(known, default=None)
         older = [row for row in rows if newest is not None and row[0] <= newest]
         newer = rows[len(older) :]
-        if older and (self.pending or self.lines or not self._file.holds(older, format_rows(older))):
+        waits = bool(older) and (self.pending or self.lines or not self._file.holds(older, format_rows(older)))
+        if waits or self._leaves_out(page, rows, newest):
             self.pending = self.pending or PendingSplice(unit=self.unit)
             self.pending.add(seq, page, rows)
             return
@@ -95,6 +96,13 @@ class AppendPlan:
         self._last = newer[-1][0] if newer else self._last
         self.appended.append(page)
         self.proven = self.proven and self._proves_unit and proves(rows, page)
+
+    def _leaves_out(self, page: CandlePage, rows: Sequence[Row], newest: int | None) -> bool:
+        """Whether the file may have rows that are to be removed, because an audited page does not have them."""
+        whole = replaced(page)
+        if whole is None or newest is None or whole.since > newest:
+            return False
+        return bool(self.pending or self.lines) or not {row[0] for row in rows}.issuperset(self._file.dates(whole))
 
 
 def stored(page: CandlePage, total_rows: int) -> Stored:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Struct
 
 from tickwire.bus.service import Call
-from tickwire.cache import replies
+from tickwire.cache import provenance, replies
 from tickwire.cache.key_snapshot import KeySnapshot
 from tickwire.cache.partition import Partition
 from tickwire.cache.store import Store
@@ -76,7 +76,8 @@ def _within(snapshot: KeySnapshot, whole: Coverage, request: KeyRequest) -> Cove
             rows = sum(piece.count(b"\n") for piece in snapshot.pieces(since, until))
     grid = timeframes.grid(whole.timeframe, whole.opens_at)
     holes = max(0, sum(grid.count(*each) for each in verified) - rows)
-    return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes)
+    origins = provenance.clipped(whole.provenance, Range(since, until))
+    return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes, provenance=origins)
 
 
 async def _verify(partition: Partition, request: KeyRequest, _call: Call) -> Verification:

@@ -1,18 +1,20 @@
 """Facts about a key that its rows cannot express, so the meta file has them before the rows are written; no I/O.
 
-They are where candles open, if not on the usual grid: without it the rows would be refused as malformed. And which rows
+They are where candles open, if not on the usual grid: without it the rows would be refused as malformed. Which rows
 the exchange may still revise: these are stored, but do not count as verified, so the next fetch requests them again.
+And where the rows come from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from msgspec import Struct
 
+from tickwire.cache import provenance
 from tickwire.errors import BadRequest
 from tickwire.model import timeframes
-from tickwire.model.messages import CandlePage
+from tickwire.model.messages import CandlePage, Provenance
 from tickwire.model.ranges import Range, merge, remove, subtract
 from tickwire.model.subjects import Key
 from tickwire.model.timeframes import Grid
@@ -23,6 +25,7 @@ class KeyFacts(Struct, frozen=True):
 
     opens_at: int | None = None
     unsettled: tuple[Range, ...] = ()
+    provenance: Provenance = Provenance()
 
     def grid(self, key: Key) -> Grid:
         """Where the candles of the key open."""
@@ -35,14 +38,15 @@ class KeyFacts(Struct, frozen=True):
     def before(self, pages: Sequence[CandlePage]) -> KeyFacts:
         """The facts to be durable before the rows of these pages are."""
         opens_at = next((page.opens_at for page in pages if page.opens_at is not None), self.opens_at)
-        return KeyFacts(opens_at, tuple(merge([*self.unsettled, *map(_unsettled, pages)])))
+        unsettled = tuple(merge([*self.unsettled, *map(_unsettled, pages)]))
+        return KeyFacts(opens_at, unsettled, provenance.before(self.provenance, pages))
 
-    def after(self, pages: Iterable[CandlePage]) -> KeyFacts:
-        """The facts once the rows of these pages, in this order, are durable."""
+    def after(self, pages: Sequence[CandlePage], dates: Callable[[Range], Iterable[int]]) -> KeyFacts:
+        """The facts once the rows of these pages, in this order, are durable. `dates` as in `provenance.after`."""
         unsettled = list(self.unsettled)
         for page in pages:
             unsettled = merge([*remove(unsettled, Range(page.since, page.until)), _unsettled(page)])
-        return KeyFacts(self.opens_at, tuple(unsettled))
+        return KeyFacts(self.opens_at, tuple(unsettled), provenance.after(self.provenance, pages, dates))
 
 
 def grid_of(page: CandlePage) -> Grid:

@@ -92,6 +92,18 @@ class KeyFiles:
             there = view[start:end]
         return there == lines or set(csv_bytes.split_lines(lines)) <= set(csv_bytes.split_lines(there))
 
+    def dates(self, part: Range) -> list[int]:
+        """When the rows of the file open that lie in `part`."""
+        state = self.state
+        if state is None or not state.rows:
+            return []
+        with self._open() as fd:
+            view = self.folder.disk.view(fd, state.size)
+            with refusing_malformed_lines(self.folder, self.key, view):
+                start = csv_bytes.bisect(view, part.since, START, state.size)
+                end = csv_bytes.bisect(view, part.until, start, state.size)
+                return [int(line.split(b",", 1)[0]) for line in csv_bytes.split_lines(view[start:end])]
+
     def append(
         self, lines: bytes, first: int | None, last: int | None, known: Sequence[Range], unit: VolumeUnit | None
     ) -> None:
@@ -138,7 +150,7 @@ class KeyFiles:
     def splice(self, lines: dict[int, bytes], known: Sequence[Range], unit: VolumeUnit | None) -> None:
         """Insert rows by rewriting the file once; `known` becomes verified, with volumes in `unit`.
 
-        If the file has all of the rows already, nothing is written.
+        An empty line removes the row of its date. If the file has all of the rows already, nothing is written.
         """
         state = self.state
         assert state is not None
@@ -148,13 +160,21 @@ class KeyFiles:
             with refusing_malformed_lines(self.folder, self.key, view):
                 plan = splice_plan.plan(view, state.size, sorted(lines.items()))
             inode, size = state.inode, state.size
-            if plan.added or plan.changed:
+            if plan.removed:
+                # A file with fewer rows than its meta file states would be refused after a crash.
+                uncounted = meta_of(self.key, replace(state, rows=0, size=START))
+                self.folder.replace(self.partition, self.folder.meta(self.key), uncounted)
+                self.folder.sync()
+            if plan.added or plan.changed or plan.removed:
                 inode, size = self._create([HEADER, *plan.pieces], fd)
-        dates = [date for date in (state.first, state.last) if date is not None] + list(lines)
+        dates = [date for date in (state.first, state.last) if date is not None and lines.get(date) != b""]
+        dates += [date for date, line in lines.items() if line]
+        if plan.removed:
+            dates += self._ends(size)
         self.state = KeyState(
             inode,
             size,
-            state.rows + plan.added,
+            state.rows + plan.added - plan.removed,
             min(dates, default=None),
             max(dates, default=None),
             tuple(merged([*state.verified, *known])),
@@ -202,6 +222,14 @@ class KeyFiles:
             if fd is None:
                 raise self.folder.refused(self.key, path, "another program removed the file")
             yield fd
+
+    def _ends(self, size: int) -> list[int]:
+        """When the first and the last row of the data file open, if it has rows."""
+        if size == START:
+            return []
+        with self._open() as fd:
+            view = self.folder.disk.view(fd, size)
+            return [csv_bytes.date_at(view, START), csv_bytes.date_at(view, csv_bytes.last_line(view, size))]
 
     def _settle(self, fd: int) -> None:
         """Truncate what an append left that could not be undone at once, and make all bytes durable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tickwire.cache import meta_file, verify, volume_units
+from tickwire.cache import meta_file, provenance, verify, volume_units
 from tickwire.cache.key_facts import KeyFacts
 from tickwire.cache.meta_file import Meta
 from tickwire.cache.volume_units import VolumeUnits
@@ -48,6 +48,7 @@ def meta_of(key: Key, state: KeyState) -> bytes:
             other_volumes=list(state.volumes.unproven),
             unsettled=list(state.facts.unsettled),
             opens_at=state.facts.opens_at,
+            provenance=state.facts.provenance,
         )
     )
 
@@ -61,7 +62,9 @@ def volumes_of(key: Key, known: Meta | None, verified: Sequence[Range]) -> Volum
 
 def facts_of(known: Meta | None) -> KeyFacts:
     """The facts by a meta file, or without one."""
-    return KeyFacts() if known is None else KeyFacts(known.opens_at, tuple(known.unsettled))
+    if known is None:
+        return KeyFacts()
+    return KeyFacts(known.opens_at, tuple(known.unsettled), known.provenance)
 
 
 def coverage_of(key: Key, state: KeyState, rows: int, last: int | None) -> Coverage:
@@ -78,4 +81,5 @@ def coverage_of(key: Key, state: KeyState, rows: int, last: int | None) -> Cover
         bytes=state.size,
         volume_unit=state.volumes.unit,
         opens_at=state.facts.opens_at,
+        provenance=provenance.within(state.facts.provenance, state.verified),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct, field
 
-from tickwire.model.messages import VolumeUnit
+from tickwire.model.messages import Provenance, VolumeUnit
 from tickwire.model.ranges import Range, merge
 from tickwire.model.subjects import Key
 
@@ -16,7 +16,8 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     `rows`, `bytes` and `inode` are the data file's when this was written; bytes beyond `bytes` were appended since.
     `volume_unit` is the unit of the volumes (absent: written by an earlier version), except within `other_volumes`,
     where it is not known. The exchange may still revise rows within `unsettled`. `opens_at` is an open time of any
-    candle (ms), absent on the usual grid.
+    candle (ms), absent on the usual grid. `provenance` is where the rows come from (absent: written by an earlier
+    version, unknown).
     """
 
     exchange: str
@@ -30,6 +31,15 @@ class Meta(Struct, frozen=True, kw_only=True, forbid_unknown_fields=False):
     other_volumes: list[Range] = field(default_factory=list)
     unsettled: list[Range] = field(default_factory=list)
     opens_at: int | None = None
+    provenance: Provenance = field(default_factory=Provenance)
+
+
+class _Provenance(Struct, frozen=True, kw_only=True):
+    """The same as `Provenance`, with unbounded times."""
+
+    exchange: list[tuple[int, int]] = field(default_factory=list)
+    tape: list[tuple[int, int]] = field(default_factory=list)
+    audited: list[tuple[int, int]] = field(default_factory=list)
 
 
 class _Meta(Struct, frozen=True, kw_only=True):
@@ -46,6 +56,7 @@ class _Meta(Struct, frozen=True, kw_only=True):
     other_volumes: list[tuple[int, int]] = field(default_factory=list)
     unsettled: list[tuple[int, int]] = field(default_factory=list)
     opens_at: int | None = None
+    provenance: _Provenance = field(default_factory=_Provenance)
 
 
 def encode(meta: Meta) -> bytes:
@@ -62,11 +73,18 @@ def decode(data: bytes, key: Key) -> Meta:
         found = msgspec.json.decode(data, type=_Meta)
         names = ("verified", "other_volumes", "unsettled")
         ranges = {name: [Range(*each) for each in getattr(found, name)] for name in names}
-        meta = Meta(**msgspec.structs.asdict(found) | ranges)
+        origins = {
+            name: [Range(*each) for each in each_range]
+            for name, each_range in msgspec.structs.asdict(found.provenance).items()
+        }
+        provenance = Provenance(**origins)
+        meta = Meta(**msgspec.structs.asdict(found) | ranges | {"provenance": provenance})
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"is not a meta file: {error}") from error
     if (meta.exchange, meta.symbol, meta.timeframe) != key:
         raise ValueError(f"belongs to {meta.exchange} {meta.symbol} {meta.timeframe}")
     if merge(meta.verified) != meta.verified:
         raise ValueError("has verified ranges that are not ascending and apart")
+    if any(merge(each) != each for each in origins.values()):
+        raise ValueError("has ranges of provenance that are not ascending and apart")
     return meta

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tickwire.cache import meta_file
+import msgspec
+
+from tickwire.cache import meta_file, provenance
 from tickwire.cache.cache_folder import CacheFolder
 from tickwire.cache.candle_rows import HEADER
 from tickwire.cache.csv_bytes import START, ScanResult, scan
@@ -53,6 +55,8 @@ def rebuilt(folder: CacheFolder, partition: int, key: Key, clock: WallClock) -> 
             inode, written = disk.stat(new)
             volumes = volumes_of(key, known, verified)
             ends = (found.first, found.last)
+            # Rows that no range of the file before knew, or that are near what was lost, may be from anywhere.
+            facts = msgspec.structs.replace(facts, provenance=provenance.within(facts.provenance, remaining))
             state = KeyState(inode, written, found.rows, *ends, tuple(verified), volumes, facts)
             folder.replace(partition, meta_path, meta_of(key, state))
             folder.sync()

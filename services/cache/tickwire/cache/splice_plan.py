@@ -14,15 +14,18 @@ Piece = tuple[int, int] | bytes
 
 @dataclass(slots=True)
 class SplicePlan:
-    """The contents of the new file after the header, and how many rows are added and changed."""
+    """The contents of the new file after the header, and how many rows are added, changed and removed."""
 
     pieces: list[Piece] = field(default_factory=list)
     added: int = 0
     changed: int = 0
+    removed: int = 0
 
 
 def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> SplicePlan:
     """Merge ascending (date, line) pairs into the rows of `view[:end]`; a pair replaces the row of its date.
+
+    A pair with an empty line removes that row.
 
     Reads only lines near the pairs. Raises MalformedLine when one of them is not a row.
     """
@@ -45,9 +48,14 @@ def plan(view: Buffer, end: int, rows: Iterable[tuple[int, bytes]]) -> SplicePla
             if view[at:replaced] == line:
                 at = replaced
                 continue
-            result.changed += 1
-        else:
+            if line:
+                result.changed += 1
+            else:
+                result.removed += 1
+        elif line:
             result.added += 1
+        else:
+            continue
         if at > kept_from:
             _emit(result, fresh, (kept_from, at))
         fresh.append(line)

@@ -86,8 +86,7 @@ class Store:
     @property
     def position(self) -> int:
         """All pages up to this sequence are durable; pages that wait for a splice hold it back."""
-        waiting = [min(pending.pages) for pending in self._pending.values()]
-        return min(waiting) - 1 if waiting else self._applied
+        return min([min(pending.pages) - 1 for pending in self._pending.values()], default=self._applied)
 
     @property
     def waiting(self) -> list[Key]:
@@ -165,17 +164,16 @@ class Store:
         The stream's messages up to there are no longer needed. Raises Fenced, StorageError.
         """
         position = self.position
-        stale = [key for key, file in list(self._files_of.items()) if file.state is not None and file.state.stale]
-        if stale or position != self._checkpoints.written:
-            with self._writing("write the checkpoint", stale):
-                self._write_metas(stale)
+        self._write_stale("write the checkpoint", list(self._files_of))
+        if position != self._checkpoints.written:
+            with self._writing("write the checkpoint", ()):
                 self._checkpoints.write(position)
         return position
 
     def read(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> Columns:
         """The rows that open in `[since, until)`, the first `limit` of them. Raises like `read_lines`."""
-        with self.snapshot(key) as snapshot:
-            return joined([table.unpacked() for table in snapshot.tables(since, until, limit)])
+        with self.snapshot(key) as found:
+            return joined([table.unpacked() for table in found.tables(since, until, limit)])
 
     def read_lines(self, key: Key, since: int | None, until: int | None, limit: int | None = None) -> bytes:
         """The same as lines of the file, nothing parsed. Raises like `ensure`."""
@@ -251,13 +249,13 @@ class Store:
     def _verified(self, key: Key, *, of_volumes: bool) -> Verification:
         try:
             with self._mutex:
-                if file := self._files_of.get(key):
-                    file.forget()
+                self._write_stale(f"verify {key}", [key] if key in self._files_of else [])
+                self._files_of.pop(key, None)
                 state = self.ensure(key)
                 snapshot = self.snapshot(key)
             with snapshot:
                 problems = volume_units.problems(key, state.volumes) if of_volumes else []
-                return verify.verification(key, snapshot.view(), state.verified, [], problems, state.facts.opens_at)
+                return verify.verification(key, snapshot.view(), state.verified, [], problems, state.facts)
         except CacheFileError as error:
             refused = [Problem(line=error.line, message=error.message)]
         with as_storage_error(f"read {self.folder.data(key)}"), self.folder.opened(self.folder.data(key)) as fd:
@@ -306,7 +304,7 @@ class Store:
             first, last = (plan.rows[0][0], plan.rows[-1][0]) if plan.rows else (None, None)
             known = [Range(page.since, page.until) for page in plan.appended]
             file.append(b"".join(plan.lines), first, last, known, plan.unit)
-            file.agree(plan.facts.after(plan.appended))
+            file.agree(plan.facts.after(plan.appended, file.dates))
         return plan
 
     def _stored(self, page: CandlePage) -> Stored:
@@ -337,6 +335,12 @@ class Store:
                 if file := self._files_of.get(key):
                     file.forget()
             raise
+
+    def _write_stale(self, what: str, keys: Iterable[Key]) -> None:
+        """Write those meta files that are behind."""
+        if stale := [key for key in keys if (state := self._files_of[key].state) is not None and state.stale]:
+            with self._writing(what, stale):
+                self._write_metas(stale)
 
     def _write_metas(self, keys: Iterable[Key]) -> None:
         written = False

@@ -23,7 +23,7 @@ from tickwire.bus.requests import cancellable
 from tickwire.errors import NoSuchService, RequestTimeout, StorageError
 from tickwire.fetcher.paging_types import ProvenPage, RefusedRange
 from tickwire.model import messages, subjects
-from tickwire.model.messages import CandlePage, Coverage, KeyRequest, RejectedPage, Stored
+from tickwire.model.messages import CandlePage, Coverage, KeyRequest, Origin, RejectedPage, Stored
 from tickwire.model.ranges import Range, covers, merge
 from tickwire.model.subjects import Key
 from tickwire.process import lifecycle
@@ -58,7 +58,10 @@ class _SentPage:
 class PagePublisher:
     """The pages of one job of a key. Made by `publishing_pages`."""
 
-    def __init__(self, bus: Bus, key: Key, message_prefix: str, encoding: StepPerTurn) -> None:
+    def __init__(
+        self, bus: Bus, key: Key, message_prefix: str, encoding: StepPerTurn, origin: Origin = "exchange"
+    ) -> None:
+        self._origin = origin
         self._bus = bus
         self._encoding = encoding
         self._key = key
@@ -220,6 +223,7 @@ class PagePublisher:
                 volume_unit=page.volume_unit,
                 settled=page.settled,
                 opens_at=page.opens_at,
+                origin=self._origin,
             )
         )
 
@@ -235,14 +239,20 @@ OnDurable = Callable[[PagePublisher], Awaitable[None]]
 
 @asynccontextmanager
 async def publishing_pages(
-    bus: Bus, key: Key, message_prefix: str, on_durable: OnDurable, encoding: StepPerTurn
+    bus: Bus,
+    key: Key,
+    message_prefix: str,
+    on_durable: OnDurable,
+    encoding: StepPerTurn,
+    origin: Origin = "exchange",
 ) -> AsyncIterator[PagePublisher]:
     """Publish pages of a key within the block; at its end those put are published, unless it is cancelled.
 
     The same page published twice with the same `message_prefix` is stored once. `on_durable` is called, one call after
     another, whenever pages became durable or were rejected. `encoding` is shared by all publishers of the process.
+    `origin` as in CandlePage.
     """
-    publisher = PagePublisher(bus, key, message_prefix, encoding)
+    publisher = PagePublisher(bus, key, message_prefix, encoding, origin)
     async with (
         bus.subscribed(subjects.stored(key), publisher.on_stored),
         bus.subscribed(subjects.rejected(key), publisher.on_rejected),

@@ -13,6 +13,8 @@ from tickwire.model.messages.cache import (
     KeyRequest,
     ListRequest,
     Problem,
+    Provenance,
+    ProvenanceRows,
     Repair,
     Verification,
 )
@@ -21,7 +23,7 @@ from tickwire.model.messages.control import LogLevel
 from tickwire.model.messages.errors import ErrorReply, error_reply
 from tickwire.model.messages.fetch import CancelRequest, FetchAccepted, FetchRequest, Job, Refused
 from tickwire.model.messages.leases import Instance, LeaseHolder
-from tickwire.model.messages.pages import CandlePage, RejectedPage, Row, Stored, VolumeUnit
+from tickwire.model.messages.pages import CandlePage, Origin, RejectedPage, Row, Stored, VolumeUnit
 from tickwire.model.messages.replay import ReplayStatus
 from tickwire.model.messages.sink import SinkPosition, SinkReport, SinkRequest, SinkTotals
 
@@ -43,7 +45,10 @@ __all__ = [
     "LeaseHolder",
     "ListRequest",
     "LogLevel",
+    "Origin",
     "Problem",
+    "Provenance",
+    "ProvenanceRows",
     "Refused",
     "RejectedPage",
     "Repair",

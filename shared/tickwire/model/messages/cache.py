@@ -31,6 +31,27 @@ class KeyRequest(Struct, frozen=True, kw_only=True):
         return Key(self.exchange, self.symbol, self.timeframe)
 
 
+class Provenance(Struct, frozen=True, kw_only=True):
+    """Where the candles of a key come from, as ranges of open times; what is in none of them is unknown.
+
+    `exchange`: the exchange's own rows. `tape`: built from the trades on the tape. `audited`: compared with the
+    exchange's own rows once these had settled, and equal or replaced by them.
+    """
+
+    exchange: list[Range] = field(default_factory=list)
+    tape: list[Range] = field(default_factory=list)
+    audited: list[Range] = field(default_factory=list)
+
+
+class ProvenanceRows(Struct, frozen=True, kw_only=True):
+    """How many rows of a file come from where (see Provenance)."""
+
+    exchange: Count = 0
+    tape: Count = 0
+    audited: Count = 0
+    unknown: Count = 0
+
+
 class Coverage(Struct, frozen=True, kw_only=True):
     """The candles of a key in the cache. `first` and `last` are open times, absent without rows.
 
@@ -39,7 +60,8 @@ class Coverage(Struct, frozen=True, kw_only=True):
 
     `volume_unit` is the unit of the volumes within `verified`, absent if it is not known. Not within `verified` are
     rows of contract markets that an earlier version stored in an unknown unit, and the newest rows while the exchange
-    may still revise them. `opens_at` as in CandlePage.
+    may still revise them. `opens_at` as in CandlePage. `provenance` says where the rows come from, unknown for those
+    that earlier versions stored; it is clipped as `verified` is.
     """
 
     exchange: Exchange
@@ -53,6 +75,7 @@ class Coverage(Struct, frozen=True, kw_only=True):
     bytes: Count = 0
     volume_unit: VolumeUnit | None = None
     opens_at: Time | None = None
+    provenance: Provenance = field(default_factory=Provenance)
 
     @property
     def key(self) -> Key:
@@ -143,7 +166,10 @@ class Problem(Struct, frozen=True, kw_only=True):
 
 
 class Verification(Struct, frozen=True, kw_only=True):
-    """The reply to `cache.verify`: the files are sound without problems. The first 100 are listed."""
+    """The reply to `cache.verify`: the files are sound without problems. The first 100 are listed.
+
+    `provenance` is absent where the file is refused, and in replies of earlier versions.
+    """
 
     exchange: Exchange
     symbol: Symbol
@@ -152,6 +178,7 @@ class Verification(Struct, frozen=True, kw_only=True):
     holes: Count
     problems: list[Problem] = field(default_factory=list)
     problem_count: Count = 0
+    provenance: ProvenanceRows | None = None
 
 
 class Repair(Struct, frozen=True, kw_only=True):

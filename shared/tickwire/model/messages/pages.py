@@ -13,6 +13,9 @@ Row = tuple[Time, float, float, float, float, float]
 """Open time (ms), open, high, low, close, volume."""
 VolumeUnit = Literal["base", "contracts", "quote", "unknown"]
 """The unit of a volume: base currency, contracts, quote currency, or unknown: as the exchange sends it."""
+Origin = Literal["exchange", "tape", "audited"]
+"""Where candles come from: the exchange's own rows; built from the trades on the tape; compared with the exchange's own
+rows once these had settled, and equal or replaced by them."""
 
 
 class CandlePage(Struct, frozen=True, kw_only=True):
@@ -24,6 +27,9 @@ class CandlePage(Struct, frozen=True, kw_only=True):
     The exchange may still revise candles that open at or after `settled`: they are stored, but not verified. Without
     `settled` all are final. `opens_at` is the open time of any candle of the key, if its candles do not open on the
     usual grid (days at midnight UTC, weeks on Monday, months on the first).
+
+    `origin` is where the rows come from; unknown if absent, as in pages of earlier versions. Of an `audited` page the
+    cache also removes rows of `[since, until)` that are not in it.
     """
 
     exchange: Exchange
@@ -36,6 +42,7 @@ class CandlePage(Struct, frozen=True, kw_only=True):
     volume_unit: VolumeUnit | None = None
     settled: Time | None = None
     opens_at: Time | None = None
+    origin: Origin | None = None
 
     @property
     def key(self) -> Key:

@@ -202,7 +202,8 @@ class NativeCandles:
             self._status.gaps += 1
             self._outbox.missed(self._timeframe, interval)
         elif stated(candle.symbol, candle.volume_unit) == "base" == self._context.units.fetches:
-            self._outbox.observed(self._timeframe, *interval, row_of(candle), final=self._is_final)
+            row = row_of(candle)
+            self._outbox.observed(self._timeframe, *interval, row, final=self._is_final, origin="exchange")
             if not self._is_final:
                 # The exchange may revise it: fetch its final state once it has settled.
                 self._outbox.missed(self._timeframe, interval)

@@ -16,7 +16,7 @@ from tickwire.bus.connection import Bus
 from tickwire.errors import BrokerUnavailable, StorageError
 from tickwire.model import messages, subjects
 from tickwire.model.feeds import Candle, Feed
-from tickwire.model.messages import CandlePage, Row
+from tickwire.model.messages import CandlePage, Origin, Row
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
@@ -37,9 +37,10 @@ WAITING = 20_000
 class Interval:
     """`[since, until)` with its candle; without a row nothing was traded. `final`: it will not be revised."""
 
-    __slots__ = ("final", "row", "since", "until")
+    __slots__ = ("final", "origin", "row", "since", "until")
 
-    def __init__(self, since: int, until: int, row: Row | None, final: bool) -> None:
+    def __init__(self, since: int, until: int, row: Row | None, final: bool, origin: Origin) -> None:
+        self.origin = origin
         self.final = final
         self.since = since
         self.until = until
@@ -63,15 +64,17 @@ class CacheOutbox:
         self._refetch = Refetch(bus, market, status, settle_ms, self.added.set)
         self.refetch = self._refetch.run
 
-    def observed(self, timeframe: str, since: int, until: int, row: Row | None, *, final: bool = True) -> None:
+    def observed(
+        self, timeframe: str, since: int, until: int, row: Row | None, *, final: bool = True, origin: Origin = "tape"
+    ) -> None:
         """Have an interval cached that was observed wholly, or several without a trade (`row` None).
 
-        One that is not `final` is stored, but does not count as verified.
+        One that is not `final` is stored, but does not count as verified. `origin` as in CandlePage.
         """
         if timeframe not in self._offered:
             return
         waiting = self._waiting.setdefault(timeframe, deque())
-        waiting.append(Interval(since, until, row, final))
+        waiting.append(Interval(since, until, row, final, origin))
         if len(waiting) > WAITING:
             oldest = waiting.popleft()
             self.missed(timeframe, Range(oldest.since, oldest.until))
@@ -145,6 +148,7 @@ class CacheOutbox:
             settled=None if batch[0].final else batch[0].since,
             opens_at=grid_of(key.exchange, timeframe).opens_at,
             volume_unit="base",
+            origin=batch[0].origin,
         )
         data = messages.encode(page)
         # The page contains its key and open time, so equal pages have equal names.
@@ -156,7 +160,8 @@ def _contiguous(waiting: deque[Interval]) -> list[Interval]:
     """The first interval and those of its kind that follow without a gap, up to a page."""
     batch: list[Interval] = []
     for each in waiting:
-        if batch and (each.since != batch[-1].until or each.final is not batch[0].final or len(batch) == PAGE):
+        is_alike = not batch or (each.final, each.origin) == (batch[0].final, batch[0].origin)
+        if batch and (each.since != batch[-1].until or not is_alike or len(batch) == PAGE):
             break
         batch.append(each)
     return batch
