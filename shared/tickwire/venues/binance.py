@@ -18,7 +18,18 @@ from tickwire.model.numbers import Amount, Price
 from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import candle_of, decoder
 from tickwire.venues.dialect import Decoded, Dialect, Diff, NoTrade, Refusal
-from tickwire.venues.profile import BookFacts, CandleFacts, MarketKind, Profile, SocketFacts, TradeFacts
+from tickwire.venues.profile import (
+    BookFacts,
+    CandleFacts,
+    Combining,
+    MarketKind,
+    Profile,
+    SocketFacts,
+    TradeFacts,
+)
+
+_KINDS = ("spot", "margin", "linear", "inverse", "stock", "option", "optionMarket")
+"""Kinds of market by ccxt's names."""
 
 PROFILE = Profile(
     exchanges=("binance", "binanceus", "binanceusdm", "binancecoinm"),
@@ -57,9 +68,22 @@ PROFILE = Profile(
         live_volume={"spot": "base", "linear": "base", "inverse": "contracts"},
     ),
     book=BookFacts(deltas=True),
-    # "Live subscribing/unsubscribing to streams": each reply has the id of its request.
-    sockets=SocketFacts(acknowledges=True),
-    options={"watchTrades": {"name": "aggTrade"}},
+    # "Live subscribing/unsubscribing to streams": each reply has the id of its request, which may name several streams.
+    # "WebSocket Limits": five messages a second, pings and pongs included (futures: ten), and 1,024 streams (options:
+    # 200). Clients report that a message every 250 ms was too many, and one every 500 ms not. A request of more than
+    # 4,088 bytes was not answered (binance-connector-rust, issue 27).
+    sockets=SocketFacts(
+        acknowledges=True,
+        subscriptions=200,
+        messages_per_s=2.5,
+        combining=Combining(field="params", items=100, size=4000, answered="once"),
+    ),
+    # ccxt 4.5.90 (`stream`) spreads subscriptions over 50 URLs of each kind of market: `subscriptions` does that here.
+    options={
+        "watchTrades": {"name": "aggTrade"},
+        "streamLimits": dict.fromkeys(_KINDS, 1),
+        "subscriptionLimitByStream": dict.fromkeys(_KINDS, 1_000_000),
+    },
 )
 
 

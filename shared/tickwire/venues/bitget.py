@@ -19,7 +19,7 @@ from tickwire.model.numbers import Amount, Price
 from tickwire.venues.candle_forms import CandleForms, by_position
 from tickwire.venues.decoding import decoder, ticker_fields, written_levels
 from tickwire.venues.dialect import BookSnapshot, Decoded, Dialect, Diff, Texts
-from tickwire.venues.profile import BookFacts, CandleFacts, Older, Profile, SocketFacts, TradeFacts
+from tickwire.venues.profile import BookFacts, CandleFacts, Combining, Older, Profile, SocketFacts, TradeFacts
 
 PROFILE = Profile(
     exchanges=("bitget",),
@@ -68,8 +68,14 @@ PROFILE = Profile(
     book=BookFacts(deltas=True, snapshot="socket", sequence=None, depth=400, checksum_levels=25),
     # API v2, "Websocket API": the reply to each channel is `"event":"subscribe"` with the channel's `arg`. A connection
     # takes 1,000 channels, 240 requests to subscribe an hour, and ten messages a second; at most 50 channels are
-    # recommended. It is disconnected every 24 hours.
-    sockets=SocketFacts(acknowledges=True, subscriptions=50, messages_per_s=10, lifetime_ms=86_400_000),
+    # recommended. It is disconnected every 24 hours. A request lists several channels, of 4,096 bytes in all.
+    sockets=SocketFacts(
+        acknowledges=True,
+        subscriptions=50,
+        messages_per_s=10,
+        combining=Combining(field="args", items=50, size=4096, answered="by item"),
+        lifetime_ms=86_400_000,
+    ),
     options={
         # Without it ccxt 4.5.90 asks by a private request whether an account is a unified one, and then uses API v3,
         # whose frames are not decoded here. Public channels of v2 need no account.

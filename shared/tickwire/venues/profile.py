@@ -155,6 +155,19 @@ class TickerFacts(Struct, frozen=True, kw_only=True):
     """Fields of `feeds.Ticker` that the venue does not send, though ccxt fills them in by other prices."""
 
 
+class Combining(Struct, frozen=True, kw_only=True):
+    """How requests to subscribe, or to unsubscribe, are combined into one message."""
+
+    field: str
+    """The field that lists what is subscribed: the lists of all requests are joined in it."""
+    items: int
+    """Most items of the list."""
+    size: int
+    """Most bytes of the message."""
+    answered: Literal["once", "by item"]
+    """Whether the venue answers a message once, by its id, or each item of the list by itself, with its name."""
+
+
 class SocketFacts(Struct, frozen=True, kw_only=True):
     """WebSocket connections."""
 
@@ -164,6 +177,8 @@ class SocketFacts(Struct, frozen=True, kw_only=True):
     """Most subscriptions of one socket: further ones go to another socket. None where ccxt spreads them itself."""
     messages_per_s: float | None = None
     """Most messages a second that the venue takes on one socket; ccxt's own throttle where it is unknown."""
+    combining: Combining | None = None
+    """How requests to subscribe are combined into one message; None where each is sent by itself."""
     lifetime_ms: int | None = None
     """The age at which the venue closes a socket, ms. Its feeds are subscribed again, as after any cut."""
     opening: tuple[Mapping[str, Any], ...] = ()

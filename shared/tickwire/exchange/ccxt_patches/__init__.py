@@ -15,6 +15,7 @@ the patch can go; and the test in the table when the patch no longer works.
 | `exact_integers` | integers keep every digit where ccxt uses them | tests/exchange/test_exact_integers.py |
 | `monotonic_time` | throttlers and marks of sockets use the monotonic clock | tests/exchange/test_ccxt_patches.py |
 | `socket_hooks` | data is taken from a Client before anything awaits it | tests/subscriptions/test_hooks.py |
+| `combined_requests` | requests to subscribe are combined | tests/subscriptions/test_combined_requests.py |
 | `observed_exchange` | an exchange class reports what it does to its sockets | tests/exchange/test_ccxt_patches.py |
 | `socket_urls` | a socket's URL that contains a token is dropped with it | tests/exchange/test_socket_urls.py |
 | `caches` | subscriptions and caches are read, and forgotten on resubscription | tests/exchange/test_ccxt_patches.py |

@@ -12,15 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from contextvars import copy_context
 from typing import Any, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType
 from ccxt.async_support.base.throttler import Throttler
 from ccxt.base.errors import BaseError
 
+from tickwire.exchange.ccxt_patches.combined_requests import CombinedRequests
 from tickwire.exchange.ccxt_types import CcxtClient
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
+from tickwire.venues.profile import Combining
 
 log = logs.get(__name__)
 
@@ -78,24 +81,32 @@ def observe_calls(
     token_bucket: dict[str, Any],
     messages_per_s: float | None = None,
     opening: Sequence[Mapping[str, Any]] = (),
+    combining: Combining | None = None,
 ) -> None:
     """Call back around the calls of a Client, and throttle what it sends. Call it before `attach`.
 
     `messages_per_s`: what the venue allows. Where it is unknown, only ccxt's throttle (`token_bucket`) is used.
-    `opening`: messages that are sent once the socket is open.
+    `opening`: messages that are sent once the socket is open. `combining`: how requests to subscribe are combined.
     """
-    limiter = None
-    if messages_per_s is not None:
+    limiter = combined = None
+    if combining is not None:
+        per_s = token_bucket["refillRate"] * 1000 if messages_per_s is None else messages_per_s * SHARE
+        combined = CombinedRequests(combining, 1 / per_s, client.send, client.on_error)
+    elif messages_per_s is not None:
         # Also where the user switches off ccxt's throttle, which is about REST.
         rate = {"refillRate": messages_per_s * SHARE / 1000}
         limiter = Throttler({**token_bucket, **rate, "algorithm": "leakyBucket"}, client.asyncio_loop)
     parse, send, future, connect = client.handle_text_or_binary_message, client.send, client.future, client.open
 
     def on_parse(data: str | bytes) -> None:
-        parse(data)
-        calls.parsed(data)
+        for each in [data] if combined is None else combined.answers(data):
+            parse(each)
+            calls.parsed(each)
 
     async def on_send(message: Any) -> Any:
+        if combined is not None and calls.subscribes():
+            context = copy_context()
+            return await combined.send(message, lambda sent: context.run(calls.sending, sent))
         if limiter is not None and calls.subscribes():
             await limiter(1)
         calls.sending(message)
@@ -122,6 +133,13 @@ def observe_calls(
     client.future, client.open = on_future, on_open
     # Venues close sockets that send too much within a second (some allow 5 messages), whatever a minute's budget is.
     client.throttle = Throttler({**token_bucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
+    if combined is not None:
+        # Each request would wait for its own turn before it could be combined.
+        client.throttle = _unthrottled
+
+
+async def _unthrottled(cost: float | None = None) -> None:
+    """Wait for nothing."""
 
 
 def attach(client: CcxtClient, uses: Uses) -> None:

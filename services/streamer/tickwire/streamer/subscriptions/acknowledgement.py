@@ -8,23 +8,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 
-IDS = ("id", "req_id", "reqid", "reqId", "request_id", "requestId", "cid")
-"""Names of the field for the id of a request."""
+from tickwire.exchange.requests import IDS, refuses, request_id
+
 _MAY_BE = re.compile(rf'"(?:{"|".join(IDS)})"|subscri|subbed', re.IGNORECASE)
 """A text without a match is no acknowledgement: most frames need not be parsed twice."""
 _VERB = re.compile(
     r"(?:.*[:./_-])?(?:un)?(?:subscri(?:be|bed|ptions|ption_?-?succeeded|ptionresponse)|subbed|sub)", re.IGNORECASE
 )
-
-
-def request_id(sent: object) -> str | None:
-    """The id of a request; None if it has none."""
-    found = next((sent[name] for name in IDS if sent.get(name) not in (None, "")), None) if type(sent) is dict else None
-    return None if found is None else str(found)
 
 
 class Request(NamedTuple):
@@ -62,17 +56,12 @@ def answer_of(text: str | bytes) -> Answer | None:
     except (msgspec.DecodeError, RecursionError):
         return None
     # An empty list of what was subscribed: the request was understood, but the venue has no such channel.
-    if type(frame) is not dict or _refuses(frame) or frame.get("result") == []:
+    if type(frame) is not dict or refuses(frame) or frame.get("result") == []:
         return None
     texts = frozenset(_texts(frame))
     confirms = any(_VERB.fullmatch(each) and not each.lower().startswith("un") for each in texts)
     ids = frozenset(str(frame[name]) for name in IDS if name in frame)
     return Answer(ids, texts if confirms else frozenset())
-
-
-def _refuses(frame: dict[str, Any]) -> bool:
-    is_error = "error" in (frame.get("event"), frame.get("status"))
-    return is_error or bool(frame.get("error")) or frame.get("success") is False
 
 
 def _texts(value: object, *, keys: bool = True) -> Iterator[str]:

@@ -49,8 +49,7 @@ class FrameRouter:
         self._exchange = exchange
         facts = profile_of(exchange.id).sockets
         self._acknowledges = facts.acknowledges
-        self._messages_per_s = facts.messages_per_s
-        self._opening = facts.opening
+        self._facts = facts
         self._places = SocketPlaces(
             facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions, partial(address, exchange)
         )
@@ -193,7 +192,8 @@ class FrameRouter:
             opened=partial(self._opened, client),
             subscribes=lambda: (arming.get() or leaving.get()) is not None,
         )
-        observe_calls(client, calls, self._exchange.tokenBucket, self._messages_per_s, self._opening)
+        bucket, facts = self._exchange.tokenBucket, self._facts
+        observe_calls(client, calls, bucket, facts.messages_per_s, facts.opening, facts.combining)
         decoder = FrameDecoder(self.dialect, self._exchange, self._markets, client) if self.decodes else None
         decode = None if decoder is None else decoder.take
         result = partial(self._take_result, client) if self.hooks.result else None
@@ -249,7 +249,9 @@ class FrameRouter:
     # ---- calls of a socket
 
     def _sending(self, client: CcxtClient, message: object) -> None:
-        if (subscription := arming.get()) is not None:
+        subscription = arming.get()
+        # A request that waited, or that is sent again, may be of a feed that was stopped meanwhile.
+        if subscription is not None and self._is_watched(subscription.watched):
             self._acknowledgements.sending(subscription, client, message)
 
     def _awaiting(self, client: CcxtClient, name: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ccxt.base import errors
 
-from tickwire.exchange.ccxt_types import CcxtExchange
+from tickwire.exchange.ccxt_types import CcxtClient, CcxtExchange
 from tickwire.streamer.subscriptions.frame_router import FrameRouter
 
 LINGER_S = 2.0
@@ -20,6 +22,18 @@ class IdleSockets:
         self._exchange = exchange
         self._router = router
         self._departed = asyncio.Event()
+        self._left: list[CcxtClient] = []
+
+    @contextmanager
+    def leaving(self, client: CcxtClient | None) -> Iterator[None]:
+        """Keep a socket open within the block: a feed unsubscribes there. `departed` has to follow."""
+        kept = [] if client is None else [client]
+        self._left += kept
+        try:
+            yield
+        finally:
+            for each in kept:
+                self._left.remove(each)
 
     def departed(self) -> None:
         """A feed has left its socket."""
@@ -32,6 +46,6 @@ class IdleSockets:
             await asyncio.sleep(LINGER_S)
             self._departed.clear()
             for client in list((self._exchange.clients or {}).values()):
-                if not self._router.uses(client):
+                if client not in self._left and not self._router.uses(client):
                     client.on_error(errors.NetworkError("no feed uses this socket any more"))
             self._router.prune()

@@ -144,12 +144,13 @@ class LiveVenue:
         """Unsubscribe at the exchange. If that is impossible, the subscription lasts as long as its socket."""
         client = subscription.client
         is_open = client is not None and client in (self.rest.clients or {}).values()
-        if not is_open or await self._unwatch(method, subscription):
-            self.router.left(subscription)
-        elif subscription.ending:
-            self.router.doubt(subscription)
-        else:
-            self.router.keep(subscription)
+        with self.idle_sockets.leaving(client):
+            if not is_open or await self._unwatch(method, subscription):
+                self.router.left(subscription)
+            elif subscription.ending:
+                self.router.doubt(subscription)
+            else:
+                self.router.keep(subscription)
         self.idle_sockets.departed()
 
     async def _unwatch(self, method: WatchMethod, subscription: Subscription) -> bool:
