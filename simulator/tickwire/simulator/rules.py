@@ -23,6 +23,8 @@ class Rules(Struct, frozen=True, forbid_unknown_fields=True):
     messages: int | None = None
     """Most messages of a client within `messages_s`; with more the dialect answers an error, or the socket closes."""
     messages_s: float = 1.0
+    message_bytes: int | None = None
+    """A longer message of a client is neither carried out nor answered."""
     ban_s: float = 0.0
     """After too many messages, requests and sockets are refused for so long (s)."""
     token_s: float = 86_400.0

@@ -157,6 +157,8 @@ class Feed:
             else:
                 socket.send([answer])
             return False
+        if not self.limits.hears(socket, message):
+            return False
         text = message if isinstance(message, str) else message.decode(errors="replace")
         subscribes = _SUBSCRIBES.search(text) is not None
         return not (subscribes and self._faults.spent("ws_deaf", f"{socket.target}?{text}"))

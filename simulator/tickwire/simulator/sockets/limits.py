@@ -40,6 +40,11 @@ class Limits:
             self._banned[socket.venue] = now + rules.ban_s
         return False
 
+    def hears(self, socket: Socket, message: str | bytes) -> bool:
+        """Return whether a message is short enough for the venue to be carried out."""
+        most = self.rules(socket).message_bytes
+        return most is None or len(message if isinstance(message, bytes) else message.encode()) <= most
+
     def full(self, socket: Socket, more: int) -> bool:
         """Return whether `more` subscriptions exceed the limit for one socket."""
         most = self.rules(socket).subscriptions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 from weakref import WeakKeyDictionary
@@ -36,6 +37,7 @@ class Acknowledgements:
 
     def sending(self, subscription: Subscription, client: CcxtClient, message: object) -> None:
         """A message that subscribes is about to be sent."""
+        subscription.sent_at = asyncio.get_running_loop().time()
         if subscription.is_up:
             return
         if self._acknowledges is False:

@@ -190,7 +190,8 @@ class LiveVenue:
             subscription.down(described(error))
 
         arm = partial(self._subscribe, method, subscription)
-        ended = await watch(arm, partial(self._take_awaited, watched), stop, failed=failed)
+        take = partial(self._take_awaited, watched)
+        ended = await watch(arm, take, stop, failed=failed, sent_at=lambda: subscription.sent_at)
         if ended.error is None:
             return
         if subscription is watched.subscriptions[0]:

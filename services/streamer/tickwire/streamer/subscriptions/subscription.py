@@ -41,6 +41,8 @@ class Subscription:
         """The id of the request that is to be acknowledged."""
         self.unanswered: list[Request] = []
         """The requests that are to be acknowledged, by an answer or by data."""
+        self.sent_at = float("-inf")
+        """When a request was sent last (time of the loop, s)."""
         self.timeouts = 0
         """How often in a row the acknowledgement did not come in time."""
         self.renewing = False

@@ -21,7 +21,7 @@ T = TypeVar("T")
 FIRST_S = 0.05
 LONGEST_S = 5.0
 STEADY_S = 1.0
-"""An attempt that lasted this long had worked: the next one is made at once."""
+"""An attempt that lasted this long after its request had worked: the next one is made at once."""
 TRIES = 5
 """Attempts in a row that may end with a plain ExchangeError: ccxt raises it for what passes (a snapshot older than the
 changes it has) and for what does not (a refused subscription)."""
@@ -46,10 +46,12 @@ async def watch(
     *,
     failed: Callable[[errors.BaseError, float], None] = lambda error, wait: None,
     backoff: Backoff | None = None,
+    sent_at: Callable[[], float] = lambda: float("-inf"),
 ) -> Ended:
     """Await `arm` repeatedly and pass each result to `handle`, until `stop` is set or an error is final.
 
     `stop` is created clear by the caller. `failed` is called with each error that is retried, and the delay in seconds.
+    `sent_at` returns when the request to subscribe was sent last (time of the loop, s): it may have waited before.
     Exceptions of `handle` are raised unchanged.
     """
     backoff = backoff or Backoff(FIRST_S, LONGEST_S)
@@ -70,7 +72,7 @@ async def watch(
                     backoff.worked()
                     handle(result)  # type: ignore[arg-type]
                     continue
-                if loop.time() - began >= STEADY_S:
+                if loop.time() - max(began, sent_at()) >= STEADY_S:
                     backoff.worked()
                 if _final(error, backoff.failures + 1):
                     return Ended(described(error), error)

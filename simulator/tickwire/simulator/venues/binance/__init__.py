@@ -2,7 +2,7 @@
 
 Source of the hosts and paths: the URLs of ccxt 4.5 (`urls` of binance) and Binance's documentation, "WebSocket
 Streams". The limits of sockets: "WebSocket Streams, General information" (24 hours, 1024 streams, 5 messages a second;
-futures allow 10).
+futures allow 10). Longer messages were not answered: binance-connector-rust, issue 27.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ VENUE = Venue(
         Sockets("inverse", tuple(f"dstream.{url}" for url in _URLS), _dialect(coin_m.source)),
         Sockets("spot", _URLS, _dialect(streams.source)),
     ),
-    rules=Rules(lifetime_s=86_400, subscriptions=1024, messages=5),
+    rules=Rules(lifetime_s=86_400, subscriptions=1024, messages=5, message_bytes=4088),
 )
 
 
