@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from contextvars import copy_context
+from functools import partial
 from typing import Any, NamedTuple
 
 from aiohttp import WSMessage, WSMsgType
@@ -88,14 +89,7 @@ def observe_calls(
     `messages_per_s`: what the venue allows. Where it is unknown, only ccxt's throttle (`token_bucket`) is used.
     `opening`: messages that are sent once the socket is open. `combining`: how requests to subscribe are combined.
     """
-    limiter = combined = None
-    if combining is not None:
-        per_s = token_bucket["refillRate"] * 1000 if messages_per_s is None else messages_per_s * SHARE
-        combined = CombinedRequests(combining, 1 / per_s, client.send, client.on_error)
-    elif messages_per_s is not None:
-        # Also where the user switches off ccxt's throttle, which is about REST.
-        rate = {"refillRate": messages_per_s * SHARE / 1000}
-        limiter = Throttler({**token_bucket, **rate, "algorithm": "leakyBucket"}, client.asyncio_loop)
+    combined, limiter = _paced(client, token_bucket, messages_per_s, combining)
     parse, send, future, connect = client.handle_text_or_binary_message, client.send, client.future, client.open
 
     def on_parse(data: str | bytes) -> None:
@@ -105,8 +99,7 @@ def observe_calls(
 
     async def on_send(message: Any) -> Any:
         if combined is not None and calls.subscribes():
-            context = copy_context()
-            return await combined.send(message, lambda sent: context.run(calls.sending, sent))
+            return await combined.send(message, partial(copy_context().run, calls.sending))  # type: ignore[call-arg]
         if limiter is not None and calls.subscribes():
             await limiter(1)
         calls.sending(message)
@@ -131,11 +124,22 @@ def observe_calls(
 
     client.handle_text_or_binary_message, client.send = on_parse, on_send
     client.future, client.open = on_future, on_open
+
+
+def _paced(
+    client: CcxtClient, token_bucket: dict[str, Any], messages_per_s: float | None, combining: Combining | None
+) -> tuple[CombinedRequests | None, Throttler | None]:
+    """What requests to subscribe wait for before they are sent; replaces the throttle of a Client."""
+    # Also where the user switches off ccxt's throttle, which is about REST.
+    rate = {} if messages_per_s is None else {"refillRate": messages_per_s * SHARE / 1000}
+    bucket = {**token_bucket, **rate, "algorithm": "leakyBucket"}
+    if combining is not None:
+        # They must not wait for a turn each before they are combined.
+        client.throttle = _unthrottled
+        return CombinedRequests(combining, 1 / (bucket["refillRate"] * 1000), client.send, client.on_error), None
     # Venues close sockets that send too much within a second (some allow 5 messages), whatever a minute's budget is.
     client.throttle = Throttler({**token_bucket, "algorithm": "leakyBucket"}, client.asyncio_loop)
-    if combined is not None:
-        # Each request would wait for its own turn before it could be combined.
-        client.throttle = _unthrottled
+    return None, None if messages_per_s is None else Throttler(bucket, client.asyncio_loop)
 
 
 async def _unthrottled(cost: float | None = None) -> None:
