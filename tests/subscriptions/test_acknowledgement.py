@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tickwire.streamer.subscriptions.acknowledgement import answer_of, request_id, request_of
+from tickwire.exchange.requests import request_id
+from tickwire.streamer.subscriptions.acknowledgement import answer_of, request_of
 
 pytestmark = pytest.mark.pure
 
