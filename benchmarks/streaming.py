@@ -112,7 +112,7 @@ class Bench:
         CONSOLE.print(await memory(self.runner, self.options))
 
     async def feeds(self) -> None:
-        """Measure many feeds of trades beside the plain loop; then add feeds until one process no longer keeps up."""
+        """Measure many feeds beside the plain loop; then add feeds until one process no longer keeps up."""
         if self.options.compare_feeds:
             CONSOLE.print(await feeds.compare(self.runner, self.options))
         if self.options.feeds:
@@ -190,6 +190,7 @@ if __name__ == "__main__":
     add("--most-feeds", type=int, default=6400)
     add("--p99", type=float, default=250.0, help="ms above which there are too many feeds")
     add("--feed-rate", type=float, default=5.0, help="messages a second of each feed")
+    add("--kind", choices=["trade", "candle"], default="trade", help="of many feeds: a candle feed has its trades' too")
     add("--idle-feeds", type=int, default=2000)
     add("--idle-s", type=float, default=60.0, help="seconds for which idle feeds are measured")
     add("--idle-settle-s", type=float, default=15.0, help="seconds before that")

@@ -1,4 +1,7 @@
-"""Many feeds of trades in one process: beside the plain loop, how many it holds, and what idle ones cost."""
+"""Many feeds in one process: beside the plain loop, how many it holds, and what idle ones cost.
+
+With `--kind candle` each is a feed of 1m candles, and that of its trades with it; the messages are still the trades.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,8 @@ from streamed.harness import Consumer, median
 from streamed.measures import Subject, broker_ns, named_plain_trade, named_trades, of_many, of_plain_trade, of_trades
 from streamed.running import LOOP, Runner
 from streamed.venue import symbols
+from tickwire.bus.connection import Bus
+from tickwire.model.feeds import Kind
 
 FULL = 0.95
 """Share of a core above which a process is saturated."""
@@ -52,6 +57,7 @@ class Many:
     subject: Subject
     consumer: Consumer
     parse: Callable[[bytes], tuple[str, list[int]]]
+    kind: Kind = "trade"
     started: int = 0
 
     async def start(self, count: int) -> list[str]:
@@ -60,11 +66,14 @@ class Many:
         if self.subject.name != LOOP and bus is not None:
             for first in range(self.started, count, AT_ONCE):
                 part = names[first : min(first + AT_ONCE, count)]
-                await asyncio.gather(*(harness.start(bus, "trade", f"{name}/USDT") for name in part))
+                await asyncio.gather(*(self._start(bus, f"{name}/USDT") for name in part))
         self.started = count
         await self.subject.venue.subscribed(count)
         await asyncio.sleep(SETTLE_S)
         return names
+
+    async def _start(self, bus: Bus, symbol: str) -> None:
+        await harness.start(bus, self.kind, symbol, timeframe="1m" if self.kind == "candle" else None)
 
     async def measured(self, names: Sequence[str], rate: float, seconds: float) -> Measured:
         """Measure the feeds at `rate` messages a second each."""
@@ -103,7 +112,7 @@ async def open_many(runner: Runner, name: str, most: int) -> AsyncIterator[Many]
         else:
             consumer = Consumer(of_trades)
             subject = await runner.tickwire(stack, name, "md.trade.binance.*", consumer, most)
-            yield Many(subject, consumer, named_trades)
+            yield Many(subject, consumer, named_trades, runner.options.kind)
 
 
 async def compare(runner: Runner, options: argparse.Namespace) -> Table:
@@ -116,7 +125,7 @@ async def compare(runner: Runner, options: argparse.Namespace) -> Table:
                 found.append(await many.measured(await many.start(count), rate, options.seconds))
     table = Table(
         "by", "delivered", "CPU us each", "of the loop's", "broker us each", "of one core", "p50 ms", "p99 ms",
-        "stall ms", title=f"{count:,} feeds at {rate:g} messages/s each; medians of {options.rounds}",
+        "stall ms", title=f"{count:,} {options.kind} feeds at {rate:g} messages/s each; medians of {options.rounds}",
     )  # fmt: skip
     baseline = median([each.cpu_us for each in results[LOOP]])
     for name, found in results.items():
@@ -190,8 +199,9 @@ async def idle(runner: Runner, options: argparse.Namespace) -> Table:
     """Measure what feeds without messages cost, in shares of a core, over `--idle-s` seconds."""
     count, seconds = options.idle_feeds, options.idle_s
     table = Table(
-        "by", "streamer", "broker", "together", "MiB", title=f"{count:,} idle feeds, {seconds:g} s, of one core"
-    )
+        "by", "streamer", "broker", "together", "MiB",
+        title=f"{count:,} idle {options.kind} feeds, {seconds:g} s, of one core",
+    )  # fmt: skip
     for name in runner.versions:
         async with open_many(runner, name, count) as many:
             await many.start(count)

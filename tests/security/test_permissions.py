@@ -121,6 +121,7 @@ FORBIDDEN = [
     ("streamer", "md.job.x"),
     ("streamer", "$JS.API.STREAM.MSG.GET.JOBS"),
     ("streamer", "$JS.FC.OHLCV.x"),
+    ("streamer", f"$JS.API.CONSUMER.CREATE.{TRADES_STREAM}"),
     ("cache", BTC_SUBJECT),
     ("cache", "tape.ohlcv.binance.BTC-USDT.1h"),
     ("cache", "md.trade.binance.BTC-USDT"),
@@ -164,7 +165,6 @@ async def test_a_publish_without_permission_is_refused_by_the_broker_and_fails_a
     ("user", "subject", "stream", "filtered"),
     [
         ("cache", "tape.ohlcv.binance.BTC-USDT.1h", "OHLCV", "ohlcv.>"),
-        ("streamer", BTC_SUBJECT, TRADES_STREAM, BTC_SUBJECT),
         ("streamer", "$KV.INTEREST.x", "KV_INTEREST", "$KV.INTEREST.>"),
     ],
 )

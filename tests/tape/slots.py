@@ -23,11 +23,25 @@ def slot_tape(bus: Bus, feed: Feed, confirm: Confirm = owned) -> AbstractAsyncCo
     return open_slot_tape(bus, tape_partition_of(feed.exchange, feed.symbol, 8), confirm)
 
 
+_OPENED: list[SlotTape] = []
+"""The slots whose owner the test is."""
+
+
 @asynccontextmanager
 async def writing(bus: Bus, feed: Feed) -> AsyncIterator[SubjectWriter]:
     """The writer of a feed's trades, within the block."""
     async with slot_tape(bus, feed) as tape:
-        yield (await tape.open(feed.public))[0]
+        _OPENED.append(tape)
+        try:
+            yield (await tape.open(feed.public))[0]
+        finally:
+            _OPENED.remove(tape)
+
+
+def opened_by_test(bus: Bus, feed: Feed) -> SlotTape:
+    """The slot of a feed that the test opened last by `writing`; without one there is nothing to follow or write."""
+    stream = f"TRADES-{tape_partition_of(feed.exchange, feed.symbol, 8)}"
+    return next((tape for tape in reversed(_OPENED) if stream in tape.writers), SlotTape(bus, {}))
 
 
 async def owning(
@@ -35,11 +49,11 @@ async def owning(
     made: partial[FeedContext],
     run: Callable[[FeedContext], Awaitable[None]],
 ) -> tuple[FeedContext, asyncio.Task[None]]:
-    """A feed's context and its task, which owns a slot as long as it runs; without one no partition is written."""
+    """A feed's context and its task, which owns a slot as long as it runs, or runs in the slot of the test."""
     opened: asyncio.Future[FeedContext] = asyncio.get_running_loop().create_future()
 
     async def own() -> None:
-        async with slot or nullcontext(SlotTape(made.keywords["bus"], {})) as tape:
+        async with slot or nullcontext(opened_by_test(made.keywords["bus"], made.keywords["feed"])) as tape:
             opened.set_result(made(slot_tape=tape))
             await run(opened.result())
 

@@ -33,6 +33,7 @@ from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.tape import handover
 from tickwire.tape.attempts import Answer, Attempt, BatchAttempt, SingleAttempt
+from tickwire.tape.followers import FOLLOWED_AGAIN_S, FOLLOWED_S, Followers
 from tickwire.tape.pipeline import Done, End, Entry, Pipeline
 from tickwire.tape.sequence import OWN_LAST
 from tickwire.tape.waiters import Waiters
@@ -73,8 +74,9 @@ class PartitionWriter:
         """What the headers of each message begin with."""
         self._attempts = 0
         self._attempt = self._new_attempt()
-        self._lasts: dict[str, int] = {}
+        self.lasts: dict[str, int] = {}
         """Sequence of the last message of each opened subject, stored or in flight; 0 if there is none."""
+        self.followers = Followers()
         self._waiting = Waiters()
         self._doubted = asyncio.Event()
         self._fenced: Fenced | None = None
@@ -90,10 +92,10 @@ class PartitionWriter:
     async def open(self, subject: str) -> RawStreamMsg | None:
         """Begin to append to a subject; its last stored message. Raises BadRequest, Fenced."""
         check_subject(subject)
-        if known := self._lasts.get(subject):
+        if known := self.lasts.get(subject):
             await self.durable(known)
         last = await last_message(self._bus, self.stream, subject)
-        self._lasts.setdefault(subject, (last.seq or 0) if last else 0)
+        self.lasts.setdefault(subject, (last.seq or 0) if last else 0)
         return last
 
     def append(self, subject: str, data: bytes, done: Done | None = None) -> int:
@@ -110,12 +112,12 @@ class PartitionWriter:
             raise BadRequest(f"a message of {len(data)} bytes is too long for the broker", "split it")
         pipeline = self._pipeline
         sends = not (pipeline.unsent or self._attempt.ending or self._doubted.is_set())
-        entry = pipeline.add(subject, self._lasts[subject], data, done, sends=sends)
-        self._lasts[subject] = entry.sequence
+        entry = pipeline.add(subject, self.lasts[subject], data, done, sends=sends)
+        self.lasts[subject] = entry.sequence
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._progress_at = loop.time()
-            self._timer = loop.call_later(ACKNOWLEDGE_S, self._tick)
+            self._timer = loop.call_later(FOLLOWED_S if self.followers else ACKNOWLEDGE_S, self._tick)
         if sends:
             self._send(entry)
         return entry.sequence
@@ -206,7 +208,7 @@ class PartitionWriter:
         else:
             self._request_acknowledgement()
         if pending:
-            self._timer = loop.call_later(ACKNOWLEDGE_S, self._tick)
+            self._timer = loop.call_later(FOLLOWED_AGAIN_S if self.followers else ACKNOWLEDGE_S, self._tick)
 
     # ---- acknowledgements
 
@@ -245,9 +247,7 @@ class PartitionWriter:
 
     def _release(self, found: Sequence[Entry]) -> None:
         """Tell who waits for what is stored now."""
-        for entry in found:
-            if entry.done is not None:
-                entry.done(entry.sequence)
+        self.followers.stored(found)
         self._waiting.release(self._pipeline.durable)
 
     # ---- doubts

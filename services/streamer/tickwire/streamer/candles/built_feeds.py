@@ -32,7 +32,7 @@ class BuiltFeeds:
         self._publishers: dict[str, CandlePublisher] = {}
         self._publishing: dict[str, asyncio.Task[None]] = {}
         self._intervals = Intervals(context, outbox, self._publishers)
-        self._followers = TradeFollowers(context.bus, self._trades, tasks, self._take, self._unreadable)
+        self._followers = TradeFollowers(context.slot_tape, self._trades, tasks, self._take, self._unreadable)
 
     @property
     def timeframes(self) -> Iterable[str]:
@@ -51,20 +51,20 @@ class BuiltFeeds:
             self._status.built.add(timeframe)
             builders[timeframe] = await self._open(timeframe)
         if builders:
-            await self._followers.add(builders)
+            self._followers.add(builders)
 
     async def remove(self, timeframe: str) -> None:
         """Build a timeframe no more, and end its publisher."""
         self._status.built.discard(timeframe)
         publisher = self._publishers.pop(timeframe)
-        await self._followers.remove(timeframe)
+        self._followers.remove(timeframe)
         publisher.finish()
         # If it is demanded again, there must be one writer only.
         await self._publishing.pop(timeframe)
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Stop reading; the publishers go on until `finish`."""
-        await self._followers.close()
+        self._followers.close()
 
     def finish(self) -> None:
         """Have the publishers publish what is left, and end."""

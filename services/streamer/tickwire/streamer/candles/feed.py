@@ -21,7 +21,6 @@ exchange's history has one, and none if it has none.
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack
 
 from tickwire.exchange import opening
 from tickwire.model import timeframes
@@ -76,9 +75,8 @@ class CandleFeed:
                 await self._meet(demand.timeframes)
                 await _first_of(stop, changed)
         finally:
-            async with AsyncExitStack() as stack:
-                stack.push_async_callback(self._built.close)
-                stack.push_async_callback(self._native.close)
+            self._built.close()
+            await self._native.close()
         self._built.finish()
 
     async def remind(self) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from tickwire.bus.connection import Bus
 from tickwire.model.feeds.layout import PARTITIONED
+from tickwire.tape.follow import follow
 from tickwire.tape.layout import layout_of
 from tickwire.tape.partition_writer import PartitionWriter, open_partition_writer
+from tickwire.tape.sequence import TapeMessage
 from tickwire.tape.subject_writer import SubjectWriter, open_subject
 from tickwire.tape.writer import Confirm
 
@@ -25,6 +27,11 @@ class SlotTape:
         """The writer of what is public on a subject, and the payload of its last message if there is one."""
         stream, subject = (await layout_of(self.bus)).place(public)
         return await open_subject(self.writers[stream], subject)
+
+    async def follow(self, public: str, after: int) -> AsyncGenerator[TapeMessage, None]:
+        """Follow a public subject from the message after a sequence on (`tickwire.tape.follow`)."""
+        place = (await layout_of(self.bus)).place(public)
+        return follow(self.bus, self.writers[place.stream], public, place, after)
 
 
 @asynccontextmanager
