@@ -5,7 +5,7 @@ ARG PYTHON=3.11
 
 FROM python:${PYTHON}-slim-bookworm AS build
 ARG SERVICE
-RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache or sink"; exit 1; }
+RUN test -n "${SERVICE}" || { echo "give --build-arg SERVICE=fetcher, streamer, cache, sink or archive"; exit 1; }
 # pip and the build tools are not copied. All versions and hashes are locked.
 COPY deploy/requirements/build.lock /build/build.lock
 RUN python -m venv /opt/build \

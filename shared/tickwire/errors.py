@@ -79,6 +79,13 @@ class NotCached(TickwireError):
     status = 404
 
 
+class NotArchived(TickwireError):
+    """The archive has no files of this feed."""
+
+    code = "not_archived"
+    status = 404
+
+
 class ConfigError(TickwireError):
     """The configuration is invalid or incomplete."""
 

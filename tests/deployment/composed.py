@@ -25,7 +25,7 @@ from support.processes import Program
 from tickwire.bus import embedded
 
 ROOT = Path(__file__).parents[2]
-SERVICES = ("cache", "fetcher", "streamer", "sink")
+SERVICES = ("cache", "fetcher", "streamer", "sink", "archive")
 _VARIABLE = re.compile(r"\$\{(\w+)(?::\?[^}]*)?\}")
 
 

@@ -16,7 +16,7 @@ from tickwire.bus import embedded
 from tickwire.settings import NatsSettings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
-USERS = ("fetcher", "streamer", "cache", "sink", "desk", "operator")
+USERS = ("fetcher", "streamer", "cache", "sink", "archive", "desk", "operator")
 PASSWORDS = {
     **{f"TICKWIRE_{user.upper()}_PASSWORD": f"p-{user}" for user in (*USERS, "sys", "route")},
     # TICKWIRE_SINK_PASSWORD is the database's.

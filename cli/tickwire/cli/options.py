@@ -55,6 +55,7 @@ class Service(StrEnum):
     streamer = "streamer"
     cache = "cache"
     sink = "sink"
+    archive = "archive"
 
 
 class Level(StrEnum):

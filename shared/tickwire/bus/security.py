@@ -22,7 +22,9 @@ _DENIED = re.compile(r"Permissions Violation for (Publish|Subscription) to \"([^
 _UNAUTHORIZED = re.compile("authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
 _TLS_SCHEMES = ("tls", "wss")
 INBOX = "_INBOX."
-_OURS = frozenset({"md", "tape", "ohlcv", "jobs", "control", "cache", "fetcher", "streamer", "sink", "tickwire"})
+_OURS = frozenset(
+    {"md", "tape", "ohlcv", "jobs", "control", "archive", "cache", "fetcher", "streamer", "sink", "tickwire"}
+)
 """First tokens of the subjects of tickwire. Subjects of the broker begin with $."""
 
 

@@ -12,27 +12,27 @@ from typing import Any
 from nats.js import JetStreamContext
 from nats.js.api import (
     DiscardPolicy,
-    RetentionPolicy,
     StorageType,
     StreamConfig,
     StreamInfo,
     StreamSource,
-    SubjectTransform,
 )
 from nats.js.errors import APIError, NotFoundError
 
-from tickwire.bus import fast_ingest, foreign_stores, tape_streams
+from tickwire.bus import fast_ingest, foreign_stores, tape_streams, work_streams
 from tickwire.bus.natspy import server_version
 from tickwire.bus.requests import retry_jetstream
 from tickwire.errors import ConfigError, StorageError
 from tickwire.settings import Settings, SinkSettings, TapeSettings
 
-OHLCV = "OHLCV"
-JOBS = "JOBS"
-JOB_RESULTS = "JOB_RESULTS"
-LEASES = "LEASES"
-INTEREST = "INTEREST"
+OHLCV = work_streams.OHLCV
+JOBS = work_streams.JOBS
+JOB_RESULTS = work_streams.JOB_RESULTS
+LEASES = work_streams.LEASES
+INTEREST = work_streams.INTEREST
+JOBS_WAITING = work_streams.JOBS_WAITING
 SINK = "SINK"
+ARCHIVE = "ARCHIVE"
 TRADES = tape_streams.TRADES
 BOOKS = tape_streams.BOOKS
 BOOK_DELTAS = tape_streams.BOOK_DELTAS
@@ -42,8 +42,6 @@ STATUS = tape_streams.STATUS
 
 HELD = {"book": BOOKS, "candle": CANDLES}
 """The kinds that stream SINK holds for a database, and the stream that it sources each from."""
-JOBS_WAITING = 10_000
-"""Fetch jobs of one exchange that may wait; further requests are refused before they are queued."""
 
 _MIB = 1 << 20
 _RETENTION = TapeSettings()
@@ -79,89 +77,13 @@ def declared(
     tape of a version without partitions, too.
     """
     configs = [
-        _pages(partitions, tape),
-        *_jobs(),
-        *_buckets(lease_ttl_s),
+        work_streams.pages(partitions, tape),
+        *work_streams.jobs(),
+        *work_streams.buckets(lease_ttl_s),
         *tape_streams.of_partitions(tape, batches=batches, former=former),
         *tape_streams.of_the_present(tape),
     ]
     return [config.evolve(num_replicas=replicas) for config in configs]
-
-
-def _pages(partitions: int, tape: TapeSettings) -> StreamConfig:
-    """Pages of candles on their way to the cache.
-
-    The owner of a partition purges the pages that it applied, so a full stream means that no cache runs: then
-    publishing fails, and nothing is lost.
-    """
-    wildcards = "{{wildcard(1)}}.{{wildcard(2)}}.{{wildcard(3)}}"
-    return StreamConfig(
-        name=OHLCV,
-        subjects=["tape.ohlcv.*.*.*"],
-        subject_transform=SubjectTransform(
-            src="tape.ohlcv.*.*.*", dest=f"ohlcv.{{{{partition({partitions},1,2,3)}}}}.{wildcards}"
-        ),
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,
-        max_bytes=tape.ohlcv_bytes,
-        duplicate_window=120,
-        allow_direct=True,
-    )
-
-
-def _jobs() -> list[StreamConfig]:
-    """The queue of fetch jobs, each delivered to one fetcher and removed when it is done; and their newest messages.
-
-    JOB_RESULTS keeps the newest message of each job for an hour, and the ids of cancelled jobs, for a fetcher that
-    takes one of them later.
-    """
-    queue = StreamConfig(
-        name=JOBS,
-        subjects=["jobs.fetch.*"],
-        retention=RetentionPolicy.WORK_QUEUE,
-        storage=StorageType.FILE,
-        discard=DiscardPolicy.NEW,
-        max_bytes=64 * _MIB,
-        max_msgs_per_subject=JOBS_WAITING,
-        discard_new_per_subject=True,
-        duplicate_window=120,
-    )
-    results = StreamConfig(
-        name=JOB_RESULTS,
-        subjects=["md.job.*", "jobs.cancel.*"],
-        storage=StorageType.FILE,
-        max_msgs_per_subject=1,
-        max_age=3600,
-        max_bytes=64 * _MIB,
-        allow_direct=True,
-    )
-    return [queue, results]
-
-
-def _buckets(lease_ttl_s: float) -> list[StreamConfig]:
-    """The KV buckets of leases and of interests in feeds.
-
-    A session that is not renewed within the TTL expires, and the marker of the expiry wakes the watchers. Leases have
-    no TTL. An interest has the TTL that its subscriber asked for, or none.
-    """
-    marker_ttl = max(lease_ttl_s, 1)
-    leases = _bucket(LEASES).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)
-    return [leases, _bucket(INTEREST).evolve(allow_msg_ttl=True, subject_delete_marker_ttl=marker_ttl)]
-
-
-def _bucket(name: str) -> StreamConfig:
-    """A KV bucket with the configuration that NATS' clients give it."""
-    return StreamConfig(
-        name=f"KV_{name}",
-        subjects=[f"$KV.{name}.>"],
-        storage=StorageType.FILE,
-        max_msgs_per_subject=1,
-        max_bytes=64 * _MIB,
-        discard=DiscardPolicy.NEW,
-        allow_rollup_hdrs=True,
-        deny_delete=True,
-        allow_direct=True,
-    )
 
 
 async def declare(
@@ -250,7 +172,7 @@ async def declare_sink(jetstream: JetStreamContext, settings: SinkSettings, repl
 
 
 def _of_sink(settings: SinkSettings) -> list[StreamConfig]:
-    configs = [_bucket(SINK)]
+    configs = [work_streams.bucket(SINK)]
     if sources := [StreamSource(name=HELD[kind]) for kind in HELD if kind in settings.kinds]:
         configs.append(
             StreamConfig(
@@ -264,6 +186,16 @@ def _of_sink(settings: SinkSettings) -> list[StreamConfig]:
             )
         )
     return configs
+
+
+async def declare_archive(jetstream: JetStreamContext, replicas: int = 1) -> None:
+    """Make or update the bucket of an archive, which has its checkpoints. Raises StorageError."""
+    configs = [each.evolve(num_replicas=replicas) for each in _of_archive()]
+    await _made(jetstream, configs, "tape.trades_bytes", _room(configs))
+
+
+def _of_archive() -> list[StreamConfig]:
+    return [work_streams.bucket(ARCHIVE)]
 
 
 async def _last(jetstream: JetStreamContext, name: str) -> int | None:
@@ -328,6 +260,11 @@ def names(settings: Settings) -> list[str]:
 def names_of_sink(settings: SinkSettings) -> list[str]:
     """The streams that a sink needs in addition."""
     return _names(_of_sink(settings))
+
+
+def names_of_archive() -> list[str]:
+    """The streams that an archive needs in addition."""
+    return _names(_of_archive())
 
 
 def _names(configs: list[StreamConfig]) -> list[str]:

@@ -18,13 +18,17 @@ from tickwire.model.feeds import (
 )
 from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages import (
+    ArchiveCheckpoint,
+    ArchivedDays,
     CacheList,
     CancelRequest,
     CandleColumns,
     CandlePage,
     Candles,
     CandlesRequest,
+    Certificate,
     Coverage,
+    DaysRequest,
     FetchAccepted,
     FetchRequest,
     Instance,
@@ -54,7 +58,7 @@ PARAMETERS = {
     "id": "The id of a job.",
     "name": "The name of a replay: 1 to 64 of A-Z, a-z, 0-9, _ and -.",
     "instance": "The name of a service process.",
-    "service": "fetcher, streamer, cache or sink.",
+    "service": "fetcher, streamer, cache, sink or archive.",
     "lease": "The name of work that one process does alone.",
     "subscriber": "The name of a subscriber of a feed, encoded as a token.",
     "partition": "A partition of the cache's keys.",
@@ -179,6 +183,7 @@ PUBLISHED: tuple[Published, ...] = (
     ),
     Published(f"md.stored.{_KEY}", Stored, "A page of candles that the cache made durable."),
     Published(f"md.rejected.{_KEY}", RejectedPage, "A page of candles that the cache rejected for good."),
+    Published(f"md.archived.{{kind}}.{_FEED}", Certificate, "A day of a feed that the archive has certified."),
     Published("md.job.{id}", Job, "Progress and result of a fetch job; kept for an hour in JOB_RESULTS.", "Update"),
     Published(
         f"replay.{{name}}.md.trade.{_FEED}",
@@ -219,6 +224,7 @@ PUBLISHED: tuple[Published, ...] = (
         f"$KV.INTEREST.{{kind}}.{_FEED}.{{subscriber}}", StartRequest, "An interest in a feed.", "Entry", private=True
     ),
     Published(f"$KV.SINK.trade.{_FEED}", SinkTotals, "How far the sink has written a feed.", "Entry", private=True),
+    Published("$KV.ARCHIVE.{stream}", ArchiveCheckpoint, "How far a stream is archived.", "Entry", private=True),
     Published(
         "$KV.SINK.stream.SINK", SinkPosition, "How far the sink has written books and candles.", "Entry", private=True
     ),
@@ -243,6 +249,7 @@ ASKED: tuple[Asked, ...] = (
     Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed with an interest, in chunks.", "Chunked"),
     Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
+    Asked("archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks."),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
     Asked(
         "streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", "Chunked", private=True

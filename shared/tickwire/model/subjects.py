@@ -163,6 +163,11 @@ def rejected(key: Key) -> str:
     return f"md.rejected.{key_path(key)}"
 
 
+def archived(kind: str, exchange: str, symbol: str) -> str:
+    """The subject of days of a feed that are certified."""
+    return f"md.archived.{kind}.{exchange_name(exchange)}.{token(symbol)}"
+
+
 def job(job_id: str) -> str:
     """The subject of a fetch job's progress and result."""
     return f"md.job.{job_name(job_id)}"

@@ -7,6 +7,7 @@ never appear in a log or a message.
 
 from tickwire.settings.loading import CREDENTIALS, Settings, credentials, load, refuse_unknown_variables
 from tickwire.settings.sections import (
+    ArchiveSettings,
     CacheSettings,
     ExchangeSettings,
     FetcherSettings,
@@ -21,6 +22,7 @@ from tickwire.settings.sections import (
 
 __all__ = [
     "CREDENTIALS",
+    "ArchiveSettings",
     "CacheSettings",
     "ExchangeSettings",
     "FetcherSettings",

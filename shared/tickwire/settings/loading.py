@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSetti
 from tickwire.errors import ConfigError
 from tickwire.redaction import hide
 from tickwire.settings.sections import (
+    ArchiveSettings,
     CacheSettings,
     ExchangeSettings,
     FetcherSettings,
@@ -53,6 +54,7 @@ class Settings(BaseSettings):
     streamer: StreamerSettings = StreamerSettings()
     tape: TapeSettings = TapeSettings()
     sink: SinkSettings = SinkSettings()
+    archive: ArchiveSettings = ArchiveSettings()
     leases: LeaseSettings = LeaseSettings()
     log: LogSettings = LogSettings()
     metrics: MetricsSettings = MetricsSettings()

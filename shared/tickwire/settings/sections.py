@@ -178,6 +178,31 @@ class SinkSettings(_Section):
         return int(version) if isinstance(version, str) and version.isdigit() else version
 
 
+class ArchiveSettings(_Section):
+    """Archiving the tape in Parquet files below `root`: a folder, or an object store such as "s3://bucket/prefix".
+
+    `up` runs an archive when there is a root. A part of an open day is written when `part_rows` rows of a partition of
+    the tape wait, or after `part_minutes`. A day is certified when its feed is declared complete beyond the day's end,
+    or else `certify_after_s` after it. Certified days are removed when they are older than `trades_days`, and the
+    oldest of them while the files of all trades have more than `trades_bytes`; by default they are kept.
+    """
+
+    root: str | None = None
+    kinds: list[Literal["trade"]] = Field(default=["trade"], min_length=1)
+    part_rows: int = Field(default=100_000, ge=1, le=10_000_000)
+    part_minutes: float = Field(default=10.0, gt=0, le=1440)
+    certify_after_s: float = Field(default=3600.0, ge=0)
+    trades_days: int | None = Field(default=None, ge=1)
+    trades_bytes: int | None = Field(default=None, ge=1 << 20)
+
+    @field_validator("root")
+    @classmethod
+    def _is_not_empty(cls, root: str | None) -> str | None:
+        if root is not None and not root.strip():
+            raise ValueError("name a folder, or an object store such as s3://bucket/prefix")
+        return root
+
+
 class LeaseSettings(_Section):
     """The session of an instance, and with it its leases, ends `ttl_s` after the last renewal."""
 

@@ -21,5 +21,6 @@ async def declare(stop: asyncio.Event, config: Path | None) -> None:
         await streams.declare_for(bus.jetstream, settings)
         await streams.forget_former(bus.jetstream)
         await streams.declare_sink(bus.jetstream, settings.sink, settings.nats.replicas)
+        await streams.declare_archive(bus.jetstream, settings.nats.replicas)
     copies = f", each kept by {settings.nats.replicas} servers" if settings.nats.replicas > 1 else ""
     render.remark(f"the streams at {bus.url} are as configured{copies}")

@@ -33,6 +33,8 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
     settings = configuration.load(config)
     if settings.sink.url is not None:
         counts = {**counts, "sink": 1}
+    if settings.archive.root is not None:
+        counts = {**counts, "archive": 1}
     logs.configure(settings.log)
     optional_packages.require(counts, server=settings.nats.url is not None or embedded.has_server(settings.nats.server))
     check_metrics_ports(settings, sum(counts.values()))

@@ -4,6 +4,8 @@ Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
 `[open time, open, high, low, close, volume]`. Unknown fields are ignored, so that fields can be added.
 """
 
+from tickwire.model.messages.archive import Certificate
+from tickwire.model.messages.archiving import ArchiveCheckpoint, ArchivedDays, DaysRequest
 from tickwire.model.messages.cache import (
     CacheList,
     CandleColumns,
@@ -29,13 +31,17 @@ from tickwire.model.messages.sink import SinkPosition, SinkReport, SinkRequest, 
 
 __all__ = [
     "HEADER_DIGITS",
+    "ArchiveCheckpoint",
+    "ArchivedDays",
     "CacheList",
     "CancelRequest",
     "CandleColumns",
     "CandlePage",
     "Candles",
     "CandlesRequest",
+    "Certificate",
     "Coverage",
+    "DaysRequest",
     "ErrorReply",
     "FetchAccepted",
     "FetchRequest",

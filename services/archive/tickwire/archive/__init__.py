@@ -1,0 +1,1 @@
+"""The archive: what is on the tape, in Parquet files, each day with a certificate."""

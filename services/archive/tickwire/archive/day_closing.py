@@ -1,0 +1,117 @@
+"""Closes the days of a stream's feeds that have ended, and announces their certificates.
+
+| subject | direction | what |
+|---|---|---|
+| `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, each time that a day is certified |
+| `$JS.API.STREAM.MSG.GET.TRADES-<p>` | requests | after a takeover: up to when a feed was declared complete |
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import Any
+
+import nats.errors
+
+from tickwire.archive.metrics import ArchiveMetrics
+from tickwire.archive.open_days import OpenDays
+from tickwire.archive.storage import Storage
+from tickwire.archive.stream_feeds import StreamFeeds
+from tickwire.archive_files import days as day_files
+from tickwire.archive_files.layout import FeedDay
+from tickwire.bus.connection import Bus
+from tickwire.errors import BadRequest, StorageError
+from tickwire.model import messages, subjects
+from tickwire.model.feeds import Feed, Trades
+from tickwire.model.messages.archive import Certificate
+from tickwire.model.times import now_ms
+from tickwire.observe import logs
+from tickwire.observe.episodes import Episodes
+from tickwire.settings import ArchiveSettings
+from tickwire.tape.layout import layout_of
+from tickwire.tape.sequence import previous_of
+from tickwire.tape.writer import last_message, message_at
+
+log = logs.get(__name__)
+
+READ_BACK = 500
+"""Messages of a feed that are read back to find the last one that declares the feed complete."""
+
+
+class DayClosing:
+    """The days of one stream's feeds, for one owner."""
+
+    def __init__(
+        self, bus: Bus, feeds: StreamFeeds, storage: Storage, settings: ArchiveSettings, metrics: ArchiveMetrics
+    ) -> None:
+        self.days = OpenDays(int(settings.certify_after_s * 1000))
+        self._bus = bus
+        self._feeds = feeds
+        self._storage = storage
+        self._metrics = metrics
+        self._failures = Episodes(log, "a day cannot be closed", most=100)
+
+    async def find_open(self, done: int) -> bool:
+        """Find the days that earlier owners have left open; False if the root cannot be read, which is tried again.
+
+        Messages of the stream up to `done` are in files.
+        """
+        try:
+            found = await self._storage.run(self._feeds.left_open)
+        except StorageError as error:
+            log.info("open days cannot be looked for yet", stream=self._feeds.stream, reason=str(error))
+            return False
+        for each in found:
+            self.days.found(each.feed, each.pending, each.newest)
+            if each.pending and self.days.until(each.feed) is None:
+                until = await self._declared(Feed("trade", each.feed.exchange, each.feed.symbol), done)
+                self.days.declared(each.feed, until)
+        return True
+
+    async def close_due(self, confirm: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
+        """Close the days that have ended; `confirm` raises Fenced if another owner archives the stream."""
+        check = self._storage.from_thread(confirm)
+        for day in self.days.due(now_ms()):
+            if stop.is_set():
+                return
+            call = partial(day_files.close_day, self._feeds.root, day, self.days.until(day.feed), check)
+            try:
+                made = await self._storage.run(call)
+            except (StorageError, BadRequest) as error:
+                # The files of other days are not affected.
+                self._metrics.unclosed.inc()
+                self._failures.occurs(str(day), day=str(day), reason=str(error))
+                self.days.failed(day, now_ms())
+            else:
+                self.days.closed(day, now_ms())
+                await self._announce(day, made)
+
+    async def _declared(self, feed: Feed, done: int) -> int:
+        """Up to when (ms) the messages up to `done` declare a feed complete; 0 if that is not known."""
+        place = (await layout_of(self._bus)).place_of(feed)
+        message = await last_message(self._bus, *place)
+        for _ in itertools.repeat(None, READ_BACK):
+            if message is None or message.seq is None:
+                break
+            if message.seq <= done:
+                try:
+                    until = messages.decode(message.data or b"", Trades).until
+                except BadRequest:
+                    until = None
+                if until is not None:
+                    return until
+            previous = previous_of(message.headers)
+            message = await message_at(self._bus, place.stream, previous) if previous else None
+        return 0
+
+    async def _announce(self, day: FeedDay, made: Certificate) -> None:
+        self._metrics.days.labels(made.condition).inc()
+        log.info("a day is certified", day=str(day), condition=made.condition, rows=made.rows, version=made.version)
+        try:
+            await self._bus.publish(subjects.archived(day.kind, day.exchange, day.symbol), made)
+        except nats.errors.Error as error:
+            # The certificate is beside the file.
+            log.debug("a certificate cannot be announced", day=str(day), error=repr(error))

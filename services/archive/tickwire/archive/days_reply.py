@@ -1,0 +1,56 @@
+"""Answers `archive.days`: the certificates of a feed's days, in chunks. Blocks: call it in a thread."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+from tickwire.archive.stream_feeds import feeds_of
+from tickwire.archive_files import days
+from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, begin_of
+from tickwire.archive_files.root import Root
+from tickwire.errors import NotArchived
+from tickwire.model.messages.archive import Certificate
+from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
+
+CHUNK_DAYS = 100
+"""Days of one message: a certificate has about 3 KiB, and more only with many gaps or ranges."""
+NAMED = 5
+"""Most feeds that an error names."""
+
+
+def chunks(root: Root, request: DaysRequest) -> Iterator[ArchivedDays]:
+    """The chunks of the reply. Raises NotArchived if the feed has no files, StorageError, BadRequest."""
+    feed = ArchivedFeed(request.kind, request.exchange, request.symbol)
+    dates = days.dates_of(root, feed)
+    if not dates:
+        raise _not_archived(root, feed)
+    # Days before the first and after the last one with files are not listed: there are none.
+    first, end = begin_of(dates[0]), begin_of(dates[-1]) + DAY_MS
+    since = first if request.since is None else max(first, request.since)
+    until = end if request.until is None else min(end, request.until)
+    number = 0
+    while True:
+        later = min(until, since - since % DAY_MS + CHUNK_DAYS * DAY_MS)
+        found: list[Certificate] = days.days(root, feed, since, later)
+        yield ArchivedDays(days=found, chunk=number, more=later < until)
+        if later >= until:
+            return
+        since, number = later, number + 1
+
+
+def _not_archived(root: Root, feed: ArchivedFeed) -> NotArchived:
+    known = feeds_of(root)
+    names = {str(each): each for each in known}
+    near = difflib.get_close_matches(str(feed), names, NAMED, 0.6) or [
+        str(each) for each in known if each.exchange == feed.exchange
+    ]
+    if not known:
+        remedy = "nothing is archived yet; days appear once trades come, such as by `tickwire start trade`"
+    elif near:
+        more = ", …" if len(near) > NAMED else ""
+        remedy = f"archived are {', '.join(near[:NAMED])}{more}"
+    else:
+        exchanges = sorted({each.exchange for each in known})
+        remedy = f"archived are feeds of {', '.join(exchanges[:NAMED])}"
+    return NotArchived(f"{feed} is not archived", remedy)

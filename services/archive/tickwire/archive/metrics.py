@@ -1,0 +1,26 @@
+"""Prometheus metrics of the archive."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from tickwire.observe.metrics import SECONDS
+
+
+class ArchiveMetrics:
+    """Made once per process."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.rows = Counter("tickwire_archive_rows", "Rows written into parts", registry=registry)
+        self.parts = Counter("tickwire_archive_parts", "Parts of open days written", registry=registry)
+        self.failed = Counter(
+            "tickwire_archive_failed_writes", "Writes that the root did not take, and are repeated", registry=registry
+        )
+        self.days = Counter("tickwire_archive_days", "Days certified, by condition", ["condition"], registry=registry)
+        self.unclosed = Counter(
+            "tickwire_archive_failed_days", "Attempts to certify a day that failed", registry=registry
+        )
+        self.removed = Counter("tickwire_archive_removed_days", "Days removed by retention", registry=registry)
+        self.writes = Histogram(
+            "tickwire_archive_write_seconds", "Time to write a part", buckets=SECONDS, registry=registry
+        )

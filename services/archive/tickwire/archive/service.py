@@ -1,0 +1,126 @@
+"""The archive: what is on the tape, in Parquet files, each trade exactly once, each day with a certificate.
+
+| subject | direction | what |
+|---|---|---|
+| `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks: the days of a feed, from the files |
+| `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
+| `$KV.ARCHIVE.<stream>` | reads, publishes | how far each stream is archived, see checkpoint.py |
+| `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, see day_closing.py |
+| `$KV.LEASES.archive.>` | leases | the owner of each stream |
+
+Each stream of the tape is archived by the instance that holds its lease. Any instance answers any request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from prometheus_client.core import Metric
+
+from tickwire.archive import days_reply
+from tickwire.archive.metrics import ArchiveMetrics
+from tickwire.archive.stream_archive import StreamArchive
+from tickwire.archive_files.root import Root, open_root
+from tickwire.bus import streams
+from tickwire.bus.broker_identity import broker_unchanged
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Leases, open_leases
+from tickwire.bus.service import Call, Endpoint, serve
+from tickwire.bus.stream_depth import StreamDepth
+from tickwire.errors import ConfigError, StorageError
+from tickwire.model.messages.archiving import DaysRequest
+from tickwire.observe import logs
+from tickwire.observe.metrics import Metrics, gauge
+from tickwire.process import lifecycle
+from tickwire.settings import ArchiveSettings, Settings
+from tickwire.tape.layout import layout_of
+
+log = logs.get(__name__)
+
+SERVICE = "archive"
+CHECK_S = 60.0
+"""How often it is checked whether the root takes files: with nothing to write that would not show."""
+
+
+async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: asyncio.Event, metrics: Metrics) -> None:
+    """Run one instance of the archive until `stop`. Raises ConfigError."""
+    if settings.archive.root is None:
+        raise ConfigError("archive.root is not set", 'name a folder or an object store: archive.root = "archive"')
+    root = open_root(settings.archive.root)
+    await streams.declare_archive(bus.jetstream, settings.nats.replicas)
+    partitions = (await layout_of(bus)).partitions
+    names = [f"{streams.TRADES}-{number}" for number in range(partitions)]
+    archive = Archive(bus, root, names, settings.archive, ArchiveMetrics(metrics.registry))
+    async with (
+        broker_unchanged(bus, streams.names_of_archive(), metrics),
+        open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,
+        asyncio.TaskGroup() as beside,
+    ):
+        watching = [beside.create_task(archive.watch_root())]
+        watching += [beside.create_task(archive.watch_depth(each)) for each in archive.streams]
+        with metrics.reading(archive.measured), metrics.ready.checked("storage", archive.trouble):
+            endpoint = Endpoint("archive.days", DaysRequest, archive.answer_days, concurrent=4)
+            async with serve(bus, SERVICE, [endpoint], instance=instance, metrics=metrics):
+                log.info("serving", root=root.url, streams=len(names))
+                await archive.hold(leases, stop)
+        for each in watching:
+            each.cancel()
+    log.info("archive has stopped")
+
+
+class Archive:
+    """One instance: the streams that it archives, and the requests that it answers."""
+
+    def __init__(
+        self, bus: Bus, root: Root, names: Iterable[str], settings: ArchiveSettings, metrics: ArchiveMetrics
+    ) -> None:
+        self.streams = [StreamArchive(bus, root, name, settings, metrics) for name in names]
+        self._root = root
+        self._unreachable: StorageError | None = None
+        self._depth = StreamDepth("tickwire_archive_pending_messages", "Messages of the tape that are in no file yet")
+
+    async def hold(self, leases: Leases, stop: asyncio.Event) -> None:
+        """Contend for the lease of each stream until `stop`."""
+        async with asyncio.TaskGroup() as group:
+            for each in self.streams:
+                group.create_task(leases.hold(each.stream, each.own, stop, stream=each.stream))
+
+    def measured(self) -> Iterable[Metric]:
+        """Gauges: rows that wait in memory, messages that wait on the tape."""
+        waiting = sum(each.waiting for each in self.streams)
+        yield gauge("tickwire_archive_waiting_rows", "Rows in memory that are in no file yet", waiting)
+        yield from self._depth.collect()
+
+    def trouble(self) -> str | None:
+        """Why the root cannot be written at present; None if it can."""
+        troubles = [self._unreachable, *(each.trouble for each in self.streams)]
+        return next((str(each) for each in troubles if each is not None), None)
+
+    async def answer_days(self, request: DaysRequest, call: Call) -> None:
+        """Reply to `archive.days`."""
+        chunks = days_reply.chunks(self._root, request)
+        # Listing a store and reading certificates takes seconds.
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(chunk)
+
+    async def watch_root(self) -> None:
+        """Check now and then whether the root takes files, until cancelled."""
+        while True:
+            try:
+                await asyncio.to_thread(self._root.check)
+            except StorageError as error:
+                if self._unreachable is None:
+                    log.warning("the archive's root does not take files", root=self._root.url, reason=str(error))
+                self._unreachable = error
+            else:
+                if self._unreachable is not None:
+                    log.info("the archive's root takes files again", root=self._root.url)
+                self._unreachable = None
+            await asyncio.sleep(CHECK_S if self._unreachable is None else CHECK_S / 10)
+
+    async def watch_depth(self, archive: StreamArchive) -> None:
+        """Keep the number of messages that wait of a stream current while it is archived here, until cancelled."""
+        while True:
+            await archive.owning.wait()
+            await lifecycle.until_stopped(archive.released, self._depth.watch(archive.stream, archive.pending))

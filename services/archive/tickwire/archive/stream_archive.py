@@ -1,0 +1,197 @@
+"""Archives one stream of the tape while this instance holds its lease: rounds into parts, ended days into one file.
+
+| subject | direction | what |
+|---|---|---|
+| `tape.trade.<p>.<exchange>.<token>` (stream TRADES-<p>) | reads | Trades, from the checkpoint on |
+| `$KV.ARCHIVE.<stream>` | reads, publishes | see checkpoint.py |
+| `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate of each day, see day_closing.py |
+
+A round is announced, written, and completed, one after the other. So at any moment a process may die, or be suspended
+for as long as it likes: the messages of a round are in the same files whoever writes them, and no other round is begun.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from functools import partial
+
+import nats.errors
+
+from tickwire.archive.checkpoint import Archived, Checkpoint, take_over
+from tickwire.archive.day_closing import DayClosing
+from tickwire.archive.metrics import ArchiveMetrics
+from tickwire.archive.rounds import Round, TapeEntry
+from tickwire.archive.storage import Storage
+from tickwire.archive.stream_feeds import StreamFeeds
+from tickwire.archive.tape_queue import TapeQueue, reading
+from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.parts import Part, write_part
+from tickwire.archive_files.root import Root
+from tickwire.bus.connection import Bus
+from tickwire.bus.leases import Lease
+from tickwire.bus.requests import until_answered
+from tickwire.errors import BrokerUnavailable, Fenced, StorageError
+from tickwire.observe import logs
+from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.settings import ArchiveSettings
+from tickwire.tape.layout import layout_of
+
+log = logs.get(__name__)
+
+
+class StreamArchive:
+    """The archive of one stream, on this instance."""
+
+    def __init__(self, bus: Bus, root: Root, stream: str, settings: ArchiveSettings, metrics: ArchiveMetrics) -> None:
+        self.stream = stream
+        self.waiting = 0
+        """Rows in memory that are in no file yet."""
+        self._bus = bus
+        self._root = root
+        self._settings = settings
+        self._metrics = metrics
+        self._storage: Storage | None = None
+        self.owning = asyncio.Event()
+        """Set while this instance archives the stream."""
+        self.released = asyncio.Event()
+        """Set while it does not."""
+        self.released.set()
+        self._done = 0
+        self._released = Episode(log, "the stream is released", quiet_s=QUIET_S, stream=stream)
+
+    @property
+    def trouble(self) -> StorageError | None:
+        """Why nothing can be written at present; None otherwise."""
+        return self._storage.trouble if self._storage else None
+
+    async def pending(self) -> int:
+        """How many messages of the stream are in no file yet, by the broker's count. Raises nats-py's errors."""
+        state = (await self._bus.jetstream.stream_info(self.stream)).state
+        return max(0, state.last_seq - max(self._done, state.first_seq - 1))
+
+    async def own(self, lease: Lease) -> None:
+        """Archive the stream until `lease.stop`; then finish the present round."""
+        self._storage = storage = Storage(self.stream, self._metrics)
+        try:
+            await storage.retry(lease.stop, self._root.check)
+            partitions = (await layout_of(self._bus)).partitions
+            stream = StreamFeeds(self._root, self.stream, partitions)
+            closing = DayClosing(self._bus, stream, storage, self._settings, self._metrics)
+
+            async def files(created: int) -> Archived:
+                return await storage.retry(lease.stop, partial(stream.archived, created))
+
+            checkpoint = await take_over(self._bus, self.stream, lease, files)
+            async with reading(self._bus, self.stream, checkpoint.done) as queue:
+                await self._archive(lease, checkpoint, queue, closing)
+        except (Fenced, StorageError, BrokerUnavailable) as error:
+            # What was not written is read from the tape again.
+            self._released.occurs(reason=str(error))
+        except nats.errors.Error as error:
+            self._released.occurs(reason=repr(error))
+        finally:
+            storage.close()
+            self._storage, self.waiting = None, 0
+            self.owning.clear()
+            self.released.set()
+
+    async def _first_sequence(self) -> int:
+        """The sequence of the oldest message of the stream; of the next one if it is empty. Waits for the broker."""
+        read = partial(self._bus.jetstream.stream_info, self.stream)
+        return (await until_answered(read, f"stream {self.stream}")).state.first_seq
+
+    async def _archive(self, lease: Lease, checkpoint: Checkpoint, queue: TapeQueue, closing: DayClosing) -> None:
+        self._done = checkpoint.done
+        self.released.clear()
+        self.owning.set()
+        if (end := checkpoint.unfinished) is not None:
+            log.info("a round that was begun is written again", stream=self.stream, after=checkpoint.done, until=end)
+            await self._one_round(checkpoint, queue, lease, closing, end)
+        found = False
+        while not lease.stop.is_set():
+            found = found or await closing.find_open(checkpoint.done)
+            await closing.close_due(checkpoint.confirm, lease.stop)
+            await self._one_round(checkpoint, queue, lease, closing)
+
+    async def _one_round(
+        self, checkpoint: Checkpoint, queue: TapeQueue, lease: Lease, closing: DayClosing, end: int | None = None
+    ) -> None:
+        """Take the messages of a round, and write it. A round that was begun by another owner ends at `end`."""
+        round_ = Round(checkpoint.generation, checkpoint.done, self._settings.part_rows, end)
+        if end is None or await self._first_sequence() <= end:
+            await self._fill(round_, queue, lease)
+        else:
+            # Nothing of it is on the tape any more.
+            round_.last = end
+        if round_.end is None or round_.is_full:
+            await self._write(round_, checkpoint, lease, closing)
+
+    async def _fill(self, round_: Round, queue: TapeQueue, lease: Lease) -> None:
+        """Take messages until the round is complete, `part_minutes` have passed, or the lease is to be given up."""
+        assert self._storage is not None
+        # A round that was begun has no other end than its own.
+        minutes = self._settings.part_minutes if round_.end is None else math.inf
+        deadline = time.monotonic() + minutes * 60
+        while not lease.stop.is_set():
+            queue.received.clear()
+            if batch := queue.batch():
+                left = await self._storage.run(partial(_taken, round_, batch))
+                queue.put_back(left)
+                self.waiting = round_.parts.rows
+                if left:
+                    return
+                continue
+            if round_.is_full or time.monotonic() >= deadline:
+                return
+            seconds = None if round_.end is not None else deadline - time.monotonic()
+            await _first_of(seconds, queue.received, lease.stop)
+
+    async def _write(self, round_: Round, checkpoint: Checkpoint, lease: Lease, closing: DayClosing) -> None:
+        storage, again = self._storage, round_.end is not None
+        assert storage is not None
+        for each in round_.unreadable:
+            self._bus.undecodable.skip(each.entry.subject, each.entry.data, each.error, sequence=each.entry.sequence)
+        if round_.last == round_.done:
+            return
+        parts = await storage.run(lambda: list(round_.parts.parts(round_.last)))
+        if parts and not again:
+            await checkpoint.announce(round_.last)
+        for part in parts:
+            began = time.monotonic()
+            await storage.retry(lease.stop, partial(_write_once if again else write_part, self._root, part))
+            self._metrics.writes.observe(time.monotonic() - began)
+            self._metrics.parts.inc()
+            self._metrics.rows.inc(part.rows.num_rows)
+        await checkpoint.complete(round_.last)
+        self._done, self.waiting = round_.last, 0
+        for part in parts:
+            closing.days.written(part.day)
+        for feed, until in round_.until.items():
+            closing.days.declared(ArchivedFeed(feed.kind, feed.exchange, feed.symbol), until)
+
+
+def _taken(round_: Round, batch: list[TapeEntry]) -> list[TapeEntry]:
+    """Take messages into a round; returns those that belong to a later one."""
+    for number, entry in enumerate(batch):
+        if not round_.take(entry):
+            return batch[number:]
+    return []
+
+
+def _write_once(root: Root, part: Part) -> None:
+    """Write a part unless it is there: then it is whole, and messages of it may have expired meanwhile."""
+    if part.meta.covered[0].part not in root.names(part.day.folder):
+        write_part(root, part)
+
+
+async def _first_of(seconds: float | None, *events: asyncio.Event) -> None:
+    """Wait for the first of some events, at most `seconds` (None: without a limit)."""
+    waiters = [asyncio.ensure_future(event.wait()) for event in events]
+    timeout = None if seconds is None else max(0.0, seconds)
+    try:
+        await asyncio.wait(waiters, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for waiter in waiters:
+            waiter.cancel()

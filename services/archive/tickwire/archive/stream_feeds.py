@@ -1,0 +1,83 @@
+"""What the archive's files have of one stream of the tape. All of it blocks: call it in a thread."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
+
+from tickwire.archive.checkpoint import Archived
+from tickwire.archive_files import days
+from tickwire.archive_files.layout import CERTIFICATE, ArchivedFeed, feed_of_folder, sequences_of
+from tickwire.archive_files.reading import list_day
+from tickwire.archive_files.root import Root
+from tickwire.errors import BadRequest
+from tickwire.model.subjects import tape_partition_of
+
+KIND = "trade"
+OPEN_DAYS = 40
+"""Days with files of each feed, the newest ones, that may have been left open."""
+COVERED_DAYS = 3
+"""Likewise, that may have the newest messages of the stream."""
+
+
+class LeftOpen(NamedTuple):
+    """Days of a feed that are not closed, and its newest day with files."""
+
+    feed: ArchivedFeed
+    pending: list[date]
+    newest: date
+
+
+class StreamFeeds:
+    """The feeds of a stream, one of `partitions`, that have files below a root."""
+
+    def __init__(self, root: Root, stream: str, partitions: int) -> None:
+        self.root = root
+        self.stream = stream
+        self._number = int(stream.rpartition("-")[2])
+        self._partitions = partitions
+
+    def archived(self, created: int) -> Archived:
+        """How far the stream that was created at `created` (ms) is in files. Raises StorageError."""
+        newest = Archived()
+        for feed in self._feeds():
+            for each in days.dates_of(self.root, feed)[-COVERED_DAYS:]:
+                for meta in list_day(self.root, feed.on(each)).metas:
+                    for covered in meta.covered:
+                        if covered.generation >= created:
+                            newest = max(newest, Archived(covered.generation, covered.last))
+        return newest
+
+    def left_open(self) -> list[LeftOpen]:
+        """For each feed the days that have parts, or no certificate. Raises StorageError."""
+        found = []
+        for feed in self._feeds():
+            dates = days.dates_of(self.root, feed)
+            pending = [each for each in dates[-OPEN_DAYS:] if self._is_open(feed, each)]
+            if dates:
+                found.append(LeftOpen(feed, pending, dates[-1]))
+        return found
+
+    def _is_open(self, feed: ArchivedFeed, day: date) -> bool:
+        names = self.root.names(feed.on(day).folder)
+        return CERTIFICATE not in names or any(map(sequences_of, names))
+
+    def _feeds(self) -> list[ArchivedFeed]:
+        return [
+            each
+            for each in feeds_of(self.root)
+            if tape_partition_of(each.exchange, each.symbol, self._partitions) == self._number
+        ]
+
+
+def feeds_of(root: Root) -> list[ArchivedFeed]:
+    """Every feed with files. Raises StorageError."""
+    found = []
+    for exchange in root.names(KIND):
+        for symbol in root.names(f"{KIND}/{exchange}"):
+            try:
+                found.append(feed_of_folder(f"{KIND}/{exchange}/{symbol}"))
+            except BadRequest:
+                # A folder of somebody else's.
+                continue
+    return found

@@ -1,0 +1,124 @@
+"""A tape that a test writes for an archive, and what its files have of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from archive.archive_process import PARTITIONS
+from tickwire.bus.connection import Bus
+from tickwire.model import messages
+from tickwire.model.feeds import Feed, Gap, Trade, Trades
+from tickwire.model.feeds.layout import TapeLayout
+from tickwire.model.subjects import token
+
+DAY = 86_400_000
+START = 1_790_000_000_000 // DAY * DAY - DAY // 2
+"""Noon of a day in September 2026."""
+SYMBOLS = ("BTC/USDT", "ETH/USDT", "SOL/USDT", "XRP/USDT")
+Row = tuple[str, int, int, str, float, float, str, int]
+
+
+class Tape:
+    """Puts trades on the tape as streamers do: each message names the one before it of its feed."""
+
+    def __init__(self, bus: Bus, partitions: int = PARTITIONS) -> None:
+        self.bus = bus
+        self.rows: dict[str, list[Row]] = defaultdict(list)
+        """What the files should have, by symbol."""
+        self.at = START
+        self._place = TapeLayout(partitions).place_of
+        self._last: dict[str, int] = defaultdict(int)
+        self._number = 0
+        self._draw = random.Random(7)
+
+    async def write(self, symbol: str, count: int, gap: Gap | None = None, until: int | None = None) -> int:
+        """So many trades in one message, some in the same millisecond; its sequence."""
+        trades = []
+        for _ in range(count):
+            self._number += 1
+            self.at += self._draw.choice([0, 0, 1, 900])
+            side = self._draw.choice(["buy", "sell", None])
+            price, amount = round(self._draw.uniform(1, 70_000), 2), round(10 ** self._draw.uniform(-3, 4), 3)
+            trades.append(Trade(id=str(self._number), timestamp=self.at, side=side, price=price, amount=amount))  # type: ignore[arg-type]
+        message = Trades(
+            exchange="binance",
+            symbol=symbol,
+            trades=trades,
+            received=self.at + 5,
+            source=self._draw.choice(["live", "rest"]),
+            gap=gap,
+            until=self.at if until is None else until,
+        )
+        subject = self._place(Feed("trade", "binance", symbol)).subject
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(self._last[symbol])}
+        ack = await self.bus.jetstream.publish(subject, messages.encode(message), headers=headers)
+        self._last[symbol] = ack.seq
+        self.rows[symbol] += [
+            (t.id or "", t.timestamp, message.received, t.side or "", t.price, t.amount, message.source, ack.seq)
+            for t in trades
+        ]
+        sequence: int = ack.seq
+        return sequence
+
+    async def go_on(self, until: Callable[[], bool], *, step: int, pause_s: float = 0.05) -> None:
+        """Write messages of all symbols in turn; the exchange's time goes on by `step` ms with each."""
+        while not until():
+            for symbol in SYMBOLS:
+                self.at += step
+                await self.write(symbol, self._draw.randrange(1, 40))
+            await asyncio.sleep(pause_s)
+
+    async def end_day(self) -> None:
+        """Declare every feed complete at the beginning of the next day but one."""
+        self.at = (self.at // DAY + 1) * DAY
+        for symbol in SYMBOLS:
+            await self.write(symbol, 0, until=self.at)
+
+
+def folder(root: Path, symbol: str) -> Path:
+    return root / "trade" / "exchange=binance" / f"symbol={token(symbol)}"
+
+
+def rows_of(root: Path, symbol: str, names: str = "*.parquet") -> list[Row]:
+    """The rows of all files of a feed, day after day, read by pyarrow alone."""
+    found: list[Row] = []
+    for path in sorted(folder(root, symbol).glob(f"date=*/{names}")):
+        table = pq.ParquetFile(path).read().to_pydict()
+        found += [
+            (str(row["id"]), _ms(row["timestamp"]), _ms(row["received"]), row["side"] or "", row["price"],
+             row["amount"], row["source"], row["sequence"])
+            for row in (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True))
+        ]  # fmt: skip
+    return found
+
+
+def _ms(moment: Any) -> int:
+    return round(moment.timestamp() * 1000)
+
+
+def certificates(root: Path, symbol: str) -> dict[str, dict[str, Any]]:
+    """The certificates of a feed, by the name of the day's folder."""
+    return {
+        path.parent.name: json.loads(path.read_text()) for path in sorted(folder(root, symbol).glob("date=*/day.json"))
+    }
+
+
+def open_days(root: Path) -> list[Path]:
+    """Days that have parts, or no certificate."""
+    dates = [each for symbol in SYMBOLS for each in folder(root, symbol).glob("date=*")]
+    return [each for each in dates if list(each.glob("part-*")) or not (each / "day.json").exists()]
+
+
+async def until_archived(root: Path, tape: Tape, timeout_s: float = 60) -> None:
+    """Wait until the files have all of the tape in closed days; looked at again, because folders announce nothing."""
+    async with asyncio.timeout(timeout_s):
+        while open_days(root) or any(len(rows_of(root, each)) < len(tape.rows[each]) for each in tape.rows):
+            await asyncio.sleep(0.2)
