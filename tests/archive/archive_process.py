@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 from tickwire.archive import service
@@ -70,7 +71,10 @@ def main() -> None:
             os._exit(live(configured, instance))
         signal.signal(signal.SIGTERM, end)
         print(child, flush=True)
-        os.waitpid(child, 0)
+        _, status = os.waitpid(child, 0)
+        if not os.WIFSIGNALED(status):
+            # It could not start: the broker may be away.
+            time.sleep(0.2)
 
 
 if __name__ == "__main__":

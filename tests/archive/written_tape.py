@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import time
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -33,11 +34,16 @@ class Tape:
         self.bus = bus
         self.rows: dict[str, list[Row]] = defaultdict(list)
         """What the files should have, by symbol."""
-        self.at = START
+        self.at = self.begun = START
+        """The exchange's time, and when it began."""
         self._place = TapeLayout(partitions).place_of
         self._last: dict[str, int] = defaultdict(int)
         self._number = 0
         self._draw = random.Random(7)
+
+    def continues(self, before: Tape) -> None:
+        """Go on where another connection has stopped writing."""
+        self.rows, self._last, self._number = before.rows, before._last, before._number
 
     async def write(self, symbol: str, count: int, gap: Gap | None = None, until: int | None = None) -> int:
         """So many trades in one message, some in the same millisecond; its sequence."""
@@ -77,9 +83,9 @@ class Tape:
             await asyncio.sleep(pause_s)
 
     async def end_day(self) -> None:
-        """Declare every feed complete at the beginning of the next day but one."""
+        """Declare every feed complete at the end of the present day."""
         self.at = (self.at // DAY + 1) * DAY
-        for symbol in SYMBOLS:
+        for symbol in list(self.rows):
             await self.write(symbol, 0, until=self.at)
 
 
@@ -101,7 +107,8 @@ def rows_of(root: Path, symbol: str, names: str = "*.parquet") -> list[Row]:
 
 
 def _ms(moment: Any) -> int:
-    return round(moment.timestamp() * 1000)
+    milliseconds: int = round(moment.timestamp() * 1000)
+    return milliseconds
 
 
 def certificates(root: Path, symbol: str) -> dict[str, dict[str, Any]]:
@@ -117,8 +124,9 @@ def open_days(root: Path) -> list[Path]:
     return [each for each in dates if list(each.glob("part-*")) or not (each / "day.json").exists()]
 
 
-async def until_archived(root: Path, tape: Tape, timeout_s: float = 60) -> None:
+async def until_archived(root: Path, tape: Tape, timeout_s: float = 100) -> None:
     """Wait until the files have all of the tape in closed days; looked at again, because folders announce nothing."""
-    async with asyncio.timeout(timeout_s):
-        while open_days(root) or any(len(rows_of(root, each)) < len(tape.rows[each]) for each in tape.rows):
-            await asyncio.sleep(0.2)
+    deadline = time.monotonic() + timeout_s
+    while left := open_days(root) or [each for each in tape.rows if len(rows_of(root, each)) < len(tape.rows[each])]:
+        assert time.monotonic() < deadline, [(each, list(each.iterdir())) for each in left if isinstance(each, Path)]
+        await asyncio.sleep(0.2)

@@ -172,6 +172,7 @@ def test_every_stream_has_its_subjects_and_republished_ones_in_the_document(docu
         if config.republish is not None:
             assert covered(config.republish.dest or ""), config.republish.dest
     assert covered("$KV.SINK.>")
+    assert covered("$KV.ARCHIVE.TRADES-0")
 
 
 async def test_the_document_has_exactly_the_endpoints_that_services_answer(
@@ -183,7 +184,8 @@ async def test_the_document_has_exactly_the_endpoints_that_services_answer(
         if each["action"] == "receive"
     }
     sink = '[sink]\nurl = "http://127.0.0.1:1"\nversion = 1\n'
-    services = ("cache", "fetcher", "streamer", "sink")
+    sink += f'[archive]\nroot = "{tmp_path / "archive"}"\n'
+    services = ("cache", "fetcher", "streamer", "sink", "archive")
     async with (
         running_simulator() as simulator,
         pipeline(broker, simulator, tmp_path, services, CONFIG + sink) as line,

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from tickwire.cli.commands import candles, feeds, inspection, jobs, processes
+from tickwire.cli.commands import archive, candles, feeds, inspection, jobs, processes
 from tickwire.cli.options import GROUP
 from tickwire.cli.output import encoding
 from tickwire.process import imports, optional_packages
@@ -30,6 +30,7 @@ for group in (processes, inspection, feeds):
     app.add_typer(group.app)
 app.add_typer(candles.app, name="candles")
 app.add_typer(jobs.app, name="jobs")
+app.add_typer(archive.app, name="archive")
 candles.app.command("cancel", hidden=True)(jobs.cancel)
 
 

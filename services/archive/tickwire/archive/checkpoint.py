@@ -17,6 +17,7 @@ from typing import NamedTuple
 import msgspec
 from nats.js.api import StreamInfo
 
+from tickwire.archive.rounds import Position
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.fenced_entries import FencedEntries
@@ -50,11 +51,12 @@ def taken_over(
         # Sequences that are in the names of files are used again.
         generation = max(now, entry.generation + 1)
         lost = f"the stream has lost messages {last + 1} to {entry.done}, which are archived"
-        return ArchiveCheckpoint(stream=created, generation=generation, done=last, writing=last), lost
+        return msgspec.structs.replace(entry, generation=generation, done=last, writing=last), lost
     if files.done:
         done = min(files.done, last)
         generation = files.generation if files.done <= last else max(now, files.generation + 1)
-        found = ArchiveCheckpoint(stream=created, generation=generation, done=done, writing=done)
+        # What was read before is not known: each feed is followed anew.
+        found = ArchiveCheckpoint(stream=created, generation=generation, done=done, writing=done, begin=done + 1)
         return found, "there was no checkpoint; files show how far the stream is archived"
     return ArchiveCheckpoint(stream=created, generation=created), ""
 
@@ -68,9 +70,10 @@ class Checkpoint:
         self._entry = entry
 
     @property
-    def generation(self) -> int:
-        """Part of the names of parts."""
-        return self._entry.generation
+    def position(self) -> Position:
+        """How far the stream is archived."""
+        entry = self._entry
+        return Position(entry.generation, entry.done, entry.begin, tuple(entry.holes))
 
     @property
     def done(self) -> int:
@@ -86,9 +89,10 @@ class Checkpoint:
         """Announce that the messages after `done` up to `last` are being written. Raises Fenced."""
         await self._save(writing=last)
 
-    async def complete(self, last: int) -> None:
-        """Messages up to `last` are in files. Raises Fenced."""
-        await self._save(done=last, writing=last)
+    async def complete(self, position: Position) -> None:
+        """The stream is archived up to a position. Raises Fenced."""
+        done = position.done
+        await self._save(done=done, writing=done, begin=position.begin, holes=list(position.holes))
 
     async def confirm(self) -> None:
         """Return when the broker confirms that no other owner has saved. Raises Fenced."""

@@ -1,8 +1,10 @@
 """Rounds: which consecutive messages of a stream are written together. Pure.
 
 A round is the messages after `done` up to `last`. Its files depend on these messages alone, so whoever writes it again,
-because its writer died, writes the same. It ends when it has enough rows, and before a message that follows one which
-expired unread: the next round notes that as a gap.
+because its writer died, writes the same.
+
+A message names the one before it of its feed. If that one was read, the feed is followed without a break. If it expired
+unread, messages are missing; if it is older than all that was ever read of the stream, following the feed begins here.
 """
 
 from __future__ import annotations
@@ -15,6 +17,8 @@ from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
 from tickwire.model.feeds.names import feed_of
 
+MOST_HOLES = 100
+"""Older ones are forgotten. One more comes each time that the archive was stopped for longer than the tape keeps."""
 UNREADABLE = "a message of the tape cannot be read"
 HANDOVER = "tape.handover."
 """Before the subjects of messages of owners of a partition, which are of no feed."""
@@ -41,18 +45,33 @@ class Unreadable(msgspec.Struct, frozen=True):
     error: BadRequest
 
 
+class Position(msgspec.Struct, frozen=True):
+    """How far a stream is archived.
+
+    `generation` is in the names of parts. Messages `begin` to `done` are in files, but for those in `holes` (first and
+    last sequence of each), which expired unread. Nothing was read yet if `done` is 0.
+    """
+
+    generation: int
+    done: int = 0
+    begin: int = 0
+    holes: tuple[tuple[int, int], ...] = ()
+
+
 class Round:
-    """A round in the making.
+    """A round in the making, after `position`.
 
     `most` rows end it. With `end` it is written again: it has the messages up to `end`, whatever they are.
     """
 
-    def __init__(self, generation: int, done: int, most: int, end: int | None = None) -> None:
-        self.done = done
-        self.last = done
+    def __init__(self, position: Position, most: int, end: int | None = None) -> None:
+        self.done = position.done
+        self.last = position.done
         """The last message taken; `done` before the first."""
         self.end = end
-        self.parts = PartRows(generation, done)
+        self.begin = position.begin
+        self.holes = list(position.holes)
+        self.parts = PartRows(position.generation, position.done)
         self.until: dict[Feed, int] = {}
         """For each feed that declared it: every trade before (ms) is in this round, in an earlier one, or in a gap."""
         self.unreadable: list[Unreadable] = []
@@ -69,10 +88,14 @@ class Round:
         """Take a message in; False if it belongs to a later round, and this one is complete."""
         if self.end is not None:
             if entry.sequence > self.end:
-                self.last = self.end
+                self.skip_to_end()
                 return False
-        elif self.is_full or (self.last > self.done and (entry.previous or 0) > self.last):
+        elif self.is_full:
             return False
+        if not self.last:
+            self.begin = entry.sequence
+        elif entry.sequence > self.last + 1:
+            self._add_hole(self.last + 1, entry.sequence - 1)
         before = self._seen.get(entry.subject)
         self.last = entry.sequence
         if entry.subject.startswith(HANDOVER):
@@ -85,12 +108,31 @@ class Round:
             return True
         message = self._decoded(entry, feed)
         if before is not None and entry.previous is not None and entry.previous != before:
-            # Only in a round that is written again: messages in its middle have expired meanwhile.
             message = msgspec.structs.replace(message, gap=_before(message, EXPIRED))
-        self.parts.append(message, entry.sequence, entry.previous)
+        self.parts.append(message, entry.sequence, self._followed(entry.previous))
         if message.until is not None:
             self.until[feed] = max(message.until, self.until.get(feed, 0))
         return True
+
+    def skip_to_end(self) -> None:
+        """Messages up to the end have expired."""
+        assert self.end is not None
+        if self.last < self.end:
+            self._add_hole(self.last + 1, self.end)
+            self.last = self.end
+
+    def position(self, generation: int) -> Position:
+        """The position once this round is in files."""
+        return Position(generation, self.last, self.begin, tuple(self.holes))
+
+    def _add_hole(self, first: int, last: int) -> None:
+        self.holes = [*self.holes, (first, last)][-MOST_HOLES:]
+
+    def _followed(self, previous: int | None) -> int | None:
+        """The message before one of its feed if it was read; 0 if it is older than all that was; None if it expired."""
+        if previous is None or any(first <= previous <= last for first, last in self.holes):
+            return None
+        return 0 if previous < self.begin else previous
 
     def _decoded(self, entry: TapeEntry, feed: Feed) -> Trades:
         """The message; one that cannot be read is a gap."""

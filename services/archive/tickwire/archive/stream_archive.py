@@ -119,12 +119,11 @@ class StreamArchive:
         self, checkpoint: Checkpoint, queue: TapeQueue, lease: Lease, closing: DayClosing, end: int | None = None
     ) -> None:
         """Take the messages of a round, and write it. A round that was begun by another owner ends at `end`."""
-        round_ = Round(checkpoint.generation, checkpoint.done, self._settings.part_rows, end)
+        round_ = Round(checkpoint.position, self._settings.part_rows, end)
         if end is None or await self._first_sequence() <= end:
             await self._fill(round_, queue, lease)
         else:
-            # Nothing of it is on the tape any more.
-            round_.last = end
+            round_.skip_to_end()
         if round_.end is None or round_.is_full:
             await self._write(round_, checkpoint, lease, closing)
 
@@ -164,7 +163,7 @@ class StreamArchive:
             self._metrics.writes.observe(time.monotonic() - began)
             self._metrics.parts.inc()
             self._metrics.rows.inc(part.rows.num_rows)
-        await checkpoint.complete(round_.last)
+        await checkpoint.complete(round_.position(checkpoint.position.generation))
         self._done, self.waiting = round_.last, 0
         for part in parts:
             closing.days.written(part.day)

@@ -35,11 +35,14 @@ class ArchiveCheckpoint(Struct, frozen=True, kw_only=True):
 
     Messages up to `done` are in files; those up to `writing` may be: they are written again with the same content.
     `stream` is when the stream was created (ms); `generation` is in the names of its parts, and is the same unless the
-    stream has lost messages at its end. `owner` is who saved last, `<instance> <epoch>`.
+    stream has lost messages at its end. `begin` is the first message that was read; `holes` are first and last sequence
+    of messages behind it that expired unread. `owner` is who saved last, `<instance> <epoch>`.
     """
 
     stream: Time = 0
     generation: Time = 0
     done: Sequence = 0
     writing: Sequence = 0
+    begin: Sequence = 0
+    holes: list[tuple[Sequence, Sequence]] = field(default_factory=list)
     owner: Name = ""

@@ -1,0 +1,121 @@
+"""`tickwire archive days`: a calendar of the archived days of a feed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import aclosing
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from rich.text import Text
+
+from tickwire.bus.connection import Bus
+from tickwire.cli import arguments
+from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.output import render
+from tickwire.cli.output.fitting_table import FittingTable
+from tickwire.model import messages, subjects
+from tickwire.model.messages import ArchivedDays, Certificate, DaysRequest
+from tickwire.model.times import now_ms
+from tickwire.process.lifecycle import Exit
+
+STYLES = {"complete": "green", "gaps": "yellow", "partial": "yellow", "missing": "red", "open": "cyan"}
+GAPS_SHOWN = 20
+ANSWER_S = 120.0
+"""An object store may take long to list years of days."""
+
+
+class DaysOptions(NamedTuple):
+    """Which days are shown, as typed."""
+
+    exchange: str
+    symbol: str
+    since: str | None = None
+    until: str | None = None
+
+
+async def days(stop: asyncio.Event, config: Path | None, options: DaysOptions, json: bool) -> int:
+    """Print the days of a feed of trades."""
+    start, end = arguments.span(options.since, options.until, now_ms())
+    subjects.exchange_name(options.exchange)
+    subjects.token(options.symbol)
+    request = DaysRequest(exchange=options.exchange, symbol=options.symbol, since=start, until=end)
+    async with connected(settings_of(config), stop) as bus:
+        found = await read_days(bus, request)
+    if json:
+        render.as_json({"days": found})
+        return Exit.OK
+    if not found:
+        render.remark("no day of that range is archived; leave out --since and --until to see all")
+        return Exit.OK
+    console = render.out()
+    console.print(calendar(found))
+    for line in gap_lines(found):
+        console.print(line, markup=False)
+    console.print(summary(found), markup=False)
+    return Exit.OK
+
+
+async def read_days(bus: Bus, request: DaysRequest) -> list[Certificate]:
+    """Request the days of a feed; waits for an absent archive. Raises NotArchived."""
+    decode = partial(messages.decode, kind=ArchivedDays)
+    found: list[Certificate] = []
+    async with aclosing(
+        bus.service_wait.items(lambda: bus.request_chunks("archive.days", request, decode, timeout_s=ANSWER_S))
+    ) as parts:
+        async for part in parts:
+            found += part.days
+    return found
+
+
+def calendar(found: Sequence[Certificate]) -> FittingTable:
+    """Return a table with a row for each day; missing days in a row have one together."""
+    columns = ("date", "condition", "rows", "by rest", "gaps", "watched", "size")
+    right = ("rows", "by rest", "gaps", "watched", "size")
+    table = FittingTable("", columns, right=right, least=("size", "by rest", "watched", "gaps"), hint=True)
+    for _, group in groupby(enumerate(found), key=_run):
+        run = [day for _, day in group]
+        first, last = run[0], run[-1]
+        date = first.date if len(run) == 1 else f"{first.date} to {last.date[5:]}"
+        condition = Text(first.condition, STYLES.get(first.condition, ""))
+        if first.condition == "missing":
+            table.add_row(date, condition)
+        else:
+            watched = sum(each.until - each.since for each in first.watched)
+            table.add_row(
+                date,
+                condition,
+                f"{first.rows:,}",
+                f"{first.rest:,}",
+                str(len(first.gaps) or ""),
+                f"{watched / 86_400_000:.1%}",
+                render.size(first.bytes) if first.bytes else "-",
+            )
+    return table
+
+
+def _run(numbered: tuple[int, Certificate]) -> object:
+    """The same for missing days in a row."""
+    number, day = numbered
+    return "missing" if day.condition == "missing" else number
+
+
+def gap_lines(found: Sequence[Certificate]) -> Iterator[str]:
+    """Return a line for each gap, of the first ones."""
+    gaps = [(day, gap) for day in found for gap in day.gaps]
+    for day, gap in gaps[:GAPS_SHOWN]:
+        since = "?" if gap.since is None else render.clock(max(0, gap.since))
+        until = "?" if gap.until is None else render.clock(gap.until)
+        yield f"{day.date} {since} to {until}: {gap.reason or 'trades are missing'}"
+    if len(gaps) > GAPS_SHOWN:
+        yield f"and {render.plural(len(gaps) - GAPS_SHOWN, 'more gap')}; --json has all"
+
+
+def summary(found: Sequence[Certificate]) -> str:
+    """Return how many days have which condition, and all rows."""
+    counts = {name: sum(day.condition == name for day in found) for name in STYLES}
+    named = ", ".join(f"{count} {name}" for name, count in counts.items() if count)
+    return f"{render.plural(len(found), 'day')}: {named}; {render.plural(sum(day.rows for day in found), 'trade')}"
