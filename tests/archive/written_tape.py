@@ -127,6 +127,6 @@ def open_days(root: Path) -> list[Path]:
 async def until_archived(root: Path, tape: Tape, timeout_s: float = 100) -> None:
     """Wait until the files have all of the tape in closed days; looked at again, because folders announce nothing."""
     deadline = time.monotonic() + timeout_s
-    while left := open_days(root) or [each for each in tape.rows if len(rows_of(root, each)) < len(tape.rows[each])]:
-        assert time.monotonic() < deadline, [(each, list(each.iterdir())) for each in left if isinstance(each, Path)]
+    while (left := open_days(root)) or any(len(rows_of(root, each)) < len(tape.rows[each]) for each in tape.rows):
+        assert time.monotonic() < deadline, [(each, list(each.iterdir())) for each in left]
         await asyncio.sleep(0.2)
