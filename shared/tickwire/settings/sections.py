@@ -183,8 +183,7 @@ class ArchiveSettings(_Section):
 
     `up` runs an archive when there is a root. A part of an open day is written when `part_rows` rows of a partition of
     the tape wait, or after `part_minutes`. A day is certified when its feed is declared complete beyond the day's end,
-    or else `certify_after_s` after it. Certified days are removed when they are older than `trades_days`, and the
-    oldest of them while the files of all trades have more than `trades_bytes`; by default they are kept.
+    or else `certify_after_s` after it.
     """
 
     root: str | None = None
@@ -192,8 +191,6 @@ class ArchiveSettings(_Section):
     part_rows: int = Field(default=100_000, ge=1, le=10_000_000)
     part_minutes: float = Field(default=10.0, gt=0, le=1440)
     certify_after_s: float = Field(default=3600.0, ge=0)
-    trades_days: int | None = Field(default=None, ge=1)
-    trades_bytes: int | None = Field(default=None, ge=1 << 20)
 
     @field_validator("root")
     @classmethod

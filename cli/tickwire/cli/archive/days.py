@@ -15,7 +15,7 @@ from rich.text import Text
 from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
-from tickwire.cli.output import render
+from tickwire.cli.output import consoles, render
 from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.model import messages, subjects
 from tickwire.model.messages import ArchivedDays, Certificate, DaysRequest
@@ -51,7 +51,7 @@ async def days(stop: asyncio.Event, config: Path | None, options: DaysOptions, j
     if not found:
         render.remark("no day of that range is archived; leave out --since and --until to see all")
         return Exit.OK
-    console = render.out()
+    console = consoles.out()
     console.print(calendar(found))
     for line in gap_lines(found):
         console.print(line, markup=False)

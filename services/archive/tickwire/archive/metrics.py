@@ -20,7 +20,6 @@ class ArchiveMetrics:
         self.unclosed = Counter(
             "tickwire_archive_failed_days", "Attempts to certify a day that failed", registry=registry
         )
-        self.removed = Counter("tickwire_archive_removed_days", "Days removed by retention", registry=registry)
         self.writes = Histogram(
             "tickwire_archive_write_seconds", "Time to write a part", buckets=SECONDS, registry=registry
         )
