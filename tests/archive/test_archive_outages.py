@@ -83,9 +83,7 @@ async def test_a_day_is_certified_when_its_feed_is_declared_complete_beyond_it(b
         assert rows_of(root, symbol, "data.parquet") == rows
 
 
-async def test_an_archive_suspended_past_its_session_is_replaced_and_does_no_harm_when_it_wakes(
-    broker: str, tmp_path: Path
-) -> None:
+async def test_an_archive_suspended_past_its_session_does_no_harm_when_it_wakes(broker: str, tmp_path: Path) -> None:
     root, done = tmp_path / "archive", False
     async with taped(broker, root) as tape, living(broker, root, certify_after_s=LATER) as suspended:
         async with asyncio.TaskGroup() as group:

@@ -123,7 +123,7 @@ def test_messages_that_expired_unread_are_gaps_of_their_feed(
         assert any(meta.gaps for meta in metas) == bool(lost and later)
 
 
-def test_a_feed_whose_messages_are_older_than_all_that_was_read_is_followed_from_its_first_one() -> None:
+def test_a_feed_that_was_quiet_before_the_first_start_begins_with_its_next_message() -> None:
     """The archive started when the tape had lost its first messages, and this feed was quiet for long."""
     first = Round(Position(1), 1)
     assert first.take(entry(1000, "BTC/USDT", 999, 1))

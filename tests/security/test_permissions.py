@@ -40,7 +40,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no_refusal(
     server: Server, tmp_path: Path
 ) -> None:
-    services = ("cache", "fetcher", "streamer", "sink")
+    services = ("cache", "fetcher", "streamer", "sink", "archive")
     made = Influx("Token t", "/api/v2/write", {"org": "desk", "bucket": "tickwire", "precision": "ns"})
     async with (
         running_simulator("--live-rate", "100") as busy,
@@ -48,6 +48,7 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
         secured(server, busy, tmp_path) as line,
     ):
         sink = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
+        sink["TICKWIRE_ARCHIVE_ROOT"] = str(tmp_path / "archive")
         for number in (0, 1):
             for service in services:
                 await line.start(service, number, **variables_of(server.url, service), **sink)
@@ -127,6 +128,9 @@ FORBIDDEN = [
     ("cache", "md.trade.binance.BTC-USDT"),
     ("cache", f"$JS.API.STREAM.PURGE.{TRADES_STREAM}"),
     ("sink", BTC_SUBJECT),
+    ("archive", BTC_SUBJECT),
+    ("archive", "md.trade.binance.BTC-USDT"),
+    ("archive", "$KV.SINK.stream.SINK"),
     ("sink", "md.trade.binance.BTC-USDT"),
     ("sink", f"$JS.FC.{TRADES_STREAM}.x"),
 ]

@@ -85,6 +85,10 @@ class Checkpoint:
         """The end of a round that an owner has announced and may not have written; None if there is none."""
         return self._entry.writing if self._entry.writing > self._entry.done else None
 
+    async def claim(self, owner: str) -> None:
+        """Save the entry as this owner's. Raises Fenced."""
+        await self._save(owner=owner)
+
     async def announce(self, last: int) -> None:
         """Announce that the messages after `done` up to `last` are being written. Raises Fenced."""
         await self._save(writing=last)
@@ -118,5 +122,5 @@ async def take_over(bus: Bus, stream: str, lease: Lease, files: Callable[[int], 
     if warning:
         log.warning("the checkpoint does not fit the stream", stream=stream, reason=warning, done=entry.done)
     checkpoint = Checkpoint(entries, stream, entry)
-    await checkpoint._save(owner=f"{bus.name} {lease.epoch.revision}")
+    await checkpoint.claim(f"{bus.name} {lease.epoch.revision}")
     return checkpoint
