@@ -119,6 +119,10 @@ def test_messages_that_expired_unread_are_gaps_of_their_feed(
         lost = [each for each in own if each in expired and each > first]
         later = [each for each in own if each not in expired and lost and each > max(lost)]
         metas = [meta for each in rounds for _, meta, _ in written(each) if meta.symbol == symbol]
+        if lost and own[0] in expired:
+            # Nothing of it was read before, so it begins with its next message, or behind a gap.
+            assert all(not meta.continues or meta.gaps for meta in metas[:1])
+            continue
         # Until a later message comes, nothing shows what is missing.
         assert any(meta.gaps for meta in metas) == bool(lost and later)
 
