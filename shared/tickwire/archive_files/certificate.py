@@ -13,7 +13,8 @@ import msgspec
 
 from tickwire.archive_files.file_meta import FileMeta
 from tickwire.model.messages.archive import ArchivedGap, Condition
-from tickwire.model.ranges import Range, clip, covers, merge, subtract
+from tickwire.model.ranges import Range, clip, covers, subtract
+from tickwire.model.times import LATEST_MS
 
 
 class Neighbours(NamedTuple):
@@ -28,8 +29,14 @@ class Watched(NamedTuple):
 
     ranges: list[Range]
     gaps: list[ArchivedGap]
-    until: int | None = None
-    """Up to when (ms, of any day) the last chain of the day's files reaches; None if there is none."""
+    beyond: list[Range]
+    """The ranges from the begin of the day, as far as files tell, also beyond its end."""
+    until: int | None
+    """Up to when (ms) the last chain of the day's files reaches; None if there is none."""
+
+
+NOTHING = Watched([], [], [], None)
+"""Of a day without files."""
 
 
 def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, until: int | None) -> Watched:
@@ -38,29 +45,22 @@ def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, unti
     `until` (ms): every row of the feed before it is in files that are written, or in a gap. It counts only if no later
     day has files.
     """
-    at = span.since if _runs_at_begin(files, neighbours.before) else None
-    ranges, gaps, at = _followed(files, at)
+    if neighbours.before is None:
+        # Earlier days may have been removed; without any file nothing was followed.
+        earlier, begun = [], span.since if files else None
+    else:
+        earlier, _, begun = _followed(neighbours.before, 0)
+    own, gaps, at = _followed(files, begun)
     reached = at if files else None
     if neighbours.after:
-        following = neighbours.after[0]
-        if following.continues and at is not None:
-            ranges.append(Range(at, max(at, span.until)))
+        if neighbours.after[0].continues and at is not None:
+            own.append(Range(at, max(at, span.until)))
         for index, each in enumerate(neighbours.after):
             gaps += [_bounded(gap, at) for gap in each.gaps if gap.since is not None or (index == 0 and at is not None)]
     elif until is not None and at is not None:
-        ranges.append(Range(at, max(at, until)))
-    return Watched(clip(merge(ranges), span), _within(gaps, span), reached)
-
-
-def _runs_at_begin(files: Sequence[FileMeta], before: Sequence[FileMeta] | None) -> bool:
-    """Whether a chain runs already when the day begins."""
-    if files and not files[0].continues:
-        return False
-    if before is None:
-        # Earlier days may have been removed; without any file nothing was followed.
-        return bool(files)
-    # A chain begins with the first time before which every row is on the tape.
-    return _followed(before, 0 if before and before[0].continues else None)[2] is not None
+        own.append(Range(at, max(at, min(until, span.until))))
+    beyond = clip([*earlier, *own], Range(span.since, LATEST_MS))
+    return Watched(clip(beyond, span), _within(gaps, span), beyond, reached)
 
 
 def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], list[ArchivedGap], int | None]:
@@ -81,8 +81,10 @@ def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], l
 
 
 def _bounded(gap: ArchivedGap, at: int | None) -> ArchivedGap:
-    """A gap without begin begins at `at` (ms), before which every row is there."""
-    return gap if gap.since is not None or at is None else msgspec.structs.replace(gap, since=at - 1)
+    """A gap without begin begins at `at` (ms), before which every row is there; it does not begin after its end."""
+    if gap.since is not None or at is None:
+        return gap
+    return msgspec.structs.replace(gap, since=max(-1, at - 1 if gap.until is None else min(at, gap.until) - 1))
 
 
 def _within(gaps: Iterable[ArchivedGap], span: Range) -> list[ArchivedGap]:

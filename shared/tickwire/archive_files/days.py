@@ -104,7 +104,7 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched) -> FileMeta:
         unit=reduce(Unit.merged, [each.unit for each in metas]) if metas else Unit(),
         covered=merge_covered([covered for each in metas for covered in each.covered]),
         continues=not metas or metas[0].continues,
-        watched=found.ranges,
+        watched=found.beyond,
         until=found.until,
         gaps=found.gaps,
     )
@@ -222,7 +222,7 @@ def days(root: Root, feed: ArchivedFeed, since: int, until: int) -> list[Certifi
 
 def _day(root: Root, day: FeedDay, has_folder: bool) -> Certificate:
     if not has_folder:
-        return _certificate(day, Watched([], []), DayTotals(day, Unit()))
+        return _certificate(day, certificate.NOTHING, DayTotals(day, Unit()))
     certified = read_certificate(root, day)
     names = root.names(day.folder)
     if certified is not None and not any(map(sequences_of, names)):

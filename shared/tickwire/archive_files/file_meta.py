@@ -37,9 +37,10 @@ class FileMeta(Struct, frozen=True, kw_only=True):
 
     `covered`: the messages of the tape that it was made from. `continues`: the feed was followed without a break since
     the file before. `watched` (ms): in a part, from the first to the last time before which every row was on the tape,
-    of any day; in a day's file, the ranges of the day in which the feed was followed. `until` (ms) is the last of these
-    times, of any day; null if there was none since the feed's first message. `gaps`: rows that are missing, which may
-    reach into other days; without `since` it begins where the file before ends.
+    of any day; in a day's file, the ranges in which the feed was followed, from the begin of the day, perhaps beyond
+    its end. `until` (ms) is the last time before which every row was on the tape, of any day; null if there was none
+    since the feed's first message. `gaps`: rows that are missing, which may reach into other days; without `since` it
+    begins where the file before ends.
     """
 
     version: int = VERSION
