@@ -47,7 +47,7 @@ def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, unti
     """
     if neighbours.before is None:
         # Earlier days may have been removed; without any file nothing was followed.
-        earlier, begun = [], span.since if files else None
+        earlier, begun = list[Range](), span.since if files else None
     else:
         earlier, _, begun = _followed(neighbours.before, 0)
     own, gaps, at = _followed(files, begun)
