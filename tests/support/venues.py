@@ -84,7 +84,8 @@ class Memory(Changing):
 
 def settings(url: str, exchange: str = "binance", types: Sequence[str] = ("spot",), **streamer: Any) -> Settings:
     """Settings with an exchange that is served at `url`."""
-    own = exchange_at(url, options={"fetchMarkets": {"types": list(types)}})
+    # Without fees, for which ccxt's kucoin has every market's day computed.
+    own = exchange_at(url, options={"fetchMarkets": {"types": list(types), "fetchTickersFees": False}})
     return Settings(streamer=StreamerSettings(**streamer), exchange={exchange: own})
 
 
