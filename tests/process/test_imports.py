@@ -40,6 +40,16 @@ print("rich" in sys.modules)
     assert printed(code) == "False"
 
 
+def test_a_sink_imports_the_encoder_of_influxdb_and_not_its_client() -> None:
+    code = """
+import sys, tickwire.sink.points
+print(sorted({"influxdb_client", "reactivex", "urllib3", "numpy"} & sys.modules.keys()), end=" ")
+from influxdb_client import InfluxDBClient, Point
+print(Point is tickwire.sink.points.Point, InfluxDBClient.__name__)
+"""
+    assert printed(code) == "[] True InfluxDBClient"
+
+
 def test_nothing_is_collected_within_and_what_is_made_there_is_frozen() -> None:
     code = """
 import gc

@@ -9,9 +9,11 @@ one over the modules of a service takes 0.2 s of its event loop.
 from __future__ import annotations
 
 import gc
+import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
@@ -26,6 +28,30 @@ def without(package: str) -> Iterator[None]:
         yield
     finally:
         del sys.modules[package]
+
+
+@contextmanager
+def bare(package: str, *subpackages: str) -> Iterator[None]:
+    """Import modules of a package, within the block, without running its `__init__` or those of its subpackages.
+
+    Does nothing where the package is imported already, or not installed. Afterwards `from ... import` finds the modules
+    that were imported; an import of the package itself runs its `__init__`.
+    """
+    found = importlib.util.find_spec(package) if package not in sys.modules else None
+    if found is None or not found.submodule_search_locations:
+        yield
+        return
+    root = found.submodule_search_locations[0]
+    names = [package, *(f"{package}.{each}" for each in subpackages)]
+    for name in names:
+        module = ModuleType(name)
+        module.__path__ = ["/".join([root, *name.split(".")[1:]])]
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 @contextmanager
