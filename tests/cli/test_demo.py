@@ -41,6 +41,11 @@ def streamed(out: str) -> None:
     )
     assert candles is not None, after
     assert int(candles[1]) >= 3
+    day = r"^archive: binance BNB/USDT [-0-9]+: ([\d,]+) trades, watched .* UTC, no gap; the day is"
+    archived = re.search(day, after, re.M)
+    assert archived is not None, after
+    assert int(archived[1].replace(",", "")) >= trades
+    assert re.search(rf"^archive: the {trades:,} trades of above .*: each of them once, in order$", after, re.M)
     since = after.partition("cutting the exchange's WebSocket for 3 s\n")[2]
     order = [since.index(text) for text in ("-- disconnected", "-- connected", "-- repaired", "live: ")]
     assert order == sorted(order)

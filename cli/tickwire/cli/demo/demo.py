@@ -17,7 +17,7 @@ from tickwire import settings as configuration
 from tickwire.bus import embedded
 from tickwire.bus.connection import connect
 from tickwire.bus.kept_broker import kept_broker
-from tickwire.cli.demo import backfill, live
+from tickwire.cli.demo import archived, backfill, live
 from tickwire.cli.demo.scene import SYMBOL
 from tickwire.cli.output import render
 from tickwire.cli.processes.programs import check_writable, service_programs
@@ -28,6 +28,7 @@ from tickwire.process import optional_packages, private_files, runfile, supervis
 from tickwire.process.lifecycle import Exit, until_stopped
 from tickwire.settings import NatsSettings
 
+SERVICES = ("cache", "fetcher", "streamer", "archive")
 TRADES_A_MINUTE = 1200
 START_TIMEOUT_S = 60.0
 
@@ -43,6 +44,10 @@ symbols = [
 CONFIG = """\
 # Written by `tickwire demo`, overwritten each time.
 data_dir = {data_dir}
+
+[archive]
+root = {archive}
+part_minutes = 0.05
 
 [exchange.binance]
 gateway = "{gateway}"
@@ -65,13 +70,18 @@ class _Demo:
     simulator_listens: asyncio.Future[bytes]
     code: int = Exit.INTERRUPTED
 
+    @property
+    def archive(self) -> Path:
+        """The root of the archive."""
+        return self.folder / "archive"
+
 
 async def demo(stop: asyncio.Event, config: Path | None) -> int:
     """Start everything, fetch, show, verify, and stop everything."""
     began = time.monotonic()
     folder = configuration.load(config).data_dir / "demo"
     logs.configure(configuration.LogSettings(level="error"))
-    optional_packages.require(("cache", "cli", "fetcher", "simulator", "streamer"), server=embedded.has_server())
+    optional_packages.require((*SERVICES, "cli", "simulator"), server=embedded.has_server())
     os.umask(private_files.UMASK)
     check_writable(folder)
     async with AsyncExitStack() as stack:
@@ -81,7 +91,7 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
         token = embedded.token_of(folder / "nats")
         url = await stack.enter_async_context(kept_broker(folder / "nats", None, render.remark, token=token))
         publish_urls(url, None)
-        render.remark(f"demo in {folder}: starting a broker, a simulated exchange, a fetcher, a streamer and a cache")
+        render.remark(f"demo in {folder}: starting a broker, a simulated exchange, {', '.join(SERVICES)}")
         gateway = f"http://127.0.0.1:{_free_port()}"
         run = _Demo(folder, url, gateway, began, asyncio.get_running_loop().create_future())
         down = asyncio.Event()
@@ -98,7 +108,8 @@ async def demo(stop: asyncio.Event, config: Path | None) -> int:
 def _programs(run: _Demo) -> list[supervisor.Program]:
     """Write the configuration; return the simulated exchange and the services that use it."""
     config, market = run.folder / "tickwire.toml", run.folder / "simulator.toml"
-    config.write_text(CONFIG.format(data_dir=json.dumps(str(run.folder)), gateway=run.gateway))
+    data_dir, archive = (json.dumps(str(each)) for each in (run.folder, run.archive))
+    config.write_text(CONFIG.format(data_dir=data_dir, archive=archive, gateway=run.gateway))
     market.write_text(SIMULATED.format(symbol=json.dumps(SYMBOL), rate=TRADES_A_MINUTE))
     plain = {name: value for name, value in os.environ.items() if not name.startswith("TICKWIRE_")}
     port = run.gateway.rpartition(":")[2]
@@ -109,7 +120,7 @@ def _programs(run: _Demo) -> list[supervisor.Program]:
         log=run.folder / "simulator.log",
         first_line=run.simulator_listens,
     )
-    counts = {"cache": 1, "fetcher": 1, "streamer": 1}
+    counts = dict.fromkeys(SERVICES, 1)
     services = service_programs(counts, config, {**plain, "TICKWIRE_NATS_URL": run.broker_url}, log_dir=run.folder)
     return [simulator, *services]
 
@@ -143,10 +154,11 @@ async def _play(run: _Demo) -> None:
         sound = await backfill.verify(bus, found)
         await started(run.folder, "streamer", ready(bus, "streamer"))
         await live.fetch_history(bus)
-        sound = await live.live(bus, run.gateway) and sound
+        right, trades = await live.live(bus, run.gateway)
+        sound = await archived.archived(bus, run.archive, trades) and right and sound
     complete = all(job.complete for job in results) and len(results) == len(backfill.demo_keys())
     run.code = Exit.FAILED if not sound or any(job.state == "failed" for job in results) else Exit.OK
     if run.code == Exit.OK and not complete:
         run.code = Exit.INCOMPLETE
     print(f"total time: {time.monotonic() - run.began:.1f} s")
-    print(f"the files are in {run.folder / 'cache'}; run it again, and only what is missing is fetched")
+    print(f"the candles are in {run.folder / 'cache'}; run it again, and only what is missing is fetched")

@@ -16,7 +16,7 @@ from tickwire.cli.feeds import feed_screens
 from tickwire.cli.feeds.watch import FRAME_S, HISTORY, history, read_status
 from tickwire.cli.output import consoles
 from tickwire.client import fetch_jobs, interest
-from tickwire.model.feeds import Feed
+from tickwire.model.feeds import Feed, Trades
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle
@@ -38,8 +38,8 @@ async def fetch_history(bus: Bus) -> None:
             await following.until_ended([job], lambda job: None, asyncio.Event())
 
 
-async def live(bus: Bus, gateway: str) -> bool:
-    """Follow the feeds, cut the exchange's WebSocket meanwhile, check the tape; return whether all is right.
+async def live(bus: Bus, gateway: str) -> tuple[bool, list[Trades]]:
+    """Follow the feeds, cut the exchange's WebSocket meanwhile, check the tape; return whether all is right, trades.
 
     `gateway` is the URL of the simulated exchange. Raises the streamer's refusals.
     """
@@ -63,7 +63,7 @@ async def live(bus: Bus, gateway: str) -> bool:
                 away = await _play(scene, reader, http)
             finally:
                 painter.cancel()
-        return await verdict(scene, http, away)
+        return await verdict(scene, http, away), scene.trades
 
 
 async def _play(scene: Scene, reader: TapeReader, http: aiohttp.ClientSession) -> float | None:
