@@ -131,6 +131,26 @@ async def test_a_broker_that_restarts_and_one_that_was_wiped_leave_each_trade_on
         assert rows_of(root, symbol) == written[1].rows[symbol] + written[2].rows[symbol]
 
 
+async def test_without_its_checkpoints_the_archive_goes_on_behind_what_its_files_have(
+    broker: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "archive"
+    async with taped(broker, root) as tape:
+        async with archiving(broker, root, certify_after_s=LATER):
+            await tape.go_on(lambda: tape.at > tape.begun + 30 * HOUR, step=HOUR // 4, pause_s=0)
+            await until_rows(root, tape)
+        await tape.bus.jetstream.delete_stream(f"KV_{streams.ARCHIVE}")
+        async with archiving(broker, root, certify_after_s=LATER):
+            await tape.go_on(lambda: tape.at > tape.begun + 60 * HOUR, step=HOUR // 4, pause_s=0)
+            await tape.end_day()
+            await until_archived(root, tape)
+    for symbol, rows in tape.rows.items():
+        assert rows_of(root, symbol, "data.parquet") == rows
+        # What was read before is not known any more.
+        conditions = [each["condition"] for each in certificates(root, symbol).values()]
+        assert conditions.count("partial") == 2
+
+
 async def test_a_root_that_is_away_for_a_while_is_named_and_nothing_is_lost(broker: str, tmp_path: Path) -> None:
     root, away, metrics = tmp_path / "mounted" / "archive", tmp_path / "away", Metrics()
     root.parent.mkdir()

@@ -45,13 +45,14 @@ def taken_over(
     The stream was created at `created` (ms) and ends with the message `last`; `files` matter if there is no entry, or
     one of another stream.
     """
-    if entry.stream == created and entry.done <= last:
+    if entry.stream == created and entry.writing <= last:
         return entry, ""
     if entry.stream == created:
         # Sequences that are in the names of files are used again.
         generation = max(now, entry.generation + 1)
-        lost = f"the stream has lost messages {last + 1} to {entry.done}, which are archived"
-        return msgspec.structs.replace(entry, generation=generation, done=last, writing=last), lost
+        lost = f"the stream has lost messages {last + 1} to {entry.writing}, and trades may be archived twice"
+        done = min(entry.done, last)
+        return msgspec.structs.replace(entry, generation=generation, done=done, writing=done), lost
     if files.done:
         done = min(files.done, last)
         generation = files.generation if files.done <= last else max(now, files.generation + 1)

@@ -105,10 +105,11 @@ class Archive:
             await call.reply(chunk)
 
     async def watch_root(self) -> None:
-        """Check now and then whether the root takes files, until cancelled."""
+        """Check now and then whether the root takes files, and remove what killed checks left, until cancelled."""
         while True:
             try:
                 await asyncio.to_thread(self._root.check)
+                await asyncio.to_thread(self._root.sweep, "")
             except StorageError as error:
                 if self._unreachable is None:
                     log.warning("the archive's root does not take files", root=self._root.url, reason=str(error))
