@@ -22,6 +22,7 @@ OPTIONS = {
     "shared/tickwire/tape/reader.py",
     "cli/tickwire/cli/commands/candles.py",  # options of a command line
     "cli/tickwire/cli/commands/feeds.py",
+    "cli/tickwire/cli/commands/trades.py",
 }
 """Files with functions that have more parameters, because each is an option with a default."""
 

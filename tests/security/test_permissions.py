@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 from nats.aio.msg import Msg
 
@@ -21,7 +22,9 @@ from support.wires import wire as carried
 from tape.places import BTC_SUBJECT, TRADES_STREAM, place_of
 from tickwire.bus.connection import Bus, connect
 from tickwire.errors import Forbidden
+from tickwire.model import messages
 from tickwire.model.feeds import Feed
+from tickwire.model.messages import ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.subjects import Key
 
 pytestmark = pytest.mark.faults
@@ -81,6 +84,10 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
                     await asyncio.sleep(0.05)
             report = await line.bus.client.request("sink.report", b"{}", timeout=60)
             assert json.loads(report.data)["trades"] > 100
+            asked = messages.encode(ArchivedTradesRequest(exchange="binance", symbol="BTC/USDT"))
+            answer = await line.bus.client.request("archive.trades", asked, timeout=60)
+            page = msgspec.msgpack.decode(answer.data, type=ArchivedTrades)
+            assert (page.symbol, page.chunk) == ("BTC/USDT", 0)
             ids = seen.ids
             assert ids == list(range(ids[0], ids[-1] + 1))
             for feed in feeds:

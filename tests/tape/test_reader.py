@@ -72,6 +72,17 @@ async def test_who_comes_back_goes_on_after_what_he_had(bus: Bus, reader: Reader
         assert await reader.until_text("801") == numbers(4, 801)
 
 
+async def test_the_place_of_another_feeds_message_is_one_in_the_stream(bus: Bus, reader: Reader) -> None:
+    """The feed had no message since: it is not read again from its beginning."""
+    writer, other = Writer(bus), Writer(bus, OTHER_SUBJECT)
+    await writer.write("1", "2")
+    await other.write("other")
+    async with read_tape(bus, SUBJECT, reader.take, after=other.last):
+        await writer.write("3")
+        assert await reader.until_text("3") == ["3"]
+        assert not any(each.skipped for each in reader.found)
+
+
 async def test_a_number_of_another_stream_is_no_place_in_this_one(bus: Bus, reader: Reader) -> None:
     await Writer(bus).write("1", "2")
     async with read_tape(bus, SUBJECT, reader.take, after=1_000_000):

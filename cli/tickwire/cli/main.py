@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from tickwire.cli.commands import archive, candles, feeds, inspection, jobs, processes
+from tickwire.cli.commands import archive, candles, feeds, inspection, jobs, processes, trades
 from tickwire.cli.options import GROUP
 from tickwire.cli.output import encoding
 from tickwire.process import imports, optional_packages
@@ -31,6 +31,7 @@ for group in (processes, inspection, feeds):
 app.add_typer(candles.app, name="candles")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(archive.app, name="archive")
+app.add_typer(trades.app, name="trades")
 candles.app.command("cancel", hidden=True)(jobs.cancel)
 
 

@@ -48,6 +48,14 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+class TradeFormat(StrEnum):
+    """Formats of trades."""
+
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
 class Service(StrEnum):
     """Services that `tickwire service` runs."""
 

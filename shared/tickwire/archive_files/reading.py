@@ -6,10 +6,10 @@ a reader whose files were replaced continues with the new ones after as many row
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -119,18 +119,21 @@ def _times(file: Any, index: int) -> Range | None:
     return Range(statistics.min_raw, statistics.max_raw + 1)
 
 
-def file_batches(root: Root, path: str, batch_rows: int, wanted: Range | None = None) -> Iterator[tuple[int, Any]]:
+def file_batches(
+    root: Root, path: str, batch_rows: int, wanted: Range | None = None, skip: int = 0
+) -> Iterator[tuple[int, Any]]:
     """The rows of a file: how many rows each batch accounts for, and the batch.
 
-    Row groups without a row in `wanted` (ms) are passed over: of these the batch is None. Raises Absent if the file is
-    replaced meanwhile, and only the new one can be read.
+    Row groups without a row in `wanted` (ms), and those within the first `skip` rows, are passed over: of these the
+    batch is None. Raises Absent if the file is replaced meanwhile, and only the new one can be read.
     """
     version = root.version(path)
     with open_parquet(root, path) as file:
         for index in range(file.num_row_groups):
-            times = _times(file, index)
-            if wanted and times and (times.until <= wanted.since or times.since >= wanted.until):
-                yield file.metadata.row_group(index).num_rows, None
+            times, rows = _times(file, index), file.metadata.row_group(index).num_rows
+            is_read, skip = 0 < rows <= skip, skip - rows
+            if is_read or (wanted and times and (times.until <= wanted.since or times.since >= wanted.until)):
+                yield rows, None
                 continue
             for batch in _row_group(root, path, version, file, index).to_batches(batch_rows):
                 yield batch.num_rows, batch
@@ -146,9 +149,26 @@ def _row_group(root: Root, path: str, version: object, file: Any, index: int) ->
             raise Absent(f"{path} was replaced", "")
 
 
+class DayRows(NamedTuple):
+    """Consecutive rows of a file: how many rows the day has up to their end, the file's metadata, those wanted."""
+
+    position: int
+    meta: FileMeta
+    batch: Any
+    """None if none of them is wanted."""
+
+
 def day_batches(root: Root, day: FeedDay, wanted: Range, batch_rows: int) -> Iterator[Any]:
     """The rows of a day in `wanted` (ms), as batches of `batch_rows` rows at most. Raises StorageError."""
-    done, failures = 0, 0
+    return (each.batch for each in day_rows(root, day, wanted, batch_rows) if each.batch is not None)
+
+
+def day_rows(root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int = 0) -> Iterator[DayRows]:
+    """The rows of a day after the first `done`, those in `wanted` (ms) as batches. Raises StorageError.
+
+    A position is the same in the files that replace the present ones.
+    """
+    failures = 0
     while True:
         before = done
         try:
@@ -157,12 +177,13 @@ def day_batches(root: Root, day: FeedDay, wanted: Range, batch_rows: int) -> Ite
                 if position + file.rows <= done:
                     position += file.rows
                     continue
-                for rows, batch in file_batches(root, file.path, batch_rows, wanted):
+                for rows, batch in file_batches(root, file.path, batch_rows, wanted, done - position):
                     skipped = max(0, min(rows, done - position))
                     position += rows
                     done = max(done, position)
-                    if batch is not None and skipped < rows:
-                        yield from _selected(batch.slice(skipped), day, wanted)
+                    if skipped < rows:
+                        found = None if batch is None else _selected(batch.slice(skipped), day, wanted)
+                        yield DayRows(position, file.meta, found)
             return
         except Absent:
             # Another part was removed since: its rows are in the day's file now.
@@ -171,10 +192,10 @@ def day_batches(root: Root, day: FeedDay, wanted: Range, batch_rows: int) -> Ite
                 raise
 
 
-def _selected(batch: Any, day: FeedDay, wanted: Range) -> Sequence[Any]:
-    """The rows of a batch in `wanted`, ms; no batch without rows."""
+def _selected(batch: Any, day: FeedDay, wanted: Range) -> Any:
+    """The rows of a batch in `wanted`, ms; None if there are none."""
     times = batch.column(0).cast(pa.int64())
     if not (wanted.since <= day.span.since and day.span.until <= wanted.until):
         mask = pc.and_(pc.greater_equal(times, wanted.since), pc.less(times, wanted.until))
         batch = batch.filter(mask)
-    return [batch.cast(schema_of(day.kind))] if batch.num_rows else []
+    return batch.cast(schema_of(day.kind)) if batch.num_rows else None

@@ -59,11 +59,11 @@ class _Sums(NamedTuple):
 
 
 class Fold:
-    """Builds bars by a rule. `measure` converts amounts to base and quote currency."""
+    """Builds bars by a rule. `measure` converts the amounts of the next trades to base and quote currency."""
 
     def __init__(self, rule: Rule, measure: Measure = BASE) -> None:
+        self.measure = measure
         self._rule = rule
-        self._measure = measure
         self._parts: list[_Sums] = []
 
     def take(self, timestamps: Ints, prices: Floats, amounts: Floats) -> None:
@@ -98,7 +98,7 @@ class Fold:
 
     def _quantities(self, prices: Floats, amounts: Floats) -> tuple[Fixed, Fixed]:
         """Amounts in base and in quote currency, never negative: some contracts have negative prices."""
-        size, inverse, prices = self._measure.size, self._measure.inverse, numpy.abs(prices)
+        size, inverse, prices = self.measure.size, self.measure.inverse, numpy.abs(prices)
         held = fixed.scaled(fixed.fixed(amounts), size)
         if inverse:
             return fixed.fixed(held.floats() / prices), held

@@ -10,6 +10,7 @@
 `connect_sync` does the same for notebooks and scripts without an event loop. Expected failures raise a TickwireError.
 """
 
+from tickwire.client.archived_frames import IncompleteTrades
 from tickwire.client.connection import Client, connect
 from tickwire.client.history import CandlesFailed, IncompleteCandles
 from tickwire.client.live import Subscription
@@ -22,6 +23,7 @@ from tickwire.errors import (
     ConfigError,
     ExchangeFailed,
     NoSuchService,
+    NotArchived,
     NotCached,
     RequestTimeout,
     StorageError,
@@ -47,9 +49,11 @@ __all__ = [
     "Forked",
     "Gap",
     "IncompleteCandles",
+    "IncompleteTrades",
     "Job",
     "Key",
     "NoSuchService",
+    "NotArchived",
     "NotCached",
     "Released",
     "Replayed",

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tickwire import settings as configuration
 from tickwire.bus import connection as buses
 from tickwire.bus.connection import Bus
-from tickwire.client import history, live
+from tickwire.client import archived_frames, history, live
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
@@ -23,6 +23,7 @@ from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes, times
 from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
+from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process import lifecycle, runfile
@@ -197,6 +198,63 @@ class Client:
         return Subscription(
             self._streams, feed("ticker", exchange, symbol), live.ticker, start=Start(), newest_only=True
         )
+
+    @overload
+    async def trades_frame(
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Literal["pandas"] = "pandas"
+    ) -> DataFrame: ...
+
+    @overload
+    async def trades_frame(
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Literal["arrow"]
+    ) -> Any: ...
+
+    async def trades_frame(
+        self,
+        exchange: str,
+        symbol: str,
+        since: Time,
+        until: Time | None = None,
+        *,
+        form: Literal["pandas", "arrow"] = "pandas",
+    ) -> Any:
+        """Archived trades in `[since, until)`; without `until` to now.
+
+        The DataFrame has a DatetimeIndex `timestamp` (UTC) and the columns of the archive's files (docs/archive.md):
+        received, id, side, price, amount, source, sequence. Its `attrs` are exchange, symbol, since, until (ms),
+        `complete`, and `missing`: ranges (since, until) in ms that were not archived, each with its reason in
+        `reasons`; on contract markets also multiplier and inverse. The newest minutes are not archived yet. With
+        `form="arrow"` it is a pyarrow.Table, whose metadata `tickwire` has the same as JSON.
+
+        Raises NotArchived, NoSuchService, StorageError, BadRequest.
+        """
+        found = await self.archived(exchange, symbol, since, until)
+        made = await archived_frames.made(self.bus, found, form)
+        found.warn()
+        return made
+
+    async def bars(self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None) -> DataFrame:
+        """Bars of archived trades in `[since, until)`: `by` is a timeframe, `volume:100`, `ticks:1000` or `quote:1e6`.
+
+        A bar of volume (base currency), ticks or quote amount ends with the trade that fills it. The DataFrame has a
+        DatetimeIndex `timestamp` (UTC), the open time or the time of the first trade, and the columns open, high, low,
+        close, volume, quote_volume, trades, last (time of the last trade) and complete: false where trades may be
+        missing, and for a last bar that is not full. `attrs` as of `trades_frame`.
+
+        Raises NotArchived, NoSuchService, StorageError, BadRequest, UnsupportedTimeframe.
+        """
+        found = await self.archived(exchange, symbol, since, until)
+        made = await archived_frames.bars(self.bus, found, by)
+        found.warn()
+        return made
+
+    async def archived(self, exchange: str, symbol: str, since: Time, until: Time | None) -> archived_frames.Archived:
+        """What of a range is missing in the archive, without a warning. Raises as `trades_frame`."""
+        self._streams.check()
+        start, end = _span(since, until)
+        assert start is not None
+        span = Range(start, now_ms() if end is None else end)
+        return await archived_frames.known(self.bus, feed("trade", exchange, symbol), span)
 
     def replay(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf

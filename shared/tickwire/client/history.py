@@ -221,10 +221,10 @@ def warn(key: Key, missing: Sequence[tuple[int, int]], remedy: str) -> None:
     absent = sum(grid_of(key.exchange, key.timeframe).count(since, until) for since, until in missing)
     ranges = f"{len(missing)} range{'s' if len(missing) > 1 else ''}"
     text = f"{key}: {absent:,} candle{'s' if absent != 1 else ''} in {ranges} are missing, {remedy}"
-    warnings.warn(text, IncompleteCandles, stacklevel=_outside())
+    warnings.warn(text, IncompleteCandles, stacklevel=outside())
 
 
-def _outside() -> int:
+def outside() -> int:
     """The `stacklevel` of the first frame outside this package."""
     # Python 3.12 has `skip_file_prefixes` for this.
     level, here = 1, inspect.currentframe()

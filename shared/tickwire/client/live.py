@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from tickwire.client import interest
+from tickwire.client.archived import Past, message_pages
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.errors import BadRequest
@@ -73,8 +75,9 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
         self._start = start
         self._reader: TapeReader | None = None
 
-    def _begins_late(self, since: int) -> None:
-        """The tape does not go back to `since` (ms)."""
+    async def _read_past(self, since: int, after: int) -> int:
+        """Queue what happened from `since` (ms) on, before the tape begins; after which sequence to read that."""
+        return after
 
     @property
     def missed(self) -> int:
@@ -103,7 +106,7 @@ class Subscription(Stream[TapeMessage, T], Generic[T]):
             if start.since is not None:
                 after, whole = await find_position(bus, feed.public, start.since - CLOCKS_MS)
                 if not whole:
-                    self._begins_late(start.since)
+                    after = await self._read_past(start.since, after)
             # The tape of a feed that did not run holds an old state.
             back = start.back if report.state in RUNNING else 0
             if after is not None:
@@ -225,8 +228,18 @@ class TradeSubscription(Subscription[T]):
         self.gaps = items.gaps
         self._trades = items
 
-    def _begins_late(self, since: int) -> None:
-        self._trades.begins_late = True
+    async def _read_past(self, since: int, after: int) -> int:
+        past = Past()
+        # What is archived may be more than the mailbox holds: the consumer must run.
+        self._started.set()
+        async with aclosing(message_pages(self._streams.bus, self.feed, since, past)) as pages:
+            async for page in pages:
+                for message in page:
+                    await self._queue(message)
+        if past.sequence is None:
+            self._trades.begins_late = True
+            return after
+        return past.sequence
 
 
 class BookSubscription(Subscription[Book]):

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import NamedTuple, TypeVar
 
 from tickwire.bus.connection import Bus
+from tickwire.client.archived import Past, message_pages
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.client.merging import AT_ONCE, Merged, Timed, merged, paced
 from tickwire.errors import BadRequest
@@ -127,8 +128,18 @@ def _end(items: Sequence[Item], until: int | None) -> int:
 
 
 async def tape_pages(bus: Bus, of: Feed, since: int, items: TradeItems) -> AsyncGenerator[list[TapeMessage], None]:
-    """The messages of a feed on the tape from `since` (ms) on; `items` learns whether the tape begins later."""
+    """The messages of a feed from `since` (ms) on: from the archive where the tape begins later, then from the tape.
+
+    `items` learns whether both begin later.
+    """
     after, whole = await find_position(bus, of.public, since - CLOCKS_MS)
+    if not whole:
+        past = Past()
+        async with aclosing(message_pages(bus, of, since, past)) as pages:
+            async for page in pages:
+                yield page
+        if past.sequence is not None:
+            after, whole = past.sequence, True
     items.begins_late = not whole
     async with aclosing(read_pages(bus, of.public, after)) as pages:
         async for page in pages:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from tickwire.client import history
+from tickwire.client import archived_frames, history
+from tickwire.client.archived_frames import Archived
 from tickwire.client.connection import Client, Names, Time, connect, keys_of
 from tickwire.client.history import Progress
 from tickwire.client.replay import Market, Replayed
@@ -197,6 +198,37 @@ class SyncClient:
     def tickers(self, exchange: str, symbol: str) -> SyncSubscription[Ticker]:
         """See `Client.tickers`."""
         return self._subscription(lambda: self._client.tickers(exchange, symbol))
+
+    def trades_frame(
+        self,
+        exchange: str,
+        symbol: str,
+        since: Time,
+        until: Time | None = None,
+        *,
+        form: Literal["pandas", "arrow"] = "pandas",
+    ) -> Any:
+        """See `Client.trades_frame`."""
+
+        async def ask() -> tuple[Any, Archived]:
+            found = await self._client.archived(exchange, symbol, since, until)
+            return await archived_frames.made(self._client.bus, found, form), found
+
+        frame, found = self._portal.run(ask)
+        # In the caller's thread: the warning names the caller's line.
+        found.warn()
+        return frame
+
+    def bars(self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None) -> DataFrame:
+        """See `Client.bars`."""
+
+        async def ask() -> tuple[DataFrame, Archived]:
+            found = await self._client.archived(exchange, symbol, since, until)
+            return await archived_frames.bars(self._client.bus, found, by), found
+
+        frame, found = self._portal.run(ask)
+        found.warn()
+        return frame
 
     def replay(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = float("inf")

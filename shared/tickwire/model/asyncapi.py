@@ -28,7 +28,7 @@ from tickwire.model.asyncapi_subjects import (
     Message,
     Published,
 )
-from tickwire.model.messages import CandleColumns, ErrorReply
+from tickwire.model.messages import ArchivedTrades, CandleColumns, ErrorReply
 from tickwire.model.version import VERSION
 
 _INFO = {
@@ -41,6 +41,8 @@ _INFO = {
     "license": {"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 }
 _SERVERS = {"nats": {"host": "127.0.0.1:4222", "protocol": "nats", "description": "See `tickwire url`."}}
+_PACKED = (CandleColumns, ArchivedTrades)
+"""Messages in MessagePack."""
 _PRIVATE = {"tags": [{"name": "private", "description": "Between services; it may change."}]}
 
 
@@ -141,7 +143,7 @@ def _message(kind: Message, headers: str) -> dict[str, Any]:
     made: dict[str, Any] = {
         "name": kind.__name__,
         "summary": (kind.__doc__ or "").split("\n", 1)[0],
-        "contentType": "application/msgpack" if kind is CandleColumns else "application/json",
+        "contentType": "application/msgpack" if kind in _PACKED else "application/json",
         "payload": {"$ref": f"#/components/schemas/{kind.__name__}"},
     }
     if fields:

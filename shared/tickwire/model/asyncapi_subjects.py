@@ -20,6 +20,8 @@ from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages import (
     ArchiveCheckpoint,
     ArchivedDays,
+    ArchivedTrades,
+    ArchivedTradesRequest,
     CacheList,
     CancelRequest,
     CandleColumns,
@@ -249,6 +251,7 @@ ASKED: tuple[Asked, ...] = (
     Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed with an interest, in chunks.", "Chunked"),
     Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
+    Asked("archive.trades", ArchivedTradesRequest, (ArchivedTrades,), "Trades of a feed as Arrow, a page at a time."),
     Asked("archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks."),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
     Asked(

@@ -10,9 +10,35 @@ import msgspec
 
 from tickwire.model.feeds import control as streamer
 from tickwire.model.feeds import tape
-from tickwire.model.messages import archive, archiving, cache, control, errors, fetch, leases, pages, replay, sink
+from tickwire.model.messages import (
+    archive,
+    archived_trades,
+    archiving,
+    cache,
+    control,
+    errors,
+    fetch,
+    leases,
+    pages,
+    replay,
+    sink,
+)
 
-_MODULES = (errors, pages, fetch, cache, control, sink, archive, archiving, replay, leases, tape, streamer)
+_MODULES = (
+    errors,
+    pages,
+    fetch,
+    cache,
+    control,
+    sink,
+    archive,
+    archiving,
+    archived_trades,
+    replay,
+    leases,
+    tape,
+    streamer,
+)
 """In the order of the generated documents."""
 
 

@@ -153,8 +153,9 @@ class TapeReader:
             self._check = SequenceCheck(after or 0)
             return
         if after is not None:
-            # A stream that has not come as far as `after` was recreated.
-            self._check = SequenceCheck(after, newest.stamp) if after <= newest.sequence else SequenceCheck()
+            # A stream that has not come as far as `after` was recreated. The message there may be of another subject.
+            reached = after <= newest.sequence or await self._stored.at(after) is not None
+            self._check = SequenceCheck(after, newest.stamp) if reached else SequenceCheck()
             await self._read_back_to(newest.sequence)
             return
         found: list[StreamMessage] = []

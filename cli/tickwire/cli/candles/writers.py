@@ -33,7 +33,7 @@ async def write(rows: Rows, form: Format, output: Path | None, *, with_keys: boo
     if form is Format.parquet and output is not None:
         await _write_parquet(rows, output, with_keys=with_keys)
         return
-    with _target(output) as file:
+    with target(output) as file:
         if form is Format.table:
             console = consoles.out()
             console.file = file
@@ -111,22 +111,23 @@ async def _write_parquet(rows: Rows, output: Path, *, with_keys: bool) -> None:
                 frame.insert(index, name, value)
         frames.append(frame)
     whole = pandas.concat(frames, ignore_index=True) if frames else pandas.DataFrame(columns=list(COLUMNS))
-    with _replacing(output) as temporary:
+    with replacing(output) as temporary:
         whole.to_parquet(temporary, index=False)
 
 
 @contextmanager
-def _target(output: Path | None) -> Iterator[TextIO]:
+def target(output: Path | None) -> Iterator[TextIO]:
     """Yield standard output, or a file that replaces `output` when the block succeeds."""
     if output is None:
         yield sys.stdout
         return
-    with _replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8") as file:
         yield file
 
 
 @contextmanager
-def _replacing(output: Path) -> Iterator[Path]:
+def replacing(output: Path) -> Iterator[Path]:
+    """Yield a temporary file that replaces `output` when the block succeeds. Raises StorageError."""
     temporary = output.with_name(f".{output.name}.partial")
     try:
         # Created first, so that an unwritable folder fails before anything is read.

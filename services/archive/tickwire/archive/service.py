@@ -3,6 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks: the days of a feed, from the files |
+| `archive.trades` | answers | see reads.py |
 | `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | how far each stream is archived, see checkpoint.py |
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, see day_closing.py |
@@ -15,11 +16,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from typing import Any
 
 from prometheus_client.core import Metric
 
 from tickwire.archive import days_reply
 from tickwire.archive.metrics import ArchiveMetrics
+from tickwire.archive.reads import Reads
 from tickwire.archive.stream_archive import StreamArchive
 from tickwire.archive_files.root import Root, open_root
 from tickwire.bus import streams
@@ -29,6 +32,7 @@ from tickwire.bus.leases import Leases, open_leases
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import ConfigError, StorageError
+from tickwire.model.messages.archived_trades import ArchivedTradesRequest
 from tickwire.model.messages.archiving import DaysRequest
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics, gauge
@@ -60,8 +64,11 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
         watching = [beside.create_task(archive.watch_root())]
         watching += [beside.create_task(archive.watch_depth(each)) for each in archive.streams]
         with metrics.reading(archive.measured), metrics.ready.checked("storage", archive.trouble):
-            endpoint = Endpoint("archive.days", DaysRequest, archive.answer_days, concurrent=4)
-            async with serve(bus, SERVICE, [endpoint], instance=instance, metrics=metrics):
+            endpoints: list[Endpoint[Any]] = [
+                Endpoint("archive.days", DaysRequest, archive.answer_days, concurrent=4),
+                Endpoint("archive.trades", ArchivedTradesRequest, Reads(bus, root).answer_trades, concurrent=4),
+            ]
+            async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
                 log.info("serving", root=root.url, streams=len(names))
                 await archive.hold(leases, stop)
         for each in watching:

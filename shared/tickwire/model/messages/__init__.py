@@ -5,6 +5,7 @@ Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
 """
 
 from tickwire.model.messages.archive import Certificate
+from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchiveCheckpoint, ArchivedDays, DaysRequest
 from tickwire.model.messages.cache import (
     CacheList,
@@ -33,6 +34,8 @@ __all__ = [
     "HEADER_DIGITS",
     "ArchiveCheckpoint",
     "ArchivedDays",
+    "ArchivedTrades",
+    "ArchivedTradesRequest",
     "CacheList",
     "CancelRequest",
     "CandleColumns",

@@ -1,0 +1,48 @@
+"""Answers `archive.trades`: pages of archived trades, from the files.
+
+| subject | direction | what |
+|---|---|---|
+| `archive.trades` | answers | ArchivedTradesRequest -> ArchivedTrades in MessagePack, in chunks |
+| `$KV.ARCHIVE.<stream>` | reads | ArchiveCheckpoint: which messages of the feed's stream are wholly in files |
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from tickwire.archive_files import pages
+from tickwire.archive_files.pages import Through
+from tickwire.archive_files.root import Root
+from tickwire.bus import streams
+from tickwire.bus.connection import Bus
+from tickwire.bus.fenced_entries import FencedEntries
+from tickwire.bus.service import Call
+from tickwire.model.feeds import Feed
+from tickwire.model.messages.archived_trades import ArchivedTradesRequest
+from tickwire.model.messages.archiving import ArchiveCheckpoint
+from tickwire.tape.layout import layout_of
+
+
+class Reads:
+    """Answers requests for the rows of one root."""
+
+    def __init__(self, bus: Bus, root: Root) -> None:
+        self._bus = bus
+        self._root = root
+
+    async def answer_trades(self, request: ArchivedTradesRequest, call: Call) -> None:
+        """Reply to `archive.trades`."""
+        # Read before the files: whatever the checkpoint calls done is in them.
+        through = await self._through(request) if request.cursor is None else Through(0, 0)
+        chunks = pages.chunks(self._root, request, through)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(msgspec.msgpack.encode(chunk))
+
+    async def _through(self, request: ArchivedTradesRequest) -> Through:
+        place = (await layout_of(self._bus)).place_of(Feed("trade", request.exchange, request.symbol))
+        # Another instance may write the entry: what was read before is not kept.
+        entries = FencedEntries(self._bus, streams.ARCHIVE, ArchiveCheckpoint)
+        found = await entries.of(place.stream)
+        return Through(found.generation, found.done)

@@ -1,0 +1,137 @@
+"""Pages of archived trades: the replies to `archive.trades`. Blocks: call it in a thread."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.ipc as ipc
+
+from tickwire.archive_files.days import dates_of
+from tickwire.archive_files.file_meta import FileMeta
+from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.reading import day_rows
+from tickwire.archive_files.root import Root
+from tickwire.archive_files.schema import TRADES
+from tickwire.errors import BadRequest
+from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
+from tickwire.model.ranges import Range
+from tickwire.model.times import LATEST_MS
+
+BATCH_ROWS = 4096
+"""Rows of a chunk: about 260 KB, if ids are short."""
+CHUNK_BYTES = 480 * 1024
+"""Most bytes of a chunk's rows: a message has 512 KiB at most."""
+
+
+class Through(NamedTuple):
+    """All messages of a feed's stream up to `sequence` are in files. `generation` is in the names of its parts, ms."""
+
+    generation: int
+    sequence: int
+
+
+class Position(NamedTuple):
+    """Where a page begins: after so many rows of a day, in the state of the tape `through`."""
+
+    day: date
+    rows: int
+    through: Through
+
+    @property
+    def cursor(self) -> str:
+        """As text. The inverse of `position_of`."""
+        return f"{self.day.isoformat()}:{self.rows}:{self.through.generation}:{self.through.sequence}"
+
+
+def position_of(cursor: str) -> Position:
+    """The position that a cursor names. Raises BadRequest."""
+    try:
+        day, rows, generation, sequence = cursor.split(":")
+        return Position(date.fromisoformat(day), int(rows), Through(int(generation), int(sequence)))
+    except ValueError as error:
+        raise BadRequest(f"{cursor!r} is not a cursor", "use that of the last chunk of the page before") from error
+
+
+def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iterator[ArchivedTrades]:
+    """The chunks of a page, the last one without rows. `through` is for requests without a cursor.
+
+    Raises StorageError, BadRequest.
+    """
+    feed = ArchivedFeed("trade", request.exchange, request.symbol)
+    begin = position_of(request.cursor) if request.cursor is not None else Position(date.min, 0, through)
+    through = begin.through
+    wanted = Range(request.since, LATEST_MS if request.until is None else request.until)
+    sent = number = 0
+    cursor = None
+    for each in dates_of(root, feed):
+        day = feed.on(each)
+        if each < begin.day or day.span.until <= wanted.since or day.span.since >= wanted.until:
+            continue
+        done = begin.rows if each == begin.day else 0
+        for position, meta, batch in day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), done):
+            for part in fitting(_through(batch, meta, through)):
+                yield ArchivedTrades(
+                    exchange=request.exchange,
+                    symbol=request.symbol,
+                    rows=part.num_rows,
+                    data=encoded(part),
+                    sequence=through.sequence,
+                    multiplier=meta.unit.multiplier,
+                    inverse=meta.unit.inverse,
+                    chunk=number,
+                    more=True,
+                )
+                sent, number = sent + part.num_rows, number + 1
+            if sent >= request.limit:
+                cursor = Position(each, position, through).cursor
+                break
+        if cursor is not None:
+            break
+    yield ArchivedTrades(
+        exchange=request.exchange,
+        symbol=request.symbol,
+        rows=0,
+        data=encoded(None),
+        sequence=through.sequence,
+        cursor=cursor,
+        chunk=number,
+    )
+
+
+def _through(batch: Any, meta: FileMeta, through: Through) -> Any:
+    """The rows of a file's batch whose messages are wholly archived: those of a round that is being written are not."""
+    later = [each for each in meta.covered if each.generation == through.generation and each.last > through.sequence]
+    if batch is None or not later:
+        return batch
+    mask = pc.greater(batch.column("sequence"), through.sequence)
+    if len(meta.covered) > 1:
+        # Of the messages of earlier streams, which counted by themselves, all are archived.
+        received = batch.column("received").cast(pa.int64())
+        mask = pc.and_(mask, pc.greater_equal(received, through.generation))
+    return batch.filter(pc.invert(mask))
+
+
+def fitting(batch: Any) -> Iterator[Any]:
+    """A batch in parts that fit into a message; nothing for no rows."""
+    if batch is None or not batch.num_rows:
+        return
+    if batch.nbytes <= CHUNK_BYTES or batch.num_rows == 1:
+        yield batch
+        return
+    half = batch.num_rows // 2
+    yield from fitting(batch.slice(0, half))
+    yield from fitting(batch.slice(half))
+
+
+def encoded(batch: Any) -> bytes:
+    """A batch as an Arrow IPC stream; a stream without batches for None."""
+    sink = pa.BufferOutputStream()
+    with ipc.new_stream(sink, TRADES) as writer:
+        if batch is not None:
+            writer.write_batch(batch)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data

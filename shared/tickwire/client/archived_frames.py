@@ -1,0 +1,148 @@
+"""DataFrames and Arrow tables of archived trades, and bars of them."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from tickwire.bus.connection import Bus
+from tickwire.client import archived
+from tickwire.client.archived import Missing
+from tickwire.client.history import outside
+from tickwire.model.feeds import Feed, Trades
+from tickwire.model.messages.archived_trades import ArchivedTrades
+from tickwire.model.ranges import Range
+from tickwire.venues.units import BASE, measure_of
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+
+class IncompleteTrades(UserWarning):
+    """Trades of a requested range may be missing in the archive; `attrs["missing"]` says of which times."""
+
+
+@dataclass(frozen=True)
+class Archived:
+    """What a request is about, and what is missing of it."""
+
+    feed: Feed
+    span: Range
+    missing: list[Missing]
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """As they are attached to a result."""
+        return {
+            "exchange": self.feed.exchange,
+            "symbol": self.feed.symbol,
+            "since": self.span.since,
+            "until": self.span.until,
+            "complete": not self.missing,
+            "missing": [(each.since, each.until) for each in self.missing],
+            "reasons": [each.reason for each in self.missing],
+        }
+
+    def warn(self) -> None:
+        """Issue a warning if something is missing."""
+        if self.missing:
+            ranges = f"{len(self.missing)} range{'s' if len(self.missing) > 1 else ''}"
+            text = f"{self.feed}: trades in {ranges} may be missing ({self.missing[0].reason}), see attrs['missing']"
+            warnings.warn(text, IncompleteTrades, stacklevel=outside())
+
+
+async def known(bus: Bus, feed: Feed, span: Range) -> Archived:
+    """What is missing of a range (ms). Raises NotArchived, NoSuchService, StorageError."""
+    return Archived(feed, span, archived.missing(await archived.days(bus, feed, *span), span))
+
+
+async def table(bus: Bus, found: Archived) -> Any:
+    """The trades as a `pyarrow.Table`; key `tickwire` of its metadata has the attributes as JSON."""
+    import pyarrow as pa
+
+    from tickwire.archive_files.schema import TRADES
+
+    parts, attrs = [], found.attrs
+    async with aclosing(archived.chunks(bus, found.feed, *found.span)) as chunks:
+        async for chunk in chunks:
+            if chunk.rows:
+                parts.append(archived.table_of(chunk))
+                attrs |= _unit(chunk)
+    rows = pa.concat_tables(parts).unify_dictionaries() if parts else TRADES.empty_table()
+    return rows.replace_schema_metadata({"tickwire": json.dumps(attrs)})
+
+
+async def made(bus: Bus, found: Archived, form: str) -> Any:
+    """The trades as a DataFrame, or with `form` "arrow" as a `pyarrow.Table`."""
+    return await (table if form == "arrow" else frame)(bus, found)
+
+
+async def frame(bus: Bus, found: Archived) -> DataFrame:
+    """The trades as a DataFrame."""
+    rows = await table(bus, found)
+    whole: DataFrame = rows.to_pandas().set_index("timestamp")
+    whole.index = whole.index.as_unit("ns")  # type: ignore[attr-defined]
+    whole.attrs |= json.loads(rows.schema.metadata[b"tickwire"])
+    whole.attrs["missing"] = [tuple(each) for each in whole.attrs["missing"]]
+    return whole
+
+
+async def bars(bus: Bus, found: Archived, by: str) -> DataFrame:
+    """Bars of the trades, by a rule such as `5m` or `volume:100`, as a DataFrame."""
+    # Imported late: pandas takes most of a second to import.
+    import numpy
+    import pandas
+
+    from tickwire.bars import Fold, rule_of
+
+    fold, known_units = Fold(rule_of(found.feed.exchange, by)), True
+    async with aclosing(archived.chunks(bus, found.feed, *found.span)) as chunks:
+        async for chunk in chunks:
+            if not chunk.rows:
+                continue
+            unit = measure_of(_described(chunk))
+            known_units = known_units and unit is not None
+            fold.measure = unit or BASE
+            rows = archived.table_of(chunk)
+            times = rows.column("timestamp").cast("int64").to_numpy()
+            fold.take(times, rows.column("price").to_numpy(), rows.column("amount").to_numpy())
+    result = fold.result()
+    ends = numpy.append(result.timestamp[1:], found.span.until) if len(result) else result.timestamp
+    complete = numpy.ones(len(result), bool)
+    for each in found.missing:
+        complete &= (ends <= each.since) | (result.timestamp >= each.until)
+    if len(result) and result.is_open:
+        complete[-1] = False
+    index = pandas.DatetimeIndex(_moments(result.timestamp), tz="UTC", name="timestamp")
+    columns = {name: getattr(result, name) for name in ("open", "high", "low", "close", "volume", "quote_volume")}
+    columns |= {"trades": result.trades, "last": pandas.DatetimeIndex(_moments(result.last), tz="UTC")}
+    made = pandas.DataFrame(columns | {"complete": complete}, index=index)
+    made.attrs |= found.attrs | {"bars": by, "volume_unit": "base" if known_units else "unknown"}
+    return made
+
+
+def _moments(times: Any) -> Any:
+    return times.astype("datetime64[ms]").astype("datetime64[ns]")
+
+
+def _unit(chunk: ArchivedTrades) -> dict[str, Any]:
+    """The fields of a chunk about its amounts, where it is of a contract market."""
+    stated = {"multiplier": chunk.multiplier, "inverse": chunk.inverse}
+    return {name: value for name, value in stated.items() if value is not msgspec.UNSET}
+
+
+def _described(chunk: ArchivedTrades) -> Trades:
+    """A message with the unit of a chunk."""
+    return Trades(
+        exchange=chunk.exchange,
+        symbol=chunk.symbol,
+        trades=[],
+        received=0,
+        multiplier=chunk.multiplier,
+        inverse=chunk.inverse,
+    )
