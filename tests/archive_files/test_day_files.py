@@ -228,6 +228,20 @@ def test_a_file_of_others_and_a_damaged_one_are_refused_by_name(root: Root, tmp_
         rows_of(root)
 
 
+def test_a_damaged_certificate_is_named_and_made_anew_once_it_is_removed(root: Root, tmp_path: Path) -> None:
+    watched_day(root)
+    made = days.close_day(root, TODAY, END, unchecked)
+    path = tmp_path / TODAY.certificate
+    path.write_bytes(path.read_bytes()[:100])
+    for read in (lambda: days.days(root, FEED, BEGIN, END), lambda: days.close_day(root, TODAY, END, unchecked)):
+        with pytest.raises(StorageError, match=r"date=2026-03-27/day\.json: .*; remove it"):
+            read()
+    path.unlink()
+    assert days.days(root, FEED, BEGIN, END)[0].condition == "open"
+    again = days.close_day(root, TODAY, END, unchecked)
+    assert msgspec.structs.replace(again, made=made.made) == made
+
+
 def test_names_that_leave_the_root_are_refused() -> None:
     for names in (("../x", "binance", "A/B"), ("trade", "..", "A/B"), ("trade", "x", "")):
         with pytest.raises(BadRequest):

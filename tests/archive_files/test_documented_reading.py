@@ -1,4 +1,4 @@
-"""What docs/archive.md shows to read the files with other programs runs as it is printed there."""
+"""What docs/archive.md and README.md show to read the files with other programs runs as it is printed there."""
 
 from __future__ import annotations
 
@@ -21,8 +21,15 @@ from tickwire.model.feeds import Trade, Trades
 
 pytestmark = pytest.mark.actors
 
-TEXT = (Path(__file__).parents[2] / "docs/archive.md").read_text()
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs/archive.md").read_text()
 SQL = re.findall(r"```sql\n(.*?)```", TEXT, re.S)
+README_SQL = [
+    each
+    for block in re.findall(r"```sql\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    for each in block.split(";")
+    if each.strip()
+]
 PYTHON = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 MARKETS = ("BTC/USDT", "BTC/USDT:USDT")
 SHOWN = ("BTC-USDT", "BTC-USDT:USDT")
@@ -55,6 +62,11 @@ def of_day(day: date) -> list[Trade]:
     return [each for each in TRADES if layout.date_of(each.timestamp) == day]
 
 
+def turnover(day: date) -> float:
+    """Of the trades of a day."""
+    return math.fsum(each.price * each.amount for each in of_day(day))
+
+
 DATES = [layout.date_of(BEGIN), layout.date_of(BEGIN + DAY)]
 
 
@@ -63,8 +75,16 @@ def test_duckdb_sums_every_market_and_day() -> None:
     assert [(row[0], row[1], row[2], row[3]) for row in found] == [
         ("binance", symbol, day, len(of_day(day))) for symbol in SHOWN for day in DATES
     ]
-    turnover = [math.fsum(each.price * each.amount for each in of_day(day)) for day in DATES] * 2
-    assert [row[4] for row in found] == pytest.approx(turnover, rel=1e-12)
+    assert [row[4] for row in found] == pytest.approx([turnover(day) for day in DATES] * 2, rel=1e-12)
+
+
+def test_duckdb_sums_the_days_of_a_market_and_shows_their_conditions() -> None:
+    sums, conditions = (duckdb.execute(each).fetchall() for each in README_SQL)
+    assert [row[:2] for row in sums] == [(day, len(of_day(day))) for day in DATES]
+    volumes = [(math.fsum(each.amount for each in of_day(day)), turnover(day)) for day in DATES]
+    assert [row[2:] for row in sums] == [pytest.approx(each, rel=1e-12) for each in volumes]
+    # The second day was closed when its last millisecond was not over.
+    assert {row[1:3] for row in conditions} == {("complete", len(of_day(DATES[0]))), ("partial", len(of_day(DATES[1])))}
 
 
 def test_duckdb_makes_candles() -> None:

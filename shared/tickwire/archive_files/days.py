@@ -29,7 +29,7 @@ from tickwire.archive_files.reading import DayFile, DayListing, day_batches, fil
 from tickwire.archive_files.root import Absent, Root, read, write
 from tickwire.archive_files.schema import ROW_GROUP, WRITING, schema_of, with_meta
 from tickwire.archive_files.totals import DayTotals
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, StorageError
 from tickwire.model import messages
 from tickwire.model.messages.archive import Certificate, EndRow
 from tickwire.model.ranges import Range
@@ -71,11 +71,13 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
 
 
 def read_certificate(root: Root, day: FeedDay) -> Certificate | None:
-    """The certificate of a day; None if it has none. Raises StorageError; BadRequest if it cannot be read."""
+    """The certificate of a day; None if it has none. Raises StorageError, also if it cannot be decoded."""
     try:
         return messages.decode(read(root, day.certificate), Certificate)
     except Absent:
         return None
+    except BadRequest as error:
+        raise StorageError(f"{day.certificate}: {error.message}", "remove it: the day is certified anew") from error
 
 
 def _certificate(day: FeedDay, found: Watched, totals: DayTotals) -> Certificate:
