@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -14,14 +15,17 @@ import numpy
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from nats.aio.msg import Msg
 
 from archive.test_archive_outages import LATER, archiving, taped, until_rows
 from archive.written_tape import SYMBOLS, Tape
 from support.processes import environment, tickwire
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
-from tickwire.client import Client, Gap, NotArchived, Trade, connect
+from tickwire.client import Client, Gap, NotArchived, Trade, Trades, connect, connect_sync
 from tickwire.client.archived_frames import IncompleteTrades
+from tickwire.client.replay_publisher import Replay, publish_replay
+from tickwire.model import messages
 from tickwire.model.feeds import Feed, FeedReport, StartRequest, StopRequest
 from tickwire.model.feeds.layout import TapeLayout
 
@@ -245,3 +249,46 @@ async def test_the_command_writes_trades_and_says_what_is_missing(broker: str, t
         assert pq.read_table(file).column("id").to_pylist() == ids(tape, 0, until)
         lines = (await tickwire(env, "trades", "get", "binance", BTC, *span, "--format", "jsonl")).out.splitlines()
         assert [json.loads(line)["id"] for line in lines] == ids(tape, since, until)
+
+
+async def test_a_replay_of_the_archive_publishes_messages_as_the_tape_had_them(broker: str, tmp_path: Path) -> None:
+    root, heard = tmp_path / "archive", list[Trades]()
+    feed = Feed("trade", "binance", BTC)
+
+    async def take(message: Msg) -> None:
+        heard.append(messages.decode(message.data, Trades))
+
+    async with taped(broker, root) as tape, archiving(broker, root, certify_after_s=LATER):
+        await archived(tape, root, tape.begun + 30 * HOUR)
+        await forget(tape, tape.rows[BTC][-1][-1])
+        async with connect(broker) as client, client.bus.subscribed("replay.past.md.trade.>", take):
+            until = tape.begun + 25 * HOUR
+            wanted = Replay("past", [feed], tape.begun, until, math.inf)
+            status = await publish_replay(client.bus, wanted, lambda _: None)
+            async with asyncio.timeout(100):
+                while len(heard) < status.messages:
+                    await asyncio.sleep(0.05)
+    said = [
+        (trade.id, trade.timestamp, each.received, trade.side or "", trade.price, trade.amount, each.source)
+        for each in heard
+        for trade in each.trades
+    ]
+    assert said == [row[:-1] for row in tape.rows[BTC] if row[1] < until]
+    # One message of the tape is one message again.
+    assert len([each for each in heard if each.trades]) == len({row[-1] for row in tape.rows[BTC] if row[1] < until})
+
+
+@QUIET
+async def test_the_blocking_client_reads_frames_and_bars(broker: str, tmp_path: Path) -> None:
+    root = tmp_path / "archive"
+
+    def read() -> tuple[int, int]:
+        with connect_sync(broker) as client:
+            frame = client.trades_frame("binance", BTC, since, until)
+            return len(frame), int(client.bars("binance", BTC, "volume:1000", since, until)["trades"].sum())
+
+    async with taped(broker, root) as tape, archiving(broker, root, certify_after_s=LATER):
+        await archived(tape, root, tape.begun + 10 * HOUR)
+        since, until = tape.begun, tape.begun + 8 * HOUR
+        count = len(ids(tape, since, until))
+        assert await asyncio.to_thread(read) == (count, count)

@@ -18,6 +18,7 @@ import msgspec
 
 from tickwire.archive_files.certificate import gap_times
 from tickwire.bus.connection import Bus
+from tickwire.client.decoded import DecodedMessage
 from tickwire.errors import NoSuchService, NotArchived
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
@@ -164,13 +165,13 @@ class Rows:
         while self._gaps and self._gaps[-1].since < message.trades[-1].timestamp:
             yield self._gap(self._gaps.pop())
         self._sequence = sequence
-        yield TapeMessage(sequence, messages.encode(message), read_back=True)
+        yield DecodedMessage(sequence, b"", read_back=True, message=message)
 
     def _gap(self, gap: Missing) -> TapeMessage:
         # A bound is exclusive, but where it is followed by an id.
         found = Gap(since=max(-1, gap.since - 1), until=gap.until, reason=gap.reason)
         empty = Trades(exchange=self._feed.exchange, symbol=self._feed.symbol, trades=[], received=gap.until, gap=found)
-        return TapeMessage(self._sequence, messages.encode(empty), read_back=True)
+        return DecodedMessage(self._sequence, b"", read_back=True, message=empty)
 
 
 def table_of(chunk: ArchivedTrades) -> Any:
@@ -185,5 +186,13 @@ def plain(column: Any) -> list[Any]:
     """The values of a column of a table, times in ms."""
     import pyarrow as pa
 
-    found: list[Any] = (column.cast(pa.int64()) if pa.types.is_timestamp(column.type) else column).to_pylist()
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.int64())
+    if not column.null_count and (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
+        # Five times as fast as `to_pylist`.
+        numbers: list[Any] = column.to_numpy().tolist()
+        return numbers
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    found: list[Any] = column.to_pylist()
     return found

@@ -17,6 +17,7 @@ from typing import Generic, TypeVar
 
 from tickwire.client import interest
 from tickwire.client.archived import Past, message_pages
+from tickwire.client.decoded import trades_of
 from tickwire.client.mailbox import Mailbox
 from tickwire.client.stream import Stream, Streams
 from tickwire.errors import BadRequest
@@ -150,7 +151,7 @@ class TradeItems:
     def __call__(self, taped: TapeMessage) -> list[Trade | Gap]:
         """The items of one message."""
         try:
-            message = messages.decode(taped.data, Trades)
+            message = trades_of(taped)
         except BadRequest as error:
             return self.unread(error)
         return self.of(message, skipped=taped.skipped)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from tickwire.bus.connection import Bus
+from tickwire.client.decoded import payload_of, trades_of
 from tickwire.client.live import TradeItems
 from tickwire.client.merging import AT_ONCE, Timed
 from tickwire.client.replay import Item, tape_pages
@@ -39,13 +40,13 @@ async def message_pages(
             found = []
             for taped in page:
                 try:
-                    message = messages.decode(taped.data, Trades)
+                    message = trades_of(taped)
                     parts = items.of(message, skipped=taped.skipped)
                 except BadRequest as error:
                     message, parts = cutter.nothing(), items.unread(error)
                 cut = cutter.cut(message, parts)
                 if cut is not None:
-                    data = taped.data if cut is message else messages.encode(cut)
+                    data = payload_of(taped) if cut is message else messages.encode(cut)
                     found.append(Timed(cutter.time, PastMessage(data, taped.sequence, len(cut.trades))))
                 if cutter.over:
                     break
