@@ -69,6 +69,15 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("History", "", []),
     ("Jobs", "short", [("sum by (exchange) (tickwire_fetcher_jobs_taken)", "taken {{exchange}}"), ("sum by (exchange) (tickwire_fetcher_jobs_running)", "running {{exchange}}")]),
     ("Jobs ended in 5 minutes", "short", [("sum by (state) (increase(tickwire_fetcher_jobs_ended_total[5m]))", "{{state}}")]),
+    (
+        "Audits in an hour",
+        "short",
+        [
+            ("sum(increase(tickwire_cache_audits_requested_total[1h]))", "requested"),
+            ("sum by (exchange) (increase(tickwire_fetcher_audited_rows_total[1h]))", "rows {{exchange}}"),
+            ("sum by (exchange) (increase(tickwire_fetcher_audit_differences_total[1h]))", "differences {{exchange}}"),
+        ],
+    ),
     ("Candles a second", "ops", [("sum(rate(tickwire_fetcher_rows_total[1m]))", "fetched"), ("sum(rate(tickwire_cache_rows_total[1m]))", "durable")]),
     (
         "Requests to exchanges",

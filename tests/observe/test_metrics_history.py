@@ -59,6 +59,9 @@ async def test_a_backfill_is_counted_as_the_exchange_and_the_files_have_it(
         assert found.value("tickwire_fetcher_pages_total", **of) == len(await simulator.log("klines")) - 1
         assert found.value("tickwire_fetcher_rows_total", **of) == len(truth)
         assert found.value("tickwire_fetcher_rejected_rows_total", **of) == 0
+        # tests/fetch/test_audit.py has them at more than 0.
+        assert found.value("tickwire_fetcher_audited_rows_total", **of) == 0
+        assert found.value("tickwire_fetcher_audit_differences_total", **of) == 0
         assert found.value("tickwire_request_seconds_count", endpoint="fetcher.fetch") == 1
         found = await cache.scrape()
         assert found.value("tickwire_cache_pages_total") == len(line.stored)
@@ -150,6 +153,7 @@ async def test_what_the_cache_stores_queues_and_refuses_is_counted(
         aside.rename(blocked)
         found = await cache.until(lambda now: now.value("tickwire_cache_pages_total") == 4)
         assert found.value("tickwire_cache_rows_total") == 10_030
+        assert found.value("tickwire_cache_audits_requested_total") == 0
         assert found.value("tickwire_cache_queued_bytes") == found.value("tickwire_cache_troubled_partitions") == 0
         await cache.until(lambda now: now.value("tickwire_stream_messages", stream=streams.OHLCV) == 0)
         assert cache.asked >= documented("Cache")

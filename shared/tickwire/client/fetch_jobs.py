@@ -119,7 +119,9 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
+async def order(
+    bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool, *, audit: bool = False
+) -> Order:
     """Request one job; waits for a fetcher that is restarting or busy.
 
     A refusal is returned, not raised. Raises NoSuchService when no fetcher comes.
@@ -131,6 +133,7 @@ async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, 
         since=since,
         until=until,
         refresh=refresh,
+        audit=audit,
         id=job_id,
     )
     try:

@@ -72,12 +72,15 @@ class NatsSettings(_Section):
 class CacheSettings(_Section):
     """The candle cache. `dir` defaults to `<data_dir>/cache`; `partitions` cannot change once data exists.
 
+    `audit`: have what was built from the tape compared with the exchange's own candles once these have settled.
+
     `adopt`: take over a folder that belonged to another broker without asking, once no cache of that broker runs. `up`
     sets it for its own broker in its own data folder.
     """
 
     dir: Path | None = None
     adopt: bool = False
+    audit: bool = True
     partitions: int = Field(default=8, ge=1, le=1024)
 
 

@@ -1,4 +1,4 @@
-"""The group `tickwire candles`: fetch, follow, get, list, verify, adopt, repair."""
+"""The group `tickwire candles`: fetch, follow, get, list, verify, audit, adopt, repair."""
 
 from __future__ import annotations
 
@@ -137,6 +137,29 @@ def verify(
     from tickwire.cli.candles import inventory
 
     return invoke(inventory.verify, config, KeyFilter(exchanges, symbols, timeframes), json)
+
+
+@app.command()
+def audit(
+    exchange: Exchange,
+    symbol: Symbol,
+    timeframe: Annotated[str, typer.Argument(metavar="TIMEFRAME", help="Such as 1m.")],
+    since: Annotated[str | None, typer.Option("--since", metavar="T", help=TIME)] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="T", help="As --since; now by default.")] = None,
+    config: Config = None,
+    json: Json = False,
+) -> int:
+    """Compare cached candles with the exchange's own.
+
+    Fetches again what is cached of the range (all of it by default) and has settled, prints what differed, and
+    replaces it. Ctrl-C cancels. Exit code 0 when everything is equal, 1 when something differed or failed, 3 when
+    something could not be compared.
+    """
+    from tickwire.cli.arguments import KeyNames
+    from tickwire.cli.candles import audit as module
+
+    options = module.AuditOptions(KeyNames(exchange, symbol, timeframe), since, until)
+    return invoke(module.audit, config, options, json)
 
 
 @app.command()

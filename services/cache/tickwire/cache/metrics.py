@@ -29,6 +29,7 @@ class CacheMetrics:
             "tickwire_cache_sync_seconds", "Time of one fsync or fdatasync", buckets=SECONDS, registry=registry
         )
         self.written = Counter("tickwire_cache_written_bytes", "Bytes written to files", registry=registry)
+        self.audits = Counter("tickwire_cache_audits_requested", "Audits requested from fetchers", registry=registry)
 
 
 class CountingDisk(Disk):

@@ -10,6 +10,7 @@
 | `ohlcv.<p>.>` (stream OHLCV) | read | see partition.py |
 | `md.stored.<exchange>.<token>.<timeframe>` | published | see partition.py |
 | `md.rejected.<exchange>.<token>.<timeframe>` | published | see partition.py |
+| `fetcher.fetch` | requested | audits, see standing_audit.py |
 | `$KV.LEASES.cache.>` | leases | the owner of each partition |
 
 Any instance answers any request; one that does not own the key's partition forwards it to the owner.
@@ -35,6 +36,7 @@ from tickwire.cache.disk import as_storage_error
 from tickwire.cache.forwarding import ForwardedRequests, forward
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition, first_of
+from tickwire.cache.standing_audit import StandingAudit
 from tickwire.errors import Fenced, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import CacheList, Coverage, ListRequest
@@ -76,6 +78,8 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
                 asyncio.TaskGroup() as holding,
             ):
                 log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
+                if settings.cache.audit:
+                    holding.create_task(cache.audit.run())
                 for partition in cache.partitions:
                     number, own = partition.number, partial(cache.own, partition)
                     holding.create_task(leases.hold(str(number), own, stop, partition=number))
@@ -109,6 +113,7 @@ class Cache:
         count = settings.cache.partitions
         counts = CacheMetrics(metrics.registry)
         self.partitions = [Partition(bus, settings.cache_dir, number, count, counts) for number in range(count)]
+        self.audit = StandingAudit(bus, self.partitions, counts, stop)
         self._forwarded = ForwardedRequests(bus, self._endpoint, tasks, metrics)
 
     def endpoints(self) -> list[Endpoint[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -23,6 +24,7 @@ from tickwire.model import plausibility, timeframes
 from tickwire.model.timeframes import Grid
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
+from tickwire.process import lifecycle
 from tickwire.settings import Settings
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import kind_of, row_in_base, units_of
@@ -31,6 +33,8 @@ log = logs.get(__name__)
 
 CLOCK_S = 1.0
 """The age up to which a comparison with the exchange's clock is used again."""
+GIVE_WAY_S = 2.0
+"""How long a request in the background waits for other jobs of the exchange to end; then it takes a turn."""
 DEFAULT_PAGE = 100
 """Candles per page where ccxt does not say: what every exchange grants."""
 
@@ -46,17 +50,32 @@ class CandleSource:
         self._exchange = exchange
         self._calls = calls
         self._listing = Listing(exchange)
+        metrics.audited.labels(exchange.id)
+        metrics.differences.labels(exchange.id)
         self._fetching = 0
-        """Jobs that fetch pages."""
+        """Jobs that fetch pages, but those in the background."""
+        self._idle = asyncio.Event()
+        self._background = asyncio.Lock()
 
     @contextmanager
     def fetching(self) -> Iterator[None]:
         """Count a job within the block as one that fetches pages."""
         self._fetching += 1
+        self._idle.clear()
         try:
             yield
         finally:
             self._fetching -= 1
+            if not self._fetching:
+                self._idle.set()
+
+    @asynccontextmanager
+    async def background(self) -> AsyncIterator[None]:
+        """Send a request of a job in the background within the block: one at a time, and seldom while others fetch."""
+        async with self._background:
+            if self._fetching:
+                await lifecycle.pause(self._idle, GIVE_WAY_S)
+            yield
 
     def share(self) -> int:
         """How many requests a job may have on their way at the same time, so that all jobs get as many."""

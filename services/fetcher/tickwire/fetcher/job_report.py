@@ -24,6 +24,7 @@ log = logs.get(__name__)
 PROGRESS_S = 0.2
 """The shortest time between two messages of progress."""
 _CHECKPOINT = ("until", "pages", "retries", "rows_from_cache", "rows_fetched", "rows_expected", "missing")
+_AUDIT_CHECKPOINT = ("rows_compared", "difference_count", "differences")
 """The fields that a second run of a job takes over."""
 
 
@@ -53,7 +54,7 @@ class JobReport:
 
     def resume(self, before: Job) -> None:
         """Continue from the last message of an earlier run."""
-        self.update(**{name: getattr(before, name) for name in _CHECKPOINT})
+        self.update(**{name: getattr(before, name) for name in _CHECKPOINT + _AUDIT_CHECKPOINT})
         if before.rows_expected:
             # The earlier run came as far as the first checkpoint with its missing ranges.
             self.refreshed = subtract(Range(before.since, before.until), before.missing)

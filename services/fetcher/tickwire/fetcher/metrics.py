@@ -43,6 +43,18 @@ class FetcherMetrics:
             exchange,
             registry=registry,
         )
+        self.audited = Counter(
+            "tickwire_fetcher_audited_rows",
+            "Candles of exchanges that were compared with the cache's",
+            exchange,
+            registry=registry,
+        )
+        self.differences = Counter(
+            "tickwire_fetcher_audit_differences",
+            "Fields of candles in which the cache differed from the exchange",
+            exchange,
+            registry=registry,
+        )
         self.taken = Gauge("tickwire_fetcher_jobs_taken", "Jobs taken, running or waiting", exchange, registry=registry)
         self.running = Gauge("tickwire_fetcher_jobs_running", "Jobs that run", exchange, registry=registry)
         self.ended = Counter(

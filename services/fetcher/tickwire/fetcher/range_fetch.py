@@ -19,7 +19,7 @@ from tickwire.fetcher.paging_types import RefusedRange, merge_refused
 from tickwire.fetcher.probation import Probation
 from tickwire.fetcher.range_requests import RangeRequests
 from tickwire.model import timeframes
-from tickwire.model.messages import Coverage
+from tickwire.model.messages import Coverage, Origin
 from tickwire.model.ranges import Range, clip, subtract
 from tickwire.model.timeframes import Grid
 from tickwire.model.times import now_ms
@@ -30,11 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Plan:
-    """`wanted` are the ranges to request; `before` is what the cache had before that."""
+    """`wanted` are the ranges to request; `before` is what the cache had before that.
+
+    `audited` are the ranges that the job is to have audited at its end; None unless it is an audit.
+    """
 
     bounds: Bounds
     wanted: list[Range]
     before: Coverage
+    audited: list[Range] | None = None
 
 
 class RangeFetch:
@@ -67,18 +71,20 @@ class RangeFetch:
         job_id = self._report.job.id
         # A refresh sends again what was not durable, under another message id: of a page that the stream drops as a
         # duplicate nothing is announced, and the cache's coverage cannot distinguish it from rows before the refresh.
-        message_prefix = f"{job_id}.{self._report.run_id}" if self._request.refresh else job_id
+        is_again = self._request.refresh or self._request.audit
+        message_prefix = f"{job_id}.{self._report.run_id}" if is_again else job_id
+        origin: Origin = "audited" if self._request.audit else "exchange"
         self._rows_before = self._report.job.rows_fetched
         # What an interrupted run reported as refused is requested again.
         self._report.update(refused=[])
         bus = self._context.bus
         encoding = self._context.encoding
-        async with publishing_pages(bus, self._key, message_prefix, self._on_durable, encoding) as publisher:
+        async with publishing_pages(bus, self._key, message_prefix, self._on_durable, encoding, origin) as publisher:
             plan, failure = await self._fetch(publisher)
             await publisher.wait_until_durable()
             failure = failure or self._rejection(publisher)
             after = await self._coverage_after(publisher, plan)
-        self._report_result(plan.bounds, after)
+        self._report_result(plan, after)
         failure = failure or self._unstored(publisher)
         if failure is not None:
             raise failure
@@ -100,7 +106,7 @@ class RangeFetch:
                     continue
             plan = await self._plan(publisher, found, coverage)
             try:
-                return plan, await self._requests.run(publisher, plan.bounds, plan.wanted)
+                return plan, await self._requests.run(publisher, plan.bounds, plan.wanted, plan.before)
             except OtherGrid as other:
                 if is_other:
                     # The exchange's grid was adopted before: so it is the cache that has candles of another grid.
@@ -123,6 +129,8 @@ class RangeFetch:
 
     async def _plan(self, publisher: PagePublisher, found: Bounds, coverage: Coverage) -> _Plan:
         """Decide what to request, and report what the cache has."""
+        if self._request.audit:
+            return await self._plan_of_audit(found, coverage)
         is_refresh = self._request.refresh
         known = self._report.refreshed if is_refresh else coverage.verified
         missing = subtract(Range(found.since, found.until), known)
@@ -141,6 +149,17 @@ class RangeFetch:
             await self._report.checkpoint()
         return _Plan(found, wanted, coverage)
 
+    async def _plan_of_audit(self, found: Bounds, coverage: Coverage) -> _Plan:
+        """Request again what the cache has and the exchange does not revise any more."""
+        settled = found.grid.open_of(now_ms() - found.revised_ms) if found.settled is None else found.settled
+        audited = clip(coverage.verified, Range(found.since, min(found.until, settled)))
+        wanted = [part for whole in audited for part in subtract(whole, self._report.refreshed)]
+        expected = sum(found.grid.count(*part) for part in audited)
+        self._report.update(rows_expected=expected, missing=wanted)
+        if wanted:
+            await self._report.checkpoint()
+        return _Plan(found, wanted, coverage, audited)
+
     # -- what became of it ----------------------------------------------------------------------------------------
 
     async def _on_durable(self, publisher: PagePublisher) -> None:
@@ -149,7 +168,7 @@ class RangeFetch:
             return
         report = self._report
         report.update(rows_fetched=self._rows_before + publisher.rows)
-        if self._request.refresh:
+        if self._request.refresh or self._request.audit:
             report.update(missing=[part for whole in report.job.missing for part in subtract(whole, publisher.done)])
         if report.job.crashes:
             report.update(crashes=0)
@@ -179,13 +198,18 @@ class RangeFetch:
         return PageRejected(f"{self._key}: {reason}", "correct the cause, then fetch again")
 
     async def _coverage_after(self, publisher: PagePublisher, plan: _Plan) -> Coverage:
-        if not plan.wanted and not self._request.refresh:
+        if not plan.wanted and not self._request.refresh and plan.audited is None:
             # Nothing was fetched.
             return plan.before
         return await publisher.coverage(self._report.job.since, self._report.job.until)
 
-    def _report_result(self, found: Bounds, after: Coverage) -> None:
-        newest = self._requests.newest
+    def _report_result(self, plan: _Plan, after: Coverage) -> None:
+        if plan.audited is not None:
+            done = after.provenance.audited
+            missing = [part for whole in plan.audited for part in subtract(whole, done)]
+            self._report.update(missing=missing, complete=not missing)
+            return
+        found, newest = plan.bounds, self._requests.newest
         if found.closed is None and self._request.until is None and newest is not None:
             self._report.update(until=max(found.since, min(found.until, found.settled_by(newest))))
         job = self._report.job

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import nullcontext
 from typing import TypeVar
 
 from tickwire.errors import ExchangeFailed, TickwireError
 from tickwire.fetcher.bounds import Bounds
+from tickwire.fetcher.calls import OnRetry
 from tickwire.fetcher.cancellation import Cancellation
 from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.job_context import JobContext
@@ -17,6 +19,8 @@ from tickwire.fetcher.pager import Pager
 from tickwire.fetcher.paging_types import PageRequest, Reply
 from tickwire.fetcher.range_pagers import RangePagers
 from tickwire.fetcher.requests_ahead import Fetch, RequestsAhead, sending_ahead
+from tickwire.fetcher.row_audit import RowAudit
+from tickwire.model.messages import Coverage
 from tickwire.model.ranges import Range
 from tickwire.model.timeframes import Grid
 
@@ -44,28 +48,34 @@ class RangeRequests:
         self._metrics = context.metrics
         self._cancellation = cancellation
         self._stop = stop
+        self._audit = RowAudit(context, report) if report.request.audit else None
         self._has_answered = False
         """Whether the exchange answered for any range. Where it is declared to have nothing it need not be asked."""
         self.newest: int | None = None
         """The open time (ms) of the newest candle that the exchange answered."""
 
-    async def run(self, publisher: PagePublisher, found: Bounds, wanted: Sequence[Range]) -> TickwireError | None:
+    async def run(
+        self, publisher: PagePublisher, found: Bounds, wanted: Sequence[Range], before: Coverage
+    ) -> TickwireError | None:
         """Page through the ranges, and put what is proven to `publisher`. Returns why it ended early, if it did.
 
+        `before` is what the cache has.
         Raises OtherGrid, Stopped.
         """
         if not wanted:
             return None
         key = self._key
+        if self._audit is not None:
+            self._audit.begin(before)
         try:
             facts = await self._unless_cancelled(
                 self._source.paging_facts(key.symbol, key.timeframe, self._report.on_retry)
             )
             pagers = RangePagers(wanted, lambda part: Pager(found.grid, part, found.closed, facts, self.newest))
-            with self._source.fetching():
-                async with sending_ahead(
-                    self._fetch_on(found.grid), self._report.on_retry, self._source.share
-                ) as ahead:
+            is_background = self._report.request.background
+            with nullcontext() if is_background else self._source.fetching():
+                share = (lambda: 1) if is_background else self._source.share
+                async with sending_ahead(self._fetch_on(found.grid), self._report.on_retry, share) as ahead:
                     failure = await self._ranges(publisher, found, pagers, ahead)
         except TickwireError as error:
             # What was fetched is kept: it is stored before the job reports that it failed.
@@ -76,7 +86,11 @@ class RangeRequests:
         return failure
 
     def _fetch_on(self, grid: Grid) -> Fetch:
-        return lambda request, on_retry: self._source.fetch(request, self._key.symbol, grid, on_retry)
+        async def fetch(request: PageRequest, on_retry: OnRetry) -> Reply:
+            async with self._source.background() if self._report.request.background else nullcontext():
+                return await self._source.fetch(request, self._key.symbol, grid, on_retry)
+
+        return fetch
 
     async def _ranges(
         self, publisher: PagePublisher, found: Bounds, pagers: RangePagers, ahead: RequestsAhead
@@ -123,6 +137,8 @@ class RangeRequests:
             for page in pages:
                 self._metrics.rows.labels(exchange).inc(len(page.rows))
                 measured = self._source.in_base_currency(self._key.symbol, page)
+                if self._audit is not None:
+                    await self._audit.compare(measured)
                 await publisher.put(found.with_finality(measured, pager.newest))
             await self._report.progress()
             if any(wanted.since <= each.since < wanted.until for each in publisher.refused):

@@ -8,6 +8,7 @@
 | `jobs.fetch.<exchange>` (stream JOBS) | published, consumed | FetchRequest with its id, until the job has ended |
 | `md.job.<id>` | published | Job: queued, running (at most 5/s), done or failed; stream JOB_RESULTS keeps the newest |
 | `cache.coverage` | requested | KeyRequest -> Coverage |
+| `cache.get` | requested | CandlesRequest -> Candles, for audits |
 | `tape.ohlcv.<exchange>.<token>.<timeframe>` | published | CandlePage: candles that an answer proves complete |
 | `md.stored.<exchange>.<token>.<timeframe>` | subscribed | Stored: a page is durable |
 | `md.rejected.<exchange>.<token>.<timeframe>` | subscribed | RejectedPage: the cache does not store a page |

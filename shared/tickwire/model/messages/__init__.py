@@ -24,7 +24,15 @@ from tickwire.model.messages.cache import (
 from tickwire.model.messages.codec import HEADER_DIGITS, decode, encode, encode_request, header_int
 from tickwire.model.messages.control import LogLevel
 from tickwire.model.messages.errors import ErrorReply, error_reply
-from tickwire.model.messages.fetch import CancelRequest, FetchAccepted, FetchRequest, Job, Refused
+from tickwire.model.messages.fetch import (
+    CancelRequest,
+    Difference,
+    DifferentField,
+    FetchAccepted,
+    FetchRequest,
+    Job,
+    Refused,
+)
 from tickwire.model.messages.leases import Instance, LeaseHolder
 from tickwire.model.messages.pages import CandlePage, Origin, RejectedPage, Row, Stored, VolumeUnit
 from tickwire.model.messages.replay import ReplayStatus
@@ -45,6 +53,8 @@ __all__ = [
     "Certificate",
     "Coverage",
     "DaysRequest",
+    "Difference",
+    "DifferentField",
     "ErrorReply",
     "FetchAccepted",
     "FetchRequest",

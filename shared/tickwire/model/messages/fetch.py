@@ -15,7 +15,9 @@ from tickwire.model.times import Count, Time
 class FetchRequest(Struct, frozen=True, kw_only=True):
     """`fetcher.fetch`, and `jobs.fetch.<exchange>` once it has an `id`: fetch `[since, until)` into the cache.
 
-    `until` defaults to now. `refresh` also fetches ranges again that the cache has. A client that chooses the `id`
+    `until` defaults to now. `refresh` also fetches ranges again that the cache has. `audit` fetches only what the cache
+    has, once it has settled, names in the job's message what differs, and replaces it. A job in the `background` gives
+    way to others of its exchange. A client that chooses the `id`
     itself (1 to 64 of `[A-Za-z0-9_-]`) can subscribe to `md.job.<id>` before the request, and a repeated request makes
     no second job.
     """
@@ -26,6 +28,8 @@ class FetchRequest(Struct, frozen=True, kw_only=True):
     since: Time
     until: Time | None = None
     refresh: bool = False
+    audit: bool = False
+    background: bool = False
     id: JobId | None = None
 
     @property
@@ -61,6 +65,21 @@ class Refused(Struct, frozen=True, kw_only=True):
     message: str
 
 
+DifferentField = Literal["open", "high", "low", "close", "volume"]
+
+
+class Difference(Struct, frozen=True, kw_only=True):
+    """A field of the candle that opens at `timestamp` that differed in the cache and at the exchange.
+
+    The value is absent on the side that had no such candle; volumes are in base currency where both are.
+    """
+
+    timestamp: Time
+    field: DifferentField
+    cached: float | None = None
+    exchange: float | None = None
+
+
 class Job(Struct, frozen=True, kw_only=True):
     """`md.job.<id>`: progress, and at the end the result, of a fetch job.
 
@@ -77,6 +96,10 @@ class Job(Struct, frozen=True, kw_only=True):
 
     While the exchange fails, `last_error` is the failure, and `next_try_at` the earliest time of the next attempt (ms,
     by the fetcher's clock).
+
+    Of an audit, `missing` are the ranges that the cache has and that were not compared; `rows_compared` counts the
+    exchange's rows, `difference_count` the fields that differed, `differences` lists the first 100 (beyond them, some
+    may be counted twice if the fetcher ended meanwhile).
     """
 
     id: JobId
@@ -99,6 +122,9 @@ class Job(Struct, frozen=True, kw_only=True):
     refused: list[Refused] = field(default_factory=list)
     last_error: str = ""
     next_try_at: Time | None = None
+    rows_compared: Count = 0
+    difference_count: Count = 0
+    differences: list[Difference] = field(default_factory=list)
 
     @property
     def key(self) -> Key:
