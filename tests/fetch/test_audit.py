@@ -144,7 +144,7 @@ def planted(path: Path, row: Row) -> float:
 
 
 @pytest.mark.parametrize("venue", VENUES)
-async def test_wrong_rows_of_exchange_and_tape_are_named_and_replaced_and_nothing_else_changes(
+async def test_wrong_rows_are_named_and_replaced_and_nothing_else_changes(
     bus: Bus, simulator: SimulatorProcess, settings: Settings, fetcher: Metrics, venue: str
 ) -> None:
     key = Key(venue, SYMBOL, "1m")
@@ -300,7 +300,7 @@ async def test_what_was_built_from_the_tape_is_audited_by_itself_unless_that_is_
             assert counts.registry.get_sample_value("tickwire_cache_audits_requested_total") == len(keys)
 
 
-async def test_the_command_prints_differences_and_says_by_its_exit_code_whether_there_were_any(
+async def test_the_command_prints_differences_and_its_exit_code_says_so(
     bus: Bus,
     simulator: SimulatorProcess,
     settings: Settings,

@@ -119,13 +119,8 @@ def new_id() -> str:
     return secrets.token_hex(8)
 
 
-async def order(
-    bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool, *, audit: bool = False
-) -> Order:
-    """Request one job; waits for a fetcher that is restarting or busy.
-
-    A refusal is returned, not raised. Raises NoSuchService when no fetcher comes.
-    """
+async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
+    """Request one job as `order_request` does."""
     request = FetchRequest(
         exchange=key.exchange,
         symbol=key.symbol,
@@ -133,9 +128,17 @@ async def order(
         since=since,
         until=until,
         refresh=refresh,
-        audit=audit,
         id=job_id,
     )
+    return await order_request(bus, request)
+
+
+async def order_request(bus: Bus, request: FetchRequest) -> Order:
+    """Request one job, whose id the request has; waits for a fetcher that is restarting or busy.
+
+    A refusal is returned, not raised. Raises NoSuchService when no fetcher comes.
+    """
+    key, job_id = request.key, str(request.id)
     try:
         await bus.service_wait.call(
             lambda: bus.request("fetcher.fetch", request, FetchAccepted, timeout_s=ORDER_TIMEOUT_S)

@@ -16,7 +16,7 @@ from tickwire.cli.output import consoles, render
 from tickwire.cli.output.fitting_table import FittingTable
 from tickwire.client import fetch_jobs, progress
 from tickwire.errors import BadRequest, NotCached, TickwireError
-from tickwire.model.messages import Coverage, Difference, Job, KeyRequest
+from tickwire.model.messages import Coverage, Difference, FetchRequest, Job, KeyRequest
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
@@ -43,7 +43,9 @@ async def audit(stop: asyncio.Event, config: Path | None, options: AuditOptions,
             since = await _first_cached(bus, key)
         job_id = fetch_jobs.new_id()
         async with fetch_jobs.followed(bus, [job_id]) as following:
-            order = await fetch_jobs.order(bus, key, job_id, since, until, refresh=True, audit=True)
+            # An earlier version, which knows no audits, at least fetches the rows again.
+            request = FetchRequest(**key._asdict(), since=since, until=until, refresh=True, audit=True, id=job_id)
+            order = await fetch_jobs.order_request(bus, request)
             if order.error is not None:
                 raise order.error
             with progress.shown([key]) as show:

@@ -212,12 +212,11 @@ class Store:
     def coverage(self, key: Key) -> Coverage:
         """The coverage of a key, in constant time after its first use. Raises like `ensure`."""
         state = self.ensure(key)
-        rows, last = state.rows, state.last
+        beyond, last = 0, state.last
         if last is not None and last >= self.clock.latest():
             with self.snapshot(key) as snapshot:
                 beyond, last = snapshot.plausible_end()
-            rows -= beyond
-        return coverage_of(key, state, rows, last)
+        return coverage_of(key, state, state.rows - beyond, last)
 
     def keys(self) -> list[Key]:
         """The keys of this partition that have files, sorted. Raises StorageError."""
@@ -337,7 +336,7 @@ class Store:
             raise
 
     def _write_stale(self, what: str, keys: Iterable[Key]) -> None:
-        """Write those meta files that are behind."""
+        """Write the meta files that are behind."""
         if stale := [key for key in keys if (state := self._files_of[key].state) is not None and state.stale]:
             with self._writing(what, stale):
                 self._write_metas(stale)
