@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 
 from archive_files import killed_writer
 from archive_files.killed_writer import END, FIRST, LATE, SECOND, WRITINGS
-from archive_files.taped import BEGIN, DATE, FEED, HOUR, message, times_of, unchecked, write_round
+from archive_files.taped import BEGIN, DATE, FEED, message, times_of, unchecked, write_round
 from pipeline.small_disk import small_disk
 from tickwire.archive_files import days, parts
 from tickwire.archive_files.layout import DATA
 from tickwire.archive_files.root import FolderRoot
 from tickwire.errors import StorageError
+from tickwire.model.feeds import Trade
 from tickwire.model.messages.archive import Certificate
 
 pytestmark = pytest.mark.faults
@@ -94,7 +96,15 @@ def test_a_full_disk_leaves_the_day_as_it_was_and_later_nothing_is_missing() -> 
     with small_disk() as disk:
         root = FolderRoot(disk.folder)
         killed_writer.late_part(root)
-        many = message(*(BEGIN + n * HOUR // 50_000 for n in range(50_000)), until=END)
+        # Numbers that do not compress: a part of several hundred KB.
+        prices = random.Random(7)
+        many = msgspec.structs.replace(
+            message(until=END),
+            trades=[
+                Trade(id=str(n), timestamp=BEGIN + n, side="buy", price=1 + prices.random(), amount=1)
+                for n in range(50_000)
+            ],
+        )
         rows = parts.PartRows(1_700_000_000_000, 4)
         rows.append(many, 5, 4)
         (part,) = rows.parts(5)
