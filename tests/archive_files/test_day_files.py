@@ -136,6 +136,16 @@ def test_messages_that_expired_unread_are_a_gap_on_both_sides_of_midnight(root: 
     assert [(gap.since, gap.until, gap.before_id) for gap in second.gaps] == [(END - 1, lost, str(lost))]
 
 
+def test_trades_lost_before_a_message_without_any_may_be_later_than_it_declares(root: Root) -> None:
+    write_round(root, [(message(until=BEGIN - 5), 1, 0), (message(BEGIN, until=BEGIN + HOUR), 2, 1)], 10)
+    declares = message(until=BEGIN + HOUR, received=BEGIN + 2 * HOUR)
+    write_round(root, [(declares, 90, 80), (message(END, until=END), 91, 90)], 95, done=10)
+    made = days.close_day(root, TODAY, END, unchecked)
+    assert made.condition == "gaps"
+    # A minute for the difference of the clocks.
+    assert [(gap.since, gap.until) for gap in made.gaps] == [(BEGIN + HOUR - 1, BEGIN + 2 * HOUR + 60_000)]
+
+
 def test_a_day_without_trades_is_complete_if_the_feed_was_followed(root: Root) -> None:
     watched_day(root)
     quiet = FEED.on(layout.date_of(END + DAY))

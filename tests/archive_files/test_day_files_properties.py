@@ -70,7 +70,7 @@ class Truth:
     def __init__(self) -> None:
         self.rows = {FEED: list[int](), OTHER: list[int]()}
         self.hours = {feed: [set[str]() for _ in range(HOURS)] for feed in self.rows}
-        """Of each hour: `had`, `gap`, both; not watched where it is empty."""
+        """Of each hour: `had`, `gap`, both, or nothing where it is not watched; `point`: a gap of a moment is in it."""
         self.known = dict[ArchivedFeed, int]()
         """Before this hour everything of a feed is on the tape, as its stream tells."""
         self.reached = dict[ArchivedFeed, int]()
@@ -86,12 +86,12 @@ class Truth:
         since = self.known.get(feed, sent.hour)
         if lost:
             first = (trades[0] - BEGIN) // HOUR if trades else sent.hour
-            # From the last hour that a file tells of; a lost trade may have the time of the first one.
-            for hour in range(self._written[feed], first + 1 if trades else first):
+            # From the last hour that a file tells of; a lost trade may have the time of the first one, or of `until`.
+            for hour in range(self._written[feed], first):
                 # A day that was closed before knows of its hours.
-                hours[hour] = {"maybe gap"} if hour < self.known[feed] else {"gap"}
-            if trades:
-                hours[first] |= {"gap", "had"}
+                hours[hour] = {"maybe gap" if hour < self.known[feed] else "gap"} | hours[hour] & {"point"}
+            if first < HOURS:
+                hours[first] = (hours[first] & {"point"}) | ({"gap", "had"} if trades else {"point"})
             since = first
         for hour in range(since, sent.hour):
             hours[hour].add("gap" if sent.message.gap else "had")
@@ -108,16 +108,19 @@ class Truth:
         for feed, known in self.known.items():
             # No file tells of these hours, unless the day was closed since.
             for hour in range(self._written[feed], known):
-                self.hours[feed][hour] = {"maybe"}
+                self.hours[feed][hour] = {"maybe"} | self.hours[feed][hour] & {"point"}
         self.known.clear()
 
     def conditions(self, feed: ArchivedFeed, number: int, rows: int) -> set[str]:
         """What a day of the feed with so many rows may be."""
         hours = self.hours[feed][number * 24 : number * 24 + 24]
         return {
-            condition([{"maybe": one, "maybe gap": other}.get(max(hour, default=""), hour) for hour in hours], rows)
-            for one in (set[str](), {"had"})
-            for other in ({"gap"}, {"had"})
+            condition(
+                [{{"maybe": one, "maybe gap": other}.get(state, state) for state in hour} - {""} for hour in hours],
+                rows,
+            )
+            for one in ("", "had")
+            for other in ("gap", "had")
         }
 
 
@@ -125,9 +128,9 @@ def condition(hours: list[set[str]], rows: int) -> str:
     """The condition of a day with so many rows."""
     if not rows and not any("had" in hour for hour in hours):
         return "missing"
-    if not all(hours):
+    if not all(hour - {"point"} for hour in hours):
         return "partial"
-    return "gaps" if any("gap" in hour for hour in hours) else "complete"
+    return "gaps" if any(hour & {"gap", "point"} for hour in hours) else "complete"
 
 
 class Archiving:

@@ -22,8 +22,11 @@ from tickwire.archive_files.schema import ROW_GROUP, TRADES, WRITING, with_meta
 from tickwire.model.feeds.tape import Gap, Trades
 from tickwire.model.messages.archive import ArchivedGap
 from tickwire.model.ranges import Range
+from tickwire.model.times import LATEST_MS
 
 EXPIRED = "messages expired on the tape before the archive read them"
+CLOCKS_MS = 60_000
+"""How much later than the clock here an exchange's may be."""
 GAP_DAYS = 31
 """A gap is noted on so many of its days at most, the newest: it may be as long as a feed was stopped."""
 
@@ -78,7 +81,8 @@ class _FeedRows:
     unit: Unit
     since: int | None = None
     until: int | None = None
-    gaps: list[ArchivedGap] = field(default_factory=list)
+    gaps: list[tuple[ArchivedGap, int]] = field(default_factory=list)
+    """Each with the day on which it ends."""
     days: dict[int, _Columns] = field(default_factory=dict)
     """By the number of the day since 1970."""
 
@@ -142,17 +146,14 @@ class PartRows:
         feed = _FeedRows(_time_of(message) // DAY_MS if begins else None, unit)
         self._feeds[message.exchange, message.symbol] = feed
         if not begins and (prev is None or prev > self._done):
-            before = message.trades[0].id if message.trades else None
-            self._add_gap(
-                feed, ArchivedGap(since=None, until=_time_of(message), before_id=before, reason=EXPIRED), message
-            )
+            self._add_gap(feed, _archived(missing_before(message, EXPIRED)), message)
         return feed
 
     def _add_gap(self, feed: _FeedRows, gap: ArchivedGap, message: Trades) -> None:
         """Note a gap on its days."""
-        feed.gaps.append(gap)
         times = gap_times(gap)
         last = (times.until - 1 if gap.until is not None else _time_of(message)) // DAY_MS
+        feed.gaps.append((gap, last))
         first = max(last - GAP_DAYS + 1, times.since // DAY_MS) if gap.since is not None else last
         for day in range(max(0, first), last + 1):
             feed.columns(day)
@@ -176,7 +177,8 @@ class PartRows:
                     continues=begins is None or day > begins,
                     watched=watched,
                     until=feed.until,
-                    gaps=feed.gaps,
+                    # One that begins where the file before ends must not begin at the end of these.
+                    gaps=[gap for gap, last_day in feed.gaps if gap.since is not None or day <= last_day],
                 )
                 yield Part(of, meta, columns.table())
 
@@ -186,6 +188,19 @@ def write_part(root: Root, part: Part) -> None:
     schema = with_meta(part.rows.schema, part.meta)
     with root.writing(part.path) as file, pq.ParquetWriter(file, schema, **WRITING) as writer:
         writer.write_table(part.rows.cast(schema), row_group_size=ROW_GROUP)
+
+
+def missing_before(message: Trades, reason: str) -> Gap:
+    """The gap of messages that were lost before this one; where it begins is for the files before to say.
+
+    It ends with the message's first trade. Without one the lost trades may be later than what the message declares
+    complete, but not than its receipt, by the exchange's clock.
+    """
+    if message.trades:
+        first = message.trades[0]
+        return Gap(since=None, until=first.timestamp, before_id=first.id, reason=reason)
+    until = max(message.received + CLOCKS_MS, (message.until or 0) + 1)
+    return Gap(since=None, until=min(until, LATEST_MS), reason=reason)
 
 
 def _archived(gap: Gap) -> ArchivedGap:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tickwire.archive_files.parts import EXPIRED, PartRows
+from tickwire.archive_files.parts import EXPIRED, PartRows, missing_before
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trades
@@ -108,7 +108,7 @@ class Round:
             return True
         message = self._decoded(entry, feed)
         if before is not None and entry.previous is not None and entry.previous != before:
-            message = msgspec.structs.replace(message, gap=_before(message, EXPIRED))
+            message = msgspec.structs.replace(message, gap=missing_before(message, EXPIRED))
         self.parts.append(message, entry.sequence, self._followed(entry.previous))
         if message.until is not None:
             self.until[feed] = max(message.until, self.until.get(feed, 0))
@@ -153,10 +153,3 @@ def feed_of_subject(subject: str) -> Feed:
     if len(parts) != 5 or parts[0] != "tape" or not parts[2].isdecimal():
         raise BadRequest(f"{subject[:80]!r} is not a subject of the tape", "see docs/asyncapi.json")
     return feed_of(".".join([parts[1], *parts[3:]]))
-
-
-def _before(message: Trades, reason: str) -> Gap:
-    """A gap that ends with the message's first trade; its end is not known if it has none."""
-    if message.trades:
-        return Gap(since=None, until=message.trades[0].timestamp, before_id=message.trades[0].id, reason=reason)
-    return Gap(since=None, until=message.until, reason=reason)
