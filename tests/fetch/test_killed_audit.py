@@ -1,0 +1,98 @@
+"""A fetcher process that is killed during an audit: the next one continues it, and names every difference once."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from support.hearing import hearing
+from support.processes import environment, running_service, running_simulator
+from support.serving import serving
+from tickwire.bus.connection import Bus
+from tickwire.cache import service as cache_service
+from tickwire.errors import NoSuchService
+from tickwire.model import messages, subjects
+from tickwire.model.messages import CandlePage, Coverage, FetchAccepted, FetchRequest, Job, KeyRequest, Row, Stored
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Key
+from tickwire.settings import CacheSettings, NatsSettings, Settings
+
+pytestmark = pytest.mark.actors
+
+MINUTE = 60_000
+NOW = 1_717_243_200_000  # 2024-06-01 12:00 UTC
+ROWS = 5_000
+SINCE = NOW - 6_000 * MINUTE
+WRONG = range(500, ROWS, 1_000)
+"""One row in each page of the exchange."""
+KEY = Key("binance", "ETH/USDT", "1m")
+CONFIG = """
+[exchange.binance]
+gateway = "{gateway}"
+[exchange.binance.ccxt]
+enableRateLimit = false
+options = {{ fetchMarkets = {{ types = ["spot"] }} }}
+"""
+
+
+async def built(bus: Bus, rows: list[Row]) -> None:
+    """Have candles cached as the streamer does that built them from the tape."""
+    async with hearing(bus, subjects.stored(KEY), Stored) as heard:
+        for start in range(0, len(rows), 1_000):
+            part = rows[start : start + 1_000]
+            until = part[-1][0] + MINUTE
+            page = CandlePage(
+                **KEY._asdict(), since=part[0][0], until=until, rows=part, volume_unit="base", origin="tape"
+            )
+            await bus.append(subjects.ohlcv(KEY), messages.encode(page), message_id=f"t{start}")
+        await heard.first(lambda stored: stored.until == rows[-1][0] + MINUTE, timeout_s=100)
+
+
+async def ordered(bus: Bus, request: FetchRequest) -> None:
+    """Order a job of a fetcher that may be starting."""
+    while True:
+        try:
+            await bus.request("fetcher.fetch", request, FetchAccepted)
+            return
+        except NoSuchService:
+            await asyncio.sleep(0.05)
+
+
+async def test_an_audit_of_a_killed_fetcher_is_continued_by_the_next(bus: Bus, broker: str, tmp_path: Path) -> None:
+    settings = Settings(nats=NatsSettings(url=broker), cache=CacheSettings(dir=tmp_path / "cache", audit=False))
+    request = FetchRequest(**KEY._asdict(), since=SINCE, until=SINCE + ROWS * MINUTE, audit=True, id="audit-killed")
+    async with (
+        asyncio.timeout(200),
+        running_simulator("--now", str(NOW + 30_000), "--symbol", KEY.symbol) as exchange,
+        serving(bus, cache_service.serve_cache, settings, "cache-one"),
+        hearing(bus, subjects.job("audit-killed"), Job) as heard,
+    ):
+        config = tmp_path / "tickwire.toml"
+        config.write_text(CONFIG.format(gateway=exchange.url))
+        env = environment(tmp_path / "data", TICKWIRE_NATS_URL=broker, TICKWIRE_CONFIG=str(config))
+        found = await exchange.truth(
+            "candles", symbol=KEY.symbol, timeframe="1m", since=SINCE, until=SINCE + ROWS * MINUTE
+        )
+        right: list[Row] = [
+            (int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in found
+        ]
+        rows = [(*row[:5], row[5] + 1.0) if number in WRONG else row for number, row in enumerate(right)]
+        await built(bus, rows)
+        await exchange.fault("klines", "delay", seconds=0.3, count=None)
+        async with running_service("fetcher", env) as first:
+            await ordered(bus, request)
+            await heard.first(lambda job: job.difference_count >= 2, timeout_s=100)
+            await first.kill()
+        await exchange.clear()
+        async with running_service("fetcher", env):
+            job = await heard.first(lambda job: job.ended, timeout_s=100)
+        assert (job.state, job.complete, job.missing) == ("done", True, [])
+        named = [(each.timestamp, each.field, each.cached, each.exchange) for each in job.differences]
+        assert named == [(rows[each][0], "volume", rows[each][5], right[each][5]) for each in WRONG]
+        assert job.difference_count == len(WRONG)
+        coverage = await bus.request("cache.coverage", KeyRequest(**KEY._asdict()), Coverage)
+        assert coverage.provenance.audited == [Range(SINCE, SINCE + ROWS * MINUTE)]
+        text = (tmp_path / "cache" / "binance_ETH-USDT_1m.csv").read_text().split("\n", 1)[1]
+        assert text == "".join(f"{row[0]}," + ",".join(map(repr, row[1:])) + "\n" for row in right)
