@@ -119,7 +119,7 @@ async def test_a_second_replay_of_a_name_is_refused_while_the_first_one_runs(bus
     start = now_ms()
     await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + 3_600_000)]])
     began = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
+    async with asyncio.timeout(60), asyncio.TaskGroup() as group:
         first = group.create_task(publish_replay(bus, Replay("same", [ONE], start, None, 1), lambda _: began.set()))
         await began.wait()
         with pytest.raises(Busy, match="a replay named same is running"):
