@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import sys
 import time
@@ -43,7 +44,10 @@ async def run(configured: Settings, instance: str, stop: asyncio.Event, metrics:
 
 
 def live(configured: Settings, instance: str) -> int:
-    """One life."""
+    """One life. Its rounds are of another size than those of the one before, so that it would cut the tape elsewhere."""
+    rows = random.SystemRandom().choice([20, 60, 200, 1000])
+    archive = configured.archive.model_copy(update={"part_rows": rows})
+    configured = configured.model_copy(update={"archive": archive})
 
     async def main(stop: asyncio.Event) -> None:
         await run(configured, instance, stop)
