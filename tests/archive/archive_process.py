@@ -44,7 +44,7 @@ async def run(configured: Settings, instance: str, stop: asyncio.Event, metrics:
 
 
 def live(configured: Settings, instance: str) -> int:
-    """One life. Its rounds are of another size than those of the one before, so that it would cut the tape elsewhere."""
+    """One life. Its rounds are of another size than the last one's, so that it would cut the tape elsewhere."""
     rows = random.SystemRandom().choice([20, 60, 200, 1000])
     archive = configured.archive.model_copy(update={"part_rows": rows})
     configured = configured.model_copy(update={"archive": archive})

@@ -41,7 +41,7 @@ _HASHED = 1 << 20
 
 
 def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callable[[], None]) -> Certificate:
-    """Make the day's file of its parts, remove these, write the certificate; returns that. Repeatable at any step.
+    """Make the day's file of its parts, certify it, remove the parts; returns the certificate. Repeatable at any step.
 
     `until` (ms): every row of the feed before it is in files that are written, or in a gap. `commit_check` raises if
     the caller must not write any more; it is called before each file is committed. Without anything new the
@@ -60,13 +60,15 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
         else:
             totals, written = _write_data(root, day, meta, listing.files, commit_check)
         made = msgspec.structs.replace(_certificate(day, found, totals), file=DATA, **written)
-        for path in [*listing.superseded, *(each.path for each in listing.files if each.is_part)]:
-            root.remove(path)
     version = before.version if before else 0
     if before is not None and msgspec.structs.replace(made, version=version, made=before.made) == before:
-        return before
-    made = msgspec.structs.replace(made, version=version + 1, made=now_ms())
-    write(root, day.certificate, msgspec.json.format(messages.encode(made), indent=1) + b"\n", commit_check)
+        made = before
+    else:
+        made = msgspec.structs.replace(made, version=version + 1, made=now_ms())
+        write(root, day.certificate, msgspec.json.format(messages.encode(made), indent=1) + b"\n", commit_check)
+    # Last: until then they show that the day is to be closed again, also where an earlier certificate is there.
+    for path in [*listing.superseded, *(each.path for each in listing.files if each.is_part)]:
+        root.remove(path)
     return made
 
 

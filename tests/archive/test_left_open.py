@@ -1,0 +1,56 @@
+"""A day whose closing was cut short is found by the next owner, also if it has an earlier certificate."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from archive.test_rounds import START, entry
+from tickwire.archive.rounds import Position, Round
+from tickwire.archive.stream_feeds import StreamFeeds
+from tickwire.archive_files import days
+from tickwire.archive_files.layout import ArchivedFeed, date_of
+from tickwire.archive_files.parts import write_part
+from tickwire.archive_files.root import FolderRoot
+from tickwire.errors import Fenced
+
+pytestmark = pytest.mark.actors
+
+FEED = ArchivedFeed("trade", "binance", "BTC/USDT")
+DAY = FEED.on(date_of(START))
+
+
+def written(root: FolderRoot, position: Position, *sequences: int) -> Position:
+    """Write a round of these messages, each with a trade."""
+    made = Round(position, 100)
+    for each in sequences:
+        assert made.take(entry(each, "BTC/USDT", each - 1, 1))
+    for part in made.parts.parts(made.last):
+        write_part(root, part)
+    return made.position(1)
+
+
+@pytest.mark.parametrize("step", [1, 2])
+def test_a_closing_that_was_cut_short_leaves_the_day_open(tmp_path: Path, step: int) -> None:
+    root, steps = FolderRoot(tmp_path), iter(range(1, 9))
+
+    def cut() -> None:
+        if next(steps) == step:
+            raise Fenced("killed")
+
+    def pending() -> list[date]:
+        return [each for found in StreamFeeds(root, "TRADES-0", 1).left_open() for each in found.pending]
+
+    position = written(root, Position(1), 1, 2)
+    assert pending() == [DAY.date]
+    days.close_day(root, DAY, None, lambda: None)
+    assert pending() == []
+    # Late trades open it again.
+    written(root, position, 3, 4)
+    with pytest.raises(Fenced):
+        days.close_day(root, DAY, None, cut)
+    assert pending() == [DAY.date]
+    assert days.close_day(root, DAY, None, lambda: None).rows == 4
+    assert pending() == []
