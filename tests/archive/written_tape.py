@@ -94,16 +94,44 @@ def folder(root: Path, symbol: str) -> Path:
 
 
 def rows_of(root: Path, symbol: str, names: str = "*.parquet") -> list[Row]:
-    """The rows of all files of a feed, day after day, read by pyarrow alone."""
-    found: list[Row] = []
-    for path in sorted(folder(root, symbol).glob(f"date=*/{names}")):
-        table = pq.ParquetFile(path).read().to_pydict()
-        found += [
-            (str(row["id"]), _ms(row["timestamp"]), _ms(row["received"]), row["side"] or "", row["price"],
-             row["amount"], row["source"], row["sequence"])
-            for row in (dict(zip(table, values, strict=True)) for values in zip(*table.values(), strict=True))
-        ]  # fmt: skip
-    return found
+    """The rows of all files of a feed, day after day, read by pyarrow alone as docs/archive.md says.
+
+    Parts whose messages the day's file has (`covered`) are left out; files that vanish meanwhile are listed again.
+    """
+    return [row for date in sorted(folder(root, symbol).glob("date=*")) for row in _rows_of_day(date, names)]
+
+
+def _rows_of_day(date: Path, names: str) -> list[Row]:
+    while True:
+        try:
+            rows, covered = list[Row](), list[list[int]]()
+            for path in sorted(date.glob(names)):
+                # "data.parquet" sorts before its parts.
+                if not _is_covered(path, covered):
+                    file = pq.ParquetFile(path)
+                    rows += _rows(file.read().to_pydict())
+                    covered += json.loads(file.schema_arrow.metadata[b"tickwire"])["covered"]
+            return rows
+        except FileNotFoundError:
+            # The day was closed: its file has the rows of the part.
+            continue
+
+
+def _is_covered(path: Path, covered: list[list[int]]) -> bool:
+    _, *numbers = path.stem.split("-")
+    if not numbers:
+        return False
+    generation, first, last = map(int, numbers)
+    return any(each[0] == generation and each[1] <= first and last <= each[2] for each in covered)
+
+
+def _rows(columns: dict[str, list[Any]]) -> list[Row]:
+    found = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
+    return [
+        (str(row["id"]), _ms(row["timestamp"]), _ms(row["received"]), row["side"] or "", row["price"],
+         row["amount"], row["source"], row["sequence"])
+        for row in found
+    ]  # fmt: skip
 
 
 def _ms(moment: Any) -> int:
