@@ -25,7 +25,6 @@ from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.faults
 
-KILLS = 200
 NAMES = re.compile(r"part-\d{13}-\d{20}-\d{20}\.parquet|data\.parquet|day\.json|\..*\.writing")
 HOUR = 3_600_000
 
@@ -95,19 +94,18 @@ async def living(broker: str, root: Path, **settings: object) -> AsyncIterator[L
             await process.wait()
 
 
-@pytest.mark.timeout(600)
-async def test_an_archive_killed_two_hundred_times_has_each_trade_of_the_tape_once(
-    broker: str, tmp_path: Path, record_property: Callable[[str, object], None]
+async def kill_often(
+    broker: str, root: Path, kills: int, record_property: Callable[[str, object], None], *, step: int
 ) -> None:
-    root, draw, killed = tmp_path / "archive", random.Random(11), 0
+    """The exchange's time goes on by `step` ms with each message: several days in all."""
+    draw, killed = random.Random(11), 0
     async with connect(NatsSettings(url=broker), name="test") as bus:
         await streams.declare_for(bus.jetstream, archive_process.settings(broker, root))
         tape, watcher = Tape(bus), Watcher(root)
         async with living(broker, root) as lives, asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.watch())
-            # Several days in all.
-            writing = group.create_task(tape.go_on(lambda: killed >= KILLS, step=HOUR // 20))
-            while killed < KILLS:
+            writing = group.create_task(tape.go_on(lambda: killed >= kills, step=step))
+            while killed < kills:
                 await asyncio.sleep(draw.uniform(0.05, 0.4))
                 await lives.kill()
                 killed += 1
@@ -123,4 +121,18 @@ async def test_an_archive_killed_two_hundred_times_has_each_trade_of_the_tape_on
         assert [each["condition"] for each in days] == ["partial"] + ["complete"] * (len(days) - 1)
         assert len(days) > 2
         assert sum(each["rows"] for each in days) == written[symbol]
-    assert watcher.read > KILLS
+    assert watcher.read > kills
+
+
+async def test_an_archive_killed_again_and_again_has_each_trade_of_the_tape_once(
+    broker: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    await kill_often(broker, tmp_path / "archive", 25, record_property, step=HOUR // 4)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+async def test_an_archive_killed_two_hundred_times_has_each_trade_of_the_tape_once(
+    broker: str, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    await kill_often(broker, tmp_path / "archive", 200, record_property, step=HOUR // 20)
