@@ -18,7 +18,9 @@ from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Status, Ticker, Trades
 from tickwire.model.messages import LeaseHolder
+from tickwire.streamer import service
 from tickwire.streamer.control import feed_supervisor
+from tickwire.streamer.control.feed_context import FeedContext
 from tickwire.streamer.service import serve_streamer
 
 pytestmark = pytest.mark.actors
@@ -147,6 +149,37 @@ async def test_a_slot_that_is_lost_takes_its_feeds_and_no_others(bus: Bus) -> No
             await live_at(bus, MARKET, "one")
             for feed in (*MARKET, OTHER):
                 await until_begun(statuses, feed, 1 if feed == OTHER else 2)
+
+
+async def test_a_feed_wanted_while_the_feeds_of_its_lost_slot_end_begins_later(
+    bus: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    healthy, ending, may_end = service.BODIES["ticker"], asyncio.Event(), asyncio.Event()
+
+    async def ends_slowly(context: FeedContext) -> None:
+        try:
+            await healthy(context)
+        finally:
+            ending.set()
+            await may_end.wait()
+
+    monkeypatch.setitem(service.BODIES, "ticker", ends_slowly)
+    async with running_simulator("--live-rate", "50") as simulator:
+        async with serving(bus, serve_streamer, settings(simulator.url), "one") as streamer, asyncio.timeout(100):
+            await live.start(bus, OTHER)
+            await live.start(bus, TICKER)
+            await live_at(bus, [TICKER, OTHER], "one")
+            await bus.jetstream.publish(f"{PREFIX}.lease.{SLOT}", b'{"holder":"other","since":0}')
+            await ending.wait()
+            try:
+                for feed in MARKET:
+                    await live.start(bus, feed)
+                ran = {each.feed for each in await reports(bus) if each.owner == "one"}
+            finally:
+                may_end.set()
+            assert ran == {TICKER, OTHER}
+            await live_at(bus, [*MARKET, OTHER], "one")
+            assert not streamer.done()
 
 
 async def test_a_tape_that_stores_nothing_does_not_keep_its_streamer_from_ending(

@@ -13,7 +13,7 @@ import psutil
 import pytest
 import uvloop
 
-from tickwire.process import children
+from tickwire.process import children, lifecycle
 
 pytestmark = pytest.mark.actors
 
@@ -133,3 +133,36 @@ async def test_a_child_that_ended_by_itself_keeps_its_exit_code() -> None:
         assert await process.wait() == 7
     async with children.child(["/no/such/program"], stderr=children.DEVNULL) as process:
         assert await process.wait() == 127
+
+
+async def test_a_task_is_started_in_a_group_until_the_group_ends() -> None:
+    ending, may_end = asyncio.Event(), asyncio.Event()
+    began: list[str] = []
+    groups: list[asyncio.TaskGroup] = []
+
+    async def work(name: str) -> None:
+        began.append(name)
+        if name == "slow":
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ending.set()
+                await may_end.wait()
+
+    async def run() -> None:
+        async with asyncio.TaskGroup() as group:
+            groups.append(group)
+            assert lifecycle.start(group, work("slow")) is not None
+            await asyncio.Event().wait()
+
+    running = asyncio.ensure_future(run())
+    while began != ["slow"]:
+        await asyncio.sleep(0)
+    running.cancel()
+    await ending.wait()
+    assert lifecycle.start(groups[0], work("while it ends")) is None
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert lifecycle.start(groups[0], work("after it")) is None
+    assert began == ["slow"]

@@ -163,7 +163,9 @@ def _in_task(
             await _refuse(endpoint, call, metrics, _busy(call.subject, in_hand))
             return
         in_hand += 1
-        group.create_task(in_turn(call))
+        if lifecycle.start(group, in_turn(call)) is None:
+            in_hand -= 1
+            await _refuse(endpoint, call, metrics, Busy("the service is ending", "ask again in a moment"))
 
     return handler
 

@@ -78,8 +78,10 @@ class Streams:
     def work(self, closing: asyncio.Event, run: Callable[[], Coroutine[object, object, None]]) -> asyncio.Task[None]:
         """Start the task of a stream, which ends when `closing` is set. Raises Released."""
         self.check()
+        task = lifecycle.start(self._group, run())
+        if task is None:
+            raise Released("the client's block is ending", "connect again")
         self._closing.add(closing)
-        task = self._group.create_task(run())
         task.add_done_callback(lambda _: self._closing.discard(closing))
         return task
 

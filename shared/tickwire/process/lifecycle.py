@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from enum import IntEnum
 from typing import TypeVar
@@ -106,6 +106,19 @@ async def pause(event: asyncio.Event, seconds: float | None) -> bool:
         async with asyncio.timeout(seconds):
             return await event.wait()
     return False
+
+
+def start(group: asyncio.TaskGroup, work: Coroutine[object, object, T]) -> asyncio.Task[T] | None:
+    """Start `work` in a task group; None if the group is ending, because it was cancelled or one of its tasks failed.
+
+    For callbacks, which may be called while the group waits for its last tasks: `create_task` raises RuntimeError then.
+    """
+    try:
+        return group.create_task(work)
+    except RuntimeError:
+        # Python 3.11 and 3.12 leave it open, and warn that it was never awaited.
+        work.close()
+        return None
 
 
 @asynccontextmanager

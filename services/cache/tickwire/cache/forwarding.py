@@ -26,6 +26,7 @@ from tickwire.model.messages import ListRequest
 from tickwire.model.subjects import check_subject
 from tickwire.model.times import now_ms
 from tickwire.observe.metrics import Metrics
+from tickwire.process import lifecycle
 
 HANDSHAKE_S = 0.5
 """How long an owner may take to confirm that it has a request, before it counts as gone."""
@@ -81,7 +82,7 @@ class ForwardedRequests:
         if name == "list":
             call = Call(message.subject, message.reply, headers, message.data, publish)
             listing: Endpoint[Any] = Endpoint(message.subject, ListRequest, partial(_list, partition))
-            self._tasks.create_task(answer(listing, call, self._metrics))
+            lifecycle.start(self._tasks, answer(listing, call, self._metrics))
         elif name in key_endpoints.BY_NAME and REPLY_TO in headers and not security.is_ours(headers[REPLY_TO]):
             check_subject(headers[REPLY_TO])
             if CONFIRMS not in headers:
@@ -90,7 +91,7 @@ class ForwardedRequests:
                 if expires is None or expires < now_ms():
                     return
             call = Call(message.subject, headers[REPLY_TO], headers, message.data, publish)
-            self._tasks.create_task(self._answer(message, self._endpoint_of(name), call))
+            lifecycle.start(self._tasks, self._answer(message, self._endpoint_of(name), call))
 
     async def _answer(self, message: Msg, endpoint: Endpoint[Any], call: Call) -> None:
         if await self._confirm(message):

@@ -53,6 +53,7 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
 from tickwire.observe.metrics import Metrics
+from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.settings import Settings
 
@@ -188,7 +189,7 @@ class _Fetcher:
         elif exchange not in self._contending and not self._stop.is_set():
             self._contending.add(exchange)
             work = partial(self._work, exchange)
-            self._group.create_task(self._leases.hold(exchange, work, self._stop, exchange=exchange))
+            lifecycle.start(self._group, self._leases.hold(exchange, work, self._stop, exchange=exchange))
 
     async def _work(self, exchange: str, lease: Lease) -> None:
         """Run jobs of an exchange while the lease is held."""

@@ -52,7 +52,10 @@ class UnknownExchanges:
             self._more[name] = True
         elif not self._stop.is_set():
             self._more[name] = False
-            self._group.create_task(lifecycle.until_stopped(self._stop, self._end_all(name)))
+            lifecycle.start(self._group, self._end_jobs(name))
+
+    async def _end_jobs(self, name: str) -> None:
+        await lifecycle.until_stopped(self._stop, self._end_all(name))
 
     async def _end_all(self, name: str) -> None:
         try:

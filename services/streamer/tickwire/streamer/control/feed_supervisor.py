@@ -90,8 +90,10 @@ class FeedSupervisor:
         if supervised is not None:
             supervised.demand.update(demand)
             return
-        self._feeds[feed] = supervised = SupervisedFeed(feed, demand)
-        slot.feeds.create_task(self._run(supervised, slot))
+        supervised = SupervisedFeed(feed, demand)
+        # A slot that was lost starts no feeds while those that run are cancelled. Its next owner starts all of them.
+        if lifecycle.start(slot.feeds, self._run(supervised, slot)) is not None:
+            self._feeds[feed] = supervised
 
     def statuses(self) -> Iterator[FeedStatus]:
         """The statuses of the feeds that this instance runs."""
