@@ -14,10 +14,32 @@ from tickwire.streamer.subscriptions.unified_mapper import wrong_open
 from tickwire.venues.dialect import Dialect, VenueCandle
 from tickwire.venues.units import kind_of
 
-MarketFeeds = dict[tuple[bool | None, str, str, str | None], list[WatchedFeed]]
-"""Feeds by whether the market is spot (None where names tell), kind, the venue's name of the market, and timeframe.
+MarketName = tuple[bool | None, str, str, str | None]
+"""Whether the market is spot (None where names tell), kind, the venue's name of the market, and timeframe."""
 
-Two markets of one book may have one name."""
+
+class MarketFeeds:
+    """The watched feeds by the venue's name of their market. Two markets of one book may have one name."""
+
+    def __init__(self) -> None:
+        self.by_name: dict[MarketName, list[WatchedFeed]] = {}
+        """Changed in place: the decoders of open sockets refer to it."""
+        self._names: dict[WatchedFeed, list[MarketName]] = {}
+
+    def add(self, name: MarketName, watched: WatchedFeed) -> None:
+        """Find a feed by a name, too."""
+        feeds = self.by_name.setdefault(name, [])
+        if watched not in feeds:
+            feeds.append(watched)
+            self._names.setdefault(watched, []).append(name)
+
+    def remove(self, watched: WatchedFeed) -> None:
+        """Find a feed no more."""
+        for name in self._names.pop(watched, ()):
+            # Not the list in place: a frame may be passed on right now.
+            self.by_name[name] = [each for each in self.by_name[name] if each is not watched]
+            if not self.by_name[name]:
+                del self.by_name[name]
 
 
 class FrameDecoder:
@@ -32,7 +54,7 @@ class FrameDecoder:
         self._number_of = dialect.frame_number
         self._is_spot = None if dialect.is_spot_url is None else dialect.is_spot_url(client.url)
         self._exchange = exchange
-        self._find = feeds.get
+        self._find = feeds.by_name.get
         self._client = client
         self._last: int | None = None
         self._gathers = False

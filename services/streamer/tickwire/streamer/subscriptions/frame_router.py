@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
 from weakref import WeakKeyDictionary
 
@@ -21,6 +21,7 @@ from tickwire.observe import logs
 from tickwire.redaction import described
 from tickwire.streamer.subscriptions.acknowledgements import Acknowledgements
 from tickwire.streamer.subscriptions.frame_decoder import FrameDecoder, MarketFeeds
+from tickwire.streamer.subscriptions.socket_index import AwaitedResults, KeptSubscriptions, SocketIndex
 from tickwire.streamer.subscriptions.socket_places import SocketPlaces
 from tickwire.streamer.subscriptions.subscription import Subscription, WatchedFeed, arming, leaving
 from tickwire.streamer.subscriptions.unified_mapper import Subject, kind_of, subject
@@ -51,16 +52,16 @@ class FrameRouter:
         self._acknowledges = facts.acknowledges
         self._facts = facts
         self._places = SocketPlaces(
-            facts.subscriptions, lambda: exchange.clients or {}, self._subscriptions, partial(address, exchange)
+            facts.subscriptions, lambda: exchange.clients or {}, self._places_on, partial(address, exchange)
         )
         self._acknowledgements = Acknowledgements(self._acknowledges, within_s, self._on)
         self._watched: dict[Subject, WatchedFeed] = {}
         self._unhooked: set[WatchedFeed] = set()
-        self._kept: dict[tuple[Feed, str], Subscription] = {}
-        """Subscriptions that ccxt and the exchange continue though no feed uses them."""
-        self._markets: MarketFeeds = {}
-        self._waiting: WeakKeyDictionary[CcxtClient, dict[str, set[Subscription]]] = WeakKeyDictionary()
-        """By socket and ccxt's name of a result, the subscriptions that wait for it."""
+        self._used = SocketIndex()
+        """The subscriptions of watched feeds."""
+        self._kept = KeptSubscriptions()
+        self._markets = MarketFeeds()
+        self._awaited = AwaitedResults()
         self._settling: WeakKeyDictionary[CcxtClient, bool] = WeakKeyDictionary()
         """Sockets on which some subscription is made by the URL, without a message."""
 
@@ -75,6 +76,8 @@ class FrameRouter:
         if key in self._watched:
             raise RuntimeError(f"{watched.feed} is watched already")
         self._watched[key] = watched
+        for each in watched.subscriptions:
+            self._used.add(each)
         watched.acknowledged = self._acknowledges is True
 
     def watched(self, feed: Feed) -> WatchedFeed | None:
@@ -86,35 +89,39 @@ class FrameRouter:
         market = self._exchange.market(watched.feed.symbol)
         is_spot = None if self.dialect.is_spot_url is None else bool(market.get("spot"))
         name = is_spot, watched.feed.kind, self.dialect.market_name(market), watched.feed.timeframe
-        feeds = self._markets.setdefault(name, [])
-        if watched not in feeds:
-            feeds.append(watched)
+        self._markets.add(name, watched)
 
     def remove(self, watched: WatchedFeed) -> None:
         """Stop routing to a feed."""
-        self._watched = {key: each for key, each in self._watched.items() if each is not watched}
+        if self._is_watched(watched):
+            del self._watched[_subject_of(watched.feed)]
         self._unhooked.discard(watched)
-        for name in [name for name, feeds in self._markets.items() if watched in feeds]:
-            # In place: the decoders of open sockets refer to this dict. A frame may be passed on right now.
-            self._markets[name] = [each for each in self._markets[name] if each is not watched]
-            if not self._markets[name]:
-                del self._markets[name]
+        self._markets.remove(watched)
         for each in watched.subscriptions:
-            each.end()
-        for waiting in self._waiting.values():
-            for subscriptions in waiting.values():
-                subscriptions.difference_update(watched.subscriptions)
+            self._release(each)
+
+    def give_up(self, subscription: Subscription) -> None:
+        """Have a watched feed go on without one of its subscriptions."""
+        watched = subscription.watched
+        watched.subscriptions = [each for each in watched.subscriptions if each is not subscription]
+        self._release(subscription)
+        watched.changed("")
+
+    def _release(self, subscription: Subscription) -> None:
+        subscription.end()
+        self._used.discard(subscription)
+        self._awaited.discard(subscription)
 
     # ---- subscriptions
 
     def keep(self, subscription: Subscription) -> None:
         """Remember a subscription that cannot be unsubscribed: it continues until its socket closes."""
-        self._kept[subscription.key] = subscription
+        self._kept.add(subscription)
 
     def resume(self, subscription: Subscription) -> None:
         """Take over what a kept subscription of the same feed has at ccxt."""
-        if (kept := self._kept.pop(subscription.key, None)) is not None:
-            subscription.placed, subscription.streams, subscription.client = kept.placed, kept.streams, kept.client
+        if (kept := self._kept.pop(subscription.key)) is not None:
+            subscription.inherit(kept)
 
     def doubt(self, subscription: Subscription) -> None:
         """Have the feed subscribed anew next time: the exchange was asked to end this one, and did not confirm it.
@@ -128,16 +135,15 @@ class FrameRouter:
     def left(self, subscription: Subscription) -> None:
         """Drop what ccxt keeps of a subscription of which no more data comes."""
         forget(self._exchange, subscription.watched.feed, subscription.name)
-        used = {name for watched in self for each in watched.subscriptions for name in each.streams}
         for name, count in subscription.streams.items():
-            if name not in used:
+            if not self._used.takes(name):
                 release_stream(self._exchange.options, name, count)
 
     def prune(self) -> None:
         """Drop the kept subscriptions whose sockets have closed."""
-        for key, subscription in list(self._kept.items()):
+        for subscription in self._kept:
             if not stands(self._exchange, subscription.placed):
-                del self._kept[key]
+                self._kept.pop(subscription.key)
                 self.left(subscription)
 
     def renew(self, subscription: Subscription) -> None:
@@ -164,15 +170,13 @@ class FrameRouter:
 
     def uses(self, client: CcxtClient) -> bool:
         """Whether any feed uses a socket."""
-        return bool(self._on(client))
+        return bool(self._used.on(client))
 
     def _on(self, client: CcxtClient) -> list[Subscription]:
-        return [each for watched in self for each in watched.subscriptions if each.client is client]
+        return list(self._used.on(client))
 
-    def _subscriptions(self) -> Iterator[Subscription]:
-        yield from self._kept.values()
-        for watched in self:
-            yield from watched.subscriptions
+    def _places_on(self, client: CcxtClient) -> list[Collection[Subscription]]:
+        return [self._used.on(client), self._kept.on(client)]
 
     # ---- reported by the exchange (`SocketObserver`)
 
@@ -229,7 +233,7 @@ class FrameRouter:
     def stream_taken(self, name: str, count: int) -> None:
         """The current subscription takes places in ccxt's account of streams per socket."""
         if (subscription := arming.get()) is not None:
-            subscription.streams[name] = count
+            subscription.take_stream(name, count)
 
     def socket_lost(self, client: CcxtClient, reason: str) -> None:
         """A socket broke."""
@@ -258,8 +262,8 @@ class FrameRouter:
         if (subscription := arming.get()) is None:
             return
         subscription.awaited.add(name)
-        if self._mentions(str(name), subscription.watched.feed.symbol):
-            self._waiting.setdefault(client, {}).setdefault(name, set()).add(subscription)
+        if self._is_watched(subscription.watched) and self._mentions(str(name), subscription.watched.feed.symbol):
+            self._awaited.add(client, name, subscription)
 
     def _opened(self, client: CcxtClient) -> None:
         if self._settling.get(client):
@@ -304,7 +308,7 @@ class FrameRouter:
 
     def _waiting_for(self, client: CcxtClient, result: object, name: str) -> set[WatchedFeed]:
         """The feeds that wait for results of this name, if the result is of their kind."""
-        waiting = (self._waiting.get(client) or {}).get(name)
+        waiting = self._awaited.of(client, name)
         if not waiting:
             return set()
         kind = kind_of(result)

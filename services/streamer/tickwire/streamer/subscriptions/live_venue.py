@@ -201,8 +201,7 @@ class LiveVenue:
             raise self._refusal(watched.feed, ended)
         fields = {**watched.feed.fields, "method": method.name}
         log.warning("a feed goes on without its second subscription", **fields, reason=ended.reason)
-        watched.subscriptions = [each for each in watched.subscriptions if each is not subscription]
-        watched.changed("")
+        self.router.give_up(subscription)
 
     async def _subscribe(self, method: WatchMethod, subscription: Subscription) -> object:
         """Have ccxt subscribe, and wait for the next result."""

@@ -6,8 +6,7 @@ URLs contain a token, sockets of one address have different URLs.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import count
 
 from tickwire.exchange.ccxt_types import CcxtClient
@@ -17,20 +16,20 @@ from tickwire.streamer.subscriptions.subscription import Subscription
 class SocketPlaces:
     """The places on the sockets of one exchange.
 
-    `most`: subscriptions of one socket, None without a limit. `sockets` returns ccxt's sockets by URL, `subscriptions`
-    those that take a place. `address` returns what successive URLs of a socket have in common.
+    `most`: subscriptions of one socket, None without a limit. `sockets` returns ccxt's sockets by URL, `on`
+    the subscriptions that take a place on a socket. `address` returns what successive URLs of a socket have in common.
     """
 
     def __init__(
         self,
         most: int | None,
         sockets: Callable[[], Mapping[str, CcxtClient]],
-        subscriptions: Callable[[], Iterable[Subscription]],
+        on: Callable[[CcxtClient], Iterable[Collection[Subscription]]],
         address: Callable[[str], str] = lambda url: url,
     ) -> None:
         self._most = most
         self._sockets = sockets
-        self._subscriptions = subscriptions
+        self._on = on
         self._address = address
 
     def url(self, subscription: Subscription | None, url: str) -> str:
@@ -42,13 +41,15 @@ class SocketPlaces:
             return own.url
         if self._most is None:
             return url
-        taken = Counter(id(each.client) for each in self._subscriptions() if each is not subscription)
         for number in count(1):
             place = url if number == 1 else f"{url}#{number}"
             socket = sockets.get(place)
-            if socket is None or taken[id(socket)] < self._most:
+            if socket is None or self._taken(socket, subscription) < self._most:
                 return place
         raise AssertionError("the numbers have no end")
+
+    def _taken(self, socket: CcxtClient, by_others_than: Subscription) -> int:
+        return sum(len(each) - (by_others_than in each) for each in self._on(socket))
 
     def _address_of(self, url: str) -> str:
         return self._address(url.partition("#")[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Protocol
 
 from tickwire.exchange.admission import Admission
 from tickwire.exchange.ccxt_patches.caches import Placed
@@ -29,14 +29,25 @@ arming: ContextVar[Subscription | None] = ContextVar("arming", default=None)
 """The subscription for which ccxt works in this task and in those that it starts, except for the loops of a socket."""
 
 
+class SubscriptionPlaces(Protocol):
+    """Follows where subscriptions are made."""
+
+    def moved(self, subscription: Subscription, before: CcxtClient | None, after: CcxtClient | None) -> None:
+        """A subscription is made on another socket than before."""
+
+    def took(self, subscription: Subscription, name: str) -> None:
+        """A subscription takes places of a stream in ccxt's account of streams per socket."""
+
+
 class Subscription:
     """One subscription of a feed. Most feeds have one; the best prices of a ticker may need a second one."""
 
     def __init__(self, watched: WatchedFeed, name: str) -> None:
         self.watched = watched
         self.name = name
-        self.client: CcxtClient | None = None
-        """The socket it was last made on."""
+        self.places: SubscriptionPlaces | None = None
+        """What follows where it is made."""
+        self._client: CcxtClient | None = None
         self.request: str | None = None
         """The id of the request that is to be acknowledged."""
         self.unanswered: list[Request] = []
@@ -56,13 +67,37 @@ class Subscription:
         self.ending: set[Placed] = set()
         """The unsubscriptions of it that ccxt sent."""
         self.streams: dict[str, int] = {}
-        """By ccxt's name, the places that it takes in ccxt's account of streams per socket."""
+        """By ccxt's name, the places that it takes in ccxt's account of streams per socket (`take_stream`)."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
     def key(self) -> tuple[Feed, str]:
         """Unique within an exchange."""
         return self.watched.feed, self.name
+
+    @property
+    def client(self) -> CcxtClient | None:
+        """The socket it was last made on."""
+        return self._client
+
+    @client.setter
+    def client(self, client: CcxtClient | None) -> None:
+        before, self._client = self._client, client
+        if self.places is not None and before is not client:
+            self.places.moved(self, before, client)
+
+    def take_stream(self, name: str, count: int) -> None:
+        """It takes so many places of a stream in ccxt's account of streams per socket."""
+        self.streams[name] = count
+        if self.places is not None:
+            self.places.took(self, name)
+
+    def inherit(self, kept: Subscription) -> None:
+        """Take over what a former subscription of the same feed has at ccxt."""
+        self.placed = kept.placed
+        for name, count in kept.streams.items():
+            self.take_stream(name, count)
+        self.client = kept.client
 
     def up(self) -> None:
         """Data arrives, or the exchange acknowledged the subscription."""
