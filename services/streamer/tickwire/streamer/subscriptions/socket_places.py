@@ -44,12 +44,10 @@ class SocketPlaces:
         for number in count(1):
             place = url if number == 1 else f"{url}#{number}"
             socket = sockets.get(place)
-            if socket is None or self._taken(socket, subscription) < self._most:
+            # Not those of the subscription itself: its own socket is none of these.
+            if socket is None or sum(map(len, self._on(socket))) < self._most:
                 return place
         raise AssertionError("the numbers have no end")
-
-    def _taken(self, socket: CcxtClient, by_others_than: Subscription) -> int:
-        return sum(len(each) - (by_others_than in each) for each in self._on(socket))
 
     def _address_of(self, url: str) -> str:
         return self._address(url.partition("#")[0])
