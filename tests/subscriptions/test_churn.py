@@ -46,8 +46,13 @@ def left_behind(venue: LiveVenue) -> dict[str, Any]:
         "places": rest.options.get("streamBySubscriptionsHash"),
         "counts": rest.options.get("numSubscriptionsByStream"),
         "watched": list(sockets),
-        "kept": sockets._kept,
-        "markets": sockets._markets,
+        "kept": list(sockets._kept),
+        "markets": sockets._markets.by_name,
+        "names": sockets._markets._names,
+        "on sockets": sockets._used._on,
+        "kept on sockets": sockets._kept._index._on,
+        "streams": sockets._used._taking,
+        "awaited": sockets._awaited._names,
     }
     return {name: each for name, each in found.items() if each}
 
