@@ -106,6 +106,8 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Archive", "", []),
     ("Rows written a second", "ops", [("sum(rate(tickwire_archive_rows_total[1m]))", "rows"), ("sum(rate(tickwire_archive_parts_total[1m]))", "parts")]),
     ("Days certified, failed", "short", [("sum by (condition) (increase(tickwire_archive_days_total[1d]))", "{{condition}}"), ("sum(increase(tickwire_archive_failed_days_total[1d]))", "failed")]),
+    ("Days removed, failed", "short", [("sum(increase(tickwire_archive_removed_days_total[1d]))", "days"), ("sum(increase(tickwire_archive_failed_removals_total[1d]))", "failed")]),
+    ("Bytes removed", "bytes", [("sum(increase(tickwire_archive_removed_bytes_total[1d]))", "bytes")]),
     ("Waits to be archived", "short", [("sum(tickwire_archive_waiting_rows)", "rows in memory"), ("max by (stream) (tickwire_archive_pending_messages)", "messages {{stream}}"), ("sum(increase(tickwire_archive_failed_writes_total[5m]))", "failed writes")]),
     ("Time to write a part, p99", "s", [("histogram_quantile(0.99, sum by (le) (rate(tickwire_archive_write_seconds_bucket[5m])))", "p99")]),
     ("Processes", "", []),

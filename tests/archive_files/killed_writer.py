@@ -3,7 +3,7 @@
     python killed_writer.py FOLDER
 
 FOLDER/<writing>/<n> is what is left of the n-th child; the last one of each writing came to its end. A step is whatever
-changes the file system or makes it durable: `open` for writing, `mkdir`, `fsync`, `rename`, `unlink`.
+changes the file system or makes it durable: `open` for writing, `mkdir`, `fsync`, `rename`, `unlink`, `rmdir`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from archive_files.taped import BEGIN, DATE, DAY, FEED, HOUR, Taped, message, unchecked, write_round
 from tickwire.archive_files import days
+from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.root import FolderRoot
 
 if TYPE_CHECKING:
@@ -57,10 +58,22 @@ def close(root: FolderRoot) -> None:
     days.close_day(root, FEED.on(DATE), END, unchecked)
 
 
+def closed(root: FolderRoot) -> None:
+    """A closed day."""
+    parts(root)
+    close(root)
+
+
+def remove(root: FolderRoot) -> None:
+    """Remove the day."""
+    remove_day(root, FEED.on(DATE), unchecked)
+
+
 WRITINGS: dict[str, tuple[Callable[[FolderRoot], None], Callable[[FolderRoot], None]]] = {
     "part": (nothing, first_part),
     "close": (parts, close),
     "reopen": (late_part, close),
+    "remove": (closed, remove),
 }
 """What is there before, and what is written then."""
 
@@ -74,7 +87,9 @@ def kill_before(step: int, folder: Path) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def heard(event: str, arguments: tuple[object, ...]) -> None:
-        writes = event in ("os.mkdir", "os.rename", "os.remove") or (event == "open" and "x" in str(arguments[1]))
+        writes = event in ("os.mkdir", "os.rename", "os.remove", "os.rmdir") or (
+            event == "open" and "x" in str(arguments[1])
+        )
         if writes and str(arguments[0]).startswith(str(folder)):
             stepped()
 

@@ -14,7 +14,7 @@ import pytest
 
 from archive_files import killed_writer
 from archive_files.killed_writer import END, FIRST, LATE, SECOND, WRITINGS
-from archive_files.taped import BEGIN, DATE, FEED, message, times_of, unchecked, write_round
+from archive_files.taped import BEGIN, DATE, DAY, FEED, message, times_of, unchecked, write_round
 from pipeline.small_disk import small_disk
 from tickwire.archive_files import days, parts
 from tickwire.archive_files.layout import DATA
@@ -90,6 +90,23 @@ def test_each_row_is_read_once_whenever_the_writer_of_a_day_was_killed(
         assert root.names(TODAY.folder) == ["data.parquet", "day.json"]
     assert seen == sorted(seen)
     assert set(seen) == {0, 1, 2}
+
+
+def test_a_day_whose_removal_was_cut_short_is_whole_or_removed_and_removed_again(killed: Path) -> None:
+    roots = left(killed, "remove")
+    seen = []
+    for root in roots:
+        (day,) = days.days(root, FEED, BEGIN, BEGIN + DAY)
+        assert day.condition in ("complete", "removed")
+        assert times_of(root) == (ROWS if day.condition == "complete" else [])
+        # What speaks of the day is there as long as its file.
+        assert day.condition == "removed" or root.names(TODAY.folder) == ["data.parquet", "day.json"]
+        seen.append(day.condition)
+        WRITINGS["remove"][1](root)
+        assert days.days(root, FEED, BEGIN, BEGIN + DAY)[0].condition == "removed"
+        assert not (Path(root.url) / TODAY.folder).exists()
+    assert seen == sorted(seen)
+    assert {"complete", "removed"} == set(seen)
 
 
 def test_a_full_disk_leaves_the_day_as_it_was_and_later_nothing_is_missing() -> None:

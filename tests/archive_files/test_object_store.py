@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,9 @@ import pytest_asyncio
 from archive_files.object_store import ObjectStore, credentials
 from archive_files.taped import BEGIN, DATE, DAY, HOUR, Taped, message, rows_of, unchecked, write_round
 from tickwire.archive_files import days, reading
-from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.layout import ArchivedFeed, date_of
+from tickwire.archive_files.removal import remove_day
+from tickwire.archive_files.retention import Limits, stored_days, to_remove
 from tickwire.archive_files.root import Absent, FolderRoot, Root, open_root, read, write
 from tickwire.errors import ConfigError, Fenced, StorageError
 
@@ -92,6 +95,53 @@ async def test_a_day_that_is_closed_while_it_is_read_is_read_once(store: ObjectS
         assert [time for time in times if time != BEGIN + 2 * HOUR] == before
         assert times.count(BEGIN + 2 * HOUR) <= 1
         assert len(rows_of(root, feed("two"))) == 5
+
+
+async def test_a_removed_day_is_named_so_and_late_rows_do_not_make_it_complete(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    for root in (FolderRoot(tmp_path), open_root(store.url)):
+        of = feed("removed")
+        day, following = of.on(DATE), of.on(date_of(END))
+        write_day(root, "removed")
+        days.close_day(root, day, END, unchecked)
+        later = [(message(END + HOUR, until=END + DAY, feed=of), 4, 3)]
+        write_round(root, later, 4, done=3)
+        days.close_day(root, following, END + DAY, unchecked)
+        kept = days.days(root, of, END, END + DAY)
+        stored = stored_days((path, size) for path, size in root.sizes("trade") if "removed" in path)
+        assert [each.day for each in stored] == [day, following]
+        certified = days.read_certificate(root, day)
+        assert certified is not None
+        assert stored[0].bytes == certified.bytes + len(read(root, day.certificate))
+        assert [each.day for each in to_remove(stored, Limits(bytes=0), following.date)] == [day]
+
+        def fenced() -> None:
+            raise Fenced("another instance has taken over")
+
+        with pytest.raises(Fenced):
+            remove_day(root, day, fenced)
+        assert days.days(root, of, BEGIN, END) == [certified]
+        # A reader is in the middle of the day.
+        read_rows = days.read_rows(root, of, 0, None, batch_rows=1)
+        found = [next(read_rows)]
+        for _ in range(2):
+            remove_day(root, day, unchecked)
+            assert [(each.condition, each.rows) for each in days.days(root, of, BEGIN, END)] == [("removed", 0)]
+        with suppress(StorageError):
+            found += list(read_rows)
+            # Only a file that was open could be read to its end.
+            assert len(found) == 5
+        assert days.days(root, of, END, END + DAY) == kept
+        assert [row["timestamp"] for row in rows_of(root, of)] == [END, END + HOUR]
+        write_round(root, [(message(BEGIN + 7, until=END + DAY, feed=of), 5, 4)], 5, done=4)
+        assert days.days(root, of, BEGIN, END)[0].condition == "open"
+        late = days.close_day(root, day, END, unchecked)
+        assert (late.condition, late.rows) == ("gaps", 1)
+        assert [(each.since, each.until, each.reason) for each in late.gaps] == [
+            (BEGIN - 1, END, "removed from the archive")
+        ]
+        assert days.close_day(root, day, END, unchecked) == late
 
 
 async def test_a_file_that_is_not_written_to_its_end_is_not_there(store: ObjectStore, tmp_path: Path) -> None:

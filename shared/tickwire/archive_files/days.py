@@ -13,7 +13,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tickwire.archive_files import certificate
+from tickwire.archive_files import certificate, removal
 from tickwire.archive_files.certificate import Neighbours, Watched
 from tickwire.archive_files.file_meta import FileMeta, Unit, merge_covered
 from tickwire.archive_files.layout import (
@@ -51,6 +51,9 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     listing = list_day(root, day)
     before = read_certificate(root, day)
     found = certificate.watched(listing.metas, day.span, _neighbours(root, day), until)
+    if all(each.is_part for each in listing.files) and removal.was_removed(root, day):
+        # Late rows do not make a day of what was removed.
+        found = found._replace(gaps=[removal.gap_of(day)])
     if not listing.files and not found.ranges and not found.gaps:
         made = _certificate(day, found, DayTotals(day, Unit()))
     else:
@@ -216,19 +219,23 @@ def unclosed(root: Root, feed: ArchivedFeed, before: date) -> list[date]:
 def days(root: Root, feed: ArchivedFeed, since: int, until: int) -> list[Certificate]:
     """A certificate for each day with a time in `[since, until)` (ms), also for those that have none.
 
-    A day without certificate is `open` if it has files, else `missing` with version 0. Raises StorageError.
+    A day without certificate is `open` if it has files, else `removed` or `missing`, with version 0.
+    Raises StorageError.
     """
+    removed = removal.removed_of(root, feed)
     known = set(dates_of(root, feed))
     first = date_of(since)
     count = (date_of(until - 1) - first).days + 1 if until > since else 0
-    return [_day(root, feed.on(each), each in known) for each in (first + timedelta(days=n) for n in range(count))]
+    dates = (first + timedelta(days=number) for number in range(count))
+    return [_day(root, feed.on(each), each in known, removed is not None and removed.includes(each)) for each in dates]
 
 
-def _day(root: Root, day: FeedDay, has_folder: bool) -> Certificate:
-    if not has_folder:
-        return _certificate(day, certificate.NOTHING, DayTotals(day, Unit()))
-    certified = read_certificate(root, day)
-    names = root.names(day.folder)
+def _day(root: Root, day: FeedDay, has_folder: bool, removed: bool) -> Certificate:
+    certified = read_certificate(root, day) if has_folder else None
+    names = root.names(day.folder) if has_folder else []
+    if not names or (removed and names == [CERTIFICATE]):
+        nothing = _certificate(day, certificate.NOTHING, DayTotals(day, Unit()))
+        return msgspec.structs.replace(nothing, condition="removed") if removed else nothing
     if certified is not None and not any(map(sequences_of, names)):
         return certified
     listing = list_day(root, day)

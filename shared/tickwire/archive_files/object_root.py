@@ -72,10 +72,11 @@ class ObjectRoot:
         """See `Root.names`. Files that are still being written are left out."""
         return sorted(each.base_name for each in self._infos(folder) if not each.base_name.endswith(TEMPORARY))
 
-    def _infos(self, folder: str) -> list[Any]:
+    def _infos(self, folder: str, recursive: bool = False) -> list[Any]:
         where = f"{self._prefix}/{folder}"
         with storage_errors(f"list {where}"):
-            found: list[Any] = self._system.get_file_info(pa_fs.FileSelector(where, allow_not_found=True))
+            wanted = pa_fs.FileSelector(where, allow_not_found=True, recursive=recursive)
+            found: list[Any] = self._system.get_file_info(wanted)
             return found
 
     def opened(self, path: str) -> Any:
@@ -113,6 +114,15 @@ class ObjectRoot:
         """See `Root.remove`."""
         with storage_errors(f"remove {self._prefix}/{path}"), suppress(FileNotFoundError):
             self._system.delete_file(f"{self._prefix}/{path}")
+
+    def remove_folder(self, folder: str) -> None:
+        """See `Root.remove_folder`. The store may keep an object in place of an empty folder, which is none."""
+
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """See `Root.sizes`. Files that are still being written are left out."""
+        for each in self._infos(folder, recursive=True):
+            if each.is_file and not each.base_name.endswith(TEMPORARY):
+                yield each.path.removeprefix(f"{self._prefix}/"), each.size
 
     def sweep(self, folder: str) -> None:
         """See `Root.sweep`. Parts of uploads that never ended are for the bucket's lifecycle rules."""

@@ -184,6 +184,8 @@ def day_rows(root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int
                     if skipped < rows:
                         found = None if batch is None else _selected(batch.slice(skipped), day, wanted)
                         yield DayRows(position, file.meta, found)
+            if position < done:
+                raise StorageError(f"{day} was removed while it was read", "request the days that are there")
             return
         except Absent:
             # Another part was removed since: its rows are in the day's file now.

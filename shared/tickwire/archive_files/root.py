@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -64,6 +64,12 @@ class Root(Protocol):
 
     def remove(self, path: str) -> None:
         """Remove a file, durably; one that is not there is no error."""
+
+    def remove_folder(self, folder: str) -> None:
+        """Remove a folder if it is empty; where folders are only names of files, do nothing."""
+
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """Paths and bytes of all files below a folder."""
 
     def sweep(self, folder: str) -> None:
         """Remove what writers that were killed left unfinished in a folder."""
@@ -172,6 +178,30 @@ class FolderRoot:
                 return
             _sync_folder(target.parent)
 
+    def remove_folder(self, folder: str) -> None:
+        """See `Root.remove_folder`."""
+        target = self._folder / folder
+        with storage_errors(f"remove {target}"):
+            try:
+                target.rmdir()
+            except FileNotFoundError:
+                return
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:
+                    raise
+                return
+            _sync_folder(target.parent)
+
+    def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
+        """See `Root.sizes`. Files that are still being written, and those that vanish meanwhile, are left out."""
+        with storage_errors(f"list {self._folder / folder}"):
+            for where, _, names in os.walk(self._folder / folder, onerror=_unless_absent):
+                for name in names:
+                    path = Path(where, name)
+                    if not name.endswith(TEMPORARY):
+                        with suppress(FileNotFoundError):
+                            yield path.relative_to(self._folder).as_posix(), path.stat().st_size
+
     def sweep(self, folder: str) -> None:
         """See `Root.sweep`. A file that was written to within the last hour may still be in use."""
         where = self._folder / folder
@@ -179,6 +209,11 @@ class FolderRoot:
             for each in where.glob(f".*{TEMPORARY}"):
                 if each.stat().st_mtime < time.time() - ABANDONED_S:
                     each.unlink(missing_ok=True)
+
+
+def _unless_absent(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _make_folders(folder: Path) -> None:

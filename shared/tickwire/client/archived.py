@@ -11,12 +11,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from datetime import date
 from functools import partial
 from typing import Any
 
 import msgspec
 
 from tickwire.archive_files.certificate import gap_times
+from tickwire.archive_files.layout import DAY_MS, begin_of
+from tickwire.archive_files.removal import REASON
 from tickwire.bus.connection import Bus
 from tickwire.client.decoded import DecodedMessage
 from tickwire.errors import NoSuchService, NotArchived
@@ -25,7 +28,7 @@ from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.messages.archive import Certificate
 from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
-from tickwire.model.ranges import Range, merge, subtract
+from tickwire.model.ranges import Range, clip, merge, subtract
 from tickwire.tape.sequence import TapeMessage
 
 ANSWER_S = 60.0
@@ -59,8 +62,10 @@ async def days(bus: Bus, feed: Feed, since: int, until: int | None) -> list[Cert
 
 def missing(found: Sequence[Certificate], span: Range) -> list[Missing]:
     """What of a range (ms) may be missing by the certificates of its days, in order. Pure."""
-    watched = merge([each for day in found for each in day.watched])
-    ranges = [Missing(each.since, each.until, NOT_ARCHIVED) for each in subtract(span, watched)]
+    watched = [each for day in found for each in day.watched]
+    removed = clip(merge([_span(day) for day in found if day.condition == "removed"]), span)
+    ranges = [Missing(each.since, each.until, REASON) for each in removed]
+    ranges += [Missing(each.since, each.until, NOT_ARCHIVED) for each in subtract(span, merge([*watched, *removed]))]
     for day in found:
         for gap in day.gaps:
             times = gap_times(gap)
@@ -68,6 +73,11 @@ def missing(found: Sequence[Certificate], span: Range) -> list[Missing]:
             if since < until:
                 ranges.append(Missing(since, until, gap.reason))
     return sorted(ranges, key=lambda each: (each.since, each.until))
+
+
+def _span(day: Certificate) -> Range:
+    since = begin_of(date.fromisoformat(day.date))
+    return Range(since, since + DAY_MS)
 
 
 async def chunks(bus: Bus, feed: Feed, since: int, until: int | None) -> AsyncGenerator[ArchivedTrades, None]:

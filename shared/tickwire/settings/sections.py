@@ -187,6 +187,9 @@ class ArchiveSettings(_Section):
     `up` runs an archive when there is a root. A part of an open day is written when `part_rows` rows of a partition of
     the tape wait, or after `part_minutes`. A day is certified when its feed is declared complete beyond the day's end,
     or else `certify_after_s` after it.
+
+    Of a kind, certified days older than `keep_days` days before the newest one are removed, and the oldest ones while
+    all files of the kind have more than `keep_bytes` bytes; without either, nothing is.
     """
 
     root: str | None = None
@@ -194,6 +197,8 @@ class ArchiveSettings(_Section):
     part_rows: int = Field(default=100_000, ge=1, le=10_000_000)
     part_minutes: float = Field(default=10.0, gt=0, le=1440)
     certify_after_s: float = Field(default=3600.0, ge=0)
+    keep_days: dict[Literal["trade"], Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    keep_bytes: dict[Literal["trade"], Annotated[int, Field(ge=1 << 20)]] = Field(default_factory=dict)
 
     @field_validator("root")
     @classmethod

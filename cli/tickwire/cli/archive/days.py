@@ -22,7 +22,16 @@ from tickwire.model.messages import ArchivedDays, Certificate, DaysRequest
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
 
-STYLES = {"complete": "green", "gaps": "yellow", "partial": "yellow", "missing": "red", "open": "cyan"}
+STYLES = {
+    "complete": "green",
+    "gaps": "yellow",
+    "partial": "yellow",
+    "missing": "red",
+    "open": "cyan",
+    "removed": "dim",
+}
+ABSENT = ("missing", "removed")
+"""Conditions of days without rows."""
 GAPS_SHOWN = 20
 ANSWER_S = 120.0
 """An object store may take long to list years of days."""
@@ -72,7 +81,7 @@ async def read_days(bus: Bus, request: DaysRequest) -> list[Certificate]:
 
 
 def calendar(found: Sequence[Certificate]) -> FittingTable:
-    """Return a table with a row for each day; missing days in a row have one together."""
+    """Return a table with a row for each day; missing or removed days in a row have one together."""
     columns = ("date", "condition", "rows", "by rest", "gaps", "watched", "size")
     right = ("rows", "by rest", "gaps", "watched", "size")
     table = FittingTable("", columns, right=right, least=("size", "by rest", "watched", "gaps"), hint=True)
@@ -81,7 +90,7 @@ def calendar(found: Sequence[Certificate]) -> FittingTable:
         first, last = run[0], run[-1]
         date = first.date if len(run) == 1 else f"{first.date} to {last.date[5:]}"
         condition = Text(first.condition, STYLES.get(first.condition, ""))
-        if first.condition == "missing":
+        if first.condition in ABSENT:
             table.add_row(date, condition)
         else:
             watched = sum(each.until - each.since for each in first.watched)
@@ -98,9 +107,9 @@ def calendar(found: Sequence[Certificate]) -> FittingTable:
 
 
 def _run(numbered: tuple[int, Certificate]) -> object:
-    """The same for missing days in a row."""
+    """The same for missing days in a row, and for removed ones."""
     number, day = numbered
-    return "missing" if day.condition == "missing" else number
+    return day.condition if day.condition in ABSENT else number
 
 
 def gap_lines(found: Sequence[Certificate]) -> Iterator[str]:

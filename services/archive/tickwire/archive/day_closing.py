@@ -71,12 +71,16 @@ class DayClosing:
                 self.days.declared(each.feed, until)
         return True
 
-    async def close_due(self, confirm: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> None:
-        """Close the days that have ended; `confirm` raises Fenced if another owner archives the stream."""
+    async def close_due(self, confirm: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> bool:
+        """Close the days that have ended; whether there was one.
+
+        `confirm` raises Fenced if another owner archives the stream.
+        """
+        closed = False
         check = self._storage.from_thread(confirm)
         for day in self.days.due(now_ms()):
             if stop.is_set():
-                return
+                break
             call = partial(day_files.close_day, self._feeds.root, day, self.days.until(day.feed), check)
             try:
                 made = await self._storage.run(call)
@@ -87,7 +91,9 @@ class DayClosing:
                 self.days.failed(day, now_ms())
             else:
                 self.days.closed(day, now_ms())
+                closed = True
                 await self._announce(day, made)
+        return closed
 
     async def _declared(self, feed: Feed, done: int) -> int:
         """Up to when (ms) the messages up to `done` declare a feed complete; 0 if that is not known."""

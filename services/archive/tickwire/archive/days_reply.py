@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from datetime import date
 
 from tickwire.archive.stream_feeds import feeds_of
 from tickwire.archive_files import days
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, begin_of
+from tickwire.archive_files.removal import removed_of
 from tickwire.archive_files.root import Root
 from tickwire.errors import NotArchived
 from tickwire.model.messages.archive import Certificate
@@ -23,9 +25,11 @@ def chunks(root: Root, request: DaysRequest) -> Iterator[ArchivedDays]:
     """The chunks of the reply. Raises NotArchived if the feed has no files, StorageError, BadRequest."""
     feed = ArchivedFeed(request.kind, request.exchange, request.symbol)
     dates = days.dates_of(root, feed)
+    if (removed := removed_of(root, feed)) is not None:
+        dates = sorted({*dates, date.fromisoformat(removed.first), date.fromisoformat(removed.last)})
     if not dates:
         raise _not_archived(root, feed)
-    # Days before the first and after the last one with files are not listed: there are none.
+    # Days before the first and after the last one with files, or that had some, are not listed: there are none.
     first, end = begin_of(dates[0]), begin_of(dates[-1]) + DAY_MS
     since = first if request.since is None else max(first, request.since)
     until = end if request.until is None else min(end, request.until)

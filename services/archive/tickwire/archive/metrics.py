@@ -20,6 +20,15 @@ class ArchiveMetrics:
         self.unclosed = Counter(
             "tickwire_archive_failed_days", "Attempts to certify a day that failed", registry=registry
         )
+        self.removed = Counter(
+            "tickwire_archive_removed_days", "Days removed because of their age or size", registry=registry
+        )
+        self.removed_bytes = Counter(
+            "tickwire_archive_removed_bytes", "Bytes of the files of days removed", registry=registry
+        )
+        self.unremoved = Counter(
+            "tickwire_archive_failed_removals", "Attempts to remove days that failed", registry=registry
+        )
         self.writes = Histogram(
             "tickwire_archive_write_seconds", "Time to write a part", buckets=SECONDS, registry=registry
         )

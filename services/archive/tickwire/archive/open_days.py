@@ -101,6 +101,13 @@ class OpenDays:
             if each.date not in self._of(each.feed).pending:
                 del self._waits[each]
 
+    def removed(self, day: FeedDay) -> None:
+        """A day that was closed has no files any more: it is not closed again, unless late rows come."""
+        days = self._of(day.feed)
+        days.pending.discard(day.date)
+        days.unproven.discard(day.date)
+        self._waits.pop(day, None)
+
     def failed(self, day: FeedDay, now: int) -> None:
         """A day could not be closed at `now` (ms)."""
         wait = self._waits.get(day)

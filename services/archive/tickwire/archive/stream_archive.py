@@ -4,7 +4,7 @@
 |---|---|---|
 | `tape.trade.<p>.<exchange>.<token>` (stream TRADES-<p>) | reads | Trades, from the checkpoint on |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | see checkpoint.py |
-| `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate of each day, see day_closing.py |
+| `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate of each day, see day_closing.py and removing.py |
 
 A round is announced, written, and completed, one after the other. So at any moment a process may die, or be suspended
 for as long as it likes: the messages of a round are in the same files whoever writes them, and no other round is begun.
@@ -22,6 +22,7 @@ import nats.errors
 from tickwire.archive.checkpoint import Archived, Checkpoint, take_over
 from tickwire.archive.day_closing import DayClosing
 from tickwire.archive.metrics import ArchiveMetrics
+from tickwire.archive.removing import Removing
 from tickwire.archive.rounds import Round, TapeEntry
 from tickwire.archive.storage import Storage
 from tickwire.archive.stream_feeds import StreamFeeds
@@ -79,13 +80,14 @@ class StreamArchive:
             partitions = (await layout_of(self._bus)).partitions
             stream = StreamFeeds(self._root, self.stream, partitions)
             closing = DayClosing(self._bus, stream, storage, self._settings, self._metrics)
+            removing = Removing(self._bus, stream, storage, self._settings, self._metrics)
 
             async def files(created: int) -> Archived:
                 return await storage.retry(lease.stop, partial(stream.archived, created))
 
             checkpoint = await take_over(self._bus, self.stream, lease, files)
             async with reading(self._bus, self.stream, checkpoint.done) as queue:
-                await self._archive(lease, checkpoint, queue, closing)
+                await self._archive(lease, checkpoint, queue, closing, removing)
         except (Fenced, StorageError, BrokerUnavailable) as error:
             # What was not written is read from the tape again.
             self._released.occurs(reason=str(error))
@@ -102,7 +104,9 @@ class StreamArchive:
         read = partial(self._bus.jetstream.stream_info, self.stream)
         return (await until_answered(read, f"stream {self.stream}")).state.first_seq
 
-    async def _archive(self, lease: Lease, checkpoint: Checkpoint, queue: TapeQueue, closing: DayClosing) -> None:
+    async def _archive(
+        self, lease: Lease, checkpoint: Checkpoint, queue: TapeQueue, closing: DayClosing, removing: Removing
+    ) -> None:
         self._done = checkpoint.done
         self.released.clear()
         self.owning.set()
@@ -112,7 +116,9 @@ class StreamArchive:
         found = False
         while not lease.stop.is_set():
             found = found or await closing.find_open(checkpoint.done)
-            await closing.close_due(checkpoint.confirm, lease.stop)
+            if await closing.close_due(checkpoint.confirm, lease.stop):
+                removing.day_closed()
+            await removing.remove_due(closing.days, checkpoint.confirm, lease.stop)
             await self._one_round(checkpoint, queue, lease, closing)
 
     async def _one_round(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from tickwire.archive.checkpoint import Archived
 from tickwire.archive_files import days
@@ -13,7 +13,7 @@ from tickwire.archive_files.root import Root
 from tickwire.errors import BadRequest
 from tickwire.model.subjects import tape_partition_of
 
-KIND = "trade"
+KIND: Final = "trade"
 OPEN_DAYS = 40
 """Days with files of each feed, the newest ones, that may have been left open."""
 COVERED_DAYS = 3
@@ -58,16 +58,17 @@ class StreamFeeds:
                 found.append(LeftOpen(feed, pending, dates[-1]))
         return found
 
+    def has(self, feed: ArchivedFeed) -> bool:
+        """Whether a feed is one of the stream."""
+        return tape_partition_of(feed.exchange, feed.symbol, self._partitions) == self._number
+
     def _is_open(self, feed: ArchivedFeed, day: date) -> bool:
         names = self.root.names(feed.on(day).folder)
-        return CERTIFICATE not in names or any(map(sequences_of, names))
+        # An empty folder is what is left of a day that was removed.
+        return bool(names) and (CERTIFICATE not in names or any(map(sequences_of, names)))
 
     def _feeds(self) -> list[ArchivedFeed]:
-        return [
-            each
-            for each in feeds_of(self.root)
-            if tape_partition_of(each.exchange, each.symbol, self._partitions) == self._number
-        ]
+        return [each for each in feeds_of(self.root) if self.has(each)]
 
 
 def feeds_of(root: Root) -> list[ArchivedFeed]:

@@ -13,7 +13,7 @@ from tickwire.model.times import Bound, Count, Time
 
 Date = Annotated[str, Meta(pattern=r"^\d{4}-\d{2}-\d{2}$")]
 """A day in UTC, `2026-03-27`."""
-Condition = Literal["complete", "gaps", "partial", "missing", "open"]
+Condition = Literal["complete", "gaps", "partial", "missing", "open", "removed"]
 
 
 class ArchivedGap(Struct, frozen=True, kw_only=True):
@@ -51,7 +51,8 @@ class Certificate(Struct, frozen=True, kw_only=True):
     `complete`: watched over the whole day, and no row is missing. `gaps`: watched over all of it but for named gaps.
     `partial`: not watched from its begin to its end. `missing`: nothing of it was watched, or all of it is in gaps, and
     there are no rows. `open`: rows or gaps came after the last certificate, or there is none; the fields are as far as
-    they are known.
+    they are known. `removed`: certified once, and removed since, as its age or size was beyond what is kept; this is
+    announced right before, with the rows and bytes that are removed.
 
     `version` counts the certificates of the day, which late rows open again; 0 if it has none. `rows` are `live` and
     `rest` (fetched by REST after an interruption) together. `watched` are the ranges of the day in which the feed was
