@@ -75,11 +75,11 @@ def test_only_certified_days_are_removed_oldest_first_and_never_the_last_of_a_fe
 @given(archives(), st.integers(1, 10), todays)
 def test_by_age_days_within_the_limit_stay_and_older_ones_go(files: Files, keep: int, today: date) -> None:
     newest = max((stored.day.date for stored in stored_days(files.items())), default=FIRST)
-    # A clock that is ahead makes no day older than the archive itself shows.
-    today = min(today, newest + timedelta(days=1))
     chosen = folders(files, Limits(days=keep), today)
-    all_removable = folders(files, Limits(bytes=0), today)
-    old = [folder for folder in all_removable if date.fromisoformat(folder[-10:]) < today - timedelta(days=keep)]
+    removable = folders(files, Limits(bytes=0), today)
+    # A clock that is ahead makes no day older than the archive itself shows.
+    oldest = min(today, newest + timedelta(days=1)) - timedelta(days=keep)
+    old = [folder for folder in removable if date.fromisoformat(folder[-10:]) < oldest]
     assert chosen == old
 
 
