@@ -47,7 +47,6 @@ async def test_up_names_everything_that_is_missing_in_one_line(python: Path, run
         (("service", "fetcher"), "", "fetcher"),
         (("service", "streamer"), "ccxt", "streamer"),
         (("service", "sink"), "", "sink"),
-        (("candles", "get", "binance", "BTC/USDT", "1h", "--format", "parquet", "-o", "/tmp/x"), "pyarrow", "cli"),
         (("demo",), "", "cli"),
         (("doctor", "binance"), "ccxt", "fetcher"),
         (("venues",), "ccxt", "fetcher"),

