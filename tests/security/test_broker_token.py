@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import stat
@@ -16,10 +17,13 @@ import psutil
 import pytest
 from nats.aio.client import Client
 
+from archive.written_tape import Tape, rows_of
 from support.commands import command, up
 from support.ports import free_port
 from support.processes import environment, tickwire
+from tickwire.bus.connection import connect
 from tickwire.model.broker_urls import without_credentials
+from tickwire.settings import NatsSettings, TapeSettings
 
 pytestmark = pytest.mark.system
 
@@ -170,4 +174,27 @@ async def test_a_cache_folder_elsewhere_keeps_the_permissions_that_are_usual_the
         os.umask(before)
     assert found.pop(str(tmp_path / "candles")) == 0o755
     assert {0o644} == set(found.values())
+    assert {mode & 0o077 for mode in data.values()} == {0}
+
+
+async def test_an_archive_elsewhere_can_be_read_by_other_users(tmp_path: Path) -> None:
+    """Programs read its files without tickwire."""
+    root = tmp_path / "shared" / "archive"
+    before = os.umask(0o022)
+    try:
+        env = {"TICKWIRE_ARCHIVE_ROOT": str(root), "TICKWIRE_ARCHIVE_PART_MINUTES": "0.002"}
+        async with (
+            up(tmp_path, None, env=env) as running,
+            connect(NatsSettings(url=await running.url()), name="test") as bus,
+        ):
+            tape = Tape(bus, TapeSettings().partitions)
+            await tape.write("BTC/USDT", 5)
+            async with asyncio.timeout(60):
+                while rows_of(root, "BTC/USDT") != tape.rows["BTC/USDT"]:
+                    await asyncio.sleep(0.1)
+            found, data = modes(root.parent), modes(tmp_path / "data")
+    finally:
+        os.umask(before)
+    assert {0o755} == {mode for path, mode in found.items() if Path(path).is_dir()}
+    assert {0o644} == {mode for path, mode in found.items() if path.endswith(".parquet")}
     assert {mode & 0o077 for mode in data.values()} == {0}

@@ -21,12 +21,12 @@ def service_programs(
     *,
     log_dir: Path | None = None,
     metrics_port: int | None = None,
-    cache_umask: int | None = None,
+    umasks: Mapping[str, int] | None = None,
 ) -> list[supervisor.Program]:
     """Return the processes of each service, as many as `counts` says.
 
     They log into `log_dir`, else to our standard error. The first serves metrics at `metrics_port`, each further one
-    at the next port. Caches get `cache_umask`, else ours.
+    at the next port. `umasks` are by service; those without one have ours.
     """
     option = ["--config", str(config)] if config else []
     instances = [(name, number) for name, count in counts.items() for number in range(1, count + 1)]
@@ -36,7 +36,7 @@ def service_programs(
             argv=[*COMMAND, "service", name, *option],
             env=env if metrics_port is None else {**env, "TICKWIRE_METRICS_PORT": str(metrics_port + index)},
             log=log_dir / f"{name}.log" if log_dir else None,
-            umask=cache_umask if name == "cache" else None,
+            umask=(umasks or {}).get(name),
         )
         for index, (name, number) in enumerate(instances)
     ]
@@ -69,9 +69,13 @@ def check_writable(folder: Path) -> None:
         ) from error
 
 
-def own_cache(settings: Settings) -> bool:
-    """Return whether the cache folder is in the data folder; one elsewhere may be shared on purpose."""
-    return settings.cache_dir.absolute().is_relative_to(settings.data_dir.absolute())
+def shared_folders(settings: Settings) -> dict[str, Path]:
+    """Return the folders of services that are not in the data folder: one elsewhere may be shared on purpose."""
+    folders = {"cache": settings.cache_dir}
+    if settings.archive.root is not None and "://" not in settings.archive.root:
+        folders["archive"] = Path(settings.archive.root)
+    data = settings.data_dir.absolute()
+    return {service: each for service, each in folders.items() if not each.absolute().is_relative_to(data)}
 
 
 def adoption(settings: Settings) -> dict[str, str]:
@@ -80,4 +84,8 @@ def adoption(settings: Settings) -> dict[str, str]:
     Only with an embedded broker and a cache in its own data folder: `up` holds that folder's lock, so no other broker
     uses it.
     """
-    return {"TICKWIRE_CACHE_ADOPT": "true"} if settings.nats.url is None and own_cache(settings) else {}
+    return (
+        {"TICKWIRE_CACHE_ADOPT": "true"}
+        if settings.nats.url is None and "cache" not in shared_folders(settings)
+        else {}
+    )

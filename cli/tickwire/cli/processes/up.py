@@ -14,7 +14,13 @@ from tickwire.bus import embedded
 from tickwire.bus.connection import Bus, connect
 from tickwire.cli.output import render
 from tickwire.cli.processes.own_broker import own_broker, websocket_of
-from tickwire.cli.processes.programs import adoption, check_metrics_ports, check_writable, own_cache, service_programs
+from tickwire.cli.processes.programs import (
+    adoption,
+    check_metrics_ports,
+    check_writable,
+    service_programs,
+    shared_folders,
+)
 from tickwire.cli.processes.readiness import ready
 from tickwire.errors import BadRequest
 from tickwire.model import broker_urls
@@ -38,7 +44,7 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
     logs.configure(settings.log)
     optional_packages.require(counts, server=settings.nats.url is not None or embedded.has_server(settings.nats.server))
     check_metrics_ports(settings, sum(counts.values()))
-    cache_umask = _make_folders(settings)
+    umasks = _make_folders(settings)
     async with AsyncExitStack() as stack:
         publish_urls = stack.enter_context(runfile.held(settings.data_dir))
         url = settings.nats.url
@@ -55,9 +61,7 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
         render.remark(f"broker at {bus.url}{also}, data in {settings.data_dir}")
         env = {**os.environ, "TICKWIRE_NATS_URL": url, **adoption(settings)}
         async with asyncio.TaskGroup() as group:
-            programs = service_programs(
-                counts, config, env, metrics_port=settings.metrics.port, cache_umask=cache_umask
-            )
+            programs = service_programs(counts, config, env, metrics_port=settings.metrics.port, umasks=umasks)
             settled = asyncio.Event()
             group.create_task(supervisor.keep(programs, stop, render.remark, settled))
             group.create_task(until_stopped(stop, runfile.removed(settings.data_dir)))
@@ -66,17 +70,18 @@ async def up(stop: asyncio.Event, config: Path | None, counts: dict[str, int]) -
                 render.remark("stopping")
 
 
-def _make_folders(settings: Settings) -> int | None:
-    """Create the folders; return the umask of the caches, None for ours. Raises StorageError.
+def _make_folders(settings: Settings) -> dict[str, int]:
+    """Create the folders; return the umasks of services that do not have ours. Raises StorageError.
 
-    The data folder is private. A cache folder elsewhere may be shared, so it and its files get the usual permissions.
+    The data folder is private. The folder of the cache or of the archive elsewhere may be shared, so it and its files
+    get the usual permissions: those of whoever started this. The archive makes its own, when it can be reached.
     """
-    shared = not own_cache(settings)
-    if shared:
+    shared = shared_folders(settings)
+    if "cache" in shared:
         check_writable(settings.cache_dir)
     umask = os.umask(private_files.UMASK)
     check_writable(settings.cache_dir)
-    return umask if shared else None
+    return dict.fromkeys(shared, umask)
 
 
 async def _welcome(bus: Bus, config: Path | None, counts: Mapping[str, int], settled: asyncio.Event) -> None:
