@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from archive.written_tape import rows_of
 from support import live
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
@@ -162,9 +163,28 @@ async def until_quiet(bus: Bus) -> None:
             await asyncio.sleep(0.5)
 
 
-async def test_restarting_fetchers_streamers_and_caches_in_turn_loses_nothing(broker: str, tmp_path: Path) -> None:
-    async with running_simulator("--live-rate", str(RATE)) as busy, pipeline(broker, busy, tmp_path, ()) as line:
-        await rolling(line, busy, ("cache", "fetcher", "streamer"), None)
+async def assert_archived_once(line: Pipeline, busy: SimulatorProcess, root: Path) -> None:
+    """The archive's files have the trades of the tape, each once and in its order."""
+    await busy.order("rate", symbol="BTCUSDT", rate=0.01)
+    async with asyncio.timeout(100):
+        # Folders announce nothing.
+        while len(rows := rows_of(root, "BTC/USDT")) < len((tape := await live.on_tape(line.bus, BTC)).trades):
+            await asyncio.sleep(0.2)
+    written = [(trade.id, trade.timestamp, trade.price, trade.amount) for trade in tape.trades]
+    assert [(id_, time, price, amount) for id_, time, _, _, price, amount, *_ in rows][: len(written)] == written
+
+
+async def test_restarting_fetchers_streamers_caches_and_archives_in_turn_loses_nothing(
+    broker: str, tmp_path: Path
+) -> None:
+    root = tmp_path / "archive"
+    config = CONFIG + f'[archive]\nroot = "{root}"\npart_minutes = 0.01\n'
+    async with (
+        running_simulator("--live-rate", str(RATE)) as busy,
+        pipeline(broker, busy, tmp_path, (), config) as line,
+    ):
+        await rolling(line, busy, ("cache", "fetcher", "streamer", "archive"), None)
+        await assert_archived_once(line, busy, root)
 
 
 @pytest.mark.needs("influxdb")
