@@ -25,6 +25,7 @@ from tickwire.model.subjects import exchange_name, symbol_of, token
 DAY_MS = 86_400_000
 DATA = "data.parquet"
 CERTIFICATE = "day.json"
+LONGEST_KIND = 32
 _PART = re.compile(r"part-(\d{13})-(\d{20})-(\d{20})\.parquet\Z")
 _DATE = re.compile(r"date=(\d{4}-\d{2}-\d{2})\Z")
 _EPOCH = date(1970, 1, 1)
@@ -66,7 +67,7 @@ class ArchivedFeed(NamedTuple):
     @property
     def folder(self) -> str:
         """The folder of its days. Raises BadRequest."""
-        if not self.kind.isalpha() or not self.kind.isascii():
+        if not self.kind.isalpha() or not self.kind.isascii() or len(self.kind) > LONGEST_KIND:
             raise BadRequest(f"{self.kind[:40]!r} is not a kind", "such as trade")
         return f"{self.kind}/exchange={exchange_name(self.exchange)}/symbol={symbol_folder(self.symbol)}"
 
