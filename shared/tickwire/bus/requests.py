@@ -232,8 +232,12 @@ def payload_of(reply: Msg) -> bytes:
 
 
 def status_of(message: Msg) -> str | None:
-    """The status that the broker gave a reply; None where there is none."""
-    return (message.headers or {}).get("Status")
+    """The status that the broker gave a reply; None where there is none.
+
+    A reply with a sequence is a stored message, whose headers are its publisher's: "Status" may be among them.
+    """
+    headers = message.headers or {}
+    return None if _SEQUENCE in headers else headers.get("Status")
 
 
 def no_such_service(subject: str) -> NoSuchService:
