@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from archive.written_tape import rows_of
 from support import hostile, live
 from support.hearing import hearing, reports
 from support.influx import influxdb
@@ -89,17 +90,18 @@ def payloads(message: Message) -> list[bytes]:
 
 @asynccontextmanager
 async def whole(broker: str, folder: Path) -> AsyncIterator[Pipeline]:
-    """Two caches, a fetcher, a streamer, and a sink where there is a database."""
+    """Two caches, a fetcher, a streamer, an archive, and a sink where there is a database."""
     async with AsyncExitStack() as stack:
         simulator = await stack.enter_async_context(running_simulator("--live-rate", "20"))
-        config = CONFIG
+        # Nothing is certified before its exchange says so: what is sent here as trades has times of its own.
+        config = CONFIG + f'[archive]\nroot = "{folder / "archive"}"\npart_minutes = 0.01\ncertify_after_s = 1e7\n'
         if not absent("influxdb"):
             influx = await stack.enter_async_context(influxdb(folder / "influx"))
             config += f'[sink]\nurl = "{influx.url}"\nversion = 1\n'
         line = await stack.enter_async_context(pipeline(broker, simulator, folder, (), config, lease_ttl_s=3.0))
-        for service, place in (("cache", 0), ("cache", 1), ("fetcher", 0), ("streamer", 0)):
+        for service, place in (("cache", 0), ("cache", 1), ("fetcher", 0), ("streamer", 0), ("archive", 0)):
             await line.start(service, place, "--instance", f"{service}-{place}")
-        if config != CONFIG:
+        if "[sink]" in config:
             await line.start("sink", 0, "--instance", "sink-0")
         for name in line.running:
             service, number = name.split("-")
@@ -108,7 +110,7 @@ async def whole(broker: str, folder: Path) -> AsyncIterator[Pipeline]:
 
 
 async def works(line: Pipeline, since: int) -> None:
-    """A fetch completes, trades and candles are live, and the sink writes them."""
+    """A fetch completes, trades and candles are live, the sink writes them and the archive the trades."""
     job = await line.fetch(KEY, since, since + 10 * MINUTE)
     assert job.complete, job
     assert len([row for row in line.rows(KEY) if since <= row[0] < since + 10 * MINUTE]) == 10
@@ -124,6 +126,12 @@ async def works(line: Pipeline, since: int) -> None:
         while {each.state for each in await reports(line.bus) if each.symbol == "BTC/USDT"} != {"live"}:
             await asyncio.sleep(0.1)
     await goes_on(line)
+    # Its trades are archived, too; folders announce nothing.
+    root = line.folder / "archive"
+    before = len(rows_of(root, "BTC/USDT"))
+    async with asyncio.timeout(100):
+        while len(rows_of(root, "BTC/USDT")) <= before:
+            await asyncio.sleep(0.1)
 
 
 async def goes_on(line: Pipeline) -> None:
