@@ -9,6 +9,7 @@ import random
 import re
 import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -94,6 +95,21 @@ async def living(broker: str, root: Path, **settings: object) -> AsyncIterator[L
             await process.wait()
 
 
+def conditions(root: Path, symbol: str) -> list[str]:
+    return [each["condition"] for each in certificates(root, symbol).values()]
+
+
+async def until_proven(root: Path, timeout_s: float = 100) -> None:
+    """Wait until every day but the first, which was not followed from its begin, is certified as complete.
+
+    A day that was certified by time alone is certified again once its feed is declared complete beyond it.
+    """
+    deadline = time.monotonic() + timeout_s
+    while any(set(conditions(root, symbol)[1:]) != {"complete"} for symbol in SYMBOLS):
+        assert time.monotonic() < deadline, [conditions(root, symbol) for symbol in SYMBOLS]
+        await asyncio.sleep(0.05)
+
+
 async def kill_often(
     broker: str, root: Path, kills: int, record_property: Callable[[str, object], None], *, step: int
 ) -> None:
@@ -112,6 +128,7 @@ async def kill_often(
             await writing
             await tape.end_day()
             await until_archived(root, tape)
+            await until_proven(root)
             watching.cancel()
     written = {symbol: len(tape.rows[symbol]) for symbol in SYMBOLS}
     record_property("measured", f"{killed} kills, {written} rows, {watcher.read} files read while they appeared")

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from archive.test_rounds import START, entry
+from tickwire.archive.open_days import OpenDays
 from tickwire.archive.rounds import Position, Round
 from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive_files import days
@@ -26,7 +27,7 @@ def written(root: FolderRoot, position: Position, *sequences: int) -> Position:
     """Write a round of these messages, each with a trade."""
     made = Round(position, 100)
     for each in sequences:
-        assert made.take(entry(each, "BTC/USDT", each - 1, 1))
+        assert made.take(entry(each, "BTC/USDT", each - 1, 1, START + each))
     for part in made.parts.parts(made.last):
         write_part(root, part)
     return made.position(1)
@@ -54,3 +55,31 @@ def test_a_closing_that_was_cut_short_leaves_the_day_open(tmp_path: Path, step: 
     assert pending() == [DAY.date]
     assert days.close_day(root, DAY, None, lambda: None).rows == 4
     assert pending() == []
+
+
+def test_a_day_certified_without_proof_is_certified_again_once_it_is_proven(tmp_path: Path) -> None:
+    """Also if the owner that certified it has died meanwhile."""
+    root = FolderRoot(tmp_path)
+    written(root, Position(1), 1, 2)
+    end = DAY.span.until
+    assert days.close_day(root, DAY, None, lambda: None).condition == "partial"
+    (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
+    assert (found.pending, found.unproven) == ([], [DAY.date])
+    open_days = OpenDays(0)
+    open_days.found(found.feed, found.pending, found.newest, found.unproven)
+    open_days.declared(FEED, end - 1)
+    assert open_days.due(end + 1) == []
+    open_days.declared(FEED, end)
+    assert open_days.due(end + 1) == [DAY]
+    days.close_day(root, DAY, end, lambda: None)
+    (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
+    assert (found.pending, found.unproven) == ([], [])
+
+
+def test_a_damaged_certificate_keeps_no_other_day_open(tmp_path: Path) -> None:
+    root = FolderRoot(tmp_path)
+    written(root, Position(1), 1, 2)
+    days.close_day(root, DAY, None, lambda: None)
+    (tmp_path / DAY.certificate).write_text("{")
+    (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
+    assert (found.pending, found.unproven) == ([], [])

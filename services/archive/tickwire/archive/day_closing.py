@@ -65,8 +65,12 @@ class DayClosing:
             log.info("open days cannot be looked for yet", stream=self._feeds.stream, reason=str(error))
             return False
         for each in found:
-            self.days.found(each.feed, each.pending, each.newest)
-            if each.pending and self.days.until(each.feed) is None:
+            self.days.found(each.feed, each.pending, each.newest, each.unproven)
+            known = self.days.until(each.feed)
+            if known is not None:
+                # What is declared since the takeover proves days that are only known now.
+                self.days.declared(each.feed, known)
+            elif each.pending or each.unproven:
                 until = await self._declared(Feed("trade", each.feed.exchange, each.feed.symbol), done)
                 self.days.declared(each.feed, until)
         return True

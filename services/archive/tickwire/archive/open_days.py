@@ -69,10 +69,11 @@ class OpenDays:
         following = day.date + timedelta(days=1)
         days.following = max(days.following or following, following)
 
-    def found(self, feed: ArchivedFeed, pending: Iterable[date], newest: date) -> None:
-        """Days of a feed that were found not to be closed, and the newest one that has files."""
+    def found(self, feed: ArchivedFeed, pending: Iterable[date], newest: date, unproven: Iterable[date] = ()) -> None:
+        """Days of a feed that were found not to be closed, or closed without proof; the newest one that has files."""
         days = self._of(feed)
         days.pending.update(pending)
+        days.unproven.update(unproven)
         following = newest + timedelta(days=1)
         days.following = max(days.following or following, following)
 

@@ -10,8 +10,11 @@ from tickwire.archive_files import days
 from tickwire.archive_files.layout import CERTIFICATE, ArchivedFeed, feed_of_folder, sequences_of
 from tickwire.archive_files.reading import list_day
 from tickwire.archive_files.root import Root
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, StorageError
 from tickwire.model.subjects import tape_partition_of
+from tickwire.observe import logs
+
+log = logs.get(__name__)
 
 KIND: Final = "trade"
 OPEN_DAYS = 40
@@ -20,12 +23,20 @@ COVERED_DAYS = 3
 """Likewise, that may have the newest messages of the stream."""
 
 
+UNPROVEN_DAYS = 3
+"""Likewise, that may have been certified before the feed was declared complete beyond them."""
+
+
 class LeftOpen(NamedTuple):
-    """Days of a feed that are not closed, and its newest day with files."""
+    """Days of a feed that are not closed, and its newest day with files.
+
+    `unproven` are closed ones whose certificate does not say that the feed was followed up to their end.
+    """
 
     feed: ArchivedFeed
     pending: list[date]
     newest: date
+    unproven: list[date]
 
 
 class StreamFeeds:
@@ -55,7 +66,9 @@ class StreamFeeds:
             dates = days.dates_of(self.root, feed)
             pending = [each for each in dates[-OPEN_DAYS:] if self._is_open(feed, each)]
             if dates:
-                found.append(LeftOpen(feed, pending, dates[-1]))
+                closed = [each for each in dates[-UNPROVEN_DAYS:] if each not in pending]
+                unproven = [each for each in closed if not self._is_followed_to_its_end(feed, each)]
+                found.append(LeftOpen(feed, pending, dates[-1], unproven))
         return found
 
     def has(self, feed: ArchivedFeed) -> bool:
@@ -66,6 +79,16 @@ class StreamFeeds:
         names = self.root.names(feed.on(day).folder)
         # An empty folder is what is left of a day that was removed.
         return bool(names) and (CERTIFICATE not in names or any(map(sequences_of, names)))
+
+    def _is_followed_to_its_end(self, feed: ArchivedFeed, day: date) -> bool:
+        """Whether the certificate of a day says so; also if there is none."""
+        try:
+            made = days.read_certificate(self.root, feed.on(day))
+        except StorageError as error:
+            # Those who read the day are told; it must not keep other days from being closed.
+            log.warning("the certificate of a day cannot be read", day=str(feed.on(day)), reason=str(error))
+            return True
+        return made is None or bool(made.watched and made.watched[-1].until >= feed.on(day).span.until)
 
     def _feeds(self) -> list[ArchivedFeed]:
         return [each for each in feeds_of(self.root) if self.has(each)]
