@@ -10,6 +10,7 @@ import pytest
 
 from support.feeds import within
 from support.trading import START
+from tickwire.exchange.ccxt_patches.monotonic_time import monotonic_ms
 from tickwire.model.feeds import Feed
 from tickwire.streamer.control.minute_marks import MINUTE_MS, MinuteMarks
 
@@ -19,23 +20,36 @@ END = START // MINUTE_MS * MINUTE_MS + MINUTE_MS
 
 
 class Venue:
-    """A venue whose clock stands `ms` before a minute's end and runs; some of its sockets are silent."""
+    """A venue whose clock stands `ms` before a minute's end and runs; some of its sockets are silent.
 
-    def __init__(self, ms: int, *, silent: Collection[str] = ()) -> None:
+    Its time is asked for `late_s` before it is read, and the answer takes as long.
+    """
+
+    def __init__(self, ms: int, *, silent: Collection[str] = (), late_s: float = 0.0) -> None:
         self._began = time.monotonic()
         self._ms = ms
+        self._late_s = late_s
         self.silent = silent
+        self.since: list[int] = []
         self.compared = 0
         self.asked: list[set[str]] = []
 
     async def now(self) -> int | None:
         """The running clock."""
         self.compared += 1
-        return END - self._ms + int((time.monotonic() - self._began) * 1000)
+        await asyncio.sleep(self._late_s)
+        now = END - self._ms + int((time.monotonic() - self._began) * 1000)
+        await asyncio.sleep(self._late_s)
+        return now
+
+    def monotonic_at(self, end: int) -> int:
+        """What the monotonic clock (ms) says when the venue's says `end`."""
+        return int(self._began * 1000) + end - END + self._ms
 
     async def answering(self, feeds: Collection[Feed], since: int) -> list[Feed]:
         """Those whose sockets are not silent."""
         self.asked.append({feed.symbol for feed in feeds})
+        self.since.append(since)
         return [feed for feed in feeds if feed.symbol not in self.silent]
 
 
@@ -100,15 +114,19 @@ async def test_a_feed_that_fails_or_has_a_silent_socket_keeps_no_other_from_its_
 
 
 async def test_a_minute_that_ended_before_a_feed_was_followed_is_not_declared() -> None:
-    venue, marks = Venue(ms=100, silent=("SILENT/USDT",)), MinuteMarks()
+    # The time is known late: the minute may have settled at any moment of the question.
+    venue, marks = Venue(ms=700, silent=("SILENT/USDT",), late_s=0.3), MinuteMarks()
     silent, early, late = Marked("SILENT/USDT"), Marked("EARLY/USDT"), Marked("LATE/USDT")
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(marks.follow(venue, 0, each)) for each in (silent, early)]
-        await within(early.called.wait())
+        await asyncio.sleep((venue.monotonic_at(END) - monotonic_ms() + 20) / 1000)
         tasks.append(group.create_task(marks.follow(venue, 0, late)))
+        await within(early.called.wait())
         # The silent one is asked again each second, until it has declared the minute.
         venue.silent = ()
         await within(silent.called.wait())
         assert (silent.declared, early.declared, late.declared) == ([END], [END], [])
+        # A ping counts only if it was sent when the minute had ended.
+        assert min(venue.since) >= venue.monotonic_at(END)
         for task in tasks:
             task.cancel()

@@ -26,6 +26,8 @@ CLOCK_S = 5.0
 """Wait before the exchange is asked for its time again if that is unknown."""
 TURN_S = 0.002
 """Longest turn of the event loop in which feeds are called."""
+ROUNDING_MS = 2
+"""Of a difference of two times that are whole ms."""
 
 
 class Minute(NamedTuple):
@@ -71,7 +73,7 @@ class _Followed:
         self.done: int | None = None
 
     def lacks(self, end: int, settled: int) -> bool:
-        """Whether it has not declared the minute that ended at `end`, and was followed when that settled."""
+        """Whether it has not declared the minute that ended at `end`, and was followed before `settled` (monotonic)."""
         if self.done is None and self.since >= settled:
             self.done = end
         return self.done is None or self.done < end
@@ -101,6 +103,7 @@ class MinuteMarks:
 
     async def _sweep(self, venue: MarkedVenue, settle_ms: int) -> float:
         """Have the last minute declared by all who can; return the seconds until the next sweep."""
+        before = monotonic_ms()
         try:
             now = await venue.now()
         except (errors.BaseError, ExchangeFailed) as error:
@@ -116,11 +119,13 @@ class MinuteMarks:
             return pause_s
         minute = last_minute(now, settle_ms)
         next_at = time.monotonic() + (MINUTE_MS - minute.settled_ms_ago) / 1000
-        # What the exchange sent before the minute's end has arrived when it answers a later ping.
-        settled = monotonic_ms() - minute.settled_ms_ago
-        waiting = {each.marked.feed: each for each in self._followed if each.lacks(minute.end, settled)}
+        # The venue's time was `now` at some moment of the call: the minute settled between these two.
+        earliest = before - minute.settled_ms_ago - ROUNDING_MS
+        latest = monotonic_ms() - minute.settled_ms_ago + ROUNDING_MS
+        waiting = {each.marked.feed: each for each in self._followed if each.lacks(minute.end, earliest)}
         if waiting:
-            await self._declare(waiting, minute.end, await venue.answering(waiting.keys(), settled))
+            # What the exchange sent before the minute's end has arrived when it answers a later ping.
+            await self._declare(waiting, minute.end, await venue.answering(waiting.keys(), latest))
         is_idle = all(each.done == minute.end for each in waiting.values())
         until_next = next_at - time.monotonic()
         return until_next if is_idle else min(until_next, RECHECK_S)
