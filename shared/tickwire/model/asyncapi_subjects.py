@@ -19,6 +19,8 @@ from tickwire.model.feeds import (
 from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages import (
     ArchiveCheckpoint,
+    ArchivedBars,
+    ArchivedBarsRequest,
     ArchivedDays,
     ArchivedTrades,
     ArchivedTradesRequest,
@@ -252,6 +254,13 @@ ASKED: tuple[Asked, ...] = (
     Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
     Asked("archive.trades", ArchivedTradesRequest, (ArchivedTrades,), "Trades of a feed as Arrow, a page at a time."),
+    Asked(
+        "archive.bars",
+        ArchivedBarsRequest,
+        (ArchivedBars,),
+        "Candles rebuilt from the trades of days that are certified as complete, in chunks.",
+        "Chunked",
+    ),
     Asked("archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks."),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
     Asked(

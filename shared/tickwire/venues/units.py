@@ -171,11 +171,18 @@ def stated_in_trades(units: Units) -> Stated:
 
 def measure_of(message: Trades) -> Measure | None:
     """The measure of the amounts of a message; None if a message of a contract market does not state it."""
-    if isinstance(message.multiplier, int | float):
-        if not (math.isfinite(message.multiplier) and message.multiplier > 0):
+    return stated_measure(message.symbol, message.multiplier, message.inverse)
+
+
+def stated_measure(
+    symbol: str, multiplier: float | msgspec.UnsetType | None, inverse: bool | msgspec.UnsetType
+) -> Measure | None:
+    """The measure of amounts by these fields of `Trades`; None if they do not state that of a contract market."""
+    if isinstance(multiplier, int | float):
+        if not (math.isfinite(multiplier) and multiplier > 0):
             return None
-        return Measure(decimal(message.multiplier), inverse=message.inverse is True)
-    if message.multiplier is None or is_contract(message.symbol):
+        return Measure(decimal(multiplier), inverse=inverse is True)
+    if multiplier is None or is_contract(symbol):
         # Earlier versions did not state it for contract markets.
         return None
     return BASE

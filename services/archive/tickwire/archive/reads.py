@@ -1,8 +1,9 @@
-"""Answers `archive.trades`: pages of archived trades, from the files.
+"""Answers `archive.trades` and `archive.bars`: archived trades, and candles rebuilt from them, from the files.
 
 | subject | direction | what |
 |---|---|---|
 | `archive.trades` | answers | ArchivedTradesRequest -> ArchivedTrades in MessagePack, in chunks |
+| `archive.bars` | answers | ArchivedBarsRequest -> ArchivedBars, in chunks |
 | `$KV.ARCHIVE.<stream>` | reads | ArchiveCheckpoint: which messages of the feed's stream are wholly in files |
 """
 
@@ -12,7 +13,7 @@ import asyncio
 
 import msgspec
 
-from tickwire.archive_files import pages
+from tickwire.archive_files import bars, pages
 from tickwire.archive_files.pages import Through
 from tickwire.archive_files.root import Root
 from tickwire.bus import streams
@@ -20,7 +21,7 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.fenced_entries import FencedEntries
 from tickwire.bus.service import Call
 from tickwire.model.feeds import Feed
-from tickwire.model.messages.archived_trades import ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchiveCheckpoint
 from tickwire.tape.layout import layout_of
 
@@ -39,6 +40,12 @@ class Reads:
         chunks = pages.chunks(self._root, request, through)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             await call.reply(msgspec.msgpack.encode(chunk))
+
+    async def answer_bars(self, request: ArchivedBarsRequest, call: Call) -> None:
+        """Reply to `archive.bars`."""
+        chunks = bars.chunks(self._root, request)
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(chunk)
 
     async def _through(self, request: ArchivedTradesRequest) -> Through:
         place = (await layout_of(self._bus)).place_of(Feed("trade", request.exchange, request.symbol))

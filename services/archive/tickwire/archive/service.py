@@ -3,7 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks: the days of a feed, from the files |
-| `archive.trades` | answers | see reads.py |
+| `archive.trades`, `archive.bars` | answers | see reads.py |
 | `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | how far each stream is archived, see checkpoint.py |
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, see day_closing.py |
@@ -32,7 +32,7 @@ from tickwire.bus.leases import Leases, open_leases
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import ConfigError, StorageError
-from tickwire.model.messages.archived_trades import ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import DaysRequest
 from tickwire.observe import logs
 from tickwire.observe.metrics import Metrics, gauge
@@ -64,9 +64,12 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
         watching = [beside.create_task(archive.watch_root())]
         watching += [beside.create_task(archive.watch_depth(each)) for each in archive.streams]
         with metrics.reading(archive.measured), metrics.ready.checked("storage", archive.trouble):
+            reads = Reads(bus, root)
             endpoints: list[Endpoint[Any]] = [
                 Endpoint("archive.days", DaysRequest, archive.answer_days, concurrent=4),
-                Endpoint("archive.trades", ArchivedTradesRequest, Reads(bus, root).answer_trades, concurrent=4),
+                Endpoint("archive.trades", ArchivedTradesRequest, reads.answer_trades, concurrent=4),
+                # One at a time: it reads whole days.
+                Endpoint("archive.bars", ArchivedBarsRequest, reads.answer_bars, concurrent=1),
             ]
             async with serve(bus, SERVICE, endpoints, instance=instance, metrics=metrics):
                 log.info("serving", root=root.url, streams=len(names))

@@ -5,7 +5,12 @@ Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
 """
 
 from tickwire.model.messages.archive import Certificate
-from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
+from tickwire.model.messages.archived_trades import (
+    ArchivedBars,
+    ArchivedBarsRequest,
+    ArchivedTrades,
+    ArchivedTradesRequest,
+)
 from tickwire.model.messages.archiving import ArchiveCheckpoint, ArchivedDays, DaysRequest
 from tickwire.model.messages.cache import (
     CacheList,
@@ -41,6 +46,8 @@ from tickwire.model.messages.sink import SinkPosition, SinkReport, SinkRequest, 
 __all__ = [
     "HEADER_DIGITS",
     "ArchiveCheckpoint",
+    "ArchivedBars",
+    "ArchivedBarsRequest",
     "ArchivedDays",
     "ArchivedTrades",
     "ArchivedTradesRequest",

@@ -1,12 +1,14 @@
-"""Trades of the archive, as Arrow."""
+"""Trades of the archive, as Arrow, and candles rebuilt from them."""
 
 from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import UNSET, Meta, Struct, UnsetType, field
 
-from tickwire.model.subjects import Exchange, Symbol
+from tickwire.model.messages.pages import Row, VolumeUnit
+from tickwire.model.ranges import Range
+from tickwire.model.subjects import Exchange, Symbol, Timeframe
 from tickwire.model.times import Count, Sequence, Time
 
 PAGE_ROWS = 200_000
@@ -49,5 +51,40 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
     multiplier: float | UnsetType | None = UNSET
     inverse: bool | UnsetType = UNSET
     cursor: Cursor | None = None
+    chunk: Count = 0
+    more: bool = False
+
+
+class ArchivedBarsRequest(Struct, frozen=True, kw_only=True):
+    """`archive.bars`: the candles that open in `[since, until)` (ms), rebuilt from the trades of certified days.
+
+    At most 50,000 candles, and 400 days. `opens_at` is as in `CandlePage`.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    since: Time
+    until: Time
+    opens_at: Time | None = None
+
+
+class ArchivedBars(Struct, frozen=True, kw_only=True):
+    """A chunk of a reply to `archive.bars`: candles, ascending. `chunk` counts from 0; the last one has no rows.
+
+    There are only candles of which every day is certified `complete`; the last chunk has their ranges, `complete`. An
+    interval within them that has no row had no trade. Without an archive of the feed there are none.
+
+    Volumes are in base currency, or else `volume_unit` is `unknown`. `inverse`: they are sums of quotients, which an
+    exchange may round otherwise.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    rows: list[Row] = field(default_factory=list)
+    complete: list[Range] = field(default_factory=list)
+    volume_unit: VolumeUnit = "base"
+    inverse: bool = False
     chunk: Count = 0
     more: bool = False
