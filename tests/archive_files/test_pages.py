@@ -11,9 +11,10 @@ import pytest
 from archive_files.taped import BEGIN, DATE, DAY, FEED, GENERATION, Taped, message, rows_of, unchecked, write_round
 from tickwire.archive_files import days
 from tickwire.archive_files.pages import CHUNK_BYTES, Through, chunks, encoded, fitting
+from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.root import Root, open_root
 from tickwire.archive_files.schema import TRADES
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, StorageError
 from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
 
 pytestmark = pytest.mark.pure
@@ -67,6 +68,22 @@ def test_pages_have_each_row_once_though_days_are_closed_between_them(tmp_path: 
         if pages == 2:
             days.close_day(root, FEED.on(DATE), BEGIN + 2 * DAY, unchecked)
     assert found == expected
+
+
+@pytest.mark.parametrize("read", [1, 2])
+def test_the_next_page_of_a_day_that_was_removed_meanwhile_is_an_error(tmp_path: Path, read: int) -> None:
+    root = open_root(str(tmp_path))
+    write(root, 1, 12)
+    first, second = days.dates_of(root, FEED)
+    for each in (first, second):
+        days.close_day(root, FEED.on(each), BEGIN + 3 * DAY, unchecked)
+    cursor = None
+    for _ in range(read):
+        cursor = page(root, limit=2, cursor=cursor)[-1].cursor
+    remove_day(root, FEED.on(first), unchecked)
+    with pytest.raises(StorageError, match="2026-03-27 was removed while it was read"):
+        page(root, limit=2, cursor=cursor)
+    assert len(times(page(root))) == len(rows_of(root)) > 0
 
 
 def test_a_page_has_the_rows_of_its_range(tmp_path: Path) -> None:

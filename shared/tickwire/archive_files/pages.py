@@ -13,7 +13,7 @@ import pyarrow.ipc as ipc
 from tickwire.archive_files.days import dates_of
 from tickwire.archive_files.file_meta import FileMeta
 from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.reading import day_rows
+from tickwire.archive_files.reading import day_rows, removed_meanwhile
 from tickwire.archive_files.root import Root
 from tickwire.archive_files.schema import TRADES
 from tickwire.errors import BadRequest
@@ -67,7 +67,11 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
     wanted = Range(request.since, LATEST_MS if request.until is None else request.until)
     sent = number = 0
     cursor = None
-    for each in dates_of(root, feed):
+    dates = dates_of(root, feed)
+    if begin.rows and begin.day not in dates:
+        # A part of the day was read: without its rest it would seem to be all.
+        raise removed_meanwhile(feed.on(begin.day))
+    for each in dates:
         day = feed.on(each)
         if each < begin.day or day.span.until <= wanted.since or day.span.since >= wanted.until:
             continue

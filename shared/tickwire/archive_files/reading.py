@@ -185,13 +185,18 @@ def day_rows(root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int
                         found = None if batch is None else _selected(batch.slice(skipped), day, wanted)
                         yield DayRows(position, file.meta, found)
             if position < done:
-                raise StorageError(f"{day} was removed while it was read", "request the days that are there")
+                raise removed_meanwhile(day)
             return
         except Absent:
             # Another part was removed since: its rows are in the day's file now.
             failures = failures + 1 if done == before else 0
             if failures == LISTINGS:
                 raise
+
+
+def removed_meanwhile(day: FeedDay) -> StorageError:
+    """The error of a reader that has read a part of a day that is not there any more."""
+    return StorageError(f"{day} was removed while it was read", "request the days that are there")
 
 
 def _selected(batch: Any, day: FeedDay, wanted: Range) -> Any:
