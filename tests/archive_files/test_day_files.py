@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from pathlib import Path
 
 import msgspec
@@ -27,9 +28,9 @@ from tickwire.archive_files import days, layout, reading
 from tickwire.archive_files.file_meta import KEY, FileMeta
 from tickwire.archive_files.layout import ArchivedFeed, Sequences
 from tickwire.archive_files.root import FolderRoot, Root, open_root
-from tickwire.archive_files.schema import TRADES, meta_of
+from tickwire.archive_files.schema import ROW_GROUP, TRADES, meta_of
 from tickwire.errors import BadRequest, ConfigError, Fenced, StorageError
-from tickwire.model.feeds import Gap
+from tickwire.model.feeds import Gap, Trade
 from tickwire.model.messages.archive import EndRow
 
 pytestmark = pytest.mark.actors
@@ -110,6 +111,19 @@ def test_closing_again_changes_nothing_and_a_late_row_makes_a_new_version(root: 
     again = days.close_day(root, TODAY, END + HOUR, unchecked)
     assert (again.version, again.rows, again.condition) == (2, 4, "complete")
     assert times_of(root) == [BEGIN, BEGIN + HOUR, END - 1, BEGIN + 7, END]
+
+
+def test_closing_a_large_day_again_changes_nothing(root: Root) -> None:
+    """A certificate has sums of floats, which depend on how many are added up together."""
+    count, draw = 2 * ROW_GROUP - 1000, random.Random(3)
+    trades = [
+        Trade(id=None, timestamp=BEGIN + at * 300, side=None, price=draw.random(), amount=draw.random())
+        for at in range(count)
+    ]
+    write_round(root, [(msgspec.structs.replace(message(), trades=trades), 1, 0)], 1)
+    made = days.close_day(root, TODAY, END, unchecked)
+    assert made.rows == count
+    assert days.close_day(root, TODAY, END, unchecked) == made
 
 
 def test_gaps_are_named_within_their_days_and_a_day_within_a_gap_is_missing(root: Root) -> None:

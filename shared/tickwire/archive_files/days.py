@@ -59,7 +59,7 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     else:
         meta = _merged(day, listing, found)
         if listing.metas == [meta] and not listing.has_parts:
-            totals, written = _read_back(root, day, meta)
+            totals, written = _read_back(root, day, meta, listing.files)
         else:
             totals, written = _write_data(root, day, meta, listing.files, commit_check)
         made = msgspec.structs.replace(_certificate(day, found, totals), file=DATA, **written)
@@ -175,11 +175,12 @@ def _row_groups(root: Root, files: list[DayFile], schema: Any) -> Iterator[Any]:
         yield pa.Table.from_batches(held, schema).unify_dictionaries()
 
 
-def _read_back(root: Root, day: FeedDay, meta: FileMeta) -> tuple[DayTotals, dict[str, Any]]:
+def _read_back(root: Root, day: FeedDay, meta: FileMeta, files: list[DayFile]) -> tuple[DayTotals, dict[str, Any]]:
     """The sums and the hash of a day's file that is there."""
     totals = DayTotals(day, meta.unit)
-    for _, batch in file_batches(root, day.data, BATCH_ROWS):
-        totals.add(pa.Table.from_batches([batch]))
+    # In the same tables as they were written: sums of floats depend on how they are divided.
+    for rows in _row_groups(root, files, schema_of(day.kind)):
+        totals.add(rows)
     hashed = hashlib.sha256()
     size = 0
     with root.opened(day.data) as file:

@@ -39,7 +39,9 @@ class DayTotals:
         factor, by_price = self._factors or (0.0, False)
         quote = pc.multiply(table["amount"], factor)
         quote = pc.multiply(quote, table["price"]) if by_price else quote
-        sums = pa.table({"hour": hours, "amount": table["amount"], "quote": quote}).group_by("hour")
+        sums = pa.table({"hour": hours, "amount": table["amount"], "quote": quote})
+        # In one thread: several add up floats in an order that differs from time to time.
+        sums = sums.group_by("hour", use_threads=False)
         for each in sums.aggregate([("amount", "count"), ("amount", "sum"), ("quote", "sum")]).to_pylist():
             rows, amount, quote_amount = self._hours[each["hour"]]
             self._hours[each["hour"]] = (
