@@ -42,6 +42,7 @@ class ObjectStore(Program):
             "s3.port": self.port,
             "s3.port.grpc": free_port(),
             "s3.port.iceberg": 0,
+            "s3.port.lance": 0,
             "s3.config": config,
             "s3.iam": "false",
             "s3.autoCreateBucket": "false",

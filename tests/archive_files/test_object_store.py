@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +16,7 @@ import msgspec
 import pytest
 import pytest_asyncio
 
+from archive_files import suspended_writer
 from archive_files.object_store import ObjectStore, credentials
 from archive_files.taped import BEGIN, DATE, DAY, HOUR, Taped, message, rows_of, unchecked, write_round
 from tickwire.archive_files import days, reading
@@ -95,6 +101,32 @@ async def test_a_day_that_is_closed_while_it_is_read_is_read_once(store: ObjectS
         assert [time for time in times if time != BEGIN + 2 * HOUR] == before
         assert times.count(BEGIN + 2 * HOUR) <= 1
         assert len(rows_of(root, feed("two"))) == 5
+
+
+@pytest.mark.parametrize("number", [1, 2], ids=["its file", "its certificate"])
+async def test_who_was_suspended_before_a_file_is_in_place_puts_back_no_older_one(
+    number: int, store: ObjectStore, tmp_path: Path
+) -> None:
+    name = f"suspended{number}"
+    for url in (str(tmp_path / "archive"), store.url)[: 3 - number]:
+        root, day = open_root(url), feed(name).on(DATE)
+        write_day(root, name)
+        argv = [sys.executable, suspended_writer.__file__, url, name, str(number)]
+        env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        child = await asyncio.to_thread(subprocess.Popen, argv, env=env, stdout=subprocess.PIPE, text=True)
+        _, state = await asyncio.to_thread(os.waitpid, child.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(state), child.communicate()
+        # The next owner gets late rows of the day.
+        write_round(root, [(message(BEGIN + 2 * HOUR, until=END, feed=feed(name)), 4, 3)], 4, done=3)
+        newer = await asyncio.to_thread(days.close_day, root, day, END, unchecked)
+        child.send_signal(signal.SIGCONT)
+        said, _ = await asyncio.to_thread(child.communicate)
+        assert (child.returncode, "another instance has taken over" in said) == (suspended_writer.REFUSED, True), said
+        times = [row["timestamp"] for row in rows_of(root, feed(name), until=END)]
+        assert times == [BEGIN, BEGIN + 5, BEGIN + HOUR, BEGIN + 2 * HOUR]
+        assert days.read_certificate(root, day) == newer
+        assert hashlib.sha256(read(root, day.data)).hexdigest() == newer.sha256
+        assert root.names(day.folder) == ["data.parquet", "day.json"]
 
 
 async def test_a_removed_day_is_named_so_and_late_rows_do_not_make_it_complete(

@@ -44,10 +44,12 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     """Make the day's file of its parts, certify it, remove the parts; returns the certificate. Repeatable at any step.
 
     `until` (ms): every row of the feed before it is in files that are written, or in a gap. `commit_check` raises if
-    the caller must not write any more; it is called before each file is committed. Without anything new the
-    certificate stays as it is. Raises StorageError.
+    the caller must not write any more; it is called at first and before each file is committed. Without anything new
+    the certificate stays as it is. Raises StorageError.
     """
-    root.sweep(day.folder)
+    commit_check()
+    # A former owner that was suspended after its own check can put nothing in place of what is written from here on.
+    root.sweep(day.folder, 0)
     listing = list_day(root, day)
     before = read_certificate(root, day)
     found = certificate.watched(listing.metas, day.span, _neighbours(root, day), until)

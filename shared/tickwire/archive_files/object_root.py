@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pyarrow.fs as pa_fs
 
-from tickwire.archive_files.root import ABANDONED_S, PROBE, TEMPORARY, Absent, storage_errors, write
+from tickwire.archive_files.root import ABANDONED_S, PROBE, TEMPORARY, Absent, storage_errors, taken_away, write
 from tickwire.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 5
@@ -104,7 +104,13 @@ class ObjectRoot:
                     yield stream
                 if check is not None:
                     check()
-                self._system.copy_file(temporary, target)
+                try:
+                    self._system.copy_file(temporary, target)
+                except OSError as error:
+                    # Its type does not tell.
+                    if self._system.get_file_info(temporary).type == pa_fs.FileType.NotFound:
+                        raise taken_away(target) from error
+                    raise
             finally:
                 # What is left is swept.
                 with suppress(OSError):
@@ -124,8 +130,8 @@ class ObjectRoot:
             if each.is_file and not each.base_name.endswith(TEMPORARY):
                 yield each.path.removeprefix(f"{self._prefix}/"), each.size
 
-    def sweep(self, folder: str) -> None:
+    def sweep(self, folder: str, age_s: float = ABANDONED_S) -> None:
         """See `Root.sweep`. Parts of uploads that never ended are for the bucket's lifecycle rules."""
         for each in self._infos(folder):
-            if each.base_name.endswith(TEMPORARY) and each.mtime_ns < (time.time() - ABANDONED_S) * 1e9:
+            if each.base_name.endswith(TEMPORARY) and (not age_s or each.mtime_ns < (time.time() - age_s) * 1e9):
                 self.remove(f"{folder}/{each.base_name}")

@@ -60,6 +60,8 @@ def remove_day(root: Root, day: FeedDay, check: Callable[[], None]) -> None:
 
     `check` raises if the caller must not write any more.
     """
+    # As in `close_day`: a former owner puts back no older record.
+    root.sweep(day.feed.folder, 0)
     before, date_ = removed_of(root, day.feed), day.date.isoformat()
     first, last = (before.first, before.last) if before else (date_, date_)
     now = Removed(first=min(first, date_), last=max(last, date_))

@@ -71,8 +71,12 @@ class Root(Protocol):
     def sizes(self, folder: str) -> Iterator[tuple[str, int]]:
         """Paths and bytes of all files below a folder."""
 
-    def sweep(self, folder: str) -> None:
-        """Remove what writers that were killed left unfinished in a folder."""
+    def sweep(self, folder: str, age_s: float = ABANDONED_S) -> None:
+        """Remove unfinished files in a folder to which nobody wrote for `age_s`.
+
+        With 0 all of them: whoever is still writing one, such as a former owner that was suspended, then cannot put it
+        in its place, also if its check has passed (docs/decisions/0044).
+        """
 
 
 def open_root(url: str) -> Root:
@@ -112,6 +116,14 @@ def storage_errors(what: str) -> Iterator[None]:
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise StorageError(f"cannot {what}: {reason}", _REMEDIES.get(error.errno or 0, "")) from error
+
+
+def taken_away(target: str) -> StorageError:
+    """The error for a file that was written, and is not there any more when it is to be put in its place."""
+    return StorageError(
+        f"cannot write {target}: what was written has been removed",
+        "another instance has taken over, or another program removes files of the archive",
+    )
 
 
 class FolderRoot:
@@ -162,7 +174,10 @@ class FolderRoot:
                     os.fsync(file.fileno())
                 if check is not None:
                     check()
-                temporary.replace(target)
+                try:
+                    temporary.replace(target)
+                except FileNotFoundError as error:
+                    raise taken_away(str(target)) from error
                 _sync_folder(target.parent)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -202,13 +217,14 @@ class FolderRoot:
                         with suppress(FileNotFoundError):
                             yield path.relative_to(self._folder).as_posix(), path.stat().st_size
 
-    def sweep(self, folder: str) -> None:
-        """See `Root.sweep`. A file that was written to within the last hour may still be in use."""
+    def sweep(self, folder: str, age_s: float = ABANDONED_S) -> None:
+        """See `Root.sweep`."""
         where = self._folder / folder
         with storage_errors(f"sweep {where}"):
             for each in where.glob(f".*{TEMPORARY}"):
-                if each.stat().st_mtime < time.time() - ABANDONED_S:
-                    each.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if not age_s or each.stat().st_mtime < time.time() - age_s:
+                        each.unlink()
 
 
 def _unless_absent(error: OSError) -> None:
