@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -250,6 +251,25 @@ def test_a_file_of_others_and_a_damaged_one_are_refused_by_name(root: Root, tmp_
     pq.write_table(TRADES.empty_table(), part)
     with pytest.raises(StorageError, match="was not written by the archive"):
         rows_of(root)
+
+
+def test_a_file_whose_footer_is_damaged_is_refused_whatever_is_wrong(root: Root, tmp_path: Path) -> None:
+    """Pages have checksums, the footer has none; some of what it says makes pyarrow abort the process."""
+    watched_day(root)
+    days.close_day(root, TODAY, END, unchecked)
+    data, draw = tmp_path / TODAY.data, random.Random(5)
+    whole = data.read_bytes()
+    begin = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    unnoticed = 0
+    for _ in range(150):
+        damaged = bytearray(whole)
+        damaged[draw.randrange(begin, len(whole))] ^= 1 << draw.randrange(8)
+        data.write_bytes(damaged)
+        for call in (lambda: rows_of(root), lambda: days.close_day(root, TODAY, END + HOUR, unchecked)):
+            with suppress(StorageError):
+                call()
+                unnoticed += 1
+    assert unnoticed < 150
 
 
 def test_a_damaged_certificate_is_named_and_made_anew_once_it_is_removed(root: Root, tmp_path: Path) -> None:

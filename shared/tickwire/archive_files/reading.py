@@ -106,13 +106,18 @@ def parquet_errors(path: str) -> Iterator[None]:
     with storage_errors(f"read {path}"):
         try:
             yield
-        except pa.ArrowInvalid as error:
+        except (pa.ArrowException, ValueError) as error:
+            # Of a damaged footer pyarrow raises nearly anything: it has no checksum.
             raise StorageError(f"{path} is damaged: {error}", "restore it, or remove the file") from error
 
 
 def _times(file: Any, index: int) -> Range | None:
     """The times of a row group's rows, ms, by its statistics; None if they do not tell."""
-    statistics = file.metadata.row_group(index).column(0).statistics
+    column = file.metadata.row_group(index).column(0)
+    if column.physical_type != file.schema.column(0).physical_type:
+        # pyarrow aborts the process when it reads the statistics of such a column.
+        raise ValueError("the types in its footer do not agree")
+    statistics = column.statistics
     if statistics is None or not statistics.has_min_max:
         return None
     # Milliseconds as they are stored, not as datetimes.
@@ -143,7 +148,7 @@ def _row_group(root: Root, path: str, version: object, file: Any, index: int) ->
     """The rows of a row group, of the file as it was when it had this version."""
     try:
         with parquet_errors(path):
-            return file.read_row_group(index)
+            return file.read_row_group(index).cast(schema_of(path.partition("/")[0]))
     finally:
         if root.version(path) != version:
             raise Absent(f"{path} was replaced", "")
