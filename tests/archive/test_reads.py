@@ -18,7 +18,7 @@ import pytest
 from nats.aio.msg import Msg
 
 from archive.test_archive_outages import LATER, archiving, taped, until_rows
-from archive.written_tape import SYMBOLS, Tape
+from archive.written_tape import SYMBOLS, Tape, rows_of
 from support.processes import environment, tickwire
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
@@ -223,6 +223,50 @@ async def test_what_neither_has_is_named(broker: str, tmp_path: Path) -> None:
     assert between[1].after_id == known[-1]
     after = ids(tape)[ids(tape).index(lost[0]) :]
     assert [each.id for each in found[between[0] + 1 :] if isinstance(each, Trade)][-len(after) :] == after
+
+
+async def test_a_gap_at_the_end_of_the_archive_is_named(broker: str, tmp_path: Path) -> None:
+    """The feed was not declared complete since: the archive ends after the message with the gap, the tape follows."""
+    root = tmp_path / "archive"
+    async with taped(broker, root) as tape:
+        async with archiving(broker, root, certify_after_s=LATER):
+            await archived(tape, root, tape.begun + 2 * HOUR)
+            lost = Gap(since=tape.at + 1, until=tape.at + HOUR, reason="an outage")
+            await tape.write(BTC, 1)
+            declared, tape.at = tape.at, tape.at + HOUR
+            await tape.write(BTC, 3, gap=lost, until=declared)
+            await until_rows(root, tape)
+        await forget(tape, tape.rows[BTC][-1][-1])
+        async with answering(broker, root) as client:
+            found = await replayed(client, tape.begun)
+    assert [each.id for each in found if isinstance(each, Trade)] == ids(tape)
+    assert [each.reason for each in found if isinstance(each, Gap)] == ["not archived", "an outage"]
+    assert isinstance(found[-4], Gap)
+
+
+async def test_trades_of_a_feed_that_is_never_declared_complete_are_read_too(broker: str, tmp_path: Path) -> None:
+    """Its exchange gives no sign of its time: nothing is certain, but what is archived is there."""
+    root, feed = tmp_path / "archive", Feed("trade", "binance", "LTC/USDT")
+    subject = TapeLayout(2).place_of(feed)
+    async with taped(broker, root) as tape:
+        times = [tape.begun + number * HOUR for number in range(6)]
+        async with archiving(broker, root, certify_after_s=LATER):
+            before = 0
+            for at in times:
+                trade = Trade(id=str(at), timestamp=at, side="buy", price=1.0, amount=1.0)
+                message = Trades(exchange="binance", symbol=feed.symbol, trades=[trade], received=at)
+                headers = {"Nats-Expected-Last-Subject-Sequence": str(before)}
+                before = (
+                    await tape.bus.jetstream.publish(subject.subject, messages.encode(message), headers=headers)
+                ).seq
+            async with asyncio.timeout(100):
+                while len(rows_of(root, feed.symbol)) < len(times):
+                    await asyncio.sleep(0.1)
+        await tape.bus.jetstream.purge_stream(subject.stream, seq=before)
+        async with answering(broker, root) as client, asyncio.timeout(100):
+            found = [each async for each in client.replay("binance", feed.symbol, tape.begun - HOUR)]
+    assert [each.timestamp for each in found if isinstance(each, Trade)] == times
+    assert [(each.until, each.reason) for each in found if isinstance(each, Gap)] == [(times[0], "not archived")]
 
 
 async def test_the_command_writes_trades_and_says_what_is_missing(broker: str, tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from tickwire.model.messages.archive import Certificate
 from tickwire.model.messages.archived_trades import ArchivedTrades, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
 from tickwire.model.ranges import Range, clip, merge, subtract
+from tickwire.model.times import LATEST_MS
 from tickwire.tape.sequence import TapeMessage
 
 ANSWER_S = 60.0
@@ -60,8 +61,12 @@ async def days(bus: Bus, feed: Feed, since: int, until: int | None) -> list[Cert
     return found
 
 
-def missing(found: Sequence[Certificate], span: Range) -> list[Missing]:
-    """What of a range (ms) may be missing by the certificates of its days, in order. Pure."""
+def missing(found: Sequence[Certificate], span: Range, beyond: int | None = None) -> list[Missing]:
+    """What of a range (ms) may be missing by the certificates of its days, in order. Pure.
+
+    With `beyond` (ms) gaps up to that time are listed, too.
+    """
+    end = span.until if beyond is None else beyond
     watched = [each for day in found for each in day.watched]
     removed = clip(merge([_span(day) for day in found if day.condition == "removed"]), span)
     ranges = [Missing(each.since, each.until, REASON) for each in removed]
@@ -69,7 +74,7 @@ def missing(found: Sequence[Certificate], span: Range) -> list[Missing]:
     for day in found:
         for gap in day.gaps:
             times = gap_times(gap)
-            since, until = max(times.since, span.since), min(times.until, span.until)
+            since, until = max(times.since, span.since), min(times.until, end)
             if since < until:
                 ranges.append(Missing(since, until, gap.reason))
     return sorted(ranges, key=lambda each: (each.since, each.until))
@@ -109,21 +114,36 @@ async def message_pages(bus: Bus, feed: Feed, since: int, past: Past) -> AsyncGe
 
     Nothing where no archive runs, or it has nothing of the feed. Sets `past.sequence` at the end.
     """
-    try:
-        certificates = await days(bus, feed, since, None)
-    except (NoSuchService, NotArchived):
-        return
-    ends = [each.until for day in certificates for each in day.watched]
-    if not ends:
-        return
-    # What came later is on the tape.
-    rows = Rows(feed, missing(certificates, Range(since, max(since, *ends))))
     async with aclosing(chunks(bus, feed, since, None)) as parts:
-        async for part in parts:
+        try:
+            part = await anext(parts)
+            # After the first chunk, which decides where the archive ends: what its rounds say until then is in files.
+            certificates = await days(bus, feed, since, None)
+        except (NoSuchService, NotArchived):
+            return
+        known = _known_until(certificates)
+        if known is None:
+            return
+        rows = Rows(feed, missing(certificates, Range(since, max(since, known)), LATEST_MS))
+        while True:
             if part.rows:
                 yield list(rows.take(part))
             past.sequence = part.sequence
+            try:
+                part = await anext(parts)
+            except StopAsyncIteration:
+                break
     yield list(rows.rest())
+
+
+def _known_until(certificates: Sequence[Certificate]) -> int | None:
+    """Up to when (ms) certificates say what is missing but for gaps: later rows are there, or on the tape.
+
+    That is where following ends, or the first row of a feed that never was declared complete; None if there is neither.
+    """
+    watched = [each.until for day in certificates for each in day.watched]
+    rows = [day.first.timestamp for day in certificates if day.first is not None]
+    return max(watched, default=None) or min(rows, default=None)
 
 
 class Rows:
