@@ -22,6 +22,8 @@ from tickwire.venues.units import BASE, measure_of
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from tickwire.bars import Bars, Rule
+
 
 class IncompleteTrades(UserWarning):
     """Trades of a requested range may be missing in the archive; `attrs["missing"]` says of which times."""
@@ -95,12 +97,12 @@ async def frame(bus: Bus, found: Archived) -> DataFrame:
 async def bars(bus: Bus, found: Archived, by: str) -> DataFrame:
     """Bars of the trades, by a rule such as `5m` or `volume:100`, as a DataFrame."""
     # Imported late: pandas takes most of a second to import.
-    import numpy
     import pandas
 
     from tickwire.bars import Fold, rule_of
 
-    fold, known_units = Fold(rule_of(found.feed.exchange, by)), True
+    rule = rule_of(found.feed.exchange, by)
+    fold, known_units = Fold(rule), True
     async with aclosing(archived.chunks(bus, found.feed, *found.span)) as chunks:
         async for chunk in chunks:
             if not chunk.rows:
@@ -112,18 +114,34 @@ async def bars(bus: Bus, found: Archived, by: str) -> DataFrame:
             times = rows.column("timestamp").cast("int64").to_numpy()
             fold.take(times, rows.column("price").to_numpy(), rows.column("amount").to_numpy())
     result = fold.result()
-    ends = numpy.append(result.timestamp[1:], found.span.until) if len(result) else result.timestamp
-    complete = numpy.ones(len(result), bool)
-    for each in found.missing:
-        complete &= (ends <= each.since) | (result.timestamp >= each.until)
-    if len(result) and result.is_open:
-        complete[-1] = False
     index = pandas.DatetimeIndex(_moments(result.timestamp), tz="UTC", name="timestamp")
     columns = {name: getattr(result, name) for name in ("open", "high", "low", "close", "volume", "quote_volume")}
     columns |= {"trades": result.trades, "last": pandas.DatetimeIndex(_moments(result.last), tz="UTC")}
-    made = pandas.DataFrame(columns | {"complete": complete}, index=index)
+    made = pandas.DataFrame(columns | {"complete": complete(result, rule, found)}, index=index)
     made.attrs |= found.attrs | {"bars": by, "volume_unit": "base" if known_units else "unknown"}
     return made
+
+
+def complete(bars: Bars, rule: Rule, found: Archived) -> Any:
+    """Whether each bar has all of its trades: an array of booleans. Pure."""
+    import numpy
+
+    from tickwire.bars import TimeRule
+
+    begins = bars.timestamp
+    if isinstance(rule, TimeRule):
+        step, next_open = rule.grid.step, rule.grid.next_open
+        ends = begins + step if step else numpy.array([next_open(each) for each in begins.tolist()], numpy.int64)
+        # The range may begin or end within an interval.
+        whole = (begins >= found.span.since) & (ends <= found.span.until)
+    else:
+        # A bar lasts until the next one begins.
+        ends = numpy.append(begins[1:], found.span.until)[: len(begins)]
+        whole = numpy.ones(len(begins), bool)
+        whole[-1:] = not bars.is_open
+    for each in found.missing:
+        whole &= (ends <= each.since) | (begins >= each.until)
+    return whole
 
 
 def _moments(times: Any) -> Any:

@@ -239,7 +239,8 @@ class Client:
         A bar of volume (base currency), ticks or quote amount ends with the trade that fills it. The DataFrame has a
         DatetimeIndex `timestamp` (UTC), the open time or the time of the first trade, and the columns open, high, low,
         close, volume, quote_volume, trades, last (time of the last trade) and complete: false where trades may be
-        missing, and for a last bar that is not full. `attrs` as of `trades_frame`.
+        missing, for an interval that is not wholly in the range, and for a last bar that is not full. `attrs` as of
+        `trades_frame`.
 
         Raises NotArchived, NoSuchService, StorageError, BadRequest, UnsupportedTimeframe.
         """
