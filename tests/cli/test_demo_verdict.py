@@ -8,6 +8,7 @@ import pytest
 
 from support.processes import running_simulator
 from tickwire.cli.demo import live
+from tickwire.cli.demo.archived import difference
 from tickwire.cli.demo.scene import Scene
 from tickwire.cli.demo.verdict import verdict
 from tickwire.model.feeds import Candle, Trade, Trades
@@ -66,3 +67,11 @@ def candle(row: tuple[float, ...]) -> Candle:
         closed=True,
         complete=True,
     )
+
+
+def test_what_the_archive_lacks_repeats_or_misplaces_is_named() -> None:
+    wanted = ["5", "6", "7"]
+    assert difference(wanted, ["4", "5", "6", "7", "8"]) == ""
+    assert difference(wanted, ["5", "8"]) == "2 missing, the first 6"
+    assert difference(wanted, ["5", "6", "6", "7"]) == "1 more than once, the first 6"
+    assert difference(wanted, ["5", "7", "6"]) == "not in order from 7 on"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,13 +40,24 @@ async def archived(bus: Bus, folder: Path, taped: Sequence[Trades]) -> bool:
     except TimeoutError:
         print(f"archive: not all trades of {EXCHANGE} {SYMBOL} were there within {PATIENCE_S:g} s")
         return False
-    kept = set(wanted)
-    once = [each for each in found if each in kept] == wanted
     for day in days:
         print(f"archive: {describe(day)}")
-    how = "each of them once, in order" if once else "not each of them once and in order"
+    fault = difference(wanted, found)
+    how = fault or "each of them once, in order"
     print(f"archive: the {render.plural(len(wanted), 'trade')} of above are in Parquet files in {folder}: {how}")
-    return once
+    return not fault
+
+
+def difference(wanted: Sequence[str | None], found: Sequence[str | None]) -> str:
+    """How the ids of archived trades differ from those that are wanted; empty if each is there once, in order."""
+    kept, times = set(wanted), Counter(found)
+    if missing := [each for each in wanted if each not in times]:
+        return f"{len(missing)} missing, the first {missing[0]}"
+    if repeated := [each for each in wanted if times[each] > 1]:
+        return f"{len(repeated)} more than once, the first {repeated[0]}"
+    in_files = [each for each in found if each in kept]
+    misplaced = [id_ for id_, right in zip(in_files, wanted, strict=True) if id_ != right]
+    return f"not in order from {misplaced[0]} on" if misplaced else ""
 
 
 def describe(day: Certificate) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from contextlib import AsyncExitStack
 
@@ -63,7 +64,9 @@ async def live(bus: Bus, gateway: str) -> tuple[bool, list[Trades]]:
                 away = await _play(scene, reader, http)
             finally:
                 painter.cancel()
-        return await verdict(scene, http, away), scene.trades
+        # The feeds go on: what is judged, and counted in each line, is what had come by now.
+        seen = dataclasses.replace(scene, trades=[*scene.trades], closed=[*scene.closed])
+        return await verdict(seen, http, away), seen.trades
 
 
 async def _play(scene: Scene, reader: TapeReader, http: aiohttp.ClientSession) -> float | None:
