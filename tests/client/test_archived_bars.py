@@ -40,7 +40,7 @@ def test_an_interval_that_the_range_divides_is_not_complete() -> None:
     assert completeness("1M", times, 0, 3) == [False]
 
 
-def test_what_is_missing_in_an_interval_without_trades_is_not_missing_in_the_one_before() -> None:
+def test_what_an_interval_without_trades_lacks_is_not_missing_in_the_one_before() -> None:
     assert completeness("1h", [0.5, 3.5], 0, 4, (1, 2)) == [True, True]
     assert completeness("1h", [0.5, 3.5], 0, 4, (0.9, 2)) == [False, True]
     assert completeness("1h", [0.5, 3.5], 0, 4, (2.5, 3.1)) == [True, False]
