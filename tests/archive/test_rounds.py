@@ -162,6 +162,17 @@ def test_a_message_that_cannot_be_read_is_a_gap_of_its_feed_and_the_round_goes_o
     assert found == {"BTC/USDT": (3, [reason]), "ETH/USDT": (0, [reason])}
 
 
+def test_messages_that_cannot_be_read_end_a_round_as_rows_do() -> None:
+    """A newer version has written all of them: neither memory nor the metadata of a part may grow with their number."""
+    round_ = Round(Position(1, done=10, begin=1), 50)
+    entries = [TapeEntry(at, subject(SYMBOLS[0]), b"x" * 100_000, at - 1, START + at) for at in range(11, 200)]
+    taken = [each for each in entries if round_.take(each)]
+    assert (len(taken), round_.last) == (50, 60)
+    assert sum(len(each.entry.data) for each in round_.unreadable) <= 50 * 100
+    [part] = round_.parts.parts(round_.last)
+    assert [each.reason for each in part.meta.gaps] == ["a message of the tape cannot be read"]
+
+
 @pytest.mark.parametrize("wrong", ["tape.trade.binance.BTC-USDT", "md.trade.0.binance.BTC-USDT", "tape.trade.0.b"])
 def test_a_subject_that_is_not_one_of_a_partition_is_refused(wrong: str) -> None:
     assert feed_of_subject(subject("BTC/USDT")) == Feed("trade", "binance", "BTC/USDT")

@@ -153,7 +153,9 @@ class PartRows:
         """Note a gap on its days."""
         times = gap_times(gap)
         last = (times.until - 1 if gap.until is not None else _time_of(message)) // DAY_MS
-        feed.gaps.append((gap, last))
+        if not feed.gaps or feed.gaps[-1] != (gap, last):
+            # Otherwise each of many messages in a row that cannot be read would be in the metadata.
+            feed.gaps.append((gap, last))
         first = max(last - GAP_DAYS + 1, times.since // DAY_MS) if gap.since is not None else last
         for day in range(max(0, first), last + 1):
             feed.columns(day)

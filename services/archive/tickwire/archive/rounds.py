@@ -19,6 +19,8 @@ from tickwire.model.feeds.names import feed_of
 
 MOST_HOLES = 100
 """Older ones are forgotten. One more comes each time that the archive was stopped for longer than the tape keeps."""
+EXCERPT = 100
+"""Bytes of a message that cannot be read that are kept, for the log."""
 UNREADABLE = "a message of the tape cannot be read"
 HANDOVER = "tape.handover."
 """Before the subjects of messages of owners of a partition, which are of no feed."""
@@ -39,7 +41,7 @@ class TapeEntry(msgspec.Struct, frozen=True):
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A message that cannot be decoded, and why. Where its subject names a feed, the feed has a gap."""
+    """A message that cannot be decoded, its data cut, and why. Where its subject names a feed, the feed has a gap."""
 
     entry: TapeEntry
     error: BadRequest
@@ -61,7 +63,8 @@ class Position(msgspec.Struct, frozen=True):
 class Round:
     """A round in the making, after `position`.
 
-    `most` rows end it. With `end` it is written again: it has the messages up to `end`, whatever they are.
+    `most` rows, or messages that cannot be read, end it. With `end` it is written again: it has the messages up to
+    `end`, whatever they are.
     """
 
     def __init__(self, position: Position, most: int, end: int | None = None) -> None:
@@ -82,7 +85,10 @@ class Round:
     @property
     def is_full(self) -> bool:
         """Whether it takes no more."""
-        return self.last >= self.end if self.end is not None else self.parts.rows >= self._most
+        if self.end is not None:
+            return self.last >= self.end
+        # A message that cannot be read is kept until the round is written, as a row is.
+        return self.parts.rows + len(self.unreadable) >= self._most
 
     def take(self, entry: TapeEntry) -> bool:
         """Take a message in; False if it belongs to a later round, and this one is complete."""
@@ -104,7 +110,7 @@ class Round:
         try:
             feed = feed_of_subject(entry.subject)
         except BadRequest as error:
-            self.unreadable.append(Unreadable(entry, error))
+            self._note_unreadable(entry, error)
             return True
         message = self._decoded(entry, feed)
         if before is not None and entry.previous is not None and entry.previous != before:
@@ -134,6 +140,9 @@ class Round:
             return None
         return 0 if previous < self.begin else previous
 
+    def _note_unreadable(self, entry: TapeEntry, error: BadRequest) -> None:
+        self.unreadable.append(Unreadable(msgspec.structs.replace(entry, data=entry.data[:EXCERPT]), error))
+
     def _decoded(self, entry: TapeEntry, feed: Feed) -> Trades:
         """The message; one that cannot be read is a gap."""
         try:
@@ -141,7 +150,7 @@ class Round:
             if message.feed != feed:
                 raise BadRequest(f"trades of {message.feed} on the subject of {feed}", "see docs/asyncapi.json")
         except BadRequest as error:
-            self.unreadable.append(Unreadable(entry, error))
+            self._note_unreadable(entry, error)
             gap = Gap(since=None, until=None, reason=UNREADABLE)
             return Trades(exchange=feed.exchange, symbol=feed.symbol, trades=[], received=entry.stored, gap=gap)
         return message
