@@ -80,7 +80,7 @@ class NotCached(TickwireError):
 
 
 class NotArchived(TickwireError):
-    """The archive has no files of this feed."""
+    """The archive has no files of this feed; of a replay: nor has the tape messages of it."""
 
     code = "not_archived"
     status = 404

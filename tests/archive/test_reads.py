@@ -23,6 +23,7 @@ from support.processes import environment, tickwire
 from tickwire.bus.connection import Bus
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.client import Client, Gap, NotArchived, Trade, Trades, connect, connect_sync
+from tickwire.client.archived import chunks
 from tickwire.client.archived_frames import IncompleteTrades
 from tickwire.client.replay_publisher import Replay, publish_replay
 from tickwire.model import messages
@@ -212,9 +213,14 @@ async def test_what_neither_has_is_named(broker: str, tmp_path: Path) -> None:
         async with connect(broker) as client:
             alone = await replayed(client, tape.begun)
             assert isinstance(alone[0], Gap)
-            assert alone[0].reason == "the tape does not go back so far"
+            assert alone[0].reason == "the tape does not go back so far, and no archive answers"
         async with answering(broker, root) as client:
             found = await replayed(client, tape.begun - HOUR)
+            misspelt = Feed("trade", "binance", "BTC/UDST")
+            with pytest.raises(NotArchived, match="BTC/UDST is not archived; archived are binance BTC/USDT"):
+                await anext(chunks(client.bus, misspelt, 0, None))
+            with pytest.raises(NotArchived, match="nor in the archive; on the tape are binance BTC/USDT"):
+                await anext(client.replay("binance", "BTC/UDST", tape.begun))
     gaps = [(at, each) for at, each in enumerate(found) if isinstance(each, Gap)]
     first, between = gaps
     assert (first[0], first[1].since, first[1].reason) == (0, tape.begun - HOUR - 1, "not archived")

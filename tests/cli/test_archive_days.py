@@ -57,7 +57,7 @@ async def test_the_calendar_shows_rows_conditions_and_gaps_and_names_the_nearest
         wrong = await tickwire(line.env, "archive", "days", "binance", "BTC/UDST")
         assert (wrong.code, wrong.out) == (1, "")
         assert wrong.err.startswith("tickwire: trade binance BTC/UDST is not archived; archived are")
-        assert "trade binance BTC/USDT" in wrong.err
+        assert "archived are binance BTC/USDT, " in wrong.err
 
 
 async def test_an_archive_without_a_root_names_the_setting(broker: str, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def test_from_a_time_on_earlier_trades_and_gaps_are_left_out() -> None:
 @pytest.mark.parametrize(("first", "gaps"), [(2, 0), (3, 1)])
 def test_a_tape_that_begins_after_the_time_asked_for_is_a_gap(first: int, gaps: int) -> None:
     items = TradeItems(FEED, 25, yielded=True)
-    items.begins_late = True
+    items.begins_late = "the tape does not go back so far"
     items(taped(first, 4))
     assert len(items.gaps) == gaps
 

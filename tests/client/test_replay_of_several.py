@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from client.written_tape import FEEDS, trade, write
+from client.written_tape import BEGINS_LATE, FEEDS, trade, write
 from tickwire.bus.connection import Bus
 from tickwire.client import BadRequest, Gap, Replayed, Trade, connect, connect_sync
 from tickwire.model.times import now_ms
@@ -53,7 +53,7 @@ async def test_gaps_are_replayed_in_their_place_and_the_range_ends_each_feed(bus
         Replayed(*one, trade(2, start + 10)),
         Replayed(*one, gap),
         # What happened there before the tape begins is not known; it comes with the first trade.
-        Replayed(*other, Gap(since=start, until=start + 15, reason="the tape does not go back so far")),
+        Replayed(*other, Gap(since=start, until=start + 15, reason=BEGINS_LATE)),
         Replayed(*other, trade(1, start + 15)),
         Replayed(*one, trade(3, start + 20)),
         Replayed(*other, trade(2, start + 80)),

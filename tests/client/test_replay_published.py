@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
-from client.written_tape import FEEDS, trade, write
+from client.written_tape import BEGINS_LATE, FEEDS, trade, write
 from support.commands import command
 from support.hearing import Changing
 from support.processes import environment, tickwire
@@ -97,7 +97,7 @@ async def test_a_replay_has_the_payloads_of_the_tape_in_the_order_of_the_clock(b
         # The tape begins within the range, which the first message states.
         gap = messages.decode(first, Trades).gap
         assert gap is not None
-        assert gap.reason == "the tape does not go back so far"
+        assert gap.reason == BEGINS_LATE
     assert (status.state, status.messages, status.trades, status.position) == ("ended", 4, 5, start + 60)
     assert [each.state for each in heard.states] == ["starting", "running", "ended"]
 

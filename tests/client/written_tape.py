@@ -7,6 +7,7 @@ from tickwire.bus.connection import Bus
 from tickwire.model import messages
 from tickwire.model.feeds import Feed, Gap, Trade, Trades
 
+BEGINS_LATE = "the tape does not go back so far, and no archive answers"
 FEEDS = [("binance", "BTC/USDT"), ("kraken", "ETH/USD"), ("okx", "BTC/USDT:USDT")]
 
 

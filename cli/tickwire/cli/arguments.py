@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from itertools import product
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes
 from tickwire.model.feeds import KINDS, Feed, feed
+from tickwire.model.nearest import did_you_mean, nearest
 from tickwire.model.subjects import Key
 from tickwire.model.times import time_ms
 
@@ -77,10 +77,10 @@ def keys(exchanges: str, symbols: str, timeframes_: str) -> list[Key]:
 def feeds(kind: str, exchanges: str, symbols: str, timeframes_: str | None) -> list[Feed]:
     """Return every combination of the comma-separated names. Raises BadRequest or UnsupportedTimeframe."""
     if kind not in KINDS:
-        near = difflib.get_close_matches(kind.lower(), KINDS, n=1)
+        near = nearest(kind, KINDS)
         raise BadRequest(
             f"{kind!r} is not a kind of feed",
-            f"did you mean {near[0]}?" if near else f"it is one of {', '.join(KINDS)}",
+            did_you_mean(near) if near else f"it is one of {', '.join(KINDS)}",
         )
     lengths: list[str | None] = [None] if timeframes_ is None else [*items(timeframes_, "TIMEFRAMES")]
     found = [feed(kind, *parts) for parts in product(items(exchanges, "EXCHANGES"), items(symbols, "SYMBOLS"), lengths)]

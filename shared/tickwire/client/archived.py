@@ -104,22 +104,33 @@ async def chunks(bus: Bus, feed: Feed, since: int, until: int | None) -> AsyncGe
 
 @dataclass
 class Past:
-    """Where the archive ends: `sequence` is where to go on with the tape; None without an archive of the feed."""
+    """Where the archive ends: `sequence` is where to go on with the tape; None without an archive of the feed.
+
+    `refusal` is why nothing is read from the archive.
+    """
 
     sequence: int | None = None
+    refusal: NoSuchService | NotArchived | None = None
+
+    @property
+    def begins_late(self) -> str:
+        """Why trades are missing before the tape begins."""
+        archive = ", and no archive answers" if isinstance(self.refusal, NoSuchService) else ""
+        return f"the tape does not go back so far{archive}"
 
 
 async def message_pages(bus: Bus, feed: Feed, since: int, past: Past) -> AsyncGenerator[list[TapeMessage], None]:
     """The archived messages of a feed from `since` (ms) on, as the tape had them, with gaps where some are missing.
 
-    Nothing where no archive runs, or it has nothing of the feed. Sets `past.sequence` at the end.
+    Nothing where no archive runs, or it has nothing of the feed: `past.refusal`. Sets `past.sequence` at the end.
     """
     async with aclosing(chunks(bus, feed, since, None)) as parts:
         try:
             part = await anext(parts)
             # After the first chunk, which decides where the archive ends: what its rounds say until then is in files.
             certificates = await days(bus, feed, since, None)
-        except (NoSuchService, NotArchived):
+        except (NoSuchService, NotArchived) as error:
+            past.refusal = error
             return
         known = _known_until(certificates)
         if known is None:

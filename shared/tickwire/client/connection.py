@@ -18,11 +18,12 @@ from tickwire.client import archived_frames, history, live
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
-from tickwire.client.replay import Market, Replayed, due_together, one_by_one, replayed_together, trade_feeds
+from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_together, trade_feeds
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes, times
 from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
+from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
@@ -174,7 +175,10 @@ class Client:
         if since is not None and after is not None:
             raise BadRequest("both since and after are given", "choose one")
         wanted = feed("trade", exchange, symbol)
-        start = _ms(since, now_ms(), "since")
+        now = now_ms()
+        start = _ms(since, now, "since")
+        if start is not None and start > now + live.CLOCKS_MS:
+            raise BadRequest(f"since {since} is in the future", "choose an earlier since")
         items = TradeItems(wanted, start, yielded=gaps, live=start is None and after is None)
         begin = Start(back=0, after=after, since=start)
         return TradeSubscription(self._streams, wanted, items, items, begin)

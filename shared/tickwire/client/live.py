@@ -145,8 +145,10 @@ class TradeItems:
         self._last: Trade | None = None
         self._reached = since is None
         self._awaited = live
-        self.begins_late = False
-        """The tape does not go back to `since`."""
+        self.begins_late = ""
+        """Why nothing is known from `since` on until the first trade."""
+        self._known = since or 0
+        """Up to here (ms) the messages say what happened."""
 
     def __call__(self, taped: TapeMessage) -> list[Trade | Gap]:
         """The items of one message."""
@@ -163,6 +165,7 @@ class TradeItems:
     def of(self, message: Trades, *, skipped: bool) -> list[Trade | Gap]:
         """The items of a decoded message; `skipped`: messages before it are missing."""
         trades = message.trades
+        self._note(message)
         if self._awaited:
             if message.source == "rest" or not trades:
                 return []
@@ -184,16 +187,28 @@ class TradeItems:
         if message.gap is not None and (message.gap.until is None or message.gap.until > (self._since or 0)):
             found += self._gap(message.gap)
         if self.begins_late and trades:
-            self.begins_late = False
+            reason, self.begins_late = self.begins_late, ""
             # The first trade may be earlier than `since`: then nothing is missing.
             if self._since is not None and trades[0].timestamp > self._since:
-                reason = "the tape does not go back so far"
                 found[:0] = self._gap(Gap(since=self._since, until=trades[0].timestamp, reason=reason))
         if trades:
             self._last = trades[-1]
             if not self._reached:
                 trades = self._from(trades)
         return [*found, *trades] if found else list(trades)
+
+    def rest(self, until: int | None) -> list[Gap]:
+        """At the end of all messages: a gap up to `until` (ms) if they say nothing of what happened from `since` on."""
+        if self._since is None or (self._known > self._since and not self.begins_late):
+            return []
+        reason = self.begins_late or "nothing is known of the feed from then on"
+        return self._gap(Gap(since=self._since, until=until, reason=reason))
+
+    def _note(self, message: Trades) -> None:
+        """Note up to which time a message says what happened."""
+        ends = [message.trades[-1].timestamp + 1] if message.trades else []
+        ends += [each for each in (message.until, message.gap.until if message.gap else None) if each is not None]
+        self._known = max([self._known, *ends])
 
     def _unread(self, error: BadRequest) -> Gap:
         """The gap in place of a message that cannot be decoded."""
@@ -238,7 +253,7 @@ class TradeSubscription(Subscription[T]):
                 for message in page:
                     await self._queue(message)
         if past.sequence is None:
-            self._trades.begins_late = True
+            self._trades.begins_late = past.begins_late
             return after
         return past.sequence
 

@@ -10,14 +10,14 @@ from tickwire.bus.connection import Bus
 from tickwire.client.archived import Past, message_pages
 from tickwire.client.live import CLOCKS_MS, TradeItems
 from tickwire.client.merging import AT_ONCE, Merged, Timed, merged, paced
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, NoSuchService, NotArchived
 from tickwire.model.feeds import Feed, Gap, Trade, feed
+from tickwire.model.nearest import Market, markets_like
+from tickwire.tape.markets import taped_markets
 from tickwire.tape.sequence import TapeMessage
 from tickwire.tape.stored import find_position, read_pages
 
 Item = Trade | Gap
-Market = tuple[str, str]
-"""An exchange and a symbol."""
 T = TypeVar("T")
 
 
@@ -116,6 +116,8 @@ async def item_pages(bus: Bus, of: Feed, since: int, until: int | None) -> Async
             yield timer.timed(found[:over])
             if over < len(found):
                 break
+        else:
+            yield timer.timed(items.rest(until))
     yield timer.rest()
 
 
@@ -130,17 +132,33 @@ def _end(items: Sequence[Item], until: int | None) -> int:
 async def tape_pages(bus: Bus, of: Feed, since: int, items: TradeItems) -> AsyncGenerator[list[TapeMessage], None]:
     """The messages of a feed from `since` (ms) on: from the archive where the tape begins later, then from the tape.
 
-    `items` learns whether both begin later.
+    `items` learns whether both begin later. Raises NotArchived, which names similar feeds, if neither has the feed.
     """
+    past = Past()
     after, whole = await find_position(bus, of.public, since - CLOCKS_MS)
     if not whole:
-        past = Past()
         async with aclosing(message_pages(bus, of, since, past)) as pages:
             async for page in pages:
                 yield page
         if past.sequence is not None:
             after, whole = past.sequence, True
-    items.begins_late = not whole
+    items.begins_late = "" if whole else past.begins_late
+    empty = past.refusal is not None
     async with aclosing(read_pages(bus, of.public, after)) as pages:
         async for page in pages:
+            empty = False
             yield page
+    if empty:
+        raise await _unknown(bus, of, past.refusal)
+
+
+async def _unknown(bus: Bus, of: Feed, refusal: NoSuchService | NotArchived | None) -> NotArchived:
+    """The error for a feed that the tape has no message of, nor the archive, which said so or does not run."""
+    like = markets_like(of.exchange, of.symbol, await taped_markets(bus, of.exchange))
+    remedies = [f"on the tape are {like}"] if like else []
+    archive = "and no archive answers"
+    if isinstance(refusal, NotArchived):
+        archive = "nor in the archive"
+        remedies += [refusal.remedy] if not like or like not in refusal.remedy else []
+    start = f"start it with `tickwire start {of}`"
+    return NotArchived(f"{of} is not on the tape, {archive}", "; ".join(remedies) or start)

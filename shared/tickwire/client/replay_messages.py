@@ -19,11 +19,12 @@ from tickwire.model.feeds import Feed, Gap, Trade, Trades
 
 
 class PastMessage(NamedTuple):
-    """A message to be published again: its payload, its sequence on the tape, and how many trades it has."""
+    """A message to be published again: its payload, its sequence on the tape, how many trades it has, and gaps."""
 
     data: bytes
     sequence: int
     trades: int
+    gaps: int = 0
 
 
 async def message_pages(
@@ -47,12 +48,19 @@ async def message_pages(
                 cut = cutter.cut(message, parts)
                 if cut is not None:
                     data = payload_of(taped) if cut is message else messages.encode(cut)
-                    found.append(Timed(cutter.time, PastMessage(data, taped.sequence, len(cut.trades))))
+                    found.append(
+                        Timed(cutter.time, PastMessage(data, taped.sequence, len(cut.trades), cut.gap is not None))
+                    )
                 if cutter.over:
                     break
             yield found
             if cutter.over:
                 return
+    nothing = [
+        Timed(cutter.time, PastMessage(messages.encode(msgspec.structs.replace(cutter.nothing(), gap=each)), 0, 0, 1))
+        for each in items.rest(until)
+    ]
+    yield nothing
 
 
 class Cutter:

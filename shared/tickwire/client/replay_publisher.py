@@ -146,6 +146,7 @@ class Run:
             status,
             messages=number,
             trades=status.trades + message.trades,
+            gaps=status.gaps + message.gaps,
             position=time if time >= 0 else status.position,
         )
 

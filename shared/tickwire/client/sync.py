@@ -17,9 +17,10 @@ from tickwire.client import archived_frames, history
 from tickwire.client.archived_frames import Archived
 from tickwire.client.connection import Client, Names, Time, connect, keys_of
 from tickwire.client.history import Progress
-from tickwire.client.replay import Market, Replayed
+from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
+from tickwire.model.nearest import Market
 from tickwire.model.subjects import Key
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import difflib
 import time
 from collections.abc import Awaitable, Callable, Iterable
 
 from tickwire.errors import UnknownSymbol
 from tickwire.exchange.ccxt_types import Market, OpenedExchange
+from tickwire.model.nearest import did_you_mean, nearest
 
 AGAIN_S = 30.0
 """An exchange is asked for its markets at most once in this time for symbols that it does not list."""
@@ -100,8 +100,8 @@ class Listing:
 
 def unknown_symbol(exchange: str, symbol: str, symbols: Iterable[str]) -> UnknownSymbol:
     """The error for a symbol that the exchange does not list; its remedy names the nearest that are listed."""
-    near = difflib.get_close_matches(symbol.upper(), list(symbols), n=3, cutoff=0.5)
+    near = nearest(symbol, symbols, 3, cutoff=0.5)
     return UnknownSymbol(
         f"{exchange} does not list {symbol}",
-        f"did you mean {' or '.join(near)}?" if near else "write symbols as ccxt does, such as BTC/USDT",
+        did_you_mean(near) if near else "write symbols as ccxt does, such as BTC/USDT",
     )

@@ -8,7 +8,6 @@ differently from ccxt's own is listed in `tickwire.exchange.ccxt_patches`.
 from __future__ import annotations
 
 import asyncio
-import difflib
 import importlib.util
 import ssl
 from collections.abc import AsyncIterator, Callable, Collection, Mapping
@@ -21,6 +20,7 @@ from urllib.parse import urlsplit
 from tickwire.errors import ConfigError, UnknownExchange, UnsupportedKind, UnsupportedTimeframe
 from tickwire.exchange.ccxt_patches import exact_json, lazy_packages, monotonic_time
 from tickwire.exchange.ccxt_types import OpenedExchange
+from tickwire.model.nearest import did_you_mean, nearest
 from tickwire.model.timeframes import offered
 from tickwire.process.imports import uncollected
 from tickwire.redaction import hide
@@ -41,10 +41,10 @@ def ids() -> tuple[str, ...]:
 def known(exchange: str) -> str:
     """Return the exchange id. Raises UnknownExchange, naming the nearest id, if ccxt has no such exchange."""
     if exchange not in ids():
-        near = difflib.get_close_matches(exchange.lower(), ids(), n=1)
+        near = nearest(exchange, ids())
         raise UnknownExchange(
             f"there is no exchange {exchange!r}",
-            f"did you mean {near[0]}?" if near else "use a ccxt id, such as binance or okx",
+            did_you_mean(near) if near else "use a ccxt id, such as binance or okx",
         )
     return exchange
 

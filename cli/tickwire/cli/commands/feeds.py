@@ -134,7 +134,7 @@ def replay(
     """Publish past trades again, on subjects replay.NAME.md.trade.EXCHANGE.SYMBOL.
 
     Messages are as they were, in the order of the exchanges' timestamps: any program can be run against the past.
-    Every combination of the comma-separated names is one feed. Ctrl-C ends it.
+    Every combination of the comma-separated names is one feed. Ctrl-C ends it. Exit code 3 where trades are missing.
 
     Example: tickwire replay friday binance,okx BTC/USDT --since 2h --speed 10
     """

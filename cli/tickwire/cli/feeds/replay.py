@@ -63,7 +63,7 @@ class Progress:
 
 
 async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOptions, json: bool) -> int:
-    """Publish the trades of a range again. Exit code 130 when it is interrupted."""
+    """Publish the trades of a range again. Exit code 3 where trades are missing, 130 when it is interrupted."""
     feeds, speed = options.feeds(), options.factor()
     since, until = arguments.span(options.since, options.until, now_ms())
     assert since is not None
@@ -82,5 +82,8 @@ async def replay(stop: asyncio.Event, config: Path | None, options: ReplayOption
     else:
         reached = "" if status.position is None else f", up to {render.moment(status.position)} UTC"
         count = f"{render.plural(status.trades, 'trade')} in {render.plural(status.messages, 'message')}"
-        render.remark(f"replay {status.name}: {count}{reached}")
-    return Exit.OK if status.state == "ended" else Exit.INTERRUPTED
+        gaps = f", {render.plural(status.gaps, 'gap')}" if status.gaps else ""
+        render.remark(f"replay {status.name}: {count}{gaps}{reached}")
+    if status.state != "ended":
+        return Exit.INTERRUPTED
+    return Exit.INCOMPLETE if status.gaps else Exit.OK

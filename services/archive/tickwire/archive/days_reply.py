@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator
 from datetime import date
 
@@ -14,21 +13,16 @@ from tickwire.archive_files.root import Root
 from tickwire.errors import NotArchived
 from tickwire.model.messages.archive import Certificate
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
+from tickwire.model.nearest import markets_like
 
 CHUNK_DAYS = 100
 """Days of one message: a certificate has about 3 KiB, and more only with many gaps or ranges."""
-NAMED = 5
-"""Most feeds that an error names."""
 
 
 def chunks(root: Root, request: DaysRequest) -> Iterator[ArchivedDays]:
     """The chunks of the reply. Raises NotArchived if the feed has no files, StorageError, BadRequest."""
     feed = ArchivedFeed(request.kind, request.exchange, request.symbol)
-    dates = days.dates_of(root, feed)
-    if (removed := removed_of(root, feed)) is not None:
-        dates = sorted({*dates, date.fromisoformat(removed.first), date.fromisoformat(removed.last)})
-    if not dates:
-        raise _not_archived(root, feed)
+    dates = archived_dates(root, feed)
     # Days before the first and after the last one with files, or that had some, are not listed: there are none.
     first, end = begin_of(dates[0]), begin_of(dates[-1]) + DAY_MS
     since = first if request.since is None else max(first, request.since)
@@ -43,18 +37,22 @@ def chunks(root: Root, request: DaysRequest) -> Iterator[ArchivedDays]:
         since, number = later, number + 1
 
 
+def archived_dates(root: Root, feed: ArchivedFeed) -> list[date]:
+    """The days of a feed that have files, and the ends of those that had some.
+
+    Raises NotArchived, which names similar feeds, if there are none; StorageError, BadRequest.
+    """
+    dates = days.dates_of(root, feed)
+    if (removed := removed_of(root, feed)) is not None:
+        dates = sorted({*dates, date.fromisoformat(removed.first), date.fromisoformat(removed.last)})
+    if not dates:
+        raise _not_archived(root, feed)
+    return dates
+
+
 def _not_archived(root: Root, feed: ArchivedFeed) -> NotArchived:
-    known = feeds_of(root)
-    names = {str(each): each for each in known}
-    near = difflib.get_close_matches(str(feed), names, NAMED, 0.6) or [
-        str(each) for each in known if each.exchange == feed.exchange
-    ]
-    if not known:
-        remedy = "nothing is archived yet; days appear once trades come, such as by `tickwire start trade`"
-    elif near:
-        more = ", …" if len(near) > NAMED else ""
-        remedy = f"archived are {', '.join(near[:NAMED])}{more}"
-    else:
-        exchanges = sorted({each.exchange for each in known})
-        remedy = f"archived are feeds of {', '.join(exchanges[:NAMED])}"
+    like = markets_like(
+        feed.exchange, feed.symbol, [(each.exchange, each.symbol) for each in feeds_of(root) if each.kind == feed.kind]
+    )
+    remedy = f"archived are {like}" if like else "nothing is archived yet; days appear once trades come"
     return NotArchived(f"{feed} is not archived", remedy)

@@ -13,7 +13,9 @@ import asyncio
 
 import msgspec
 
+from tickwire.archive.days_reply import archived_dates
 from tickwire.archive_files import bars, pages
+from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.pages import Through
 from tickwire.archive_files.root import Root
 from tickwire.bus import streams
@@ -34,7 +36,10 @@ class Reads:
         self._root = root
 
     async def answer_trades(self, request: ArchivedTradesRequest, call: Call) -> None:
-        """Reply to `archive.trades`."""
+        """Reply to `archive.trades`. Raises NotArchived, as `archive.days` does."""
+        if request.cursor is None:
+            feed = ArchivedFeed("trade", request.exchange, request.symbol)
+            await asyncio.to_thread(archived_dates, self._root, feed)
         # Read before the files: whatever the checkpoint calls done is in them.
         through = await self._through(request) if request.cursor is None else Through(0, 0)
         chunks = pages.chunks(self._root, request, through)

@@ -15,8 +15,8 @@ class ReplayStatus(Struct, frozen=True, kw_only=True):
 
     `id` is that of the run: while one is `running`, another one of the name is refused. `feeds` are the public subjects
     of the feeds. The replay is of `[since, until)` (exchange time), `speed` times as fast as it happened; null is as
-    fast as possible. `position` is the exchange time of the last message published, `messages` and `trades` count what
-    was published. `stopped` before its end, `failed` for the reason in `message`.
+    fast as possible. `position` is the exchange time of the last message published, `messages`, `trades` and `gaps`
+    count what was published. `stopped` before its end, `failed` for the reason in `message`.
     """
 
     name: JobId
@@ -29,4 +29,5 @@ class ReplayStatus(Struct, frozen=True, kw_only=True):
     position: Time | None = None
     messages: Count = 0
     trades: Count = 0
+    gaps: Count = 0
     message: str = ""
