@@ -6,8 +6,6 @@ import asyncio
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -15,13 +13,13 @@ from tickwire import settings as configuration
 from tickwire.bus import connection as buses
 from tickwire.bus.connection import Bus
 from tickwire.client import archived_frames, history, live
+from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, span_of
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
 from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_together, trade_feeds
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
-from tickwire.model import subjects, timeframes, times
 from tickwire.model.feeds import Book, Gap, Ticker, Trade, feed
 from tickwire.model.nearest import Market
 from tickwire.model.ranges import Range
@@ -31,10 +29,6 @@ from tickwire.process import lifecycle, runfile
 
 if TYPE_CHECKING:
     from pandas import DataFrame
-
-Time = int | float | str | datetime
-"""Milliseconds since 1970, ISO 8601 or an age such as "30d" as on the command line, or a datetime (UTC if naive)."""
-Names = str | Sequence[str]
 
 
 @asynccontextmanager
@@ -94,8 +88,8 @@ class Client:
         without `since`, NotCached when nothing is cached.
         """
         self._streams.check()
-        key = _key(exchange, symbol, timeframe)
-        start, end = _span(since, until)
+        key = key_of(exchange, symbol, timeframe)
+        start, end = span_of(since, until)
         if last is not None:
             if start is not None or last < 1:
                 raise BadRequest(f"last={last}" + (" and since" if start else " is less than 1"), "give one of both")
@@ -126,7 +120,7 @@ class Client:
     ) -> history.Frames:
         """The DataFrames and errors of several keys, without a warning."""
         self._streams.check()
-        start, end = _span(since, until)
+        start, end = span_of(since, until)
         if fetch and start is not None:
             found = await history.fetched(self.bus, keys, start, end, progress)
         else:
@@ -176,7 +170,7 @@ class Client:
             raise BadRequest("both since and after are given", "choose one")
         wanted = feed("trade", exchange, symbol)
         now = now_ms()
-        start = _ms(since, now, "since")
+        start = moment_of(since, now, "since")
         if start is not None and start > now + live.CLOCKS_MS:
             raise BadRequest(f"since {since} is in the future", "choose an earlier since")
         items = TradeItems(wanted, start, yielded=gaps, live=start is None and after is None)
@@ -256,7 +250,7 @@ class Client:
     async def archived(self, exchange: str, symbol: str, since: Time, until: Time | None) -> archived_frames.Archived:
         """What of a range is missing in the archive, without a warning. Raises as `trades_frame`."""
         self._streams.check()
-        start, end = _span(since, until)
+        start, end = span_of(since, until)
         assert start is not None
         span = Range(start, now_ms() if end is None else end)
         return await archived_frames.known(self.bus, feed("trade", exchange, symbol), span)
@@ -269,7 +263,7 @@ class Client:
         Gaps are yielded in their place. No feed needs to run. Raises BadRequest.
         """
         self._streams.check()
-        start, end = _span(since, until)
+        start, end = span_of(since, until)
         assert start is not None
         return one_by_one(due_together(self.bus, feed("trade", exchange, symbol), start, end, speed))
 
@@ -295,7 +289,7 @@ class Client:
     def _replay_of(
         self, feeds: Sequence[Market], since: Time, until: Time | None, speed: float
     ) -> AsyncGenerator[list[Replayed], None]:
-        start, end = _span(since, until)
+        start, end = span_of(since, until)
         assert start is not None
         return replayed_together(self.bus, trade_feeds(feeds), start, end, speed)
 
@@ -304,48 +298,6 @@ class Client:
     ) -> AsyncGenerator[list[Trade | Gap], None]:
         """As `replay`, in lists of items that are due together."""
         self._streams.check()
-        start, end = _span(since, until)
+        start, end = span_of(since, until)
         assert start is not None
         return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
-
-
-def keys_of(exchanges: Names, symbols: Names, timeframes: Names) -> list[Key]:
-    """Every combination, each once. Raises BadRequest."""
-    names = [[each] if isinstance(each, str) else list(each) for each in (exchanges, symbols, timeframes)]
-    return list(dict.fromkeys(_key(*parts) for parts in product(*names)))
-
-
-def _key(exchange: str, symbol: str, timeframe: str) -> Key:
-    key = Key(exchange, symbol, timeframe)
-    timeframes.parse(timeframe)
-    subjects.key_path(key)
-    return key
-
-
-def _span(since: Time | None, until: Time | None) -> tuple[int | None, int | None]:
-    """Both as ms, the first one earlier. Raises BadRequest."""
-    now = now_ms()
-    start, end = _ms(since, now, "since"), _ms(until, now, "until")
-    if start is not None and start >= (now if end is None else end):
-        raise BadRequest(
-            f"since {since} is not before {'now' if until is None else f'until {until}'}", "choose an earlier since"
-        )
-    return start, end
-
-
-def _ms(moment: Time | None, now: int, what: str) -> int | None:
-    if moment is None:
-        return None
-    if isinstance(moment, datetime):
-        try:
-            moment = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-            found = round(moment.timestamp() * 1000)
-        except (ValueError, OverflowError) as error:
-            # pandas.NaT is a datetime.
-            raise BadRequest(f"{what} {moment} is not a time", times.TIME_FORMS) from error
-        if found < 0:
-            raise BadRequest(f"{what} {moment} is before 1970", "choose a later time")
-        return found
-    if isinstance(moment, float) and moment.is_integer():
-        moment = int(moment)
-    return times.time_ms(str(moment), now, what)

@@ -15,7 +15,8 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tickwire.client import archived_frames, history
 from tickwire.client.archived_frames import Archived
-from tickwire.client.connection import Client, Names, Time, connect, keys_of
+from tickwire.client.arguments import Names, Time, keys_of
+from tickwire.client.connection import Client, connect
 from tickwire.client.history import Progress
 from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Process, Released, Stream
