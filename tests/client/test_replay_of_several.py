@@ -30,10 +30,10 @@ async def test_feeds_of_three_venues_are_replayed_on_one_clock_and_each_time_the
     async with connect(bus.url) as client:
         for _ in range(2):
             async with asyncio.timeout(100):
-                found = [each async for each in client.replay_of(FEEDS, start - 60_000) if isinstance(each.item, Trade)]
+                found = [each async for each in client.replay(FEEDS, start - 60_000) if isinstance(each.item, Trade)]
             assert found == [each for _, _, each in expected]
         # The order of feeds decides between trades of one time, and nothing else.
-        turned = [each async for each in client.replay_of(FEEDS[::-1], start - 60_000) if isinstance(each.item, Trade)]
+        turned = [each async for each in client.replay(FEEDS[::-1], start - 60_000) if isinstance(each.item, Trade)]
         assert sorted(turned, key=str) == sorted(found, key=str)
         assert turned != found
 
@@ -46,7 +46,7 @@ async def test_gaps_are_replayed_in_their_place_and_the_range_ends_each_feed(bus
     )
     await write(bus, FEEDS[1], [[trade(1, start + 15), trade(2, start + 80)]])
     async with connect(bus.url) as client:
-        found = [each async for each in client.replay_of(FEEDS[:2], start, start + 90)]
+        found = [each async for each in client.replay(FEEDS[:2], start, start + 90)]
     one, other = FEEDS[:2]
     assert found == [
         Replayed(*one, trade(1, start)),
@@ -67,7 +67,7 @@ async def test_several_feeds_take_as_long_as_what_happened_by_the_speed(bus: Bus
     loop = asyncio.get_running_loop()
     async with connect(bus.url) as client:
         started, seen = loop.time(), []
-        async for each in client.replay_of(FEEDS[:2], start, speed=3):
+        async for each in client.replay(FEEDS[:2], start, speed=3):
             if isinstance(each.item, Gap):
                 continue
             seen.append((each.exchange, each.item.id))
@@ -79,9 +79,32 @@ async def test_several_feeds_take_as_long_as_what_happened_by_the_speed(bus: Bus
 async def test_a_list_without_feeds_or_with_one_twice_is_refused(bus: Bus) -> None:
     async with connect(bus.url) as client:
         with pytest.raises(BadRequest, match="no feed is given"):
-            client.replay_of([], "1h")
+            client.replay([], "1h")
         with pytest.raises(BadRequest, match="binance BTC/USDT is given twice"):
-            client.replay_of([FEEDS[0], FEEDS[0]], "1h")
+            client.replay([FEEDS[0], FEEDS[0]], "1h")
+        with pytest.raises(BadRequest, match="'binance' is not an exchange and a symbol"):
+            client.replay(FEEDS[0], "1h")  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="since"):
+            client.replay(FEEDS)  # type: ignore[call-overload]
+
+
+async def test_replay_takes_a_feed_or_a_list_of_feeds_by_place_and_by_name(bus: Bus) -> None:
+    start = now_ms()
+    await write(bus, FEEDS[0], [[trade(1, start), trade(2, start + 10)]])
+    (exchange, symbol), one, several = FEEDS[0], trade(1, start), Replayed(*FEEDS[0], trade(1, start))
+    async with connect(bus.url) as client:
+        until = start + 10
+        for single in (
+            client.replay(exchange, symbol, start, until),
+            client.replay(exchange=exchange, symbol=symbol, since=start, until=until, speed=100),
+        ):
+            assert [each async for each in single] == [one]
+        for listed in (
+            client.replay([FEEDS[0]], start, until),
+            client.replay(feeds=[FEEDS[0]], since=start, until=until, speed=100),
+            client.replay_of([FEEDS[0]], start, until),
+        ):
+            assert [each async for each in listed] == [several]
 
 
 async def test_the_blocking_client_replays_several_feeds(bus: Bus) -> None:
@@ -91,7 +114,7 @@ async def test_the_blocking_client_replays_several_feeds(bus: Bus) -> None:
 
     def read() -> list[Replayed]:
         with connect_sync(bus.url) as client:
-            return [each for each in client.replay_of(FEEDS, start) if isinstance(each.item, Trade)]
+            return [each for each in client.replay(FEEDS, start) if isinstance(each.item, Trade)]
 
     assert await asyncio.to_thread(read) == [
         Replayed(*market, trade(1, start + index)) for index, market in enumerate(FEEDS)

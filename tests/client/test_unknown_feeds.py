@@ -43,7 +43,7 @@ async def test_a_replay_of_a_feed_that_was_never_taped_names_the_nearest(bus: Bu
             with pytest.raises(NotArchived, match=f"trade {exchange} {symbol} is not on the tape, and no archive"):
                 [each async for each in client.replay(exchange, symbol, start - 1)]
             with pytest.raises(NotArchived) as refused:
-                [each async for each in client.replay_of([FEEDS[0], (exchange, symbol)], start - 1)]
+                [each async for each in client.replay([FEEDS[0], (exchange, symbol)], start - 1)]
             assert named in refused.value.remedy
 
     def read() -> None:

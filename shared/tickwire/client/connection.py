@@ -255,49 +255,49 @@ class Client:
         span = Range(start, now_ms() if end is None else end)
         return await archived_frames.known(self.bus, feed("trade", exchange, symbol), span)
 
+    @overload
     def replay(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
-    ) -> AsyncGenerator[Trade | Gap, None]:
-        """Trades on the tape in `[since, until)`, `speed` times as fast as they happened; then it ends.
+    ) -> AsyncGenerator[Trade | Gap, None]: ...
 
-        Gaps are yielded in their place. No feed needs to run. Raises BadRequest.
-        """
-        self._streams.check()
-        start, end = span_of(since, until)
-        assert start is not None
-        return one_by_one(due_together(self.bus, feed("trade", exchange, symbol), start, end, speed))
-
-    def replay_of(
+    @overload
+    def replay(
         self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = math.inf
-    ) -> AsyncGenerator[Replayed, None]:
-        """As `replay`, of several feeds on one clock, also of several venues: (exchange, symbol) each.
+    ) -> AsyncGenerator[Replayed, None]: ...
 
-        Ordered by the exchanges' timestamps; items of one time are in the order of `feeds`, and those of one feed in
-        the order of its tape, in which a trade is never before the one ahead of it. So each replay of a range is the
-        same. Keeps a page of each feed in memory.
+    def replay(self, *feeds: Any, **when: Any) -> AsyncGenerator[Any, None]:
+        """Trades in `[since, until)`, `speed` times as fast as they happened; without `until` to now. Then it ends.
+
+        `replay("binance", "BTC/USDT", since)` yields trades, and gaps in their place. No feed needs to run.
+
+        `replay([("binance", "BTC/USDT"), ("okx", "BTC/USDT")], since)` yields those of several feeds, also of several
+        venues, on one clock, each with its exchange and symbol. They are ordered by the exchanges' timestamps; items
+        of one time are in the order of `feeds`, and those of one feed in the order of its tape, in which a trade is
+        never before the one ahead of it. So each replay of a range is the same. A page of each feed is in memory.
+
+        Raises BadRequest, StorageError, and NotArchived for a feed that is neither on the tape nor in the archive.
         """
-        self._streams.check()
-        return one_by_one(self._replay_of(feeds, since, until, speed))
+        return one_by_one(self.replay_together(*feeds, **when))
 
-    def replay_of_together(
-        self, feeds: Sequence[Market], since: Time, until: Time | None, *, speed: float
-    ) -> AsyncGenerator[list[Replayed], None]:
-        """As `replay_of`, in lists of items that are due together."""
-        self._streams.check()
-        return self._replay_of(feeds, since, until, speed)
+    replay_of = replay
+    """The name that replays of several feeds had at first."""
 
-    def _replay_of(
-        self, feeds: Sequence[Market], since: Time, until: Time | None, speed: float
-    ) -> AsyncGenerator[list[Replayed], None]:
-        start, end = span_of(since, until)
-        assert start is not None
-        return replayed_together(self.bus, trade_feeds(feeds), start, end, speed)
-
-    def replay_together(
-        self, exchange: str, symbol: str, since: Time, until: Time | None, *, speed: float
-    ) -> AsyncGenerator[list[Trade | Gap], None]:
+    def replay_together(self, *feeds: Any, **when: Any) -> AsyncGenerator[list[Any], None]:
         """As `replay`, in lists of items that are due together."""
         self._streams.check()
+        is_one = isinstance(feeds[0], str) if feeds else "exchange" in when
+        return (self._replay_one if is_one else self._replay_several)(*feeds, **when)
+
+    def _replay_one(
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
+    ) -> AsyncGenerator[list[Any], None]:
         start, end = span_of(since, until)
         assert start is not None
         return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
+
+    def _replay_several(
+        self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = math.inf
+    ) -> AsyncGenerator[list[Any], None]:
+        start, end = span_of(since, until)
+        assert start is not None
+        return replayed_together(self.bus, trade_feeds(feeds), start, end, speed)

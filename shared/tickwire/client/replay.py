@@ -60,7 +60,10 @@ class Timer:
 
 
 def trade_feeds(markets: Sequence[Market]) -> list[Feed]:
-    """The trade feeds of markets. Raises BadRequest when there is none, or one is named twice."""
+    """The trade feeds of markets. Raises BadRequest when there is none, or one is no pair or named twice."""
+    for each in markets:
+        if isinstance(each, str) or len(each) != 2:
+            raise BadRequest(f"{each!r} is not an exchange and a symbol", 'such as [("binance", "BTC/USDT")]')
     found = [feed("trade", exchange, symbol) for exchange, symbol in markets]
     if not found:
         raise BadRequest("no feed is given", 'name at least one, such as ("binance", "BTC/USDT")')

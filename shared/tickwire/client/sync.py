@@ -232,17 +232,22 @@ class SyncClient:
         found.warn()
         return frame
 
+    @overload
     def replay(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = float("inf")
-    ) -> SyncSubscription[Trade | Gap]:
-        """See `Client.replay`."""
-        return self._subscription(lambda: self._client.replay_together(exchange, symbol, since, until, speed=speed))
+    ) -> SyncSubscription[Trade | Gap]: ...
 
-    def replay_of(
+    @overload
+    def replay(
         self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = float("inf")
-    ) -> SyncSubscription[Replayed]:
-        """See `Client.replay_of`."""
-        return self._subscription(lambda: self._client.replay_of_together(feeds, since, until, speed=speed))
+    ) -> SyncSubscription[Replayed]: ...
+
+    def replay(self, *feeds: Any, **when: Any) -> SyncSubscription[Any]:
+        """See `Client.replay`."""
+        return self._subscription(lambda: self._client.replay_together(*feeds, **when))
+
+    replay_of = replay
+    """See `Client.replay_of`."""
 
     def _subscription(self, make: Callable[[], Any]) -> SyncSubscription[T]:
         async def begin() -> tuple[asyncio.AbstractEventLoop, Any]:
