@@ -151,6 +151,31 @@ def test_messages_that_expired_unread_are_a_gap_on_both_sides_of_midnight(root: 
     assert [(gap.since, gap.until, gap.before_id) for gap in second.gaps] == [(END - 1, lost, str(lost))]
 
 
+def test_a_day_that_is_closed_after_the_next_one_has_its_part_of_their_gap(root: Root) -> None:
+    """Its first closing failed, because the root was away."""
+    write_round(root, [(message(until=BEGIN), 1, 0), (message(BEGIN, until=BEGIN + HOUR), 2, 1)], 10)
+    lost = END + 3 * HOUR
+    write_round(root, [(message(lost, until=END + DAY), 90, 80)], 95, done=10)
+    second, first = (days.close_day(root, each, END + DAY, unchecked) for each in (TOMORROW, TODAY))
+    assert (first.condition, second.condition) == ("gaps", "gaps")
+    assert [(gap.since, gap.until) for gap in first.gaps] == [(BEGIN + HOUR - 1, END)]
+    assert [(gap.since, gap.until) for gap in second.gaps] == [(END - 1, lost)]
+    assert days.close_day(root, TOMORROW, END + DAY, unchecked) == second
+
+
+def test_a_day_without_files_that_is_closed_last_is_in_the_gap_around_it(root: Root) -> None:
+    """Only the newest days of a gap have parts that say so."""
+    stopped, count = 40, 45
+    gap = Gap(since=BEGIN + HOUR, until=BEGIN + count * DAY, reason="stopped")
+    write_round(root, [(message(BEGIN, until=BEGIN + HOUR), 1, 0)], 1)
+    write_round(root, [(message(BEGIN + count * DAY, until=BEGIN + count * DAY, gap=gap), 2, 1)], 2, done=1)
+    order = sorted(range(1, stopped), key=lambda number: (number == 5, number))
+    made = [
+        days.close_day(root, FEED.on(layout.date_of(BEGIN + n * DAY)), BEGIN + count * DAY, unchecked) for n in order
+    ]
+    assert {each.condition for each in made} == {"missing"}
+
+
 def test_trades_lost_before_a_message_without_any_may_be_later_than_it_declares(root: Root) -> None:
     write_round(root, [(message(until=BEGIN - 5), 1, 0), (message(BEGIN, until=BEGIN + HOUR), 2, 1)], 10)
     declares = message(until=BEGIN + HOUR, received=BEGIN + 2 * HOUR)

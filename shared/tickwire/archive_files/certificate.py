@@ -33,9 +33,11 @@ class Watched(NamedTuple):
     """The ranges from the begin of the day, as far as files tell, also beyond its end."""
     until: int | None
     """Up to when (ms) the last chain of the day's files reaches; None if there is none."""
+    whole_gaps: list[ArchivedGap]
+    """The same gaps, also beyond the day: a day that is closed later may have no other file that tells of them."""
 
 
-NOTHING = Watched([], [], [], None)
+NOTHING = Watched([], [], [], None, [])
 """Of a day without files."""
 
 
@@ -60,7 +62,8 @@ def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, unti
     elif until is not None and at is not None:
         own.append(Range(at, max(at, min(until, span.until))))
     beyond = clip([*earlier, *own], Range(span.since, LATEST_MS))
-    return Watched(clip(beyond, span), _within(gaps, span), beyond, reached)
+    whole = _of_day(gaps, span)
+    return Watched(clip(beyond, span), _within(whole, span), beyond, reached, whole)
 
 
 def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], list[ArchivedGap], int | None]:
@@ -87,25 +90,39 @@ def _bounded(gap: ArchivedGap, at: int | None) -> ArchivedGap:
     return msgspec.structs.replace(gap, since=max(-1, at - 1 if gap.until is None else min(at, gap.until) - 1))
 
 
-def _within(gaps: Iterable[ArchivedGap], span: Range) -> list[ArchivedGap]:
-    """The parts of gaps within a day, each once, ascending."""
-    found = {}
-    for gap in gaps:
+def _of_day(gaps: Iterable[ArchivedGap], span: Range) -> list[ArchivedGap]:
+    """The gaps that reach into a day, each once, ascending; a bound that is not known is that of the day."""
+    found = []
+    for gap in dict.fromkeys(gaps):
         times = gap_times(gap)
         if times.since < span.until and times.until > span.since:
-            since, until = gap.since, gap.until
-            # A bound on another day has no row of this one.
-            begins_before = since is None or since < span.since - 1
-            ends_after = until is None or until > span.until
-            inside = msgspec.structs.replace(
-                gap,
-                since=span.since - 1 if begins_before else since,
-                until=span.until if ends_after else until,
-                after_id=None if begins_before else gap.after_id,
-                before_id=None if ends_after else gap.before_id,
-            )
-            found[inside] = times.since
-    return sorted(found, key=lambda gap: (found[gap], gap.until))
+            since = span.since - 1 if gap.since is None else gap.since
+            until = span.until if gap.until is None else gap.until
+            found.append(msgspec.structs.replace(gap, since=since, until=until))
+    return sorted(dict.fromkeys(found), key=_order)
+
+
+def _within(gaps: Iterable[ArchivedGap], span: Range) -> list[ArchivedGap]:
+    """The parts of gaps of a day within it, each once, ascending."""
+    found = []
+    for gap in gaps:
+        assert gap.since is not None
+        assert gap.until is not None
+        # A bound on another day has no row of this one.
+        begins_before, ends_after = gap.since < span.since - 1, gap.until > span.until
+        inside = msgspec.structs.replace(
+            gap,
+            since=span.since - 1 if begins_before else gap.since,
+            until=span.until if ends_after else gap.until,
+            after_id=None if begins_before else gap.after_id,
+            before_id=None if ends_after else gap.before_id,
+        )
+        found.append(inside)
+    return sorted(dict.fromkeys(found), key=_order)
+
+
+def _order(gap: ArchivedGap) -> tuple[int, int | None]:
+    return gap_times(gap).since, gap.until
 
 
 def gap_times(gap: ArchivedGap) -> Range:

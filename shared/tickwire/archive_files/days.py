@@ -55,7 +55,7 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     found = certificate.watched(listing.metas, day.span, _neighbours(root, day), until)
     if all(each.is_part for each in listing.files) and removal.was_removed(root, day):
         # Late rows do not make a day of what was removed.
-        found = found._replace(gaps=[removal.gap_of(day)])
+        found = found._replace(gaps=[removal.gap_of(day)], whole_gaps=[removal.gap_of(day)])
     if not listing.files and not found.ranges and not found.gaps:
         made = _certificate(day, found, DayTotals(day, Unit()))
     else:
@@ -115,7 +115,7 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched) -> FileMeta:
         continues=not metas or metas[0].continues,
         watched=found.beyond,
         until=found.until,
-        gaps=found.gaps,
+        gaps=found.whole_gaps,
     )
 
 
