@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -65,7 +66,7 @@ async def _write(bus: Bus, known: Archived, form: TradeFormat, output: Path | No
         if form is TradeFormat.parquet and output is not None:
             return await _write_parquet(tables, output)
         with target(output) as file:
-            return await _write_lines(tables, file, form)
+            return await write_lines(tables, file, form)
 
 
 async def _tables(bus: Bus, known: Archived) -> AsyncGenerator[Any, None]:
@@ -75,24 +76,25 @@ async def _tables(bus: Bus, known: Archived) -> AsyncGenerator[Any, None]:
                 yield archived.table_of(chunk)
 
 
-async def _write_lines(tables: AsyncGenerator[Any, None], file: TextIO, form: TradeFormat) -> int:
+async def write_lines(tables: AsyncGenerator[Any, None], file: TextIO, form: TradeFormat) -> int:
+    """Write tables of trades as CSV or JSON lines; the number of trades."""
     from tickwire.archive_files.schema import TRADES
 
     if file is sys.stdout:
         encoding.for_programs()
+    lines, encoder, count = csv.writer(file, lineterminator="\n"), msgspec.json.Encoder(), 0
     if form is TradeFormat.csv:
-        print(*TRADES.names, sep=",", file=file)
-    encoder, count = msgspec.json.Encoder(), 0
+        lines.writerow(TRADES.names)
     async for table in tables:
         columns = [archived.plain(table.column(name)) for name in TRADES.names]
         rows = zip(*columns, strict=True)
         if form is TradeFormat.csv:
-            # Ids of exchanges have no commas or quotes; what is absent is empty.
-            lines = [",".join("" if each is None else str(each) for each in row) for row in rows]
+            # What is absent is empty.
+            lines.writerows(rows)
         else:
-            lines = [encoder.encode(dict(zip(TRADES.names, row, strict=True))).decode() for row in rows]
-        print("\n".join(lines), file=file)
-        count += len(lines)
+            found = [encoder.encode(dict(zip(TRADES.names, row, strict=True))).decode() for row in rows]
+            print("\n".join(found), file=file)
+        count += table.num_rows
     return count
 
 
