@@ -2,13 +2,15 @@
 
 A day of a busy market in the messages of the tape: prices on a grid of ticks that wander, amounts of which most are
 small, ids that count up, a few trades in a message. Measured with one thread: messages decoded and written as parts,
-the day closed; bytes of each trade; the day read into a DataFrame, and by pandas the same rows of a CSV. Times are CPU
-seconds of this process for writing, and for reading the medians of several rounds in which each is done once.
+the day closed; bytes of each trade; the day read into a DataFrame, and by pandas the same rows of a CSV; the day
+replayed by a client, with broker and archive as other processes. Times are CPU seconds of this process for writing, and
+for reading the medians of several rounds in which each is done once.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import csv
 import gzip
 import statistics
@@ -17,12 +19,14 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
 
+from archived.replaying import measured
 from tickwire.archive_files import days, parts
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, date_of
 from tickwire.archive_files.root import FolderRoot
@@ -30,6 +34,8 @@ from tickwire.model import messages
 from tickwire.model.feeds import Trade, Trades
 
 FEED = ArchivedFeed("trade", "binance", "BTC/USDT")
+OTHER = ArchivedFeed("trade", "kraken", "BTC/USD")
+"""Has the same trades: two feeds are replayed on one clock."""
 BEGIN = 20_500 * DAY_MS
 GENERATION = BEGIN - DAY_MS
 PART_ROWS = 50_000
@@ -69,7 +75,8 @@ def main() -> None:
         for name, seconds in zip(("pandas, CSV", "pandas, CSV, gzip"), theirs, strict=True):
             reading.add_row(name, f"{seconds:.2f}", f"{seconds / ours:.1f}")
         pd.testing.assert_frame_equal(frame(root), read_csv(plain), check_dtype=False, check_categorical=False)
-    for table in (written, sizes, reading):
+        replaying = replays(root, tape, Path(folder))
+    for table in (written, sizes, reading, replaying):
         Console().print(table)
 
 
@@ -95,20 +102,35 @@ def day_of(rows: int) -> Iterator[Trades]:
         at = until
 
 
-def write_parts(root: FolderRoot, tape: list[bytes]) -> None:
+def write_parts(root: FolderRoot, tape: list[bytes], feed: ArchivedFeed = FEED) -> None:
     """Decode the messages and write their parts, in rounds."""
     rows = parts.PartRows(GENERATION, 0)
+    names = {"exchange": feed.exchange, "symbol": feed.symbol}
     for sequence, data in enumerate(tape, 1):
-        rows.append(messages.decode(data, Trades), sequence, sequence - 1)
+        message = messages.decode(data, Trades)
+        rows.append(message if feed == FEED else msgspec.structs.replace(message, **names), sequence, sequence - 1)
         if rows.rows >= PART_ROWS or sequence == len(tape):
             for part in rows.parts(sequence):
                 parts.write_part(root, part)
             rows = parts.PartRows(GENERATION, sequence)
 
 
-def close(root: FolderRoot) -> None:
+def close(root: FolderRoot, feed: ArchivedFeed = FEED) -> None:
     """Close the day."""
-    days.close_day(root, FEED.on(date_of(BEGIN)), BEGIN + DAY_MS, lambda: None)
+    days.close_day(root, feed.on(date_of(BEGIN)), BEGIN + DAY_MS, lambda: None)
+
+
+def replays(root: FolderRoot, tape: list[bytes], folder: Path) -> Table:
+    """How many rows in a second are replayed, beside a bare reader of the file."""
+    write_parts(root, tape, OTHER)
+    close(root, OTHER)
+    files = {(each.exchange, each.symbol): Path(root.url) / each.on(date_of(BEGIN)).data for each in (FEED, OTHER)}
+    rates = asyncio.run(measured(Path(root.url), folder, files, BEGIN, BEGIN + DAY_MS))
+    _, objects, *_ = rates.values()
+    table = Table("what", "rows/s", "of a bare reader with objects", title="replay, as fast as possible")
+    for name, rate in rates.items():
+        table.add_row(name, f"{rate:,.0f}", f"{rate / objects:.2f}")
+    return table
 
 
 def write_csv(path: Path, tape: list[bytes]) -> None:
