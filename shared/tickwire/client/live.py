@@ -158,6 +158,17 @@ class TradeItems:
             return self.unread(error)
         return self.of(message, skipped=taped.skipped)
 
+    def passed(self, items: list[Trade | Gap]) -> list[Trade | Gap]:
+        """Items from `since` on that were read elsewhere, before the messages: those to yield."""
+        last = next((each for each in reversed(items) if isinstance(each, Trade)), None)
+        if last is not None:
+            self._last, self._reached = last, True
+            self._known = max(self._known, last.timestamp + 1)
+        for gap in [each for each in items if isinstance(each, Gap)]:
+            self._known = max(self._known, gap.until or 0)
+            self._gap(gap)
+        return items if self._yielded else [each for each in items if isinstance(each, Trade)]
+
     def unread(self, error: BadRequest) -> list[Trade | Gap]:
         """The items in place of a message that cannot be decoded."""
         return [*self._gap(self._unread(error))]

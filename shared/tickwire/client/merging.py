@@ -3,20 +3,21 @@
 Items are in the order of their times. Items of one time are in the order of the feeds as given, those of one feed in
 tape order. The time of an item is never less than that of the item before it in its feed, also where timestamps go
 back. So the order depends on nothing but the items: a second replay of the same range is the same.
+
+Items are handled in blocks, not one by one: a replay has millions.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from bisect import bisect_left, bisect_right
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, aclosing
-from heapq import heapify, heapreplace
 from typing import Generic, NamedTuple, TypeVar
 
 from tickwire.errors import BadRequest
 
-TOGETHER = 256
+TOGETHER = 4096
 """At most so many items are yielded together."""
 
 AT_ONCE = -1
@@ -25,22 +26,26 @@ AT_ONCE = -1
 T = TypeVar("T")
 
 
-class Timed(NamedTuple, Generic[T]):
-    """An item and its time (ms); AT_ONCE for one that waits for nothing."""
+class Block(NamedTuple, Generic[T]):
+    """Consecutive items of a feed, and the time (ms) of each: AT_ONCE for one that waits for nothing."""
 
-    time: int
-    item: T
+    times: list[int]
+    items: list[T]
 
 
 class Merged(NamedTuple, Generic[T]):
-    """An item, its time, and the index of its feed."""
+    """Consecutive items of several feeds: for each its time, the index of its feed, and the item."""
 
-    time: int
-    source: int
-    item: T
+    times: list[int]
+    sources: list[int]
+    items: list[T]
+
+    def part(self, start: int, end: int) -> Merged[T]:
+        """The items from `start` on and before `end`."""
+        return Merged(self.times[start:end], self.sources[start:end], self.items[start:end])
 
 
-Pages = AsyncGenerator[list[Timed[T]], None]
+Pages = AsyncGenerator[Block[T], None]
 """Items of a feed, a page at a time; times never decrease."""
 
 
@@ -60,60 +65,74 @@ class Clock:
         self._began = time if self._began is None else self._began
         return (time - self._began) / 1000 / self._speed
 
+    def due_until(self, times: Sequence[int], start: int, seconds: float) -> int:
+        """The index behind the last of the times from `start` on that is due after so many seconds."""
+        # The first time begins the clock.
+        for at in range(start, len(times)):
+            if self.due(times[at]) > seconds:
+                return at
+            if self._began is not None:
+                return bisect_right(times, seconds, at, key=self.due)
+        return len(times)
 
-async def paced(merged_: AsyncGenerator[list[Merged[T]], None], speed: float) -> AsyncGenerator[list[Merged[T]], None]:
-    """Lists of items that are due together, each when it is due. Raises BadRequest unless `speed` is positive."""
+
+async def paced(merged_: AsyncGenerator[Merged[T], None], speed: float) -> AsyncGenerator[Merged[T], None]:
+    """The items that are due together, when they are due. Raises BadRequest unless `speed` is positive."""
     clock = Clock(speed)
     loop = asyncio.get_running_loop()
     started = loop.time()
     async with aclosing(merged_) as batches:
         async for batch in batches:
-            found: list[Merged[T]] = []
-            for each in batch:
-                due = started + clock.due(each.time)
-                if due > loop.time():
-                    if found:
-                        yield found
-                        found = []
-                    await asyncio.sleep(due - loop.time())
-                found.append(each)
-            if found:
-                yield found
+            start = 0
+            while start < len(batch.times):
+                end = clock.due_until(batch.times, start, loop.time() - started)
+                if end > start:
+                    yield batch if end - start == len(batch.times) else batch.part(start, end)
+                    start = end
+                else:
+                    await asyncio.sleep(started + clock.due(batch.times[start]) - loop.time())
 
 
-async def merged(feeds: Sequence[Pages[T]]) -> AsyncGenerator[list[Merged[T]], None]:
-    """The items of all feeds in order, at most 256 together. Keeps one page of each feed."""
+async def merged(feeds: Sequence[Pages[T]]) -> AsyncGenerator[Merged[T], None]:
+    """The items of all feeds in order, at most TOGETHER at once. Keeps one page of each feed."""
     async with AsyncExitStack() as stack:
         for each in feeds:
             await stack.enter_async_context(aclosing(each))
-        waiting = [deque(await _page(each)) for each in feeds]
-        # The next item of each feed; the index also decides between items of one time.
-        heads = [(queue[0].time, index) for index, queue in enumerate(waiting) if queue]
-        heapify(heads)
-        found: list[Merged[T]] = []
-        while heads:
-            _, index = heads[0]
-            queue = waiting[index]
-            found.append(Merged(queue[0].time, index, queue.popleft().item))
-            if len(found) == TOGETHER or not queue:
-                # The next page may take a while.
-                yield found
-                found = []
-            if not queue:
-                queue.extend(await _page(feeds[index]))
-            if queue:
-                heapreplace(heads, (queue[0].time, index))
-            else:
-                heads[0] = heads[-1]
-                heads.pop()
-                heapify(heads)
-        if found:
-            yield found
+        pages = [await _page(each) for each in feeds]
+        taken = [0] * len(feeds)
+        """How many items of each page were yielded."""
+        while left := [index for index, page in enumerate(pages) if page.times]:
+            # Up to the last item of this feed, whose next page begins behind it, all feeds are known.
+            end, first = min((pages[index].times[-1], index) for index in left)
+            cuts = []
+            for index in left:
+                # Items of one time are in the order of the feeds.
+                bisect, page, start = bisect_right if index <= first else bisect_left, pages[index], taken[index]
+                taken[index] = over = bisect(page.times, end, start)
+                if over > start:
+                    cuts.append((index, Block(page.times[start:over], page.items[start:over])))
+            whole = _joined(cuts)
+            for start in range(0, len(whole.times), TOGETHER):
+                yield whole if len(whole.times) <= TOGETHER else whole.part(start, start + TOGETHER)
+            if taken[first] == len(pages[first].times):
+                pages[first], taken[first] = await _page(feeds[first]), 0
 
 
-async def _page(feed: Pages[T]) -> list[Timed[T]]:
+def _joined(cuts: Sequence[tuple[int, Block[T]]]) -> Merged[T]:
+    """Blocks of feeds, given by their indexes and in the order of these, as one."""
+    times = [time for _, block in cuts for time in block.times]
+    sources = [index for index, block in cuts for _ in block.times]
+    items = [item for _, block in cuts for item in block.items]
+    if len(cuts) == 1:
+        return Merged(times, sources, items)
+    # A stable sort keeps the order of the feeds, and that of the items of each.
+    order = sorted(range(len(times)), key=times.__getitem__)
+    return Merged([times[at] for at in order], [sources[at] for at in order], [items[at] for at in order])
+
+
+async def _page(feed: Pages[T]) -> Block[T]:
     """The next page that has an item; an empty one at the end."""
     async for page in feed:
-        if page:
+        if page.times:
             return page
-    return []
+    return Block([], [])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import NamedTuple, TypeVar
 
 from tickwire.bus.connection import Bus
-from tickwire.client.archived import Past, message_pages
+from tickwire.client import archived
+from tickwire.client.archived import Past
 from tickwire.client.live import CLOCKS_MS, TradeItems
-from tickwire.client.merging import AT_ONCE, Merged, Timed, merged, paced
+from tickwire.client.merging import AT_ONCE, Block, Merged, merged, paced
 from tickwire.errors import BadRequest, NoSuchService, NotArchived
 from tickwire.model.feeds import Feed, Gap, Trade, feed
 from tickwire.model.nearest import Market, markets_like
@@ -39,24 +40,30 @@ class Timer:
         self._time = AT_ONCE
         self._waiting: list[Item] = []
 
-    def timed(self, items: Sequence[Item]) -> list[Timed[Item]]:
+    def timed(self, items: Sequence[Item]) -> Block[Item]:
         """The items with their times, after those that have waited for a trade."""
-        found: list[Timed[Item]] = []
+        times: list[int] = []
+        found: list[Item] = []
+        time = self._time
         for item in items:
             if isinstance(item, Trade):
-                self._time = max(self._time, item.timestamp)
-            elif self._time == AT_ONCE:
+                if item.timestamp > time:
+                    time = item.timestamp
+                if self._waiting:
+                    times += [time] * len(self._waiting)
+                    found += self._waiting
+                    self._waiting.clear()
+            elif time == AT_ONCE:
                 self._waiting.append(item)
                 continue
-            if self._waiting:
-                found += [Timed(self._time, each) for each in self._waiting]
-                self._waiting.clear()
-            found.append(Timed(self._time, item))
-        return found
+            times.append(time)
+            found.append(item)
+        self._time = time
+        return Block(times, found)
 
-    def rest(self) -> list[Timed[Item]]:
+    def rest(self) -> Block[Item]:
         """The gaps of a feed without a trade: they are due at once."""
-        return [Timed(AT_ONCE, each) for each in self._waiting]
+        return Block([AT_ONCE] * len(self._waiting), list(self._waiting))
 
 
 def trade_feeds(markets: Sequence[Market]) -> list[Feed]:
@@ -90,34 +97,43 @@ async def due_together(
     """
     async with aclosing(merged_items(bus, [of], since, until, speed)) as batches:
         async for batch in batches:
-            yield [each.item for each in batch]
+            yield batch.items
 
 
 async def replayed_together(
     bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
 ) -> AsyncGenerator[list[Replayed], None]:
     """The trades and gaps of several feeds on one clock, in lists of items that are due together."""
+    names = [(each.exchange, each.symbol) for each in feeds]
     async with aclosing(merged_items(bus, feeds, since, until, speed)) as batches:
         async for batch in batches:
-            yield [Replayed(feeds[index].exchange, feeds[index].symbol, item) for _, index, item in batch]
+            yield [Replayed(*names[index], item) for index, item in zip(batch.sources, batch.items, strict=True)]
 
 
 def merged_items(
     bus: Bus, feeds: Sequence[Feed], since: int, until: int | None, speed: float
-) -> AsyncGenerator[list[Merged[Item]], None]:
+) -> AsyncGenerator[Merged[Item], None]:
     """The trades and gaps of feeds, with the index of their feed, when they are due. Raises BadRequest."""
     return paced(merged([item_pages(bus, each, since, until) for each in feeds]), speed)
 
 
-async def item_pages(bus: Bus, of: Feed, since: int, until: int | None) -> AsyncGenerator[list[Timed[Item]], None]:
+async def item_pages(bus: Bus, of: Feed, since: int, until: int | None) -> AsyncGenerator[Block[Item], None]:
     """The trades and gaps of a feed on the tape in `[since, until)` (ms), a page at a time."""
     items, timer = TradeItems(of, since, yielded=True), Timer()
-    async with aclosing(tape_pages(bus, of, since, items)) as pages:
+
+    async def read(past: Past) -> AsyncGenerator[list[Item], None]:
+        async with aclosing(archived.item_pages(bus, of, since, past)) as pages:
+            async for page in pages:
+                yield items.passed(page)
+
+    def made(page: list[TapeMessage]) -> list[Item]:
+        return [item for message in page for item in items(message)]
+
+    async with aclosing(_past(bus, of, since, items, read, made)) as pages:
         async for page in pages:
-            found = [item for message in page for item in items(message)]
-            over = _end(found, until)
-            yield timer.timed(found[:over])
-            if over < len(found):
+            over = _end(page, until)
+            yield timer.timed(page if over == len(page) else page[:over])
+            if over < len(page):
                 break
         else:
             yield timer.timed(items.rest(until))
@@ -132,25 +148,37 @@ def _end(items: Sequence[Item], until: int | None) -> int:
     return next(over, len(items))
 
 
-async def tape_pages(bus: Bus, of: Feed, since: int, items: TradeItems) -> AsyncGenerator[list[TapeMessage], None]:
+def tape_pages(bus: Bus, of: Feed, since: int, items: TradeItems) -> AsyncGenerator[list[TapeMessage], None]:
     """The messages of a feed from `since` (ms) on: from the archive where the tape begins later, then from the tape.
 
     `items` learns whether both begin later. Raises NotArchived, which names similar feeds, if neither has the feed.
     """
+    return _past(bus, of, since, items, lambda past: archived.message_pages(bus, of, since, past), lambda page: page)
+
+
+async def _past(
+    bus: Bus,
+    of: Feed,
+    since: int,
+    items: TradeItems,
+    read: Callable[[Past], AsyncGenerator[list[T], None]],
+    made: Callable[[list[TapeMessage]], list[T]],
+) -> AsyncGenerator[list[T], None]:
+    """The pages that `read` gets from the archive, then those that are `made` of the tape's. Raises as `tape_pages`."""
     past = Past()
     after, whole = await find_position(bus, of.public, since - CLOCKS_MS)
     if not whole:
-        async with aclosing(message_pages(bus, of, since, past)) as pages:
+        async with aclosing(read(past)) as pages:
             async for page in pages:
                 yield page
         if past.sequence is not None:
             after, whole = past.sequence, True
     items.begins_late = "" if whole else past.begins_late
     empty = past.refusal is not None
-    async with aclosing(read_pages(bus, of.public, after)) as pages:
-        async for page in pages:
+    async with aclosing(read_pages(bus, of.public, after)) as taped:
+        async for messages in taped:
             empty = False
-            yield page
+            yield made(messages)
     if empty:
         raise await _unknown(bus, of, past.refusal)
 

@@ -11,7 +11,7 @@ import msgspec
 from tickwire.bus.connection import Bus
 from tickwire.client.decoded import payload_of, trades_of
 from tickwire.client.live import TradeItems
-from tickwire.client.merging import AT_ONCE, Timed
+from tickwire.client.merging import AT_ONCE, Block
 from tickwire.client.replay import Item, tape_pages
 from tickwire.errors import BadRequest
 from tickwire.model import messages
@@ -27,9 +27,7 @@ class PastMessage(NamedTuple):
     gaps: int = 0
 
 
-async def message_pages(
-    bus: Bus, of: Feed, since: int, until: int | None
-) -> AsyncGenerator[list[Timed[PastMessage]], None]:
+async def message_pages(bus: Bus, of: Feed, since: int, until: int | None) -> AsyncGenerator[Block[PastMessage], None]:
     """The messages of a feed on the tape with what belongs to `[since, until)` (ms), a page at a time.
 
     The time of a message is that of the last thing it states, as it could not be published before. A message that is
@@ -38,7 +36,7 @@ async def message_pages(
     items, cutter = TradeItems(of, since, yielded=True), Cutter(of, since, until)
     async with aclosing(tape_pages(bus, of, since, items)) as pages:
         async for page in pages:
-            found = []
+            found = Block[PastMessage]([], [])
             for taped in page:
                 try:
                     message = trades_of(taped)
@@ -48,19 +46,15 @@ async def message_pages(
                 cut = cutter.cut(message, parts)
                 if cut is not None:
                     data = payload_of(taped) if cut is message else messages.encode(cut)
-                    found.append(
-                        Timed(cutter.time, PastMessage(data, taped.sequence, len(cut.trades), cut.gap is not None))
-                    )
+                    found.times.append(cutter.time)
+                    found.items.append(PastMessage(data, taped.sequence, len(cut.trades), cut.gap is not None))
                 if cutter.over:
                     break
             yield found
             if cutter.over:
                 return
-    nothing = [
-        Timed(cutter.time, PastMessage(messages.encode(msgspec.structs.replace(cutter.nothing(), gap=each)), 0, 0, 1))
-        for each in items.rest(until)
-    ]
-    yield nothing
+    gaps = [msgspec.structs.replace(cutter.nothing(), gap=each) for each in items.rest(until)]
+    yield Block([cutter.time] * len(gaps), [PastMessage(messages.encode(each), 0, 0, 1) for each in gaps])
 
 
 class Cutter:

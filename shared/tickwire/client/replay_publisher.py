@@ -24,7 +24,7 @@ import nats.errors
 from nats.aio.msg import Msg
 
 from tickwire.bus.connection import Bus
-from tickwire.client.merging import merged, paced
+from tickwire.client.merging import AT_ONCE, Merged, merged, paced
 from tickwire.client.replay_messages import PastMessage, message_pages
 from tickwire.errors import BrokerUnavailable, Busy
 from tickwire.model import messages, subjects
@@ -38,6 +38,8 @@ log = logs.get(__name__)
 CLAIM_S = 0.5
 """How long the replays of one name have to answer a new one."""
 STATUS_S = 1.0
+TURN = 256
+"""So many messages are published in one turn of the loop: some milliseconds."""
 
 Report = Callable[[ReplayStatus], None]
 
@@ -80,15 +82,15 @@ async def publish_replay(bus: Bus, replay: Replay, report: Report) -> ReplayStat
                 repeating = group.create_task(run.repeat(report))
                 disconnects = bus.disconnects
                 async for batch in batches:
-                    for each in batch:
-                        await run.publish(feeds[each.source], each.time, each.item)
+                    for start in range(0, len(batch.times), TURN):
+                        await run.publish(feeds, batch.part(start, start + TURN))
+                        # As fast as possible, nothing else would let other tasks run.
+                        await asyncio.sleep(0)
                     if bus.disconnects != disconnects:
                         raise BrokerUnavailable(
                             "the connection to the broker was lost: subscribers may have missed messages",
                             "replay it again",
                         )
-                    # As fast as possible, nothing else would let other tasks run.
-                    await asyncio.sleep(0)
                 repeating.cancel()
     finally:
         if run.status.state != "starting":
@@ -131,24 +133,35 @@ class Run:
                 raise
             await self._change(state="ended")
 
-    async def publish(self, feed: Feed, time: int, message: PastMessage) -> None:
-        """Publish a message; `time` is that of the replay (ms)."""
-        status = self.status
-        subject = self._subjects.get(feed) or subjects.replayed(status.name, feed.public)
-        self._subjects[feed] = subject
-        number = status.messages + 1
-        headers = {"Tickwire-Number": str(number), "Tickwire-Sequence": str(message.sequence)}
+    async def publish(self, feeds: Sequence[Feed], batch: Merged[PastMessage]) -> None:
+        """Publish messages, whose times are those of the replay (ms)."""
+        client, before, done = self._bus.client, self.status, 0
         try:
-            await self._bus.client.publish(subject, message.data, headers=headers)
+            for source, message in zip(batch.sources, batch.items, strict=True):
+                number = before.messages + done + 1
+                headers = {"Tickwire-Number": str(number), "Tickwire-Sequence": str(message.sequence)}
+                subject = self._subject_of(feeds[source])
+                if not client.publish_now(subject, message.data, "", headers):
+                    await client.publish(subject, message.data, headers=headers)
+                done += 1
         except nats.errors.Error as error:
             raise BrokerUnavailable(f"a message cannot be published: {error}", "replay it again") from error
-        self.status = msgspec.structs.replace(
-            status,
-            messages=number,
-            trades=status.trades + message.trades,
-            gaps=status.gaps + message.gaps,
-            position=time if time >= 0 else status.position,
-        )
+        finally:
+            published = batch.items[:done]
+            reached = batch.times[done - 1] if done else AT_ONCE
+            self.status = msgspec.structs.replace(
+                before,
+                messages=before.messages + done,
+                trades=before.trades + sum(each.trades for each in published),
+                gaps=before.gaps + sum(each.gaps for each in published),
+                position=reached if reached != AT_ONCE else before.position,
+            )
+
+    def _subject_of(self, feed: Feed) -> str:
+        subject = self._subjects.get(feed)
+        if subject is None:
+            subject = self._subjects[feed] = subjects.replayed(self.status.name, feed.public)
+        return subject
 
     async def repeat(self, report: Report) -> None:
         """Publish and report the status each second, until cancelled."""
