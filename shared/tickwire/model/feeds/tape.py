@@ -18,7 +18,7 @@ BOOK_VALID_S = 30.0
 """A live book without a message for this long is no longer live."""
 
 
-class Trade(Struct, frozen=True, kw_only=True):
+class Trade(Struct, frozen=True, kw_only=True, gc=False):
     """One trade. `id` is the exchange's (binance: of the aggregate trade); `side` is the taker's."""
 
     id: str | None
