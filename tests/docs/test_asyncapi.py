@@ -20,7 +20,7 @@ from tape.places import TRADES_STREAM, place_of
 from tickwire import errors
 from tickwire.bus import streams
 from tickwire.errors import NotCached
-from tickwire.model import asyncapi, schemas
+from tickwire.model import asyncapi, asyncapi_subjects, schemas
 from tickwire.model.feeds import Feed
 from tickwire.model.messages import Candles, CandlesRequest, Coverage, KeyRequest, encode, error_reply
 from tickwire.model.subjects import Key
@@ -167,6 +167,14 @@ async def test_every_header_of_a_running_pipeline_is_in_the_document(
     assert seen["tape.ohlcv.*.*.*"] == {"Nats-Msg-Id"}
     # Trades were read.
     assert seen["reply"] - occasional == replies - occasional - {"Nats-Expected-Last-Subject-Sequence"}
+
+
+def test_every_request_for_a_reply_in_chunks_may_ask_for_reports_of_work() -> None:
+    """Services report for each of them; a forwarded request has the header beside others."""
+    for each in asyncapi_subjects.ASKED:
+        if any("more" in reply.__struct_fields__ for reply in each.replies):
+            assert each.headers in ("Chunked", "Forwarded"), each.address
+            assert "Tickwire-Working" in asyncapi_subjects.HEADERS[each.headers]
 
 
 def test_every_stream_has_its_subjects_and_republished_ones_in_the_document(document: Any) -> None:

@@ -253,7 +253,13 @@ ASKED: tuple[Asked, ...] = (
     Asked("streamer.list", FeedsRequest, (FeedList,), "Every feed with an interest, in chunks.", "Chunked"),
     Asked("streamer.market", MarketRequest, (MarketReport,), "The kind of a market, and the units of its numbers."),
     Asked("sink.report", SinkRequest, (SinkReport,), "Counts of a sink; each instance answers."),
-    Asked("archive.trades", ArchivedTradesRequest, (ArchivedTrades,), "Trades of a feed as Arrow, a page at a time."),
+    Asked(
+        "archive.trades",
+        ArchivedTradesRequest,
+        (ArchivedTrades,),
+        "Trades of a feed as Arrow, a page at a time.",
+        "Chunked",
+    ),
     Asked(
         "archive.bars",
         ArchivedBarsRequest,
@@ -261,7 +267,9 @@ ASKED: tuple[Asked, ...] = (
         "Candles rebuilt from the trades of days that are certified as complete, in chunks.",
         "Chunked",
     ),
-    Asked("archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks."),
+    Asked(
+        "archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks.", "Chunked"
+    ),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
     Asked(
         "streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", "Chunked", private=True
