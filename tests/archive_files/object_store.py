@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow.fs
 import pytest
 
+from support.forked import Running
 from support.ports import free_port
 from support.processes import Program
-from tickwire.process import children
 
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "tests", "AWS_SECRET_ACCESS_KEY": "secret-of-tests"}
 """The environment of whoever uses it."""
@@ -61,7 +61,7 @@ class ObjectStore(Program):
         """The root of an archive in the bucket."""
         return f"s3://{BUCKET}/of/tests?endpoint_override=127.0.0.1:{self.port}&scheme=http&region=us-east-1"
 
-    async def start(self) -> children.Process:
+    async def start(self) -> Running:
         """Start it on what it has on disk; returns when it answers."""
         process = await super().start()
         async with asyncio.timeout(100):

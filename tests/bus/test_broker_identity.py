@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support.ports import free_port
-from support.processes import environment, running_service
+from support.processes import Service, environment
 from tape.places import TRADES_STREAM
 from tickwire.bus import broker_identity, streams
 from tickwire.bus import embedded as embedded_broker
@@ -90,7 +90,7 @@ async def test_a_service_goes_on_by_itself_on_a_broker_that_was_wiped(tmp_path: 
         url = await old.enter_async_context(embedded_broker.embedded(tmp_path / "one"))
         port = free_port()
         variables = {"TICKWIRE_NATS_URL": url, "TICKWIRE_LEASES_TTL_S": "1", "TICKWIRE_METRICS_PORT": str(port)}
-        async with running_service("fetcher", environment(tmp_path, **variables), log=log) as fetcher:
+        async with Service("fetcher", environment(tmp_path, **variables), log=log) as fetcher:
             await fetcher.says('"event": "serving"')
             assert await ready(port) == {"ready": True}
             before = len(fetcher.log)

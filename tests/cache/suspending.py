@@ -7,10 +7,10 @@ import fcntl
 import signal
 from pathlib import Path
 
-from tickwire.process import children
+from support.forked import Running
 
 
-async def suspend_between_commits(process: children.Process, folder: Path) -> None:
+async def suspend_between_commits(process: Running, folder: Path) -> None:
     """Suspend a process while it holds no partition's lock: a half-done commit has to be waited for by design."""
     async with asyncio.timeout(100):
         while True:

@@ -13,8 +13,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from support.forked import Running
 from support.ports import free_port
-from support.processes import TICKWIRE, environment, running_service, tickwire
+from support.processes import TICKWIRE, Service, environment, tickwire
 from tickwire.bus import embedded, streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.cache import folder_owner as cache_folder
@@ -44,9 +45,9 @@ class Side:
     log: Path
 
     @asynccontextmanager
-    async def cache(self) -> AsyncIterator[children.Process]:
+    async def cache(self) -> AsyncIterator[Running]:
         """A cache process of this broker."""
-        async with running_service("cache", self.env, log=self.log) as cache:
+        async with Service("cache", self.env, log=self.log) as cache:
             yield cache.process
 
     async def refused(self) -> str:
@@ -236,7 +237,7 @@ async def test_a_cache_whose_broker_was_wiped_says_what_to_do_and_goes_on_once_i
         url = await old.enter_async_context(embedded.embedded(tmp_path / "one"))
         env = environment(tmp_path, TICKWIRE_NATS_URL=url, TICKWIRE_METRICS_PORT=str(port))
         log = tmp_path / "cache.log"
-        async with running_service("cache", env, log=log) as cache:
+        async with Service("cache", env, log=log) as cache:
             async with connect(NatsSettings(url=url), name="test") as bus:
                 await Side(bus, env, log).store(0)
             await old.aclose()

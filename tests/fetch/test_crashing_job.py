@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from nats.aio.msg import Msg
 
-from support.processes import SimulatorProcess, environment, running_service, running_simulator
+from support.processes import Service, SimulatorProcess, environment, running_simulator
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService
@@ -89,7 +89,7 @@ async def killed_by_it(
     env: Mapping[str, str], log: Path, exchange: SimulatorProcess, heard: Heard, deaths: int
 ) -> bool:
     """One life of a fetcher: killed as soon as it asks for the deadly page; whether it was."""
-    async with running_service("fetcher", env, log=log) as process:
+    async with Service("fetcher", env, log=log) as process:
         ended = asyncio.ensure_future(heard.all())
         try:
             while not ended.done():
@@ -123,7 +123,7 @@ async def test_a_job_that_ends_its_process_twice_is_parked_while_all_others_comp
         await exchange.fault(DEADLY, "hang")
         await exchange.fault("klines", "delay", seconds=0.1)
         deaths = 0
-        async with asyncio.timeout(120), running_service("cache", env), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(120), Service("cache", env), asyncio.TaskGroup() as group:
             for request in requests:
                 group.create_task(ordered(bus, request))
             while await killed_by_it(env, log, exchange, heard, deaths):
@@ -153,10 +153,10 @@ async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, b
         env = environment(tmp_path / "data", TICKWIRE_NATS_URL=broker, TICKWIRE_CONFIG=str(config))
         await exchange.fault("klines", "delay", seconds=0.1)
         request = wanted("long", "binance", "ETH/USDT", 40)
-        async with asyncio.timeout(120), running_service("cache", env):
+        async with asyncio.timeout(120), Service("cache", env):
             fetched = 0
             for _ in range(3):
-                async with running_service("fetcher", env, log=log) as process:
+                async with Service("fetcher", env, log=log) as process:
                     await ordered(bus, request)
                     while "long" not in heard.last or heard.last["long"].rows_fetched < fetched + 5000:
                         await asyncio.sleep(0.02)
@@ -164,7 +164,7 @@ async def test_a_job_that_gets_on_between_two_deaths_is_not_given_up(bus: Bus, b
                     await process.kill()
             assert not heard.last["long"].ended
             await exchange.clear()
-            async with running_service("fetcher", env, log=log):
+            async with Service("fetcher", env, log=log):
                 await heard.all()
     job = heard.last["long"]
     assert (job.state, job.complete, job.rows_from_cache, job.rows_fetched) == ("done", True, 0, 40 * 1440)
@@ -180,8 +180,8 @@ async def test_a_refresh_goes_on_after_two_deaths_from_the_pages_that_are_durabl
         config, log = tmp_path / "tickwire.toml", tmp_path / "fetcher.log"
         config.write_text(CONFIG.format(gateway=exchange.url))
         env = environment(tmp_path / "data", TICKWIRE_NATS_URL=broker, TICKWIRE_CONFIG=str(config))
-        async with asyncio.timeout(200), running_service("cache", env):
-            async with running_service("fetcher", env, log=log):
+        async with asyncio.timeout(200), Service("cache", env):
+            async with Service("fetcher", env, log=log):
                 await ordered(bus, wanted("first", "binance", "ETH/USDT", 40))
                 await heard.ended["first"].wait()
             await bus.subscribe("md.stored.>", durable.take)
@@ -190,7 +190,7 @@ async def test_a_refresh_goes_on_after_two_deaths_from_the_pages_that_are_durabl
             at = since
             for _ in range(2):
                 await exchange.forget_log()
-                async with running_service("fetcher", env, log=log) as process:
+                async with Service("fetcher", env, log=log) as process:
                     await ordered(bus, refresh)
                     while "again" not in heard.last or not got_beyond(heard.last["again"], at):
                         await asyncio.sleep(0.02)
@@ -201,7 +201,7 @@ async def test_a_refresh_goes_on_after_two_deaths_from_the_pages_that_are_durabl
                 assert covers(durable.ranges, Range(since, at))
             await exchange.clear()
             await exchange.forget_log()
-            async with running_service("fetcher", env, log=log):
+            async with Service("fetcher", env, log=log):
                 await heard.ended["again"].wait()
         assert min(await asked(exchange)) >= at
     assert covers(durable.ranges, Range(since, NOW))

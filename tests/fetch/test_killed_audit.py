@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.hearing import hearing
-from support.processes import environment, running_service, running_simulator
+from support.processes import Service, environment, running_simulator
 from support.serving import serving
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
@@ -81,12 +81,12 @@ async def test_an_audit_of_a_killed_fetcher_is_continued_by_the_next(bus: Bus, b
         rows = [(*row[:5], row[5] + 1.0) if number in WRONG else row for number, row in enumerate(right)]
         await built(bus, rows)
         await exchange.fault("klines", "delay", seconds=0.3, count=None)
-        async with running_service("fetcher", env) as first:
+        async with Service("fetcher", env) as first:
             await ordered(bus, request)
             await heard.first(lambda job: job.difference_count >= 2, timeout_s=100)
             await first.kill()
         await exchange.clear()
-        async with running_service("fetcher", env):
+        async with Service("fetcher", env):
             job = await heard.first(lambda job: job.ended, timeout_s=100)
         assert (job.state, job.complete, job.missing) == ("done", True, [])
         named = [(each.timestamp, each.field, each.cached, each.exchange) for each in job.differences]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from nats.aio.msg import Msg
 
-from support.processes import environment, running_service, running_simulator
+from support.processes import Service, environment, running_simulator
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.errors import NoSuchService
@@ -51,8 +51,8 @@ async def test_a_job_of_a_killed_fetcher_is_finished_by_the_next(bus: Bus, broke
         wanted = FetchRequest(
             exchange="binance", symbol="ETH/USDT", timeframe="1m", since=NOW - 20 * DAY, until=NOW, id="killed"
         )
-        async with asyncio.timeout(100), running_service("cache", env):
-            async with running_service("fetcher", env) as first:
+        async with asyncio.timeout(100), Service("cache", env):
+            async with Service("fetcher", env) as first:
                 while True:
                     try:
                         await bus.request("fetcher.fetch", wanted, FetchAccepted)
@@ -64,7 +64,7 @@ async def test_a_job_of_a_killed_fetcher_is_finished_by_the_next(bus: Bus, broke
             assert not ended.is_set()
             asked_before = len(await exchange.log("klines"))
             await exchange.clear()
-            async with running_service("fetcher", env):
+            async with Service("fetcher", env):
                 await ended.wait()
         asked = len(await exchange.log("klines"))
     job = heard[-1]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 from pathlib import Path
 
 import pytest
 
 from support.processes import SimulatorProcess
-from tickwire.process import children
 
 pytestmark = pytest.mark.actors
 
@@ -24,7 +24,8 @@ async def test_it_tells_its_url_and_ends_at_once_when_told_to(simulator: Simulat
     writer.write(b"GET /api.binance.com/api/v3/time HTTP/1.1\r\nHost: simulator\r\n\r\n")
     while not await simulator.log("/time"):
         continue
-    assert await children.stop(simulator.process, grace_s=60) == 0
+    simulator.process.send_signal(signal.SIGTERM)
+    assert await simulator.process.wait() == 0
     assert await reader.read() == b""
     writer.close()
 

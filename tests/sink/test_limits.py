@@ -12,7 +12,7 @@ import pytest
 from sink.tape_and_database import SINK, START, Writer, assert_equal, locked, sinking, until_written
 from support.influx import InfluxDb, influxdb
 from support.pipeline import CONFIG, Pipeline, pipeline
-from support.processes import SimulatorProcess, running_service, tickwire
+from support.processes import Service, SimulatorProcess, tickwire
 from tape.places import BTC_SUBJECT, TRADES_STREAM
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus
@@ -172,7 +172,7 @@ async def test_a_user_who_may_only_write_is_enough_where_the_database_is_there(
     async with influxdb(tmp_path / "locked", auth=True) as influx:
         await influx.create_writer("feeder", "feed", "tickwire")
         env = locked(broker, influx, tmp_path, "feeder", "feed")
-        async with running_service("sink", env, log=tmp_path / "sink.log"):
+        async with Service("sink", env, log=tmp_path / "sink.log"):
             await until_written(bus)
         await assert_equal(influx, writer.written)
         for database, said, remedy in (

@@ -13,8 +13,9 @@ import pytest
 from msgspec.structs import replace
 
 from support import hostile
+from support.forked import Running
 from support.influx_api import Server, serving
-from support.processes import environment, running_service
+from support.processes import Service, environment
 from tape.places import BTC_SUBJECT, OTHER_SUBJECT, TRADES_STREAM
 from tickwire.bus import embedded as broker
 from tickwire.bus import streams
@@ -22,7 +23,6 @@ from tickwire.bus.connection import Bus, connect
 from tickwire.model import messages
 from tickwire.model.feeds import Trade, Trades
 from tickwire.model.messages import SinkTotals
-from tickwire.process.children import Process
 from tickwire.settings import NatsSettings, SinkSettings
 
 pytestmark = pytest.mark.actors
@@ -43,7 +43,7 @@ def encoded(number: int) -> bytes:
 class Sinking:
     """A sink, its database, and the broker between it and the test."""
 
-    def __init__(self, broker: str, bus: Bus, influx: Server, process: Process) -> None:
+    def __init__(self, broker: str, bus: Bus, influx: Server, process: Running) -> None:
         self.process = process
         self.broker = broker
         self.bus = bus
@@ -101,7 +101,7 @@ async def sinking(
             await bus.jetstream.publish(TOTALS, totals)
         to = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
         env = environment(folder, TICKWIRE_NATS_URL=url, **to)
-        async with running_service("sink", env, log=folder / "sink.log") as sink:
+        async with Service("sink", env, log=folder / "sink.log") as sink:
             yield Sinking(url, bus, influx, sink.process)
             assert lives == (sink.process.returncode is None)
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import aiohttp
 
+from support.forked import Running
 from support.ports import free_port
 from support.processes import Program
-from tickwire.process import children
 
 CONFIG = """
 reporting-disabled = true
@@ -46,7 +46,7 @@ class InfluxDb(Program):
         config.write_text(CONFIG.format(rpc=free_port(), port=port, folder=folder, auth=str(auth).lower()))
         super().__init__(["influxd", "-config", config], folder / "log")
 
-    async def start(self) -> children.Process:
+    async def start(self) -> Running:
         """Start it on what it has on disk; returns when it answers."""
         process = await super().start()
         async with asyncio.timeout(100):

@@ -13,14 +13,14 @@ from pathlib import Path
 
 import nats.errors
 
+from support.forked import Running
 from support.hearing import Heard, listening
-from support.processes import Program, SimulatorProcess, environment, running_service
+from support.processes import Program, Service, SimulatorProcess, environment
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
 from tickwire.model import subjects
 from tickwire.model.messages import FetchAccepted, FetchRequest, Job, Row, Stored
 from tickwire.model.subjects import Key
-from tickwire.process import children
 from tickwire.settings import NatsSettings
 
 CONFIG = """
@@ -60,10 +60,10 @@ class Pipeline:
         """Where the CSV files are."""
         return self.folder / "cache"
 
-    async def start(self, service: str, number: int = 0, *arguments: str, **variables: str) -> children.Process:
+    async def start(self, service: str, number: int = 0, *arguments: str, **variables: str) -> Running:
         """Start one instance of a service; its log is `<service>-<number>.log`."""
         name = f"{service}-{number}"
-        made = running_service(service, self.env | variables, *arguments, log=self.folder / f"{name}.log")
+        made = Service(service, self.env | variables, *arguments, log=self.folder / f"{name}.log")
         self.running[name] = made
         return await made.start()
 

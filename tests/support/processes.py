@@ -6,20 +6,20 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import aiohttp
 
+from support.forked import NO_AUTHORITIES, Running, running
 from tickwire.process import children
 
 TICKWIRE = [sys.executable, "-m", "tickwire.cli.main"]
-# No test reaches a public host, and aiohttp reads this machine's authorities twice at each start (40 ms of CPU).
-NO_AUTHORITIES = {"SSL_CERT_FILE": os.devnull}
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class SimulatorProcess:
     """A running simulator, and its control over HTTP."""
 
     url: str
-    process: children.Process
+    process: Running
     http: aiohttp.ClientSession
 
     async def fault(self, match: str, kind: str, **parameters: Any) -> None:
@@ -79,14 +79,16 @@ class SimulatorProcess:
 @asynccontextmanager
 async def running_simulator(*arguments: str) -> AsyncIterator[SimulatorProcess]:
     """A simulator process on a free port."""
-    argv = [sys.executable, "-m", "tickwire.simulator", "--port", "0", *arguments]
-    async with (
-        children.child(argv, stdout=children.PIPE, env=os.environ | NO_AUTHORITIES) as process,
-        aiohttp.ClientSession() as http,
-    ):
-        assert process.stdout is not None
-        line = await process.stdout.readline()
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(ours)
+        with theirs:
+            simulator = running("simulator", ["--port", "0", *arguments], os.environ | NO_AUTHORITIES, theirs.fileno())
+            process = await stack.enter_async_context(simulator)
+        line = await asyncio.get_running_loop().sock_recv(ours, 1024)
         assert line, "the simulator ended before it listened"
+        http = await stack.enter_async_context(aiohttp.ClientSession())
         yield SimulatorProcess(json.loads(line)["url"], process, http)
 
 
@@ -106,7 +108,7 @@ class Program:
         self, argv: Sequence[str | Path], log: Path | None, env: Mapping[str, str] | None = None, ready: str = ""
     ) -> None:
         self.argv, self.env, self.ready = list(argv), dict(os.environ if env is None else env), ready
-        self.process: children.Process
+        self.process: Running
         self._log = log
         self._stack = AsyncExitStack()
 
@@ -116,13 +118,15 @@ class Program:
         assert self._log is not None
         return self._log.read_text() if self._log.exists() else ""
 
-    async def start(self) -> children.Process:
+    def _child(self, output: int | None) -> AbstractAsyncContextManager[Running]:
+        return children.child(self.argv, env=self.env, stdout=output, stderr=output)
+
+    async def start(self) -> Running:
         """Start it; returns once it is ready."""
         before = len(self.log) if self.ready else 0
         with open(self._log or os.devnull, "ab") as file:
             output = file.fileno() if self._log else None
-            child = children.child(self.argv, env=self.env, stdout=output, stderr=output)
-            self.process = await self._stack.enter_async_context(child)
+            self.process = await self._stack.enter_async_context(self._child(output))
         if self.ready:
             await self.says(self.ready, after=before)
         return self.process
@@ -167,9 +171,16 @@ class Program:
         await self.close()
 
 
-def running_service(name: str, env: Mapping[str, str], *arguments: str, log: Path | None = None) -> Program:
+class Service(Program):
     """One service process, as a container runs it."""
-    return Program([*TICKWIRE, "service", name, *arguments], log, env)
+
+    def __init__(self, name: str, env: Mapping[str, str], *arguments: str, log: Path | None = None) -> None:
+        super().__init__(["service", name, *arguments], log, env)
+        self.name = name
+
+    def _child(self, output: int | None) -> AbstractAsyncContextManager[Running]:
+        outputs = () if output is None else (output, output)
+        return running(self.name, self.argv, self.env, *outputs)
 
 
 @dataclass(frozen=True)
