@@ -14,6 +14,7 @@ from tickwire.streamer.books.orderbook import OrderBook
 from tickwire.streamer.books.out_of_step import OutOfStep
 from tickwire.streamer.books.sequencing import REPEATS
 from tickwire.venues.dialect import Diff
+from tickwire.venues.profile import BookFacts
 
 pytestmark = pytest.mark.pure
 
@@ -98,6 +99,28 @@ def test_a_snapshot_in_parts_continues_without_a_hole_and_has_every_level(levels
     assert sorted(level for part in parts for level in part.bids) == bids
     assert [level for part in parts for level in part.asks] == asks
     assert all(len(part.bids) + len(part.asks) <= PART for part in parts)
+
+
+@given(
+    st.lists(st.tuples(st.booleans(), st.integers(0, 12), st.integers(0, 3)), max_size=60),
+    st.integers(1, 4),
+)
+def test_deltas_remove_the_levels_that_a_venue_of_limited_depth_forgets(
+    changes: list[tuple[bool, int, int]], depth: int
+) -> None:
+    """Whoever applies them alone has the book, also where such a level would come back as one of the best."""
+    facts = BookFacts(deltas=True, sequence=None, depth=depth)
+    book = OrderBook(0, [(99.0, 1.0)], [(101.0, 1.0)], facts=facts)
+    follower: tuple[dict[float, float], dict[float, float]] = ({99.0: 1.0}, {101.0: 1.0})
+    for is_bid, away, amount in changes:
+        level = [(99.0 - away if is_bid else 101.0 + away, float(amount))]
+        change = Diff(timestamp=None, bids=level if is_bid else [], asks=[] if is_bid else level)
+        assert book.apply(change)
+        whole = book.with_dropped(change)
+        for side, levels in zip(follower, (whole.bids, whole.asks), strict=True):
+            side.update(levels)
+    bids, asks = ([each for each in side.items() if each[1]] for side in follower)
+    assert (sorted(bids, reverse=True), sorted(asks)) == book.whole()
 
 
 def test_spot_changes_that_the_snapshot_has_are_dropped() -> None:

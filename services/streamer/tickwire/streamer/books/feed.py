@@ -185,7 +185,7 @@ class BookFeed:
             self._resync.buffer(diff)
             return
         self._numbered = book.sequence
-        self._deltas.add(diff, before, book.sequence, received)
+        self._deltas.add(book.with_dropped(diff), before, book.sequence, received)
         self._present.changed(received)
         self._publisher.notify()
 

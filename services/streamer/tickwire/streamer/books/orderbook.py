@@ -14,6 +14,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Sequence
 
+import msgspec
+
 from tickwire.model.feeds import Level
 from tickwire.streamer.books.checksum import BookChecksum
 from tickwire.streamer.books.out_of_step import OutOfStep
@@ -40,6 +42,7 @@ class OrderBook:
         "_bids",
         "_checksum",
         "_depth",
+        "_dropped",
         "_sequencing",
         "timestamp",
     )
@@ -65,6 +68,7 @@ class OrderBook:
         self._checksum: BookChecksum | None = None
         self._sequencing = Sequencing(facts, sequence)
         self.timestamp = timestamp
+        self._dropped: tuple[list[Level], list[Level]] = ([], [])
         self._cut()
         self._check_crossed()
 
@@ -128,6 +132,16 @@ class OrderBook:
         bids, asks = self._bids, self._asks
         return [bids[price] for price in reversed(self._bid_prices)], [asks[price] for price in self._ask_prices]
 
+    def with_dropped(self, diff: Diff) -> Diff:
+        """The delta that was applied last, with the removal of the levels that it moved out of the venue's depth.
+
+        The venue does not send that: without it, whoever follows the deltas would have these levels for good.
+        """
+        bids, asks = self._dropped
+        if not bids and not asks:
+            return diff
+        return msgspec.structs.replace(diff, bids=diff.bids + bids, asks=diff.asks + asks)
+
     def covers(self, depth: int) -> bool:
         """Whether `top(depth)` is all that the exchange has, not cut short by the end of the snapshot."""
         bids, asks = self._bid_prices, self._ask_prices
@@ -139,10 +153,13 @@ class OrderBook:
         """Drop the levels beyond those that the venue keeps current."""
         if self._depth is None:
             return
+        bids, asks = self._dropped = ([], [])
         while len(self._bid_prices) > self._depth:
-            del self._bids[self._bid_prices.pop(0)]
+            bids.append((price := self._bid_prices.pop(0), 0.0))
+            del self._bids[price]
         while len(self._ask_prices) > self._depth:
-            del self._asks[self._ask_prices.pop()]
+            asks.append((price := self._ask_prices.pop(), 0.0))
+            del self._asks[price]
 
     def _check_crossed(self) -> None:
         if self._bid_prices and self._ask_prices and self._bid_prices[-1] >= self._ask_prices[0]:
