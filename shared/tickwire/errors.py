@@ -86,6 +86,13 @@ class NotArchived(TickwireError):
     status = 404
 
 
+class BookUnknown(TickwireError):
+    """The book at a moment is not known: it was not followed then, or that is in a gap."""
+
+    code = "book_unknown"
+    status = 404
+
+
 class ConfigError(TickwireError):
     """The configuration is invalid or incomplete."""
 

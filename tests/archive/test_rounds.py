@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.archive.rounds import Position, Round, TapeEntry, feed_of_subject
+from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.errors import BadRequest
 from tickwire.model import messages
-from tickwire.model.feeds import Feed, Trade, Trades
+from tickwire.model.feeds import Trade, Trades
 
 pytestmark = pytest.mark.pure
 
@@ -175,6 +176,6 @@ def test_messages_that_cannot_be_read_end_a_round_as_rows_do() -> None:
 
 @pytest.mark.parametrize("wrong", ["tape.trade.binance.BTC-USDT", "md.trade.0.binance.BTC-USDT", "tape.trade.0.b"])
 def test_a_subject_that_is_not_one_of_a_partition_is_refused(wrong: str) -> None:
-    assert feed_of_subject(subject("BTC/USDT")) == Feed("trade", "binance", "BTC/USDT")
+    assert feed_of_subject(subject("BTC/USDT")) == ArchivedFeed("trade", "binance", "BTC/USDT")
     with pytest.raises(BadRequest):
         feed_of_subject(wrong)

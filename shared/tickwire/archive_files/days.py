@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
+from msgspec import UNSET
 
 from tickwire.archive_files import certificate, removal
 from tickwire.archive_files.certificate import Neighbours, Watched
@@ -27,7 +28,7 @@ from tickwire.archive_files.layout import (
 )
 from tickwire.archive_files.reading import DayFile, DayListing, day_batches, file_batches, list_day
 from tickwire.archive_files.root import Absent, Root, read, write
-from tickwire.archive_files.schema import ROW_GROUP, WRITING, schema_of, with_meta
+from tickwire.archive_files.schema import ROW_GROUP, schema_of, with_meta, writing_of
 from tickwire.archive_files.totals import DayTotals
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model import messages
@@ -116,6 +117,7 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched) -> FileMeta:
         watched=found.beyond,
         until=found.until,
         gaps=found.whole_gaps,
+        update=metas[-1].update if metas else UNSET,
     )
 
 
@@ -152,7 +154,7 @@ def _write_data(
     schema = with_meta(schema_of(day.kind), meta)
     with root.writing(day.data, commit_check) as file:
         hashed = _Hashed(file)
-        with pq.ParquetWriter(hashed, schema, **WRITING) as writer:
+        with pq.ParquetWriter(hashed, schema, **writing_of(day.kind)) as writer:
             for rows in _row_groups(root, files, schema):
                 writer.write_table(rows, row_group_size=ROW_GROUP)
                 totals.add(rows)

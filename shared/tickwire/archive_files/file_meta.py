@@ -8,7 +8,7 @@ from tickwire.archive_files.layout import FeedDay, Sequences
 from tickwire.model.messages.archive import ArchivedGap, Date
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Exchange, Symbol
-from tickwire.model.times import Time
+from tickwire.model.times import Sequence, Time
 
 VERSION = 1
 """Of the columns and of this metadata. A reader refuses a higher one."""
@@ -40,7 +40,8 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     of any day; in a day's file, the ranges in which the feed was followed, from the begin of the day, perhaps beyond
     its end. `until` (ms) is the last time before which every row was on the tape, of any day; null if there was none
     since the feed's first message. `gaps`: rows that are missing, which may reach into other days; without `since` it
-    begins where the file before ends.
+    begins where the file before ends. `update`: of book deltas, the exchange's number of the last update of the book
+    at the file's end; null if the book is not known there.
     """
 
     version: int = VERSION
@@ -54,6 +55,7 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     watched: list[Range] = field(default_factory=list)
     until: Time | None = None
     gaps: list[ArchivedGap] = field(default_factory=list)
+    update: Sequence | UnsetType | None = UNSET
 
     @staticmethod
     def of(day: FeedDay, **fields: object) -> FileMeta:

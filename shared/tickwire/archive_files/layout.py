@@ -67,9 +67,14 @@ class ArchivedFeed(NamedTuple):
     @property
     def folder(self) -> str:
         """The folder of its days. Raises BadRequest."""
-        if not self.kind.isalpha() or not self.kind.isascii() or len(self.kind) > LONGEST_KIND:
+        if not self.kind.replace("_", "").isalpha() or not self.kind.isascii() or len(self.kind) > LONGEST_KIND:
             raise BadRequest(f"{self.kind[:40]!r} is not a kind", "such as trade")
         return f"{self.kind}/exchange={exchange_name(self.exchange)}/symbol={symbol_folder(self.symbol)}"
+
+    @property
+    def public(self) -> str:
+        """The subject of its messages. Raises BadRequest."""
+        return f"md.{self.kind}.{exchange_name(self.exchange)}.{token(self.symbol)}"
 
     def on(self, day: date) -> FeedDay:
         """A day of the feed."""

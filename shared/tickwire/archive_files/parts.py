@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -18,12 +19,13 @@ from tickwire.archive_files.certificate import gap_times
 from tickwire.archive_files.file_meta import FileMeta, Unit
 from tickwire.archive_files.layout import DAY_MS, ArchivedFeed, FeedDay, Sequences, date_of
 from tickwire.archive_files.root import Root
-from tickwire.archive_files.schema import ROW_GROUP, TRADES, WRITING, with_meta
+from tickwire.archive_files.schema import ROW_GROUP, TRADES, with_meta, writing_of
 from tickwire.model.feeds.tape import Gap, Trades
 from tickwire.model.messages.archive import ArchivedGap
 from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS
 
+UNREADABLE = "a message of the tape cannot be read"
 EXPIRED = "messages expired on the tape before the archive read them"
 CLOCKS_MS = 60_000
 """How much later than the clock here an exchange's may be."""
@@ -110,11 +112,15 @@ class PartRows:
         found = self._feeds.get((exchange, symbol))
         return found.until if found else None
 
-    def append(self, message: Trades, sequence: int, prev: int | None) -> None:
+    def append(self, message: Trades, sequence: int, prev: int | None, lost: str = "") -> int | None:
         """Add a message; `prev` is the sequence of the feed's message before it, 0 if there is none, None if unknown.
 
-        Messages come in the order of their sequences.
+        Messages come in the order of their sequences. `lost` says why messages between the one before and this one are
+        missing, if there are such. Returns the time (ms) before which every row is there or in a gap, if this message
+        declares one.
         """
+        if lost:
+            message = msgspec.structs.replace(message, gap=missing_before(message, lost))
         unit = Unit(message.multiplier, message.inverse)
         feed = self._feeds.get((message.exchange, message.symbol))
         if feed is None:
@@ -138,6 +144,12 @@ class PartRows:
         if message.until is not None:
             feed.since = message.until if feed.since is None else feed.since
             feed.until = max(message.until, feed.until or 0)
+        return message.until
+
+    def unreadable(self, feed: ArchivedFeed, received: int) -> Trades:
+        """What stands for a message that cannot be read, stored at a time (ms): a gap."""
+        gap = Gap(since=None, until=None, reason=UNREADABLE)
+        return Trades(exchange=feed.exchange, symbol=feed.symbol, trades=[], received=received, gap=gap)
 
     def _begun(self, message: Trades, unit: Unit, prev: int | None) -> _FeedRows:
         """The rows of a feed that has none yet in this round."""
@@ -188,7 +200,7 @@ class PartRows:
 def write_part(root: Root, part: Part) -> None:
     """Write a part, whole and durable; one of the same name is replaced. Raises StorageError."""
     schema = with_meta(part.rows.schema, part.meta)
-    with root.writing(part.path) as file, pq.ParquetWriter(file, schema, **WRITING) as writer:
+    with root.writing(part.path) as file, pq.ParquetWriter(file, schema, **writing_of(part.day.kind)) as writer:
         writer.write_table(part.rows.cast(schema), row_group_size=ROW_GROUP)
 
 

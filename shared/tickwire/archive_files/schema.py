@@ -27,25 +27,35 @@ TRADES = pa.schema(
 )
 """A row for each trade: the exchange's time, that of receipt, the taker's side; `sequence` is of the tape's message."""
 
-_SCHEMAS = {"trade": TRADES}
+BOOK_DELTAS = pa.schema(
+    [
+        pa.field("timestamp", _MS, nullable=False),
+        pa.field("received", _MS, nullable=False),
+        pa.field("side", _WORD),
+        pa.field("price", pa.float64(), nullable=False),
+        pa.field("amount", pa.float64(), nullable=False),
+        pa.field("is_snapshot", pa.bool_(), nullable=False),
+        pa.field("update", pa.int64(), nullable=False),
+        pa.field("sequence", pa.int64(), nullable=False),
+    ]
+)
+"""A row for each level that changed: its new amount, 0 if it was removed. The levels of a snapshot begin a new book;
+one without levels is a row without `side`. `update` is the exchange's number."""
+
+_SCHEMAS = {"trade": TRADES, "book_delta": BOOK_DELTAS}
 
 ROW_GROUP = 131_072
 """Most rows of a row group: what a writer and a reader have in memory."""
 
-WRITING: dict[str, Any] = {
-    "compression": "zstd",
-    "compression_level": 3,
-    "use_dictionary": ["side", "source", "price", "amount"],
-    "column_encoding": {
-        "timestamp": "DELTA_BINARY_PACKED",
-        "received": "DELTA_BINARY_PACKED",
-        "sequence": "DELTA_BINARY_PACKED",
-        "id": "DELTA_BYTE_ARRAY",
-    },
-    "write_page_checksum": True,
-    "coerce_timestamps": "ms",
+_DICTIONARIES = ("side", "source", "price", "amount")
+_ENCODINGS = {
+    "timestamp": "DELTA_BINARY_PACKED",
+    "received": "DELTA_BINARY_PACKED",
+    "update": "DELTA_BINARY_PACKED",
+    "sequence": "DELTA_BINARY_PACKED",
+    "id": "DELTA_BYTE_ARRAY",
 }
-"""Options of `pyarrow.parquet.ParquetWriter`."""
+"""Of columns, by name."""
 
 
 def schema_of(kind: str) -> Any:
@@ -53,6 +63,19 @@ def schema_of(kind: str) -> Any:
     if kind not in _SCHEMAS:
         raise BadRequest(f"{kind!r} is not archived", f"the archive has {', '.join(_SCHEMAS)}")
     return _SCHEMAS[kind]
+
+
+def writing_of(kind: str) -> dict[str, Any]:
+    """Options of `pyarrow.parquet.ParquetWriter` for the files of a kind. Raises BadRequest if it is not archived."""
+    names = schema_of(kind).names
+    return {
+        "compression": "zstd",
+        "compression_level": 3,
+        "use_dictionary": [name for name in names if name in _DICTIONARIES],
+        "column_encoding": {name: _ENCODINGS[name] for name in names if name in _ENCODINGS},
+        "write_page_checksum": True,
+        "coerce_timestamps": "ms",
+    }
 
 
 def with_meta(schema: Any, meta: FileMeta) -> Any:

@@ -24,7 +24,9 @@ class DayTotals:
         self.first: EndRow | None = None
         self.last: EndRow | None = None
         self._since = day.span.since
-        self._factors = unit.quote_factors()
+        # The amounts of a book's levels have no sum.
+        self._has_sums = day.kind == "trade"
+        self._factors = unit.quote_factors() if self._has_sums else None
         self._hours = [(0, 0.0, 0.0)] * HOURS
 
     def add(self, table: Any) -> None:
@@ -32,14 +34,18 @@ class DayTotals:
         if not table.num_rows:
             return
         self.rows += table.num_rows
-        self.rest += pc.sum(pc.equal(table["source"].cast(pa.string()), "rest")).as_py() or 0
+        if "source" in table.column_names:
+            self.rest += pc.sum(pc.equal(table["source"].cast(pa.string()), "rest")).as_py() or 0
         self.first = self.first or _end_row(table, 0)
         self.last = _end_row(table, table.num_rows - 1)
-        hours = pc.divide(pc.subtract(table["timestamp"].cast(pa.int64()), self._since), HOUR_MS)
+        # Rows of a book may be of shortly before the day.
+        since_begin = pc.max_element_wise(pc.subtract(table["timestamp"].cast(pa.int64()), self._since), 0)
+        hours = pc.divide(since_begin, HOUR_MS)
+        amounts = table["amount"] if self._has_sums else pc.multiply(table["amount"], 0.0)
         factor, by_price = self._factors or (0.0, False)
-        quote = pc.multiply(table["amount"], factor)
+        quote = pc.multiply(amounts, factor)
         quote = pc.multiply(quote, table["price"]) if by_price else quote
-        sums = pa.table({"hour": hours, "amount": table["amount"], "quote": quote})
+        sums = pa.table({"hour": hours, "amount": amounts, "quote": quote})
         # In one thread: several add up floats in an order that differs from time to time.
         sums = sums.group_by("hour", use_threads=False)
         for each in sums.aggregate([("amount", "count"), ("amount", "sum"), ("quote", "sum")]).to_pylist():
@@ -62,4 +68,5 @@ class DayTotals:
 
 def _end_row(table: Any, index: int) -> EndRow:
     timestamp = table["timestamp"][index].value
-    return EndRow(timestamp=timestamp, id=table["id"][index].as_py())
+    id_ = table["id"][index].as_py() if "id" in table.column_names else str(table["update"][index].as_py())
+    return EndRow(timestamp=timestamp, id=id_)

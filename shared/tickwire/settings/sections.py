@@ -11,6 +11,7 @@ from tickwire.model import broker_urls
 from tickwire.redaction import hide
 
 Level = Literal["debug", "info", "warning", "error"]
+ArchivedKind = Literal["trade", "book_delta"]
 
 
 def _hidden(secret: SecretStr) -> SecretStr:
@@ -184,21 +185,22 @@ class SinkSettings(_Section):
 class ArchiveSettings(_Section):
     """Archiving the tape in Parquet files below `root`: a folder, or an object store such as "s3://bucket/prefix".
 
-    `up` runs an archive when there is a root. A part of an open day is written when `part_rows` rows of a partition of
-    the tape wait, or after `part_minutes`. A day is certified when its feed is declared complete beyond the day's end,
-    or else `certify_after_s` after it.
+    `up` runs an archive when there is a root. `kinds` are archived: trades, and the deltas of those books whose deltas
+    are subscribed to, such as by `tickwire start book … --deltas`. A part of an open day is written when `part_rows`
+    rows of a partition of the tape wait, or after `part_minutes`, or a third of the time for which the tape keeps them.
+    A day is certified when its feed is declared complete beyond the day's end, or else `certify_after_s` after it.
 
     Of a kind, certified days older than `keep_days` days before the newest one are removed, and the oldest ones while
     all files of the kind have more than `keep_bytes` bytes; without either, nothing is.
     """
 
     root: str | None = None
-    kinds: list[Literal["trade"]] = Field(default=["trade"], min_length=1)
+    kinds: list[ArchivedKind] = Field(default=["trade", "book_delta"], min_length=1)
     part_rows: int = Field(default=100_000, ge=1, le=10_000_000)
     part_minutes: float = Field(default=10.0, gt=0, le=1440)
     certify_after_s: float = Field(default=3600.0, ge=0)
-    keep_days: dict[Literal["trade"], Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
-    keep_bytes: dict[Literal["trade"], Annotated[int, Field(ge=1 << 20)]] = Field(default_factory=dict)
+    keep_days: dict[ArchivedKind, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    keep_bytes: dict[ArchivedKind, Annotated[int, Field(ge=1 << 20)]] = Field(default_factory=dict)
 
     @field_validator("root")
     @classmethod

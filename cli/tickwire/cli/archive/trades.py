@@ -101,10 +101,10 @@ async def write_lines(tables: AsyncGenerator[Any, None], file: TextIO, form: Tra
 async def _write_parquet(tables: AsyncGenerator[Any, None], output: Path) -> int:
     import pyarrow.parquet as pq
 
-    from tickwire.archive_files.schema import TRADES, WRITING
+    from tickwire.archive_files.schema import TRADES, writing_of
 
     count = 0
-    with replacing(output) as temporary, pq.ParquetWriter(temporary, TRADES, **WRITING) as writer:
+    with replacing(output) as temporary, pq.ParquetWriter(temporary, TRADES, **writing_of("trade")) as writer:
         async for table in tables:
             writer.write_table(table)
             count += table.num_rows

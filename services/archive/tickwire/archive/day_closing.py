@@ -3,7 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, each time that a day is certified |
-| `$JS.API.STREAM.MSG.GET.TRADES-<p>` | requests | after a takeover: up to when a feed was declared complete |
+| `$JS.API.STREAM.MSG.GET.<stream>` | requests | after a takeover: up to when a feed was declared complete |
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import nats.errors
 
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.open_days import OpenDays
+from tickwire.archive.rounds import declared_by
 from tickwire.archive.storage import Storage
 from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive_files import days as day_files
-from tickwire.archive_files.layout import FeedDay
+from tickwire.archive_files.layout import ArchivedFeed, FeedDay
 from tickwire.bus.connection import Bus
 from tickwire.errors import BadRequest, StorageError
-from tickwire.model import messages, subjects
-from tickwire.model.feeds import Feed, Trades
+from tickwire.model import subjects
 from tickwire.model.messages.archive import Certificate
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
@@ -71,7 +71,7 @@ class DayClosing:
                 # What is declared since the takeover proves days that are only known now.
                 self.days.declared(each.feed, known)
             elif each.pending or each.unproven:
-                until = await self._declared(Feed("trade", each.feed.exchange, each.feed.symbol), done)
+                until = await self._declared(each.feed, done)
                 self.days.declared(each.feed, until)
         return True
 
@@ -99,18 +99,15 @@ class DayClosing:
                 await self._announce(day, made)
         return closed
 
-    async def _declared(self, feed: Feed, done: int) -> int:
+    async def _declared(self, feed: ArchivedFeed, done: int) -> int:
         """Up to when (ms) the messages up to `done` declare a feed complete; 0 if that is not known."""
-        place = (await layout_of(self._bus)).place_of(feed)
+        place = (await layout_of(self._bus)).place(feed.public)
         message = await last_message(self._bus, *place)
         for _ in itertools.repeat(None, READ_BACK):
             if message is None or message.seq is None:
                 break
             if message.seq <= done:
-                try:
-                    until = messages.decode(message.data or b"", Trades).until
-                except BadRequest:
-                    until = None
+                until = declared_by(feed.kind, message.data or b"")
                 if until is not None:
                     return until
             previous = previous_of(message.headers)

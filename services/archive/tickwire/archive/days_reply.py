@@ -52,7 +52,7 @@ def archived_dates(root: Root, feed: ArchivedFeed) -> list[date]:
 
 def _not_archived(root: Root, feed: ArchivedFeed) -> NotArchived:
     like = markets_like(
-        feed.exchange, feed.symbol, [(each.exchange, each.symbol) for each in feeds_of(root) if each.kind == feed.kind]
+        feed.exchange, feed.symbol, [(each.exchange, each.symbol) for each in feeds_of(root, feed.kind)]
     )
     remedy = f"archived are {like}" if like else "nothing is archived yet; days appear once trades come"
     return NotArchived(f"{feed} is not archived", remedy)

@@ -21,7 +21,7 @@ import nats.errors
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.open_days import OpenDays
 from tickwire.archive.storage import Storage
-from tickwire.archive.stream_feeds import KIND, StreamFeeds
+from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive_files import days as day_files
 from tickwire.archive_files.layout import FeedDay, date_of
 from tickwire.archive_files.removal import remove_day, removed_of
@@ -54,7 +54,7 @@ class Removing:
     def __init__(
         self, bus: Bus, feeds: StreamFeeds, storage: Storage, settings: ArchiveSettings, metrics: ArchiveMetrics
     ) -> None:
-        self._limits = Limits(settings.keep_days.get(KIND), settings.keep_bytes.get(KIND))
+        self._limits = Limits(settings.keep_days.get(feeds.kind), settings.keep_bytes.get(feeds.kind))
         self._bus = bus
         self._feeds = feeds
         self._storage = storage
@@ -120,7 +120,7 @@ class Removing:
 
 def planned(feeds: StreamFeeds, limits: Limits, now: int) -> list[StoredDay]:
     """The days of these feeds to remove at `now` (ms), oldest first. Raises StorageError."""
-    stored = stored_days(feeds.root.sizes(KIND))
+    stored = stored_days(feeds.root.sizes(feeds.kind))
     chosen = {each.day for each in to_remove(stored, limits, date_of(now))}
     return [
         each

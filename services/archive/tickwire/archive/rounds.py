@@ -9,21 +9,29 @@ unread, messages are missing; if it is older than all that was ever read of the 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import msgspec
 
-from tickwire.archive_files.parts import EXPIRED, PartRows, missing_before
+from tickwire.archive_files.book_chain import declared_until
+from tickwire.archive_files.book_parts import BookPartRows
+from tickwire.archive_files.layout import ArchivedFeed
+from tickwire.archive_files.parts import EXPIRED, UNREADABLE, PartRows
 from tickwire.errors import BadRequest
 from tickwire.model import messages
-from tickwire.model.feeds import Feed, Gap, Trades
-from tickwire.model.feeds.names import feed_of
+from tickwire.model.feeds import BookDeltas, Trades
+from tickwire.model.feeds.layout import PARTITIONED
+from tickwire.model.subjects import exchange_name, symbol_of
 
 MOST_HOLES = 100
 """Older ones are forgotten. One more comes each time that the archive was stopped for longer than the tape keeps."""
 EXCERPT = 100
 """Bytes of a message that cannot be read that are kept, for the log."""
-UNREADABLE = "a message of the tape cannot be read"
 HANDOVER = "tape.handover."
 """Before the subjects of messages of owners of a partition, which are of no feed."""
+
+
+M = TypeVar("M", Trades, BookDeltas)
 
 
 class TapeEntry(msgspec.Struct, frozen=True):
@@ -64,19 +72,21 @@ class Round:
     """A round in the making, after `position`.
 
     `most` rows, or messages that cannot be read, end it. With `end` it is written again: it has the messages up to
-    `end`, whatever they are.
+    `end`, whatever they are. `parts` take the rows: of trades, unless they are given.
     """
 
-    def __init__(self, position: Position, most: int, end: int | None = None) -> None:
+    def __init__(
+        self, position: Position, most: int, end: int | None = None, parts: PartRows | BookPartRows | None = None
+    ) -> None:
         self.done = position.done
         self.last = position.done
         """The last message taken; `done` before the first."""
         self.end = end
         self.begin = position.begin
         self.holes = list(position.holes)
-        self.parts = PartRows(position.generation, position.done)
-        self.until: dict[Feed, int] = {}
-        """For each feed that declared it: every trade before (ms) is in this round, in an earlier one, or in a gap."""
+        self.parts = parts or PartRows(position.generation, position.done)
+        self.until: dict[ArchivedFeed, int] = {}
+        """For each feed that declared it: every row before (ms) is in this round, in an earlier one, or in a gap."""
         self.unreadable: list[Unreadable] = []
         self._most = most
         self._seen: dict[str, int] = {}
@@ -112,12 +122,10 @@ class Round:
         except BadRequest as error:
             self._note_unreadable(entry, error)
             return True
-        message = self._decoded(entry, feed)
-        if before is not None and entry.previous is not None and entry.previous != before:
-            message = msgspec.structs.replace(message, gap=missing_before(message, EXPIRED))
-        self.parts.append(message, entry.sequence, self._followed(entry.previous))
-        if message.until is not None:
-            self.until[feed] = max(message.until, self.until.get(feed, 0))
+        lost = EXPIRED if before is not None and entry.previous is not None and entry.previous != before else ""
+        until = self._append(entry, feed, lost)
+        if until is not None:
+            self.until[feed] = max(until, self.until.get(feed, 0))
         return True
 
     def skip_to_end(self) -> None:
@@ -143,22 +151,44 @@ class Round:
     def _note_unreadable(self, entry: TapeEntry, error: BadRequest) -> None:
         self.unreadable.append(Unreadable(msgspec.structs.replace(entry, data=entry.data[:EXCERPT]), error))
 
-    def _decoded(self, entry: TapeEntry, feed: Feed) -> Trades:
-        """The message; one that cannot be read is a gap."""
+    def _append(self, entry: TapeEntry, feed: ArchivedFeed, lost: str) -> int | None:
+        """Add a message to the parts; one that cannot be read is a gap."""
+        followed = self._followed(entry.previous)
+        # Each kind of parts with its kind of message.
+        if isinstance(self.parts, PartRows):
+            trades = self._decoded(entry, feed, Trades) or self.parts.unreadable(feed, entry.stored)
+            return self.parts.append(trades, entry.sequence, followed, lost)
+        deltas = self._decoded(entry, feed, BookDeltas)
+        if deltas is None:
+            deltas, lost = self.parts.unreadable(feed, entry.stored), lost or UNREADABLE
+        return self.parts.append(deltas, entry.sequence, followed, lost)
+
+    def _decoded(self, entry: TapeEntry, feed: ArchivedFeed, kind: type[M]) -> M | None:
+        """The message; None, which is noted, if it cannot be read."""
         try:
-            message = messages.decode(entry.data, Trades)
-            if message.feed != feed:
-                raise BadRequest(f"trades of {message.feed} on the subject of {feed}", "see docs/asyncapi.json")
+            message = messages.decode(entry.data, kind)
+            if (message.exchange, message.symbol) != feed[1:]:
+                said = f"{message.exchange} {message.symbol}"
+                raise BadRequest(f"a message of {said} on the subject of {feed}", "see docs/asyncapi.json")
         except BadRequest as error:
             self._note_unreadable(entry, error)
-            gap = Gap(since=None, until=None, reason=UNREADABLE)
-            return Trades(exchange=feed.exchange, symbol=feed.symbol, trades=[], received=entry.stored, gap=gap)
+            return None
         return message
 
 
-def feed_of_subject(subject: str) -> Feed:
-    """The feed of `tape.trade.<p>.<exchange>.<token>`. Raises BadRequest."""
+def declared_by(kind: str, data: bytes) -> int | None:
+    """The time (ms) before which every row is on the tape, as a message of a kind declares; None if it does not."""
+    try:
+        if kind == "trade":
+            return messages.decode(data, Trades).until
+        return declared_until(messages.decode(data, BookDeltas))
+    except BadRequest:
+        return None
+
+
+def feed_of_subject(subject: str) -> ArchivedFeed:
+    """The feed of `tape.<kind>.<p>.<exchange>.<token>`. Raises BadRequest."""
     parts = subject.split(".")
-    if len(parts) != 5 or parts[0] != "tape" or not parts[2].isdecimal():
+    if len(parts) != 5 or parts[0] != "tape" or parts[1] not in PARTITIONED or not parts[2].isdecimal():
         raise BadRequest(f"{subject[:80]!r} is not a subject of the tape", "see docs/asyncapi.json")
-    return feed_of(".".join([parts[1], *parts[3:]]))
+    return ArchivedFeed(parts[1], exchange_name(parts[3]), symbol_of(parts[4]))

@@ -5,6 +5,7 @@
 | `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks: the days of a feed, from the files |
 | `archive.trades`, `archive.bars` | answers | see reads.py |
 | `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
+| `tape.book_delta.<p>.<exchange>.<token>` (streams BOOK_DELTAS-<p>) | reads | see stream_archive.py |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | how far each stream is archived, see checkpoint.py |
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate, see day_closing.py |
 | `$KV.LEASES.archive.>` | leases | the owner of each stream |
@@ -32,6 +33,7 @@ from tickwire.bus.leases import Leases, open_leases
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.bus.stream_depth import StreamDepth
 from tickwire.errors import ConfigError, StorageError
+from tickwire.model.feeds.layout import PARTITIONED
 from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import DaysRequest
 from tickwire.observe import logs
@@ -54,7 +56,11 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
     root = open_root(settings.archive.root)
     await streams.declare_archive(bus.jetstream, settings.nats.replicas)
     partitions = (await layout_of(bus)).partitions
-    names = [f"{streams.TRADES}-{number}" for number in range(partitions)]
+    names = [
+        f"{PARTITIONED[kind]}-{number}"
+        for kind in dict.fromkeys(settings.archive.kinds)
+        for number in range(partitions)
+    ]
     archive = Archive(bus, root, names, settings.archive, ArchiveMetrics(metrics.registry))
     async with (
         broker_unchanged(bus, streams.names_of_archive(), metrics),

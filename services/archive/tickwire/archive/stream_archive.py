@@ -3,6 +3,7 @@
 | subject | direction | what |
 |---|---|---|
 | `tape.trade.<p>.<exchange>.<token>` (stream TRADES-<p>) | reads | Trades, from the checkpoint on |
+| `tape.book_delta.<p>.<exchange>.<token>` (stream BOOK_DELTAS-<p>) | reads | BookDeltas, from the checkpoint on |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | see checkpoint.py |
 | `md.archived.<kind>.<exchange>.<token>` | publishes | Certificate of each day, see day_closing.py and removing.py |
 
@@ -18,22 +19,25 @@ import time
 from functools import partial
 
 import nats.errors
+from nats.js.api import StreamInfo
 
 from tickwire.archive.checkpoint import Archived, Checkpoint, take_over
 from tickwire.archive.day_closing import DayClosing
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.removing import Removing
-from tickwire.archive.rounds import Round, TapeEntry
+from tickwire.archive.rounds import Position, Round, TapeEntry
 from tickwire.archive.storage import Storage
 from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive.tape_queue import TapeQueue, reading
-from tickwire.archive_files.layout import ArchivedFeed
-from tickwire.archive_files.parts import Part, write_part
+from tickwire.archive_files.book_parts import BookPartRows
+from tickwire.archive_files.book_rows import book_before
+from tickwire.archive_files.parts import Part, PartRows, write_part
 from tickwire.archive_files.root import Root
 from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease
 from tickwire.bus.requests import until_answered
 from tickwire.errors import BrokerUnavailable, Fenced, StorageError
+from tickwire.model.feeds.layout import kind_of_stream
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.settings import ArchiveSettings
@@ -99,10 +103,20 @@ class StreamArchive:
             self.owning.clear()
             self.released.set()
 
-    async def _first_sequence(self) -> int:
-        """The sequence of the oldest message of the stream; of the next one if it is empty. Waits for the broker."""
+    async def _info(self) -> StreamInfo:
+        """The stream's settings and state. Waits for the broker."""
         read = partial(self._bus.jetstream.stream_info, self.stream)
-        return (await until_answered(read, f"stream {self.stream}")).state.first_seq
+        return await until_answered(read, f"stream {self.stream}")
+
+    def _seconds(self, info: StreamInfo) -> float:
+        """How long a round lasts: a successor must find its messages on the tape."""
+        seconds = self._settings.part_minutes * 60
+        return min(seconds, info.config.max_age / 3) if info.config.max_age else seconds
+
+    def _part_rows(self, position: Position) -> PartRows | BookPartRows:
+        if kind_of_stream(self.stream) == "trade":
+            return PartRows(position.generation, position.done)
+        return BookPartRows(position.generation, position.done, partial(book_before, self._root))
 
     async def _archive(
         self, lease: Lease, checkpoint: Checkpoint, queue: TapeQueue, closing: DayClosing, removing: Removing
@@ -125,20 +139,20 @@ class StreamArchive:
         self, checkpoint: Checkpoint, queue: TapeQueue, lease: Lease, closing: DayClosing, end: int | None = None
     ) -> None:
         """Take the messages of a round, and write it. A round that was begun by another owner ends at `end`."""
-        round_ = Round(checkpoint.position, self._settings.part_rows, end)
-        if end is None or await self._first_sequence() <= end:
-            await self._fill(round_, queue, lease)
+        round_ = Round(checkpoint.position, self._settings.part_rows, end, self._part_rows(checkpoint.position))
+        info = await self._info()
+        if end is None or info.state.first_seq <= end:
+            await self._fill(round_, queue, lease, self._seconds(info))
         else:
             round_.skip_to_end()
         if round_.end is None or round_.is_full:
             await self._write(round_, checkpoint, lease, closing)
 
-    async def _fill(self, round_: Round, queue: TapeQueue, lease: Lease) -> None:
-        """Take messages until the round is complete, `part_minutes` have passed, or the lease is to be given up."""
+    async def _fill(self, round_: Round, queue: TapeQueue, lease: Lease, seconds: float) -> None:
+        """Take messages until the round is complete, `seconds` have passed, or the lease is to be given up."""
         assert self._storage is not None
         # A round that was begun has no other end than its own.
-        minutes = self._settings.part_minutes if round_.end is None else math.inf
-        deadline = time.monotonic() + minutes * 60
+        deadline = time.monotonic() + (seconds if round_.end is None else math.inf)
         while not lease.stop.is_set():
             queue.received.clear()
             if batch := queue.batch():
@@ -150,8 +164,8 @@ class StreamArchive:
                 continue
             if round_.is_full or time.monotonic() >= deadline:
                 return
-            seconds = None if round_.end is not None else deadline - time.monotonic()
-            await _first_of(seconds, queue.received, lease.stop)
+            left_s = None if round_.end is not None else deadline - time.monotonic()
+            await _first_of(left_s, queue.received, lease.stop)
 
     async def _write(self, round_: Round, checkpoint: Checkpoint, lease: Lease, closing: DayClosing) -> None:
         storage, again = self._storage, round_.end is not None
@@ -160,7 +174,8 @@ class StreamArchive:
             self._bus.undecodable.skip(each.entry.subject, each.entry.data, each.error, sequence=each.entry.sequence)
         if round_.last == round_.done:
             return
-        parts = await storage.run(lambda: list(round_.parts.parts(round_.last)))
+        # Those of books begin with what the files before end with.
+        parts = await storage.retry(lease.stop, lambda: list(round_.parts.parts(round_.last)))
         if parts and not again:
             await checkpoint.announce(round_.last)
         for part in parts:
@@ -174,7 +189,7 @@ class StreamArchive:
         for part in parts:
             closing.days.written(part.day)
         for feed, until in round_.until.items():
-            closing.days.declared(ArchivedFeed(feed.kind, feed.exchange, feed.symbol), until)
+            closing.days.declared(feed, until)
 
 
 def _taken(round_: Round, batch: list[TapeEntry]) -> list[TapeEntry]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from tickwire.archive.checkpoint import Archived
 from tickwire.archive_files import days
@@ -11,12 +11,12 @@ from tickwire.archive_files.layout import CERTIFICATE, ArchivedFeed, feed_of_fol
 from tickwire.archive_files.reading import list_day
 from tickwire.archive_files.root import Root
 from tickwire.errors import BadRequest, StorageError
+from tickwire.model.feeds.layout import kind_of_stream
 from tickwire.model.subjects import tape_partition_of
 from tickwire.observe import logs
 
 log = logs.get(__name__)
 
-KIND: Final = "trade"
 OPEN_DAYS = 40
 """Days with files of each feed, the newest ones, that may have been left open."""
 COVERED_DAYS = 3
@@ -45,6 +45,7 @@ class StreamFeeds:
     def __init__(self, root: Root, stream: str, partitions: int) -> None:
         self.root = root
         self.stream = stream
+        self.kind = kind_of_stream(stream)
         self._number = int(stream.rpartition("-")[2])
         self._partitions = partitions
 
@@ -73,7 +74,8 @@ class StreamFeeds:
 
     def has(self, feed: ArchivedFeed) -> bool:
         """Whether a feed is one of the stream."""
-        return tape_partition_of(feed.exchange, feed.symbol, self._partitions) == self._number
+        is_here = tape_partition_of(feed.exchange, feed.symbol, self._partitions) == self._number
+        return is_here and feed.kind == self.kind
 
     def _is_open(self, feed: ArchivedFeed, day: date) -> bool:
         names = self.root.names(feed.on(day).folder)
@@ -91,16 +93,16 @@ class StreamFeeds:
         return made is None or bool(made.watched and made.watched[-1].until >= feed.on(day).span.until)
 
     def _feeds(self) -> list[ArchivedFeed]:
-        return [each for each in feeds_of(self.root) if self.has(each)]
+        return [each for each in feeds_of(self.root, self.kind) if self.has(each)]
 
 
-def feeds_of(root: Root) -> list[ArchivedFeed]:
-    """Every feed with files. Raises StorageError."""
+def feeds_of(root: Root, kind: str) -> list[ArchivedFeed]:
+    """Every feed of a kind with files. Raises StorageError."""
     found = []
-    for exchange in root.names(KIND):
-        for symbol in root.names(f"{KIND}/{exchange}"):
+    for exchange in root.names(kind):
+        for symbol in root.names(f"{kind}/{exchange}"):
             try:
-                found.append(feed_of_folder(f"{KIND}/{exchange}/{symbol}"))
+                found.append(feed_of_folder(f"{kind}/{exchange}/{symbol}"))
             except BadRequest:
                 # A folder of somebody else's.
                 continue

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from tickwire.errors import BadRequest
 from tickwire.model.feeds.names import Feed
 from tickwire.model.subjects import tape_partition_of_path
 
-PARTITIONED = {"trade": "TRADES", "book_delta": "BOOK_DELTAS"}
+PartitionedKind = Literal["trade", "book_delta"]
+_KINDS: dict[str, PartitionedKind] = {"TRADES": "trade", "BOOK_DELTAS": "book_delta"}
+PARTITIONED: dict[str, str] = {kind: name for name, kind in _KINDS.items()}
 """The kinds of messages whose streams are partitioned, and what the streams' names begin with."""
 WHOLE = {"book": "BOOKS", "ticker": "TICKERS", "candle": "CANDLES", "status": "STATUS"}
 """The kinds of messages that have one stream each."""
@@ -17,6 +19,11 @@ METADATA = "tickwire-partitions"
 """In the metadata of stream TRADES-0: the number of partitions of the tape."""
 FORMER_METADATA = "tickwire-former"
 """In the metadata of stream TRADES-0, if the broker has the tape of a version without partitions, too."""
+
+
+def kind_of_stream(stream: str) -> PartitionedKind:
+    """The kind of messages of a partition, such as trade of TRADES-3. Raises KeyError for another stream."""
+    return _KINDS[stream.rpartition("-")[0]]
 
 
 class Place(NamedTuple):

@@ -1,0 +1,97 @@
+"""The book of a feed at a moment, from the archive's files. Blocks, and raises StorageError."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tickwire.archive_files import days
+from tickwire.archive_files.book_rows import (
+    LISTINGS,
+    FiledBook,
+    Levels,
+    book_before,
+    files_backwards,
+    levels_of,
+    rows_back_to_snapshot,
+)
+from tickwire.archive_files.certificate import gap_times
+from tickwire.archive_files.layout import ArchivedFeed, date_of
+from tickwire.archive_files.pages import Through
+from tickwire.archive_files.reading import open_parquet
+from tickwire.archive_files.root import Absent, Root
+from tickwire.errors import BookUnknown, NotArchived, StorageError
+from tickwire.model.times import LATEST_MS
+
+EVERY = Through(LATEST_MS, LATEST_MS)
+
+
+def book_at(root: Root, feed: ArchivedFeed, time: int, through: Through) -> FiledBook:
+    """The book after all changes up to a time (ms), both sides as deep as it is known.
+
+    Where the files end before that time, it is the book at their end, after the messages up to `through`: its `until`
+    is not after the time. Raises NotArchived, BookUnknown.
+    """
+    newest = book_before(root, feed, *through)
+    if newest is None:
+        raise NotArchived(f"{feed} is not archived", "books are archived while their deltas are subscribed to")
+    if newest.until is None or newest.until <= time:
+        return newest
+    _check_followed(root, feed, time)
+    for _ in range(LISTINGS):
+        try:
+            levels = _levels_at(root, feed, time)
+        except Absent:
+            # The day was closed meanwhile.
+            continue
+        if levels is None:
+            raise BookUnknown(f"there is no {feed} before {at(time)}", "choose a later time")
+        return FiledBook(date_of(time), levels.update, newest.until, levels)
+    raise StorageError(f"the files of {feed} vanish while they are read", "only the archive may write to its folder")
+
+
+def _check_followed(root: Root, feed: ArchivedFeed, time: int) -> None:
+    (day,) = days.days(root, feed, time, time + 1)
+    remedy = "`archive.days` says which times are archived"
+    if day.condition == "removed":
+        raise BookUnknown(f"{feed} at {at(time)} was removed from the archive", remedy)
+    for gap in day.gaps:
+        times = gap_times(gap)
+        if times.since <= time < times.until:
+            raise BookUnknown(f"{feed} is not known from {at(times.since)} to {at(times.until)}: {gap.reason}", remedy)
+    if not any(each.since <= time < each.until for each in day.watched):
+        raise BookUnknown(f"{feed} was not followed at {at(time)}", remedy)
+
+
+def _levels_at(root: Root, feed: ArchivedFeed, time: int) -> Levels | None:
+    for day, path in files_backwards(root, feed, *EVERY):
+        if day <= date_of(time):
+            row_groups, end = _rows_until(root, path, time)
+            if row_groups and (found := levels_of(rows_back_to_snapshot(root, path, row_groups, end))) is not None:
+                return found
+    return None
+
+
+def _rows_until(root: Root, path: str, time: int) -> tuple[int, int | None]:
+    """Up to where the rows of a file are before the first one that is later than a time (ms).
+
+    A number of row groups, and of the last of these so many rows; None is all.
+    """
+    with open_parquet(root, path) as file:
+        for index in range(file.num_row_groups):
+            statistics = file.metadata.row_group(index).column(0).statistics
+            if statistics is not None and statistics.has_min_max and statistics.max_raw <= time:
+                continue
+            times = file.read_row_group(index, columns=["timestamp"])["timestamp"].cast(pa.int64())
+            later: Any = pc.index(pc.greater(times, time), True).as_py()
+            if later >= 0:
+                return (index + 1, later) if later else (index, None)
+        return file.num_row_groups, None
+
+
+def at(moment: int) -> str:
+    """A time (ms) for an error."""
+    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,205 @@
+"""Books in the rows of the archive's files: the book that rows lead to, and rows that state a book.
+
+A snapshot is the rows of one message with `is_snapshot`, one after the other; it begins a new book.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tickwire.archive_files.layout import ArchivedFeed, Sequences, sequences_of
+from tickwire.archive_files.reading import open_parquet
+from tickwire.archive_files.root import Absent, Root
+from tickwire.archive_files.schema import BOOK_DELTAS, meta_of
+from tickwire.errors import StorageError
+from tickwire.model.feeds.tape import Level
+
+LISTINGS = 10
+"""How often files may vanish between their listing and their reading before that is an error."""
+
+
+class Levels(NamedTuple):
+    """The levels of a book, best first, and the fields of the last row that is in it; times in ms."""
+
+    bids: list[Level]
+    asks: list[Level]
+    timestamp: int
+    received: int
+    update: int
+    sequence: int
+
+
+class FiledBook(NamedTuple):
+    """A book as of the end of a file, `until` (ms), after the exchange's update number `update`.
+
+    `levels` and `update` are None where the book is not known, `until` where it never was. `day` is that of the file.
+    """
+
+    day: date
+    update: int | None
+    until: int | None
+    levels: Levels | None
+
+
+@dataclass
+class DeltaColumns:
+    """Rows of a book and day."""
+
+    timestamp: array[int] = field(default_factory=lambda: array("q"))
+    received: array[int] = field(default_factory=lambda: array("q"))
+    side: list[str | None] = field(default_factory=list)
+    price: array[float] = field(default_factory=lambda: array("d"))
+    amount: array[float] = field(default_factory=lambda: array("d"))
+    is_snapshot: list[bool] = field(default_factory=list)
+    update: array[int] = field(default_factory=lambda: array("q"))
+    sequence: array[int] = field(default_factory=lambda: array("q"))
+
+    def add(self, bids: Iterable[Level], asks: Iterable[Level], at: RowFields) -> None:
+        """Add levels; a snapshot without any is one row without side."""
+        before = len(self.price)
+        for side, levels in (("bid", bids), ("ask", asks)):
+            for price, amount in levels:
+                self.side.append(side)
+                self.price.append(price)
+                self.amount.append(amount)
+        if at.is_snapshot and len(self.price) == before:
+            self.side.append(None)
+            self.price.append(0.0)
+            self.amount.append(0.0)
+        count = len(self.price) - before
+        for name, value in at._asdict().items():
+            getattr(self, name).extend([value] * count)
+
+    def table(self) -> Any:
+        """The rows as a pyarrow.Table."""
+        columns = []
+        for each in BOOK_DELTAS:
+            values = getattr(self, each.name)
+            if isinstance(values, array):
+                columns.append(pa.Array.from_buffers(each.type, len(values), [None, pa.py_buffer(values)]))
+            else:
+                columns.append(pa.array(values, pa.string() if each.name == "side" else each.type).cast(each.type))
+        return pa.Table.from_arrays(columns, schema=BOOK_DELTAS)
+
+
+class RowFields(NamedTuple):
+    """What the rows of a delta have in common."""
+
+    timestamp: int
+    received: int
+    is_snapshot: bool
+    update: int
+    sequence: int
+
+
+def levels_of(rows: Any) -> Levels | None:
+    """The book that the rows of a pyarrow.Table lead to; None if there is no snapshot among them."""
+    begin = last_snapshot(rows)
+    if begin is None:
+        return None
+    rows = rows.slice(begin)
+    last = rows.slice(rows.num_rows - 1)
+    changes = pa.table({"side": rows["side"].cast(pa.string()), "price": rows["price"], "amount": rows["amount"]})
+    # In the order of the rows: the last amount of each price counts.
+    book = changes.group_by(["side", "price"], use_threads=False).aggregate([("amount", "last")])
+    book = book.filter(pc.greater(book["amount_last"], 0.0)).sort_by("price")
+    sides = []
+    for side in ("bid", "ask"):
+        found = book.filter(pc.equal(book["side"], side))
+        sides.append(list(zip(found["price"].to_pylist(), found["amount_last"].to_pylist(), strict=True)))
+    bids, asks = sides
+    numbers = [last[name].cast(pa.int64())[0].as_py() for name in Levels._fields[2:]]
+    return Levels(bids[::-1], asks, *numbers)
+
+
+def last_snapshot(rows: Any) -> int | None:
+    """The index of the first row of the last snapshot; None if no snapshot begins in these rows."""
+    snapshot = rows["is_snapshot"].to_numpy()
+    if not snapshot.any():
+        return None
+    begins = snapshot.copy()
+    same = ~(_changed(rows["sequence"]) | _changed(rows["received"].cast(pa.int64())))
+    begins[1:] &= ~(snapshot[:-1] & same)
+    found: int = int(begins.nonzero()[0][-1])
+    return found
+
+
+def _changed(column: Any) -> Any:
+    """For each value but the first, whether it differs from the one before."""
+    values = column.to_numpy()
+    return values[1:] != values[:-1]
+
+
+def rows_back_to_snapshot(root: Root, path: str, row_groups: int | None = None, end: int | None = None) -> Any:
+    """The last rows of a file, from its last snapshot on or a little earlier; from its begin if there is none.
+
+    Only the first `row_groups` are looked at, of the last of these only the first `end` rows. Raises Absent.
+    """
+    version = root.version(path)
+    found = BOOK_DELTAS.empty_table()
+    with open_parquet(root, path) as file:
+        count = file.num_row_groups if row_groups is None else row_groups
+        for index in reversed(range(count)):
+            group = file.read_row_group(index)
+            if end is not None and index == count - 1:
+                group = group.slice(0, end)
+            found = pa.concat_tables([group.cast(BOOK_DELTAS), found])
+            begin = last_snapshot(found)
+            # A snapshot at the very begin may have begun in the row group before.
+            if begin is not None and begin > 0:
+                break
+        if root.version(path) != version:
+            raise Absent(f"{path} was replaced", "")
+    return found
+
+
+def book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> FiledBook | None:
+    """The book of a feed after the messages up to `done` of the stream of a generation; None if it has no files.
+
+    Files of later messages are left out: a round that is written again finds its own. Raises StorageError.
+    """
+    for _ in range(LISTINGS):
+        try:
+            return _book_before(root, feed, generation, done)
+        except Absent:
+            # The day was closed: its file has the rows of its parts.
+            continue
+    raise StorageError(f"the files of {feed} vanish while they are read", "only the archive may write to its folder")
+
+
+def _book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> FiledBook | None:
+    for day, path in files_backwards(root, feed, generation, done):
+        with open_parquet(root, path) as file:
+            meta = meta_of(file.schema_arrow.metadata, path)
+        update = meta.update if isinstance(meta.update, int) else None
+        levels = None if update is None else levels_of(rows_back_to_snapshot(root, path))
+        return FiledBook(day, update, meta.until, levels)
+    return None
+
+
+def files_backwards(root: Root, feed: ArchivedFeed, generation: int, done: int) -> Iterator[tuple[date, str]]:
+    """The files of a feed without messages after `done`, the newest first, each message in one of them."""
+    # Imported late: days are closed with what is here.
+    from tickwire.archive_files.days import dates_of
+
+    for day in reversed(dates_of(root, feed)):
+        folder = feed.on(day).folder
+        names = root.names(folder)
+        covered = list[Sequences]()
+        if "data.parquet" in names:
+            with open_parquet(root, f"{folder}/data.parquet") as file:
+                covered = meta_of(file.schema_arrow.metadata, folder).covered
+        parts = [(found, name) for name in names if (found := sequences_of(name))]
+        for sequences, name in sorted(parts, reverse=True):
+            is_later = (sequences.generation, sequences.first) > (generation, done)
+            if not is_later and not any(each.includes(sequences) for each in covered):
+                yield day, f"{folder}/{name}"
+        if "data.parquet" in names:
+            yield day, f"{folder}/data.parquet"
