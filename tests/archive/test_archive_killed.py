@@ -1,4 +1,4 @@
-"""kill -9 at any moment: files have each trade of the tape once, in its order, and no half file is ever visible."""
+"""kill -9 at any moment: files have each trade and each delta of the tape once, and no half file is ever visible."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from archive import archive_process
+from archive import archive_process, written_books
 from archive.written_tape import SYMBOLS, Tape, certificates, rows_of, until_archived
 from tickwire.bus import streams
 from tickwire.bus.connection import connect
@@ -41,7 +41,7 @@ class Watcher:
     async def watch(self) -> None:
         """Until cancelled. Raises what reading raises."""
         while True:
-            for path in list(self.root.glob("trade/*/*/date=*/*")):
+            for path in list(self.root.glob("*/*/*/date=*/*")):
                 await asyncio.to_thread(self._look, path)
             await asyncio.sleep(0.01)
 
@@ -117,17 +117,18 @@ async def kill_often(
     draw, killed = random.Random(11), 0
     async with connect(NatsSettings(url=broker), name="test") as bus:
         await streams.declare_for(bus.jetstream, archive_process.settings(broker, root))
-        tape, watcher = Tape(bus), Watcher(root)
+        tape, books, watcher = Tape(bus), written_books.BookTape(bus), Watcher(root)
         async with living(broker, root) as lives, asyncio.TaskGroup() as group:
             watching = group.create_task(watcher.watch())
-            writing = group.create_task(tape.go_on(lambda: killed >= kills, step=step))
+            writing = [group.create_task(each.go_on(lambda: killed >= kills, step=step)) for each in (tape, books)]
             while killed < kills:
                 await asyncio.sleep(draw.uniform(0.05, 0.4))
                 await lives.kill()
                 killed += 1
-            await writing
-            await tape.end_day()
+            await asyncio.gather(*writing)
+            await asyncio.gather(tape.end_day(), books.end_day())
             await until_archived(root, tape)
+            await written_books.until_archived(root, books)
             await until_proven(root)
             watching.cancel()
     written = {symbol: len(tape.rows[symbol]) for symbol in SYMBOLS}
@@ -138,7 +139,20 @@ async def kill_often(
         assert [each["condition"] for each in days] == ["partial"] + ["complete"] * (len(days) - 1)
         assert len(days) > 2
         assert sum(each["rows"] for each in days) == written[symbol]
+    for symbol in written_books.SYMBOLS:
+        assert_book_is_archived(root, books, symbol)
     assert watcher.read > kills
+
+
+def assert_book_is_archived(root: Path, tape: written_books.BookTape, symbol: str) -> None:
+    """Each change is there once, and each day leads to its book without any other file."""
+    assert written_books.changes_of(root, symbol) == tape.changes[symbol]
+    days = written_books.days_of(root, symbol)
+    assert len(days) > 2
+    for day in days:
+        rows = written_books.rows_of(day / "data.parquet")
+        assert written_books.replayed(rows) == tape.books[symbol][rows[-1]["update"]]
+    assert set(written_books.conditions(root, symbol)[1:-1]) <= {"complete", "gaps"}
 
 
 async def test_an_archive_killed_again_and_again_has_each_trade_of_the_tape_once(

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from archive.written_books import Book, replayed, sides
 from archive_files.taped import BEGIN, DATE, DAY, GENERATION, HOUR, unchecked
 from tickwire.archive_files import days
 from tickwire.archive_files.book_at import book_at
@@ -22,12 +23,11 @@ from tickwire.archive_files.pages import Through
 from tickwire.archive_files.parts import write_part
 from tickwire.archive_files.root import FolderRoot
 from tickwire.errors import BookUnknown
-from tickwire.model.feeds import BookDelta, BookDeltas, Level
+from tickwire.model.feeds import BookDelta, BookDeltas
 
 pytestmark = pytest.mark.pure
 
 FEED = ArchivedFeed("book_delta", "binance", "BTC/USDT")
-Book = dict[tuple[str, float], float]
 LEVELS = [("bid", 1.0), ("bid", 2.0), ("bid", 3.0), ("ask", 4.0), ("ask", 5.0), ("ask", 6.0)]
 
 
@@ -147,29 +147,6 @@ def whole(book: Book, number: int, timestamp: int | None, parts: int) -> list[Bo
         first = number if part else number + 1
         found.append(BookDelta(first=first, last=number, timestamp=timestamp, bids=bids, asks=asks, snapshot=not part))
     return found
-
-
-def sides(book: Book) -> tuple[list[Level], list[Level]]:
-    """Bids and asks, best first."""
-    bids = sorted(((price, amount) for (side, price), amount in book.items() if side == "bid"), reverse=True)
-    return bids, sorted((price, amount) for (side, price), amount in book.items() if side == "ask")
-
-
-def replayed(rows: list[dict[str, Any]]) -> Book:
-    """The book that the rows of a file lead to, as docs/archive.md says."""
-    book: Book = {}
-    assert not rows or rows[0]["is_snapshot"]
-    before: tuple[Any, ...] | None = None
-    for row in rows:
-        message = (row["received"], row["sequence"]) if row["is_snapshot"] else None
-        if message is not None and message != before:
-            book = {}
-        before = message
-        if row["amount"]:
-            book[row["side"], row["price"]] = row["amount"]
-        else:
-            book.pop((row["side"], row["price"]), None)
-    return book
 
 
 def archived(root: FolderRoot, tape: list[Sent]) -> int:
