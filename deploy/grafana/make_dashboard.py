@@ -76,6 +76,8 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
             ("sum(increase(tickwire_cache_audits_requested_total[1h]))", "requested"),
             ("sum by (exchange) (increase(tickwire_fetcher_audited_rows_total[1h]))", "rows {{exchange}}"),
             ("sum by (exchange) (increase(tickwire_fetcher_audit_differences_total[1h]))", "differences {{exchange}}"),
+            ("sum(increase(tickwire_cache_archived_rows_compared_total[1h]))", "rows, archived trades"),
+            ("sum by (comparable) (increase(tickwire_cache_archived_differences_total[1h]))", "differences, archived trades: {{comparable}}"),
         ],
     ),
     ("Candles a second", "ops", [("sum(rate(tickwire_fetcher_rows_total[1m]))", "fetched"), ("sum(rate(tickwire_cache_rows_total[1m]))", "durable")]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from cache.stored import HEADER, KEY, MINUTE, data_file, opened, use_small_records
 from tickwire.cache.candle_rows import joined
+from tickwire.cache.key_endpoints import listing
 from tickwire.cache.store import Store
 from tickwire.errors import CacheFileError, StorageError
 from tickwire.model.messages import CandlePage, Row
@@ -217,7 +218,7 @@ def test_columns_that_cannot_be_opened_do_not_keep_anyone_from_reading(tmp_path:
     assert read(store, ALL)[0] == in_file(tmp_path)
     with pytest.raises(StorageError, match="columns"):
         keep(store)
-    assert store.listing()[1] == []
+    assert listing(store)[1] == []
 
 
 def test_a_line_that_is_no_row_is_named_though_columns_of_its_place_are_kept(tmp_path: Path) -> None:

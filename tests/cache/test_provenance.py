@@ -170,7 +170,13 @@ def test_files_of_earlier_versions_say_that_their_origin_is_unknown(tmp_path: Pa
     store.commit([(1, of("exchange", [0, 1, 2]))])
     store.checkpoint()
     said = json.loads(meta_file(tmp_path).read_text())
-    assert said["provenance"] == {"exchange": [[0, 3 * MINUTE]], "tape": [], "audited": []}
+    assert said["provenance"] == {
+        "exchange": [[0, 3 * MINUTE]],
+        "tape": [],
+        "audited": [],
+        "archived": [],
+        "disputed": [],
+    }
     del said["provenance"]
     meta_file(tmp_path).write_text(json.dumps(said))
     store = opened(tmp_path, 2)

@@ -13,6 +13,7 @@ import pytest
 from cache.stored import HEADER, KEY, MINUTE, OTHER, data_file, in_minutes, meta_file, minutes_in, opened, page
 from tickwire.cache.disk import Disk
 from tickwire.cache.fence import Fence
+from tickwire.cache.key_endpoints import listing
 from tickwire.cache.store import PENDING_ROWS, Store
 from tickwire.errors import ConfigError, Fenced, NotCached, StorageError
 from tickwire.model import subjects
@@ -147,11 +148,11 @@ def test_keys_are_listed_by_the_partition_they_belong_to(tmp_path: Path) -> None
     for key in keys:
         empty = CandlePage(exchange=key.exchange, symbol=key.symbol, timeframe="1d", since=0, until=86_400_000, rows=[])
         stores[subjects.partition_of(key, 2)].commit([(1, empty)])
-    listed = [[coverage.key for coverage in store.listing()[0]] for store in stores]
+    listed = [[coverage.key for coverage in listing(store)[0]] for store in stores]
     assert sorted(listed[0] + listed[1]) == sorted(keys)
     assert listed[0]
     assert listed[1]
-    assert stores[0].listing("kraken") == ([], [])
+    assert listing(stores[0], "kraken") == ([], [])
 
 
 def test_a_file_that_is_named_after_no_timeframe_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_file_that_is_named_after_no_timeframe_does_not_hide_the_others(tmp_pa
     store.commit([(1, page([1]))])
     for name in ("binance_BTC-USDT_9x.csv", "binance_ETH-USDT_0m.meta.json"):
         (tmp_path / name).write_text("dates,opens,highs,lows,closes,volumes\n")
-    covered, damaged = store.listing()
+    covered, damaged = listing(store)
     assert [each.rows for each in covered] == [1]
     assert damaged == []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from cache.stored import HEADER, KEY, MINUTE, append_to, data_file, in_minutes, meta_file, minutes_in, opened, page
+from tickwire.cache.key_endpoints import listing
 from tickwire.errors import CacheFileError, NotCached
 
 pytestmark = pytest.mark.pure
@@ -40,7 +41,7 @@ def test_a_foreign_or_malformed_file_is_refused_with_its_line_and_left_as_it_is(
     assert "\n" not in str(rejected.error)
     with pytest.raises(CacheFileError):
         store.read(KEY, None, None)
-    assert store.listing()[1] == [str(rejected.error)]
+    assert listing(store)[1] == [str(rejected.error)]
     assert store.verify(KEY).problem_count >= 1
     assert data_file(tmp_path).read_text() == contents
     assert not meta_file(tmp_path).exists()

@@ -62,6 +62,7 @@ def test_every_message_is_in_a_channel_with_the_schema_that_is_checked_in(docume
         "Problem",
         "Provenance",
         "ProvenanceRows",
+        "RebuiltDifference",
         "Refused",
         "Trade",
     }

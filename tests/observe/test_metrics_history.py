@@ -154,6 +154,10 @@ async def test_what_the_cache_stores_queues_and_refuses_is_counted(
         found = await cache.until(lambda now: now.value("tickwire_cache_pages_total") == 4)
         assert found.value("tickwire_cache_rows_total") == 10_030
         assert found.value("tickwire_cache_audits_requested_total") == 0
+        assert found.value("tickwire_cache_archived_rows_compared_total") == 0
+        assert {found.value("tickwire_cache_archived_differences_total", comparable=n) for n in ("yes", "unknown")} == {
+            0
+        }
         assert found.value("tickwire_cache_queued_bytes") == found.value("tickwire_cache_troubled_partitions") == 0
         await cache.until(lambda now: now.value("tickwire_stream_messages", stream=streams.OHLCV) == 0)
         assert cache.asked >= documented("Cache")

@@ -65,6 +65,8 @@ PROFILE = Profile(
         settle_ms=0,
         quiet="rows",
         volume={"spot": "base", "linear": "base", "inverse": "base"},
+        # Recorded: of two days of XRP/ETH in October 2019, 2,469 candles of a minute are those of the aggregate trades.
+        of_trades={"spot": True},
         live_volume={"spot": "base", "linear": "base", "inverse": "contracts"},
     ),
     book=BookFacts(deltas=True),

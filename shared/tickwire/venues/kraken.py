@@ -47,7 +47,14 @@ PROFILE = Profile(
     # "Get OHLC Data": the newest 720 candles, whatever `since` is (measured on ccxt 4.5.90). Recorded: of 721 minutes
     # of XBTUSDT in one response, 216 have no trade, and their prices are the previous close.
     # "Candles (OHLC)": `volume` is "the total traded quantity (in base currency terms)".
-    candles=CandleFacts(since="ignored", newest_rows=720, quiet="rows", live_volume={"spot": "base"}),
+    # Recorded: the candles of the minutes of 1,000 trades of XBTUSDT in November 2025 are those of these trades.
+    candles=CandleFacts(
+        since="ignored",
+        newest_rows=720,
+        quiet="rows",
+        live_volume={"spot": "base"},
+        of_trades={"spot": True},
+    ),
     # "Book (Level 2)": a snapshot follows the subscription; "Book checksum (WebSocket v2)": CRC32 over the best ten
     # levels of each side whatever the depth, and "truncate your book to the subscribed depth". There are no numbers.
     book=BookFacts(deltas=True, snapshot="socket", sequence=None, depth=DEPTH, checksum_levels=10),

@@ -113,6 +113,9 @@ class CandleFacts(Struct, frozen=True, kw_only=True):
     """The unit of the volume that ccxt's `fetch_ohlcv` returns, by kind of market."""
     live_volume: Mapping[MarketKind, AmountUnit] = field(default_factory=dict)
     """The unit of the volume that ccxt's `watch_ohlcv` returns: it reads other messages than `fetch_ohlcv`."""
+    of_trades: Mapping[MarketKind, bool] = field(default_factory=dict)
+    """Whether a settled candle is made of exactly the public trades of its interval, by kind of market: the first, the
+    highest, the lowest and the last price, and the sum of the amounts. False: of others, too, or not of all of them."""
     absent: Mapping[MarketKind, tuple[str, ...]] = field(default_factory=dict)
     """Timeframes that ccxt lists for the exchange, but that its markets of a kind do not have."""
 

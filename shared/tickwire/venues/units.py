@@ -208,6 +208,18 @@ def stated(symbol: str, unit: VolumeUnit | None) -> VolumeUnit | None:
     return "base" if unit is None and not is_contract(symbol) else unit
 
 
+def kind_by_symbol(symbol: str) -> MarketKind | None:
+    """The kind of a market by its symbol, such as `BTC/USD:BTC-260327`; None for options and quanto contracts."""
+    pair, _, settled = symbol.partition(":")
+    if not settled:
+        return "spot"
+    base, _, quote = pair.partition("/")
+    settle, *terms = settled.split("-")
+    if len(terms) > 1 or settle not in (base, quote):
+        return None
+    return "inverse" if settle == base else "linear"
+
+
 def decimal(value: float) -> Decimal:
     """A number with the digits of its shortest text."""
     return Decimal(repr(value))

@@ -152,8 +152,9 @@ def audit(
     """Compare cached candles with the exchange's own.
 
     Fetches again what is cached of the range (all of it by default) and has settled, prints what differed, and
-    replaces it. Ctrl-C cancels. Exit code 0 when everything is equal, 1 when something differed or failed, 3 when
-    something could not be compared.
+    replaces it. Where an archive has complete days of the range, compares it with candles rebuilt from their trades,
+    too: what differs there is printed, and the exchange's own candles stay. Ctrl-C cancels. Exit code 0 when everything
+    is equal, 1 when something differed or failed, 3 when something could not be compared.
     """
     from tickwire.cli.arguments import KeyNames
     from tickwire.cli.candles import audit as module

@@ -10,7 +10,7 @@ job, however often and by whomever it is requested.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from tickwire.model import timeframes
 from tickwire.model.messages import FetchRequest
@@ -23,9 +23,16 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 
 
+def first_due(key: Key, grid: Grid, tape: Sequence[Range], facts: CandleFacts) -> int | None:
+    """When (ms) the first audit of a key is due whose ranges `tape` (ascending) were built from the tape."""
+    if not tape:
+        return None
+    return _window(grid, tape[0].since, length_ms(key.timeframe, facts.newest_rows)).until + facts.settled_after_ms
+
+
 def due(key: Key, grid: Grid, tape: Iterable[Range], facts: CandleFacts, now: int) -> list[FetchRequest]:
     """The audits that are due at `now` (ms) of a key whose ranges `tape` were built from the tape, ascending."""
-    length = _length(key.timeframe, facts.newest_rows)
+    length = length_ms(key.timeframe, facts.newest_rows)
     windows: dict[int, Range] = {}
     for part in tape:
         at = part.since
@@ -37,8 +44,8 @@ def due(key: Key, grid: Grid, tape: Iterable[Range], facts: CandleFacts, now: in
     return [each for each in requests if each is not None]
 
 
-def _length(timeframe: str, newest_rows: int | None) -> int:
-    """The length of a window (ms). Of an exchange that keeps few candles, half of them leave time to audit the rest."""
+def length_ms(timeframe: str, newest_rows: int | None) -> int:
+    """The length of a window. Of an exchange that keeps few candles, half of them leave time to audit the rest."""
     length, duration = DAY_MS, timeframes.duration_ms(timeframe)
     while newest_rows is not None and length > 2 * duration and length // duration > newest_rows // 2:
         length //= 2

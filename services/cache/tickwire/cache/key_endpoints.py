@@ -11,11 +11,11 @@ import msgspec
 from msgspec import Struct
 
 from tickwire.bus.service import Call
-from tickwire.cache import provenance, replies
+from tickwire.cache import archive_comparison, provenance, replies
 from tickwire.cache.key_snapshot import KeySnapshot
 from tickwire.cache.partition import Partition
 from tickwire.cache.store import Store
-from tickwire.errors import BadRequest, NotCached, StorageError
+from tickwire.errors import BadRequest, CacheFileError, NotCached, StorageError
 from tickwire.model import timeframes
 from tickwire.model.messages import CacheList, CandlesRequest, Coverage, KeyRequest, ListRequest, Repair, Verification
 from tickwire.model.ranges import Range, clip
@@ -80,6 +80,11 @@ def _within(snapshot: KeySnapshot, whole: Coverage, request: KeyRequest) -> Cove
     return msgspec.structs.replace(whole, verified=verified, rows=rows, holes=holes, provenance=origins)
 
 
+async def _compare(partition: Partition, request: KeyRequest, call: Call) -> None:
+    async for chunk in archive_comparison.answer(partition, request):
+        await call.reply(chunk)
+
+
 async def _verify(partition: Partition, request: KeyRequest, _call: Call) -> Verification:
     store = await _flushed(partition, [request.key])
     return await partition.run(lambda: store.verify(request.key))
@@ -90,10 +95,26 @@ async def _repair(partition: Partition, request: KeyRequest, _call: Call) -> Rep
     return await partition.run(lambda: store.repair(request.key))
 
 
+def listing(store: Store, exchange: str | None = None) -> tuple[list[Coverage], list[str]]:
+    """The coverage of every key of a store, and one line for each file that is refused."""
+    covered: list[Coverage] = []
+    damaged: list[str] = []
+    cached = store.keys()
+    for key in cached:
+        if exchange is None or key.exchange == exchange:
+            try:
+                covered.append(store.coverage(key))
+            except NotCached:
+                continue
+            except (CacheFileError, StorageError) as error:
+                damaged.append(str(error))
+    return covered, damaged
+
+
 async def listed(partition: Partition, request: ListRequest) -> CacheList:
     """The listing of one partition."""
     store = await _flushed(partition, None)
-    keys, damaged = await partition.run(lambda: store.listing(request.exchange))
+    keys, damaged = await partition.run(lambda: listing(store, request.exchange))
     return CacheList(keys=keys, damaged=damaged)
 
 
@@ -117,6 +138,7 @@ Handler = Callable[[Partition, Any, Call], Awaitable[Struct | None]]
 BY_NAME: dict[str, tuple[type[Any], Handler]] = {
     "get": (CandlesRequest, _get),
     "coverage": (KeyRequest, _coverage),
+    "compare": (KeyRequest, _compare),
     "verify": (KeyRequest, _verify),
     "repair": (KeyRequest, _repair),
 }

@@ -40,6 +40,8 @@ class _Provenance(Struct, frozen=True, kw_only=True):
     exchange: list[tuple[int, int]] = field(default_factory=list)
     tape: list[tuple[int, int]] = field(default_factory=list)
     audited: list[tuple[int, int]] = field(default_factory=list)
+    archived: list[tuple[int, int]] = field(default_factory=list)
+    disputed: list[tuple[int, int]] = field(default_factory=list)
 
 
 class _Meta(Struct, frozen=True, kw_only=True):

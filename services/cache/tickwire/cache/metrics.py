@@ -30,6 +30,20 @@ class CacheMetrics:
         )
         self.written = Counter("tickwire_cache_written_bytes", "Bytes written to files", registry=registry)
         self.audits = Counter("tickwire_cache_audits_requested", "Audits requested from fetchers", registry=registry)
+        self.compared = Counter(
+            "tickwire_cache_archived_rows_compared",
+            "Candles compared with those rebuilt from archived trades",
+            registry=registry,
+        )
+        self.differing = Counter(
+            "tickwire_cache_archived_differences",
+            "Fields of candles that differ from those rebuilt from archived trades",
+            ["comparable"],
+            registry=registry,
+        )
+        for comparable in ("yes", "unknown"):
+            # The series exists from the start, at 0.
+            self.differing.labels(comparable)
 
 
 class CountingDisk(Disk):

@@ -78,7 +78,7 @@ class Partition:
         """Why nothing can be stored at present; None otherwise."""
         self.changed = asyncio.Event()
         """Set when the store is opened or closed, or `trouble` changes; then replaced by a new event."""
-        self._metrics = metrics
+        self.metrics = metrics
         self._disk = CountingDisk(metrics)
         self._queue: deque[_Queued] = deque()
         self._queued = 0
@@ -234,7 +234,7 @@ class Partition:
         backoff = Backoff(FIRST_RETRY_S, LONGEST_RETRY_S, at_once=False)
         while True:
             try:
-                with timed(self._metrics.commits):
+                with timed(self.metrics.commits):
                     result = await asyncio.get_running_loop().run_in_executor(self._worker, call)
             except (StorageError, CacheFileError) as error:
                 if self.trouble is None or str(self.trouble) != str(error):
@@ -252,9 +252,9 @@ class Partition:
                 return result
 
     async def _publish_result(self, committed: CommitResult) -> None:
-        self._metrics.refused.inc(len(committed.rejected))
-        self._metrics.pages.inc(len(committed.stored))
-        self._metrics.rows.inc(sum(stored.rows for stored in committed.stored))
+        self.metrics.refused.inc(len(committed.rejected))
+        self.metrics.pages.inc(len(committed.stored))
+        self.metrics.rows.inc(sum(stored.rows for stored in committed.stored))
         loop_yield = LoopYield()
         for sequence, page, refusal in committed.rejected:
             self._rejections.occurs(**page.key._asdict(), since=page.since, sequence=sequence, reason=str(refusal))
@@ -267,7 +267,7 @@ class Partition:
 
     async def _publish_unreadable(self, unreadable: list[tuple[_Queued, BadRequest]]) -> None:
         """Count and publish messages that are not a page of their subject's key."""
-        self._metrics.refused.inc(len(unreadable))
+        self.metrics.refused.inc(len(unreadable))
         loop_yield = LoopYield()
         for each, error in unreadable:
             await loop_yield.after_step()

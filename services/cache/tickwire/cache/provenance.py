@@ -2,6 +2,7 @@
 
 The last page of a range decides. What is in no range is unknown: it was stored by an earlier version, or by a page that
 does not say. A range may be forgotten at any time, and is then unknown; but none names another origin than its rows'.
+That rows were compared with the archive's trades holds until a page covers them.
 """
 
 from __future__ import annotations
@@ -19,12 +20,36 @@ from tickwire.model.ranges import Range, clip, common
 MOST_RANGES = 2_000
 """Most ranges of a key, about 60 KB of its meta file; with more, the oldest become unknown."""
 ORIGINS: tuple[Origin, ...] = ("exchange", "tape", "audited")
+COMPARED = ("archived", "disputed")
+"""Of rows of any origin."""
+MOST_DISPUTED = 24
+"""Most ranges of rows that differ, of one comparison; where there are more, one range has all of them."""
 
 
-def ranges_of(found: Provenance, origin: Origin) -> list[Range]:
-    """The ranges of one origin, ascending and apart."""
-    ranges: list[Range] = getattr(found, origin)
+def ranges_of(found: Provenance, name: str) -> list[Range]:
+    """The ranges of one origin, or those that were compared, ascending and apart."""
+    ranges: list[Range] = getattr(found, name)
     return ranges
+
+
+def compared(found: Provenance, done: Iterable[Range], disputed: Sequence[Range]) -> Provenance:
+    """The provenance once these ranges were compared with the archive, of which `disputed` (ascending) differ."""
+    if len(disputed) > MOST_DISPUTED:
+        disputed = [Range(disputed[0].since, disputed[-1].until)]
+    for part in done:
+        found = _replaced(found, "archived", _with(found.archived, part))
+        found = _replaced(found, "disputed", _without(found.disputed, part))
+    for part in disputed:
+        for each in common(found.archived, [part]):
+            found = _replaced(found, "disputed", _with(found.disputed, each))
+    return _bounded(found)
+
+
+def uncompared(found: Provenance, part: Range) -> Provenance:
+    """The provenance once rows of a range, or the archive's trades of it, are others: they are to be compared again."""
+    for name in COMPARED:
+        found = _replaced(found, name, _without(ranges_of(found, name), part))
+    return found
 
 
 def before(found: Provenance, pages: Iterable[CandlePage]) -> Provenance:
@@ -34,6 +59,7 @@ def before(found: Provenance, pages: Iterable[CandlePage]) -> Provenance:
             for other in ORIGINS:
                 if other != origin:
                     found = _replaced(found, other, _without(ranges_of(found, other), part))
+            found = uncompared(found, part)
     return found
 
 
@@ -59,12 +85,12 @@ def after(found: Provenance, pages: Iterable[CandlePage], dates: Callable[[Range
 
 def within(found: Provenance, ranges: Sequence[Range]) -> Provenance:
     """The provenance of the times in `ranges` (ascending and apart) alone."""
-    return Provenance(**{origin: common(ranges_of(found, origin), ranges) for origin in ORIGINS})
+    return Provenance(**{name: common(ranges_of(found, name), ranges) for name in (*ORIGINS, *COMPARED)})
 
 
 def clipped(found: Provenance, bounds: Range) -> Provenance:
     """The provenance of the times in `bounds` alone."""
-    return Provenance(**{origin: clip(ranges_of(found, origin), bounds) for origin in ORIGINS})
+    return Provenance(**{name: clip(ranges_of(found, name), bounds) for name in (*ORIGINS, *COMPARED)})
 
 
 def _parts(page: CandlePage) -> list[tuple[Range, Origin | None]]:
@@ -80,10 +106,10 @@ def _parts(page: CandlePage) -> list[tuple[Range, Origin | None]]:
     return [(part, origin) for part, origin in parts if part.since < part.until]
 
 
-def _replaced(found: Provenance, origin: Origin, ranges: list[Range]) -> Provenance:
-    if ranges is ranges_of(found, origin):
+def _replaced(found: Provenance, name: str, ranges: list[Range]) -> Provenance:
+    if ranges is ranges_of(found, name):
         return found
-    return msgspec.structs.replace(found, **{origin: ranges})
+    return msgspec.structs.replace(found, **{name: ranges})
 
 
 def _without(ranges: list[Range], gone: Range) -> list[Range]:
@@ -108,7 +134,12 @@ def _with(ranges: list[Range], new: Range) -> list[Range]:
 
 def _bounded(found: Provenance) -> Provenance:
     excess = sum(len(ranges_of(found, origin)) for origin in ORIGINS) - MOST_RANGES
-    if excess <= 0:
-        return found
-    oldest = sorted(each for origin in ORIGINS for each in ranges_of(found, origin))[excess]
-    return Provenance(**{origin: [each for each in ranges_of(found, origin) if each >= oldest] for origin in ORIGINS})
+    if excess > 0:
+        oldest = sorted(each for origin in ORIGINS for each in ranges_of(found, origin))[excess]
+        for origin in ORIGINS:
+            found = _replaced(found, origin, [each for each in ranges_of(found, origin) if each >= oldest])
+    if len(found.archived) + len(found.disputed) > MOST_RANGES:
+        first = sorted([*found.archived, *found.disputed])[-MOST_RANGES].since
+        for name in COMPARED:
+            found = _replaced(found, name, _without(ranges_of(found, name), Range(0, first)))
+    return found

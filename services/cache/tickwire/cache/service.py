@@ -6,11 +6,14 @@
 | `cache.coverage` | answered | the coverage of a key; empty for an unknown one |
 | `cache.list` | answered | the coverage of every key, in chunks |
 | `cache.verify`, `cache.repair` | answered | a key's files checked; damaged ones moved aside |
+| `cache.compare` | answered | a key compared with archived trades, in chunks |
 | `cache.partition.<p>.<endpoint>` | answered by the owner, requested by others | see forwarding.py |
 | `ohlcv.<p>.>` (stream OHLCV) | read | see partition.py |
 | `md.stored.<exchange>.<token>.<timeframe>` | published | see partition.py |
 | `md.rejected.<exchange>.<token>.<timeframe>` | published | see partition.py |
-| `fetcher.fetch` | requested | audits, see standing_audit.py |
+| `fetcher.fetch` | requested | audits, see standing_audit.py, archive_audit.py |
+| `archive.days`, `archive.bars` | requested | see archive_comparison.py |
+| `md.archived.trade.<exchange>.<token>` | subscribed | see archive_audit.py |
 | `$KV.LEASES.cache.>` | leases | the owner of each partition |
 
 Any instance answers any request; one that does not own the key's partition forwards it to the owner.
@@ -32,6 +35,8 @@ from tickwire.bus.connection import Bus
 from tickwire.bus.leases import Lease, Leases, open_leases
 from tickwire.bus.service import Call, Endpoint, serve
 from tickwire.cache import folder_owner, key_endpoints
+from tickwire.cache.archive_audit import ArchiveAudit
+from tickwire.cache.audit_index import AuditIndexes
 from tickwire.cache.disk import as_storage_error
 from tickwire.cache.forwarding import ForwardedRequests, forward
 from tickwire.cache.metrics import CacheMetrics
@@ -80,6 +85,7 @@ async def serve_cache(bus: Bus, settings: Settings, instance: str, stop: asyncio
                 log.info("serving", folder=str(settings.cache_dir), partitions=settings.cache.partitions)
                 if settings.cache.audit:
                     holding.create_task(cache.audit.run())
+                    holding.create_task(cache.archive_audit.run())
                 for partition in cache.partitions:
                     number, own = partition.number, partial(cache.own, partition)
                     holding.create_task(leases.hold(str(number), own, stop, partition=number))
@@ -113,7 +119,9 @@ class Cache:
         count = settings.cache.partitions
         counts = CacheMetrics(metrics.registry)
         self.partitions = [Partition(bus, settings.cache_dir, number, count, counts) for number in range(count)]
-        self.audit = StandingAudit(bus, self.partitions, counts, stop)
+        indexes = AuditIndexes()
+        self.audit = StandingAudit(bus, self.partitions, indexes, counts, stop)
+        self.archive_audit = ArchiveAudit(bus, self.partitions, indexes, counts, stop)
         self._forwarded = ForwardedRequests(bus, self._endpoint, tasks, metrics)
 
     def endpoints(self) -> list[Endpoint[Any]]:

@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import suppress
 
 from tickwire.bus.connection import Bus
-from tickwire.cache import audit_windows, meta_file
-from tickwire.cache.disk import as_storage_error
-from tickwire.cache.key_facts import KeyFacts
-from tickwire.cache.key_state import facts_of
+from tickwire.cache import audit_windows
+from tickwire.cache.audit_index import AuditIndexes
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition
-from tickwire.cache.store import Store
 from tickwire.errors import BrokerUnavailable, Busy, NoSuchService, RequestTimeout, StorageError, TickwireError
 from tickwire.model.messages import FetchAccepted, FetchRequest
-from tickwire.model.subjects import Key
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
@@ -45,9 +40,17 @@ _PASSING = (NoSuchService, RequestTimeout, BrokerUnavailable, Busy, StorageError
 class StandingAudit:
     """The audits of one instance. `run` until `stop` is set."""
 
-    def __init__(self, bus: Bus, partitions: Sequence[Partition], metrics: CacheMetrics, stop: asyncio.Event) -> None:
+    def __init__(
+        self,
+        bus: Bus,
+        partitions: Sequence[Partition],
+        indexes: AuditIndexes,
+        metrics: CacheMetrics,
+        stop: asyncio.Event,
+    ) -> None:
         self._bus = bus
         self._partitions = partitions
+        self._indexes = indexes
         self._metrics = metrics
         self._stop = stop
         self._requested: set[str] = set()
@@ -67,15 +70,14 @@ class StandingAudit:
 
     async def _audit(self, partition: Partition, due: set[str]) -> bool:
         """Request what is due of a partition. Returns whether fetchers accept requests."""
-        store = partition.store
-        if store is None:
-            return True
         try:
-            known = await asyncio.to_thread(_tape_ranges, store)
+            index = await self._indexes.of(partition)
         except StorageError as error:
             log.debug("a partition cannot be looked through", partition=partition.number, error=str(error))
             return True
-        for key, facts in known:
+        if index is None:
+            return True
+        for key, (facts, _, _) in index.due(now_ms()):
             tape = facts.provenance.tape
             for request in audit_windows.due(key, facts.grid(key), tape, profile_of(key.exchange).candles, now_ms()):
                 assert request.id is not None
@@ -83,7 +85,7 @@ class StandingAudit:
                 if request.id in self._requested:
                     continue
                 # A new owner of the partition audits what is left.
-                if self._stop.is_set() or partition.store is not store:
+                if self._stop.is_set() or partition.store is not index.store:
                     return True
                 if not await self._order(request):
                     return False
@@ -105,18 +107,3 @@ class StandingAudit:
             self._metrics.audits.inc()
         self._requested.add(request.id)
         return True
-
-
-def _tape_ranges(store: Store) -> list[tuple[Key, KeyFacts]]:
-    """The facts of those keys that have rows built from the tape, by their meta files. Raises StorageError."""
-    found = []
-    cached = store.keys()
-    for key in cached:
-        with as_storage_error(f"read {store.folder.meta(key)}"):
-            raw = store.folder.read(store.folder.meta(key))
-        # A damaged file is refused, and reported, where it is used.
-        with suppress(ValueError):
-            facts = facts_of(None if raw is None else meta_file.decode(raw, key))
-            if facts.provenance.tape:
-                found.append((key, facts))
-    return found

@@ -15,7 +15,7 @@ Exact after any crash, because:
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -60,6 +60,7 @@ class Store:
         self.clock = WallClock(folder.disk.modified_ms(folder.checkpoint(partition)))
         self._checkpoints = PartitionCheckpoint(folder, partition, partitions, claim, stream)
         self._applied = 0
+        self._changed: set[Key] = set()
         # Held while files change and while a snapshot is taken, so that size and file of a snapshot belong together.
         self._mutex = threading.RLock()
 
@@ -224,28 +225,11 @@ class Store:
             found = self.folder.keys()
         return sorted(key for key in found if subjects.partition_of(key, self.partitions) == self.partition)
 
-    def listing(self, exchange: str | None = None) -> tuple[list[Coverage], list[str]]:
-        """The coverage of every key of this partition, and one line for each file that is refused."""
-        covered: list[Coverage] = []
-        damaged: list[str] = []
-        for key in self.keys():
-            if exchange is None or key.exchange == exchange:
-                try:
-                    covered.append(self.coverage(key))
-                except NotCached:
-                    continue
-                except (CacheFileError, StorageError) as error:
-                    damaged.append(str(error))
-        return covered, damaged
-
-    def verify(self, key: Key) -> Verification:
+    def verify(self, key: Key, *, of_volumes: bool = True) -> Verification:
         """Read the whole file: order, duplicates, malformed lines, rows against the verified ranges, units of volumes.
 
         Raises NotCached, StorageError, Fenced.
         """
-        return self._verified(key, of_volumes=True)
-
-    def _verified(self, key: Key, *, of_volumes: bool) -> Verification:
         try:
             with self._mutex:
                 self._write_stale(f"verify {key}", [key] if key in self._files_of else [])
@@ -261,13 +245,27 @@ class Store:
             view = b"" if fd is None else self.folder.disk.view(fd, self.folder.disk.stat(fd)[1])
             return verify.verification(key, view, (), refused)
 
+    def mark(self, key: Key, changed: Callable[[KeyFacts], KeyFacts]) -> None:
+        """Change what is known of the rows of a key. Raises like `ensure`."""
+        self.ensure(key)
+        with self._writing(f"mark {key}", [key]):
+            file = self._file(key)
+            if (state := file.load()) is not None:
+                file.prepare(changed(state.facts), state.volumes.unit)
+
+    def changes(self) -> dict[Key, KeyState | None]:
+        """The keys that were written since the last call, and their states; None if that is not in memory."""
+        with self._mutex:
+            found, self._changed = self._changed, set()
+            return {key: file.state if (file := self._files_of.get(key)) else None for key in found}
+
     def repair(self, key: Key) -> Repair:
         """Move a damaged file aside and keep its well-formed rows in a new one; a sound file is not changed.
 
         `moved_to` is empty when there was nothing to repair. Raises NotCached, StorageError, Fenced.
         """
         # An unknown unit of volumes cannot be repaired here.
-        found = self._verified(key, of_volumes=False)
+        found = self.verify(key, of_volumes=False)
         if not found.problem_count:
             return repair.sound(key, found.rows)
         with self._writing(f"repair {key}", [key]):
@@ -328,6 +326,7 @@ class Store:
         try:
             with self._mutex, as_storage_error(what), disk.lock(self.folder.lock(self.partition), LOCK_TIMEOUT_S):
                 self._checkpoints.refuse_others()
+                self._changed.update(keys)
                 yield
         except (StorageError, CacheFileError):
             for key in keys:

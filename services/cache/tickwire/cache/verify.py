@@ -8,7 +8,7 @@ from tickwire.cache.candle_rows import HEADER
 from tickwire.cache.csv_bytes import START, ScanResult, scan
 from tickwire.cache.disk import Buffer
 from tickwire.cache.key_facts import KeyFacts
-from tickwire.cache.provenance import ORIGINS, ranges_of
+from tickwire.cache.provenance import COMPARED, ORIGINS, ranges_of
 from tickwire.model.messages import Problem, Provenance, ProvenanceRows, Verification
 from tickwire.model.ranges import Range, common
 from tickwire.model.subjects import Key
@@ -57,7 +57,8 @@ def verification(
 
 def _rows_by_origin(grid: Grid, found: ScanResult, provenance: Provenance) -> ProvenanceRows:
     rows = {origin: candles(grid, common(found.runs, ranges_of(provenance, origin))) for origin in ORIGINS}
-    return ProvenanceRows(**rows, unknown=found.rows - sum(rows.values()))
+    compared = {name: candles(grid, common(found.runs, ranges_of(provenance, name))) for name in COMPARED}
+    return ProvenanceRows(**rows, **compared, unknown=found.rows - sum(rows.values()))
 
 
 def candles(grid: Grid, ranges: Iterable[Range]) -> int:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from tickwire.model.messages.fetch import DifferentField
 from tickwire.model.messages.pages import Row, VolumeUnit
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Exchange, Key, Symbol, Timeframe
@@ -36,20 +37,31 @@ class Provenance(Struct, frozen=True, kw_only=True):
 
     `exchange`: the exchange's own rows. `tape`: built from the trades on the tape. `audited`: compared with the
     exchange's own rows once these had settled, and equal or replaced by them.
+
+    Any of these may also be `archived`: compared with candles rebuilt from the archive's trades of days that are
+    certified as complete. They are equal, but for rows in `disputed`: those are the exchange's own, and differ from the
+    trades that it gave. Where many rows of a day differ, `disputed` has the rows between them, too.
     """
 
     exchange: list[Range] = field(default_factory=list)
     tape: list[Range] = field(default_factory=list)
     audited: list[Range] = field(default_factory=list)
+    archived: list[Range] = field(default_factory=list)
+    disputed: list[Range] = field(default_factory=list)
 
 
 class ProvenanceRows(Struct, frozen=True, kw_only=True):
-    """How many rows of a file come from where (see Provenance)."""
+    """How many rows of a file come from where (see Provenance).
+
+    `exchange`, `tape`, `audited` and `unknown` are all rows; of these, so many are `archived` and `disputed`.
+    """
 
     exchange: Count = 0
     tape: Count = 0
     audited: Count = 0
     unknown: Count = 0
+    archived: Count = 0
+    disputed: Count = 0
 
 
 class Coverage(Struct, frozen=True, kw_only=True):
@@ -195,3 +207,39 @@ class Repair(Struct, frozen=True, kw_only=True):
     lines_dropped: Count
     unverified: list[Range] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
+
+
+class RebuiltDifference(Struct, frozen=True, kw_only=True):
+    """A field of the candle that opens at `timestamp` that differs in the cache and as rebuilt from archived trades.
+
+    The value is absent on the side that has no such candle.
+    """
+
+    timestamp: Time
+    field: DifferentField
+    cached: float | None = None
+    rebuilt: float | None = None
+
+
+class Comparison(Struct, frozen=True, kw_only=True):
+    """A chunk of the reply to `cache.compare`: the rows of a part of the range against those rebuilt from the archive.
+
+    `compared` are the ranges that were compared; `rows` counts the rows of the cache in them, `difference_count` the
+    fields that differ, of which `differences` lists the first 100. Nothing in the cache is changed. `volumes` is false
+    if volumes were not compared, because the unit of one side is not known, or is no sum of decimals. `made_of_trades`
+    says whether the exchange's candles are known to be those of its public trades; null: not known, so that a
+    difference may be the exchange's way. `remarks` say why something was not compared, in the last chunk.
+    """
+
+    exchange: Exchange
+    symbol: Symbol
+    timeframe: Timeframe
+    compared: list[Range] = field(default_factory=list)
+    rows: Count = 0
+    difference_count: Count = 0
+    differences: list[RebuiltDifference] = field(default_factory=list)
+    volumes: bool = True
+    made_of_trades: bool | None = None
+    remarks: list[str] = field(default_factory=list)
+    chunk: Count = 0
+    more: bool = False

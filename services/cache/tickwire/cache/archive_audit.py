@@ -1,0 +1,215 @@
+"""Compares candles with those rebuilt from archived trades, of the keys whose partitions this instance owns.
+
+| subject | here | what |
+|---|---|---|
+| `md.archived.trade.<exchange>.<token>` | subscribed | days that were certified |
+| `archive.days`, `archive.bars` | requested | see archive_comparison.py |
+| `fetcher.fetch` | requested | audits of rows that differ and were not audited |
+
+A day is compared once it is certified as complete, and what the cache has of it has settled and was audited if it was
+built from the tape. What was compared is in the key's meta file, so nothing is compared twice, also after a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NamedTuple
+
+from nats.aio.msg import Msg
+
+from tickwire.bus.connection import Bus
+from tickwire.cache import archive_comparison, rebuilt_rows
+from tickwire.cache.audit_index import AuditIndexes, KnownKey
+from tickwire.cache.audit_windows import HOUR_MS
+from tickwire.cache.metrics import CacheMetrics
+from tickwire.cache.partition import Partition, first_of
+from tickwire.errors import (
+    BrokerUnavailable,
+    Busy,
+    CacheFileError,
+    Fenced,
+    NoSuchService,
+    NotArchived,
+    NotCached,
+    RequestTimeout,
+    StorageError,
+    TickwireError,
+)
+from tickwire.model import messages
+from tickwire.model.messages import Certificate, FetchAccepted, FetchRequest
+from tickwire.model.ranges import Range, common, merge, remove
+from tickwire.model.subjects import Key
+from tickwire.model.times import now_ms
+from tickwire.observe import logs
+from tickwire.observe.episodes import QUIET_S, Episode
+from tickwire.process import lifecycle
+
+log = logs.get(__name__)
+
+SCAN_S = 300.0
+"""How often the keys are looked through, unless a day is announced."""
+PACE_S = 1.0
+"""Between two requests of the archive."""
+LISTING_MS = 24 * HOUR_MS
+"""How long the list of a feed's days is used again: announcements tell what is new, but one may be missed."""
+_Feed = tuple[str, str]
+
+
+_PASSING = (NoSuchService, RequestTimeout, BrokerUnavailable, Busy, StorageError)
+"""Errors that concern all keys, and that may be over with the next look."""
+
+
+class _Postponed(NamedTuple):
+    """A window that is not compared before `until` (ms), unless the rows that differed were audited meanwhile."""
+
+    until: int
+    unaudited: list[Range]
+
+    def is_over(self, now: int, audited: list[Range]) -> bool:
+        """Whether to compare it now."""
+        return now >= self.until or (bool(self.unaudited) and common(self.unaudited, audited) == self.unaudited)
+
+
+class ArchiveAudit:
+    """The comparisons of one instance. `run` until `stop` is set."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        partitions: Sequence[Partition],
+        indexes: AuditIndexes,
+        metrics: CacheMetrics,
+        stop: asyncio.Event,
+    ) -> None:
+        self._bus = bus
+        self._partitions = partitions
+        self._indexes = indexes
+        self._metrics = metrics
+        self._stop = stop
+        self._days: dict[_Feed, list[Range]] = {}
+        """Days that are certified as complete."""
+        self._listed: dict[_Feed, int] = {}
+        """When (ms) the days of a feed were listed last."""
+        self._recertified: list[tuple[_Feed, Range]] = []
+        """Days that late trades opened again, and that are complete again."""
+        self._postponed: dict[tuple[Key, Range], _Postponed] = {}
+        self._announced = asyncio.Event()
+        self._failed = Episode(log, "candles cannot be compared with archived trades", quiet_s=QUIET_S)
+
+    async def run(self) -> None:
+        """Look through the keys again and again."""
+        async with self._bus.subscribed("md.archived.trade.*.*", self._take):
+            while not self._stop.is_set():
+                self._announced.clear()
+                try:
+                    await self._compare_again()
+                    # What is announced does not wait until the days of all feeds were listed.
+                    fresh = set[_Feed]()
+                    for listing in (False, True):
+                        for partition in self._partitions:
+                            await self._scan(partition, fresh, listing=listing)
+                except NoSuchService as error:
+                    log.debug("no archive, or no fetcher, answers", error=str(error))
+                except _PASSING as error:
+                    self._failed.occurs(reason=str(error))
+                else:
+                    self._failed.ends()
+                await first_of(SCAN_S, self._announced.wait(), self._stop.wait())
+
+    async def _take(self, message: Msg) -> None:
+        """Note what is announced of a day. Raises BadRequest."""
+        told = messages.decode(message.data, Certificate)
+        feed, day = (told.exchange, told.symbol), archive_comparison.day_of(told.date)
+        known = remove(self._days.get(feed, []), day)
+        if told.condition == "complete":
+            known = merge([*known, day])
+            if told.version > 1:
+                self._recertified.append((feed, day))
+            self._announced.set()
+        self._days[feed] = known
+
+    async def _compare_again(self) -> None:
+        """Forget that days were compared of which the archive has other trades now."""
+        while self._recertified:
+            feed, day = self._recertified[0]
+            for partition in self._partitions:
+                index = await self._indexes.of(partition)
+                for key in [] if index is None else [each for each in index.keys if (each[0], each[1]) == feed]:
+                    with suppress(Fenced, NotCached, CacheFileError):
+                        await archive_comparison.forget(partition, key, day)
+            del self._recertified[0]
+
+    async def _scan(self, partition: Partition, fresh: set[_Feed], *, listing: bool) -> None:
+        """Compare what is due of a partition: of feeds whose days are known, or with `listing` of the others.
+
+        `fresh` are those whose days were listed meanwhile.
+        """
+        index = await self._indexes.of(partition)
+        if index is None:
+            return
+        for key, known in list(index.keys.items()):
+            if self._stop.is_set() or partition.store is not index.store or (listing and self._announced.is_set()):
+                return
+            feed, wanted = (key.exchange, key.symbol), rebuilt_rows.uncompared(known.verified, known.facts.provenance)
+            if not wanted or archive_comparison.made_of_trades(key) is False:
+                continue
+            if listing and now_ms() - self._listed.get(feed, -LISTING_MS) >= LISTING_MS:
+                await self._list(feed)
+                fresh.add(feed)
+            elif feed not in (fresh if listing else self._days):
+                continue
+            try:
+                await self._compare(partition, key, known, wanted)
+            except Fenced:
+                return
+            except _PASSING:
+                raise
+            except TickwireError as error:
+                self._failed.occurs(**key._asdict(), reason=str(error))
+
+    async def _list(self, feed: _Feed) -> None:
+        try:
+            self._days[feed] = await archive_comparison.complete_days(self._bus, *feed)
+        except NotArchived:
+            self._days[feed] = []
+        now = self._listed[feed] = now_ms()
+        self._postponed = {each: later for each, later in self._postponed.items() if later.until > now}
+        await lifecycle.pause(self._stop, PACE_S)
+
+    async def _compare(self, partition: Partition, key: Key, known: KnownKey, wanted: list[Range]) -> None:
+        grid, audited = known.facts.grid(key), known.facts.provenance.audited
+        days = self._days[key.exchange, key.symbol]
+        for window in archive_comparison.windows(key, grid, common(wanted, rebuilt_rows.whole_candles(grid, days))):
+            now = now_ms()
+            later = self._postponed.get((key, window))
+            if self._stop.is_set():
+                return
+            if later is not None and not later.is_over(now, audited):
+                continue
+            # Also if it fails.
+            self._postponed[key, window] = _Postponed(now + HOUR_MS, [])
+            found = await archive_comparison.compare(partition, key, grid, window)
+            if found.unaudited:
+                self._postponed[key, window] = _Postponed(now + HOUR_MS, found.unaudited)
+                await self._order(key, Range(found.unaudited[0].since, found.unaudited[-1].until))
+            elif found.ranges:
+                del self._postponed[key, window]
+            await lifecycle.pause(self._stop, PACE_S)
+
+    async def _order(self, key: Key, span: Range) -> None:
+        """Request an audit of rows that differ, so that the exchange's own decide."""
+        digest = hashlib.blake2b("\n".join(key).encode(), digest_size=8).hexdigest()
+        request = FetchRequest(
+            **key._asdict(),
+            since=span.since,
+            until=span.until,
+            refresh=True,
+            audit=True,
+            background=True,
+            id=f"archived-{digest}-{span.since}-{now_ms() // HOUR_MS}",
+        )
+        await self._bus.request("fetcher.fetch", request, FetchAccepted)
+        self._metrics.audits.inc()
