@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs
 
 import pytest
 
 from fetch import candle_venues
+from fetch.audited import built, coverage, ran
 from fetch.candle_venues import with_a_clock
 from fetch.fetched import NOW
 from fetch.model_market import Market
@@ -27,21 +26,13 @@ from tickwire.cache import service as cache_service
 from tickwire.cache import standing_audit
 from tickwire.cli.arguments import KeyNames
 from tickwire.cli.candles import audit as command
-from tickwire.fetcher import candle_source
 from tickwire.fetcher import service as fetcher_service
-from tickwire.model import messages, subjects
 from tickwire.model.messages import (
-    CandlePage,
-    Coverage,
     Difference,
     DifferentField,
-    FetchAccepted,
-    FetchRequest,
     Job,
-    KeyRequest,
     Provenance,
     Row,
-    Stored,
 )
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
@@ -87,15 +78,6 @@ async def fetcher(bus: Bus, settings: Settings) -> AsyncIterator[Metrics]:
         yield metrics
 
 
-async def ran(bus: Bus, key: Key, since: int, until: int, **changes: Any) -> Job:
-    """Have a job run; its last message."""
-    request = FetchRequest(**key._asdict(), since=since, until=until, id=f"j{time.time_ns()}", **changes)
-    assert request.id is not None
-    async with hearing(bus, subjects.job(request.id), Job) as heard:
-        await bus.request("fetcher.fetch", request, FetchAccepted)
-        return await heard.first(lambda job: job.ended, timeout_s=100)
-
-
 def ended(key: Key, job: Job) -> bool:
     return job.ended and job.key == key
 
@@ -103,20 +85,6 @@ def ended(key: Key, job: Job) -> bool:
 async def truth(simulator: SimulatorProcess, since: int, until: int) -> list[Row]:
     rows = await simulator.truth("candles", symbol=SYMBOL, timeframe="1m", since=since, until=until)
     return [(int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in rows]
-
-
-async def built(bus: Bus, key: Key, rows: list[Row], since: int, until: int) -> None:
-    """Have candles cached as the streamer does that built them from the tape."""
-    page = CandlePage(
-        **key._asdict(), since=since, until=until, rows=rows, source="live", volume_unit="base", origin="tape"
-    )
-    async with hearing(bus, subjects.stored(key), Stored) as heard:
-        await bus.append(subjects.ohlcv(key), messages.encode(page), message_id=f"t{time.time_ns()}")
-        await heard.first(lambda stored: (stored.since, stored.until) == (since, until), timeout_s=100)
-
-
-async def coverage(bus: Bus, key: Key) -> Coverage:
-    return await bus.request("cache.coverage", KeyRequest(**key._asdict()), Coverage)
 
 
 def file_of(settings: Settings, key: Key) -> Path:
@@ -325,25 +293,3 @@ async def test_the_command_prints_differences_and_its_exit_code_says_so(
     stopped = asyncio.Event()
     stopped.set()
     assert await command.audit(stopped, config, options, json=False) == 130
-
-
-async def test_a_job_in_the_background_asks_the_exchange_only_once_other_jobs_have_ended(
-    bus: Bus, simulator: SimulatorProcess, fetcher: Metrics, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(candle_source, "GIVE_WAY_S", 60.0)
-    theirs, mine = Key("binance", SYMBOL, "1m"), Key("binance", SYMBOL, "5m")
-    assert (await ran(bus, mine, SINCE, SINCE + DAY)).complete
-    await simulator.forget_log()
-    await simulator.fault("klines", "delay", seconds=0.2, count=None)
-    async with hearing(bus, "md.job.*", Job) as heard:
-        await bus.request(
-            "fetcher.fetch",
-            FetchRequest(**theirs._asdict(), since=NOW - 5 * DAY, until=NOW, id="theirs"),
-            FetchAccepted,
-        )
-        await heard.first(lambda job: job.id == "theirs" and job.pages > 0, timeout_s=100)
-        audited = await ran(bus, mine, SINCE, SINCE + DAY, audit=True, background=True)
-        assert (audited.complete, audited.difference_count) == (True, 0)
-    intervals = [parse_qs(entry["query"])["interval"][0] for entry in await simulator.log("klines")]
-    assert set(intervals) == {"1m", "5m"}
-    assert intervals == sorted(intervals)

@@ -1,8 +1,9 @@
-"""A fetcher process that is killed during an audit: the next one continues it, and names every difference once."""
+"""A fetcher process that ends during an audit: the next one continues it, and names every difference once."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 from pathlib import Path
 
 import pytest
@@ -60,7 +61,10 @@ async def ordered(bus: Bus, request: FetchRequest) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_an_audit_of_a_killed_fetcher_is_continued_by_the_next(bus: Bus, broker: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+async def test_an_audit_of_a_fetcher_that_ends_is_continued_by_the_next(
+    bus: Bus, broker: str, tmp_path: Path, how: signal.Signals
+) -> None:
     settings = Settings(nats=NatsSettings(url=broker), cache=CacheSettings(dir=tmp_path / "cache", audit=False))
     request = FetchRequest(**KEY._asdict(), since=SINCE, until=SINCE + ROWS * MINUTE, audit=True, id="audit-killed")
     async with (
@@ -84,7 +88,7 @@ async def test_an_audit_of_a_killed_fetcher_is_continued_by_the_next(bus: Bus, b
         async with Service("fetcher", env) as first:
             await ordered(bus, request)
             await heard.first(lambda job: job.difference_count >= 2, timeout_s=100)
-            await first.kill()
+            await first.stop(how)
         await exchange.clear()
         async with Service("fetcher", env):
             job = await heard.first(lambda job: job.ended, timeout_s=100)

@@ -34,18 +34,23 @@ class Cancellation:
 
     async def unless_cancelled(self, work: Awaitable[T]) -> T:
         """The result of `work`, which is cancelled with the job. Raises JobCancelled then."""
-        working = asyncio.ensure_future(work)
-        waiting = asyncio.ensure_future(self._requested.wait())
-        try:
-            await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
-            if not working.done():
-                raise self.error
-            return working.result()
-        finally:
-            waiting.cancel()
-            if not working.done():
-                working.cancel()
-                await asyncio.wait({working})
+        return await unless(self._requested, work, self.error)
+
+
+async def unless(event: asyncio.Event, work: Awaitable[T], error: Exception) -> T:
+    """The result of `work`. If the event is set before, `work` is cancelled, and `error` raised."""
+    working = asyncio.ensure_future(work)
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        await asyncio.wait({working, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise error
+        return working.result()
+    finally:
+        waiting.cancel()
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
 
 
 def cancelled(job_id: str) -> JobCancelled:

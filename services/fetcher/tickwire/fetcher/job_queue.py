@@ -1,8 +1,9 @@
 """The jobs of one exchange on the instance that holds its lease.
 
 All waiting jobs are taken, so that none is kept out by those before it. Jobs of one key run one after another, jobs of
-different keys concurrently. Jobs share the exchange's concurrency (`CandleSource.share`), and `Calls` serves them in
-turn: a small job ends within as many rounds as it has pages, whatever runs beside it.
+different keys concurrently. A job in the background gives way to any other of its key, and continues after it. Jobs
+share the exchange's concurrency (`CandleSource.share`), and `Calls` serves them in turn: a small job ends within as
+many rounds as it has pages, whatever runs beside it.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class QueuedJob:
     message: Msg
     request: FetchRequest
     cancellation: Cancellation
+    stop: asyncio.Event
+    """Set when the job is to stop between two pages: the exchange is given up, or the job gives way to another."""
     run: FetchJob | None = None
 
 
@@ -85,6 +88,8 @@ class JobQueue:
                 await asyncio.wait({puller, stopped}, return_when=asyncio.FIRST_COMPLETED)
                 # Another instance took the consumer over, if not stopped: the jobs stop as well.
                 self._stop.set()
+                for queued in self._all():
+                    queued.stop.set()
                 puller.cancel()
                 if self._workers:
                     await asyncio.wait(self._workers, timeout=GRACE_S)
@@ -133,7 +138,10 @@ class JobQueue:
             return
         self._taken.inc()
         jobs = self._by_key.setdefault(request.key, deque())
-        jobs.append(QueuedJob(message, request, Cancellation(request_checks.job_id(request.id))))
+        stop = asyncio.Event() if request.background else self._stop
+        jobs.append(QueuedJob(message, request, Cancellation(request_checks.job_id(request.id)), stop))
+        if jobs[0].request.background and not request.background:
+            jobs[0].stop.set()
         if len(jobs) == 1:
             task = group.create_task(self._run_all(request.key, jobs))
             self._workers.add(task)
@@ -167,9 +175,14 @@ class JobQueue:
     async def _run_all(self, key: Key, jobs: deque[QueuedJob]) -> None:
         """Run the jobs of a key one after another, until none is left or `stop` is set."""
         while jobs and not self._stop.is_set():
-            if not await self._run_to_end(jobs[0]):
-                return
-            await self._finish(jobs.popleft())
+            # The one that runs is the first.
+            queued = next((each for each in jobs if not each.request.background), jobs[0])
+            jobs.remove(queued)
+            jobs.appendleft(queued)
+            if queued.request.background:
+                queued.stop.clear()
+            if await self._run_to_end(queued):
+                await self._finish(jobs.popleft())
         if not jobs:
             del self._by_key[key]
 
@@ -178,10 +191,10 @@ class JobQueue:
         await self._acknowledge(queued.message.ack)
 
     async def _run_to_end(self, queued: QueuedJob) -> bool:
-        """Run a job, again whenever the broker interrupts it. Returns whether it ended."""
+        """Run a job, again whenever the broker interrupts it. Returns whether it ended; if not, it was to stop."""
         backoff = Backoff(RETRY_S, MAX_RETRY_S, at_once=False)
         episode = Episode(log, "job interrupted by the broker", job=queued.request.id)
-        while not self._stop.is_set():
+        while not queued.stop.is_set():
             try:
                 with self._running.track_inprogress():
                     await self._run(queued)
@@ -190,7 +203,7 @@ class JobQueue:
             except (BrokerUnavailable, StorageError, nats.errors.Error) as error:
                 # StorageError: the end of the job was not accepted because the broker's disk is full.
                 episode.occurs(error=repr(error))
-                await lifecycle.pause(self._stop, backoff.next())
+                await lifecycle.pause(queued.stop, backoff.next())
             else:
                 episode.ends()
                 return True
@@ -201,7 +214,7 @@ class JobQueue:
         request = queued.request
         try:
             if queued.run is None:
-                queued.run = create_job(self._context, self._source, request, self._stop, queued.cancellation)
+                queued.run = create_job(self._context, self._source, request, queued.stop, queued.cancellation)
             await queued.run.run()
         except (Stopped, BrokerUnavailable, nats.errors.Error):
             raise

@@ -10,7 +10,7 @@ from typing import TypeVar
 from tickwire.errors import ExchangeFailed, TickwireError
 from tickwire.fetcher.bounds import Bounds
 from tickwire.fetcher.calls import OnRetry
-from tickwire.fetcher.cancellation import Cancellation
+from tickwire.fetcher.cancellation import Cancellation, unless
 from tickwire.fetcher.candle_source import CandleSource
 from tickwire.fetcher.job_context import JobContext
 from tickwire.fetcher.job_report import JobReport
@@ -128,7 +128,7 @@ class RangeRequests:
             if self._stop.is_set():
                 raise Stopped
             try:
-                reply = await self._unless_cancelled(reply_to(request))
+                reply = await self._unless_cancelled(self._unless_stopped(reply_to(request)))
             except ExchangeFailed as failure:
                 return failure
             pages = pager.take(reply)
@@ -145,6 +145,15 @@ class RangeRequests:
                 # The cache will most likely reject the next pages for the same reason.
                 break
         return None
+
+    async def _unless_stopped(self, work: Awaitable[T]) -> T:
+        """The result of `work`; in the background it is given up once the job is to stop. Raises Stopped then.
+
+        Its turn may come late, and the job that it gives way to waits.
+        """
+        if not self._report.request.background:
+            return await work
+        return await unless(self._stop, work, Stopped())
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         return await self._cancellation.unless_cancelled(work)
