@@ -46,6 +46,7 @@ from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.episodes import QUIET_S, Episode
 from tickwire.process import lifecycle
+from tickwire.process.loop_yield import LoopYield
 
 log = logs.get(__name__)
 
@@ -55,6 +56,8 @@ PACE_S = 1.0
 """Between two requests of the archive."""
 LISTING_MS = 24 * HOUR_MS
 """How long the list of a feed's days is used again: announcements tell what is new, but one may be missed."""
+MOST_PARTS = 20
+"""Ranges of days that are listed one by one: days that were compared need not be."""
 _Feed = tuple[str, str]
 
 
@@ -106,11 +109,10 @@ class ArchiveAudit:
                 self._announced.clear()
                 try:
                     await self._compare_again()
-                    # What is announced does not wait until the days of all feeds were listed.
-                    fresh = set[_Feed]()
                     for listing in (False, True):
+                        fresh = await self._unlisted() if listing else {}
                         for partition in self._partitions:
-                            await self._scan(partition, fresh, listing=listing)
+                            await self._scan(partition, fresh if listing else None)
                 except NoSuchService as error:
                     log.debug("no archive, or no fetcher, answers", error=str(error))
                 except _PASSING as error:
@@ -142,27 +144,39 @@ class ArchiveAudit:
                         await archive_comparison.forget(partition, key, day)
             del self._recertified[0]
 
-    async def _scan(self, partition: Partition, fresh: set[_Feed], *, listing: bool) -> None:
-        """Compare what is due of a partition: of feeds whose days are known, or with `listing` of the others.
+    async def _unlisted(self) -> dict[_Feed, list[Range]]:
+        """The feeds whose days were not listed lately, and what is to be compared of their keys here."""
+        found: dict[_Feed, list[Range]] = {}
+        loop_yield, now = LoopYield(), now_ms()
+        for partition in self._partitions:
+            index = await self._indexes.of(partition)
+            for key, known in [] if index is None else list(index.keys.items()):
+                await loop_yield.after_step()
+                feed = (key.exchange, key.symbol)
+                if _is_comparable(key, known) and now - self._listed.get(feed, -LISTING_MS) >= LISTING_MS:
+                    found.setdefault(feed, []).extend(known.uncompared)
+        return found
 
-        `fresh` are those whose days were listed meanwhile.
-        """
+    async def _scan(self, partition: Partition, unlisted: dict[_Feed, list[Range]] | None) -> None:
+        """Compare what is due of a partition: of feeds whose days are known; with `unlisted`, of these once listed."""
         index = await self._indexes.of(partition)
         if index is None:
             return
+        loop_yield = LoopYield()
         for key, known in list(index.keys.items()):
-            if self._stop.is_set() or partition.store is not index.store or (listing and self._announced.is_set()):
+            await loop_yield.after_step()
+            if self._stop.is_set() or partition.store is not index.store:
                 return
-            feed, wanted = (key.exchange, key.symbol), rebuilt_rows.uncompared(known.verified, known.facts.provenance)
-            if not wanted or archive_comparison.made_of_trades(key) is False:
+            feed = (key.exchange, key.symbol)
+            if not _is_comparable(key, known) or feed not in (self._days if unlisted is None else unlisted):
                 continue
-            if listing and now_ms() - self._listed.get(feed, -LISTING_MS) >= LISTING_MS:
-                await self._list(feed)
-                fresh.add(feed)
-            elif feed not in (fresh if listing else self._days):
-                continue
+            if unlisted is not None:
+                # What is announced does not wait until the days of all feeds are listed.
+                if self._announced.is_set():
+                    return
+                await self._list(feed, unlisted[feed])
             try:
-                await self._compare(partition, key, known, wanted)
+                await self._compare(partition, key, known)
             except Fenced:
                 return
             except _PASSING:
@@ -170,19 +184,27 @@ class ArchiveAudit:
             except TickwireError as error:
                 self._failed.occurs(**key._asdict(), reason=str(error))
 
-    async def _list(self, feed: _Feed) -> None:
+    async def _list(self, feed: _Feed, wanted: list[Range]) -> None:
+        """Have the days of these ranges listed, unless they were."""
+        if now_ms() - self._listed.get(feed, -LISTING_MS) < LISTING_MS:
+            return
+        parts = merge(wanted)
+        if len(parts) > MOST_PARTS:
+            parts = [Range(parts[0].since, parts[-1].until)]
         try:
-            self._days[feed] = await archive_comparison.complete_days(self._bus, *feed)
+            found = [await archive_comparison.complete_days(self._bus, *feed, part) for part in parts]
         except NotArchived:
-            self._days[feed] = []
+            found = []
+        self._days[feed] = merge([day for days in found for day in days])
         now = self._listed[feed] = now_ms()
         self._postponed = {each: later for each, later in self._postponed.items() if later.until > now}
         await lifecycle.pause(self._stop, PACE_S)
 
-    async def _compare(self, partition: Partition, key: Key, known: KnownKey, wanted: list[Range]) -> None:
+    async def _compare(self, partition: Partition, key: Key, known: KnownKey) -> None:
         grid, audited = known.facts.grid(key), known.facts.provenance.audited
         days = self._days[key.exchange, key.symbol]
-        for window in archive_comparison.windows(key, grid, common(wanted, rebuilt_rows.whole_candles(grid, days))):
+        due = common(known.uncompared, rebuilt_rows.whole_candles(grid, days))
+        for window in archive_comparison.windows(key, grid, due):
             now = now_ms()
             later = self._postponed.get((key, window))
             if self._stop.is_set():
@@ -213,3 +235,7 @@ class ArchiveAudit:
         )
         await self._bus.request("fetcher.fetch", request, FetchAccepted)
         self._metrics.audits.inc()
+
+
+def _is_comparable(key: Key, known: KnownKey) -> bool:
+    return bool(known.uncompared) and archive_comparison.made_of_trades(key) is not False

@@ -62,13 +62,12 @@ def windows(key: Key, grid: Grid, wanted: list[Range]) -> list[Range]:
     return rebuilt_rows.windows(grid, wanted, audit_windows.length_ms(key.timeframe, ROWS))
 
 
-async def complete_days(bus: Bus, exchange: str, symbol: str, span: Range | None = None) -> list[Range]:
-    """The days of a feed that are certified as complete, of `span` or of all: ascending and apart.
+async def complete_days(bus: Bus, exchange: str, symbol: str, span: Range) -> list[Range]:
+    """The days of a feed with a time in `span` that are certified as complete: ascending and apart.
 
     Raises NotArchived, NoSuchService, RequestTimeout, StorageError, BrokerUnavailable.
     """
-    since, until = (None, None) if span is None else span
-    request = DaysRequest(exchange=exchange, symbol=symbol, since=since, until=until)
+    request = DaysRequest(exchange=exchange, symbol=symbol, since=span.since, until=span.until)
     decode = partial(messages.decode, kind=ArchivedDays)
     found: list[Range] = []
     async with aclosing(bus.request_chunks("archive.days", request, decode, timeout_s=ANSWER_S)) as chunks:

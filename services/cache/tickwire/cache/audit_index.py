@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
-from tickwire.cache import audit_windows, meta_file
+from tickwire.cache import audit_windows, meta_file, rebuilt_rows
 from tickwire.cache.disk import as_storage_error
 from tickwire.cache.key_facts import KeyFacts
 from tickwire.cache.key_state import facts_of, volumes_of
@@ -23,10 +23,10 @@ from tickwire.venues.registry import profile_of
 
 
 class KnownKey(NamedTuple):
-    """A key: its facts, the ranges that are verified, and when (ms) the first audit of it is due, if ever."""
+    """A key: its facts, what is to be compared with the archive, and when (ms) its first audit is due, if ever."""
 
     facts: KeyFacts
-    verified: list[Range]
+    uncompared: list[Range]
     due: int | None
 
 
@@ -73,7 +73,7 @@ class AuditIndex:
 def _known(key: Key, facts: KeyFacts, proven: list[Range]) -> KnownKey:
     candles = profile_of(key.exchange).candles
     due = audit_windows.first_due(key, facts.grid(key), facts.provenance.tape, candles)
-    return KnownKey(facts, facts.settled(proven), due)
+    return KnownKey(facts, rebuilt_rows.uncompared(facts.settled(proven), facts.provenance), due)
 
 
 class AuditIndexes:
