@@ -163,3 +163,20 @@ def test_rows_with_long_ids_fit_into_messages() -> None:
 def test_a_cursor_that_is_none_is_refused(tmp_path: Path, cursor: str) -> None:
     with pytest.raises(BadRequest, match="is not a cursor"):
         page(open_root(str(tmp_path)), cursor=cursor)
+
+
+@pytest.mark.parametrize("rows", [3, 4096])
+def test_a_cursor_of_a_chunk_requests_what_follows_it(
+    tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tickwire.archive_files.pages.BATCH_ROWS", rows)
+    root = open_root(str(tmp_path))
+    for first in range(1, 30, 5):
+        write(root, first, first + 4)
+    found = page(root)
+    placed = [at for at, each in enumerate(found) if each.cursor is not None]
+    assert len(placed) >= 60 // rows
+    for at in placed:
+        rest = page(root, Through(0, 0), cursor=found[at].cursor)
+        assert times(rest) == times(found[at + 1 :])
+        assert rest[-1].sequence == found[-1].sequence

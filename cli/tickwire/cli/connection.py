@@ -35,4 +35,5 @@ async def connected(settings: Settings, stop: asyncio.Event | None = None) -> As
     async with connect(settings.nats, name=name, url=broker_source(settings)) as bus:
         bus.service_wait.report = render.remark
         bus.service_wait.stop = stop or bus.service_wait.stop
+        bus.service_wait.expected = settings.optional_services
         yield bus

@@ -77,7 +77,8 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
             continue
         done = begin.rows if each == begin.day else 0
         for position, meta, batch in day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), done):
-            for part in fitting(_through(batch, meta, through)):
+            parts = list(fitting(_through(batch, meta, through)))
+            for part in parts:
                 yield ArchivedTrades(
                     exchange=request.exchange,
                     symbol=request.symbol,
@@ -86,6 +87,7 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
                     sequence=through.sequence,
                     multiplier=meta.unit.multiplier,
                     inverse=meta.unit.inverse,
+                    cursor=Position(each, position, through).cursor if part is parts[-1] else None,
                     chunk=number,
                     more=True,
                 )

@@ -31,6 +31,8 @@ class ServiceWait:
         self.seconds = seconds
         self.report: Callable[[str], None] = log.warning
         self.stop = asyncio.Event()
+        self.expected: frozenset[str] = frozenset()
+        """Services that the configuration names: an absent one restarts, others may not exist at all."""
         self._absent: set[str] = set()
 
     async def call(self, call: Callable[[], Awaitable[T]]) -> T:

@@ -21,6 +21,7 @@ from tickwire.archive_files.certificate import gap_times
 from tickwire.archive_files.layout import DAY_MS, begin_of
 from tickwire.archive_files.removal import REASON
 from tickwire.bus.connection import Bus
+from tickwire.client.attempts import Attempts
 from tickwire.client.decoded import DecodedMessage
 from tickwire.errors import NoSuchService, NotArchived
 from tickwire.model import messages
@@ -32,8 +33,8 @@ from tickwire.model.ranges import Range, clip, merge, subtract
 from tickwire.model.times import LATEST_MS
 from tickwire.tape.sequence import TapeMessage
 
-ANSWER_S = 60.0
-"""Time limit for a chunk: an object store may be slow."""
+ANSWER_S = 20.0
+"""Time limit for a chunk; an archive that works on one, because an object store is slow, says so each 2 s."""
 NOT_ARCHIVED = "not archived"
 T = TypeVar("T")
 _decode = msgspec.msgpack.Decoder(ArchivedTrades).decode
@@ -53,18 +54,21 @@ class Missing:
         return Gap(since=max(-1, self.since - 1), until=self.until, reason=self.reason)
 
 
-async def days(bus: Bus, feed: Feed, since: int, until: int | None) -> list[Certificate]:
+async def days(bus: Bus, feed: Feed, since: int | None, until: int | None) -> list[Certificate]:
     """The days of a feed from the first to the last one that the archive has of `[since, until)` (ms).
 
-    Raises NotArchived, NoSuchService, StorageError.
+    Outlives a restart of the archive. Raises NotArchived, NoSuchService, StorageError, RequestTimeout.
     """
     request = DaysRequest(kind=feed.kind, exchange=feed.exchange, symbol=feed.symbol, since=since, until=until)
-    found: list[Certificate] = []
-    decode = partial(messages.decode, kind=ArchivedDays)
-    async with aclosing(bus.request_chunks("archive.days", request, decode, timeout_s=ANSWER_S)) as chunks:
-        async for chunk in chunks:
-            found += chunk.days
-    return found
+    decode, attempts = partial(messages.decode, kind=ArchivedDays), Attempts("archive.days")
+    asked = partial(bus.request_chunks, "archive.days", request, decode, timeout_s=ANSWER_S)
+    while True:
+        found: list[Certificate] = []
+        with attempts:
+            async with aclosing(bus.service_wait.items(asked)) as parts:
+                async for part in parts:
+                    found += part.days
+            return found
 
 
 def missing(found: Sequence[Certificate], span: Range, beyond: int | None = None) -> list[Missing]:
@@ -91,44 +95,56 @@ def _span(day: Certificate) -> Range:
     return Range(since, since + DAY_MS)
 
 
-async def chunks(bus: Bus, feed: Feed, since: int, until: int | None) -> AsyncGenerator[ArchivedTrades, None]:
+async def chunks(
+    bus: Bus, feed: Feed, since: int, until: int | None, *, waits: bool = True
+) -> AsyncGenerator[ArchivedTrades, None]:
     """The archived trades of a feed in `[since, until)` (ms): chunks, of which the last of each page has no rows.
 
-    The next page is requested when the one before was taken. Raises NoSuchService, StorageError, RequestTimeout.
+    The next page is requested when the one before was taken. Outlives restarts of the archive; `waits`: also if it is
+    absent at first. Raises NotArchived, NoSuchService, StorageError, RequestTimeout.
     """
     request = ArchivedTradesRequest(exchange=feed.exchange, symbol=feed.symbol, since=since, until=until)
+    attempts = Attempts("archive.trades")
     while True:
-        cursor = None
-        async with aclosing(bus.request_chunks("archive.trades", request, _decode, timeout_s=ANSWER_S)) as parts:
-            async for part in parts:
-                cursor = part.cursor
-                yield part
-        if cursor is None:
-            return
-        request = msgspec.structs.replace(request, cursor=cursor)
+        asked = partial(bus.request_chunks, "archive.trades", request, _decode, timeout_s=ANSWER_S)
+        # Chunks after the last cursor: they come again if the reply breaks off.
+        held: list[ArchivedTrades] = []
+        with attempts:
+            async with aclosing(bus.service_wait.items(asked) if waits else asked()) as parts:
+                async for part in parts:
+                    held.append(part)
+                    if part.more and part.cursor is None:
+                        continue
+                    waits = True
+                    attempts.went_on()
+                    request = msgspec.structs.replace(request, cursor=part.cursor)
+                    while held:
+                        yield held.pop(0)
+            if request.cursor is None:
+                return
 
 
 @dataclass
 class Past:
-    """Where the archive ends: `sequence` is where to go on with the tape; None without an archive of the feed.
+    """Where the archive ends: the `sequence` to go on with; None without one of the feed, which is the `refusal`.
 
-    `refusal` is why nothing is read from the archive.
+    Up to `known` (ms) it says what is missing.
     """
 
     sequence: int | None = None
+    known: int = 0
     refusal: NoSuchService | NotArchived | None = None
 
     @property
     def begins_late(self) -> str:
         """Why trades are missing before the tape begins."""
-        archive = ", and no archive answers" if isinstance(self.refusal, NoSuchService) else ""
-        return f"the tape does not go back so far{archive}"
+        return "the tape does not go back so far" + ", and no archive answers" * isinstance(self.refusal, NoSuchService)
 
 
 async def message_pages(bus: Bus, feed: Feed, since: int, past: Past) -> AsyncGenerator[list[TapeMessage], None]:
     """The archived messages of a feed from `since` (ms) on, as the tape had them, with gaps where some are missing.
 
-    Nothing where no archive runs, or it has nothing of the feed: `past.refusal`. Sets `past.sequence` at the end.
+    Nothing where no archive runs, or it has nothing of the feed (`past.refusal`). Sets `past.sequence` at the end.
     """
     async with aclosing(_pages(bus, feed, since, past, MessageRows)) as pages:
         async for page in pages:
@@ -145,7 +161,7 @@ async def item_pages(bus: Bus, feed: Feed, since: int, past: Past) -> AsyncGener
 async def _pages(
     bus: Bus, feed: Feed, since: int, past: Past, rows_of: Callable[[Feed, Sequence[Missing]], Rows[T]]
 ) -> AsyncGenerator[list[T], None]:
-    async with aclosing(chunks(bus, feed, since, None)) as parts:
+    async with aclosing(chunks(bus, feed, since, None, waits="archive" in bus.service_wait.expected)) as parts:
         try:
             part = await anext(parts)
             # After the first chunk, which decides where the archive ends: what its rounds say until then is in files.
@@ -156,6 +172,7 @@ async def _pages(
         known = _known_until(certificates)
         if known is None:
             return
+        past.known = known
         rows = rows_of(feed, missing(certificates, Range(since, max(since, known)), LATEST_MS))
         while True:
             if part.rows:

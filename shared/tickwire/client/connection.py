@@ -46,6 +46,7 @@ async def connect(
         lifecycle.unwrapped(),
         asyncio.TaskGroup() as group,
     ):
+        bus.service_wait.expected = settings.optional_services
         streams = Streams(bus, group, name)
         try:
             yield Client(bus, streams)

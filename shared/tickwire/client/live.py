@@ -163,9 +163,9 @@ class TradeItems:
         last = next((each for each in reversed(items) if isinstance(each, Trade)), None)
         if last is not None:
             self._last, self._reached = last, True
-            self._known = max(self._known, last.timestamp + 1)
+            self.known_until(last.timestamp + 1)
         for gap in [each for each in items if isinstance(each, Gap)]:
-            self._known = max(self._known, gap.until or 0)
+            self.known_until(gap.until or 0)
             self._gap(gap)
         return items if self._yielded else [each for each in items if isinstance(each, Trade)]
 
@@ -208,6 +208,10 @@ class TradeItems:
                 trades = self._from(trades)
         return [*found, *trades] if found else list(trades)
 
+    def known_until(self, time: int) -> None:
+        """What happened before a time (ms) is known."""
+        self._known = max(self._known, time)
+
     def rest(self, until: int | None) -> list[Gap]:
         """At the end of all messages: a gap up to `until` (ms) if they say nothing of what happened from `since` on."""
         if self._since is None or (self._known > self._since and not self.begins_late):
@@ -219,7 +223,7 @@ class TradeItems:
         """Note up to which time a message says what happened."""
         ends = [message.trades[-1].timestamp + 1] if message.trades else []
         ends += [each for each in (message.until, message.gap.until if message.gap else None) if each is not None]
-        self._known = max([self._known, *ends])
+        self.known_until(max(ends, default=0))
 
     def _unread(self, error: BadRequest) -> Gap:
         """The gap in place of a message that cannot be decoded."""

@@ -174,6 +174,7 @@ async def _past(
         if past.sequence is not None:
             after, whole = past.sequence, True
     items.begins_late = "" if whole else past.begins_late
+    items.known_until(past.known)
     empty = past.refusal is not None
     async with aclosing(read_pages(bus, of.public, after)) as taped:
         async for messages in taped:

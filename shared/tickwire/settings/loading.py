@@ -65,6 +65,12 @@ class Settings(BaseSettings):
         """The folder of the CSV files."""
         return self.cache.dir or self.data_dir / "cache"
 
+    @property
+    def optional_services(self) -> frozenset[str]:
+        """The configured ones of the services that not every installation has."""
+        roots = {"archive": self.archive.root, "sink": self.sink.url}
+        return frozenset(name for name, place in roots.items() if place is not None)
+
     def of_exchange(self, exchange: str) -> ExchangeSettings:
         """The settings of one exchange; the defaults if it is not configured."""
         return self.exchange.get(exchange, ExchangeSettings())

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from contextlib import aclosing
-from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
 from rich.text import Text
 
-from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import consoles, render
 from tickwire.cli.output.fitting_table import FittingTable
-from tickwire.model import messages, subjects
-from tickwire.model.messages import ArchivedDays, Certificate, DaysRequest
+from tickwire.client import archived
+from tickwire.model.feeds import feed
+from tickwire.model.messages import Certificate
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit
 
@@ -33,8 +31,6 @@ STYLES = {
 ABSENT = ("missing", "removed")
 """Conditions of days without rows."""
 GAPS_SHOWN = 20
-ANSWER_S = 120.0
-"""An object store may take long to list years of days."""
 
 
 class DaysOptions(NamedTuple):
@@ -49,11 +45,9 @@ class DaysOptions(NamedTuple):
 async def days(stop: asyncio.Event, config: Path | None, options: DaysOptions, json: bool) -> int:
     """Print the days of a feed of trades."""
     start, end = arguments.span(options.since, options.until, now_ms())
-    subjects.exchange_name(options.exchange)
-    subjects.token(options.symbol)
-    request = DaysRequest(exchange=options.exchange, symbol=options.symbol, since=start, until=end)
+    wanted = feed("trade", options.exchange, options.symbol)
     async with connected(settings_of(config), stop) as bus:
-        found = await read_days(bus, request)
+        found = await archived.days(bus, wanted, start, end)
     if json:
         render.as_json({"days": found})
         return Exit.OK
@@ -66,18 +60,6 @@ async def days(stop: asyncio.Event, config: Path | None, options: DaysOptions, j
         console.print(line, markup=False)
     console.print(summary(found), markup=False)
     return Exit.OK
-
-
-async def read_days(bus: Bus, request: DaysRequest) -> list[Certificate]:
-    """Request the days of a feed; waits for an absent archive. Raises NotArchived."""
-    decode = partial(messages.decode, kind=ArchivedDays)
-    found: list[Certificate] = []
-    async with aclosing(
-        bus.service_wait.items(lambda: bus.request_chunks("archive.days", request, decode, timeout_s=ANSWER_S))
-    ) as parts:
-        async for part in parts:
-            found += part.days
-    return found
 
 
 def calendar(found: Sequence[Certificate]) -> FittingTable:

@@ -11,12 +11,12 @@ from tickwire.archive_files.days import read_rows
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.root import open_root
 from tickwire.bus.connection import Bus
-from tickwire.cli.archive.days import read_days
 from tickwire.cli.demo.scene import EXCHANGE, PATIENCE_S, SYMBOL
 from tickwire.cli.output import render
+from tickwire.client.archived import days
 from tickwire.errors import NotArchived
-from tickwire.model.feeds import Trades
-from tickwire.model.messages import Certificate, DaysRequest
+from tickwire.model.feeds import Feed, Trades
+from tickwire.model.messages import Certificate
 
 LOOK_S = 0.2
 
@@ -71,9 +71,8 @@ def describe(day: Certificate) -> str:
 
 
 async def _days(bus: Bus, since: int) -> list[Certificate]:
-    request = DaysRequest(exchange=EXCHANGE, symbol=SYMBOL, since=since)
     try:
-        return await read_days(bus, request)
+        return await days(bus, Feed("trade", EXCHANGE, SYMBOL), since, None)
     except NotArchived:
         return []
 

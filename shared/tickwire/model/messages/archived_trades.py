@@ -37,7 +37,8 @@ class ArchivedTrades(Struct, frozen=True, kw_only=True):
 
     `data` is an Arrow IPC stream. Its columns are those of the archive's files (docs/archive.md). `multiplier` and
     `inverse` say what one unit of `amount` is, as in `md.trade.…`. `chunk` counts from 0; the last chunk, with `more`
-    false, has no rows. Its `cursor` requests the next page; null if there is none.
+    false, has no rows. Its `cursor` requests the next page; null if there is none. That of a chunk with rows, if
+    there is one, requests what follows the chunk: for a reply that broke off.
 
     Every trade of the tape's messages up to `sequence`, in the stream of the feed, is in the archive; those of later
     messages are left out. So `sequence` is where to go on with the tape.
