@@ -83,7 +83,7 @@ class Lives:
 
 
 @asynccontextmanager
-async def living(broker: str, root: Path, **settings: object) -> AsyncIterator[Lives]:
+async def living(broker: str, root: Path | str, **settings: object) -> AsyncIterator[Lives]:
     argv = [sys.executable, archive_process.__file__, broker, "archive-0", str(root), json.dumps(settings)]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     async with children.child(argv, stdout=children.PIPE, env=env) as process:

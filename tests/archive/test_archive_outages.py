@@ -41,7 +41,7 @@ async def taped(broker: str, root: Path) -> AsyncIterator[Tape]:
 
 @asynccontextmanager
 async def archiving(
-    broker: str, root: Path, instance: str = "one", metrics: Metrics | None = None, **chosen: object
+    broker: str, root: Path | str, instance: str = "one", metrics: Metrics | None = None, **chosen: object
 ) -> AsyncIterator[None]:
     """An archive within this process."""
     stop = asyncio.Event()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
+import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow.fs
@@ -27,13 +30,8 @@ class ObjectStore(Program):
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
-        identity = {
-            "name": "tests",
-            "credentials": [dict(zip(("accessKey", "secretKey"), CREDENTIALS.values(), strict=True))],
-            "actions": ["Admin"],
-        }
-        config = folder / "identities.json"
-        config.write_text(json.dumps({"identities": [identity]}))
+        self._identities = config = folder / "identities.json"
+        self._permit("Admin")
         ports = {f"{name}.port{kind}": free_port() for name in ("master", "volume", "filer") for kind in ("", ".grpc")}
         options = {
             "dir": folder,
@@ -54,7 +52,22 @@ class ObjectStore(Program):
         }
         given = [f"-{name}={value}" for name, value in options.items()]
         argv: list[str | Path] = [WEED, "-logtostderr=true", "server", "-s3", *given]
-        super().__init__(argv, folder / "log")
+        # It takes credentials in its environment for those of an administrator.
+        env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        super().__init__(argv, folder / "log", env)
+
+    def _permit(self, *actions: str) -> None:
+        identity = {
+            "name": "tests",
+            "credentials": [dict(zip(("accessKey", "secretKey"), CREDENTIALS.values(), strict=True))],
+            "actions": actions,
+        }
+        self._identities.write_text(json.dumps({"identities": [identity]}))
+
+    def permit(self, *actions: str) -> None:
+        """Let its user do only this, from soon on."""
+        self._permit(*actions)
+        self.process.send_signal(signal.SIGHUP)
 
     @property
     def url(self) -> str:
@@ -88,6 +101,37 @@ class ObjectStore(Program):
         except OSError:
             return False
         return True
+
+
+def copy_of(store: ObjectStore, folder: Path) -> Path:
+    """All that can be seen of an archive in the store, in a folder.
+
+    Objects that vanish or are replaced meanwhile are listed again: a request reads whatever is there.
+    """
+    system, where = pyarrow.fs.FileSystem.from_uri(store.url)
+    while True:
+        before = _listed(system, where)
+        target = folder / secrets.token_hex(8)
+        target.mkdir(parents=True)
+        with suppress(OSError):
+            for path in before:
+                copy = target / path.removeprefix(f"{where}/")
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                with system.open_input_file(path) as file:
+                    copy.write_bytes(file.read())
+            after = _listed(system, where)
+            if all(after.get(path) == seen for path, seen in before.items()):
+                return target
+
+
+def _listed(system: pyarrow.fs.FileSystem, where: str) -> dict[str, tuple[int, int]]:
+    """When each object was written, and its size."""
+    found = system.get_file_info(pyarrow.fs.FileSelector(where, allow_not_found=True, recursive=True))
+    return {
+        each.path: (each.mtime_ns, each.size)
+        for each in found
+        if each.is_file and not each.base_name.endswith(".writing")
+    }
 
 
 def credentials(patch: pytest.MonkeyPatch) -> None:

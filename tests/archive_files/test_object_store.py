@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,6 +26,7 @@ from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.retention import Limits, stored_days, to_remove
 from tickwire.archive_files.root import Absent, FolderRoot, Root, open_root, read, write
 from tickwire.errors import ConfigError, Fenced, StorageError
+from tickwire.model.messages.archive import Certificate
 
 pytestmark = [pytest.mark.faults, pytest.mark.asyncio(loop_scope="module")]
 
@@ -198,6 +200,46 @@ async def test_a_file_that_is_not_written_to_its_end_is_not_there(store: ObjectS
         assert root.names("folder") == []
 
 
+async def test_files_that_vanish_or_are_replaced_between_two_requests_are_listed_again(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, other, day = open_root(store.url), open_root(store.url), feed("replaced").on(DATE)
+    opened, closings = root.opened, list[Certificate]()
+
+    def closed_meanwhile(path: str) -> Any:
+        """Open a file of the day, whose owner closes it before the first byte is read."""
+        file = opened(path)
+        if not closings:
+            closings.append(days.close_day(other, day, END, unchecked))
+        return file
+
+    monkeypatch.setattr(root, "opened", closed_meanwhile)
+    write_day(other, "replaced")
+    assert len(reading.list_day(root, day).files) == 1
+    # The next file is larger: what is read of it by the size of the old one is no footer.
+    late = message(*(BEGIN + n for n in range(MANY)), until=END, feed=feed("replaced"))
+    write_round(other, [(late, 4, 3)], 4, done=3)
+    closings.clear()
+    assert [each.rows for each in reading.list_day(root, day).files] == [3 + MANY]
+
+
+async def test_a_small_file_that_is_removed_once_it_is_opened_is_absent(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = open_root(store.url)
+    opened = root.opened
+
+    def removed(path: str) -> Any:
+        file = opened(path)
+        root.remove(path)
+        return file
+
+    monkeypatch.setattr(root, "opened", removed)
+    write(root, "folder/vanishes", b"data")
+    with pytest.raises(Absent):
+        read(root, "folder/vanishes")
+
+
 async def test_a_store_that_dies_during_an_upload_keeps_the_old_file(store: ObjectStore) -> None:
     root = open_root(store.url)
     write_day(root, "three")
@@ -233,6 +275,7 @@ async def test_what_is_wrong_with_a_root_is_said_in_one_line(
     with pytest.raises(StorageError) as error:
         open_root(store.url.replace("//archive", "//elsewhere")).check()
     assert "elsewhere" in str(error.value)
+    assert error.value.remedy == "make the bucket, or correct the URL"
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "another")
     with pytest.raises(StorageError) as error:
         open_root(store.url).check()

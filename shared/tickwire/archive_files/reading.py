@@ -86,11 +86,27 @@ def _listed(root: Root, day: FeedDay) -> DayListing:
 
 
 def _described(root: Root, path: str) -> DayFile:
-    with open_parquet(root, path) as file:
+    # Parts are removed, but not replaced.
+    version = root.version(path) if path.endswith(f"/{DATA}") else None
+    with unless_replaced(root, path, version), open_parquet(root, path) as file:
         meta = meta_of(file.schema_arrow.metadata, path)
         found = [times for index in range(file.num_row_groups) if (times := _times(file, index))]
         times = Range(min(each.since for each in found), max(each.until for each in found)) if found else None
         return DayFile(path, meta, file.metadata.num_rows, times)
+
+
+@contextmanager
+def unless_replaced(root: Root, path: str, version: object) -> Iterator[None]:
+    """Make a StorageError an Absent if the file has vanished, or is another than it was with this version, if given.
+
+    Each request to a store reads whatever is there then: of two files in turn, or of none, it gives any error.
+    """
+    try:
+        yield
+    except StorageError as error:
+        if root.version(path) != version and version is not None:
+            raise Absent(f"{path} was replaced", "") from error
+        raise
 
 
 @contextmanager

@@ -31,6 +31,14 @@ _REMEDIES = {
     errno.EMFILE: "raise the limit of open files (ulimit -n)",
     errno.EIO: "check the disk",
 }
+_OF_STORES = {
+    "NETWORK_CONNECTION": "start the store, or correct the URL; nothing is lost, the write is retried",
+    "ACCESS_DENIED": "let the archive's user list, read, write and delete in the bucket",
+    "INVALID_ACCESS_KEY_ID": "correct AWS_ACCESS_KEY_ID",
+    "SIGNATURE_DOES_NOT_MATCH": "correct AWS_SECRET_ACCESS_KEY",
+    "NO_SUCH_BUCKET": "make the bucket, or correct the URL",
+}
+"""Remedies by the name of an error in the text of pyarrow's, which has no other type than OSError."""
 
 
 class Absent(StorageError):
@@ -94,10 +102,17 @@ def open_root(url: str) -> Root:
 
 def read(root: Root, path: str) -> bytes:
     """The bytes of a small file."""
-    with storage_errors(f"read {path}"), root.opened(path) as file:
-        data = file.read()
-        assert isinstance(data, bytes)
-        return data
+    try:
+        with storage_errors(f"read {path}"), root.opened(path) as file:
+            data = file.read()
+            assert isinstance(data, bytes)
+            return data
+    except Absent:
+        raise
+    except StorageError:
+        # If it has vanished since it was opened, a store gives any error.
+        root.version(path)
+        raise
 
 
 def write(root: Root, path: str, data: bytes, check: Callable[[], None] | None = None) -> None:
@@ -114,8 +129,11 @@ def storage_errors(what: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise Absent(f"cannot {what}: it is not there", "") from error
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise StorageError(f"cannot {what}: {reason}", _REMEDIES.get(error.errno or 0, "")) from error
+        if error.errno:
+            raise StorageError(f"cannot {what}: {os.strerror(error.errno)}", _REMEDIES.get(error.errno, "")) from error
+        text = str(error)
+        remedy = next((remedy for name, remedy in _OF_STORES.items() if f"AWS Error {name} " in text), "")
+        raise StorageError(f"cannot {what}: {text}", remedy) from error
 
 
 def taken_away(target: str) -> StorageError:
