@@ -73,6 +73,8 @@ def test_a_part_is_named_by_its_messages_and_says_what_it_is(root: Root, tmp_pat
         "watched": [[END, END]],
         "until": END,
         "gaps": [],
+        "added": [],
+        "edition": 0,
     }
     assert {str(field.type) for field in file.schema_arrow if field.name in ("timestamp", "received")} == {
         "timestamp[ms, tz=UTC]"

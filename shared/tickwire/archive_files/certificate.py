@@ -12,8 +12,8 @@ from typing import NamedTuple
 import msgspec
 
 from tickwire.archive_files.file_meta import FileMeta
-from tickwire.model.messages.archive import ArchivedGap, Condition
-from tickwire.model.ranges import Range, clip, covers, subtract
+from tickwire.model.messages.archive import AddedRange, ArchivedGap, Condition
+from tickwire.model.ranges import Range, clip, covers, merge, subtract
 from tickwire.model.times import LATEST_MS
 
 
@@ -64,6 +64,31 @@ def watched(files: Sequence[FileMeta], span: Range, neighbours: Neighbours, unti
     beyond = clip([*earlier, *own], Range(span.since, LATEST_MS))
     whole = _of_day(gaps, span)
     return Watched(clip(beyond, span), _within(whole, span), beyond, reached, whole)
+
+
+def with_added(found: Watched, span: Range, added: Iterable[AddedRange]) -> Watched:
+    """What is proven of a day, of `span` (ms), where these ranges were added to what the tape had."""
+    proven = merge(Range(each.since, each.until) for each in added)
+    if not proven:
+        return found
+    gaps = [part for gap in found.gaps for part in _left_of(gap, span, proven)]
+    return found._replace(ranges=clip([*found.ranges, *proven], span), gaps=gaps)
+
+
+def _left_of(gap: ArchivedGap, span: Range, proven: Sequence[Range]) -> list[ArchivedGap]:
+    """The parts of a gap of a day in which rows may still be missing."""
+    times = gap_times(gap)
+    inside = Range(max(times.since, span.since), min(times.until, span.until))
+    left = subtract(inside, proven)
+    if left == [inside]:
+        return [gap]
+    return [ArchivedGap(since=each.since - 1, until=each.until, reason=gap.reason) for each in left]
+
+
+def tape_proven(found: Watched) -> list[Range]:
+    """The times (ms) of a day of which the tape has every row: it was followed, and there is no gap."""
+    in_gaps = [gap_times(gap) for gap in found.gaps]
+    return merge(part for each in found.ranges for part in subtract(each, in_gaps))
 
 
 def _followed(files: Iterable[FileMeta], at: int | None) -> tuple[list[Range], list[ArchivedGap], int | None]:
@@ -135,9 +160,7 @@ def gap_times(gap: ArchivedGap) -> Range:
 
 def condition(found: Watched, span: Range, rows: int) -> Condition:
     """The condition of a day; see Certificate."""
-    in_gaps = [gap_times(gap) for gap in found.gaps]
-    had = [part for each in found.ranges for part in subtract(each, in_gaps)]
-    if not rows and not had:
+    if not rows and not tape_proven(found):
         return "missing"
     if not covers(found.ranges, span):
         return "partial"

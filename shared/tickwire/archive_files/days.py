@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from functools import reduce
 from typing import Any, BinaryIO
@@ -16,7 +16,7 @@ from msgspec import UNSET
 
 from tickwire.archive_files import certificate, removal
 from tickwire.archive_files.certificate import Neighbours, Watched
-from tickwire.archive_files.file_meta import FileMeta, Unit, merge_covered
+from tickwire.archive_files.file_meta import FileMeta, Unit, merge_added, merge_covered
 from tickwire.archive_files.layout import (
     CERTIFICATE,
     DATA,
@@ -24,15 +24,16 @@ from tickwire.archive_files.layout import (
     FeedDay,
     date_of,
     date_of_folder,
-    sequences_of,
+    is_unmerged,
 )
+from tickwire.archive_files.merging import merged_rows
 from tickwire.archive_files.reading import DayFile, DayListing, day_batches, file_batches, list_day
 from tickwire.archive_files.root import Absent, Root, read, write
 from tickwire.archive_files.schema import ROW_GROUP, schema_of, with_meta, writing_of
 from tickwire.archive_files.totals import DayTotals
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model import messages
-from tickwire.model.messages.archive import Certificate, EndRow
+from tickwire.model.messages.archive import AddedRange, Certificate, EndRow
 from tickwire.model.ranges import Range
 from tickwire.model.times import LATEST_MS, now_ms
 
@@ -53,19 +54,22 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
     root.sweep(day.folder, 0)
     listing = list_day(root, day)
     before = read_certificate(root, day)
-    found = certificate.watched(listing.metas, day.span, _neighbours(root, day), until)
+    found = certificate.watched(listing.of_tape, day.span, _neighbours(root, day), until)
     if all(each.is_part for each in listing.files) and removal.was_removed(root, day):
         # Late rows do not make a day of what was removed.
         found = found._replace(gaps=[removal.gap_of(day)], whole_gaps=[removal.gap_of(day)])
-    if not listing.files and not found.ranges and not found.gaps:
-        made = _certificate(day, found, DayTotals(day, Unit()))
+    added = merge_added(each for meta in listing.all_metas for each in meta.added)
+    shown = certificate.with_added(found, day.span, added)
+    if not listing.files and not listing.added and not found.ranges and not found.gaps:
+        made = _certificate(day, shown, DayTotals(day, Unit()), added)
     else:
-        meta = _merged(day, listing, found)
+        meta = _merged(day, listing, found, added)
         if listing.metas == [meta] and not listing.has_parts:
             totals, written = _read_back(root, day, meta, listing.files)
         else:
-            totals, written = _write_data(root, day, meta, listing.files, commit_check)
-        made = msgspec.structs.replace(_certificate(day, found, totals), file=DATA, **written)
+            rows = _rows_of(root, listing, certificate.tape_proven(found), schema_of(day.kind))
+            totals, written = _write_data(root, day, meta, rows, commit_check)
+        made = msgspec.structs.replace(_certificate(day, shown, totals, added), file=DATA, **written)
     version = before.version if before else 0
     if before is not None and msgspec.structs.replace(made, version=version, made=before.made) == before:
         made = before
@@ -73,7 +77,8 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
         made = msgspec.structs.replace(made, version=version + 1, made=now_ms())
         write(root, day.certificate, msgspec.json.format(messages.encode(made), indent=1) + b"\n", commit_check)
     # Last: until then they show that the day is to be closed again, also where an earlier certificate is there.
-    for path in [*listing.superseded, *(each.path for each in listing.files if each.is_part)]:
+    merged = (each.path for each in [*listing.files, *listing.added] if each.is_part)
+    for path in [*listing.superseded, *merged]:
         root.remove(path)
     return made
 
@@ -88,7 +93,8 @@ def read_certificate(root: Root, day: FeedDay) -> Certificate | None:
         raise StorageError(f"{day.certificate}: {error.message}", "remove it: the day is certified anew") from error
 
 
-def _certificate(day: FeedDay, found: Watched, totals: DayTotals) -> Certificate:
+def _certificate(day: FeedDay, found: Watched, totals: DayTotals, added: Sequence[AddedRange] = ()) -> Certificate:
+    by_source = totals.by_source
     return Certificate(
         kind=day.kind,
         exchange=day.exchange,
@@ -96,29 +102,41 @@ def _certificate(day: FeedDay, found: Watched, totals: DayTotals) -> Certificate
         date=day.date.isoformat(),
         condition=certificate.condition(found, day.span, totals.rows),
         rows=totals.rows,
-        live=totals.rows - totals.rest,
-        rest=totals.rest,
+        live=totals.rows - by_source["rest"] - by_source["history"] - by_source["file"],
+        rest=by_source["rest"],
+        history=by_source["history"],
+        imported=by_source["file"],
         first=totals.first,
         last=totals.last,
         watched=found.ranges,
         gaps=found.gaps,
+        added=list(added),
         hours=totals.hours,
     )
 
 
-def _merged(day: FeedDay, listing: DayListing, found: Watched) -> FileMeta:
+def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[AddedRange]) -> FileMeta:
     """The metadata of the day's file."""
-    metas = listing.metas
+    metas, tape = listing.all_metas, listing.of_tape
     return FileMeta.of(
         day,
         unit=reduce(Unit.merged, [each.unit for each in metas]) if metas else Unit(),
         covered=merge_covered([covered for each in metas for covered in each.covered]),
-        continues=not metas or metas[0].continues,
+        continues=not tape or tape[0].continues,
         watched=found.beyond,
         until=found.until,
         gaps=found.whole_gaps,
         update=metas[-1].update if metas else UNSET,
+        added=added,
+        edition=listing.edition + (1 if listing.has_parts and added else 0),
     )
+
+
+def _rows_of(root: Root, listing: DayListing, proven: Sequence[Range], schema: Any) -> Iterator[Any]:
+    """The rows of the day's file, in tables of one or two row groups at most."""
+    if any(meta.added for meta in listing.all_metas):
+        return merged_rows(root, listing.files, listing.added, proven, schema)
+    return _row_groups(root, listing.files, schema)
 
 
 class _Hashed(io.RawIOBase):
@@ -147,7 +165,7 @@ class _Hashed(io.RawIOBase):
 
 
 def _write_data(
-    root: Root, day: FeedDay, meta: FileMeta, files: list[DayFile], commit_check: Callable[[], None]
+    root: Root, day: FeedDay, meta: FileMeta, tables: Iterable[Any], commit_check: Callable[[], None]
 ) -> tuple[DayTotals, dict[str, Any]]:
     """Write the day's file; two row groups are in memory."""
     totals = DayTotals(day, meta.unit)
@@ -155,7 +173,8 @@ def _write_data(
     with root.writing(day.data, commit_check) as file:
         hashed = _Hashed(file)
         with pq.ParquetWriter(hashed, schema, **writing_of(day.kind)) as writer:
-            for rows in _row_groups(root, files, schema):
+            for table in tables:
+                rows = table.cast(schema)
                 writer.write_table(rows, row_group_size=ROW_GROUP)
                 totals.add(rows)
     return totals, hashed.written
@@ -202,8 +221,8 @@ def dates_of(root: Root, feed: ArchivedFeed) -> list[date]:
 def _neighbours(root: Root, day: FeedDay) -> Neighbours:
     """The files of the nearest days with files."""
     dates = dates_of(root, day.feed)
-    before = (list_day(root, day.feed.on(each)).metas for each in reversed(dates) if each < day.date)
-    after = (list_day(root, day.feed.on(each)).metas for each in dates if each > day.date)
+    before = (list_day(root, day.feed.on(each)).of_tape for each in reversed(dates) if each < day.date)
+    after = (list_day(root, day.feed.on(each)).of_tape for each in dates if each > day.date)
     return Neighbours(next(filter(None, before), None), next(filter(None, after), None))
 
 
@@ -216,7 +235,7 @@ def unclosed(root: Root, feed: ArchivedFeed, before: date) -> list[date]:
     for number in range((before - dates[0]).days if dates else 0):
         each = dates[0] + timedelta(days=number)
         names = root.names(feed.on(each).folder) if each in known else []
-        if CERTIFICATE not in names or any(map(sequences_of, names)):
+        if CERTIFICATE not in names or any(map(is_unmerged, names)):
             found.append(each)
     return found
 
@@ -241,12 +260,14 @@ def _day(root: Root, day: FeedDay, has_folder: bool, removed: bool) -> Certifica
     if not names or (removed and names == [CERTIFICATE]):
         nothing = _certificate(day, certificate.NOTHING, DayTotals(day, Unit()))
         return msgspec.structs.replace(nothing, condition="removed") if removed else nothing
-    if certified is not None and not any(map(sequences_of, names)):
+    if certified is not None and not any(map(is_unmerged, names)):
         return certified
     listing = list_day(root, day)
     if certified is not None and not listing.has_parts:
         return certified
-    found = certificate.watched(listing.metas, day.span, _neighbours(root, day), None)
+    found = certificate.watched(listing.of_tape, day.span, _neighbours(root, day), None)
+    added = merge_added(each for meta in listing.metas for each in meta.added)
+    found = certificate.with_added(found, day.span, added)
     times = [each.times for each in listing.files if each.times]
     return Certificate(
         kind=day.kind,
@@ -260,6 +281,7 @@ def _day(root: Root, day: FeedDay, has_folder: bool, removed: bool) -> Certifica
         last=EndRow(timestamp=max(each.until for each in times) - 1) if times else None,
         watched=found.ranges,
         gaps=found.gaps,
+        added=added,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from msgspec import UNSET, Struct, UnsetType, field
 
 from tickwire.archive_files.layout import FeedDay, Sequences
-from tickwire.model.messages.archive import ArchivedGap, Date
-from tickwire.model.ranges import Range
+from tickwire.model.messages.archive import AddedRange, AddedSource, ArchivedGap, Date
+from tickwire.model.ranges import Range, merge
 from tickwire.model.subjects import Exchange, Symbol
 from tickwire.model.times import Sequence, Time
 
@@ -41,7 +43,8 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     its end. `until` (ms) is the last time before which every row was on the tape, of any day; null if there was none
     since the feed's first message. `gaps`: rows that are missing, which may reach into other days; without `since` it
     begins where the file before ends. `update`: of book deltas, the exchange's number of the last update of the book
-    at the file's end; null if the book is not known there.
+    at the file's end; null if the book is not known there. All of these are of the tape. `added` are the ranges that
+    history or files prove, and `edition` counts how often rows were inserted among earlier ones.
     """
 
     version: int = VERSION
@@ -56,6 +59,13 @@ class FileMeta(Struct, frozen=True, kw_only=True):
     until: Time | None = None
     gaps: list[ArchivedGap] = field(default_factory=list)
     update: Sequence | UnsetType | None = UNSET
+    added: list[AddedRange] = field(default_factory=list)
+    edition: int = 0
+
+    @property
+    def has_tape(self) -> bool:
+        """Whether it says anything of the tape; a file of added rows alone does not."""
+        return bool(self.covered or self.watched or self.gaps or self.until is not None)
 
     @staticmethod
     def of(day: FeedDay, **fields: object) -> FileMeta:
@@ -71,3 +81,17 @@ def merge_covered(covered: list[Sequences]) -> list[Sequences]:
         before = found.get(each.generation, each)
         found[each.generation] = Sequences(each.generation, min(before.first, each.first), max(before.last, each.last))
     return [found[generation] for generation in sorted(found)]
+
+
+def merge_added(added: Iterable[AddedRange]) -> list[AddedRange]:
+    """The ranges of each source, joined where they touch; ascending."""
+    found: dict[AddedSource, list[Range]] = {}
+    for each in added:
+        if each.since < each.until:
+            found.setdefault(each.source, []).append(Range(each.since, each.until))
+    joined = [
+        AddedRange(since=since, until=until, source=source)
+        for source, ranges in found.items()
+        for since, until in merge(ranges)
+    ]
+    return sorted(joined, key=lambda each: (each.since, each.until, each.source))

@@ -1,6 +1,7 @@
 """Paths of the archive, relative to its root. Pure.
 
     <kind>/exchange=<id>/symbol=<token>/date=<YYYY-MM-DD>/part-<generation>-<first>-<last>.parquet   while it is open
+                                                          added-<since>-<until>-<digest>.parquet    until it is merged
                                                           data.parquet                              once it has ended
                                                           day.json                                  its certificate
 
@@ -10,6 +11,9 @@ of such a folder, and decode `%3A` (docs/decisions/0037).
 A part has the rows of the tape's messages `first` to `last` (sequences of its stream). A stream that was created anew
 counts from 1 again, so the name begins with its `generation`: when it was created, ms. All numbers have leading zeros:
 names sort as the tape does.
+
+An `added` file has rows that are not of the tape, and proves that `[since, until)` (ms) has no others. Its name ends
+with a digest of its content: who writes it again, replaces it.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ DATA = "data.parquet"
 CERTIFICATE = "day.json"
 LONGEST_KIND = 32
 _PART = re.compile(r"part-(\d{13})-(\d{20})-(\d{20})\.parquet\Z")
+_ADDED = re.compile(r"added-(\d{13})-(\d{13})-([0-9a-f]{16})\.parquet\Z")
 _DATE = re.compile(r"date=(\d{4}-\d{2}-\d{2})\Z")
 _EPOCH = date(1970, 1, 1)
 
@@ -52,6 +57,30 @@ def sequences_of(name: str) -> Sequences | None:
     """The inverse of `Sequences.part`; None for other names."""
     match = _PART.match(name)
     return Sequences(*map(int, match.groups())) if match else None
+
+
+class AddedName(NamedTuple):
+    """What the name of an added file says: the range that it proves (ms), and a digest of its content."""
+
+    since: int
+    until: int
+    digest: str
+
+    @property
+    def file(self) -> str:
+        """The name."""
+        return f"added-{self.since:013}-{self.until:013}-{self.digest}.parquet"
+
+
+def added_of(name: str) -> AddedName | None:
+    """The inverse of `AddedName.file`; None for other names."""
+    match = _ADDED.match(name)
+    return AddedName(int(match[1]), int(match[2]), match[3]) if match else None
+
+
+def is_unmerged(name: str) -> bool:
+    """Whether a file shows that its day is to be closed, or closed again."""
+    return sequences_of(name) is not None or added_of(name) is not None
 
 
 class ArchivedFeed(NamedTuple):

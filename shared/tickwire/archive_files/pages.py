@@ -35,23 +35,27 @@ class Through(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a page begins: after so many rows of a day, in the state of the tape `through`."""
+    """Where a page begins: after so many rows of a day of this edition, in the state of the tape `through`."""
 
     day: date
     rows: int
     through: Through
+    edition: int | None = None
 
     @property
     def cursor(self) -> str:
         """As text. The inverse of `position_of`."""
-        return f"{self.day.isoformat()}:{self.rows}:{self.through.generation}:{self.through.sequence}"
+        parts = (self.day.isoformat(), self.rows, *self.through, self.edition or 0)
+        return ":".join(map(str, parts))
 
 
 def position_of(cursor: str) -> Position:
     """The position that a cursor names. Raises BadRequest."""
     try:
-        day, rows, generation, sequence = cursor.split(":")
-        return Position(date.fromisoformat(day), int(rows), Through(int(generation), int(sequence)))
+        day, *numbers = cursor.split(":")
+        # Earlier versions had no edition.
+        rows, generation, sequence, edition = [int(each) for each in (*numbers, "0")][:4]
+        return Position(date.fromisoformat(day), rows, Through(generation, sequence), edition)
     except ValueError as error:
         raise BadRequest(f"{cursor!r} is not a cursor", "use that of the last chunk of the page before") from error
 
@@ -75,8 +79,9 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
         day = feed.on(each)
         if each < begin.day or day.span.until <= wanted.since or day.span.since >= wanted.until:
             continue
-        done = begin.rows if each == begin.day else 0
-        for position, meta, batch in day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), done):
+        done, edition = (begin.rows, begin.edition) if each == begin.day else (0, None)
+        found = day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), done, edition)
+        for position, edition, meta, batch in found:
             parts = list(fitting(_through(batch, meta, through)))
             for part in parts:
                 yield ArchivedTrades(
@@ -93,7 +98,7 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
                 )
                 sent, number = sent + part.num_rows, number + 1
             if sent >= request.limit:
-                cursor = Position(each, position, through).cursor
+                cursor = Position(each, position, through, edition).cursor
                 break
         if cursor is not None:
             break

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from tickwire.archive_files.file_meta import FileMeta
-from tickwire.archive_files.layout import DATA, FeedDay, Sequences, sequences_of
+from tickwire.archive_files.layout import DATA, FeedDay, Sequences, added_of, sequences_of
 from tickwire.archive_files.root import Absent, Root, storage_errors
 from tickwire.archive_files.schema import meta_of, schema_of
 from tickwire.errors import StorageError
@@ -44,10 +44,14 @@ class DayFile:
 
 @dataclass(frozen=True)
 class DayListing:
-    """The files of a day in the order of the tape, and the parts whose rows the day's file has already."""
+    """The files of a day in the order of the tape, and the parts whose rows the day's file has already.
+
+    `added` are files with rows that the day's file may not have yet: readers see them once they are merged.
+    """
 
     files: list[DayFile]
     superseded: list[str]
+    added: list[DayFile]
 
     @property
     def metas(self) -> list[FileMeta]:
@@ -57,7 +61,22 @@ class DayListing:
     @property
     def has_parts(self) -> bool:
         """Whether rows or gaps came that the day's file does not have."""
-        return any(each.is_part for each in self.files)
+        return any(each.is_part for each in self.files) or bool(self.added)
+
+    @property
+    def all_metas(self) -> list[FileMeta]:
+        """Those of added files, too."""
+        return [each.meta for each in [*self.files, *self.added]]
+
+    @property
+    def of_tape(self) -> list[FileMeta]:
+        """What the files say of the tape."""
+        return [meta for meta in self.metas if meta.has_tape]
+
+    @property
+    def edition(self) -> int:
+        """That of the day's file; see FileMeta."""
+        return max((each.edition for each in self.metas), default=0)
 
 
 def list_day(root: Root, day: FeedDay) -> DayListing:
@@ -82,7 +101,8 @@ def _listed(root: Root, day: FeedDay) -> DayListing:
             superseded.append(f"{day.folder}/{name}")
         else:
             files.append(_described(root, f"{day.folder}/{name}"))
-    return DayListing(files, superseded)
+    added = [_described(root, f"{day.folder}/{name}") for name in names if added_of(name)]
+    return DayListing(files, superseded, added)
 
 
 def _described(root: Root, path: str) -> DayFile:
@@ -90,7 +110,7 @@ def _described(root: Root, path: str) -> DayFile:
     version = root.version(path) if path.endswith(f"/{DATA}") else None
     with unless_replaced(root, path, version), open_parquet(root, path) as file:
         meta = meta_of(file.schema_arrow.metadata, path)
-        found = [times for index in range(file.num_row_groups) if (times := _times(file, index))]
+        found = [times for index in range(file.num_row_groups) if (times := row_group_times(file, index))]
         times = Range(min(each.since for each in found), max(each.until for each in found)) if found else None
         return DayFile(path, meta, file.metadata.num_rows, times)
 
@@ -127,7 +147,7 @@ def parquet_errors(path: str) -> Iterator[None]:
             raise StorageError(f"{path} is damaged: {error}", "restore it, or remove the file") from error
 
 
-def _times(file: Any, index: int) -> Range | None:
+def row_group_times(file: Any, index: int) -> Range | None:
     """The times of a row group's rows, ms, by its statistics; None if they do not tell."""
     column = file.metadata.row_group(index).column(0)
     if column.physical_type != file.schema.column(0).physical_type:
@@ -151,7 +171,7 @@ def file_batches(
     version = root.version(path)
     with open_parquet(root, path) as file:
         for index in range(file.num_row_groups):
-            times, rows = _times(file, index), file.metadata.row_group(index).num_rows
+            times, rows = row_group_times(file, index), file.metadata.row_group(index).num_rows
             is_read, skip = 0 < rows <= skip, skip - rows
             if is_read or (wanted and times and (times.until <= wanted.since or times.since >= wanted.until)):
                 yield rows, None
@@ -171,9 +191,13 @@ def _row_group(root: Root, path: str, version: object, file: Any, index: int) ->
 
 
 class DayRows(NamedTuple):
-    """Consecutive rows of a file: how many rows the day has up to their end, the file's metadata, those wanted."""
+    """Consecutive rows of a file: how many rows the day has up to their end, the file's metadata, those wanted.
+
+    `edition` is that of the day (see FileMeta).
+    """
 
     position: int
+    edition: int
     meta: FileMeta
     batch: Any
     """None if none of them is wanted."""
@@ -184,17 +208,24 @@ def day_batches(root: Root, day: FeedDay, wanted: Range, batch_rows: int) -> Ite
     return (each.batch for each in day_rows(root, day, wanted, batch_rows) if each.batch is not None)
 
 
-def day_rows(root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int = 0) -> Iterator[DayRows]:
+def day_rows(
+    root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int = 0, edition: int | None = None
+) -> Iterator[DayRows]:
     """The rows of a day after the first `done`, those in `wanted` (ms) as batches. Raises StorageError.
 
-    A position is the same in the files that replace the present ones.
+    A position is the same in the files that replace the present ones, unless their edition is another than `edition`
+    (None: that of the present ones): then rows were inserted, and StorageError is raised.
     """
     failures = 0
     while True:
         before = done
         try:
             position = 0
-            for file in list_day(root, day).files:
+            listing = list_day(root, day)
+            edition = listing.edition if edition is None or not done else edition
+            if listing.edition != edition:
+                raise StorageError(f"{day} got more rows while it was read", "read it again from its begin")
+            for file in listing.files:
                 if position + file.rows <= done:
                     position += file.rows
                     continue
@@ -204,7 +235,7 @@ def day_rows(root: Root, day: FeedDay, wanted: Range, batch_rows: int, done: int
                     done = max(done, position)
                     if skipped < rows:
                         found = None if batch is None else _selected(batch.slice(skipped), day, wanted)
-                        yield DayRows(position, file.meta, found)
+                        yield DayRows(position, edition, file.meta, found)
             if position < done:
                 raise removed_meanwhile(day)
             return

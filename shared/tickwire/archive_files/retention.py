@@ -13,7 +13,7 @@ from datetime import date, timedelta
 from itertools import pairwise
 from typing import NamedTuple
 
-from tickwire.archive_files.layout import CERTIFICATE, DATA, FeedDay, date_of_folder, feed_of_folder, sequences_of
+from tickwire.archive_files.layout import CERTIFICATE, DATA, FeedDay, date_of_folder, feed_of_folder, is_unmerged
 from tickwire.errors import BadRequest
 
 
@@ -53,7 +53,7 @@ def stored_days(files: Iterable[tuple[str, int]]) -> list[StoredDay]:
     found: dict[str, StoredDay] = {}
     for path, size in files:
         folder, _, name = path.rpartition("/")
-        if name not in (DATA, CERTIFICATE) and sequences_of(name) is None:
+        if name not in (DATA, CERTIFICATE) and not is_unmerged(name):
             continue
         stored = found.get(folder)
         if stored is None:

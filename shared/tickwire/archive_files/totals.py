@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ class DayTotals:
 
     def __init__(self, day: FeedDay, unit: Unit) -> None:
         self.rows = 0
-        self.rest = 0
+        self.by_source: Counter[str] = Counter()
         self.first: EndRow | None = None
         self.last: EndRow | None = None
         self._since = day.span.since
@@ -35,7 +36,8 @@ class DayTotals:
             return
         self.rows += table.num_rows
         if "source" in table.column_names:
-            self.rest += pc.sum(pc.equal(table["source"].cast(pa.string()), "rest")).as_py() or 0
+            for each in pc.value_counts(table["source"].cast(pa.string()).combine_chunks()).to_pylist():
+                self.by_source[each["values"]] += each["counts"]
         self.first = self.first or _end_row(table, 0)
         self.last = _end_row(table, table.num_rows - 1)
         # Rows of a book may be of shortly before the day.

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from tickwire.archive.checkpoint import Archived
 from tickwire.archive_files import days
-from tickwire.archive_files.layout import CERTIFICATE, ArchivedFeed, feed_of_folder, sequences_of
+from tickwire.archive_files.layout import CERTIFICATE, ArchivedFeed, feed_of_folder, is_unmerged
 from tickwire.archive_files.reading import list_day
 from tickwire.archive_files.root import Root
 from tickwire.errors import BadRequest, StorageError
@@ -80,7 +80,7 @@ class StreamFeeds:
     def _is_open(self, feed: ArchivedFeed, day: date) -> bool:
         names = self.root.names(feed.on(day).folder)
         # An empty folder is what is left of a day that was removed.
-        return bool(names) and (CERTIFICATE not in names or any(map(sequences_of, names)))
+        return bool(names) and (CERTIFICATE not in names or any(map(is_unmerged, names)))
 
     def _is_followed_to_its_end(self, feed: ArchivedFeed, day: date) -> bool:
         """Whether the certificate of a day says so; also if there is none."""

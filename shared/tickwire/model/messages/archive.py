@@ -30,6 +30,18 @@ class ArchivedGap(Struct, frozen=True, kw_only=True):
     reason: str = ""
 
 
+AddedSource = Literal["history", "file"]
+"""Where rows that are not of the tape are from: the venue's REST history, or a file that the venue publishes."""
+
+
+class AddedRange(Struct, frozen=True, kw_only=True):
+    """Every row in `[since, until)` (ms) was added from a source, or was there."""
+
+    since: Time
+    until: Time
+    source: AddedSource
+
+
 class EndRow(Struct, frozen=True, kw_only=True):
     """The first or the last row of a day, in the order of the file."""
 
@@ -54,10 +66,11 @@ class Certificate(Struct, frozen=True, kw_only=True):
     they are known. `removed`: certified once, and removed since, as its age or size was beyond what is kept; this is
     announced right before, with the rows and bytes that are removed.
 
-    `version` counts the certificates of the day, which late rows open again; 0 if it has none. `rows` are `live` and
-    `rest` (fetched by REST after an interruption) together. `watched` are the ranges of the day in which the feed was
-    followed. `sha256` and `bytes` are of `file`. `hours` are the 24 hours of the day in UTC. `made` is when it was
-    written (ms).
+    `version` counts the certificates of the day, which late rows open again; 0 if it has none. `rows` are those that
+    came `live`, by `rest` (fetched after an interruption), as `history` (fetched later), and `imported` (from a file of
+    the venue) together. `watched` are the ranges of the day in which the feed was followed, or that history or files
+    prove; `added` are these. `sha256` and `bytes` are of `file`. `hours` are the 24 hours of the day in UTC. `made` is
+    when it was written (ms).
     """
 
     kind: str
@@ -69,10 +82,13 @@ class Certificate(Struct, frozen=True, kw_only=True):
     rows: Count = 0
     live: Count = 0
     rest: Count = 0
+    history: Count = 0
+    imported: Count = 0
     first: EndRow | None = None
     last: EndRow | None = None
     watched: list[Range] = field(default_factory=list)
     gaps: list[ArchivedGap] = field(default_factory=list)
+    added: list[AddedRange] = field(default_factory=list)
     file: str = ""
     sha256: str = ""
     bytes: Count = 0
