@@ -67,8 +67,8 @@ def close_day(root: Root, day: FeedDay, until: int | None, commit_check: Callabl
         if listing.metas == [meta] and not listing.has_parts:
             totals, written = _read_back(root, day, meta, listing.files)
         else:
-            rows = _rows_of(root, listing, certificate.tape_proven(found), schema_of(day.kind))
-            totals, written = _write_data(root, day, meta, rows, commit_check)
+            batches = _batches_of(root, listing, certificate.tape_proven(found), schema_of(day.kind))
+            totals, written = _write_data(root, day, meta, batches, commit_check)
         made = msgspec.structs.replace(_certificate(day, shown, totals, added), file=DATA, **written)
     version = before.version if before else 0
     if before is not None and msgspec.structs.replace(made, version=version, made=before.made) == before:
@@ -132,11 +132,12 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[Added
     )
 
 
-def _rows_of(root: Root, listing: DayListing, proven: Sequence[Range], schema: Any) -> Iterator[Any]:
-    """The rows of the day's file, in tables of one or two row groups at most."""
-    if any(meta.added for meta in listing.all_metas):
-        return merged_rows(root, listing.files, listing.added, proven, schema)
-    return _row_groups(root, listing.files, schema)
+def _batches_of(root: Root, listing: DayListing, proven: Sequence[Range], schema: Any) -> Iterator[Any]:
+    """The rows of the day's file."""
+    if not any(meta.added for meta in listing.all_metas):
+        return _all_batches(root, listing.files)
+    tables = merged_rows(root, listing.files, listing.added, proven, schema)
+    return (batch for table in tables for batch in table.to_batches())
 
 
 class _Hashed(io.RawIOBase):
@@ -165,7 +166,7 @@ class _Hashed(io.RawIOBase):
 
 
 def _write_data(
-    root: Root, day: FeedDay, meta: FileMeta, tables: Iterable[Any], commit_check: Callable[[], None]
+    root: Root, day: FeedDay, meta: FileMeta, batches: Iterable[Any], commit_check: Callable[[], None]
 ) -> tuple[DayTotals, dict[str, Any]]:
     """Write the day's file; two row groups are in memory."""
     totals = DayTotals(day, meta.unit)
@@ -173,17 +174,19 @@ def _write_data(
     with root.writing(day.data, commit_check) as file:
         hashed = _Hashed(file)
         with pq.ParquetWriter(hashed, schema, **writing_of(day.kind)) as writer:
-            for table in tables:
-                rows = table.cast(schema)
+            for rows in _row_groups(batches, schema):
                 writer.write_table(rows, row_group_size=ROW_GROUP)
                 totals.add(rows)
     return totals, hashed.written
 
 
-def _row_groups(root: Root, files: list[DayFile], schema: Any) -> Iterator[Any]:
-    """The rows of files in tables of `ROW_GROUP` rows, the last one shorter."""
+def _all_batches(root: Root, files: list[DayFile]) -> Iterator[Any]:
+    return (batch for file in files for _, batch in file_batches(root, file.path, BATCH_ROWS))
+
+
+def _row_groups(batches: Iterable[Any], schema: Any) -> Iterator[Any]:
+    """Rows in tables of `ROW_GROUP` rows, the last one shorter."""
     held, rows = list[Any](), 0
-    batches = (batch for file in files for _, batch in file_batches(root, file.path, BATCH_ROWS))
     for batch in batches:
         left = batch
         while left.num_rows:
@@ -202,7 +205,7 @@ def _read_back(root: Root, day: FeedDay, meta: FileMeta, files: list[DayFile]) -
     """The sums and the hash of a day's file that is there."""
     totals = DayTotals(day, meta.unit)
     # In the same tables as they were written: sums of floats depend on how they are divided.
-    for rows in _row_groups(root, files, schema_of(day.kind)):
+    for rows in _row_groups(_all_batches(root, files), schema_of(day.kind)):
         totals.add(rows)
     hashed = hashlib.sha256()
     size = 0

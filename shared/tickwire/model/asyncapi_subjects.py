@@ -52,6 +52,7 @@ from tickwire.model.messages import (
     Stored,
     Verification,
 )
+from tickwire.model.messages.archive_writing import CloseRequest, PageWritten, TradePage
 
 Message = type[msgspec.Struct]
 
@@ -278,6 +279,8 @@ ASKED: tuple[Asked, ...] = (
     Asked(
         "archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks.", "Chunked"
     ),
+    Asked("archive.write.{partition}", TradePage, (PageWritten,), "Add trades that are not of the tape.", private=True),
+    Asked("archive.close.{partition}", CloseRequest, (Certificate,), "Close a day that has ended.", private=True),
     Asked("control.log", LogLevel, (LogLevel,), "Set the level of a logger in every process; each answers."),
     Asked(
         "streamer.reports.{instance}", FeedsRequest, (FeedList,), "The feeds of one streamer.", "Chunked", private=True

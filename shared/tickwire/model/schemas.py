@@ -12,6 +12,7 @@ from tickwire.model.feeds import control as streamer
 from tickwire.model.feeds import tape
 from tickwire.model.messages import (
     archive,
+    archive_writing,
     archived_trades,
     archiving,
     cache,
@@ -34,6 +35,7 @@ _MODULES = (
     archive,
     archiving,
     archived_trades,
+    archive_writing,
     replay,
     leases,
     tape,

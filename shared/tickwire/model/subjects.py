@@ -168,6 +168,16 @@ def archived(kind: str, exchange: str, symbol: str) -> str:
     return f"md.archived.{kind}.{exchange_name(exchange)}.{token(symbol)}"
 
 
+def archive_write(partition: object) -> str:
+    """The subject on which the owner of a partition of the archive takes pages that are not of the tape."""
+    return f"archive.write.{partition}"
+
+
+def archive_close(partition: object) -> str:
+    """The subject on which the owner of a partition of the archive closes a day at once."""
+    return f"archive.close.{partition}"
+
+
 def job(job_id: str) -> str:
     """The subject of a fetch job's progress and result."""
     return f"md.job.{job_name(job_id)}"

@@ -85,19 +85,30 @@ class DayClosing:
         for day in self.days.due(now_ms()):
             if stop.is_set():
                 break
-            call = partial(day_files.close_day, self._feeds.root, day, self.days.until(day.feed), check)
             try:
-                made = await self._storage.run(call)
-            except (StorageError, BadRequest) as error:
+                await self._close(day, check)
+            except (StorageError, BadRequest):
                 # The files of other days are not affected.
-                self._metrics.unclosed.inc()
-                self._failures.occurs(str(day), day=str(day), reason=str(error))
-                self.days.failed(day, now_ms())
-            else:
-                self.days.closed(day, now_ms())
-                closed = True
-                await self._announce(day, made)
+                continue
+            closed = True
         return closed
+
+    async def close(self, day: FeedDay, confirm: Callable[[], Coroutine[Any, Any, None]]) -> Certificate:
+        """Close a day that has ended now; `confirm` as in `close_due`. Raises StorageError, BadRequest, Fenced."""
+        return await self._close(day, self._storage.from_thread(confirm))
+
+    async def _close(self, day: FeedDay, check: Callable[[], None]) -> Certificate:
+        call = partial(day_files.close_day, self._feeds.root, day, self.days.until(day.feed), check)
+        try:
+            made = await self._storage.run(call)
+        except (StorageError, BadRequest) as error:
+            self._metrics.unclosed.inc()
+            self._failures.occurs(str(day), day=str(day), reason=str(error))
+            self.days.failed(day, now_ms())
+            raise
+        self.days.closed(day, now_ms())
+        await self._announce(day, made)
+        return made
 
     async def _declared(self, feed: ArchivedFeed, done: int) -> int:
         """Up to when (ms) the messages up to `done` declare a feed complete; 0 if that is not known."""

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import Counter, Histogram
 
-from tickwire.observe.metrics import SECONDS
+from tickwire.observe.metrics import SECONDS, Metrics
 
 
 class ArchiveMetrics:
     """Made once per process."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, metrics: Metrics) -> None:
+        self.of_requests = metrics
+        registry = metrics.registry
         self.rows = Counter("tickwire_archive_rows", "Rows written into parts", registry=registry)
+        self.added = Counter(
+            "tickwire_archive_added_rows",
+            "Rows added that are not of the tape, by source",
+            ["source"],
+            registry=registry,
+        )
         self.parts = Counter("tickwire_archive_parts", "Parts of open days written", registry=registry)
         self.failed = Counter(
             "tickwire_archive_failed_writes", "Writes that the root did not take, and are repeated", registry=registry

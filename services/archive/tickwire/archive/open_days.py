@@ -11,6 +11,8 @@ from tickwire.process.backoff import Backoff
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 5.0, 600.0
 """Delays before a day that could not be closed is tried again."""
+MORE_MS = 60_000
+"""How long after rows were added to a day it is closed, unless it is closed by request."""
 
 
 @dataclass
@@ -68,6 +70,12 @@ class OpenDays:
         days.pending.add(day.date)
         following = day.date + timedelta(days=1)
         days.following = max(days.following or following, following)
+
+    def added(self, day: FeedDay, now: int) -> None:
+        """A day got rows at `now` (ms) that are not of the tape: more may follow soon."""
+        self._of(day.feed).pending.add(day.date)
+        wait = self._waits.get(day)
+        self._waits[day] = _Wait(max(now + MORE_MS, wait.at if wait else 0), Backoff(FIRST_RETRY_S, LONGEST_RETRY_S))
 
     def found(self, feed: ArchivedFeed, pending: Iterable[date], newest: date, unproven: Iterable[date] = ()) -> None:
         """Days of a feed that were found not to be closed, or closed without proof; the newest one that has files."""

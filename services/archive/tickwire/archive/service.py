@@ -4,6 +4,7 @@
 |---|---|---|
 | `archive.days` | answers | DaysRequest -> ArchivedDays, in chunks: the days of a feed, from the files |
 | `archive.trades`, `archive.bars` | answers | see reads.py |
+| `archive.write.<p>`, `archive.close.<p>` | answers | see added_pages.py |
 | `tape.trade.<p>.<exchange>.<token>` (streams TRADES-<p>) | reads | see stream_archive.py |
 | `tape.book_delta.<p>.<exchange>.<token>` (streams BOOK_DELTAS-<p>) | reads | see stream_archive.py |
 | `$KV.ARCHIVE.<stream>` | reads, publishes | how far each stream is archived, see checkpoint.py |
@@ -61,7 +62,7 @@ async def serve_archive(bus: Bus, settings: Settings, instance: str, stop: async
         for kind in dict.fromkeys(settings.archive.kinds)
         for number in range(partitions)
     ]
-    archive = Archive(bus, root, names, settings.archive, ArchiveMetrics(metrics.registry))
+    archive = Archive(bus, root, names, settings.archive, ArchiveMetrics(metrics))
     async with (
         broker_unchanged(bus, streams.names_of_archive(), metrics),
         open_leases(bus, SERVICE, instance, settings.leases.ttl_s, stop, metrics) as leases,

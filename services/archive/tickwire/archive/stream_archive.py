@@ -21,13 +21,14 @@ from functools import partial
 import nats.errors
 from nats.js.api import StreamInfo
 
+from tickwire.archive.added_pages import AddedPages
 from tickwire.archive.checkpoint import Archived, Checkpoint, take_over
 from tickwire.archive.day_closing import DayClosing
 from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.removing import Removing
 from tickwire.archive.rounds import Position, Round, TapeEntry
 from tickwire.archive.storage import Storage
-from tickwire.archive.stream_feeds import StreamFeeds
+from tickwire.archive.stream_feeds import KIND, StreamFeeds
 from tickwire.archive.tape_queue import TapeQueue, reading
 from tickwire.archive_files.book_parts import BookPartRows
 from tickwire.archive_files.book_rows import book_before
@@ -90,7 +91,11 @@ class StreamArchive:
                 return await storage.retry(lease.stop, partial(stream.archived, created))
 
             checkpoint = await take_over(self._bus, self.stream, lease, files)
-            async with reading(self._bus, self.stream, checkpoint.done) as queue:
+            added = AddedPages(self._bus, stream, storage, closing, self._metrics)
+            async with (
+                reading(self._bus, self.stream, checkpoint.done) as queue,
+                added.answered(checkpoint.confirm, self._settings.keep_days.get(KIND)),
+            ):
                 await self._archive(lease, checkpoint, queue, closing, removing)
         except (Fenced, StorageError, BrokerUnavailable) as error:
             # What was not written is read from the tape again.
