@@ -249,7 +249,7 @@ class PastTrades:
 
         rows = await guarded_call(rows_of_page)
         side = self.facts.side_of(self._kind(target.symbol)) or "taker"
-        trades = list(target.admission.timed(_read(rows, target, side), target.left_out))
+        trades = list(target.admission.timed(read_trades(rows, target.symbol, side, target.left_out), target.left_out))
         trades.sort(key=_number if ask.first_id is not None else self._order)
         older = self.facts.older
         declared = self.facts.page_of(self._kind(target.symbol))
@@ -290,19 +290,19 @@ _NEVER = (errors.NotSupported, errors.ArgumentsRequired)
 """Refusals that no other form changes: no such endpoint, a missing wallet."""
 
 
-def _read(rows: Sequence[Any], target: _Target, side_of: Literal["taker", "maker"]) -> list[Trade]:
+def read_trades(rows: Sequence[Any], symbol: str, side_of: Literal["taker", "maker"], left_out: LeftOut) -> list[Trade]:
     """The trades of an answer, without those that cannot be read. Raises BadResponse if none can."""
     trades: list[Trade] = []
     unreadable: list[str] = []
     for row in rows:
         try:
-            trades.append(trade_of(row, target.symbol, side_of))
+            trades.append(trade_of(row, symbol, side_of))
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             unreadable.append(f"{error!r} over {str(row)[:200]}")
     if unreadable and not trades:
         raise errors.BadResponse(f"the answer cannot be read: {unreadable[0]}")
     for reason in unreadable:
-        target.left_out(reason)
+        left_out(reason)
     return trades
 
 

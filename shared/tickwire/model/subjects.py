@@ -50,7 +50,8 @@ class Key(NamedTuple):
     timeframe: str
 
     def __str__(self) -> str:
-        return f"{self.exchange} {self.symbol} {self.timeframe}"
+        # Without a timeframe: trades.
+        return f"{self.exchange} {self.symbol} {self.timeframe}".rstrip()
 
 
 def token(symbol: str) -> str:

@@ -38,7 +38,8 @@ PROFILE = Profile(
         method="newest",
         # The recorded answer of "Get trades".
         newest_first=True,
-        older=Older(before="after", page=100, params={"method": "publicGetMarketHistoryTrades"}),
+        # "Get trades history": with `type` 2, `after` is a time: "records earlier than the requested tradeId or ts".
+        older=Older(before="after", page=100, params={"method": "publicGetMarketHistoryTrades"}, by_time={"type": "2"}),
         page=500,
         resolution_ms=1,
         amount={"spot": "base", "linear": "contracts", "inverse": "contracts"},

@@ -30,6 +30,8 @@ class Older(Struct, frozen=True, kw_only=True):
     """The largest page of such a request, if it differs from `TradeFacts.page`."""
     params: Mapping[str, Any] = field(default_factory=dict)
     """Further parameters of `fetch_trades`."""
+    by_time: Mapping[str, Any] | None = None
+    """Further parameters with which `before` takes a time (ms, exclusive) instead of an id; None if it takes none."""
 
 
 class TradeFacts(Struct, frozen=True, kw_only=True):

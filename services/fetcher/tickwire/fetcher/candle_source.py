@@ -13,13 +13,14 @@ from ccxt.base import errors
 from tickwire import settings as config
 from tickwire.errors import ExchangeFailed, UnsupportedTimeframe
 from tickwire.exchange import opening
-from tickwire.exchange.ccxt_types import OpenedExchange
+from tickwire.exchange.ccxt_types import Market, OpenedExchange
 from tickwire.exchange.listing import Listing, Load, unknown_symbol
 from tickwire.fetcher import page_rows
 from tickwire.fetcher.calls import Calls, OnRetry, RequestRefused
 from tickwire.fetcher.metrics import FetcherMetrics
 from tickwire.fetcher.page_rows import BadRows, OtherGrid, PageRows, Volumes
 from tickwire.fetcher.paging_types import PageRequest, PagingFacts, ProvenPage, RefusedRequest, Reply
+from tickwire.fetcher.trade_source import MarketHistory
 from tickwire.model import plausibility, timeframes
 from tickwire.model.timeframes import Grid
 from tickwire.model.times import now_ms
@@ -95,9 +96,7 @@ class CandleSource:
 
     async def paging_facts(self, symbol: str, timeframe: str, on_retry: OnRetry) -> PagingFacts:
         """How requests for the candles of a symbol are answered. Raises UnknownSymbol, UnsupportedTimeframe."""
-        market = await self._listing.find(symbol, self._loader(on_retry))
-        if market is None:
-            raise unknown_symbol(self.exchange, symbol, self._exchange.markets or ())
+        market = await self.market(symbol, on_retry)
         declared = profile_of(self.exchange).candles
         offered = declared.offered(timeframes.offered(self._exchange.timeframes or {}), kind_of(market))
         if timeframe not in offered:
@@ -110,6 +109,17 @@ class CandleSource:
             newest_rows=declared.newest_rows,
             quiet_rows=declared.quiet == "rows",
         )
+
+    async def market(self, symbol: str, on_retry: OnRetry) -> Market:
+        """A market as ccxt describes it. Raises UnknownSymbol."""
+        market = await self._listing.find(symbol, self._loader(on_retry))
+        if market is None:
+            raise unknown_symbol(self.exchange, symbol, self._exchange.markets or ())
+        return market
+
+    def history(self, symbol: str, on_retry: OnRetry) -> MarketHistory:
+        """The past trades of a market; `market` comes first."""
+        return MarketHistory(self._exchange, self._calls, symbol, on_retry)
 
     def _loader(self, on_retry: OnRetry) -> Load:
         return lambda anew: self._calls("its markets", partial(self._exchange.load_markets, anew), on_retry)

@@ -19,6 +19,7 @@ from tickwire.fetcher.job_report import JobReport
 from tickwire.fetcher.probation import Probation
 from tickwire.fetcher.range_fetch import RangeFetch
 from tickwire.fetcher.range_requests import Stopped
+from tickwire.fetcher.trade_fetch import TradeFetch
 from tickwire.model.messages import FetchRequest
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
@@ -72,7 +73,8 @@ class FetchJob:
             report.update(crashes=self._probation.crashes(before))
         try:
             await self._begin()
-            fetch = RangeFetch(self._context, self._source, report, self._probation, self._cancellation, self._stop)
+            kind = TradeFetch if report.request.kind == "trade" else RangeFetch
+            fetch = kind(self._context, self._source, report, self._probation, self._cancellation, self._stop)
             await fetch.run()
             await report.end("done")
         except Stopped:

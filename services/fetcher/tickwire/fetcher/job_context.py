@@ -61,6 +61,7 @@ async def end_without_running(context: JobContext, request: FetchRequest, error:
     job = before or Job(
         id=request.id,
         **request.key._asdict(),
+        kind=request.kind,
         state="queued",
         since=request.since,
         until=max(request.since, until),

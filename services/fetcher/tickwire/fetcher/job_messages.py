@@ -43,6 +43,11 @@ async def is_cancelled(bus: Bus, job_id: str) -> bool:
 def queued(request: FetchRequest, now: int) -> Job:
     """The first message of a job. Without `until` in the request it has `now` (ms) for the time being."""
     assert request.id is not None
+    if request.kind == "trade":
+        until = max(request.since, now if request.until is None else request.until)
+        return Job(
+            id=request.id, **request.key._asdict(), kind="trade", state="queued", since=request.since, until=until
+        )
     grid = grid_of(request.exchange, request.timeframe)
     since = grid.ceil_open(request.since)
     until = grid.ceil_open(now if request.until is None else request.until)
@@ -61,6 +66,8 @@ async def still_missing(bus: Bus, job: Job) -> list[Range]:
     whole = Range(job.since, job.until)
     if whole.since >= whole.until:
         return []
+    if job.kind == "trade":
+        return job.missing or [whole]
     request = KeyRequest(**job.key._asdict(), since=whole.since, until=whole.until)
     try:
         coverage = await bus.request("cache.coverage", request, Coverage, timeout_s=COVERAGE_TIMEOUT_S)

@@ -31,7 +31,7 @@ from tickwire.fetcher.job import FetchJob, create_job
 from tickwire.fetcher.job_context import JobContext, UnopenedExchange, end_without_running
 from tickwire.fetcher.job_requests import ACK_WAIT_S, next_jobs
 from tickwire.fetcher.range_requests import Stopped
-from tickwire.model import messages, subjects
+from tickwire.model import messages
 from tickwire.model.messages import CancelRequest, FetchRequest
 from tickwire.model.subjects import Key
 from tickwire.observe import logs
@@ -130,7 +130,7 @@ class JobQueue:
         """Append a job to those of its key. A message that is no job is dropped: counted and logged."""
         try:
             request = request_checks.queued_request(message.data, self._source.exchange)
-            subjects.key_path(request.key)
+            request_checks.check_key(request)
         except BadRequest as error:
             self._bus.undecodable.skip(message.subject, message.data, error)
             self._context.metrics.ended.labels(self._source.exchange, "unreadable").inc()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from tickwire.errors import BadRequest
+from tickwire.errors import BadRequest, UnsupportedKind
 from tickwire.exchange import opening
+from tickwire.exchange.trade_history import why_refused
 from tickwire.model import messages, subjects, timeframes
 from tickwire.model.messages import FetchRequest
 from tickwire.model.times import LATEST_MS
 from tickwire.settings import Settings
+from tickwire.venues.registry import profile_of
 
 AHEAD_MS = 366 * 86_400_000
 """How far after this machine's clock a time may lie (ms)."""
@@ -27,6 +29,22 @@ def queued_request(data: bytes, exchange: str) -> FetchRequest:
     return request
 
 
+def check_key(request: FetchRequest) -> None:
+    """Reject names that are not safe in subjects and file names. Raises BadRequest."""
+    if request.kind == "trade":
+        subjects.archived("trade", request.exchange, request.symbol)
+    else:
+        subjects.key_path(request.key)
+
+
+def check_trades(request: FetchRequest) -> None:
+    """Reject a request for trades that the exchange's history cannot serve. Raises UnsupportedKind, BadRequest."""
+    if request.timeframe or request.refresh or request.audit:
+        raise BadRequest("timeframe, refresh and audit are for candles", "leave them out of a request for trades")
+    if reason := why_refused(request.exchange, profile_of(request.exchange).trades):
+        raise UnsupportedKind(reason, "archive its trades live: tickwire start trade")
+
+
 def check(request: FetchRequest, now: int, settings: Settings) -> None:
     """Reject an invalid request. `now` is this machine's time (ms).
 
@@ -34,12 +52,17 @@ def check(request: FetchRequest, now: int, settings: Settings) -> None:
     """
     job_id(request.id)
     opening.known(request.exchange)
-    timeframes.parse(request.timeframe)
-    opening.check_timeframe(request.exchange, request.timeframe)
-    subjects.key_path(request.key)
+    if request.kind == "candle":
+        timeframes.parse(request.timeframe)
+        opening.check_timeframe(request.exchange, request.timeframe)
+    else:
+        check_trades(request)
+    check_key(request)
     # An exchange behind a gateway may be a simulator with a clock of its own, which is asked when the job runs.
     behind_gateway = settings.of_exchange(request.exchange).gateway is not None
     _check_times(request, now, behind_gateway=behind_gateway)
+    if request.kind == "trade":
+        return
     until = now if request.until is None else request.until
     candles, most = timeframes.count(request.timeframe, request.since, until), settings.fetcher.max_candles
     if candles > most:

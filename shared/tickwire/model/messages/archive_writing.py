@@ -11,8 +11,8 @@ from tickwire.model.messages.archive import AddedSource, Date
 from tickwire.model.subjects import Exchange, Symbol
 from tickwire.model.times import Count, Time
 
-PAGE_TRADES = 4000
-"""Most trades of a page: a message has 512 KiB at most."""
+PAGE_TRADES = 2000
+"""Most trades of a page: about 200 KB; a message has 512 KiB at most."""
 
 
 class TradePage(Struct, frozen=True, kw_only=True):

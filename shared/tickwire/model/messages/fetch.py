@@ -11,9 +11,14 @@ from tickwire.model.ranges import Range
 from tickwire.model.subjects import Exchange, JobId, Key, Name, Symbol, Timeframe
 from tickwire.model.times import Count, Time
 
+FetchKind = Literal["candle", "trade"]
+
 
 class FetchRequest(Struct, frozen=True, kw_only=True):
     """`fetcher.fetch`, and `jobs.fetch.<exchange>` once it has an `id`: fetch `[since, until)` into the cache.
+
+    Of kind `trade`, what the archive lacks of the history of trades is fetched into the archive: of days that have
+    ended, and from venues that give it. Such a request has no `timeframe`, and no `refresh` or `audit`.
 
     `until` defaults to now. `refresh` also fetches ranges again that the cache has. `audit` fetches only what the cache
     has, once it has settled, names in the job's message what differs, and replaces it. A job in the `background` gives
@@ -24,9 +29,10 @@ class FetchRequest(Struct, frozen=True, kw_only=True):
 
     exchange: Exchange
     symbol: Symbol
-    timeframe: Timeframe
+    timeframe: Timeframe = ""
     since: Time
     until: Time | None = None
+    kind: FetchKind = "candle"
     refresh: bool = False
     audit: bool = False
     background: bool = False
@@ -100,6 +106,9 @@ class Job(Struct, frozen=True, kw_only=True):
     Of an audit, `missing` are the ranges that the cache has and that were not compared; `rows_compared` counts the
     exchange's rows, `difference_count` the fields that differed, `differences` lists the first 100 (beyond them, some
     may be counted twice if the fetcher ended meanwhile).
+
+    Of a job of kind `trade`, the archive takes the place of the cache, rows are trades (those of `rows_from_cache` are
+    of whole days), and `timeframe` is empty.
     """
 
     id: JobId
@@ -109,6 +118,7 @@ class Job(Struct, frozen=True, kw_only=True):
     state: Literal["queued", "running", "done", "failed"]
     since: Time
     until: Time
+    kind: FetchKind = "candle"
     rows_from_cache: Count = 0
     rows_fetched: Count = 0
     rows_expected: Count = 0
