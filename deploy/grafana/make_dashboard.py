@@ -106,7 +106,7 @@ PANELS: list[tuple[str, str, list[tuple[str, str]]]] = [
     ("Failed, refused, missed", "short", [("sum(increase(tickwire_sink_failed_writes_total[5m]))", "failed writes"), ("sum(increase(tickwire_sink_rejected_points_total[5m]))", "refused points"), ("sum(increase(tickwire_sink_missed_total[5m]))", "missed")]),
     ("Time of a write, p99", "s", [("histogram_quantile(0.99, sum by (le) (rate(tickwire_sink_write_seconds_bucket[5m])))", "p99")]),
     ("Archive", "", []),
-    ("Rows written a second", "ops", [("sum(rate(tickwire_archive_rows_total[1m]))", "rows"), ("sum(rate(tickwire_archive_parts_total[1m]))", "parts")]),
+    ("Rows written a second", "ops", [("sum(rate(tickwire_archive_rows_total[1m]))", "rows"), ("sum(rate(tickwire_archive_parts_total[1m]))", "parts"), ("sum by (source) (rate(tickwire_archive_added_rows_total[1m]))", "rows of {{source}}")]),
     ("Days certified, failed", "short", [("sum by (condition) (increase(tickwire_archive_days_total[1d]))", "{{condition}}"), ("sum(increase(tickwire_archive_failed_days_total[1d]))", "failed")]),
     ("Days removed, failed", "short", [("sum(increase(tickwire_archive_removed_days_total[1d]))", "days"), ("sum(increase(tickwire_archive_failed_removals_total[1d]))", "failed")]),
     ("Bytes removed", "bytes", [("sum(increase(tickwire_archive_removed_bytes_total[1d]))", "bytes")]),

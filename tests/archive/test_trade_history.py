@@ -100,14 +100,10 @@ class Venue:
             last = (await self.bus.jetstream.publish(subject, messages.encode(message), headers=headers)).seq
 
     async def fetch(self, **changes: Any) -> Job:
-        request = {
-            "exchange": self.feed.exchange,
-            "symbol": "BTC/USDT",
-            "timeframe": "",
-            "since": SINCE,
-            "until": UNTIL,
-        }
-        return await fetch(self.bus, kind="trade", **request | changes)
+        request: dict[str, Any] = {"exchange": self.feed.exchange, "symbol": self.feed.symbol, "timeframe": ""}
+        request.update(kind="trade", since=SINCE, until=UNTIL)
+        request.update(changes)
+        return await fetch(self.bus, **request)
 
     def certificates(self) -> list[Certificate]:
         return days.days(FolderRoot(self.root), ArchivedFeed(*self.feed[:3]), SINCE, UNTIL)

@@ -53,6 +53,7 @@ def test_every_message_is_in_a_channel_with_the_schema_that_is_checked_in(docume
     payloads = {each["payload"]["$ref"].rsplit("/", 1)[1] for name, each in found if name != "DirectGet"}
     # Those within others have no channel of their own.
     within = {
+        "AddedRange",
         "ArchivedGap",
         "BookDelta",
         "Difference",
@@ -218,7 +219,8 @@ async def test_the_document_has_exactly_the_endpoints_that_services_answer(
             instance = info["metadata"]["instance"]
             served |= {each["subject"].replace(instance, "*") for each in info["endpoints"]}
     # Plain subscriptions: of every process, and of a partition's owner.
-    plain = {"control.log"} | {each for each in receives if each.startswith("cache.partition.")}
+    of_owners = ("cache.partition.", "archive.write.", "archive.close.")
+    plain = {"control.log"} | {each for each in receives if each.startswith(of_owners)}
     assert served == receives - plain
 
 

@@ -17,6 +17,7 @@ from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, s
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
+from tickwire.client.past_trades import FetchesTrades
 from tickwire.client.replay import Replayed, due_together, one_by_one, replayed_together, trade_feeds
 from tickwire.client.stream import Streams
 from tickwire.errors import BadRequest
@@ -54,7 +55,7 @@ async def connect(
             streams.close()
 
 
-class Client:
+class Client(FetchesTrades):
     """The methods of a program's connection. Made by `connect`; after its block every method raises Released."""
 
     def __init__(self, bus: Bus, streams: Streams) -> None:

@@ -120,11 +120,12 @@ def new_id() -> str:
 
 
 async def order(bus: Bus, key: Key, job_id: str, since: int, until: int | None, refresh: bool) -> Order:
-    """Request one job as `order_request` does."""
+    """Request one job as `order_request` does: of trades where the key has no timeframe."""
     request = FetchRequest(
         exchange=key.exchange,
         symbol=key.symbol,
         timeframe=key.timeframe,
+        kind="candle" if key.timeframe else "trade",
         since=since,
         until=until,
         refresh=refresh,

@@ -94,8 +94,13 @@ class _Bars:
         done = job.rows_from_cache + job.rows_fetched
         if job.state != "queued":
             self._progress.start_task(task)
+        expected = job.rows_expected
+        if job.kind == "trade":
+            # How many trades there are is not known before: time shows the progress.
+            expected = job.until - job.since
+            done = expected - sum(until - since for since, until in job.missing) if job.state != "queued" else 0
         # A complete job is full, whatever was expected: there may be quiet intervals. An incomplete one is never full.
-        total = max(job.rows_expected, done, 1)
+        total = max(expected, done, 1)
         if job.ended:
             total = max(done, 1) if job.complete else total
             done = total if job.complete else done

@@ -22,6 +22,7 @@ from tickwire.client.replay import Replayed
 from tickwire.client.stream import Forked, Process, Released, Stream
 from tickwire.model.feeds import Book, Candle, Gap, Ticker, Trade
 from tickwire.model.nearest import Market
+from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 
 if TYPE_CHECKING:
@@ -200,6 +201,12 @@ class SyncClient:
     def tickers(self, exchange: str, symbol: str) -> SyncSubscription[Ticker]:
         """See `Client.tickers`."""
         return self._subscription(lambda: self._client.tickers(exchange, symbol))
+
+    def fetch_trades(
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, progress: Progress = None
+    ) -> list[Range]:
+        """See `Client.fetch_trades`."""
+        return self._portal.run(lambda: self._client.fetch_trades(exchange, symbol, since, until, progress=progress))
 
     def trades_frame(
         self,

@@ -64,9 +64,9 @@ async def days(stop: asyncio.Event, config: Path | None, options: DaysOptions, j
 
 def calendar(found: Sequence[Certificate]) -> FittingTable:
     """Return a table with a row for each day; missing or removed days in a row have one together."""
-    columns = ("date", "condition", "rows", "by rest", "gaps", "watched", "size")
-    right = ("rows", "by rest", "gaps", "watched", "size")
-    table = FittingTable("", columns, right=right, least=("size", "by rest", "watched", "gaps"), hint=True)
+    columns = ("date", "condition", "rows", "by rest", "added", "gaps", "watched", "size")
+    right = ("rows", "by rest", "added", "gaps", "watched", "size")
+    table = FittingTable("", columns, right=right, least=("size", "added", "by rest", "watched", "gaps"), hint=True)
     for _, group in groupby(enumerate(found), key=_run):
         run = [day for _, day in group]
         first, last = run[0], run[-1]
@@ -81,6 +81,7 @@ def calendar(found: Sequence[Certificate]) -> FittingTable:
                 condition,
                 f"{first.rows:,}",
                 f"{first.rest:,}",
+                f"{first.history + first.imported:,}",
                 str(len(first.gaps) or ""),
                 f"{watched / 86_400_000:.1%}",
                 render.size(first.bytes) if first.bytes else "-",

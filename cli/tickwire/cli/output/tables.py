@@ -17,7 +17,7 @@ STATE_STYLES = {"live": "green", "disconnected": "red", "failed": "bold red", "s
 
 def key_cells(key: Key) -> tuple[str, str, str]:
     """Return the first three cells of a row about a key."""
-    return key.exchange, key.symbol, key.timeframe
+    return key.exchange, key.symbol, key.timeframe or "trades"
 
 
 def coverage_table(found: Sequence[Coverage], title: str = "") -> FittingTable:
