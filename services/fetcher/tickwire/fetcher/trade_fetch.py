@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterable
 from contextlib import aclosing
-from datetime import date
 from typing import TypeVar
 
-from tickwire.archive_files.certificate import gap_times
-from tickwire.archive_files.layout import DAY_MS, begin_of, date_of
+from tickwire.archive_files.layout import begin_of, date_of
+from tickwire.archive_files.proven_pages import PageBuffer, Proven
+from tickwire.client.archive_writer import ArchiveWriter, lacking, span_of
 from tickwire.errors import BadRequest, ExchangeFailed, JobCancelled, TickwireError
 from tickwire.exchange.trade_history import paging_of
-from tickwire.fetcher.archive_side import ArchiveSide
 from tickwire.fetcher.calls import RequestRefused
 from tickwire.fetcher.cancellation import Cancellation
 from tickwire.fetcher.candle_source import CandleSource
@@ -25,12 +24,10 @@ from tickwire.fetcher.job_report import JobReport
 from tickwire.fetcher.paging_types import RefusedRange
 from tickwire.fetcher.probation import Probation
 from tickwire.fetcher.range_requests import Stopped
-from tickwire.fetcher.trade_pages import PageBuffer
-from tickwire.fetcher.trade_paging import PAGERS, Ended, Proven, TradeSource
+from tickwire.fetcher.trade_paging import PAGERS, Ended, TradeSource
 from tickwire.model.feeds import Feed
-from tickwire.model.messages.archive import Certificate
 from tickwire.model.messages.archive_writing import TradePage
-from tickwire.model.ranges import Range, clip, merge, subtract
+from tickwire.model.ranges import Range, clip, subtract
 from tickwire.model.times import now_ms
 from tickwire.venues.registry import profile_of
 from tickwire.venues.units import Stated, stated_in_trades, units_of
@@ -58,7 +55,7 @@ class TradeFetch:
         self._cancellation = cancellation
         self._stop = stop
         request = report.request
-        self._archive = ArchiveSide(context.bus, Feed("trade", request.exchange, request.symbol))
+        self._archive = ArchiveWriter(context.bus, Feed("trade", request.exchange, request.symbol))
         self._stated: Stated = {}
         self._open: set[str] = set()
         """Days that were sent pages since they were closed."""
@@ -186,17 +183,3 @@ class TradeFetch:
 
     async def _unless_cancelled(self, work: Awaitable[T]) -> T:
         return await self._cancellation.unless_cancelled(work)
-
-
-def span_of(certificate: Certificate) -> Range:
-    """The day of a certificate, ms."""
-    since = begin_of(date.fromisoformat(certificate.date))
-    return Range(since, since + DAY_MS)
-
-
-def lacking(days: Iterable[Certificate], span: Range) -> list[Range]:
-    """What of a range (ms) the archive does not prove to have, by the certificates of its days. Pure."""
-    had = merge(
-        part for day in days for each in day.watched for part in subtract(each, [gap_times(gap) for gap in day.gaps])
-    )
-    return subtract(span, had)

@@ -9,20 +9,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple, Protocol
 
+from tickwire.archive_files.proven_pages import Proven
 from tickwire.exchange.trade_history import number_of
 from tickwire.model.feeds import Trade
 from tickwire.model.ranges import Range
 
 SETTLED_MS = 60_000
 """How much older than the exchange's time a trade is that is certainly in its REST API."""
-
-
-class Proven(NamedTuple):
-    """Trades in order; all that there are in `[since, until)` (ms), which may be empty."""
-
-    since: int
-    until: int
-    trades: list[Trade]
 
 
 class Ended(NamedTuple):

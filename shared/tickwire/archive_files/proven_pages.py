@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import NamedTuple
 
 from tickwire.archive_files.layout import begin_of, date_of
-from tickwire.fetcher.trade_paging import Proven
 from tickwire.model.feeds import Trade
 from tickwire.model.messages.archive_writing import PAGE_TRADES
 from tickwire.model.ranges import Range
+
+
+class Proven(NamedTuple):
+    """Trades in order; all that there are in `[since, until)` (ms), which may be empty."""
+
+    since: int
+    until: int
+    trades: list[Trade]
 
 
 class PageBuffer:

@@ -1,4 +1,4 @@
-"""The archive as the fetcher uses it.
+"""Adds trades that are not of the tape to the archive, by requests to the owners of its streams.
 
 | subject | direction | what |
 |---|---|---|
@@ -10,11 +10,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
+from datetime import date
 from functools import partial
 from typing import TypeVar
 
+from tickwire.archive_files.certificate import gap_times
+from tickwire.archive_files.layout import DAY_MS, begin_of
 from tickwire.bus.connection import Bus
 from tickwire.errors import BrokerUnavailable, Busy, NoSuchService, NotArchived, RequestTimeout, StorageError
 from tickwire.model import messages, subjects
@@ -22,6 +25,7 @@ from tickwire.model.feeds import Feed
 from tickwire.model.messages.archive import Certificate
 from tickwire.model.messages.archive_writing import CloseRequest, PageWritten, TradePage
 from tickwire.model.messages.archiving import ArchivedDays, DaysRequest
+from tickwire.model.ranges import Range, merge, subtract
 from tickwire.process.backoff import Backoff
 from tickwire.tape.layout import layout_of
 
@@ -38,7 +42,7 @@ _PASSING = (NoSuchService, RequestTimeout, Busy, StorageError, BrokerUnavailable
 T = TypeVar("T")
 
 
-class ArchiveSide:
+class ArchiveWriter:
     """The archive of one feed. Methods raise NoSuchService, RequestTimeout, StorageError, BadRequest."""
 
     def __init__(self, bus: Bus, feed: Feed) -> None:
@@ -55,10 +59,10 @@ class ArchiveSide:
         request = partial(self._bus.request, subject, page, PageWritten, timeout_s=ANSWER_S)
         return (await _patiently(request)).rows
 
-    async def close(self, date: str) -> Certificate:
+    async def close(self, day: str) -> Certificate:
         """Have a day closed with the pages that it got."""
         subject = subjects.archive_close(await self._partition())
-        request = CloseRequest(kind=self._feed.kind, exchange=self._feed.exchange, symbol=self._feed.symbol, date=date)
+        request = CloseRequest(kind=self._feed.kind, exchange=self._feed.exchange, symbol=self._feed.symbol, date=day)
         return await _patiently(partial(self._bus.request, subject, request, Certificate, timeout_s=CLOSE_S))
 
     async def _days(self, since: int, until: int) -> list[Certificate]:
@@ -93,3 +97,17 @@ async def _patiently(request: Callable[[], Awaitable[T]]) -> T:
                     raise NoSuchService("no archive takes trades of this feed", remedy) from error
                 raise
         await asyncio.sleep(wait_s)
+
+
+def span_of(certificate: Certificate) -> Range:
+    """The day of a certificate, ms."""
+    since = begin_of(date.fromisoformat(certificate.date))
+    return Range(since, since + DAY_MS)
+
+
+def lacking(days: Iterable[Certificate], span: Range) -> list[Range]:
+    """What of a range (ms) the archive does not prove to have, by the certificates of its days. Pure."""
+    had = merge(
+        part for day in days for each in day.watched for part in subtract(each, [gap_times(gap) for gap in day.gaps])
+    )
+    return subtract(span, had)
