@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from tickwire.archive_files.file_meta import FileMeta, Unit
 from tickwire.archive_files.layout import AddedName, ArchivedFeed, FeedDay, date_of
 from tickwire.archive_files.root import Root
-from tickwire.archive_files.schema import ROW_GROUP, TRADES, WRITING, with_meta
+from tickwire.archive_files.schema import ROW_GROUP, TRADES, with_meta, writing_of
 from tickwire.errors import BadRequest
 from tickwire.model import messages
 from tickwire.model.messages.archive import AddedRange
@@ -58,7 +58,7 @@ def write_page(root: Root, page: TradePage, check: Callable[[], None]) -> str:
     added = AddedRange(since=page.since, until=page.until, source=page.source)
     meta = FileMeta.of(day, unit=Unit(page.multiplier, page.inverse), continues=False, added=[added])
     schema = with_meta(TRADES, meta)
-    with root.writing(path, check) as file, pq.ParquetWriter(file, schema, **WRITING) as writer:
+    with root.writing(path, check) as file, pq.ParquetWriter(file, schema, **writing_of(day.kind)) as writer:
         writer.write_table(_table(page).cast(schema), row_group_size=ROW_GROUP)
     return path
 

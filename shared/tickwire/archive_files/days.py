@@ -126,7 +126,7 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[Added
         watched=found.beyond,
         until=found.until,
         gaps=found.whole_gaps,
-        update=metas[-1].update if metas else UNSET,
+        update=listing.metas[-1].update if listing.metas else UNSET,
         added=added,
         edition=listing.edition + (1 if listing.has_parts and added else 0),
     )

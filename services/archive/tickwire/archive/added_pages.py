@@ -61,7 +61,8 @@ class AddedPages:
             Endpoint(subjects.archive_close(self._partition), CloseRequest, partial(self._close, confirm)),
         ]
         async with AsyncExitStack() as stack:
-            for each in endpoints:
+            # Nothing but trades is added.
+            for each in endpoints if self._feeds.kind == "trade" else ():
                 await stack.enter_async_context(self._bus.subscribed(each.subject, partial(self._received, each)))
             yield
 

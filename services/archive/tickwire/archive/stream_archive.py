@@ -28,7 +28,7 @@ from tickwire.archive.metrics import ArchiveMetrics
 from tickwire.archive.removing import Removing
 from tickwire.archive.rounds import Position, Round, TapeEntry
 from tickwire.archive.storage import Storage
-from tickwire.archive.stream_feeds import KIND, StreamFeeds
+from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive.tape_queue import TapeQueue, reading
 from tickwire.archive_files.book_parts import BookPartRows
 from tickwire.archive_files.book_rows import book_before
@@ -94,7 +94,7 @@ class StreamArchive:
             added = AddedPages(self._bus, stream, storage, closing, self._metrics)
             async with (
                 reading(self._bus, self.stream, checkpoint.done) as queue,
-                added.answered(checkpoint.confirm, self._settings.keep_days.get(KIND)),
+                added.answered(checkpoint.confirm, self._settings.keep_days.get(stream.kind)),
             ):
                 await self._archive(lease, checkpoint, queue, closing, removing)
         except (Fenced, StorageError, BrokerUnavailable) as error:
