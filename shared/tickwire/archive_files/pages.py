@@ -92,7 +92,7 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
                     sequence=through.sequence,
                     multiplier=meta.unit.multiplier,
                     inverse=meta.unit.inverse,
-                    cursor=Position(each, position, through).cursor if part is parts[-1] else None,
+                    cursor=Position(each, position, through, edition).cursor if part is parts[-1] else None,
                     chunk=number,
                     more=True,
                 )
