@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.ipc as ipc
+from msgspec.structs import replace
 
 from tickwire.archive_files.days import dates_of
 from tickwire.archive_files.file_meta import FileMeta
@@ -83,30 +84,27 @@ def chunks(root: Root, request: ArchivedTradesRequest, through: Through) -> Iter
         found = day_rows(root, day, wanted, min(BATCH_ROWS, request.limit), done, edition)
         for position, edition, meta, batch in found:
             parts = list(fitting(_through(batch, meta, through)))
+            after = Position(each, position, through, edition).cursor
             for part in parts:
-                yield ArchivedTrades(
-                    exchange=request.exchange,
-                    symbol=request.symbol,
-                    rows=part.num_rows,
-                    data=encoded(part),
-                    sequence=through.sequence,
-                    multiplier=meta.unit.multiplier,
-                    inverse=meta.unit.inverse,
-                    cursor=Position(each, position, through, edition).cursor if part is parts[-1] else None,
-                    chunk=number,
-                    more=True,
-                )
+                rows = _chunk(request, part, through, after if part is parts[-1] else None, number)
+                yield replace(rows, multiplier=meta.unit.multiplier, inverse=meta.unit.inverse, more=True)
                 sent, number = sent + part.num_rows, number + 1
             if sent >= request.limit:
-                cursor = Position(each, position, through, edition).cursor
+                cursor = after
                 break
         if cursor is not None:
             break
-    yield ArchivedTrades(
+    yield _chunk(request, None, through, cursor, number)
+
+
+def _chunk(
+    request: ArchivedTradesRequest, batch: Any, through: Through, cursor: str | None, number: int
+) -> ArchivedTrades:
+    return ArchivedTrades(
         exchange=request.exchange,
         symbol=request.symbol,
-        rows=0,
-        data=encoded(None),
+        rows=batch.num_rows if batch is not None else 0,
+        data=encoded(batch),
         sequence=through.sequence,
         cursor=cursor,
         chunk=number,

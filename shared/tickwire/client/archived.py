@@ -253,8 +253,7 @@ class MessageRows:
         (message, sequence), self._open = self._open, None
         while self._gaps and self._gaps[-1].since < message.trades[-1].timestamp:
             found.append(self._gap(self._gaps.pop()))
-        # Trades that are not of the tape have none.
-        self._sequence = sequence or self._sequence
+        self._sequence = sequence or self._sequence  # Added trades have none.
         found.append(DecodedMessage(self._sequence, b"", read_back=True, message=message))
 
     def _gap(self, gap: Missing) -> TapeMessage:
