@@ -67,7 +67,7 @@ def by_partition_writer(batches: bool, together: int) -> Callable[[Bus, int], Aw
             for subject in SUBJECTS:
                 await writer.open(subject)
             for number in range(messages):
-                if writer.full:
+                if not writer.ready():
                     await writer.room()
                 writer.append(SUBJECTS[number % len(SUBJECTS)], DATA)
                 if number % together == 0:

@@ -301,6 +301,25 @@ async def test_what_is_not_urgent_soon_after_a_write_shares_the_next_one(monkeyp
         assert [line.split()[1] for line in peer.lines if line.startswith(b"PUB")] == [*map(str.encode, "abcdefg")]
 
 
+async def test_what_is_sent_while_a_write_is_due_needs_no_timer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(natspy, "GATHER_S", 3600.0)
+    client = BusClient()
+    async with met(client) as (peer, _):
+        for letter in "abc":
+            assert client.send(b"PUB %s 1\r\nx\r\n" % letter.encode(), urgent=letter == "a")
+        assert client._gathering is None
+        await peer.until(b"PUB c")
+
+
+async def test_a_direct_subscription_that_ended_leaves_no_callback() -> None:
+    client = BusClient()
+    async with met(client):
+        subscription = await client.subscribe_directly("a", lambda *_: None)
+        assert len(client._direct) == 1
+        await subscription.unsubscribe()
+        assert not client._direct
+
+
 async def test_what_is_not_urgent_is_written_though_nothing_else_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(natspy, "GATHER_S", 0.05)
     client = BusClient()

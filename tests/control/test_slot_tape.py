@@ -66,7 +66,7 @@ async def test_a_slot_that_another_one_took_over_sends_nothing_more(bus: Bus) ->
         taken.set()
         with pytest.raises(Fenced):
             await zombie
-        assert not opened[0].free
+        assert not opened[0].free()
         assert not opened[0].append_now(b"later", lambda _: None)
         writer, data = await tape.open(FEEDS[0].public)
         assert data == b"old"

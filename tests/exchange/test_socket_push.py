@@ -149,7 +149,7 @@ async def test_all_frames_arrive_in_order_without_a_task_of_ccxt() -> None:
 
 
 async def test_a_busy_socket_is_read_in_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(socket_push, "READ_S", 1.0)
+    monkeypatch.setattr(socket_push, "next_instant", lambda now, step_ms: now + 1.0)
     is_open, was_read = asyncio.Event(), asyncio.Event()
 
     async def one_by_one(socket: web.WebSocketResponse, request: web.Request) -> None:

@@ -126,6 +126,15 @@ def test_no_message_is_encoded_that_nobody_can_decode(said: float) -> None:
     assert messages.decode(messages.encode(good), Trades) == good
 
 
+@pytest.mark.parametrize("said", [math.nan, math.inf])
+def test_nulls_that_are_known_hide_no_number_that_is_none(said: float) -> None:
+    bad = Trade(id="1", timestamp=1, side="buy", price=said, amount=1.0)
+    message = Trades(exchange="binance", symbol="BTC/USDT", trades=[bad], received=1, until=1)
+    # The gap is null.
+    with pytest.raises(InternalError, match="price"):
+        messages.encode(message, 1)
+
+
 @pytest.mark.parametrize("said", ["1e300", "-1e300", "null", '"1"'])
 @pytest.mark.parametrize("name", ["price", "amount"])
 def test_a_trade_of_the_tape_whose_sums_would_not_be_finite_is_not_read(name: str, said: str) -> None:

@@ -32,7 +32,7 @@ async def main(stop: asyncio.Event) -> None:
                     await writer.open(BTC)
                     number = 0
                     while not lease.stop.is_set():
-                        while not writer.full:
+                        while writer.ready():
                             writer.append(BTC, f"{name} {number}".encode())
                             number += 1
                         await writer.room()

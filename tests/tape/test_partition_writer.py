@@ -117,7 +117,7 @@ async def test_more_than_may_be_in_flight_waits_for_room(
     monkeypatch.setattr(partition_writer, "MOST", 10)
     async with writing(lane, batches=batches) as writer:
         for number in range(100):
-            if writer.full:
+            if not writer.ready():
                 with pytest.raises(Busy):
                     writer.append(BTC, b"too many")
                 await writer.room()
@@ -145,7 +145,7 @@ async def test_a_new_owner_shuts_out_a_full_pipeline_of_the_former_one(
 
     def fill(writer: PartitionWriter) -> None:
         for _ in range(500):
-            if not writer.full:
+            if writer.ready():
                 old.append(f"old {len(old)}")
                 writer.append(BTC, old[-1].encode())
 

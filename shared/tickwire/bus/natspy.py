@@ -128,6 +128,10 @@ class BusClient(Client):
         self._direct[subscription._id] = take
         return subscription
 
+    def _remove_sub(self, sid: int, max_msgs: int = 0) -> None:
+        self._direct.pop(sid, None)
+        super()._remove_sub(sid, max_msgs)
+
     def send(self, frame: bytes, *, urgent: bool) -> bool:
         """Queue a protocol message without a turn of the loop; all of one turn are written together.
 
@@ -135,15 +139,19 @@ class BusClient(Client):
         written takes them with it: the order is that of the calls. False, and nothing queued, while there is no
         connection.
         """
-        if self._flush_queue is None or not self.is_connected or self.is_draining_pubs:
+        queue = self._flush_queue
+        if queue is None or not (self._status == Client.CONNECTED or self.is_draining):
             return False
+        size = len(frame)
         self._pending.append(frame)
-        self._pending_data_size += len(frame)
-        self.stats["out_msgs"] += 1
-        self.stats["out_bytes"] += len(frame)
+        self._pending_data_size += size
+        stats = self.stats
+        stats["out_msgs"] += 1
+        stats["out_bytes"] += size
         if urgent or self._pending_data_size >= GATHER_BYTES:
             self._write()
-        elif self._gathering is None:
+        elif self._gathering is None and queue.empty():
+            # What the flusher is about to write takes this with it.
             loop = asyncio.get_running_loop()
             if loop.time() >= self._write_at:
                 self._write()

@@ -40,7 +40,7 @@ SILENCE_S = 10.0
 FORGOTTEN_S = 60.0
 """A failure that was not repeated for so long is forgotten: nothing is published there any more."""
 _HEAD_BYTES = len("NATS/1.0\r\n\r\n")
-_NO_STREAM = b"NATS/1.0 503"
+NO_STREAM = b"NATS/1.0 503"
 """Headers of the broker's answer when nothing receives a subject."""
 _PER_SUBJECT = "maximum messages per subject"
 """In JetStream's description of the refusal; its code, 10077, says only that a message was not stored."""
@@ -108,7 +108,7 @@ class AcknowledgedPublisher:
         if answer is None:
             self.failed(subject, "it does not answer")
             raise nats.errors.TimeoutError
-        if not answer.data and answer.headers.startswith(_NO_STREAM):
+        if not answer.data and answer.headers.startswith(NO_STREAM):
             self.failed(subject, "there is no stream of it, or no leader of the stream")
             raise nats.js.errors.NoStreamResponseError
         try:

@@ -14,9 +14,11 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-INTERVAL_S = 0.005
+from tickwire.model.instants import next_instant
+
+INTERVAL_MS = 5
 """Of the timer while the process works: a stall may be longer than it is reported by so much."""
-IDLE_INTERVAL_S = 0.025
+IDLE_INTERVAL_MS = 25
 """Of the timer while it is idle."""
 IDLE_SHARE = 0.03
 """CPU of a second, of one core, up to which the event loop's thread is idle in it."""
@@ -43,22 +45,23 @@ class _Meter:
         self._report = report
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._interval = INTERVAL_S
+        self._interval = INTERVAL_MS
         self._longest = self._most_cpu = 0.0
         self._reported_at = self._due = self._busy_at = self._loop.time()
         self._cpu = self._cpu_before = time.thread_time()
 
     def start(self) -> None:
         """Begin to measure."""
-        self._arm(self._loop.time())
+        self._arm()
 
     def stop(self) -> None:
         """End it."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _arm(self, now: float) -> None:
-        self._due = now + self._interval
+    def _arm(self) -> None:
+        # At instants that other timers have, too, it wakes nobody by itself.
+        self._due = next_instant(self._loop.time(), self._interval)
         self._timer = self._loop.call_at(self._due, self._tick)
 
     def _tick(self) -> None:
@@ -71,13 +74,13 @@ class _Meter:
         if now - self._reported_at >= REPORT_EVERY_S:
             if cpu - self._cpu > IDLE_SHARE * (now - self._reported_at):
                 self._busy_at = now
-            self._interval = INTERVAL_S if now - self._busy_at < IDLE_AFTER_S else IDLE_INTERVAL_S
+            self._interval = INTERVAL_MS if now - self._busy_at < IDLE_AFTER_S else IDLE_INTERVAL_MS
             longest, most_cpu = self._longest, self._most_cpu
             self._longest = self._most_cpu = 0.0
             self._reported_at, self._cpu = now, cpu
             try:
                 self._report(round(longest * 1000, 1), round(most_cpu * 1000, 1))
             finally:
-                self._arm(self._loop.time())
+                self._arm()
         else:
-            self._arm(now)
+            self._arm()

@@ -50,6 +50,9 @@ class Attempt(Protocol):
         ...
 
 
+_START, _APPEND = fast_ingest.START, fast_ingest.APPEND
+
+
 class BatchAttempt:
     """One fast-ingest batch."""
 
@@ -65,7 +68,8 @@ class BatchAttempt:
     def add(self) -> str:
         """See `Attempt`."""
         self._count = count = self._count + 1
-        return fast_ingest.reply_to(self._reply, count, fast_ingest.START if count == 1 else fast_ingest.APPEND)
+        # As `reply_to`, for each message.
+        return f"{self._reply}{count}.{_APPEND if count > 1 else _START}.$FI"
 
     def end(self) -> str | None:
         """See `Attempt`."""

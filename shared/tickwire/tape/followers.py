@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 from tickwire.tape.pipeline import Entry
 
-FOLLOWED_S, FOLLOWED_AGAIN_S = 0.005, 0.05
+FOLLOWED_S, FOLLOWED_AGAIN_MS = 0.005, 50
 """What is stored is known by its acknowledgement: for followers that is requested so soon after the first message, and
 this often while more follow."""
 HELD_BYTES = 4 << 20
@@ -75,5 +75,6 @@ class Followers:
         for entry in found:
             if entry.done is not None:
                 entry.done(entry.sequence)
-            for held in self._held.get(entry.subject, ()):
-                held.put(entry)
+            if self._held:
+                for held in self._held.get(entry.subject, ()):
+                    held.put(entry)

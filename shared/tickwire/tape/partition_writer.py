@@ -18,14 +18,14 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from nats.aio.msg import Msg
 from nats.js.api import RawStreamMsg, StreamInfo
 
 from tickwire.bus import graceful_close
 from tickwire.bus.connection import Bus
-from tickwire.bus.publisher import WRONG_SEQUENCE
-from tickwire.bus.requests import status_of, until_answered
+from tickwire.bus.publisher import NO_STREAM, WRONG_SEQUENCE
+from tickwire.bus.requests import until_answered
 from tickwire.errors import BadRequest, Busy, Fenced
+from tickwire.model.instants import next_instant
 from tickwire.model.subjects import check_subject
 from tickwire.observe import logs
 from tickwire.observe.episodes import Episode
@@ -33,7 +33,7 @@ from tickwire.process import lifecycle
 from tickwire.process.backoff import Backoff
 from tickwire.tape import handover
 from tickwire.tape.attempts import Answer, Attempt, BatchAttempt, SingleAttempt
-from tickwire.tape.followers import FOLLOWED_AGAIN_S, FOLLOWED_S, Followers
+from tickwire.tape.followers import FOLLOWED_AGAIN_MS, FOLLOWED_S, Followers
 from tickwire.tape.pipeline import Done, End, Entry, Pipeline
 from tickwire.tape.sequence import OWN_LAST
 from tickwire.tape.waiters import Waiters
@@ -43,8 +43,8 @@ log = logs.get(__name__)
 
 MOST, MOST_BYTES = 4096, 16 << 20
 """Messages and bytes that may wait for their acknowledgement."""
-ACKNOWLEDGE_S = 0.1
-"""The acknowledgement of what is in flight is requested this often; a full batch acknowledges by itself."""
+ACKNOWLEDGE_MS = 100
+"""The acknowledgement of what is in flight is requested this often, of all partitions in one turn of the loop."""
 SILENT_S = 2.0
 """Without any acknowledgement for so long, what is in flight is in doubt."""
 SLICE = 200
@@ -101,37 +101,36 @@ class PartitionWriter:
     def append(self, subject: str, data: bytes, done: Done | None = None) -> int:
         """Send a message on an opened subject; the sequence that it will have. Returns at once.
 
-        `done` is called with that when it is stored.
-
-        Raises Busy if as many are in flight as may be (`room`), Fenced if another instance writes, BadRequest if the
-        broker takes no message of this size.
+        `done` is called with that when it is stored. Raises Busy if as many are in flight as may be (`room`), Fenced if
+        another instance writes, BadRequest if the broker takes no message of this size.
         """
-        if not self.ready:
-            raise self._fenced or Busy(f"{MOST} messages wait for stream {self.stream}", "wait for room")
+        if sequence := self.append_if_ready(subject, data, done):
+            return sequence
+        raise self._fenced or Busy(f"{MOST} messages wait for stream {self.stream}", "wait for room")
+
+    def append_if_ready(self, subject: str, data: bytes, done: Done | None = None) -> int:
+        """As `append`, but 0 where that raises Busy or Fenced."""
+        pipeline = self._pipeline
+        if not self.ready():
+            return 0
         if len(data) + _HEADER_BYTES > self._bus.client.max_payload:
             raise BadRequest(f"a message of {len(data)} bytes is too long for the broker", "split it")
-        pipeline = self._pipeline
         sends = not (pipeline.unsent or self._attempt.ending or self._doubted.is_set())
         entry = pipeline.add(subject, self.lasts[subject], data, done, sends=sends)
         self.lasts[subject] = entry.sequence
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._progress_at = loop.time()
-            self._timer = loop.call_later(FOLLOWED_S if self.followers else ACKNOWLEDGE_S, self._tick)
+            self._progress_at = now = loop.time()
+            when = now + FOLLOWED_S if self.followers else next_instant(now, ACKNOWLEDGE_MS)
+            self._timer = loop.call_at(when, self._tick)
         if sends:
             self._send(entry)
         return entry.sequence
 
-    @property
     def ready(self) -> bool:
         """Whether `append` would send a message."""
         pipeline = self._pipeline
         return self._fenced is None and len(pipeline.pending) < MOST and pipeline.bytes < MOST_BYTES
-
-    @property
-    def full(self) -> bool:
-        """Whether as many messages are in flight as may be."""
-        return len(self._pipeline.pending) >= MOST or self._pipeline.bytes >= MOST_BYTES
 
     @property
     def in_flight(self) -> int:
@@ -150,7 +149,7 @@ class PartitionWriter:
 
     async def room(self) -> None:
         """Wait until `append` accepts a message. Raises Fenced."""
-        while self.full:
+        while not self.ready():
             await self.durable(self._pipeline.durable + 1)
 
     async def durable(self, sequence: int | None = None) -> None:
@@ -185,8 +184,8 @@ class PartitionWriter:
 
     def _publish(self, subject: str, reply: str, headers: str, data: bytes) -> None:
         size = len(headers)
-        line = f"HPUB {subject} {reply} {size} {size + len(data)}\r\n{headers}".encode()
-        if not self._bus.client.send(line + data + b"\r\n", urgent=self._attempt.ending):
+        frame = b"%b%b\r\n" % (f"HPUB {subject} {reply} {size} {size + len(data)}\r\n{headers}".encode(), data)
+        if not self._bus.client.send(frame, urgent=self._attempt.ending):
             self._doubt("there is no connection")
 
     def _request_acknowledgement(self) -> None:
@@ -208,19 +207,19 @@ class PartitionWriter:
         else:
             self._request_acknowledgement()
         if pending:
-            self._timer = loop.call_later(FOLLOWED_AGAIN_S if self.followers else ACKNOWLEDGE_S, self._tick)
+            when = next_instant(loop.time(), FOLLOWED_AGAIN_MS if self.followers else ACKNOWLEDGE_MS)
+            self._timer = loop.call_at(when, self._tick)
 
     # ---- acknowledgements
 
-    async def _take(self, message: Msg) -> None:
+    def _take(self, subject: bytes, headers: bytes, data: bytes) -> None:
         attempt = self._attempt
-        if self._doubted.is_set() or not attempt.is_of(message.subject):
-            # Of an attempt that is over: the end of the stream says what became of it.
-            return
-        if status_of(message) == "503":
+        if self._doubted.is_set() or not attempt.is_of(subject.decode(errors="replace")):
+            return  # Of an attempt that is over: the end of the stream says what became of it.
+        if headers.startswith(NO_STREAM):
             self._doubt("there is no such stream, or it has no leader")
             return
-        answer = attempt.read(message.data)
+        answer = attempt.read(data)
         try:
             self._accept(answer)
         except Fenced as error:
@@ -312,7 +311,7 @@ class PartitionWriter:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Receive acknowledgements and settle doubts within the block; all is stored when it is left without error."""
-        subscription = await self._bus.subscribe(f"{self._inbox}.>", self._take)
+        subscription = await self._bus.client.subscribe_directly(f"{self._inbox}.>", self._take)
         self._bus.resync_callbacks.add(self.suspect_loss)
         try:
             async with lifecycle.unwrapped(), asyncio.TaskGroup() as group:

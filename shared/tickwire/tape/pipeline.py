@@ -67,11 +67,13 @@ class Pipeline:
 
     def add(self, subject: str, previous: int, data: bytes, done: Done | None = None, *, sends: bool = False) -> Entry:
         """Put a message at the end. With `sends` the caller sends it now: nothing may be unsent before it."""
-        entry = Entry(self.durable + len(self.pending) + 1, subject, previous, data, done)
+        sequence = self.durable + len(self.pending) + 1
+        entry = Entry(sequence, subject, previous, data, done)
         self.pending.append(entry)
         self.bytes += len(data)
         if sends:
-            self.sent = max(self.sent, entry.sequence)
+            if sequence > self.sent:
+                self.sent = sequence
         else:
             self.unsent.append(entry)
         return entry

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tickwire.tape.partition_writer import PartitionWriter
 from tickwire.tape.pipeline import Done
 
@@ -14,21 +16,18 @@ class SubjectWriter:
         self.sequence = sequence
         """Of the subject's last message, stored or in flight; 0 if there is none."""
         self._partition = partition
-
-    @property
-    def free(self) -> bool:
+        self.free: Callable[[], bool] = partition.ready
         """Whether a message can be sent at once."""
-        return self._partition.ready
 
     def append_now(self, data: bytes, done: Done) -> bool:
         """Send a message without waiting; False, and nothing is sent, if too many are in flight.
 
         `done` is called with its sequence when it is stored.
         """
-        if not self._partition.ready:
-            return False
-        self.sequence = self._partition.append(self.subject, data, done)
-        return True
+        sequence = self._partition.append_if_ready(self.subject, data, done)
+        if sequence:
+            self.sequence = sequence
+        return sequence > 0
 
     async def settled(self) -> None:
         """Wait until everything is stored. Raises Fenced."""

@@ -2,9 +2,9 @@
 
 ccxt reads a socket by a task for each time that frames arrive: its bytes are parsed in one turn, the task runs in the
 second, the frame is handled in the third, and the next task is made in the fourth. Here aiohttp's parser is wrapped:
-after each piece of bytes what it parsed is handled. A busy socket is read at most every 5 ms: a turn of the loop for
-each frame costs several times what a frame costs among others. Anything but data, pings and pongs (a closing frame, an
-error, the end of the connection) is left to ccxt's own loop, which then goes on as ever.
+after each piece of bytes what it parsed is handled. Busy sockets are read every 10 ms, all of them in one turn: a turn
+of the loop for each frame costs several times what a frame costs among others. Anything but data, pings and pongs (a
+closing frame, an error, the end of the connection) is left to ccxt's own loop, which then goes on as ever.
 
 Upstream: no issue found.
 """
@@ -21,12 +21,15 @@ from ccxt.async_support.base.ws.client import MSG_SIZE_OVERHEAD
 
 from tickwire.exchange.ccxt_patches.monotonic_time import monotonic_ms
 from tickwire.exchange.ccxt_types import CcxtClient
+from tickwire.model.instants import next_instant
 from tickwire.observe import logs
 
 log = logs.get(__name__)
 
-READ_S = 0.005
-"""The interval in which a busy socket is read. The first frame after a pause is read at once."""
+READ_MS = 10
+"""The interval in which busy sockets are read: at its multiples."""
+BUSY_S = 0.015
+"""A socket is busy if bytes come so soon after those before. The first ones after a longer pause are read at once."""
 _PUSHED = frozenset({WSMsgType.TEXT, WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG})
 
 
@@ -95,7 +98,7 @@ class _Pushing:
         found = self._parser.feed_data(data)
         several = len(self._queue._buffer) > 1
         self._drain()
-        if several or self._read_at - before < READ_S:
+        if several or self._read_at - before < BUSY_S:
             self._pause()
         return found
 
@@ -105,12 +108,11 @@ class _Pushing:
         self._drain()
 
     def _pause(self) -> None:
-        """Read the socket again when the interval is over."""
-        wait_s = self._read_at + READ_S - time.monotonic()
-        transport = self._protocol.transport
-        if wait_s > 0 and self._pushes and transport is not None and not transport.is_closing():
+        """Read the socket again when the other busy ones are read."""
+        transport, loop = self._protocol.transport, self._client.asyncio_loop
+        if self._pushes and transport is not None and not transport.is_closing():
             transport.pause_reading()
-            self._client.asyncio_loop.call_later(wait_s, _resume, transport)
+            loop.call_at(next_instant(loop.time(), READ_MS), _resume, transport)
 
     def end(self) -> None:
         """Leave the socket to ccxt's loop, in another turn: when it is being closed, it is closed then."""

@@ -61,8 +61,8 @@ class VenueClock:
 
     def _latest(self) -> int:
         clock = self._exchange.clock.latest()
-        # Our own clock is read only if it counts: this is asked for each frame.
-        return plausibility.latest(clock, now_ms() if clock is None else 0)
+        # This is asked for each frame: our own clock is read only if it counts.
+        return clock + plausibility.AHEAD_MS if clock is not None else plausibility.latest(None, now_ms())
 
     async def _compare(self, max_age_s: float) -> None:
         clock = self._exchange.clock

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from msgspec import Struct
+
 from tickwire.model import messages
 from tickwire.model.feeds import Gap, Trade, Trades
 from tickwire.model.times import now_ms
 from tickwire.streamer.control.feed_context import FeedContext
+from tickwire.streamer.control.feed_status import FeedStatus
 from tickwire.streamer.trades.ordering import Source, TradeRun
 from tickwire.streamer.trades.queue import BATCH_TRADES
 from tickwire.tape.subject_writer import SubjectWriter
@@ -16,6 +19,21 @@ from tickwire.venues.units import stated_in_trades
 
 MESSAGE_BYTES = 512 * 1024
 """Most bytes of a message: half of nats-server's default `max_payload`."""
+
+
+class _Published(Struct):
+    """To be called when a message with so many live trades is stored. One object, where a closure is several.
+
+    `received` and `timestamp`: see `FeedStatus.published`.
+    """
+
+    status: FeedStatus
+    trades: int
+    received: int
+    timestamp: int
+
+    def __call__(self, sequence: int) -> None:
+        self.status.published(self.trades, received=self.received, timestamp=self.timestamp)
 
 
 class TradeAppender:
@@ -28,12 +46,9 @@ class TradeAppender:
         self._ids_count = context.venue.sequential_ids
         self._status = context.status
         self._writer = writer
+        self.free = writer.free
+        """Whether a message can be sent at once."""
         self._units = stated_in_trades(context.units)
-
-    @property
-    def free(self) -> bool:
-        """Whether nothing is in flight."""
-        return self._writer.free
 
     @property
     def _most_bytes(self) -> int:
@@ -48,14 +63,12 @@ class TradeAppender:
         for each in trades:
             if type(each) is NoTrade:
                 return False
-        data = messages.encode(self._message(trades, run.received, run.source))
-        if len(data) > self._most_bytes:
+        message = self._message(trades, run.received, run.source)
+        data = messages.encode(message, 1 if message.until is not None else 2)
+        size = len(data)
+        if size > MESSAGE_BYTES or size * 2 > self._client.max_payload:
             return False
-
-        def done(_: int) -> None:
-            self._status.published(len(trades), received=run.received, timestamp=trades[-1].timestamp)
-
-        return self._writer.append_now(data, done)
+        return self._writer.append_now(data, _Published(self._status, len(trades), run.received, trades[-1].timestamp))
 
     def declare_now(self, until: int, gap: Gap | None) -> bool:
         """Send without waiting that nothing is missing before `until` (ms) but `gap`; see `append_now`."""

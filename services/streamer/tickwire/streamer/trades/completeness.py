@@ -43,7 +43,7 @@ class Completeness:
             return False
         if ordering.last is not None and ordering.last.timestamp >= until:
             return True
-        if not (self._appender.free and self._context.bus.client.is_connected):
+        if not (self._appender.free() and self._context.bus.client.is_connected):
             return False
         gap = ordering.pending_gap(until)
         if not self._appender.declare_now(until, gap):

@@ -115,7 +115,7 @@ class TradeFeed:
     def _send_at_once(self, trades: Sequence[Trade], received: int) -> bool:
         """Append trades in the turn in which they arrived; False if they have to go through the queue."""
         queue = self._queue
-        if not self._is_parked() or queue.missing or not self._appender.free or not trades:
+        if not self._parked or self._ordered or queue.missing or not self._appender.free() or not trades:
             return False
         # Kept until they are sent: a failure here must not lose what is ordered.
         self._ordered = runs = queue.order(trades, received)

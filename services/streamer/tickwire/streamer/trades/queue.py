@@ -76,10 +76,10 @@ class TradeQueue:
 
     def take(self, items: Sequence[Trade], received: int) -> None:
         count = len(items)
+        if not self._entries and count <= self._held and self.straight(items, received):
+            return
         if self._queued + self.ordering.waiting + count > self._held:
             self._overflow()
-        if not self._entries and self.straight(items, received):
-            return
         self._entries.append((items, received))
         self._queued += count
         self.news.set()
@@ -173,7 +173,8 @@ class TradeQueue:
         """Order live trades, at least one; returns what can be appended."""
         runs = self.ordering.offer(batch, received)
         self._status.duplicates = self.ordering.duplicates
-        self._report_refused()
+        if self.ordering.refused:
+            self._report_refused()
         self.newest = batch[-1]
         if self._unverified and runs and self.caught_up:
             self._unverified = False
