@@ -151,6 +151,32 @@ async def test_without_its_checkpoints_the_archive_goes_on_behind_what_its_files
         assert conditions.count("partial") == 2
 
 
+async def test_days_in_another_root_are_not_complete_by_what_the_former_one_has(broker: str, tmp_path: Path) -> None:
+    """An archive that is moved without its files, or whose folder is not mounted."""
+    former, root = tmp_path / "former", tmp_path / "archive"
+    async with taped(broker, root) as tape:
+        async with archiving(broker, former, certify_after_s=LATER):
+            await tape.go_on(lambda: tape.at > tape.begun + 20 * HOUR, step=HOUR // 4, pause_s=0)
+            await until_rows(former, tape)
+        before = {symbol: len(rows) for symbol, rows in tape.rows.items()}
+        async with archiving(broker, root, certify_after_s=LATER):
+            await tape.go_on(lambda: tape.at > tape.begun + 50 * HOUR, step=HOUR // 4, pause_s=0)
+            await tape.end_day()
+            tape.rows = {symbol: rows[before[symbol] :] for symbol, rows in tape.rows.items()}  # type: ignore[assignment]
+            await until_archived(root, tape)
+        moved = tmp_path / "moved"
+        root.rename(moved)
+        async with archiving(broker, moved, certify_after_s=LATER):
+            await tape.go_on(lambda: tape.at > tape.begun + 90 * HOUR, step=HOUR // 4, pause_s=0)
+            await tape.end_day()
+            await until_archived(moved, tape)
+    for symbol, rows in tape.rows.items():
+        assert rows_of(moved, symbol, "data.parquet") == rows
+        conditions = [each["condition"] for each in certificates(moved, symbol).values()]
+        assert conditions == ["partial", *["complete"] * (len(conditions) - 1)]
+        assert len(conditions) > 3
+
+
 async def test_a_root_that_is_away_for_a_while_is_named_and_nothing_is_lost(broker: str, tmp_path: Path) -> None:
     root, away, metrics = tmp_path / "mounted" / "archive", tmp_path / "away", Metrics()
     root.parent.mkdir()

@@ -45,6 +45,16 @@ def test_without_a_checkpoint_the_files_show_how_far_the_stream_is_archived() ->
     assert warning
 
 
+def test_another_root_has_nothing_of_what_came_before_so_feeds_are_followed_anew() -> None:
+    entry = msgspec.structs.replace(ENTRY, root="one")
+    assert taken_over(entry, CREATED, 100, Archived(), NOW, "one") == (entry, "")
+    found, warning = taken_over(entry, CREATED, 100, Archived(), NOW, "other")
+    assert found == msgspec.structs.replace(entry, generation=NOW, begin=51, root="other")
+    assert "another root" in warning
+    # Earlier versions did not say.
+    assert taken_over(ENTRY, CREATED, 100, Archived(), NOW, "one") == (entry, "")
+
+
 @given(st.booleans(), sequences, sequences, sequences, st.integers(0, 3))
 def test_no_name_of_a_part_is_used_for_other_messages_again(
     known: bool, done: int, last: int, archived: int, later: int

@@ -21,6 +21,7 @@ from archive_files import suspended_writer
 from archive_files.object_store import ObjectStore, credentials
 from archive_files.taped import BEGIN, DATE, DAY, HOUR, Taped, message, rows_of, unchecked, write_round
 from tickwire.archive_files import days, reading
+from tickwire.archive_files.identity import identity_of
 from tickwire.archive_files.layout import ArchivedFeed, date_of
 from tickwire.archive_files.removal import remove_day
 from tickwire.archive_files.retention import Limits, stored_days, to_remove
@@ -238,6 +239,17 @@ async def test_a_small_file_that_is_removed_once_it_is_opened_is_absent(
     write(root, "folder/vanishes", b"data")
     with pytest.raises(Absent):
         read(root, "folder/vanishes")
+
+
+async def test_an_archive_has_one_name_however_many_ask_for_it_at_first(store: ObjectStore, tmp_path: Path) -> None:
+    for root in (FolderRoot(tmp_path / "new"), open_root(store.url.replace("/of/tests", "/new"))):
+        found = await asyncio.gather(*(asyncio.to_thread(identity_of, root) for _ in range(4)))
+        assert len(set(found)) == 1
+        assert identity_of(root) == found[0]
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == ["archive.json"]
+    (tmp_path / "new" / "archive.json").write_text("{")
+    with pytest.raises(StorageError, match=r"archive\.json: .*; restore it"):
+        identity_of(FolderRoot(tmp_path / "new"))
 
 
 async def test_a_store_that_dies_during_an_upload_keeps_the_old_file(store: ObjectStore) -> None:

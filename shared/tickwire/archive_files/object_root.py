@@ -20,6 +20,8 @@ from tickwire.errors import ConfigError
 
 CONNECT_TIMEOUT_S = 5
 REQUEST_TIMEOUT_S = 30
+SETTLE_S = 1.0
+"""How long others may take that have not seen a file which is created."""
 ATTEMPTS = 3
 """Of a request; whoever writes tries again after longer."""
 _OPTIONS = ("endpoint_override", "region", "scheme")
@@ -115,6 +117,11 @@ class ObjectRoot:
                 # What is left is swept.
                 with suppress(OSError):
                     self._system.delete_file(temporary)
+
+    def create(self, path: str, data: bytes) -> None:
+        """See `Root.create`. pyarrow has no conditional request: of those that write at once the last one counts."""
+        write(self, path, data)
+        time.sleep(SETTLE_S)
 
     def remove(self, path: str) -> None:
         """See `Root.remove`."""

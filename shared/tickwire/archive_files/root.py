@@ -70,6 +70,9 @@ class Root(Protocol):
         `check` is called right before that, when all has been written; if it raises, `path` stays as it was.
         """
 
+    def create(self, path: str, data: bytes) -> None:
+        """Write a small file unless it is there: whoever reads it after this call reads the same."""
+
     def remove(self, path: str) -> None:
         """Remove a file, durably; one that is not there is no error."""
 
@@ -182,7 +185,7 @@ class FolderRoot:
     def writing(self, path: str, check: Callable[[], None] | None = None) -> Iterator[BinaryIO]:
         """See `Root.writing`."""
         target = self._folder / path
-        temporary = target.with_name(f".{target.name}.{secrets.token_hex(8)}{TEMPORARY}")
+        temporary = _temporary(target)
         with storage_errors(f"write {target}"):
             _make_folders(target.parent)
             try:
@@ -200,6 +203,28 @@ class FolderRoot:
             except BaseException:
                 temporary.unlink(missing_ok=True)
                 raise
+
+    def create(self, path: str, data: bytes) -> None:
+        """See `Root.create`."""
+        target = self._folder / path
+        temporary = _temporary(target)
+        with storage_errors(f"write {target}"):
+            _make_folders(target.parent)
+            try:
+                with open(temporary, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fsync(file.fileno())
+                try:
+                    os.link(temporary, target)
+                except FileExistsError:
+                    pass
+                except OSError:
+                    # A file system without hard links.
+                    temporary.replace(target)
+            finally:
+                temporary.unlink(missing_ok=True)
+            _sync_folder(target.parent)
 
     def remove(self, path: str) -> None:
         """See `Root.remove`."""
@@ -248,6 +273,10 @@ class FolderRoot:
 def _unless_absent(error: OSError) -> None:
     if not isinstance(error, FileNotFoundError):
         raise error
+
+
+def _temporary(target: Path) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(8)}{TEMPORARY}")
 
 
 def _make_folders(folder: Path) -> None:

@@ -38,13 +38,26 @@ class Archived(NamedTuple):
 
 
 def taken_over(
-    entry: ArchiveCheckpoint, created: int, last: int, files: Archived, now: int
+    entry: ArchiveCheckpoint, created: int, last: int, files: Archived, now: int, root: str = ""
 ) -> tuple[ArchiveCheckpoint, str]:
     """The entry to go on from, and what there is to warn of; pure.
 
     The stream was created at `created` (ms) and ends with the message `last`; `files` matter if there is no entry, or
-    one of another stream.
+    one of another stream. `root` is the id of the archive whose files go on.
     """
+    found, warning = _of_stream(entry, created, last, files, now)
+    if found.stream == entry.stream and entry.root not in ("", root):
+        # Of what the other has, these files have nothing: each feed is followed anew, under names of its own.
+        generation, begin = max(now, found.generation + 1), found.done + 1
+        found = msgspec.structs.replace(found, generation=generation, begin=begin)
+        warning = warning or "another root has what came before: its days and those of this one stay partial"
+    return msgspec.structs.replace(found, root=root), warning
+
+
+def _of_stream(
+    entry: ArchiveCheckpoint, created: int, last: int, files: Archived, now: int
+) -> tuple[ArchiveCheckpoint, str]:
+    """The same if all of it is in one root."""
     if entry.stream == created and entry.writing <= last:
         return entry, ""
     if entry.stream == created:
@@ -109,17 +122,20 @@ class Checkpoint:
         await self._entries.save([self.stream])
 
 
-async def take_over(bus: Bus, stream: str, lease: Lease, files: Callable[[int], Awaitable[Archived]]) -> Checkpoint:
+async def take_over(
+    bus: Bus, stream: str, lease: Lease, files: Callable[[int], Awaitable[Archived]], root: str
+) -> Checkpoint:
     """Read a stream's checkpoint and save it as this owner's, which ends the work of an earlier owner.
 
-    `files` finds out what files have of a stream that was created at a time (ms). Waits for the broker. Raises Fenced.
+    `files` finds out what files have of a stream that was created at a time (ms); `root` is the id of their archive.
+    Waits for the broker. Raises Fenced.
     """
     entries = FencedEntries(bus, streams.ARCHIVE, ArchiveCheckpoint)
     found = await entries.of(stream)
     info: StreamInfo = await until_answered(partial(bus.jetstream.stream_info, stream), f"stream {stream}")
     created, last = streams.created_ms(info), info.state.last_seq
     archived = Archived() if found.stream == created else await files(created)
-    entry, warning = taken_over(found, created, last, archived, now_ms())
+    entry, warning = taken_over(found, created, last, archived, now_ms(), root)
     if warning:
         log.warning("the checkpoint does not fit the stream", stream=stream, reason=warning, done=entry.done)
     checkpoint = Checkpoint(entries, stream, entry)

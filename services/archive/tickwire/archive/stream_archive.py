@@ -32,6 +32,7 @@ from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive.tape_queue import TapeQueue, reading
 from tickwire.archive_files.book_parts import BookPartRows
 from tickwire.archive_files.book_rows import book_before
+from tickwire.archive_files.identity import identity_of
 from tickwire.archive_files.parts import Part, PartRows, write_part
 from tickwire.archive_files.root import Root
 from tickwire.bus.connection import Bus
@@ -82,6 +83,7 @@ class StreamArchive:
         self._storage = storage = Storage(self.stream, self._metrics)
         try:
             await storage.retry(lease.stop, self._root.check)
+            identity = await storage.retry(lease.stop, partial(identity_of, self._root))
             partitions = (await layout_of(self._bus)).partitions
             stream = StreamFeeds(self._root, self.stream, partitions)
             closing = DayClosing(self._bus, stream, storage, self._settings, self._metrics)
@@ -90,7 +92,7 @@ class StreamArchive:
             async def files(created: int) -> Archived:
                 return await storage.retry(lease.stop, partial(stream.archived, created))
 
-            checkpoint = await take_over(self._bus, self.stream, lease, files)
+            checkpoint = await take_over(self._bus, self.stream, lease, files, identity)
             added = AddedPages(self._bus, stream, storage, closing, self._metrics)
             async with (
                 reading(self._bus, self.stream, checkpoint.done) as queue,

@@ -36,7 +36,8 @@ class ArchiveCheckpoint(Struct, frozen=True, kw_only=True):
     Messages up to `done` are in files; those up to `writing` may be: they are written again with the same content.
     `stream` is when the stream was created (ms); `generation` is in the names of its parts, and is the same unless the
     stream has lost messages at its end. `begin` is the first message that was read; `holes` are first and last sequence
-    of messages behind it that expired unread. `owner` is who saved last, `<instance> <epoch>`.
+    of messages behind it that expired unread. `owner` is who saved last, `<instance> <epoch>`. `root` is the id of the
+    archive that has the files (its `archive.json`); empty in entries of earlier versions.
     """
 
     stream: Time = 0
@@ -46,3 +47,4 @@ class ArchiveCheckpoint(Struct, frozen=True, kw_only=True):
     begin: Sequence = 0
     holes: list[tuple[Sequence, Sequence]] = field(default_factory=list)
     owner: Name = ""
+    root: Name = ""
