@@ -162,7 +162,7 @@ async def test_days_in_another_root_are_not_complete_by_what_the_former_one_has(
         async with archiving(broker, root, certify_after_s=LATER):
             await tape.go_on(lambda: tape.at > tape.begun + 50 * HOUR, step=HOUR // 4, pause_s=0)
             await tape.end_day()
-            tape.rows = {symbol: rows[before[symbol] :] for symbol, rows in tape.rows.items()}  # type: ignore[assignment]
+            tape.rows = {symbol: rows[before[symbol] :] for symbol, rows in tape.rows.items()}
             await until_archived(root, tape)
         moved = tmp_path / "moved"
         root.rename(moved)

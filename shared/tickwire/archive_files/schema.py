@@ -9,7 +9,9 @@ import pyarrow as pa
 
 from tickwire.archive_files.file_meta import KEY, VERSION, FileMeta
 from tickwire.errors import BadRequest, StorageError
+from tickwire.model import messages
 
+_decode_meta = messages.decoder(FileMeta)
 _MS = pa.timestamp("ms", "UTC")
 _WORD = pa.dictionary(pa.int32(), pa.string())
 
@@ -92,6 +94,6 @@ def meta_of(metadata: dict[bytes, bytes] | None, path: str) -> FileMeta:
         version = msgspec.json.decode(text, type=dict).get("version")
         if not isinstance(version, int) or version > VERSION:
             raise StorageError(f"{path} has version {version!r}, and this is of {VERSION}", "use a newer tickwire")
-        return msgspec.json.decode(text, type=FileMeta)
+        return _decode_meta(text)
     except msgspec.MsgspecError as error:
         raise StorageError(f"the metadata of {path} cannot be read: {error}", "restore the file") from error

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from tickwire.errors import BrokerUnavailable, StorageError
+from tickwire.model import messages
 from tickwire.process import filelock, private_files
 
 LOOK_S = 1.0
@@ -34,6 +35,9 @@ class RunFile(Struct, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         # Both URLs contain the token.
         return f"RunFile(pid={self.pid})"
+
+
+_decode = messages.decoder(RunFile)
 
 
 @contextmanager
@@ -87,7 +91,7 @@ def read(data_dir: Path) -> RunFile:
     """The run file of a data folder. Raises BrokerUnavailable when no `tickwire up` runs there."""
     path = data_dir / "run.json"
     try:
-        run = msgspec.json.decode(path.read_bytes(), type=RunFile)
+        run = _decode(path.read_bytes())
     except FileNotFoundError:
         raise BrokerUnavailable(f"no tickwire is running on {data_dir.absolute()}", _START) from None
     except (OSError, msgspec.MsgspecError) as error:

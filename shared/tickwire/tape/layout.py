@@ -16,6 +16,7 @@ from msgspec import Struct, field
 from tickwire.bus.connection import Bus
 from tickwire.bus.requests import NO_STREAM, open_inbox, until_answered
 from tickwire.errors import BrokerUnavailable, NoSuchService
+from tickwire.model import messages
 from tickwire.model.feeds.layout import FORMER_METADATA, METADATA, UNPARTITIONED, TapeLayout
 
 FIRST = "TRADES-0"
@@ -38,6 +39,9 @@ class _Info(Struct):
     config: _Config = field(default_factory=_Config)
 
 
+_decode = messages.decoder(_Info)
+
+
 async def layout_of(bus: Bus) -> TapeLayout:
     """The layout of the tape; asked for once in the life of a connection, and again after it was lost.
 
@@ -56,7 +60,7 @@ async def _read(bus: Bus) -> TapeLayout:
     try:
         async with open_inbox(bus.client) as inbox:
             await inbox.ask(f"$JS.API.STREAM.INFO.{FIRST}", b"")
-            info = msgspec.json.decode((await inbox.reply(ANSWER_S)).data, type=_Info)
+            info = _decode((await inbox.reply(ANSWER_S)).data)
     except (nats.errors.Error, NoSuchService, TimeoutError, msgspec.MsgspecError) as error:
         if bus.client.is_closed:
             raise BrokerUnavailable("the connection to the broker is closed", "connect again") from error

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from tickwire.errors import Fenced
+from tickwire.model import messages
 
 
 class Fence(NamedTuple):
@@ -58,6 +59,9 @@ class BrokerIdentity(Struct, frozen=True, kw_only=True):
         return f"made {dated(self.generation)}, its stream OHLCV {dated(self.stream)}"
 
 
+_decode = messages.decoder(Checkpoint)
+
+
 def encode(checkpoint: Checkpoint) -> bytes:
     """The contents of a checkpoint file."""
     return msgspec.json.encode(checkpoint) + b"\n"
@@ -66,7 +70,7 @@ def encode(checkpoint: Checkpoint) -> bytes:
 def decode(data: bytes) -> Checkpoint:
     """Decode a checkpoint file. Raises ValueError, in one line, when `data` is not one."""
     try:
-        return msgspec.json.decode(data, type=Checkpoint)
+        return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise ValueError(f"is not a checkpoint: {error}") from error
 

@@ -25,12 +25,14 @@ from tickwire.cache import fence
 from tickwire.cache.disk import Disk, as_storage_error
 from tickwire.cache.fence import BrokerIdentity, dated
 from tickwire.errors import CacheFileError, ConfigError
+from tickwire.model import messages
 from tickwire.model.times import now_ms
 from tickwire.observe import logs
 from tickwire.observe.readiness import Readiness
 from tickwire.process import filelock
 
 log = logs.get(__name__)
+_decode = messages.decoder(BrokerIdentity)
 
 T = TypeVar("T")
 
@@ -71,7 +73,7 @@ def owner(directory: Path) -> BrokerIdentity | None:
 def decoded(data: bytes, path: str) -> BrokerIdentity:
     """Decode the record of the owner. Raises CacheFileError."""
     try:
-        return msgspec.json.decode(data, type=BrokerIdentity)
+        return _decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CacheFileError(
             f"{path} does not say which broker the folder belongs to: {error}", ADOPT, path=path

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Struct, field
 
+from tickwire.model import messages
 from tickwire.model.messages import Provenance, VolumeUnit
 from tickwire.model.ranges import Range, merge
 from tickwire.model.subjects import Key
@@ -61,6 +62,9 @@ class _Meta(Struct, frozen=True, kw_only=True):
     provenance: _Provenance = field(default_factory=_Provenance)
 
 
+_decode = messages.decoder(_Meta)
+
+
 def encode(meta: Meta) -> bytes:
     """The contents of a meta file."""
     return msgspec.json.format(msgspec.json.encode(meta), indent=2) + b"\n"
@@ -72,7 +76,7 @@ def decode(data: bytes, key: Key) -> Meta:
     Times may exceed the bounds of messages (see `tickwire.cache.future_guard`).
     """
     try:
-        found = msgspec.json.decode(data, type=_Meta)
+        found = _decode(data)
         names = ("verified", "other_volumes", "unsettled")
         ranges = {name: [Range(*each) for each in getattr(found, name)] for name in names}
         origins = {

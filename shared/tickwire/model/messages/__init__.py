@@ -28,7 +28,7 @@ from tickwire.model.messages.cache import (
     Repair,
     Verification,
 )
-from tickwire.model.messages.codec import HEADER_DIGITS, decode, encode, encode_request, header_int
+from tickwire.model.messages.codec import HEADER_DIGITS, decode, decoder, encode, encode_request, header_int
 from tickwire.model.messages.control import LogLevel
 from tickwire.model.messages.errors import ErrorReply, error_reply
 from tickwire.model.messages.fetch import (
@@ -92,6 +92,7 @@ __all__ = [
     "Verification",
     "VolumeUnit",
     "decode",
+    "decoder",
     "encode",
     "encode_request",
     "error_reply",
