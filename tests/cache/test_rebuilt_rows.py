@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 
 from cache.stored import KEY, MINUTE, opened, page, row_at
 from tickwire.cache import provenance, rebuilt_rows
+from tickwire.cache.archive_audit import Postponed
+from tickwire.cache.archive_comparison import day_of
 from tickwire.cache.audit_index import AuditIndex
 from tickwire.cache.rebuilt_rows import Rebuilt
 from tickwire.cache.store import Store
+from tickwire.errors import BadRequest
 from tickwire.model import timeframes
 from tickwire.model.messages import Provenance, Row
 from tickwire.model.ranges import Range, merge, subtract
@@ -195,6 +198,26 @@ def test_an_index_knows_what_is_due_and_reads_no_file_again(tmp_path: Path, monk
     assert index.keys[KEY].facts.provenance == Provenance(exchange=[minutes(0, 2)], audited=[minutes(2, 4)])
     assert (index.keys[KEY].due, index.keys[KEY].uncompared) == (None, [minutes(0, 4)])
     index.refresh()
+
+
+def test_a_window_whose_rows_cannot_be_audited_is_compared_ever_more_seldom() -> None:
+    hour = 3_600_000
+    now, waits, later = 0, [], None
+    for _ in range(10):
+        later = Postponed.after(later, now, [minutes(3, 5)])
+        waits.append((later.until - now) // hour)
+        assert not later.is_over(later.until - 1, [minutes(4, 9)])
+        assert later.is_over(now, [minutes(2, 5)])
+        now = later.until
+        assert later.is_over(now, [])
+    assert waits == [1, 2, 4, 8, 16, 32, 64, 128, 128, 128]
+
+
+def test_a_certificate_of_no_day_is_a_bad_message() -> None:
+    assert day_of("2024-06-01") == Range(19_875 * DAY, 19_876 * DAY)
+    for date in ("2024-13-01", "2024-02-30", "0000-00-00"):
+        with pytest.raises(BadRequest, match="is no day"):
+            day_of(date)
 
 
 @pytest.mark.parametrize(

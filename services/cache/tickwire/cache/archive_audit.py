@@ -58,6 +58,8 @@ LISTING_MS = 24 * HOUR_MS
 """How long the list of a feed's days is used again: announcements tell what is new, but one may be missed."""
 MOST_PARTS = 20
 """Ranges of days that are listed one by one: days that were compared need not be."""
+MOST_DOUBLINGS = 7
+"""A window is compared again after an hour, after two more, four, and so on: at last every five days."""
 _Feed = tuple[str, str]
 
 
@@ -65,11 +67,18 @@ _PASSING = (NoSuchService, RequestTimeout, BrokerUnavailable, Busy, StorageError
 """Errors that concern all keys, and that may be over with the next look."""
 
 
-class _Postponed(NamedTuple):
+class Postponed(NamedTuple):
     """A window that is not compared before `until` (ms), unless the rows that differed were audited meanwhile."""
 
     until: int
+    attempts: int
     unaudited: list[Range]
+
+    @classmethod
+    def after(cls, before: Postponed | None, now: int, unaudited: list[Range]) -> Postponed:
+        """After another attempt at `now` (ms): ever longer, as an exchange may not have these candles any more."""
+        attempts = 0 if before is None else before.attempts + 1
+        return cls(now + (HOUR_MS << min(attempts, MOST_DOUBLINGS)), attempts, unaudited)
 
     def is_over(self, now: int, audited: list[Range]) -> bool:
         """Whether to compare it now."""
@@ -98,12 +107,16 @@ class ArchiveAudit:
         """When (ms) the days of a feed were listed last."""
         self._recertified: list[tuple[_Feed, Range]] = []
         """Days that late trades opened again, and that are complete again."""
-        self._postponed: dict[tuple[Key, Range], _Postponed] = {}
+        self._postponed: dict[tuple[Key, Range], Postponed] = {}
         self._announced = asyncio.Event()
         self._failed = Episode(log, "candles cannot be compared with archived trades", quiet_s=QUIET_S)
 
     async def run(self) -> None:
         """Look through the keys again and again."""
+        # A request of the archive may take minutes.
+        await lifecycle.until_stopped(self._stop, self._run())
+
+    async def _run(self) -> None:
         async with self._bus.subscribed("md.archived.trade.*.*", self._take):
             while not self._stop.is_set():
                 self._announced.clear()
@@ -197,7 +210,7 @@ class ArchiveAudit:
             found = []
         self._days[feed] = merge([day for days in found for day in days])
         now = self._listed[feed] = now_ms()
-        self._postponed = {each: later for each, later in self._postponed.items() if later.until > now}
+        self._postponed = {each: later for each, later in self._postponed.items() if later.until + LISTING_MS > now}
         await lifecycle.pause(self._stop, PACE_S)
 
     async def _compare(self, partition: Partition, key: Key, known: KnownKey) -> None:
@@ -212,10 +225,10 @@ class ArchiveAudit:
             if later is not None and not later.is_over(now, audited):
                 continue
             # Also if it fails.
-            self._postponed[key, window] = _Postponed(now + HOUR_MS, [])
+            self._postponed[key, window] = Postponed.after(later, now, [])
             found = await archive_comparison.compare(partition, key, grid, window)
             if found.unaudited:
-                self._postponed[key, window] = _Postponed(now + HOUR_MS, found.unaudited)
+                self._postponed[key, window] = Postponed.after(later, now, found.unaudited)
                 await self._order(key, Range(found.unaudited[0].since, found.unaudited[-1].until))
             elif found.ranges:
                 del self._postponed[key, window]

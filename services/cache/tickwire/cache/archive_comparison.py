@@ -8,10 +8,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import aclosing
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
@@ -20,7 +22,7 @@ from tickwire.cache import audit_windows, provenance, rebuilt_rows
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition
 from tickwire.cache.rebuilt_rows import Compared, Rebuilt
-from tickwire.errors import BadRequest, NoSuchService, NotArchived
+from tickwire.errors import BadRequest, Fenced, NoSuchService, NotArchived
 from tickwire.model import messages
 from tickwire.model.messages import (
     ArchivedBars,
@@ -40,6 +42,8 @@ from tickwire.venues.registry import profile_of
 from tickwire.venues.units import kind_by_symbol
 
 log = logs.get(__name__)
+
+T = TypeVar("T")
 
 ANSWER_S = 60.0
 """Time limit for a chunk of the archive's reply: an object store may be slow."""
@@ -77,8 +81,11 @@ async def complete_days(bus: Bus, exchange: str, symbol: str, span: Range) -> li
 
 
 def day_of(date: str) -> Range:
-    """The times of a day, `2026-03-27`. Raises ValueError."""
-    begin = int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1000
+    """The times of a day, `2026-03-27`. Raises BadRequest."""
+    try:
+        begin = int(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC).timestamp()) * 1000
+    except ValueError as error:
+        raise BadRequest(f"{date[:20]!r} is no day", "write it as 2026-03-27") from error
     return Range(begin, begin + audit_windows.DAY_MS)
 
 
@@ -87,7 +94,7 @@ async def compare(partition: Partition, key: Key, grid: Grid, window: Range) -> 
 
     Raises Fenced, NotCached, CacheFileError, and as `complete_days` does.
     """
-    rebuilt = await _rebuilt(partition.bus, key, grid, window)
+    rebuilt = await _while_owned(partition, _rebuilt(partition.bus, key, grid, window))
     await partition.flush([key])
     store = await partition.ready()
     found = await partition.run(lambda: rebuilt_rows.compare(key, store, rebuilt))
@@ -101,6 +108,25 @@ async def forget(partition: Partition, key: Key, day: Range) -> None:
     await partition.run(
         lambda: store.mark(key, lambda facts: replace(facts, provenance=provenance.uncompared(facts.provenance, day)))
     )
+
+
+async def _while_owned(partition: Partition, work: Coroutine[Any, Any, T]) -> T:
+    """The result of `work`, given up with the partition: the archive may take minutes. Raises Fenced then."""
+    working = asyncio.ensure_future(work)
+    try:
+        while not working.done():
+            changed = asyncio.ensure_future(partition.changed.wait())
+            if not partition.owned:
+                raise Fenced(f"partition {partition.number} is not held any more")
+            try:
+                await asyncio.wait({working, changed}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                changed.cancel()
+        return working.result()
+    finally:
+        if not working.done():
+            working.cancel()
+            await asyncio.wait({working})
 
 
 async def _rebuilt(bus: Bus, key: Key, grid: Grid, window: Range) -> Rebuilt:
@@ -194,7 +220,8 @@ async def _wanted(partition: Partition, key: Key, grid: Grid, verified: list[Ran
         return [], ["nothing of that range is cached and settled"]
     span = Range(verified[0].since, verified[-1].until)
     try:
-        days = await complete_days(partition.bus, key.exchange, key.symbol, span)
+        listed = complete_days(partition.bus, key.exchange, key.symbol, span)
+        days = await _while_owned(partition, listed)
     except NoSuchService:
         return [], ["not compared with archived trades: no archive runs"]
     except NotArchived as error:

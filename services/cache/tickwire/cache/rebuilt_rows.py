@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
@@ -30,7 +31,7 @@ _FIELDS: tuple[DifferentField, ...] = ("open", "high", "low", "close", "volume")
 
 
 class Rebuilt(NamedTuple):
-    """Rows that the archive rebuilt, the ranges in which they are all rows, and what their volumes are."""
+    """Rows that the archive rebuilt, ascending, the ranges in which they are all rows, and what their volumes are."""
 
     rows: Sequence[Row]
     complete: Sequence[Range]
@@ -72,8 +73,8 @@ def compare(key: Key, store: Store, rebuilt: Rebuilt) -> Compared:
     for part in ranges:
         cached = _rows(store.read(key, *part))
         rows += len(cached)
-        theirs = [row for row in rebuilt.rows if part.since <= row[0] < part.until]
-        found += differences(cached, theirs, volumes=volumes)
+        first, end = (bisect_left(rebuilt.rows, at, key=_opens) for at in part)
+        found += differences(cached, rebuilt.rows[first:end], volumes=volumes)
     different = _candles(found, grid)
     audited = common(different, state.facts.provenance.audited)
     unaudited = [part for whole in different for part in subtract(whole, audited)]
@@ -141,6 +142,10 @@ def uncompared(verified: Iterable[Range], found: Provenance) -> list[Range]:
 def _candles(found: Iterable[RebuiltDifference], grid: Grid) -> list[Range]:
     """The candles with a difference, as ranges."""
     return merge([Range(each.timestamp, grid.next_open(each.timestamp)) for each in found])
+
+
+def _opens(row: Row) -> int:
+    return row[0]
 
 
 def _rows(found: Columns) -> list[Row]:
