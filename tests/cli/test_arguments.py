@@ -133,3 +133,33 @@ def test_names_left_out_let_every_known_key_through() -> None:
     assert arguments.chosen(known, arguments.choice("okx", None, None)) == known[1:]
     assert arguments.chosen(known, arguments.choice("okx,binance", "BTC/USDT", None)) == known[:2]
     assert arguments.chosen(known, arguments.choice("kraken", None, None)) == []
+
+
+CACHED = [Key("binance", "BTC/USDT", "1h"), Key("binance", "ETH/USDT", "1m"), Key("okx", "BTC/USDT", "1h")]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ((None, None, None), None),
+        (("binance,okx", "BTC/USDT", None), None),
+        (("binanse", None, None), "nothing cached matches binanse; did you mean binance?"),
+        (("binance", "btc/usdt", None), "nothing cached matches btc/usdt; did you mean BTC/USDT?"),
+        (("kraken,okx", None, None), "nothing cached matches kraken; cached: binance, okx"),
+        ((None, None, "1d"), "nothing cached matches 1d; cached: 1h, 1m"),
+        (
+            ("okx", "ETH/USDT", None),
+            "nothing cached matches all these names; cached: binance BTC/USDT 1h, binance ETH/USDT 1m, okx BTC/USDT 1h",
+        ),
+    ],
+)
+def test_names_that_select_nothing_are_named_with_the_nearest(
+    names: tuple[str | None, str | None, str | None], line: str | None
+) -> None:
+    assert arguments.unmatched(CACHED, arguments.choice(*names)) == line
+
+
+def test_names_where_nothing_is_cached_select_nothing() -> None:
+    assert arguments.unmatched([], arguments.choice(None, None, None)) is None
+    line = "nothing cached matches okx; nothing is cached yet"
+    assert arguments.unmatched([], arguments.choice("okx", None, None)) == line

@@ -96,6 +96,10 @@ async def test_fetch_brings_every_combination_and_get_gives_it_back(
         ("ETH/USDT", "1m", 1440, 0),
         ("ETH/USDT", "1h", 24, 0),
     ]
+    for verb in ("list", "verify"):
+        misspelt = await running.run("candles", verb, "binanse")
+        assert (misspelt.code, misspelt.out) == (1, "")
+        assert misspelt.err == "tickwire: nothing cached matches binanse; did you mean binance?\n"
     verified = await running.run("candles", "verify")
     assert verified.code == 0
     assert verified.out.count("clean") == 4

@@ -92,7 +92,18 @@ async def test_what_is_started_runs_until_it_is_stopped(running: Command) -> Non
     table = await running.run("ps")
     assert table.out.splitlines()[0].split()[:4] == ["feed", "state", "owner", "subscribers"]
     assert re.search(r"^trade binance BTC/USDT +live +streamer-\w+ +2 ", table.out, re.M)
-    assert json.loads((await running.run("ps", "okx", "--json")).out)["feeds"] == []
+    other = await running.run("ps", "okx", "--json")
+    assert (other.code, json.loads(other.out)["feeds"]) == (1, [])
+    assert other.err == "tickwire: no feed of okx runs; there are feeds of binance\n"
+    misspelt = await running.run("ps", "binanse")
+    assert (misspelt.code, misspelt.out) == (1, "")
+    assert misspelt.err == "tickwire: no feed of binanse runs; did you mean binance?\n"
+
+    wrong = await running.run("stop", "trade", "binanse", "BTC/USDT")
+    assert (wrong.code, wrong.out) == (1, "")
+    assert wrong.err.startswith("tickwire: trade binanse BTC/USDT does not run; running are binance BTC/USDT")
+    never = await running.run("stop", "trade", *BTC, "--subscriber", "somebody")
+    assert (never.code, never.err) == (0, "tickwire: somebody was no subscriber of trade binance BTC/USDT\n")
 
     left = await running.run("stop", "trade", *BTC)
     assert (left.code, left.err) == (

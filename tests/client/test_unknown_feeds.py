@@ -104,6 +104,8 @@ async def test_trades_from_a_time_in_the_future_are_refused(bus: Bus) -> None:
     async with connect(bus.url) as client:
         with pytest.raises(BadRequest, match="is in the future"):
             client.trades("binance", "BTC/USDT", since=now_ms() + 3_600_000)
+        with pytest.raises(BadRequest, match="since is missing"):
+            client.replay("binance", "BTC/USDT", since=None)  # type: ignore[call-overload]
         # Clocks differ.
         client.trades("binance", "BTC/USDT", since=now_ms() + 1000)
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tickwire.errors import BadRequest
 from tickwire.model import subjects, timeframes
 from tickwire.model.feeds import KINDS, Feed, feed
-from tickwire.model.nearest import did_you_mean, nearest
+from tickwire.model.nearest import did_you_mean, listed, nearest
 from tickwire.model.subjects import Key
 from tickwire.model.times import time_ms
 
@@ -100,6 +100,21 @@ def choice(exchanges: str | None, symbols: str | None, timeframes_: str | None) 
         None if symbols is None else frozenset(items(symbols, "SYMBOLS")),
         None if names is None else frozenset(names),
     )
+
+
+def unmatched(known: Sequence[Key], wanted: Choice) -> str | None:
+    """Return a line about names that select no cached key, with the nearest ones; None where each selects some."""
+    for at, names in enumerate(wanted):
+        have = {key[at] for key in known}
+        absent = sorted((names or frozenset()) - have)
+        if absent:
+            near = [other for name in absent for other in nearest(name, have)]
+            cached = f"cached: {listed(sorted(have))}" if have else "nothing is cached yet"
+            names_ = listed([each or repr(each) for each in absent])
+            return f"nothing cached matches {names_}; {did_you_mean(near) if near else cached}"
+    if any(names is not None for names in wanted) and not chosen(known, wanted):
+        return f"nothing cached matches all these names; cached: {listed([str(key) for key in known])}"
+    return None
 
 
 def chosen(known: Sequence[Key], wanted: Choice) -> list[Key]:

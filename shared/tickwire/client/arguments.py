@@ -41,6 +41,14 @@ def span_of(since: Time | None, until: Time | None) -> tuple[int | None, int | N
     return start, end
 
 
+def range_of(since: Time, until: Time | None) -> tuple[int, int | None]:
+    """As `span_of`, of a range that has a beginning. Raises BadRequest."""
+    start, end = span_of(since, until)
+    if start is None:
+        raise BadRequest("since is missing", "say where to begin, such as since='1h'")
+    return start, end
+
+
 def moment_of(moment: Time | None, now: int, what: str) -> int | None:
     """A time as ms; ages are before `now` (ms). Raises BadRequest, which calls the time `what`."""
     if moment is None:

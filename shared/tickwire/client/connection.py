@@ -13,7 +13,7 @@ from tickwire import settings as configuration
 from tickwire.bus import connection as buses
 from tickwire.bus.connection import Bus
 from tickwire.client import archived_frames, history, live
-from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, span_of
+from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, range_of, span_of
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
@@ -252,8 +252,7 @@ class Client(FetchesTrades):
     async def archived(self, exchange: str, symbol: str, since: Time, until: Time | None) -> archived_frames.Archived:
         """What of a range is missing in the archive, without a warning. Raises as `trades_frame`."""
         self._streams.check()
-        start, end = span_of(since, until)
-        assert start is not None
+        start, end = range_of(since, until)
         span = Range(start, now_ms() if end is None else end)
         return await archived_frames.known(self.bus, feed("trade", exchange, symbol), span)
 
@@ -293,13 +292,11 @@ class Client(FetchesTrades):
     def _replay_one(
         self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, speed: float = math.inf
     ) -> AsyncGenerator[list[Any], None]:
-        start, end = span_of(since, until)
-        assert start is not None
+        start, end = range_of(since, until)
         return due_together(self.bus, feed("trade", exchange, symbol), start, end, speed)
 
     def _replay_several(
         self, feeds: Sequence[Market], since: Time, until: Time | None = None, *, speed: float = math.inf
     ) -> AsyncGenerator[list[Any], None]:
-        start, end = span_of(since, until)
-        assert start is not None
+        start, end = range_of(since, until)
         return replayed_together(self.bus, trade_feeds(feeds), start, end, speed)

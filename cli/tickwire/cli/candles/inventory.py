@@ -41,45 +41,43 @@ def _order(key: Key) -> tuple[str, str, int, str]:
 
 
 async def list_(stop: asyncio.Event, config: Path | None, names: KeyFilter, json: bool) -> int:
-    """Print what is cached; exit code 1 where a file is damaged."""
+    """Print what is cached; exit code 1 where a file is damaged, or a name selects nothing."""
     choice = arguments.choice(*names)
     async with connected(settings_of(config), stop) as bus:
         found, damaged = await bus.service_wait.call(lambda: inventory(bus))
-    wanted = set(arguments.chosen([each.key for each in found], choice))
+    known = [each.key for each in found]
+    wanted, unmatched = set(arguments.chosen(known, choice)), arguments.unmatched(known, choice)
     shown = [each for each in found if each.key in wanted]
     if json:
         render.as_json({"keys": shown, "damaged": damaged})
     elif shown:
         consoles.out().print(tables.coverage_table(shown))
-    else:
-        render.remark(
-            "no key matches; `tickwire candles list` without names shows all"
-            if found
-            else "nothing is cached yet; fetch something, such as `tickwire candles fetch binance BTC/USDT 1h`"
-        )
-    for line in damaged:
+    elif not found:
+        render.remark("nothing is cached yet; fetch something, such as `tickwire candles fetch binance BTC/USDT 1h`")
+    for line in [unmatched, *damaged] if unmatched and found else damaged:
         render.remark(line)
-    return Exit.FAILED if damaged else Exit.OK
+    return Exit.FAILED if damaged or unmatched else Exit.OK
 
 
 async def verify(stop: asyncio.Event, config: Path | None, names: KeyFilter, json: bool) -> int:
-    """Check files, all by default; exit code 1 where there is a problem."""
-    choice = arguments.choice(*names)
+    """Check files, all by default; exit code 1 where there is a problem, or a name selects nothing."""
+    choice, unmatched = arguments.choice(*names), None
     async with connected(settings_of(config), stop) as bus:
         damaged: list[str] = []
         if names.exchanges and names.symbols and names.timeframes:
             keys = arguments.keys(names.exchanges, names.symbols, names.timeframes)
         else:
             found, damaged = await bus.service_wait.call(lambda: inventory(bus))
-            keys = arguments.chosen([each.key for each in found], choice)
+            known = [each.key for each in found]
+            keys, unmatched = arguments.chosen(known, choice), arguments.unmatched(known, choice)
         results = [await verify_key(bus, key) for key in keys]
     if json:
         render.as_json({"keys": results, "damaged": damaged})
-    else:
+    elif results or not unmatched:
         print_verifications(results)
-    for line in damaged:
+    for line in [unmatched, *damaged] if unmatched else damaged:
         render.remark(line)
-    return Exit.FAILED if damaged or any(each.problem_count for each in results) else Exit.OK
+    return Exit.FAILED if damaged or unmatched or any(each.problem_count for each in results) else Exit.OK
 
 
 async def verify_key(bus: Bus, key: Key) -> Verification:
@@ -93,7 +91,7 @@ async def verify_key(bus: Bus, key: Key) -> Verification:
 def print_verifications(results: list[Verification]) -> None:
     """Print a table of checked files, and below it each problem."""
     if not results:
-        render.remark("nothing to verify: no key matches, or nothing is cached")
+        render.remark("nothing to verify: nothing is cached")
         return
     columns = ("exchange", "symbol", "timeframe", "rows", "holes", "origin", "result")
     table = FittingTable("", columns, right=("rows", "holes"), least=("holes", "rows"), hint=True)

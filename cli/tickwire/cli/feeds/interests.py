@@ -14,11 +14,13 @@ from tickwire.bus.connection import Bus
 from tickwire.cli import arguments
 from tickwire.cli.arguments import FeedNames
 from tickwire.cli.connection import connected, settings_of
+from tickwire.cli.feeds.listing import list_feeds
 from tickwire.cli.output import consoles, render, tables
 from tickwire.client import interest
 from tickwire.client.interest import START_TIMEOUT_S
 from tickwire.errors import BadRequest, TickwireError
 from tickwire.model.feeds import Feed, FeedReport, StartRequest
+from tickwire.model.nearest import listed, markets_like
 from tickwire.process.lifecycle import Exit
 
 
@@ -69,16 +71,27 @@ async def start(stop: asyncio.Event, config: Path | None, options: StartOptions,
 
 
 async def stop(stop: asyncio.Event, config: Path | None, names: FeedNames, subscriber: str, json: bool) -> int:
-    """Withdraw a subscriber's interest in every feed."""
+    """Withdraw a subscriber's interest in every feed; exit code 1 where one does not run."""
     feeds = arguments.feeds(*names)
     async with connected(settings_of(config), stop) as bus:
+        running, silent = await bus.service_wait.call(lambda: list_feeds(bus))
         done, refused = await _each(feeds, lambda feed: _stop_one(bus, feed, subscriber))
-    _print(done, json)
+    before = {each.feed: each.subscribers for each in running}
+    absent = [] if silent else [each for each in feeds if each not in before]
+    _print([each for each in done if each.feed not in absent], json)
+    known = [(each.exchange, each.symbol) for each in running if each.kind == names.kind]
+    for each in absent:
+        like = markets_like(each.exchange, each.symbol, known)
+        render.remark(f"{each} does not run; running are {like}" if like else f"{each} does not run")
     kept = [each for each in done if each.subscribers]
+    strange = [each for each in kept if before.get(each.feed) == each.subscribers]
+    if strange and not json:
+        render.remark(f"{subscriber} was no subscriber of {listed([str(each.feed) for each in strange])}")
+        kept = [each for each in kept if each not in strange]
     if kept and not json:
         others = render.plural(sum(each.subscribers for each in kept), "other subscriber")
         render.remark(f"{subscriber} is no longer a subscriber; the feed continues for {others} (see `tickwire ps`)")
-    return _exit_code(refused)
+    return Exit.FAILED if absent else _exit_code(refused)
 
 
 async def _stop_one(bus: Bus, feed: Feed, subscriber: str) -> FeedReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tickwire.cli.output import consoles, render, tables
 from tickwire.errors import BrokerUnavailable, NoSuchService, RequestTimeout, TickwireError
 from tickwire.model import messages
 from tickwire.model.feeds import FeedList, FeedReport, FeedsRequest
+from tickwire.model.nearest import did_you_mean, listed, nearest
 from tickwire.model.times import now_ms
 from tickwire.process.lifecycle import Exit, until_stopped
 
@@ -55,21 +57,33 @@ class Silence:
 
 
 async def ps(stop: asyncio.Event, config: Path | None, exchange: str | None, watching: bool, json: bool) -> int:
-    """Print the feeds, once or each second."""
+    """Print the feeds, once or each second; exit code 1 where none is of the exchange that is named."""
+    unmatched = None
     async with connected(settings_of(config), stop) as bus:
         if watching:
             await until_stopped(stop, _watch(bus, exchange, json))
             return Exit.OK
         found, silent = await bus.service_wait.call(lambda: list_feeds(bus, exchange))
+        if exchange is not None and not found:
+            unmatched = _unmatched(exchange, (await list_feeds(bus))[0])
     if json:
         render.as_json({"feeds": found, "silent": silent})
     elif found:
         consoles.out().print(tables.feed_table(found, now_ms()))
-    else:
+    elif unmatched is None:
         render.remark("no feed runs; start one, such as `tickwire start trade binance BTC/USDT`")
+    if unmatched is not None:
+        render.remark(unmatched)
     for each in silent:
         render.remark(f"streamer {each} did not answer in time")
-    return Exit.OK
+    return Exit.OK if unmatched is None else Exit.FAILED
+
+
+def _unmatched(exchange: str, running: Sequence[FeedReport]) -> str:
+    known = sorted({each.exchange for each in running})
+    near = nearest(exchange, known)
+    remedy = did_you_mean(near) if near else f"there are feeds of {listed(known)}" if known else "no feed runs at all"
+    return f"no feed of {exchange or repr(exchange)} runs; {remedy}"
 
 
 async def _watch(bus: Bus, exchange: str | None, json: bool) -> None:
