@@ -56,6 +56,14 @@ class TradeFormat(StrEnum):
     parquet = "parquet"
 
 
+class MarketKind(StrEnum):
+    """Kinds of market."""
+
+    spot = "spot"
+    linear = "linear"
+    inverse = "inverse"
+
+
 class Service(StrEnum):
     """Services that `tickwire service` runs."""
 

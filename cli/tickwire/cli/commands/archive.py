@@ -1,20 +1,16 @@
-"""The group `tickwire archive`: days."""
+"""The group `tickwire archive`: days, import."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tickwire.cli.invoke import invoke
-from tickwire.cli.options import GROUP, TIME, Config, Exchange, Json, Symbol
+from tickwire.cli.options import GROUP, TIME, Config, Exchange, Json, MarketKind, Symbol
 
-app = typer.Typer(help="Show what the archive has.", **GROUP)
-
-
-@app.callback()
-def group() -> None:
-    """Show what the archive has."""
+app = typer.Typer(help="Show what the archive has, and import files.", **GROUP)
 
 
 @app.command()
@@ -36,3 +32,25 @@ def days(
     from tickwire.cli.archive import days as module
 
     return invoke(module.days, config, module.DaysOptions(exchange, symbol, since, until), json)
+
+
+@app.command("import")
+def import_(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, and folders of files.")],
+    exchange: Annotated[
+        str | None, typer.Option("--exchange", metavar="ID", help="Their exchange; binance by default.")
+    ] = None,
+    market: Annotated[MarketKind, typer.Option("--market", help="The kind of their markets.")] = MarketKind.spot,
+    config: Config = None,
+) -> int:
+    """Import daily files of trades that a venue publishes.
+
+    These are Binance's: BTCUSDT-aggTrades-2026-11-01.zip (and -trades-, where the feeds are of single trades), each
+    with its .CHECKSUM beside it. What the archive has already is left as it is. Files that are damaged, or of no known
+    market, are named, and the others imported: exit code 1; 3 when only trades within a file are missing.
+
+    Example: tickwire archive import ~/downloads/binance
+    """
+    from tickwire.cli.archive import import_files as module
+
+    return invoke(module.import_files, config, module.ImportOptions(paths, exchange, market.value))
