@@ -73,5 +73,5 @@ def test_what_is_left_of_a_removed_day_is_not_open(tmp_path: Path) -> None:
     days.close_day(root, DAY, None, lambda: None)
     remove_day(root, DAY, lambda: None)
     (tmp_path / DAY.folder).mkdir()
-    assert [each.pending for each in StreamFeeds(root, "TRADES-0", 1).left_open()] == [[]]
+    assert StreamFeeds(root, "TRADES-0", 1).left_open() == []
     assert [each.condition for each in days.days(root, FEED, NOW - DAY_MS, NOW)] == ["removed"]

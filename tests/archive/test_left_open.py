@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from tickwire.archive.stream_feeds import StreamFeeds
 from tickwire.archive_files import days
 from tickwire.archive_files.layout import ArchivedFeed, date_of
 from tickwire.archive_files.parts import write_part
-from tickwire.archive_files.root import FolderRoot
+from tickwire.archive_files.root import FolderRoot, read, write
 from tickwire.errors import Fenced
 
 pytestmark = pytest.mark.actors
@@ -74,6 +74,22 @@ def test_a_day_certified_without_proof_is_certified_again_once_it_is_proven(tmp_
     days.close_day(root, DAY, end, lambda: None)
     (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
     assert (found.pending, found.unproven) == ([], [])
+
+
+def test_a_day_that_was_left_open_long_ago_is_found(tmp_path: Path) -> None:
+    """Rows of years ago were added, or repaired, and their archive has died."""
+    root = FolderRoot(tmp_path)
+    written(root, Position(1), 1, 2)
+    days.close_day(root, DAY, None, lambda: None)
+    for number in range(1, 100):
+        later = FEED.on(DAY.date + timedelta(days=number))
+        for path in (later.data, later.certificate):
+            write(root, path, read(root, DAY.certificate))
+    (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
+    assert found.pending == []
+    written(root, Position(1, done=2, begin=1), 3, 4)
+    (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
+    assert (found.pending, found.newest) == ([DAY.date], DAY.date + timedelta(days=99))
 
 
 def test_a_damaged_certificate_keeps_no_other_day_open(tmp_path: Path) -> None:
