@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -24,9 +24,37 @@ from tickwire.archive_files.pages import Through
 from tickwire.archive_files.reading import open_parquet
 from tickwire.archive_files.root import Absent, Root
 from tickwire.errors import BookUnknown, NotArchived, StorageError
-from tickwire.model.times import LATEST_MS
+from tickwire.model.messages.archived_book import ArchivedBook, ArchivedBookRequest
+from tickwire.model.times import LATEST_MS, iso_ms
 
 EVERY = Through(LATEST_MS, LATEST_MS)
+CHUNK_LEVELS = 2_500
+"""Most levels of a side in one message: about 200 kB of JSON."""
+
+
+def chunks(root: Root, request: ArchivedBookRequest, through: Through) -> Iterator[ArchivedBook]:
+    """The chunks of the reply to `archive.book`. Raises as `book_at`."""
+    found = book_at(root, ArchivedFeed("book_delta", request.exchange, request.symbol), request.time, through)
+    is_end = found.until is None or found.until <= request.time
+    levels = found.levels
+    depth = None if is_end else request.depth
+    bids, asks = (levels.bids[:depth], levels.asks[:depth]) if levels else ([], [])
+    last = max(len(bids), len(asks), 1)
+    for begin in range(0, last, CHUNK_LEVELS):
+        yield ArchivedBook(
+            exchange=request.exchange,
+            symbol=request.symbol,
+            bids=bids[begin : begin + CHUNK_LEVELS],
+            asks=asks[begin : begin + CHUNK_LEVELS],
+            timestamp=levels.timestamp if levels else None,
+            received=levels.received if levels else None,
+            update=found.update,
+            until=found.until,
+            is_end=is_end,
+            sequence=through.sequence,
+            chunk=begin // CHUNK_LEVELS,
+            more=begin + CHUNK_LEVELS < last,
+        )
 
 
 def book_at(root: Root, feed: ArchivedFeed, time: int, through: Through) -> FiledBook:
@@ -48,7 +76,7 @@ def book_at(root: Root, feed: ArchivedFeed, time: int, through: Through) -> File
             # The day was closed meanwhile.
             continue
         if levels is None:
-            raise BookUnknown(f"there is no {feed} before {at(time)}", "choose a later time")
+            raise BookUnknown(f"there is no {feed} before {iso_ms(time)}", "choose a later time")
         return FiledBook(date_of(time), levels.update, newest.until, levels)
     raise StorageError(f"the files of {feed} vanish while they are read", "only the archive may write to its folder")
 
@@ -57,13 +85,14 @@ def _check_followed(root: Root, feed: ArchivedFeed, time: int) -> None:
     (day,) = days.days(root, feed, time, time + 1)
     remedy = "`archive.days` says which times are archived"
     if day.condition == "removed":
-        raise BookUnknown(f"{feed} at {at(time)} was removed from the archive", remedy)
+        raise BookUnknown(f"{feed} at {iso_ms(time)} was removed from the archive", remedy)
     for gap in day.gaps:
         times = gap_times(gap)
         if times.since <= time < times.until:
-            raise BookUnknown(f"{feed} is not known from {at(times.since)} to {at(times.until)}: {gap.reason}", remedy)
+            span = f"from {iso_ms(times.since)} to {iso_ms(times.until)}"
+            raise BookUnknown(f"{feed} is not known {span}: {gap.reason}", remedy)
     if not any(each.since <= time < each.until for each in day.watched):
-        raise BookUnknown(f"{feed} was not followed at {at(time)}", remedy)
+        raise BookUnknown(f"{feed} was not followed at {iso_ms(time)}", remedy)
 
 
 def _levels_at(root: Root, feed: ArchivedFeed, time: int) -> Levels | None:
@@ -90,8 +119,3 @@ def _rows_until(root: Root, path: str, time: int) -> tuple[int, int | None]:
             if later >= 0:
                 return (index + 1, later) if later else (index, None)
         return file.num_row_groups, None
-
-
-def at(moment: int) -> str:
-    """A time (ms) for an error."""
-    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -19,6 +19,7 @@ from tickwire.client.stream import Forked, Released, Stream
 from tickwire.client.sync import SyncClient, connect_sync
 from tickwire.errors import (
     BadRequest,
+    BookUnknown,
     BrokerUnavailable,
     ConfigError,
     ExchangeFailed,
@@ -40,6 +41,7 @@ from tickwire.model.subjects import Key
 __all__ = [
     "BadRequest",
     "Book",
+    "BookUnknown",
     "BrokerUnavailable",
     "Candle",
     "CandlesFailed",

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from tickwire import settings as configuration
+from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.bus import connection as buses
 from tickwire.bus.connection import Bus
 from tickwire.client import archived_frames, history, live
 from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, range_of, span_of
+from tickwire.client.book_at import book_at
 from tickwire.client.candles import Candles
 from tickwire.client.history import Progress
 from tickwire.client.live import BookSubscription, Start, Subscription, TradeItems, TradeSubscription
@@ -198,6 +200,21 @@ class Client(FetchesTrades):
         return Subscription(
             self._streams, feed("ticker", exchange, symbol), live.ticker, start=Start(), newest_only=True
         )
+
+    async def book_at(self, exchange: str, symbol: str, time: Time, *, depth: int | None = None) -> Book:
+        """The order book after all changes up to a time, from the archive and the tape: `depth` levels a side, or all.
+
+        Its `timestamp` and `sequence` are those of the last change in it. Books are archived while their deltas are
+        subscribed to. Raises BookUnknown, which says why: the book was not followed then, or that is in a gap, or no
+        later change has come yet that would tell; StorageError, BadRequest.
+        """
+        self._streams.check()
+        moment = moment_of(time, now_ms(), "time")
+        assert moment is not None
+        if depth is not None and depth < 1:
+            raise BadRequest(f"depth {depth} is less than 1", "leave it out for all levels")
+        of = feed("book", exchange, symbol)
+        return await book_at(self.bus, ArchivedFeed("book_delta", of.exchange, of.symbol), moment, depth)
 
     @overload
     async def trades_frame(

@@ -208,6 +208,10 @@ class SyncClient:
         """See `Client.fetch_trades`."""
         return self._portal.run(lambda: self._client.fetch_trades(exchange, symbol, since, until, progress=progress))
 
+    def book_at(self, exchange: str, symbol: str, time: Time, *, depth: int | None = None) -> Book:
+        """See `Client.book_at`."""
+        return self._portal.run(lambda: self._client.book_at(exchange, symbol, time, depth=depth))
+
     def trades_frame(
         self,
         exchange: str,

@@ -21,6 +21,8 @@ from tickwire.model.messages import (
     ArchiveCheckpoint,
     ArchivedBars,
     ArchivedBarsRequest,
+    ArchivedBook,
+    ArchivedBookRequest,
     ArchivedDays,
     ArchivedTrades,
     ArchivedTradesRequest,
@@ -275,6 +277,9 @@ ASKED: tuple[Asked, ...] = (
         (ArchivedBars,),
         "Candles rebuilt from the trades of days that are certified as complete, in chunks.",
         "Chunked",
+    ),
+    Asked(
+        "archive.book", ArchivedBookRequest, (ArchivedBook,), "The book of a feed at a moment, in chunks.", "Chunked"
     ),
     Asked(
         "archive.days", DaysRequest, (ArchivedDays,), "Days of a feed with their certificates, in chunks.", "Chunked"

@@ -13,6 +13,7 @@ from tickwire.model.feeds import tape
 from tickwire.model.messages import (
     archive,
     archive_writing,
+    archived_book,
     archived_trades,
     archiving,
     cache,
@@ -36,6 +37,7 @@ _MODULES = (
     archiving,
     archived_trades,
     archive_writing,
+    archived_book,
     replay,
     leases,
     tape,

@@ -32,6 +32,11 @@ _OLDEST_MS = 100_000_000_000
 """Numbers between 0 and this (1973) are rejected: probably seconds instead of milliseconds."""
 
 
+def iso_ms(moment: int) -> str:
+    """A time (ms) as text, `2026-03-27T12:00:00.000Z`."""
+    return datetime.fromtimestamp(moment / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def now_ms() -> int:
     """The wall clock of this machine, ms since the epoch."""
     return time.time_ns() // 1_000_000

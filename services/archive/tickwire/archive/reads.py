@@ -1,9 +1,10 @@
-"""Answers `archive.trades` and `archive.bars`: archived trades, and candles rebuilt from them, from the files.
+"""Answers `archive.trades`, `archive.bars` and `archive.book` from the files: trades, candles made of them, books.
 
 | subject | direction | what |
 |---|---|---|
 | `archive.trades` | answers | ArchivedTradesRequest -> ArchivedTrades in MessagePack, in chunks |
 | `archive.bars` | answers | ArchivedBarsRequest -> ArchivedBars, in chunks |
+| `archive.book` | answers | ArchivedBookRequest -> ArchivedBook, in chunks |
 | `$KV.ARCHIVE.<stream>` | reads | ArchiveCheckpoint: which messages of the feed's stream are wholly in files |
 """
 
@@ -15,6 +16,7 @@ import msgspec
 
 from tickwire.archive.days_reply import archived_dates
 from tickwire.archive_files import bars, pages
+from tickwire.archive_files import book_at as books
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.pages import Through
 from tickwire.archive_files.root import Root
@@ -22,7 +24,7 @@ from tickwire.bus import streams
 from tickwire.bus.connection import Bus
 from tickwire.bus.fenced_entries import FencedEntries
 from tickwire.bus.service import Call
-from tickwire.model.feeds import Feed
+from tickwire.model.messages.archived_book import ArchivedBookRequest
 from tickwire.model.messages.archived_trades import ArchivedBarsRequest, ArchivedTradesRequest
 from tickwire.model.messages.archiving import ArchiveCheckpoint
 from tickwire.tape.layout import layout_of
@@ -37,11 +39,11 @@ class Reads:
 
     async def answer_trades(self, request: ArchivedTradesRequest, call: Call) -> None:
         """Reply to `archive.trades`. Raises NotArchived, as `archive.days` does."""
+        feed = ArchivedFeed("trade", request.exchange, request.symbol)
         if request.cursor is None:
-            feed = ArchivedFeed("trade", request.exchange, request.symbol)
             await asyncio.to_thread(archived_dates, self._root, feed)
         # Read before the files: whatever the checkpoint calls done is in them.
-        through = await self._through(request) if request.cursor is None else Through(0, 0)
+        through = await self._through(feed) if request.cursor is None else Through(0, 0)
         chunks = pages.chunks(self._root, request, through)
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             await call.reply(msgspec.msgpack.encode(chunk))
@@ -52,8 +54,16 @@ class Reads:
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
             await call.reply(chunk)
 
-    async def _through(self, request: ArchivedTradesRequest) -> Through:
-        place = (await layout_of(self._bus)).place_of(Feed("trade", request.exchange, request.symbol))
+    async def answer_book(self, request: ArchivedBookRequest, call: Call) -> None:
+        """Reply to `archive.book`. Raises NotArchived, BookUnknown."""
+        feed = ArchivedFeed("book_delta", request.exchange, request.symbol)
+        await asyncio.to_thread(archived_dates, self._root, feed)
+        chunks = books.chunks(self._root, request, await self._through(feed))
+        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+            await call.reply(chunk)
+
+    async def _through(self, feed: ArchivedFeed) -> Through:
+        place = (await layout_of(self._bus)).place(feed.public)
         # Another instance may write the entry: what was read before is not kept.
         entries = FencedEntries(self._bus, streams.ARCHIVE, ArchiveCheckpoint)
         found = await entries.of(place.stream)

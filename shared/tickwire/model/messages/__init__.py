@@ -5,6 +5,7 @@ Times are integer milliseconds UTC. `since`/`until` are half-open. A row is
 """
 
 from tickwire.model.messages.archive import Certificate
+from tickwire.model.messages.archived_book import ArchivedBook, ArchivedBookRequest
 from tickwire.model.messages.archived_trades import (
     ArchivedBars,
     ArchivedBarsRequest,
@@ -50,6 +51,8 @@ __all__ = [
     "ArchiveCheckpoint",
     "ArchivedBars",
     "ArchivedBarsRequest",
+    "ArchivedBook",
+    "ArchivedBookRequest",
     "ArchivedDays",
     "ArchivedTrades",
     "ArchivedTradesRequest",
