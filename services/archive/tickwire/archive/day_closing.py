@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import time
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
@@ -37,6 +38,9 @@ from tickwire.tape.writer import last_message, message_at
 
 log = logs.get(__name__)
 
+LONGEST_S = 60.0
+"""How long days are closed before the next round is written: hundreds of each feed are due after a stop of months, and
+meanwhile messages expire."""
 READ_BACK = 500
 """Messages of a feed that are read back to find the last one that declares the feed complete."""
 
@@ -48,6 +52,8 @@ class DayClosing:
         self, bus: Bus, feeds: StreamFeeds, storage: Storage, settings: ArchiveSettings, metrics: ArchiveMetrics
     ) -> None:
         self.days = OpenDays(int(settings.certify_after_s * 1000))
+        self.is_behind = False
+        """Whether further days were due when `close_due` returned."""
         self._bus = bus
         self._feeds = feeds
         self._storage = storage
@@ -76,14 +82,15 @@ class DayClosing:
         return True
 
     async def close_due(self, confirm: Callable[[], Coroutine[Any, Any, None]], stop: asyncio.Event) -> bool:
-        """Close the days that have ended; whether there was one.
+        """Close the days that have ended, for LONGEST_S at most; whether there was one.
 
         `confirm` raises Fenced if another owner archives the stream.
         """
-        closed = False
-        check = self._storage.from_thread(confirm)
-        for day in self.days.due(now_ms()):
-            if stop.is_set():
+        closed = self.is_behind = False
+        check, began = self._storage.from_thread(confirm), time.monotonic()
+        for number, day in enumerate(self.days.due(now_ms())):
+            self.is_behind = number > 0 and time.monotonic() - began >= LONGEST_S
+            if stop.is_set() or self.is_behind:
                 break
             try:
                 await self._close(day, check)

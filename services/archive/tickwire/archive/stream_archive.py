@@ -149,7 +149,8 @@ class StreamArchive:
         round_ = Round(checkpoint.position, self._settings.part_rows, end, self._part_rows(checkpoint.position))
         info = await self._info()
         if end is None or info.state.first_seq <= end:
-            await self._fill(round_, queue, lease, self._seconds(info))
+            # What waits is written between days that are to be closed; nothing more is waited for.
+            await self._fill(round_, queue, lease, 0.0 if closing.is_behind else self._seconds(info))
         else:
             round_.skip_to_end()
         if round_.end is None or round_.is_full:
