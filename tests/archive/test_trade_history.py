@@ -31,6 +31,7 @@ from tickwire.model.feeds import Feed, Gap, Trade, Trades
 from tickwire.model.feeds.layout import TapeLayout
 from tickwire.model.messages import Job
 from tickwire.model.messages.archive import Certificate
+from tickwire.observe.metrics import Metrics
 from tickwire.settings import FetcherSettings, NatsSettings, Settings, TapeSettings
 
 pytestmark = pytest.mark.faults
@@ -48,6 +49,7 @@ class Venue:
     simulator: SimulatorProcess
     root: Path
     feed: Feed
+    metrics: Metrics
 
     async def truth(self, since: int, until: int) -> list[dict[str, Any]]:
         """Every trade of a range (ms)."""
@@ -139,8 +141,12 @@ async def venue(broker: str, folder: Path, exchange: str) -> AsyncIterator[Venue
         )
         await streams.declare_for(bus.jetstream, settings)
         root = folder / "archive"
-        async with archiving(broker, root), serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"):
-            yield Venue(bus, simulator, root, Feed("trade", exchange, "BTC/USDT"))
+        metrics = Metrics()
+        async with (
+            archiving(broker, root, metrics=metrics),
+            serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
+        ):
+            yield Venue(bus, simulator, root, Feed("trade", exchange, "BTC/USDT"), metrics)
 
 
 def assert_each_trade_is_there_once(truth: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
@@ -171,6 +177,10 @@ async def test_history_and_a_tape_with_an_outage_are_every_trade_of_binance(brok
         assert (second.condition, second.version, second.gaps) == ("complete", before.version + 1, [])
         assert first.history == first.rows
         assert second.rows == second.live + second.history
+        # Those of the milliseconds beside the gap were sent, too, and left out.
+        sent = binance.metrics.registry.get_sample_value("tickwire_archive_added_rows_total", {"source": "history"})
+        assert sent is not None
+        assert first.history + second.history <= sent == job.rows_fetched
         truth, rows = await binance.live(SINCE, UNTIL), binance.rows()
         assert [(row["id"], row["timestamp"], row["side"], row["price"]) for row in rows] == [
             (each.id, each.timestamp, each.side, each.price) for each in truth

@@ -75,24 +75,24 @@ async def by_id(source: TradeSource, wanted: Range) -> AsyncGenerator[Proven | E
                 # Of the milliseconds beside the hole not all are known.
                 last = held[-1].timestamp if held else at
                 yield Proven(at, max(at, last), held)
-                end = min(trade.timestamp + 1, wanted.until)
-                if end > last:
-                    yield Ended(last, end, f"the exchange has no trades {expected} to {number_of(trade) - 1}")
-                at, held = max(last, trade.timestamp + 1), []
+                after = min(trade.timestamp + 1, wanted.until)
+                if after > last:
+                    yield Ended(last, after, f"the exchange has no trades {expected} to {number_of(trade) - 1}")
+                at, held = max(at, after), []
             if trade.timestamp >= wanted.until:
-                yield Proven(at, max(at, wanted.until), held)
+                yield Proven(at, wanted.until, held)
                 return
             held.append(trade)
             expected = number_of(trade) + 1
-        last = held[-1].timestamp
-        yield Proven(at, max(at, last), [each for each in held if each.timestamp < last])
-        at, held = max(at, last), [each for each in held if each.timestamp >= last]
+        last = max(at, held[-1].timestamp)
+        yield Proven(at, last, [each for each in held if each.timestamp < last])
+        at, held = last, [each for each in held if each.timestamp >= last]
 
 
 async def _first_id(source: TradeSource, newest: Sequence[Trade], since: int) -> int:
-    """The id of the first trade at or after a time (ms), where the newest trades are not all before it."""
+    """The id after that of the last trade before a time (ms), where the newest trades are not all before it."""
     if newest[0].timestamp < since:
-        return next(number_of(each) for each in newest if each.timestamp >= since)
+        return max(number_of(each) for each in newest if each.timestamp < since) + 1
     low, high = 0, number_of(newest[0])
     while low < high:
         middle = (low + high) // 2
