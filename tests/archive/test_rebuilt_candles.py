@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from fetch.audited import coverage, ran, truth
 from support.hearing import hearing
 from support.processes import SimulatorProcess, running_simulator
 from support.serving import serving
@@ -22,7 +23,7 @@ from tickwire.cache import service as cache_service
 from tickwire.cli.arguments import KeyNames
 from tickwire.cli.candles import audit as command
 from tickwire.fetcher import service as fetcher_service
-from tickwire.model import messages, subjects
+from tickwire.model import messages
 from tickwire.model.feeds import Feed, Trade, Trades
 from tickwire.model.feeds.layout import TapeLayout
 from tickwire.model.messages import (
@@ -30,9 +31,6 @@ from tickwire.model.messages import (
     CandlesRequest,
     Certificate,
     Comparison,
-    Coverage,
-    FetchAccepted,
-    FetchRequest,
     Job,
     KeyRequest,
     Provenance,
@@ -64,14 +62,6 @@ class Pipeline:
     counted: Metrics = field(default_factory=Metrics)
     last: dict[tuple[str, str], int] = field(default_factory=dict)
     """The last message of each feed."""
-
-    async def job(self, key: Key, since: int, until: int, **changes: Any) -> Job:
-        """Have a job run; its last message."""
-        request = FetchRequest(**key._asdict(), since=since, until=until, id=f"j-{hash(key)}-{since}"[:60], **changes)
-        assert request.id is not None
-        async with hearing(self.bus, subjects.job(request.id), Job) as heard:
-            await self.bus.request("fetcher.fetch", request, FetchAccepted)
-            return await heard.first(lambda job: job.ended, timeout_s=100)
 
     async def sold(self, feed: tuple[str, str]) -> list[Trade]:
         """The exchange's own trades of both days and around them."""
@@ -109,13 +99,10 @@ class Pipeline:
                 timeout_s=100,
             )
 
-    async def provenance(self, key: Key) -> Provenance:
-        return (await self.bus.request("cache.coverage", KeyRequest(**key._asdict()), Coverage)).provenance
-
     async def until_compared(self, key: Key, span: Range) -> Provenance:
         """Wait until a range is compared; looked at again, because a comparison changes no rows to announce."""
         async with asyncio.timeout(100):
-            while span not in (found := await self.provenance(key)).archived:
+            while span not in (found := (await coverage(self.bus, key)).provenance).archived:
                 await asyncio.sleep(0.1)
         return found
 
@@ -123,11 +110,6 @@ class Pipeline:
         request = CandlesRequest(**key._asdict())
         decode = lambda data: messages.decode(data, Candles)
         return [row async for chunk in self.bus.request_chunks("cache.get", request, decode) for row in chunk.rows]
-
-    async def truth(self, key: Key, span: Range) -> list[Row]:
-        found = await self.exchange.truth("candles", exchange=key.exchange, symbol=key.symbol,
-                                          timeframe=key.timeframe, since=span.since, until=span.until)  # fmt: skip
-        return [(int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in found]
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.counted.registry.get_sample_value(f"tickwire_cache_{name}_total", labels)
@@ -171,7 +153,7 @@ async def test_candles_rebuilt_from_certified_days_are_the_exchanges_own(pipelin
     keys = [Key(*feed, timeframe) for feed in FEEDS for timeframe in ("1m", "1h", "1d")]
     async with hearing(pipeline.bus, "md.archived.trade.*.*", Certificate) as heard:
         for key in keys:
-            assert (await pipeline.job(key, *span_of(key))).complete
+            assert (await ran(pipeline.bus, key, *span_of(key))).complete
         for feed in FEEDS:
             await pipeline.taped(feed, await pipeline.sold(feed))
         for feed in FEEDS:
@@ -196,7 +178,7 @@ async def test_candles_rebuilt_from_certified_days_are_the_exchanges_own(pipelin
         key, opened = Key(*FEEDS[0], timeframe), late.timestamp - late.timestamp % length
         before = await pipeline.rows(key)
         async with asyncio.timeout(100):
-            while (await pipeline.provenance(key)).disputed != [Range(opened, opened + length)]:
+            while ((await coverage(pipeline.bus, key)).provenance).disputed != [Range(opened, opened + length)]:
                 await asyncio.sleep(0.1)
         assert await pipeline.rows(key) == before
 
@@ -225,8 +207,8 @@ async def test_a_wrong_candle_and_a_missing_trade_are_each_found(
     ):
         for key in keys:
             span = span_of(key)
-            assert (await pipeline.job(key, *span)).complete
-            right[key] = await pipeline.truth(key, span)
+            assert (await ran(pipeline.bus, key, *span)).complete
+            right[key] = await truth(pipeline.exchange, key, *span)
             row = next(row for row in right[key] if row[0] >= wrong_at and row[5] > 0)
             wrong = planted(tmp_path / "cache" / f"{key.exchange}_BTC-USDT_1m.csv", row)
             assert wrong in await pipeline.rows(key)

@@ -42,10 +42,6 @@ def rebuilt(root: Root, timeframe: str, since: int, until: int, feed: ArchivedFe
 
 def taped(sold: list[Sold], feed: ArchivedFeed = FEED, **fields: Any) -> Trades:
     trades = [Trade(id=None, timestamp=at, side=None, price=price, amount=amount) for at, price, amount in sold]
-    return msg(trades, feed, **fields)
-
-
-def msg(trades: list[Trade], feed: ArchivedFeed, **fields: Any) -> Trades:
     return Trades(exchange=feed.exchange, symbol=feed.symbol, trades=trades, received=BEGIN, **fields)
 
 

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 from support.hearing import hearing
+from support.processes import SimulatorProcess
 from tickwire.bus.connection import Bus
 from tickwire.model import messages, subjects
 from tickwire.model.messages import CandlePage, Coverage, FetchAccepted, FetchRequest, Job, KeyRequest, Row, Stored
@@ -33,3 +34,10 @@ async def built(bus: Bus, key: Key, rows: list[Row], since: int, until: int) -> 
 
 async def coverage(bus: Bus, key: Key) -> Coverage:
     return await bus.request("cache.coverage", KeyRequest(**key._asdict()), Coverage)
+
+
+async def truth(simulator: SimulatorProcess, key: Key, since: int, until: int) -> list[Row]:
+    rows = await simulator.truth(
+        "candles", exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, since=since, until=until
+    )
+    return [(int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in rows]

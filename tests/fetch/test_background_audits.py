@@ -10,7 +10,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from fetch.audited import built, coverage, ran
+from fetch.audited import built, coverage, ran, truth
 from fetch.fetched import DAY, HOUR, NOW
 from support.hearing import hearing
 from support.processes import SimulatorProcess, running_simulator
@@ -20,7 +20,7 @@ from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
 from tickwire.fetcher import candle_source
 from tickwire.fetcher import service as fetcher_service
-from tickwire.model.messages import Difference, FetchAccepted, FetchRequest, Job, Provenance, Row, VolumeUnit
+from tickwire.model.messages import Difference, FetchAccepted, FetchRequest, Job, Provenance, VolumeUnit
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.settings import CacheSettings, FetcherSettings, NatsSettings, Settings
@@ -59,13 +59,6 @@ async def fetcher(bus: Bus, broker: str, simulator: SimulatorProcess, tmp_path: 
         serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"),
     ):
         yield settings
-
-
-async def truth(simulator: SimulatorProcess, key: Key, since: int, until: int) -> list[Row]:
-    rows = await simulator.truth(
-        "candles", exchange=key.exchange, symbol=key.symbol, timeframe="1m", since=since, until=until
-    )
-    return [(int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in rows]
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from fetch.audited import built, truth
 from support.hearing import hearing
 from support.processes import Service, environment, running_simulator
 from support.serving import serving
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
 from tickwire.errors import NoSuchService
-from tickwire.model import messages, subjects
-from tickwire.model.messages import CandlePage, Coverage, FetchAccepted, FetchRequest, Job, KeyRequest, Row, Stored
+from tickwire.model import subjects
+from tickwire.model.messages import Coverage, FetchAccepted, FetchRequest, Job, KeyRequest
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
 from tickwire.settings import CacheSettings, NatsSettings, Settings
@@ -36,19 +37,6 @@ gateway = "{gateway}"
 enableRateLimit = false
 options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 """
-
-
-async def built(bus: Bus, rows: list[Row]) -> None:
-    """Have candles cached as the streamer does that built them from the tape."""
-    async with hearing(bus, subjects.stored(KEY), Stored) as heard:
-        for start in range(0, len(rows), 1_000):
-            part = rows[start : start + 1_000]
-            until = part[-1][0] + MINUTE
-            page = CandlePage(
-                **KEY._asdict(), since=part[0][0], until=until, rows=part, volume_unit="base", origin="tape"
-            )
-            await bus.append(subjects.ohlcv(KEY), messages.encode(page), message_id=f"t{start}")
-        await heard.first(lambda stored: stored.until == rows[-1][0] + MINUTE, timeout_s=100)
 
 
 async def ordered(bus: Bus, request: FetchRequest) -> None:
@@ -76,14 +64,9 @@ async def test_an_audit_of_a_fetcher_that_ends_is_continued_by_the_next(
         config = tmp_path / "tickwire.toml"
         config.write_text(CONFIG.format(gateway=exchange.url))
         env = environment(tmp_path / "data", TICKWIRE_NATS_URL=broker, TICKWIRE_CONFIG=str(config))
-        found = await exchange.truth(
-            "candles", symbol=KEY.symbol, timeframe="1m", since=SINCE, until=SINCE + ROWS * MINUTE
-        )
-        right: list[Row] = [
-            (int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in found
-        ]
+        right = await truth(exchange, KEY, SINCE, SINCE + ROWS * MINUTE)
         rows = [(*row[:5], row[5] + 1.0) if number in WRONG else row for number, row in enumerate(right)]
-        await built(bus, rows)
+        await built(bus, KEY, rows, SINCE, SINCE + ROWS * MINUTE)
         await exchange.fault("klines", "delay", seconds=0.3, count=None)
         async with Service("fetcher", env) as first:
             await ordered(bus, request)
