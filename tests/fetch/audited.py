@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 from support.hearing import hearing
@@ -41,3 +42,23 @@ async def truth(simulator: SimulatorProcess, key: Key, since: int, until: int) -
         "candles", exchange=key.exchange, symbol=key.symbol, timeframe=key.timeframe, since=since, until=until
     )
     return [(int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in rows]
+
+
+def lines(rows: list[Row]) -> str:
+    """By Python's own formatting."""
+    return "".join(f"{row[0]}," + ",".join(map(repr, row[1:])) + "\n" for row in rows)
+
+
+def planted(path: Path, row: Row) -> float:
+    """Change the last digit of a row's close in the file, in place; the wrong close."""
+    text = path.read_text()
+    line = lines([row])
+    assert text.count(line) == 1
+    *head, close, volume = line.split(",")
+    wrong = close[:-1] + str((int(close[-1]) + 1) % 9 + 1 if close[-1] != "8" else 1)
+    assert wrong != close
+    at = text.index(line)
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(",".join([*head, wrong, volume]).encode())
+    return float(wrong)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from fetch import candle_venues
-from fetch.audited import built, coverage, ran
+from fetch.audited import built, coverage, lines, planted, ran
 from fetch.candle_venues import with_a_clock
 from fetch.fetched import NOW
 from fetch.model_market import Market
@@ -89,26 +89,6 @@ async def truth(simulator: SimulatorProcess, since: int, until: int) -> list[Row
 
 def file_of(settings: Settings, key: Key) -> Path:
     return settings.cache_dir / f"{key.exchange}_ETH-USDT_1m.csv"
-
-
-def lines(rows: list[Row]) -> str:
-    """By Python's own formatting."""
-    return "".join(f"{row[0]}," + ",".join(map(repr, row[1:])) + "\n" for row in rows)
-
-
-def planted(path: Path, row: Row) -> float:
-    """Change the last digit of a row's close in the file, in place; the wrong close."""
-    text = path.read_text()
-    line = lines([row])
-    assert text.count(line) == 1
-    *head, close, volume = line.split(",")
-    wrong = close[:-1] + str((int(close[-1]) + 1) % 9 + 1 if close[-1] != "8" else 1)
-    assert wrong != close
-    at = text.index(line)
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(",".join([*head, wrong, volume]).encode())
-    return float(wrong)
 
 
 @pytest.mark.parametrize("venue", VENUES)
