@@ -101,7 +101,7 @@ class Filled:
 
 @asynccontextmanager
 async def filling(folder: Path, url: str, key: Key, **ccxt: Any) -> AsyncIterator[Filled]:
-    own = exchange_at(url, 5_000, **ccxt)
+    own = exchange_at(url, **ccxt)
     async with (
         embedded_broker.embedded(folder / "nats") as at,
         connect(NatsSettings(url=at), name="test") as bus,

@@ -110,8 +110,8 @@ async def test_a_replay_is_the_tape_again_at_the_chosen_speed(line: Pipeline, cl
     started = loop.time()
     async for _ in client.replay("binance", "T008/USDT", begin - HOUR, speed=4):
         pass
-    # A busy machine may be late; `test_parts` has the exact times.
-    assert span_s / 4 <= loop.time() - started < span_s
+    # A busy machine may be late; that it is not later than the speed says is in `test_replay_of_several`.
+    assert span_s / 4 <= loop.time() - started
 
 
 async def test_books_and_tickers_come_with_their_present_state(client: Client) -> None:

@@ -76,6 +76,15 @@ async def test_several_feeds_take_as_long_as_what_happened_by_the_speed(bus: Bus
     assert seen == [("binance", "1"), ("kraken", "1"), ("binance", "2"), ("kraken", "2")]
 
 
+async def test_an_hour_passes_in_a_second_where_that_is_the_speed(bus: Bus) -> None:
+    start, hour = now_ms() - 3_600_000, 3_600_000
+    await write(bus, FEEDS[0], [[trade(1, start)], [trade(2, start + hour)]])
+    async with connect(bus.url) as client, asyncio.timeout(100):
+        alone = [each async for each in client.replay(*FEEDS[0], start, speed=3600)]
+        several = [each.item async for each in client.replay(FEEDS[:1], start, speed=3600)]
+    assert alone == several == [trade(1, start), trade(2, start + hour)]
+
+
 async def test_a_list_without_feeds_or_with_one_twice_is_refused(bus: Bus) -> None:
     async with connect(bus.url) as client:
         with pytest.raises(BadRequest, match="no feed is given"):

@@ -64,12 +64,22 @@ class Fetching(Changing):
 
 @asynccontextmanager
 async def fetching(
-    bus: Bus, broker: str, folder: Path, *symbols: str, concurrency: int = 5, now: int = NOW + 30_000, **fetcher: Any
+    bus: Bus,
+    broker: str,
+    folder: Path,
+    *symbols: str,
+    concurrency: int = 5,
+    now: int = NOW + 30_000,
+    timeout: int = 60_000,
+    **fetcher: Any,
 ) -> AsyncIterator[Fetching]:
-    """A cache and a fetcher, with an exchange of these symbols, whose clock begins at `now` (ms)."""
+    """A cache and a fetcher, with an exchange of these symbols, whose clock begins at `now` (ms).
+
+    `timeout` (ms) is that of its requests.
+    """
     names = [part for each in symbols or ("ETH/USDT",) for part in ("--symbol", each)]
     async with running_simulator("--now", str(now), *names) as exchange:
-        own = exchange_at(exchange.url, 5_000, options={"fetchMarkets": {"types": ["spot"]}})
+        own = exchange_at(exchange.url, timeout, options={"fetchMarkets": {"types": ["spot"]}})
         settings = Settings(
             nats=NatsSettings(url=broker),
             cache=CacheSettings(dir=folder / "cache"),

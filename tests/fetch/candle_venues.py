@@ -146,7 +146,7 @@ async def opened(
     """A real class of ccxt, with one market, whose requests come to `answer`."""
     async with loopback() as served:
         served.answer = answer
-        table = exchange_at(served.url, 5_000, **{"markets": {SYMBOL: market(SYMBOL, "BTC_USD")}} | options)
+        table = exchange_at(served.url, **{"markets": {SYMBOL: market(SYMBOL, "BTC_USD")}} | options)
         metrics = FetcherMetrics(CollectorRegistry())
         async with opening.open_exchange(exchange, table) as found:
             settings = FetcherSettings(attempts=2, backoff_s=0.01, max_backoff_s=0.02)

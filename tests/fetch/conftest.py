@@ -26,8 +26,10 @@ async def exchange() -> AsyncIterator[SimulatorProcess]:
 
 
 @pytest.fixture
-def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Settings:
-    own = exchange_at(exchange.url, options={"fetchMarkets": {"types": ["spot"]}})
+def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path, request: pytest.FixtureRequest) -> Settings:
+    # Only tests of requests that hang are to see a timeout.
+    timeout = 3_000 if "hang" in request.node.name else 60_000
+    own = exchange_at(exchange.url, timeout, options={"fetchMarkets": {"types": ["spot"]}})
     return Settings(
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache"),

@@ -156,7 +156,7 @@ async def venue_of(
     symbol = candle_venues.SYMBOL
     async with loopback() as served:
         served.answer = answer
-        own = exchange_at(served.url, 5_000, markets={symbol: market(symbol, "BTC_USD")})
+        own = exchange_at(served.url, markets={symbol: market(symbol, "BTC_USD")})
         found = Settings(
             nats=NatsSettings(url=broker),
             cache=CacheSettings(dir=folder / "cache"),

@@ -61,7 +61,7 @@ async def test_a_small_job_gets_its_pages_within_a_few_turns_of_any_number_of_la
 
 
 async def test_jobs_of_a_busy_key_keep_no_other_key_waiting(bus: Bus, broker: str, tmp_path: Path) -> None:
-    async with fetching(bus, broker, tmp_path, "ETH/USDT", "BTC/USDT") as line:
+    async with fetching(bus, broker, tmp_path, "ETH/USDT", "BTC/USDT", timeout=5_000) as line:
         await line.exchange.fault("symbol=ETHUSDT", "hang")
         await line.order("first")
         for number in range(150):
@@ -163,7 +163,7 @@ async def test_of_two_thousand_requests_at_once_each_is_told_the_truth(bus: Bus,
 
 
 async def test_a_full_queue_refuses_at_once_and_queues_nothing(bus: Bus, broker: str, tmp_path: Path) -> None:
-    async with fetching(bus, broker, tmp_path) as line:
+    async with fetching(bus, broker, tmp_path, timeout=5_000) as line:
         await line.exchange.fault("klines", "hang", count=1)
         await line.order("first")
         await line.heard("first", lambda job: job.state == "running")

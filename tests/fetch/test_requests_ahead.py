@@ -32,7 +32,10 @@ def page(number: int) -> str:
 async def test_pages_behind_one_that_hangs_are_requested_and_sent_in_order(
     bus: Bus, broker: str, tmp_path: Path
 ) -> None:
-    async with fetching(bus, broker, tmp_path) as line, hearing(bus, "tape.ohlcv.>", CandlePage) as pages:
+    async with (
+        fetching(bus, broker, tmp_path, timeout=5_000) as line,
+        hearing(bus, "tape.ohlcv.>", CandlePage) as pages,
+    ):
         await line.exchange.fault(page(6), "hang", count=1)
         await line.exchange.fault(page(8), "status", count=1, code=503)
         await line.exchange.fault(page(9), "delay", count=1, seconds=0.3)
@@ -85,7 +88,8 @@ async def test_an_exchange_that_answers_for_no_range_is_asked_for_two(bus: Bus, 
 async def test_a_job_that_is_cancelled_with_pages_on_their_way_is_continued(
     bus: Bus, broker: str, tmp_path: Path
 ) -> None:
-    async with fetching(bus, broker, tmp_path) as line:
+    # Progress is said when something happens: here, that the request timed out.
+    async with fetching(bus, broker, tmp_path, timeout=5_000) as line:
         await line.exchange.fault(page(8), "hang")
         await line.order("first", since=SINCE)
         await line.heard("first", lambda job: job.rows_fetched == 8000)

@@ -103,7 +103,7 @@ def line(bus: Bus, broker: str, tmp_path: Path) -> Callable[..., Any]:
     ) -> AsyncIterator[Line]:
         async with loopback() as served:
             served.answer = answer
-            own = exchange_at(served.url, 5_000, **{"markets": {SYMBOL: market(SYMBOL, "BTC_USD")}} | options)
+            own = exchange_at(served.url, **{"markets": {SYMBOL: market(SYMBOL, "BTC_USD")}} | options)
             settings = Settings(
                 nats=NatsSettings(url=broker),
                 cache=CacheSettings(dir=tmp_path / "cache"),

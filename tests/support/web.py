@@ -31,8 +31,11 @@ async def served(
         await runner.cleanup()
 
 
-def exchange_at(url: str, timeout: int = 3_000, **ccxt: Any) -> ExchangeSettings:
-    """An exchange that is served at `url`, for clients of ccxt with these options, without their throttle."""
+def exchange_at(url: str, timeout: int = 60_000, **ccxt: Any) -> ExchangeSettings:
+    """An exchange that is served at `url`, for clients of ccxt with these options, without their throttle.
+
+    Where no answer is waited for, a busy machine is slow: the timeout (ms) is of tests whose requests are to time out.
+    """
     return ExchangeSettings(
         gateway=url, ccxt={"enableRateLimit": False, "timeout_on_exit": 0, "timeout": timeout} | ccxt
     )

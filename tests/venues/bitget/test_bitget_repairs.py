@@ -28,7 +28,7 @@ def id_of(row: Any) -> int:
 @pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
 async def test_more_trades_of_a_second_than_a_page_has_are_each_on_the_tape_once(bus: Bus, symbol: str) -> None:
     async with simulated(now=NOW, speed=1, live_rate=40) as running:
-        settings = Settings(exchange={"bitget": exchange_at(running.url, 20_000)})
+        settings = Settings(exchange={"bitget": exchange_at(running.url)})
         async with open_live_venue("bitget", settings) as venue, following(bus, venue, symbol, PATIENT) as (_, seen):
             await seen.until(lambda: len(seen.trades) > 60)
             await order(running, kind="ws_cut", seconds=2.5)

@@ -21,7 +21,7 @@ PATIENT = StreamerSettings(repair_s=30.0, settle_ms=0)
 @pytest.mark.parametrize(("exchange", "symbol"), [("kraken", "BTC/USD"), ("binance", "BTC/USDT")])
 async def test_more_trades_of_a_second_than_an_answer_has_are_all_fetched(bus: Bus, exchange: str, symbol: str) -> None:
     async with simulated(now=NOW, speed=1, live_rate=40) as running:
-        settings = Settings(exchange={exchange: exchange_at(running.url, 20_000)})
+        settings = Settings(exchange={exchange: exchange_at(running.url)})
         async with open_live_venue(exchange, settings) as venue, following(bus, venue, symbol, PATIENT) as (_, seen):
             await seen.until(lambda: len(seen.trades) > 20)
             await order(running, kind="ws_cut", seconds=2.5)
