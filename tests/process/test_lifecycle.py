@@ -121,6 +121,10 @@ def leave(new_loop: Callable[[], asyncio.AbstractEventLoop], killed: bool) -> in
 def test_no_pipe_is_left_of_a_child_whose_own_child_has_it_open(
     new_loop: Callable[[], asyncio.AbstractEventLoop], killed: bool
 ) -> None:
+    with warnings.catch_warnings():
+        # Of what other tests have left.
+        warnings.simplefilter("ignore")
+        gc.collect()
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         assert leave(new_loop, killed) == -signal.SIGKILL
