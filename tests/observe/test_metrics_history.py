@@ -172,6 +172,7 @@ async def test_requests_are_counted_by_the_metrics_and_by_status_alike(
         monitored(line, "cache") as (cache,),
     ):
         before = await cache.until(lambda now: now.value("tickwire_leases_held") == 8)
+        scraped = time.monotonic()
         request = KeyRequest(**KEY._asdict())
         # With a field that nobody knows, to be longer than what is around it.
         long = msgspec.json.encode({**msgspec.to_builtins(request), "note": "x" * 1000})
@@ -199,9 +200,11 @@ async def test_requests_are_counted_by_the_metrics_and_by_status_alike(
         # Each was answered before we had the answer.
         assert all(buckets[bound] >= count for bound, count in below(took, buckets).items())
         assert grown("tickwire_requests_refused_total", endpoint="cache.coverage", error="bad_request") == 1
+        # A slow machine has more seconds of the heartbeats of consumers, which are thirteen a second.
+        most = 1.3 + 20 * (time.monotonic() - scraped) / ASKED
         for direction, size in (("in", len(long) * ASKED), ("out", answered)):
-            assert ASKED < grown("tickwire_broker_messages_total", direction=direction) < 1.3 * ASKED
-            assert size <= grown("tickwire_broker_bytes_total", direction=direction) < 1.3 * size
+            assert ASKED < grown("tickwire_broker_messages_total", direction=direction) < most * ASKED
+            assert size <= grown("tickwire_broker_bytes_total", direction=direction) < most * size
         shown = await tickwire(line.env, "status", "--json")
         (service,) = json.loads(shown.out)["services"]
         assert service["errors"] == 1
