@@ -121,20 +121,17 @@ def levels_of(rows: Any) -> Levels | None:
 
 def last_snapshot(rows: Any) -> int | None:
     """The index of the first row of the last snapshot; None if no snapshot begins in these rows."""
-    snapshot = rows["is_snapshot"].to_numpy()
-    if not snapshot.any():
+    if not rows.num_rows:
         return None
-    begins = snapshot.copy()
-    same = ~(_changed(rows["sequence"]) | _changed(rows["received"].cast(pa.int64())))
-    begins[1:] &= ~(snapshot[:-1] & same)
-    found: int = int(begins.nonzero()[0][-1])
-    return found
-
-
-def _changed(column: Any) -> Any:
-    """For each value but the first, whether it differs from the one before."""
-    values = column.to_numpy()
-    return values[1:] != values[:-1]
+    before, after = rows.slice(0, rows.num_rows - 1), rows.slice(1)
+    same = before["is_snapshot"]
+    for name in ("received", "sequence"):
+        same = pc.and_(same, pc.equal(before[name], after[name]))
+    found = pc.indices_nonzero(pc.and_not(after["is_snapshot"], same))
+    if len(found):
+        last: int = found[-1].as_py()
+        return last + 1
+    return 0 if rows["is_snapshot"][0].as_py() else None
 
 
 def rows_back_to_snapshot(root: Root, path: str, row_groups: int | None = None, end: int | None = None) -> Any:

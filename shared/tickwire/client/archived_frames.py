@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
@@ -14,6 +15,7 @@ from tickwire.bus.connection import Bus
 from tickwire.client import archived
 from tickwire.client.archived import Missing
 from tickwire.client.history import outside
+from tickwire.errors import BadRequest, ConfigError
 from tickwire.model.feeds import Feed, Trades
 from tickwire.model.messages.archived_trades import ArchivedTrades
 from tickwire.model.ranges import Range
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from tickwire.bars import Bars, Rule
+
+
+Form = Literal["pandas", "arrow", "polars"]
+FORMS: tuple[Form, ...] = get_args(Form)
 
 
 class IncompleteTrades(UserWarning):
@@ -79,9 +85,34 @@ async def table(bus: Bus, found: Archived) -> Any:
     return rows.replace_schema_metadata({"tickwire": json.dumps(attrs)})
 
 
-async def made(bus: Bus, found: Archived, form: str) -> Any:
-    """The trades as a DataFrame, or with `form` "arrow" as a `pyarrow.Table`."""
-    return await (table if form == "arrow" else frame)(bus, found)
+async def made(bus: Bus, found: Archived, form: Form, by: str | None = None) -> Any:
+    """The trades, or bars of them `by` a rule, in a form. Raises ConfigError where its package is not installed."""
+    if form not in FORMS:
+        raise BadRequest(f"form {form!r} is not known", f"it is one of {', '.join(FORMS)}")
+    # Before anything is read.
+    from_arrow = _from_arrow() if form == "polars" else None
+    if by is None:
+        rows = await (frame if form == "pandas" else table)(bus, found)
+    else:
+        rows = await bars(bus, found, by)
+        rows = rows if form == "pandas" else _arrow_of(rows)
+    return rows if from_arrow is None else from_arrow(rows)
+
+
+def _from_arrow() -> Callable[[Any], Any]:
+    try:
+        import polars
+    except ImportError as error:
+        raise ConfigError("polars is not installed", "run `pip install polars`, or choose another form") from error
+    return polars.from_arrow
+
+
+def _arrow_of(whole: DataFrame) -> Any:
+    """A DataFrame as a `pyarrow.Table`, its index as the first column; its attributes as JSON in the metadata."""
+    import pyarrow as pa
+
+    rows = pa.Table.from_pandas(whole.reset_index(), preserve_index=False)
+    return rows.replace_schema_metadata({"tickwire": json.dumps(whole.attrs)})
 
 
 async def frame(bus: Bus, found: Archived) -> DataFrame:

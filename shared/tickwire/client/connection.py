@@ -14,6 +14,7 @@ from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.bus import connection as buses
 from tickwire.bus.connection import Bus
 from tickwire.client import archived_frames, history, live
+from tickwire.client.archived_frames import Form
 from tickwire.client.arguments import Names, Time, key_of, keys_of, moment_of, range_of, span_of
 from tickwire.client.book_at import book_at
 from tickwire.client.candles import Candles
@@ -223,17 +224,11 @@ class Client(FetchesTrades):
 
     @overload
     async def trades_frame(
-        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Literal["arrow"]
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Form
     ) -> Any: ...
 
     async def trades_frame(
-        self,
-        exchange: str,
-        symbol: str,
-        since: Time,
-        until: Time | None = None,
-        *,
-        form: Literal["pandas", "arrow"] = "pandas",
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Form = "pandas"
     ) -> Any:
         """Archived trades in `[since, until)`; without `until` to now.
 
@@ -241,28 +236,39 @@ class Client(FetchesTrades):
         received, id, side, price, amount, source, sequence. Its `attrs` are exchange, symbol, since, until (ms),
         `complete`, and `missing`: ranges (since, until) in ms that were not archived, each with its reason in
         `reasons`; on contract markets also multiplier and inverse. The newest minutes are not archived yet. With
-        `form="arrow"` it is a pyarrow.Table, whose metadata `tickwire` has the same as JSON.
+        `form="arrow"` it is a pyarrow.Table, whose metadata `tickwire` has the same as JSON; with `form="polars"` a
+        polars.DataFrame, which has no place for them (the warning that something is missing is issued in each case).
 
-        Raises NotArchived, NoSuchService, StorageError, BadRequest.
+        Raises NotArchived, NoSuchService, StorageError, BadRequest, ConfigError where the package is not installed.
         """
         found = await self.archived(exchange, symbol, since, until)
         made = await archived_frames.made(self.bus, found, form)
         found.warn()
         return made
 
-    async def bars(self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None) -> DataFrame:
+    @overload
+    async def bars(self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None) -> DataFrame: ...
+
+    @overload
+    async def bars(
+        self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None, *, form: Form
+    ) -> Any: ...
+
+    async def bars(
+        self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None, *, form: Form = "pandas"
+    ) -> Any:
         """Bars of archived trades in `[since, until)`: `by` is a timeframe, `volume:100`, `ticks:1000` or `quote:1e6`.
 
         A bar of volume (base currency), ticks or quote amount ends with the trade that fills it. The DataFrame has a
         DatetimeIndex `timestamp` (UTC), the open time or the time of the first trade, and the columns open, high, low,
         close, volume, quote_volume, trades, last (time of the last trade) and complete: false where trades may be
-        missing, for an interval that is not wholly in the range, and for a last bar that is not full. `attrs` as of
-        `trades_frame`.
+        missing, for an interval that is not wholly in the range, and for a last bar that is not full. `attrs` and
+        `form` as of `trades_frame`.
 
         Raises NotArchived, NoSuchService, StorageError, BadRequest, UnsupportedTimeframe.
         """
         found = await self.archived(exchange, symbol, since, until)
-        made = await archived_frames.bars(self.bus, found, by)
+        made = await archived_frames.made(self.bus, found, form, by)
         found.warn()
         return made
 

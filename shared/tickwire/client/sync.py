@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NoReturn, TypeVar, over
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from tickwire.client import archived_frames, history
-from tickwire.client.archived_frames import Archived
+from tickwire.client.archived_frames import Archived, Form
 from tickwire.client.arguments import Names, Time, keys_of
 from tickwire.client.connection import Client, connect
 from tickwire.client.history import Progress
@@ -213,33 +213,24 @@ class SyncClient:
         return self._portal.run(lambda: self._client.book_at(exchange, symbol, time, depth=depth))
 
     def trades_frame(
-        self,
-        exchange: str,
-        symbol: str,
-        since: Time,
-        until: Time | None = None,
-        *,
-        form: Literal["pandas", "arrow"] = "pandas",
+        self, exchange: str, symbol: str, since: Time, until: Time | None = None, *, form: Form = "pandas"
     ) -> Any:
         """See `Client.trades_frame`."""
+        return self._frame(self._client.archived(exchange, symbol, since, until), form)
 
+    def bars(
+        self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None, *, form: Form = "pandas"
+    ) -> Any:
+        """See `Client.bars`."""
+        return self._frame(self._client.archived(exchange, symbol, since, until), form, by)
+
+    def _frame(self, known: Coroutine[Any, Any, Archived], form: Form, by: str | None = None) -> Any:
         async def ask() -> tuple[Any, Archived]:
-            found = await self._client.archived(exchange, symbol, since, until)
-            return await archived_frames.made(self._client.bus, found, form), found
+            found = await known
+            return await archived_frames.made(self._client.bus, found, form, by), found
 
         frame, found = self._portal.run(ask)
         # In the caller's thread: the warning names the caller's line.
-        found.warn()
-        return frame
-
-    def bars(self, exchange: str, symbol: str, by: str, since: Time, until: Time | None = None) -> DataFrame:
-        """See `Client.bars`."""
-
-        async def ask() -> tuple[DataFrame, Archived]:
-            found = await self._client.archived(exchange, symbol, since, until)
-            return await archived_frames.bars(self._client.bus, found, by), found
-
-        frame, found = self._portal.run(ask)
         found.warn()
         return frame
 
