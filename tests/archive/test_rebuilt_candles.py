@@ -72,10 +72,8 @@ class Pipeline:
 
     async def taped(self, feed: tuple[str, str], sold: list[Trade]) -> None:
         """Put trades on the tape as a streamer does, which declares them complete until the end of the second day."""
-        unit: dict[str, Any] = {}
-        if ":" in feed[1]:
-            market = await self.exchange.truth("market", exchange=feed[0], symbol=feed[1])
-            unit = {"multiplier": market["unit"], "inverse": market["inverse"]}
+        market = await self.exchange.truth("market", exchange=feed[0], symbol=feed[1])
+        unit = {"multiplier": market["unit"], "inverse": market["inverse"]} if ":" in feed[1] else {}
         parts = [[], *(sold[at : at + 500] for at in range(0, len(sold), 500)), []]
         untils = [FIRST - HOUR, *(part[-1].timestamp for part in parts[1:-1]), FIRST + 2 * DAY]
         for part, until in zip(parts, untils, strict=True):
@@ -90,13 +88,8 @@ class Pipeline:
 
     async def certified(self, feed: tuple[str, str], heard: Any) -> None:
         """Wait until both days of a feed are certified as complete."""
-        for date in ("2024-06-01", "2024-06-02"):
-            await heard.first(
-                lambda said, date=date: (
-                    (said.exchange, said.symbol, said.date, said.condition) == (*feed, date, "complete")
-                ),
-                timeout_s=100,
-            )
+        wanted = {(*feed, date, "complete") for date in ("2024-06-01", "2024-06-02")}
+        await heard.until_said(lambda said: wanted <= {(c.exchange, c.symbol, c.date, c.condition) for c in said})
 
     async def until_compared(self, key: Key, span: Range) -> Provenance:
         """Wait until a range is compared; looked at again, because a comparison changes no rows to announce."""

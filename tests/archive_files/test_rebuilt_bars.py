@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from archive_files.taped import BEGIN, DATE, DAY, FEED, GENERATION, HOUR, Taped, unchecked, write_round
+from archive_files.taped import BEGIN, DAY, FEED, GENERATION, HOUR, Taped, unchecked, write_round
 from tickwire.archive_files import bars, days
-from tickwire.archive_files.layout import ArchivedFeed, FeedDay
+from tickwire.archive_files.layout import ArchivedFeed, date_of
 from tickwire.archive_files.root import FolderRoot, Root
 from tickwire.errors import BadRequest
 from tickwire.model.feeds import Trade, Trades
@@ -47,17 +47,12 @@ def taped(sold: list[Sold], feed: ArchivedFeed = FEED, **fields: Any) -> Trades:
 
 def archived(root: Root, parts: list[list[Sold]], feed: ArchivedFeed = FEED, number: int = 2, **fields: Any) -> None:
     """Archive messages, a round each, and close that many days, each watched from its begin to its end."""
-    first = taped([], feed, until=BEGIN - 1, **fields)
-    last = taped([], feed, until=BEGIN + number * DAY + HOUR, **fields)
-    messages = [first, *(taped(part, feed, **fields) for part in parts), last]
+    messages = [taped([], feed, until=BEGIN - 1, **fields), *(taped(part, feed, **fields) for part in parts)]
+    messages.append(taped([], feed, until=BEGIN + number * DAY + HOUR, **fields))
     for sequence, each in enumerate(messages, 1):
         write_round(root, [(each, sequence, sequence - 1)], sequence, done=sequence - 1)
     for day in range(-1, number):
-        days.close_day(root, on(feed, BEGIN + day * DAY), BEGIN + number * DAY + HOUR, unchecked)
-
-
-def on(feed: ArchivedFeed, begin: int) -> FeedDay:
-    return feed.on(DATE.fromordinal(DATE.toordinal() + (begin - BEGIN) // DAY))
+        days.close_day(root, feed.on(date_of(BEGIN + day * DAY)), BEGIN + number * DAY + HOUR, unchecked)
 
 
 def summed(sold: list[Sold], length: int) -> list[Row]:
@@ -104,8 +99,8 @@ def test_only_candles_of_complete_days_are_there(tmp_path: Path) -> None:
     sold: list[Sold] = [(BEGIN + hour * HOUR, 2.5, 1.0) for hour in range(-12, 60)]
     parts = taped([], until=BEGIN - 12 * HOUR), taped(sold, until=BEGIN + DAY)
     write_round(root, [(parts[0], 1, 0), (parts[1], 2, 1)], 2)
-    days.close_day(root, on(FEED, BEGIN - DAY), BEGIN + DAY, unchecked)
-    days.close_day(root, on(FEED, BEGIN), BEGIN + DAY, unchecked)
+    days.close_day(root, FEED.on(date_of(BEGIN - DAY)), BEGIN + DAY, unchecked)
+    days.close_day(root, FEED.on(date_of(BEGIN)), BEGIN + DAY, unchecked)
     everything = BEGIN - 2 * DAY, BEGIN + 3 * DAY
     rows, last = rebuilt(root, "1h", *everything)
     assert [row[0] for row in rows] == [BEGIN + hour * HOUR for hour in range(24)]
@@ -119,7 +114,7 @@ def test_only_candles_of_complete_days_are_there(tmp_path: Path) -> None:
     late: Taped = (taped([(BEGIN + 7, 9.0, 1.0)]), 3, 2)
     write_round(root, [late], 3, done=2)
     assert rebuilt(root, "1h", *everything) == ([], rebuilt(root, "1h", 0, 0)[1])
-    days.close_day(root, on(FEED, BEGIN), BEGIN + DAY, unchecked)
+    days.close_day(root, FEED.on(date_of(BEGIN)), BEGIN + DAY, unchecked)
     rows, _ = rebuilt(root, "1h", *everything)
     assert rows[0] == (BEGIN, 2.5, 9.0, 2.5, 9.0, 2.0)
 
@@ -179,7 +174,7 @@ def test_a_recorded_day_of_trades_gives_the_candles_that_the_exchange_made(recor
     parts = taped([], feed, until=sold[0][0]), taped(sold, feed, until=begin + DAY)
     write_round(root, [(parts[0], 1, 0), (parts[1], 2, 1)], 2)
     for day in (begin - DAY, begin):
-        days.close_day(root, on(feed, day), begin + DAY, unchecked)
+        days.close_day(root, feed.on(date_of(day)), begin + DAY, unchecked)
     rows, last = rebuilt(root, "1m", begin, begin + DAY, feed)
     assert last.complete == [Range(begin, begin + DAY)]
     assert rows == [row for row in theirs if begin <= row[0] < begin + DAY]

@@ -36,7 +36,7 @@ DAYS = ArchivedDays(
         Certificate(kind="trade", exchange=KEY.exchange, symbol=KEY.symbol, date="1970-01-02", condition="gaps"),
     ]
 )
-Answer = Callable[[ArchivedBarsRequest], Awaitable[ArchivedBars]]
+Answer = Callable[[ArchivedBarsRequest, Call], Awaitable[ArchivedBars]]
 
 
 @asynccontextmanager
@@ -48,12 +48,9 @@ async def archive(bus: Bus, answer: Answer, days: ArchivedDays | NotArchived = D
             raise days
         return days
 
-    async def answer_bars(request: ArchivedBarsRequest, call: Call) -> ArchivedBars:
-        return await answer(request)
-
     endpoints: list[Endpoint[Any]] = [
         Endpoint("archive.days", DaysRequest, answer_days),
-        Endpoint("archive.bars", ArchivedBarsRequest, answer_bars),
+        Endpoint("archive.bars", ArchivedBarsRequest, answer),
     ]
     async with serve(bus, "archive", endpoints, instance="test"):
         yield
@@ -64,7 +61,7 @@ async def compared(bus: Bus) -> list[Comparison]:
     return [each async for each in bus.request_chunks("cache.compare", ask(), decode, timeout_s=30)]
 
 
-async def rebuilt(request: ArchivedBarsRequest) -> ArchivedBars:
+async def rebuilt(request: ArchivedBarsRequest, _: Call) -> ArchivedBars:
     """All minutes of the complete day that are requested."""
     span = Range(request.since, min(request.until, DAY))
     rows = [row_at(minute) for minute in range(span.since // 60_000, span.until // 60_000)]
@@ -100,10 +97,10 @@ async def test_a_cache_that_is_stopped_does_not_wait_for_the_archive(
     monkeypatch.setattr(archive_audit, "SCAN_S", 0.1 if standing else 1e6)
     asked, never = asyncio.Event(), asyncio.Event()
 
-    async def silent(request: ArchivedBarsRequest) -> ArchivedBars:
+    async def silent(request: ArchivedBarsRequest, call: Call) -> ArchivedBars:
         asked.set()
         await never.wait()
-        return await rebuilt(request)
+        return await rebuilt(request, call)
 
     async with archive(bus, silent):
         async with running(broker, tmp_path):

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from fetch import candle_venues
-from fetch.audited import built, coverage, lines, planted, ran
+from fetch.audited import built, coverage, lines, planted, ran, truth
 from fetch.candle_venues import with_a_clock
 from fetch.fetched import NOW
 from fetch.model_market import Market
 from support.hearing import hearing
 from support.loopback import loopback, market
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import SimulatorProcess
 from support.serving import serving
 from support.web import exchange_at
 from tickwire.bus.connection import Bus
@@ -32,7 +32,6 @@ from tickwire.model.messages import (
     DifferentField,
     Job,
     Provenance,
-    Row,
 )
 from tickwire.model.ranges import Range
 from tickwire.model.subjects import Key
@@ -51,19 +50,13 @@ VENUES = ["binance", "kucoin", "coinbase"]
 
 
 @pytest.fixture
-async def simulator() -> AsyncIterator[SimulatorProcess]:
-    async with running_simulator("--now", str(NOW + 30_000), "--symbol", SYMBOL) as process:
-        yield process
-
-
-@pytest.fixture
-def settings(broker: str, simulator: SimulatorProcess, tmp_path: Path) -> Settings:
+def settings(broker: str, exchange: SimulatorProcess, tmp_path: Path) -> Settings:
     spot = {"fetchMarkets": {"types": ["spot"]}}
     return Settings(
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache"),
         fetcher=FetcherSettings(attempts=2, backoff_s=0.02, max_backoff_s=0.1),
-        exchange={each: exchange_at(simulator.url, options=spot) for each in VENUES},
+        exchange={each: exchange_at(exchange.url, options=spot) for each in VENUES},
     )
 
 
@@ -82,29 +75,24 @@ def ended(key: Key, job: Job) -> bool:
     return job.ended and job.key == key
 
 
-async def truth(simulator: SimulatorProcess, since: int, until: int) -> list[Row]:
-    rows = await simulator.truth("candles", symbol=SYMBOL, timeframe="1m", since=since, until=until)
-    return [(int(at), float(o), float(h), float(lo), float(c), float(v)) for at, o, h, lo, c, v, *_ in rows]
-
-
 def file_of(settings: Settings, key: Key) -> Path:
     return settings.cache_dir / f"{key.exchange}_ETH-USDT_1m.csv"
 
 
 @pytest.mark.parametrize("venue", VENUES)
 async def test_wrong_rows_are_named_and_replaced_and_nothing_else_changes(
-    bus: Bus, simulator: SimulatorProcess, settings: Settings, fetcher: Metrics, venue: str
+    bus: Bus, exchange: SimulatorProcess, settings: Settings, fetcher: Metrics, venue: str
 ) -> None:
     key = Key(venue, SYMBOL, "1m")
     assert (await ran(bus, key, SINCE, SINCE + 2 * HOUR)).complete
-    right = await truth(simulator, SINCE + 2 * HOUR, SINCE + 4 * HOUR)
+    right = await truth(exchange, Key("binance", SYMBOL, "1m"), SINCE + 2 * HOUR, SINCE + 4 * HOUR)
     rows = list(right)
     rows[7] = (rows[7][0], rows[7][1], rows[7][2] + 1.0, *rows[7][3:])
     del rows[20]
     await built(bus, key, rows, SINCE + 2 * HOUR, SINCE + 4 * HOUR)
     first, second = Range(SINCE, SINCE + 2 * HOUR), Range(SINCE + 2 * HOUR, SINCE + 4 * HOUR)
     assert (await coverage(bus, key)).provenance == Provenance(exchange=[first], tape=[second])
-    fetched = await truth(simulator, SINCE, SINCE + 2 * HOUR)
+    fetched = await truth(exchange, Key("binance", SYMBOL, "1m"), SINCE, SINCE + 2 * HOUR)
     wrong = planted(file_of(settings, key), fetched[30])
 
     job = await ran(bus, key, SINCE - HOUR, SINCE + 6 * HOUR, audit=True)
@@ -202,14 +190,20 @@ async def test_a_row_is_audited_only_once_it_has_settled(
 
 
 async def test_a_venue_that_does_not_answer_leaves_its_rows_unaudited(
-    bus: Bus, simulator: SimulatorProcess, settings: Settings, fetcher: Metrics
+    bus: Bus, exchange: SimulatorProcess, settings: Settings, fetcher: Metrics
 ) -> None:
     key = Key("binance", SYMBOL, "1m")
     assert (await ran(bus, key, SINCE, SINCE + HOUR)).complete
-    await built(bus, key, await truth(simulator, SINCE + HOUR, SINCE + 2 * HOUR), SINCE + HOUR, SINCE + 2 * HOUR)
+    await built(
+        bus,
+        key,
+        await truth(exchange, Key("binance", SYMBOL, "1m"), SINCE + HOUR, SINCE + 2 * HOUR),
+        SINCE + HOUR,
+        SINCE + 2 * HOUR,
+    )
     before = await coverage(bus, key)
     text = file_of(settings, key).read_bytes()
-    await simulator.fault("klines", "status", code=503, count=None)
+    await exchange.fault("klines", "status", code=503, count=None)
     job = await ran(bus, key, SINCE, SINCE + 2 * HOUR, audit=True)
     assert (job.state, job.complete, job.rows_compared) == ("failed", False, 0)
     assert job.missing == [Range(SINCE, SINCE + 2 * HOUR)]
@@ -218,13 +212,13 @@ async def test_a_venue_that_does_not_answer_leaves_its_rows_unaudited(
 
 
 async def test_what_was_built_from_the_tape_is_audited_by_itself_unless_that_is_off(
-    bus: Bus, simulator: SimulatorProcess, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, exchange: SimulatorProcess, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standing_audit, "SCAN_S", 0.1)
     monkeypatch.setattr(standing_audit, "PACE_S", 0.0)
     off = settings.model_copy(update={"cache": settings.cache.model_copy(update={"audit": False})})
     day = SINCE - SINCE % DAY
-    rows = await truth(simulator, day, day + HOUR)
+    rows = await truth(exchange, Key("binance", SYMBOL, "1m"), day, day + HOUR)
     wrong = [(rows[0][0], rows[0][1] + 1.0, rows[0][2] + 1.0, *rows[0][3:]), *rows[1:]]
     keys = [Key(venue, SYMBOL, "1m") for venue in VENUES]
     async with serving(bus, fetcher_service.serve_fetcher, settings, "fetcher-one"):
@@ -250,7 +244,7 @@ async def test_what_was_built_from_the_tape_is_audited_by_itself_unless_that_is_
 
 async def test_the_command_prints_differences_and_its_exit_code_says_so(
     bus: Bus,
-    simulator: SimulatorProcess,
+    exchange: SimulatorProcess,
     settings: Settings,
     fetcher: Metrics,
     tmp_path: Path,
@@ -259,7 +253,7 @@ async def test_the_command_prints_differences_and_its_exit_code_says_so(
     config = tmp_path / "tickwire.toml"
     config.write_text(f'[nats]\nurl = "{bus.url}"\n')
     key = Key("kucoin", SYMBOL, "1m")
-    rows = await truth(simulator, SINCE, SINCE + HOUR)
+    rows = await truth(exchange, Key("binance", SYMBOL, "1m"), SINCE, SINCE + HOUR)
     await built(bus, key, [(*rows[0][:5], rows[0][5] + 1.0), *rows[1:]], SINCE, SINCE + HOUR)
     options = command.AuditOptions(KeyNames(*key))
     assert await command.audit(asyncio.Event(), config, options, json=False) == 1

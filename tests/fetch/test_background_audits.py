@@ -13,7 +13,7 @@ import pytest
 from fetch.audited import built, coverage, ran, truth
 from fetch.fetched import DAY, HOUR, NOW
 from support.hearing import hearing
-from support.processes import SimulatorProcess, running_simulator
+from support.processes import SimulatorProcess
 from support.serving import serving
 from support.web import exchange_at
 from tickwire.bus.connection import Bus
@@ -40,19 +40,13 @@ OPTIONS: dict[str, Any] = {
 
 
 @pytest.fixture
-async def simulator() -> AsyncIterator[SimulatorProcess]:
-    async with running_simulator("--now", str(NOW + 30_000), "--symbol", SYMBOL) as process:
-        yield process
-
-
-@pytest.fixture
-async def fetcher(bus: Bus, broker: str, simulator: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Settings]:
+async def fetcher(bus: Bus, broker: str, exchange: SimulatorProcess, tmp_path: Path) -> AsyncIterator[Settings]:
     """A cache and a fetcher."""
     settings = Settings(
         nats=NatsSettings(url=broker),
         cache=CacheSettings(dir=tmp_path / "cache", audit=False),
         fetcher=FetcherSettings(attempts=2, backoff_s=0.02, max_backoff_s=0.1),
-        exchange={each: exchange_at(simulator.url, 30_000, options=options) for each, options in OPTIONS.items()},
+        exchange={each: exchange_at(exchange.url, 30_000, options=options) for each, options in OPTIONS.items()},
     )
     async with (
         serving(bus, cache_service.serve_cache, settings, "cache-one"),
@@ -72,10 +66,10 @@ async def fetcher(bus: Bus, broker: str, simulator: SimulatorProcess, tmp_path: 
     ],
 )
 async def test_candles_of_contracts_are_audited_in_their_unit(
-    bus: Bus, simulator: SimulatorProcess, fetcher: Settings, venue: str, symbol: str, unit: VolumeUnit
+    bus: Bus, exchange: SimulatorProcess, fetcher: Settings, venue: str, symbol: str, unit: VolumeUnit
 ) -> None:
     key = Key(venue, symbol, "1m")
-    right = await truth(simulator, key, SINCE, SINCE + 2 * HOUR)
+    right = await truth(exchange, key, SINCE, SINCE + 2 * HOUR)
     rows = list(right)
     rows[7] = (*rows[7][:5], rows[7][5] * 10)
     rows[9] = (rows[9][0], rows[9][1] + 1.0, rows[9][2] + 1.0, *rows[9][3:])
@@ -92,13 +86,13 @@ async def test_candles_of_contracts_are_audited_in_their_unit(
 
 
 async def test_a_job_in_the_background_asks_the_exchange_only_once_other_jobs_have_ended(
-    bus: Bus, simulator: SimulatorProcess, fetcher: Settings, monkeypatch: pytest.MonkeyPatch
+    bus: Bus, exchange: SimulatorProcess, fetcher: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(candle_source, "GIVE_WAY_S", 60.0)
     theirs, mine = Key("binance", SYMBOL, "1m"), Key("binance", SYMBOL, "5m")
     assert (await ran(bus, mine, SINCE, SINCE + DAY)).complete
-    await simulator.forget_log()
-    await simulator.fault("klines", "delay", seconds=0.2, count=None)
+    await exchange.forget_log()
+    await exchange.fault("klines", "delay", seconds=0.2, count=None)
     async with hearing(bus, "md.job.*", Job) as heard:
         await bus.request(
             "fetcher.fetch",
@@ -108,27 +102,27 @@ async def test_a_job_in_the_background_asks_the_exchange_only_once_other_jobs_ha
         await heard.first(lambda job: job.id == "theirs" and job.pages > 0, timeout_s=100)
         audited = await ran(bus, mine, SINCE, SINCE + DAY, audit=True, background=True)
         assert (audited.complete, audited.difference_count) == (True, 0)
-    intervals = [parse_qs(entry["query"])["interval"][0] for entry in await simulator.log("klines")]
+    intervals = [parse_qs(entry["query"])["interval"][0] for entry in await exchange.log("klines")]
     assert set(intervals) == {"1m", "5m"}
     assert intervals == sorted(intervals)
 
 
 @pytest.mark.parametrize("venue", ["binance", "kucoin"])
 async def test_an_audit_in_the_background_gives_way_to_a_fetch_of_its_key(
-    bus: Bus, simulator: SimulatorProcess, fetcher: Settings, venue: str
+    bus: Bus, exchange: SimulatorProcess, fetcher: Settings, venue: str
 ) -> None:
     key = Key(venue, SYMBOL, "1m")
-    rows = await truth(simulator, key, SINCE, SINCE + DAY)
+    rows = await truth(exchange, key, SINCE, SINCE + DAY)
     await built(bus, key, [(*row[:5], row[5] + 1.0) for row in rows], SINCE, SINCE + DAY)
     path = "klines" if venue == "binance" else "candles"
-    await simulator.forget_log()
-    await simulator.fault(path, "delay", seconds=600, count=1)
+    await exchange.forget_log()
+    await exchange.fault(path, "delay", seconds=600, count=1)
     audit = FetchRequest(**key._asdict(), since=SINCE, until=SINCE + DAY, audit=True, background=True, id="audit")
     async with hearing(bus, "md.job.*", Job) as heard:
         await bus.request("fetcher.fetch", audit, FetchAccepted)
         async with asyncio.timeout(60):
             # The exchange does not answer it; nothing announces a request.
-            while not await simulator.log(path):
+            while not await exchange.log(path):
                 await asyncio.sleep(0.05)
         theirs = await ran(bus, key, SINCE + DAY, SINCE + DAY + HOUR)
         assert theirs.complete

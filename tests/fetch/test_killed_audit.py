@@ -14,7 +14,6 @@ from support.processes import Service, environment, running_simulator
 from support.serving import serving
 from tickwire.bus.connection import Bus
 from tickwire.cache import service as cache_service
-from tickwire.errors import NoSuchService
 from tickwire.model import subjects
 from tickwire.model.messages import Coverage, FetchAccepted, FetchRequest, Job, KeyRequest
 from tickwire.model.ranges import Range
@@ -39,16 +38,6 @@ options = {{ fetchMarkets = {{ types = ["spot"] }} }}
 """
 
 
-async def ordered(bus: Bus, request: FetchRequest) -> None:
-    """Order a job of a fetcher that may be starting."""
-    while True:
-        try:
-            await bus.request("fetcher.fetch", request, FetchAccepted)
-            return
-        except NoSuchService:
-            await asyncio.sleep(0.05)
-
-
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 async def test_an_audit_of_a_fetcher_that_ends_is_continued_by_the_next(
     bus: Bus, broker: str, tmp_path: Path, how: signal.Signals
@@ -69,7 +58,8 @@ async def test_an_audit_of_a_fetcher_that_ends_is_continued_by_the_next(
         await built(bus, KEY, rows, SINCE, SINCE + ROWS * MINUTE)
         await exchange.fault("klines", "delay", seconds=0.3, count=None)
         async with Service("fetcher", env) as first:
-            await ordered(bus, request)
+            # It is starting.
+            await bus.service_wait.call(lambda: bus.request("fetcher.fetch", request, FetchAccepted))
             await heard.first(lambda job: job.difference_count >= 2, timeout_s=100)
             await first.stop(how)
         await exchange.clear()
