@@ -24,6 +24,9 @@ from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.archive_files.root import FolderRoot
 from tickwire.bus import streams
 from tickwire.bus.connection import Bus, connect
+from tickwire.cli.archive import fetch as cli
+from tickwire.cli.archive.fetch import FetchOptions
+from tickwire.client import connect as connect_client
 from tickwire.errors import BadRequest, UnsupportedKind
 from tickwire.fetcher import service as fetcher_service
 from tickwire.model import messages
@@ -165,7 +168,9 @@ def assert_each_trade_is_there_once(truth: Sequence[dict[str, Any]], rows: Seque
     assert not left
 
 
-async def test_history_and_a_tape_with_an_outage_are_every_trade_of_binance(broker: str, tmp_path: Path) -> None:
+async def test_history_and_a_tape_with_an_outage_are_every_trade_of_binance(
+    broker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with venue(broker, tmp_path, "binance") as binance:
         await binance.tape()
         await binance.until_certified("gaps")
@@ -193,6 +198,17 @@ async def test_history_and_a_tape_with_an_outage_are_every_trade_of_binance(brok
         again = await binance.fetch()
         assert (again.complete, again.rows_fetched, again.pages) == (True, 0, 0)
         assert await binance.asked() == asked
+        async with connect_client(broker) as client:
+            assert await client.fetch_trades("binance", "BTC/USDT", SINCE, UNTIL, progress=False) == []
+            frame = await client.trades_frame("binance", "BTC/USDT", SINCE, UNTIL)
+        assert (frame.attrs["complete"], frame["id"].tolist()) == (True, [each.id for each in truth])
+        config = tmp_path / "tickwire.toml"
+        config.write_text(f'[nats]\nurl = "{broker}"\n')
+        options = FetchOptions("binance", "BTC/USDT", str(SINCE), str(UNTIL))
+        assert await cli.fetch(asyncio.Event(), config, options, json=False) == 0
+        assert capsys.readouterr().out.splitlines()[-1].split()[:3] == ["binance", "BTC/USDT", "trades"]
+        with pytest.raises(UnsupportedKind, match="no ids that are known"):
+            await cli.fetch(asyncio.Event(), config, options._replace(exchanges="kraken"), json=False)
         assert binance.certificates() == [first, second]
 
 
