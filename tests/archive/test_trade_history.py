@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from math import isclose
@@ -152,22 +152,6 @@ async def venue(broker: str, folder: Path, exchange: str) -> AsyncIterator[Venue
             yield Venue(bus, simulator, root, Feed("trade", exchange, "BTC/USDT"), metrics)
 
 
-def assert_each_trade_is_there_once(truth: Sequence[dict[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
-    """A joined trade is there as one row with its last id and its whole amount, or as its single trades."""
-    joined: dict[int, list[dict[str, Any]]] = defaultdict(list)
-    for each in truth:
-        joined[each["agg"]].append(each)
-    left = list(rows)
-    for parts in joined.values():
-        whole = len(left) and isclose(left[0]["amount"], sum(part["amount"] for part in parts))
-        for part in parts[-1:] if whole else parts:
-            row = left.pop(0)
-            assert (row["id"], row["side"], row["price"]) == (str(part["id"]), part["side"], part["price"])
-            assert row["timestamp"] == part["timestamp"]
-            assert whole or row["amount"] == part["amount"]
-    assert not left
-
-
 async def test_history_and_a_tape_with_an_outage_are_every_trade_of_binance(
     broker: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,7 +203,19 @@ async def test_history_of_okx_has_no_parts_of_trades_that_its_tape_has_joined(br
         job = await okx.fetch()
         assert (job.state, job.complete, job.missing, job.error) == ("done", True, [], None)
         assert [each.condition for each in okx.certificates()] == ["partial", "complete"]
-        assert_each_trade_is_there_once(await okx.truth(SINCE, UNTIL), okx.rows())
+        # A joined trade is there as one row with its last id and its whole amount, or as its single trades.
+        joined: dict[int, list[dict[str, Any]]] = defaultdict(list)
+        for each in await okx.truth(SINCE, UNTIL):
+            joined[each["agg"]].append(each)
+        left = okx.rows()
+        for parts in joined.values():
+            whole = len(left) and isclose(left[0]["amount"], sum(part["amount"] for part in parts))
+            for part in parts[-1:] if whole else parts:
+                row = left.pop(0)
+                assert (row["id"], row["side"], row["price"]) == (str(part["id"]), part["side"], part["price"])
+                assert row["timestamp"] == part["timestamp"]
+                assert whole or row["amount"] == part["amount"]
+        assert not left
 
 
 async def test_what_history_cannot_give_is_named(broker: str, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -188,21 +187,6 @@ def test_a_page_that_cannot_be_merged_is_refused(root: Root, tmp_path: Path, ref
     assert not list(tmp_path.iterdir())
 
 
-def pages_of(truth: Sequence[Trade], draw: random.Random) -> list[TradePage]:
-    """Pages that prove the day together, some sent twice, some overlapping, in any order."""
-    cuts = sorted({BEGIN, END, *(draw.choice(truth).timestamp for _ in range(draw.randrange(6)))})
-    made = []
-    for since, until in itertools.pairwise(cuts):
-        rows = [each for each in truth if since <= each.timestamp < until]
-        while len(rows) > 5 and draw.random() < 0.5:
-            # A page that proves nothing, such as the first of two with the trades of one millisecond.
-            made.append(page(since, since, *rows[:3]))
-        made.append(page(since, until, *rows))
-    made += draw.choices(made, k=draw.randrange(3))
-    draw.shuffle(made)
-    return made
-
-
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_the_tape_and_history_together_are_the_truth_row_by_row(seed: int) -> None:
@@ -231,7 +215,17 @@ def test_the_tape_and_history_together_are_the_truth_row_by_row(seed: int) -> No
             at += skipped + taken
             if draw.random() < 0.2:
                 close(root)
-        pages = pages_of(truth, draw)
+        # Pages that prove the day together, some sent twice, some overlapping, in any order.
+        cuts = sorted({BEGIN, END, *(draw.choice(truth).timestamp for _ in range(draw.randrange(6)))})
+        pages = []
+        for since, until in itertools.pairwise(cuts):
+            rows = [each for each in truth if since <= each.timestamp < until]
+            while len(rows) > 5 and draw.random() < 0.5:
+                # A page that proves nothing, such as the first of two with the trades of one millisecond.
+                pages.append(page(since, since, *rows[:3]))
+            pages.append(page(since, until, *rows))
+        pages += draw.choices(pages, k=draw.randrange(3))
+        draw.shuffle(pages)
         while pages:
             add(root, *pages[:2])
             pages = pages[2:]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 
 import pytest
@@ -106,11 +106,6 @@ def test_history_is_taken_where_the_profile_says_how_and_ids_are_shared() -> Non
     assert why_refused("other", TradeFacts()) is not None
 
 
-def rows(draw: random.Random, since: int, until: int, count: int) -> list[Trade]:
-    times = sorted(draw.randrange(since, until) for _ in range(count))
-    return [Trade(id=str(draw.random()), timestamp=time, side=None, price=1.0, amount=1.0) for time in times]
-
-
 @given(seed=st.integers(0, 2**32))
 def test_pages_are_of_one_day_and_bounded_and_have_all_that_was_proven(seed: int) -> None:
     draw = random.Random(seed)
@@ -118,7 +113,8 @@ def test_pages_are_of_one_day_and_bounded_and_have_all_that_was_proven(seed: int
     all_rows, begin = list[Trade](), at
     for _ in range(draw.randrange(1, 8)):
         length = draw.choice([0, 5, DAY_MS // 3, 2 * DAY_MS])
-        trades = rows(draw, at, at + length, draw.randrange(20)) if length else []
+        times = sorted(draw.randrange(at, at + length) for _ in range(draw.randrange(20) if length else 0))
+        trades = [Trade(id=str(draw.random()), timestamp=each, side=None, price=1.0, amount=1.0) for each in times]
         all_rows += trades
         found += buffer.add(Proven(at, at + length, trades))
         at += length
@@ -129,14 +125,8 @@ def test_pages_are_of_one_day_and_bounded_and_have_all_that_was_proven(seed: int
         assert len(each.trades) <= 7
         day = date_of(each.since)
         assert all(date_of(trade.timestamp) == day for trade in each.trades)
+        assert each.trades == sorted(each.trades, key=lambda trade: trade.timestamp)
         assert each.until <= (each.since // DAY_MS + 1) * DAY_MS
-    assert_ascending(found)
-
-
-def assert_ascending(found: Sequence[Proven]) -> None:
-    for each in found:
-        times = [trade.timestamp for trade in each.trades]
-        assert times == sorted(times)
 
 
 def test_rows_of_a_day_that_is_not_proven_are_sent_without_a_proof() -> None:

@@ -7,7 +7,7 @@
 
 Only the owner of stream TRADES-<p> answers, one request after the other. Each page is a file that has a digest of its
 content in its name, and whose rows are merged by id: who is not sure that a page is stored, sends it again
-(docs/decisions/0046).
+(docs/decisions/0049).
 """
 
 from __future__ import annotations
