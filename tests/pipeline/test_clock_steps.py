@@ -26,6 +26,8 @@ pytestmark = [pytest.mark.faults, pytest.mark.needs("faketime"), pytest.mark.tim
 HOUR = 3600
 STEPS = (HOUR, -HOUR, 24 * HOUR)
 MINUTE = 60_000
+LEASE_TTL_S = 60
+"""Far below any step. With 5 s, a busy machine lost sessions again and again, and pages were not stored in time."""
 SYMBOL = "BTC/USDT"
 SERVICES = ("cache", "fetcher", "streamer")
 
@@ -36,7 +38,7 @@ async def stepping(
 ) -> AsyncIterator[tuple[Pipeline, WallClock]]:
     """Services whose wall clock can be set."""
     wall = wall_clock(folder)
-    async with pipeline(broker, simulator, folder, (), config, lease_ttl_s=5) as line:
+    async with pipeline(broker, simulator, folder, (), config, lease_ttl_s=LEASE_TTL_S) as line:
         for service in SERVICES:
             await line.start(service, 0, **wall.variables)
         for service in SERVICES:
@@ -131,7 +133,7 @@ async def test_what_one_cache_hands_to_another_is_answered_whatever_their_clocks
     wall.step(step)
     async with (
         running_simulator() as simulator,
-        pipeline(broker, simulator, tmp_path, (), CONFIG, lease_ttl_s=5) as line,
+        pipeline(broker, simulator, tmp_path, (), CONFIG, lease_ttl_s=LEASE_TTL_S) as line,
     ):
         await line.start("cache", 0, **wall.variables)
         await line.started("cache", 0)
