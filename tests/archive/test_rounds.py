@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tickwire.archive.rounds import Position, Round, TapeEntry, feed_of_subject
+from tickwire.archive.stream_archive import longest_round_s
 from tickwire.archive_files.layout import ArchivedFeed
 from tickwire.errors import BadRequest
 from tickwire.model import messages
@@ -172,6 +173,12 @@ def test_messages_that_cannot_be_read_end_a_round_as_rows_do() -> None:
     assert sum(len(each.entry.data) for each in round_.unreadable) <= 50 * 100
     [part] = round_.parts.parts(round_.last)
     assert [each.reason for each in part.meta.gaps] == ["a message of the tape cannot be read"]
+
+
+def test_a_round_ends_long_before_its_messages_expire() -> None:
+    assert longest_round_s(10, 86_400.0) == 600
+    assert longest_round_s(10, 300.0) == 100
+    assert longest_round_s(10, None) == longest_round_s(10, 0.0) == 600
 
 
 @pytest.mark.parametrize("wrong", ["tape.trade.binance.BTC-USDT", "md.trade.0.binance.BTC-USDT", "tape.trade.0.b"])

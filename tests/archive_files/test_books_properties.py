@@ -169,7 +169,7 @@ LOST = set[int]()
 """Sequences of messages that were never read, of the tape at hand."""
 
 
-@settings(max_examples=40, deadline=None, phases=[Phase.explicit, Phase.generate, Phase.shrink])
+@settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate, Phase.shrink])
 @given(tapes(), st.booleans())
 def test_the_book_at_any_moment_is_right_or_refused(taped: tuple[list[Sent], Told], closed: bool) -> None:
     tape, told = taped

@@ -115,11 +115,6 @@ class StreamArchive:
         read = partial(self._bus.jetstream.stream_info, self.stream)
         return await until_answered(read, f"stream {self.stream}")
 
-    def _seconds(self, info: StreamInfo) -> float:
-        """How long a round lasts: a successor must find its messages on the tape."""
-        seconds = self._settings.part_minutes * 60
-        return min(seconds, info.config.max_age / 3) if info.config.max_age else seconds
-
     def _part_rows(self, position: Position) -> PartRows | BookPartRows:
         if kind_of_stream(self.stream) == "trade":
             return PartRows(position.generation, position.done)
@@ -150,7 +145,12 @@ class StreamArchive:
         info = await self._info()
         if end is None or info.state.first_seq <= end:
             # What waits is written between days that are to be closed; nothing more is waited for.
-            await self._fill(round_, queue, lease, 0.0 if closing.is_behind else self._seconds(info))
+            await self._fill(
+                round_,
+                queue,
+                lease,
+                0.0 if closing.is_behind else longest_round_s(self._settings.part_minutes, info.config.max_age),
+            )
         else:
             round_.skip_to_end()
         if round_.end is None or round_.is_full:
@@ -198,6 +198,15 @@ class StreamArchive:
             closing.days.written(part.day)
         for feed, until in round_.until.items():
             closing.days.declared(feed, until)
+
+
+def longest_round_s(part_minutes: float, max_age: float | None) -> float:
+    """How long a round lasts at most, of a stream that keeps messages for `max_age` s (0 or None: without an end).
+
+    A successor must find its messages on the tape, also if the round takes long to be written.
+    """
+    seconds = part_minutes * 60
+    return min(seconds, max_age / 3) if max_age else seconds
 
 
 def _taken(round_: Round, batch: list[TapeEntry]) -> list[TapeEntry]:
