@@ -33,7 +33,7 @@ def written(root: FolderRoot, position: Position, *sequences: int) -> Position:
     return made.position(1)
 
 
-@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("step", [1, 2, 3])
 def test_a_closing_that_was_cut_short_leaves_the_day_open(tmp_path: Path, step: int) -> None:
     root, steps = FolderRoot(tmp_path), iter(range(1, 9))
 
@@ -99,3 +99,40 @@ def test_a_damaged_certificate_keeps_no_other_day_open(tmp_path: Path) -> None:
     (tmp_path / DAY.certificate).write_text("{")
     (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
     assert (found.pending, found.unproven) == ([], [])
+
+
+def test_a_quiet_day_is_closed_also_if_the_next_one_has_a_part_before_it_is_due() -> None:
+    """A round may have the end of a quiet day, and trades of the next one."""
+    open_days, (first, quiet, third) = (
+        OpenDays(1 << 62),
+        [FEED.on(DAY.date + timedelta(days=each)) for each in range(3)],
+    )
+    open_days.written(first)
+    open_days.declared(FEED, quiet.span.since)
+    now = third.span.until
+    assert open_days.due(now) == [first]
+    open_days.closed(first, now)
+    open_days.written(third)
+    open_days.declared(FEED, third.span.since + 1)
+    assert open_days.due(now) == [quiet]
+
+
+def test_a_quiet_day_whose_owner_died_before_it_was_closed_is_found(tmp_path: Path) -> None:
+    root = FolderRoot(tmp_path)
+    written(root, Position(1), 1, 2)
+    quiet, later = (FEED.on(DAY.date + timedelta(days=each)) for each in (1, 2))
+    after = Round(Position(1, 2, 1), 100)
+    assert after.take(entry(3, "BTC/USDT", 2, 1, START + 3))
+    assert after.take(entry(4, "BTC/USDT", 3, 0, later.span.since))
+    for part in after.parts.parts(4):
+        write_part(root, part)
+    write(root, f"{later.folder}/part-{1:013}-{5:020}-{6:020}.parquet", read(root, f"{DAY.folder}/{part_of(root)}"))
+    (found,) = StreamFeeds(root, "TRADES-0", 1).left_open()
+    assert found.pending == [DAY.date, quiet.date, later.date]
+    assert days.close_day(root, quiet, later.span.since, lambda: None).rows == 0
+    assert quiet.date not in StreamFeeds(root, "TRADES-0", 1).left_open()[0].pending
+
+
+def part_of(root: FolderRoot) -> str:
+    """The first part of the day."""
+    return root.names(DAY.folder)[0]

@@ -31,7 +31,8 @@ class ObjectStore(Program):
         folder.mkdir(parents=True, exist_ok=True)
         self.port = free_port()
         self._identities = config = folder / "identities.json"
-        self._permit("Admin")
+        self._is_started = False
+        self.permit("Admin")
         ports = {f"{name}.port{kind}": free_port() for name in ("master", "volume", "filer") for kind in ("", ".grpc")}
         options = {
             "dir": folder,
@@ -56,18 +57,13 @@ class ObjectStore(Program):
         env = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         super().__init__(argv, folder / "log", env)
 
-    def _permit(self, *actions: str) -> None:
-        identity = {
-            "name": "tests",
-            "credentials": [dict(zip(("accessKey", "secretKey"), CREDENTIALS.values(), strict=True))],
-            "actions": actions,
-        }
-        self._identities.write_text(json.dumps({"identities": [identity]}))
-
     def permit(self, *actions: str) -> None:
-        """Let its user do only this, from soon on."""
-        self._permit(*actions)
-        self.process.send_signal(signal.SIGHUP)
+        """Let its user do only this, soon."""
+        keys = dict(zip(("accessKey", "secretKey"), CREDENTIALS.values(), strict=True))
+        identity = {"name": "tests", "credentials": [keys], "actions": actions}
+        self._identities.write_text(json.dumps({"identities": [identity]}))
+        if self._is_started:
+            self.process.send_signal(signal.SIGHUP)
 
     @property
     def url(self) -> str:
@@ -77,6 +73,7 @@ class ObjectStore(Program):
     async def start(self) -> Running:
         """Start it on what it has on disk; returns when it answers."""
         process = await super().start()
+        self._is_started = True
         async with asyncio.timeout(100):
             while not await asyncio.to_thread(self._takes_objects):
                 await asyncio.sleep(0.05)

@@ -26,7 +26,8 @@ class _Days:
     unproven: set[date] = field(default_factory=set)
     """Days that were closed before the feed was declared complete beyond them."""
     following: date | None = None
-    """The day after the last one that is pending or was."""
+    """The day after the last one that is pending or was, but for later ones that have parts already: days in between,
+    without rows, come first."""
 
 
 @dataclass
@@ -68,8 +69,8 @@ class OpenDays:
         """A day has a part."""
         days = self._of(day.feed)
         days.pending.add(day.date)
-        following = day.date + timedelta(days=1)
-        days.following = max(days.following or following, following)
+        if days.following is None:
+            days.following = day.date + timedelta(days=1)
 
     def added(self, day: FeedDay, now: int) -> None:
         """A day got rows at `now` (ms) that are not of the tape: more may follow soon."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import NamedTuple
 
 from tickwire.archive.checkpoint import Archived
 from tickwire.archive_files import days
 from tickwire.archive_files.layout import CERTIFICATE, ArchivedFeed, date_of_folder, feed_of_folder, is_unmerged
 from tickwire.archive_files.reading import list_day
+from tickwire.archive_files.removal import removed_of
 from tickwire.archive_files.root import Root
 from tickwire.errors import BadRequest, StorageError
 from tickwire.model.feeds.layout import kind_of_stream
@@ -19,6 +20,8 @@ log = logs.get(__name__)
 
 COVERED_DAYS = 3
 """Days with files of each feed, the newest ones, that may have the newest messages of the stream."""
+QUIET_DAYS = 40
+"""Days before the newest one of each feed that may have no file, and no certificate yet."""
 UNPROVEN_DAYS = 3
 """Likewise, that may have been certified before the feed was declared complete beyond them."""
 
@@ -57,13 +60,14 @@ class StreamFeeds:
         return newest
 
     def left_open(self) -> list[LeftOpen]:
-        """For each feed the days that have parts, or no certificate. Raises StorageError."""
+        """For each feed the days that have parts, or no certificate, also those without files. Raises StorageError."""
         found = []
         for feed in self._feeds():
             names = self._names(feed)
             dates = sorted(names)
             pending = [each for each in dates if CERTIFICATE not in names[each] or any(map(is_unmerged, names[each]))]
             if dates:
+                pending = sorted([*pending, *self._quiet(feed, dates)])
                 closed = [each for each in dates[-UNPROVEN_DAYS:] if each not in pending]
                 unproven = [each for each in closed if not self._is_followed_to_its_end(feed, each)]
                 found.append(LeftOpen(feed, pending, dates[-1], unproven))
@@ -85,6 +89,18 @@ class StreamFeeds:
             if (day := date_of_folder(folder.rpartition("/")[2])) is not None:
                 found.setdefault(day, []).append(name)
         return found
+
+    def _quiet(self, feed: ArchivedFeed, dates: list[date]) -> list[date]:
+        """Newer days without any file between days that have some: nothing traded, and they were not closed yet."""
+        try:
+            removed, known, newest = removed_of(self.root, feed), set(dates), dates[-1]
+        except StorageError as error:
+            # Those who read the feed are told; it must not keep other days from being closed.
+            log.warning("which days were removed cannot be read", feed=str(feed), reason=str(error))
+            return []
+        first = max(dates[0], newest - timedelta(days=QUIET_DAYS))
+        between = (first + timedelta(days=number) for number in range((newest - first).days))
+        return [each for each in between if each not in known and not (removed and removed.includes(each))]
 
     def _is_followed_to_its_end(self, feed: ArchivedFeed, day: date) -> bool:
         """Whether the certificate of a day says so; also if there is none."""
