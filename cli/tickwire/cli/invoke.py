@@ -26,3 +26,17 @@ def invoke(
         except BrokenPipeError as error:
             # With an errno, click would end the process with 1, as if the command had failed.
             raise BrokenPipeError from error
+
+
+def ask(
+    command: Callable[Concatenate[asyncio.Event, P], Awaitable[int | None]], *args: P.args, **kwargs: P.kwargs
+) -> int:
+    """As `invoke`, for a command that only asks services: a signal ends it at once, whatever it waits for."""
+
+    async def asked(stop: asyncio.Event) -> int:
+        from tickwire.process import lifecycle
+
+        code = await lifecycle.unless_stopped(stop, command(stop, *args, **kwargs))
+        return lifecycle.Exit.INTERRUPTED if code is None else code
+
+    return invoke(asked)

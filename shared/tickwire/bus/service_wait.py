@@ -74,7 +74,8 @@ class ServiceWait:
         if what in self._absent:
             self._absent.discard(what)
             service = what.removeprefix("no ").removesuffix(" is running")
-            self.report(f"over: {what}" if service == what else f"a {service} answers again")
+            article = "an" if service[:1] in "aeiou" else "a"
+            self.report(f"over: {what}" if service == what else f"{article} {service} answers again")
 
 
 class ServiceAbsence:

@@ -24,7 +24,7 @@ from tickwire.errors import BadRequest
 from tickwire.model.feeds import feed
 from tickwire.model.ranges import Range
 from tickwire.model.times import now_ms
-from tickwire.process.lifecycle import Exit, unless_stopped
+from tickwire.process.lifecycle import Exit
 
 
 class GetOptions(NamedTuple):
@@ -48,9 +48,7 @@ async def get(
         raise BadRequest("Parquet cannot be written to a terminal", "name a file with --output FILE.parquet")
     async with connected(settings_of(config), stop) as bus:
         known = await archived_frames.known(bus, wanted, Range(since, now if until is None else until))
-        count = await unless_stopped(stop, _write(bus, known, form, output))
-    if count is None:
-        return Exit.INTERRUPTED
+        count = await _write(bus, known, form, output)
     if output is not None:
         render.remark(f"{render.plural(count, 'trade')} in {output}")
     if known.missing:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tickwire.cli.invoke import invoke
+from tickwire.cli.invoke import ask, invoke
 from tickwire.cli.options import GROUP, TIME, Config, Exchange, Json, MarketKind, Symbol
 
 app = typer.Typer(help="Show what the archive has, and import files.", **GROUP)
@@ -31,7 +31,7 @@ def days(
     """
     from tickwire.cli.archive import days as module
 
-    return invoke(module.days, config, module.DaysOptions(exchange, symbol, since, until), json)
+    return ask(module.days, config, module.DaysOptions(exchange, symbol, since, until), json)
 
 
 @app.command("import")

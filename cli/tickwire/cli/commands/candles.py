@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tickwire.cli.invoke import invoke
+from tickwire.cli.invoke import ask, invoke
 from tickwire.cli.options import (
     GROUP,
     TIME,
@@ -117,7 +117,7 @@ def list_(
     from tickwire.cli.arguments import KeyFilter
     from tickwire.cli.candles import inventory
 
-    return invoke(inventory.list_, config, KeyFilter(exchanges, symbols, timeframes), json)
+    return ask(inventory.list_, config, KeyFilter(exchanges, symbols, timeframes), json)
 
 
 @app.command()
@@ -136,7 +136,7 @@ def verify(
     from tickwire.cli.arguments import KeyFilter
     from tickwire.cli.candles import inventory
 
-    return invoke(inventory.verify, config, KeyFilter(exchanges, symbols, timeframes), json)
+    return ask(inventory.verify, config, KeyFilter(exchanges, symbols, timeframes), json)
 
 
 @app.command()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tickwire.cli.invoke import invoke
+from tickwire.cli.invoke import ask, invoke
 from tickwire.cli.options import GROUP, TIME, Config, Exchange, Exchanges, Json, Symbol, Symbols, TradeFormat
 
 app = typer.Typer(help="Fetch and read archived trades.", **GROUP)
@@ -57,4 +57,4 @@ def get(
     """
     from tickwire.cli.archive import trades as module
 
-    return invoke(module.get, config, module.GetOptions(exchange, symbol, since, until), form, output)
+    return ask(module.get, config, module.GetOptions(exchange, symbol, since, until), form, output)
