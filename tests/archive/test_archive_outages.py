@@ -243,7 +243,7 @@ async def test_the_days_of_a_feed_are_answered_and_a_misspelt_symbol_names_the_n
         assert answers["days"] == list(certificates(root, "BTC/USDT").values())
         refused = await asked(tape.bus, "BTC/UDST")
         assert refused["code"] == "not_archived"
-        assert "trade binance BTC/USDT" in refused["remedy"]
+        assert "archived are binance BTC/USDT" in refused["remedy"]
     assert open_days(root) == []
 
 

@@ -49,7 +49,8 @@ def test_accounts_of_any_number_of_partitions_are_made_of_any_other(config: Path
     assert list_partitions(config, 8) == shipped
     for count in (1, 64, 3, 16):
         made = list_partitions(config, count)
-        assert made.count(f'"$JS.API.STREAM.MSG.GET.BOOK_DELTAS-{count - 1}"') == 1
+        # Of the streamer, and of the archive.
+        assert made.count(f'"$JS.API.STREAM.MSG.GET.BOOK_DELTAS-{count - 1}"') == 2
         assert f"-{count}" not in made
         # The metadata are asked of the first one alone.
         assert made.count("STREAM.INFO.TRADES-") == shipped.count("STREAM.INFO.TRADES-0")
