@@ -38,10 +38,11 @@ class Admission:
         self.latest = latest
         self._doubt = doubt
 
-    def items(self, kind: str, items: Sequence[Any], left_out: LeftOut) -> Sequence[Any]:
-        """The admitted items of a feed of this kind."""
-        if kind in ("trade", "candle"):
-            return self.timed(items, left_out)
+    def of_kind(self, kind: str) -> Callable[[Sequence[Any], LeftOut], Sequence[Any]]:
+        """What admits the items of a feed of this kind."""
+        return self.timed if kind in ("trade", "candle") else self._untimed_items
+
+    def _untimed_items(self, items: Sequence[Any], left_out: LeftOut) -> Sequence[Any]:
         return [self._untimed(item, left_out) for item in items]
 
     def timed(self, items: Sequence[T], left_out: LeftOut) -> Sequence[T]:

@@ -76,7 +76,7 @@ class LiveVenue:
 
     def clock(self) -> int | None:
         """See `FeedVenue`."""
-        return self.venue_clock.known()
+        return self.rest.clock.now()
 
     @asynccontextmanager
     async def watching(self, feed: Feed, sink: FeedSink) -> AsyncIterator[None]:

@@ -159,7 +159,7 @@ class WatchedFeed:
         self.acknowledged = False
         """Whether the exchange is known to acknowledge each subscription."""
         self._sink = sink
-        self._admission = admission
+        self._admit = admission.of_kind(feed.kind)
         self._reported: bool | None = None
         """What the sink knows: connected, disconnected, or neither yet."""
 
@@ -184,7 +184,7 @@ class WatchedFeed:
                 each.up()
         self.last = monotonic_ms()
         try:
-            admitted = self._admission.items(self.feed.kind, items, self.left_out)
+            admitted = self._admit(items, self.left_out)
             if admitted:
                 self._sink.take(admitted, received)
         except Exception as error:  # noqa: BLE001

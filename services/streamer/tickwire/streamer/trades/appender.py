@@ -127,8 +127,8 @@ class TradeAppender:
     ) -> Trades:
         if trades and self._ids_count:
             # Where ids count up, no trade can come before one that is on the tape.
-            now = self._clock()
-            until = None if now is None else min(now, trades[-1].timestamp)
+            now, last = self._clock(), trades[-1].timestamp
+            until = last if now is not None and last < now else now
         return Trades(
             exchange=self._exchange,
             symbol=self._symbol,
