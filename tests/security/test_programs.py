@@ -154,11 +154,14 @@ async def the_past_is_published_again(bus: Bus, env: dict[str, str]) -> None:
         assert ended.code == 3, ended.err
         assert "the tape does not go back so far" in ended.err
         status = json.loads(ended.out)
-        assert status["trades"] >= 200
+        assert (status["trades"] >= 200, status["gaps"]) == (True, 1)
         async with asyncio.timeout(100):
             while len(heard) < status["messages"]:
                 await asyncio.sleep(0.05)
     assert {each.subject for each in heard} == {"replay.past.md.trade.binance.BTC-USDT"}
+    unknown = await tickwire(env, "replay", "past", "binanse", "BTC/USDT", "--since", "10m", "--speed", "max")
+    assert unknown.code == 1
+    assert "on the tape are binance BTC/USDT" in unknown.err
 
 
 async def the_tape_is_read_by_direct_gets(bus: Bus) -> None:
