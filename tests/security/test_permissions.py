@@ -51,7 +51,7 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
         secured(server, busy, tmp_path) as line,
     ):
         sink = {"TICKWIRE_SINK_URL": influx.url, "TICKWIRE_SINK_ORG": "desk", "TICKWIRE_SINK_TOKEN": "t"}
-        sink["TICKWIRE_ARCHIVE_ROOT"] = str(tmp_path / "archive")
+        sink |= {"TICKWIRE_ARCHIVE_ROOT": str(tmp_path / "archive"), "TICKWIRE_ARCHIVE_PART_ROWS": "50"}
         for number in (0, 1):
             for service in services:
                 await line.start(service, number, **variables_of(server.url, service), **sink)
@@ -85,7 +85,10 @@ async def test_the_whole_pipeline_runs_with_a_user_for_each_service_and_meets_no
             report = await line.bus.client.request("sink.report", b"{}", timeout=60)
             assert json.loads(report.data)["trades"] > 100
             asked = messages.encode(ArchivedTradesRequest(exchange="binance", symbol="BTC/USDT"))
-            answer = await line.bus.client.request("archive.trades", asked, timeout=60)
+            async with asyncio.timeout(100):
+                # An error, in JSON, until the first part is written.
+                while b"not_archived" in (answer := await line.bus.client.request("archive.trades", asked, 60)).data:
+                    await asyncio.sleep(0.05)
             page = msgspec.msgpack.decode(answer.data, type=ArchivedTrades)
             assert (page.symbol, page.chunk) == ("BTC/USDT", 0)
             ids = seen.ids
