@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1_000_000)
     rows = parser.parse_args().rows
     pa.set_cpu_count(1)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(prefix="tickwire-bench-", dir=Path.cwd()) as folder:
         root, tape = FolderRoot(Path(folder) / "archive"), [messages.encode(each) for each in day_of(rows)]
         day = FEED.on(date_of(BEGIN))
         writing, closing = took(lambda: write_parts(root, tape)), took(lambda: close(root))

@@ -36,7 +36,7 @@ PAGE = 1_000
 def main() -> None:
     """Run all measurements and print the table."""
     table = Table("rows in file", "what", "store ms", "pandas ms", "times faster", title="candle files: medians")
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
+    with tempfile.TemporaryDirectory(prefix="tickwire-bench-", dir=Path.cwd()) as folder:
         for size in SIZES:
             directory = Path(folder, str(size))
             store, took = filled(directory, size)
