@@ -11,7 +11,7 @@ PACKAGES = {
     "anyio": ("client",),
     "ccxt": ("fetcher", "streamer"),
     "influxdb_client": ("sink",),
-    "numpy": ("cache", "cli", "client", "simulator"),
+    "numpy": ("archive", "cache", "cli", "client", "simulator"),
     "pandas": ("cli", "client"),
     "plotext": ("cli",),
     "pyarrow": ("archive", "cli", "client"),

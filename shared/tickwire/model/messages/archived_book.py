@@ -17,7 +17,7 @@ class ArchivedBookRequest(Struct, frozen=True, kw_only=True):
     exchange: Exchange
     symbol: Symbol
     time: Time
-    depth: Annotated[int, Meta(ge=1)] | None = None
+    depth: Annotated[int, Meta(ge=1, le=2**53)] | None = None
 
 
 class ArchivedBook(Struct, frozen=True, kw_only=True):
