@@ -7,6 +7,7 @@ import random
 import tempfile
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -132,6 +133,22 @@ def test_rows_of_the_tape_that_come_after_history_take_its_place(root: Root) -> 
     # Of the time that the tape proves, the added rows that it does not have are dropped.
     assert times_of(root) == [BEGIN + each * HOUR for each in (1, *range(9, 24))]
     assert (made.condition, made.live, made.history) == ("complete", 2, 14)
+
+
+def test_added_rows_that_prove_nothing_are_merged_with_what_the_tape_brings_later(root: Root) -> None:
+    at = BEGIN + HOUR
+    write_round(root, [(message(at, until=at), 1, 0)], 1)
+    close(root)
+    request = ArchivedTradesRequest(exchange=FEED.exchange, symbol=FEED.symbol, limit=1)
+    *_, last = chunks(root, request, Through(0, 0))
+    add(root, page(BEGIN, BEGIN, trade(at - 5), trade(at + 5)))
+    assert (close(root).history, times_of(root)) == (2, [at - 5, at, at + 5])
+    with pytest.raises(StorageError, match="got more rows while it was read"):
+        list(chunks(root, msgspec.structs.replace(request, cursor=last.cursor), Through(0, 0)))
+    # One of them comes over the tape, too.
+    write_round(root, [(message(at + 5, at + 9), 2, 1)], 2, done=1)
+    made = close(root)
+    assert (made.live, made.history, times_of(root)) == (3, 1, [at - 5, at, at + 5, at + 9])
 
 
 def test_parts_of_a_trade_that_the_tape_has_joined_are_not_added(root: Root) -> None:

@@ -128,13 +128,13 @@ def _merged(day: FeedDay, listing: DayListing, found: Watched, added: list[Added
         gaps=found.whole_gaps,
         update=listing.metas[-1].update if listing.metas else UNSET,
         added=added,
-        edition=listing.edition + (1 if listing.has_parts and added else 0),
+        edition=listing.edition + (1 if listing.has_parts and listing.has_added else 0),
     )
 
 
 def _batches_of(root: Root, listing: DayListing, proven: Sequence[Range], schema: Any) -> Iterator[Any]:
     """The rows of the day's file."""
-    if not any(meta.added for meta in listing.all_metas):
+    if not listing.has_added:
         return _all_batches(root, listing.files)
     tables = merged_rows(root, listing.files, listing.added, proven, schema)
     return (batch for table in tables for batch in table.to_batches())

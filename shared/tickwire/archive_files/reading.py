@@ -64,6 +64,11 @@ class DayListing:
         return any(each.is_part for each in self.files) or bool(self.added)
 
     @property
+    def has_added(self) -> bool:
+        """Whether the day has rows that are not of the tape, or gets some; they may prove no range."""
+        return bool(self.added) or self.edition > 0
+
+    @property
     def all_metas(self) -> list[FileMeta]:
         """Those of added files, too."""
         return [each.meta for each in [*self.files, *self.added]]
