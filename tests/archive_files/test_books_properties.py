@@ -13,7 +13,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from archive.written_books import Book, replayed, sides
-from archive_files.taped import BEGIN, GENERATION, HOUR, unchecked
+from archive_files.taped import BEGIN, DAY, GENERATION, HOUR, unchecked
 from tickwire.archive_files import days
 from tickwire.archive_files.book_at import book_at
 from tickwire.archive_files.book_parts import BookPartRows
@@ -213,3 +213,23 @@ def test_the_book_at_any_moment_is_right_or_refused(taped: tuple[list[Sent], Tol
             else:
                 assert (found.levels.bids, found.levels.asks) == sides(expected or {}), (time, told)
                 assert expected is not None, (time, told)
+
+
+def test_files_of_later_days_are_not_read_for_an_earlier_book(tmp_path: Path) -> None:
+    root = FolderRoot(tmp_path)
+    LOST.clear()
+    for number in range(1, 4):
+        time = BEGIN + (number - 1) * DAY + HOUR
+        delta = BookDelta(
+            first=number, last=number, timestamp=time, bids=[(float(number), 1.0)], asks=[], snapshot=number == 1
+        )
+        message = BookDeltas(exchange="binance", symbol="BTC/USDT", received=time, deltas=[delta])
+        round_of(root, number - 1, [(message, number, number - 1)], number)
+    first, second, _ = dates = days.dates_of(root, FEED)
+    assert len(dates) == 3
+    for each in (first, second):
+        days.close_day(root, FEED.on(each), None, unchecked)
+    (tmp_path / FEED.on(second).data).write_bytes(b"damaged")
+    found = book_at(root, FEED, BEGIN + 2 * HOUR, Through(GENERATION, 3))
+    assert found.levels is not None
+    assert found.levels.bids == [(1.0, 1.0)]

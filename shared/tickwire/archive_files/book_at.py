@@ -96,11 +96,10 @@ def _check_followed(root: Root, feed: ArchivedFeed, time: int) -> None:
 
 
 def _levels_at(root: Root, feed: ArchivedFeed, time: int) -> Levels | None:
-    for day, path in files_backwards(root, feed, *EVERY):
-        if day <= date_of(time):
-            row_groups, end = _rows_until(root, path, time)
-            if row_groups and (found := levels_of(rows_back_to_snapshot(root, path, row_groups, end))) is not None:
-                return found
+    for _, path in files_backwards(root, feed, *EVERY, until=date_of(time)):
+        row_groups, end = _rows_until(root, path, time)
+        if row_groups and (found := levels_of(rows_back_to_snapshot(root, path, row_groups, end))) is not None:
+            return found
     return None
 
 

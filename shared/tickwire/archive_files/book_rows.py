@@ -181,12 +181,17 @@ def _book_before(root: Root, feed: ArchivedFeed, generation: int, done: int) -> 
     return None
 
 
-def files_backwards(root: Root, feed: ArchivedFeed, generation: int, done: int) -> Iterator[tuple[date, str]]:
-    """The files of a feed without messages after `done`, the newest first, each message in one of them."""
+def files_backwards(
+    root: Root, feed: ArchivedFeed, generation: int, done: int, until: date = date.max
+) -> Iterator[tuple[date, str]]:
+    """The files of a feed without messages after `done`, the newest first, each message in one of them.
+
+    Those of days after `until` are not read.
+    """
     # Imported late: days are closed with what is here.
     from tickwire.archive_files.days import dates_of
 
-    for day in reversed(dates_of(root, feed)):
+    for day in reversed([each for each in dates_of(root, feed) if each <= until]):
         folder = feed.on(day).folder
         names = root.names(folder)
         covered = list[Sequences]()
