@@ -15,6 +15,7 @@ from tickwire.cache import provenance, rebuilt_rows
 from tickwire.cache.archive_audit import Postponed
 from tickwire.cache.archive_comparison import day_of
 from tickwire.cache.audit_index import AuditIndex
+from tickwire.cache.key_facts import KeyFacts
 from tickwire.cache.rebuilt_rows import Rebuilt
 from tickwire.cache.store import Store
 from tickwire.errors import BadRequest
@@ -198,6 +199,19 @@ def test_an_index_knows_what_is_due_and_reads_no_file_again(tmp_path: Path, monk
     assert index.keys[KEY].facts.provenance == Provenance(exchange=[minutes(0, 2)], audited=[minutes(2, 4)])
     assert (index.keys[KEY].due, index.keys[KEY].uncompared) == (None, [minutes(0, 4)])
     index.refresh()
+
+
+@pytest.mark.parametrize(("timeframe", "days"), [("1h", (9, 10)), ("1d", (9, 10)), ("1w", (4, 11)), ("1M", (0, 31))])
+def test_candles_of_a_day_that_the_archive_has_anew_are_compared_again_as_a_whole(
+    timeframe: str, days: tuple[int, int]
+) -> None:
+    """Day 4 of 1970 is a Monday."""
+    key, whole = KEY._replace(timeframe=timeframe), Range(0, 59 * DAY)
+    facts = KeyFacts(provenance=Provenance(exchange=[whole], archived=[whole]))
+    again = rebuilt_rows.reopened(key, facts, Range(9 * DAY, 10 * DAY))
+    first, end = days
+    expected = [Range(first * DAY, end * DAY)]
+    assert rebuilt_rows.uncompared([whole], again.provenance) == expected
 
 
 def test_a_window_whose_rows_cannot_be_audited_is_compared_ever_more_seldom() -> None:

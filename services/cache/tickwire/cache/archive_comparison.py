@@ -15,10 +15,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from msgspec.structs import replace
-
 from tickwire.bus.connection import Bus
-from tickwire.cache import audit_windows, provenance, rebuilt_rows
+from tickwire.cache import audit_windows, rebuilt_rows
 from tickwire.cache.metrics import CacheMetrics
 from tickwire.cache.partition import Partition
 from tickwire.cache.rebuilt_rows import Compared, Rebuilt
@@ -105,9 +103,7 @@ async def compare(partition: Partition, key: Key, grid: Grid, window: Range) -> 
 async def forget(partition: Partition, key: Key, day: Range) -> None:
     """Forget that a day of a key was compared. Raises Fenced, NotCached, CacheFileError, StorageError."""
     store = await partition.ready()
-    await partition.run(
-        lambda: store.mark(key, lambda facts: replace(facts, provenance=provenance.uncompared(facts.provenance, day)))
-    )
+    await partition.run(lambda: store.mark(key, lambda facts: rebuilt_rows.reopened(key, facts, day)))
 
 
 async def _while_owned(partition: Partition, work: Coroutine[Any, Any, T]) -> T:

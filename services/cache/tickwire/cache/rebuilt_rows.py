@@ -139,6 +139,13 @@ def uncompared(verified: Iterable[Range], found: Provenance) -> list[Range]:
     return [part for whole in untaped(verified, found) for part in subtract(whole, found.archived)]
 
 
+def reopened(key: Key, facts: KeyFacts, day: Range) -> KeyFacts:
+    """The facts once the archive has other trades of a day: its candles are compared again, longer ones as a whole."""
+    grid = facts.grid(key)
+    candles = Range(grid.open_of(day.since), grid.ceil_open(day.until))
+    return msgspec.structs.replace(facts, provenance=provenance.uncompared(facts.provenance, candles))
+
+
 def _candles(found: Iterable[RebuiltDifference], grid: Grid) -> list[Range]:
     """The candles with a difference, as ranges."""
     return merge([Range(each.timestamp, grid.next_open(each.timestamp)) for each in found])
