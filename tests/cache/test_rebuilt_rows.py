@@ -214,6 +214,20 @@ def test_candles_of_a_day_that_the_archive_has_anew_are_compared_again_as_a_whol
     assert rebuilt_rows.uncompared([whole], again.provenance) == expected
 
 
+def test_a_look_through_an_index_goes_on_while_another_refreshes_it(tmp_path: Path) -> None:
+    stored(tmp_path, ("exchange", [0, 1])).checkpoint()
+    store = opened(tmp_path, 2)
+    index = AuditIndex(store)
+    index.refresh()
+    looking = iter(index.keys)
+    other = KEY._replace(timeframe="5m")
+    store.commit([(8, msgspec.structs.replace(page([0]), timeframe="5m"))])
+    store.flush()
+    index.refresh()
+    assert list(looking) == [KEY]
+    assert set(index.keys) == {KEY, other}
+
+
 def test_a_window_whose_rows_cannot_be_audited_is_compared_ever_more_seldom() -> None:
     hour = 3_600_000
     now, waits, later = 0, [], None

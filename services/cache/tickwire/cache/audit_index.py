@@ -40,18 +40,29 @@ class AuditIndex:
         """Keys that are still to be read; None before the first time."""
 
     def refresh(self) -> None:
-        """Take in what was written since the last time. Blocks. Raises StorageError: what is left is taken later."""
+        """Take in what was written since the last time. Blocks. Raises StorageError: what is left is taken later.
+
+        `keys` is replaced, not changed: another look may be going through it.
+        """
         changed = self.store.changes()
         if self._left is None:
             self._left = set(self.store.keys())
         self._left.update(changed)
-        for key in list(self._left):
-            state = changed.get(key)
-            known = self._read(key) if state is None else _known(key, state.facts, state.volumes.proven(state.verified))
-            self._left.discard(key)
-            self.keys.pop(key, None)
-            if known is not None:
-                self.keys[key] = known
+        if not self._left:
+            return
+        keys = dict(self.keys)
+        try:
+            for key in list(self._left):
+                state = changed.get(key)
+                known = (
+                    self._read(key) if state is None else _known(key, state.facts, state.volumes.proven(state.verified))
+                )
+                self._left.discard(key)
+                keys.pop(key, None)
+                if known is not None:
+                    keys[key] = known
+        finally:
+            self.keys = keys
 
     def due(self, now: int) -> Iterator[tuple[Key, KnownKey]]:
         """The keys of which an audit is due at `now` (ms)."""
