@@ -96,6 +96,14 @@ def test_a_market_without_a_later_trade_is_proven_up_to_what_has_settled() -> No
     assert [each.until for each in ended] == [NOW]
 
 
+def test_pages_back_from_a_time_prove_nothing_that_has_not_settled() -> None:
+    trades = [Trade(id=str(number), timestamp=number, side=None, price=1.0, amount=1.0) for number in range(9)]
+    proven, ended = paged(back, Market(trades, 4), Range(5, NOW))
+    assert merge(Range(each.since, each.until) for each in proven) == [Range(5, NOW - SETTLED_MS)]
+    assert [Range(each.since, each.until) for each in ended] == [Range(NOW - SETTLED_MS, NOW)]
+    assert paged(back, Market(trades, 4), Range(NOW - 9, NOW))[0] == []
+
+
 def test_history_is_taken_where_the_profile_says_how_and_ids_are_shared() -> None:
     ways = {each: paging_of(profile_of(each).trades) for each in ("binance", "okx", "bitfinex", "hyperliquid")}
     assert ways == {"binance": "by id", "okx": "back", "bitfinex": "by time", "hyperliquid": None}

@@ -106,8 +106,12 @@ async def _first_id(source: TradeSource, newest: Sequence[Trade], since: int) ->
 
 async def back(source: TradeSource, wanted: Range) -> AsyncGenerator[Proven | Ended, None]:
     """The trades of a range, the latest first: pages back from a time, then from the first id of each page."""
-    at, held = wanted.until, list[Trade]()
-    page = await source.before_time(wanted.until)
+    at, held = _settled(wanted, await source.now(), wanted.since), list[Trade]()
+    if at < wanted.until:
+        yield Ended(at, wanted.until, "the exchange may not have listed its newest trades yet")
+    if at == wanted.since:
+        return
+    page = await source.before_time(at)
     while True:
         known = {each.id for each in held}
         page = [each for each in page if each.id not in known]
