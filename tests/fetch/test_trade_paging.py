@@ -143,3 +143,16 @@ def test_rows_of_a_day_that_is_not_proven_are_sent_without_a_proof() -> None:
         Proven(0, 0, [late]),
         Proven(DAY_MS, DAY_MS + 5, []),
     ]
+
+
+def test_a_trade_between_two_that_the_venue_has_lost_is_in_order_in_its_page() -> None:
+    """It proves nothing, and the page before begins with the day."""
+    trades = [
+        Trade(id=str(id_), timestamp=DAY_MS + id_, side=None, price=1.0, amount=1.0) for id_ in (1, 2, 3, 5, 7, 8, 9)
+    ]
+    market, buffer = Market(trades, 10), PageBuffer()
+    proven, _ = paged(by_id, market, Range(DAY_MS, DAY_MS + 9))
+    sent = [part for each in proven for part in buffer.add(each)] + list(buffer.rest())
+    assert sorted(each.id or "" for part in sent for each in part.trades) == ["1", "2", "3", "5", "7", "8"]
+    for part in sent:
+        assert part.trades == sorted(part.trades, key=lambda each: each.timestamp)

@@ -72,7 +72,8 @@ def _joined(one: Proven, other: Proven) -> Proven | None:
     """Both as one, if they are neighbours within a day."""
     for before, after in ((one, other), (other, one)):
         day = Range(begin_of(date_of(before.since)), begin_of(date_of(before.since) + timedelta(days=1)))
-        trades = [*before.trades, *after.trades]
+        # Those that prove nothing may be later than what is joined behind them.
+        trades = sorted([*before.trades, *after.trades], key=lambda trade: trade.timestamp)
         is_one_day = after.until <= day.until and all(day.since <= each.timestamp < day.until for each in trades)
         if before.until == after.since and is_one_day:
             return Proven(before.since, after.until, trades)
