@@ -10,11 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+from nats.aio.msg import Msg
 
 from archive.test_trade_history import TODAY, Venue, venue
 from fetch.fetched import DAY, HOUR
+from support.processes import running_simulator
+from tickwire.bus.connection import connect
 from tickwire.cli.archive.import_files import ImportOptions, import_files
-from tickwire.model.feeds import Trade
+from tickwire.client import archive_writer
+from tickwire.errors import NoSuchService
+from tickwire.model.feeds import Feed, Trade
+from tickwire.observe.metrics import Metrics
+from tickwire.settings import NatsSettings
 
 pytestmark = pytest.mark.faults
 
@@ -42,14 +49,16 @@ def sign(path: Path) -> None:
     path.with_name(f"{path.name}.CHECKSUM").write_text(f"{digest}  {path.name}\n")
 
 
-async def run(binance: Venue, folder: Path, *paths: Path, market: str = "spot") -> int:
+async def run(
+    binance: Venue, folder: Path, *paths: Path, market: str = "spot", stop: asyncio.Event | None = None
+) -> int:
     """The exit code of `tickwire archive import`."""
     config = folder / "tickwire.toml"
     config.write_text(
         f'[nats]\nurl = "{binance.bus.url}"\n[exchange.binance]\ngateway = "{binance.simulator.url}"\n'
         "[exchange.binance.ccxt]\nenableRateLimit = false\n"
     )
-    return await import_files(asyncio.Event(), config, ImportOptions(paths, None, market))
+    return await import_files(stop or asyncio.Event(), config, ImportOptions(paths, None, market))
 
 
 async def test_a_file_fills_the_day_once_and_what_is_damaged_is_named(
@@ -138,3 +147,24 @@ async def test_files_that_cannot_be_imported_are_named_and_the_others_go_on(
         )
         [made, _] = binance.certificates()
         assert (made.condition, made.rows) == ("partial", len(holed) - 10)
+
+
+async def test_an_import_without_an_archive_ends_as_does_one_that_is_interrupted(
+    broker: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_writer, "PATIENCE_S", 0.2)
+    monkeypatch.setattr(archive_writer, "ANSWER_S", 1e6)
+    trade = Trade(id="1", timestamp=TODAY - DAY, side="buy", price=1.0, amount=1.0)
+    folder = publish(tmp_path / "downloads", [trade]).parent
+    stop = asyncio.Event()
+
+    async def interrupt(_: Msg) -> None:
+        stop.set()
+
+    async with running_simulator() as simulator, connect(NatsSettings(url=broker), name="test") as bus:
+        binance = Venue(bus, simulator, tmp_path, Feed("trade", "binance", "BTC/USDT"), Metrics())
+        with pytest.raises(NoSuchService, match="no archive takes trades"):
+            await run(binance, tmp_path, folder)
+        # One that does not answer.
+        async with asyncio.timeout(100), bus.subscribed("archive.days", interrupt):
+            assert await run(binance, tmp_path, folder, stop=stop) == 130

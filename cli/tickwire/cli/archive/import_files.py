@@ -21,13 +21,14 @@ from tickwire.bus.connection import Bus
 from tickwire.cli.connection import connected, settings_of
 from tickwire.cli.output import render
 from tickwire.client.archive_writer import ArchiveWriter, lacking
-from tickwire.errors import BadRequest, ExchangeFailed, TickwireError, UnknownSymbol
+from tickwire.errors import BadRequest, ExchangeFailed, NoSuchService, TickwireError, UnknownSymbol
 from tickwire.exchange import opening
 from tickwire.exchange.guarded_call import guarded_call
 from tickwire.model.feeds import Feed, Trade
 from tickwire.model.messages.archive_writing import PAGE_TRADES, TradePage
 from tickwire.model.ranges import Range
 from tickwire.model.times import now_ms
+from tickwire.process import lifecycle
 from tickwire.process.lifecycle import Exit
 from tickwire.settings import Settings
 from tickwire.venues.binance_files import (
@@ -69,7 +70,7 @@ class Imported:
 
 
 async def import_files(stop: asyncio.Event, config: Path | None, options: ImportOptions) -> int:
-    """Import files, name those that cannot be, and print what was done."""
+    """Import files, name those that cannot be, and print what was done. Raises NoSuchService without an archive."""
     settings = settings_of(config)
     files = found_files(options.paths)
     done = Imported()
@@ -81,7 +82,11 @@ async def import_files(stop: asyncio.Event, config: Path | None, options: Import
             if stop.is_set():
                 break
             try:
-                await _import(bus, path, exchange, done, single=single)
+                # The archive closes a day itself that got only some of its pages.
+                await lifecycle.until_stopped(stop, _import(bus, path, exchange, done, single=single))
+            except NoSuchService:
+                # Each other file would wait for the archive, too.
+                raise
             except (TickwireError, OSError) as error:
                 done.failed += 1
                 render.remark(f"{path}: {error}")
