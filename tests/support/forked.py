@@ -63,24 +63,27 @@ Running = Forked | Process
 
 @asynccontextmanager
 async def running(
-    program: str, arguments: Sequence[str | Path], env: Mapping[str, str], out: int = 1, err: int = 2
+    program: str,
+    arguments: Sequence[str | Path],
+    env: Mapping[str, str],
+    outputs: tuple[int, int] = (1, 2),
+    cwd: Path | None = None,
 ) -> AsyncIterator[Running]:
-    """`simulator` or a service, for as long as the block lasts; then SIGTERM, and SIGKILL 10 s later.
+    """`simulator`, a service or another `command` for as long as the block lasts; then SIGTERM, SIGKILL 10 s later.
 
     Executed where the interpreter and libraries would begin with another environment than the process that is forked.
     """
     if sys.platform != "linux" or _read_at_start(env) != _read_at_start(os.environ | NO_AUTHORITIES):
         module = "tickwire.simulator" if program == "simulator" else "tickwire.cli.main"
-        async with children.child(
-            [sys.executable, "-m", module, *arguments], env=env, stdout=out, stderr=err
-        ) as executed:
+        argv = [sys.executable, "-m", module, *arguments]
+        async with children.child(argv, env=env, stdout=outputs[0], stderr=outputs[1], cwd=cwd) as executed:
             yield executed
         return
     status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with status:
         with theirs:
-            request = json.dumps([[str(each) for each in arguments], dict(env), str(Path.cwd())]).encode()
-            socket.send_fds(_forking(program), [request], [theirs.fileno(), out, err])
+            request = json.dumps([[str(each) for each in arguments], dict(env), str(cwd or Path.cwd())]).encode()
+            socket.send_fds(_forking(program), [request], [theirs.fileno(), *outputs])
         status.setblocking(False)
         process = Forked(int(await asyncio.get_running_loop().sock_recv(status, 32)), status)
         try:
@@ -119,11 +122,15 @@ def _import(program: str) -> Callable[[], int]:
         importlib.import_module("tickwire.simulator.server")
         simulator: Callable[[], int] = importlib.import_module("tickwire.simulator.__main__").main
         return simulator
-    importlib.import_module("tickwire.cli.processes.service")
-    importlib.import_module("tickwire.exchange.ccxt_patches.lazy_packages").install()
-    importlib.import_module(f"tickwire.{program}.service")
-    service: Callable[[], int] = importlib.import_module("tickwire.cli.main").run
-    return service
+    if program == "command":
+        importlib.import_module("tickwire.cli.connection")
+        importlib.import_module("tickwire.cli.output.tables")
+    else:
+        importlib.import_module("tickwire.cli.processes.service")
+        importlib.import_module("tickwire.exchange.ccxt_patches.lazy_packages").install()
+        importlib.import_module(f"tickwire.{program}.service")
+    command: Callable[[], int] = importlib.import_module("tickwire.cli.main").run
+    return command
 
 
 def _fork_on_request(control: socket.socket) -> None:

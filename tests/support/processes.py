@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, Self
 
 import aiohttp
@@ -84,7 +85,9 @@ async def running_simulator(*arguments: str) -> AsyncIterator[SimulatorProcess]:
     async with AsyncExitStack() as stack:
         stack.enter_context(ours)
         with theirs:
-            simulator = running("simulator", ["--port", "0", *arguments], os.environ | NO_AUTHORITIES, theirs.fileno())
+            simulator = running(
+                "simulator", ["--port", "0", *arguments], os.environ | NO_AUTHORITIES, (theirs.fileno(), 2)
+            )
             process = await stack.enter_async_context(simulator)
         line = await asyncio.get_running_loop().sock_recv(ours, 1024)
         assert line, "the simulator ended before it listened"
@@ -179,8 +182,7 @@ class Service(Program):
         self.name = name
 
     def _child(self, output: int | None) -> AbstractAsyncContextManager[Running]:
-        outputs = () if output is None else (output, output)
-        return running(self.name, self.argv, self.env, *outputs)
+        return running(self.name, self.argv, self.env, (1, 2) if output is None else (output, output))
 
 
 @dataclass(frozen=True)
@@ -194,24 +196,16 @@ class Ended:
 
 async def tickwire(env: Mapping[str, str], *arguments: str, cwd: Path | None = None, timeout_s: float = 100) -> Ended:
     """Run one tickwire command to its end."""
-    process = await asyncio.create_subprocess_exec(
-        *TICKWIRE,
-        *arguments,
-        env=dict(env),
-        cwd=cwd,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        async with asyncio.timeout(timeout_s):
-            out, err = await process.communicate()
-    except TimeoutError:
-        process.kill()
-        out, err = await process.communicate()
-        raise AssertionError(f"{arguments} did not end:\n{out.decode()}\n{err.decode()}") from None
-    finally:
-        # It still runs where the test that waited for it was done with it.
-        await children.end(process)
-    assert process.returncode is not None
-    return Ended(process.returncode, out.decode(), err.decode())
+    with TemporaryFile() as out, TemporaryFile() as err:
+
+        def ended(code: int) -> Ended:
+            out.seek(0)
+            err.seek(0)
+            return Ended(code, out.read().decode(), err.read().decode())
+
+        async with running("command", arguments, env, (out.fileno(), err.fileno()), cwd) as process:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    return ended(await process.wait())
+            except TimeoutError:
+                raise AssertionError(f"{arguments} did not end: {ended(0)}") from None
